@@ -1,0 +1,1 @@
+//! Enforces CrowdSec decisions with nftables.

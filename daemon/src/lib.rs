@@ -1,0 +1,1 @@
+//! How a Palisade daemon starts and stops: configuration files, flags, logs, metrics, signals, readiness.

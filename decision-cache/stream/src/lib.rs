@@ -1,0 +1,1 @@
+//! Keeps a ledger in step with a Local API: admission, pull cadence, resync, publishing, remembered state.
