@@ -22,6 +22,9 @@ pub(crate) struct Cell<K> {
     pub(crate) row: u32,
 }
 
+/// A sorted run of cells.
+pub(crate) type Cells<K> = [Cell<K>];
+
 #[derive(Debug, Clone)]
 enum Child<K> {
     Empty,
@@ -120,7 +123,7 @@ impl<K: Key> Index<K> {
         &self,
         older: &Self,
         host: &mut dyn FnMut(K, u32, u32),
-        block: &mut dyn FnMut(&[Cell<K>], &[Cell<K>]),
+        block: &mut dyn FnMut(&Cells<K>, &Cells<K>),
     ) {
         differ(&older.root, &self.root, host, block);
     }
@@ -287,7 +290,7 @@ fn differ<K: Key>(
     old: &Child<K>,
     new: &Child<K>,
     host: &mut dyn FnMut(K, u32, u32),
-    block: &mut dyn FnMut(&[Cell<K>], &[Cell<K>]),
+    block: &mut dyn FnMut(&Cells<K>, &Cells<K>),
 ) {
     match (old, new) {
         (Child::Empty, Child::Empty) => {}

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -466,9 +466,7 @@ fn find_head(
 }
 
 fn hash_prefix(hasher: &rustc_hash::FxSeededState, prefix: &Prefix) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    prefix.hash(&mut hasher);
-    hasher.finish()
+    hasher.hash_one(prefix)
 }
 
 /// Which rows an answer spoke of.

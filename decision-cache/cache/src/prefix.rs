@@ -59,7 +59,7 @@ impl Key for V4 {
         self.end_of(8 * depth as u8)
     }
     fn end_of(self, length: u8) -> Self {
-        self | Self::MAX.checked_shr(u32::from(length)).unwrap_or(0)
+        self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
     }
     fn next(self) -> Option<Self> {
         self.checked_add(1)
