@@ -16,7 +16,7 @@ use crate::plan::Change;
 const UNIT: usize = 512;
 
 /// Transactions spent on finding out which changes are refused, before all that are left count as refused.
-const SEARCH_LIMIT: usize = 400;
+const SEARCH_LIMIT: usize = 128;
 
 /// Bytes of a host in a batch, generously.
 const BYTES_PER_CHANGE: usize = 48;

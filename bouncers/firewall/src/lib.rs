@@ -5,8 +5,11 @@ mod commit;
 mod layout;
 mod names;
 mod netlink;
+mod nft;
 mod plan;
+mod rules;
 mod spans;
+mod structure;
 
 #[cfg(test)]
 mod kernel_tests;
