@@ -1,6 +1,7 @@
 //! How a Palisade daemon starts and stops: configuration files, flags, logs, metrics, signals, readiness.
 
 mod config;
+pub mod flags;
 pub mod metrics;
 
 pub use config::{ConfigError, Document, Place, Problem, Problems, UnknownKey};
