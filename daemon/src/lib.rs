@@ -2,6 +2,7 @@
 
 mod config;
 pub mod flags;
+pub mod logs;
 pub mod metrics;
 
 pub use config::{ConfigError, Document, Place, Problem, Problems, UnknownKey};
