@@ -2,6 +2,7 @@
 
 mod config;
 pub mod flags;
+pub mod life;
 pub mod logs;
 pub mod metrics;
 
