@@ -1,1 +1,3 @@
 //! Enforces CrowdSec decisions with nftables.
+
+pub mod config;
