@@ -1,1 +1,50 @@
-//! Decisions in memory: ledger, snapshot, verdict, cover and diff. Pure: no runtime, no clock, no wire format.
+//! Decisions in memory: what holds for an address, answered in nanoseconds while one writer keeps it current.
+//!
+//! ```text
+//!  Batch ──apply──► Ledger ──snapshot──► Snapshot ──verdict(ip)──► Decision
+//!   (one answer)    (all decisions,       (immutable,  ├─hosts, spans──► what an enforcer puts in force
+//!                    one writer)           shared)     └─diff(older)───► what it has to change
+//! ```
+//!
+//! Pure: no runtime, no clock, no wire format; `now` is an argument.
+//!
+//! ```
+//! use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Timestamp};
+//!
+//! let mut ledger = Ledger::new(Policy::default(), 0);
+//! let mut answer = Batch::new();
+//! let reason = Reason { remediation: "ban", origin: "cscli", scenario: "manual" };
+//! answer.announce_net("192.0.2.0/24".parse()?, reason, Timestamp::from_millis(60_000), 1);
+//! ledger.apply(Mode::Everything, answer);
+//!
+//! let snapshot = ledger.snapshot();
+//! let verdict = snapshot.verdict("192.0.2.7".parse()?).expect("the range covers it");
+//! assert_eq!((verdict.remediation, verdict.origin), ("ban", "cscli"));
+//!
+//! ledger.expire(Timestamp::from_millis(60_000));
+//! assert!(ledger.snapshot().verdict("192.0.2.7".parse()?).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod batch;
+mod chunked;
+mod cover;
+mod decision;
+mod family;
+mod index;
+mod labels;
+mod ledger;
+mod named;
+mod policy;
+mod prefix;
+mod snapshot;
+mod table;
+mod time;
+
+pub use batch::{Batch, Reason};
+pub use cover::{Diff, HostChange, Span};
+pub use decision::{Decision, Target};
+pub use ledger::{Applied, Ledger, Mode};
+pub use policy::Policy;
+pub use snapshot::{Count, Snapshot};
+pub use time::Timestamp;

@@ -1,1 +1,46 @@
-//! What CrowdSec's Local API says on the wire: types, durations, the incremental stream decoder. No I/O.
+//! What CrowdSec's Local API (LAPI) says on the wire: types, durations, the incremental stream decoder. No I/O.
+//!
+//! ```text
+//!   bytes of a body ──► StreamDecoder ──► StreamItem::{New, Deleted, Unreadable} ──► the caller's staging
+//!   StreamQuery ──► "origins=…&startup=true"        UsageMetrics ──► JSON        ErrorBody ◄── any non-2xx body
+//! ```
+//!
+//! ```
+//! use palisade_wire::{StreamDecoder, StreamItem};
+//!
+//! let body = br#"{"new":[{"id":7,"origin":"cscli","scenario":"manual","scope":"Ip","type":"ban",
+//!                         "value":"192.0.2.1","duration":"3h59m58s"}],"deleted":null}"#;
+//! let mut banned = Vec::new();
+//! let mut decoder = StreamDecoder::new();
+//! for chunk in body.chunks(16) {
+//!     decoder.push(chunk, &mut |item| {
+//!         if let StreamItem::New(decision) = item {
+//!             banned.push(decision.value.into_owned());
+//!         }
+//!     })?;
+//! }
+//! decoder.finish()?; // only now may what came out be applied
+//! assert_eq!(banned, ["192.0.2.1"]);
+//! # Ok::<(), palisade_wire::DecodeError>(())
+//! ```
+
+mod boundary;
+mod decision;
+mod decoder;
+mod duration;
+mod error_body;
+mod query;
+mod scope;
+mod usage;
+mod value;
+
+pub use decision::{StreamDecision, StreamItem};
+pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
+pub use duration::{DurationError, GoDuration};
+pub use error_body::ErrorBody;
+pub use query::StreamQuery;
+pub use scope::Scope;
+pub use usage::{
+    MAX_METRIC_TEXT, MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent, UsageMetrics,
+    clip_metric_text,
+};

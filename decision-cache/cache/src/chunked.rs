@@ -1,0 +1,72 @@
+//! A vector whose copies share storage: cloning is one reference count, changing one item copies one chunk.
+
+use std::sync::Arc;
+
+/// Items per chunk: large enough that the list of chunks stays short, small enough that copying one is cheap.
+const CHUNK: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Chunked<T> {
+    chunks: Arc<Vec<Arc<Vec<T>>>>,
+    len: usize,
+}
+
+impl<T> Clone for Chunked<T> {
+    fn clone(&self) -> Self {
+        Self { chunks: Arc::clone(&self.chunks), len: self.len }
+    }
+}
+
+impl<T> Default for Chunked<T> {
+    fn default() -> Self {
+        Self { chunks: Arc::default(), len: 0 }
+    }
+}
+
+impl<T: Clone> Chunked<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, index: u32) -> &T {
+        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut T {
+        let chunk = &mut Arc::make_mut(&mut self.chunks)[index as usize / CHUNK];
+        &mut Arc::make_mut(chunk)[index as usize % CHUNK]
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        let chunks = Arc::make_mut(&mut self.chunks);
+        if self.len.is_multiple_of(CHUNK) {
+            // The first chunk grows as it needs, so that a small table stays small.
+            chunks.push(Arc::new(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) }));
+        }
+        let last = chunks.last_mut().expect("a chunk was pushed when the last one was full");
+        Arc::make_mut(last).push(item);
+        self.len += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_does_not_see_later_changes() {
+        let mut table = Chunked::default();
+        for n in 0..2000u32 {
+            table.push(n);
+        }
+        let before = table.clone();
+        *table.get_mut(700) = 1;
+        table.push(2000);
+        assert_eq!((*before.get(700), before.len(), before.iter().count()), (700, 2000, 2000));
+        assert_eq!((*table.get(700), table.len(), *table.get(2000)), (1, 2001, 2000));
+    }
+}

@@ -1,0 +1,146 @@
+//! One address family of the ledger: its ranges in order, what changed since the last snapshot, its index.
+
+use std::collections::BTreeSet;
+
+use crate::index::{Cell, Index, Patch, push_span};
+use crate::prefix::{Key, Prefix};
+use crate::table::{NONE, Table};
+
+/// Answers the strongest row on exactly this prefix, or [`NONE`].
+pub(crate) type Strongest<'a> = &'a dyn Fn(&Prefix) -> u32;
+
+#[derive(Debug)]
+pub(crate) struct Family<K> {
+    ranges: BTreeSet<(K, u8)>,
+    /// How many ranges there are of each length, so that only lengths in use are asked for.
+    lengths: Vec<u32>,
+    dirty: Vec<Prefix>,
+    pub(crate) index: Index<K>,
+}
+
+impl<K: Key> Default for Family<K> {
+    fn default() -> Self {
+        Self {
+            ranges: BTreeSet::new(),
+            lengths: vec![0; 8 * K::BYTES + 1],
+            dirty: Vec::new(),
+            index: Index::default(),
+        }
+    }
+}
+
+impl<K: Key> Family<K> {
+    /// The first row on this range has come.
+    pub(crate) fn open(&mut self, prefix: &Prefix) {
+        if !prefix.is_host() && self.ranges.insert((K::of(prefix), prefix.len)) {
+            self.lengths[usize::from(prefix.len)] += 1;
+        }
+    }
+
+    /// The last row on this range has gone.
+    pub(crate) fn close(&mut self, prefix: &Prefix) {
+        if !prefix.is_host() && self.ranges.remove(&(K::of(prefix), prefix.len)) {
+            self.lengths[usize::from(prefix.len)] -= 1;
+        }
+    }
+
+    /// Something about the rows on this prefix changed.
+    pub(crate) fn touch(&mut self, prefix: Prefix) {
+        self.dirty.push(prefix);
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Brings the index up to date at a cost that grows with what changed, or, when most of the table
+    /// changed, with the table.
+    pub(crate) fn compile(&mut self, table: &Table, strongest: Strongest<'_>) {
+        if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
+            let mut hosts = hosts_of(table);
+            hosts.sort_unstable_by_key(|cell| cell.key);
+            hosts.dedup_by(|later, kept| {
+                let same = later.key == kept.key;
+                if same {
+                    kept.row = table.stronger(kept.row, later.row);
+                }
+                same
+            });
+            let spans = self.sweep(table, strongest, K::default(), 0);
+            self.index = Index::build(&hosts, &spans);
+            self.dirty = Vec::new();
+            return;
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
+        dirty.dedup();
+        let (mut hosts, mut blocks) = (Vec::new(), Vec::<(K, K)>::new());
+        for prefix in &dirty {
+            let first = K::of(prefix);
+            if prefix.is_host() {
+                hosts.push(Cell { key: first, row: strongest(prefix) });
+            } else if blocks.last().is_none_or(|(_, last)| *last < first) {
+                // Prefixes nest or are apart: one that starts within the last block lies within it.
+                blocks.push((first, prefix.last()));
+            }
+        }
+        let mut index = std::mem::take(&mut self.index);
+        let spans = |first: K, depth: usize| self.sweep(table, strongest, first, depth);
+        index.patch(&Patch { hosts: &hosts, blocks: &blocks, spans: &spans });
+        self.index = index;
+    }
+
+    /// The spans of the block that starts at `first` and is fixed in its first `depth` bytes.
+    fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: K, depth: usize) -> Vec<Cell<K>> {
+        let last = first.block_end(depth);
+        let block = Prefix::from_key(first, 8 * depth as u8);
+        let mut around = NONE;
+        for (length, count) in self.lengths.iter().enumerate().take(8 * depth + 1) {
+            if *count > 0 {
+                around = table.stronger(around, strongest(&block.shortened(length as u8)));
+            }
+        }
+        let mut out = Vec::new();
+        push_span(&mut out, Cell { key: first, row: around });
+        // Open ranges from the outermost in: where each ends, and the strongest row up to there.
+        let mut open = vec![(last, around)];
+        let close = |open: &mut Vec<(K, u32)>, out: &mut Vec<Cell<K>>| {
+            let ended = open.pop().map(|(end, _)| end);
+            if let (Some(after), Some((_, row))) = (ended.and_then(K::next), open.last()) {
+                push_span(out, Cell { key: after, row: *row });
+            }
+        };
+        for (start, length) in self.ranges.range((first, 0)..=(last, u8::MAX)) {
+            if usize::from(*length) <= 8 * depth {
+                continue;
+            }
+            while open.last().is_some_and(|(end, _)| end < start) {
+                close(&mut open, &mut out);
+            }
+            let prefix = Prefix::from_key(*start, *length);
+            let outer = open.last().map_or(NONE, |(_, row)| *row);
+            let row = table.stronger(outer, strongest(&prefix));
+            open.push((prefix.last(), row));
+            push_span(&mut out, Cell { key: *start, row });
+        }
+        while open.len() > 1 {
+            // A range that ends with the block leaves nothing to say within it.
+            if open.last().is_some_and(|(end, _)| *end >= last) {
+                open.pop();
+            } else {
+                close(&mut open, &mut out);
+            }
+        }
+        if out.iter().all(|cell| cell.row == NONE) { Vec::new() } else { out }
+    }
+}
+
+fn hosts_of<K: Key>(table: &Table) -> Vec<Cell<K>> {
+    let wants_v6 = K::BYTES == 16;
+    let live = table.rows.iter().enumerate().filter(|(_, row)| row.live);
+    live.filter_map(|(at, row)| {
+        let prefix = row.prefix();
+        (prefix.v6 == wants_v6 && prefix.is_host()).then(|| Cell { key: K::of(&prefix), row: at as u32 })
+    })
+    .collect()
+}

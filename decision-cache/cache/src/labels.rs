@@ -1,0 +1,66 @@
+//! The ledger's labels: one entry for each (remediation, origin, scenario) in use, reused when none is.
+
+use hashbrown::HashTable;
+
+use crate::Policy;
+use crate::batch::{Reason, hash_words};
+use crate::chunked::Chunked;
+use crate::table::{Held, Label};
+
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    index: HashTable<u32>,
+    free: Vec<u32>,
+    perhaps_unused: Vec<u32>,
+}
+
+impl Labels {
+    /// The label of a reason, made when it is new. It stays until [`Labels::sweep`].
+    pub(crate) fn intern(&mut self, table: &mut Chunked<Label>, policy: &Policy, reason: Reason<'_>) -> u32 {
+        let Reason { remediation, origin, scenario } = reason;
+        let hash = hash_words(remediation, origin, scenario);
+        if let Some(&at) = self.index.find(hash, |&at| table.get(at).says(remediation, origin, scenario)) {
+            return at;
+        }
+        let label = Label::new(policy, remediation, origin, scenario);
+        let at = match self.free.pop() {
+            Some(at) => {
+                *table.get_mut(at) = label;
+                at
+            }
+            None => {
+                table.push(label);
+                u32::try_from(table.len() - 1).expect("fewer than 2^32 labels fit into memory")
+            }
+        };
+        self.index.insert_unique(hash, at, |&at| hash_of(table.get(at)));
+        at
+    }
+
+    /// Changes how many decisions carry a label.
+    pub(crate) fn count(&mut self, table: &mut Chunked<Label>, at: u32, change: impl FnOnce(&mut Held)) {
+        let label = table.get_mut(at);
+        change(&mut label.held);
+        if label.held.is_empty() {
+            self.perhaps_unused.push(at);
+        }
+    }
+
+    /// Lets labels go that no decision carries: those whose count fell to nothing since the last call, and
+    /// those in `also`. Not during an answer, which may come back to a label.
+    pub(crate) fn sweep(&mut self, table: &mut Chunked<Label>, also: impl IntoIterator<Item = u32>) {
+        for at in std::mem::take(&mut self.perhaps_unused).into_iter().chain(also) {
+            let label = table.get(at);
+            if label.held.is_empty()
+                && let Ok(entry) = self.index.find_entry(hash_of(label), |&other| other == at)
+            {
+                entry.remove();
+                self.free.push(at);
+            }
+        }
+    }
+}
+
+fn hash_of(label: &Label) -> u64 {
+    hash_words(&label.remediation, &label.origin, &label.scenario)
+}

@@ -1,0 +1,501 @@
+//! The ledger: every decision we were told of, owned by one writer.
+//!
+//! A row is kept per target, remediation and origin (and list, for origin `lists`), so decisions that overlap
+//! in any way stand side by side. What a LAPI says is read as CrowdSec means it: an announcement is the
+//! longest decision of its target and remediation at that moment, and a reported end says that *no* decision
+//! of that target and remediation is left, whatever its origin or id.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::batch::{Batch, NewName, NewNet, Reason};
+use crate::family::Family;
+use crate::labels::Labels;
+use crate::named::{Named, NamedRow};
+use crate::prefix::{Prefix, V4, V6};
+use crate::snapshot::Snapshot;
+use crate::table::{Held, NONE, Row, Table};
+use crate::{Policy, Timestamp};
+
+/// Two ends this close, in milliseconds, are one: durations on the wire are rounded to seconds and age on the
+/// way, and a full answer must not look like a change of every decision.
+const SAME_END: i64 = 2000;
+
+/// How an answer relates to what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The answer lists what changed.
+    Changes,
+    /// The answer is the whole truth: what it does not announce is removed.
+    Everything,
+    /// The answer claims to be the whole truth and is in doubt: what it announces is taken, nothing removed.
+    Additions,
+}
+
+/// What applying an answer did, in decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Not held before.
+    pub added: usize,
+    /// Held before, with another end, scenario or list.
+    pub renewed: usize,
+    /// Held before just so.
+    pub unchanged: usize,
+    /// Held before and gone.
+    pub removed: usize,
+}
+
+/// Every decision held, and the index over them.
+pub struct Ledger {
+    policy: Policy,
+    table: Table,
+    labels: Labels,
+    /// Prefix → first row on it.
+    heads: HashTable<u32>,
+    hasher: rustc_hash::FxSeededState,
+    free: u32,
+    live: usize,
+    v4: Family<V4>,
+    v6: Family<V6>,
+    /// Ends to come as `seconds << 32 | row`. An entry may be stale: the row says when it really ends.
+    ends: BinaryHeap<Reverse<u64>>,
+    named: Named,
+    named_ends: BTreeSet<(Timestamp, Arc<str>, Arc<str>)>,
+    named_changed: bool,
+    published: Snapshot,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("decisions", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// An empty ledger. `seed` should differ between processes: it keeps chosen addresses from crowding one
+    /// place of a hash table.
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self {
+            policy,
+            table: Table::default(),
+            labels: Labels::default(),
+            heads: HashTable::new(),
+            hasher: rustc_hash::FxSeededState::with_seed(seed as usize),
+            free: NONE,
+            live: 0,
+            v4: Family::default(),
+            v6: Family::default(),
+            ends: BinaryHeap::new(),
+            named: Named::default(),
+            named_ends: BTreeSet::new(),
+            named_changed: false,
+            published: Snapshot::default(),
+        }
+    }
+
+    /// How many decisions are held.
+    pub fn len(&self) -> usize {
+        self.live + self.named.len()
+    }
+
+    /// Whether no decision is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Applies one answer whole: ends first, then announcements.
+    pub fn apply(&mut self, mode: Mode, batch: Batch) -> Applied {
+        let mut applied = Applied::default();
+        if mode == Mode::Changes {
+            for (prefix, words) in &batch.lifted_nets {
+                applied.removed += self.lift_net(prefix, batch.words.get(*words).remediation);
+            }
+            for (scope, value, words) in &batch.lifted_names {
+                applied.removed += self.lift_name(scope, value, batch.words.get(*words).remediation);
+            }
+        }
+        if self.table.rows.len() == 0 {
+            let hash = |at: &u32| hash_prefix(&self.hasher, &self.table.row(*at).prefix());
+            self.heads.reserve(batch.nets.len(), hash);
+            self.ends.reserve(batch.nets.len());
+        }
+        let mut seen = Seen::new(self.table.rows.len());
+        // Answer's label → ours, looked up once per label.
+        let mut labels = vec![NONE; batch.words.len()];
+        for new in batch.nets {
+            let label = self.label(&mut labels, &batch.words, new.words);
+            self.announce_net(&new, label, &mut seen, &mut applied);
+        }
+        let mut seen_names = BTreeSet::new();
+        for new in batch.names {
+            let label = self.label(&mut labels, &batch.words, new.words);
+            self.announce_name(&new, label, &mut seen_names, &mut applied);
+        }
+        if mode == Mode::Everything {
+            applied.removed += self.remove_unseen(&seen, &seen_names);
+        }
+        // A label interned for decisions that were all known already goes again.
+        self.labels.sweep(&mut self.table.labels, labels.into_iter().filter(|label| *label != NONE));
+        self.compact_ends();
+        applied
+    }
+
+    /// Removes what has ended by `now`; returns how many.
+    pub fn expire(&mut self, now: Timestamp) -> usize {
+        let mut ended = 0;
+        let mut not_yet = Vec::new();
+        while let Some(&Reverse(entry)) = self.ends.peek() {
+            let (second, at) = ((entry >> 32) as u32, entry as u32);
+            if second > now.coarse() {
+                break;
+            }
+            self.ends.pop();
+            let row = self.table.row(at);
+            if !row.live || row.until.coarse() != second {
+                continue;
+            }
+            if row.until <= now {
+                self.remove(at);
+                ended += 1;
+            } else {
+                not_yet.push(Reverse(entry));
+            }
+        }
+        self.ends.extend(not_yet);
+        while let Some((until, scope, value)) = self.named_ends.first().cloned()
+            && until <= now
+        {
+            ended += self.retain_name(&scope, &value, |row, _| row.until > now);
+            self.named_ends.remove(&(until, scope, value));
+        }
+        self.labels.sweep(&mut self.table.labels, []);
+        ended
+    }
+
+    /// When the next decision ends, if any is held. May be up to a second late for one of several that end
+    /// within the same second, and early (never late) for one that was renewed since.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        let net = self.ends.peek().map(|Reverse(entry)| {
+            let (second, row) = ((entry >> 32) as u32, self.table.row(*entry as u32));
+            let coarse = Timestamp::from_millis(i64::from(second) * 1000);
+            if row.live && row.until.coarse() == second { row.until } else { coarse }
+        });
+        net.into_iter().chain(self.named_ends.first().map(|(until, ..)| *until)).min()
+    }
+
+    /// The ledger as of now, for readers. Costs with what changed since the last call; returns the last
+    /// snapshot again when nothing did.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let changed = self.v4.is_dirty() || self.v6.is_dirty() || self.named_changed;
+        if !changed {
+            return self.published.clone();
+        }
+        let (table, heads, hasher) = (&self.table, &self.heads, &self.hasher);
+        let strongest = |prefix: &Prefix| {
+            let mut best = NONE;
+            let mut at = find_head(heads, hasher, table, prefix).unwrap_or(NONE);
+            while at != NONE {
+                best = table.stronger(best, at);
+                at = table.row(at).next;
+            }
+            best
+        };
+        self.v4.compile(table, &strongest);
+        self.v6.compile(table, &strongest);
+        self.named_changed = false;
+        self.published = Snapshot::new(
+            self.published.generation() + 1,
+            self.table.clone(),
+            self.v4.index.clone(),
+            self.v6.index.clone(),
+            self.named.clone(),
+            self.live,
+        );
+        self.published.clone()
+    }
+
+    fn label(&mut self, labels: &mut [u32], words: &crate::batch::Words, at: u32) -> u32 {
+        let label = &mut labels[at as usize];
+        if *label == NONE {
+            *label = self.labels.intern(&mut self.table.labels, &self.policy, words.get(at));
+        }
+        *label
+    }
+
+    fn announce_net(&mut self, new: &NewNet, label: u32, seen: &mut Seen, applied: &mut Applied) {
+        let head = find_head(&self.heads, &self.hasher, &self.table, &new.prefix);
+        let mut at = head.unwrap_or(NONE);
+        while at != NONE && !self.same_slot(self.table.row(at).label, label) {
+            at = self.table.row(at).next;
+        }
+        if at == NONE {
+            at = self.insert(new, label, head);
+            seen.mark(at);
+            applied.added += 1;
+            return;
+        }
+        let held = *self.table.row(at);
+        let close = held.label == label && (held.until.as_millis() - new.until.as_millis()).abs() <= SAME_END;
+        let again = seen.mark(at);
+        if (again && new.until <= held.until) || close {
+            // The LAPI may repeat a decision under a new id; that is no news to any reader.
+            if held.id != new.id && !again {
+                self.table.rows.get_mut(at).id = new.id;
+            }
+            applied.unchanged += 1;
+            return;
+        }
+        if held.label != label {
+            self.count(held.label, &held.prefix(), -1);
+            self.count(label, &held.prefix(), 1);
+        }
+        let rank = self.table.labels.get(label).rank;
+        let row = self.table.rows.get_mut(at);
+        (row.until, row.id, row.label, row.rank) = (new.until, new.id, label, rank);
+        self.ends.push(end_entry(new.until, at));
+        self.touch(new.prefix);
+        applied.renewed += 1;
+    }
+
+    fn announce_name(
+        &mut self,
+        new: &NewName,
+        label: u32,
+        seen: &mut BTreeSet<(Box<str>, Box<str>, u32)>,
+        applied: &mut Applied,
+    ) {
+        let again = !seen.insert((new.scope.clone(), new.value.clone(), label));
+        let held = self.named.get(&new.scope, &new.value).and_then(|entry| {
+            let at = entry.rows.iter().position(|row| self.same_slot(row.label, label))?;
+            Some((at, entry.rows[at].clone()))
+        });
+        let row = NamedRow { until: new.until, id: new.id, label, rank: self.table.labels.get(label).rank };
+        let edit = |rows: &mut Vec<NamedRow>| match &held {
+            Some((at, _)) => rows[*at] = row,
+            None => rows.push(row),
+        };
+        match &held {
+            Some((_, old)) if again && new.until <= old.until => {
+                applied.unchanged += 1;
+                return;
+            }
+            Some((_, old))
+                if old.label == label
+                    && (old.until.as_millis() - new.until.as_millis()).abs() <= SAME_END =>
+            {
+                applied.unchanged += 1;
+                return;
+            }
+            Some((_, old)) => {
+                self.labels.count(&mut self.table.labels, label, |held| held.named += 1);
+                self.labels.count(&mut self.table.labels, old.label, |held| held.named -= 1);
+                applied.renewed += 1;
+            }
+            None => {
+                self.labels.count(&mut self.table.labels, label, |held| held.named += 1);
+                applied.added += 1;
+            }
+        }
+        self.named.edit(&new.scope, &new.value, edit);
+        self.named_ends.insert((new.until, (*new.scope).into(), (*new.value).into()));
+        self.named_changed = true;
+    }
+
+    /// Whether two labels on one target are the same decision told again.
+    fn same_slot(&self, held: u32, new: u32) -> bool {
+        if held == new {
+            return true;
+        }
+        let (held, new) = (self.table.labels.get(held), self.table.labels.get(new));
+        held.remediation == new.remediation
+            && held.origin == new.origin
+            && (&*held.origin != "lists" || held.scenario == new.scenario)
+    }
+
+    fn insert(&mut self, new: &NewNet, label: u32, head: Option<u32>) -> u32 {
+        let rank = self.table.labels.get(label).rank;
+        let mut row = Row::new(new.prefix, new.until, new.id, label, rank);
+        if let Some(head) = head {
+            row.next = self.table.row(head).next;
+        }
+        let at = if self.free == NONE {
+            self.table.rows.push(row);
+            u32::try_from(self.table.rows.len() - 1).expect("fewer than 2^32 rows fit into memory")
+        } else {
+            let at = self.free;
+            let place = self.table.rows.get_mut(at);
+            self.free = place.next;
+            *place = row;
+            at
+        };
+        match head {
+            Some(head) => self.table.rows.get_mut(head).next = at,
+            None => {
+                let (table, hasher) = (&self.table, &self.hasher);
+                self.heads.insert_unique(hash_prefix(hasher, &new.prefix), at, |at| {
+                    hash_prefix(hasher, &table.row(*at).prefix())
+                });
+                if new.prefix.v6 { self.v6.open(&new.prefix) } else { self.v4.open(&new.prefix) }
+            }
+        }
+        self.count(label, &new.prefix, 1);
+        self.ends.push(end_entry(new.until, at));
+        self.touch(new.prefix);
+        self.live += 1;
+        at
+    }
+
+    fn remove(&mut self, at: u32) {
+        let row = *self.table.row(at);
+        let prefix = row.prefix();
+        let table = &self.table;
+        let hash = hash_prefix(&self.hasher, &prefix);
+        let entry = self.heads.find_entry(hash, |head| table.row(*head).prefix() == prefix);
+        match entry {
+            Ok(mut entry) if *entry.get() == at => {
+                if row.next == NONE {
+                    entry.remove();
+                    if prefix.v6 { self.v6.close(&prefix) } else { self.v4.close(&prefix) }
+                } else {
+                    *entry.get_mut() = row.next;
+                }
+            }
+            Ok(entry) => {
+                let mut before = *entry.get();
+                while self.table.row(before).next != at {
+                    before = self.table.row(before).next;
+                }
+                self.table.rows.get_mut(before).next = row.next;
+            }
+            Err(_) => {}
+        }
+        let free = self.free;
+        let place = self.table.rows.get_mut(at);
+        (place.live, place.next) = (false, free);
+        self.free = at;
+        self.live -= 1;
+        self.count(row.label, &prefix, -1);
+        self.touch(prefix);
+    }
+
+    fn lift_net(&mut self, prefix: &Prefix, remediation: &str) -> usize {
+        let mut removed = 0;
+        let mut at = find_head(&self.heads, &self.hasher, &self.table, prefix).unwrap_or(NONE);
+        while at != NONE {
+            let row = *self.table.row(at);
+            if &*self.table.labels.get(row.label).remediation == remediation {
+                self.remove(at);
+                removed += 1;
+            }
+            at = row.next;
+        }
+        removed
+    }
+
+    fn lift_name(&mut self, scope: &str, value: &str, remediation: &str) -> usize {
+        if self.named.get(scope, value).is_none() {
+            return 0;
+        }
+        self.retain_name(scope, value, |_, word| word != remediation)
+    }
+
+    fn retain_name(&mut self, scope: &str, value: &str, keep: impl Fn(&NamedRow, &str) -> bool) -> usize {
+        let labels = &self.table.labels;
+        let gone: Vec<NamedRow> = self.named.edit(scope, value, |rows| {
+            rows.extract_if(.., |row| !keep(row, &labels.get(row.label).remediation)).collect()
+        });
+        for row in &gone {
+            self.labels.count(&mut self.table.labels, row.label, |held| held.named -= 1);
+        }
+        self.named_changed |= !gone.is_empty();
+        gone.len()
+    }
+
+    fn remove_unseen(&mut self, seen: &Seen, seen_names: &BTreeSet<(Box<str>, Box<str>, u32)>) -> usize {
+        let rows = self.table.rows.iter().enumerate();
+        let gone: Vec<u32> =
+            rows.filter(|(at, row)| row.live && !seen.contains(*at)).map(|(at, _)| at as u32).collect();
+        gone.iter().for_each(|at| self.remove(*at));
+        let names: Vec<_> =
+            self.named.iter().map(|entry| (entry.scope.clone(), entry.value.clone())).collect();
+        let mut removed = gone.len();
+        for (scope, value) in names {
+            removed += self.retain_name(&scope, &value, |row, _| {
+                seen_names.contains(&((*scope).into(), (*value).into(), row.label))
+            });
+        }
+        removed
+    }
+
+    fn touch(&mut self, prefix: Prefix) {
+        if prefix.v6 { self.v6.touch(prefix) } else { self.v4.touch(prefix) }
+    }
+
+    fn count(&mut self, label: u32, prefix: &Prefix, by: i32) {
+        self.labels.count(&mut self.table.labels, label, |held: &mut Held| {
+            let count = if prefix.v6 { &mut held.v6 } else { &mut held.v4 };
+            *count = count.saturating_add_signed(by);
+        });
+    }
+
+    /// Throws stale ends away before they outnumber the rows.
+    fn compact_ends(&mut self) {
+        if self.ends.len() > 2 * self.live + 1024 {
+            let rows = self.table.rows.iter().enumerate().filter(|(_, row)| row.live);
+            self.ends = rows.map(|(at, row)| end_entry(row.until, at as u32)).collect();
+        }
+    }
+}
+
+fn end_entry(until: Timestamp, row: u32) -> Reverse<u64> {
+    Reverse(u64::from(until.coarse()) << 32 | u64::from(row))
+}
+
+fn find_head(
+    heads: &HashTable<u32>,
+    hasher: &rustc_hash::FxSeededState,
+    table: &Table,
+    prefix: &Prefix,
+) -> Option<u32> {
+    heads.find(hash_prefix(hasher, prefix), |at| table.row(*at).prefix() == *prefix).copied()
+}
+
+fn hash_prefix(hasher: &rustc_hash::FxSeededState, prefix: &Prefix) -> u64 {
+    hasher.hash_one(prefix)
+}
+
+/// Which rows an answer spoke of.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    fn new(rows: usize) -> Self {
+        Self(vec![0; rows / 64 + 1])
+    }
+
+    /// Marks a row; says whether it was marked before.
+    fn mark(&mut self, at: u32) -> bool {
+        let (word, bit) = (at as usize / 64, 1 << (at % 64));
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word] & bit != 0;
+        self.0[word] |= bit;
+        before
+    }
+
+    fn contains(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+}
+
+/// What a reason says, for callers that build batches from snapshots.
+impl<'a> From<crate::Decision<'a>> for Reason<'a> {
+    fn from(decision: crate::Decision<'a>) -> Self {
+        Self { remediation: decision.remediation, origin: decision.origin, scenario: decision.scenario }
+    }
+}

@@ -1,0 +1,82 @@
+//! Decisions on anything but addresses: countries, autonomous systems, users, ...
+
+use std::sync::Arc;
+
+use crate::Timestamp;
+use crate::batch::hash_words;
+
+/// Many small shards, so that a change copies one of them and not the table.
+const SHARDS: usize = 1024;
+
+#[derive(Debug, Clone)]
+pub(crate) struct NamedRow {
+    pub(crate) until: Timestamp,
+    pub(crate) id: i64,
+    pub(crate) label: u32,
+    pub(crate) rank: u8,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct NamedEntry {
+    pub(crate) scope: Arc<str>,
+    pub(crate) value: Arc<str>,
+    pub(crate) rows: Vec<NamedRow>,
+}
+
+/// Entries sorted by scope and value within their shard; a clone shares storage.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    shards: Arc<Vec<Arc<Vec<NamedEntry>>>>,
+    len: usize,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self { shards: Arc::new(vec![Arc::default(); SHARDS]), len: 0 }
+    }
+}
+
+impl Named {
+    /// How many decisions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NamedEntry> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    pub(crate) fn get(&self, scope: &str, value: &str) -> Option<&NamedEntry> {
+        let shard = &self.shards[shard_of(scope, value)];
+        position(shard, scope, value).ok().map(|at| &shard[at])
+    }
+
+    /// Lets `change` edit the rows of one name; a name left without rows goes.
+    pub(crate) fn edit<R>(
+        &mut self,
+        scope: &str,
+        value: &str,
+        change: impl FnOnce(&mut Vec<NamedRow>) -> R,
+    ) -> R {
+        let shard = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard_of(scope, value)]);
+        let at = position(shard, scope, value).unwrap_or_else(|at| {
+            shard.insert(at, NamedEntry { scope: scope.into(), value: value.into(), rows: Vec::new() });
+            at
+        });
+        let before = shard[at].rows.len();
+        let result = change(&mut shard[at].rows);
+        self.len = self.len + shard[at].rows.len() - before;
+        if shard[at].rows.is_empty() {
+            shard.remove(at);
+        }
+        result
+    }
+}
+
+fn shard_of(scope: &str, value: &str) -> usize {
+    hash_words(scope, value, "") as usize % SHARDS
+}
+
+fn position(shard: &[NamedEntry], scope: &str, value: &str) -> Result<usize, usize> {
+    shard.binary_search_by(|entry| (&*entry.scope, &*entry.value).cmp(&(scope, value)))
+}

@@ -1,0 +1,192 @@
+//! The published view: immutable, shared, read without locks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::decision::{Decision, Target, source_of};
+use crate::index::{Found, Index};
+use crate::named::{Named, NamedEntry, NamedRow};
+use crate::prefix::{Key, Prefix, V4, V6};
+use crate::table::{NONE, Table};
+
+/// Every decision in force at one moment. A clone is one reference count.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot(Arc<Inner>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    generation: u64,
+    pub(crate) table: Table,
+    pub(crate) v4: Index<V4>,
+    pub(crate) v6: Index<V6>,
+    named: Named,
+    live: usize,
+}
+
+/// How many decisions share origin, scenario and remediation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count<'a> {
+    /// The remediation.
+    pub remediation: &'a str,
+    /// Who decided.
+    pub origin: &'a str,
+    /// Why, or the name of the list.
+    pub scenario: &'a str,
+    /// Decisions on IPv4 addresses and ranges.
+    pub v4: u32,
+    /// Decisions on IPv6 addresses and ranges.
+    pub v6: u32,
+    /// Decisions on anything else.
+    pub named: u32,
+}
+
+impl Count<'_> {
+    /// The origin as metrics name it: `lists:<list>` for subscribed lists, else the origin itself.
+    pub fn source(&self) -> String {
+        source_of(self.origin, self.scenario)
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        generation: u64,
+        table: Table,
+        v4: Index<V4>,
+        v6: Index<V6>,
+        named: Named,
+        live: usize,
+    ) -> Self {
+        Self(Arc::new(Inner { generation, table, v4, v6, named, live }))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// Counts publications: a snapshot with a higher generation is newer. The empty default has 0.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// How many decisions are held, those that a stronger one hides included.
+    pub fn len(&self) -> usize {
+        self.0.live + self.0.named.len()
+    }
+
+    /// Whether no decision is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The strongest decision over all prefixes that cover this address, or `None` when it is free.
+    ///
+    /// An IPv4-mapped IPv6 address is looked up as IPv4.
+    #[inline]
+    pub fn verdict(&self, ip: IpAddr) -> Option<Decision<'_>> {
+        let at = self.0.strongest(ip);
+        (at != NONE).then(|| self.0.table.decision(self.0.table.row(at)))
+    }
+
+    /// Whether any decision covers this address: [`Snapshot::verdict`] without the reason.
+    #[inline]
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        let found = self.0.find(ip);
+        found.host != NONE || found.span != NONE
+    }
+
+    /// The strongest decision on a value of another scope, such as `("Country", "FR")`.
+    pub fn verdict_of(&self, scope: &str, value: &str) -> Option<Decision<'_>> {
+        let entry = self.0.named.get(scope, value)?;
+        let row = entry.rows.iter().min_by_key(|row| (row.rank, std::cmp::Reverse(row.until)))?;
+        Some(self.0.named_decision(entry, row))
+    }
+
+    /// Every decision whose address or range covers this address, strongest first. For people who ask why:
+    /// it walks the whole table.
+    pub fn covering(&self, ip: IpAddr) -> Vec<Decision<'_>> {
+        let host = Prefix::new(IpNet::from(ip));
+        let table = &self.0.table;
+        let mut rows: Vec<_> =
+            table.rows.iter().filter(|row| row.live && row.prefix().contains(&host)).collect();
+        rows.sort_by_key(|row| (row.rank, std::cmp::Reverse(row.until)));
+        rows.into_iter().map(|row| table.decision(row)).collect()
+    }
+
+    /// Every decision held, in no useful order.
+    pub fn decisions(&self) -> impl Iterator<Item = Decision<'_>> {
+        let table = &self.0.table;
+        let nets = table.rows.iter().filter(|row| row.live).map(|row| table.decision(row));
+        let named = self.0.named.iter();
+        nets.chain(named.flat_map(|entry| entry.rows.iter().map(|row| self.0.named_decision(entry, row))))
+    }
+
+    /// How many decisions there are of each remediation, origin and scenario. Costs with the number of those,
+    /// not with the number of decisions.
+    pub fn counts(&self) -> impl Iterator<Item = Count<'_>> {
+        self.0.table.labels.iter().filter(|label| !label.held.is_empty()).map(|label| Count {
+            remediation: &label.remediation,
+            origin: &label.origin,
+            scenario: &label.scenario,
+            v4: label.held.v4,
+            v6: label.held.v6,
+            named: label.held.named,
+        })
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn find(&self, ip: IpAddr) -> Found {
+        match ip {
+            IpAddr::V4(ip) => self.v4.find(ip.to_bits()),
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(ip) => self.v4.find(ip.to_bits()),
+                None => self.v6.find(V6::from_bits(ip.to_bits())),
+            },
+        }
+    }
+
+    #[inline]
+    fn strongest(&self, ip: IpAddr) -> u32 {
+        let found = self.find(ip);
+        if found.host == NONE {
+            found.span
+        } else if found.span == NONE {
+            found.host
+        } else {
+            self.table.stronger(found.host, found.span)
+        }
+    }
+
+    fn named_decision<'a>(&'a self, entry: &'a NamedEntry, row: &NamedRow) -> Decision<'a> {
+        let label = self.table.labels.get(row.label);
+        Decision {
+            scope: &entry.scope,
+            target: Target::Name(&entry.value),
+            remediation: &label.remediation,
+            origin: &label.origin,
+            scenario: &label.scenario,
+            until: row.until,
+            id: row.id,
+        }
+    }
+}
+
+/// The index of one family, chosen by type.
+pub(crate) trait Indexed<K: Key> {
+    fn index(&self) -> &Index<K>;
+}
+
+impl Indexed<V4> for Inner {
+    fn index(&self) -> &Index<V4> {
+        &self.v4
+    }
+}
+
+impl Indexed<V6> for Inner {
+    fn index(&self) -> &Index<V6> {
+        &self.v6
+    }
+}

@@ -1,0 +1,138 @@
+//! What the ledger and its snapshots share: rows and their labels.
+
+use std::sync::Arc;
+
+use crate::chunked::Chunked;
+use crate::decision::{Decision, Target};
+use crate::prefix::Prefix;
+use crate::{Policy, Timestamp};
+
+/// "No row".
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// One decision on an address or range. 48 bytes: this is most of what a decision costs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    hi: u64,
+    lo: u64,
+    pub(crate) until: Timestamp,
+    pub(crate) id: i64,
+    /// Index of the label: remediation, origin and scenario.
+    pub(crate) label: u32,
+    /// The next row on the same prefix, or, in a free row, the next free one.
+    pub(crate) next: u32,
+    len: u8,
+    v6: bool,
+    /// Copied from the label: the strength of the remediation.
+    pub(crate) rank: u8,
+    pub(crate) live: bool,
+}
+
+impl Row {
+    pub(crate) fn new(prefix: Prefix, until: Timestamp, id: i64, label: u32, rank: u8) -> Self {
+        let Prefix { hi, lo, len, v6 } = prefix;
+        Self { hi, lo, until, id, label, next: NONE, len, v6, rank, live: true }
+    }
+
+    pub(crate) fn prefix(&self) -> Prefix {
+        Prefix { hi: self.hi, lo: self.lo, len: self.len, v6: self.v6 }
+    }
+}
+
+/// What many rows have in common, and how many of them there are.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub(crate) remediation: Arc<str>,
+    pub(crate) origin: Arc<str>,
+    pub(crate) scenario: Arc<str>,
+    pub(crate) rank: u8,
+    pub(crate) held: Held,
+}
+
+/// How many decisions carry a label.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    pub(crate) v4: u32,
+    pub(crate) v6: u32,
+    pub(crate) named: u32,
+}
+
+impl Held {
+    pub(crate) fn is_empty(self) -> bool {
+        self.v4 == 0 && self.v6 == 0 && self.named == 0
+    }
+}
+
+impl Label {
+    pub(crate) fn new(policy: &Policy, remediation: &str, origin: &str, scenario: &str) -> Self {
+        Self {
+            rank: policy.rank(remediation),
+            remediation: remediation.into(),
+            origin: origin.into(),
+            scenario: scenario.into(),
+            held: Held::default(),
+        }
+    }
+
+    pub(crate) fn says(&self, remediation: &str, origin: &str, scenario: &str) -> bool {
+        &*self.remediation == remediation && &*self.origin == origin && &*self.scenario == scenario
+    }
+
+    pub(crate) fn same_words(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.scenario, &other.scenario)
+            || self.says(&other.remediation, &other.origin, &other.scenario)
+    }
+}
+
+/// The rows and labels of one moment; a clone shares storage.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    pub(crate) rows: Chunked<Row>,
+    pub(crate) labels: Chunked<Label>,
+}
+
+impl Table {
+    pub(crate) fn row(&self, index: u32) -> &Row {
+        self.rows.get(index)
+    }
+
+    pub(crate) fn label(&self, row: &Row) -> &Label {
+        self.labels.get(row.label)
+    }
+
+    /// The stronger of two rows: by remediation, then by end; the lower index at a tie, so that a rebuild
+    /// gives the same answer.
+    pub(crate) fn stronger(&self, a: u32, b: u32) -> u32 {
+        if a == NONE || b == NONE {
+            return a.min(b);
+        }
+        let (ra, rb) = (self.row(a), self.row(b));
+        if (ra.rank, std::cmp::Reverse(ra.until), a) <= (rb.rank, std::cmp::Reverse(rb.until), b) {
+            a
+        } else {
+            b
+        }
+    }
+
+    pub(crate) fn decision(&self, row: &Row) -> Decision<'_> {
+        let (label, prefix) = (self.label(row), row.prefix());
+        Decision {
+            scope: if prefix.is_host() { "Ip" } else { "Range" },
+            target: Target::Net(prefix.net()),
+            remediation: &label.remediation,
+            origin: &label.origin,
+            scenario: &label.scenario,
+            until: row.until,
+            id: row.id,
+        }
+    }
+
+    /// Whether a row of this table and one of another say the same to an enforcer.
+    pub(crate) fn same(&self, mine: u32, other: &Self, theirs: u32) -> bool {
+        if mine == NONE || theirs == NONE {
+            return mine == theirs;
+        }
+        let (a, b) = (self.row(mine), other.row(theirs));
+        a.until == b.until && a.prefix() == b.prefix() && self.label(a).same_words(other.label(b))
+    }
+}

@@ -1,0 +1,324 @@
+//! The cache against a model that is slow and obviously right: a list, scanned.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use palisade_cache::{Batch, Decision, Ledger, Mode, Policy, Reason, Snapshot, Target, Timestamp};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Told {
+    net: IpNet,
+    remediation: &'static str,
+    origin: &'static str,
+    scenario: &'static str,
+    until: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Changes { lifted: Vec<(IpNet, &'static str)>, told: Vec<Told> },
+    Everything(Vec<Told>),
+    Additions(Vec<Told>),
+    Expire(i64),
+}
+
+type Slot = (IpNet, &'static str, &'static str, &'static str);
+
+#[derive(Default)]
+struct Model(BTreeMap<Slot, Told>);
+
+fn slot(told: &Told) -> Slot {
+    let list = if told.origin == "lists" { told.scenario } else { "" };
+    (told.net, told.remediation, told.origin, list)
+}
+
+impl Model {
+    fn step(&mut self, step: &Step) {
+        let tell = |model: &mut Self, told: &[Told]| {
+            let mut seen: BTreeMap<Slot, ()> = BTreeMap::new();
+            for told in told {
+                let again = seen.insert(slot(told), ()).is_some();
+                match model.0.get(&slot(told)) {
+                    Some(held) if again && told.until <= held.until => {}
+                    Some(held)
+                        if held.scenario == told.scenario && (held.until - told.until).abs() <= 2000 => {}
+                    _ => {
+                        model.0.insert(slot(told), told.clone());
+                    }
+                }
+            }
+            seen
+        };
+        match step {
+            Step::Changes { lifted, told } => {
+                self.0.retain(|slot, _| !lifted.contains(&(slot.0, slot.1)));
+                tell(self, told);
+            }
+            Step::Everything(told) => {
+                let seen = tell(self, told);
+                self.0.retain(|slot, _| seen.contains_key(slot));
+            }
+            Step::Additions(told) => {
+                tell(self, told);
+            }
+            Step::Expire(now) => self.0.retain(|_, told| told.until > *now),
+        }
+    }
+
+    fn strongest(&self, rows: impl Fn(&IpNet) -> bool) -> Option<(usize, i64)> {
+        let rank = |told: &Told| ["ban", "captcha"].iter().position(|r| *r == told.remediation).unwrap_or(2);
+        self.0
+            .values()
+            .filter(|told| rows(&told.net))
+            .map(|told| (rank(told), std::cmp::Reverse(told.until)))
+            .min()
+            .map(|(rank, until)| (rank, until.0))
+    }
+}
+
+fn strength(decision: Decision<'_>) -> (usize, i64) {
+    let rank = ["ban", "captcha"].iter().position(|r| *r == decision.remediation).unwrap_or(2);
+    (rank, decision.until.as_millis())
+}
+
+fn batch(lifted: &[(IpNet, &'static str)], told: &[Told]) -> Batch {
+    let mut batch = Batch::new();
+    for (net, remediation) in lifted {
+        batch.lift_net(*net, remediation);
+    }
+    for told in told {
+        let reason = Reason { remediation: told.remediation, origin: told.origin, scenario: told.scenario };
+        batch.announce_net(told.net, reason, Timestamp::from_millis(told.until), 7);
+    }
+    batch
+}
+
+/// Addresses crowded into a few places, so that prefixes nest, touch and collide, and leaves split.
+fn any_net() -> impl Strategy<Value = IpNet> {
+    let v4 = (prop_oneof![Just(0u32), Just(0x0a00_0000), Just(0xffff_ff00)], any::<u16>(), 0u8..=32)
+        .prop_map(|(base, low, len)| {
+            let address = base | u32::from(low) & if base == 0x0a00_0000 { 0x03ff } else { 0xff };
+            IpNet::from(Ipv4Net::new(Ipv4Addr::from_bits(address), len.max(len % 24)).unwrap().trunc())
+        });
+    let v6 =
+        (prop_oneof![Just(0u128), Just(0x2001_0db8u128 << 96), Just(!0xffffu128)], any::<u8>(), 0u8..=128)
+            .prop_map(|(base, low, len)| {
+                IpNet::from(Ipv6Net::new(Ipv6Addr::from_bits(base | u128::from(low)), len).unwrap().trunc())
+            });
+    let host = any::<u16>()
+        .prop_map(|low| IpNet::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | u32::from(low) & 0x03ff))));
+    prop_oneof![3 => v4, 2 => v6, 3 => host]
+}
+
+fn any_told() -> impl Strategy<Value = Told> {
+    let words = prop_oneof![
+        Just(("cscli", "manual")),
+        Just(("CAPI", "ssh:bruteforce")),
+        Just(("lists", "tor")),
+        Just(("lists", "spamhaus")),
+        Just(("crowdsec", "ssh-bf")),
+        Just(("crowdsec", "http-probing")),
+    ];
+    (any_net(), prop_oneof![4 => Just("ban"), 2 => Just("captcha"), 1 => Just("throttle")], words, 1i64..40)
+        .prop_map(|(net, remediation, (origin, scenario), until)| Told {
+            net: unmap(net),
+            remediation,
+            origin,
+            scenario,
+            until: until * 1500,
+        })
+}
+
+fn unmap(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() => {
+            let v4 = v6.addr().to_ipv4_mapped().unwrap();
+            IpNet::from(Ipv4Net::new(v4, v6.prefix_len() - 96).unwrap().trunc())
+        }
+        net => net,
+    }
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let told = || prop::collection::vec(any_told(), 0..30);
+    let lifted = prop::collection::vec((any_net().prop_map(unmap), Just("ban")), 0..6);
+    prop_oneof![
+        5 => (lifted, told()).prop_map(|(lifted, told)| Step::Changes { lifted, told }),
+        2 => told().prop_map(Step::Everything),
+        1 => told().prop_map(Step::Additions),
+        2 => (1i64..40).prop_map(|t| Step::Expire(t * 1500)),
+    ]
+}
+
+fn probes(model: &Model) -> Vec<IpAddr> {
+    let mut out = vec!["0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap(), "::".parse().unwrap()];
+    for (net, ..) in model.0.keys() {
+        out.extend([net.network(), net.broadcast()]);
+        match net {
+            IpNet::V4(net) => out.extend([
+                IpAddr::V4(Ipv4Addr::from_bits(net.network().to_bits().wrapping_sub(1))),
+                IpAddr::V4(Ipv4Addr::from_bits(net.broadcast().to_bits().wrapping_add(1))),
+            ]),
+            IpNet::V6(net) => out.extend([
+                IpAddr::V6(Ipv6Addr::from_bits(net.network().to_bits().wrapping_sub(1))),
+                IpAddr::V6(Ipv6Addr::from_bits(net.broadcast().to_bits().wrapping_add(1))),
+            ]),
+        }
+    }
+    out.retain(|ip| !matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()));
+    out
+}
+
+fn full(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+/// What an enforcer would hold after reading the cover: spans by first address, hosts by address.
+type InForce = (BTreeMap<IpAddr, (IpAddr, String)>, BTreeMap<IpAddr, String>);
+
+fn words(decision: Decision<'_>) -> String {
+    format!("{} {} {} {:?}", decision.remediation, decision.origin, decision.scenario, decision.until)
+}
+
+fn in_force(snapshot: &Snapshot) -> InForce {
+    let spans = snapshot.spans().into_iter().map(|s| (s.first, (s.last, words(s.decision)))).collect();
+    (spans, snapshot.hosts().into_iter().map(|(ip, decision)| (ip, words(decision))).collect())
+}
+
+fn check(model: &Model, snapshot: &Snapshot) -> Result<(), TestCaseError> {
+    prop_assert_eq!(snapshot.len(), model.0.len());
+    let counted: u32 = snapshot.counts().map(|count| count.v4 + count.v6).sum();
+    prop_assert_eq!(counted as usize, model.0.len());
+    for ip in probes(model) {
+        let expected = model.strongest(|net| net.contains(&ip));
+        prop_assert_eq!(snapshot.verdict(ip).map(strength), expected, "verdict for {}", ip);
+        prop_assert_eq!(snapshot.holds(ip), expected.is_some());
+        prop_assert_eq!(snapshot.covering(ip).first().copied().map(strength), expected);
+        let ranges = model.strongest(|net| !full(net) && net.contains(&ip));
+        let span = snapshot
+            .spans()
+            .into_iter()
+            .find(|s| s.first <= ip && ip <= s.last && s.first.is_ipv4() == ip.is_ipv4());
+        prop_assert_eq!(span.map(|span| strength(span.decision)), ranges, "span for {}", ip);
+        let own = model.strongest(|net| full(net) && net.addr() == ip);
+        let host = snapshot.hosts().into_iter().find(|(address, _)| *address == ip);
+        prop_assert_eq!(host.map(|(_, decision)| strength(decision)), own, "host {}", ip);
+    }
+    let spans = snapshot.spans();
+    for pair in spans.windows(2).filter(|pair| pair[0].first.is_ipv4() == pair[1].first.is_ipv4()) {
+        prop_assert!(pair[0].last < pair[1].first, "spans are sorted and disjoint");
+    }
+    Ok(())
+}
+
+fn check_diff(older: &Snapshot, newer: &Snapshot) -> Result<(), TestCaseError> {
+    let (mut spans, mut hosts) = in_force(older);
+    let diff = newer.diff(older);
+    for span in &diff.spans_gone {
+        prop_assert_eq!(spans.remove(&span.first), Some((span.last, words(span.decision))));
+    }
+    for span in &diff.spans_come {
+        prop_assert!(spans.insert(span.first, (span.last, words(span.decision))).is_none());
+    }
+    for change in &diff.hosts {
+        prop_assert_eq!(hosts.get(&change.address).cloned(), change.before.map(words));
+        match change.after {
+            Some(decision) => hosts.insert(change.address, words(decision)),
+            None => hosts.remove(&change.address),
+        };
+    }
+    prop_assert_eq!((spans, hosts), in_force(newer));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_cache_answers_as_the_model_does(steps in prop::collection::vec(any_step(), 1..10)) {
+        let (mut model, mut ledger) = (Model::default(), Ledger::new(Policy::default(), 1));
+        let (mut previous, mut first) = (ledger.snapshot(), None);
+        for step in &steps {
+            model.step(step);
+            match step {
+                Step::Changes { lifted, told } => { ledger.apply(Mode::Changes, batch(lifted, told)); }
+                Step::Everything(told) => { ledger.apply(Mode::Everything, batch(&[], told)); }
+                Step::Additions(told) => { ledger.apply(Mode::Additions, batch(&[], told)); }
+                Step::Expire(now) => { ledger.expire(Timestamp::from_millis(*now)); }
+            }
+            let snapshot = ledger.snapshot();
+            check(&model, &snapshot)?;
+            check_diff(&previous, &snapshot)?;
+            if let Some(first) = &first {
+                check_diff(first, &snapshot)?;      // a reader that skipped generations
+            }
+            first.get_or_insert_with(|| snapshot.clone());
+            previous = snapshot;
+        }
+    }
+}
+
+/// Enough decisions that leaves split into nodes, are patched, and are merged again.
+#[test]
+fn large_tables_split_patch_and_shrink_like_small_ones() {
+    let reason = Reason { remediation: "ban", origin: "cscli", scenario: "x" };
+    let until = |n: u32| Timestamp::from_millis(i64::from(n % 50 + 1) * 10_000);
+    let net = |n: u32| -> IpNet {
+        let address = n.wrapping_mul(0x9e37_79b1);
+        match n % 10 {
+            0 => Ipv4Net::new(Ipv4Addr::from_bits(address), 16 + (n % 13) as u8).unwrap().trunc().into(),
+            1..=5 => IpAddr::V4(Ipv4Addr::from_bits(address)).into(),
+            6 => Ipv6Net::new(Ipv6Addr::from_bits(u128::from(address) << 80 | 0x2001 << 112), 48)
+                .unwrap()
+                .trunc()
+                .into(),
+            _ => IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8u128 << 96 | u128::from(address) << 3)).into(),
+        }
+    };
+    let mut ledger = Ledger::new(Policy::default(), 3);
+    let mut whole = Batch::new();
+    (0..40_000).for_each(|n| whole.announce_net(net(n), reason, until(n), 0));
+    ledger.apply(Mode::Everything, whole);
+    let mut rebuilt = Batch::new();
+    let mut last = ledger.snapshot();
+    for round in 0..49u32 {
+        ledger.expire(Timestamp::from_millis(i64::from(round + 1) * 10_000));
+        let snapshot = ledger.snapshot();
+        check_diff(&last, &snapshot).unwrap();
+        last = snapshot;
+    }
+    (0..40_000).filter(|n| n % 50 == 49).for_each(|n| rebuilt.announce_net(net(n), reason, until(n), 0));
+    let mut fresh = Ledger::new(Policy::default(), 9);
+    fresh.apply(Mode::Everything, rebuilt);
+    assert_eq!(in_force(&last), in_force(&fresh.snapshot()), "patched and built from nothing are the same");
+    assert!(!last.is_empty());
+}
+
+#[test]
+fn other_scopes_are_kept_lifted_and_expired() {
+    let reason = |remediation| Reason { remediation, origin: "cscli", scenario: "geo" };
+    let mut ledger = Ledger::new(Policy::default(), 0);
+    let mut batch = Batch::new();
+    batch.announce_name("Country", "FR", reason("captcha"), Timestamp::from_millis(9000), 1);
+    batch.announce_name("Country", "FR", reason("BAN"), Timestamp::from_millis(5000), 2);
+    batch.announce_name("AS", "64500", reason("ban"), Timestamp::from_millis(7000), 3);
+    assert_eq!(ledger.apply(Mode::Changes, batch).added, 3);
+    let all = ledger.snapshot();
+    assert_eq!(all.verdict_of("Country", "FR").unwrap().remediation, "ban");
+    assert_eq!(ledger.next_expiry(), Some(Timestamp::from_millis(5000)));
+    assert_eq!(ledger.expire(Timestamp::from_millis(5000)), 1);
+    assert_eq!(ledger.snapshot().verdict_of("Country", "FR").unwrap().remediation, "captcha");
+    let mut lift = Batch::new();
+    lift.lift_name("Country", "FR", "captcha");
+    assert_eq!(ledger.apply(Mode::Changes, lift).removed, 1);
+    let left = ledger.snapshot();
+    let only: Vec<_> = left.decisions().map(|decision| decision.target).collect();
+    assert_eq!(only, [Target::Name("64500")]);
+    assert_eq!(all.len(), 3, "an old snapshot stays as it was");
+    assert_eq!(ledger.apply(Mode::Everything, Batch::new()).removed, 1);
+    assert!(ledger.snapshot().is_empty());
+}

@@ -1,0 +1,304 @@
+//! The incremental decoder of a decision stream's body.
+//!
+//! Between the values of the document a small state machine follows the punctuation. A value that lies whole in
+//! the chunk at hand goes straight to `serde_json`, which finds its end and decodes it in one pass, in place.
+//! One that the chunk's edge cuts is gathered in a carry buffer until [`Boundary`] sees its end.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+
+use crate::StreamItem;
+use crate::boundary::Boundary;
+use crate::value::{List, Parsed, element, parse, syntax};
+
+/// The longest key, element or ignored value that is accepted, in bytes. A decision is about 200.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// Why a body is not a decision stream. Whatever was decoded before it must be discarded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not JSON.
+    #[error("not valid JSON in what begins at byte {offset}: {reason}")]
+    Syntax {
+        /// Position in the body, from 0.
+        offset: u64,
+        /// The parser's complaint.
+        reason: String,
+    },
+    /// JSON, but not of the shape `{"new":[…],"deleted":[…]}`.
+    #[error("not a decision stream: {reason} at byte {offset}")]
+    WrongShape {
+        /// Position in the body, from 0.
+        offset: u64,
+        /// What was expected and what stands there.
+        reason: String,
+    },
+    /// A value longer than [`MAX_VALUE_BYTES`].
+    #[error("the value that begins at byte {offset} is longer than {MAX_VALUE_BYTES} bytes")]
+    TooLong {
+        /// Position in the body, from 0.
+        offset: u64,
+    },
+    /// The body ended before the document did.
+    #[error("the document is cut short after {received} bytes")]
+    CutShort {
+        /// Length of what there was.
+        received: u64,
+    },
+    /// The decoder was used again after an error.
+    #[error("this body was already found unreadable")]
+    AlreadyFailed,
+}
+
+/// What the next byte that is not white space has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The document's `{`.
+    Start,
+    /// The first key, or `}`.
+    FirstKey,
+    /// A key, after a comma.
+    Key,
+    /// The colon after a key; `None` when the key is none of ours.
+    Colon(Option<List>),
+    /// The `[` or `null` of one of our lists.
+    ListStart(List),
+    /// A list's first element, or `]`.
+    FirstElement(List),
+    /// An element, after a comma.
+    Element(List),
+    /// A comma or `]`.
+    AfterElement(List),
+    /// The value of a key that is none of ours.
+    Ignored,
+    /// A comma or `}`.
+    AfterValue,
+    /// Nothing.
+    End,
+    /// An error was reported.
+    Failed,
+}
+
+/// Decodes a decision stream as it arrives: push chunks of any size, and items come out through the sink as
+/// they complete. Nothing that came out may be applied before [`finish`](Self::finish) has said that the
+/// document was whole.
+///
+/// Accepted are `null`, `[]` and absent lists, any order of keys and any unknown key. The memory held does not
+/// grow with the body.
+#[derive(Debug)]
+pub struct StreamDecoder {
+    place: Place,
+    /// The beginning of a value that the last chunk cut; empty when none was.
+    carry: Vec<u8>,
+    boundary: Boundary,
+    /// How many bytes came before the chunk at hand (or, with a carry, before the cut value).
+    before: u64,
+    seen_new: bool,
+    seen_deleted: bool,
+}
+
+impl Default for StreamDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamDecoder {
+    /// A decoder for one body.
+    pub fn new() -> Self {
+        Self {
+            place: Place::Start,
+            carry: Vec::new(),
+            boundary: Boundary::default(),
+            before: 0,
+            seen_new: false,
+            seen_deleted: false,
+        }
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    /// The body is no decision stream; the decoder is of no further use.
+    pub fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
+        let result = self.take(chunk, sink);
+        if result.is_err() {
+            self.place = Place::Failed;
+            self.carry = Vec::new();
+        }
+        result
+    }
+
+    /// Says that the body has ended.
+    ///
+    /// # Errors
+    /// The document had not.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        match self.place {
+            Place::End => Ok(()),
+            Place::Failed => Err(DecodeError::AlreadyFailed),
+            _ => Err(DecodeError::CutShort { received: self.before + self.carry.len() as u64 }),
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
+        let mut at = 0;
+        if !self.carry.is_empty() {
+            let end = self.boundary.find_end(chunk);
+            self.carry.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
+            if self.carry.len() > MAX_VALUE_BYTES {
+                return Err(DecodeError::TooLong { offset: self.before });
+            }
+            let Some(end) = end else { return Ok(()) };
+            let carry = std::mem::take(&mut self.carry);
+            match self.value(&carry, self.before, true, sink)? {
+                Some(length) if length == carry.len() => {}
+                _ => {
+                    return Err(DecodeError::Syntax {
+                        offset: self.before,
+                        reason: "the value is not well-formed".into(),
+                    });
+                }
+            }
+            // From where the value began to where this chunk begins.
+            self.before += (carry.len() - end) as u64;
+            at = end;
+            self.carry = carry;
+            self.carry.clear();
+        }
+        while let Some(byte) = chunk.get(at).copied() {
+            if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                at += 1;
+                continue;
+            }
+            let here = self.before + at as u64;
+            if self.punctuation(byte, here)? {
+                at += 1;
+                continue;
+            }
+            match self.value(&chunk[at..], here, false, sink)? {
+                Some(length) if length > MAX_VALUE_BYTES => {
+                    return Err(DecodeError::TooLong { offset: here });
+                }
+                Some(length) => at += length,
+                None => {
+                    let cut = &chunk[at..];
+                    if cut.len() > MAX_VALUE_BYTES {
+                        return Err(DecodeError::TooLong { offset: here });
+                    }
+                    self.boundary = Boundary::of(byte);
+                    if self.boundary.find_end(cut).is_some() {
+                        // The parser found no end, so there is none; should the two ever differ, trust neither.
+                        let reason = "the brackets do not match".into();
+                        return Err(DecodeError::Syntax { offset: here, reason });
+                    }
+                    self.carry.extend_from_slice(cut);
+                    self.before = here;
+                    return Ok(());
+                }
+            }
+        }
+        self.before += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Follows one byte of punctuation. `false`: at this place a value begins, and the byte belongs to it.
+    fn punctuation(&mut self, byte: u8, here: u64) -> Result<bool, DecodeError> {
+        let next = match (self.place, byte) {
+            (Place::Start, b'{') => Place::FirstKey,
+            (Place::FirstKey, b'}') | (Place::AfterValue, b'}') => Place::End,
+            (Place::FirstKey | Place::Key, b'"') => return Ok(false),
+            (Place::Colon(Some(list)), b':') => Place::ListStart(list),
+            (Place::Colon(None), b':') => Place::Ignored,
+            (Place::ListStart(list), b'[') => Place::FirstElement(list),
+            (Place::FirstElement(_) | Place::AfterElement(_), b']') => Place::AfterValue,
+            (Place::AfterElement(list), b',') => Place::Element(list),
+            (Place::AfterValue, b',') => Place::Key,
+            (Place::ListStart(_) | Place::FirstElement(_) | Place::Element(_) | Place::Ignored, _) => {
+                return Ok(false);
+            }
+            (Place::Failed, _) => return Err(DecodeError::AlreadyFailed),
+            (place, _) => {
+                let expected = match place {
+                    Place::Start => "expected `{`",
+                    Place::FirstKey => "expected a key or `}`",
+                    Place::Key => "expected a key",
+                    Place::Colon(_) => "expected `:`",
+                    Place::AfterElement(_) => "expected `,` or `]`",
+                    Place::AfterValue => "expected `,` or `}`",
+                    _ => "expected nothing more",
+                };
+                let found = char::from(byte);
+                return Err(DecodeError::WrongShape {
+                    offset: here,
+                    reason: format!("{expected}, found {found:?}"),
+                });
+            }
+        };
+        self.place = next;
+        Ok(true)
+    }
+
+    /// Decodes the value at the front of `bytes` and moves on. `None`: it is not whole yet (which cannot be when
+    /// `whole` says that its end is known to be there).
+    fn value(
+        &mut self,
+        bytes: &[u8],
+        here: u64,
+        whole: bool,
+        sink: &mut dyn FnMut(StreamItem<'_>),
+    ) -> Result<Option<usize>, DecodeError> {
+        match self.place {
+            Place::FirstElement(list) | Place::Element(list) => {
+                let Some(length) = element(bytes, here, whole, list, sink)? else { return Ok(None) };
+                self.place = Place::AfterElement(list);
+                Ok(Some(length))
+            }
+            Place::FirstKey | Place::Key => {
+                let (key, length) = match parse::<Cow<'_, str>>(bytes, whole) {
+                    Parsed::Value(key, length) => (key, length),
+                    Parsed::Cut => return Ok(None),
+                    Parsed::Bad(error) => return Err(syntax(here, &error)),
+                };
+                let list = match key.as_ref() {
+                    "new" => Some((List::New, &mut self.seen_new)),
+                    "deleted" => Some((List::Deleted, &mut self.seen_deleted)),
+                    _ => None,
+                };
+                let list = match list {
+                    Some((list, seen)) => {
+                        if std::mem::replace(seen, true) {
+                            let reason = format!("a second list {:?}", list.name());
+                            return Err(DecodeError::WrongShape { offset: here, reason });
+                        }
+                        Some(list)
+                    }
+                    None => None,
+                };
+                self.place = Place::Colon(list);
+                Ok(Some(length))
+            }
+            place => {
+                let length = match parse::<IgnoredAny>(bytes, whole) {
+                    Parsed::Value(IgnoredAny, length) => length,
+                    Parsed::Cut => return Ok(None),
+                    Parsed::Bad(error) => return Err(syntax(here, &error)),
+                };
+                if let Place::ListStart(list) = place
+                    && &bytes[..length] != b"null"
+                {
+                    let reason = format!("{:?} is neither a list nor null", list.name());
+                    return Err(DecodeError::WrongShape { offset: here, reason });
+                }
+                self.place = Place::AfterValue;
+                Ok(Some(length))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! What a bouncer asks of the decision stream.
+
+/// The parameters of `GET /v1/decisions/stream`. LAPI keeps one cursor per key and address whatever they are:
+/// with one key, always ask the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamQuery {
+    /// Everything that holds, instead of what changed since the last answer.
+    pub startup: bool,
+    /// Only these scopes; empty leaves LAPI's default, `ip,range`.
+    pub scopes: Vec<String>,
+    /// Only decisions of these origins, exactly; empty means all. Lists are all of the origin `lists`.
+    pub origins: Vec<String>,
+    /// Only decisions whose scenario contains one of these words, in any letter case.
+    pub scenarios_containing: Vec<String>,
+    /// No decision whose scenario contains one of these words.
+    pub scenarios_not_containing: Vec<String>,
+}
+
+impl StreamQuery {
+    /// The query text after the `?`, parameters in alphabetical order as stock bouncers send them; empty when
+    /// there is none.
+    pub fn to_query_string(&self) -> String {
+        let mut query = String::new();
+        for (name, list) in [
+            ("origins", &self.origins),
+            ("scenarios_containing", &self.scenarios_containing),
+            ("scenarios_not_containing", &self.scenarios_not_containing),
+            ("scopes", &self.scopes),
+        ] {
+            if !list.is_empty() {
+                append(&mut query, name, &list.join(","));
+            }
+        }
+        if self.startup {
+            append(&mut query, "startup", "true");
+        }
+        query
+    }
+}
+
+fn append(query: &mut String, name: &str, value: &str) {
+    if !query.is_empty() {
+        query.push('&');
+    }
+    query.push_str(name);
+    query.push('=');
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                query.push(char::from(byte))
+            }
+            b' ' => query.push('+'),
+            _ => query.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_alphabetical_and_escaped() {
+        assert_eq!(StreamQuery::default().to_query_string(), "");
+        assert_eq!(StreamQuery { startup: true, ..StreamQuery::default() }.to_query_string(), "startup=true");
+        let list = |text: &str| text.split(';').map(str::to_owned).collect();
+        let query = StreamQuery {
+            startup: true,
+            scopes: list("Ip;Range"),
+            origins: list("cscli;my origin"),
+            scenarios_containing: list("ssh&é"),
+            scenarios_not_containing: list("probing"),
+        };
+        assert_eq!(
+            query.to_query_string(),
+            "origins=cscli%2Cmy+origin&scenarios_containing=ssh%26%C3%A9&scenarios_not_containing=probing\
+             &scopes=Ip%2CRange&startup=true"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The payload of `POST /v1/usage-metrics`, which LAPI 1.6.3 and later shows in `cscli metrics show bouncers`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name, unit, label or version LAPI's validation lets pass, in characters.
+pub const MAX_METRIC_TEXT: usize = 255;
+
+/// A text cut to what LAPI's validation lets pass.
+pub fn clip_metric_text(text: &str) -> &str {
+    text.char_indices().nth(MAX_METRIC_TEXT).map_or(text, |(end, _)| &text[..end])
+}
+
+/// One report. LAPI wants exactly one component in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageMetrics {
+    /// The reporting bouncer, alone.
+    pub remediation_components: Vec<RemediationComponent>,
+}
+
+/// Who reports, and what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemediationComponent {
+    /// The bouncer's type, as in the User-Agent before the slash.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The bouncer's version, as in the User-Agent after the slash.
+    pub version: String,
+    /// Always an array, empty for bouncers: an object is refused with 400.
+    #[serde(default)]
+    pub feature_flags: Vec<String>,
+    /// When the process started, in seconds since the Unix epoch.
+    pub utc_startup_timestamp: i64,
+    /// The machine; without it LAPI blanks what it knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsInfo>,
+    /// Always an array, whatever the public guide shows: an object is refused with 400.
+    #[serde(default)]
+    pub metrics: Vec<MetricsWindow>,
+}
+
+/// An operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsInfo {
+    /// Such as `debian`.
+    pub name: String,
+    /// Such as `linux`.
+    #[serde(default)]
+    pub family: String,
+    /// Such as `12`.
+    pub version: String,
+}
+
+/// What happened in a span of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricsWindow {
+    /// The span.
+    pub meta: MetricMeta,
+    /// What was measured.
+    pub items: Vec<MetricItem>,
+}
+
+/// The span of a [`MetricsWindow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricMeta {
+    /// Its length in seconds.
+    pub window_size_seconds: i64,
+    /// Its end, in seconds since the Unix epoch.
+    pub utc_now_timestamp: i64,
+}
+
+/// One number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricItem {
+    /// `dropped`, `processed` (both: how much within the window), `active_decisions` (how many now), or any other.
+    pub name: String,
+    /// `packet`, `byte`, `request`, `ip`.
+    pub unit: String,
+    /// How many.
+    pub value: serde_json::Number,
+    /// Such as `origin` (for lists `lists:<name>`), `ip_type` (`ipv4`, `ipv6`), `remediation`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_is_what_the_server_validates() {
+        let labels = [("origin", "lists:tor"), ("ip_type", "ipv4")];
+        let report = UsageMetrics {
+            remediation_components: vec![RemediationComponent {
+                kind: "palisade-firewall".into(),
+                version: "v0.1.0".into(),
+                feature_flags: vec![],
+                utc_startup_timestamp: 1_760_000_000,
+                os: Some(OsInfo { name: "debian".into(), family: "linux".into(), version: "12".into() }),
+                metrics: vec![MetricsWindow {
+                    meta: MetricMeta { window_size_seconds: 900, utc_now_timestamp: 1_760_000_900 },
+                    items: vec![MetricItem {
+                        name: "dropped".into(),
+                        unit: "packet".into(),
+                        value: 42.into(),
+                        labels: labels.map(|(name, value)| (name.into(), value.into())).into(),
+                    }],
+                }],
+            }],
+        };
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"remediation_components":[{"type":"palisade-firewall","version":"v0.1.0","feature_flags":[],"#,
+                r#""utc_startup_timestamp":1760000000,"os":{"name":"debian","family":"linux","version":"12"},"#,
+                r#""metrics":[{"meta":{"window_size_seconds":900,"utc_now_timestamp":1760000900},"#,
+                r#""items":[{"name":"dropped","unit":"packet","value":42,"#,
+                r#""labels":{"ip_type":"ipv4","origin":"lists:tor"}}]}]}]}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<UsageMetrics>(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn texts_are_cut_by_characters_not_bytes() {
+        assert_eq!(clip_metric_text("short"), "short");
+        assert_eq!(clip_metric_text(&"é".repeat(300)), "é".repeat(255));
+    }
+}
