@@ -25,7 +25,7 @@ bench: peers ## measure against the peers; tables here, figures in target/bench/
 	$(CARGO) build --release --locked --workspace --bins
 	$(CARGO) run --release --locked -p palisade-bench -- $(ONLY)
 
-fuzz: peers ## throw generated input at every parser for a minute each
+fuzz: ## throw generated input at every parser for a minute each
 	$(CARGO) run --release --manifest-path fuzz/Cargo.toml -- --seconds 60 $(ONLY)
 
 lint: ## check layout, lints and documentation

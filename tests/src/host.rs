@@ -120,7 +120,11 @@ impl Host {
 
     /// Starts a process here.
     pub(crate) fn start(&self, command: &mut Command) -> Outcome<std::process::Child> {
-        self.run(|| command.spawn()).doing(format_args!("starting {command:?} on {}", self.name()))
+        self.run(|| command.spawn()).doing(format_args!(
+            "starting {} on {}",
+            tools::spelled(command),
+            self.name()
+        ))
     }
 
     /// A loopback port nobody uses on this host right now.

@@ -65,7 +65,7 @@ fn run_again(test: &str) -> Outcome {
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()
-        .doing(format_args!("starting {inner:?}"))?;
+        .doing(format_args!("starting {}", tools::spelled(&inner)))?;
     drop(inner); // it holds the pipe's writing ends; without this the reading below would never end
     let mut said = Vec::new();
     reader.read_to_end(&mut said)?;

@@ -1,6 +1,8 @@
 //! Where the binaries are: the peers under `target/peers`, the tools of the system, and our own.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,6 +71,8 @@ pub fn search_path() -> Outcome<OsString> {
     let mut folders: Vec<PathBuf> = std::env::split_paths(&given).collect();
     folders.extend(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from));
     folders.extend(["usr/sbin", "sbin", "usr/bin", "bin"].map(|folder| root.join(folder)));
+    let mut known = HashSet::new();
+    folders.retain(|folder| known.insert(folder.clone()));
     Ok(std::env::join_paths(folders)?)
 }
 
@@ -113,7 +117,16 @@ fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return None;
     }
-    std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+    std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| {
+        std::fs::metadata(candidate)
+            .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    })
+}
+
+/// A command as a person would type it, without its environment.
+pub(crate) fn spelled(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -121,10 +134,10 @@ fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot start or fails; quotes its error output.
 pub fn output(command: &mut Command) -> Outcome<String> {
-    let ran = command.output().doing(format_args!("starting {command:?}"))?;
+    let ran = command.output().doing(format_args!("starting {}", spelled(command)))?;
     if !ran.status.success() {
         let said = String::from_utf8_lossy(&ran.stderr);
-        return Err(Failure::new(format!("{command:?} ended with {}: {}", ran.status, said.trim())));
+        return Err(Failure::new(format!("{} ended with {}: {}", spelled(command), ran.status, said.trim())));
     }
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

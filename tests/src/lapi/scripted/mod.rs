@@ -1,19 +1,17 @@
 //! A LAPI that keeps decisions like a real one, and fails on request in the ways real ones do.
 
 mod rows;
+mod serve;
 mod wire;
 
 use std::collections::VecDeque;
-use std::io::{self, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use socket2::{Domain, Protocol, Socket, Type};
 
-use self::rows::{Ask, Rows};
-use self::wire::Request;
+use self::rows::Rows;
 use super::{Access, Ban};
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
@@ -89,9 +87,10 @@ struct State {
     next: VecDeque<Fault>,
     meanwhile: Option<Fault>,
     seen: Vec<Seen>,
-    open: bool,
     /// Connections of an older epoch are dropped.
     epoch: u64,
+    /// How often `heal` was called: ends every held connection.
+    heals: u64,
 }
 
 impl Shared {
@@ -122,8 +121,8 @@ impl ScriptedLapi {
             next: VecDeque::new(),
             meanwhile: None,
             seen: Vec::new(),
-            open: false,
             epoch: 0,
+            heals: 0,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let mut lapi = Self { host: host.clone(), address: SocketAddr::new(at, 0), shared };
@@ -147,23 +146,18 @@ impl ScriptedLapi {
     /// When the port is taken.
     pub fn open(&mut self) -> Outcome {
         let address = self.address;
-        let listener = self.host.run(move || listen(address)).doing("opening the scripted LAPI")?;
+        let listener = self.host.run(move || serve::listen(address)).doing("opening the scripted LAPI")?;
         self.address = listener.local_addr()?;
-        let epoch = {
-            let mut state = self.shared.state();
-            state.open = true;
-            state.epoch
-        };
+        let epoch = self.shared.state().epoch;
         let shared = Arc::clone(&self.shared);
         // Ends with `close` or the drop of the LAPI.
-        std::thread::spawn(move || accept(&listener, &shared, epoch));
+        std::thread::spawn(move || serve::accept(&listener, &shared, epoch));
         Ok(())
     }
 
     /// Refuses connections from now on and drops the open ones.
     pub fn close(&self) {
         let mut state = self.shared.state();
-        state.open = false;
         state.epoch += 1;
         drop(state);
         self.shared.changed.notify_all();
@@ -278,6 +272,7 @@ impl ScriptedLapi {
         let mut state = self.shared.state();
         state.meanwhile = None;
         state.next.clear();
+        state.heals += 1;
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -315,166 +310,8 @@ impl ScriptedLapi {
 impl Drop for ScriptedLapi {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.open = false;
         state.epoch += 1;
         drop(state);
         self.shared.changed.notify_all();
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(128)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, epoch: u64) {
-    while shared.state().epoch == epoch {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(shared);
-                // Ends when the client closes, an answer cannot be written, or the epoch is over.
-                std::thread::spawn(move || serve(stream, &shared, epoch));
-            }
-            Err(_) => std::thread::sleep(Duration::from_micros(500)),
-        }
-    }
-}
-
-/// Answers one connection's requests, one after the other.
-fn serve(stream: TcpStream, shared: &Shared, epoch: u64) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_nodelay(true)?;
-    let mut out = stream.try_clone()?;
-    let mut requests = BufReader::new(stream);
-    while let Some(request) = Request::read(&mut requests)? {
-        if shared.state().epoch != epoch {
-            return Ok(());
-        }
-        if !respond(&mut out, &request, shared, epoch)? {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Answers one request; `false` when the connection is to be closed.
-fn respond(out: &mut TcpStream, request: &Request, shared: &Shared, epoch: u64) -> io::Result<bool> {
-    let mut state = shared.state();
-    let key = request.header("x-api-key").unwrap_or_default().to_owned();
-    let known = state.keys.contains(&key);
-    state.seen.push(Seen {
-        at: Instant::now(),
-        method: request.method.clone(),
-        path: request.path.clone(),
-        query: request.query.clone(),
-        headers: request.headers.clone(),
-        body: serde_json::from_slice(&request.body).ok(),
-    });
-    match request.path.as_str() {
-        _ if !known => {
-            let refusal = state.refusal;
-            drop(state);
-            wire::answer(out, refusal, "", r#"{"message":"access forbidden"}"#)?;
-        }
-        "/v1/usage-metrics" => {
-            let status = state.usage_metrics;
-            drop(state);
-            wire::answer(out, status, "", "")?;
-        }
-        "/v1/decisions/stream" => {
-            let fault = state.next.pop_front().or_else(|| state.meanwhile.clone());
-            return stream(out, request, &key, fault, state, shared, epoch);
-        }
-        _ => {
-            drop(state);
-            wire::answer(out, 404, "", "")?;
-        }
-    }
-    Ok(true)
-}
-
-fn stream<'a>(
-    out: &mut TcpStream,
-    request: &Request,
-    key: &str,
-    fault: Option<Fault>,
-    mut state: MutexGuard<'a, State>,
-    shared: &'a Shared,
-    epoch: u64,
-) -> io::Result<bool> {
-    let (scopes, origins) = (request.parameter("scopes"), request.parameter("origins"));
-    let ask = Ask {
-        startup: request.parameter("startup").as_deref() == Some("true"),
-        scopes: scopes.as_deref(),
-        origins: origins.as_deref(),
-    };
-    let modern = state.rows.modern;
-    let mut right_answer = || state.rows.stream(key, &ask, Instant::now());
-    match fault {
-        None | Some(Fault::Late(_)) => {
-            if let Some(Fault::Late(by)) = fault {
-                drop(state);
-                wait_while(shared, epoch, by);
-                state = shared.state();
-            }
-            let body = state.rows.stream(key, &ask, Instant::now());
-            drop(state);
-            if modern { wire::answer_in_chunks(out, &body)? } else { wire::answer(out, 200, "", &body)? }
-        }
-        Some(Fault::Status(status)) => {
-            drop(state);
-            let message = if status == 403 { "access forbidden" } else { "unable to query" };
-            wire::answer(out, status, "", &format!("{{\"message\":\"{message}\"}}"))?;
-        }
-        Some(Fault::CutAfter(bytes)) => {
-            let body = right_answer();
-            drop(state);
-            wire::cut(out, &body, bytes)?;
-            return Ok(false);
-        }
-        Some(Fault::StallAfter(bytes)) => {
-            let body = right_answer();
-            drop(state);
-            wire::begin(out, &body, bytes)?;
-            wait_while(shared, epoch, Duration::from_secs(3600));
-            return Ok(false);
-        }
-        Some(Fault::Body(body)) => {
-            right_answer();
-            drop(state);
-            wire::answer(out, 200, "", &body)?;
-        }
-        Some(Fault::Empty) => {
-            drop(state);
-            wire::answer(
-                out,
-                200,
-                "",
-                if modern { r#"{"new": [], "deleted": []}"# } else { r#"{"deleted":null,"new":null}"# },
-            )?;
-        }
-        Some(Fault::Redirect(to)) => {
-            drop(state);
-            wire::answer(out, 302, &format!("Location: {to}\r\n"), "")?;
-        }
-        Some(Fault::HangUp) => {
-            drop(state);
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Holds a connection for `span`, or until the LAPI is healed or closed.
-fn wait_while(shared: &Shared, epoch: u64, span: Duration) {
-    let state = shared.state();
-    let faulty = |state: &mut State| state.epoch == epoch && state.meanwhile.is_some();
-    // A fault queued by `next` alone holds for its span too: nothing heals it sooner than `heal`.
-    let one_off = state.meanwhile.is_none();
-    let held = |state: &mut State| if one_off { state.epoch == epoch } else { faulty(state) };
-    let _ = shared.changed.wait_timeout_while(state, span, held);
 }
