@@ -1,10 +1,100 @@
-//! The metrics endpoint.
+//! Metrics: a registry that is a value, and the `/metrics` endpoint.
+//!
+//! ```
+//! use palisade_daemon::metrics::Metrics;
+//! use prometheus_client::metrics::counter::Counter;
+//!
+//! let metrics = Metrics::new();
+//! let requests: Counter = Counter::default();
+//! metrics.register(|registry| registry.register("lapi_requests", "Requests sent to the LAPI", requests.clone()));
+//! requests.inc();
+//! assert!(metrics.text().contains("\nlapi_requests_total 1\n"));
+//! ```
 
-/// Where `/metrics` is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// Address or host name; empty means every address.
-    pub addr: String,
-    /// TCP port.
-    pub port: u16,
+mod keys;
+mod process;
+mod serve;
+mod text;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::registry::Registry;
+
+pub use self::{
+    keys::{Listen, PROMETHEUS_KEYS, Port, PrometheusKeys},
+    process::ProcessCollector,
+    serve::serve,
+};
+
+/// How long a scrape waits for each hook; after that it shows the values there are.
+const LONGEST_REFRESH: Duration = Duration::from_secs(5);
+
+type Hook = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// A registry of metrics with hooks that bring them up to date. Clones are the same registry.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    hooks: Arc<Mutex<Vec<Arc<Hook>>>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives access to the registry, to add metrics. Counters get `_total` appended to their name, gauges nothing.
+    pub fn register<T>(&self, add: impl FnOnce(&mut Registry) -> T) -> T {
+        // A panic while adding leaves a registry that can still be read.
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `hook` before each scrape and at each [`Self::refresh`], to bring metrics up to date.
+    pub fn before_scrape<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        hook: impl Fn() -> F + Send + Sync + 'static,
+    ) {
+        let hook: Hook = Box::new(move || Box::pin(hook()));
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(hook));
+    }
+
+    /// Runs every hook, one after the other, five seconds each at most.
+    pub async fn refresh(&self) {
+        let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for hook in hooks {
+            if tokio::time::timeout(LONGEST_REFRESH, hook()).await.is_err() {
+                tracing::warn!(
+                    "metrics could not be brought up to date within 5s; the last values are shown"
+                );
+            }
+        }
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    pub fn text(&self) -> String {
+        text::prometheus(&self.openmetrics())
+    }
+
+    /// All metrics in the OpenMetrics text format 1.0.0.
+    pub fn openmetrics(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // A collector of ours may refuse; what was written until then is still of use.
+        if prometheus_client::encoding::text::encode(&mut text, &registry).is_err() {
+            tracing::warn!("metrics are incomplete: a collector failed");
+        }
+        text
+    }
 }

@@ -1,1 +1,29 @@
-//! Keeps a ledger in step with a Local API: admission, pull cadence, resync, publishing, remembered state.
+//! Keeps decisions in step with a CrowdSec Local API.
+//!
+//! ```text
+//!  Source ──StreamItem──► Admission ──Batch──► Ledger ──Snapshot──► Publisher ═══► CacheHandle (readers)
+//!  (LAPI)                 (parse, count)       (one owner: Follower)                    │
+//!                              ▲                                                        ▼
+//!                           Memory ◄───────────────── keep(): the last good state ── on disk
+//! ```
+//!
+//! [`Follower`] owns the ledger and is the only task that changes it. [`Schedule`] decides when to ask and for
+//! what, without clock or socket. Readers hold a [`CacheHandle`].
+
+mod admit;
+mod cadence;
+mod clock;
+mod follow;
+mod publish;
+mod remember;
+mod source;
+
+pub use admit::{Admission, Admitted, Refusal, admit};
+pub use cadence::{Ask, Cadence, Doubt, Next, Schedule};
+pub use clock::now;
+pub use follow::{Ended, Follower};
+pub use publish::{CacheHandle, Freshness, Publisher, channel};
+#[doc(hidden)]
+pub use remember::fuzz_decode;
+pub use remember::{Memory, RememberError, keep};
+pub use source::{Lapi, PullFault, Source};

@@ -1,0 +1,299 @@
+//! Configuration files: a main YAML file, an optional `.local` one laid over it, environment variables in both.
+//!
+//! The rules are those of CrowdSec's bouncers, so their files work unchanged: both files are maps, the second is merged
+//! into the first key by key, `$NAME` and `${NAME}` are expanded in the merged text, comments included. What this
+//! crate adds is that a mistake is named with the file and line it stands in, all mistakes at once, and that secrets do
+//! not end up in messages.
+
+mod emit;
+mod expand;
+mod merge;
+mod problems;
+mod tree;
+mod typed;
+mod unknown;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+
+use self::{
+    problems::shown,
+    tree::{Kind, Node, Spot, SyntaxError},
+};
+pub use self::{
+    problems::{Place, Problem, Problems},
+    unknown::UnknownKey,
+};
+
+/// Why a configuration cannot be used. The texts carry the prefixes operators know.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file cannot be opened or read.
+    #[error("unable to read config file: while reading yaml file: open {}: {}", path.display(), plain(cause))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said; part of the text above.
+        cause: io::Error,
+    },
+    /// A file is not one YAML map, or has a key twice.
+    #[error("unable to read config file: {}: [{line}:{column}] {what}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Column, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The `.local` file has another kind of value for a key than the main file.
+    #[error(
+        "unable to read config file: {what} ({key} at {place}); give the key the same kind of value in both files"
+    )]
+    Mismatch {
+        /// Dotted path of the key.
+        key: String,
+        /// Where the overriding value stands.
+        place: Place,
+        /// `can't merge a sequence into a scalar`.
+        what: String,
+    },
+    /// The text is no YAML map any more, or never ends, once environment variables are expanded.
+    #[error(
+        "unable to load configuration: failed to unmarshal: {what} ({place}, after environment expansion)"
+    )]
+    Expanded {
+        /// The line the trouble comes from.
+        place: Place,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Values that do not fit their keys, or do not fit together.
+    #[error("unable to load configuration: {0}")]
+    Invalid(Problems),
+}
+
+impl From<Problems> for ConfigError {
+    fn from(problems: Problems) -> Self {
+        Self::Invalid(problems)
+    }
+}
+
+/// The system's words without the number Rust appends, in the case Go writes them.
+fn plain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+/// A configuration, read, merged and expanded, ready to be parsed once per concern.
+#[derive(Clone)]
+pub struct Document {
+    path: PathBuf,
+    local: Option<PathBuf>,
+    merged: String,
+    root: Node,
+}
+
+/// Says which files, never what is in them.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("path", &self.path)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Document {
+    /// Reads `path` and, if it is there, the same path with `.local` appended; expands environment variables.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let base = read(path)?;
+        let local_path = local_of(path);
+        let local = match read(&local_path) {
+            Ok(text) => Some(text),
+            Err(ConfigError::Unreadable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Self::from_text(path, &base, local.as_deref(), &|name| std::env::var(name).ok())
+    }
+
+    /// The same from texts that were read already. `lookup` gives the value of an environment variable.
+    pub fn from_text(
+        path: &Path,
+        base: &str,
+        local: Option<&str>,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let local_path = local.is_some().then(|| local_of(path));
+        let files = Files { base: path, local: local_path.as_deref() };
+        let base_root = tree::compose(base, 0).map_err(|error| files.syntax(0, error))?;
+        let (merged, origins) = match local {
+            None => (base.to_owned(), None),
+            Some(local) => {
+                let over = tree::compose(local, 1).map_err(|error| files.syntax(1, error))?;
+                let root = merge::merge(base_root, over).map_err(|clash| ConfigError::Mismatch {
+                    key: clash.key,
+                    place: files.place(clash.spot),
+                    what: clash.what,
+                })?;
+                let emitted = emit::document(&root);
+                (emitted.text, Some(emitted.lines))
+            }
+        };
+        // From a line of the merged text to where it was written.
+        let origin = |line: usize| match &origins {
+            None => Spot { source: 0, line: line + 1, column: 1 },
+            Some(spots) => spots.get(line).copied().unwrap_or_default(),
+        };
+        let expanded = expand::expand(&merged, lookup).map_err(|endless| ConfigError::Expanded {
+            place: files.place(origin(endless.line)),
+            what: endless.to_string(),
+        })?;
+        let origin = |line: usize| {
+            let last = expanded.lines.last().copied().unwrap_or(0);
+            origin(expanded.lines.get(line.saturating_sub(1)).copied().unwrap_or(last))
+        };
+        let mut root = tree::compose(&expanded.text, 0).map_err(|error| ConfigError::Expanded {
+            place: files.place(origin(error.line)),
+            what: error.what,
+        })?;
+        root.for_each_spot(&mut |spot| *spot = Spot { column: spot.column, ..origin(spot.line) });
+        Ok(Self { path: path.to_owned(), local: local_path, merged, root })
+    }
+
+    /// The main file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The `.local` file, if there was one.
+    pub fn local_path(&self) -> Option<&Path> {
+        self.local.as_deref()
+    }
+
+    /// Logs that a `.local` file was used, if so. For after logging is set up.
+    pub fn announce(&self) {
+        if let Some(local) = &self.local {
+            tracing::info!(
+                "Loading yaml file: '{}' with additional values from '{}'",
+                self.path.display(),
+                local.display()
+            );
+        }
+    }
+
+    /// What `-T` prints: the main file unchanged, or the merged document; environment variables not expanded.
+    pub fn merged_text(&self) -> &str {
+        &self.merged
+    }
+
+    /// Reads the keys `T` knows, leaving all others alone; names every value that does not fit.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        typed::read(&self.root).map_err(|faults| {
+            let mut problems = Problems::new();
+            for fault in faults {
+                let (key, spot) = fault.at.map_or((String::new(), None), |(key, spot)| (key, Some(spot)));
+                problems.push(Problem {
+                    key,
+                    text: fault.text,
+                    place: spot.map(|spot| self.place(spot)),
+                    value: None,
+                });
+            }
+            ConfigError::Invalid(self.locate(problems))
+        })
+    }
+
+    /// Keys in the file that are not in `known`. `known` holds dotted paths; `a.b` makes `a` known too, `a.*` makes
+    /// everything below `a` known, and keys inside list entries are known by the path of the list.
+    pub fn unknown_keys(&self, known: &[&str]) -> Vec<UnknownKey> {
+        unknown::unknown_keys(&self.root, known)
+            .into_iter()
+            .map(|(key, spot, suggestion)| UnknownKey { key, place: self.place(spot), suggestion })
+            .collect()
+    }
+
+    /// Whether the file has this key (a dotted path), whatever its value.
+    pub fn has(&self, dotted: &str) -> bool {
+        self.root.entry(dotted).is_some()
+    }
+
+    /// The line a key (a dotted path) was written in, counted from 1, in the file [`Self::place_of`] names.
+    pub fn line_of(&self, dotted: &str) -> Option<usize> {
+        self.place_of(dotted).map(|place| place.line)
+    }
+
+    /// The file and line a key (a dotted path, `[0]` for list entries) was written in.
+    pub fn place_of(&self, dotted: &str) -> Option<Place> {
+        self.root.find(dotted).map(|(spot, _)| self.place(spot))
+    }
+
+    /// Fills in the file, line and value of each problem that names a key.
+    pub fn locate(&self, mut problems: Problems) -> Problems {
+        for problem in problems.iter_mut() {
+            let found = self.root.find(&problem.key);
+            if let Some((spot, node)) = found {
+                problem.place.get_or_insert_with(|| self.place(spot));
+                if let Kind::Scalar(scalar) = &node.kind
+                    && problem.value.is_none()
+                {
+                    problem.value = Some(shown(&problem.key, &scalar.text));
+                }
+            }
+        }
+        problems
+    }
+
+    fn place(&self, spot: Spot) -> Place {
+        Files { base: &self.path, local: self.local.as_deref() }.place(spot)
+    }
+}
+
+/// Which file a spot is in.
+struct Files<'p> {
+    base: &'p Path,
+    local: Option<&'p Path>,
+}
+
+impl Files<'_> {
+    fn path(&self, source: u8) -> PathBuf {
+        if source == 0 { self.base } else { self.local.unwrap_or(self.base) }.to_owned()
+    }
+
+    fn place(&self, spot: Spot) -> Place {
+        Place { file: self.path(spot.source), line: spot.line }
+    }
+
+    fn syntax(&self, source: u8, error: SyntaxError) -> ConfigError {
+        ConfigError::Syntax {
+            path: self.path(source),
+            line: error.line,
+            column: error.column,
+            what: error.what,
+        }
+    }
+}
+
+fn local_of(path: &Path) -> PathBuf {
+    let mut local = path.as_os_str().to_owned();
+    local.push(".local");
+    local.into()
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Everything that is wrong with a configuration, collected so that one run names it all.
+
+use std::{fmt, path::PathBuf};
+
+/// A line of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The main file or its `.local`.
+    pub file: PathBuf,
+    /// Line, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted path of the key, with `[0]` for list entries; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong and the next step, lower-case, without a full stop. Must not quote secrets.
+    pub text: String,
+    /// Where the key stands; `None` when it is missing or not looked up yet.
+    pub place: Option<Place>,
+    /// The value as written, already redacted.
+    pub value: Option<String>,
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Problem({self})")
+    }
+}
+
+/// The text comes first, so that phrases operators look for follow the prefix of the message directly.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.key.is_empty() && self.place.is_none() {
+            return Ok(());
+        }
+        f.write_str(" (")?;
+        match (&self.key, &self.place) {
+            (key, Some(place)) if !key.is_empty() => write!(f, "{key} at {place}")?,
+            (_, Some(place)) => write!(f, "{place}")?,
+            (key, None) => write!(f, "{key}")?,
+        }
+        match &self.value {
+            Some(value) => write!(f, ", now {value})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+/// Problems in the order they were found. Empty means that all is well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Nothing wrong so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that `key` (a dotted path) is wrong. `text` says what is wrong and what to do; the line and the value are
+    /// filled in by [`Document::locate`](super::Document::locate).
+    pub fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
+        self.push(Problem { key: key.into(), text: text.into(), place: None, value: None });
+    }
+
+    /// Notes a problem that is complete already.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Adds the problems of another concern that read the same file; what both found is kept once.
+    pub fn extend(&mut self, other: Self) {
+        for problem in other.0 {
+            if !self.0.contains(&problem) {
+                self.0.push(problem);
+            }
+        }
+    }
+
+    /// Nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many things are wrong.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each problem, in the order found.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Problem> {
+        self.0.iter_mut()
+    }
+
+    /// `value` if nothing is wrong, else the problems.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+/// All on one line, for a log.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Whether the value of this key must never be shown.
+pub(crate) fn is_secret(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let last = last.split('[').next().unwrap_or(last).to_ascii_lowercase();
+    ["key", "password", "passwd", "secret", "token", "credential", "credentials"]
+        .iter()
+        .any(|word| last.split(['_', '-']).any(|part| part == *word))
+        && !last.ends_with("_path")
+        && !last.ends_with("_file")
+}
+
+/// A value as it may be shown to an operator or in a log.
+pub(crate) fn shown(key: &str, value: &str) -> String {
+    const LONGEST: usize = 80;
+    if is_secret(key) {
+        return "[redacted]".to_owned();
+    }
+    // The user part of a URL may hold a password.
+    let value =
+        match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+            Some((scheme, host)) => format!("{scheme}://[redacted]@{host}"),
+            None => value.to_owned(),
+        };
+    let short: String = value.chars().take(LONGEST).collect();
+    let dots = if short.len() < value.len() { "..." } else { "" };
+    format!("{:?}", short + dots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_never_shown() {
+        for key in ["api_key", "a.password", "webhook.secret", "tokens[1].token", "API_KEY", "api-key"] {
+            assert_eq!(shown(key, "hunter2"), "[redacted]", "{key}");
+        }
+        for key in ["key_path", "api_key_file", "mode", "monkey"] {
+            assert_eq!(shown(key, "x"), "\"x\"", "{key}");
+        }
+        assert_eq!(shown("api_url", "http://u:p@w@host/"), "\"http://[redacted]@host/\"");
+        assert_eq!(shown("mode", &"x".repeat(200)).len(), 85);
+    }
+
+    #[test]
+    fn reads_well() {
+        let mut wrong = Problems::new();
+        wrong.add("mode", "config does not contain 'mode'; set `mode: nftables`");
+        wrong.push(Problem {
+            key: "update_frequency".into(),
+            text: "lapi update interval must be positive".into(),
+            place: Some(Place { file: "/etc/x.yaml".into(), line: 3 }),
+            value: Some("\"0s\"".into()),
+        });
+        assert_eq!(
+            wrong.to_string(),
+            "config does not contain 'mode'; set `mode: nftables` (mode); \
+             lapi update interval must be positive (update_frequency at /etc/x.yaml:3, now \"0s\")"
+        );
+        let twice = wrong.clone();
+        wrong.extend(twice);
+        assert_eq!(wrong.len(), 2);
+    }
+}

@@ -1,0 +1,136 @@
+use serde::Deserialize;
+
+use super::*;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "BOUNCER_MODE" => Some("dry-run".into()),
+        "KEY" => Some("s3cret".into()),
+        "BREAK" => Some("a: [".into()),
+        "LOOP" => Some("x$LOOP".into()),
+        _ => None,
+    }
+}
+
+fn document(base: &str, local: Option<&str>) -> Result<Document, ConfigError> {
+    Document::from_text(Path::new("/etc/b.yaml"), base, local, &env)
+}
+
+fn refusal(base: &str, local: Option<&str>) -> String {
+    document(base, local).unwrap_err().to_string()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Keys {
+    mode: Option<String>,
+    api_key: Option<String>,
+    flag: Option<bool>,
+    list: Option<Vec<u8>>,
+}
+
+#[test]
+fn a_local_file_supplies_and_expands() {
+    let doc = document("# base\nflag: off\napi_key: foo$bar\n", Some("mode: $BOUNCER_MODE\n")).unwrap();
+    let keys: Keys = doc.parse().unwrap();
+    assert_eq!(
+        (keys.mode.as_deref(), keys.api_key.as_deref(), keys.flag),
+        (Some("dry-run"), Some("foo$bar"), Some(false))
+    );
+    assert_eq!(doc.merged_text(), "flag: off\napi_key: foo$bar\nmode: $BOUNCER_MODE\n");
+    let place = |key| doc.place_of(key).unwrap().to_string();
+    assert_eq!((place("api_key").as_str(), place("mode").as_str()), ("/etc/b.yaml:3", "/etc/b.yaml.local:1"));
+}
+
+#[test]
+fn without_a_local_file_the_text_is_unchanged() {
+    let text = "# ${KEY}\nmode:   '$BOUNCER_MODE'   # spaced\n\napi_key: ${KEY}\n";
+    let doc = document(text, None).unwrap();
+    assert_eq!(doc.merged_text(), text);
+    assert_eq!(doc.parse::<Keys>().unwrap().mode.as_deref(), Some("dry-run"));
+    assert_eq!(doc.line_of("api_key"), Some(4));
+    assert!(!format!("{doc:?}").contains("KEY"));
+}
+
+#[test]
+fn refusals_name_file_and_position() {
+    assert_eq!(
+        refusal("x: 1\nx: 2\n", None),
+        "unable to read config file: /etc/b.yaml: [2:1] mapping key \"x\" already defined at [1:1]"
+    );
+    assert_eq!(
+        refusal("x: 1\n", Some("y: 1\ny: 2\n")),
+        "unable to read config file: /etc/b.yaml.local: [2:1] mapping key \"y\" already defined at [1:1]"
+    );
+    assert!(refusal("a: 1\n", Some("\na: [1]\n")).starts_with(
+        "unable to read config file: can't merge a sequence into a scalar (a at /etc/b.yaml.local:2)"
+    ));
+    assert!(
+        refusal("- a\n", None)
+            .starts_with("unable to read config file: /etc/b.yaml: [1:1] the document is a sequence")
+    );
+    let broken = refusal("ok: 1\nx: $BREAK\n", None);
+    assert!(broken.starts_with("unable to load configuration: failed to unmarshal: "), "{broken}");
+    assert!(broken.contains("/etc/b.yaml:2"), "{broken}");
+    assert!(refusal("ok: 1\nx: $LOOP\n", None).contains("LOOP refers to itself"));
+}
+
+#[test]
+fn every_wrong_value_is_named_with_its_line() {
+    let doc =
+        document("flag: maybe\nlist: [1, 2, 300]\n", Some("mode: [a]\napi_key: {k: s3cret}\n")).unwrap();
+    let error = doc.parse::<Keys>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "unable to load configuration: \
+         expected true or false (flag at /etc/b.yaml:1, now \"maybe\"); \
+         expected a whole number from 0 to 255 (list[2] at /etc/b.yaml:2, now \"300\"); \
+         expected text, not a list (mode at /etc/b.yaml.local:1); \
+         this is not text; put the value in quotes (api_key at /etc/b.yaml.local:2)"
+    );
+}
+
+#[test]
+fn problems_found_later_get_their_line_too() {
+    let doc = document("mode: x\napi_key: ${KEY}\n", None).unwrap();
+    let mut problems = Problems::new();
+    problems.add("mode", "firewall 'x' is not supported");
+    problems.add("api_key", "too short");
+    problems.add("api_url", "missing");
+    assert_eq!(
+        doc.locate(problems).to_string(),
+        "firewall 'x' is not supported (mode at /etc/b.yaml:1, now \"x\"); \
+         too short (api_key at /etc/b.yaml:2, now [redacted]); missing (api_url)"
+    );
+}
+
+#[test]
+fn unknown_keys_carry_place_and_suggestion() {
+    let doc = document("mode: x\n", Some("flags: yes\n")).unwrap();
+    let unknown = doc.unknown_keys(&["mode", "flag"]);
+    assert_eq!(
+        unknown[0].to_string(),
+        "unknown key `flags` at /etc/b.yaml.local:1 has no effect; did you mean `flag`?"
+    );
+    assert_eq!(unknown.len(), 1);
+}
+
+#[test]
+fn files_are_read_from_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.yaml");
+    let missing = Document::load(&path).unwrap_err().to_string();
+    assert_eq!(
+        missing,
+        format!(
+            "unable to read config file: while reading yaml file: open {}: no such file or directory",
+            path.display()
+        )
+    );
+    std::fs::write(&path, "mode: a\n").unwrap();
+    assert!(Document::load(&path).unwrap().local_path().is_none());
+    std::fs::write(dir.path().join("b.yaml.local"), "mode: b\n").unwrap();
+    let doc = Document::load(&path).unwrap();
+    assert_eq!(doc.parse::<Keys>().unwrap().mode.as_deref(), Some("b"));
+    assert!(doc.local_path().is_some());
+}

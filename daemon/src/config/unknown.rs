@@ -1,0 +1,167 @@
+//! Keys that nothing reads, and what was probably meant.
+
+use std::fmt;
+
+use super::{
+    problems::Place,
+    tree::{Entry, Kind, Node, Spot},
+};
+
+/// A key in the file that no part of the program reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// Dotted path of the key.
+    pub key: String,
+    /// Where it stands.
+    pub place: Place,
+    /// The known key that looks most like it.
+    pub suggestion: Option<String>,
+}
+
+impl fmt::Display for UnknownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown key `{}` at {} has no effect", self.key, self.place)?;
+        match &self.suggestion {
+            Some(known) => write!(f, "; did you mean `{known}`?"),
+            None => f.write_str("; remove it, or see the manual page for the keys there are"),
+        }
+    }
+}
+
+/// Walks `root` and returns every key that is not in `known`, with its spot and the closest known key.
+pub(super) fn unknown_keys(root: &Node, known: &[&str]) -> Vec<(String, Spot, Option<String>)> {
+    let mut found = Vec::new();
+    walk(root, "", known, &mut found);
+    found
+}
+
+fn walk(node: &Node, path: &str, known: &[&str], found: &mut Vec<(String, Spot, Option<String>)>) {
+    match &node.kind {
+        Kind::Scalar(_) => {}
+        // Keys inside list entries are known by the path of the list.
+        Kind::Sequence(items) => items.iter().for_each(|item| walk(item, path, known, found)),
+        Kind::Mapping(entries) => {
+            for Entry { key, spot, value } in entries {
+                let full = if path.is_empty() { key.text.clone() } else { format!("{path}.{}", key.text) };
+                if is_known(&full, known) {
+                    walk(value, &full, known, found);
+                } else {
+                    let suggestion = closest(&full, known);
+                    found.push((full, *spot, suggestion));
+                }
+            }
+        }
+    }
+}
+
+/// Known itself, the parent of a known key, or under a `prefix.*`.
+fn is_known(path: &str, known: &[&str]) -> bool {
+    known.iter().any(|key| match key.strip_suffix(".*") {
+        Some(prefix) => path == prefix || below(path, prefix),
+        None => path == *key || below(key, path),
+    })
+}
+
+fn below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The known key most like `path`: a near spelling at the same level first, then the same word at another level.
+fn closest(path: &str, known: &[&str]) -> Option<String> {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    // Every known key and every parent of one, once.
+    let mut all: Vec<&str> = Vec::new();
+    for key in known {
+        let key = key.strip_suffix(".*").unwrap_or(key);
+        for (end, _) in key.match_indices('.').chain([(key.len(), "")]) {
+            if !all.contains(&&key[..end]) {
+                all.push(&key[..end]);
+            }
+        }
+    }
+    let parts = |key: &'_ str| {
+        key.rsplit_once('.').map_or((String::new(), key.to_owned()), |(p, n)| (p.to_owned(), n.to_owned()))
+    };
+    let budget = 1 + name.chars().count() / 4;
+    let sibling = all
+        .iter()
+        .filter(|key| parts(key).0 == parent)
+        .map(|key| (distance(&folded(name), &folded(&parts(key).1)), *key))
+        .filter(|(far, _)| *far <= budget)
+        .min_by_key(|(far, _)| *far);
+    let elsewhere = || all.iter().find(|key| folded(&parts(key).1) == folded(name)).map(|key| (0, *key));
+    sibling.or_else(elsewhere).map(|(_, key)| key.to_owned())
+}
+
+/// Spellings that people mix up read the same.
+fn folded(name: &str) -> Vec<char> {
+    name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// Number of single-character insertions, deletions, replacements and swaps of neighbours between two words.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, _) => j,
+                (_, 0) => i,
+                _ => {
+                    let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let swapped = if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                        rows[i - 2][j - 2] + 1
+                    } else {
+                        usize::MAX
+                    };
+                    replaced.min(swapped).min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+                }
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &[
+        "mode",
+        "log_level",
+        "deny_log",
+        "deny_log_prefix",
+        "nftables.ipv4.enabled",
+        "nftables.ipv4.set-only",
+        "nftables.ipv6.set-only",
+        "prometheus.listen_port",
+        "labels.*",
+    ];
+
+    #[test]
+    fn names_what_was_probably_meant() {
+        for (key, suggestion) in [
+            ("modes", Some("mode")),
+            ("mdoe", Some("mode")),
+            ("Mode", Some("mode")),
+            ("deny_logs", Some("deny_log")),
+            ("log-level", Some("log_level")),
+            ("nftables.ipv4.set_only", Some("nftables.ipv4.set-only")),
+            ("nftables.ipv6.enabled", Some("nftables.ipv4.enabled")),
+            ("nftable", Some("nftables")),
+            ("nftables.ipv5", Some("nftables.ipv4")),
+            ("listen_port", Some("prometheus.listen_port")),
+            ("entirely_different", None),
+        ] {
+            assert_eq!(closest(key, KNOWN).as_deref(), suggestion, "{key}");
+        }
+    }
+
+    #[test]
+    fn reports_the_topmost_unknown_key_once() {
+        let text = "mode: x\nlabels: {anything: 1}\nfoo:\n  bar: 1\nnftables:\n  ipv4:\n    set_only: true\n";
+        let root = super::super::tree::compose(text, 0).unwrap();
+        let found: Vec<_> =
+            unknown_keys(&root, KNOWN).into_iter().map(|(key, spot, _)| (key, spot.line)).collect();
+        assert_eq!(found, [("foo".to_owned(), 3), ("nftables.ipv4.set_only".to_owned(), 7)]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Signals: SIGTERM and SIGINT end the daemon, a second one at once; SIGHUP asks for a reload.
+
+use std::io;
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::ready::Readiness;
+use crate::logs::Logs;
+
+/// What the daemon listens to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Takes over the signals: from here on none of them kills the process.
+pub(super) fn open() -> io::Result<Signals> {
+    Ok(Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    })
+}
+
+/// Turns signals into `stop` and `reload` until the runtime ends.
+pub(super) async fn listen(
+    mut signals: Signals,
+    stop: CancellationToken,
+    reload: watch::Sender<u64>,
+    readiness: Readiness,
+    logs: Logs,
+) {
+    let mut asked_to_stop = false;
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+            _ = signals.hangup.recv() => {
+                if !stop.is_cancelled() {
+                    info!("Received SIGHUP, reloading the configuration");
+                    readiness.reloading();
+                    reload.send_modify(|count| *count += 1);
+                }
+                continue;
+            }
+        }
+        if asked_to_stop {
+            warn!("second shutdown signal, leaving at once");
+            logs.flush();
+            std::process::exit(1);
+        }
+        asked_to_stop = true;
+        info!("Received shutdown signal, exiting gracefully");
+        super::ready::notify(&[sd_notify::NotifyState::Stopping]);
+        stop.cancel();
+    }
+}

@@ -1,0 +1,251 @@
+//! Logs in the form operators of CrowdSec's programs know, to standard error or to a rotated file.
+//!
+//! [`Logs::start`] comes first in a program: lines go to standard error at level info. [`Logs::configure`] follows once
+//! the configuration is read, and again whenever it is read anew.
+
+mod format;
+mod keys;
+mod rotate;
+mod writer;
+
+use std::{io, sync::Arc, time::Duration};
+
+use jiff::Zoned;
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Registry,
+    filter::Targets,
+    fmt::MakeWriter,
+    layer::{Layer as _, SubscriberExt as _},
+    reload,
+    util::SubscriberInitExt as _,
+};
+
+pub use self::keys::{LOG_KEYS, LogConfig, LogKeys, LogLevel, LogTarget, Rotation};
+use self::{format::Logfmt, writer::Queue};
+
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The file cannot be opened.
+    #[error("unable to load configuration: failed to setup logging: cannot write {}; create its folder and let the \
+             daemon's user write there, or set `log_mode: stdout`", path.display())]
+    Open {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the log thread")]
+    Thread(#[source] io::Error),
+    /// Another subscriber is installed already.
+    #[error("logging was set up before")]
+    Twice,
+}
+
+/// The program's log. Clones are the same log.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    queue: Queue,
+    filter: Arc<reload::Handle<Targets, Registry>>,
+}
+
+impl Logs {
+    /// Starts logging to standard error at level info, for the whole process.
+    pub fn start() -> Result<Self, LogError> {
+        let (logs, subscriber) = Self::detached()?;
+        subscriber.try_init().map_err(|_| LogError::Twice)?;
+        logs.log_panics();
+        Ok(logs)
+    }
+
+    /// The same without making it the log of the process.
+    fn detached() -> Result<(Self, impl Subscriber + Send + Sync), LogError> {
+        let queue = Queue::start().map_err(LogError::Thread)?;
+        let (filter, handle) = reload::Layer::new(targets(LogLevel::Info));
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .fmt_fields(Logfmt)
+            .event_format(Logfmt)
+            .with_writer(Lines { queue: queue.clone() });
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+        Ok((Self { queue, filter: Arc::new(handle) }, subscriber))
+    }
+
+    /// Takes over level and target. When the file cannot be opened nothing changes.
+    pub fn configure(&self, config: &LogConfig) -> Result<(), LogError> {
+        self.queue.retarget(config.target.clone()).map_err(|cause| match &config.target {
+            LogTarget::File { path, .. } => LogError::Open { path: path.clone(), cause },
+            LogTarget::Stderr => LogError::Thread(cause),
+        })?;
+        // Fails only when the subscriber is gone, and then there is nothing to filter.
+        let _ = self.filter.reload(targets(config.level));
+        Ok(())
+    }
+
+    /// Logs what ends the program, in file mode to standard error too, and waits until it is written.
+    pub fn fatal(&self, message: &str) {
+        self.queue.line(format::line(&Zoned::now(), "fatal", message), true);
+        self.flush();
+    }
+
+    /// Lines that could not be written so far.
+    pub fn lost(&self) -> u64 {
+        self.queue.lost()
+    }
+
+    /// Waits until everything logged so far is written, two seconds at most.
+    pub fn flush(&self) {
+        self.queue.flush(LAST_LINES);
+    }
+
+    fn log_panics(&self) {
+        let queue = self.queue.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            queue.line(format::line(&Zoned::now(), "panic", &panic.to_string()), true);
+            queue.flush(LAST_LINES);
+        }));
+    }
+}
+
+/// Ours at `level`; the libraries only when something is wrong, or when everything is asked for.
+fn targets(level: LogLevel) -> Targets {
+    let (ours, theirs) = match level {
+        LogLevel::Panic | LogLevel::Fatal => (LevelFilter::OFF, LevelFilter::OFF),
+        LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+        LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
+        LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
+    };
+    Targets::new().with_default(theirs).with_target("palisade", ours)
+}
+
+/// Hands each formatted line to the queue.
+#[derive(Debug)]
+struct Lines {
+    queue: Queue,
+}
+
+impl<'w> MakeWriter<'w> for Lines {
+    type Writer = Line<'w>;
+
+    fn make_writer(&'w self) -> Line<'w> {
+        Line { queue: &self.queue, text: Vec::new() }
+    }
+}
+
+/// One line on its way; handed over when it is complete.
+struct Line<'w> {
+    queue: &'w Queue,
+    text: Vec<u8>,
+}
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if !self.text.is_empty() {
+            self.queue.line(String::from_utf8_lossy(&self.text).into_owned(), false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tracing::{debug, error, info, info_span, warn};
+
+    use super::*;
+
+    const ROTATION: Rotation =
+        Rotation { max_bytes: 1 << 20, max_files: 1, max_age_days: 1, compress: false };
+
+    fn to_file(path: &Path, level: LogLevel) -> LogConfig {
+        LogConfig { level, target: LogTarget::File { path: path.to_owned(), rotation: ROTATION } }
+    }
+
+    /// What is in the file, without the times.
+    fn lines(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn writes_levels_spans_and_fields() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        let (logs, subscriber) = Logs::detached().unwrap();
+        logs.configure(&to_file(&path, LogLevel::Info)).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            info!("1 decision added");
+            debug!("not at this level");
+            let span = info_span!("pull", ask = "everything");
+            let cause = io::Error::other("refused\nby peer");
+            span.in_scope(|| warn!(error = &cause as &dyn std::error::Error, count = 3, "pull failed"));
+            logs.configure(&to_file(&path, LogLevel::Error)).unwrap();
+            info!("not any more");
+            error!("one");
+        });
+        logs.fatal("the end");
+        assert_eq!(
+            lines(&path),
+            [
+                "level=info msg=\"1 decision added\"",
+                "level=warning msg=\"pull failed\" ask=everything error=\"refused\\nby peer\" count=3",
+                "level=error msg=one",
+                "level=fatal msg=\"the end\"",
+            ]
+        );
+        assert_eq!(logs.lost(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let (logs, _subscriber) = Logs::detached().unwrap();
+        let error = logs.configure(&to_file(Path::new("/nowhere/at/all.log"), LogLevel::Info)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("unable to load configuration: failed to setup logging: cannot write /nowhere")
+        );
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_nothing_else() {
+        let (logs, subscriber) = Logs::detached().unwrap();
+        // Opening works, every write says "no space left on device".
+        logs.configure(&to_file(Path::new("/dev/full"), LogLevel::Info)).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..100 {
+                info!(number, "into the void");
+            }
+            logs.flush();
+            assert_eq!(logs.lost(), 100);
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("d.log");
+            logs.configure(&to_file(&path, LogLevel::Info)).unwrap();
+            info!("room again");
+            logs.flush();
+            let lines = lines(&path);
+            assert!(lines[0].contains("100 log lines were lost"), "{lines:?}");
+            assert_eq!(lines[1], "level=info msg=\"room again\"");
+        });
+    }
+}

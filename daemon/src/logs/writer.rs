@@ -1,0 +1,169 @@
+//! The thread that writes log lines.
+//!
+//! A full disk, a stuck pipe or a slow one must not hold up the daemon: lines wait in a queue of limited length, what
+//! does not fit or cannot be written is counted, and the count is logged as soon as writing works again.
+
+use std::{
+    io::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
+    },
+    time::Duration,
+};
+
+use jiff::{Timestamp, Zoned};
+
+use super::{format, keys::LogTarget, rotate::LogFile};
+
+/// Lines that may wait; at a few hundred bytes each a few megabytes at most.
+const QUEUE: usize = 8192;
+
+/// How long a burst of lines may hold up the one who logs, once, before lines are dropped.
+const BURST: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+enum Message {
+    /// `loud` lines go to standard error too.
+    Line {
+        text: String,
+        loud: bool,
+    },
+    Target {
+        target: LogTarget,
+        done: SyncSender<io::Result<()>>,
+    },
+    Flush(SyncSender<()>),
+}
+
+/// The daemon's end of the queue.
+#[derive(Debug, Clone)]
+pub(super) struct Queue {
+    sender: SyncSender<Message>,
+    lost: Arc<AtomicU64>,
+    /// The last line found no room in time.
+    stuck: Arc<AtomicBool>,
+}
+
+impl Queue {
+    /// Starts the thread; lines go to standard error at first.
+    pub(super) fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer { target: Open::Stderr, lost: lost.clone(), reported: 0 };
+        std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Self { sender, lost, stuck: Arc::default() })
+    }
+
+    /// Hands a line over, newline included. A burst may wait a moment for the writer, a stuck writer is not waited for.
+    pub(super) fn line(&self, text: String, loud: bool) {
+        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { BURST };
+        let sent = self.send(Message::Line { text, loud }, patience);
+        self.stuck.store(!sent, Ordering::Relaxed);
+        if !sent {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the message got into the queue within `longest`.
+    fn send(&self, mut message: Message, longest: Duration) -> bool {
+        let mut waited = Duration::ZERO;
+        loop {
+            message = match self.sender.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(_)) if waited >= longest => return false,
+                Err(TrySendError::Full(message)) => message,
+            };
+            std::thread::sleep(STEP);
+            waited += STEP;
+        }
+    }
+
+    /// Lines that could not be written so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Sends the lines that follow elsewhere. On an error they go where they went before.
+    pub(super) fn retarget(&self, target: LogTarget) -> io::Result<()> {
+        let (done, answer) = mpsc::sync_channel(1);
+        let gone = || io::Error::other("the log thread has ended");
+        self.sender.send(Message::Target { target, done }).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+
+    /// Waits until everything handed over is written, but no longer than `longest`.
+    pub(super) fn flush(&self, longest: Duration) {
+        let (done, answer) = mpsc::sync_channel(1);
+        if self.send(Message::Flush(done), longest) {
+            let _ = answer.recv_timeout(longest);
+        }
+    }
+}
+
+enum Open {
+    Stderr,
+    File(Box<LogFile>),
+}
+
+struct Writer {
+    target: Open,
+    lost: Arc<AtomicU64>,
+    reported: u64,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Message>) {
+        while let Ok(message) = queue.recv() {
+            match message {
+                Message::Line { text, loud } => {
+                    self.report_losses();
+                    if self.write(&text).is_err() {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if loud && matches!(self.target, Open::File(_)) {
+                        let _ = io::stderr().write_all(text.as_bytes());
+                    }
+                }
+                Message::Target { target, done } => {
+                    let result = self.retarget(&target);
+                    let _ = done.send(result);
+                }
+                Message::Flush(done) => {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.target {
+            Open::Stderr => io::stderr().write_all(line.as_bytes()),
+            Open::File(file) => file.write_line(line.as_bytes(), Timestamp::now()),
+        }
+    }
+
+    fn report_losses(&mut self) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > self.reported {
+            let text = format!(
+                "{} log lines were lost: the log was full or could not be written",
+                lost - self.reported
+            );
+            if self.write(&format::line(&Zoned::now(), "warning", &text)).is_ok() {
+                self.reported = lost;
+            }
+        }
+    }
+
+    fn retarget(&mut self, target: &LogTarget) -> io::Result<()> {
+        self.target = match target {
+            LogTarget::Stderr => Open::Stderr,
+            LogTarget::File { path, rotation } => Open::File(Box::new(LogFile::open(path, *rotation)?)),
+        };
+        Ok(())
+    }
+}

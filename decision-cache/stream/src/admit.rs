@@ -1,0 +1,259 @@
+//! From wire text to decisions: what a LAPI says is parsed here, once, or refused and counted.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use palisade_cache::{Batch, Reason, Timestamp};
+use palisade_wire::{GoDuration, Scope, StreamDecision, StreamItem};
+use tracing::{info, warn};
+
+/// Why a decision was not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The entry is JSON, but not a decision.
+    Unreadable,
+    /// Scope `Ip` or `Range` with a value that is neither an address nor a prefix.
+    BadAddress,
+    /// The duration is not one.
+    BadDuration,
+    /// An empty scope, value or type.
+    Empty,
+}
+
+impl Refusal {
+    /// The reason as a metric label and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::BadAddress => "bad_address",
+            Self::BadDuration => "bad_duration",
+            Self::Empty => "empty_field",
+        }
+    }
+}
+
+/// What a decision is on, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admitted<'a> {
+    /// An address or range, without host bits, IPv4-mapped addresses as IPv4.
+    Net {
+        /// The address or range.
+        net: IpNet,
+        /// The value had bits set behind its prefix length, which were cleared.
+        host_bits: bool,
+    },
+    /// A value of any other scope, in canonical form.
+    Name(Cow<'a, str>),
+}
+
+/// Parses the value of a decision.
+///
+/// An address and a prefix are both understood under `Ip` and under `Range`, as LAPIs send both. Country codes
+/// are upper-cased, a leading `AS` before an AS number is dropped.
+pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refusal> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    match scope {
+        Scope::Ip | Scope::Range => {
+            let net = if value.contains('/') {
+                value.parse::<IpNet>().map_err(|_| Refusal::BadAddress)?
+            } else {
+                IpNet::from(value.parse::<IpAddr>().map_err(|_| Refusal::BadAddress)?)
+            };
+            Ok(Admitted::Net { net: unmapped(net.trunc()), host_bits: net.addr() != net.network() })
+        }
+        Scope::Country => Ok(Admitted::Name(Cow::Owned(value.to_ascii_uppercase()))),
+        Scope::As => {
+            let digits =
+                value.get(..2).filter(|two| two.eq_ignore_ascii_case("as")).map_or(value, |_| &value[2..]);
+            Ok(Admitted::Name(Cow::Borrowed(digits)))
+        }
+        _ => Ok(Admitted::Name(Cow::Borrowed(value))),
+    }
+}
+
+fn unmapped(net: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = net
+        && v6.prefix_len() >= 96
+        && let Some(v4) = v6.addr().to_ipv4_mapped()
+        && let Ok(v4) = ipnet::Ipv4Net::new(v4, v6.prefix_len() - 96)
+    {
+        return IpNet::V4(v4);
+    }
+    net
+}
+
+/// Admits what passes, counts what does not, and says each kind of trouble once.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Remediations wanted; `None` admits all.
+    types: Option<Vec<String>>,
+    refused: BTreeMap<Refusal, u64>,
+    other_types: u64,
+    host_bits: u64,
+}
+
+impl Admission {
+    /// Admits decisions of these types only (compared with the lower-cased type), or of every type.
+    pub fn new(types: Option<Vec<String>>) -> Self {
+        Self { types, ..Self::default() }
+    }
+
+    /// How many decisions were refused, by reason.
+    pub fn refused(&self) -> &BTreeMap<Refusal, u64> {
+        &self.refused
+    }
+
+    /// How many announcements were left out because their type is not wanted here.
+    pub fn other_types(&self) -> u64 {
+        self.other_types
+    }
+
+    /// Takes one item of an answer that arrived at `now`. Ends are left out of a `full` answer, which needs
+    /// none.
+    pub fn take(&mut self, item: StreamItem<'_>, full: bool, now: Timestamp, batch: &mut Batch) {
+        let (decision, announced) = match item {
+            StreamItem::New(decision) => (decision, true),
+            StreamItem::Deleted(_) if full => return,
+            StreamItem::Deleted(decision) => (decision, false),
+            StreamItem::Unreadable { list, reason } => {
+                return self.refuse(Refusal::Unreadable, &format!("an entry of `{list}`: {reason}"));
+            }
+        };
+        if let Err(refusal) = self.enter(&decision, announced, now, batch) {
+            self.refuse(refusal, &format!("{decision:?}"));
+        }
+    }
+
+    fn enter(
+        &mut self,
+        decision: &StreamDecision<'_>,
+        announced: bool,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        if decision.kind.is_empty() || decision.scope.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        if let Some(types) = &self.types
+            && !types.iter().any(|wanted| wanted.eq_ignore_ascii_case(&decision.kind))
+        {
+            self.other_types += u64::from(announced);
+            return Ok(());
+        }
+        let scope = Scope::parse(&decision.scope);
+        let target = admit(scope, &decision.value)?;
+        if !announced {
+            match target {
+                Admitted::Net { net, .. } => batch.lift_net(net, &decision.kind),
+                Admitted::Name(value) => batch.lift_name(scope.as_str(), &value, &decision.kind),
+            }
+            return Ok(());
+        }
+        let left: GoDuration = decision.duration.parse().map_err(|_| Refusal::BadDuration)?;
+        // A decision that ended on the way here is no decision any more.
+        let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
+        let until = now.saturating_add(left);
+        let reason =
+            Reason { remediation: &decision.kind, origin: &decision.origin, scenario: &decision.scenario };
+        match target {
+            Admitted::Net { net, host_bits } => {
+                if host_bits {
+                    self.host_bits += 1;
+                    if self.host_bits == 1 {
+                        info!(
+                            value = %decision.value, enforced = %net,
+                            "a decision's range has bits set behind its prefix length; the whole range is \
+                             enforced (said once)"
+                        );
+                    }
+                }
+                batch.announce_net(net, reason, until, decision.id);
+            }
+            Admitted::Name(value) => {
+                batch.announce_name(scope.as_str(), &value, reason, until, decision.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal, what: &str) {
+        let count = self.refused.entry(refusal).or_default();
+        *count += 1;
+        if *count == 1 {
+            warn!(
+                reason = refusal.as_str(),
+                decision = what,
+                "the LAPI sent a decision that cannot be admitted; it is counted and left out (said once per reason)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_parsed_into_canonical_targets() {
+        let net = |text: &str, host_bits| Ok(Admitted::Net { net: text.parse().unwrap(), host_bits });
+        let name = |text: &'static str| Ok(Admitted::Name(Cow::Borrowed(text)));
+        for (scope, value, expected) in [
+            ("Ip", "192.0.2.1", net("192.0.2.1/32", false)),
+            ("ip", " 192.0.2.1 ", net("192.0.2.1/32", false)),
+            ("Ip", "192.0.2.1/32", net("192.0.2.1/32", false)),
+            ("Range", "192.0.2.77/24", net("192.0.2.0/24", true)),
+            ("Range", "0.0.0.0", net("0.0.0.0/32", false)),
+            ("Ip", "::ffff:192.0.2.1", net("192.0.2.1/32", false)),
+            ("Range", "::ffff:192.0.2.0/120", net("192.0.2.0/24", false)),
+            ("Ip", "2001:DB8:0::1", net("2001:db8::1/128", false)),
+            ("Ip", "::1:0:3", net("::1:0:3/128", false)),
+            ("Ip", "192.0.2", Err(Refusal::BadAddress)),
+            ("Range", "192.0.2.0/33", Err(Refusal::BadAddress)),
+            ("Ip", "fe80::1%eth0", Err(Refusal::BadAddress)),
+            ("Ip", "example.org", Err(Refusal::BadAddress)),
+            ("Ip", "", Err(Refusal::Empty)),
+            ("country", "fr", name("FR")),
+            ("AS", "AS64500", name("64500")),
+            ("as", "64500", name("64500")),
+            ("Username", "root", name("root")),
+        ] {
+            assert_eq!(admit(Scope::parse(scope), value), expected, "{scope} {value}");
+        }
+    }
+
+    #[test]
+    fn trouble_is_counted_and_the_rest_is_kept() {
+        let decision = |value: &'static str, kind: &'static str, duration: &'static str| StreamDecision {
+            id: 1,
+            origin: "cscli".into(),
+            scenario: "x".into(),
+            scope: "Ip".into(),
+            kind: kind.into(),
+            value: value.into(),
+            duration: duration.into(),
+        };
+        let mut admission = Admission::new(Some(vec!["ban".to_owned()]));
+        let mut batch = Batch::new();
+        let now = Timestamp::from_millis(0);
+        for item in [
+            StreamItem::New(decision("192.0.2.1", "Ban", "1h")),
+            StreamItem::New(decision("192.0.2.2", "captcha", "1h")),
+            StreamItem::New(decision("192.0.2.3", "ban", "soon")),
+            StreamItem::New(decision("192.0.2.999", "ban", "1h")),
+            StreamItem::New(decision("192.0.2.4", "ban", "-3s")),
+            StreamItem::Deleted(decision("192.0.2.5", "ban", "")),
+            StreamItem::Unreadable { list: "new", reason: "odd".to_owned() },
+        ] {
+            admission.take(item, false, now, &mut batch);
+        }
+        assert_eq!((batch.announced(), batch.lifted(), admission.other_types()), (1, 1, 1));
+        let refused: Vec<_> = admission.refused().iter().map(|(why, n)| (why.as_str(), *n)).collect();
+        assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 1)]);
+    }
+}
