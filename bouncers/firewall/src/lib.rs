@@ -1,7 +1,14 @@
 //! Enforces CrowdSec decisions with nftables.
 
-pub mod config;
+mod allow;
 mod commit;
+pub mod config;
+mod conntrack;
+mod counters;
+mod dry_run;
+mod enforce;
+mod error;
+mod kernel;
 mod layout;
 mod names;
 mod netlink;
@@ -9,7 +16,15 @@ mod nft;
 mod plan;
 mod rules;
 mod spans;
+mod status;
 mod structure;
+
+pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
+pub use enforce::{Enforcer, Orders, check};
+pub use error::EnforceError;
+pub use netlink::NetlinkError;
+pub use nft::NftError;
+pub use status::{InForce, Status};
 
 #[cfg(test)]
 mod kernel_tests;

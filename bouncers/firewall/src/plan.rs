@@ -54,8 +54,30 @@ pub(crate) enum Change {
 pub(crate) struct Plan {
     /// What to do, in any order; what is let through comes first.
     pub(crate) changes: Vec<Change>,
+    /// How many elements each set will have, when everything was compared.
+    pub(crate) wanted: HashMap<SetId, u64>,
     /// Ranges that the operator's set cannot hold, because it lacks the interval flag.
     pub(crate) unenforceable_ranges: usize,
+}
+
+impl Plan {
+    /// Whether any change is about intervals.
+    pub(crate) fn touches_intervals(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Knot { .. }))
+    }
+
+    fn want(&mut self, set: SetId) {
+        *self.wanted.entry(set).or_default() += 1;
+    }
+}
+
+/// Which part of two snapshots to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What goes into hash sets.
+    Hosts,
+    /// What goes into interval sets.
+    Intervals,
 }
 
 /// Compares everything the kernel holds with everything that is wanted.
@@ -81,7 +103,11 @@ pub(crate) fn reconcile(
             _ => {}
         }
     }
-    come.extend(wanted_ranges(layout, &wanted.spans(), now, &mut plan));
+    come.extend(wanted_ranges(layout, &wanted.spans(), now));
+    for stretch in come.iter().chain(&allowed) {
+        plan.want(stretch.set);
+    }
+    plan.unenforceable_ranges = unenforceable(layout, wanted);
     let held = |purpose: fn(Purpose) -> bool| {
         layout.targets().filter(move |(_, target)| target.dialect.interval && purpose(target.purpose)).flat_map(
             |(set, _)| kernel.of(set).iter().map(move |held| (set, *held)),
@@ -93,37 +119,43 @@ pub(crate) fn reconcile(
     plan
 }
 
-/// Compares two snapshots. Costs with the difference, except for an operator's interval set.
-pub(crate) fn delta(layout: &Layout, older: &Snapshot, newer: &Snapshot, now: Timestamp) -> Plan {
+/// Compares a part of two snapshots. Costs with the difference, except for an operator's interval set.
+pub(crate) fn delta(layout: &Layout, older: &Snapshot, newer: &Snapshot, part: Part, now: Timestamp) -> Plan {
     let diff = newer.diff(older);
     let mut plan = Plan::default();
-    let mut placer = Placer::new(layout);
-    for change in &diff.hosts {
-        let before = host_place(layout, &mut placer, change.address, change.before);
-        let after = host_place(layout, &mut placer, change.address, change.after);
-        if before != after {
-            push_host(&mut plan, change.address, before.map(|(set, _)| set), after.filter(|(_, until)| *until > now));
-        }
-    }
-    let (mut gone, mut come) = (Vec::new(), Vec::new());
-    gone.extend(wanted_ranges(layout, &diff.spans_gone, Timestamp::from_millis(i64::MIN), &mut Plan::default()));
-    come.extend(wanted_ranges(layout, &diff.spans_come, now, &mut Plan::default()));
-    for ip in [IpFamily::V4, IpFamily::V6] {
-        if let FamilyLayout::SetOnly(Some(set)) = layout.part(ip)
-            && layout.target(*set).dialect.interval
-        {
-            let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
-                || diff.spans_gone.iter().chain(&diff.spans_come).any(|span| family_of(span.first) == ip);
-            if touched {
-                gone.extend(flatten(ip, *set, older));
-                come.extend(flatten(ip, *set, newer));
+    match part {
+        Part::Hosts => {
+            let mut placer = Placer::new(layout);
+            for change in &diff.hosts {
+                let before = host_place(layout, &mut placer, change.address, change.before);
+                let after = host_place(layout, &mut placer, change.address, change.after);
+                if before != after {
+                    let add = after.filter(|(_, until)| *until > now);
+                    push_host(&mut plan, change.address, before.map(|(set, _)| set), add);
+                }
             }
         }
+        Part::Intervals => {
+            // (What goes may have ended; it may still have to be taken out.)
+            let mut gone = wanted_ranges(layout, &diff.spans_gone, Timestamp::from_millis(i64::MIN));
+            let mut come = wanted_ranges(layout, &diff.spans_come, now);
+            for ip in [IpFamily::V4, IpFamily::V6] {
+                if let FamilyLayout::SetOnly(Some(set)) = layout.part(ip)
+                    && layout.target(*set).dialect.interval
+                {
+                    let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
+                        || diff.spans_gone.iter().chain(&diff.spans_come).any(|span| family_of(span.first) == ip);
+                    if touched {
+                        gone.extend(flatten(ip, *set, older));
+                        come.extend(flatten(ip, *set, newer));
+                    }
+                }
+            }
+            // What only changed its words (scenario, id) stays as it is.
+            drop_common(&mut gone, &mut come);
+            plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
+        }
     }
-    // A span that only changed its words (scenario, id) stays as it is.
-    drop_common(&mut gone, &mut come);
-    plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
-    plan.unenforceable_ranges = unenforceable(layout, newer);
     plan
 }
 
@@ -149,31 +181,24 @@ fn host_place<'d>(
     Some((set, decision.until))
 }
 
-/// The spans that go into managed range sets. Counts those an operator's hash set cannot hold.
-fn wanted_ranges(layout: &Layout, spans: &[Span<'_>], now: Timestamp, plan: &mut Plan) -> Vec<Stretch> {
+/// The spans that go into managed range sets.
+fn wanted_ranges(layout: &Layout, spans: &[Span<'_>], now: Timestamp) -> Vec<Stretch> {
     let mut placer = Placer::new(layout);
     let mut wanted = Vec::with_capacity(spans.len());
     for span in spans.iter().filter(|span| span.decision.until > now) {
-        let ip = family_of(span.first);
-        match layout.part(ip) {
-            FamilyLayout::Managed { .. } => {
-                wanted.extend(placer.sets(ip, &span.decision).map(|sets| Stretch {
-                    set: sets.ranges,
-                    first: span.first,
-                    last: span.last,
-                    until: Some(span.decision.until),
-                }));
-            }
-            FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval => {
-                plan.unenforceable_ranges += 1;
-            }
-            FamilyLayout::SetOnly(_) | FamilyLayout::Disabled => {}
-        }
+        let sets = placer.sets(family_of(span.first), &span.decision);
+        wanted.extend(sets.map(|sets| Stretch {
+            set: sets.ranges,
+            first: span.first,
+            last: span.last,
+            until: Some(span.decision.until),
+        }));
     }
     wanted
 }
 
-fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
+/// Ranges that an operator's hash set cannot hold.
+pub(crate) fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
     let hash_only = |ip| {
         matches!(layout.part(ip), FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval)
     };
@@ -204,6 +229,7 @@ fn hosts(layout: &Layout, kernel: &KernelSets, wanted: &Snapshot, now: Timestamp
         if until <= now {
             continue;
         }
+        plan.want(set);
         let before = held.remove(&address);
         let stands =
             before.is_some_and(|(place, left)| place == set && ends_alike(layout, set, left, Some(until), now));

@@ -138,7 +138,7 @@ fn reject_and_log_say_what_the_stock_bouncer_says() {
         assert!(
             v6.contains(
                 "ip6 saddr @crowdsec6-blacklists-cscli meta l4proto tcp counter name \"crowdsec6-blacklists-cscli\" reject with tcp reset\n\
-                 ip6 saddr @crowdsec6-blacklists-cscli counter name \"crowdsec6-blacklists-cscli\" reject with icmpv6 port-unreachable\n"
+                 ip6 saddr @crowdsec6-blacklists-cscli counter name \"crowdsec6-blacklists-cscli\" reject\n"
             ),
             "{v6}"
         );

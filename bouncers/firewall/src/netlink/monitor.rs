@@ -6,7 +6,7 @@ use netlink_bindings::nftables::OpGetgenDo;
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_bindings::utils::find_attr;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{RecvFlags, SocketFlags, recv};
 use tokio::net::UdpSocket;
 
 use super::NetlinkError;
@@ -84,6 +84,23 @@ impl Monitor {
             // The news of a commit end with its generation, and a datagram never goes past it.
             if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
                 return Ok(event);
+            }
+        }
+    }
+
+    /// News that have already arrived. Asks the kernel itself: the runtime may not know of them yet.
+    pub(crate) fn waiting(&mut self) -> Option<Result<Event, NetlinkError>> {
+        loop {
+            let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, length)) if length < self.buffer.len() => length,
+                Ok(_truncated) => return Some(Ok(self.overrun())),
+                Err(Errno::AGAIN) => return None,
+                Err(Errno::NOBUFS) => return Some(Ok(self.overrun())),
+                Err(Errno::INTR) => continue,
+                Err(cause) => return Some(Err(NetlinkError::Receive { what: "the change monitor", cause })),
+            };
+            if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
+                return Some(Ok(event));
             }
         }
     }
