@@ -1,6 +1,7 @@
 //! Enforces CrowdSec decisions with nftables.
 
 mod allow;
+mod clause;
 mod commit;
 pub mod config;
 mod conntrack;
@@ -8,6 +9,7 @@ mod counters;
 mod dry_run;
 mod enforce;
 mod error;
+mod found;
 mod kernel;
 mod layout;
 mod names;
