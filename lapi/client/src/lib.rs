@@ -1,1 +1,37 @@
 //! The HTTP client of a bouncer: asks a CrowdSec Local API for decisions and reports usage.
+//!
+//! ```text
+//!   ClientConfig ──► Client ──► GET /v1/decisions/stream ──► StreamDecoder ──► sink(StreamItem), as it arrives
+//!                       └─────► POST /v1/usage-metrics
+//!   PullError ──► shortest_retry() ──► Backoff ──► how long to wait
+//! ```
+//!
+//! Every await in here has a deadline, no redirect is ever followed (it would carry the key elsewhere), and
+//! nothing is retried: retrying is the caller's, with [`Backoff`].
+//!
+//! ```no_run
+//! use palisade_client::{Auth, Client, ClientConfig, Secret, StreamQuery, UserAgent};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ClientConfig::new("http://127.0.0.1:8080", Auth::Key(Secret::new("the key")));
+//! let client = Client::new(&config, &UserAgent::new("palisade-firewall", "v0.1.0")?)?;
+//! let everything = StreamQuery { startup: true, ..StreamQuery::default() };
+//! let mut staged = 0;
+//! let answer = client.decision_stream(&everything, &mut |_item| staged += 1).await?;
+//! println!("{} new decisions in {} bytes", answer.items_new, answer.bytes);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod client;
+mod config;
+mod endpoint;
+mod error;
+mod transport;
+
+pub use backoff::{Backoff, RetryPolicy};
+pub use client::{Client, StreamAnswer};
+pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
+pub use error::{BuildError, PullError, PushError};
+pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};

@@ -1,0 +1,138 @@
+//! How long to wait before asking again. Policy is data; nothing here sleeps.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// How waits grow from one failure to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// The first wait.
+    pub first: Duration,
+    /// No wait is longer, unless the error itself asks for more.
+    pub longest: Duration,
+    /// By how much each wait exceeds the one before.
+    pub factor: f64,
+    /// The part of a wait that is left to chance, from 0 to 1, so that a fleet does not ask in step.
+    pub jitter: f64,
+}
+
+impl RetryPolicy {
+    /// For a client that otherwise asks every `interval`: the first retry after a quarter of a second at most, then
+    /// doubling up to about the interval (no less than half a second, no more than five minutes).
+    pub fn for_interval(interval: Duration) -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            longest: interval.clamp(Duration::from_millis(500), Duration::from_secs(300)),
+            factor: 2.0,
+            jitter: 0.25,
+        }
+    }
+}
+
+/// Counts failures in a row and tells the next wait.
+///
+/// ```
+/// use std::time::Duration;
+/// use palisade_client::{Backoff, RetryPolicy};
+///
+/// let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1);
+/// let first = backoff.next(Duration::ZERO);
+/// assert!(first <= Duration::from_millis(250));
+/// assert!(backoff.next(Duration::ZERO) > first);
+/// // A refused key does not heal by asking faster.
+/// assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
+/// backoff.reset();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    policy: RetryPolicy,
+    failures: u32,
+    chance: Rng,
+}
+
+impl Backoff {
+    /// Starts with no failure counted.
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self { policy, failures: 0, chance: Rng::new() }
+    }
+
+    /// The same, with waits that can be foretold.
+    pub fn with_seed(policy: RetryPolicy, seed: u64) -> Self {
+        Self { policy, failures: 0, chance: Rng::with_seed(seed) }
+    }
+
+    /// How many failures in a row were counted.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Counts a failure and tells how long to wait, which is never less than `shortest` (see
+    /// [`PullError::shortest_retry`](crate::PullError::shortest_retry)).
+    pub fn next(&mut self, shortest: Duration) -> Duration {
+        let exponent = i32::try_from(self.failures.min(64)).unwrap_or(64);
+        self.failures = self.failures.saturating_add(1);
+        let grown = self.policy.first.as_secs_f64() * self.policy.factor.max(1.0).powi(exponent);
+        let base = grown.min(self.policy.longest.as_secs_f64()).max(shortest.as_secs_f64());
+        // Chance only lengthens: `shortest` is a promise to the other side.
+        let wait = base * (1.0 + self.policy.jitter.clamp(0.0, 1.0) * self.chance.f64());
+        Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest)
+    }
+
+    /// Forgets the failures, after a success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_interval_and_start_again_after_a_success() {
+        let interval = Duration::from_secs(10);
+        let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(interval), 7);
+        let mut expected = 0.2;
+        for _ in 0..200 {
+            let wait = backoff.next(Duration::ZERO).as_secs_f64();
+            assert!(wait >= expected && wait <= expected * 1.25 + 1e-9, "{wait} for {expected}");
+            expected = (expected * 2.0_f64).min(10.0);
+        }
+        assert_eq!(backoff.failures(), 200);
+        backoff.reset();
+        assert!(backoff.next(Duration::ZERO) < Duration::from_millis(300));
+    }
+
+    #[test]
+    fn an_error_may_ask_for_more_than_the_policy() {
+        let mut backoff = Backoff::new(RetryPolicy::for_interval(Duration::from_millis(10)));
+        for _ in 0..20 {
+            assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
+            assert!(backoff.next(Duration::ZERO) <= Duration::from_millis(625));
+        }
+    }
+
+    #[test]
+    fn a_senseless_policy_does_not_panic() {
+        let policy = RetryPolicy {
+            first: Duration::MAX,
+            longest: Duration::MAX,
+            factor: f64::NAN,
+            jitter: f64::INFINITY,
+        };
+        let mut backoff = Backoff::new(policy);
+        for _ in 0..100 {
+            backoff.next(Duration::MAX);
+        }
+    }
+
+    #[test]
+    fn a_fleet_does_not_ask_in_step() {
+        let wait = |seed| {
+            Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), seed).next(Duration::ZERO)
+        };
+        let waits: std::collections::HashSet<Duration> = (0..50).map(wait).collect();
+        assert!(waits.len() > 40);
+    }
+}

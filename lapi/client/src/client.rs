@@ -1,0 +1,237 @@
+//! The requests a bouncer makes.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use palisade_wire::{ErrorBody, StreamDecoder, StreamItem, StreamQuery, UsageMetrics};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use tokio::time::timeout;
+
+use crate::config::{ClientConfig, UserAgent};
+use crate::endpoint::{Endpoint, redacted};
+use crate::error::{BuildError, PullError, PushError};
+use crate::transport;
+
+/// How much of an answer that is not a success is read.
+const ERROR_BODY_LIMIT: usize = 16 * 1024;
+
+/// A LAPI as one bouncer sees it. One process has one: two that share a key share a cursor, and steal each other's
+/// decisions.
+pub struct Client {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    idle: Duration,
+    startup_idle: Duration,
+    /// Who answered last.
+    peer: Mutex<Option<SocketAddr>>,
+}
+
+/// What a decision stream brought, once it was whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamAnswer {
+    /// Length of the JSON text.
+    pub bytes: u64,
+    /// Decisions in `new`.
+    pub items_new: u64,
+    /// Decisions in `deleted`.
+    pub items_deleted: u64,
+    /// Elements that are no decisions.
+    pub items_unreadable: u64,
+    /// Who answered; `None` on a unix socket. Behind a proxy, the proxy.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Client {
+    /// Prepares a client. Reads the certificate files, and connects to nothing.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn new(config: &ClientConfig, agent: &UserAgent) -> Result<Self, BuildError> {
+        let endpoint = Endpoint::parse(&config.url)?;
+        Ok(Self {
+            http: transport::build(config, &endpoint, agent)?,
+            idle: config.idle_timeout,
+            startup_idle: config.startup_idle_timeout,
+            endpoint,
+            peer: Mutex::new(None),
+        })
+    }
+
+    /// Where the LAPI is, as it may be shown.
+    pub fn url(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    /// The address that answered last; `None` before the first answer and on a unix socket.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Asks for decisions and hands them to `sink` as they arrive, so that the JSON text and the decisions are
+    /// never in memory together.
+    ///
+    /// # Errors
+    /// Whatever the sink got must be discarded. If [`PullError::may_have_reached_lapi`], what the answer held
+    /// comes back only with `startup`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; the LAPI may have moved the cursor all the same.
+    pub async fn decision_stream(
+        &self,
+        query: &StreamQuery,
+        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
+    ) -> Result<StreamAnswer, PullError> {
+        let idle = if query.startup { self.startup_idle } else { self.idle };
+        let url = self.endpoint.route("v1/decisions/stream", &query.to_query_string());
+        let mut response = self.ask(self.http.get(url).header(ACCEPT, "application/json"), idle).await?;
+
+        let mut answer = StreamAnswer { peer: response.remote_addr(), ..StreamAnswer::default() };
+        let mut decoder = StreamDecoder::new();
+        while let Some(chunk) = self.piece(&mut response, idle, answer.bytes).await? {
+            answer.bytes += chunk.len() as u64;
+            let mut count = |item: StreamItem<'_>| {
+                match &item {
+                    StreamItem::New(_) => answer.items_new += 1,
+                    StreamItem::Deleted(_) => answer.items_deleted += 1,
+                    StreamItem::Unreadable { .. } => answer.items_unreadable += 1,
+                }
+                sink(item);
+            };
+            decoder
+                .push(&chunk, &mut count)
+                .map_err(|cause| PullError::Malformed { url: self.url(), cause })?;
+        }
+        match decoder.finish() {
+            Ok(()) => Ok(answer),
+            Err(_) => Err(PullError::CutShort { url: self.url(), received: answer.bytes, cause: None }),
+        }
+    }
+
+    /// Reports what was done. Sent as it is, never compressed: LAPIs before 1.7 cannot read gzip.
+    ///
+    /// # Errors
+    /// The report did not get through, or nobody knows whether it did.
+    pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
+        let url = self.endpoint.route("v1/usage-metrics", "");
+        let body = serde_json::to_vec(metrics).expect("numbers and texts always serialise");
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        match self.ask(request, self.idle).await {
+            // Read to its end, so that the connection can be used again.
+            Ok(mut response) => {
+                while self.piece(&mut response, self.idle, 0).await?.is_some() {}
+                Ok(())
+            }
+            Err(PullError::Status { status: 404, url, .. }) => Err(PushError::Unsupported { url }),
+            Err(error) => Err(PushError::Failed(error)),
+        }
+    }
+
+    /// Sends a request and sees to it that a success comes back.
+    async fn ask(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
+        let sent = timeout(idle, request.send())
+            .await
+            .map_err(|_| self.timed_out("before the answer began", idle))?;
+        let response =
+            sent.map_err(|cause| PullError::Unreachable { url: self.url(), cause: cause.without_url() })?;
+        if let Some(peer) = response.remote_addr() {
+            *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(peer);
+        }
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status if status.is_redirection() => Err(self.redirected(status, response.headers())),
+            status => Err(self.refused(status, response, idle).await),
+        }
+    }
+
+    /// The next piece of a body, or `None` at its end.
+    async fn piece(
+        &self,
+        response: &mut Response,
+        idle: Duration,
+        received: u64,
+    ) -> Result<Option<impl Deref<Target = [u8]> + use<>>, PullError> {
+        match timeout(idle, response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(cause)) => {
+                Err(PullError::CutShort { url: self.url(), received, cause: Some(cause.without_url()) })
+            }
+            Err(_) => Err(self.timed_out("in the middle of an answer", idle)),
+        }
+    }
+
+    fn timed_out(&self, while_awaiting: &'static str, after: Duration) -> PullError {
+        PullError::TimedOut { url: self.url(), while_awaiting, after }
+    }
+
+    fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
+        let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        PullError::Redirected {
+            url: self.url(),
+            status: status.as_u16(),
+            location: location.as_deref().map_or_else(|| "nowhere".to_owned(), redacted),
+        }
+    }
+
+    /// Makes an error of an answer that says no.
+    async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let mut body = Vec::new();
+        // What cannot be read of it is not worth another error: the status says enough.
+        while let Ok(Some(piece)) = self.piece(&mut response, idle, 0).await {
+            body.extend_from_slice(&piece);
+            if body.len() >= ERROR_BODY_LIMIT {
+                body.truncate(ERROR_BODY_LIMIT);
+                break;
+            }
+        }
+        let (url, status) = (self.url(), status.as_u16());
+        let message = ErrorBody::describe(status, &body);
+        match status {
+            401 | 403 => PullError::Refused { url, status, message },
+            _ => PullError::Status { url, status, message, retry_after },
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.endpoint.to_string()).finish_non_exhaustive()
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, wait) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:40:37 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            assert_eq!(retry_after(&headers, now), wait.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The `api_url` setting, read.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use url::{Host, Url};
+
+use crate::BuildError;
+
+/// Where a LAPI answers. Shows itself as the operator wrote it, without a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Ends in a slash. For a unix socket it is `http://unix/`, as Go's clients send it.
+    base: Url,
+    pub(crate) socket: Option<PathBuf>,
+    shown: String,
+}
+
+impl Endpoint {
+    pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
+        let text = text.trim();
+        let wrong = |reason: String| BuildError::Url { url: redacted(text), reason };
+        let path = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text));
+        if let Some(path) = path {
+            if !path.starts_with('/') {
+                return Err(wrong(
+                    "a socket needs an absolute path, such as unix:///run/crowdsec.sock".into(),
+                ));
+            }
+            // The kernel's limit for a socket's address, its closing zero included.
+            if path.len() >= 108 {
+                return Err(wrong("a socket's path must be shorter than 108 bytes".into()));
+            }
+            let base = Url::parse("http://unix/").expect("a constant that parses");
+            return Ok(Self { base, socket: Some(PathBuf::from(path)), shown: path.to_owned() });
+        }
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let mut base = Url::parse(&with_scheme).map_err(|error| wrong(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(wrong("only http, https and unix sockets are spoken here".into()));
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(wrong("it must end before any `?` or `#`".into()));
+        }
+        if !base.path().ends_with('/') {
+            let path = format!("{}/", base.path());
+            base.set_path(&path);
+        }
+        let shown = redacted(base.as_str());
+        Ok(Self { base, socket: None, shown })
+    }
+
+    /// The URL of a route, such as `v1/decisions/stream`.
+    pub(crate) fn route(&self, route: &str, query: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{route}", self.base.path()));
+        url.set_query((!query.is_empty()).then_some(query));
+        url
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.base.scheme() == "https"
+    }
+
+    /// This machine itself, which no proxy stands in front of.
+    pub(crate) fn is_local(&self) -> bool {
+        self.socket.is_some()
+            || match self.base.host() {
+                Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+                Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+                Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
+                None => false,
+            }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// A URL without what stands before the `@`.
+pub(crate) fn redacted(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority_end].rfind('@') {
+        Some(at) if scheme.is_empty() => format!("…{}", &rest[at..]),
+        Some(at) => format!("{scheme}://…{}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_write_it_leads_to_the_same_route() {
+        for (text, url, shown) in [
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v1/x?q=1", "http://127.0.0.1:8080/"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/x?q=1", "http://127.0.0.1:8080/"),
+            (" localhost:8080 ", "http://localhost:8080/v1/x?q=1", "http://localhost:8080/"),
+            ("[::1]:8080", "http://[::1]:8080/v1/x?q=1", "http://[::1]:8080/"),
+            (
+                "https://lapi.example/crowdsec",
+                "https://lapi.example/crowdsec/v1/x?q=1",
+                "https://lapi.example/crowdsec/",
+            ),
+            ("/run/lapi.sock", "http://unix/v1/x?q=1", "/run/lapi.sock"),
+            ("unix:///run/lapi.sock", "http://unix/v1/x?q=1", "/run/lapi.sock"),
+            ("http://me:word@lapi:1/", "http://me:word@lapi:1/v1/x?q=1", "http://…@lapi:1/"),
+        ] {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!(endpoint.route("v1/x", "q=1").as_str(), url);
+            assert_eq!(endpoint.to_string(), shown);
+        }
+        assert_eq!(Endpoint::parse("h").unwrap().route("v1/x", "").as_str(), "http://h/v1/x");
+    }
+
+    #[test]
+    fn what_is_no_lapi_address_is_refused() {
+        for text in [
+            "",
+            "ftp://lapi/",
+            "http://",
+            "unix://run/x.sock",
+            "http://lapi/?a=b",
+            "http://lapi/#x",
+            "http://la pi/",
+        ] {
+            assert!(matches!(Endpoint::parse(text), Err(BuildError::Url { .. })), "{text}");
+        }
+        assert!(Endpoint::parse(&format!("/{}", "x".repeat(107))).is_err());
+        let error = Endpoint::parse("ftp://me:word@lapi/").unwrap_err().to_string();
+        assert!(!error.contains("word"), "{error}");
+    }
+
+    #[test]
+    fn this_machine_is_recognised() {
+        for (text, local) in [
+            ("127.0.0.1:8080", true),
+            ("127.1.2.3", true),
+            ("LOCALHOST", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("/run/x.sock", true),
+            ("192.0.2.1", false),
+            ("localhost.example", false),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().is_local(), local, "{text}");
+        }
+    }
+}

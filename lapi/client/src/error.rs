@@ -1,0 +1,239 @@
+//! What can go wrong between us and a LAPI, and what to do about it.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use palisade_wire::DecodeError;
+
+/// Why no client can be made of a configuration. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// `api_url` cannot be used.
+    #[error("`api_url` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
+    Url {
+        /// As written, without a password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key holds characters that no HTTP header may.
+    #[error("`api_key` holds characters that cannot be sent, such as a line break; copy it again")]
+    Key,
+    /// The name or version of the bouncer does not fit into a User-Agent.
+    #[error("{part:?} cannot be half of a User-Agent: it must be visible ASCII without a slash")]
+    UserAgent {
+        /// The part in question.
+        part: String,
+    },
+    /// A client certificate proves nothing without TLS.
+    #[error("certificate authentication needs an https `api_url`, not {url}")]
+    CertificateWithoutTls {
+        /// The LAPI.
+        url: String,
+    },
+    /// The client certificate or its key.
+    #[error("unable to load certificate '{}' and key '{}': {reason}", cert.display(), key.display())]
+    Certificate {
+        /// `cert_path`.
+        cert: PathBuf,
+        /// `key_path`.
+        key: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The additional certificate authorities.
+    #[error("unable to load CA certificate '{}': {reason}", path.display())]
+    Ca {
+        /// `ca_cert_path`.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The proxy of the environment.
+    #[error("the proxy in HTTP_PROXY cannot be used: {reason}; correct it, or name the LAPI in NO_PROXY")]
+    Proxy {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up for {url}: {reason}; is the package `ca-certificates` installed?")]
+    Tls {
+        /// The LAPI.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why a pull brought nothing. What the sink got of it must be discarded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// No connection, or one that broke before an answer came.
+    #[error("cannot reach the LAPI at {url}; is it running, and is `api_url` right?")]
+    Unreachable {
+        /// The LAPI.
+        url: String,
+        /// What the connection said.
+        #[source]
+        cause: reqwest::Error,
+    },
+    /// 401 or 403: LAPI does not know us.
+    #[error(
+        "the LAPI at {url} refused our key or certificate ({status}: {message}); run `cscli bouncers add NAME` \
+         there and put the key it prints in `api_key`"
+    )]
+    Refused {
+        /// The LAPI.
+        url: String,
+        /// 401 or 403.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// Any other answer that is not a success.
+    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(*status))]
+    Status {
+        /// The LAPI.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+        /// How long it asked us to wait, in `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// 3xx: not followed, because the key would go with it.
+    #[error(
+        "the LAPI at {url} redirects to {location:?} ({status}), which is not followed because our key would go \
+         with it; put the address it means into `api_url`"
+    )]
+    Redirected {
+        /// The LAPI.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// The answer is no decision stream.
+    #[error("what answers at {url} does not speak like a LAPI; does `api_url` lead to another service?")]
+    Malformed {
+        /// The LAPI.
+        url: String,
+        /// Where and what.
+        #[source]
+        cause: DecodeError,
+    },
+    /// The answer ended too early.
+    #[error("the answer of the LAPI at {url} was cut short after {received} bytes")]
+    CutShort {
+        /// The LAPI.
+        url: String,
+        /// How much came.
+        received: u64,
+        /// What the connection said; `None` when it just ended.
+        #[source]
+        cause: Option<reqwest::Error>,
+    },
+    /// The LAPI stopped speaking.
+    #[error("the LAPI at {url} kept silent for {after:?} {while_awaiting}")]
+    TimedOut {
+        /// The LAPI.
+        url: String,
+        /// What we waited for.
+        while_awaiting: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+}
+
+fn next_step(status: u16) -> &'static str {
+    match status {
+        404 | 405 => "; does `api_url` lead to the LAPI's root?",
+        500.. => "; its log knows more",
+        _ => "",
+    }
+}
+
+impl PullError {
+    /// The soonest it makes sense to ask again. A refused key or a wrong address does not heal by asking faster;
+    /// a LAPI that is just starting does.
+    pub fn shortest_retry(&self) -> Duration {
+        match self {
+            Self::Unreachable { .. } => Duration::from_millis(100),
+            Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
+            Self::Status { retry_after: Some(wait), .. } => {
+                (*wait).clamp(Duration::from_secs(1), LONGEST_OBEYED)
+            }
+            Self::Status { status: 500.., .. } => Duration::from_millis(500),
+            Self::Status { status: 429, .. } => Duration::from_secs(5),
+            Self::Status { .. } => Duration::from_secs(30),
+            Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } => Duration::from_secs(1),
+        }
+    }
+
+    /// Whether the LAPI may have moved our cursor, so that what it sent is lost unless everything is asked for
+    /// again. Only a request that never got out cannot have used up a delta.
+    pub fn may_have_reached_lapi(&self) -> bool {
+        !matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
+    }
+
+    /// Whether the LAPI does not know us, which an operator has to mend.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
+    /// What the stock bouncers log for the same trouble, for those who search logs for it.
+    pub fn stock_text(&self) -> String {
+        match self {
+            Self::Unreachable { cause, .. } => {
+                format!("auth-api: auth with api key failed return nil response, error: {}", chain(cause))
+            }
+            Self::Refused { message, .. } | Self::Status { message, .. } => format!("API error: {message}"),
+            Self::Redirected { status, .. } => format!("API error: http code {status}, no response body"),
+            Self::Malformed { cause, .. } => format!("API error: {cause}"),
+            Self::CutShort { cause: Some(cause), .. } => format!("API error: {}", chain(cause)),
+            Self::CutShort { cause: None, .. } => "API error: unexpected EOF".to_owned(),
+            Self::TimedOut { .. } => "API error: context deadline exceeded".to_owned(),
+        }
+    }
+}
+
+/// The longest `Retry-After` that is obeyed: nobody keeps a firewall in the dark for a day.
+const LONGEST_OBEYED: Duration = Duration::from_secs(600);
+
+/// Why a report did not get through. It can be sent again: counters are the sender's to keep.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// 404: a LAPI before 1.6.3, which knows no usage metrics.
+    #[error("the LAPI at {url} knows no usage metrics (they came with CrowdSec 1.6.3)")]
+    Unsupported {
+        /// The LAPI.
+        url: String,
+    },
+    /// Anything that can befall a pull, too.
+    #[error(transparent)]
+    Failed(#[from] PullError),
+}
+
+/// An error with what caused it, and a word for what Go would have called it.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    if text.contains("UnknownIssuer") {
+        text.push_str(" (x509: certificate signed by unknown authority)");
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! Makes the HTTP client of a configuration: trust, identity, proxy, deadlines. Reads the certificate files.
+
+use std::path::Path;
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Identity, NoProxy, Proxy};
+use tracing::{info, warn};
+
+use crate::config::{Auth, ClientConfig, ProxyConfig, UserAgent};
+use crate::endpoint::Endpoint;
+use crate::error::BuildError;
+
+/// The header that carries the key.
+const API_KEY: &str = "x-api-key";
+
+pub(crate) fn build(
+    config: &ClientConfig,
+    endpoint: &Endpoint,
+    agent: &UserAgent,
+) -> Result<reqwest::Client, BuildError> {
+    let tls_error =
+        |error: reqwest::Error| BuildError::Tls { url: endpoint.to_string(), reason: deepest(&error) };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(agent.as_str())
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(config.connect_timeout)
+        .tcp_keepalive(config.idle_timeout)
+        .pool_max_idle_per_host(1)
+        .no_proxy();
+
+    if let Some(path) = &endpoint.socket {
+        builder = builder.unix_socket(path.as_path());
+    }
+    match &config.auth {
+        Auth::Key(key) => {
+            info!("Using API key auth");
+            let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| BuildError::Key)?;
+            value.set_sensitive(true);
+            builder = builder.default_headers(HeaderMap::from_iter([(
+                reqwest::header::HeaderName::from_static(API_KEY),
+                value,
+            )]));
+            if !endpoint.is_tls() && !endpoint.is_local() {
+                builder = with_proxy(builder, &config.proxy)?;
+            }
+        }
+        Auth::Certificate { cert, key } => {
+            info!("Using cert auth with cert '{}' and key '{}'", cert.display(), key.display());
+            if !endpoint.is_tls() {
+                return Err(BuildError::CertificateWithoutTls { url: endpoint.to_string() });
+            }
+            builder = builder.identity(identity(cert, key)?);
+        }
+    }
+    if !endpoint.is_tls() {
+        // Without TLS the system's authorities are not even read, so a machine without any still starts.
+        builder = builder.tls_certs_only([]);
+    } else if config.insecure_skip_verify {
+        warn!(
+            "the LAPI's certificate is not verified (insecure_skip_verify): anyone in between can lift bans"
+        );
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    } else if let Some(path) = &config.ca {
+        info!("Using CA cert '{}'", path.display());
+        builder = builder.tls_certs_merge(authorities(path)?);
+    }
+    builder.build().map_err(tls_error)
+}
+
+fn with_proxy(
+    builder: reqwest::ClientBuilder,
+    proxy: &ProxyConfig,
+) -> Result<reqwest::ClientBuilder, BuildError> {
+    let Some(url) = &proxy.url else { return Ok(builder) };
+    // As curl and Go do: a proxy without a scheme is an HTTP one.
+    let url = url.reveal();
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(BuildError::Proxy { reason: "it is no HTTP proxy".into() });
+    }
+    let wrong = |error: reqwest::Error| BuildError::Proxy { reason: deepest(&error.without_url()) };
+    let except = proxy.except.as_deref().and_then(NoProxy::from_string);
+    Ok(builder.proxy(Proxy::http(url).map_err(wrong)?.no_proxy(except)))
+}
+
+fn identity(cert: &Path, key: &Path) -> Result<Identity, BuildError> {
+    let wrong = |reason: String| BuildError::Certificate { cert: cert.into(), key: key.into(), reason };
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))
+    };
+    let mut pem = read(cert)?;
+    pem.push(b'\n');
+    pem.extend(read(key)?);
+    Identity::from_pem(&pem).map_err(|error| wrong(deepest(&error)))
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
+    let wrong = |reason: String| BuildError::Ca { path: path.into(), reason };
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(deepest(&error)))?;
+    if found.is_empty() {
+        return Err(wrong("it holds no certificate in PEM form".into()));
+    }
+    Ok(found)
+}
+
+/// The innermost cause, which says most.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    deepest.to_string()
+}

@@ -1,0 +1,8 @@
+//! The client against peers on real sockets.
+
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod transport;

@@ -1,0 +1,147 @@
+//! The client behind TLS: private authorities, client certificates, and what is wrong with them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::peer::{Peer, chunked};
+use palisade_client::{Auth, BuildError, Client, ClientConfig, PullError, Secret, StreamQuery, UserAgent};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+const EMPTY: &str = r#"{"new": [], "deleted": []}"#;
+
+/// An authority, a server certificate for this machine and a client certificate, in a folder.
+struct Pki {
+    folder: tempfile::TempDir,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+        let pki = Self { folder, ca };
+        let (cert, key) = pki.issue("bouncer");
+        std::fs::write(pki.path("client.pem"), cert.pem()).unwrap();
+        std::fs::write(pki.path("client.key"), key.serialize_pem()).unwrap();
+        pki
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.ca).unwrap(), key)
+    }
+
+    /// A server that, if told so, lets nobody in without a certificate of this authority.
+    async fn serve(&self, mutual: bool) -> Peer {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if mutual {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.ca.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let (cert, key) = self.issue("127.0.0.1");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let tls = builder.with_single_cert(vec![cert.der().clone()], key).unwrap();
+        Peer::on_tls(vec![chunked(&[EMPTY])], TlsAcceptor::from(Arc::new(tls))).await
+    }
+}
+
+fn key() -> Auth {
+    Auth::Key(Secret::new("k"))
+}
+
+fn build(peer: &Peer, auth: Auth, change: impl FnOnce(&mut ClientConfig)) -> Result<Client, BuildError> {
+    let mut config = ClientConfig::new(format!("https://{}", peer.at()), auth);
+    change(&mut config);
+    Client::new(&config, &UserAgent::new("palisade-test", "v0.1.0").unwrap())
+}
+
+async fn pull(client: &Client) -> Result<(), PullError> {
+    client.decision_stream(&StreamQuery::default(), &mut |_| {}).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_private_authority_must_be_named() {
+    let pki = Pki::new();
+    let peer = pki.serve(false).await;
+    let error = pull(&build(&peer, key(), |_| {}).unwrap()).await.unwrap_err();
+    assert!(!error.may_have_reached_lapi(), "{error:?}");
+    assert!(error.stock_text().contains("certificate signed by unknown authority"), "{}", error.stock_text());
+
+    pull(&build(&peer, key(), |config| config.ca = Some(pki.path("ca.pem"))).unwrap()).await.unwrap();
+    assert!(peer.requests()[0].contains("x-api-key: k"));
+}
+
+#[tokio::test]
+async fn verification_can_be_switched_off() {
+    let pki = Pki::new();
+    let peer = pki.serve(false).await;
+    pull(&build(&peer, key(), |config| config.insecure_skip_verify = true).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_certificate_opens_the_door_and_no_key_is_sent() {
+    let pki = Pki::new();
+    let peer = pki.serve(true).await;
+    let trust = |config: &mut ClientConfig| config.ca = Some(pki.path("ca.pem"));
+    let auth = Auth::Certificate { cert: pki.path("client.pem"), key: pki.path("client.key") };
+    assert!(pull(&build(&peer, key(), trust).unwrap()).await.is_err());
+    pull(&build(&peer, auth, trust).unwrap()).await.unwrap();
+    assert!(!peer.requests()[0].contains("x-api-key"));
+}
+
+#[tokio::test]
+async fn files_that_hold_no_certificate_are_named() {
+    let pki = Pki::new();
+    let peer = pki.serve(false).await;
+    std::fs::write(pki.path("junk.pem"), "junk").unwrap();
+    let text = |auth: Auth, ca: Option<&Path>| {
+        build(&peer, auth, |config| config.ca = ca.map(Path::to_owned)).unwrap_err().to_string()
+    };
+    for name in ["missing.pem", "junk.pem"] {
+        let error = text(key(), Some(&pki.path(name)));
+        assert!(error.starts_with("unable to load CA certificate '") && error.contains(name), "{error}");
+        let cert = Auth::Certificate { cert: pki.path(name), key: pki.path("client.key") };
+        let error = text(cert, None);
+        assert!(error.starts_with("unable to load certificate '") && error.contains(name), "{error}");
+    }
+    let cert = Auth::Certificate { cert: pki.path("client.pem"), key: pki.path("client.pem") };
+    assert!(text(cert, None).contains("private key"));
+}
+
+#[test]
+fn a_certificate_without_tls_is_refused() {
+    let auth = || Auth::Certificate { cert: "c".into(), key: "k".into() };
+    for url in ["http://192.0.2.1", "/run/lapi.sock"] {
+        let error =
+            Client::new(&ClientConfig::new(url, auth()), &UserAgent::new("a", "b").unwrap()).unwrap_err();
+        assert!(matches!(error, BuildError::CertificateWithoutTls { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_sent_is_refused_without_showing_it() {
+    let config = ClientConfig::new("http://192.0.2.1", Auth::Key(Secret::new("hush\nhush")));
+    let error = Client::new(&config, &UserAgent::new("a", "b").unwrap()).unwrap_err();
+    assert!(matches!(error, BuildError::Key) && !error.to_string().contains("hush"));
+}
