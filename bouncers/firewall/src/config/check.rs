@@ -73,7 +73,12 @@ impl ConfigFile {
         }
         let hooks = check.hooks(self.nftables_hooks.unwrap_or_default());
         let deny = check.deny(self.deny_action, self.reject_with.as_deref(), &hooks, [&v4, &v6]);
-        let log = check.log(self.deny_log, self.deny_log_prefix, self.deny_log_rate.as_deref(), self.deny_log_group);
+        let log = check.log(
+            self.deny_log,
+            self.deny_log_prefix,
+            self.deny_log_rate.as_deref(),
+            self.deny_log_group,
+        );
         let allow = check.allow(self.allow.unwrap_or_default());
         let types = check.types(self.supported_decisions_types.unwrap_or_default());
         let prometheus = self.prometheus.and_then(|keys| keys.check(&mut check.wrong));
@@ -150,7 +155,9 @@ impl Check {
         match file.daemonize {
             Some(true) => self.notes.push(Note::debug("daemonize is deprecated and ignored")),
             Some(false) => {
-                self.notes.push(Note::warn("daemonize: false is deprecated, it is treated as always true; remove the key"));
+                self.notes.push(Note::warn(
+                    "daemonize: false is deprecated, it is treated as always true; remove the key",
+                ));
             }
             None => {}
         }
@@ -221,7 +228,9 @@ impl Check {
             self.notes.push(Note::info(format!("{} is disabled", defaults.name)));
             return None;
         }
-        let or = |name: Option<String>, default: &str| name.filter(|name| !name.is_empty()).unwrap_or(default.to_owned());
+        let or = |name: Option<String>, default: &str| {
+            name.filter(|name| !name.is_empty()).unwrap_or(default.to_owned())
+        };
         let family = Family {
             table: or(file.table, defaults.table),
             chain: or(file.chain, defaults.chain),
@@ -230,7 +239,11 @@ impl Check {
             set_only: file.set_only.unwrap_or(false),
         };
         self.name(&format!("{}.table", defaults.block), &family.table, LONGEST_NAME);
-        self.name(defaults.set_key, &family.set, if family.set_only { LONGEST_NAME } else { LONGEST_SET_PREFIX });
+        self.name(
+            defaults.set_key,
+            &family.set,
+            if family.set_only { LONGEST_NAME } else { LONGEST_SET_PREFIX },
+        );
         if !family.set_only {
             let suffix = "-postrouting".len();
             self.name(&format!("{}.chain", defaults.block), &family.chain, LONGEST_NAME - suffix);
@@ -269,7 +282,8 @@ impl Check {
         let with = match reject_with.filter(|word| !word.is_empty()) {
             None => RejectWith::Stock,
             Some(word) => words::reject_with(word).unwrap_or_else(|| {
-                let text = "it must be one of port-unreachable, admin-prohibited, host-unreachable, tcp-reset";
+                let text =
+                    "it must be one of port-unreachable, admin-prohibited, host-unreachable, tcp-reset";
                 self.wrong.add("reject_with", text);
                 RejectWith::Stock
             }),
@@ -293,7 +307,10 @@ impl Check {
                 Deny::Reject(with)
             }
             _ => {
-                self.wrong.add("deny_action", format!("invalid deny_action '{action}', must be one of DROP, REJECT"));
+                self.wrong.add(
+                    "deny_action",
+                    format!("invalid deny_action '{action}', must be one of DROP, REJECT"),
+                );
                 Deny::Drop
             }
         }
@@ -309,16 +326,22 @@ impl Check {
         let rate = match rate {
             None => Some(DEFAULT_LOG_RATE),
             Some(text) => words::log_rate(text).unwrap_or_else(|| {
-                self.wrong.add("deny_log_rate", "it must be a number per second, minute, hour or day such as 10/second, or unlimited");
+                self.wrong.add(
+                    "deny_log_rate",
+                    "it must be a number per second, minute, hour or day such as 10/second, or unlimited",
+                );
                 None
             }),
         };
-        let prefix = prefix.filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| "crowdsec drop: ".to_owned());
+        let prefix =
+            prefix.filter(|prefix| !prefix.is_empty()).unwrap_or_else(|| "crowdsec drop: ".to_owned());
         if prefix.len() > LONGEST_LOG_PREFIX {
-            self.wrong.add("deny_log_prefix", format!("the kernel takes {LONGEST_LOG_PREFIX} bytes; shorten it"));
+            self.wrong
+                .add("deny_log_prefix", format!("the kernel takes {LONGEST_LOG_PREFIX} bytes; shorten it"));
         }
         if prefix.contains(|c: char| c.is_control() || c == '"') {
-            self.wrong.add("deny_log_prefix", "quotes and control characters cannot be in a rule; leave them out");
+            self.wrong
+                .add("deny_log_prefix", "quotes and control characters cannot be in a rule; leave them out");
         }
         on.unwrap_or(false).then_some(DenyLog { prefix, rate, group })
     }
@@ -332,7 +355,8 @@ impl Check {
                 continue;
             };
             if cleared {
-                self.notes.push(Note::warn(format!("{key}: {text} is read as {net}, all of which is let through")));
+                self.notes
+                    .push(Note::warn(format!("{key}: {text} is read as {net}, all of which is let through")));
             }
             if !allow.nets.contains(&net) {
                 allow.nets.push(net);
@@ -353,10 +377,14 @@ impl Check {
         for (index, word) in words.iter().enumerate() {
             let lower = word.trim().to_lowercase();
             if lower.is_empty() {
-                self.wrong.add(format!("supported_decisions_types[{index}]"), "a decision type is missing; for example ban");
+                self.wrong.add(
+                    format!("supported_decisions_types[{index}]"),
+                    "a decision type is missing; for example ban",
+                );
             } else if !types.contains(&lower) {
                 if lower != *word {
-                    self.notes.push(Note::warn(format!("supported_decisions_types: {word} is read as {lower}")));
+                    self.notes
+                        .push(Note::warn(format!("supported_decisions_types: {word} is read as {lower}")));
                 }
                 types.push(lower);
             }
@@ -368,7 +396,8 @@ impl Check {
     }
 
     fn state_dir(&mut self, dir: Option<String>) -> PathBuf {
-        let dir: PathBuf = dir.filter(|dir| !dir.is_empty()).unwrap_or("/var/lib/palisade-firewall".to_owned()).into();
+        let dir: PathBuf =
+            dir.filter(|dir| !dir.is_empty()).unwrap_or("/var/lib/palisade-firewall".to_owned()).into();
         if !dir.is_absolute() {
             self.wrong.add("state_dir", "this must be an absolute path, beginning with /");
         }

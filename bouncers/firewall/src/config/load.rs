@@ -64,11 +64,16 @@ pub fn load(path: &Path, overrides: Overrides) -> Result<Loaded, ConfigError> {
 /// Checks a document that was read already.
 pub fn check(document: Document, overrides: Overrides) -> Result<Loaded, ConfigError> {
     let mut wrong = Problems::new();
-    let file: Option<ConfigFile> = parse(&document, &mut wrong)?;
-    let logs: Option<LogKeys> = parse(&document, &mut wrong)?;
+    let file: Option<ConfigFile> = document.parse_into(&mut wrong);
+    let logs: Option<LogKeys> = document.parse_into(&mut wrong);
     let strict = overrides.strict || file.as_ref().is_some_and(|file| file.strict == Some(true));
     let mut notes = unknown(&document, strict, &mut wrong);
-    let logs = logs.map(|keys| keys.check(LOG_FILE, overrides.verbose, &mut wrong));
+    let logs = logs.map(|keys| {
+        let mut problems = Problems::new();
+        let logs = keys.check(LOG_FILE, overrides.verbose, &mut problems);
+        wrong.extend(problems);
+        logs
+    });
     let config = match file.map(ConfigFile::check) {
         Some(Ok((config, more))) => {
             notes.extend(more);
@@ -83,18 +88,6 @@ pub fn check(document: Document, overrides: Overrides) -> Result<Loaded, ConfigE
     match (config, logs) {
         (Some(config), Some(logs)) if wrong.is_empty() => Ok(Loaded { config, logs, notes, document }),
         _ => Err(ConfigError::Invalid(document.locate(wrong))),
-    }
-}
-
-/// The keys of one concern; values that do not fit go to `wrong`, so that the other concerns are checked too.
-fn parse<T: serde::de::DeserializeOwned>(document: &Document, wrong: &mut Problems) -> Result<Option<T>, ConfigError> {
-    match document.parse() {
-        Ok(keys) => Ok(Some(keys)),
-        Err(ConfigError::Invalid(problems)) => {
-            wrong.extend(problems);
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 
