@@ -1,4 +1,5 @@
 //! Enforces CrowdSec decisions with nftables.
 
+pub mod cli;
 pub mod config;
 mod netlink;

@@ -306,5 +306,8 @@ fn everything_wrong_is_said_at_once_and_no_secret_is() {
     }
     assert!(!error.contains("hunter2"));
     let error = loaded("mode: [nftables]\n").unwrap_err();
-    assert!(error.contains("expected text, not a list (mode at") && !error.contains("does not contain"), "{error}");
+    assert!(
+        error.contains("expected text, not a list (mode at") && !error.contains("does not contain"),
+        "{error}"
+    );
 }
