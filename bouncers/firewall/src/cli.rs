@@ -13,7 +13,7 @@ use palisade_daemon::{
     flags::{Command, Flag, FlagError, Program, Typed},
     logs::{LogTarget, Logs},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{self, Loaded, Mode, Overrides};
 
@@ -236,7 +236,15 @@ fn prepare(path: &Path, overrides: Overrides, logs: &Logs, talk: Talk) -> Result
     if talk != Talk::AsConfigured {
         loaded.logs.target = LogTarget::Stderr;
     }
-    logs.configure(&loaded.logs).map_err(|error| fail(&error))?;
+    let log_file = logs.configure(&loaded.logs);
+    if log_file.is_err() {
+        // Enforcing matters more than where the log is: it stays on standard error, which the service manager keeps.
+        loaded.logs.target = LogTarget::Stderr;
+        logs.configure(&loaded.logs).map_err(|error| fail(&error))?;
+    }
+    if let Err(error) = log_file {
+        warn!(error = &error as &dyn std::error::Error, "logging to standard error instead of a file");
+    }
     if talk != Talk::OnlyTrouble {
         loaded.document.announce();
         loaded.notes.iter().for_each(config::Note::log);

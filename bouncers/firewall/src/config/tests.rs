@@ -311,3 +311,55 @@ fn everything_wrong_is_said_at_once_and_no_secret_is() {
         "{error}"
     );
 }
+
+const REFERENCE: &str = include_str!("../../../../packaging/config/crowdsec-firewall-bouncer.yaml");
+const MANUAL: &str = include_str!("../../../../docs/man/palisade-firewall.yaml.5");
+const COMMANDS: &str = include_str!("../../../../docs/man/palisade-firewall.8");
+
+fn known_keys() -> Vec<&'static str> {
+    use palisade_daemon::{logs::LOG_KEYS, metrics::PROMETHEUS_KEYS};
+    [FIREWALL_KEYS, LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS].concat()
+}
+
+#[test]
+fn the_reference_file_is_valid_as_shipped_and_with_every_line_in_use() {
+    let strict = Overrides { strict: true, verbose: false };
+    loaded_with(REFERENCE, None, strict).unwrap();
+    // `# key:` is a line to be used, `## text` is text; lines of the one nested example go with their head.
+    let mut uncommented = String::new();
+    for line in REFERENCE.lines().filter(|line| !line.starts_with("##")) {
+        let example = line.strip_prefix("# ").filter(|rest| {
+            rest.trim_start().split(':').next().is_some_and(|key| {
+                !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || "0123456789_".contains(c))
+            })
+        });
+        uncommented.push_str(example.unwrap_or(line));
+        uncommented.push('\n');
+    }
+    let config = loaded_with(&uncommented, None, strict).unwrap().config;
+    assert_eq!((config.allow.nets.len(), config.allow.interfaces.len()), (2, 2), "the examples were in use");
+}
+
+#[test]
+fn every_key_is_in_the_reference_file_and_the_manual() {
+    for key in known_keys() {
+        let last = key.rsplit('.').next().unwrap();
+        assert!(REFERENCE.contains(last), "{key} is missing in the reference file");
+        assert!(MANUAL.contains(&format!("\\fB{key}\\fR")), "{key} is missing in the manual page");
+    }
+}
+
+#[test]
+fn every_flag_and_command_is_in_the_manual() {
+    let program = crate::cli::PROGRAM;
+    for flag in program.flags {
+        assert!(
+            COMMANDS.contains(&format!("\\-{}", flag.name)),
+            "-{} is missing in the manual page",
+            flag.name
+        );
+    }
+    for command in program.commands {
+        assert!(COMMANDS.contains(command.name), "{} is missing in the manual page", command.name);
+    }
+}
