@@ -120,3 +120,79 @@ fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use palisade_cache::{Batch, Reason, Timestamp};
+    use palisade_client::{Auth, ClientConfig, Secret, StreamQuery, UserAgent};
+    use palisade_stream::Cadence;
+
+    use super::*;
+
+    fn settings(url: String, state: &std::path::Path) -> LapiSettings {
+        LapiSettings {
+            client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
+            query: StreamQuery::default(),
+            cadence: Cadence::default(),
+            retry_initial_connect: None,
+            state_dir: Some(state.to_owned()),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Where nobody listens.
+    fn vacant() -> String {
+        format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+    }
+
+    fn open(settings: &LapiSettings, give_up: bool) -> Subscription {
+        let client = settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap();
+        Subscription::open(settings, client, None, Policy::default(), give_up)
+    }
+
+    #[tokio::test]
+    async fn remembered_decisions_hold_though_the_lapi_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(vacant(), folder.path());
+        let mut ledger = Ledger::new(Policy::default(), 0);
+        let mut batch = Batch::new();
+        let until = Timestamp::from_millis(now().as_millis() + 3_600_000);
+        let reason = Reason { remediation: "ban", origin: "cscli", scenario: "why" };
+        batch.announce_net("192.0.2.0/24".parse().unwrap(), reason, until, 1);
+        ledger.apply(Mode::Everything, batch);
+        settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+
+        let subscription = open(&settings, false);
+        let cache = subscription.cache.clone();
+        assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let following = subscription.start(&tasks, &stop);
+        let failed = async {
+            while cache.freshness().failing.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), failed).await.unwrap();
+        assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
+        stop.cancel();
+        following.await.unwrap().unwrap();
+
+        // A file that is no good does no harm.
+        std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
+        assert!(open(&settings, false).cache.read().is_empty());
+    }
+
+    #[tokio::test]
+    async fn giving_up_says_what_the_stock_bouncers_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let subscription = open(&settings(vacant(), folder.path()), true);
+        let ended = subscription.start(&TaskTracker::new(), &CancellationToken::new()).await.unwrap();
+        let text = ended.unwrap_err().to_string();
+        let stock =
+            "process terminated with error: auth-api: auth with api key failed return nil response, error: ";
+        assert!(text.starts_with(stock), "{text}");
+        assert!(text.to_lowercase().contains("connection refused"), "{text}");
+    }
+}
