@@ -1,6 +1,8 @@
 //! A daemon's life as the service manager and the operator see it. Each story runs this test binary again as the daemon,
 //! because signals are a matter of the whole process.
 
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
 use std::{
     io::Read as _,
     os::unix::{net::UnixDatagram, process::ExitStatusExt as _},

@@ -1,1 +1,48 @@
 //! Stories that drive the built binaries against real peers, and the harness they share.
+//!
+//! A story runs in a world of its own: network namespaces joined by virtual cables, made by starting the test
+//! binary again under `unshare`, so that it needs no root and touches no rule of the machine it runs on.
+//!
+//! ```ignore
+//! #[test]
+//! fn a_banned_visitor_is_cut_off_and_let_back_in() -> Outcome {
+//!     story(|world| {
+//!         let lapi = CrowdSec::start(world)?;
+//!         let firewall = Firewall::start(world, &lapi.access())?;
+//!         let _service = world.router.echoes_on(80)?;
+//!         let ban = lapi.ban(world.visitor.v4())?;
+//!         eventually("the visitor is cut off", || !world.visitor.reaches(&world.router, 80))?;
+//!         lapi.lift(ban)?;
+//!         eventually("the visitor is let back in", || world.visitor.reaches(&world.router, 80))?;
+//!         firewall.stop()
+//!     })
+//! }
+//! ```
+
+mod evidence;
+mod firewall;
+mod host;
+mod http;
+mod lapi;
+mod nft;
+mod notify;
+mod outcome;
+mod process;
+mod reach;
+mod reenter;
+pub mod tools;
+mod wait;
+mod world;
+
+pub use firewall::{Config, Firewall, Implementation};
+pub use host::Host;
+pub use lapi::{Access, AlertId, Ban, CrowdSec, Fault, ScriptedLapi, Seen, many_addresses};
+pub use nft::{Element, Ruleset, Set};
+pub use outcome::{Doing, Failure, Outcome};
+pub use process::Process;
+pub use reach::{Echo, connect, still_answers};
+pub use reenter::{enter, inside, story, story_within};
+pub use wait::{Holds, eventually, eventually_within, patience, throughout};
+pub use world::World;
+
+pub use rustix::process::Signal;

@@ -1,3 +1,4 @@
 //! Enforces CrowdSec decisions with nftables.
 
 pub mod config;
+mod netlink;

@@ -69,7 +69,8 @@ pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refus
         }
         Scope::Country => Ok(Admitted::Name(Cow::Owned(value.to_ascii_uppercase()))),
         Scope::As => {
-            let digits = value.get(..2).filter(|two| two.eq_ignore_ascii_case("as")).map_or(value, |_| &value[2..]);
+            let digits =
+                value.get(..2).filter(|two| two.eq_ignore_ascii_case("as")).map_or(value, |_| &value[2..]);
             Ok(Admitted::Name(Cow::Borrowed(digits)))
         }
         _ => Ok(Admitted::Name(Cow::Borrowed(value))),
@@ -158,11 +159,8 @@ impl Admission {
         // A decision that ended on the way here is no decision any more.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
-        let reason = Reason {
-            remediation: &decision.kind,
-            origin: &decision.origin,
-            scenario: &decision.scenario,
-        };
+        let reason =
+            Reason { remediation: &decision.kind, origin: &decision.origin, scenario: &decision.scenario };
         match target {
             Admitted::Net { net, host_bits } => {
                 if host_bits {

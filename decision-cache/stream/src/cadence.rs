@@ -123,7 +123,8 @@ impl Schedule {
             Ask::Everything => {
                 let shrinks = if held < 100 { announced == 0 && held > 0 } else { announced < held / 2 };
                 // Twice about the same is the truth.
-                let confirmed = self.unconfirmed.is_some_and(|before| announced.abs_diff(before) <= before / 4 + 10);
+                let confirmed =
+                    self.unconfirmed.is_some_and(|before| announced.abs_diff(before) <= before / 4 + 10);
                 if shrinks && !confirmed { Mode::Additions } else { Mode::Everything }
             }
         }
@@ -224,7 +225,10 @@ mod tests {
         assert_eq!(unreachable.ask(at(50)), (Ask::Everything, Some(Doubt::Gap)));
         let mut restored = settled();
         let next = restored.answered(at(10), Mode::Changes, 1, Some(3), Applied::default(), 0.0);
-        assert_eq!((next.wait, restored.ask(at(10))), (Duration::ZERO, (Ask::Everything, Some(Doubt::OtherDatabase))));
+        assert_eq!(
+            (next.wait, restored.ask(at(10))),
+            (Duration::ZERO, (Ask::Everything, Some(Doubt::OtherDatabase)))
+        );
     }
 
     #[test]
@@ -236,7 +240,11 @@ mod tests {
         schedule.answered(at(10), Mode::Additions, 0, None, Applied::default(), 0.0);
         assert_eq!(schedule.ask(at(15)), (Ask::Everything, Some(Doubt::Unconfirmed)));
         assert_eq!(schedule.mode(Ask::Everything, 0, 5), Mode::Everything);
-        assert_eq!(schedule.mode(Ask::Everything, 900, 1000), Mode::Everything, "recovered on the second try");
+        assert_eq!(
+            schedule.mode(Ask::Everything, 900, 1000),
+            Mode::Everything,
+            "recovered on the second try"
+        );
     }
 
     #[test]

@@ -38,14 +38,20 @@ pub struct Follower<S> {
 pub enum Ended {
     /// It was told to stop.
     Stopped,
-    /// The first request failed and it was told to give up on that.
+    /// The LAPI refused us from the start, and it was told to give up on that.
     GaveUp(PullFault),
 }
 
+/// How soon a refused first request is repeated.
+const SECOND_CHANCE: Duration = Duration::from_secs(2);
+
 impl<S: Source> Follower<S> {
-    /// Follows until `stop`. Decisions end on time whatever the LAPI does. With `give_up_at_first`, a failure
-    /// before the first usable answer ends it.
-    pub async fn run(mut self, give_up_at_first: bool, stop: CancellationToken) -> Ended {
+    /// Follows until `stop`. Decisions end on time whatever the LAPI does.
+    ///
+    /// With `give_up_when_refused`, a LAPI that refuses us twice before it ever answered ends it: that is a
+    /// wrong key. (Once is no proof: a LAPI may refuse one of two machines that first use a key in the same
+    /// instant.)
+    pub async fn run(mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
         let mut schedule = Schedule::new(self.cadence.clone());
         let mut state = Freshness::default();
         loop {
@@ -59,7 +65,12 @@ impl<S: Source> Follower<S> {
             };
             let wait = match pulled {
                 Ok(()) => self.answered(&mut schedule, &mut state, ask, doubt, batch),
-                Err(fault) if give_up_at_first && state.last_answer.is_none() => return Ended::GaveUp(fault),
+                Err(fault) if give_up_when_refused && fault.refused && state.last_answer.is_none() => {
+                    if state.failing.is_some() {
+                        return Ended::GaveUp(fault);
+                    }
+                    self.failed(&mut schedule, &mut state, &fault).min(SECOND_CHANCE)
+                }
                 Err(fault) => self.failed(&mut schedule, &mut state, &fault),
             };
             self.publisher.tell(state.clone());
@@ -146,14 +157,17 @@ impl<S: Source> Follower<S> {
             Mode::Additions => {
                 state.held_back += 1;
                 warn!(
-                    announced, held,
+                    announced,
+                    held,
                     "the LAPI's full list would remove most of what is in force; nothing is removed until a \
                      second answer says the same"
                 );
             }
         }
         if doubt == Some(Doubt::OtherDatabase) {
-            warn!("the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again");
+            warn!(
+                "the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again"
+            );
         }
         if next.warn_of_theft {
             warn!(

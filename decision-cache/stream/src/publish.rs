@@ -63,7 +63,10 @@ pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
         snapshot: ArcSwap::from_pointee(first),
         freshness: ArcSwap::from_pointee(Freshness::default()),
     });
-    (Publisher { shared: Arc::clone(&shared), generation: sender }, CacheHandle { shared, generation: receiver })
+    (
+        Publisher { shared: Arc::clone(&shared), generation: sender },
+        CacheHandle { shared, generation: receiver },
+    )
 }
 
 impl Publisher {

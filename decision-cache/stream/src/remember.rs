@@ -261,7 +261,11 @@ fn decode(bytes: &[u8], identity: &str, now: Timestamp) -> Result<(Batch, Timest
         let written = Timestamp::from_millis(i64::from_le_bytes(input.take()?));
         let mut labels = Vec::new();
         for _ in 0..u32::from_le_bytes(input.take()?) {
-            labels.push(Reason { remediation: input.text()?, origin: input.text()?, scenario: input.text()? });
+            labels.push(Reason {
+                remediation: input.text()?,
+                origin: input.text()?,
+                scenario: input.text()?,
+            });
         }
         let mut batch = Batch::new();
         for _ in 0..u32::from_le_bytes(input.take()?) {
@@ -375,7 +379,10 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             fs::write(memory.path(), &bad).unwrap();
-            assert!(matches!(memory.load(Timestamp::default()), Err(RememberError::Damaged { .. })), "byte {at}");
+            assert!(
+                matches!(memory.load(Timestamp::default()), Err(RememberError::Damaged { .. })),
+                "byte {at}"
+            );
             fs::write(memory.path(), &good[..at]).unwrap();
             assert!(memory.load(Timestamp::default()).is_err(), "cut at {at}");
         }

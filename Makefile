@@ -1,0 +1,40 @@
+# `make` lists what there is. Everything here also works as an ordinary user.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+CARGO ?= cargo
+
+# Stories wait more than they compute: more of them at once than there are processors.
+export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
+
+.PHONY: help run test bench fuzz lint fmt peers
+
+help: ## list the targets
+	@printf 'Palisade: CrowdSec decisions become closed doors.\n\n'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\n'
+
+run: peers ## show a ban close a door, step by step, in a throw-away network
+	@$(CARGO) build --locked --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}"/debug/palisade-demo
+
+test: peers ## run every test and every story (installs what is missing, or says how)
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace --no-fail-fast $(if $(ONLY),-- $(ONLY))
+
+bench: peers ## measure against the peers; tables here, figures in target/bench/
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) run --release --locked -p palisade-bench -- $(ONLY)
+
+fuzz: ## throw generated input at every parser for a minute each
+	$(CARGO) run --release --manifest-path fuzz/Cargo.toml -- --seconds 60 $(ONLY)
+
+lint: ## check layout, lints and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+fmt: ## lay the sources out
+	$(CARGO) fmt --all
+
+peers:
+	@tests/peers

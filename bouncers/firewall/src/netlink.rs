@@ -1,0 +1,92 @@
+//! A small netfilter netlink socket: nftables transactions, dumps and change events, without the `nft` program.
+//!
+//! ```text
+//!  changes ──element.rs──► messages ──transaction.rs──► one send = one transaction ──► acknowledgements
+//!  kernel  ──read.rs──► set elements, set headers, counters, a print of the structure
+//!  kernel  ──monitor.rs──► "generation 17 touched your table", the moment it is committed
+//! ```
+//!
+//! The byte layout comes from `netlink-bindings`, generated from the kernel's own specification. What is here is
+//! what those bindings leave open: the socket with its buffers, framing, and what an answer means.
+
+mod element;
+mod frame;
+mod monitor;
+mod read;
+mod socket;
+mod transaction;
+
+use std::io;
+
+use rustix::io::Errno;
+
+pub(crate) use element::{Held, MAX_LIST_BYTES, Slot, Verb, encode_elements, pair_intervals};
+pub(crate) use frame::{Frames, Message, end_message, start_message};
+pub(crate) use monitor::{Event, Monitor, Touched};
+pub(crate) use read::{CounterValue, SetHeader, StructurePrint};
+pub(crate) use socket::{Dump, Socket};
+pub(crate) use transaction::{Rejection, Transaction};
+
+/// nftables families, as `nfgenmsg` carries them (`NFPROTO_*`).
+pub(crate) mod nfproto {
+    /// Conntrack requests that ask for every family.
+    pub(crate) const UNSPEC: u8 = 0;
+    /// Family `inet`.
+    pub(crate) const INET: u8 = 1;
+    /// Family `ip`.
+    pub(crate) const IPV4: u8 = 2;
+    /// Family `ip6`.
+    pub(crate) const IPV6: u8 = 10;
+}
+
+/// Why a conversation with the kernel's packet filter failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetlinkError {
+    /// The socket could not be opened or set up.
+    #[error("cannot open a netfilter netlink socket: {0}; is the nf_tables kernel module available?")]
+    Open(#[source] io::Error),
+    /// The kernel refuses this process.
+    #[error("the kernel refuses nftables changes ({0}); run with CAP_NET_ADMIN, and check that no other \
+             program owns the table (flag owner)")]
+    Denied(Errno),
+    /// Sending failed.
+    #[error("cannot send {what} to the kernel: {cause}")]
+    Send {
+        /// What was being sent.
+        what: &'static str,
+        /// The system's reason.
+        cause: Errno,
+    },
+    /// No answer, or a broken one.
+    #[error("no usable answer from the kernel to {what}: {cause}")]
+    Receive {
+        /// What had been asked.
+        what: &'static str,
+        /// The system's reason.
+        cause: Errno,
+    },
+    /// The kernel said no to a question.
+    #[error("the kernel refuses {what}: {cause}")]
+    Refused {
+        /// What had been asked.
+        what: &'static str,
+        /// The kernel's reason.
+        cause: Errno,
+    },
+    /// A dump was disturbed by concurrent changes, again and again.
+    #[error("{what} kept changing while it was read, {attempts} times over; trying again later")]
+    Unsettled {
+        /// What had been asked.
+        what: &'static str,
+        /// How often it was tried.
+        attempts: u32,
+    },
+}
+
+impl NetlinkError {
+    /// Whether this is the kernel's word that a table, set or other object does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { cause: Errno::NOENT, .. })
+    }
+}

@@ -1,0 +1,176 @@
+//! Hears of every change of the ruleset the moment it is committed (multicast group `NFNLGRP_NFTABLES`).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use netlink_bindings::nftables::OpGetgenDo;
+use netlink_bindings::traits::NetlinkRequest;
+use netlink_bindings::utils::find_attr;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags, recv};
+use tokio::io::unix::AsyncFd;
+
+use super::NetlinkError;
+use super::frame::{Frames, Message};
+use super::socket::{grow_receive_buffer, raw_socket};
+
+/// `NFNLGRP_NFTABLES` is group 7; the bind mask counts groups from 1.
+const GROUP_MASK: u32 = 1 << (7 - 1);
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_NEWSETELEM: u16 = 12;
+const NFT_MSG_DELSETELEM: u16 = 14;
+const NFT_MSG_NEWGEN: u16 = 15;
+const NFT_MSG_NEWOBJ: u16 = 18;
+/// Every table-bound nftables message names its table in attribute 1.
+const TABLE_ATTRIBUTE: u16 = 1;
+const READ_BYTES: usize = 64 << 10;
+
+/// What a generation changed in a watched table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Touched {
+    /// A table, chain, rule, set or object came, went or changed.
+    pub(crate) structure: bool,
+    /// Set elements came, went or changed. Elements that time out are not announced.
+    pub(crate) elements: bool,
+}
+
+/// News about the ruleset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Somebody, perhaps we ourselves, committed a transaction that touched a watched table.
+    Committed {
+        /// The generation it made.
+        generation: u32,
+        /// What of the watched tables it touched.
+        touched: Touched,
+        /// The program that did it.
+        program: String,
+    },
+    /// News were lost: anything may have changed.
+    Overrun,
+}
+
+/// Listens for changes of some tables.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    fd: AsyncFd<OwnedFd>,
+    watched: Vec<(u8, String)>,
+    touched: Touched,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Starts to listen. `watched` are families and names of tables.
+    pub(crate) fn open(watched: Vec<(u8, String)>) -> Result<Self, NetlinkError> {
+        let fd = raw_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK).map_err(NetlinkError::Open)?;
+        grow_receive_buffer(fd.as_fd());
+        let fd = AsyncFd::new(fd).map_err(NetlinkError::Open)?;
+        Ok(Self { fd, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
+    }
+
+    /// Waits for news about a watched table. Cancel-safe: what was read before is kept.
+    pub(crate) async fn next(&mut self) -> Result<Event, NetlinkError> {
+        loop {
+            let mut ready = self.fd.readable_mut().await.map_err(NetlinkError::Open)?;
+            let read = ready.try_io(|fd| {
+                let (_, length) = recv(fd.get_ref(), &mut self.buffer[..], RecvFlags::TRUNC)?;
+                Ok::<_, io::Error>(length)
+            });
+            let length = match read {
+                Err(_would_block) => continue,
+                Ok(Ok(length)) if length <= self.buffer.len() => length,
+                Ok(Ok(_truncated)) => return Ok(self.overrun()),
+                Ok(Err(error)) => match Errno::from_io_error(&error) {
+                    Some(Errno::NOBUFS) => return Ok(self.overrun()),
+                    Some(Errno::INTR) => continue,
+                    cause => {
+                        let cause = cause.unwrap_or(Errno::IO);
+                        return Err(NetlinkError::Receive { what: "the change monitor", cause });
+                    }
+                },
+            };
+            // One commit's news end with its generation, and a datagram never goes past it.
+            if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn overrun(&mut self) -> Event {
+        self.touched = Touched::default();
+        Event::Overrun
+    }
+}
+
+fn read_news(datagram: &[u8], watched: &[(u8, String)], touched: &mut Touched) -> Option<Event> {
+    let mut news = None;
+    for message in Frames::new(datagram) {
+        let Message::Data { kind, payload, .. } = message else { continue };
+        if kind >> 8 != NFNL_SUBSYS_NFTABLES {
+            continue;
+        }
+        let message = kind & 0xff;
+        if message == NFT_MSG_NEWGEN {
+            let seen = std::mem::take(touched);
+            if seen == Touched::default() {
+                continue;
+            }
+            let (_, attributes) = OpGetgenDo::decode_reply(payload);
+            let program = attributes.get_proc_name().map(|name| name.to_string_lossy().into_owned());
+            let generation = attributes.get_id().unwrap_or(0);
+            news = Some(Event::Committed { generation, touched: seen, program: program.unwrap_or_default() });
+        } else if message != NFT_MSG_NEWOBJ && is_watched(payload, watched) {
+            // (A reset counter announces itself as a new object.)
+            match message {
+                NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => touched.elements = true,
+                _ => touched.structure = true,
+            }
+        }
+    }
+    news
+}
+
+fn is_watched(payload: &[u8], watched: &[(u8, String)]) -> bool {
+    let Some((header, attributes)) = payload.split_at_checked(4) else { return false };
+    let Some(table) = find_attr(attributes, TABLE_ATTRIBUTE) else { return false };
+    let table = table.strip_suffix(&[0]).unwrap_or(table);
+    watched.iter().any(|(family, name)| header[0] == *family && name.as_bytes() == table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{end_message, start_message};
+    use super::*;
+
+    fn message(buf: &mut Vec<u8>, message: u16, family: u8, attribute: &[u8]) {
+        let start = start_message(buf, NFNL_SUBSYS_NFTABLES << 8 | message, 0, 0);
+        buf.extend_from_slice(&[family, 0, 0, 0]);
+        let len = u16::try_from(attribute.len() + 4).unwrap();
+        buf.extend_from_slice(&len.to_ne_bytes());
+        buf.extend_from_slice(&TABLE_ATTRIBUTE.to_ne_bytes());
+        buf.extend_from_slice(attribute);
+        end_message(buf, start);
+    }
+
+    #[test]
+    fn only_generations_that_touched_a_watched_table_are_news() {
+        let watched = [(2, "crowdsec".to_owned())];
+        let mut touched = Touched::default();
+        let mut read = |messages: &[(u16, u8, &[u8])]| {
+            let mut buf = Vec::new();
+            for (kind, family, attribute) in messages {
+                message(&mut buf, *kind, *family, attribute);
+            }
+            read_news(&buf, &watched, &mut touched)
+        };
+        let generation = 9_u32.to_be_bytes();
+        assert_eq!(read(&[(0, 2, b"other\0"), (15, 0, &generation)]), None, "another table");
+        assert_eq!(read(&[(0, 10, b"crowdsec\0"), (15, 0, &generation)]), None, "another family");
+        assert_eq!(read(&[(18, 2, b"crowdsec\0"), (15, 0, &generation)]), None, "a counter was reset");
+        assert_eq!(read(&[(14, 2, b"crowdsec\0")]), None, "the generation is still to come");
+        let Some(Event::Committed { generation: 9, touched, .. }) = read(&[(15, 0, &generation)]) else {
+            panic!("the generation brings the news")
+        };
+        assert_eq!(touched, Touched { structure: false, elements: true });
+    }
+}

@@ -1,0 +1,231 @@
+//! What the kernel holds, read back: generation, tables, set headers, elements, counters, and a print of the
+//! structure that changes when anybody touches it.
+
+use std::ffi::CStr;
+
+use netlink_bindings::nftables::{
+    ObjData, ObjectType, OpGetchainDo, OpGetgenDo, OpGetobjDo, OpGetruleDo, OpGetsetDo, OpGettableDo, PushChainAttrs,
+    PushObjAttrs, PushRuleAttrs, PushSetAttrs, PushSetelemListAttrs,
+};
+use netlink_bindings::traits::NetlinkRequest;
+use rustix::io::Errno;
+
+use super::element::{Held, decode_elements, hosts, pair_intervals};
+use super::socket::{Dump, Socket, question};
+use super::transaction::{NFT_MSG_NEWSETELEM, Transaction};
+use super::{NetlinkError, Slot, Verb, encode_elements, nfproto};
+
+const NFT: u16 = NFT_MSG_NEWSETELEM & 0xff00;
+const NFT_MSG_GETTABLE: u16 = NFT | 1;
+const NFT_MSG_GETCHAIN: u16 = NFT | 4;
+const NFT_MSG_GETRULE: u16 = NFT | 7;
+const NFT_MSG_GETSET: u16 = NFT | 10;
+const NFT_MSG_GETSETELEM: u16 = NFT | 13;
+const NFT_MSG_GETGEN: u16 = NFT | 16;
+const NFT_MSG_GETOBJ: u16 = NFT | 19;
+
+/// A named counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CounterValue {
+    /// Its name.
+    pub(crate) name: String,
+    /// Packets since it was made.
+    pub(crate) packets: u64,
+    /// Bytes since it was made.
+    pub(crate) bytes: u64,
+}
+
+/// What a set is, without its elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SetHeader {
+    /// Its name.
+    pub(crate) name: String,
+    /// `NFT_SET_*`.
+    pub(crate) flags: u32,
+    /// Bytes of a key.
+    pub(crate) key_bytes: u32,
+}
+
+/// Identity and settings of everything in a table but elements and counter values. Equal prints: nobody touched
+/// it. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct StructurePrint(Vec<(char, String, u64, u32, i64)>);
+
+impl Socket {
+    /// The number of the last committed transaction in this network namespace.
+    pub(crate) fn generation(&mut self) -> Result<u32, NetlinkError> {
+        let mut generation = None;
+        let asked = question("the ruleset generation", NFT_MSG_GETGEN);
+        self.ask(asked, |_| {}, |payload| {
+            generation = OpGetgenDo::decode_reply(payload).1.get_id().ok();
+        })?;
+        generation.ok_or(NetlinkError::Receive { what: asked.what, cause: Errno::BADMSG })
+    }
+
+    /// Whether the kernel knows how to take out elements that may not be there (6.3 and later). Changes nothing:
+    /// it asks about a table that cannot exist.
+    pub(crate) fn knows_destroy(&mut self) -> Result<bool, NetlinkError> {
+        let address = std::net::IpAddr::from([192, 0, 2, 1]);
+        let slot = Slot { first: address, last: address, timeout: None };
+        let mut probe = Transaction::default();
+        probe.elements(nfproto::IPV4, Verb::Destroy, |buf| {
+            encode_elements(buf, "palisade probe: no such table", "none", false, Verb::Destroy, [slot])
+        });
+        match probe.commit(self)? {
+            Ok(_) => Ok(true),
+            Err(rejection) => Ok(rejection.names(Errno::NOENT)),
+        }
+    }
+
+    /// Families and names of all tables.
+    pub(crate) fn tables(&mut self) -> Result<Vec<(u8, String)>, NetlinkError> {
+        self.dump(
+            question("the tables", NFT_MSG_GETTABLE),
+            |_| {},
+            Vec::new,
+            |tables, payload| {
+                let (header, table) = OpGettableDo::decode_reply(payload);
+                tables.push((header.nfgen_family, text(table.get_name().ok())));
+            },
+        )
+    }
+
+    /// The named sets of a table, in the order they were made. Anonymous sets and maps are left out.
+    pub(crate) fn sets(&mut self, family: u8, table: &str) -> Result<Vec<SetHeader>, NetlinkError> {
+        self.dump(
+            Dump { what: "the sets of a table", kind: NFT_MSG_GETSET, family },
+            |buf| {
+                PushSetAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |sets, payload| {
+                let (_, set) = OpGetsetDo::decode_reply(payload);
+                let flags = set.get_flags().unwrap_or(0);
+                if text(set.get_table().ok()) == table && flags & ANONYMOUS_OR_MAP == 0 {
+                    let name = text(set.get_name().ok());
+                    sets.push(SetHeader { name, flags, key_bytes: set.get_key_len().unwrap_or(0) });
+                }
+            },
+        )
+    }
+
+    /// All elements of a set that have not expired.
+    pub(crate) fn elements(
+        &mut self,
+        family: u8,
+        table: &str,
+        set: &str,
+        interval: bool,
+    ) -> Result<Vec<Held>, NetlinkError> {
+        let raw = self.dump(
+            Dump { what: "the elements of a set", kind: NFT_MSG_GETSETELEM, family },
+            |buf| {
+                PushSetelemListAttrs::new(buf)
+                    .push_table_bytes(table.as_bytes())
+                    .push_set_bytes(set.as_bytes())
+                    .end_nested();
+            },
+            Vec::new,
+            |raw, payload| decode_elements(payload, raw),
+        )?;
+        Ok(if interval { pair_intervals(raw) } else { hosts(&raw) })
+    }
+
+    /// The named counters of a table.
+    pub(crate) fn counters(&mut self, family: u8, table: &str) -> Result<Vec<CounterValue>, NetlinkError> {
+        self.dump(
+            Dump { what: "the counters of a table", kind: NFT_MSG_GETOBJ, family },
+            |buf| {
+                PushObjAttrs::new(buf)
+                    .push_table_bytes(table.as_bytes())
+                    .push_type(ObjectType::Counter as u32)
+                    .end_nested();
+            },
+            Vec::new,
+            |counters, payload| {
+                let (_, object) = OpGetobjDo::decode_reply(payload);
+                if let Ok(ObjData::Counter(value)) = object.get_data()
+                    && text(object.get_table().ok()) == table
+                {
+                    counters.push(CounterValue {
+                        name: text(object.get_name().ok()),
+                        packets: value.get_packets().unwrap_or(0),
+                        bytes: value.get_bytes().unwrap_or(0),
+                    });
+                }
+            },
+        )
+    }
+
+    /// The print of a table's structure; empty when there is no such table.
+    pub(crate) fn structure(&mut self, family: u8, table: &str) -> Result<StructurePrint, NetlinkError> {
+        let mut print = Vec::new();
+        print.extend(self.dump(
+            Dump { what: "the tables", kind: NFT_MSG_GETTABLE, family },
+            |_| {},
+            Vec::new,
+            |print, payload| {
+                let (header, found) = OpGettableDo::decode_reply(payload);
+                if header.nfgen_family == family && text(found.get_name().ok()) == table {
+                    let handle = found.get_handle().unwrap_or(0);
+                    print.push(('t', String::new(), handle, found.get_flags().unwrap_or(0), 0));
+                }
+            },
+        )?);
+        if print.is_empty() {
+            return Ok(StructurePrint::default());
+        }
+        print.extend(self.dump(
+            Dump { what: "the chains of a table", kind: NFT_MSG_GETCHAIN, family },
+            |buf| {
+                PushChainAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |print, payload| {
+                let (_, chain) = OpGetchainDo::decode_reply(payload);
+                if text(chain.get_table().ok()) == table {
+                    let hook = chain.get_hook().ok();
+                    let priority = hook.as_ref().and_then(|hook| hook.get_priority().ok()).map_or(0, i64::from);
+                    let number = hook.and_then(|hook| hook.get_num().ok()).map_or(0, i64::from);
+                    let policy = chain.get_policy().unwrap_or(u32::MAX);
+                    let name = text(chain.get_name().ok());
+                    print.push(('c', name, chain.get_handle().unwrap_or(0), policy, priority * 16 + number));
+                }
+            },
+        )?);
+        print.extend(self.dump(
+            Dump { what: "the rules of a table", kind: NFT_MSG_GETRULE, family },
+            |buf| {
+                PushRuleAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |print, payload| {
+                let (_, rule) = OpGetruleDo::decode_reply(payload);
+                if text(rule.get_table().ok()) == table {
+                    print.push(('r', text(rule.get_chain().ok()), rule.get_handle().unwrap_or(0), 0, 0));
+                }
+            },
+        )?);
+        print.extend(self.dump(
+            Dump { what: "the sets of a table", kind: NFT_MSG_GETSET, family },
+            |buf| {
+                PushSetAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |print, payload| {
+                let (_, set) = OpGetsetDo::decode_reply(payload);
+                if text(set.get_table().ok()) == table {
+                    let name = text(set.get_name().ok());
+                    print.push(('s', name, set.get_handle().unwrap_or(0), set.get_flags().unwrap_or(0), 0));
+                }
+            },
+        )?);
+        Ok(StructurePrint(print))
+    }
+}
+
+const ANONYMOUS_OR_MAP: u32 = 1 | 8 | 64;
+
+fn text(name: Option<&CStr>) -> String {
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

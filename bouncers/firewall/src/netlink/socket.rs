@@ -1,0 +1,249 @@
+//! The socket: opening, buffer sizes, questions and dumps.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send, socket_with, sockopt,
+};
+
+use super::frame::{Frames, Message, end_message, start_message};
+use super::{NetlinkError, nfproto};
+use netlink_bindings::nftables::Nfgenmsg;
+
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+
+/// The largest transaction that is sent in one piece: bounds our memory and the kernel's. Some 290,000 hosts.
+pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
+
+/// Room asked for answers; refusals carry the refused message back.
+const RECEIVE_BYTES: usize = 4 << 20;
+
+/// One read. Dumps come in at most 32 KiB, a refusal carries back one message of ours.
+const READ_BYTES: usize = 64 << 10;
+
+/// A dump that is disturbed by changes is started again this often.
+const DUMP_ATTEMPTS: u32 = 20;
+
+/// The kernel answers at once; this only ends the wait if it never does.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A netfilter netlink socket for requests. All calls block, for microseconds to a few hundred milliseconds.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    seq: u32,
+    batch_limit: usize,
+    buffer: Vec<u8>,
+}
+
+/// What a dump asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dump {
+    /// For error texts.
+    pub(crate) what: &'static str,
+    /// Subsystem and message.
+    pub(crate) kind: u16,
+    /// `NFPROTO_*`.
+    pub(crate) family: u8,
+}
+
+impl Socket {
+    /// Opens a socket in the current network namespace and gives it the largest send buffer it may have.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        let fd = raw_socket(SocketFlags::CLOEXEC, 0).map_err(NetlinkError::Open)?;
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(ANSWER_DEADLINE))
+            .map_err(|cause| NetlinkError::Open(cause.into()))?;
+        grow_receive_buffer(fd.as_fd());
+        let batch_limit = grow_send_buffer(fd.as_fd()).map_err(|cause| NetlinkError::Open(cause.into()))?;
+        Ok(Self { fd, seq: 0, batch_limit, buffer: vec![0; READ_BYTES] })
+    }
+
+    /// How many bytes one transaction may have.
+    pub(crate) fn batch_limit(&self) -> usize {
+        self.batch_limit
+    }
+
+    /// Lowers the limit: for a kernel that refuses what the buffer promised, and for tests.
+    pub(crate) fn lower_batch_limit(&mut self, bytes: usize) {
+        self.batch_limit = self.batch_limit.min(bytes);
+    }
+
+    /// A sequence number not in use, followed by `count - 1` more.
+    pub(crate) fn take_seq(&mut self, count: u32) -> u32 {
+        if self.seq > u32::MAX / 2 {
+            self.seq = 0;
+        }
+        let first = self.seq + 1;
+        self.seq += count;
+        first
+    }
+
+    /// Sends one datagram whole.
+    pub(crate) fn send(&self, what: &'static str, datagram: &[u8]) -> Result<(), NetlinkError> {
+        loop {
+            return match send(&self.fd, datagram, SendFlags::empty()) {
+                Ok(sent) if sent == datagram.len() => Ok(()),
+                Ok(_) => Err(NetlinkError::Send { what, cause: Errno::MSGSIZE }),
+                Err(Errno::INTR) => continue,
+                Err(cause) => Err(NetlinkError::Send { what, cause }),
+            };
+        }
+    }
+
+    /// The next datagram that is already waiting; `None` when there is none. `Err(NOBUFS)` says some were lost.
+    pub(crate) fn receive_waiting(&mut self) -> Result<Option<Frames<'_>>, Errno> {
+        match self.receive(RecvFlags::DONTWAIT) {
+            Ok(length) => Ok(Some(Frames::new(&self.buffer[..length]))),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    fn receive(&mut self, flags: RecvFlags) -> Result<usize, Errno> {
+        loop {
+            return match recv(&self.fd, &mut self.buffer[..], flags | RecvFlags::TRUNC) {
+                // Nothing the kernel answers is larger; if it ever were, a part is lost like in an overrun.
+                Ok((_, length)) if length > self.buffer.len() => Err(Errno::NOBUFS),
+                Ok((_, length)) => Ok(length),
+                Err(Errno::INTR) => continue,
+                Err(cause) => Err(cause),
+            };
+        }
+    }
+
+    /// Sends one request that is not part of a batch. `answer` sees each message that comes back before the
+    /// acknowledgement.
+    pub(crate) fn ask(
+        &mut self,
+        question: Dump,
+        attributes: impl FnOnce(&mut Vec<u8>),
+        mut answer: impl FnMut(&[u8]),
+    ) -> Result<(), NetlinkError> {
+        let seq = self.request(question, NLM_F_REQUEST | NLM_F_ACK, attributes)?;
+        self.collect(question, seq, &mut answer).map(|_settled| ())
+    }
+
+    /// Dumps a table of the kernel. `each` sees every message of one consistent pass; `restart` is called before
+    /// each further pass, to forget what a disturbed one has shown.
+    pub(crate) fn dump<S>(
+        &mut self,
+        dump: Dump,
+        attributes: impl Fn(&mut Vec<u8>),
+        mut start: impl FnMut() -> S,
+        each: impl Fn(&mut S, &[u8]),
+    ) -> Result<S, NetlinkError> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut state = start();
+            let seq = self.request(dump, NLM_F_REQUEST | NLM_F_DUMP, &attributes)?;
+            if self.collect(dump, seq, &mut |payload| each(&mut state, payload))? {
+                return Ok(state);
+            }
+        }
+        Err(NetlinkError::Unsettled { what: dump.what, attempts: DUMP_ATTEMPTS })
+    }
+
+    fn request(
+        &mut self,
+        question: Dump,
+        flags: u16,
+        attributes: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u32, NetlinkError> {
+        let what = question.what;
+        while self.receive_waiting().map_err(|cause| NetlinkError::Receive { what, cause })?.is_some() {
+            // An answer nobody waited for: of an earlier request that was given up.
+        }
+        let seq = self.take_seq(1);
+        let mut datagram = Vec::with_capacity(256);
+        let start = start_message(&mut datagram, question.kind, flags, seq);
+        datagram.extend_from_slice(Nfgenmsg { nfgen_family: question.family, version: 0, _res_id_be: 0 }.as_slice());
+        attributes(&mut datagram);
+        end_message(&mut datagram, start);
+        self.send(what, &datagram)?;
+        Ok(seq)
+    }
+
+    /// Reads until the request is answered. `Ok(false)`: the dump was disturbed and must be repeated.
+    fn collect(
+        &mut self,
+        question: Dump,
+        seq: u32,
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<bool, NetlinkError> {
+        let what = question.what;
+        let mut settled = true;
+        loop {
+            let length = match self.receive(RecvFlags::empty()) {
+                Ok(length) => length,
+                // Part of the answer was lost for want of room: ask again.
+                Err(Errno::NOBUFS) => return Ok(false),
+                Err(Errno::AGAIN) => return Err(NetlinkError::Receive { what, cause: Errno::TIMEDOUT }),
+                Err(cause) => return Err(NetlinkError::Receive { what, cause }),
+            };
+            for message in Frames::new(&self.buffer[..length]) {
+                match message {
+                    Message::Data { seq: of, interrupted, payload, .. } if of == seq => {
+                        settled &= !interrupted;
+                        each(payload);
+                    }
+                    Message::Done { seq: of, interrupted, error } if of == seq => {
+                        return match error {
+                            Some(Errno::INTR) => Ok(false),
+                            Some(cause) => Err(refusal(what, cause)),
+                            None => Ok(settled && !interrupted),
+                        };
+                    }
+                    Message::Ack { seq: of, error } if of == seq => {
+                        return match error {
+                            Some(Errno::INTR) => Ok(false),
+                            Some(cause) => Err(refusal(what, cause)),
+                            None => Ok(settled),
+                        };
+                    }
+                    Message::Overrun => settled = false,
+                    Message::Data { .. } | Message::Done { .. } | Message::Ack { .. } => {}
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn refusal(what: &'static str, cause: Errno) -> NetlinkError {
+    match cause {
+        Errno::PERM | Errno::ACCESS => NetlinkError::Denied(cause),
+        cause => NetlinkError::Refused { what, cause },
+    }
+}
+
+/// A bound netfilter netlink socket; `groups` is the mask of multicast groups to join.
+pub(super) fn raw_socket(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
+    let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::NETFILTER))?;
+    bind(&fd, &netlink::SocketAddrNetlink::new(0, groups))?;
+    Ok(fd)
+}
+
+pub(super) fn grow_receive_buffer(fd: BorrowedFd<'_>) {
+    // Best effort: where neither is allowed the default stays, and an overrun is noticed and repaired.
+    if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BYTES).is_err() {
+        let _default_stays = sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BYTES);
+    }
+}
+
+/// Returns how many bytes fit into one send: the kernel takes up to the buffer's size less 32.
+fn grow_send_buffer(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
+    // Past `wmem_max` only with CAP_NET_ADMIN in the first user namespace; elsewhere the limit is what we get.
+    if sockopt::set_socket_send_buffer_size_force(fd, MAX_BATCH_BYTES).is_err() {
+        let _limit_stays = sockopt::set_socket_send_buffer_size(fd, MAX_BATCH_BYTES);
+    }
+    let granted = sockopt::socket_send_buffer_size(fd)?;
+    Ok(granted.saturating_sub(32).clamp(4096, MAX_BATCH_BYTES))
+}
+
+/// A question about no particular family.
+pub(super) fn question(what: &'static str, kind: u16) -> Dump {
+    Dump { what, kind, family: nfproto::UNSPEC }
+}

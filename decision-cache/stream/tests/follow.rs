@@ -1,0 +1,295 @@
+//! The follower against a scripted LAPI: everything the protocol does to a client, survived.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use palisade_cache::{Ledger, Policy};
+use palisade_client::{Backoff, RetryPolicy};
+use palisade_stream::{
+    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, PullFault, Source, channel,
+};
+use palisade_wire::{StreamDecision, StreamItem};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// (value, origin, duration, id)
+type Line = (&'static str, &'static str, &'static str, i64);
+
+#[derive(Debug)]
+enum Answer {
+    Full(Vec<Line>),
+    Delta {
+        new: Vec<Line>,
+        deleted: Vec<Line>,
+    },
+    /// Some items, then the connection breaks.
+    Cut(Vec<Line>),
+    Refused,
+    Unreachable,
+}
+
+/// Plays one answer per request, tells what was asked, and waits for more when it has none.
+struct Script {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    asked: mpsc::UnboundedSender<Ask>,
+}
+
+fn decision((value, origin, duration, id): Line) -> StreamDecision<'static> {
+    StreamDecision {
+        id,
+        origin: origin.into(),
+        scenario: "story".into(),
+        scope: if value.contains('/') { "Range".into() } else { "Ip".into() },
+        kind: "ban".into(),
+        value: value.into(),
+        duration: duration.into(),
+    }
+}
+
+impl Source for Script {
+    async fn pull(
+        &mut self,
+        ask: Ask,
+        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
+    ) -> Result<(), PullFault> {
+        let fault = |text: &str, may_have_reached_lapi, refused| PullFault {
+            error: text.to_owned().into(),
+            shortest_retry: Duration::from_secs(if refused { 60 } else { 1 }),
+            may_have_reached_lapi,
+            refused,
+        };
+        self.asked.send(ask).unwrap();
+        let Some(answer) = self.answers.lock().unwrap().pop_front() else {
+            return std::future::pending().await;
+        };
+        match answer {
+            Answer::Full(new) => {
+                assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
+                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
+                Ok(())
+            }
+            Answer::Delta { new, deleted } => {
+                assert_eq!(ask, Ask::Changes, "the script plays changes here");
+                // The order on the wire is the LAPI's choice; ends must still come first.
+                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
+                deleted.into_iter().for_each(|line| sink(StreamItem::Deleted(decision(line))));
+                Ok(())
+            }
+            Answer::Cut(new) => {
+                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
+                Err(fault("cut", true, false))
+            }
+            Answer::Refused => Err(fault("refused", true, true)),
+            Answer::Unreachable => Err(fault("unreachable", false, false)),
+        }
+    }
+}
+
+struct Story {
+    cache: CacheHandle,
+    asked: mpsc::UnboundedReceiver<Ask>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Ended>,
+}
+
+impl Story {
+    fn begin(answers: Vec<Answer>) -> Self {
+        Self::with(answers, false)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the story owns the task and awaits it")]
+    fn with(answers: Vec<Answer>, give_up: bool) -> Self {
+        let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let (sender, asked) = mpsc::unbounded_channel();
+        let mut ledger = Ledger::new(Policy::default(), 0);
+        let (publisher, cache) = channel(ledger.snapshot());
+        let follower = Follower {
+            source: Script { answers: Arc::clone(&answers), asked: sender },
+            cadence: Cadence::default(),
+            backoff: Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1),
+            admission: Admission::new(None),
+            ledger,
+            publisher,
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(follower.run(give_up, stop.clone()));
+        Self { cache, asked, answers, stop, task }
+    }
+
+    /// Waits until the script has played all its answers and the follower asked once more.
+    async fn play_out(&mut self) -> Vec<Ask> {
+        let mut asked = Vec::new();
+        loop {
+            let played_out = self.answers.lock().unwrap().is_empty();
+            let before = asked.len();
+            asked.push(self.asked.recv().await.unwrap());
+            if played_out && before > 0 {
+                return asked;
+            }
+        }
+    }
+
+    fn held(&self) -> Vec<String> {
+        let snapshot = self.cache.load();
+        let mut held: Vec<_> = snapshot.decisions().map(|d| format!("{} {}", d.target, d.origin)).collect();
+        held.sort();
+        held
+    }
+
+    fn freshness(&self) -> Arc<Freshness> {
+        self.cache.freshness()
+    }
+}
+
+fn full(lines: &[Line]) -> Answer {
+    Answer::Full(lines.to_vec())
+}
+
+fn delta(new: &[Line], deleted: &[Line]) -> Answer {
+    Answer::Delta { new: new.to_vec(), deleted: deleted.to_vec() }
+}
+
+const A: Line = ("192.0.2.1", "cscli", "4h0m0s", 1);
+const B: Line = ("192.0.2.2", "CAPI", "3h59m58.172934512s", 2);
+const RANGE: Line = ("198.51.100.7/24", "lists", "24h", 3);
+
+#[tokio::test(start_paused = true)]
+async fn a_start_up_pull_is_followed_by_changes() {
+    let later = ("192.0.2.2", "CAPI", "1h", 4);
+    let mut story = Story::begin(vec![full(&[A, RANGE]), delta(&[later], &[]), delta(&[], &[A])]);
+    use Ask::{Changes, Everything};
+    assert_eq!(story.play_out().await, [Everything, Changes, Changes, Changes]);
+    assert_eq!(story.held(), ["192.0.2.2 CAPI", "198.51.100.0/24 lists"]);
+    assert_eq!(story.cache.load().generation(), 3);
+    story.stop.cancel();
+    assert!(matches!(story.task.await.unwrap(), Ended::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_and_a_new_ban_in_one_answer_leave_the_ban() {
+    let again = ("192.0.2.1", "cscli", "1h", 9);
+    let mut story = Story::begin(vec![full(&[A]), delta(&[again], &[A])]);
+    story.play_out().await;
+    assert_eq!(story.held(), ["192.0.2.1 cscli"]);
+    assert_eq!(story.cache.load().decisions().next().unwrap().id, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_under_an_id_never_seen_ends_it_and_twice_is_harmless() {
+    let other_id = ("192.0.2.1", "cscli", "-1s", 77);
+    let mut story =
+        Story::begin(vec![full(&[A, B]), delta(&[], &[other_id]), delta(&[], &[other_id, other_id])]);
+    story.play_out().await;
+    assert_eq!(story.held(), ["192.0.2.2 CAPI"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lifting_a_host_leaves_the_range_around_it() {
+    let inside = ("198.51.100.9", "cscli", "1h", 4);
+    let mut story = Story::begin(vec![full(&[RANGE, inside]), delta(&[], &[inside])]);
+    story.play_out().await;
+    let snapshot = story.cache.load();
+    assert_eq!(snapshot.verdict("198.51.100.9".parse().unwrap()).unwrap().origin, "lists");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_answer_is_discarded_whole_and_healed_by_a_full_pull() {
+    let mut story = Story::begin(vec![full(&[A]), Answer::Cut(vec![B]), full(&[A, RANGE]), delta(&[], &[])]);
+    use Ask::{Changes, Everything};
+    assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
+    assert_eq!(story.held(), ["192.0.2.1 cscli", "198.51.100.0/24 lists"]);
+    assert_eq!((story.freshness().failed_requests, story.freshness().failures_in_a_row), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapi_that_was_never_reached_lost_no_delta() {
+    let mut story = Story::begin(vec![full(&[A]), Answer::Unreachable, delta(&[B], &[])]);
+    use Ask::{Changes, Everything};
+    assert_eq!(story.play_out().await, [Everything, Changes, Changes, Changes]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn decisions_stay_while_the_lapi_is_away_and_a_long_gap_asks_for_everything() {
+    let away = (0..40).map(|_| Answer::Unreachable);
+    let answers = [full(&[A, B])].into_iter().chain(away).chain([full(&[A, B])]).collect();
+    let mut story = Story::begin(answers);
+    // Paused time runs, the boot clock does not: the gap is told by the schedule's own tests.
+    story.answers.lock().unwrap().truncate(30);
+    for _ in 0..30 {
+        story.asked.recv().await.unwrap();
+    }
+    assert_eq!(story.held().len(), 2);
+    assert!(story.freshness().failures_in_a_row > 20);
+    assert!(story.freshness().failing.as_deref().is_some_and(|text| text.contains("unreachable")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_empty_answer_wipes_nothing_two_do() {
+    let mut story =
+        Story::begin(vec![full(&[A, B]), Answer::Cut(vec![]), full(&[]), full(&[A, B]), delta(&[], &[])]);
+    story.play_out().await;
+    assert_eq!((story.held().len(), story.freshness().held_back), (2, 1));
+    let mut story =
+        Story::begin(vec![full(&[A, B]), Answer::Cut(vec![]), full(&[]), full(&[]), delta(&[], &[])]);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_database_is_noticed_by_its_ids() {
+    let high = ("192.0.2.1", "cscli", "4h", 500);
+    let restarted = ("192.0.2.9", "cscli", "4h", 1);
+    let mut story =
+        Story::begin(vec![full(&[high]), delta(&[restarted], &[]), full(&[restarted]), delta(&[], &[])]);
+    use Ask::{Changes, Everything};
+    assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
+    assert_eq!(story.held(), ["192.0.2.9 cscli"], "what only the old database knew is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocklist_told_again_under_new_ids_is_no_change() {
+    let again = ("198.51.100.0/24", "lists", "24h", 3000);
+    let longer = ("192.0.2.1", "cscli", "9h", 3001);
+    let mut story = Story::begin(vec![full(&[A, RANGE]), delta(&[again], &[]), delta(&[longer], &[])]);
+    let first = async {
+        while story.cache.load().generation() < 1 {
+            tokio::task::yield_now().await;
+        }
+        story.cache.load()
+    }
+    .await;
+    story.play_out().await;
+    let last = story.cache.load();
+    assert_eq!(last.generation(), 2, "the repeated list publishes nothing, the longer ban does");
+    let changed: Vec<_> = last.diff(&first).hosts.iter().map(|change| change.address.to_string()).collect();
+    assert_eq!(changed, ["192.0.2.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_key_ends_it_only_when_asked_to_and_only_the_second_time() {
+    let mut story = Story::with(vec![Answer::Refused, Answer::Refused], true);
+    assert!(matches!((&mut story.task).await.unwrap(), Ended::GaveUp(fault) if fault.refused));
+    let mut story =
+        Story::with(vec![Answer::Refused, full(&[A]), Answer::Refused, Answer::Refused, full(&[A])], true);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 1, "a key that once worked is asked with again");
+}
+
+#[tokio::test]
+async fn a_ban_ends_on_time_though_no_answer_comes() {
+    let short = ("192.0.2.3", "cscli", "300ms", 5);
+    let mut story = Story::begin(vec![full(&[A, short])]);
+    story.asked.recv().await.unwrap();
+    let mut changed = story.cache.changed();
+    changed.wait_for(|generation| *generation == 1).await.unwrap();
+    assert_eq!(story.held().len(), 2);
+    tokio::time::timeout(Duration::from_secs(5), changed.wait_for(|generation| *generation == 2))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(story.held(), ["192.0.2.1 cscli"]);
+}

@@ -1,0 +1,41 @@
+//! The service manager's side of readiness: the socket named in `NOTIFY_SOCKET`.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use crate::outcome::{Doing, Outcome};
+
+/// Collects what a service says to its manager.
+pub(crate) struct Notify {
+    socket: UnixDatagram,
+    path: PathBuf,
+    heard: Vec<String>,
+}
+
+impl Notify {
+    pub(crate) fn bind(path: PathBuf) -> Outcome<Self> {
+        let socket = UnixDatagram::bind(&path).doing(format_args!("binding {}", path.display()))?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path, heard: Vec::new() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every assignment heard so far, such as `READY=1`, oldest first.
+    pub(crate) fn heard(&mut self) -> Outcome<&[String]> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    self.heard.extend(text.lines().map(str::to_owned));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(&self.heard),
+                Err(error) => return Err(error).doing("reading the notify socket"),
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a story returns, and how a failure says what was being done.
+
+use std::fmt;
+
+/// The result of a step of a story.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a story cannot go on: what was tried, and the chain of causes, outermost first.
+pub struct Failure {
+    chain: Vec<String>,
+}
+
+impl Failure {
+    /// A failure in our own words.
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self { chain: vec![text.to_string()] }
+    }
+}
+
+// libtest prints the `Debug` form of a failed test's error; that is the form a person reads.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain.join(": "))
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut chain = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            chain.push(error.to_string());
+            cause = error.source();
+        }
+        Self { chain }
+    }
+}
+
+/// Adds what was being done to whatever went wrong.
+pub trait Doing<T> {
+    /// `file.read().doing("reading the config")?`
+    ///
+    /// # Errors
+    /// The failure, with `what` in front of it.
+    fn doing(self, what: impl fmt::Display) -> Outcome<T>;
+}
+
+impl<T, E: Into<Failure>> Doing<T> for Result<T, E> {
+    fn doing(self, what: impl fmt::Display) -> Outcome<T> {
+        self.map_err(|error| {
+            let mut failure = error.into();
+            failure.chain.insert(0, what.to_string());
+            failure
+        })
+    }
+}
+
+impl<T> Doing<T> for Option<T> {
+    fn doing(self, what: impl fmt::Display) -> Outcome<T> {
+        self.ok_or_else(|| Failure::new(what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_deed_before_the_cause() {
+        let cause: Result<(), _> = Err(std::io::Error::other("disk on fire"));
+        let failure = cause.doing("writing the config").unwrap_err();
+        assert_eq!(failure.to_string(), "writing the config: disk on fire");
+        assert_eq!(None::<u8>.doing("no such set").unwrap_err().to_string(), "no such set");
+    }
+}

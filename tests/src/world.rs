@@ -1,0 +1,150 @@
+//! The world of a story: a router, two visitors on links of their own, and whatever runs on them.
+//!
+//! ```text
+//!  visitor 198.51.100.77 ──┐
+//!          2001:db8:a::77  │  198.51.100.1  2001:db8:a::1
+//!                          ├── router ── (more hosts on request)
+//!  neighbour 203.0.113.9 ──┘  203.0.113.1   2001:db8:b::1
+//!            2001:db8:b::9
+//! ```
+//! The router forwards, and is where the LAPI and the firewall run. All addresses are from the documentation
+//! ranges; all of it is gone when the program ends.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::evidence::Evidence;
+use crate::host::Host;
+use crate::outcome::{Doing, Outcome};
+use crate::process::Process;
+use crate::tools;
+use crate::wait::eventually;
+
+/// The world of one story. Raised by [`story`](crate::story) or, inside [`enter`](crate::enter), by hand.
+pub struct World {
+    /// Forwards between the others; runs the LAPI and the firewall.
+    pub router: Host,
+    /// Who gets banned: `198.51.100.77`, `2001:db8:a::77`.
+    pub visitor: Host,
+    /// Who does not: `203.0.113.9`, `2001:db8:b::9`.
+    pub neighbour: Host,
+    folder: PathBuf,
+    evidence: Evidence,
+    count: AtomicUsize,
+}
+
+impl World {
+    /// Brings up the hosts and their links. Only inside the namespaces.
+    ///
+    /// # Errors
+    /// When a tool is missing or the kernel refuses something.
+    pub fn raise() -> Outcome<Self> {
+        // Shared memory is a folder that exists everywhere; ours hides it from nobody but us, and vanishes with us.
+        let folder = PathBuf::from("/dev/shm");
+        tools::output(tools::command("mount")?.args([
+            "-t",
+            "tmpfs",
+            "-o",
+            "mode=0700",
+            "palisade",
+            "/dev/shm",
+        ]))
+        .doing("mounting a private folder")?;
+        let router = Host::here("router", Ipv4Addr::new(198, 51, 100, 1), "2001:db8:a::1".parse()?)?;
+        router.feed(["ip", "-batch", "-"], "link set lo up\n")?;
+        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let path = format!("/proc/sys/net/{switch}");
+            std::fs::write(&path, "1").doing(format_args!("writing {path}"))?;
+        }
+        let evidence = Evidence::new(&router);
+        let visitor = join(&router, "visitor", Ipv4Addr::new(198, 51, 100, 77), "2001:db8:a::77".parse()?)?;
+        let neighbour = join(&router, "neighbour", Ipv4Addr::new(203, 0, 113, 9), "2001:db8:b::9".parse()?)?;
+        Ok(Self { router, visitor, neighbour, folder, evidence, count: AtomicUsize::new(0) })
+    }
+
+    /// A third host behind the router, `192.0.2.10` and `2001:db8:c::10`, for stories about forwarded packets.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn server(&self) -> Outcome<Host> {
+        join(&self.router, "server", Ipv4Addr::new(192, 0, 2, 10), "2001:db8:c::10".parse()?)
+    }
+
+    /// A folder of this world alone; in memory, gone with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file or folder name nobody else in this world uses.
+    pub fn fresh_path(&self, stem: &str) -> PathBuf {
+        self.folder.join(format!("{stem}-{}", self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Starts a process on `host`; its output becomes evidence.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, host: &Host, name: &str, command: std::process::Command) -> Outcome<Process> {
+        let log = self.fresh_path(&format!("{name}.log"));
+        self.evidence.keep(name, &log);
+        Process::start(host, name, command, &log)
+    }
+
+    /// Ends the program, with evidence, if the story is not over by then.
+    pub(crate) fn watch(&self, limit: Duration) {
+        let evidence = self.evidence.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(limit);
+            evidence.give_up(limit);
+        });
+    }
+
+    /// Prints what is left to look at: the tail of every log, and the router's ruleset.
+    pub(crate) fn show_evidence(&self) {
+        self.evidence.show();
+    }
+}
+
+/// Puts a new host on a link of its own to the router, which takes the `.1` and `::1` beside its addresses.
+fn join(router: &Host, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
+    let host = Host::new(name, v4, v6)?;
+    let [a, b, c, _] = v4.octets();
+    let gateway_v4 = Ipv4Addr::new(a, b, c, 1);
+    let mut segments = v6.segments();
+    segments[7] = 1;
+    let gateway_v6 = Ipv6Addr::from(segments);
+    // The other end goes to the namespace of a process: this program, which is the router.
+    let us = std::process::id();
+    let make = format!("link set lo up\nlink add eth0 type veth peer name to-{name} netns {us}\n");
+    host.feed(["ip", "-batch", "-"], &make)?;
+    router.feed(
+        ["ip", "-batch", "-"],
+        &format!(
+            "address add {gateway_v4}/24 dev to-{name}\naddress add {gateway_v6}/64 dev to-{name} nodad\n\
+             link set to-{name} up\n"
+        ),
+    )?;
+    host.feed(
+        ["ip", "-batch", "-"],
+        &format!(
+            "address add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via {gateway_v4}\nroute add default via {gateway_v6}\n"
+        ),
+    )?;
+    // A link is up some time after it is told to be. A closed port that answers is proof of both directions.
+    for (from, to) in [
+        (&host, IpAddr::from(gateway_v4)),
+        (&host, IpAddr::from(gateway_v6)),
+        (router, IpAddr::from(v4)),
+        (router, IpAddr::from(v6)),
+    ] {
+        eventually(&format!("the link of {name} carries packets to {to}"), || {
+            let asked = from.connects(None, SocketAddr::new(to, 9), Duration::from_millis(100));
+            asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        })?;
+    }
+    Ok(host)
+}
