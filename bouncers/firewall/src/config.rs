@@ -8,7 +8,7 @@ mod file;
 mod load;
 mod words;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use ipnet::IpNet;
 use palisade_daemon::metrics::Listen;
@@ -16,7 +16,7 @@ use palisade_daemon::metrics::Listen;
 pub use self::{
     check::{Note, NoteLevel},
     file::{AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile},
-    load::{LAPI_KEYS, Loaded, Overrides, check, load},
+    load::{Loaded, Overrides, check, load},
 };
 
 /// Everything the enforcing side needs to know, every value valid by itself and together with the others.
@@ -48,12 +48,8 @@ pub struct Config {
     pub types: Vec<String>,
     /// Where `/metrics` is served; `None` when it is off.
     pub prometheus: Option<Listen>,
-    /// Where the last decisions are remembered between two runs.
-    pub state_dir: PathBuf,
     /// Name the LAPI sees in the User-Agent.
     pub present_as: PresentAs,
-    /// Time between two full pulls of all decisions from the LAPI, which repair what deltas can lose.
-    pub resync_interval: Duration,
     /// Time between two comparisons of the kernel with the wanted state, on top of those an event causes.
     pub reconcile_interval: Duration,
 }

@@ -1,6 +1,6 @@
 //! From the file as written to the configuration as meant. Pure: nothing outside the file is looked at.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use palisade_daemon::Problems;
 use palisade_wire::GoDuration;
@@ -13,6 +13,9 @@ use super::{
 
 /// Lines per second the kernel log gets at most, unless the operator says otherwise.
 const DEFAULT_LOG_RATE: LogRate = LogRate { packets: 10, per: RatePeriod::Second };
+
+/// Time between two comparisons with the kernel; what others do to it is mostly noticed at once anyway.
+const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Something the operator should know that is no reason not to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +85,8 @@ impl ConfigFile {
         let allow = check.allow(self.allow.unwrap_or_default());
         let types = check.types(self.supported_decisions_types.unwrap_or_default());
         let prometheus = self.prometheus.and_then(|keys| keys.check(&mut check.wrong));
-        let state_dir = check.state_dir(self.state_dir);
         let present_as = check.present_as(self.present_as.as_deref());
-        let resync_interval = check.interval("resync_interval", self.resync_interval, 3600, 60);
-        let reconcile_interval = check.interval("reconcile_interval", self.reconcile_interval, 60, 1);
+        let reconcile_interval = check.reconcile_interval(self.reconcile_interval);
         let config = Config {
             mode: mode.unwrap_or(Mode::DryRun),
             v4,
@@ -100,9 +101,7 @@ impl ConfigFile {
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
             types,
             prometheus,
-            state_dir,
             present_as,
-            resync_interval,
             reconcile_interval,
         };
         let notes = check.notes;
@@ -395,15 +394,6 @@ impl Check {
         types
     }
 
-    fn state_dir(&mut self, dir: Option<String>) -> PathBuf {
-        let dir: PathBuf =
-            dir.filter(|dir| !dir.is_empty()).unwrap_or("/var/lib/palisade-firewall".to_owned()).into();
-        if !dir.is_absolute() {
-            self.wrong.add("state_dir", "this must be an absolute path, beginning with /");
-        }
-        dir
-    }
-
     fn present_as(&mut self, word: Option<&str>) -> PresentAs {
         match word.unwrap_or_default() {
             "" | "palisade-firewall" => PresentAs::Palisade,
@@ -415,14 +405,13 @@ impl Check {
         }
     }
 
-    /// A duration key; `default` and `least` in seconds.
-    fn interval(&mut self, key: &str, given: Option<GoDuration>, default: u64, least: u64) -> Duration {
-        let Some(given) = given else { return Duration::from_secs(default) };
+    fn reconcile_interval(&mut self, given: Option<GoDuration>) -> Duration {
+        let Some(given) = given else { return DEFAULT_RECONCILE_INTERVAL };
         match given.to_std() {
-            Some(interval) if interval >= Duration::from_secs(least) => interval,
+            Some(interval) if interval >= Duration::from_secs(1) => interval,
             _ => {
-                self.wrong.add(key, format!("it must be at least {least}s"));
-                Duration::from_secs(default)
+                self.wrong.add("reconcile_interval", "it must be at least 1s");
+                DEFAULT_RECONCILE_INTERVAL
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What the configuration file says, key by key, before anything is checked.
 //!
 //! Every key of the stock bouncer is here with its own name, so that its file works unchanged. Keys of our own are
-//! marked as such. Absent and null mean the same everywhere.
+//! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file, are
+//! `palisade_bouncer`'s.
 
 use palisade_daemon::metrics::PrometheusKeys;
 use palisade_wire::GoDuration;
@@ -49,9 +50,7 @@ pub const FIREWALL_KEYS: &[&str] = &[
     "protect_lapi",
     "drop_established",
     "keep_on_stop",
-    "state_dir",
     "present_as",
-    "resync_interval",
     "reconcile_interval",
     "strict",
 ];
@@ -123,12 +122,8 @@ pub struct ConfigFile {
     pub drop_established: Option<bool>,
     /// Ours. Leave bans in the kernel when the daemon stops; off by default.
     pub keep_on_stop: Option<bool>,
-    /// Ours. Folder of the remembered decisions; `/var/lib/palisade-firewall` by default.
-    pub state_dir: Option<String>,
     /// Ours. Name the LAPI sees: `palisade-firewall` (default) or `crowdsec-firewall-bouncer`.
     pub present_as: Option<String>,
-    /// Ours. How often all decisions are fetched anew; `1h` by default.
-    pub resync_interval: Option<GoDuration>,
     /// Ours. How often the kernel is compared with what it should hold; `1m` by default.
     pub reconcile_interval: Option<GoDuration>,
     /// Ours. Refuse unknown keys, as `--strict` does.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use palisade_bouncer::settings::LAPI_KEYS;
 use palisade_daemon::{
     ConfigError, Document, Problem, Problems,
     logs::{LOG_KEYS, LogConfig, LogKeys},
@@ -16,23 +17,6 @@ use super::{
 
 /// Name of the log file, the stock bouncer's, so that log collectors find it.
 const LOG_FILE: &str = "crowdsec-firewall-bouncer.log";
-
-/// Keys of the same file that the LAPI client reads.
-pub const LAPI_KEYS: &[&str] = &[
-    "api_url",
-    "api_key",
-    "api_key_file",
-    "cert_path",
-    "key_path",
-    "ca_cert_path",
-    "insecure_skip_verify",
-    "update_frequency",
-    "retry_initial_connect",
-    "scopes",
-    "origins",
-    "scenarios_containing",
-    "scenarios_not_containing",
-];
 
 /// A configuration file, read and checked.
 #[derive(Debug, Clone)]

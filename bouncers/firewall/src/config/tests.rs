@@ -50,9 +50,7 @@ fn defaults_are_those_of_the_stock_bouncer() {
             keep_on_stop: false,
             types: vec!["ban".into()],
             prometheus: None,
-            state_dir: "/var/lib/palisade-firewall".into(),
             present_as: PresentAs::Palisade,
-            resync_interval: Duration::from_secs(3600),
             reconcile_interval: Duration::from_secs(60),
         }
     );
@@ -235,7 +233,7 @@ fn other_keys() {
     assert_eq!(config("supported_decisions_types: []\n").types, ["ban"]);
     assert_eq!(config("present_as: crowdsec-firewall-bouncer\n").present_as, PresentAs::Stock);
     assert_eq!(
-        config("reconcile_interval: 90s\nresync_interval: 1d\n").reconcile_interval,
+        config("reconcile_interval: 90s\nresync_interval: 1d\nstate_dir: ''\n").reconcile_interval,
         Duration::from_secs(90)
     );
     assert!(
@@ -245,10 +243,11 @@ fn other_keys() {
     let listen =
         config("prometheus: {enabled: true, listen_addr: 127.0.0.1, listen_port: '60601'}\n").prometheus;
     assert_eq!(listen, Some(Listen { addr: "127.0.0.1".into(), port: 60601 }));
-    assert!(refusal("state_dir: var/lib\n").contains("absolute path"));
     assert!(refusal("present_as: me\n").contains("palisade-firewall or crowdsec-firewall-bouncer"));
-    assert!(refusal("resync_interval: 1s\n").contains("at least 60s"));
-    assert!(refusal("resync_interval: soon\n").contains("resync_interval at /etc/f.yaml:2, now \"soon\""));
+    assert!(refusal("reconcile_interval: 10ms\n").contains("at least 1s"));
+    assert!(
+        refusal("reconcile_interval: soon\n").contains("reconcile_interval at /etc/f.yaml:2, now \"soon\"")
+    );
 }
 
 #[test]
@@ -317,6 +316,7 @@ const MANUAL: &str = include_str!("../../../../docs/man/palisade-firewall.yaml.5
 const COMMANDS: &str = include_str!("../../../../docs/man/palisade-firewall.8");
 
 fn known_keys() -> Vec<&'static str> {
+    use palisade_bouncer::settings::LAPI_KEYS;
     use palisade_daemon::{logs::LOG_KEYS, metrics::PROMETHEUS_KEYS};
     [FIREWALL_KEYS, LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS].concat()
 }
