@@ -122,7 +122,7 @@ impl Enforcer {
         let mut generations = self.cache.changed();
         let mut need = Need::Everything;
         let mut not_before = Instant::now();
-        let mut resync = Instant::now() + self.current.config.resync_interval;
+        let mut verify = Instant::now() + self.current.config.reconcile_interval;
         let mut cache_open = true;
         let mut orders_open = true;
         loop {
@@ -131,7 +131,7 @@ impl Enforcer {
                 match self.satisfy(need).await {
                     Ok(()) => {
                         if need >= Need::Sets {
-                            resync = Instant::now() + self.current.config.resync_interval;
+                            verify = Instant::now() + self.current.config.reconcile_interval;
                         }
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
                         self.pace.succeeded();
@@ -155,7 +155,7 @@ impl Enforcer {
                 not_before
             } else {
                 let soonest = [self.intervals_due(), self.look_again].into_iter().flatten().min();
-                soonest.map_or(resync, |soonest| soonest.min(resync))
+                soonest.map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
                 biased;
@@ -182,9 +182,9 @@ impl Enforcer {
                     if self.look_again.is_some_and(|due| due <= Instant::now()) {
                         self.look_again = None;
                         need = Need::Everything;
-                    } else if Instant::now() >= resync {
+                    } else if Instant::now() >= verify {
                         need = need.max(Need::Sets);
-                        resync = Instant::now() + self.current.config.resync_interval;
+                        verify = Instant::now() + self.current.config.reconcile_interval;
                     } else if need == Need::Nothing {
                         need = Need::Changes;
                     }

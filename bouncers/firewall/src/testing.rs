@@ -1,6 +1,5 @@
 //! What tests share.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs};
@@ -28,8 +27,7 @@ pub(crate) fn config() -> Config {
         keep_on_stop: false,
         types: vec!["ban".into()],
         prometheus: None,
-        state_dir: PathBuf::from("/nonexistent"),
         present_as: PresentAs::Palisade,
-        resync_interval: Duration::from_secs(60),
+        reconcile_interval: Duration::from_secs(60),
     }
 }

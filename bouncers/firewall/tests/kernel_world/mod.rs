@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -190,9 +189,8 @@ pub(crate) fn config() -> Config {
         keep_on_stop: false,
         types: vec!["ban".into()],
         prometheus: None,
-        state_dir: PathBuf::from("/nonexistent"),
         present_as: PresentAs::Palisade,
-        resync_interval: Duration::from_secs(60),
+        reconcile_interval: Duration::from_secs(60),
     }
 }
 
