@@ -301,3 +301,6 @@ fn ends_alike(
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,7 +168,7 @@ impl Structure {
             let host_set = name.replacen(".ranges-", "-", 1);
             let ours = name == family.set
                 || name == names::allow_set(family)
-                || found.counters.iter().any(|counter| *counter == host_set);
+                || found.counters.contains(&host_set);
             ours && !self.sets.iter().any(|set| set.name == name)
         };
         let mut commands = Vec::new();
