@@ -1,5 +1,7 @@
 //! A namespace with a cache, an enforcing task and `nft` to look at the result.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code: a panic is how it fails")]
+
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::process::{Child, Command, Output, Stdio};
