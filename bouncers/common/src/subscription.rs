@@ -23,12 +23,12 @@ pub struct Subscription {
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
     memory: Option<Memory>,
-    give_up_at_first: bool,
+    give_up_when_refused: bool,
 }
 
 impl Subscription {
     /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`;
-    /// with `give_up_at_first`, following ends if the LAPI does not answer the first time.
+    /// with `give_up_when_refused`, following ends if the LAPI refuses us before it ever answered.
     ///
     /// What is remembered but cannot be used is logged and does no harm.
     pub fn open(
@@ -36,7 +36,7 @@ impl Subscription {
         client: Client,
         types: Option<Vec<String>>,
         policy: Policy,
-        give_up_at_first: bool,
+        give_up_when_refused: bool,
     ) -> Self {
         let memory = settings.memory(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
@@ -64,7 +64,7 @@ impl Subscription {
             ledger,
             publisher,
         };
-        Self { cache, follower, memory, give_up_at_first }
+        Self { cache, follower, memory, give_up_when_refused }
     }
 
     /// Follows until `stop`, in tasks of `tasks`. The handle tells why it ended.
@@ -72,7 +72,7 @@ impl Subscription {
         if let Some(memory) = self.memory {
             tasks.spawn(keep(memory, self.cache.clone(), REMEMBER_EVERY, stop.clone()));
         }
-        let (follower, give_up, stop) = (self.follower, self.give_up_at_first, stop.clone());
+        let (follower, give_up, stop) = (self.follower, self.give_up_when_refused, stop.clone());
         tasks.spawn(async move {
             match follower.run(give_up, stop).await {
                 Ended::GaveUp(fault) => Err(Terminated::from(fault)),
@@ -82,7 +82,7 @@ impl Subscription {
     }
 }
 
-/// The LAPI did not answer at the start, and `retry_initial_connect` is off. The text is the stock bouncers'.
+/// The LAPI refused us from the start, and following was to end on that. The text is the stock bouncers'.
 #[derive(Debug, thiserror::Error)]
 #[error("process terminated with error: {stock}; {advice}")]
 pub struct Terminated {
@@ -123,6 +123,7 @@ fn seed() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use palisade_cache::{Batch, Reason, Timestamp};
@@ -184,15 +185,30 @@ mod tests {
         assert!(open(&settings, false).cache.read().is_empty());
     }
 
+    /// A LAPI that knows nobody.
+    fn refusing() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.read(&mut [0; 4096]).unwrap();
+                let body = r#"{"message":"access forbidden"}"#;
+                let head = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length";
+                write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+            }
+        });
+        url
+    }
+
     #[tokio::test]
     async fn giving_up_says_what_the_stock_bouncers_say() {
         let folder = tempfile::tempdir().unwrap();
-        let subscription = open(&settings(vacant(), folder.path()), true);
-        let ended = subscription.start(&TaskTracker::new(), &CancellationToken::new()).await.unwrap();
+        let subscription = open(&settings(refusing(), folder.path()), true);
+        let following = subscription.start(&TaskTracker::new(), &CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(20), following).await.unwrap().unwrap();
         let text = ended.unwrap_err().to_string();
-        let stock =
-            "process terminated with error: auth-api: auth with api key failed return nil response, error: ";
-        assert!(text.starts_with(stock), "{text}");
-        assert!(text.to_lowercase().contains("connection refused"), "{text}");
+        assert!(text.starts_with("process terminated with error: API error: access forbidden"), "{text}");
+        assert!(text.contains("cscli bouncers add"), "{text}");
     }
 }

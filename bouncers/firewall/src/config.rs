@@ -104,7 +104,8 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook, in the order a packet can meet them.
-    pub const ALL: [Self; 5] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+    pub const ALL: [Self; 5] =
+        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
 
     /// The kernel's name, which is also the suffix of the chain name.
     pub fn as_str(self) -> &'static str {

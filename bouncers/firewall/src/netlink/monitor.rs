@@ -62,7 +62,8 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Starts to listen. `watched` are families and names of tables.
     pub(crate) fn open(watched: Vec<(u8, String)>) -> Result<Self, NetlinkError> {
-        let fd = raw_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK).map_err(NetlinkError::Open)?;
+        let fd = raw_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
+            .map_err(NetlinkError::Open)?;
         grow_receive_buffer(fd.as_fd());
         let fd = AsyncFd::new(fd).map_err(NetlinkError::Open)?;
         Ok(Self { fd, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
