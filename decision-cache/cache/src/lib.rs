@@ -31,6 +31,7 @@ mod chunked;
 mod cover;
 mod decision;
 mod family;
+mod hosts;
 mod index;
 mod labels;
 mod ledger;
@@ -38,6 +39,7 @@ mod named;
 mod policy;
 mod prefix;
 mod snapshot;
+mod spans;
 mod table;
 mod time;
 
