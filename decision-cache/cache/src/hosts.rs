@@ -4,6 +4,7 @@
 //! hits or not. A bucket also remembers which hashes spilled over into the next one (a filter of 32 bits), so
 //! that a miss goes on only when it must. A change copies the shards it touches.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::index::Cell;
@@ -34,8 +35,8 @@ pub(crate) trait Slots<K>: Copy + std::fmt::Debug {
     fn row_of(&self, key: K) -> u32;
     fn slot(&mut self, key: K) -> Option<&mut u32>;
     fn insert(&mut self, cell: Cell<K>) -> bool;
-    fn spilled(&mut self) -> &mut u32;
-    fn has_spilled(&self, bit: u32) -> bool;
+    fn spill(&mut self, hash: u64);
+    fn spilled(&self) -> u32;
     fn cells(&self) -> impl Iterator<Item = Cell<K>>;
 }
 
@@ -46,10 +47,19 @@ impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
 
     #[inline]
     fn row_of(&self, key: K) -> u32 {
-        // No branch: the slot that matches is as good as random.
-        let mut row = NONE;
-        for (slot, held) in self.keys.iter().zip(&self.rows) {
-            row &= if slot.same(key) { *held } else { NONE };
+        // Which slot matches, if any, cannot be predicted; NONE is all ones. Two halves that may overlap fit
+        // vector registers.
+        let half = if N < 4 { N } else { N.div_ceil(2) };
+        let row_within = |from: usize, to: usize| {
+            let mut row = NONE;
+            for at in from..to {
+                row &= select_unpredictable(self.keys[at].differs(key), NONE, self.rows[at]);
+            }
+            row
+        };
+        let mut row = row_within(0, half);
+        if half < N {
+            row &= row_within(N - half, N);
         }
         row
     }
@@ -66,13 +76,13 @@ impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
         free.is_some()
     }
 
-    fn spilled(&mut self) -> &mut u32 {
-        &mut self.spilled
+    fn spill(&mut self, hash: u64) {
+        self.spilled |= spill_bit(hash);
     }
 
     #[inline]
-    fn has_spilled(&self, bit: u32) -> bool {
-        self.spilled & bit != 0
+    fn spilled(&self) -> u32 {
+        self.spilled
     }
 
     fn cells(&self) -> impl Iterator<Item = Cell<K>> {
@@ -211,7 +221,7 @@ impl<K: Key> Hosts<K> {
     fn changed(&self, shard: &Shard<K>, changes: &[(u64, &Cell<K>)]) -> (Shard<K>, usize, usize) {
         let mut buckets = shard.to_vec();
         let (mut len, mut spilled) = (0, 0);
-        for bucket in &mut buckets {
+        for bucket in &buckets {
             len += bucket.cells().count();
             spilled += bucket.spilled().count_ones() as usize;
         }
@@ -266,7 +276,10 @@ fn spill_bit(hash: u64) -> u32 {
 fn find_in<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
     let bucket = &buckets[home(hash, buckets.len())];
     let row = bucket.row_of(key);
-    if row == NONE && bucket.has_spilled(spill_bit(hash)) { find_spilled::<K>(buckets, hash, key) } else { row }
+    // One branch, seldom taken, and so in arithmetic: whether there is a row alone cannot be predicted.
+    let none = (u64::from(row) + 1) >> 32;
+    let more = none & u64::from(bucket.spilled() >> (hash & 31));
+    if more & 1 != 0 { find_spilled::<K>(buckets, hash, key) } else { row }
 }
 
 #[cold]
@@ -274,7 +287,7 @@ fn find_spilled<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
     let (before, after) = buckets.split_at(home(hash, buckets.len()) + 1);
     for bucket in after.iter().chain(before) {
         let row = bucket.row_of(key);
-        if row != NONE || !bucket.has_spilled(spill_bit(hash)) {
+        if row != NONE || !(bucket.spilled() & spill_bit(hash) != 0) {
             return row;
         }
     }
@@ -284,7 +297,7 @@ fn find_spilled<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
 fn slot_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, key: K) -> Option<&mut u32> {
     let (before, after) = { let at = home(hash, buckets.len()); buckets.split_at_mut(at) };
     for bucket in after.iter_mut().chain(before) {
-        let more = bucket.has_spilled(spill_bit(hash));
+        let more = (bucket.spilled() & spill_bit(hash) != 0);
         let slot = bucket.slot(key);
         if slot.is_some() || !more {
             return slot;
@@ -300,7 +313,7 @@ fn insert_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, cell: Cell<K>) {
         if bucket.insert(cell) {
             return;
         }
-        *bucket.spilled() |= spill_bit(hash);
+        bucket.spill(hash);
     }
     unreachable!("a shard is laid out with free slots");
 }

@@ -24,8 +24,8 @@ pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     /// The upper bits after these; `None` after the last.
     fn top_after(top: Self::Top) -> Option<Self::Top>;
     fn hash(self, seed: [u64; 2]) -> u64;
-    /// Equality without a branch.
-    fn same(self, other: Self) -> bool;
+    /// Inequality without a branch.
+    fn differs(self, other: Self) -> bool;
     /// The last address of the prefix of `length` bits that starts here.
     fn end_of(self, length: u8) -> Self;
     /// The next address; `None` after the last.
@@ -85,8 +85,8 @@ impl Key for V4 {
         folded_product(u64::from(self) ^ a, b)
     }
     #[inline]
-    fn same(self, other: Self) -> bool {
-        self == other
+    fn differs(self, other: Self) -> bool {
+        self != other
     }
     fn end_of(self, length: u8) -> Self {
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
@@ -126,8 +126,8 @@ impl Key for V6 {
         folded_product(self.hi ^ a, self.lo ^ b)
     }
     #[inline]
-    fn same(self, other: Self) -> bool {
-        (self.hi ^ other.hi) | (self.lo ^ other.lo) == 0
+    fn differs(self, other: Self) -> bool {
+        (self.hi ^ other.hi) | (self.lo ^ other.lo) != 0
     }
     fn end_of(self, length: u8) -> Self {
         Self::from_bits(self.bits() | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))

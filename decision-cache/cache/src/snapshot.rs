@@ -93,8 +93,16 @@ impl Snapshot {
     #[inline]
     pub fn holds(&self, ip: IpAddr) -> bool {
         let found = self.0.find(ip);
-        found.host != NONE || found.span != NONE
+        found.host & found.span != NONE
     }
+
+    #[inline]
+    #[doc(hidden)] pub fn probe_host(&self, ip: IpAddr) -> u32 { match ip { IpAddr::V4(ip)=>self.0.v4.hosts.find(ip.to_bits()), IpAddr::V6(ip)=>self.0.v6.hosts.find(V6::from_bits(ip.to_bits())) } }
+    #[inline]
+    #[doc(hidden)] pub fn probe_span(&self, ip: IpAddr) -> u32 { match ip { IpAddr::V4(ip)=>self.0.v4.spans.find(ip.to_bits()), IpAddr::V6(ip)=>self.0.v6.spans.find(V6::from_bits(ip.to_bits())) } }
+    #[inline]
+    #[doc(hidden)] pub fn probe_both(&self, ip: IpAddr) -> u32 { self.probe_host(ip).wrapping_add(self.probe_span(ip)) }
+    #[doc(hidden)] pub fn probe_shape(&self) -> String { format!("{} {}", self.0.v4.spans.shape(), self.0.v6.spans.shape()) }
 
     /// The strongest decision on a value of another scope, such as `("Country", "FR")`.
     pub fn verdict_of(&self, scope: &str, value: &str) -> Option<Decision<'_>> {

@@ -23,7 +23,9 @@ const LINES_NEW: usize = 48;
 /// Groups smaller than this are laid out anew with their neighbour.
 const LINES_FEW: usize = 12;
 /// The most cells of the directory.
-const CELLS: usize = 1 << 14;
+const CELLS: usize = 1 << 16;
+/// Fences looked at together from the directory's word on; more only where ranges crowd.
+const NEAR: usize = 4;
 /// In place of a row: boundaries within this /64 are kept apart.
 const DEEP: u32 = NONE - 1;
 
@@ -55,8 +57,7 @@ struct Flat<K: Key> {
     directory: Vec<u32>,
     base: u64,
     shift: u32,
-    /// Steps that find a fence from the directory's word on.
-    steps: u32,
+    last_cell: u64,
 }
 
 impl<K: Key> Default for Spans<K> {
@@ -76,6 +77,7 @@ impl<K: Key> Spans<K> {
         Self(Arc::new(Flat::over(groups, fences)))
     }
 
+    pub(crate) fn shape(&self) -> String { let f = &*self.0; format!("groups {} fences {} dir {} steps {}", f.groups.len(), f.fences.len(), f.directory.len(), f.shift) }
     /// The row in force at this address, or [`NONE`].
     #[inline]
     pub(crate) fn find(&self, key: K) -> u32 {
@@ -200,43 +202,43 @@ impl<K: Key> Spans<K> {
 
 impl<K: Key> Flat<K> {
     fn over(groups: Vec<Group<K>>, mut fences: Vec<K::Top>) -> Self {
-        let count = fences.len();
+        let (count, mut directory) = (fences.len(), vec![0]);
         let Some(last) = fences.last().copied() else {
-            return Self { groups, fences, directory: vec![0], base: 0, shift: 0, steps: 0 };
+            return Self { groups, fences, directory, base: 0, shift: 0, last_cell: 0 };
         };
-        let cells = (count / 2).next_power_of_two().clamp(1, CELLS);
+        let cells = (count * 2).next_power_of_two().clamp(1, CELLS);
         // The outermost fences do not count: one stray range far away must not stretch the cells.
-        let (base, end) = (fences[1 + count / 64].into(), fences[count - 1 - count / 64].into());
-        let shift = (u64::BITS - (end.saturating_sub(base)).leading_zeros()).saturating_sub(cells.trailing_zeros());
-        let mut directory = Vec::with_capacity(cells);
-        let (mut at, mut widest) = (0, 0);
-        for cell in 0..cells as u64 {
-            let before = at;
-            if cell > 0 {
-                let start = base.saturating_add(cell << shift);
-                while at + 1 < count && fences[at + 1].into() <= start {
-                    at += 1;
-                }
+        let trim = (count / 64).min(8);
+        let (base, end) = (fences[1 + trim].into(), fences[count - 1 - trim].into());
+        let width = u64::BITS - end.saturating_sub(base).leading_zeros();
+        let shift = width.saturating_sub(cells.trailing_zeros());
+        let mut at = 0;
+        for cell in 1..cells as u64 {
+            let start = base.saturating_add(cell << shift);
+            while at + 1 < count && fences[at + 1].into() <= start {
+                at += 1;
             }
-            widest = widest.max(at - before);
             directory.push(at as u32);
         }
-        widest = widest.max(count - 1 - at);
-        let steps = usize::BITS - widest.leading_zeros();
-        fences.extend(std::iter::repeat_n(last, 1 << steps));
-        Self { groups, fences, directory, base, shift, steps }
+        fences.extend([last; NEAR]);
+        Self { groups, fences, directory, base, shift, last_cell: cells as u64 - 1 }
     }
 
-    /// The last fence at or before `top`, among equal ones any.
+    /// The last fence at or before `top`.
     #[inline]
     fn fence(&self, top: K::Top) -> usize {
-        let cell = top.into().saturating_sub(self.base) >> self.shift;
-        let mut at = self.directory[(cell as usize).min(self.directory.len() - 1)] as usize;
-        for step in (0..self.steps).rev() {
-            let probe = at + (1 << step);
-            at = std::hint::select_unpredictable(self.fences[probe] <= top, probe, at);
-        }
-        at.min(self.groups.len() * LINES - 1)
+        let cell = (top.into().saturating_sub(self.base) >> self.shift).min(self.last_cell);
+        let at = self.directory[cell as usize] as usize;
+        let near: &[K::Top; NEAR] = self.fences[at..].first_chunk().expect("the last fences are repeated");
+        let passed = count(near, top);
+        if passed == NEAR { self.far_fence(at, cell, top) } else { at + passed - 1 }
+    }
+
+    #[cold]
+    fn far_fence(&self, at: usize, cell: u64, top: K::Top) -> usize {
+        let end = self.directory.get(cell as usize + 1).map_or(self.groups.len() * LINES - 1, |end| *end as usize);
+        let window = &self.fences[at..=end.max(at)];
+        at + window.partition_point(|fence| *fence <= top) - 1
     }
 
     fn group_of(&self, top: K::Top) -> usize {
@@ -251,12 +253,17 @@ impl<K: Key> Flat<K> {
     }
 }
 
+/// How many of these are at or before `top`.
+#[inline]
+fn count<T: Copy + Ord, const N: usize>(tops: &[T; N], top: T) -> usize {
+    tops.iter().map(|held| u32::from(*held <= top)).sum::<u32>() as usize
+}
+
 impl<T: Copy + Ord> Line<T> {
     /// The last boundary at or before `top`. The first one of a group is at or before all that ask it.
     #[inline]
     fn at(&self, top: T) -> usize {
-        let upto: usize = self.tops.iter().map(|held| usize::from(*held <= top)).sum();
-        upto.wrapping_sub(1) % LINE
+        count(&self.tops, top).wrapping_sub(1) % LINE
     }
 }
 

@@ -55,6 +55,33 @@ pub(crate) fn lookup() -> Vec<Row> {
     rows
 }
 
+pub(crate) fn probe() -> Vec<Row> {
+    for (family, nets) in [("IPv4", data::v4(MILLION, 1)), ("IPv6", data::v6(MILLION, 2))] {
+        let snapshot = data::ledger(&nets).snapshot();
+        println!("{}", snapshot.probe_shape());
+        let queries = data::queries(&nets, MILLION, 3);
+        fn time(queries: &[IpAddr], ask: impl Fn(IpAddr) -> u32) -> f64 {
+            let start = Instant::now();
+            let mut found = 0u32;
+            for ip in queries {
+                found = found.wrapping_add(ask(*ip));
+            }
+            black_box(found);
+            start.elapsed().as_secs_f64() * 1e9 / queries.len() as f64
+        }
+        for _ in 0..5 {
+            println!("{family} host {:.1} span {:.1} both {:.1} holds {:.1} none {:.1}",
+                time(&queries, |ip| snapshot.probe_host(ip)),
+                time(&queries, |ip| snapshot.probe_span(ip)),
+                time(&queries, |ip| snapshot.probe_both(ip)),
+                time(&queries, |ip| u32::from(snapshot.holds(ip))),
+                time(&queries, |ip| match ip { IpAddr::V4(ip) => ip.to_bits(), IpAddr::V6(ip) => ip.to_bits() as u32 }),
+            );
+        }
+    }
+    Vec::new()
+}
+
 /// Resident bytes per decision of a process that holds one million, half of each family.
 pub(crate) fn memory() -> Vec<Row> {
     let mut rows = Vec::new();
