@@ -65,7 +65,11 @@ impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
     }
 
     fn slot(&mut self, key: K) -> Option<&mut u32> {
-        self.keys.iter().zip(&mut self.rows).find(|(slot, row)| **slot == key && **row != NONE).map(|(_, row)| row)
+        self.keys
+            .iter()
+            .zip(&mut self.rows)
+            .find(|(slot, row)| **slot == key && **row != NONE)
+            .map(|(_, row)| row)
     }
 
     fn insert(&mut self, cell: Cell<K>) -> bool {
@@ -264,7 +268,7 @@ fn room_for<K: Key>(len: usize) -> Vec<K::Bucket> {
 /// The bucket of a hash: its lower half, scaled to the number of buckets.
 #[inline]
 fn home(hash: u64, buckets: usize) -> usize {
-    ((hash & 0xffff_ffff) * buckets as u64 >> 32) as usize
+    (((hash & 0xffff_ffff) * buckets as u64) >> 32) as usize
 }
 
 #[inline]
@@ -295,9 +299,12 @@ fn find_spilled<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
 }
 
 fn slot_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, key: K) -> Option<&mut u32> {
-    let (before, after) = { let at = home(hash, buckets.len()); buckets.split_at_mut(at) };
+    let (before, after) = {
+        let at = home(hash, buckets.len());
+        buckets.split_at_mut(at)
+    };
     for bucket in after.iter_mut().chain(before) {
-        let more = (bucket.spilled() & spill_bit(hash) != 0);
+        let more = bucket.spilled() & spill_bit(hash) != 0;
         let slot = bucket.slot(key);
         if slot.is_some() || !more {
             return slot;
@@ -308,7 +315,10 @@ fn slot_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, key: K) -> Option<
 
 /// Puts an address that is not there into a shard that has a free slot.
 fn insert_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, cell: Cell<K>) {
-    let (before, after) = { let at = home(hash, buckets.len()); buckets.split_at_mut(at) };
+    let (before, after) = {
+        let at = home(hash, buckets.len());
+        buckets.split_at_mut(at)
+    };
     for bucket in after.iter_mut().chain(before) {
         if bucket.insert(cell) {
             return;

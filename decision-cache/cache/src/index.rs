@@ -8,6 +8,7 @@
 use crate::hosts::Hosts;
 use crate::prefix::Key;
 use crate::spans::Spans;
+use crate::table::NONE;
 
 /// A row at a place: the address itself, or all from it on, depending on who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +42,20 @@ impl<K: Key> Default for Index<K> {
 }
 
 /// The rows an address meets: its own host row and the strongest range row, either may be
-/// [`NONE`](crate::table::NONE).
+/// [`NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) host: u32,
     pub(crate) span: u32,
+}
+
+impl Found {
+    /// Whether either is a row.
+    #[inline]
+    pub(crate) fn is_held(self) -> bool {
+        // NONE is all ones: one test, because each alone cannot be predicted.
+        self.host & self.span != NONE
+    }
 }
 
 /// Appends a span; two neighbours of one row are one span, and a later cell at the same key replaces.

@@ -48,5 +48,5 @@ pub use cover::{Diff, HostChange, Span};
 pub use decision::{Decision, Target};
 pub use ledger::{Applied, Ledger, Mode};
 pub use policy::Policy;
-pub use snapshot::{Count, Snapshot};
+pub use snapshot::{Count, Snapshot, Verdict};
 pub use time::Timestamp;

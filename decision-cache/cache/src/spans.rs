@@ -5,8 +5,7 @@
 //! [`DEEP`] and kept apart in full. Eight boundaries and their rows make a line, up to [`LINES`] lines a group,
 //! which is what snapshots share and what a change copies. Over all groups lie the fences, the first boundary
 //! of each line, and a directory that says near which fence to look. The directory divides the populated
-//! part of the address space evenly, so a crowded place costs more steps, never a wrong answer; the number of
-//! steps is the same for every address, so that a processor can predict them all.
+//! part of the address space evenly: a crowded place costs a bisection more, never a wrong answer.
 
 use std::sync::Arc;
 
@@ -19,13 +18,13 @@ const LINE: usize = 8;
 /// The most lines in a group.
 const LINES: usize = 64;
 /// Lines in a group that a new table or a split aims at.
-const LINES_NEW: usize = 48;
+const LINES_NEW: usize = 60;
 /// Groups smaller than this are laid out anew with their neighbour.
 const LINES_FEW: usize = 12;
 /// The most cells of the directory.
-const CELLS: usize = 1 << 16;
+const CELLS: usize = 1 << 14;
 /// Fences looked at together from the directory's word on; more only where ranges crowd.
-const NEAR: usize = 4;
+const NEAR: usize = 8;
 /// In place of a row: boundaries within this /64 are kept apart.
 const DEEP: u32 = NONE - 1;
 
@@ -77,7 +76,6 @@ impl<K: Key> Spans<K> {
         Self(Arc::new(Flat::over(groups, fences)))
     }
 
-    pub(crate) fn shape(&self) -> String { let f = &*self.0; format!("groups {} fences {} dir {} steps {}", f.groups.len(), f.fences.len(), f.directory.len(), f.shift) }
     /// The row in force at this address, or [`NONE`].
     #[inline]
     pub(crate) fn find(&self, key: K) -> u32 {
@@ -236,7 +234,8 @@ impl<K: Key> Flat<K> {
 
     #[cold]
     fn far_fence(&self, at: usize, cell: u64, top: K::Top) -> usize {
-        let end = self.directory.get(cell as usize + 1).map_or(self.groups.len() * LINES - 1, |end| *end as usize);
+        let end =
+            self.directory.get(cell as usize + 1).map_or(self.groups.len() * LINES - 1, |end| *end as usize);
         let window = &self.fences[at..=end.max(at)];
         at + window.partition_point(|fence| *fence <= top) - 1
     }

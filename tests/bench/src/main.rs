@@ -12,7 +12,7 @@ use report::Row;
 
 type Bench = (&'static str, fn() -> Vec<Row>);
 
-const BENCHES: &[Bench] = &[("probe", cache::probe), ("lookup", cache::lookup), ("memory", cache::memory), ("delta", cache::delta)];
+const BENCHES: &[Bench] = &[("lookup", cache::lookup), ("memory", cache::memory), ("delta", cache::delta)];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
 fn main() -> ExitCode {
