@@ -166,9 +166,8 @@ impl Structure {
         // Every host set of ours and of the stock bouncer has a counter of the same name.
         let stale_set = |name: &str| {
             let host_set = name.replacen(".ranges-", "-", 1);
-            let ours = name == family.set
-                || name == names::allow_set(family)
-                || found.counters.contains(&host_set);
+            let ours =
+                name == family.set || name == names::allow_set(family) || found.counters.contains(&host_set);
             ours && !self.sets.iter().any(|set| set.name == name)
         };
         let mut commands = Vec::new();
