@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::Signal;
+use crate::host::Host;
 use crate::http;
 use crate::lapi::Access;
 use crate::notify::Notify;
@@ -192,10 +193,24 @@ impl Firewall {
     /// # Errors
     /// When it cannot be started.
     pub fn launch_file(world: &World, which: &Implementation, path: &Path, config: &Config) -> Outcome<Self> {
+        Self::launch_prepared(world, &world.router, tools::command(which.program())?, path, config)
+    }
+
+    /// Starts a command the story has prepared (with an environment, or under another program) on any host; it gets
+    /// `-c path` as its last arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_prepared(
+        world: &World,
+        host: &Host,
+        mut command: Command,
+        path: &Path,
+        config: &Config,
+    ) -> Outcome<Self> {
         let notify = Notify::bind(world.fresh_path("notify"))?;
-        let mut command = tools::command(which.program())?;
         command.arg("-c").arg(path).env("NOTIFY_SOCKET", notify.path());
-        let process = world.start(&world.router, which.name(), command)?;
+        let process = world.start(host, "firewall", command)?;
         let port = config.text("prometheus.listen_port").parse().unwrap_or(60601);
         Ok(Self {
             process,
@@ -250,6 +265,14 @@ impl Firewall {
     /// Whether its log has this text.
     pub fn has_said(&self, text: &str) -> bool {
         self.process.log().contains(text)
+    }
+
+    /// Waits until its log has this text.
+    ///
+    /// # Errors
+    /// When it does not come in time, or the program ends without it.
+    pub fn says(&mut self, text: &str) -> Outcome<Duration> {
+        self.process.says(text)
     }
 
     /// SIGTERM, and its exit status.
