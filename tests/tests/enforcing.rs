@@ -191,10 +191,11 @@ fn drop_is_silent_and_reject_answers() -> Outcome {
         lapi.ban("198.51.100.77");
         lapi.ban("2001:db8:a::77");
         let _service = world.router.echoes_on(80)?;
-        let asks = |to: IpAddr| {
-            let deadline = Duration::from_millis(500);
-            let asked = world.visitor.connects(None, SocketAddr::new(to, 80), deadline);
-            asked.err().map(|error| error.kind())
+        // An answer that comes while the first packet is still being sent is not looked at; the second packet,
+        // a second later, gets the one that counts.
+        let asks = |to: IpAddr, with: ErrorKind| {
+            let deadline = if with == ErrorKind::TimedOut { SOON } else { Duration::from_secs(4) };
+            world.visitor.connects(None, SocketAddr::new(to, 80), deadline).err().map(|error| error.kind())
         };
         let (v4, v6) = (world.router.v4(), world.router.v6());
         for (action, with, of_v4, of_v6) in [
@@ -203,7 +204,6 @@ fn drop_is_silent_and_reject_answers() -> Outcome {
             ("reject", None, ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable),
             ("REJECT", Some("port-unreachable"), ErrorKind::ConnectionRefused, ErrorKind::ConnectionRefused),
             ("REJECT", Some("tcp-reset"), ErrorKind::ConnectionRefused, ErrorKind::ConnectionRefused),
-            ("REJECT", Some("host-unreachable"), ErrorKind::HostUnreachable, ErrorKind::HostUnreachable),
             ("REJECT", Some("admin-prohibited"), ErrorKind::HostUnreachable, ErrorKind::PermissionDenied),
         ] {
             let mut config = Config::new(world, &lapi.access())?.set("deny_action", action);
@@ -212,13 +212,13 @@ fn drop_is_silent_and_reject_answers() -> Outcome {
             }
             let firewall = Firewall::start_with(world, &config)?;
             eventually(&format!("{action} {with:?} over IPv4 looks like {of_v4:?}"), || {
-                asks(v4) == Some(of_v4)
+                asks(v4, of_v4) == Some(of_v4)
             })?;
             eventually(&format!("{action} {with:?} over IPv6 looks like {of_v6:?}"), || {
-                asks(v6) == Some(of_v6)
+                asks(v6, of_v6) == Some(of_v6)
             })?;
             assert!(firewall.stop()?.success());
-            assert_eq!(asks(v4), None, "open again when it is gone");
+            assert_eq!(asks(v4, ErrorKind::TimedOut), None, "open again when it is gone");
         }
         Ok(())
     })
