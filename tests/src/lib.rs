@@ -20,6 +20,7 @@
 //! ```
 
 mod changes;
+mod drip;
 mod evidence;
 mod firewall;
 mod host;
@@ -36,6 +37,7 @@ mod wait;
 mod world;
 
 pub use changes::Changes;
+pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
 pub use host::Host;
 pub use lapi::{
