@@ -112,6 +112,28 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
     Ok(command)
 }
 
+/// A command whose wall clock, and no other clock, is off by what `offset` says while it runs: `+0`, `+2d`, `-3h`.
+///
+/// # Errors
+/// When the library that does it is not unpacked.
+pub fn with_wall_clock(program: impl AsRef<std::ffi::OsStr>, offset: &Path) -> Outcome<Command> {
+    let root = peers_dir()?.join("root/usr/lib");
+    let folders = std::fs::read_dir(&root).doing(format_args!("reading {}", root.display()))?;
+    let library = folders
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.is_file())
+        .doing("libfaketime is not unpacked; run tests/peers --force")?;
+    let mut command = command(program)?;
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", offset)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    Ok(command)
+}
+
 /// `std` looks a program up in the parent's search path, not the child's; so we look ourselves.
 fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
     if program.components().count() > 1 {

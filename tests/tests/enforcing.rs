@@ -41,7 +41,8 @@ fn a_banned_range_cuts_off_every_address_in_it_and_none_beside_it() -> Outcome {
         let lapi = CrowdSec::start(world)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
-        for address in ["198.51.100.64", "198.51.100.95", "198.51.100.63", "198.51.100.96", "2001:db8:a::1:0"] {
+        for address in ["198.51.100.64", "198.51.100.95", "198.51.100.63", "198.51.100.96", "2001:db8:a::1:0"]
+        {
             world.visitor.add_address(address)?;
         }
         let reaches = |from: &str| reaches_from(world, from);
@@ -361,7 +362,8 @@ fn a_log_of_denied_packets_never_limits_the_verdict() -> Outcome {
             .set("deny_log_group", 7);
         let _firewall = Firewall::start_with(world, &config)?;
         let _service = world.router.echoes_on(80)?;
-        let rules = world.router.tool(["nft", "-nn", "list", "chain", "ip", "crowdsec", "crowdsec-chain-input"])?;
+        let rules =
+            world.router.tool(["nft", "-nn", "list", "chain", "ip", "crowdsec", "crowdsec-chain-input"])?;
         let log = rules.lines().find(|line| line.contains("log ")).unwrap_or_default();
         assert!(log.contains("prefix \"story: \"") && log.contains("group 7"), "{rules}");
         assert!(log.contains("limit rate 1/hour"), "{rules}");
@@ -426,7 +428,9 @@ fn is_range(world: &World, first: &str, last: &str) -> Outcome<bool> {
     let (first, last): (IpAddr, IpAddr) = (first.parse()?, last.parse()?);
     let holds = |value: &str| {
         value == spelled
-            || value.parse::<ipnet::IpNet>().is_ok_and(|net| net.network() == first && net.broadcast() == last)
+            || value
+                .parse::<ipnet::IpNet>()
+                .is_ok_and(|net| net.network() == first && net.broadcast() == last)
     };
     Ok(world.router.ruleset()?.banned().keys().any(|value| holds(value)))
 }

@@ -117,7 +117,8 @@ fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
             .map(drop)
         })?;
         assert!(world.router.ruleset()?.bans("192.0.2.2"));
-        let touched = |value: &str| changed.iter().any(|line| line.contains(value) && line.contains("element"));
+        let touched =
+            |value: &str| changed.iter().any(|line| line.contains(value) && line.contains("element"));
         assert!(touched("192.0.2.1") && touched("192.0.2.3") && touched("192.0.2.4"), "{changed:#?}");
         assert!(!touched("192.0.2.2") && !touched("198.51.100.77"), "{changed:#?}");
         Ok(())
@@ -201,7 +202,8 @@ fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
         let mut firewall = Firewall::start_with(world, &config)?;
         let drip = Drip::start(&world.visitor, &world.router)?;
         let arrived = drip.during(|| {
-            let bad = config.clone().set("api_key", "bad key").set("prometheus.enabled", false).write(world)?;
+            let bad =
+                config.clone().set("api_key", "bad key").set("prometheus.enabled", false).write(world)?;
             let (status, said) =
                 Implementation::under_test()?.run(world, &["-c", bad.to_str().unwrap_or_default()])?;
             assert_eq!(status.code(), Some(1), "{said}");
@@ -227,7 +229,10 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
         let arrived = drip.during(|| {
             arrived_v6 = drip_v6.during(|| {
                 for (changed, sign) in [
-                    (config.clone().set("nftables_hooks", vec!["input", "forward"]), "crowdsec6-chain-forward"),
+                    (
+                        config.clone().set("nftables_hooks", vec!["input", "forward"]),
+                        "crowdsec6-chain-forward",
+                    ),
                     (config.clone().set("deny_action", "REJECT"), "reject"),
                     (config.clone().set("nftables.ipv4.priority", -20), "priority filter - 20"),
                     (config.clone().set("deny_log", true).set("deny_log_prefix", "again: "), "again: "),
@@ -277,7 +282,10 @@ fn what_the_stock_bouncer_left_behind_is_taken_over() -> Outcome {
             lapi.pulled(2)?;
             let rules = world.router.ruleset()?;
             assert_eq!(rules.chains("ip", "crowdsec"), ["crowdsec-chain-forward", "crowdsec-chain-input"]);
-            assert_eq!(rules.chains("ip6", "crowdsec6"), ["crowdsec6-chain-forward", "crowdsec6-chain-input"]);
+            assert_eq!(
+                rules.chains("ip6", "crowdsec6"),
+                ["crowdsec6-chain-forward", "crowdsec6-chain-input"]
+            );
             assert!(rules.set("crowdsec", "crowdsec-blacklists").is_err(), "the old set is gone");
             assert!(!rules.bans("192.0.2.1"), "and with it what it held that is banned no more");
             assert!(rules.bans("198.51.100.77"));
@@ -294,7 +302,15 @@ fn origins_of_any_name_are_enforced() -> Outcome {
         let lapi = ScriptedLapi::start(&world.router)?;
         let long = "l".repeat(400);
         let origins = [
-            "", "with spaces", "lists:a: b; flush ruleset", "lists:größe", "lists:", "crowdsec/sub", "-", "\"", &long,
+            "",
+            "with spaces",
+            "lists:a: b; flush ruleset",
+            "lists:größe",
+            "lists:",
+            "crowdsec/sub",
+            "-",
+            "\"",
+            &long,
         ];
         for (n, origin) in origins.iter().enumerate() {
             lapi.ban(Ban::of(format!("192.0.2.{n}")).from_origin(origin));
@@ -442,8 +458,7 @@ fn bans_end_in_an_operators_set_that_knows_no_timeouts() -> Outcome {
 fn an_operators_table_that_comes_later_is_found() -> Outcome {
     story(|world| {
         let lapi = banning(world)?;
-        let mut firewall =
-            Firewall::launch(world, &Implementation::under_test()?, &set_only(world, &lapi)?)?;
+        let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &set_only(world, &lapi)?)?;
         firewall.says("mine")?;
         let _service = world.router.echoes_on(80)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags timeout"))?;

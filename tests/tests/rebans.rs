@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, CrowdSec, Element, Firewall, Outcome, ScriptedLapi, World, eventually, eventually_within, story,
-    throughout,
+    Ban, Config, CrowdSec, Element, Firewall, Outcome, ScriptedLapi, World, eventually, eventually_within,
+    story, throughout,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -114,7 +114,12 @@ fn a_hundred_decisions_with_duplicates_make_as_many_elements_as_addresses() -> O
         eventually("each address is banned once", || Ok(held(world)? == everything))?;
         let rules = world.router.ruleset()?;
         let elements = |family: &str| {
-            rules.sets().iter().filter(|set| set.family == family).map(|set| set.elements.len()).sum::<usize>()
+            rules
+                .sets()
+                .iter()
+                .filter(|set| set.family == family)
+                .map(|set| set.elements.len())
+                .sum::<usize>()
         };
         assert_eq!((elements("ip"), elements("ip6")), (77, 77));
         lapi.lift(&v4[40].to_string());

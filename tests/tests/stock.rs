@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use palisade_e2e::{
-    Authority, Ban, Config, CrowdSec, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story,
-    tools,
+    Authority, Ban, Config, CrowdSec, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
+    story, tools,
 };
 use serde_json::Value;
 
@@ -89,7 +89,8 @@ fn the_key_must_be_there_and_right_and_is_then_known_by_name() -> Outcome {
             let firewall = Firewall::start_with(world, &config)?;
             let name = if present_as.is_some() { "by-another-name" } else { "firewall-of-the-story" };
             eventually("cscli knows it", || {
-                Ok(bouncer(&lapi, name)?.is_some_and(|row| row["type"] == kind && row["auth_type"] == "api-key"))
+                Ok(bouncer(&lapi, name)?
+                    .is_some_and(|row| row["type"] == kind && row["auth_type"] == "api-key"))
             })?;
             assert!(firewall.stop()?.success());
         }
@@ -109,7 +110,8 @@ fn the_local_file_has_the_last_word_and_the_environment_fills_in() -> Outcome {
         assert_eq!(status.code(), Some(1));
         assert!(said.contains("config does not contain 'mode'"), "{said}");
 
-        let local = base.with_file_name(format!("{}.local", text(base.file_name().unwrap_or_default().as_ref())));
+        let local =
+            base.with_file_name(format!("{}.local", text(base.file_name().unwrap_or_default().as_ref())));
         std::fs::write(&local, "mode: $BOUNCER_MODE # ${NOT_SET} stays as it is\n")?;
         let mut program = tools::command(which.program())?;
         program.env("BOUNCER_MODE", "dry-run");
@@ -171,7 +173,11 @@ fn mistakes_are_told_all_at_once_and_before_anything_is_touched() -> Outcome {
             .set("log_level", "loud")
             .set("update_frequency", "soon");
         fails(world, &wrong, &["inptu", "invalid deny_action 'DORP', must be one of DROP, REJECT"])?;
-        fails(world, &config.clone().set("update_frequency", "0s"), &["lapi update interval must be positive"])?;
+        fails(
+            world,
+            &config.clone().set("update_frequency", "0s"),
+            &["lapi update interval must be positive"],
+        )?;
         fails(
             world,
             &config.clone().set("nftables.ipv4.enabled", false).set("nftables.ipv6.enabled", false),
@@ -187,7 +193,10 @@ fn mistakes_are_told_all_at_once_and_before_anything_is_touched() -> Outcome {
         let path = typo.write(world)?;
         let which = Implementation::under_test()?;
         let (status, said) = which.run(world, &["-c", text(&path), "-t"])?;
-        assert!(status.success() && said.contains("update_frequenzy") && said.contains("update_frequency"), "{said}");
+        assert!(
+            status.success() && said.contains("update_frequenzy") && said.contains("update_frequency"),
+            "{said}"
+        );
         let (status, said) = which.run(world, &["-c", text(&path), "-t", "--strict"])?;
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(world.router.ruleset()?.tables().is_empty());
@@ -205,7 +214,9 @@ fn a_lapi_behind_a_private_authority_is_trusted_when_told_so() -> Outcome {
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &config)?;
         eventually("it does not trust the LAPI", || {
             let log = firewall.process().log().to_lowercase();
-            log.contains("unknown authority") || log.contains("unknownissuer") || log.contains("unknown issuer")
+            log.contains("unknown authority")
+                || log.contains("unknownissuer")
+                || log.contains("unknown issuer")
         })?;
         drop(firewall);
         let trusting = config.clone().set("ca_cert_path", text(&authority.path()));
@@ -253,7 +264,9 @@ fn a_client_certificate_takes_the_place_of_a_key() -> Outcome {
 fn tables_sets_and_rules_have_the_stock_names() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
-        lapi.ban_all(["1.2.3.4", "1.2.3.5", "1.2.3.6", "::1:0:3"].map(|ip| Ban::of(ip).from_origin("script")));
+        lapi.ban_all(
+            ["1.2.3.4", "1.2.3.5", "1.2.3.6", "::1:0:3"].map(|ip| Ban::of(ip).from_origin("script")),
+        );
         lapi.ban(Ban::of("1.2.4.0/24").from_origin("lists:tor"));
         let mut config = Config::new(world, &lapi.access())?.set("nftables.ipv4.priority", -10);
         let firewall = Firewall::start_with(world, &config)?;
@@ -266,9 +279,14 @@ fn tables_sets_and_rules_have_the_stock_names() -> Outcome {
             for hook in ["forward", "input"] {
                 let name = format!("{prefix}-{hook}");
                 let chain = rules.chain(table, &name).cloned().unwrap_or_default();
-                assert_eq!((&chain["hook"], &chain["prio"]), (&Value::from(hook), &Value::from(priority)), "{name}");
+                assert_eq!(
+                    (&chain["hook"], &chain["prio"]),
+                    (&Value::from(hook), &Value::from(priority)),
+                    "{name}"
+                );
                 let all: Vec<String> = rules.rules(table, &name).map(Value::to_string).collect();
-                let set = format!("{}-blacklists-script", if family == "ip" { "crowdsec" } else { "crowdsec6" });
+                let set =
+                    format!("{}-blacklists-script", if family == "ip" { "crowdsec" } else { "crowdsec6" });
                 let looks = all.iter().filter(|rule| rule.contains(&format!("@{set}"))).count();
                 assert_eq!(looks, 1, "one rule of {name} looks into {set}: {all:#?}");
                 assert!(all.iter().any(|rule| rule.contains("processed")), "{all:#?}");
@@ -325,7 +343,10 @@ fn metrics_have_the_stock_names_and_count_what_happens() -> Outcome {
                 && sample("fw_bouncer_banned_ips", &["origin=\"cscli\"", "ip_type=\"ipv6\""])? == 2.0)
         })?;
         assert!(!world.visitor.reaches(&world.router, 80));
-        eventually("dropped packets are counted", || Ok(sample("fw_bouncer_dropped_packets", &cscli)? > 0.0))?;
+        eventually(
+            "dropped packets are counted",
+            || Ok(sample("fw_bouncer_dropped_packets", &cscli)? > 0.0),
+        )?;
         assert!(sample("fw_bouncer_dropped_bytes", &cscli)? > 0.0);
         assert!(sample("fw_bouncer_processed_packets", &["ip_type=\"ipv4\""])? > 0.0);
         assert!(sample("fw_bouncer_processed_bytes", &["ip_type=\"ipv4\""])? > 0.0);
@@ -356,8 +377,14 @@ fn the_log_file_is_the_stock_one_and_its_owners_alone() -> Outcome {
         eventually("it says what it does", || log().contains("level=info msg="))?;
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
         assert!(firewall.stop()?.success());
-        eventually("it says that it ends", || log().contains("Received shutdown signal, exiting gracefully"))?;
-        assert!(!log().contains("log_max_backups"), "both spellings of the logging keys are known: {}", log());
+        eventually("it says that it ends", || {
+            log().contains("Received shutdown signal, exiting gracefully")
+        })?;
+        assert!(
+            !log().contains("log_max_backups"),
+            "both spellings of the logging keys are known: {}",
+            log()
+        );
         assert!(!log().contains("key-of-the-story"), "the key is not for the log");
         Ok(())
     })
