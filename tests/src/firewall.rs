@@ -117,6 +117,12 @@ impl Config {
         self
     }
 
+    /// Sets a key to the path of a file or folder.
+    #[must_use]
+    pub fn set_path(self, dotted: &str, path: &Path) -> Self {
+        self.set(dotted, path.display().to_string())
+    }
+
     /// Leaves a top-level key out.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
@@ -326,6 +332,23 @@ pub(crate) fn run_to_end(
 }
 
 impl Implementation {
+    /// Runs it with a configuration it must refuse, or come to grief with: it ends by itself with exit code 1, and
+    /// says all of these phrases.
+    ///
+    /// # Errors
+    /// When it does otherwise; quotes what it said.
+    pub fn refuses(&self, world: &World, config: &Config, phrases: &[&str]) -> Outcome {
+        let path = config.write(world)?.display().to_string();
+        let (status, said) = self.run(world, &["-c", &path])?;
+        if status.code() != Some(1) {
+            return Err(Failure::new(format!("it ended with {status} and said: {said}")));
+        }
+        match phrases.iter().find(|phrase| !said.contains(**phrase)) {
+            Some(phrase) => Err(Failure::new(format!("it should have said {phrase:?}, but said: {said}"))),
+            None => Ok(()),
+        }
+    }
+
     /// Runs it to its end with these arguments; returns its exit status and everything it said.
     ///
     /// # Errors

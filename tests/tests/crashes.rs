@@ -205,7 +205,8 @@ fn a_jump_of_the_clock_neither_ends_nor_prolongs_a_ban() -> Outcome {
         std::fs::write(&offset, "+0")?;
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
-        let program = tools::with_wall_clock(Implementation::under_test()?.program(), &offset)?;
+        let program =
+            tools::command_in(tools::Time::WallClockOff(&offset), Implementation::under_test()?.program())?;
         lapi.ban("192.0.2.1");
         let mut firewall = Firewall::launch_prepared(world, &world.router, program, &path, &config)?;
         firewall.ready()?;
