@@ -1,1 +1,17 @@
 //! What every bouncer shares: the LAPI settings block, the subscription, usage metrics, lookup and status.
+//!
+//! ```text
+//!   config file ──► settings::LapiSettings ──► Client ──► Subscription ──► CacheHandle ──► the bouncer's enforcer
+//!                                                │                             │
+//!                       usage::Reporter ◄────────┘                             ├──► StreamMetrics (Prometheus)
+//!                       (counters of the enforcer, every 15 minutes)           └──► control::Control ◄── lookup, status
+//! ```
+
+pub mod control;
+pub mod settings;
+mod stream_metrics;
+mod subscription;
+pub mod usage;
+
+pub use stream_metrics::StreamMetrics;
+pub use subscription::{Change, Subscription, Terminated};

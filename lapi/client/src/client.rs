@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use palisade_wire::{ErrorBody, StreamDecoder, StreamItem, StreamQuery, UsageMetrics};
@@ -19,15 +19,16 @@ use crate::transport;
 /// How much of an answer that is not a success is read.
 const ERROR_BODY_LIMIT: usize = 16 * 1024;
 
-/// A LAPI as one bouncer sees it. One process has one: two that share a key share a cursor, and steal each other's
-/// decisions.
+/// A LAPI as one bouncer sees it. Clones share connections, and are the same client: only one of them may follow
+/// the stream, for two that share a key share a cursor, and steal each other's decisions.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     endpoint: Endpoint,
     idle: Duration,
     startup_idle: Duration,
     /// Who answered last.
-    peer: Mutex<Option<SocketAddr>>,
+    peer: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// What a decision stream brought, once it was whole.
@@ -58,7 +59,7 @@ impl Client {
             idle: config.idle_timeout,
             startup_idle: config.startup_idle_timeout,
             endpoint,
-            peer: Mutex::new(None),
+            peer: Arc::default(),
         })
     }
 

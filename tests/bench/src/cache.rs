@@ -23,7 +23,8 @@ pub(crate) fn lookup() -> Vec<Row> {
         let snapshot = data::ledger(&nets).snapshot();
         let mut peer = IpNetworkTable::new();
         for (at, net) in nets.iter().enumerate() {
-            let network = IpNetwork::new(net.network(), net.prefix_len()).expect("a truncated network is valid");
+            let network =
+                IpNetwork::new(net.network(), net.prefix_len()).expect("a truncated network is valid");
             peer.insert(network, at as u32);
         }
         let queries = data::queries(&nets, MILLION, 3);
@@ -42,15 +43,29 @@ pub(crate) fn lookup() -> Vec<Row> {
         let (mut ours, mut verdicts, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
             ours.push(time(&|ip| snapshot.holds(ip)));
-            verdicts.push(time(&|ip| snapshot.verdict(ip).is_some_and(|decision| decision.until > Timestamp::default())));
+            verdicts.push(time(&|ip| {
+                snapshot.verdict(ip).is_some_and(|decision| decision.until > Timestamp::default())
+            }));
             theirs.push(time(&|ip| peer.longest_match(ip).is_some()));
         }
         let (ours, verdicts, theirs) = (median(ours), median(verdicts), median(theirs));
         let name = "ip_network_table longest_match";
         let share = 100 * hits / queries.len();
-        rows.push(Row::new(format!("{family} is this address held? ({share} % hits)"), "ns", ours, Some((theirs, name)), Target::TimesLess(10.0)));
+        rows.push(Row::new(
+            format!("{family} is this address held? ({share} % hits)"),
+            "ns",
+            ours,
+            Some((theirs, name)),
+            Target::TimesLess(10.0),
+        ));
         rows.push(Row::new(format!("{family} the same, absolute"), "ns", ours, None, Target::AtMost(25.0)));
-        rows.push(Row::new(format!("{family} verdict with decision read"), "ns", verdicts, Some((theirs, name)), Target::None));
+        rows.push(Row::new(
+            format!("{family} verdict with decision read"),
+            "ns",
+            verdicts,
+            Some((theirs, name)),
+            Target::None,
+        ));
     }
     rows
 }
@@ -58,16 +73,25 @@ pub(crate) fn lookup() -> Vec<Row> {
 /// Resident bytes per decision of a process that holds one million, half of each family.
 pub(crate) fn memory() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (what, target) in [("v4", Target::AtMost(128.0)), ("v6", Target::AtMost(128.0)), ("mixed", Target::AtMost(128.0))] {
+    for (what, target) in
+        [("v4", Target::AtMost(128.0)), ("v6", Target::AtMost(128.0)), ("mixed", Target::AtMost(128.0))]
+    {
         let runs = (0..3).map(|_| child_memory(what)).collect();
-        rows.push(Row::new(format!("resident memory per decision, one million {what}"), "bytes", median(runs), None, target));
+        rows.push(Row::new(
+            format!("resident memory per decision, one million {what}"),
+            "bytes",
+            median(runs),
+            None,
+            target,
+        ));
     }
     rows
 }
 
 fn child_memory(what: &str) -> f64 {
     let program = std::env::current_exe().expect("a running program has a path");
-    let output = Command::new(program).args(["child-memory", what]).output().expect("this program can run itself");
+    let output =
+        Command::new(program).args(["child-memory", what]).output().expect("this program can run itself");
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().expect("the child prints one number")
 }
@@ -106,7 +130,8 @@ pub(crate) fn delta() -> Vec<Row> {
         for ten in source.chunks_exact(10).take(30) {
             let mut batch = Batch::new();
             let reason = Reason { remediation: "ban", origin: "cscli", scenario: "manual" };
-            ten.iter().for_each(|net| batch.announce_net(*net, reason, Timestamp::from_millis(900_000_000), 1));
+            ten.iter()
+                .for_each(|net| batch.announce_net(*net, reason, Timestamp::from_millis(900_000_000), 1));
             let start = Instant::now();
             ledger.apply(Mode::Changes, batch);
             let snapshot = ledger.snapshot();
@@ -116,7 +141,19 @@ pub(crate) fn delta() -> Vec<Row> {
     }
     black_box(held);
     vec![
-        Row::new("publish a delta of 10 hosts into one million", "ms", median(hosts), None, Target::AtMost(1.0)),
-        Row::new("publish a delta of 10 ranges into one million", "ms", median(ranges), None, Target::AtMost(1.0)),
+        Row::new(
+            "publish a delta of 10 hosts into one million",
+            "ms",
+            median(hosts),
+            None,
+            Target::AtMost(1.0),
+        ),
+        Row::new(
+            "publish a delta of 10 ranges into one million",
+            "ms",
+            median(ranges),
+            None,
+            Target::AtMost(1.0),
+        ),
     ]
 }

@@ -5,6 +5,7 @@
 mod cache;
 mod data;
 mod report;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,12 @@ use report::Row;
 
 type Bench = (&'static str, fn() -> Vec<Row>);
 
-const BENCHES: &[Bench] = &[("lookup", cache::lookup), ("memory", cache::memory), ("delta", cache::delta)];
+const BENCHES: &[Bench] = &[
+    ("lookup", cache::lookup),
+    ("memory", cache::memory),
+    ("delta", cache::delta),
+    ("startup", stream::startup),
+];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
 fn main() -> ExitCode {

@@ -1,0 +1,18 @@
+//! `lookup` and `status`: what holds for this address and why, and how fresh that is.
+//!
+//! A running bouncer answers on a unix socket in its state folder, for its owner only: one line of JSON asks, one
+//! line answers. When none is running, the commands answer from the remembered decisions, and say so.
+
+mod answer;
+mod ask;
+mod command;
+mod server;
+mod show;
+
+pub use answer::{About, Answer, CountLine, Held, LookupAnswer, Source, State, StatusAnswer};
+pub use ask::{Request, Subject, SubjectError};
+pub use command::{Inquiry, InquiryError};
+pub use server::{Control, ControlError, View};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! What is answered, made of a snapshot and its freshness.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use palisade_cache::{Decision, Snapshot, Target, Timestamp};
+use palisade_stream::Freshness;
+use serde::{Deserialize, Serialize};
+
+use super::Subject;
+
+/// How many decisions one answer lists at most.
+const LISTED: usize = 100;
+
+/// One line of JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Answer {
+    /// To a lookup.
+    Lookup(LookupAnswer),
+    /// To a question for the status.
+    Status(StatusAnswer),
+    /// The question was not understood.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Which bouncer answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// The LAPI it follows, as it may be shown.
+    pub lapi: String,
+}
+
+/// Where an answer's decisions are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A running bouncer's memory: they are in force.
+    Running,
+    /// The file in the state folder; no bouncer is running.
+    Remembered,
+}
+
+/// How much is known, and how fresh it is. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Who answers.
+    #[serde(flatten)]
+    pub about: About,
+    /// Where the decisions are from.
+    pub source: Source,
+    /// How many decisions are held, hidden ones included.
+    pub decisions: usize,
+    /// When the LAPI last gave a usable answer (remembered: when the file was written).
+    pub last_answer: Option<String>,
+    /// How long ago that was, in seconds.
+    pub seconds_since_last_answer: Option<u64>,
+    /// When the LAPI last gave everything.
+    pub last_full: Option<String>,
+    /// What the LAPI's failure is, while it lasts.
+    pub failing: Option<String>,
+}
+
+/// A decision in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// `Ip`, `Range`, …
+    pub scope: String,
+    /// What it applies to.
+    pub value: String,
+    /// What is done.
+    pub remediation: String,
+    /// Who decided.
+    pub origin: String,
+    /// Why.
+    pub scenario: String,
+    /// The LAPI's number for it.
+    pub id: i64,
+    /// When it ends.
+    pub until: String,
+    /// How long that is from now, in seconds.
+    pub seconds_left: u64,
+}
+
+/// What holds for a subject.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LookupAnswer {
+    /// As it was understood.
+    pub subject: String,
+    /// The decision that counts for all of it.
+    pub verdict: Option<Held>,
+    /// All that cover it, strongest first; for a range also those that touch a part of it.
+    pub decisions: Vec<Held>,
+    /// How many more there are.
+    pub not_listed: usize,
+    /// How fresh this is.
+    pub state: State,
+}
+
+/// How many decisions an origin has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountLine {
+    /// The origin; `lists:<name>` for lists.
+    pub origin: String,
+    /// What is done.
+    pub remediation: String,
+    /// On IPv4 addresses and ranges.
+    pub ipv4: u64,
+    /// On IPv6 addresses and ranges.
+    pub ipv6: u64,
+    /// On anything else.
+    pub other: u64,
+}
+
+/// How things are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// How fresh the decisions are.
+    pub state: State,
+    /// How many there are, by origin.
+    pub counts: Vec<CountLine>,
+    /// How many could not be admitted, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Requests for decisions since the start.
+    pub requests: u64,
+    /// Those that gave no usable answer.
+    pub failed_requests: u64,
+    /// Decisions that only a full pull told: a sign that another bouncer uses the same key.
+    pub missed: u64,
+    /// What the bouncer itself has to say, such as how many elements are in the kernel.
+    pub enforcer: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Of a running bouncer.
+    pub(super) fn running(about: About, snapshot: &Snapshot, freshness: &Freshness, now: Timestamp) -> Self {
+        Self {
+            source: Source::Running,
+            decisions: snapshot.len(),
+            last_answer: freshness.last_answer.map(rfc3339),
+            seconds_since_last_answer: freshness
+                .last_answer
+                .map(|at| now.saturating_duration_since(at).as_secs()),
+            last_full: freshness.last_full.map(rfc3339),
+            failing: freshness.failing.clone(),
+            about,
+        }
+    }
+
+    /// Of the remembered file.
+    pub(super) fn remembered(about: About, snapshot: &Snapshot, written: Timestamp, now: Timestamp) -> Self {
+        Self {
+            source: Source::Remembered,
+            decisions: snapshot.len(),
+            last_answer: Some(rfc3339(written)),
+            seconds_since_last_answer: Some(now.saturating_duration_since(written).as_secs()),
+            last_full: None,
+            failing: None,
+            about,
+        }
+    }
+}
+
+impl LookupAnswer {
+    pub(super) fn of(subject: &Subject, snapshot: &Snapshot, state: State, now: Timestamp) -> Self {
+        let (verdict, found) = match subject {
+            Subject::Address(address) => (snapshot.verdict(*address), snapshot.covering(*address)),
+            Subject::Range(range) => {
+                let first = snapshot.verdict(range.network());
+                let covers = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if net.contains(range));
+                let touching = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if overlap(&net, range));
+                let mut found: Vec<_> = snapshot.decisions().filter(touching).collect();
+                // Those that cover all of it first, then the widest.
+                found.sort_by_key(|decision| match decision.target {
+                    Target::Net(net) => (!covers(decision), net.prefix_len()),
+                    Target::Name(_) => (true, u8::MAX),
+                });
+                let strongest = first.filter(covers).or_else(|| found.iter().copied().find(covers));
+                (strongest, found)
+            }
+            Subject::Named { scope, value } => {
+                let verdict = snapshot.verdict_of(scope, value);
+                (verdict, verdict.into_iter().collect())
+            }
+        };
+        Self {
+            subject: subject.to_string(),
+            verdict: verdict.map(|decision| Held::of(&decision, now)),
+            not_listed: found.len().saturating_sub(LISTED),
+            decisions: found.iter().take(LISTED).map(|decision| Held::of(decision, now)).collect(),
+            state,
+        }
+    }
+}
+
+impl StatusAnswer {
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        freshness: &Freshness,
+        state: State,
+        enforcer: BTreeMap<String, String>,
+    ) -> Self {
+        let mut sums: BTreeMap<(String, String), CountLine> = BTreeMap::new();
+        for count in snapshot.counts() {
+            let (origin, remediation) = (count.source(), count.remediation.to_owned());
+            let line = sums.entry((origin.clone(), remediation.clone())).or_insert(CountLine {
+                origin,
+                remediation,
+                ipv4: 0,
+                ipv6: 0,
+                other: 0,
+            });
+            line.ipv4 += u64::from(count.v4);
+            line.ipv6 += u64::from(count.v6);
+            line.other += u64::from(count.named);
+        }
+        Self {
+            state,
+            counts: sums.into_values().collect(),
+            refused: freshness.refused.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            requests: freshness.requests,
+            failed_requests: freshness.failed_requests,
+            missed: freshness.missed,
+            enforcer,
+        }
+    }
+}
+
+impl Held {
+    fn of(decision: &Decision<'_>, now: Timestamp) -> Self {
+        Self {
+            scope: decision.scope.to_owned(),
+            value: decision.target.to_string(),
+            remediation: decision.remediation.to_owned(),
+            origin: decision.origin.to_owned(),
+            scenario: decision.scenario.to_owned(),
+            id: decision.id,
+            until: rfc3339(decision.until),
+            seconds_left: decision.until.saturating_duration_since(now).as_secs(),
+        }
+    }
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+/// Seconds are enough for people, and what lies beyond the calendar is said in milliseconds.
+fn rfc3339(at: Timestamp) -> String {
+    match jiff::Timestamp::from_second(at.as_millis().div_euclid(1000)) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{}ms", at.as_millis()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use palisade_cache::{Batch, Ledger, Mode, Policy, Reason};
+
+    use super::*;
+
+    pub(in crate::control) const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+    pub(in crate::control) fn about() -> About {
+        About {
+            program: "palisade-test".into(),
+            version: "v0.1.0".into(),
+            lapi: "http://127.0.0.1:8080/".into(),
+        }
+    }
+
+    pub(in crate::control) fn snapshot() -> Snapshot {
+        let mut ledger = Ledger::new(Policy::default(), 0);
+        let mut batch = Batch::new();
+        for (net, remediation, origin, hours) in [
+            ("192.0.2.0/24", "ban", "cscli", 4),
+            ("192.0.2.7/32", "captcha", "crowdsec", 400),
+            ("192.0.2.8/32", "ban", "lists", 1),
+            ("2001:db8::/32", "ban", "CAPI", 1),
+        ] {
+            let until = Timestamp::from_millis(NOW.as_millis() + hours * 3_600_000);
+            batch.announce_net(
+                net.parse().unwrap(),
+                Reason { remediation, origin, scenario: "why" },
+                until,
+                hours,
+            );
+        }
+        ledger.apply(Mode::Everything, batch);
+        ledger.snapshot()
+    }
+
+    pub(in crate::control) fn looked_up(subject: &str) -> LookupAnswer {
+        let snapshot = snapshot();
+        let freshness = Freshness { last_answer: Some(NOW), ..Freshness::default() };
+        let state = State::running(about(), &snapshot, &freshness, NOW);
+        LookupAnswer::of(&subject.parse().unwrap(), &snapshot, state, NOW)
+    }
+
+    fn values(decisions: &[Held]) -> Vec<&str> {
+        decisions.iter().map(|held| held.value.as_str()).collect()
+    }
+
+    #[test]
+    fn an_address_is_told_its_verdict_and_all_that_covers_it() {
+        let answer = looked_up("192.0.2.7");
+        let verdict = answer.verdict.unwrap();
+        assert_eq!((verdict.value.as_str(), verdict.remediation.as_str()), ("192.0.2.0/24", "ban"));
+        assert_eq!((verdict.until.as_str(), verdict.seconds_left), ("2025-10-09T12:53:20Z", 4 * 3600));
+        assert_eq!(values(&answer.decisions), ["192.0.2.0/24", "192.0.2.7"]);
+        assert_eq!(looked_up("203.0.113.1").verdict, None);
+    }
+
+    #[test]
+    fn a_range_is_told_what_touches_it() {
+        let answer = looked_up("192.0.2.0/28");
+        assert_eq!(answer.verdict.as_ref().unwrap().value, "192.0.2.0/24");
+        assert_eq!(values(&answer.decisions), ["192.0.2.0/24", "192.0.2.7", "192.0.2.8"]);
+        let answer = looked_up("192.0.0.0/16");
+        assert_eq!(answer.verdict, None);
+        assert_eq!(values(&answer.decisions), ["192.0.2.0/24", "192.0.2.7", "192.0.2.8"]);
+    }
+
+    #[test]
+    fn an_answer_survives_the_wire() {
+        let answer = Answer::Lookup(looked_up("192.0.2.7"));
+        let text = serde_json::to_string(&answer).unwrap();
+        assert!(
+            text.starts_with(r#"{"answer":"lookup","subject":"192.0.2.7","verdict":{"scope":"Range""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_do_not_panic() {
+        assert_eq!(rfc3339(Timestamp::from_millis(i64::MAX)), format!("{}ms", i64::MAX));
+        assert_eq!(rfc3339(Timestamp::from_millis(0)), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,112 @@
+//! What is asked.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use palisade_wire::Scope;
+use serde::{Deserialize, Serialize};
+
+/// A question to a running bouncer, one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "lowercase")]
+pub enum Request {
+    /// What holds for this subject, written as [`Subject`] reads it.
+    Lookup {
+        /// An address, a prefix, or `Scope:value`.
+        subject: String,
+    },
+    /// How things are.
+    Status,
+}
+
+/// What a decision may apply to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// One address; IPv4-mapped ones are read as IPv4.
+    Address(IpAddr),
+    /// A prefix, without host bits.
+    Range(IpNet),
+    /// A value of another scope.
+    Named {
+        /// `Country`, `AS` or any other scope, in the canonical letter case.
+        scope: String,
+        /// `FR`, `64500`, …
+        value: String,
+    },
+}
+
+/// A text is none of the things that can be looked up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither an address nor a range; for other scopes write for example Country:FR or AS:64500")]
+pub struct SubjectError(String);
+
+impl FromStr for Subject {
+    type Err = SubjectError;
+
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let text = text.trim();
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(address.to_canonical()));
+        }
+        if let Ok(net) = text.parse::<IpNet>() {
+            let net = net.trunc();
+            let host = net.prefix_len() == net.max_prefix_len();
+            return Ok(if host { Self::Address(net.addr().to_canonical()) } else { Self::Range(net) });
+        }
+        let wrong = || SubjectError(text.chars().take(80).collect());
+        let (scope, value) = text.split_once(':').ok_or_else(wrong)?;
+        if value.is_empty() || scope.is_empty() {
+            return Err(wrong());
+        }
+        match Scope::parse(scope) {
+            // `ip:192.0.2.1`, as some write it.
+            Scope::Ip | Scope::Range => match value.parse()? {
+                Self::Named { .. } => Err(wrong()),
+                subject => Ok(subject),
+            },
+            scope => Ok(Self::Named { scope: scope.as_str().to_owned(), value: value.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Range(net) => net.fmt(f),
+            Self::Named { scope, value } => write!(f, "{scope}:{value}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_read_as_people_write_them() {
+        for (text, shown) in [
+            ("192.0.2.1", "192.0.2.1"),
+            (" 192.0.2.1 ", "192.0.2.1"),
+            ("192.0.2.1/32", "192.0.2.1"),
+            ("192.0.2.77/24", "192.0.2.0/24"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("ip:192.0.2.1", "192.0.2.1"),
+            ("Range:2001:db8::/32", "2001:db8::/32"),
+            ("country:FR", "Country:FR"),
+            ("as:64500", "AS:64500"),
+            ("session:a:b", "session:a:b"),
+        ] {
+            assert_eq!(text.parse::<Subject>().unwrap().to_string(), shown);
+        }
+        for text in
+            ["", "example.org", "192.0.2", "192.0.2.1/33", "Country:", ":FR", "ip:ip:x", "ip:Country:FR"]
+        {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
+        }
+    }
+}

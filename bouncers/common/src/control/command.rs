@@ -1,0 +1,164 @@
+//! The `lookup` and `status` commands: ask the running bouncer, or else the file it left.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_cache::{Ledger, Mode, Policy};
+use palisade_stream::{Freshness, Memory, now};
+
+use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
+use crate::settings::LapiSettings;
+use crate::subscription::with_causes;
+
+/// How long the bouncer may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer, in bytes.
+const LONGEST: u64 = 16 << 20;
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InquiryError {
+    /// What was asked for cannot be looked up.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The settings keep no state, so there is neither a socket nor a file.
+    #[error("`state_dir` is empty, so a running bouncer cannot be asked and nothing is remembered")]
+    NoState,
+    /// Nobody answers, and nothing is remembered.
+    #[error("no bouncer answers at {} ({silence}), and {memory}", socket.display())]
+    Nothing {
+        /// Where it would.
+        socket: PathBuf,
+        /// Why it does not.
+        silence: String,
+        /// Why nothing is remembered.
+        memory: String,
+    },
+    /// A bouncer answers, but not this.
+    #[error("the bouncer at {} answers strangely: {reason}; is it of another version?", socket.display())]
+    Strange {
+        /// Where it is.
+        socket: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The answer cannot be printed.
+    #[error("cannot print the answer")]
+    Print(#[source] io::Error),
+}
+
+/// A question about a bouncer's decisions.
+#[derive(Debug)]
+pub struct Inquiry<'a> {
+    /// Which bouncer, for answers from the file.
+    pub about: About,
+    /// Where it keeps its state.
+    pub settings: &'a LapiSettings,
+    /// Which decision types it admits, as given to [`Subscription::open`](crate::Subscription::open).
+    pub types: Option<&'a [String]>,
+    /// Which remediation wins.
+    pub policy: Policy,
+    /// Whether the answer is printed as JSON.
+    pub json: bool,
+}
+
+impl Inquiry<'_> {
+    /// Prints what holds for an address, a range or `Scope:value`, and why.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), InquiryError> {
+        let subject: Subject = subject.parse()?;
+        let answer = self.answer(&Request::Lookup { subject: subject.to_string() }, Some(&subject))?;
+        self.print(&answer, out)
+    }
+
+    /// Prints how many decisions there are, how fresh they are, and what is wrong.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn status(&self, out: &mut dyn Write) -> Result<(), InquiryError> {
+        let answer = self.answer(&Request::Status, None)?;
+        self.print(&answer, out)
+    }
+
+    fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, InquiryError> {
+        let socket = self.settings.control_socket().ok_or(InquiryError::NoState)?;
+        let memory = self.settings.memory(self.types).ok_or(InquiryError::NoState)?;
+        let strange = |reason: String| InquiryError::Strange { socket: socket.clone(), reason };
+        match ask(&socket, request) {
+            Ok(line) => match serde_json::from_slice(&line) {
+                Ok(Answer::Refused { reason }) => Err(strange(reason)),
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(strange(error.to_string())),
+            },
+            Err(silence) => self.remembered(&memory, subject).map_err(|memory| InquiryError::Nothing {
+                silence: explain(&silence),
+                socket: socket.clone(),
+                memory,
+            }),
+        }
+    }
+
+    /// The answer from the file.
+    fn remembered(&self, memory: &Memory, subject: Option<&Subject>) -> Result<Answer, String> {
+        let now = now();
+        let (batch, written) = match memory.load(now) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(format!("nothing is remembered at {}", memory.path().display())),
+            Err(error) => return Err(with_causes(&error)),
+        };
+        let mut ledger = Ledger::new(self.policy.clone(), 0);
+        ledger.apply(Mode::Everything, batch);
+        let snapshot = ledger.snapshot();
+        let state = State::remembered(self.about.clone(), &snapshot, written, now);
+        Ok(match subject {
+            Some(subject) => Answer::Lookup(LookupAnswer::of(subject, &snapshot, state, now)),
+            None => {
+                Answer::Status(StatusAnswer::of(&snapshot, &Freshness::default(), state, BTreeMap::new()))
+            }
+        })
+    }
+
+    fn print(&self, answer: &Answer, out: &mut dyn Write) -> Result<(), InquiryError> {
+        let text = match answer {
+            _ if self.json => {
+                serde_json::to_string(answer).expect("texts and numbers always serialise") + "\n"
+            }
+            Answer::Lookup(answer) => show::lookup(answer),
+            Answer::Status(answer) => show::status(answer),
+            Answer::Refused { reason } => format!("{reason}\n"),
+        };
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(InquiryError::Print)
+    }
+}
+
+/// Asks the bouncer at a socket.
+fn ask(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer"));
+    }
+    Ok(answer)
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no socket: is it running?".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
+        io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("it kept silent for {PATIENCE:?}"),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,159 @@
+//! The running bouncer's end of the control socket.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_stream::{CacheHandle, now};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject};
+
+/// The longest question, in bytes.
+const LONGEST: u64 = 4096;
+/// How long a question may take to come.
+const QUESTION: Duration = Duration::from_secs(1);
+/// How long a question and its answer may take together.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many are answered at a time; the others wait in the socket's queue.
+const AT_ONCE: usize = 8;
+
+/// The socket cannot be set up. The bouncer can do without it: only `lookup` and `status` cannot.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}; `lookup` and `status` will not reach this process", path.display())]
+pub struct ControlError {
+    doing: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+/// What the answers are made of.
+pub struct View {
+    /// Who answers.
+    pub about: About,
+    /// Where the decisions are.
+    pub cache: CacheHandle,
+    /// What the bouncer itself has to say for `status`, in order of the keys. It must not block.
+    pub enforcer: Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
+}
+
+/// A socket that answers `lookup` and `status`, for the owner of the process only.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode, to know it from one that has taken its place.
+    identity: (u64, u64),
+}
+
+impl Control {
+    /// Listens at `path`, in place of whatever an earlier process left there. The folder is made if missing, for
+    /// the owner only.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to, or the path is too long for a socket.
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+        let failed = |doing| move |cause| ControlError { doing, path: path.to_owned(), cause };
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(failed("make the folder of the control socket"))?;
+        }
+        // Made aside and moved into place, so that nobody meets it before its mode is set, and nobody misses it.
+        let aside = path.with_extension(format!("{}", std::process::id()));
+        let _ = fs::remove_file(&aside);
+        let made = (|| {
+            let listener = UnixListener::bind(&aside)?;
+            fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
+            let metadata = fs::symlink_metadata(&aside)?;
+            fs::rename(&aside, path)?;
+            Ok(Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        })();
+        made.map_err(|cause| {
+            let _ = fs::remove_file(&aside);
+            failed("listen at the control socket")(cause)
+        })
+    }
+
+    /// Answers until `stop`, then removes the socket.
+    pub async fn serve(self, view: View, stop: CancellationToken) {
+        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(AT_ONCE)));
+        let mut connections = JoinSet::new();
+        let accepting = async {
+            loop {
+                while connections.try_join_next().is_some() {}
+                let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
+                match self.listener.accept().await {
+                    Ok((stream, _)) => {
+                        let view = Arc::clone(&view);
+                        connections.spawn(async move {
+                            if timeout(PATIENCE, attend(stream, view)).await.is_err() {
+                                debug!("a question at the control socket took too long");
+                            }
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        warn!(%error, "the control socket cannot accept; tried again in a second");
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        };
+        stop.run_until_cancelled(accepting).await;
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn attend(mut stream: UnixStream, view: Arc<View>) {
+    let (reader, mut writer) = stream.split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(reader.take(LONGEST));
+    let Ok(Ok(_)) = timeout(QUESTION, reader.read_until(b'\n', &mut line)).await else { return };
+    // A lookup walks the whole table: not on a thread that follows the LAPI.
+    let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };
+    let mut bytes = serde_json::to_vec(&answer).expect("texts and numbers always serialise");
+    bytes.push(b'\n');
+    if let Err(error) = writer.write_all(&bytes).await {
+        debug!(%error, "an answer at the control socket was not fetched");
+    }
+}
+
+fn answer(line: &[u8], view: &View) -> Answer {
+    let request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => return Answer::Refused { reason: format!("not a question: {error}") },
+    };
+    let (snapshot, freshness, now) = (view.cache.load(), view.cache.freshness(), now());
+    let state = State::running(view.about.clone(), &snapshot, &freshness, now);
+    match request {
+        Request::Status => Answer::Status(StatusAnswer::of(&snapshot, &freshness, state, (view.enforcer)())),
+        Request::Lookup { subject } => match subject.parse::<Subject>() {
+            Ok(subject) => Answer::Lookup(LookupAnswer::of(&subject, &snapshot, state, now)),
+            Err(error) => Answer::Refused { reason: error.to_string() },
+        },
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("about", &self.about).finish_non_exhaustive()
+    }
+}

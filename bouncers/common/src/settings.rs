@@ -1,0 +1,298 @@
+//! The LAPI part of a bouncer's configuration file, with CrowdSec's key names and error texts.
+
+mod key;
+mod surroundings;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use palisade_client::{Auth, BuildError, Client, ClientConfig, Secret, StreamQuery, UserAgent};
+use palisade_daemon::{ConfigError, Document, Problems};
+use palisade_stream::{Cadence, Memory};
+use palisade_wire::GoDuration;
+use serde::Deserialize;
+
+pub use self::surroundings::Surroundings;
+
+/// Keys this concern reads, for [`Document::unknown_keys`].
+pub const LAPI_KEYS: &[&str] = &[
+    "api_url",
+    "api_key",
+    "api_key_file",
+    "cert_path",
+    "key_path",
+    "ca_cert_path",
+    "insecure_skip_verify",
+    "update_frequency",
+    "retry_initial_connect",
+    "scopes",
+    "origins",
+    "scenarios_containing",
+    "scenarios_not_containing",
+    "resync_interval",
+    "state_dir",
+];
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The keys as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LapiFile {
+    /// Where the LAPI is: a URL or the path of a unix socket.
+    pub api_url: Option<String>,
+    /// The key `cscli bouncers add` has printed.
+    pub api_key: Option<Secret>,
+    /// A file that holds the key, or the name of a systemd credential. Palisade's own.
+    pub api_key_file: Option<PathBuf>,
+    /// Client certificate, in place of a key.
+    pub cert_path: Option<PathBuf>,
+    /// Private key of the client certificate.
+    pub key_path: Option<PathBuf>,
+    /// Certificate authorities trusted besides the system's.
+    pub ca_cert_path: Option<PathBuf>,
+    /// Accept any server certificate.
+    pub insecure_skip_verify: Option<bool>,
+    /// Time between two pulls, as a Go duration.
+    pub update_frequency: Option<String>,
+    /// Whether to go on when the LAPI does not answer at the start.
+    pub retry_initial_connect: Option<bool>,
+    /// Only decisions of these scopes.
+    pub scopes: Option<Vec<String>>,
+    /// Only decisions of these origins.
+    pub origins: Option<Vec<String>>,
+    /// Only decisions whose scenario contains one of these words.
+    pub scenarios_containing: Option<Vec<String>>,
+    /// No decision whose scenario contains one of these words.
+    pub scenarios_not_containing: Option<Vec<String>>,
+    /// Time between two pulls of everything, as a Go duration. Palisade's own.
+    pub resync_interval: Option<String>,
+    /// Where decisions are remembered and the control socket is; empty for nowhere. Palisade's own.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// The block, checked and ready to use.
+#[derive(Debug, Clone)]
+pub struct LapiSettings {
+    /// Where the LAPI is and who we are to it.
+    pub client: ClientConfig,
+    /// What to ask for.
+    pub query: StreamQuery,
+    /// How often.
+    pub cadence: Cadence,
+    /// `retry_initial_connect` as written; absent, the bouncer's own default counts.
+    pub retry_initial_connect: Option<bool>,
+    /// Where decisions are remembered and the control socket is; `None` for nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// What the operator should know, for after logging is set up.
+    pub warnings: Vec<String>,
+}
+
+/// Why the block cannot be used. The texts carry the prefixes operators know.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Values that are not what their keys need.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// Values that are missing, wrong, or do not go together.
+    #[error("unable to configure bouncer: {0}")]
+    Invalid(Problems),
+    /// An HTTP client cannot be made of them.
+    #[error("unable to configure bouncer: {0}")]
+    Client(#[from] BuildError),
+}
+
+impl LapiSettings {
+    /// Reads and checks the LAPI keys of a configuration file. Touches nothing but the file of the key.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once, with file and line.
+    pub fn of(document: &Document, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
+        let file: LapiFile = document.parse()?;
+        file.check(around).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
+    }
+
+    /// The HTTP client for these settings. Reads the certificate files; connects to nothing.
+    ///
+    /// # Errors
+    /// The URL, the key or a certificate cannot be used.
+    pub fn connect(&self, agent: &UserAgent) -> Result<Client, SettingsError> {
+        Ok(Client::new(&self.client, agent)?)
+    }
+
+    /// Logs what the operator should know.
+    pub fn announce(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Where the decisions of this LAPI are remembered. `types` are the decision types the bouncer admits: a file
+    /// written for others is not used.
+    pub fn memory(&self, types: Option<&[String]>) -> Option<Memory> {
+        let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
+        let identity = format!("{} ({types})", self.client.url.trim_end_matches('/'));
+        Some(Memory::new(self.state_dir.as_ref()?.join("decisions"), identity))
+    }
+
+    /// The socket `lookup` and `status` ask.
+    pub fn control_socket(&self) -> Option<PathBuf> {
+        Some(self.state_dir.as_ref()?.join("control.sock"))
+    }
+}
+
+impl LapiFile {
+    /// Checks the block. Pure but for the file of the key, which is read through `around`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn check(self, around: &Surroundings<'_>) -> Result<LapiSettings, Problems> {
+        let mut wrong = Problems::new();
+        let mut warnings = Vec::new();
+        let interval = self.interval(&mut wrong, &mut warnings);
+        let resync = self.resync(&mut wrong);
+        let url = self.api_url.clone().filter(|url| !url.trim().is_empty());
+        if url.is_none() {
+            wrong.add(
+                "api_url",
+                "config does not contain LAPI url; add it, for example http://127.0.0.1:8080/",
+            );
+        }
+        let auth = self.auth(around, &mut wrong, &mut warnings);
+        let (Some(url), Some(auth), true) = (url, auth, wrong.is_empty()) else { return Err(wrong) };
+        let list = |list: Option<Vec<String>>| list.unwrap_or_default();
+        Ok(LapiSettings {
+            client: ClientConfig {
+                ca: self.ca_cert_path.filter(|path| !path.as_os_str().is_empty()),
+                insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
+                proxy: around.proxy.clone(),
+                ..ClientConfig::new(url.trim(), auth)
+            },
+            query: StreamQuery {
+                startup: false,
+                scopes: list(self.scopes),
+                origins: list(self.origins),
+                scenarios_containing: list(self.scenarios_containing),
+                scenarios_not_containing: list(self.scenarios_not_containing),
+            },
+            cadence: Cadence { interval, resync, ..Cadence::default() },
+            retry_initial_connect: self.retry_initial_connect,
+            state_dir: match self.state_dir {
+                Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
+                None => around.state_dir.clone(),
+            },
+            warnings,
+        })
+    }
+
+    fn interval(&self, wrong: &mut Problems, warnings: &mut Vec<String>) -> Duration {
+        let Some(text) = self.update_frequency.as_deref().filter(|text| !text.is_empty()) else {
+            warnings.push("lapi update interval is not defined, using default value of 10s".to_owned());
+            return DEFAULT_INTERVAL;
+        };
+        match text.parse::<GoDuration>() {
+            Err(error) => {
+                wrong.add(
+                    "update_frequency",
+                    format!("unable to parse lapi update interval '{text}': {error}"),
+                );
+            }
+            Ok(span) if span <= GoDuration::ZERO => {
+                wrong.add("update_frequency", "lapi update interval must be positive");
+            }
+            Ok(span) => return span.to_std().unwrap_or(DEFAULT_INTERVAL),
+        }
+        DEFAULT_INTERVAL
+    }
+
+    fn resync(&self, wrong: &mut Problems) -> Duration {
+        let default = Cadence::default().resync;
+        let Some(text) = self.resync_interval.as_deref().filter(|text| !text.is_empty()) else {
+            return default;
+        };
+        match text.parse::<GoDuration>() {
+            Err(error) => wrong.add("resync_interval", error.to_string()),
+            Ok(span) if span < GoDuration::from(Duration::from_secs(1)) => {
+                wrong.add("resync_interval", "must be at least 1s; 1h is what most want");
+            }
+            Ok(span) => return span.to_std().unwrap_or(default),
+        }
+        default
+    }
+
+    fn auth(
+        &self,
+        around: &Surroundings<'_>,
+        wrong: &mut Problems,
+        warnings: &mut Vec<String>,
+    ) -> Option<Auth> {
+        let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let (cert, cert_key) = (path(&self.cert_path), path(&self.key_path));
+        let in_file = path(&self.api_key_file);
+        let written = self.api_key.clone().filter(|key| !key.is_empty());
+        if (written.is_some() || in_file.is_some()) && (cert.is_some() || cert_key.is_some()) {
+            wrong.add(
+                "cert_path",
+                "api client init: cannot use both API key and certificate auth; remove one of them",
+            );
+            return None;
+        }
+        match (cert, cert_key) {
+            (Some(cert), Some(key)) => return Some(Auth::Certificate { cert, key }),
+            (Some(_), None) => {
+                wrong.add(
+                    "key_path",
+                    "missing; `cert_path` is given, and the certificate needs its private key",
+                );
+                return None;
+            }
+            (None, Some(_)) => {
+                wrong.add(
+                    "cert_path",
+                    "missing; `key_path` is given, and the private key needs its certificate",
+                );
+                return None;
+            }
+            (None, None) => {}
+        }
+        match (written, in_file) {
+            (Some(_), Some(_)) => {
+                wrong.add("api_key_file", "the key is given in `api_key` too; remove one of them");
+                None
+            }
+            (Some(key), None) => {
+                if key::is_placeholder(&key) {
+                    warnings.push(
+                        "api_key is still the placeholder of the package; run `cscli bouncers add NAME` where \
+                         the LAPI is and put the key it prints in its place"
+                            .to_owned(),
+                    );
+                }
+                Some(Auth::Key(key))
+            }
+            (None, Some(file)) => match key::from_file(&file, around) {
+                Ok(key) => Some(Auth::Key(key)),
+                Err(text) => {
+                    wrong.add("api_key_file", text);
+                    None
+                }
+            },
+            (None, None) => {
+                let credential = key::from_credentials(around);
+                if credential.is_none() {
+                    wrong.add(
+                        "api_key",
+                        "config does not contain LAPI key or certificate; run `cscli bouncers add NAME` where \
+                         the LAPI is and put the key it prints here",
+                    );
+                }
+                credential.map(Auth::Key)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "settings/tests.rs"]
+mod tests;

@@ -1,0 +1,270 @@
+//! One bouncer's view of its LAPI's decisions: remembered ones first, then followed.
+
+use std::error::Error;
+use std::time::Duration;
+
+use palisade_cache::{Ledger, Mode, Policy};
+use palisade_client::{Backoff, Client, PullError, RetryPolicy};
+use palisade_stream::{
+    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::settings::LapiSettings;
+
+/// Changes are written to disk at most this often.
+const REMEMBER_EVERY: Duration = Duration::from_secs(5);
+
+/// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Where the decisions are.
+    pub cache: CacheHandle,
+    follower: Follower<Lapi>,
+    memory: Option<Memory>,
+    give_up: bool,
+}
+
+/// Other settings to go on with, after a reload.
+#[derive(Debug)]
+pub struct Change {
+    /// The new settings.
+    pub settings: LapiSettings,
+    /// A client made from them.
+    pub client: Client,
+    /// The decision types to admit now.
+    pub types: Option<Vec<String>>,
+}
+
+impl Subscription {
+    /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`.
+    ///
+    /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
+    /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
+    /// (`retry_initial_connect`); a LAPI that is away never does.
+    pub fn open(settings: &LapiSettings, client: Client, types: Option<Vec<String>>, policy: Policy) -> Self {
+        let memory = settings.memory(types.as_deref());
+        let mut ledger = Ledger::new(policy, seed());
+        if let Some(memory) = &memory {
+            match memory.load(now()) {
+                Ok(None) => {}
+                Ok(Some((batch, written))) => {
+                    ledger.apply(Mode::Everything, batch);
+                    let age = now().saturating_duration_since(written);
+                    info!(
+                        decisions = ledger.len(),
+                        ?age,
+                        "remembered decisions are in force until the LAPI answers"
+                    );
+                }
+                Err(error) => warn!("{}", with_causes(&error)),
+            }
+        }
+        let give_up = settings.retry_initial_connect != Some(true) && ledger.is_empty();
+        let (publisher, cache) = channel(ledger.snapshot());
+        let follower = Follower {
+            source: Lapi::new(client, settings.query.clone()),
+            cadence: settings.cadence.clone(),
+            backoff: Backoff::new(RetryPolicy::for_interval(settings.cadence.interval)),
+            admission: Admission::new(types),
+            ledger,
+            publisher,
+            state: Freshness::default(),
+        };
+        Self { cache, follower, memory, give_up }
+    }
+
+    /// Follows until `stop`, with other settings whenever some come through `changes`: what is held then stays
+    /// in force until the next full answer.
+    ///
+    /// # Errors
+    /// The LAPI refused us from the start; see [`Subscription::open`].
+    pub async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        stop: CancellationToken,
+    ) -> Result<(), Terminated> {
+        loop {
+            let round = stop.child_token();
+            let follow = async {
+                let next = tokio::select! {
+                    ended = self.follower.run(self.give_up, round.clone()) => Err(ended),
+                    Some(change) = changes.recv() => Ok(change),
+                };
+                round.cancel();
+                next
+            };
+            let remember = async {
+                if let Some(memory) = self.memory.take() {
+                    keep(memory, self.cache.clone(), REMEMBER_EVERY, round.clone()).await;
+                }
+            };
+            match tokio::join!(follow, remember).0 {
+                Ok(Change { settings, client, types }) => {
+                    self.memory = settings.memory(types.as_deref());
+                    self.give_up = false;
+                    self.follower.backoff =
+                        Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
+                    self.follower.admission.set_types(types);
+                    self.follower.source = Lapi::new(client, settings.query);
+                    self.follower.cadence = settings.cadence;
+                }
+                Err(Ended::GaveUp(fault)) => return Err(Terminated::from(fault)),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The LAPI refused us from the start. The text is the stock bouncers'.
+#[derive(Debug, thiserror::Error)]
+#[error("process terminated with error: {stock}; {advice}")]
+pub struct Terminated {
+    stock: String,
+    advice: String,
+}
+
+impl From<PullFault> for Terminated {
+    fn from(fault: PullFault) -> Self {
+        let stock = match fault.error.downcast_ref::<PullError>() {
+            Some(error) => error.stock_text(),
+            None => fault.error.to_string(),
+        };
+        Self { stock, advice: with_causes(fault.error.as_ref()) }
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Differs between processes, so that nobody can choose addresses that crowd one place of a table.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use palisade_cache::{Batch, Reason, Timestamp};
+    use palisade_client::{Auth, ClientConfig, Secret, StreamQuery, UserAgent};
+    use palisade_stream::Cadence;
+
+    use super::*;
+
+    fn settings(url: String, state: &std::path::Path) -> LapiSettings {
+        LapiSettings {
+            client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
+            query: StreamQuery::default(),
+            cadence: Cadence::default(),
+            retry_initial_connect: None,
+            state_dir: Some(state.to_owned()),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Where nobody listens.
+    fn vacant() -> String {
+        format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+    }
+
+    fn client(settings: &LapiSettings) -> Client {
+        settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap()
+    }
+
+    fn open(settings: &LapiSettings) -> Subscription {
+        Subscription::open(settings, client(settings), None, Policy::default())
+    }
+
+    /// Answers every request with this status and body, for as long as the test runs.
+    fn answering(status: &'static str, body: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let _ = connection.read(&mut [0; 4096]);
+                let length = body.len();
+                let _ = write!(
+                    connection,
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn remembered_decisions_hold_though_the_lapi_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(vacant(), folder.path());
+        let mut ledger = Ledger::new(Policy::default(), 0);
+        let mut batch = Batch::new();
+        let until = Timestamp::from_millis(now().as_millis() + 3_600_000);
+        let reason = Reason { remediation: "ban", origin: "cscli", scenario: "why" };
+        batch.announce_net("192.0.2.0/24".parse().unwrap(), reason, until, 1);
+        ledger.apply(Mode::Everything, batch);
+        settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+
+        let subscription = open(&settings);
+        let cache = subscription.cache.clone();
+        assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
+        let stop = CancellationToken::new();
+        let (sender, changes) = mpsc::channel(1);
+        let following = subscription.run(changes, stop.clone());
+        let watching = async {
+            while cache.freshness().failing.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
+            // Another LAPI is named, and answers: now its list counts, once it has said so twice.
+            let elsewhere = LapiSettings {
+                client: ClientConfig::new(
+                    answering("200 OK", r#"{"new":[],"deleted":[]}"#),
+                    Auth::Key(Secret::new("k")),
+                ),
+                cadence: Cadence { confirm_after: Duration::from_millis(10), ..Cadence::default() },
+                ..settings.clone()
+            };
+            let change = Change { client: client(&elsewhere), settings: elsewhere, types: None };
+            sender.send(change).await.unwrap();
+            while !cache.read().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        let both = async { tokio::join!(following, watching) };
+        let (ended, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        ended.unwrap();
+
+        // A file that is no good does no harm.
+        std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
+        assert!(open(&settings).cache.read().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_ends_it_with_what_the_stock_bouncers_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = answering("403 Forbidden", r#"{"message":"access forbidden"}"#);
+        let (_sender, changes) = mpsc::channel(1);
+        let following = open(&settings(url, folder.path())).run(changes, CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(20), following).await.unwrap();
+        let text = ended.unwrap_err().to_string();
+        assert!(text.starts_with("process terminated with error: API error: access forbidden"), "{text}");
+    }
+}

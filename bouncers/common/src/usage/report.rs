@@ -1,0 +1,270 @@
+//! The task that reads the counters and reports them.
+
+use std::future::Future;
+use std::time::Duration;
+
+use palisade_client::{Client, PushError};
+use palisade_wire::{MetricsWindow, OsInfo, RemediationComponent, UsageMetrics};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{Account, Reading};
+
+/// How long one report may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the last one, which keeps the process from ending.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+/// When a LAPI that knows no usage metrics is asked again: it may have been upgraded.
+const UNSUPPORTED: Duration = Duration::from_secs(24 * 3600);
+
+/// What is counted; the bouncer's side of a report.
+pub trait Meter: Send {
+    /// All numbers as they stand now. What cannot be read is left out, and said by the meter.
+    fn read(&mut self) -> impl Future<Output = Vec<Reading>> + Send;
+}
+
+/// Where reports go: a LAPI, or a test.
+pub trait Receiver: Send + Sync {
+    /// Delivers one report.
+    fn push(&self, metrics: &UsageMetrics) -> impl Future<Output = Result<(), PushError>> + Send;
+}
+
+impl Receiver for Client {
+    async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
+        self.push_usage_metrics(metrics).await
+    }
+}
+
+/// Who reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The type, as in the User-Agent before the slash.
+    pub kind: String,
+    /// The version, as in the User-Agent after the slash.
+    pub version: String,
+    /// The machine; see [`os_info`](super::os_info).
+    pub os: OsInfo,
+    /// When the process started, in seconds since the Unix epoch.
+    pub started: i64,
+}
+
+/// Reports to a LAPI every `interval` and once more when it ends.
+#[derive(Debug)]
+pub struct Reporter<M, R> {
+    /// Who reports.
+    pub identity: Identity,
+    /// What is counted.
+    pub meter: M,
+    /// Who is told. It must use the key and the address family of the stream, or LAPI takes it for another bouncer.
+    pub receiver: R,
+    /// How often: 15 minutes as the stock bouncers do; zero switches reports off.
+    pub interval: Duration,
+}
+
+impl<M: Meter, R: Receiver> Reporter<M, R> {
+    /// How often unless told otherwise.
+    pub const INTERVAL: Duration = Duration::from_secs(900);
+
+    /// Reports until `stop`, then once more, which takes five seconds at most. Counters must stay readable until
+    /// it has returned: end it before the enforcer clears up.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if self.interval.is_zero() {
+            info!("usage metrics are switched off");
+            return;
+        }
+        let mut account = Account::new(now());
+        account.begin(self.meter.read().await);
+        let mut wait = self.interval;
+        let mut supported = true;
+        loop {
+            let stopping = stop.run_until_cancelled(sleep(wait)).await.is_none();
+            account.read(self.meter.read().await);
+            let at = now();
+            let report = self.identity.report(account.window(at));
+            let patience = if stopping { LAST_PATIENCE } else { PATIENCE };
+            if stopping && !supported {
+                return;
+            }
+            wait = self.interval;
+            match timeout(patience, self.receiver.push(&report)).await {
+                Ok(Ok(())) => {
+                    debug!("usage metrics sent");
+                    account.delivered(at);
+                    supported = true;
+                }
+                Ok(Err(PushError::Unsupported { .. })) => {
+                    if supported {
+                        info!("metrics endpoint not found, older LAPI? Usage metrics are off until tomorrow");
+                    }
+                    // Nobody will ever ask for them.
+                    account.delivered(at);
+                    supported = false;
+                    wait = UNSUPPORTED.max(self.interval);
+                }
+                Ok(Err(error)) => warn!(
+                    "failed to send metrics: {}; they are kept for the next report",
+                    crate::subscription::with_causes(&error)
+                ),
+                Err(_) => warn!("timeout sending metrics; they are kept for the next report"),
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+}
+
+impl Identity {
+    fn report(&self, window: MetricsWindow) -> UsageMetrics {
+        UsageMetrics {
+            remediation_components: vec![RemediationComponent {
+                kind: self.kind.clone(),
+                version: self.version.clone(),
+                feature_flags: Vec::new(),
+                utc_startup_timestamp: self.started,
+                os: Some(self.os.clone()),
+                metrics: vec![window],
+            }],
+        }
+    }
+}
+
+fn now() -> i64 {
+    palisade_stream::now().as_millis().div_euclid(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use palisade_client::PullError;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Counts to 1, 2, 3, … with each reading.
+    struct Ticker(u64);
+    impl Meter for Ticker {
+        async fn read(&mut self) -> Vec<Reading> {
+            self.0 += 1;
+            vec![Reading::counter("processed", "packet", [("ip_type", "ipv4")], self.0)]
+        }
+    }
+
+    /// Answers from a script, then with success, and passes on what it got.
+    struct Scripted {
+        answers: Mutex<VecDeque<Option<PushError>>>,
+        got: mpsc::UnboundedSender<UsageMetrics>,
+    }
+    impl Receiver for Arc<Scripted> {
+        async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
+            self.got.send(metrics.clone()).unwrap();
+            let answer = self.answers.lock().unwrap().pop_front();
+            match answer {
+                None => Ok(()),
+                Some(Some(error)) => Err(error),
+                Some(None) => std::future::pending().await,
+            }
+        }
+    }
+
+    fn value(report: &UsageMetrics) -> u64 {
+        let [component] = &report.remediation_components[..] else { panic!("not one component") };
+        let [window] = &component.metrics[..] else { panic!("not one window") };
+        window.items[0].value.as_u64().unwrap()
+    }
+
+    struct Running {
+        got: mpsc::UnboundedReceiver<UsageMetrics>,
+        stop: CancellationToken,
+        task: tokio::task::JoinSet<()>,
+    }
+
+    fn start(answers: Vec<Option<PushError>>) -> Running {
+        let (sender, got) = mpsc::unbounded_channel();
+        let reporter = Reporter {
+            identity: Identity {
+                kind: "palisade-test".into(),
+                version: "v0.1.0".into(),
+                os: OsInfo { name: "debian".into(), family: "linux".into(), version: "12".into() },
+                started: 1,
+            },
+            meter: Ticker(100),
+            receiver: Arc::new(Scripted { answers: Mutex::new(answers.into()), got: sender }),
+            interval: Duration::from_secs(900),
+        };
+        let stop = CancellationToken::new();
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(reporter.run(stop.clone()));
+        Running { got, stop, task }
+    }
+
+    fn broken() -> Option<PushError> {
+        let url = "http://x/".to_owned();
+        let message = "oops".to_owned();
+        Some(PushError::Failed(PullError::Status { url, status: 500, message, retry_after: None }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_come_every_quarter_of_an_hour_and_at_the_end() {
+        let began = tokio::time::Instant::now();
+        let mut running = start(vec![]);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+        assert_eq!(began.elapsed().as_secs(), 900);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+        assert_eq!(began.elapsed().as_secs(), 1800);
+        running.stop.cancel();
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+        running.task.join_next().await;
+        assert_eq!(began.elapsed().as_secs(), 1800);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_get_through_comes_with_the_next() {
+        let mut running = start(vec![broken(), None]);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 2);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 3);
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_lapi_is_left_in_peace() {
+        let unsupported = || Some(PushError::Unsupported { url: "http://x/".into() });
+        let began = tokio::time::Instant::now();
+        let mut running = start(vec![unsupported(), unsupported()]);
+        running.got.recv().await.unwrap();
+        assert_eq!(value(&running.got.recv().await.unwrap()), 1);
+        assert_eq!(began.elapsed().as_secs(), 900 + 24 * 3600);
+        running.stop.cancel();
+        running.task.join_next().await;
+        assert!(running.got.recv().await.is_none(), "no last report to who cannot read it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_report_does_not_hold_up_the_end() {
+        let began = tokio::time::Instant::now();
+        let mut running = start(vec![None]);
+        tokio::task::yield_now().await;
+        running.stop.cancel();
+        running.task.join_next().await;
+        assert!(began.elapsed() <= LAST_PATIENCE);
+        assert!(running.got.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn zero_switches_reports_off() {
+        let mut running = start(vec![]);
+        running.task.abort_all();
+        let (sender, mut got) = mpsc::unbounded_channel();
+        let identity =
+            Identity { kind: "a".into(), version: "b".into(), os: super::super::os_info(), started: 0 };
+        let receiver = Arc::new(Scripted { answers: Mutex::default(), got: sender });
+        Reporter { identity, meter: Ticker(0), receiver, interval: Duration::ZERO }
+            .run(CancellationToken::new())
+            .await;
+        assert!(got.recv().await.is_none());
+    }
+}
