@@ -90,7 +90,8 @@ fn nested_ranges_each_hold_as_long_as_they_are_banned() -> Outcome {
         let outer = lapi.ban("198.51.100.0/24")?;
         eventually("all are cut off", || !reaches("198.51.100.77") && !reaches("198.51.100.200"))?;
         let inner = lapi.ban(Ban::of("198.51.100.64/26").lasting(Duration::from_secs(7200)))?;
-        let innermost = lapi.ban(Ban::of("198.51.100.72/29").from_origin("lists:nested"))?;
+        let lasting = Duration::from_secs(3 * 3600);
+        let innermost = lapi.ban(Ban::of("198.51.100.72/29").from_origin("lists:nested").lasting(lasting))?;
         eventually("the innermost range is in force", || is_range(world, "198.51.100.72", "198.51.100.79"))?;
         lapi.lift(outer)?;
         eventually("who is only in the outer range is let in", || reaches("198.51.100.200"))?;
