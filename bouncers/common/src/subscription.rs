@@ -173,6 +173,7 @@ mod tests {
             client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
             query: StreamQuery::default(),
             cadence: Cadence::default(),
+            usage_interval: Duration::ZERO,
             retry_initial_connect: None,
             state_dir: Some(state.to_owned()),
             warnings: Vec::new(),

@@ -17,7 +17,9 @@ pub(crate) fn stretches(config: &Config, protected: &[IpAddr]) -> Vec<(IpAddr, I
     let mut merged: Vec<(IpAddr, IpAddr)> = Vec::with_capacity(all.len());
     for (first, last) in all {
         match merged.last_mut() {
-            Some((_, reach)) if first <= *reach || following(*reach) == Some(first) => *reach = last.max(*reach),
+            Some((_, reach)) if first <= *reach || following(*reach) == Some(first) => {
+                *reach = last.max(*reach)
+            }
             _ => merged.push((first, last)),
         }
     }
@@ -37,7 +39,6 @@ pub(crate) fn covers(stretches: &[(IpAddr, IpAddr)], address: IpAddr) -> bool {
     let after = stretches.partition_point(|(first, _)| *first <= address);
     after.checked_sub(1).is_some_and(|at| address <= stretches[at].1)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -149,7 +149,14 @@ pub enum Begun {
     /// Check what only the other concerns can check, log [`CONFIG_IS_VALID`], exit.
     Test(Box<Loaded>, Logs),
     /// Enforce.
-    Daemon(Box<Loaded>, Logs),
+    Daemon {
+        /// The configuration.
+        loaded: Box<Loaded>,
+        /// What the command line adds to it, for reloads.
+        overrides: Overrides,
+        /// The log.
+        logs: Logs,
+    },
     /// Answer on standard output.
     Ask {
         /// The configuration.
@@ -201,7 +208,7 @@ pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
                 Ok(loaded) => {
                     info!("Starting crowdsec-firewall-bouncer {VERSION} (palisade-firewall)");
                     info!("backend type: {}", mode_word(loaded.config.mode));
-                    Begun::Daemon(loaded, logs)
+                    Begun::Daemon { loaded, overrides, logs }
                 }
                 Err(code) => Begun::Done(code),
             }

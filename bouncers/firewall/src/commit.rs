@@ -178,7 +178,9 @@ impl Commit<'_> {
             match change {
                 Change::Host { address, remove, add } => {
                     gone.extend(remove.map(|set| (set, slot(*address, *address))));
-                    come.extend(add.map(|(set, until)| (set, self.timed(set, *address, *address, Some(until)))));
+                    come.extend(
+                        add.map(|(set, until)| (set, self.timed(set, *address, *address, Some(until)))),
+                    );
                 }
                 Change::Knot { remove, add } => {
                     gone.extend(remove.iter().map(|s| (s.set, slot(s.first, s.last))));
@@ -252,7 +254,9 @@ fn slot(first: IpAddr, last: IpAddr) -> Slot {
 
 /// Refusals that say nothing about the changes and pass by themselves.
 fn is_passing(rejection: &Rejection) -> bool {
-    [Errno::NOMEM, Errno::RESTART, Errno::AGAIN, Errno::INTR].into_iter().any(|passing| rejection.names(passing))
+    [Errno::NOMEM, Errno::RESTART, Errno::AGAIN, Errno::INTR]
+        .into_iter()
+        .any(|passing| rejection.names(passing))
 }
 
 fn refused(change: &Change, reason: Errno) -> Refused {
@@ -283,8 +287,10 @@ fn shred(changes: &[Change], limit: usize) -> Option<Vec<Change>> {
     for change in changes {
         match change {
             Change::Knot { remove, add } if oversized(change) => {
-                let gone = remove.chunks(most).map(|part| Change::Knot { remove: part.to_vec(), add: Vec::new() });
-                let come = add.chunks(most).map(|part| Change::Knot { remove: Vec::new(), add: part.to_vec() });
+                let gone =
+                    remove.chunks(most).map(|part| Change::Knot { remove: part.to_vec(), add: Vec::new() });
+                let come =
+                    add.chunks(most).map(|part| Change::Knot { remove: Vec::new(), add: part.to_vec() });
                 pieces.extend(gone.chain(come));
             }
             change => pieces.push(change.clone()),

@@ -44,7 +44,8 @@ impl Banned {
                 Change::Host { address, remove: None, add: Some(_) } => hosts.push(*address),
                 Change::Host { .. } => {}
                 Change::Knot { remove, add } => {
-                    let old = |first, last| remove.iter().any(|gone| gone.first <= first && last <= gone.last);
+                    let old =
+                        |first, last| remove.iter().any(|gone| gone.first <= first && last <= gone.last);
                     let new = add.iter().filter(|come| bans(come.set) && !old(come.first, come.last));
                     stretches.extend(new.map(|come| (come.first, come.last)));
                 }
@@ -84,7 +85,8 @@ pub(crate) fn cut(banned: &Banned) -> Result<u64, NetlinkError> {
     }
     let mut cut = 0;
     for (family, name) in flows {
-        let question = Dump { what: "the removal of a tracked connection", kind: IPCTNL_MSG_CT_DELETE, family };
+        let question =
+            Dump { what: "the removal of a tracked connection", kind: IPCTNL_MSG_CT_DELETE, family };
         match socket.ask(question, |buf| buf.extend_from_slice(&name), |_| {}) {
             Ok(()) => cut += 1,
             // It ended by itself, or both directions named it.

@@ -33,15 +33,22 @@ pub fn read_counters(config: &Config) -> Result<Vec<FamilyCounters>, EnforceErro
     config
         .families()
         .map(|(ip, family)| {
-            let mut counted = FamilyCounters { family: ip, processed: Traffic::default(), dropped: Vec::new() };
+            let mut counted =
+                FamilyCounters { family: ip, processed: Traffic::default(), dropped: Vec::new() };
             // An operator's table may be an `inet` one.
-            let tables = if family.set_only { [Some(nfproto_of(ip)), Some(nfproto::INET)] } else { [Some(nfproto_of(ip)), None] };
+            let tables = if family.set_only {
+                [Some(nfproto_of(ip)), Some(nfproto::INET)]
+            } else {
+                [Some(nfproto_of(ip)), None]
+            };
             for number in tables.into_iter().flatten() {
                 for counter in named_counters(&mut socket, number, &family.table)? {
                     let traffic = Traffic { packets: counter.packets, bytes: counter.bytes };
                     if counter.name == names::PROCESSED {
                         counted.processed = traffic;
-                    } else if let Some((source, names::Holds::Hosts)) = names::source_of(family, &counter.name) {
+                    } else if let Some((source, names::Holds::Hosts)) =
+                        names::source_of(family, &counter.name)
+                    {
                         counted.dropped.push((source, traffic));
                     }
                 }

@@ -136,7 +136,9 @@ impl Enforcer {
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
                         self.pace.succeeded();
                     }
-                    Err(error) if error.is_hopeless() && !self.status.borrow().is_ready() => return Err(error),
+                    Err(error) if error.is_hopeless() && !self.status.borrow().is_ready() => {
+                        return Err(error);
+                    }
                     Err(error) => {
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
@@ -200,7 +202,9 @@ impl Enforcer {
         match need {
             Need::Nothing => Ok(()),
             Need::Changes if self.standing.is_some() => self.follow().await,
-            Need::Sets if self.standing.is_some() && self.stands_untouched().await? => self.compare_sets().await,
+            Need::Sets if self.standing.is_some() && self.stands_untouched().await? => {
+                self.compare_sets().await
+            }
             Need::Changes | Need::Sets | Need::Everything => self.stand().await,
         }
     }

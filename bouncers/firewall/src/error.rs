@@ -24,8 +24,10 @@ pub enum EnforceError {
     #[error("the kernel refuses the transaction: {0}; its sets will be read and compared")]
     Refused(Errno),
     /// Set-only mode without its table.
-    #[error("nftables: could not find table '{table}' of family {families}; set-only mode never creates it: create it, \
-             or set nftables.{key}.set-only to false")]
+    #[error(
+        "nftables: could not find table '{table}' of family {families}; set-only mode never creates it: create it, \
+             or set nftables.{key}.set-only to false"
+    )]
     NoTable {
         /// Configured name.
         table: String,
@@ -35,8 +37,10 @@ pub enum EnforceError {
         key: &'static str,
     },
     /// Set-only mode with a set that cannot be filled.
-    #[error("nftables: set '{set}' in table '{table}' cannot be filled: {why}; give it the type {kind} and the flags \
-             timeout or interval,timeout")]
+    #[error(
+        "nftables: set '{set}' in table '{table}' cannot be filled: {why}; give it the type {kind} and the flags \
+             timeout or interval,timeout"
+    )]
     Unfit {
         /// Configured table.
         table: String,

@@ -95,7 +95,11 @@ impl Kernel {
     }
 
     /// Looks for the operator's set: in a table of the address family itself, else in an `inet` table.
-    pub(crate) fn operators_set(&mut self, ip: IpFamily, family: &Family) -> Result<OperatorsSet, NetlinkError> {
+    pub(crate) fn operators_set(
+        &mut self,
+        ip: IpFamily,
+        family: &Family,
+    ) -> Result<OperatorsSet, NetlinkError> {
         let tables = self.socket.tables()?;
         let mut found = OperatorsSet::NoTable;
         for number in operators_families(ip) {
@@ -124,7 +128,8 @@ pub(crate) fn watched_tables(config: &Config) -> Vec<(u8, String)> {
     config
         .families()
         .flat_map(|(ip, family)| {
-            let families = if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
+            let families =
+                if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
             families.into_iter().map(|number| (number, family.table.clone()))
         })
         .collect()

@@ -131,7 +131,13 @@ impl Layout {
     }
 
     /// Puts the operator's set into a set-only family.
-    pub(crate) fn adopt_operators_set(&mut self, ip: IpFamily, nfproto: u8, family: &Family, dialect: Dialect) {
+    pub(crate) fn adopt_operators_set(
+        &mut self,
+        ip: IpFamily,
+        nfproto: u8,
+        family: &Family,
+        dialect: Dialect,
+    ) {
         let target = Target {
             ip,
             nfproto,
@@ -204,9 +210,10 @@ impl Layout {
     /// Which source a set stands for.
     pub(crate) fn source_of(&self, id: SetId) -> Option<&str> {
         [&self.v4, &self.v6].into_iter().find_map(|part| match part {
-            FamilyLayout::Managed { sources, .. } => {
-                sources.iter().find(|(_, sets)| sets.hosts == id || sets.ranges == id).map(|(source, _)| source.as_str())
-            }
+            FamilyLayout::Managed { sources, .. } => sources
+                .iter()
+                .find(|(_, sets)| sets.hosts == id || sets.ranges == id)
+                .map(|(source, _)| source.as_str()),
             FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => None,
         })
     }

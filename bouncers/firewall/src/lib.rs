@@ -6,6 +6,7 @@
 //! ```
 
 mod allow;
+mod bare;
 pub mod cli;
 mod commit;
 pub mod config;
@@ -14,6 +15,7 @@ mod counters;
 mod dry_run;
 mod enforce;
 mod error;
+mod exposition;
 mod kernel;
 mod layout;
 mod names;
@@ -21,15 +23,19 @@ mod netlink;
 mod nft;
 mod plan;
 mod rules;
+mod serve;
 mod spans;
 mod status;
 mod structure;
 
-pub use counters::{FamilyCounters, Traffic, read_counters};
+#[doc(hidden)]
+pub use bare::bare_load;
+pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
+pub use serve::{about, connect, serve};
 pub use status::{InForce, Status};
 
 #[cfg(test)]

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn nothing_else_is_taken_for_ours() {
-        for name in ["crowdsec-blacklists", "crowdsec-blacklists.allow", "mine", "crowdsec-blacklists2-CAPI"] {
+        for name in ["crowdsec-blacklists", "crowdsec-blacklists.allow", "mine", "crowdsec-blacklists2-CAPI"]
+        {
             assert_eq!(source_of(&family(), name), None, "{name}");
         }
     }

@@ -46,8 +46,10 @@ pub enum NetlinkError {
     #[error("cannot open a netfilter netlink socket: {0}; is the nf_tables kernel module available?")]
     Open(#[source] io::Error),
     /// The kernel refuses this process.
-    #[error("the kernel refuses nftables changes ({0}); run with CAP_NET_ADMIN, and check that no other \
-             program owns the table (flag owner)")]
+    #[error(
+        "the kernel refuses nftables changes ({0}); run with CAP_NET_ADMIN, and check that no other \
+             program owns the table (flag owner)"
+    )]
     Denied(Errno),
     /// Sending failed.
     #[error("cannot send {what} to the kernel: {cause}")]

@@ -95,7 +95,12 @@ pub(crate) fn reconcile(
         match layout.part(ip) {
             FamilyLayout::Managed { allow: Some(set), .. } => {
                 let of_family = allow.iter().filter(|(first, _)| family_of(*first) == ip);
-                allowed.extend(of_family.map(|&(first, last)| Stretch { set: *set, first, last, until: None }));
+                allowed.extend(of_family.map(|&(first, last)| Stretch {
+                    set: *set,
+                    first,
+                    last,
+                    until: None,
+                }));
             }
             FamilyLayout::SetOnly(Some(set)) if layout.target(*set).dialect.interval => {
                 come.extend(flatten(ip, *set, wanted));
@@ -109,9 +114,10 @@ pub(crate) fn reconcile(
     }
     plan.unenforceable_ranges = unenforceable(layout, wanted);
     let held = |purpose: fn(Purpose) -> bool| {
-        layout.targets().filter(move |(_, target)| target.dialect.interval && purpose(target.purpose)).flat_map(
-            |(set, _)| kernel.of(set).iter().map(move |held| (set, *held)),
-        )
+        layout
+            .targets()
+            .filter(move |(_, target)| target.dialect.interval && purpose(target.purpose))
+            .flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (set, *held)))
     };
     intervals(layout, held(|purpose| purpose == Purpose::Allow), allowed, now, &mut plan);
     intervals(layout, held(|purpose| purpose != Purpose::Allow), come, now, &mut plan);
@@ -144,7 +150,11 @@ pub(crate) fn delta(layout: &Layout, older: &Snapshot, newer: &Snapshot, part: P
                     && layout.target(*set).dialect.interval
                 {
                     let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
-                        || diff.spans_gone.iter().chain(&diff.spans_come).any(|span| family_of(span.first) == ip);
+                        || diff
+                            .spans_gone
+                            .iter()
+                            .chain(&diff.spans_come)
+                            .any(|span| family_of(span.first) == ip);
                     if touched {
                         gone.extend(flatten(ip, *set, older));
                         come.extend(flatten(ip, *set, newer));
@@ -199,9 +209,7 @@ fn wanted_ranges(layout: &Layout, spans: &[Span<'_>], now: Timestamp) -> Vec<Str
 
 /// Ranges that an operator's hash set cannot hold.
 pub(crate) fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
-    let hash_only = |ip| {
-        matches!(layout.part(ip), FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval)
-    };
+    let hash_only = |ip| matches!(layout.part(ip), FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval);
     if !hash_only(IpFamily::V4) && !hash_only(IpFamily::V6) {
         return 0;
     }
@@ -231,8 +239,8 @@ fn hosts(layout: &Layout, kernel: &KernelSets, wanted: &Snapshot, now: Timestamp
         }
         plan.want(set);
         let before = held.remove(&address);
-        let stands =
-            before.is_some_and(|(place, left)| place == set && ends_alike(layout, set, left, Some(until), now));
+        let stands = before
+            .is_some_and(|(place, left)| place == set && ends_alike(layout, set, left, Some(until), now));
         if !stands {
             push_host(plan, address, before.map(|(set, _)| set), Some((set, until)));
         }
@@ -255,7 +263,8 @@ fn intervals(
     let mut come = wanted;
     come.retain(|stretch| {
         let key = (stretch.set, stretch.first, stretch.last);
-        let stands = held.get(&key).is_some_and(|left| ends_alike(layout, stretch.set, *left, stretch.until, now));
+        let stands =
+            held.get(&key).is_some_and(|left| ends_alike(layout, stretch.set, *left, stretch.until, now));
         if stands {
             held.remove(&key);
         }
@@ -266,7 +275,13 @@ fn intervals(
 }
 
 /// Whether an element with so much time left ends when it should.
-fn ends_alike(layout: &Layout, set: SetId, left: Option<Duration>, until: Option<Timestamp>, now: Timestamp) -> bool {
+fn ends_alike(
+    layout: &Layout,
+    set: SetId,
+    left: Option<Duration>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     match (left, until) {
         // Such a set has no timeouts; its elements end by our hand.
         _ if !layout.target(set).dialect.timeout => true,

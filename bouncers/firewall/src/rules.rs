@@ -36,7 +36,8 @@ pub(crate) struct SourceNames<'a> {
 
 /// Which chains there are, and what each matches.
 pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
-    let mut chains: Vec<(Hook, Vec<Side>)> = config.hooks.iter().map(|hook| (*hook, vec![Side::Source])).collect();
+    let mut chains: Vec<(Hook, Vec<Side>)> =
+        config.hooks.iter().map(|hook| (*hook, vec![Side::Source])).collect();
     if config.block_outbound {
         for (hook, sides) in &mut chains {
             if matches!(hook, Hook::Forward | Hook::Output | Hook::Postrouting) {
@@ -85,7 +86,9 @@ pub(crate) fn rules(
                     rules.push([vec![in_set(ip, *side, set)], logging(log)].concat());
                 }
                 for (extra, verdict) in verdicts(config.deny, ip) {
-                    rules.push([vec![in_set(ip, *side, set)], extra, vec![count(source.hosts), verdict]].concat());
+                    rules.push(
+                        [vec![in_set(ip, *side, set)], extra, vec![count(source.hosts), verdict]].concat(),
+                    );
                 }
             }
         }
@@ -120,11 +123,15 @@ fn verdicts(deny: Deny, ip: IpFamily) -> Vec<(Vec<Statement<'static>>, Statement
     match deny {
         Deny::Drop => vec![(Vec::new(), Statement::Drop(None))],
         Deny::Reject(RejectWith::Stock) => vec![icmp(RejectCode::PortUnreach, RejectCode::AddrUnreach)],
-        Deny::Reject(RejectWith::PortUnreachable) => vec![icmp(RejectCode::PortUnreach, RejectCode::PortUnreach)],
+        Deny::Reject(RejectWith::PortUnreachable) => {
+            vec![icmp(RejectCode::PortUnreach, RejectCode::PortUnreach)]
+        }
         Deny::Reject(RejectWith::AdminProhibited) => {
             vec![icmp(RejectCode::AdminProhibited, RejectCode::AdminProhibited)]
         }
-        Deny::Reject(RejectWith::HostUnreachable) => vec![icmp(RejectCode::HostUnreach, RejectCode::AddrUnreach)],
+        Deny::Reject(RejectWith::HostUnreachable) => {
+            vec![icmp(RejectCode::HostUnreach, RejectCode::AddrUnreach)]
+        }
         Deny::Reject(RejectWith::TcpReset) => vec![
             (
                 vec![matches(meta(MetaKey::L4proto), "tcp".to_owned())],

@@ -248,7 +248,9 @@ impl Found {
         let mut found = Self::default();
         let family = serde_json::to_value(nf_family(ip)).unwrap_or_default();
         for object in objects {
-            let Some((kind, body)) = object.as_object().and_then(|object| object.iter().next()) else { continue };
+            let Some((kind, body)) = object.as_object().and_then(|object| object.iter().next()) else {
+                continue;
+            };
             let field = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
             let table_name = if kind == "table" { field("name") } else { field("table") };
             if body.get("family") != Some(&family) || table_name != table {
@@ -260,7 +262,9 @@ impl Found {
                 "table" => found.table = true,
                 "counter" => found.counters.push(field("name").to_owned()),
                 "set" => found.sets.extend(serde_json::from_value::<schema::Set<'_>>(body.clone()).ok()),
-                "chain" => found.chains.extend(serde_json::from_value::<schema::Chain<'_>>(body.clone()).ok()),
+                "chain" => {
+                    found.chains.extend(serde_json::from_value::<schema::Chain<'_>>(body.clone()).ok())
+                }
                 "rule" => {
                     let statements = body.get("expr").cloned().unwrap_or_default();
                     found.rules.push((field("chain").to_owned(), serde_json::from_value(statements).ok()));
@@ -306,7 +310,11 @@ fn delete(object: NfListObject<'static>) -> NfObject<'static> {
 
 /// The command that takes a managed table away with everything in it.
 pub(crate) fn delete_table(ip: IpFamily, table: &str) -> NfObject<'static> {
-    delete(NfListObject::Table(schema::Table { family: nf_family(ip), name: table.to_owned().into(), handle: None }))
+    delete(NfListObject::Table(schema::Table {
+        family: nf_family(ip),
+        name: table.to_owned().into(),
+        handle: None,
+    }))
 }
 
 fn nf_family(ip: IpFamily) -> NfFamily {

@@ -19,7 +19,9 @@ fn a_ban_closes_the_door_and_its_end_opens_it() {
         world.ban("198.51.100.0/24", "CAPI", HOUR).await;
         assert!(list("set ip crowdsec crowdsec-blacklists-cscli").contains("192.0.2.7 timeout 59m"));
         assert!(list("set ip6 crowdsec6 crowdsec6-blacklists-cscli").contains("2001:db8::7 timeout 59m"));
-        assert!(list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("198.51.100.0/24 timeout 59m"));
+        assert!(
+            list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("198.51.100.0/24 timeout 59m")
+        );
         world.lift("192.0.2.7/32").await;
         world.lift("198.51.100.0/24").await;
         assert!(!list("set ip crowdsec crowdsec-blacklists-cscli").contains("elements"));
@@ -57,7 +59,10 @@ fn nested_ranges_and_hosts_in_them_are_right() {
         world.ban("10.20.0.0/16", "cscli", 9 * HOUR).await;
         world.ban("10.20.30.40/32", "crowdsec", HOUR).await;
         let outer = list("set ip crowdsec crowdsec-blacklists.ranges-CAPI");
-        assert!(outer.contains("10.0.0.0-10.19.255.255") && outer.contains("10.21.0.0-10.255.255.255"), "{outer}");
+        assert!(
+            outer.contains("10.0.0.0-10.19.255.255") && outer.contains("10.21.0.0-10.255.255.255"),
+            "{outer}"
+        );
         assert!(list("set ip crowdsec crowdsec-blacklists.ranges-cscli").contains("10.20.0.0/16"));
         assert!(list("set ip crowdsec crowdsec-blacklists-crowdsec").contains("10.20.30.40"));
         world.lift("10.20.0.0/16").await;
@@ -96,7 +101,10 @@ fn a_restart_adopts_what_stands_and_changes_nothing() {
         world.start(keep()).await;
         assert_eq!(kernel_world::generation(), before + 1, "one transaction puts all right");
         let set = list("set ip crowdsec crowdsec-blacklists-CAPI");
-        assert!(set.contains("192.0.2.3 ") && set.contains("192.0.2.200") && !set.contains("203.0.113.99"), "{set}");
+        assert!(
+            set.contains("192.0.2.3 ") && set.contains("192.0.2.200") && !set.contains("203.0.113.99"),
+            "{set}"
+        );
         world.stop().await;
     });
 }
@@ -184,7 +192,10 @@ fn leftovers_of_the_stock_bouncer_give_way_without_a_gap() {
             let at = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{text} in {seen}"));
             at(early) < at(late)
         };
-        assert!(before("add element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.7", "delete chain ip crowdsec crowdsec-chain\n"));
+        assert!(before(
+            "add element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.7",
+            "delete chain ip crowdsec crowdsec-chain\n"
+        ));
         assert!(!nft("list ruleset").contains("crowdsec-chain {"));
         assert!(!nft("list ruleset").contains("192.0.2.8"), "stale bans go");
         assert!(!nft("list ruleset").contains("set crowdsec-blacklists {"));
@@ -200,7 +211,10 @@ fn a_reload_changes_only_what_differs() {
         nft("reset counters");
         let set = "set ip crowdsec crowdsec-blacklists-cscli";
         world.reload(Config { deny: Deny::Reject(RejectWith::Stock), ..config() }).await;
-        eventually("it rejects", Duration::from_secs(5), || list("chain ip crowdsec crowdsec-chain-input").contains("reject")).await;
+        eventually("it rejects", Duration::from_secs(5), || {
+            list("chain ip crowdsec crowdsec-chain-input").contains("reject")
+        })
+        .await;
         assert!(list(set).contains("192.0.2.7"));
         world.reload(Config { hooks: vec![Hook::Prerouting], ..config() }).await;
         eventually("only prerouting is left", Duration::from_secs(5), || {
@@ -212,16 +226,24 @@ fn a_reload_changes_only_what_differs() {
         renamed.v4.as_mut().unwrap().table = "other".into();
         renamed.v6 = None;
         world.reload(renamed).await;
-        eventually("the table has its new name", Duration::from_secs(5), || nft("list tables") == "table ip other\n").await;
+        eventually("the table has its new name", Duration::from_secs(5), || {
+            nft("list tables") == "table ip other\n"
+        })
+        .await;
         assert!(list("set ip other crowdsec-blacklists-cscli").contains("192.0.2.7"));
         let allow = Allow { nets: vec!["192.0.2.0/24".parse().unwrap()], interfaces: vec!["wg0".into()] };
         world.reload(Config { allow, ..config() }).await;
         eventually("the net is let through", Duration::from_secs(5), || {
-            kernel_world::try_list("chain ip crowdsec crowdsec-chain-input").contains("@crowdsec-blacklists.allow return")
-                && kernel_world::try_list("set ip crowdsec crowdsec-blacklists.allow").contains("192.0.2.0/24")
+            kernel_world::try_list("chain ip crowdsec crowdsec-chain-input")
+                .contains("@crowdsec-blacklists.allow return")
+                && kernel_world::try_list("set ip crowdsec crowdsec-blacklists.allow")
+                    .contains("192.0.2.0/24")
         })
         .await;
-        eventually("the renamed table is gone", Duration::from_secs(5), || !nft("list tables").contains("other")).await;
+        eventually("the renamed table is gone", Duration::from_secs(5), || {
+            !nft("list tables").contains("other")
+        })
+        .await;
         world.stop().await;
         assert_eq!(nft("list tables"), "");
     });
@@ -235,7 +257,8 @@ fn the_lapi_is_never_blocked() {
         assert!(list("set ip crowdsec crowdsec-blacklists.allow").contains("elements = { 203.0.113.1 }"));
         assert!(list("set ip6 crowdsec6 crowdsec6-blacklists.allow").contains("elements = { 2001:db8::1 }"));
         let chain = list("chain ip crowdsec crowdsec-chain-input");
-        let (allow, lo) = (chain.find("@crowdsec-blacklists.allow return"), chain.find("iifname \"lo\" return"));
+        let (allow, lo) =
+            (chain.find("@crowdsec-blacklists.allow return"), chain.find("iifname \"lo\" return"));
         assert!(lo.is_some() && lo < allow, "{chain}");
         world.protect(&["203.0.113.2"]);
         eventually("the new address is let through", Duration::from_secs(5), || {
@@ -277,7 +300,10 @@ fn an_operators_set_is_filled_in_its_own_dialect() {
             assert!(!set.contains("10.9.9.9"), "{set}");
             assert_eq!(set.contains("10.0.0.0/8"), ranges, "{set}");
             nft("flush set inet filter bad4");
-            eventually("it is filled again", Duration::from_secs(1), || list("set inet filter bad4").contains("192.0.2.7")).await;
+            eventually("it is filled again", Duration::from_secs(1), || {
+                list("set inet filter bad4").contains("192.0.2.7")
+            })
+            .await;
             assert_eq!(list("chain inet filter input"), rules, "rules are the operator's");
             world.stop().await;
             assert!(!list("set inet filter bad4").contains("elements"), "emptied at the stop");
@@ -292,7 +318,10 @@ fn a_missing_operators_set_is_made_and_a_missing_table_waited_for() {
         world.announce("192.0.2.7/32", "cscli", HOUR);
         world.launch(kernel_world::set_only("mine", "bad4"));
         eventually("it says what is missing", Duration::from_secs(5), || {
-            world.status().failing.is_some_and(|text| text.starts_with("nftables: could not find table 'mine'"))
+            world
+                .status()
+                .failing
+                .is_some_and(|text| text.starts_with("nftables: could not find table 'mine'"))
         })
         .await;
         assert!(!world.status().is_ready());

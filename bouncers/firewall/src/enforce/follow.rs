@@ -88,7 +88,9 @@ impl Enforcer {
         let allow = allow::stretches(&self.current.config, &self.current.protected);
         let plan = self
             .hands
-            .kernel(move |kernel: &mut Kernel| kernel.compare(&layout, &newest, &allow, palisade_stream::now()))
+            .kernel(move |kernel: &mut Kernel| {
+                kernel.compare(&layout, &newest, &allow, palisade_stream::now())
+            })
             .await??;
         let (plan, committed) = self.commit_quietly(plan, true).await?;
         let Some(standing) = &mut self.standing else { return Ok(()) };
@@ -97,7 +99,8 @@ impl Enforcer {
         for (set, _) in standing.layout.targets() {
             let refused = committed.refused.iter().filter(|refused| refused.set == set).count();
             let wanted = plan.wanted.get(&set).copied().unwrap_or(0);
-            standing.counts[usize::from(set.0)] = wanted.saturating_sub(u64::try_from(refused).unwrap_or(u64::MAX));
+            standing.counts[usize::from(set.0)] =
+                wanted.saturating_sub(u64::try_from(refused).unwrap_or(u64::MAX));
         }
         if plan.touches_intervals() {
             self.pace.intervals_touched();
@@ -136,7 +139,8 @@ impl Enforcer {
         let structures: Vec<_> = managed
             .map(|(ip, family)| crate::structure::Structure::wanted(&config, ip, family, &layout))
             .collect();
-        let changes = structures.iter().zip(&standing.structures).flat_map(|(new, old)| new.changes(&old.as_found()));
+        let changes =
+            structures.iter().zip(&standing.structures).flat_map(|(new, old)| new.changes(&old.as_found()));
         let changes = changes.collect();
         match self.hands.nft("add the sets and rules of a new source", changes).await {
             Err(EnforceError::Nft(error)) if error.is_missing() => return Err(EnforceError::Gone),
@@ -184,7 +188,13 @@ impl Enforcer {
     }
 
     /// Notes and tells that a snapshot is in force.
-    async fn in_force(&mut self, snapshot: &Snapshot, plan: &Plan, committed: &Committed, refused: Option<u64>) {
+    async fn in_force(
+        &mut self,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        committed: &Committed,
+        refused: Option<u64>,
+    ) {
         self.hands.remember(committed.generations.iter().copied());
         for refused in committed.refused.iter().take(NAMED) {
             let set = self.standing.as_ref().map(|standing| standing.layout.target(refused.set).name.clone());

@@ -60,7 +60,11 @@ impl Enforcer {
     }
 
     async fn retire(&mut self, ip: IpFamily, family: &Family) {
-        let retired = if family.set_only { self.empty_set(ip, family).await } else { self.drop_table(ip, family).await };
+        let retired = if family.set_only {
+            self.empty_set(ip, family).await
+        } else {
+            self.drop_table(ip, family).await
+        };
         if let Err(error) = retired {
             tracing::warn!(
                 table = family.table, %error,

@@ -41,11 +41,10 @@ impl Enforcer {
         }
         let unmet = self.meet_operators(&config, &mut layout).await?;
 
-        let structures: Vec<_> = found
-            .iter()
-            .map(|found| Structure::wanted(&config, found.ip, &found.family, &layout))
-            .collect();
-        let changes = structures.iter().zip(&found).flat_map(|(wanted, found)| wanted.changes(&found.found)).collect();
+        let structures: Vec<_> =
+            found.iter().map(|found| Structure::wanted(&config, found.ip, &found.family, &layout)).collect();
+        let changes =
+            structures.iter().zip(&found).flat_map(|(wanted, found)| wanted.changes(&found.found)).collect();
         self.hands.nft("build tables, chains, sets and rules", changes).await?;
 
         let counts = vec![0; layout.targets().count()];
@@ -123,7 +122,12 @@ impl Enforcer {
                 }
                 OperatorsSet::NoSet(number) => {
                     self.hands.nft("make the set", vec![make_set(ip, number, family)]).await?;
-                    layout.adopt_operators_set(ip, number, family, Dialect { interval: false, timeout: true });
+                    layout.adopt_operators_set(
+                        ip,
+                        number,
+                        family,
+                        Dialect { interval: false, timeout: true },
+                    );
                 }
                 OperatorsSet::NoTable => {
                     unmet = Some(EnforceError::NoTable {
@@ -158,7 +162,10 @@ impl Enforcer {
         if commands.is_empty() {
             return;
         }
-        tracing::info!(commands = commands.len(), "taking away what an earlier bouncer or configuration left");
+        tracing::info!(
+            commands = commands.len(),
+            "taking away what an earlier bouncer or configuration left"
+        );
         let taken = async {
             self.hands.nft("take leftovers away", commands).await?;
             self.take_prints().await
@@ -192,7 +199,10 @@ async fn find(config: &Config) -> Result<Vec<ManagedFound>, EnforceError> {
 }
 
 fn sources(found: &[ManagedFound]) -> Vec<(IpFamily, String)> {
-    found.iter().flat_map(|found| found.found.sources(&found.family).into_iter().map(|source| (found.ip, source))).collect()
+    found
+        .iter()
+        .flat_map(|found| found.found.sources(&found.family).into_iter().map(|source| (found.ip, source)))
+        .collect()
 }
 
 /// Lets `nft` and the kernel judge the whole structure of a configuration without changing anything.
@@ -204,7 +214,8 @@ pub async fn check(config: &Config) -> Result<(), EnforceError> {
     // One source stands for all: they differ in names only.
     let sources: Vec<_> = families.iter().map(|ip| (*ip, "check".to_owned())).collect();
     let layout = Layout::new(config, &sources, &families);
-    let wanted = found.iter().map(|found| (Structure::wanted(config, found.ip, &found.family, &layout), found));
+    let wanted =
+        found.iter().map(|found| (Structure::wanted(config, found.ip, &found.family, &layout), found));
     let commands: Vec<_> = wanted.flat_map(|(wanted, found)| wanted.changes(&found.found)).collect();
     if commands.is_empty() {
         return Ok(());

@@ -34,7 +34,12 @@ fn world() -> World {
 }
 
 impl World {
-    fn apply(&mut self, removal: Removal, isolate: bool, changes: &[Change]) -> Result<Committed, CommitError> {
+    fn apply(
+        &mut self,
+        removal: Removal,
+        isolate: bool,
+        changes: &[Change],
+    ) -> Result<Committed, CommitError> {
         Commit { layout: &self.layout, now: NOW, removal, isolate }.apply(&mut self.socket, changes)
     }
 
@@ -87,7 +92,10 @@ fn a_renewed_ban_gets_its_new_end_longer_or_shorter() {
             assert_eq!(done.generations.len(), 1, "one transaction");
             let held = world.held(hosts);
             assert_eq!(held.len(), 3, "also when there was nothing to renew: {held:?}");
-            assert!(about(&held[0], 6000) && about(&held[1], 60) && about(&held[2], 30), "{removal:?}: {held:?}");
+            assert!(
+                about(&held[0], 6000) && about(&held[1], 60) && about(&held[2], 30),
+                "{removal:?}: {held:?}"
+            );
             nft("delete table ip crowdsec");
         }
     });
@@ -100,7 +108,13 @@ fn ranges_come_go_and_give_way_to_their_parts() {
             let mut world = world();
             let ranges = world.sets.ranges;
             let all = u32::MAX;
-            world.apply(removal, false, &[world.knot(&[], &[(10, 99, 600)]), world.knot(&[], &[(all - 9, all, 60)])]).unwrap();
+            world
+                .apply(
+                    removal,
+                    false,
+                    &[world.knot(&[], &[(10, 99, 600)]), world.knot(&[], &[(all - 9, all, 60)])],
+                )
+                .unwrap();
             let listed = nft("list set ip crowdsec crowdsec-blacklists.ranges-cscli");
             assert!(listed.contains("0.0.0.10-0.0.0.99 timeout 10m"), "{listed}");
             assert!(listed.contains("255.255.255.246-255.255.255.255 timeout 1m"), "{listed}");

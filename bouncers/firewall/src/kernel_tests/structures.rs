@@ -92,7 +92,9 @@ fn every_setting_reads_back_as_it_was_written() {
         for reject in rejects {
             configs.push(Config { deny: Deny::Reject(reject), ..testing::config() });
         }
-        for log in [log(None, None), log(rate(3, RatePeriod::Minute), None), log(rate(7, RatePeriod::Day), Some(5))] {
+        for log in
+            [log(None, None), log(rate(3, RatePeriod::Minute), None), log(rate(7, RatePeriod::Day), Some(5))]
+        {
             configs.push(Config { log, ..testing::config() });
         }
         configs.push(Config {

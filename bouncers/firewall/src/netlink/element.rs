@@ -50,7 +50,8 @@ pub(crate) fn encode_elements(
     slots: impl IntoIterator<Item = Slot>,
 ) -> usize {
     let limit = buf.len() + MAX_LIST_BYTES;
-    let list = PushSetelemListAttrs::new(buf).push_table_bytes(table.as_bytes()).push_set_bytes(set.as_bytes());
+    let list =
+        PushSetelemListAttrs::new(buf).push_table_bytes(table.as_bytes()).push_set_bytes(set.as_bytes());
     let mut elements = list.nested_elements();
     let mut written = 0;
     for slot in slots {
@@ -143,7 +144,8 @@ fn decode_element(element: &IterableSetelemAttrs<'_>) -> Option<Raw> {
         16 => IpAddr::from(<[u8; 16]>::try_from(key).ok()?),
         _ => return None,
     };
-    let flags = element.get_flags().ok().and_then(|flags| flags.first_chunk()).map_or(0, |f| u32::from_be_bytes(*f));
+    let flags =
+        element.get_flags().ok().and_then(|flags| flags.first_chunk()).map_or(0, |f| u32::from_be_bytes(*f));
     // The time left is sent for every element that ends, also when its timeout is the set's default.
     let left = element.get_expiration().ok().map(|millis| Duration::from_millis(u64::from_be(millis)));
     Some(Raw { key, end: flags & INTERVAL_END != 0, left })
@@ -173,7 +175,11 @@ pub(crate) fn pair_intervals(mut raw: Vec<Raw>) -> Vec<Held> {
             open = Some(one);
         }
     }
-    held.extend(open.map(|start| Held { first: start.key, last: last_of_family(start.key), left: start.left }));
+    held.extend(open.map(|start| Held {
+        first: start.key,
+        last: last_of_family(start.key),
+        left: start.left,
+    }));
     held
 }
 
@@ -215,7 +221,8 @@ mod tests {
     #[test]
     fn timeouts_never_travel_with_a_deletion() {
         let mut buf = Vec::new();
-        let slot = Slot { first: ip("2001:db8::1"), last: ip("2001:db8::1"), timeout: Some(Duration::from_secs(1)) };
+        let slot =
+            Slot { first: ip("2001:db8::1"), last: ip("2001:db8::1"), timeout: Some(Duration::from_secs(1)) };
         encode_elements(&mut buf, "t", "s", false, Verb::Destroy, [slot]);
         assert_eq!(hosts(&raw_of(&buf)), [Held { first: slot.first, last: slot.last, left: None }]);
     }

@@ -4,8 +4,8 @@
 use std::ffi::CStr;
 
 use netlink_bindings::nftables::{
-    ObjData, ObjectType, OpGetchainDo, OpGetgenDo, OpGetobjDo, OpGetruleDo, OpGetsetDo, OpGettableDo, PushChainAttrs,
-    PushObjAttrs, PushRuleAttrs, PushSetAttrs, PushSetelemListAttrs,
+    ObjData, ObjectType, OpGetchainDo, OpGetgenDo, OpGetobjDo, OpGetruleDo, OpGetsetDo, OpGettableDo,
+    PushChainAttrs, PushObjAttrs, PushRuleAttrs, PushSetAttrs, PushSetelemListAttrs,
 };
 use netlink_bindings::traits::NetlinkRequest;
 use rustix::io::Errno;
@@ -56,9 +56,13 @@ impl Socket {
     pub(crate) fn generation(&mut self) -> Result<u32, NetlinkError> {
         let mut generation = None;
         let asked = question("the ruleset generation", NFT_MSG_GETGEN);
-        self.ask(asked, |_| {}, |payload| {
-            generation = OpGetgenDo::decode_reply(payload).1.get_id().ok();
-        })?;
+        self.ask(
+            asked,
+            |_| {},
+            |payload| {
+                generation = OpGetgenDo::decode_reply(payload).1.get_id().ok();
+            },
+        )?;
         generation.ok_or(NetlinkError::Receive { what: asked.what, cause: Errno::BADMSG })
     }
 
@@ -185,7 +189,8 @@ impl Socket {
                 let (_, chain) = OpGetchainDo::decode_reply(payload);
                 if text(chain.get_table().ok()) == table {
                     let hook = chain.get_hook().ok();
-                    let priority = hook.as_ref().and_then(|hook| hook.get_priority().ok()).map_or(0, i64::from);
+                    let priority =
+                        hook.as_ref().and_then(|hook| hook.get_priority().ok()).map_or(0, i64::from);
                     let number = hook.and_then(|hook| hook.get_num().ok()).map_or(0, i64::from);
                     let policy = chain.get_policy().unwrap_or(u32::MAX);
                     let name = text(chain.get_name().ok());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send, socket_with,
+    sockopt,
 };
 
 use super::frame::{Frames, Message, end_message, start_message};
@@ -160,7 +161,9 @@ impl Socket {
         let seq = self.take_seq(1);
         let mut datagram = Vec::with_capacity(256);
         let start = start_message(&mut datagram, question.kind, flags, seq);
-        datagram.extend_from_slice(Nfgenmsg { nfgen_family: question.family, version: 0, _res_id_be: 0 }.as_slice());
+        datagram.extend_from_slice(
+            Nfgenmsg { nfgen_family: question.family, version: 0, _res_id_be: 0 }.as_slice(),
+        );
         attributes(&mut datagram);
         end_message(&mut datagram, start);
         self.send(what, &datagram)?;

@@ -77,7 +77,12 @@ impl Transaction {
     }
 
     /// Adds a message about set elements. `body` writes the attributes.
-    pub(crate) fn elements(&mut self, family: u8, verb: Verb, body: impl FnOnce(&mut Vec<u8>) -> usize) -> usize {
+    pub(crate) fn elements(
+        &mut self,
+        family: u8,
+        verb: Verb,
+        body: impl FnOnce(&mut Vec<u8>) -> usize,
+    ) -> usize {
         let (kind, flags) = match verb {
             Verb::Add => (NFT_MSG_NEWSETELEM, NLM_F_CREATE),
             Verb::Delete => (NFT_MSG_DELSETELEM, 0),
@@ -111,7 +116,8 @@ impl Transaction {
             attempt += 1;
             let base = socket.generation()?;
             match self.offer(socket, base)? {
-                Err(rejection) if rejection.whole == Some(Errno::RESTART) && attempt < GENERATION_ATTEMPTS => {}
+                Err(rejection)
+                    if rejection.whole == Some(Errno::RESTART) && attempt < GENERATION_ATTEMPTS => {}
                 Ok(()) => return Ok(Ok(if base == u32::MAX { 1 } else { base + 1 })),
                 Err(rejection) => return Ok(Err(rejection)),
             }
@@ -120,14 +126,16 @@ impl Transaction {
 
     fn offer(&mut self, socket: &mut Socket, base: u32) -> Result<Result<(), Rejection>, NetlinkError> {
         const WHAT: &str = "a transaction";
-        let count = u32::try_from(self.starts.len()).expect("a batch is bound by its bytes, far below 2^32 messages");
+        let count =
+            u32::try_from(self.starts.len()).expect("a batch is bound by its bytes, far below 2^32 messages");
         let first = socket.take_seq(count + 2);
         self.seal(first, count, base);
         drain(socket)?;
         let sent = socket.send(WHAT, &self.buf);
         if let Some(&last) = self.starts.last() {
             // The end of the batch is written anew by the next offer.
-            let last_length = u32::from_ne_bytes(*self.buf[last..].first_chunk().expect("a message has a header"));
+            let last_length =
+                u32::from_ne_bytes(*self.buf[last..].first_chunk().expect("a message has a header"));
             let end = last + usize::try_from(last_length).unwrap_or(usize::MAX).next_multiple_of(4);
             self.buf.truncate(end);
         }
@@ -144,7 +152,9 @@ impl Transaction {
     fn seal(&mut self, first: u32, count: u32, base: u32) {
         let mut begin = Vec::with_capacity(BEGIN_BYTES);
         let start = start_message(&mut begin, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first);
-        OpBatchBeginDo::encode_request(&mut begin, &nfgenmsg(0, NFNL_SUBSYS_NFTABLES)).push_genid(base).end_nested();
+        OpBatchBeginDo::encode_request(&mut begin, &nfgenmsg(0, NFNL_SUBSYS_NFTABLES))
+            .push_genid(base)
+            .end_nested();
         end_message(&mut begin, start);
         self.buf[..BEGIN_BYTES].copy_from_slice(&begin);
         for (seq, &start) in (first + 1..).zip(&self.starts) {

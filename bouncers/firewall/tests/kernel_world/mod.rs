@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,9 +20,12 @@ pub fn in_namespace(test: &str, story: impl AsyncFnOnce(World)) {
     const INSIDE: &str = "PALISADE_TEST_NAMESPACE";
     match std::env::var(INSIDE) {
         Ok(inside) if inside == test => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                tokio::time::timeout(Duration::from_secs(120), story(World::new())).await.expect("two minutes are enough");
+                tokio::time::timeout(Duration::from_secs(120), story(World::new()))
+                    .await
+                    .expect("two minutes are enough");
             });
             return;
         }
@@ -132,7 +134,12 @@ impl World {
     pub fn announce(&mut self, net: &str, source: &str, secs: u64) {
         let (origin, scenario) = source.split_once(':').unwrap_or((source, "test"));
         let reason = Reason { remediation: "ban", origin, scenario };
-        self.batch.announce_net(net.parse().unwrap(), reason, now().saturating_add(Duration::from_secs(secs)), 1);
+        self.batch.announce_net(
+            net.parse().unwrap(),
+            reason,
+            now().saturating_add(Duration::from_secs(secs)),
+            1,
+        );
     }
 
     fn settle(&mut self) {
@@ -182,9 +189,8 @@ pub fn config() -> Config {
         keep_on_stop: false,
         types: vec!["ban".into()],
         prometheus: None,
-        state_dir: PathBuf::from("/nonexistent"),
         present_as: PresentAs::Palisade,
-        resync_interval: Duration::from_secs(60),
+        reconcile_interval: Duration::from_secs(60),
     }
 }
 
@@ -232,7 +238,8 @@ pub fn expires_secs(listing: &str) -> u64 {
             '0'..='9' => number = number * 10 + u64::from(char.to_digit(10).unwrap()),
             'm' if chars.peek() == Some(&'s') => break,
             unit => {
-                let Some(worth) = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].iter().find(|(of, _)| *of == unit)
+                let Some(worth) =
+                    [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].iter().find(|(of, _)| *of == unit)
                 else {
                     break;
                 };
@@ -275,7 +282,10 @@ impl Witness {
 
     /// Everything it has seen, up to and including this text.
     pub async fn stop_after(mut self, last: &str) -> String {
-        eventually(&format!("`{last}` is seen"), Duration::from_secs(5), || self.seen.lock().unwrap().contains(last)).await;
+        eventually(&format!("`{last}` is seen"), Duration::from_secs(5), || {
+            self.seen.lock().unwrap().contains(last)
+        })
+        .await;
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.seen.lock().unwrap().clone()
