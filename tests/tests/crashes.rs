@@ -108,6 +108,7 @@ fn a_rebooted_host_enforces_before_the_network_is_there() -> Outcome {
         eventually("the decisions are on disk", || file.exists())?;
         // The power fails. A host without rules and without a LAPI comes up with the same disk.
         firewall.process().kill()?;
+        world.router.nft("flush ruleset")?;
         let rebooted = world.server()?;
         let _service = rebooted.echoes_on(80)?;
         assert!(world.visitor.reaches(&rebooted, 80));

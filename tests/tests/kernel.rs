@@ -234,13 +234,13 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
                         "crowdsec6-chain-forward",
                     ),
                     (config.clone().set("deny_action", "REJECT"), "reject"),
-                    (config.clone().set("nftables.ipv4.priority", -20), "priority filter - 20"),
+                    (config.clone().set("nftables.ipv4.priority", -20), "priority -20"),
                     (config.clone().set("deny_log", true).set("deny_log_prefix", "again: "), "again: "),
                 ] {
                     changed.write_to(&path)?;
                     firewall.reload()?;
                     eventually(&format!("the reload shows: {sign}"), || {
-                        Ok(world.router.tool(["nft", "list", "ruleset"])?.contains(sign))
+                        Ok(world.router.tool(["nft", "-nn", "list", "ruleset"])?.contains(sign))
                     })?;
                     lapi.pulled(1)?;
                 }
