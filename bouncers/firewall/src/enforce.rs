@@ -162,9 +162,11 @@ impl Enforcer {
                 () = stop.cancelled() => break,
                 event = next_event(&mut self.monitor) => {
                     let foreign = self.judge(event);
-                    if foreign > Need::Nothing {
-                        need = need.max(foreign);
+                    if foreign > need {
+                        // (More of the same burst falls into the same repair.)
                         not_before = not_before.max(Instant::now() + self.pace.repair().max(SETTLE));
+                        self.report(|status| status.repairs += 1);
+                        need = foreign;
                     }
                 }
                 changed = self.orders.changed(), if orders_open => match changed {
@@ -237,8 +239,12 @@ impl Enforcer {
             Ok(Event::Committed { generation, .. }) if self.hands.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
                 let what = if touched.structure { "structure" } else { "elements" };
-                tracing::info!(%program, what, "another program changed our table; putting it right");
-                self.report(|status| status.repairs += 1);
+                // One line for a burst.
+                if self.pace.is_calm() {
+                    tracing::info!(%program, what, "another program changed our table; putting it right");
+                } else {
+                    tracing::debug!(%program, what, "another program changed our table again");
+                }
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
             Ok(Event::Overrun) => {

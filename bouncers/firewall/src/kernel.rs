@@ -8,15 +8,10 @@ use palisade_cache::{Snapshot, Timestamp};
 
 use crate::commit::{Commit, CommitError, Committed, Removal};
 use crate::config::{Config, Family, IpFamily};
+use crate::found::{Found, flags, key_bytes};
 use crate::layout::{Dialect, Layout, nfproto_of};
 use crate::netlink::{NetlinkError, SetHeader, Socket, StructurePrint, nfproto};
 use crate::plan::{self, KernelSets, Plan};
-
-/// `NFT_SET_*` flags of `linux/netfilter/nf_tables.h`.
-const CONSTANT: u32 = 2;
-const INTERVAL: u32 = 4;
-const TIMEOUT: u32 = 16;
-const CONCATENATION: u32 = 128;
 
 /// A socket and what it was found to be capable of.
 #[derive(Debug)]
@@ -50,6 +45,12 @@ impl Kernel {
     /// The number of the last committed transaction.
     pub(crate) fn generation(&mut self) -> Result<u32, NetlinkError> {
         self.socket.generation()
+    }
+
+    /// Reads the managed tables of a configuration, in the order of its families.
+    pub(crate) fn find(&mut self, config: &Config) -> Result<Vec<Found>, NetlinkError> {
+        let managed = config.families().filter(|(_, family)| !family.set_only);
+        managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
     /// Compares everything in the kernel's sets with everything wanted.
@@ -136,18 +137,14 @@ pub(crate) fn watched_tables(config: &Config) -> Vec<(u8, String)> {
 }
 
 fn judge(ip: IpFamily, number: u8, set: &SetHeader) -> OperatorsSet {
-    let wanted_bytes = match ip {
-        IpFamily::V4 => 4,
-        IpFamily::V6 => 16,
-    };
-    if set.flags & CONCATENATION != 0 || set.key_bytes != wanted_bytes {
+    if set.flags & flags::CONCATENATION != 0 || set.key_bytes != key_bytes(ip) {
         return OperatorsSet::Unfit("its elements are not addresses of this family");
     }
-    if set.flags & CONSTANT != 0 {
+    if set.flags & flags::CONSTANT != 0 {
         return OperatorsSet::Unfit("it is constant");
     }
     OperatorsSet::Fit(
         number,
-        Dialect { interval: set.flags & INTERVAL != 0, timeout: set.flags & TIMEOUT != 0 },
+        Dialect { interval: set.flags & flags::INTERVAL != 0, timeout: set.flags & flags::TIMEOUT != 0 },
     )
 }

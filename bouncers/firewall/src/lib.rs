@@ -7,6 +7,7 @@
 
 mod allow;
 mod bare;
+mod clause;
 pub mod cli;
 mod commit;
 pub mod config;
@@ -16,6 +17,7 @@ mod dry_run;
 mod enforce;
 mod error;
 mod exposition;
+mod found;
 mod kernel;
 mod layout;
 mod names;

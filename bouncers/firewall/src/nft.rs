@@ -1,11 +1,10 @@
 //! Runs the `nft` program: the only file that does. For structure only; elements go over netlink.
 
 use std::io;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nftables::schema::{NfObject, Nftables};
-use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -33,9 +32,6 @@ pub enum NftError {
         /// What it was asked to do.
         what: &'static str,
     },
-    /// It printed something unreadable.
-    #[error("nft printed something that is not a ruleset: {0}; is its JSON support built in?")]
-    Unreadable(#[source] serde_json::Error),
 }
 
 impl NftError {
@@ -45,29 +41,17 @@ impl NftError {
     }
 }
 
-/// Runs commands as one transaction. Nothing is run when there are none.
+/// Runs commands as one transaction. (What `nft` may print is never read: see [`crate::clause`].) Nothing is run when there are none.
 pub(crate) async fn apply(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
     if commands.is_empty() {
         return Ok(());
     }
-    run(what, &["-j", "-f", "-"], &script(commands)).await.map(drop)
+    run(what, &["-j", "-f", "-"], &script(commands)).await
 }
 
 /// Lets `nft` and the kernel judge commands without carrying them out.
 pub(crate) async fn check(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
-    run(what, &["-c", "-j", "-f", "-"], &script(commands)).await.map(drop)
-}
-
-/// All objects of the ruleset but set elements. (The terse listing of the whole ruleset reads no element from the
-/// kernel; that of a single table reads them all and leaves them out.)
-pub(crate) async fn list() -> Result<Vec<serde_json::Value>, NftError> {
-    #[derive(Deserialize)]
-    struct Listing {
-        nftables: Vec<serde_json::Value>,
-    }
-    let output = run("list the ruleset", &["-j", "-t", "list", "ruleset"], "").await?;
-    let listing: Listing = serde_json::from_slice(&output.stdout).map_err(NftError::Unreadable)?;
-    Ok(listing.nftables)
+    run(what, &["-c", "-j", "-f", "-"], &script(commands)).await
 }
 
 fn script(commands: Vec<NfObject<'static>>) -> String {
@@ -75,7 +59,7 @@ fn script(commands: Vec<NfObject<'static>>) -> String {
     serde_json::to_string(&script).expect("commands are made of strings and numbers only")
 }
 
-async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<Output, NftError> {
+async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), NftError> {
     let mut child = Command::new("nft")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -99,7 +83,7 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<Outp
         Ok(output) => output.map_err(NftError::Missing)?,
     };
     if output.status.success() {
-        return Ok(output);
+        return Ok(());
     }
     let mut stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if stderr.len() > 2000 {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use palisade_cache::{Decision, Snapshot, Span, Timestamp};
+use palisade_cache::{Decision, Diff, Snapshot, Span, Timestamp};
 
 use crate::config::IpFamily;
 use crate::layout::{FamilyLayout, Layout, Placer, Purpose, SetId, family_of};
@@ -71,15 +71,6 @@ impl Plan {
     }
 }
 
-/// Which part of two snapshots to compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// What goes into hash sets.
-    Hosts,
-    /// What goes into interval sets.
-    Intervals,
-}
-
 /// Compares everything the kernel holds with everything that is wanted.
 pub(crate) fn reconcile(
     layout: &Layout,
@@ -125,48 +116,68 @@ pub(crate) fn reconcile(
     plan
 }
 
-/// Compares a part of two snapshots. Costs with the difference, except for an operator's interval set.
-pub(crate) fn delta(layout: &Layout, older: &Snapshot, newer: &Snapshot, part: Part, now: Timestamp) -> Plan {
-    let diff = newer.diff(older);
+/// Compares the newer snapshot with the one whose hosts are in force, and with the one whose intervals are, unless
+/// these have to wait. Costs with the difference, except for an operator's interval set.
+pub(crate) fn delta(
+    layout: &Layout,
+    hosts: &Snapshot,
+    intervals: Option<&Snapshot>,
+    newer: &Snapshot,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan::default();
-    match part {
-        Part::Hosts => {
-            let mut placer = Placer::new(layout);
-            for change in &diff.hosts {
-                let before = host_place(layout, &mut placer, change.address, change.before);
-                let after = host_place(layout, &mut placer, change.address, change.after);
-                if before != after {
-                    let add = after.filter(|(_, until)| *until > now);
-                    push_host(&mut plan, change.address, before.map(|(set, _)| set), add);
-                }
-            }
+    let diff = newer.diff(hosts);
+    host_changes(layout, &diff, now, &mut plan);
+    match intervals {
+        None => {}
+        // They nearly always come from the same snapshot.
+        Some(older) if older.generation() == hosts.generation() => {
+            interval_changes(layout, &diff, older, newer, now, &mut plan);
         }
-        Part::Intervals => {
-            // (What goes may have ended; it may still have to be taken out.)
-            let mut gone = wanted_ranges(layout, &diff.spans_gone, Timestamp::from_millis(i64::MIN));
-            let mut come = wanted_ranges(layout, &diff.spans_come, now);
-            for ip in [IpFamily::V4, IpFamily::V6] {
-                if let FamilyLayout::SetOnly(Some(set)) = layout.part(ip)
-                    && layout.target(*set).dialect.interval
-                {
-                    let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
-                        || diff
-                            .spans_gone
-                            .iter()
-                            .chain(&diff.spans_come)
-                            .any(|span| family_of(span.first) == ip);
-                    if touched {
-                        gone.extend(flatten(ip, *set, older));
-                        come.extend(flatten(ip, *set, newer));
-                    }
-                }
-            }
-            // What only changed its words (scenario, id) stays as it is.
-            drop_common(&mut gone, &mut come);
-            plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
+        Some(older) => interval_changes(layout, &newer.diff(older), older, newer, now, &mut plan),
+    }
+    plan.unenforceable_ranges = unenforceable(layout, newer);
+    plan
+}
+
+fn host_changes(layout: &Layout, diff: &Diff<'_>, now: Timestamp, plan: &mut Plan) {
+    let mut placer = Placer::new(layout);
+    for change in &diff.hosts {
+        let before = host_place(layout, &mut placer, change.address, change.before);
+        let after = host_place(layout, &mut placer, change.address, change.after);
+        if before != after {
+            let add = after.filter(|(_, until)| *until > now);
+            push_host(plan, change.address, before.map(|(set, _)| set), add);
         }
     }
-    plan
+}
+
+fn interval_changes(
+    layout: &Layout,
+    diff: &Diff<'_>,
+    older: &Snapshot,
+    newer: &Snapshot,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    // (What goes may have ended; it may still have to be taken out.)
+    let mut gone = wanted_ranges(layout, &diff.spans_gone, Timestamp::from_millis(i64::MIN));
+    let mut come = wanted_ranges(layout, &diff.spans_come, now);
+    for ip in [IpFamily::V4, IpFamily::V6] {
+        if let FamilyLayout::SetOnly(Some(set)) = layout.part(ip)
+            && layout.target(*set).dialect.interval
+        {
+            let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
+                || diff.spans_gone.iter().chain(&diff.spans_come).any(|span| family_of(span.first) == ip);
+            if touched {
+                gone.extend(flatten(ip, *set, older));
+                come.extend(flatten(ip, *set, newer));
+            }
+        }
+    }
+    // What only changed its words (scenario, id) stays as it is.
+    drop_common(&mut gone, &mut come);
+    plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
 }
 
 fn push_host(plan: &mut Plan, address: IpAddr, remove: Option<SetId>, add: Option<(SetId, Timestamp)>) {
@@ -208,7 +219,7 @@ fn wanted_ranges(layout: &Layout, spans: &[Span<'_>], now: Timestamp) -> Vec<Str
 }
 
 /// Ranges that an operator's hash set cannot hold.
-pub(crate) fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
+fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
     let hash_only = |ip| matches!(layout.part(ip), FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval);
     if !hash_only(IpFamily::V4) && !hash_only(IpFamily::V6) {
         return 0;
@@ -290,3 +301,6 @@ fn ends_alike(
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

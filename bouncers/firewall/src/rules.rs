@@ -9,21 +9,12 @@
 //!  ip saddr @crowdsec-blacklists.ranges-CAPI counter name crowdsec-blacklists-CAPI drop
 //! ```
 
-use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
-use nftables::stmt::{Counter, Limit, Log, Match, Operator, Reject, RejectType, Return, Statement};
-use nftables::types::RejectCode;
-
+use crate::clause::{Clause, Side};
 use crate::config::{Config, Deny, DenyLog, Hook, IpFamily, RejectWith};
 use crate::names;
 
-/// What a packet is matched by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Where it comes from.
-    Source,
-    /// Where it goes.
-    Destination,
-}
+/// A rule.
+pub(crate) type Rule = Vec<Clause>;
 
 /// The sets of one source; its counter is named as the host set.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +50,8 @@ pub(crate) fn rules(
     sides: &[Side],
     allow: Option<&str>,
     sources: &[SourceNames<'_>],
-) -> Vec<Vec<Statement<'static>>> {
-    let mut rules = vec![vec![count(names::PROCESSED)]];
+) -> Vec<Rule> {
+    let mut rules = vec![mark()];
     let (incoming, outgoing) = match hook {
         Hook::Prerouting | Hook::Input => (true, false),
         Hook::Output | Hook::Postrouting => (false, true),
@@ -69,25 +60,31 @@ pub(crate) fn rules(
     // Forwarded packets never use the loopback interface.
     let loopback = (hook != Hook::Forward).then_some("lo");
     for interface in loopback.into_iter().chain(config.allow.interfaces.iter().map(String::as_str)) {
-        for (wanted, key) in [(incoming, MetaKey::Iifname), (outgoing, MetaKey::Oifname)] {
-            if wanted {
-                rules.push(vec![matches(meta(key), interface.to_owned()), pass()]);
-            }
+        if incoming {
+            rules.push(vec![Clause::ComesThrough(interface.to_owned()), Clause::Return]);
+        }
+        if outgoing {
+            rules.push(vec![Clause::LeavesThrough(interface.to_owned()), Clause::Return]);
         }
     }
     for side in sides {
-        rules.extend(allow.map(|set| vec![in_set(ip, *side, set), pass()]));
+        rules.extend(allow.map(|set| vec![Clause::In(*side, set.to_owned()), Clause::Return]));
     }
     for source in sources {
         for side in sides {
             for set in [source.hosts, source.ranges] {
+                let matched = Clause::In(*side, set.to_owned());
                 if let Some(log) = &config.log {
                     // A rule of its own, so that its limit never decides about the verdict.
-                    rules.push([vec![in_set(ip, *side, set)], logging(log)].concat());
+                    rules.push([vec![matched.clone()], logging(log)].concat());
                 }
                 for (extra, verdict) in verdicts(config.deny, ip) {
+                    let count = Clause::Count(source.hosts.to_owned());
                     rules.push(
-                        [vec![in_set(ip, *side, set)], extra, vec![count(source.hosts), verdict]].concat(),
+                        [Some(matched.clone()), extra, Some(count), Some(verdict)]
+                            .into_iter()
+                            .flatten()
+                            .collect(),
                     );
                 }
             }
@@ -96,82 +93,31 @@ pub(crate) fn rules(
     rules
 }
 
-fn logging(log: &DenyLog) -> Vec<Statement<'static>> {
-    let limit = log.rate.map(|rate| {
-        Statement::Limit(Limit {
-            rate: rate.packets,
-            rate_unit: None,
-            per: Some(rate.per.as_str().into()),
-            burst: Some(5),
-            burst_unit: None,
-            inv: None,
-        })
-    });
-    let line = Log { prefix: Some(log.prefix.clone().into()), ..Log::new(log.group.map(u32::from)) };
-    limit.into_iter().chain([Statement::Log(Some(line))]).collect()
+/// The rule that every chain of ours begins with, and every one of the stock bouncer since it counts.
+pub(crate) fn mark() -> Rule {
+    vec![Clause::Count(names::PROCESSED.to_owned())]
+}
+
+fn logging(log: &DenyLog) -> Rule {
+    let line = Clause::Log { prefix: log.prefix.clone(), group: log.group };
+    log.rate.map(Clause::Limit).into_iter().chain([line]).collect()
 }
 
 /// The verdict, or several with what they apply to in addition.
-fn verdicts(deny: Deny, ip: IpFamily) -> Vec<(Vec<Statement<'static>>, Statement<'static>)> {
-    let icmp = |v4: RejectCode, v6: RejectCode| {
-        let (kind, code) = match ip {
-            IpFamily::V4 => (RejectType::ICMP, v4),
-            IpFamily::V6 => (RejectType::ICMPv6, v6),
+fn verdicts(deny: Deny, ip: IpFamily) -> Vec<(Option<Clause>, Clause)> {
+    let by_family = |v4: u8, v6: u8| {
+        let code = match ip {
+            IpFamily::V4 => v4,
+            IpFamily::V6 => v6,
         };
-        (Vec::new(), Statement::Reject(Some(Reject::new(Some(kind), Some(code)))))
+        (None, Clause::Unreachable(code))
     };
     match deny {
-        Deny::Drop => vec![(Vec::new(), Statement::Drop(None))],
-        Deny::Reject(RejectWith::Stock) => vec![icmp(RejectCode::PortUnreach, RejectCode::AddrUnreach)],
-        Deny::Reject(RejectWith::PortUnreachable) => {
-            vec![icmp(RejectCode::PortUnreach, RejectCode::PortUnreach)]
-        }
-        Deny::Reject(RejectWith::AdminProhibited) => {
-            vec![icmp(RejectCode::AdminProhibited, RejectCode::AdminProhibited)]
-        }
-        Deny::Reject(RejectWith::HostUnreachable) => {
-            vec![icmp(RejectCode::HostUnreach, RejectCode::AddrUnreach)]
-        }
-        Deny::Reject(RejectWith::TcpReset) => vec![
-            (
-                vec![matches(meta(MetaKey::L4proto), "tcp".to_owned())],
-                Statement::Reject(Some(Reject::new(Some(RejectType::TCPReset), None))),
-            ),
-            icmp(RejectCode::PortUnreach, RejectCode::PortUnreach),
-        ],
+        Deny::Drop => vec![(None, Clause::Drop)],
+        Deny::Reject(RejectWith::Stock) => vec![by_family(3, 3)],
+        Deny::Reject(RejectWith::PortUnreachable) => vec![by_family(3, 4)],
+        Deny::Reject(RejectWith::AdminProhibited) => vec![by_family(13, 1)],
+        Deny::Reject(RejectWith::HostUnreachable) => vec![by_family(1, 3)],
+        Deny::Reject(RejectWith::TcpReset) => vec![(Some(Clause::IsTcp), Clause::Reset), by_family(3, 4)],
     }
-}
-
-fn in_set(ip: IpFamily, side: Side, set: &str) -> Statement<'static> {
-    let protocol = match ip {
-        IpFamily::V4 => "ip",
-        IpFamily::V6 => "ip6",
-    };
-    let field = match side {
-        Side::Source => "saddr",
-        Side::Destination => "daddr",
-    };
-    let field = PayloadField { protocol: protocol.into(), field: field.into() };
-    matches(NamedExpression::Payload(Payload::PayloadField(field)), format!("@{set}"))
-}
-
-fn meta(key: MetaKey) -> NamedExpression<'static> {
-    NamedExpression::Meta(Meta { key })
-}
-
-fn matches(left: NamedExpression<'static>, right: String) -> Statement<'static> {
-    Statement::Match(Match {
-        left: Expression::Named(left),
-        right: Expression::String(right.into()),
-        op: Operator::EQ,
-    })
-}
-
-fn count(counter: &str) -> Statement<'static> {
-    Statement::Counter(Counter::Named(counter.to_owned().into()))
-}
-
-/// Out of our chain, on to whatever other rules the host has.
-fn pass() -> Statement<'static> {
-    Statement::Return(None::<Return>)
 }

@@ -1,14 +1,14 @@
-//! Tables, chains, sets, counters and rules of a managed family: what is wanted, as data, and how what is found
-//! becomes that.
+//! Tables, chains, sets, counters and rules of a managed family: what is wanted, as data, and the commands that
+//! make of what is found what is wanted.
 
 use nftables::schema::{self, NfCmd, NfListObject, NfObject, SetFlag, SetType, SetTypeValue};
-use nftables::stmt::Statement;
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use crate::config::{Config, Family, Hook, IpFamily};
+use crate::found::{Found, FoundChain, FoundSet};
 use crate::layout::{FamilyLayout, Layout, Purpose};
 use crate::names;
-use crate::rules::{self, SourceNames};
+use crate::rules::{self, Rule, SourceNames};
 
 /// The objects of one managed table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +16,8 @@ pub(crate) struct Structure {
     ip: IpFamily,
     table: String,
     counters: Vec<String>,
-    sets: Vec<WantedSet>,
+    sets: Vec<FoundSet>,
     chains: Vec<WantedChain>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct WantedSet {
-    name: String,
-    interval: bool,
-    timeout: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,18 +25,7 @@ struct WantedChain {
     name: String,
     hook: Hook,
     priority: i32,
-    rules: Vec<Vec<Statement<'static>>>,
-}
-
-/// The objects of one table as `nft` lists them.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    table: bool,
-    counters: Vec<String>,
-    sets: Vec<schema::Set<'static>>,
-    chains: Vec<schema::Chain<'static>>,
-    /// Chain and statements; `None` for statements we have no words for.
-    rules: Vec<(String, Option<Vec<Statement<'static>>>)>,
+    rules: Vec<Rule>,
 }
 
 impl Structure {
@@ -73,29 +55,24 @@ impl Structure {
             ip,
             table: family.table.clone(),
             counters: [names::PROCESSED.to_owned()].into_iter().chain(counters).collect(),
-            sets: sets()
-                .map(|(_, target)| WantedSet {
-                    name: target.name.clone(),
-                    interval: target.dialect.interval,
-                    timeout: target.dialect.timeout,
-                })
-                .collect(),
+            sets: sets().map(|(_, target)| FoundSet::new(ip, target.name.clone(), target.dialect)).collect(),
             chains: chains.collect(),
         }
     }
 
     /// What would be found if exactly this stood in the kernel.
     pub(crate) fn as_found(&self) -> Found {
+        let rules = |chain: &WantedChain| {
+            let name = chain.name.clone();
+            chain.rules.clone().into_iter().map(move |rule| (name.clone(), Some(rule)))
+        };
         Found {
             table: true,
+            dormant: false,
             counters: self.counters.clone(),
-            sets: self.sets.iter().map(|set| self.set(set)).collect(),
-            chains: self.chains.iter().map(|chain| self.chain(chain)).collect(),
-            rules: self
-                .chains
-                .iter()
-                .flat_map(|chain| chain.rules.iter().map(|rule| (chain.name.clone(), Some(rule.clone()))))
-                .collect(),
+            sets: self.sets.clone(),
+            chains: self.chains.iter().map(WantedChain::as_found).collect(),
+            rules: self.chains.iter().flat_map(rules).collect(),
         }
     }
 
@@ -103,12 +80,9 @@ impl Structure {
     /// as it should be. What is not ours in the table, and what [`Structure::leftovers`] takes away, stays.
     pub(crate) fn changes(&self, found: &Found) -> Vec<NfObject<'static>> {
         let mut commands = Vec::new();
-        if !found.table {
-            commands.push(add(NfListObject::Table(schema::Table {
-                family: nf_family(self.ip),
-                name: self.table.clone().into(),
-                handle: None,
-            })));
+        if !found.table || found.dormant {
+            // (Adding it without flags wakes a dormant table.)
+            commands.push(add(NfListObject::Table(self.table())));
         }
         for name in self.counters.iter().filter(|name| !found.counters.contains(name)) {
             commands.push(add(NfListObject::Counter(schema::Counter {
@@ -118,31 +92,22 @@ impl Structure {
                 ..Default::default()
             })));
         }
-        let wrong: Vec<_> = self
-            .sets
-            .iter()
-            .filter(|set| {
-                let like = self.set(set);
-                let same = |is: &schema::Set<'_>| is.set_type == like.set_type && is.flags == like.flags;
-                found.sets.iter().any(|is| is.name == like.name && !same(is))
-            })
-            .map(|set| set.name.as_str())
-            .collect();
-        if !wrong.is_empty() {
+        let is_wrong = |set: &FoundSet| found.sets.iter().any(|is| is.name == set.name && is != set);
+        let remake = self.sets.iter().any(is_wrong);
+        if remake {
             // A set that rules use cannot go: empty every chain first, and fill them again below.
-            commands.extend(found.chains.iter().map(|chain| flush_chain(self.ip, &self.table, &chain.name)));
+            commands.extend(found.chains.iter().map(|chain| self.flush_chain(&chain.name)));
         }
         for set in &self.sets {
-            let wrong = wrong.contains(&set.name.as_str());
-            if wrong {
-                commands.push(delete(NfListObject::Set(Box::new(self.set(set)))));
+            if is_wrong(set) {
+                commands.push(delete(self.set(set)));
             }
-            if wrong || !found.sets.iter().any(|is| is.name == set.name) {
-                commands.push(add(NfListObject::Set(Box::new(self.set(set)))));
+            if is_wrong(set) || !found.sets.iter().any(|is| is.name == set.name) {
+                commands.push(add(self.set(set)));
             }
         }
         for chain in &self.chains {
-            commands.extend(self.chain_changes(chain, found, !wrong.is_empty()));
+            commands.extend(self.chain_changes(chain, found, remake));
         }
         commands
     }
@@ -150,14 +115,13 @@ impl Structure {
     fn chain_changes(&self, wanted: &WantedChain, found: &Found, flushed: bool) -> Vec<NfObject<'static>> {
         let mut commands = Vec::new();
         let mut standing = 0;
-        let like = self.chain(wanted);
         match found.chains.iter().find(|chain| chain.name == wanted.name) {
-            None => commands.push(add(NfListObject::Chain(like))),
-            Some(is) if !same_chain(is, &like) => {
+            None => commands.push(add(NfListObject::Chain(self.base_chain(wanted)))),
+            Some(is) if *is != wanted.as_found() => {
                 // Neither hook nor priority can be changed in place. In one transaction no packet slips by.
-                commands.push(flush_chain(self.ip, &self.table, &wanted.name));
-                commands.push(delete(NfListObject::Chain(self.named_chain(&wanted.name))));
-                commands.push(add(NfListObject::Chain(like)));
+                commands.push(self.flush_chain(&wanted.name));
+                commands.push(delete(NfListObject::Chain(self.chain(&wanted.name))));
+                commands.push(add(NfListObject::Chain(self.base_chain(wanted))));
             }
             Some(_) if flushed => {}
             Some(_) => {
@@ -167,7 +131,7 @@ impl Structure {
                 if alike {
                     standing = rules.len();
                 } else {
-                    commands.push(flush_chain(self.ip, &self.table, &wanted.name));
+                    commands.push(self.flush_chain(&wanted.name));
                 }
             }
         }
@@ -176,7 +140,7 @@ impl Structure {
                 family: nf_family(self.ip),
                 table: self.table.clone().into(),
                 chain: wanted.name.clone().into(),
-                expr: rule.clone().into(),
+                expr: rule.iter().map(|clause| clause.statement(self.ip)).collect(),
                 ..Default::default()
             }))
         }));
@@ -184,32 +148,45 @@ impl Structure {
     }
 
     /// The commands that take away what earlier versions, other settings or the stock bouncer left in the table:
-    /// chains and sets that are named like ours and not wanted. To be run when everything wanted is in force.
+    /// chains and sets that are ours by name or by content, and not wanted. To be run when everything wanted is in
+    /// force.
     pub(crate) fn leftovers(&self, family: &Family, found: &Found) -> Vec<NfObject<'static>> {
+        let mark = rules::mark();
+        let is_marked = |name: &str| {
+            let first =
+                found.rules.iter().find(|(chain, _)| chain == name).and_then(|(_, rule)| rule.as_ref());
+            first == Some(&mark)
+        };
         let stale_chain = |name: &str| {
             let ours = name == family.chain
                 || Hook::ALL.iter().any(|hook| name == names::chain(family, *hook))
-                || name == format!("{}-ingress", family.chain);
+                || is_marked(name);
             ours && !self.chains.iter().any(|chain| chain.name == name)
         };
+        // Every host set of ours and of the stock bouncer has a counter of the same name.
         let stale_set = |name: &str| {
-            let ours = name == family.set || name == names::allow_set(family);
+            let host_set = name.replacen(".ranges-", "-", 1);
+            let ours =
+                name == family.set || name == names::allow_set(family) || found.counters.contains(&host_set);
             ours && !self.sets.iter().any(|set| set.name == name)
         };
         let mut commands = Vec::new();
         for chain in found.chains.iter().filter(|chain| stale_chain(&chain.name)) {
-            commands.push(flush_chain(self.ip, &self.table, &chain.name));
-            commands.push(delete(NfListObject::Chain(self.named_chain(&chain.name))));
+            commands.push(self.flush_chain(&chain.name));
+            commands.push(delete(NfListObject::Chain(self.chain(&chain.name))));
         }
-        for set in found.sets.iter().filter(|set| stale_set(&set.name)) {
-            commands.push(delete(NfListObject::Set(Box::new(schema::Set { handle: None, ..set.clone() }))));
-        }
+        commands
+            .extend(found.sets.iter().filter(|set| stale_set(&set.name)).map(|set| delete(self.set(set))));
         commands
     }
 
-    fn set(&self, set: &WantedSet) -> schema::Set<'static> {
-        let flags = [(set.interval, SetFlag::Interval), (set.timeout, SetFlag::Timeout)];
-        schema::Set {
+    fn table(&self) -> schema::Table<'static> {
+        schema::Table { family: nf_family(self.ip), name: self.table.clone().into(), handle: None }
+    }
+
+    fn set(&self, set: &FoundSet) -> NfListObject<'static> {
+        let flags = [(set.is_interval(), SetFlag::Interval), (set.has_timeout(), SetFlag::Timeout)];
+        NfListObject::Set(Box::new(schema::Set {
             family: nf_family(self.ip),
             table: self.table.clone().into(),
             name: set.name.clone().into(),
@@ -219,10 +196,10 @@ impl Structure {
             }),
             flags: Some(flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).collect()),
             ..Default::default()
-        }
+        }))
     }
 
-    fn named_chain(&self, name: &str) -> schema::Chain<'static> {
+    fn chain(&self, name: &str) -> schema::Chain<'static> {
         schema::Chain {
             family: nf_family(self.ip),
             table: self.table.clone().into(),
@@ -231,73 +208,25 @@ impl Structure {
         }
     }
 
-    fn chain(&self, chain: &WantedChain) -> schema::Chain<'static> {
+    fn base_chain(&self, chain: &WantedChain) -> schema::Chain<'static> {
         schema::Chain {
             _type: Some(NfChainType::Filter),
             hook: Some(nf_hook(chain.hook)),
             prio: Some(chain.priority),
             policy: Some(NfChainPolicy::Accept),
-            ..self.named_chain(&chain.name)
+            ..self.chain(&chain.name)
         }
+    }
+
+    fn flush_chain(&self, name: &str) -> NfObject<'static> {
+        NfObject::CmdObject(NfCmd::Flush(schema::FlushObject::Chain(self.chain(name))))
     }
 }
 
-impl Found {
-    /// Picks the objects of one table out of a listing.
-    pub(crate) fn pick(objects: &[serde_json::Value], ip: IpFamily, table: &str) -> Self {
-        let mut found = Self::default();
-        let family = serde_json::to_value(nf_family(ip)).unwrap_or_default();
-        for object in objects {
-            let Some((kind, body)) = object.as_object().and_then(|object| object.iter().next()) else {
-                continue;
-            };
-            let field = |name: &str| body.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-            let table_name = if kind == "table" { field("name") } else { field("table") };
-            if body.get("family") != Some(&family) || table_name != table {
-                continue;
-            }
-            // What this crate's types cannot read is certainly not as wanted: sets and chains of that kind are
-            // left out, rules count as different.
-            match kind.as_str() {
-                "table" => found.table = true,
-                "counter" => found.counters.push(field("name").to_owned()),
-                "set" => found.sets.extend(serde_json::from_value::<schema::Set<'_>>(body.clone()).ok()),
-                "chain" => {
-                    found.chains.extend(serde_json::from_value::<schema::Chain<'_>>(body.clone()).ok())
-                }
-                "rule" => {
-                    let statements = body.get("expr").cloned().unwrap_or_default();
-                    found.rules.push((field("chain").to_owned(), serde_json::from_value(statements).ok()));
-                }
-                _ => {}
-            }
-        }
-        found
+impl WantedChain {
+    fn as_found(&self) -> FoundChain {
+        FoundChain::base(self.name.clone(), self.hook, self.priority)
     }
-
-    /// The sources that sets in this table stand for, in the order the sets were made.
-    pub(crate) fn sources(&self, family: &Family) -> Vec<String> {
-        let mut sources: Vec<String> = Vec::new();
-        for (source, _) in self.sets.iter().filter_map(|set| names::source_of(family, &set.name)) {
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
-        sources
-    }
-}
-
-fn same_chain(is: &schema::Chain<'_>, like: &schema::Chain<'_>) -> bool {
-    is._type == like._type && is.hook == like.hook && is.prio == like.prio && is.policy == like.policy
-}
-
-fn flush_chain(ip: IpFamily, table: &str, name: &str) -> NfObject<'static> {
-    NfObject::CmdObject(NfCmd::Flush(schema::FlushObject::Chain(schema::Chain {
-        family: nf_family(ip),
-        table: table.to_owned().into(),
-        name: name.to_owned().into(),
-        ..Default::default()
-    })))
 }
 
 fn add(object: NfListObject<'static>) -> NfObject<'static> {

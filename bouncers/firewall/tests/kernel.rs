@@ -385,3 +385,124 @@ fn checking_touches_nothing() {
         assert!(error.to_string().starts_with("nft refuses to build"), "{error}");
     });
 }
+
+#[test]
+fn tracked_connections_of_a_newly_banned_address_are_cut() {
+    in_namespace(test_name!(), async |mut world: World| {
+        let ip = |arguments: &str| {
+            let done = std::process::Command::new("ip").args(arguments.split(' ')).status();
+            assert!(done.expect("ip (package iproute2) is needed for this test").success(), "ip {arguments}");
+        };
+        ip("link set lo up");
+        // Connections are tracked where a rule asks for their state.
+        nft("add table inet tracking");
+        nft("add chain inet tracking c { type filter hook output priority 0; }");
+        nft("add rule inet tracking c ct state established counter");
+        world.start(Config { drop_established: true, ..config() }).await;
+        let far = ["192.0.2.1", "192.0.2.2", "198.51.100.9", "203.0.113.7", "2001:db8::7"];
+        for address in far {
+            // Without duplicate address detection, which takes a moment for IPv6.
+            ip(&format!("address add {address} dev lo{}", if address.contains(':') { " nodad" } else { "" }));
+        }
+        let open = |address: &str| {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            let socket = std::net::UdpSocket::bind((address, 0)).unwrap();
+            socket.send_to(b"x", (address, 9)).unwrap();
+        };
+        far.into_iter().for_each(open);
+        world.ban("192.0.2.1/32", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 1, "a single host, by filter");
+        world.ban("2001:db8::7/128", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 2, "IPv6");
+        world.ban("198.51.100.0/24", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 3, "a range");
+        for n in 0..50 {
+            world.announce(&format!("203.0.113.{n}/32"), "cscli", HOUR);
+        }
+        world.publish().await;
+        assert_eq!(world.status().flows_dropped, 4, "one of many, in one pass");
+        world.ban("192.0.2.1/32", "cscli", 2 * HOUR).await;
+        assert_eq!(world.status().flows_dropped, 4, "a renewal is no new ban");
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_family_that_is_off_is_left_alone() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.announce("192.0.2.7/32", "cscli", HOUR);
+        world.announce("2001:db8::/32", "cscli", HOUR);
+        world.start(Config { v4: None, ..config() }).await;
+        assert_eq!(nft("list tables"), "table ip6 crowdsec6\n");
+        assert!(list("set ip6 crowdsec6 crowdsec6-blacklists.ranges-cscli").contains("2001:db8::/32"));
+        assert_eq!(world.status().total(), 1);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn outbound_blocking_matches_the_destination() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(Config { block_outbound: true, ..config() }).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        let output = list("chain ip crowdsec crowdsec-chain-output");
+        assert!(output.contains("ip daddr @crowdsec-blacklists-cscli counter"), "{output}");
+        assert!(!output.contains("saddr"), "{output}");
+        let forward = list("chain ip crowdsec crowdsec-chain-forward");
+        assert!(forward.contains("ip saddr @crowdsec-blacklists-cscli counter"), "{forward}");
+        assert!(forward.contains("ip daddr @crowdsec-blacklists-cscli counter"), "{forward}");
+        assert!(!list("chain ip crowdsec crowdsec-chain-input").contains("daddr"));
+        std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        std::process::Command::new("ip")
+            .args(["address", "add", "192.0.2.1/24", "dev", "lo"])
+            .status()
+            .unwrap();
+        world.stop().await;
+    });
+}
+
+#[test]
+fn many_ranges_are_changed_at_most_once_a_second() {
+    in_namespace(test_name!(), async |mut world: World| {
+        for n in 0..51_000_u32 {
+            let first = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 512);
+            world.announce(&format!("{first}/24"), "CAPI", 24 * HOUR);
+        }
+        world.start(config()).await;
+        assert_eq!(world.status().total(), 51_000);
+        let before = world.status().transactions;
+        let started = Instant::now();
+        // Hosts do not wait for ranges.
+        world.announce("198.51.100.0/24", "CAPI", HOUR);
+        world.ban("192.0.2.1/32", "CAPI", HOUR).await;
+        world.announce("203.0.113.0/24", "CAPI", HOUR);
+        world.ban("192.0.2.2/32", "CAPI", HOUR).await;
+        assert!(list("set ip crowdsec crowdsec-blacklists-CAPI").contains("192.0.2.2"));
+        eventually("the ranges follow", Duration::from_secs(10), || world.status().total() == 51_004).await;
+        println!("{} transactions in {:?}", world.status().transactions - before, started.elapsed());
+        assert!(world.status().transactions - before <= 4);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_fight_over_the_table_is_not_fought_at_full_speed() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        for n in 0..200 {
+            nft(&format!("add element ip crowdsec crowdsec-blacklists-cscli {{ 203.0.113.{n} timeout 1h }}"));
+        }
+        // One reading after a burst, not one for each.
+        let before = world.status().transactions;
+        eventually("only ours is left", Duration::from_secs(20), || {
+            world.status().failing.is_none() && {
+                let set = list("set ip crowdsec crowdsec-blacklists-cscli");
+                set.contains("192.0.2.7") && !set.contains("203.0.113.")
+            }
+        })
+        .await;
+        assert!(world.status().transactions - before < 100, "{}", world.status().transactions - before);
+        world.stop().await;
+    });
+}

@@ -19,6 +19,7 @@ const BENCHES: &[Bench] = &[
     ("memory", cache::memory),
     ("delta", cache::delta),
     ("startup", stream::startup),
+    ("firewall", firewall::firewall),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use palisade_stream::{Admitted, admit};
 use palisade_wire::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -45,29 +46,29 @@ pub struct SubjectError(String);
 impl FromStr for Subject {
     type Err = SubjectError;
 
+    /// Reads it as decisions are admitted, so that what a LAPI calls `as64500` is found under `AS:64500`.
     fn from_str(text: &str) -> Result<Self, SubjectError> {
-        let text = text.trim();
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Address(address.to_canonical()));
-        }
-        if let Ok(net) = text.parse::<IpNet>() {
-            let net = net.trunc();
-            let host = net.prefix_len() == net.max_prefix_len();
-            return Ok(if host { Self::Address(net.addr().to_canonical()) } else { Self::Range(net) });
-        }
         let wrong = || SubjectError(text.chars().take(80).collect());
-        let (scope, value) = text.split_once(':').ok_or_else(wrong)?;
-        if value.is_empty() || scope.is_empty() {
+        if let Ok(Admitted::Net { net, .. }) = admit(Scope::Ip, text) {
+            return Ok(Self::of(net));
+        }
+        let (scope, value) = text.trim().split_once(':').ok_or_else(wrong)?;
+        if scope.is_empty() {
             return Err(wrong());
         }
-        match Scope::parse(scope) {
-            // `ip:192.0.2.1`, as some write it.
-            Scope::Ip | Scope::Range => match value.parse()? {
-                Self::Named { .. } => Err(wrong()),
-                subject => Ok(subject),
-            },
-            scope => Ok(Self::Named { scope: scope.as_str().to_owned(), value: value.to_owned() }),
+        let scope = Scope::parse(scope);
+        match admit(scope, value).map_err(|_| wrong())? {
+            Admitted::Net { net, .. } => Ok(Self::of(net)),
+            Admitted::Name(value) => {
+                Ok(Self::Named { scope: scope.as_str().to_owned(), value: value.into_owned() })
+            }
         }
+    }
+}
+
+impl Subject {
+    fn of(net: IpNet) -> Self {
+        if net.prefix_len() == net.max_prefix_len() { Self::Address(net.addr()) } else { Self::Range(net) }
     }
 }
 
@@ -97,7 +98,8 @@ mod tests {
             ("2001:db8::/32", "2001:db8::/32"),
             ("ip:192.0.2.1", "192.0.2.1"),
             ("Range:2001:db8::/32", "2001:db8::/32"),
-            ("country:FR", "Country:FR"),
+            ("country:fr", "Country:FR"),
+            ("as:AS64500", "AS:64500"),
             ("as:64500", "AS:64500"),
             ("session:a:b", "session:a:b"),
         ] {

@@ -14,7 +14,7 @@ use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
 use crate::kernel::Kernel;
 use crate::layout::{Layout, Purpose};
-use crate::plan::{self, Change, Part, Plan};
+use crate::plan::{self, Change, Plan};
 use crate::status::InForce;
 
 /// From so many changes on nobody listens for news meanwhile: the kernel would announce every single element,
@@ -46,12 +46,7 @@ impl Enforcer {
         let (hosts, intervals, newest) = (standing.hosts.clone(), standing.intervals.clone(), newer.clone());
         let step = self.hands.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
-            let mut plan = plan::delta(&layout, &hosts, &newest, Part::Hosts, now);
-            if !wait {
-                let more = plan::delta(&layout, &intervals, &newest, Part::Intervals, now);
-                plan.changes.extend(more.changes);
-            }
-            plan.unenforceable_ranges = plan::unenforceable(&layout, &newest);
+            let plan = plan::delta(&layout, &hosts, (!wait).then_some(&intervals), &newest, now);
             if plan.changes.len() > LOUD {
                 return Ok(Step::Loud(plan));
             }

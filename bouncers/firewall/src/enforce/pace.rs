@@ -12,6 +12,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 const FREE_REPAIRS: u32 = 20;
 /// After so long without a repair the count starts anew.
 const CALM: Duration = Duration::from_secs(30);
+/// Repairs within this time are one story in the log.
+const BURST: Duration = Duration::from_secs(1);
 
 /// Counts failures and repairs in a row.
 #[derive(Debug, Default)]
@@ -37,6 +39,11 @@ impl Pace {
         };
         self.failures = self.failures.saturating_add(1);
         pause
+    }
+
+    /// Whether the last repair is so long ago that the next one is worth a line in the log.
+    pub(super) fn is_calm(&self) -> bool {
+        self.last_repair.is_none_or(|last| last.elapsed() > BURST)
     }
 
     /// Notes that interval sets were changed.

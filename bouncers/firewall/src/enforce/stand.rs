@@ -8,15 +8,17 @@ use nftables::types::NfFamily;
 use palisade_cache::Snapshot;
 use tokio::time::Instant;
 
+use super::hands::Hands;
 use super::{Enforcer, Standing};
 use crate::allow;
-use crate::config::{Config, Family, IpFamily};
+use crate::config::{Config, Family, IpFamily, Mode};
 use crate::error::EnforceError;
+use crate::found::Found;
 use crate::kernel::{Kernel, OperatorsSet, watched_tables};
 use crate::layout::{Dialect, Layout};
 use crate::netlink::nfproto;
 use crate::nft;
-use crate::structure::{Found, Structure};
+use crate::structure::Structure;
 
 /// How often to look for an operator's table or set that is not there (its appearance is also announced).
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -27,10 +29,10 @@ impl Enforcer {
         let config = Arc::clone(&self.current.config);
         // Listening before looking: what happens in between is news, not a gap.
         self.monitor = None;
-        self.hands.kernel(|_| ()).await?;
         self.open_monitor()?;
 
-        let found = find(&config).await?;
+        let looked_at = Arc::clone(&config);
+        let found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
         let snapshot = Snapshot::clone(&self.cache.load());
         let allow = allow::stretches(&config, &self.current.protected);
         let mut layout = Layout::new(&config, &sources(&found), &allow::families(&allow));
@@ -184,18 +186,12 @@ struct ManagedFound {
     found: Found,
 }
 
-async fn find(config: &Config) -> Result<Vec<ManagedFound>, EnforceError> {
-    let managed: Vec<_> = config.families().filter(|(_, family)| !family.set_only).collect();
-    if managed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let listing = nft::list().await?;
-    let find = |(ip, family): (IpFamily, &Family)| ManagedFound {
-        ip,
-        family: family.clone(),
-        found: Found::pick(&listing, ip, &family.table),
-    };
-    Ok(managed.into_iter().map(find).collect())
+fn named(config: &Config, found: Vec<Found>) -> Vec<ManagedFound> {
+    let managed = config.families().filter(|(_, family)| !family.set_only);
+    managed
+        .zip(found)
+        .map(|((ip, family), found)| ManagedFound { ip, family: family.clone(), found })
+        .collect()
 }
 
 fn sources(found: &[ManagedFound]) -> Vec<(IpFamily, String)> {
@@ -207,9 +203,15 @@ fn sources(found: &[ManagedFound]) -> Vec<(IpFamily, String)> {
 
 /// Lets `nft` and the kernel judge the whole structure of a configuration without changing anything.
 ///
-/// Needs the same permissions as enforcing. Set-only families have no structure to judge.
+/// Needs the same permissions as enforcing, except in dry-run mode, where there is nothing to judge. Set-only
+/// families have no structure either.
 pub async fn check(config: &Config) -> Result<(), EnforceError> {
-    let found = find(config).await?;
+    if config.mode == Mode::DryRun {
+        return Ok(());
+    }
+    let looked_at = config.clone();
+    let found = Hands::default().kernel(move |kernel| kernel.find(&looked_at)).await??;
+    let found = named(config, found);
     let families: Vec<_> = config.families().map(|(ip, _)| ip).collect();
     // One source stands for all: they differ in names only.
     let sources: Vec<_> = families.iter().map(|ip| (*ip, "check".to_owned())).collect();

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::{in_namespace, nft, test_name};
 use crate::config::{Allow, Config, Deny, DenyLog, Hook, IpFamily, LogRate, RatePeriod, RejectWith};
+use crate::found::Found;
 use crate::layout::Layout;
-use crate::structure::{Found, Structure};
+use crate::netlink::Socket;
+use crate::structure::Structure;
 use crate::testing;
 
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
@@ -23,18 +25,21 @@ fn wanted(config: &Config, sources: &[&str]) -> Vec<Structure> {
     config.families().map(|(ip, family)| Structure::wanted(config, ip, family, &layout)).collect()
 }
 
+fn found(config: &Config) -> Vec<Found> {
+    let mut socket = Socket::open().unwrap();
+    config.families().map(|(ip, family)| Found::read(&mut socket, ip, &family.table).unwrap()).collect()
+}
+
 /// Makes what stands in the kernel what is wanted; returns how many commands that took.
 fn build(config: &Config, sources: &[&str]) -> usize {
-    block_on(async {
-        let listing = crate::nft::list().await.unwrap();
-        let mut commands = Vec::new();
-        for (structure, (ip, family)) in wanted(config, sources).iter().zip(config.families()) {
-            commands.extend(structure.changes(&Found::pick(&listing, ip, &family.table)));
-        }
-        let count = commands.len();
-        crate::nft::apply("build the test's structure", commands).await.unwrap();
-        count
-    })
+    let commands: Vec<_> = wanted(config, sources)
+        .iter()
+        .zip(found(config))
+        .flat_map(|(wanted, found)| wanted.changes(&found))
+        .collect();
+    let count = commands.len();
+    block_on(crate::nft::apply("build the test's structure", commands)).unwrap();
+    count
 }
 
 fn chain(table: &str, name: &str) -> String {
@@ -153,7 +158,7 @@ fn another_priority_swaps_the_chain_in_one_transaction() {
         let config = testing::config();
         build(&config, &["CAPI"]);
         nft("add element ip crowdsec crowdsec-blacklists-CAPI { 192.0.2.1 timeout 1h }");
-        let generation = || crate::netlink::Socket::open().unwrap().generation().unwrap();
+        let generation = || Socket::open().unwrap().generation().unwrap();
         let before = generation();
         let mut other = config;
         other.v4.as_mut().unwrap().priority = 5;
@@ -181,25 +186,48 @@ fn foreign_chains_stay_and_old_ones_of_ours_go() {
         nft("add rule ip crowdsec crowdsec-chain-input counter name processed");
         nft("add rule ip crowdsec crowdsec-chain-input counter name processed");
         nft("add chain ip crowdsec crowdsec-chain-prerouting { type filter hook prerouting priority 0; }");
+        // As an earlier configuration of ours leaves it.
+        nft("add counter ip crowdsec old-CAPI");
+        nft("add set ip crowdsec old-CAPI { type ipv4_addr; flags timeout; }");
+        nft("add set ip crowdsec old.ranges-CAPI { type ipv4_addr; flags interval,timeout; }");
+        nft("add chain ip crowdsec old-input { type filter hook input priority 3; }");
+        nft("add rule ip crowdsec old-input counter name processed");
+        nft("add rule ip crowdsec old-input ip saddr @old.ranges-CAPI counter name old-CAPI drop");
         // Somebody's own.
         nft("add chain ip crowdsec mine");
         nft("add rule ip crowdsec mine accept");
         build(&config, &["CAPI"]);
         assert!(nft("list ruleset").contains("crowdsec-chain {"), "still blocking while the new sets fill");
-        block_on(async {
-            let listing = crate::nft::list().await.unwrap();
-            for (structure, (ip, family)) in wanted(&config, &["CAPI"]).iter().zip(config.families()) {
-                let found = Found::pick(&listing, ip, &family.table);
-                crate::nft::apply("take leftovers away", structure.leftovers(family, &found)).await.unwrap();
-            }
-        });
+        for ((structure, found), (_, family)) in
+            wanted(&config, &["CAPI"]).iter().zip(found(&config)).zip(config.families())
+        {
+            block_on(crate::nft::apply("take leftovers away", structure.leftovers(family, &found))).unwrap();
+        }
         let after = nft("list ruleset");
-        for gone in ["crowdsec-chain {", "crowdsec-chain-prerouting", "set crowdsec-blacklists {"] {
+        for gone in [
+            "crowdsec-chain {",
+            "crowdsec-chain-prerouting",
+            "set crowdsec-blacklists {",
+            "chain old-",
+            "set old",
+        ] {
             assert!(!after.contains(gone), "{gone} in {after}");
         }
         assert!(after.contains("chain mine"), "{after}");
         assert_eq!(chain("ip crowdsec", "crowdsec-chain-input").matches("processed").count(), 1);
         assert_eq!(build(&config, &["CAPI"]), 0);
+    });
+}
+
+#[test]
+fn a_table_put_to_sleep_is_woken() {
+    in_namespace(test_name!(), || {
+        let config = testing::config();
+        build(&config, &["CAPI"]);
+        nft("add table ip crowdsec { flags dormant; }");
+        assert!(nft("list tables ip").contains("crowdsec") && nft("list ruleset").contains("flags dormant"));
+        assert_eq!(build(&config, &["CAPI"]), 1);
+        assert!(!nft("list ruleset").contains("dormant"), "{}", nft("list ruleset"));
     });
 }
 

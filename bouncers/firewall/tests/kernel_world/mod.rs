@@ -1,5 +1,7 @@
 //! A namespace with a cache, an enforcing task and `nft` to look at the result.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code: a panic is how it fails")]
+
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs the story in a fresh user and network namespace: starts this test binary again under `unshare`, for this
 /// one test. What follows a space in `test` only tells runs of one test apart.
-pub fn in_namespace(test: &str, story: impl AsyncFnOnce(World)) {
+pub(crate) fn in_namespace(test: &str, story: impl AsyncFnOnce(World)) {
     const INSIDE: &str = "PALISADE_TEST_NAMESPACE";
     match std::env::var(INSIDE) {
         Ok(inside) if inside == test => {
@@ -54,7 +56,7 @@ macro_rules! test_name {
 }
 pub(crate) use test_name;
 
-pub struct World {
+pub(crate) struct World {
     ledger: Ledger,
     batch: Batch,
     publisher: Publisher,
@@ -84,7 +86,7 @@ impl World {
     }
 
     /// Starts the enforcing task and waits until it is ready.
-    pub async fn start(&mut self, config: Config) {
+    pub(crate) async fn start(&mut self, config: Config) {
         self.settle();
         self.launch(config);
         eventually("the task is ready", Duration::from_secs(30), || self.status().is_ready()).await;
@@ -92,7 +94,7 @@ impl World {
     }
 
     /// Starts the enforcing task.
-    pub fn launch(&mut self, config: Config) {
+    pub(crate) fn launch(&mut self, config: Config) {
         self.settle();
         let orders = Orders { config: Arc::new(config), protected: self.protected.clone() };
         let (sender, receiver) = watch::channel(orders);
@@ -101,12 +103,12 @@ impl World {
         self.tasks.spawn(enforcer.run(self.stop.clone()));
     }
 
-    pub async fn reload(&mut self, config: Config) {
+    pub(crate) async fn reload(&mut self, config: Config) {
         let orders = Orders { config: Arc::new(config), protected: self.protected.clone() };
         self.orders.as_ref().unwrap().send_replace(orders);
     }
 
-    pub fn protect(&mut self, addresses: &[&str]) {
+    pub(crate) fn protect(&mut self, addresses: &[&str]) {
         self.protected = addresses.iter().map(|address| address.parse().unwrap()).collect();
         if let Some(orders) = &self.orders {
             orders.send_modify(|orders| orders.protected.clone_from(&self.protected));
@@ -114,14 +116,14 @@ impl World {
     }
 
     /// Stops the task and waits for its end.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap().unwrap();
         }
     }
 
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
@@ -131,7 +133,7 @@ impl World {
     }
 
     /// Adds a decision to what will be published next. `source` may be `lists:<name>`.
-    pub fn announce(&mut self, net: &str, source: &str, secs: u64) {
+    pub(crate) fn announce(&mut self, net: &str, source: &str, secs: u64) {
         let (origin, scenario) = source.split_once(':').unwrap_or((source, "test"));
         let reason = Reason { remediation: "ban", origin, scenario };
         self.batch.announce_net(
@@ -148,12 +150,12 @@ impl World {
     }
 
     /// Publishes what was announced and waits until it is in force.
-    pub async fn publish(&mut self) {
+    pub(crate) async fn publish(&mut self) {
         self.settle();
         eventually("it is in force", Duration::from_secs(60), || self.is_in_force()).await;
     }
 
-    pub async fn ban(&mut self, net: &str, source: &str, secs: u64) {
+    pub(crate) async fn ban(&mut self, net: &str, source: &str, secs: u64) {
         let net: ipnet::IpNet = net.parse().unwrap();
         // A decision of the same kind on the same target is replaced, as the LAPI does.
         self.batch.lift_net(net, "ban");
@@ -161,13 +163,13 @@ impl World {
         self.publish().await;
     }
 
-    pub async fn lift(&mut self, net: &str) {
+    pub(crate) async fn lift(&mut self, net: &str) {
         self.batch.lift_net(net.parse().unwrap(), "ban");
         self.publish().await;
     }
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let family = |suffix: &str| Family {
         table: format!("crowdsec{suffix}"),
         chain: format!("crowdsec{suffix}-chain"),
@@ -194,13 +196,13 @@ pub fn config() -> Config {
     }
 }
 
-pub fn set_only(table: &str, set: &str) -> Config {
+pub(crate) fn set_only(table: &str, set: &str) -> Config {
     let v4 = Family { table: table.into(), set: set.into(), set_only: true, ..config().v4.unwrap() };
     Config { v4: Some(v4), v6: None, ..config() }
 }
 
 /// Runs `nft` on a script, and returns what it prints.
-pub fn nft(script: &str) -> String {
+pub(crate) fn nft(script: &str) -> String {
     let output = try_nft(script);
     assert!(output.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -210,26 +212,26 @@ fn try_nft(script: &str) -> Output {
     Command::new("nft").arg(script).output().expect("nft (package nftables) is needed for this test")
 }
 
-pub fn list(what: &str) -> String {
+pub(crate) fn list(what: &str) -> String {
     nft(&format!("list {what}"))
 }
 
 /// What `nft` lists, or nothing.
-pub fn try_list(what: &str) -> String {
+pub(crate) fn try_list(what: &str) -> String {
     String::from_utf8(try_nft(&format!("list {what}")).stdout).unwrap()
 }
 
 /// The number of the last transaction, as `nft` tells it in its monitor's terms.
-pub fn generation() -> u32 {
+pub(crate) fn generation() -> u32 {
     palisade_firewall::ruleset_generation().unwrap()
 }
 
-pub fn count_elements(family: &str, table: &str, set: &str) -> usize {
+pub(crate) fn count_elements(family: &str, table: &str, set: &str) -> usize {
     list(&format!("set {family} {table} {set}")).matches(" expires ").count()
 }
 
 /// The whole seconds after the first `expires`.
-pub fn expires_secs(listing: &str) -> u64 {
+pub(crate) fn expires_secs(listing: &str) -> u64 {
     let text = listing.split(" expires ").nth(1).unwrap_or_else(|| panic!("expires in {listing}"));
     let (mut secs, mut number) = (0, 0);
     let mut chars = text.chars().peekable();
@@ -252,13 +254,13 @@ pub fn expires_secs(listing: &str) -> u64 {
 }
 
 /// `nft monitor`, from now until it is stopped.
-pub struct Witness {
+pub(crate) struct Witness {
     child: Child,
     seen: Arc<Mutex<String>>,
 }
 
 impl Witness {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new("nft").arg("monitor").stdout(Stdio::piped()).spawn().unwrap();
         let (seen, out) = (Arc::new(Mutex::new(String::new())), child.stdout.take().unwrap());
         let text = Arc::clone(&seen);
@@ -281,7 +283,7 @@ impl Witness {
     }
 
     /// Everything it has seen, up to and including this text.
-    pub async fn stop_after(mut self, last: &str) -> String {
+    pub(crate) async fn stop_after(mut self, last: &str) -> String {
         eventually(&format!("`{last}` is seen"), Duration::from_secs(5), || {
             self.seen.lock().unwrap().contains(last)
         })
@@ -293,7 +295,7 @@ impl Witness {
 }
 
 /// Looks again and again until it holds.
-pub async fn eventually(what: &str, within: Duration, holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, within: Duration, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + within;
     while !holds() {
         assert!(Instant::now() < deadline, "within {within:?}: {what}");
