@@ -175,7 +175,10 @@ fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
         firewall.says("enforced but not remembered")?;
         lapi.ban("203.0.113.9");
         eventually("it goes on enforcing", || !world.neighbour.reaches(&world.router, 80))?;
-        let left = std::fs::read_dir(&folder)?.flatten().filter(|entry| entry.path().is_file());
+        let written = |entry: &std::fs::DirEntry| {
+            entry.metadata().is_ok_and(|about| about.is_file() && about.len() > 0)
+        };
+        let left = std::fs::read_dir(&folder)?.flatten().filter(written);
         assert_eq!(left.count(), 0, "nothing half-written is left");
         world.router.tool(["mount", "-o", "remount,size=4m", &folder])?;
         firewall.says("remembered on disk again")?;
