@@ -157,9 +157,10 @@ impl Ruleset {
     pub fn bans(&self, value: &str) -> bool {
         let banned = self.banned();
         // nft prints addresses in their shortest form; a story may write another.
-        let canonical =
-            value.parse::<IpAddr>().map_or_else(|_| value.to_owned(), |address| address.to_string());
-        banned.contains_key(&canonical)
+        let address = value.parse::<IpAddr>().map(|address| address.to_string());
+        let prefix = || value.parse::<ipnet::IpNet>().map(|prefix| prefix.to_string());
+        let canonical = address.or_else(|_| prefix());
+        banned.contains_key(canonical.as_deref().unwrap_or(value))
     }
 }
 

@@ -108,6 +108,7 @@ fn a_rebooted_host_enforces_before_the_network_is_there() -> Outcome {
         eventually("the decisions are on disk", || file.exists())?;
         // The power fails. A host without rules and without a LAPI comes up with the same disk.
         firewall.process().kill()?;
+        world.router.nft("flush ruleset")?;
         let rebooted = world.server()?;
         let _service = rebooted.echoes_on(80)?;
         assert!(world.visitor.reaches(&rebooted, 80));
@@ -174,7 +175,10 @@ fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
         firewall.says("enforced but not remembered")?;
         lapi.ban("203.0.113.9");
         eventually("it goes on enforcing", || !world.neighbour.reaches(&world.router, 80))?;
-        let left = std::fs::read_dir(&folder)?.flatten().filter(|entry| entry.path().is_file());
+        let written = |entry: &std::fs::DirEntry| {
+            entry.metadata().is_ok_and(|about| about.is_file() && about.len() > 0)
+        };
+        let left = std::fs::read_dir(&folder)?.flatten().filter(written);
         assert_eq!(left.count(), 0, "nothing half-written is left");
         world.router.tool(["mount", "-o", "remount,size=4m", &folder])?;
         firewall.says("remembered on disk again")?;

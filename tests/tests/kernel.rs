@@ -1,10 +1,11 @@
 //! The kernel is shared: others flush it, reload it, restart us. What is banned stays banned through all of it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use palisade_e2e::{
     Ban, Changes, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
-    eventually_within, story, tools,
+    eventually_within, story, throughout, tools,
 };
 
 #[test]
@@ -217,6 +218,62 @@ fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
 }
 
 #[test]
+fn a_second_daemon_is_kept_out() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let mut firewall = Firewall::start_with(world, &config)?;
+        let changes = Changes::on(world, &world.router)?;
+        let changed = changes.during(|| {
+            let second = config.clone().set("prometheus.enabled", false);
+            Implementation::under_test()?.refuses(world, &second, &["another firewall bouncer already runs"])
+        })?;
+        assert_eq!(changed, [] as [&str; 0]);
+        assert!(firewall.process().exited().is_none());
+        // The way is free as soon as the first has gone, however it went.
+        firewall.process().kill()?;
+        assert!(Firewall::start_with(world, &config)?.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
+    story(|world| {
+        let mut lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let mut firewall = Firewall::start_with(world, &config)?;
+        // Killed before anything could be remembered, and the LAPI is away.
+        firewall.process().kill()?;
+        let _nothing_remembered =
+            std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
+        lapi.close();
+        let which = Implementation::under_test()?;
+        let drip = Drip::start(&world.visitor, &world.router)?;
+        let arrived = drip.during(|| {
+            let mut firewall = Firewall::launch(world, &which, &config)?;
+            firewall.says("no answer from the LAPI")?;
+            throughout(Duration::from_millis(500), "it is not ready, and the bans are in force", || {
+                Ok(!firewall.is_ready()? && world.router.ruleset()?.bans("198.51.100.77"))
+            })?;
+            lapi.open()?;
+            firewall.ready()?;
+            firewall.process().kill()
+        })?;
+        assert_eq!(arrived, 0, "datagrams through the gap");
+        // Told to stop while it waits, it clears up all the same.
+        lapi.close();
+        let _nothing_remembered =
+            std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
+        let mut firewall = Firewall::launch(world, &which, &config)?;
+        firewall.says("no answer from the LAPI")?;
+        assert!(firewall.stop()?.success());
+        assert!(world.router.ruleset()?.tables().is_empty());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
     story(|world| {
         let lapi = banning(world)?;
@@ -234,13 +291,13 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
                         "crowdsec6-chain-forward",
                     ),
                     (config.clone().set("deny_action", "REJECT"), "reject"),
-                    (config.clone().set("nftables.ipv4.priority", -20), "priority filter - 20"),
+                    (config.clone().set("nftables.ipv4.priority", -20), "priority -20"),
                     (config.clone().set("deny_log", true).set("deny_log_prefix", "again: "), "again: "),
                 ] {
                     changed.write_to(&path)?;
                     firewall.reload()?;
                     eventually(&format!("the reload shows: {sign}"), || {
-                        Ok(world.router.tool(["nft", "list", "ruleset"])?.contains(sign))
+                        Ok(world.router.tool(["nft", "-nn", "list", "ruleset"])?.contains(sign))
                     })?;
                     lapi.pulled(1)?;
                 }

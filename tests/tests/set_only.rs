@@ -17,7 +17,8 @@ fn an_element_the_kernel_refuses_does_not_lose_the_others() -> Outcome {
         lapi.ban("2001:db8:a::77");
         let config = Config::new(world, &lapi.access())?
             .set("nftables.ipv4.set-only", true)
-            .set("nftables.ipv4.table", "mine");
+            .set("nftables.ipv4.table", "mine")
+            .set("reconcile_interval", "1s");
         let mut firewall = Firewall::start_with(world, &config)?;
         eventually("there is room for two", || {
             let rules = world.router.ruleset()?;
@@ -88,6 +89,7 @@ fn an_operators_interval_set_is_filled_in_its_dialect() -> Outcome {
         })?;
         lapi.lift("198.51.100.0/24");
         lapi.lift("2001:db8:a::/64");
+        lapi.lift("2001:db8:a::77");
         eventually("both doors open", || {
             world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80)
         })?;

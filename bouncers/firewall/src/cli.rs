@@ -194,7 +194,7 @@ pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
         }
         Invocation::PrintConfig { config } => match Document::load(&config) {
             Ok(document) => {
-                print(document.merged_text());
+                print(&without_key(&document));
                 Begun::Done(ExitCode::SUCCESS)
             }
             Err(error) => failed(&logs, &error),
@@ -303,9 +303,47 @@ fn warn_plainly(text: &str) {
     eprintln!("{text}");
 }
 
+/// The merged text, the API key left out: what is printed ends up in tickets. A placeholder of the package, or a
+/// reference to the environment, is no key and stays, since the package's scripts look for it.
+fn without_key(document: &Document) -> String {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Keys {
+        api_key: Option<String>,
+    }
+    let keys: Keys = document.parse().unwrap_or_default();
+    let text = document.merged_text();
+    match keys.api_key {
+        Some(key) if !key.is_empty() && !key.starts_with(['$', '<']) => hide(text, &key),
+        _ => text.to_owned(),
+    }
+}
+
+/// Hides the key in the lines that name it; if it is in none of them (a block of its own), wherever it is.
+fn hide(text: &str, key: &str) -> String {
+    let hidden = |line: &str| match line.find("api_key") {
+        Some(at) => format!("{}{}", &line[..at], line[at..].replace(key, "<hidden>")),
+        None => line.to_owned(),
+    };
+    let shown: String = text.split_inclusive('\n').map(hidden).collect();
+    if shown == text { text.replace(key, "<hidden>") } else { shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_is_hidden_where_it_stands_and_nothing_else_is() {
+        for (text, shown) in [
+            ("mode: nftables\napi_key: mode\n", "mode: nftables\napi_key: <hidden>\n"),
+            ("{\"api_key\": \"mode\", \"x\": 1}", "{\"api_key\": \"<hidden>\", \"x\": 1}"),
+            ("api_key: >-\n  mode\n", "api_key: >-\n  <hidden>\n"),
+            ("log_dir: /mode\n", "log_dir: /<hidden>\n"),
+        ] {
+            assert_eq!(hide(text, "mode"), shown);
+        }
+    }
 
     fn invocation(line: &str) -> Result<Invocation, CliError> {
         Invocation::from_args(line.split_whitespace())

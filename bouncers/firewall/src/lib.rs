@@ -6,6 +6,7 @@
 //! ```
 
 mod allow;
+mod alone;
 mod bare;
 mod clause;
 pub mod cli;

@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 use crate::cli::VERSION;
 use crate::config::{self, Config, Loaded, Mode, Note, Overrides};
 use crate::exposition::Counters;
-use crate::{Enforcer, Orders, Status};
+use crate::{Enforcer, Orders, Status, alone, dry_run};
 
 /// What the program calls itself, and its state folder.
 const PROGRAM: &str = "palisade-firewall";
@@ -40,12 +40,21 @@ const BEAT: Duration = Duration::from_secs(1);
 /// A loop that has not come round for so long hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
+/// How often is looked whether the LAPI's first answer has come.
+const FIRST_ANSWER: Duration = Duration::from_millis(50);
+
 /// Enforces until told to stop.
 ///
 /// # Errors
 /// The configuration is no good, the key is refused from the start, or the kernel may not be changed.
 pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::Result<()> {
+    let dry_run = loaded.config.mode == Mode::DryRun;
+    if dry_run {
+        dry_run::init();
+    }
     let (settings, client) = connect(&loaded)?;
+    let claimed = settings.state_dir.as_deref().filter(|_| !dry_run).map(alone::claim);
+    let _alone = claimed.transpose()?;
     let types = Some(loaded.config.types.clone());
     let subscription = Subscription::open(&settings, client.clone(), types, Policy::default());
     let cache = subscription.cache.clone();
@@ -63,20 +72,34 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     // The enforcer outlives everything else: the last report still reads its counters.
     let enforcing = CancellationToken::new();
     let _ends_it = enforcing.clone().drop_guard();
+    let refused = CancellationToken::new();
     life.spawn("enforce", {
-        let enforcing = enforcing.clone();
-        async move { Ok(enforcer.run(enforcing).await?) }
+        let (enforcing, refused, cache) = (enforcing.clone(), refused.clone(), cache.clone());
+        async move {
+            // Until something is known, what an earlier process left in the kernel is all there is to hold on to.
+            let known = something_is_known(&cache, &enforcing).await;
+            if !known && refused.is_cancelled() {
+                return Ok(());
+            }
+            Ok(enforcer.run(enforcing).await?)
+        }
     });
     let (changes, changed) = mpsc::channel(1);
     life.spawn("follow", {
         let stop = life.stop.clone();
-        async move { Ok(subscription.run(changed, stop).await?) }
+        async move {
+            let followed = subscription.run(changed, stop).await;
+            if followed.is_err() {
+                refused.cancel();
+            }
+            Ok(followed?)
+        }
     });
     let reporter = Reporter {
         identity: identity(&loaded.config),
         meter: counters.clone(),
         receiver: Current(current_client),
-        interval: if loaded.config.mode == Mode::DryRun { Duration::ZERO } else { settings.usage_interval },
+        interval: if dry_run { Duration::ZERO } else { settings.usage_interval },
     };
     let reports = life.tasks.spawn(reporter.run(life.stop.clone()));
     expose(&life, &loaded, &cache, counters);
@@ -88,6 +111,24 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     let _ = reports.await;
     enforcing.cancel();
     Ok(())
+}
+
+/// Waits for decisions: remembered ones, or the LAPI's first answer, which may be that there are none. `false` when
+/// stopped before.
+async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bool {
+    let mut generations = cache.changed();
+    let mut ticks = tokio::time::interval(FIRST_ANSWER);
+    loop {
+        if !cache.read().is_empty() || cache.freshness().last_full.is_some() {
+            return true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            Ok(_) = generations.changed() => {}
+            // An answer without any decision makes no new generation.
+            _ = ticks.tick() => {}
+        }
+    }
 }
 
 /// The LAPI's settings and a client for them. Touches no network.

@@ -1,0 +1,75 @@
+//! One daemon per state folder: two that keep the same tables would undo each other's work for ever.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+/// Another daemon is at work.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another firewall bouncer already runs with the state folder {}; stop it first, or give this one a `state_dir` \
+     and table names of its own", folder.display()
+)]
+pub(crate) struct AlreadyRunning {
+    folder: PathBuf,
+}
+
+/// Held as long as the daemon works; the kernel lets go of it however the process ends.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    _lock: Option<File>,
+}
+
+/// Claims the state folder. A folder that cannot be written to is no reason not to enforce: that is said, and nobody
+/// is kept out.
+///
+/// # Errors
+/// Another process has claimed it.
+pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
+    match try_claim(folder) {
+        Ok(lock) => Ok(Alone { _lock: Some(lock) }),
+        Err(TryLockError::WouldBlock) => Err(AlreadyRunning { folder: folder.to_owned() }),
+        Err(TryLockError::Error(cause)) => {
+            warn!(
+                "cannot claim the state folder {}: {cause}; a second firewall bouncer would not be noticed",
+                folder.display()
+            );
+            Ok(Alone { _lock: None })
+        }
+    }
+}
+
+fn try_claim(folder: &Path) -> Result<File, TryLockError> {
+    let open = || -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))
+    };
+    let lock = open().map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_kept_out_until_the_first_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let first = claim(&state).unwrap();
+        let refused = claim(&state).unwrap_err().to_string();
+        assert!(refused.contains(&*state.to_string_lossy()), "{refused}");
+        drop(first);
+        claim(&state).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_keeps_nobody_out() {
+        let _first = claim(Path::new("/proc/nowhere")).unwrap();
+        claim(Path::new("/proc/nowhere")).unwrap();
+    }
+}

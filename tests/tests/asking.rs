@@ -1,0 +1,89 @@
+//! An operator asks: is this address banned, why, for how long, and how fresh is that?
+
+use palisade_e2e::{
+    Ban, Config, CrowdSec, Failure, Fault, Firewall, Implementation, Outcome, ScriptedLapi, World,
+    eventually, story,
+};
+use serde_json::Value;
+
+#[test]
+fn lookup_tells_what_holds_for_an_address_and_why() -> Outcome {
+    story(|world| {
+        let lapi = CrowdSec::start(world)?;
+        let firewall = Firewall::start(world, &lapi.access())?;
+        lapi.ban("198.51.100.77")?;
+        lapi.ban(Ban::of("198.51.100.0/24").from_origin("lists:bad guests"))?;
+        eventually("both are in force", || Ok(world.router.ruleset()?.banned().len() >= 2))?;
+        let ask = |subject: &str| ask(world, &firewall, &["lookup", "-json", subject]);
+        let host = ask("198.51.100.77")?;
+        assert_eq!(host["verdict"]["remediation"], "ban", "{host:#}");
+        let covering = host["decisions"].as_array().map_or(0, Vec::len);
+        assert_eq!(covering, 2, "its own ban and the range's: {host:#}");
+        let other = ask("198.51.100.78")?;
+        assert_eq!(other["verdict"]["scenario"], "bad guests", "{other:#}");
+        assert_eq!(other["verdict"]["value"], "198.51.100.0/24", "{other:#}");
+        assert!(other["verdict"]["seconds_left"].as_u64().is_some_and(|left| (3000..=3600).contains(&left)));
+        let free = ask("203.0.113.9")?;
+        assert!(free["verdict"].is_null() && free["state"]["source"] == "running", "{free:#}");
+        let (status, said) = run(world, &firewall, &["lookup", "198.51.100.78"])?;
+        assert!(status && said.contains("198.51.100.78: ban for") && said.contains("bad guests"), "{said}");
+        let (status, said) = run(world, &firewall, &["lookup", "not an address"])?;
+        assert!(!status, "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn status_tells_how_fresh_it_is_and_what_the_trouble_is() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban("192.0.2.1");
+        lapi.ban("2001:db8::/48");
+        let firewall = Firewall::start(world, &lapi.access())?;
+        let status = ask(world, &firewall, &["status", "-json"])?;
+        assert_eq!(status["state"]["decisions"], 2, "{status:#}");
+        assert!(status["state"]["failing"].is_null(), "{status:#}");
+        lapi.meanwhile(Fault::Status(500));
+        eventually("it tells that the LAPI fails", || {
+            Ok(ask(world, &firewall, &["status", "-json"])?["state"]["failing"].is_string())
+        })?;
+        lapi.heal();
+        eventually("and that it answers again", || {
+            Ok(ask(world, &firewall, &["status", "-json"])?["state"]["failing"].is_null())
+        })?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stopped_bouncer_is_answered_for_by_what_it_remembers() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban("198.51.100.77");
+        let config = Config::new(world, &lapi.access())?;
+        let path = config.write(world)?.display().to_string();
+        assert!(Firewall::start_with(world, &config)?.stop()?.success());
+        let (status, said) =
+            Implementation::under_test()?.run(world, &["-c", &path, "lookup", "198.51.100.77"])?;
+        assert!(status.success() && said.contains("198.51.100.77: ban for"), "{said}");
+        assert!(said.contains("is not running"), "{said}");
+        assert!(world.router.ruleset()?.tables().is_empty(), "asking changes nothing");
+        Ok(())
+    })
+}
+
+/// Asks, and reads the JSON that comes.
+fn ask(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<Value> {
+    let (_, said) = run(world, firewall, words)?;
+    let line = said.lines().position(|line| line.starts_with('{'));
+    let json: String = said.lines().skip(line.unwrap_or(0)).collect();
+    serde_json::from_str(&json).map_err(|error| Failure::new(format!("{words:?}: {error}: {said}")))
+}
+
+/// Asks; whether that succeeded, and what was printed.
+fn run(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<(bool, String)> {
+    let path = firewall.config_file().display().to_string();
+    let all: Vec<&str> = ["-c", path.as_str()].into_iter().chain(words.iter().copied()).collect();
+    let (status, said) = Implementation::under_test()?.run(world, &all)?;
+    Ok((status.success(), said))
+}
