@@ -200,19 +200,29 @@ impl Document {
 
     /// Reads the keys `T` knows, leaving all others alone; names every value that does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        typed::read(&self.root).map_err(|faults| {
-            let mut problems = Problems::new();
-            for fault in faults {
-                let (key, spot) = fault.at.map_or((String::new(), None), |(key, spot)| (key, Some(spot)));
-                problems.push(Problem {
-                    key,
-                    text: fault.text,
-                    place: spot.map(|spot| self.place(spot)),
-                    value: None,
-                });
-            }
-            ConfigError::Invalid(self.locate(problems))
-        })
+        let mut wrong = Problems::new();
+        match self.parse_into(&mut wrong) {
+            Some(value) if wrong.is_empty() => Ok(value),
+            _ => Err(ConfigError::Invalid(wrong)),
+        }
+    }
+
+    /// The same for a concern that goes on checking: values that do not fit are added to `wrong` and treated as absent.
+    /// `None` when nothing can be read at all, for example because a required key does not fit.
+    pub fn parse_into<T: DeserializeOwned>(&self, wrong: &mut Problems) -> Option<T> {
+        let (value, faults) = typed::read(&self.root);
+        let mut problems = Problems::new();
+        for fault in faults {
+            let (key, spot) = fault.at.map_or((String::new(), None), |(key, spot)| (key, Some(spot)));
+            problems.push(Problem {
+                key,
+                text: fault.text,
+                place: spot.map(|spot| self.place(spot)),
+                value: None,
+            });
+        }
+        wrong.extend(self.locate(problems));
+        value
     }
 
     /// Keys in the file that are not in `known`. `known` holds dotted paths; `a.b` makes `a` known too, `a.*` makes

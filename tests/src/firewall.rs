@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::Signal;
+use crate::host::Host;
 use crate::http;
 use crate::lapi::Access;
 use crate::notify::Notify;
@@ -116,6 +117,12 @@ impl Config {
         self
     }
 
+    /// Sets a key to the path of a file or folder.
+    #[must_use]
+    pub fn set_path(self, dotted: &str, path: &Path) -> Self {
+        self.set(dotted, path.display().to_string())
+    }
+
     /// Leaves a top-level key out.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
@@ -192,10 +199,24 @@ impl Firewall {
     /// # Errors
     /// When it cannot be started.
     pub fn launch_file(world: &World, which: &Implementation, path: &Path, config: &Config) -> Outcome<Self> {
+        Self::launch_prepared(world, &world.router, tools::command(which.program())?, path, config)
+    }
+
+    /// Starts a command the story has prepared (with an environment, or under another program) on any host; it gets
+    /// `-c path` as its last arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_prepared(
+        world: &World,
+        host: &Host,
+        mut command: Command,
+        path: &Path,
+        config: &Config,
+    ) -> Outcome<Self> {
         let notify = Notify::bind(world.fresh_path("notify"))?;
-        let mut command = tools::command(which.program())?;
         command.arg("-c").arg(path).env("NOTIFY_SOCKET", notify.path());
-        let process = world.start(&world.router, which.name(), command)?;
+        let process = world.start(host, "firewall", command)?;
         let port = config.text("prometheus.listen_port").parse().unwrap_or(60601);
         Ok(Self {
             process,
@@ -252,6 +273,14 @@ impl Firewall {
         self.process.log().contains(text)
     }
 
+    /// Waits until its log has this text.
+    ///
+    /// # Errors
+    /// When it does not come in time, or the program ends without it.
+    pub fn says(&mut self, text: &str) -> Outcome<Duration> {
+        self.process.says(text)
+    }
+
     /// SIGTERM, and its exit status.
     ///
     /// # Errors
@@ -303,6 +332,23 @@ pub(crate) fn run_to_end(
 }
 
 impl Implementation {
+    /// Runs it with a configuration it must refuse, or come to grief with: it ends by itself with exit code 1, and
+    /// says all of these phrases.
+    ///
+    /// # Errors
+    /// When it does otherwise; quotes what it said.
+    pub fn refuses(&self, world: &World, config: &Config, phrases: &[&str]) -> Outcome {
+        let path = config.write(world)?.display().to_string();
+        let (status, said) = self.run(world, &["-c", &path])?;
+        if status.code() != Some(1) {
+            return Err(Failure::new(format!("it ended with {status} and said: {said}")));
+        }
+        match phrases.iter().find(|phrase| !said.contains(**phrase)) {
+            Some(phrase) => Err(Failure::new(format!("it should have said {phrase:?}, but said: {said}"))),
+            None => Ok(()),
+        }
+    }
+
     /// Runs it to its end with these arguments; returns its exit status and everything it said.
     ///
     /// # Errors

@@ -19,6 +19,8 @@
 //! }
 //! ```
 
+mod changes;
+mod drip;
 mod evidence;
 mod firewall;
 mod host;
@@ -34,9 +36,13 @@ pub mod tools;
 mod wait;
 mod world;
 
+pub use changes::Changes;
+pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
 pub use host::Host;
-pub use lapi::{Access, AlertId, Ban, CrowdSec, Fault, ScriptedLapi, Seen, many_addresses};
+pub use lapi::{
+    Access, AlertId, Authority, Ban, Certificate, CrowdSec, Fault, ScriptedLapi, Seen, many_addresses,
+};
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};
 pub use process::Process;

@@ -112,6 +112,41 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
     Ok(command)
 }
 
+/// How time goes for one program.
+#[derive(Debug, Clone, Copy)]
+pub enum Time<'a> {
+    /// The wall clock, and no other, is off by what this file says whenever it is asked: `+0`, `+2d`, `-3h`.
+    WallClockOff(&'a Path),
+    /// Timers run so many times as fast.
+    Faster(u32),
+}
+
+/// A command for which time goes otherwise.
+///
+/// # Errors
+/// When the library that does it is not unpacked.
+pub fn command_in(time: Time<'_>, program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
+    let root = peers_dir()?.join("root/usr/lib");
+    let folders = std::fs::read_dir(&root).doing(format_args!("reading {}", root.display()))?;
+    let library = folders
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.is_file())
+        .doing("libfaketime is not unpacked; run tests/peers --force")?;
+    let mut command = command(program)?;
+    command.env("LD_PRELOAD", library);
+    match time {
+        Time::WallClockOff(file) => {
+            command.env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_NO_CACHE", "1");
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        }
+        Time::Faster(rate) => {
+            command.env("FAKETIME", format!("+0 x{rate}"));
+        }
+    }
+    Ok(command)
+}
+
 /// `std` looks a program up in the parent's search path, not the child's; so we look ourselves.
 fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
     if program.components().count() > 1 {

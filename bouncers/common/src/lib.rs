@@ -14,4 +14,4 @@ mod subscription;
 pub mod usage;
 
 pub use stream_metrics::StreamMetrics;
-pub use subscription::{Subscription, Terminated};
+pub use subscription::{Change, Subscription, Terminated};

@@ -30,10 +30,13 @@ pub const LAPI_KEYS: &[&str] = &[
     "scenarios_containing",
     "scenarios_not_containing",
     "resync_interval",
+    "usage_metrics_interval",
     "state_dir",
 ];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+/// As the stock bouncers report.
+const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 
 /// The keys as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -67,6 +70,8 @@ pub struct LapiFile {
     pub scenarios_not_containing: Option<Vec<String>>,
     /// Time between two pulls of everything, as a Go duration. Palisade's own.
     pub resync_interval: Option<String>,
+    /// How often usage metrics are sent; a Go duration, `0` for never.
+    pub usage_metrics_interval: Option<String>,
     /// Where decisions are remembered and the control socket is; empty for nowhere. Palisade's own.
     pub state_dir: Option<PathBuf>,
 }
@@ -80,6 +85,8 @@ pub struct LapiSettings {
     pub query: StreamQuery,
     /// How often.
     pub cadence: Cadence,
+    /// Between two reports of usage metrics; zero for never.
+    pub usage_interval: Duration,
     /// `retry_initial_connect` as written; absent, the bouncer's own default counts.
     pub retry_initial_connect: Option<bool>,
     /// Where decisions are remembered and the control socket is; `None` for nowhere.
@@ -152,6 +159,7 @@ impl LapiFile {
         let mut warnings = Vec::new();
         let interval = self.interval(&mut wrong, &mut warnings);
         let resync = self.resync(&mut wrong);
+        let usage_interval = self.usage_interval(&mut wrong);
         let url = self.api_url.clone().filter(|url| !url.trim().is_empty());
         if url.is_none() {
             wrong.add(
@@ -177,6 +185,7 @@ impl LapiFile {
                 scenarios_not_containing: list(self.scenarios_not_containing),
             },
             cadence: Cadence { interval, resync, ..Cadence::default() },
+            usage_interval,
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {
                 Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
@@ -204,6 +213,20 @@ impl LapiFile {
             Ok(span) => return span.to_std().unwrap_or(DEFAULT_INTERVAL),
         }
         DEFAULT_INTERVAL
+    }
+
+    fn usage_interval(&self, wrong: &mut Problems) -> Duration {
+        let Some(text) = self.usage_metrics_interval.as_deref().filter(|text| !text.is_empty()) else {
+            return USAGE_INTERVAL;
+        };
+        match text.parse::<GoDuration>() {
+            Err(error) => wrong.add("usage_metrics_interval", error.to_string()),
+            Ok(span) => match span.to_std() {
+                Some(span) => return span,
+                None => wrong.add("usage_metrics_interval", "must not be negative; 0 switches reports off"),
+            },
+        }
+        USAGE_INTERVAL
     }
 
     fn resync(&self, wrong: &mut Problems) -> Duration {

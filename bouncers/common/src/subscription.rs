@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use palisade_cache::{Ledger, Mode, Policy};
 use palisade_client::{Backoff, Client, PullError, RetryPolicy};
-use palisade_stream::{Admission, CacheHandle, Ended, Follower, Lapi, Memory, PullFault, channel, keep, now};
-use tokio::task::JoinHandle;
+use palisade_stream::{
+    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
+};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
@@ -23,21 +24,27 @@ pub struct Subscription {
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
     memory: Option<Memory>,
-    give_up_when_refused: bool,
+    give_up: bool,
+}
+
+/// Other settings to go on with, after a reload.
+#[derive(Debug)]
+pub struct Change {
+    /// The new settings.
+    pub settings: LapiSettings,
+    /// A client made from them.
+    pub client: Client,
+    /// The decision types to admit now.
+    pub types: Option<Vec<String>>,
 }
 
 impl Subscription {
-    /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`;
-    /// with `give_up_when_refused`, following ends if the LAPI refuses us before it ever answered.
+    /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`.
     ///
-    /// What is remembered but cannot be used is logged and does no harm.
-    pub fn open(
-        settings: &LapiSettings,
-        client: Client,
-        types: Option<Vec<String>>,
-        policy: Policy,
-        give_up_when_refused: bool,
-    ) -> Self {
+    /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
+    /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
+    /// (`retry_initial_connect`); a LAPI that is away never does.
+    pub fn open(settings: &LapiSettings, client: Client, types: Option<Vec<String>>, policy: Policy) -> Self {
         let memory = settings.memory(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
         if let Some(memory) = &memory {
@@ -55,6 +62,7 @@ impl Subscription {
                 Err(error) => warn!("{}", with_causes(&error)),
             }
         }
+        let give_up = settings.retry_initial_connect != Some(true) && ledger.is_empty();
         let (publisher, cache) = channel(ledger.snapshot());
         let follower = Follower {
             source: Lapi::new(client, settings.query.clone()),
@@ -63,26 +71,54 @@ impl Subscription {
             admission: Admission::new(types),
             ledger,
             publisher,
+            state: Freshness::default(),
         };
-        Self { cache, follower, memory, give_up_when_refused }
+        Self { cache, follower, memory, give_up }
     }
 
-    /// Follows until `stop`, in tasks of `tasks`. The handle tells why it ended.
-    pub fn start(self, tasks: &TaskTracker, stop: &CancellationToken) -> JoinHandle<Result<(), Terminated>> {
-        if let Some(memory) = self.memory {
-            tasks.spawn(keep(memory, self.cache.clone(), REMEMBER_EVERY, stop.clone()));
-        }
-        let (follower, give_up, stop) = (self.follower, self.give_up_when_refused, stop.clone());
-        tasks.spawn(async move {
-            match follower.run(give_up, stop).await {
-                Ended::GaveUp(fault) => Err(Terminated::from(fault)),
-                _ => Ok(()),
+    /// Follows until `stop`, with other settings whenever some come through `changes`: what is held then stays
+    /// in force until the next full answer.
+    ///
+    /// # Errors
+    /// The LAPI refused us from the start; see [`Subscription::open`].
+    pub async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        stop: CancellationToken,
+    ) -> Result<(), Terminated> {
+        loop {
+            let round = stop.child_token();
+            let follow = async {
+                let next = tokio::select! {
+                    ended = self.follower.run(self.give_up, round.clone()) => Err(ended),
+                    Some(change) = changes.recv() => Ok(change),
+                };
+                round.cancel();
+                next
+            };
+            let remember = async {
+                if let Some(memory) = self.memory.take() {
+                    keep(memory, self.cache.clone(), REMEMBER_EVERY, round.clone()).await;
+                }
+            };
+            match tokio::join!(follow, remember).0 {
+                Ok(Change { settings, client, types }) => {
+                    self.memory = settings.memory(types.as_deref());
+                    self.give_up = false;
+                    self.follower.backoff =
+                        Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
+                    self.follower.admission.set_types(types);
+                    self.follower.source = Lapi::new(client, settings.query);
+                    self.follower.cadence = settings.cadence;
+                }
+                Err(Ended::GaveUp(fault)) => return Err(Terminated::from(fault)),
+                Err(_) => return Ok(()),
             }
-        })
+        }
     }
 }
 
-/// The LAPI refused us from the start, and following was to end on that. The text is the stock bouncers'.
+/// The LAPI refused us from the start. The text is the stock bouncers'.
 #[derive(Debug, thiserror::Error)]
 #[error("process terminated with error: {stock}; {advice}")]
 pub struct Terminated {
@@ -137,6 +173,7 @@ mod tests {
             client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
             query: StreamQuery::default(),
             cadence: Cadence::default(),
+            usage_interval: Duration::ZERO,
             retry_initial_connect: None,
             state_dir: Some(state.to_owned()),
             warnings: Vec::new(),
@@ -148,9 +185,29 @@ mod tests {
         format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn open(settings: &LapiSettings, give_up: bool) -> Subscription {
-        let client = settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap();
-        Subscription::open(settings, client, None, Policy::default(), give_up)
+    fn client(settings: &LapiSettings) -> Client {
+        settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap()
+    }
+
+    fn open(settings: &LapiSettings) -> Subscription {
+        Subscription::open(settings, client(settings), None, Policy::default())
+    }
+
+    /// Answers every request with this status and body, for as long as the test runs.
+    fn answering(status: &'static str, body: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let _ = connection.read(&mut [0; 4096]);
+                let length = body.len();
+                let _ = write!(
+                    connection,
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        url
     }
 
     #[tokio::test]
@@ -165,50 +222,50 @@ mod tests {
         ledger.apply(Mode::Everything, batch);
         settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
 
-        let subscription = open(&settings, false);
+        let subscription = open(&settings);
         let cache = subscription.cache.clone();
         assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let following = subscription.start(&tasks, &stop);
-        let failed = async {
+        let stop = CancellationToken::new();
+        let (sender, changes) = mpsc::channel(1);
+        let following = subscription.run(changes, stop.clone());
+        let watching = async {
             while cache.freshness().failing.is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
+            // Another LAPI is named, and answers: now its list counts, once it has said so twice.
+            let elsewhere = LapiSettings {
+                client: ClientConfig::new(
+                    answering("200 OK", r#"{"new":[],"deleted":[]}"#),
+                    Auth::Key(Secret::new("k")),
+                ),
+                cadence: Cadence { confirm_after: Duration::from_millis(10), ..Cadence::default() },
+                ..settings.clone()
+            };
+            let change = Change { client: client(&elsewhere), settings: elsewhere, types: None };
+            sender.send(change).await.unwrap();
+            while !cache.read().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
         };
-        tokio::time::timeout(Duration::from_secs(10), failed).await.unwrap();
-        assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
-        stop.cancel();
-        following.await.unwrap().unwrap();
+        let both = async { tokio::join!(following, watching) };
+        let (ended, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+        ended.unwrap();
 
         // A file that is no good does no harm.
         std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
-        assert!(open(&settings, false).cache.read().is_empty());
-    }
-
-    /// A LAPI that knows nobody.
-    fn refusing() -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                stream.read(&mut [0; 4096]).unwrap();
-                let body = r#"{"message":"access forbidden"}"#;
-                let head = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length";
-                write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
-            }
-        });
-        url
+        assert!(open(&settings).cache.read().is_empty());
     }
 
     #[tokio::test]
-    async fn giving_up_says_what_the_stock_bouncers_say() {
+    async fn a_wrong_key_ends_it_with_what_the_stock_bouncers_say() {
         let folder = tempfile::tempdir().unwrap();
-        let subscription = open(&settings(refusing(), folder.path()), true);
-        let following = subscription.start(&TaskTracker::new(), &CancellationToken::new());
-        let ended = tokio::time::timeout(Duration::from_secs(20), following).await.unwrap().unwrap();
+        let url = answering("403 Forbidden", r#"{"message":"access forbidden"}"#);
+        let (_sender, changes) = mpsc::channel(1);
+        let following = open(&settings(url, folder.path())).run(changes, CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(20), following).await.unwrap();
         let text = ended.unwrap_err().to_string();
         assert!(text.starts_with("process terminated with error: API error: access forbidden"), "{text}");
-        assert!(text.contains("cscli bouncers add"), "{text}");
     }
 }

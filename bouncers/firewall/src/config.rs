@@ -1,12 +1,23 @@
 //! What the operator wants of the firewall, checked and ready to enforce.
 //!
-//! [`Config`] is what is meant; what the file says, key by key, is `config_file.rs`, and the checks between the
-//! two are pure. Nothing here reads a file, opens a socket or touches the kernel.
+//! [`Config`] is what is meant, [`ConfigFile`] what the file says, and the checks between the two are pure: only
+//! [`load`] reads a file, and nothing here opens a socket or touches the kernel.
 
-use std::{fmt, path::PathBuf, time::Duration};
+mod check;
+mod file;
+mod load;
+mod words;
+
+use std::{fmt, time::Duration};
 
 use ipnet::IpNet;
 use palisade_daemon::metrics::Listen;
+
+pub use self::{
+    check::{Note, NoteLevel},
+    file::{AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile},
+    load::{Loaded, Overrides, check, load},
+};
 
 /// Everything the enforcing side needs to know, every value valid by itself and together with the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +48,10 @@ pub struct Config {
     pub types: Vec<String>,
     /// Where `/metrics` is served; `None` when it is off.
     pub prometheus: Option<Listen>,
-    /// Where the last decisions are remembered between two runs.
-    pub state_dir: PathBuf,
     /// Name the LAPI sees in the User-Agent.
     pub present_as: PresentAs,
     /// Time between two comparisons of the kernel with the wanted state, on top of those an event causes.
-    pub resync_interval: Duration,
+    pub reconcile_interval: Duration,
 }
 
 impl Config {
@@ -228,3 +237,6 @@ impl PresentAs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

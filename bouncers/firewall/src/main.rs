@@ -1,1 +1,61 @@
-fn main() {}
+//! `palisade-firewall`: flags in, daemon or answer out.
+
+use std::io;
+use std::process::ExitCode;
+
+use palisade_bouncer::control::Inquiry;
+use palisade_cache::Policy;
+use palisade_daemon::life;
+use palisade_daemon::logs::Logs;
+use palisade_firewall::cli::{Begun, CONFIG_IS_VALID, Question, begin};
+use palisade_firewall::config::Loaded;
+use palisade_firewall::{about, check, connect, serve};
+use tracing::info;
+
+fn main() -> ExitCode {
+    match begin(std::env::args().skip(1)) {
+        Begun::Done(code) => code,
+        Begun::Test(loaded, logs) => finish(&logs, test(&loaded)),
+        Begun::Ask { loaded, logs, question, json } => finish(&logs, answer(&loaded, &question, json)),
+        Begun::Daemon { loaded, overrides, logs } => {
+            life::run(logs, async move |life| serve(*loaded, overrides, life).await)
+        }
+    }
+}
+
+/// `-t`: everything that can be known without changing anything.
+fn test(loaded: &Loaded) -> anyhow::Result<()> {
+    connect(loaded)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(check(&loaded.config))?;
+    info!("{CONFIG_IS_VALID}");
+    Ok(())
+}
+
+fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()> {
+    let (settings, client) = connect(loaded)?;
+    let inquiry = Inquiry {
+        about: about(&client),
+        settings: &settings,
+        types: Some(&loaded.config.types),
+        policy: Policy::default(),
+        json,
+    };
+    match question {
+        Question::Lookup(subject) => inquiry.lookup(subject, &mut io::stdout())?,
+        Question::Status => inquiry.status(&mut io::stdout())?,
+    }
+    Ok(())
+}
+
+fn finish(logs: &Logs, result: anyhow::Result<()>) -> ExitCode {
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logs.fatal(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    logs.flush();
+    code
+}

@@ -20,9 +20,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-pub(crate) use element::{Held, MAX_LIST_BYTES, Slot, Verb, encode_elements, pair_intervals};
-pub(crate) use frame::{Frames, Message, end_message, start_message};
-pub(crate) use monitor::{Event, Monitor, Touched};
+pub(crate) use element::{Held, Slot, Verb, encode_elements, following, preceding};
+pub(crate) use monitor::{Event, Monitor};
 pub(crate) use read::{CounterValue, SetHeader, StructurePrint};
 pub(crate) use socket::{Dump, Socket};
 pub(crate) use transaction::{Rejection, Transaction};

@@ -77,10 +77,12 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// Adds the problems of another concern that read the same file; what both found is kept once.
+    /// Adds the problems another look at the same file found. A key that is known to be wrong is not named again: what
+    /// comes after the first finding is mostly its consequence.
     pub fn extend(&mut self, other: Self) {
         for problem in other.0 {
-            if !self.0.contains(&problem) {
+            let named = !problem.key.is_empty() && self.0.iter().any(|known| known.key == problem.key);
+            if !named && !self.0.contains(&problem) {
                 self.0.push(problem);
             }
         }

@@ -134,3 +134,85 @@ fn files_are_read_from_disk() {
     assert_eq!(doc.parse::<Keys>().unwrap().mode.as_deref(), Some("b"));
     assert!(doc.local_path().is_some());
 }
+
+mod properties {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts that are nearly YAML.
+    fn scraps() -> impl Strategy<Value = String> {
+        let scrap = prop_oneof![
+            Just("a: ".to_owned()),
+            Just("b:\n".to_owned()),
+            Just("  - ".to_owned()),
+            Just("\n".to_owned()),
+            Just("  ".to_owned()),
+            Just("$A".to_owned()),
+            Just("${KEY}".to_owned()),
+            Just("${".to_owned()),
+            Just("$".to_owned()),
+            Just("&x ".to_owned()),
+            Just("*x".to_owned()),
+            Just("<<: ".to_owned()),
+            Just("\"".to_owned()),
+            Just("'".to_owned()),
+            Just("|\n".to_owned()),
+            Just("{".to_owned()),
+            Just("}".to_owned()),
+            Just("[".to_owned()),
+            Just("]".to_owned()),
+            Just(", ".to_owned()),
+            Just("---\n".to_owned()),
+            Just("!!str ".to_owned()),
+            Just("# c\n".to_owned()),
+            "[ -~äß\u{85}\u{2028}]{0,6}",
+        ];
+        prop::collection::vec(scrap, 0..24).prop_map(|scraps| scraps.concat())
+    }
+
+    fn values() -> impl Strategy<Value = BTreeMap<String, Vec<String>>> {
+        prop::collection::btree_map(
+            "[a-z]{1,4}",
+            prop::collection::vec("[ -~äß\n\t\u{7f}\u{85}\u{2028}\u{feff}]{0,12}", 0..4),
+            0..6,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(base in scraps(), local in prop::option::of(scraps())) {
+            if let Ok(doc) = document(&base, local.as_deref()) {
+                let _ = doc.parse::<Keys>();
+                let _ = doc.unknown_keys(&["a"]);
+            }
+        }
+
+        #[test]
+        fn an_empty_local_file_changes_no_value(base in scraps()) {
+            type Values = BTreeMap<String, Option<serde_json::Value>>;
+            let env = |_: &str| None;
+            let path = Path::new("x");
+            let (Ok(plain), Ok(merged)) =
+                (Document::from_text(path, &base, None, &env), Document::from_text(path, &base, Some(""), &env))
+            else {
+                return Ok(());
+            };
+            if let (Ok(plain), Ok(merged)) = (plain.parse::<Values>(), merged.parse::<Values>()) {
+                prop_assert_eq!(plain, merged);
+            }
+        }
+
+        #[test]
+        fn a_merged_document_reads_back_the_same(values in values()) {
+            let yaml: String = values
+                .iter()
+                .map(|(key, items)| format!("{key}: {}\n", serde_json::to_string(items).unwrap().replace('\u{7f}', "\\u007f").replace('\u{feff}', "\\ufeff").replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028")))
+                .collect();
+            let doc = Document::from_text(Path::new("x"), "", Some(&yaml), &|_| None).unwrap();
+            prop_assert_eq!(doc.parse::<BTreeMap<String, Vec<String>>>().unwrap(), values);
+        }
+    }
+}

@@ -27,15 +27,15 @@ pub(super) struct Fault {
     pub text: String,
 }
 
-/// Reads `root` as a `T`, or says everything that does not fit.
-pub(super) fn read<T: DeserializeOwned>(root: &Node) -> Result<T, Vec<Fault>> {
+/// Reads `root` as a `T` and says everything that does not fit; the value is without that. `None` when nothing can be
+/// made of it.
+pub(super) fn read<T: DeserializeOwned>(root: &Node) -> (Option<T>, Vec<Fault>) {
     let mut faults: Vec<Fault> = Vec::new();
     let mut left_out = HashSet::new();
     loop {
         match T::deserialize(Reader { node: root, path: String::new(), spot: root.spot, left_out: &left_out })
         {
-            Ok(value) if faults.is_empty() => return Ok(value),
-            Ok(_) => return Err(faults),
+            Ok(value) => return (Some(value), faults),
             Err(fault) => {
                 let again = match &fault.at {
                     Some((path, _)) => faults.len() < MOST_FAULTS && left_out.insert(path.clone()),
@@ -46,7 +46,7 @@ pub(super) fn read<T: DeserializeOwned>(root: &Node) -> Result<T, Vec<Fault>> {
                     faults.push(fault);
                 }
                 if !again {
-                    return Err(faults);
+                    return (None, faults);
                 }
             }
         }
@@ -338,7 +338,8 @@ mod tests {
     }
 
     fn sample(text: &str) -> Result<Sample, Vec<String>> {
-        read(&compose(text, 0).unwrap()).map_err(|faults| {
+        let (value, faults) = read(&compose(text, 0).unwrap());
+        value.filter(|_| faults.is_empty()).ok_or_else(|| {
             let place =
                 |fault: &Fault| fault.at.as_ref().map(|(p, s)| format!("{p}:{}", s.line)).unwrap_or_default();
             faults.iter().map(|fault| format!("{} {}", place(fault), fault.text)).collect()

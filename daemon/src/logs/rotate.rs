@@ -24,6 +24,8 @@ pub(super) struct LogFile {
     rotation: Rotation,
     file: File,
     size: u64,
+    /// Size at which the file is put aside; raised after a rotation that failed.
+    rotate_at: u64,
     /// The last write stopped in the middle of a line.
     torn: bool,
     tidying: Option<JoinHandle<()>>,
@@ -34,7 +36,9 @@ impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let size = file.metadata()?.len();
-        let mut log = Self { path: path.to_owned(), rotation, file, size, torn: false, tidying: None };
+        let rotate_at = rotation.max_bytes;
+        let mut log =
+            Self { path: path.to_owned(), rotation, file, size, rotate_at, torn: false, tidying: None };
         log.tidy();
         Ok(log)
     }
@@ -42,9 +46,10 @@ impl LogFile {
     /// Writes one line, rotating first if it does not fit any more. A line longer than the limit is written all the same.
     pub(super) fn write_line(&mut self, line: &[u8], now: Timestamp) -> io::Result<()> {
         let len = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        if self.size > 0 && self.size.saturating_add(len) > self.rotation.max_bytes {
-            // If this fails the old file goes on growing, which is better than losing lines.
-            self.rotate(now)?;
+        if self.size > 0 && self.size.saturating_add(len) > self.rotate_at && self.rotate(now).is_err() {
+            // No right to write in the folder, most likely. The file goes on growing, which is better than losing lines;
+            // the next attempt comes when it has grown by another tenth.
+            self.rotate_at = self.size.saturating_add(len).saturating_add(self.rotation.max_bytes / 10);
         }
         if self.torn {
             self.file.write_all(b"\n")?;
@@ -79,7 +84,7 @@ impl LogFile {
         let fresh = OpenOptions::new().append(true).create(true).mode(mode).open(&self.path);
         match fresh {
             Ok(file) => {
-                (self.file, self.size, self.torn) = (file, 0, false);
+                (self.file, self.size, self.torn, self.rotate_at) = (file, 0, false, self.rotation.max_bytes);
                 self.tidy();
                 Ok(())
             }
@@ -260,6 +265,21 @@ mod tests {
             |minute: i64| format!("d-{}.log", (first + minute.minutes()).strftime("%Y-%m-%dT%H-%M-%S%.3f"));
         assert_eq!(names(dir.path()), [stamp(2), stamp(3), "d-notes.log".into(), "d.log".into()]);
         assert_eq!(fs::read(&path).unwrap(), b"fifteen bytes..\n");
+    }
+
+    #[test]
+    fn a_rotation_that_fails_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.log");
+        let mut log = LogFile::open(&path, KEEP).unwrap();
+        log.wait_until_tidy();
+        log.write_line(b"fifteen bytes..\n", Timestamp::now()).unwrap();
+        // Putting a file aside needs its name; without it the open file still takes lines.
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        for _ in 0..3 {
+            log.write_line(b"fifteen bytes..\n", Timestamp::now()).unwrap();
+        }
+        assert_eq!(fs::read(dir.path().join("elsewhere")).unwrap().len(), 4 * 16);
     }
 
     #[test]

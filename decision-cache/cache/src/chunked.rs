@@ -7,7 +7,9 @@ const CHUNK: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct Chunked<T> {
-    chunks: Arc<Vec<Arc<Vec<T>>>>,
+    /// Each chunk lies in one piece with its reference count, so that reading an item follows two pointers.
+    /// What lies past `len` is a copy of some item.
+    chunks: Arc<Vec<Arc<[T]>>>,
     len: usize,
 }
 
@@ -28,6 +30,7 @@ impl<T: Clone> Chunked<T> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> &T {
         &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
@@ -39,17 +42,23 @@ impl<T: Clone> Chunked<T> {
 
     pub(crate) fn push(&mut self, item: T) {
         let chunks = Arc::make_mut(&mut self.chunks);
-        if self.len.is_multiple_of(CHUNK) {
+        let at = self.len % CHUNK;
+        if at == 0 {
             // The first chunk grows as it needs, so that a small table stays small.
-            chunks.push(Arc::new(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) }));
+            chunks.push(vec![item; if self.len == 0 { 1 } else { CHUNK }].into());
+        } else {
+            let last = chunks.last_mut().expect("a chunk was pushed when the last one was full");
+            if at == last.len() {
+                *last = last.iter().cloned().chain(std::iter::repeat_n(item, at)).collect();
+            } else {
+                Arc::make_mut(last)[at] = item;
+            }
         }
-        let last = chunks.last_mut().expect("a chunk was pushed when the last one was full");
-        Arc::make_mut(last).push(item);
         self.len += 1;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter())
+        self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
     }
 }
 

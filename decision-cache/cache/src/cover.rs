@@ -63,8 +63,8 @@ impl Snapshot {
     /// with one decision are one span.
     pub fn spans(&self) -> Vec<Span<'_>> {
         let inner = self.inner();
-        let mut out = spans_of::<V4>(inner, V4::default(), V4::LAST);
-        out.extend(spans_of::<V6>(inner, V6::default(), V6::LAST));
+        let mut out = spans_of::<V4>(inner, V4::FIRST, V4::LAST);
+        out.extend(spans_of::<V6>(inner, V6::FIRST, V6::LAST));
         out
     }
 
@@ -82,7 +82,7 @@ fn each_host<'a, K: Key>(inner: &'a Inner, out: &mut Vec<(IpAddr, Decision<'a>)>
 where
     Inner: Indexed<K>,
 {
-    inner.index().each_host(&mut |cell: &Cell<K>| {
+    inner.index().hosts.each(&mut |cell: Cell<K>| {
         out.push((cell.key.address(), inner.table.decision(inner.table.row(cell.row))));
     });
 }
@@ -91,7 +91,7 @@ fn spans_of<K: Key>(inner: &Inner, first: K, last: K) -> Vec<Span<'_>>
 where
     Inner: Indexed<K>,
 {
-    let cells = inner.index().spans_within(first, last);
+    let cells = inner.index().spans.within(first, last);
     let ends = cells.iter().skip(1).map(|next| next.key.previous()).chain([Some(last)]);
     let spans = cells.iter().zip(ends).filter(|(cell, _)| cell.row != NONE);
     spans
@@ -109,32 +109,16 @@ where
     let mut touched: Vec<Prefix> = Vec::new();
     let (newer, older): (&Index<K>, &Index<K>) = (new.index(), old.index());
     let view = |inner: &'a Inner, at: u32| (at != NONE).then(|| inner.table.decision(inner.table.row(at)));
-    newer.differences(
-        older,
-        &mut |key, before, after| {
-            if !new.table.same(after, &old.table, before) {
-                let (before, after) = (view(old, before), view(new, after));
-                diff.hosts.push(HostChange { address: key.address(), before, after });
-            }
-        },
-        &mut |before, after| {
-            let same = before.len() == after.len()
-                && before
-                    .iter()
-                    .zip(after)
-                    .all(|(b, a)| b.key == a.key && new.table.same(a.row, &old.table, b.row));
-            if !same {
-                // A span never reaches past the prefix of its decision, so these prefixes hold every span
-                // that may have changed.
-                let rows = |inner: &Inner, cells: &[Cell<K>]| {
-                    let rows = cells.iter().filter(|cell| cell.row != NONE);
-                    rows.map(|cell| inner.table.row(cell.row).prefix()).collect::<Vec<_>>()
-                };
-                touched.extend(rows(old, before));
-                touched.extend(rows(new, after));
-            }
-        },
-    );
+    newer.hosts.differences(&older.hosts, &mut |key, before, after| {
+        if !new.table.same(after, &old.table, before) {
+            let (before, after) = (view(old, before), view(new, after));
+            diff.hosts.push(HostChange { address: key.address(), before, after });
+        }
+    });
+    newer.spans.differences(&older.spans, &mut |before, after| {
+        touched.extend(changed_spans((old, before), (new, after)));
+        touched.extend(changed_spans((new, after), (old, before)));
+    });
     touched.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
     touched.dedup();
     let mut reached: Option<K> = None;
@@ -165,4 +149,24 @@ where
             }
         }
     }
+}
+
+/// The prefixes of the spans that start or end otherwise in `mine` than in `theirs`.
+///
+/// A span never reaches past the prefix of its decision, so these prefixes hold every span that may have
+/// changed.
+fn changed_spans<K: Key>(mine: (&Inner, &[Cell<K>]), theirs: (&Inner, &[Cell<K>])) -> Vec<Prefix> {
+    let ((inner, cells), (other, mut others)) = (mine, theirs);
+    let mut out = Vec::new();
+    for (at, cell) in cells.iter().enumerate() {
+        others = &others[others.partition_point(|other| other.key < cell.key).min(others.len())..];
+        let held = others.first().filter(|other| other.key == cell.key);
+        let same = held.is_some_and(|held| inner.table.same(cell.row, &other.table, held.row));
+        if !same {
+            // The span before ends here.
+            let rows = cells[at.saturating_sub(1)..=at].iter().filter(|cell| cell.row != NONE);
+            out.extend(rows.map(|cell| inner.table.row(cell.row).prefix()));
+        }
+    }
+    out
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::index::{Cell, Index, Patch, push_span};
+use crate::index::{Cell, Index, push_span};
 use crate::prefix::{Key, Prefix};
+use crate::spans::Spans;
 use crate::table::{NONE, Table};
 
 /// Answers the strongest row on exactly this prefix, or [`NONE`].
 pub(crate) type Strongest<'a> = &'a dyn Fn(&Prefix) -> u32;
 
 #[derive(Debug)]
-pub(crate) struct Family<K> {
+pub(crate) struct Family<K: Key> {
     ranges: BTreeSet<(K, u8)>,
     /// How many ranges there are of each length, so that only lengths in use are asked for.
     lengths: Vec<u32>,
@@ -18,18 +19,17 @@ pub(crate) struct Family<K> {
     pub(crate) index: Index<K>,
 }
 
-impl<K: Key> Default for Family<K> {
-    fn default() -> Self {
+impl<K: Key> Family<K> {
+    /// Empty; `seed` decides where the index puts addresses.
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             ranges: BTreeSet::new(),
-            lengths: vec![0; 8 * K::BYTES + 1],
+            lengths: vec![0; usize::from(K::BITS) + 1],
             dirty: Vec::new(),
-            index: Index::default(),
+            index: Index::new(seed),
         }
     }
-}
 
-impl<K: Key> Family<K> {
     /// The first row on this range has come.
     pub(crate) fn open(&mut self, prefix: &Prefix) {
         if !prefix.is_host() && self.ranges.insert((K::of(prefix), prefix.len)) {
@@ -57,24 +57,15 @@ impl<K: Key> Family<K> {
     /// changed, with the table.
     pub(crate) fn compile(&mut self, table: &Table, strongest: Strongest<'_>) {
         if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
-            let mut hosts = hosts_of(table);
-            hosts.sort_unstable_by_key(|cell| cell.key);
-            hosts.dedup_by(|later, kept| {
-                let same = later.key == kept.key;
-                if same {
-                    kept.row = table.stronger(kept.row, later.row);
-                }
-                same
-            });
-            let spans = self.sweep(table, strongest, K::default(), 0);
-            self.index = Index::build(&hosts, &spans);
+            self.index.hosts.fill(&hosts_of(table), |a, b| table.stronger(a, b));
+            self.index.spans = Spans::build(&self.sweep(table, strongest, K::FIRST, 0));
             self.dirty = Vec::new();
             return;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
         dirty.dedup();
-        let (mut hosts, mut blocks) = (Vec::new(), Vec::<(K, K)>::new());
+        let (mut hosts, mut blocks, mut lengths) = (Vec::new(), Vec::<(K, K)>::new(), Vec::new());
         for prefix in &dirty {
             let first = K::of(prefix);
             if prefix.is_host() {
@@ -82,20 +73,21 @@ impl<K: Key> Family<K> {
             } else if blocks.last().is_none_or(|(_, last)| *last < first) {
                 // Prefixes nest or are apart: one that starts within the last block lies within it.
                 blocks.push((first, prefix.last()));
+                lengths.push(prefix.len);
             }
         }
-        let mut index = std::mem::take(&mut self.index);
-        let spans = |first: K, depth: usize| self.sweep(table, strongest, first, depth);
-        index.patch(&Patch { hosts: &hosts, blocks: &blocks, spans: &spans });
-        self.index = index;
+        self.index.hosts.patch(&hosts);
+        let mut spans = self.index.spans.clone();
+        spans.patch(&blocks, &|at| self.sweep(table, strongest, blocks[at].0, lengths[at]));
+        self.index.spans = spans;
     }
 
-    /// The spans of the block that starts at `first` and is fixed in its first `depth` bytes.
-    fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: K, depth: usize) -> Vec<Cell<K>> {
-        let last = first.block_end(depth);
-        let block = Prefix::from_key(first, 8 * depth as u8);
+    /// The spans of the block of `fixed` bits that starts at `first`: sorted, the first at its first address.
+    fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: K, fixed: u8) -> Vec<Cell<K>> {
+        let last = first.end_of(fixed);
+        let block = Prefix::from_key(first, fixed);
         let mut around = NONE;
-        for (length, count) in self.lengths.iter().enumerate().take(8 * depth + 1) {
+        for (length, count) in self.lengths.iter().enumerate().take(usize::from(fixed) + 1) {
             if *count > 0 {
                 around = table.stronger(around, strongest(&block.shortened(length as u8)));
             }
@@ -111,7 +103,7 @@ impl<K: Key> Family<K> {
             }
         };
         for (start, length) in self.ranges.range((first, 0)..=(last, u8::MAX)) {
-            if usize::from(*length) <= 8 * depth {
+            if *length <= fixed {
                 continue;
             }
             while open.last().is_some_and(|(end, _)| end < start) {
@@ -131,12 +123,12 @@ impl<K: Key> Family<K> {
                 close(&mut open, &mut out);
             }
         }
-        if out.iter().all(|cell| cell.row == NONE) { Vec::new() } else { out }
+        out
     }
 }
 
 fn hosts_of<K: Key>(table: &Table) -> Vec<Cell<K>> {
-    let wants_v6 = K::BYTES == 16;
+    let wants_v6 = K::BITS == 128;
     let live = table.rows.iter().enumerate().filter(|(_, row)| row.live);
     live.filter_map(|(at, row)| {
         let prefix = row.prefix();

@@ -4,18 +4,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// An address of one family, as the index sorts and splits it: byte by byte from the top.
-pub(crate) trait Key: Copy + Ord + Default + std::fmt::Debug {
-    /// Bytes in an address.
-    const BYTES: usize;
+use crate::hosts::{Bucket, Slots};
+
+/// An address of one family, as the index files it.
+pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
+    /// Bits in an address.
+    const BITS: u8;
+    /// The lowest address.
+    const FIRST: Self;
     /// The highest address.
     const LAST: Self;
-    /// The byte at `depth`, counted from the top.
-    fn byte(self, depth: usize) -> usize;
-    /// The first address of the child block `byte` of the block `self` at `depth`.
-    fn child(self, depth: usize, byte: usize) -> Self;
-    /// The last address of the block that starts here and is fixed in its first `depth` bytes.
-    fn block_end(self, depth: usize) -> Self;
+    /// The upper bits that spans are filed under.
+    type Top: Copy + Ord + Into<u64> + std::fmt::Debug;
+    /// A cache line of hosts.
+    type Bucket: Slots<Self>;
+    fn top(self) -> Self::Top;
+    /// The first address with these upper bits.
+    fn from_top(top: Self::Top) -> Self;
+    /// The upper bits after these; `None` after the last.
+    fn top_after(top: Self::Top) -> Option<Self::Top>;
+    fn hash(self, seed: [u64; 2]) -> u64;
+    /// Inequality without a branch.
+    fn differs(self, other: Self) -> bool;
     /// The last address of the prefix of `length` bits that starts here.
     fn end_of(self, length: u8) -> Self;
     /// The next address; `None` after the last.
@@ -26,11 +36,18 @@ pub(crate) trait Key: Copy + Ord + Default + std::fmt::Debug {
     fn of(prefix: &Prefix) -> Self;
 }
 
+/// Both halves of a product: every bit of either factor reaches many bits of it.
+#[inline]
+fn folded_product(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
 /// An IPv4 address.
 pub(crate) type V4 = u32;
 
-/// An IPv6 address in two halves, so that a cell of the index is 24 bytes and not 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+/// An IPv6 address in two halves, which aligns better than one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct V6 {
     hi: u64,
     lo: u64,
@@ -41,22 +58,35 @@ impl V6 {
         u128::from(self.hi) << 64 | u128::from(self.lo)
     }
 
+    #[inline]
     pub(crate) fn from_bits(bits: u128) -> Self {
         Self { hi: (bits >> 64) as u64, lo: bits as u64 }
     }
 }
 
 impl Key for V4 {
-    const BYTES: usize = 4;
+    const BITS: u8 = 32;
+    const FIRST: Self = 0;
     const LAST: Self = Self::MAX;
-    fn byte(self, depth: usize) -> usize {
-        (self >> (24 - 8 * depth)) as usize & 0xff
+    type Top = Self;
+    type Bucket = Bucket<Self, 7>;
+    #[inline]
+    fn top(self) -> Self {
+        self
     }
-    fn child(self, depth: usize, byte: usize) -> Self {
-        self | (byte as Self) << (24 - 8 * depth)
+    fn from_top(top: Self) -> Self {
+        top
     }
-    fn block_end(self, depth: usize) -> Self {
-        self.end_of(8 * depth as u8)
+    fn top_after(top: Self) -> Option<Self> {
+        top.checked_add(1)
+    }
+    #[inline]
+    fn hash(self, [a, b]: [u64; 2]) -> u64 {
+        folded_product(u64::from(self) ^ a, b)
+    }
+    #[inline]
+    fn differs(self, other: Self) -> bool {
+        self != other
     }
     fn end_of(self, length: u8) -> Self {
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
@@ -76,17 +106,28 @@ impl Key for V4 {
 }
 
 impl Key for V6 {
-    const BYTES: usize = 16;
+    const BITS: u8 = 128;
+    const FIRST: Self = Self { hi: 0, lo: 0 };
     const LAST: Self = Self { hi: u64::MAX, lo: u64::MAX };
-    fn byte(self, depth: usize) -> usize {
-        let half = if depth < 8 { self.hi } else { self.lo };
-        (half >> (56 - 8 * (depth & 7))) as usize & 0xff
+    type Top = u64;
+    type Bucket = Bucket<Self, 3>;
+    #[inline]
+    fn top(self) -> u64 {
+        self.hi
     }
-    fn child(self, depth: usize, byte: usize) -> Self {
-        Self::from_bits(self.bits() | (byte as u128) << (120 - 8 * depth))
+    fn from_top(top: u64) -> Self {
+        Self { hi: top, lo: 0 }
     }
-    fn block_end(self, depth: usize) -> Self {
-        self.end_of(8 * depth as u8)
+    fn top_after(top: u64) -> Option<u64> {
+        top.checked_add(1)
+    }
+    #[inline]
+    fn hash(self, [a, b]: [u64; 2]) -> u64 {
+        folded_product(self.hi ^ a, self.lo ^ b)
+    }
+    #[inline]
+    fn differs(self, other: Self) -> bool {
+        (self.hi ^ other.hi) | (self.lo ^ other.lo) != 0
     }
     fn end_of(self, length: u8) -> Self {
         Self::from_bits(self.bits() | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))
@@ -208,9 +249,9 @@ mod tests {
     #[test]
     fn a_network_at_the_very_edge_keeps_its_ends() {
         assert_eq!(prefix("255.255.255.0/24").last::<V4>(), u32::MAX);
-        assert_eq!(0u32.block_end(0), u32::MAX);
-        assert_eq!(0u32.block_end(4), 0);
-        assert_eq!(V6::default().block_end(0), V6::LAST);
+        assert_eq!(0u32.end_of(0), u32::MAX);
+        assert_eq!(0u32.end_of(32), 0);
+        assert_eq!(V6::FIRST.end_of(0), V6::LAST);
         assert_eq!(V6::LAST.next(), None);
         let mapped_end = prefix("::/80").last::<V6>();
         assert_eq!(mapped_end.address(), "::ffff:ffff:ffff".parse::<IpAddr>().unwrap());

@@ -25,6 +25,29 @@ pub(crate) struct Inner {
     live: usize,
 }
 
+/// An address that is held, and by which decisions: its own, a range's, or both.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict<'a> {
+    inner: &'a Inner,
+    found: Found,
+}
+
+impl<'a> Verdict<'a> {
+    /// The strongest decision over all prefixes that cover the address.
+    #[inline]
+    pub fn decision(&self) -> Decision<'a> {
+        let Found { host, span } = self.found;
+        let table = &self.inner.table;
+        table.decision(table.row(table.stronger(host, span)))
+    }
+
+    /// Whether an address decision holds; else it is a range decision alone.
+    #[inline]
+    pub fn is_on_address(&self) -> bool {
+        self.found.host != NONE
+    }
+}
+
 /// How many decisions share origin, scenario and remediation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count<'a> {
@@ -80,20 +103,28 @@ impl Snapshot {
         self.len() == 0
     }
 
+    /// Looks an address up: `None` when it is free.
+    ///
+    /// This is the hot path. It tells held from free and finds the decisions that matter without reading
+    /// them; [`Verdict::decision`] reads them. An IPv4-mapped IPv6 address is looked up as IPv4.
+    #[inline]
+    pub fn find(&self, ip: IpAddr) -> Option<Verdict<'_>> {
+        let found = self.0.find(ip);
+        found.is_held().then(|| Verdict { inner: &self.0, found })
+    }
+
     /// The strongest decision over all prefixes that cover this address, or `None` when it is free.
     ///
     /// An IPv4-mapped IPv6 address is looked up as IPv4.
     #[inline]
     pub fn verdict(&self, ip: IpAddr) -> Option<Decision<'_>> {
-        let at = self.0.strongest(ip);
-        (at != NONE).then(|| self.0.table.decision(self.0.table.row(at)))
+        self.find(ip).map(|verdict| verdict.decision())
     }
 
     /// Whether any decision covers this address: [`Snapshot::verdict`] without the reason.
     #[inline]
     pub fn holds(&self, ip: IpAddr) -> bool {
-        let found = self.0.find(ip);
-        found.host != NONE || found.span != NONE
+        self.0.find(ip).is_held()
     }
 
     /// The strongest decision on a value of another scope, such as `("Country", "FR")`.
@@ -145,18 +176,6 @@ impl Inner {
                 Some(ip) => self.v4.find(ip.to_bits()),
                 None => self.v6.find(V6::from_bits(ip.to_bits())),
             },
-        }
-    }
-
-    #[inline]
-    fn strongest(&self, ip: IpAddr) -> u32 {
-        let found = self.find(ip);
-        if found.host == NONE {
-            found.span
-        } else if found.span == NONE {
-            found.host
-        } else {
-            self.table.stronger(found.host, found.span)
         }
     }
 

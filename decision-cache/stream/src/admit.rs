@@ -104,6 +104,11 @@ impl Admission {
         Self { types, ..Self::default() }
     }
 
+    /// Admits other types from now on; what was counted stays counted.
+    pub fn set_types(&mut self, types: Option<Vec<String>>) {
+        self.types = types;
+    }
+
     /// How many decisions were refused, by reason.
     pub fn refused(&self) -> &BTreeMap<Refusal, u64> {
         &self.refused

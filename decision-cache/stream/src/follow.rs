@@ -30,6 +30,8 @@ pub struct Follower<S> {
     pub ledger: Ledger,
     /// Where snapshots go.
     pub publisher: Publisher,
+    /// What has been counted so far: nothing, or what an earlier run counted.
+    pub state: Freshness,
 }
 
 /// Why following ended.
@@ -51,29 +53,36 @@ impl<S: Source> Follower<S> {
     /// With `give_up_when_refused`, a LAPI that refuses us twice before it ever answered ends it: that is a
     /// wrong key. (Once is no proof: a LAPI may refuse one of two machines that first use a key in the same
     /// instant.)
-    pub async fn run(mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
+    ///
+    /// Dropping the future is safe: an answer under way is thrown away, and a next run starts with a full pull.
+    pub async fn run(&mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
         let mut schedule = Schedule::new(self.cadence.clone());
-        let mut state = Freshness::default();
+        let mut answered = false;
+        self.state.last_full = None;
+        self.publisher.tell(self.state.clone());
         loop {
             let (ask, doubt) = schedule.ask(now());
             if let Some(doubt) = doubt {
                 debug!(?doubt, "asking for every decision in force");
             }
             let mut batch = Batch::new();
-            let Some(pulled) = self.pull(ask, &mut batch, &mut state, &stop).await else {
+            let Some(pulled) = self.pull(ask, &mut batch, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
-                Ok(()) => self.answered(&mut schedule, &mut state, ask, doubt, batch),
-                Err(fault) if give_up_when_refused && fault.refused && state.last_answer.is_none() => {
-                    if state.failing.is_some() {
+                Ok(()) => {
+                    answered = true;
+                    self.answered(&mut schedule, ask, doubt, batch)
+                }
+                Err(fault) if give_up_when_refused && fault.refused && !answered => {
+                    if self.state.failing.is_some() {
                         return Ended::GaveUp(fault);
                     }
-                    self.failed(&mut schedule, &mut state, &fault).min(SECOND_CHANCE)
+                    self.failed(&mut schedule, &fault).min(SECOND_CHANCE)
                 }
-                Err(fault) => self.failed(&mut schedule, &mut state, &fault),
+                Err(fault) => self.failed(&mut schedule, &fault),
             };
-            self.publisher.tell(state.clone());
+            self.publisher.tell(self.state.clone());
             if !self.wait(wait, &stop).await {
                 return Ended::Stopped;
             }
@@ -85,12 +94,11 @@ impl<S: Source> Follower<S> {
         &mut self,
         ask: Ask,
         batch: &mut Batch,
-        state: &mut Freshness,
         stop: &CancellationToken,
     ) -> Option<Result<(), PullFault>> {
+        let Self { source, admission, ledger, publisher, state, .. } = self;
         state.requests += 1;
         state.full_pulls += u64::from(ask == Ask::Everything);
-        let Self { source, admission, ledger, publisher, .. } = self;
         let full = ask == Ask::Everything;
         let mut sink = |item: palisade_wire::StreamItem<'_>| admission.take(item, full, now(), batch);
         let mut pull = pin!(source.pull(ask, &mut sink).instrument(info_span!("pull", ?ask)));
@@ -122,12 +130,12 @@ impl<S: Source> Follower<S> {
     fn answered(
         &mut self,
         schedule: &mut Schedule,
-        state: &mut Freshness,
         ask: Ask,
         doubt: Option<Doubt>,
         batch: Batch,
     ) -> Duration {
         let received = now();
+        let state = &mut self.state;
         if state.failing.take().is_some() {
             info!(failures = state.failures_in_a_row, "the LAPI answers again");
         }
@@ -184,7 +192,8 @@ impl<S: Source> Follower<S> {
         next.wait
     }
 
-    fn failed(&mut self, schedule: &mut Schedule, state: &mut Freshness, fault: &PullFault) -> Duration {
+    fn failed(&mut self, schedule: &mut Schedule, fault: &PullFault) -> Duration {
+        let state = &mut self.state;
         schedule.failed(fault.may_have_reached_lapi);
         let wait = self.backoff.next(fault.shortest_retry);
         let text = describe(fault);

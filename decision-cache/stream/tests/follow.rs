@@ -107,16 +107,18 @@ impl Story {
         let (sender, asked) = mpsc::unbounded_channel();
         let mut ledger = Ledger::new(Policy::default(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
-        let follower = Follower {
+        let mut follower = Follower {
             source: Script { answers: Arc::clone(&answers), asked: sender },
             cadence: Cadence::default(),
             backoff: Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1),
             admission: Admission::new(None),
             ledger,
             publisher,
+            state: Freshness::default(),
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(follower.run(give_up, stop.clone()));
+        let told = stop.clone();
+        let task = tokio::spawn(async move { follower.run(give_up, told).await });
         Self { cache, asked, answers, stop, task }
     }
 

@@ -68,6 +68,11 @@ impl Client {
         self.endpoint.to_string()
     }
 
+    /// The name or address that is connected to, and the port; `None` on a unix socket.
+    pub fn host_and_port(&self) -> Option<(String, u16)> {
+        self.endpoint.host_and_port()
+    }
+
     /// The address that answered last; `None` before the first answer and on a unix socket.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

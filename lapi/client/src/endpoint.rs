@@ -59,6 +59,16 @@ impl Endpoint {
         url
     }
 
+    /// The name or address to connect to, and the port; `None` for a unix socket.
+    pub(crate) fn host_and_port(&self) -> Option<(String, u16)> {
+        let host = match self.base.host().filter(|_| self.socket.is_none())? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        Some((host, self.base.port_or_known_default()?))
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         self.base.scheme() == "https"
     }

@@ -28,6 +28,33 @@ pub(crate) fn v6(count: usize, seed: u64) -> Vec<IpNet> {
     })
 }
 
+/// Distinct hosts crowded into one network.
+pub(crate) fn hosts_in(net: &str, count: usize, seed: u64) -> Vec<IpNet> {
+    crowd(net, count, seed, |_, most| most)
+}
+
+/// Distinct ranges of the last 12 lengths before a host (IPv4) or before a /64 (IPv6), crowded into one network.
+pub(crate) fn ranges_in(net: &str, count: usize, seed: u64) -> Vec<IpNet> {
+    crowd(net, count, seed, |random, most| if most == 32 { random.u8(20..32) } else { random.u8(52..=64) })
+}
+
+fn crowd(net: &str, count: usize, seed: u64, length: fn(&mut Rng, u8) -> u8) -> Vec<IpNet> {
+    let mut random = Rng::with_seed(seed);
+    let net: IpNet = net.parse().expect("the benches name valid networks");
+    distinct(count, || match net {
+        IpNet::V4(net) => {
+            let address = net.addr().to_bits() | random.u32(..) >> net.prefix_len();
+            let length = length(&mut random, 32);
+            IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(address), length).trunc())
+        }
+        IpNet::V6(net) => {
+            let address = net.addr().to_bits() | random.u128(..) >> net.prefix_len();
+            let length = length(&mut random, 128);
+            IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(address), length).trunc())
+        }
+    })
+}
+
 fn distinct(count: usize, mut make: impl FnMut() -> IpNet) -> Vec<IpNet> {
     let mut seen = std::collections::HashSet::with_capacity(count);
     while seen.len() < count {
@@ -63,6 +90,26 @@ pub(crate) fn queries(nets: &[IpNet], count: usize, seed: u64) -> Vec<IpAddr> {
         }
     };
     (0..count).map(|n| if n % 2 == 0 { inside(&mut random) } else { outside(&mut random) }).collect()
+}
+
+/// Addresses as a busy site sees them: one in a hundred is held.
+pub(crate) fn traffic(
+    nets: &[IpNet],
+    count: usize,
+    seed: u64,
+    holds: impl Fn(IpAddr) -> bool,
+) -> Vec<IpAddr> {
+    let (mut out, mut round) = (Vec::with_capacity(count), seed);
+    while out.len() < count {
+        for ip in queries(nets, count, round) {
+            if out.len() < count && holds(ip) == (out.len() % 100 == 0) {
+                out.push(ip);
+            }
+        }
+        round += 1;
+    }
+    Rng::with_seed(seed).shuffle(&mut out);
+    out
 }
 
 /// An answer that announces these, from ten origins and lists.

@@ -4,6 +4,7 @@
 
 mod cache;
 mod data;
+mod firewall;
 mod report;
 mod stream;
 
@@ -18,6 +19,7 @@ const BENCHES: &[Bench] = &[
     ("memory", cache::memory),
     ("delta", cache::delta),
     ("startup", stream::startup),
+    ("firewall", firewall::firewall),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
     {
         cache::child(what);
         return ExitCode::SUCCESS;
+    }
+    if args.first().is_some_and(|first| first == "child-firewall") {
+        return if firewall::child() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if let Some(unknown) = args.iter().find(|arg| BENCHES.iter().all(|(name, _)| name != arg)) {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One measured figure beside its peer's.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) figure: String,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     pub(crate) ours: f64,
     pub(crate) peer: Option<f64>,
     pub(crate) peer_name: String,
@@ -52,13 +52,27 @@ impl Row {
         };
         Self {
             figure: figure.into(),
-            unit,
+            unit: unit.to_owned(),
             ours,
             peer: peer.map(|(peer, _)| peer),
             peer_name: peer.map_or("-", |(_, name)| name).to_owned(),
             ratio,
             target: text,
             met,
+        }
+    }
+
+    /// A figure that could not be measured, so its target is not met.
+    pub(crate) fn failed(figure: &str, why: &str) -> Self {
+        Self {
+            figure: figure.to_owned(),
+            unit: "-".to_owned(),
+            ours: 0.0,
+            peer: None,
+            peer_name: why.to_owned(),
+            ratio: None,
+            target: "measured".to_owned(),
+            met: false,
         }
     }
 }

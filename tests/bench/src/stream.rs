@@ -77,13 +77,14 @@ fn pull(url: &str) -> f64 {
         let client = Client::new(&config, &agent).expect("the configuration is whole");
         let mut ledger = Ledger::new(Policy::default(), 1);
         let (publisher, cache) = channel(ledger.snapshot());
-        let follower = Follower {
+        let mut follower = Follower {
             source: Lapi::new(client, StreamQuery::default()),
             cadence: Cadence::default(),
             backoff: Backoff::new(RetryPolicy::for_interval(Duration::from_secs(10))),
             admission: Admission::new(None),
             ledger,
             publisher,
+            state: palisade_stream::Freshness::default(),
         };
         let stop = CancellationToken::new();
         let mut changed = cache.changed();

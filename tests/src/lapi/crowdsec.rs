@@ -1,12 +1,12 @@
 //! CrowdSec's own LAPI, from Debian's package: SQLite in a folder of the world, no agent, no central service.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::{Access, Ban};
+use super::{Access, Authority, Ban};
 use crate::http;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
@@ -24,6 +24,8 @@ pub struct CrowdSec {
     key: String,
     token: Mutex<String>,
     process: Option<Process>,
+    /// `http`, or `https` with a certificate of an [`Authority`].
+    scheme: &'static str,
 }
 
 /// One manual ban at a real LAPI, to be lifted again.
@@ -36,6 +38,19 @@ impl CrowdSec {
     /// # Errors
     /// When the peer is not unpacked or does not come up.
     pub fn start(world: &World) -> Outcome<Self> {
+        Self::start_as(world, None)
+    }
+
+    /// Starts it behind TLS, with a certificate of this authority; bouncers may come with certificates of the same
+    /// authority whose organisational unit is `bouncer-ou`. Ban through [`cscli`](Self::cscli) there.
+    ///
+    /// # Errors
+    /// When the peer is not unpacked or does not come up.
+    pub fn start_with_tls(world: &World, authority: &Authority) -> Outcome<Self> {
+        Self::start_as(world, Some(authority))
+    }
+
+    fn start_as(world: &World, authority: Option<&Authority>) -> Outcome<Self> {
         let folder = world.fresh_path("crowdsec");
         std::fs::create_dir_all(folder.join("data"))?;
         let port = world.router.free_port()?;
@@ -43,7 +58,7 @@ impl CrowdSec {
         let config = folder.join("config.yaml");
         let path = |name: &str| folder.join(name).display().to_string();
         // JSON is YAML.
-        let text = json!({
+        let mut text = json!({
             "common": { "daemonize": false, "log_media": "stdout", "log_level": "info", "working_dir": "." },
             "config_paths": {
                 "config_dir": path(""), "data_dir": path("data"), "simulation_path": path("simulation.yaml"),
@@ -64,6 +79,14 @@ impl CrowdSec {
             },
             "prometheus": { "enabled": false },
         });
+        if let Some(authority) = authority {
+            let server = authority.server()?;
+            text["api"]["server"]["tls"] = json!({
+                "cert_file": server.cert, "key_file": server.key, "ca_cert_path": authority.path(),
+                "client_verification": "VerifyClientCertIfGiven",
+                "agents_allowed_ou": ["agent-ou"], "bouncers_allowed_ou": ["bouncer-ou"],
+            });
+        }
         std::fs::write(&config, serde_json::to_string_pretty(&text)?)?;
         std::fs::write(folder.join("simulation.yaml"), "simulation: off\n")?;
         std::fs::write(
@@ -77,9 +100,17 @@ impl CrowdSec {
             key: "key-of-the-story".to_owned(),
             token: Mutex::default(),
             process: None,
+            scheme: if authority.is_some() { "https" } else { "http" },
         };
         let credentials = path("credentials.yaml");
         lapi.cscli(&["machines", "add", "harness", "--password", "harness", "--force", "-f", &credentials])?;
+        if let Some(authority) = authority {
+            // cscli writes the plain address.
+            let text = json!({
+                "url": lapi.url(), "login": "harness", "password": "harness", "ca_cert_path": authority.path(),
+            });
+            std::fs::write(&credentials, text.to_string())?;
+        }
         let key = lapi.add_bouncer("firewall-of-the-story", "key-of-the-story")?;
         lapi.key = key.key;
         lapi.up(world)?;
@@ -98,10 +129,22 @@ impl CrowdSec {
             if let Some(status) = process.exited() {
                 return Err(Failure::new(format!("it ended with {status}")));
             }
+            if self.scheme == "https" {
+                return Ok(TcpStream::connect(self.address).is_ok());
+            }
             Ok(http::request(self.address, "GET /health", &[], None)?.status == 200)
         })?;
         self.process = Some(process);
-        self.log_in()
+        if self.scheme == "https" { Ok(()) } else { self.log_in() }
+    }
+
+    fn url(&self) -> String {
+        format!("{}://{}/", self.scheme, self.address)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Kills it; connections are refused from now on.
@@ -111,7 +154,7 @@ impl CrowdSec {
 
     /// What a bouncer needs to connect.
     pub fn access(&self) -> Access {
-        Access { url: format!("http://{}/", self.address), key: self.key.clone() }
+        Access { url: self.url(), key: self.key.clone() }
     }
 
     /// Registers another bouncer.

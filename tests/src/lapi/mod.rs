@@ -1,10 +1,12 @@
 //! The LAPIs a firewall is run against: CrowdSec's own, and one that misbehaves on request.
 
+mod authority;
 mod crowdsec;
 mod scripted;
 
 use std::time::Duration;
 
+pub use authority::{Authority, Certificate};
 pub use crowdsec::{AlertId, CrowdSec};
 pub use scripted::{Fault, ScriptedLapi, Seen};
 

@@ -22,6 +22,7 @@ fn settings(folder: &Path) -> LapiSettings {
         client: ClientConfig::new("http://127.0.0.1:8080", Auth::Key(Secret::new("k"))),
         query: StreamQuery::default(),
         cadence: Cadence::default(),
+        usage_interval: std::time::Duration::ZERO,
         retry_initial_connect: None,
         state_dir: Some(folder.to_owned()),
         warnings: Vec::new(),

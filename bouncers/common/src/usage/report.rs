@@ -63,9 +63,6 @@ pub struct Reporter<M, R> {
 }
 
 impl<M: Meter, R: Receiver> Reporter<M, R> {
-    /// How often unless told otherwise.
-    pub const INTERVAL: Duration = Duration::from_secs(900);
-
     /// Reports until `stop`, then once more, which takes five seconds at most. Counters must stay readable until
     /// it has returned: end it before the enforcer clears up.
     pub async fn run(mut self, stop: CancellationToken) {

@@ -13,7 +13,7 @@ use netlink_bindings::nftables::{
 
 /// Bytes of elements in one message. An attribute holds at most 64 KiB; a quarter of that keeps the refusals of
 /// the kernel, which carry the refused message back, small enough for the receive buffer.
-pub(crate) const MAX_LIST_BYTES: usize = 16 << 10;
+const MAX_LIST_BYTES: usize = 16 << 10;
 
 const INTERVAL_END: u32 = SetElemFlags::IntervalEnd as u32;
 
@@ -95,7 +95,8 @@ pub(crate) fn following(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-fn preceding(address: IpAddr) -> Option<IpAddr> {
+/// The address before this one; `None` before the first.
+pub(crate) fn preceding(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(address) => Some(IpAddr::V4(Ipv4Addr::from_bits(address.to_bits().checked_sub(1)?))),
         IpAddr::V6(address) => Some(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits().checked_sub(1)?))),
@@ -236,8 +237,9 @@ mod tests {
         while done < slots.len() {
             let mut buf = Vec::new();
             let written = encode_elements(&mut buf, "t", "s", true, Verb::Add, slots[done..].iter().copied());
-            assert!(written > 100 && buf.len() < MAX_LIST_BYTES + 1024, "{written} in {}", buf.len());
             done += written;
+            assert!(buf.len() < MAX_LIST_BYTES + 1024, "{written} in {}", buf.len());
+            assert!(done == slots.len() || buf.len() >= MAX_LIST_BYTES, "{written} in {}", buf.len());
             back.extend(raw_of(&buf));
         }
         assert_eq!(pair_intervals(back).len(), slots.len());

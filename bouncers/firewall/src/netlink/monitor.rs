@@ -1,14 +1,13 @@
 //! Hears of every change of the ruleset the moment it is committed (multicast group `NFNLGRP_NFTABLES`).
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use netlink_bindings::nftables::OpGetgenDo;
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_bindings::utils::find_attr;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, recv};
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 
 use super::NetlinkError;
 use super::frame::{Frames, Message};
@@ -53,46 +52,56 @@ pub(crate) enum Event {
 /// Listens for changes of some tables.
 #[derive(Debug)]
 pub(crate) struct Monitor {
-    fd: AsyncFd<OwnedFd>,
+    /// A netlink socket in the clothes of a datagram socket: reading is the same system call, and this is the
+    /// runtime's safe way to wait for a descriptor it did not open itself.
+    socket: UdpSocket,
     watched: Vec<(u8, String)>,
     touched: Touched,
     buffer: Vec<u8>,
 }
 
 impl Monitor {
-    /// Starts to listen. `watched` are families and names of tables.
+    /// Starts to listen. `watched` are families and names of tables. Must be called within the runtime.
     pub(crate) fn open(watched: Vec<(u8, String)>) -> Result<Self, NetlinkError> {
         let fd = raw_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
             .map_err(NetlinkError::Open)?;
         grow_receive_buffer(fd.as_fd());
-        let fd = AsyncFd::new(fd).map_err(NetlinkError::Open)?;
-        Ok(Self { fd, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
+        let socket = UdpSocket::from_std(fd.into()).map_err(NetlinkError::Open)?;
+        Ok(Self { socket, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
     }
 
     /// Waits for news about a watched table. Cancel-safe: what was read before is kept.
     pub(crate) async fn next(&mut self) -> Result<Event, NetlinkError> {
         loop {
-            let mut ready = self.fd.readable_mut().await.map_err(NetlinkError::Open)?;
-            let read = ready.try_io(|fd| {
-                let (_, length) = recv(fd.get_ref(), &mut self.buffer[..], RecvFlags::TRUNC)?;
-                Ok::<_, io::Error>(length)
-            });
-            let length = match read {
-                Err(_would_block) => continue,
-                Ok(Ok(length)) if length <= self.buffer.len() => length,
-                Ok(Ok(_truncated)) => return Ok(self.overrun()),
-                Ok(Err(error)) => match Errno::from_io_error(&error) {
-                    Some(Errno::NOBUFS) => return Ok(self.overrun()),
-                    Some(Errno::INTR) => continue,
-                    cause => {
-                        let cause = cause.unwrap_or(Errno::IO);
-                        return Err(NetlinkError::Receive { what: "the change monitor", cause });
-                    }
+            let length = match self.socket.recv(&mut self.buffer).await {
+                Ok(length) if length < self.buffer.len() => length,
+                Ok(_truncated) => return Ok(self.overrun()),
+                Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                    Errno::NOBUFS => return Ok(self.overrun()),
+                    Errno::INTR => continue,
+                    cause => return Err(NetlinkError::Receive { what: "the change monitor", cause }),
                 },
             };
-            // One commit's news end with its generation, and a datagram never goes past it.
+            // The news of a commit end with its generation, and a datagram never goes past it.
             if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
                 return Ok(event);
+            }
+        }
+    }
+
+    /// News that have already arrived. Asks the kernel itself: the runtime may not know of them yet.
+    pub(crate) fn waiting(&mut self) -> Option<Result<Event, NetlinkError>> {
+        loop {
+            let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, length)) if length < self.buffer.len() => length,
+                Ok(_truncated) => return Some(Ok(self.overrun())),
+                Err(Errno::AGAIN) => return None,
+                Err(Errno::NOBUFS) => return Some(Ok(self.overrun())),
+                Err(Errno::INTR) => continue,
+                Err(cause) => return Some(Err(NetlinkError::Receive { what: "the change monitor", cause })),
+            };
+            if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
+                return Some(Ok(event));
             }
         }
     }

@@ -4,8 +4,9 @@
 use std::ffi::CStr;
 
 use netlink_bindings::nftables::{
-    ObjData, ObjectType, OpGetchainDo, OpGetgenDo, OpGetobjDo, OpGetruleDo, OpGetsetDo, OpGettableDo,
-    PushChainAttrs, PushObjAttrs, PushRuleAttrs, PushSetAttrs, PushSetelemListAttrs,
+    IterableExprListAttrs, ObjData, ObjectType, OpGetchainDo, OpGetgenDo, OpGetobjDo, OpGetruleDo,
+    OpGetsetDo, OpGettableDo, PushChainAttrs, PushObjAttrs, PushRuleAttrs, PushSetAttrs,
+    PushSetelemListAttrs,
 };
 use netlink_bindings::traits::NetlinkRequest;
 use rustix::io::Errno;
@@ -44,6 +45,15 @@ pub(crate) struct SetHeader {
     pub(crate) flags: u32,
     /// Bytes of a key.
     pub(crate) key_bytes: u32,
+}
+
+/// What a chain is, without its rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChainHeader {
+    /// Its name.
+    pub(crate) name: String,
+    /// Type, hook number, priority and policy of a base chain.
+    pub(crate) base: Option<(String, u32, i32, u32)>,
 }
 
 /// Identity and settings of everything in a table but elements and counter values. Equal prints: nobody touched
@@ -90,6 +100,70 @@ impl Socket {
             |tables, payload| {
                 let (header, table) = OpGettableDo::decode_reply(payload);
                 tables.push((header.nfgen_family, text(table.get_name().ok())));
+            },
+        )
+    }
+
+    /// The flags of a table, if there is one of this name.
+    pub(crate) fn table_flags(&mut self, family: u8, table: &str) -> Result<Option<u32>, NetlinkError> {
+        self.dump(
+            Dump { what: "the tables", kind: NFT_MSG_GETTABLE, family },
+            |_| {},
+            || None,
+            |flags, payload| {
+                let (header, found) = OpGettableDo::decode_reply(payload);
+                if header.nfgen_family == family && text(found.get_name().ok()) == table {
+                    *flags = Some(found.get_flags().unwrap_or(0));
+                }
+            },
+        )
+    }
+
+    /// The chains of a table.
+    pub(crate) fn chains(&mut self, family: u8, table: &str) -> Result<Vec<ChainHeader>, NetlinkError> {
+        self.dump(
+            Dump { what: "the chains of a table", kind: NFT_MSG_GETCHAIN, family },
+            |buf| {
+                PushChainAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |chains, payload| {
+                let (_, chain) = OpGetchainDo::decode_reply(payload);
+                if text(chain.get_table().ok()) == table {
+                    let base = chain.get_hook().ok().and_then(|hook| {
+                        let kind = text(chain.get_type().ok());
+                        Some((
+                            kind,
+                            hook.get_num().ok()?,
+                            hook.get_priority().ok()?,
+                            chain.get_policy().ok()?,
+                        ))
+                    });
+                    chains.push(ChainHeader { name: text(chain.get_name().ok()), base });
+                }
+            },
+        )
+    }
+
+    /// The rules of a table with the chains they are in, in order, each as `read` makes it.
+    pub(crate) fn rules<T>(
+        &mut self,
+        family: u8,
+        table: &str,
+        read: impl Fn(&IterableExprListAttrs<'_>) -> Option<T>,
+    ) -> Result<Vec<(String, Option<T>)>, NetlinkError> {
+        self.dump(
+            Dump { what: "the rules of a table", kind: NFT_MSG_GETRULE, family },
+            |buf| {
+                PushRuleAttrs::new(buf).push_table_bytes(table.as_bytes()).end_nested();
+            },
+            Vec::new,
+            |rules, payload| {
+                let (_, rule) = OpGetruleDo::decode_reply(payload);
+                if text(rule.get_table().ok()) == table {
+                    let expressions = rule.get_expressions().ok();
+                    rules.push((text(rule.get_chain().ok()), expressions.and_then(|list| read(&list))));
+                }
             },
         )
     }

@@ -58,11 +58,6 @@ impl Transaction {
         Self { buf: Vec::with_capacity(bytes + ENVELOPE_BYTES), starts: Vec::new() }
     }
 
-    /// Whether it holds no message.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
     /// Bytes it will have when sent.
     pub(crate) fn len(&self) -> usize {
         self.buf.len() + ENVELOPE_BYTES

@@ -1,0 +1,248 @@
+//! The words our rules are made of: written to `nft` as statements, read back from the kernel as expressions.
+//!
+//! Read back over netlink and not through `nft -j`: that reads foreign tables too, and release 1.0.6 prints garbage
+//! as soon as one of them has a flag.
+
+use netlink_bindings::nftables::{
+    ExprOps, IterableExprListAttrs, IterableExprMetaAttrs, IterableExprPayloadAttrs, IterableLogAttrs,
+    IterableVerdictAttrs, MetaKeys,
+};
+use netlink_bindings::utils::find_attr;
+use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
+use nftables::stmt::{Counter, Limit, Log, Match, Operator, Reject, RejectType, Statement};
+use nftables::types::RejectCode;
+
+use crate::config::{IpFamily, LogRate, RatePeriod};
+
+/// The burst that `nft` gives a limit that names none.
+const BURST: u32 = 5;
+
+/// A part of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Clause {
+    /// Count with a named counter.
+    Count(String),
+    /// Go on if the packet comes in through this interface; a trailing `*` matches any ending.
+    ComesThrough(String),
+    /// Go on if the packet leaves through this interface.
+    LeavesThrough(String),
+    /// Go on if it is TCP.
+    IsTcp,
+    /// Go on if this side's address is in a set.
+    In(Side, String),
+    /// Go on so many times per period.
+    Limit(LogRate),
+    /// Write to the kernel log, or to an nflog group.
+    Log {
+        /// Text in front.
+        prefix: String,
+        /// The nflog group.
+        group: Option<u16>,
+    },
+    /// Deny with an ICMP or ICMPv6 "unreachable" of this code.
+    Unreachable(u8),
+    /// Deny with a TCP reset.
+    Reset,
+    /// Deny without a word.
+    Drop,
+    /// Leave the chain: other rules of the host decide.
+    Return,
+}
+
+/// What a packet is matched by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+impl Clause {
+    /// For `nft`.
+    pub(crate) fn statement(&self, ip: IpFamily) -> Statement<'static> {
+        match self {
+            Self::Count(name) => Statement::Counter(Counter::Named(name.clone().into())),
+            Self::ComesThrough(name) => equals(meta(MetaKey::Iifname), name.clone()),
+            Self::LeavesThrough(name) => equals(meta(MetaKey::Oifname), name.clone()),
+            Self::IsTcp => equals(meta(MetaKey::L4proto), "tcp".to_owned()),
+            Self::In(side, set) => {
+                let protocol = match ip {
+                    IpFamily::V4 => "ip",
+                    IpFamily::V6 => "ip6",
+                };
+                let field = match side {
+                    Side::Source => "saddr",
+                    Side::Destination => "daddr",
+                };
+                let field = PayloadField { protocol: protocol.into(), field: field.into() };
+                equals(NamedExpression::Payload(Payload::PayloadField(field)), format!("@{set}"))
+            }
+            Self::Limit(rate) => Statement::Limit(Limit {
+                rate: rate.packets,
+                rate_unit: None,
+                per: Some(rate.per.as_str().into()),
+                burst: Some(BURST),
+                burst_unit: None,
+                inv: None,
+            }),
+            Self::Log { prefix, group } => {
+                let line = Log { prefix: Some(prefix.clone().into()), ..Log::new(group.map(u32::from)) };
+                Statement::Log(Some(line))
+            }
+            Self::Unreachable(code) => {
+                let kind = match ip {
+                    IpFamily::V4 => RejectType::ICMP,
+                    IpFamily::V6 => RejectType::ICMPv6,
+                };
+                Statement::Reject(Some(Reject::new(Some(kind), Some(reject_code(ip, *code)))))
+            }
+            Self::Reset => Statement::Reject(Some(Reject::new(Some(RejectType::TCPReset), None))),
+            Self::Drop => Statement::Drop(None),
+            Self::Return => Statement::Return(None),
+        }
+    }
+}
+
+fn meta(key: MetaKey) -> NamedExpression<'static> {
+    NamedExpression::Meta(Meta { key })
+}
+
+fn equals(left: NamedExpression<'static>, right: String) -> Statement<'static> {
+    Statement::Match(Match {
+        left: Expression::Named(left),
+        right: Expression::String(right.into()),
+        op: Operator::EQ,
+    })
+}
+
+/// `nft`'s word for the codes that `rules.rs` uses (RFC 792 and RFC 4443).
+fn reject_code(ip: IpFamily, code: u8) -> RejectCode {
+    match (ip, code) {
+        (IpFamily::V4, 1) => RejectCode::HostUnreach,
+        (IpFamily::V4, 13) | (IpFamily::V6, 1) => RejectCode::AdminProhibited,
+        (IpFamily::V6, 3) => RejectCode::AddrUnreach,
+        _ => RejectCode::PortUnreach,
+    }
+}
+
+/// What the kernel has loaded to compare or look up next.
+enum Loaded {
+    Meta(u32),
+    Side(Side),
+}
+
+/// A rule as the kernel holds it; `None` when it says anything that we would not.
+pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Option<Vec<Clause>> {
+    let mut clauses = Vec::new();
+    let mut loaded = None;
+    for expression in expressions.get_elem() {
+        // The bindings know no limit.
+        if expression.get_name().ok()? == c"limit" {
+            clauses.push(Clause::Limit(limit(find_attr(expression.get_buf(), 2)?)?));
+            continue;
+        }
+        match (expression.get_data().ok()?, loaded.take()) {
+            (ExprOps::Meta(meta), None) => loaded = Some(load_meta(&meta)?),
+            (ExprOps::Payload(payload), None) => loaded = Some(load_side(ip, &payload)?),
+            (ExprOps::Cmp(compare), Some(Loaded::Meta(key))) if compare.get_op().ok()? == 0 => {
+                clauses.push(compared(key, compare.get_data().ok()?.get_value().ok()?)?);
+            }
+            (ExprOps::Lookup(lookup), Some(Loaded::Side(side))) => {
+                if lookup.get_dreg().is_ok() || lookup.get_flags().unwrap_or(0) != 0 {
+                    return None;
+                }
+                clauses.push(Clause::In(side, lookup.get_set().ok()?.to_str().ok()?.to_owned()));
+            }
+            (ExprOps::Objref(object), None) if object.get_imm_type().ok()? == 1 => {
+                clauses.push(Clause::Count(object.get_imm_name().ok()?.to_str().ok()?.to_owned()));
+            }
+            (ExprOps::Log(line), None) => clauses.push(log(&line)?),
+            (ExprOps::Reject(reject), None) => clauses.push(match reject.get_type().ok()? {
+                0 => Clause::Unreachable(reject.get_icmp_code().ok()?),
+                1 => Clause::Reset,
+                _ => return None,
+            }),
+            (ExprOps::Immediate(immediate), None) => {
+                clauses.push(verdict(&immediate.get_data().ok()?.get_verdict().ok()?)?);
+            }
+            _ => return None,
+        }
+    }
+    loaded.is_none().then_some(clauses)
+}
+
+fn load_meta(meta: &IterableExprMetaAttrs<'_>) -> Option<Loaded> {
+    meta.get_dreg().ok()?;
+    meta.get_key().ok().map(Loaded::Meta)
+}
+
+/// The address fields of the network header.
+fn load_side(ip: IpFamily, payload: &IterableExprPayloadAttrs<'_>) -> Option<Loaded> {
+    const NETWORK_HEADER: u32 = 1;
+    payload.get_dreg().ok()?;
+    if payload.get_base().ok()? != NETWORK_HEADER {
+        return None;
+    }
+    let side = match (ip, payload.get_offset().ok()?, payload.get_len().ok()?) {
+        (IpFamily::V4, 12, 4) | (IpFamily::V6, 8, 16) => Side::Source,
+        (IpFamily::V4, 16, 4) | (IpFamily::V6, 24, 16) => Side::Destination,
+        _ => return None,
+    };
+    Some(Loaded::Side(side))
+}
+
+fn compared(key: u32, value: &[u8]) -> Option<Clause> {
+    if key == MetaKeys::L4Proto as u32 {
+        return (value == [6]).then_some(Clause::IsTcp);
+    }
+    let through = if key == MetaKeys::Iifname as u32 {
+        Clause::ComesThrough
+    } else if key == MetaKeys::Oifname as u32 {
+        Clause::LeavesThrough
+    } else {
+        return None;
+    };
+    // A whole name ends with a zero; without one any ending fits.
+    let (name, ending) = match value.iter().position(|byte| *byte == 0) {
+        Some(end) => (&value[..end], ""),
+        None => (value, "*"),
+    };
+    Some(through(format!("{}{ending}", std::str::from_utf8(name).ok()?)))
+}
+
+fn limit(data: &[u8]) -> Option<LogRate> {
+    let long = |kind| Some(u64::from_be_bytes(*find_attr(data, kind)?.first_chunk()?));
+    let word = |kind| Some(u32::from_be_bytes(*find_attr(data, kind)?.first_chunk()?));
+    let (rate, unit, burst) = (long(1)?, long(2)?, word(3)?);
+    // Type 0 counts packets; flag 1 inverts.
+    if burst != BURST || word(4).unwrap_or(0) != 0 || word(5).unwrap_or(0) != 0 {
+        return None;
+    }
+    let per = match unit {
+        1 => RatePeriod::Second,
+        60 => RatePeriod::Minute,
+        3600 => RatePeriod::Hour,
+        86_400 => RatePeriod::Day,
+        _ => return None,
+    };
+    Some(LogRate { packets: u32::try_from(rate).ok()?, per })
+}
+
+fn log(line: &IterableLogAttrs<'_>) -> Option<Clause> {
+    const WARNING: u32 = 4;
+    let plain = line.get_level().unwrap_or(WARNING) == WARNING
+        && line.get_flags().unwrap_or(0) == 0
+        && line.get_snaplen().unwrap_or(0) == 0;
+    let prefix = line.get_prefix().ok()?.to_str().ok()?.to_owned();
+    plain.then(|| Clause::Log { prefix, group: line.get_group().ok() })
+}
+
+fn verdict(verdict: &IterableVerdictAttrs<'_>) -> Option<Clause> {
+    // NF_DROP and NFT_RETURN.
+    match verdict.get_code().ok()?.cast_signed() {
+        0 => Some(Clause::Drop),
+        -5 => Some(Clause::Return),
+        _ => None,
+    }
+}

@@ -1,0 +1,309 @@
+//! The task that keeps the kernel as the cache wants it.
+//!
+//! ```text
+//!  cache changed ────────► Changes      difference of two snapshots, one transaction
+//!  elements touched by others ─► Sets   read everything, compare, change what differs
+//!  structure touched, start, reload ─► Everything   structure first, then sets, then leftovers
+//! ```
+//!
+//! Whatever fails is tried again with growing pauses, one level higher: nothing is ever marked as done that the
+//! kernel has not confirmed.
+
+mod follow;
+mod hands;
+mod pace;
+mod retire;
+mod stand;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_cache::Snapshot;
+use palisade_stream::CacheHandle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Mode};
+use crate::dry_run;
+use crate::error::EnforceError;
+use crate::kernel::watched_tables;
+use crate::layout::Layout;
+use crate::netlink::{Event, Monitor, NetlinkError, StructurePrint};
+use crate::status::Status;
+use crate::structure::Structure;
+
+use hands::Hands;
+use pace::Pace;
+pub use stand::check;
+
+/// News of others' changes come in bursts (a reload flushes, then loads): this long it waits for the rest.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// What to enforce besides the decisions. Send a new one to reload.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The LAPI's own addresses, never blocked when the configuration says so.
+    pub protected: Vec<IpAddr>,
+}
+
+/// Keeps the kernel as the cache wants it. Built by [`Enforcer::new`], works in [`Enforcer::run`].
+#[derive(Debug)]
+pub struct Enforcer {
+    orders: watch::Receiver<Orders>,
+    cache: CacheHandle,
+    status: watch::Sender<Status>,
+    /// What the last orders were, as they are being carried out.
+    current: Orders,
+    /// Orders that were in force before and still have objects in the kernel.
+    former: Vec<Orders>,
+    hands: Hands,
+    monitor: Option<Monitor>,
+    standing: Option<Standing>,
+    /// What must be looked at because news may have been missed.
+    suspicion: Need,
+    /// When to look again for an operator's table or set that could not be used.
+    look_again: Option<Instant>,
+    pace: Pace,
+}
+
+/// What stands in the kernel by our doing.
+#[derive(Debug)]
+struct Standing {
+    layout: Arc<Layout>,
+    structures: Vec<Structure>,
+    prints: Vec<StructurePrint>,
+    /// The snapshot whose hosts are in force.
+    hosts: Snapshot,
+    /// The snapshot whose ranges are in force; older than the hosts' while a change of many ranges waits.
+    intervals: Snapshot,
+    /// Elements by set.
+    counts: Vec<u64>,
+    /// Why a family is left out, if one is.
+    unmet: Option<String>,
+}
+
+/// How much has to be looked at, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Nothing,
+    Changes,
+    Sets,
+    Everything,
+}
+
+impl Enforcer {
+    /// An enforcer for these orders and this cache, and the status it will report.
+    pub fn new(orders: watch::Receiver<Orders>, cache: CacheHandle) -> (Self, watch::Receiver<Status>) {
+        let (status, report) = watch::channel(Status::default());
+        let current = orders.borrow().clone();
+        let enforcer = Self {
+            orders,
+            cache,
+            status,
+            current,
+            former: Vec::new(),
+            hands: Hands::default(),
+            monitor: None,
+            standing: None,
+            suspicion: Need::Nothing,
+            look_again: None,
+            pace: Pace::default(),
+        };
+        (enforcer, report)
+    }
+
+    /// Works until `stop` fires, then takes everything away again, unless the configuration says to keep it.
+    /// Only what cannot get better by waiting (no permission, no `nft`) at the very start is an error.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), EnforceError> {
+        let mut generations = self.cache.changed();
+        let mut need = Need::Everything;
+        let mut not_before = Instant::now();
+        let mut verify = Instant::now() + self.current.config.reconcile_interval;
+        let mut cache_open = true;
+        let mut orders_open = true;
+        loop {
+            if need > Need::Nothing && Instant::now() >= not_before && !stop.is_cancelled() {
+                generations.mark_unchanged();
+                match self.satisfy(need).await {
+                    Ok(()) => {
+                        if need >= Need::Sets {
+                            verify = Instant::now() + self.current.config.reconcile_interval;
+                        }
+                        need = std::mem::replace(&mut self.suspicion, Need::Nothing);
+                        self.pace.succeeded();
+                    }
+                    Err(error) if error.is_hopeless() && !self.status.borrow().is_ready() => {
+                        return Err(error);
+                    }
+                    Err(error) => {
+                        let pause = self.pace.failed();
+                        self.failed(&error, pause);
+                        need = if matches!(error, EnforceError::Refused(_)) && need == Need::Changes {
+                            Need::Sets
+                        } else {
+                            Need::Everything
+                        };
+                        not_before = Instant::now() + pause;
+                    }
+                }
+            }
+            let wake = if need > Need::Nothing {
+                not_before
+            } else {
+                let soonest = [self.intervals_due(), self.look_again].into_iter().flatten().min();
+                soonest.map_or(verify, |soonest| soonest.min(verify))
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = next_event(&mut self.monitor) => {
+                    let foreign = self.judge(event);
+                    if foreign > need {
+                        // (More of the same burst falls into the same repair.)
+                        not_before = not_before.max(Instant::now() + self.pace.repair().max(SETTLE));
+                        self.report(|status| status.repairs += 1);
+                        need = foreign;
+                    }
+                }
+                changed = self.orders.changed(), if orders_open => match changed {
+                    Ok(()) => {
+                        self.take_orders();
+                        need = Need::Everything;
+                    }
+                    Err(_closed) => orders_open = false,
+                },
+                changed = generations.changed(), if cache_open => match changed {
+                    Ok(()) => need = need.max(Need::Changes),
+                    Err(_closed) => cache_open = false,
+                },
+                () = sleep_until(wake) => {
+                    if self.look_again.is_some_and(|due| due <= Instant::now()) {
+                        self.look_again = None;
+                        need = Need::Everything;
+                    } else if Instant::now() >= verify {
+                        need = need.max(Need::Sets);
+                        verify = Instant::now() + self.current.config.reconcile_interval;
+                    } else if need == Need::Nothing {
+                        need = Need::Changes;
+                    }
+                }
+            }
+        }
+        self.retire_everything().await;
+        Ok(())
+    }
+
+    async fn satisfy(&mut self, need: Need) -> Result<(), EnforceError> {
+        if self.current.config.mode == Mode::DryRun {
+            return self.pretend();
+        }
+        match need {
+            Need::Nothing => Ok(()),
+            Need::Changes if self.standing.is_some() => self.follow().await,
+            Need::Sets if self.standing.is_some() && self.stands_untouched().await? => {
+                self.compare_sets().await
+            }
+            Need::Changes | Need::Sets | Need::Everything => self.stand().await,
+        }
+    }
+
+    /// Dry-run mode: says what it would do, in the stock bouncer's words.
+    fn pretend(&mut self) -> Result<(), EnforceError> {
+        let newer = Snapshot::clone(&self.cache.load());
+        let older = self.standing.as_ref().map(|standing| standing.hosts.clone());
+        dry_run::tell(older.as_ref(), &newer);
+        let generation = newer.generation();
+        self.standing = Some(Standing {
+            layout: Arc::new(Layout::new(&self.current.config, &[], &[])),
+            structures: Vec::new(),
+            prints: Vec::new(),
+            hosts: newer.clone(),
+            intervals: newer,
+            counts: Vec::new(),
+            unmet: None,
+        });
+        self.report(|status| {
+            status.generation = generation;
+            status.in_force_since.get_or_insert_with(palisade_stream::now);
+        });
+        Ok(())
+    }
+
+    /// What an event means for us.
+    fn judge(&mut self, event: Result<Event, NetlinkError>) -> Need {
+        match event {
+            Ok(Event::Committed { generation, .. }) if self.hands.made(generation) => Need::Nothing,
+            Ok(Event::Committed { touched, program, .. }) => {
+                let what = if touched.structure { "structure" } else { "elements" };
+                // One line for a burst.
+                if self.pace.is_calm() {
+                    tracing::info!(%program, what, "another program changed our table; putting it right");
+                } else {
+                    tracing::debug!(%program, what, "another program changed our table again");
+                }
+                if touched.structure { Need::Everything } else { Need::Sets }
+            }
+            Ok(Event::Overrun) => {
+                tracing::debug!("news about the ruleset were lost; comparing everything");
+                Need::Sets
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot follow changes of the ruleset; comparing everything");
+                self.monitor = None;
+                Need::Everything
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        let orders = self.orders.borrow_and_update().clone();
+        let former = std::mem::replace(&mut self.current, orders);
+        self.former.push(former);
+        self.monitor = None;
+    }
+
+    /// Takes in the news that have already arrived.
+    fn hear_out(&mut self) {
+        while let Some(event) = self.monitor.as_mut().and_then(Monitor::waiting) {
+            let foreign = self.judge(event);
+            self.suspicion = self.suspicion.max(foreign);
+        }
+    }
+
+    fn open_monitor(&mut self) -> Result<(), EnforceError> {
+        if self.monitor.is_none() {
+            self.monitor = Some(Monitor::open(watched_tables(&self.current.config))?);
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &EnforceError, pause: Duration) {
+        let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        // A table taken away is built again at once; that is a repair, no failure to be afraid of.
+        if matches!(error, EnforceError::Gone) {
+            tracing::info!(retry_ms, "{error}");
+        } else {
+            tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}");
+        }
+        self.report(|status| {
+            status.failures += 1;
+            status.failing = Some(error.to_string());
+        });
+    }
+
+    fn report(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(change);
+    }
+}
+
+/// The monitor's next event; waits for ever when there is no monitor.
+async fn next_event(monitor: &mut Option<Monitor>) -> Result<Event, NetlinkError> {
+    match monitor {
+        Some(monitor) => monitor.next().await,
+        None => std::future::pending().await,
+    }
+}

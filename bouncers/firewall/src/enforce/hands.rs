@@ -1,0 +1,74 @@
+//! What the task does its work with: the netlink socket on a thread that may block, and the `nft` program; and the
+//! memory of which generations of the ruleset were its own doing.
+
+use std::collections::BTreeSet;
+
+use nftables::schema::NfObject;
+
+use crate::error::EnforceError;
+use crate::kernel::Kernel;
+use crate::nft;
+
+/// Generations remembered. The news of one's own changes arrive within milliseconds.
+const REMEMBERED: usize = 4096;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    kernel: Option<Kernel>,
+    generations: BTreeSet<u32>,
+}
+
+impl Hands {
+    /// Does blocking work on the kernel, opening the socket if there is none.
+    pub(super) async fn kernel<T, F>(&mut self, work: F) -> Result<T, EnforceError>
+    where
+        F: FnOnce(&mut Kernel) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let kernel = self.kernel.take();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut kernel = match kernel {
+                Some(kernel) => kernel,
+                None => Kernel::open()?,
+            };
+            let result = work(&mut kernel);
+            Ok::<_, EnforceError>((kernel, result))
+        });
+        let (kernel, result) = done.await.map_err(|error| EnforceError::Thread(error.to_string()))??;
+        self.kernel = Some(kernel);
+        Ok(result)
+    }
+
+    /// Runs `nft` on commands, as one transaction.
+    pub(super) async fn nft(
+        &mut self,
+        what: &'static str,
+        commands: Vec<NfObject<'static>>,
+    ) -> Result<(), EnforceError> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let before = self.kernel(Kernel::generation).await??;
+        nft::apply(what, commands).await?;
+        let after = self.kernel(Kernel::generation).await??;
+        if after == before.wrapping_add(1) {
+            self.remember([after]);
+        }
+        // Otherwise somebody else changed something as well: the monitor tells, and we look.
+        Ok(())
+    }
+
+    /// Remembers generations as our own.
+    pub(super) fn remember(&mut self, generations: impl IntoIterator<Item = u32>) {
+        self.generations.extend(generations);
+        while self.generations.len() > REMEMBERED {
+            self.generations.pop_first();
+        }
+    }
+
+    /// Whether a generation was our own doing.
+    pub(super) fn made(&self, generation: u32) -> bool {
+        self.generations.contains(&generation)
+    }
+}

@@ -1,0 +1,77 @@
+//! Why decisions could not be put in force.
+
+use rustix::io::Errno;
+
+use crate::commit::CommitError;
+use crate::netlink::NetlinkError;
+use crate::nft::NftError;
+
+/// Why decisions could not be put in force. All but the refusals that [`EnforceError::is_hopeless`] names are
+/// tried again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnforceError {
+    /// The kernel's netlink interface.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The `nft` program.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// Somebody took our table or a set away.
+    #[error("a table or set is missing in the kernel; it will be built again")]
+    Gone,
+    /// The kernel's sets are not as expected.
+    #[error("the kernel refuses the transaction: {0}; its sets will be read and compared")]
+    Refused(Errno),
+    /// Set-only mode without its table.
+    #[error(
+        "nftables: could not find table '{table}' of family {families}; set-only mode never creates it: create it, \
+             or set nftables.{key}.set-only to false"
+    )]
+    NoTable {
+        /// Configured name.
+        table: String,
+        /// Families looked into.
+        families: &'static str,
+        /// `ipv4` or `ipv6`.
+        key: &'static str,
+    },
+    /// Set-only mode with a set that cannot be filled.
+    #[error(
+        "nftables: set '{set}' in table '{table}' cannot be filled: {why}; give it the type {kind} and the flags \
+             timeout or interval,timeout"
+    )]
+    Unfit {
+        /// Configured table.
+        table: String,
+        /// Configured set.
+        set: String,
+        /// What is wrong with it.
+        why: &'static str,
+        /// What it should hold.
+        kind: &'static str,
+    },
+    /// The thread that talks to the kernel died.
+    #[error("the thread that talks to the kernel ended early: {0}")]
+    Thread(String),
+}
+
+impl EnforceError {
+    /// Whether trying again cannot help: not allowed to change the ruleset, or no program to do it with.
+    pub fn is_hopeless(&self) -> bool {
+        matches!(
+            self,
+            Self::Netlink(NetlinkError::Denied(_) | NetlinkError::Open(_)) | Self::Nft(NftError::Missing(_))
+        )
+    }
+}
+
+impl From<CommitError> for EnforceError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Netlink(error) => Self::Netlink(error),
+            CommitError::Gone => Self::Gone,
+            CommitError::Refused(reason) => Self::Refused(reason),
+        }
+    }
+}

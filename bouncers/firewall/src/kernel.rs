@@ -1,0 +1,150 @@
+//! The kernel's side of enforcing, blocking: reads sets, plans, commits. Owned by one task, used on a thread where
+//! blocking is allowed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use palisade_cache::{Snapshot, Timestamp};
+
+use crate::commit::{Commit, CommitError, Committed, Removal};
+use crate::config::{Config, Family, IpFamily};
+use crate::found::{Found, flags, key_bytes};
+use crate::layout::{Dialect, Layout, nfproto_of};
+use crate::netlink::{NetlinkError, SetHeader, Socket, StructurePrint, nfproto};
+use crate::plan::{self, KernelSets, Plan};
+
+/// A socket and what it was found to be capable of.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    socket: Socket,
+    removal: Removal,
+}
+
+/// What an operator's set turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OperatorsSet {
+    /// There is no such table.
+    NoTable,
+    /// The table is there, of this family, but not the set.
+    NoSet(u8),
+    /// The set is there and can be filled.
+    Fit(u8, Dialect),
+    /// The set cannot hold what it should.
+    Unfit(&'static str),
+}
+
+impl Kernel {
+    /// Opens the socket and finds out what this kernel can do.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        let mut socket = Socket::open()?;
+        let removal = if socket.knows_destroy()? { Removal::Destroy } else { Removal::AddThenDelete };
+        tracing::debug!(?removal, batch_bytes = socket.batch_limit(), "netfilter netlink is open");
+        Ok(Self { socket, removal })
+    }
+
+    /// The number of the last committed transaction.
+    pub(crate) fn generation(&mut self) -> Result<u32, NetlinkError> {
+        self.socket.generation()
+    }
+
+    /// Reads the managed tables of a configuration, in the order of its families.
+    pub(crate) fn find(&mut self, config: &Config) -> Result<Vec<Found>, NetlinkError> {
+        let managed = config.families().filter(|(_, family)| !family.set_only);
+        managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
+    }
+
+    /// Compares everything in the kernel's sets with everything wanted.
+    pub(crate) fn compare(
+        &mut self,
+        layout: &Layout,
+        wanted: &Snapshot,
+        allow: &[(IpAddr, IpAddr)],
+        now: Timestamp,
+    ) -> Result<Plan, CommitError> {
+        let mut sets = HashMap::new();
+        for (id, target) in layout.targets() {
+            let held =
+                self.socket.elements(target.nfproto, &target.table, &target.name, target.dialect.interval);
+            match held {
+                Ok(held) => sets.insert(id, held),
+                Err(error) if error.is_missing() => return Err(CommitError::Gone),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(plan::reconcile(layout, &KernelSets(sets), wanted, allow, now))
+    }
+
+    /// Brings a plan into force. With `isolate`, what the kernel refuses is left out instead of failing the rest.
+    pub(crate) fn commit(
+        &mut self,
+        layout: &Layout,
+        plan: &Plan,
+        isolate: bool,
+        now: Timestamp,
+    ) -> Result<Committed, CommitError> {
+        Commit { layout, now, removal: self.removal, isolate }.apply(&mut self.socket, &plan.changes)
+    }
+
+    /// Prints of the structure of some tables.
+    pub(crate) fn prints(&mut self, tables: &[(u8, String)]) -> Result<Vec<StructurePrint>, NetlinkError> {
+        tables.iter().map(|(family, table)| self.socket.structure(*family, table)).collect()
+    }
+
+    /// Whether a table exists.
+    pub(crate) fn has_table(&mut self, family: u8, table: &str) -> Result<bool, NetlinkError> {
+        Ok(self.socket.tables()?.iter().any(|(of, name)| *of == family && name == table))
+    }
+
+    /// Looks for the operator's set: in a table of the address family itself, else in an `inet` table.
+    pub(crate) fn operators_set(
+        &mut self,
+        ip: IpFamily,
+        family: &Family,
+    ) -> Result<OperatorsSet, NetlinkError> {
+        let tables = self.socket.tables()?;
+        let mut found = OperatorsSet::NoTable;
+        for number in operators_families(ip) {
+            if !tables.iter().any(|(of, name)| *of == number && *name == family.table) {
+                continue;
+            }
+            let sets = self.socket.sets(number, &family.table)?;
+            if let Some(set) = sets.iter().find(|set| set.name == family.set) {
+                return Ok(judge(ip, number, set));
+            }
+            if found == OperatorsSet::NoTable {
+                found = OperatorsSet::NoSet(number);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where an operator's set for this address family may be.
+fn operators_families(ip: IpFamily) -> [u8; 2] {
+    [nfproto_of(ip), nfproto::INET]
+}
+
+/// The tables whose changes concern us: our own, and every one that may be the operator's.
+pub(crate) fn watched_tables(config: &Config) -> Vec<(u8, String)> {
+    config
+        .families()
+        .flat_map(|(ip, family)| {
+            let families =
+                if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
+            families.into_iter().map(|number| (number, family.table.clone()))
+        })
+        .collect()
+}
+
+fn judge(ip: IpFamily, number: u8, set: &SetHeader) -> OperatorsSet {
+    if set.flags & flags::CONCATENATION != 0 || set.key_bytes != key_bytes(ip) {
+        return OperatorsSet::Unfit("its elements are not addresses of this family");
+    }
+    if set.flags & flags::CONSTANT != 0 {
+        return OperatorsSet::Unfit("it is constant");
+    }
+    OperatorsSet::Fit(
+        number,
+        Dialect { interval: set.flags & flags::INTERVAL != 0, timeout: set.flags & flags::TIMEOUT != 0 },
+    )
+}

@@ -1,0 +1,94 @@
+//! Runs the `nft` program: the only file that does. For structure only; elements go over netlink.
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nftables::schema::{NfObject, Nftables};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// A structure transaction takes milliseconds; only a stuck system comes near this.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why `nft` did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NftError {
+    /// It could not be run.
+    #[error("cannot run nft: {0}; install the package nftables, and make sure that nft is in PATH")]
+    Missing(#[source] io::Error),
+    /// It ran and said no.
+    #[error("nft refuses to {what}: {stderr}")]
+    Refused {
+        /// What it was asked to do.
+        what: &'static str,
+        /// What it printed.
+        stderr: String,
+    },
+    /// It never came back.
+    #[error("nft did not {what} within {} s and was stopped; is the system overloaded?", DEADLINE.as_secs())]
+    Stuck {
+        /// What it was asked to do.
+        what: &'static str,
+    },
+}
+
+impl NftError {
+    /// Whether an object it was about does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { stderr, .. } if stderr.contains("No such file or directory"))
+    }
+}
+
+/// Runs commands as one transaction. (What `nft` may print is never read: see [`crate::clause`].) Nothing is run when there are none.
+pub(crate) async fn apply(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    run(what, &["-j", "-f", "-"], &script(commands)).await
+}
+
+/// Lets `nft` and the kernel judge commands without carrying them out.
+pub(crate) async fn check(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
+    run(what, &["-c", "-j", "-f", "-"], &script(commands)).await
+}
+
+fn script(commands: Vec<NfObject<'static>>) -> String {
+    let script = Nftables { objects: commands.into() };
+    serde_json::to_string(&script).expect("commands are made of strings and numbers only")
+}
+
+async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), NftError> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(NftError::Missing)?;
+    let pipe = child.stdin.take();
+    let talk = async {
+        let feed = async {
+            if let Some(mut pipe) = pipe {
+                // It may stop reading because it refuses the first line: its exit status tells.
+                let _broken_pipe = pipe.write_all(stdin.as_bytes()).await;
+            }
+        };
+        tokio::join!(feed, child.wait_with_output()).1
+    };
+    let output = match tokio::time::timeout(DEADLINE, talk).await {
+        Err(_elapsed) => return Err(NftError::Stuck { what }),
+        Ok(output) => output.map_err(NftError::Missing)?,
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if stderr.len() > 2000 {
+        let cut = (0..=2000).rev().find(|at| stderr.is_char_boundary(*at)).unwrap_or(0);
+        stderr.truncate(cut);
+    }
+    Err(NftError::Refused { what, stderr })
+}

@@ -1,0 +1,337 @@
+//! The daemon: puts the parts together, says when it is ready, answers reloads, ends in order.
+//!
+//! ```text
+//!  LAPI ◄── Subscription ──CacheHandle──► Enforcer ──► kernel
+//!               ▲ Change                     ▲ Orders
+//!               └────────── reload ──────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use palisade_bouncer::control::{About, Control, View};
+use palisade_bouncer::settings::{LapiSettings, Surroundings};
+use palisade_bouncer::usage::{Identity, Receiver, Reporter, os_info};
+use palisade_bouncer::{Change, StreamMetrics, Subscription};
+use palisade_cache::Policy;
+use palisade_client::{Client, PushError, UserAgent};
+use palisade_daemon::life::{Latch, Life};
+use palisade_daemon::metrics::{ProcessCollector, serve as serve_metrics};
+use palisade_stream::{CacheHandle, now};
+use palisade_wire::UsageMetrics;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cli::VERSION;
+use crate::config::{self, Config, Loaded, Mode, Note, Overrides};
+use crate::exposition::Counters;
+use crate::{Enforcer, Orders, Status};
+
+/// What the program calls itself, and its state folder.
+const PROGRAM: &str = "palisade-firewall";
+/// The rhythm of the loop: status line, watchdog.
+const BEAT: Duration = Duration::from_secs(1);
+/// A loop that has not come round for so long hangs.
+const HANGS: Duration = Duration::from_secs(30);
+
+/// Enforces until told to stop.
+///
+/// # Errors
+/// The configuration is no good, the key is refused from the start, or the kernel may not be changed.
+pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::Result<()> {
+    let (settings, client) = connect(&loaded)?;
+    let types = Some(loaded.config.types.clone());
+    let subscription = Subscription::open(&settings, client.clone(), types, Policy::default());
+    let cache = subscription.cache.clone();
+    let remembered = !cache.read().is_empty();
+
+    let orders = Orders {
+        protected: protected(&loaded.config, &client).await,
+        config: Arc::new(loaded.config.clone()),
+    };
+    let (orders, current_orders) = watch::channel(orders);
+    let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
+    let counters = Counters::new(current_orders, status.clone());
+    let (clients, current_client) = watch::channel(client.clone());
+
+    // The enforcer outlives everything else: the last report still reads its counters.
+    let enforcing = CancellationToken::new();
+    let _ends_it = enforcing.clone().drop_guard();
+    life.spawn("enforce", {
+        let enforcing = enforcing.clone();
+        async move { Ok(enforcer.run(enforcing).await?) }
+    });
+    let (changes, changed) = mpsc::channel(1);
+    life.spawn("follow", {
+        let stop = life.stop.clone();
+        async move { Ok(subscription.run(changed, stop).await?) }
+    });
+    let reporter = Reporter {
+        identity: identity(&loaded.config),
+        meter: counters.clone(),
+        receiver: Current(current_client),
+        interval: if loaded.config.mode == Mode::DryRun { Duration::ZERO } else { settings.usage_interval },
+    };
+    let reports = life.tasks.spawn(reporter.run(life.stop.clone()));
+    expose(&life, &loaded, &cache, counters);
+    answer_questions(&life, &settings, &client, &cache, status.clone());
+
+    let daemon = Daemon { life: life.clone(), overrides, client, orders, changes, clients, cache, status };
+    daemon.run(loaded, remembered).await;
+    // In this order: the last report, then the rules.
+    let _ = reports.await;
+    enforcing.cancel();
+    Ok(())
+}
+
+/// The LAPI's settings and a client for them. Touches no network.
+///
+/// # Errors
+/// A key is missing or wrong.
+pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Client)> {
+    let settings = LapiSettings::of(&loaded.document, &Surroundings::of_process(PROGRAM))?;
+    settings.announce();
+    let agent =
+        UserAgent::new(loaded.config.present_as.as_str(), VERSION).context("unable to configure bouncer")?;
+    let client = settings.connect(&agent)?;
+    Ok((settings, client))
+}
+
+struct Daemon {
+    life: Life,
+    overrides: Overrides,
+    client: Client,
+    orders: watch::Sender<Orders>,
+    changes: mpsc::Sender<Change>,
+    clients: watch::Sender<Client>,
+    cache: CacheHandle,
+    status: watch::Receiver<Status>,
+}
+
+impl Daemon {
+    /// Comes round at every change and every [`BEAT`] until the life ends.
+    async fn run(mut self, loaded: Loaded, remembered: bool) {
+        let mut path = loaded.document.path().to_owned();
+        let mut latch = Some(self.life.latch());
+        let mut target = remembered.then(|| self.cache.read().generation());
+        let (mut reload, mut status) = (self.life.reload.clone(), self.status.clone());
+        let mut generations = self.cache.changed();
+        let beat = Arc::new(AtomicI64::new(now().as_millis()));
+        self.life.watchdog({
+            let beat = Arc::clone(&beat);
+            move || now().as_millis() - beat.load(Ordering::Relaxed) < HANGS.as_millis() as i64
+        });
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said = String::new();
+        loop {
+            beat.store(now().as_millis(), Ordering::Relaxed);
+            tokio::select! {
+                biased;
+                () = self.life.stop.cancelled() => return,
+                Ok(()) = reload.changed() => {
+                    if let Some(newer) = self.reload(&path).await {
+                        path = newer.document.path().to_owned();
+                    }
+                    self.life.reloaded();
+                }
+                Ok(()) = status.changed() => {}
+                Ok(_) = generations.changed(), if latch.is_some() => {}
+                _ = ticks.tick() => {
+                    self.protect().await;
+                    let line = self.line();
+                    if line != said {
+                        self.life.status(&line);
+                        said = line;
+                    }
+                }
+            }
+            self.perhaps_ready(&mut latch, &mut target);
+        }
+    }
+
+    /// Ready is when something that was known is in force: what was remembered, or the LAPI's first answer.
+    fn perhaps_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
+        if target.is_none() && self.cache.freshness().last_full.is_some() {
+            *target = Some(self.cache.read().generation());
+        }
+        let in_force = {
+            let status = self.status.borrow();
+            status.is_ready() && target.is_some_and(|target| status.generation >= target)
+        };
+        if in_force && let Some(latch) = latch.take() {
+            info!(elements = self.status.borrow().total(), "decisions are in force");
+            latch.release();
+        }
+    }
+
+    /// Reads the configuration again and goes on with it; with the old one when the new one is no good.
+    async fn reload(&mut self, path: &Path) -> Option<Loaded> {
+        let loaded = match config::load(path, self.overrides) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "the configuration is not taken; the old one stays in force"
+                );
+                return None;
+            }
+        };
+        let (settings, client) = match connect(&loaded) {
+            Ok(connected) => connected,
+            Err(error) => {
+                error!("{error:#}; the configuration is not taken; the old one stays in force");
+                return None;
+            }
+        };
+        if let Err(error) = self.life.logs.configure(&loaded.logs) {
+            warn!(error = &error as &dyn std::error::Error, "logging goes on as before");
+        }
+        loaded.document.announce();
+        loaded.notes.iter().for_each(Note::log);
+        self.client = client.clone();
+        self.clients.send_replace(client.clone());
+        let types = Some(loaded.config.types.clone());
+        if self.changes.send(Change { settings, client, types }).await.is_err() {
+            return None; // everything is ending
+        }
+        let config = Arc::new(loaded.config.clone());
+        let protected = protected(&config, &self.client).await;
+        self.orders.send_replace(Orders { config, protected });
+        info!("configuration reloaded");
+        Some(loaded)
+    }
+
+    /// Tells the enforcer when the LAPI turns out to have another address.
+    async fn protect(&self) {
+        let config = Arc::clone(&self.orders.borrow().config);
+        let Some(peer) = self.client.peer_address().filter(|_| config.protect_lapi) else { return };
+        let known = self.orders.borrow().protected.contains(&peer.ip());
+        if !known {
+            let mut protected = protected(&config, &self.client).await;
+            protected.push(peer.ip());
+            self.orders.send_modify(|orders| orders.protected = protected);
+        }
+    }
+
+    /// How things are, for `systemctl status`.
+    fn line(&self) -> String {
+        let (fresh, status) = (self.cache.freshness(), self.status.borrow().clone());
+        let lapi = match (&fresh.failing, fresh.last_answer) {
+            (Some(failing), _) => format!("LAPI away: {failing}"),
+            (None, Some(_)) => "LAPI answers".to_owned(),
+            (None, None) => "waiting for the LAPI".to_owned(),
+        };
+        let kernel =
+            status.failing.map_or_else(String::new, |failing| format!("; kernel refuses: {failing}"));
+        format!("{} decisions held; {lapi}{kernel}", self.cache.read().len())
+    }
+}
+
+/// The LAPI's own addresses, as far as they are known now.
+async fn protected(config: &Config, client: &Client) -> Vec<IpAddr> {
+    if !config.protect_lapi {
+        return Vec::new();
+    }
+    let mut found: Vec<IpAddr> = client.peer_address().map(|peer| peer.ip()).into_iter().collect();
+    if let Some((host, port)) = client.host_and_port() {
+        let lookup = tokio::net::lookup_host((host, port));
+        if let Ok(Ok(addresses)) = tokio::time::timeout(Duration::from_secs(2), lookup).await {
+            found.extend(addresses.map(|address| address.ip()));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn identity(config: &Config) -> Identity {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Identity {
+        kind: config.present_as.as_str().to_owned(),
+        version: VERSION.to_owned(),
+        os: os_info(),
+        started: i64::try_from(started.as_secs()).unwrap_or(0),
+    }
+}
+
+/// Sends reports through whichever client is current.
+#[derive(Debug)]
+struct Current(watch::Receiver<Client>);
+
+impl Receiver for Current {
+    async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
+        let client = self.0.borrow().clone();
+        client.push_usage_metrics(metrics).await
+    }
+}
+
+fn expose(life: &Life, loaded: &Loaded, cache: &CacheHandle, counters: Counters) {
+    let Some(listen) = loaded.config.prometheus.clone() else { return };
+    life.metrics.register(|registry| {
+        registry.register_collector(Box::new(StreamMetrics::new(cache.clone())));
+        registry.register_collector(Box::new(ProcessCollector::default()));
+        if loaded.config.mode != Mode::DryRun {
+            registry.register_collector(Box::new(counters.clone()));
+        }
+    });
+    life.metrics.before_scrape(move || {
+        let counters = counters.clone();
+        async move { counters.refresh().await }
+    });
+    life.tasks.spawn(serve_metrics(listen, life.metrics.clone(), life.stop.clone()));
+}
+
+fn answer_questions(
+    life: &Life,
+    settings: &LapiSettings,
+    client: &Client,
+    cache: &CacheHandle,
+    status: watch::Receiver<Status>,
+) {
+    let Some(path) = settings.control_socket() else { return };
+    let control = match Control::bind(&path) {
+        Ok(control) => control,
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "going on without a control socket");
+            return;
+        }
+    };
+    let view = View {
+        about: about(client),
+        cache: cache.clone(),
+        enforcer: Box::new(move || describe(&status.borrow())),
+    };
+    life.tasks.spawn(control.serve(view, life.stop.clone()));
+}
+
+/// Who answers `lookup` and `status`.
+pub fn about(client: &Client) -> About {
+    About { program: PROGRAM.to_owned(), version: VERSION.to_owned(), lapi: client.url() }
+}
+
+fn describe(status: &Status) -> BTreeMap<String, String> {
+    let mut lines = BTreeMap::new();
+    let mut say = |key: &str, value: String| lines.insert(key.to_owned(), value);
+    say("elements in force", status.total().to_string());
+    say("generation in force", status.generation.to_string());
+    say("transactions", status.transactions.to_string());
+    say("repairs", status.repairs.to_string());
+    say("failures", status.failures.to_string());
+    if status.refused_now > 0 {
+        say("elements the kernel refuses", status.refused_now.to_string());
+    }
+    if status.unenforceable_ranges > 0 {
+        say("ranges the set cannot hold", status.unenforceable_ranges.to_string());
+    }
+    if let Some(failing) = &status.failing {
+        say("failing", failing.clone());
+    }
+    lines
+}

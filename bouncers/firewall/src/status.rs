@@ -1,0 +1,58 @@
+//! What is in force, for readiness, logs and metrics.
+
+use palisade_cache::Timestamp;
+
+use crate::config::IpFamily;
+
+/// How enforcing stands. A new one is sent after every transaction and every failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// When decisions were in force for the first time; `None` until then. The signal to say READY.
+    pub in_force_since: Option<Timestamp>,
+    /// Generation of the snapshot that is in force.
+    pub generation: u64,
+    /// Elements in the kernel by family and source. Those that time out stay counted until the cache drops them,
+    /// which happens at the same moment by its own clock.
+    pub in_force: Vec<InForce>,
+    /// Why the last attempt failed, while it lasts.
+    pub failing: Option<String>,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Transactions committed over netlink.
+    pub transactions: u64,
+    /// How often what others had changed was put right.
+    pub repairs: u64,
+    /// Elements the kernel does not take at present.
+    pub refused_now: u64,
+    /// Elements the kernel ever refused.
+    pub refused: u64,
+    /// Ranges that an operator's set without the interval flag cannot hold at present.
+    pub unenforceable_ranges: u64,
+    /// Tracked connections of banned addresses that were removed.
+    pub flows_dropped: u64,
+}
+
+/// Elements of one source in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The origin, `lists:<name>` for a subscribed list; in set-only mode the name of the set.
+    pub source: String,
+    /// Address family.
+    pub family: IpFamily,
+    /// Single addresses.
+    pub hosts: u64,
+    /// Disjoint ranges.
+    pub ranges: u64,
+}
+
+impl Status {
+    /// Whether decisions have been put in force since the start.
+    pub fn is_ready(&self) -> bool {
+        self.in_force_since.is_some()
+    }
+
+    /// Elements in force, of all sources and both families.
+    pub fn total(&self) -> u64 {
+        self.in_force.iter().map(|part| part.hosts + part.ranges).sum()
+    }
+}

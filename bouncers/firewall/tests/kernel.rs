@@ -1,0 +1,508 @@
+//! The enforcing task against the running kernel, with `nft` as the independent witness. Each test runs in a user
+//! and network namespace of its own: no privilege is needed, and no rule of the host is touched.
+
+mod kernel_world;
+
+use std::time::{Duration, Instant};
+
+use kernel_world::{World, config, eventually, in_namespace, list, nft, test_name};
+use palisade_firewall::config::{Allow, Config, Deny, Hook, RejectWith};
+
+const HOUR: u64 = 3600;
+
+#[test]
+fn a_ban_closes_the_door_and_its_end_opens_it() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        world.ban("2001:db8::7/128", "cscli", HOUR).await;
+        world.ban("198.51.100.0/24", "CAPI", HOUR).await;
+        assert!(list("set ip crowdsec crowdsec-blacklists-cscli").contains("192.0.2.7 timeout 59m"));
+        assert!(list("set ip6 crowdsec6 crowdsec6-blacklists-cscli").contains("2001:db8::7 timeout 59m"));
+        assert!(
+            list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("198.51.100.0/24 timeout 59m")
+        );
+        world.lift("192.0.2.7/32").await;
+        world.lift("198.51.100.0/24").await;
+        assert!(!list("set ip crowdsec crowdsec-blacklists-cscli").contains("elements"));
+        assert!(!list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("elements"));
+        world.stop().await;
+        assert_eq!(nft("list tables"), "");
+    });
+}
+
+#[test]
+fn a_ban_is_renewed_longer_and_shorter() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        for secs in [HOUR, 5 * HOUR, 600] {
+            world.ban("192.0.2.7/32", "cscli", secs).await;
+            world.ban("198.51.100.0/24", "cscli", secs).await;
+            for set in ["crowdsec-blacklists-cscli", "crowdsec-blacklists.ranges-cscli"] {
+                let left = kernel_world::expires_secs(&list(&format!("set ip crowdsec {set}")));
+                assert!(left.abs_diff(secs) <= 3, "{set}: {left} of {secs}");
+            }
+        }
+        // The same decision from another source moves: one element at a time, never none.
+        world.ban("192.0.2.7/32", "crowdsec", 700).await;
+        assert!(!list("set ip crowdsec crowdsec-blacklists-cscli").contains("192.0.2.7"));
+        assert!(list("set ip crowdsec crowdsec-blacklists-crowdsec").contains("192.0.2.7"));
+        world.stop().await;
+    });
+}
+
+#[test]
+fn nested_ranges_and_hosts_in_them_are_right() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("10.0.0.0/8", "CAPI", HOUR).await;
+        world.ban("10.20.0.0/16", "cscli", 9 * HOUR).await;
+        world.ban("10.20.30.40/32", "crowdsec", HOUR).await;
+        let outer = list("set ip crowdsec crowdsec-blacklists.ranges-CAPI");
+        assert!(
+            outer.contains("10.0.0.0-10.19.255.255") && outer.contains("10.21.0.0-10.255.255.255"),
+            "{outer}"
+        );
+        assert!(list("set ip crowdsec crowdsec-blacklists.ranges-cscli").contains("10.20.0.0/16"));
+        assert!(list("set ip crowdsec crowdsec-blacklists-crowdsec").contains("10.20.30.40"));
+        world.lift("10.20.0.0/16").await;
+        assert!(list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("10.0.0.0/8"));
+        world.ban("0.0.0.0/1", "cscli", 9 * HOUR).await;
+        world.ban("128.0.0.0/1", "cscli", 9 * HOUR).await;
+        let all = list("set ip crowdsec crowdsec-blacklists.ranges-cscli");
+        assert!(all.contains("0.0.0.0/1 ") && all.contains("128.0.0.0/1 "), "{all}");
+        world.lift("0.0.0.0/1").await;
+        world.lift("128.0.0.0/1").await;
+        assert!(list("set ip crowdsec crowdsec-blacklists.ranges-CAPI").contains("10.0.0.0/8"));
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_restart_adopts_what_stands_and_changes_nothing() {
+    in_namespace(test_name!(), async |mut world: World| {
+        let keep = || Config { keep_on_stop: true, ..config() };
+        world.start(keep()).await;
+        for n in 0..50 {
+            world.announce(&format!("192.0.2.{n}/32"), "CAPI", HOUR);
+            world.announce(&format!("10.{n}.0.0/16"), "lists:a list", HOUR);
+        }
+        world.publish().await;
+        world.stop().await;
+        let before = kernel_world::generation();
+        world.start(keep()).await;
+        assert_eq!(kernel_world::generation(), before, "nothing was committed");
+        // One thing differs: one transaction.
+        world.announce("192.0.2.200/32", "CAPI", HOUR);
+        world.stop().await;
+        nft("delete element ip crowdsec crowdsec-blacklists-CAPI { 192.0.2.3 }");
+        nft("add element ip crowdsec crowdsec-blacklists-CAPI { 203.0.113.99 timeout 1h }");
+        let before = kernel_world::generation();
+        world.start(keep()).await;
+        assert_eq!(kernel_world::generation(), before + 1, "one transaction puts all right");
+        let set = list("set ip crowdsec crowdsec-blacklists-CAPI");
+        assert!(
+            set.contains("192.0.2.3 ") && set.contains("192.0.2.200") && !set.contains("203.0.113.99"),
+            "{set}"
+        );
+        world.stop().await;
+    });
+}
+
+#[test]
+fn what_others_take_away_is_back_within_a_second() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        world.ban("198.51.100.0/24", "cscli", HOUR).await;
+        let stands = || {
+            let all = nft("list ruleset");
+            all.contains("192.0.2.7") && all.contains("198.51.100.0/24") && all.matches(" drop").count() == 4
+        };
+        assert!(stands(), "{}", nft("list ruleset"));
+        for harm in [
+            "flush ruleset",
+            "delete table ip crowdsec",
+            "flush chain ip crowdsec crowdsec-chain-input",
+            "flush set ip crowdsec crowdsec-blacklists-cscli",
+            "delete element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.7 }",
+            "delete element ip crowdsec crowdsec-blacklists.ranges-cscli { 198.51.100.0/24 }",
+            "flush ruleset; add table inet foreign; add chain inet foreign c { type filter hook input priority 0; }",
+        ] {
+            nft(harm);
+            let started = Instant::now();
+            eventually("all is back", Duration::from_secs(5), stands).await;
+            let took = started.elapsed();
+            println!("after `{harm}`: {took:?}");
+            assert!(took < Duration::from_secs(1), "after `{harm}`: {took:?}");
+        }
+        // What we do ourselves is no reason to repair.
+        let repairs = world.status().repairs;
+        for n in 0..20 {
+            world.ban(&format!("203.0.113.{n}/32"), "cscli", HOUR).await;
+        }
+        assert_eq!(world.status().repairs, repairs);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_hundred_thousand_come_change_and_go() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        for n in 0..100_000_u32 {
+            world.announce(&format!("10.{}.{}.{}/32", n >> 16, n >> 8 & 255, n & 255), "CAPI", 24 * HOUR);
+        }
+        let started = Instant::now();
+        world.publish().await;
+        println!("100,000 hosts: from the cache into the kernel in {:?}", started.elapsed());
+        assert_eq!(world.status().total(), 100_000);
+        assert_eq!(world.status().repairs, 0);
+        let started = Instant::now();
+        world.ban("203.0.113.7/32", "CAPI", HOUR).await;
+        println!("one more: {:?}", started.elapsed());
+        nft("flush ruleset");
+        let started = Instant::now();
+        eventually("100,001 are back", Duration::from_secs(20), || {
+            world.status().repairs > 0
+                && kernel_world::try_list("set ip crowdsec crowdsec-blacklists-CAPI").contains("203.0.113.7")
+        })
+        .await;
+        println!("after a flush: {:?}", started.elapsed());
+        assert_eq!(kernel_world::count_elements("ip", "crowdsec", "crowdsec-blacklists-CAPI"), 100_001);
+        let started = Instant::now();
+        world.stop().await;
+        println!("stopped in {:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn leftovers_of_the_stock_bouncer_give_way_without_a_gap() {
+    in_namespace(test_name!(), async |mut world: World| {
+        nft("add table ip crowdsec");
+        nft("add set ip crowdsec crowdsec-blacklists { type ipv4_addr; flags timeout; }");
+        nft("add element ip crowdsec crowdsec-blacklists { 192.0.2.7 timeout 1h, 192.0.2.8 timeout 1h }");
+        nft("add chain ip crowdsec crowdsec-chain { type filter hook input priority 0; }");
+        nft("add rule ip crowdsec crowdsec-chain ip saddr @crowdsec-blacklists counter drop");
+        let witness = kernel_world::Witness::start();
+        world.announce("192.0.2.7/32", "cscli", HOUR);
+        world.start(config()).await;
+        let seen = witness.stop_after("delete chain ip crowdsec crowdsec-chain\n").await;
+        let before = |early: &str, late: &str| {
+            let at = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{text} in {seen}"));
+            at(early) < at(late)
+        };
+        assert!(before(
+            "add element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.7",
+            "delete chain ip crowdsec crowdsec-chain\n"
+        ));
+        assert!(!nft("list ruleset").contains("crowdsec-chain {"));
+        assert!(!nft("list ruleset").contains("192.0.2.8"), "stale bans go");
+        assert!(!nft("list ruleset").contains("set crowdsec-blacklists {"));
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_reload_changes_only_what_differs() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        nft("reset counters");
+        let set = "set ip crowdsec crowdsec-blacklists-cscli";
+        world.reload(Config { deny: Deny::Reject(RejectWith::Stock), ..config() }).await;
+        eventually("it rejects", Duration::from_secs(5), || {
+            list("chain ip crowdsec crowdsec-chain-input").contains("reject")
+        })
+        .await;
+        assert!(list(set).contains("192.0.2.7"));
+        world.reload(Config { hooks: vec![Hook::Prerouting], ..config() }).await;
+        eventually("only prerouting is left", Duration::from_secs(5), || {
+            let all = nft("list chains");
+            all.contains("crowdsec-chain-prerouting") && !all.contains("crowdsec-chain-input")
+        })
+        .await;
+        let mut renamed = config();
+        renamed.v4.as_mut().unwrap().table = "other".into();
+        renamed.v6 = None;
+        world.reload(renamed).await;
+        eventually("the table has its new name", Duration::from_secs(5), || {
+            nft("list tables") == "table ip other\n"
+        })
+        .await;
+        assert!(list("set ip other crowdsec-blacklists-cscli").contains("192.0.2.7"));
+        let allow = Allow { nets: vec!["192.0.2.0/24".parse().unwrap()], interfaces: vec!["wg0".into()] };
+        world.reload(Config { allow, ..config() }).await;
+        eventually("the net is let through", Duration::from_secs(5), || {
+            kernel_world::try_list("chain ip crowdsec crowdsec-chain-input")
+                .contains("@crowdsec-blacklists.allow return")
+                && kernel_world::try_list("set ip crowdsec crowdsec-blacklists.allow")
+                    .contains("192.0.2.0/24")
+        })
+        .await;
+        eventually("the renamed table is gone", Duration::from_secs(5), || {
+            !nft("list tables").contains("other")
+        })
+        .await;
+        world.stop().await;
+        assert_eq!(nft("list tables"), "");
+    });
+}
+
+#[test]
+fn the_lapi_is_never_blocked() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.protect(&["203.0.113.1", "2001:db8::1", "127.0.0.1"]);
+        world.start(config()).await;
+        assert!(list("set ip crowdsec crowdsec-blacklists.allow").contains("elements = { 203.0.113.1 }"));
+        assert!(list("set ip6 crowdsec6 crowdsec6-blacklists.allow").contains("elements = { 2001:db8::1 }"));
+        let chain = list("chain ip crowdsec crowdsec-chain-input");
+        let (allow, lo) =
+            (chain.find("@crowdsec-blacklists.allow return"), chain.find("iifname \"lo\" return"));
+        assert!(lo.is_some() && lo < allow, "{chain}");
+        world.protect(&["203.0.113.2"]);
+        eventually("the new address is let through", Duration::from_secs(5), || {
+            list("set ip crowdsec crowdsec-blacklists.allow").contains("elements = { 203.0.113.2 }")
+        })
+        .await;
+        world.stop().await;
+    });
+}
+
+#[test]
+fn an_operators_set_is_filled_in_its_own_dialect() {
+    for (flags, hosts, ranges, timeouts) in [
+        ("flags timeout;", true, false, true),
+        ("", true, false, false),
+        ("flags interval,timeout;", true, true, true),
+        ("flags interval;", true, true, false),
+    ] {
+        in_namespace(&format!("{} {flags}", test_name!()), async |mut world: World| {
+            nft("add table inet filter");
+            nft(&format!("add set inet filter bad4 {{ type ipv4_addr; {flags} }}"));
+            nft("add chain inet filter input { type filter hook input priority 0; }");
+            nft("add rule inet filter input ip saddr @bad4 drop");
+            let rules = list("chain inet filter input");
+            world.announce("10.0.0.0/8", "CAPI", HOUR);
+            world.announce("10.9.9.9/32", "CAPI", 9 * HOUR);
+            world.announce("255.255.255.255/32", "CAPI", HOUR);
+            world.start(kernel_world::set_only("filter", "bad4")).await;
+            world.ban("192.0.2.7/32", "cscli", HOUR).await;
+            let set = list("set inet filter bad4");
+            assert_eq!(set.contains("192.0.2.7"), hosts, "{set}");
+            assert_eq!(set.contains("10.0.0.0-10.9.9.8"), ranges, "{set}");
+            let apart = set.split([' ', ',']).any(|word| word.trim() == "10.9.9.9");
+            assert!(apart && set.contains("255.255.255.255"), "{set}");
+            assert_eq!(set.contains("timeout 59m") || set.contains("timeout 1h"), timeouts, "{set}");
+            assert_eq!(world.status().unenforceable_ranges, u64::from(!ranges));
+            world.lift("10.9.9.9/32").await;
+            let set = list("set inet filter bad4");
+            assert!(!set.contains("10.9.9.9"), "{set}");
+            assert_eq!(set.contains("10.0.0.0/8"), ranges, "{set}");
+            nft("flush set inet filter bad4");
+            eventually("it is filled again", Duration::from_secs(1), || {
+                list("set inet filter bad4").contains("192.0.2.7")
+            })
+            .await;
+            assert_eq!(list("chain inet filter input"), rules, "rules are the operator's");
+            world.stop().await;
+            assert!(!list("set inet filter bad4").contains("elements"), "emptied at the stop");
+            assert_eq!(nft("list tables"), "table inet filter\n");
+        });
+    }
+}
+
+#[test]
+fn a_missing_operators_set_is_made_and_a_missing_table_waited_for() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.announce("192.0.2.7/32", "cscli", HOUR);
+        world.launch(kernel_world::set_only("mine", "bad4"));
+        eventually("it says what is missing", Duration::from_secs(5), || {
+            world
+                .status()
+                .failing
+                .is_some_and(|text| text.starts_with("nftables: could not find table 'mine'"))
+        })
+        .await;
+        assert!(!world.status().is_ready());
+        nft("add table ip mine");
+        eventually("the set is made and filled", Duration::from_secs(5), || {
+            kernel_world::try_list("set ip mine bad4").contains("192.0.2.7")
+        })
+        .await;
+        eventually("it is ready", Duration::from_secs(5), || world.status().is_ready()).await;
+        assert!(list("set ip mine bad4").contains("flags timeout"));
+        world.stop().await;
+    });
+}
+
+#[test]
+fn an_operators_set_of_another_kind_is_refused() {
+    in_namespace(test_name!(), async |mut world: World| {
+        nft("add table ip mine");
+        nft("add set ip mine bad4 { type ipv4_addr . inet_service; flags timeout; }");
+        world.launch(kernel_world::set_only("mine", "bad4"));
+        eventually("it says what is wrong", Duration::from_secs(5), || {
+            world.status().failing.is_some_and(|text| text.contains("cannot be filled"))
+        })
+        .await;
+        world.stop().await;
+    });
+}
+
+#[test]
+fn counters_are_read_by_source_and_family() {
+    in_namespace(test_name!(), async |mut world: World| {
+        nft("add table inet probe");
+        world.start(Config { hooks: vec![Hook::Output], ..config() }).await;
+        std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        world.ban("192.0.2.7/32", "lists:my list", HOUR).await;
+        let counters = palisade_firewall::read_counters(&config()).unwrap();
+        assert_eq!(counters.len(), 2);
+        assert_eq!(counters[0].dropped.len(), 1);
+        assert_eq!(counters[0].dropped[0].0, "lists:my list");
+        assert_eq!(counters[1].dropped, []);
+        assert!(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").is_ok());
+        eventually("the packet is counted", Duration::from_secs(5), || {
+            palisade_firewall::read_counters(&config()).unwrap()[0].processed.packets >= 1
+        })
+        .await;
+        world.stop().await;
+        assert_eq!(palisade_firewall::read_counters(&config()).unwrap()[0].dropped, []);
+    });
+}
+
+#[test]
+fn checking_touches_nothing() {
+    in_namespace(test_name!(), async |_world: World| {
+        let before = kernel_world::generation();
+        palisade_firewall::check(&config()).await.unwrap();
+        assert_eq!(nft("list ruleset"), "");
+        assert_eq!(kernel_world::generation(), before);
+        let mut long = config();
+        long.v4.as_mut().unwrap().table = "x".repeat(300);
+        let error = palisade_firewall::check(&long).await.unwrap_err();
+        assert!(error.to_string().starts_with("nft refuses to build"), "{error}");
+    });
+}
+
+#[test]
+fn tracked_connections_of_a_newly_banned_address_are_cut() {
+    in_namespace(test_name!(), async |mut world: World| {
+        let ip = |arguments: &str| {
+            let done = std::process::Command::new("ip").args(arguments.split(' ')).status();
+            assert!(done.expect("ip (package iproute2) is needed for this test").success(), "ip {arguments}");
+        };
+        ip("link set lo up");
+        // Connections are tracked where a rule asks for their state.
+        nft("add table inet tracking");
+        nft("add chain inet tracking c { type filter hook output priority 0; }");
+        nft("add rule inet tracking c ct state established counter");
+        world.start(Config { drop_established: true, ..config() }).await;
+        let far = ["192.0.2.1", "192.0.2.2", "198.51.100.9", "203.0.113.7", "2001:db8::7"];
+        for address in far {
+            // Without duplicate address detection, which takes a moment for IPv6.
+            ip(&format!("address add {address} dev lo{}", if address.contains(':') { " nodad" } else { "" }));
+        }
+        let open = |address: &str| {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            let socket = std::net::UdpSocket::bind((address, 0)).unwrap();
+            socket.send_to(b"x", (address, 9)).unwrap();
+        };
+        far.into_iter().for_each(open);
+        world.ban("192.0.2.1/32", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 1, "a single host, by filter");
+        world.ban("2001:db8::7/128", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 2, "IPv6");
+        world.ban("198.51.100.0/24", "cscli", HOUR).await;
+        assert_eq!(world.status().flows_dropped, 3, "a range");
+        for n in 0..50 {
+            world.announce(&format!("203.0.113.{n}/32"), "cscli", HOUR);
+        }
+        world.publish().await;
+        assert_eq!(world.status().flows_dropped, 4, "one of many, in one pass");
+        world.ban("192.0.2.1/32", "cscli", 2 * HOUR).await;
+        assert_eq!(world.status().flows_dropped, 4, "a renewal is no new ban");
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_family_that_is_off_is_left_alone() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.announce("192.0.2.7/32", "cscli", HOUR);
+        world.announce("2001:db8::/32", "cscli", HOUR);
+        world.start(Config { v4: None, ..config() }).await;
+        assert_eq!(nft("list tables"), "table ip6 crowdsec6\n");
+        assert!(list("set ip6 crowdsec6 crowdsec6-blacklists.ranges-cscli").contains("2001:db8::/32"));
+        assert_eq!(world.status().total(), 1);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn outbound_blocking_matches_the_destination() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(Config { block_outbound: true, ..config() }).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        let output = list("chain ip crowdsec crowdsec-chain-output");
+        assert!(output.contains("ip daddr @crowdsec-blacklists-cscli counter"), "{output}");
+        assert!(!output.contains("saddr"), "{output}");
+        let forward = list("chain ip crowdsec crowdsec-chain-forward");
+        assert!(forward.contains("ip saddr @crowdsec-blacklists-cscli counter"), "{forward}");
+        assert!(forward.contains("ip daddr @crowdsec-blacklists-cscli counter"), "{forward}");
+        assert!(!list("chain ip crowdsec crowdsec-chain-input").contains("daddr"));
+        std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        std::process::Command::new("ip")
+            .args(["address", "add", "192.0.2.1/24", "dev", "lo"])
+            .status()
+            .unwrap();
+        world.stop().await;
+    });
+}
+
+#[test]
+fn many_ranges_are_changed_at_most_once_a_second() {
+    in_namespace(test_name!(), async |mut world: World| {
+        for n in 0..51_000_u32 {
+            let first = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n * 512);
+            world.announce(&format!("{first}/24"), "CAPI", 24 * HOUR);
+        }
+        world.start(config()).await;
+        assert_eq!(world.status().total(), 51_000);
+        let before = world.status().transactions;
+        let started = Instant::now();
+        // Hosts do not wait for ranges.
+        world.announce("198.51.100.0/24", "CAPI", HOUR);
+        world.ban("192.0.2.1/32", "CAPI", HOUR).await;
+        world.announce("203.0.113.0/24", "CAPI", HOUR);
+        world.ban("192.0.2.2/32", "CAPI", HOUR).await;
+        assert!(list("set ip crowdsec crowdsec-blacklists-CAPI").contains("192.0.2.2"));
+        eventually("the ranges follow", Duration::from_secs(10), || world.status().total() == 51_004).await;
+        println!("{} transactions in {:?}", world.status().transactions - before, started.elapsed());
+        assert!(world.status().transactions - before <= 4);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_fight_over_the_table_is_not_fought_at_full_speed() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        for n in 0..200 {
+            nft(&format!("add element ip crowdsec crowdsec-blacklists-cscli {{ 203.0.113.{n} timeout 1h }}"));
+        }
+        // One reading after a burst, not one for each.
+        let before = world.status().transactions;
+        eventually("only ours is left", Duration::from_secs(20), || {
+            world.status().failing.is_none() && {
+                let set = list("set ip crowdsec crowdsec-blacklists-cscli");
+                set.contains("192.0.2.7") && !set.contains("203.0.113.")
+            }
+        })
+        .await;
+        assert!(world.status().transactions - before < 100, "{}", world.status().transactions - before);
+        world.stop().await;
+    });
+}

@@ -1,0 +1,366 @@
+//! Which range row holds from an address on: sorted boundaries in cache lines, found without a branch.
+//!
+//! A boundary says "from here on this row holds", up to the next one. Boundaries are filed under the upper
+//! 64 bits of their address (all of an IPv4 address); the few places with boundaries *below* that are marked
+//! [`DEEP`] and kept apart in full. Eight boundaries and their rows make a line, up to [`LINES`] lines a group,
+//! which is what snapshots share and what a change copies. Over all groups lie the fences, the first boundary
+//! of each line, and a directory that says near which fence to look. The directory divides the populated
+//! part of the address space evenly: a crowded place costs a bisection more, never a wrong answer.
+
+use std::sync::Arc;
+
+use crate::index::{Cell, push_span};
+use crate::prefix::Key;
+use crate::table::NONE;
+
+/// Boundaries in a line.
+const LINE: usize = 8;
+/// The most lines in a group.
+const LINES: usize = 64;
+/// Lines in a group that a new table or a split aims at.
+const LINES_NEW: usize = 60;
+/// Groups smaller than this are laid out anew with their neighbour.
+const LINES_FEW: usize = 12;
+/// The most cells of the directory.
+const CELLS: usize = 1 << 14;
+/// Fences looked at together from the directory's word on; more only where ranges crowd.
+const NEAR: usize = 8;
+/// In place of a row: boundaries within this /64 are kept apart.
+const DEEP: u32 = NONE - 1;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line<T> {
+    /// Sorted; a line that is not full repeats its last boundary.
+    tops: [T; LINE],
+    rows: [u32; LINE],
+}
+
+#[derive(Debug, Clone)]
+struct Group<K: Key> {
+    lines: Arc<[Line<K::Top>]>,
+    /// All boundaries of the /64s marked [`DEEP`], each /64 from its first address on.
+    deep: Arc<[Cell<K>]>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Spans<K: Key>(Arc<Flat<K>>);
+
+#[derive(Debug)]
+struct Flat<K: Key> {
+    /// In order. No groups: no ranges at all. Otherwise the first boundary is the lowest address.
+    groups: Vec<Group<K>>,
+    /// [`LINES`] for each group, the last one repeated, and some more at the end so that no search leaves them.
+    fences: Vec<K::Top>,
+    /// For each cell the last fence at or before its first address.
+    directory: Vec<u32>,
+    base: u64,
+    shift: u32,
+    last_cell: u64,
+}
+
+impl<K: Key> Default for Spans<K> {
+    fn default() -> Self {
+        Self(Arc::new(Flat::over(Vec::new(), Vec::new())))
+    }
+}
+
+impl<K: Key> Spans<K> {
+    /// From sorted boundaries, the first at the lowest address.
+    pub(crate) fn build(cells: &[Cell<K>]) -> Self {
+        let mut groups = Vec::new();
+        if cells.iter().any(|cell| cell.row != NONE) {
+            lay_out(cells, None, &mut groups);
+        }
+        let fences = groups.iter().flat_map(fences_of).collect();
+        Self(Arc::new(Flat::over(groups, fences)))
+    }
+
+    /// The row in force at this address, or [`NONE`].
+    #[inline]
+    pub(crate) fn find(&self, key: K) -> u32 {
+        let flat = &*self.0;
+        let Some(last) = flat.groups.len().checked_sub(1) else { return NONE };
+        let top = key.top();
+        let at = flat.fence(top);
+        let group = &flat.groups[(at / LINES).min(last)];
+        let line = &group.lines[(at % LINES).min(group.lines.len() - 1)];
+        let row = line.rows[line.at(top)];
+        if row == DEEP { group.deep_row(key) } else { row }
+    }
+
+    /// Replaces what lies within `blocks`, which are sorted and disjoint, by what `spans` says of each: sorted
+    /// boundaries, the first at the block's first address.
+    pub(crate) fn patch(&mut self, blocks: &[(K, K)], spans: &dyn Fn(usize) -> Vec<Cell<K>>) {
+        if blocks.is_empty() {
+            return;
+        }
+        let flat = &*self.0;
+        if flat.groups.is_empty() {
+            let nothing = [Cell { key: K::FIRST, row: NONE }];
+            *self = Self::build(&edit(&nothing, blocks, 0, spans));
+            return;
+        }
+        let (mut groups, mut fences) = (Vec::with_capacity(flat.groups.len() + 8), Vec::new());
+        fences.reserve(flat.fences.len() + 8 * LINES);
+        let (mut done, mut next) = (0, 0);
+        while let Some((first, last)) = blocks.get(next) {
+            let from = flat.group_of(first.top());
+            let mut to = flat.group_of(last.next().unwrap_or(*last).top());
+            let mine = next;
+            next += 1;
+            // Blocks that touch one group are edited together.
+            while let Some((first, last)) = blocks.get(next)
+                && flat.group_of(first.top()) <= to
+            {
+                to = flat.group_of(last.next().unwrap_or(*last).top());
+                next += 1;
+            }
+            let mut cells = flat.cells(from, to + 1);
+            let mut edited = edit(&cells, &blocks[mine..next], mine, spans);
+            let next_starts = blocks.get(next).map(|(first, _)| flat.group_of(first.top()));
+            if edited.len() < LINES_FEW * LINE
+                && to + 1 < flat.groups.len()
+                && next_starts.is_none_or(|start| start > to + 1)
+            {
+                to += 1;
+                cells = flat.cells(to, to + 1);
+                cells.into_iter().for_each(|cell| push_span(&mut edited, cell));
+            }
+            groups.extend_from_slice(&flat.groups[done..from]);
+            fences.extend_from_slice(&flat.fences[done * LINES..from * LINES]);
+            let start = groups.len();
+            let end = flat.groups.get(to + 1).map(|group| group.lines[0].tops[0]);
+            lay_out(&edited, end, &mut groups);
+            groups[start..].iter().for_each(|group| fences.extend(fences_of(group)));
+            done = to + 1;
+        }
+        groups.extend_from_slice(&flat.groups[done..]);
+        fences.extend_from_slice(&flat.fences[done * LINES..flat.groups.len() * LINES]);
+        let says_nothing = groups.len() == 1 && groups[0].cells().all(|cell| cell.row == NONE);
+        if says_nothing {
+            (groups, fences) = (Vec::new(), Vec::new());
+        }
+        self.0 = Arc::new(Flat::over(groups, fences));
+    }
+
+    /// The spans of `[first, last]`: sorted, the first at `first`, neighbours different; [`NONE`] marks gaps.
+    pub(crate) fn within(&self, first: K, last: K) -> Vec<Cell<K>> {
+        let flat = &*self.0;
+        let mut out = vec![Cell { key: first, row: NONE }];
+        if flat.groups.is_empty() {
+            return out;
+        }
+        for group in &flat.groups[flat.group_of(first.top())..=flat.group_of(last.top())] {
+            for cell in group.cells().filter(|cell| cell.key <= last) {
+                push_span(&mut out, Cell { key: cell.key.max(first), ..cell });
+            }
+        }
+        out
+    }
+
+    /// Calls `block` with the boundaries of both versions, old ones first, wherever they do not share storage;
+    /// each list starts with the boundary before, unless it starts at the lowest address.
+    pub(crate) fn differences(&self, older: &Self, block: &mut dyn FnMut(&[Cell<K>], &[Cell<K>])) {
+        let (old, new) = (&*older.0, &*self.0);
+        if std::ptr::eq(old, new) {
+            return;
+        }
+        let (mut o, mut n) = (0, 0);
+        while o < old.groups.len() || n < new.groups.len() {
+            let (from_old, from_new) = (o, n);
+            // Shared groups start at one address, so walking by address meets them together.
+            loop {
+                match (old.groups.get(o), new.groups.get(n)) {
+                    (None, None) => break,
+                    (Some(a), Some(b)) if Arc::ptr_eq(&a.lines, &b.lines) => break,
+                    (Some(a), Some(b)) if a.first() == b.first() => (o, n) = (o + 1, n + 1),
+                    (Some(a), Some(b)) if a.first() > b.first() => n += 1,
+                    (None, Some(_)) => n += 1,
+                    (Some(_), _) => o += 1,
+                }
+            }
+            if from_old < o || from_new < n {
+                let with_before = |flat: &Flat<K>, from: usize, to: usize| {
+                    let mut cells = flat.cells(from, to);
+                    let before = from.checked_sub(1).and_then(|at| flat.groups[at].cells().last());
+                    cells.splice(0..0, before);
+                    cells
+                };
+                block(&with_before(old, from_old, o), &with_before(new, from_new, n));
+            }
+            while let (Some(a), Some(b)) = (old.groups.get(o), new.groups.get(n))
+                && Arc::ptr_eq(&a.lines, &b.lines)
+            {
+                (o, n) = (o + 1, n + 1);
+            }
+        }
+    }
+}
+
+impl<K: Key> Flat<K> {
+    fn over(groups: Vec<Group<K>>, mut fences: Vec<K::Top>) -> Self {
+        let (count, mut directory) = (fences.len(), vec![0]);
+        let Some(last) = fences.last().copied() else {
+            return Self { groups, fences, directory, base: 0, shift: 0, last_cell: 0 };
+        };
+        let cells = (count * 2).next_power_of_two().clamp(1, CELLS);
+        // The outermost fences do not count: one stray range far away must not stretch the cells.
+        let trim = (count / 64).min(8);
+        let (base, end) = (fences[1 + trim].into(), fences[count - 1 - trim].into());
+        let width = u64::BITS - end.saturating_sub(base).leading_zeros();
+        let shift = width.saturating_sub(cells.trailing_zeros());
+        let mut at = 0;
+        for cell in 1..cells as u64 {
+            let start = base.saturating_add(cell << shift);
+            while at + 1 < count && fences[at + 1].into() <= start {
+                at += 1;
+            }
+            directory.push(at as u32);
+        }
+        fences.extend([last; NEAR]);
+        Self { groups, fences, directory, base, shift, last_cell: cells as u64 - 1 }
+    }
+
+    /// The last fence at or before `top`.
+    #[inline]
+    fn fence(&self, top: K::Top) -> usize {
+        let cell = (top.into().saturating_sub(self.base) >> self.shift).min(self.last_cell);
+        let at = self.directory[cell as usize] as usize;
+        let near: &[K::Top; NEAR] = self.fences[at..].first_chunk().expect("the last fences are repeated");
+        let passed = count(near, top);
+        if passed == NEAR { self.far_fence(at, cell, top) } else { at + passed - 1 }
+    }
+
+    #[cold]
+    fn far_fence(&self, at: usize, cell: u64, top: K::Top) -> usize {
+        let end =
+            self.directory.get(cell as usize + 1).map_or(self.groups.len() * LINES - 1, |end| *end as usize);
+        let window = &self.fences[at..=end.max(at)];
+        at + window.partition_point(|fence| *fence <= top) - 1
+    }
+
+    fn group_of(&self, top: K::Top) -> usize {
+        self.fence(top) / LINES
+    }
+
+    /// The boundaries of these groups, neighbours different.
+    fn cells(&self, from: usize, to: usize) -> Vec<Cell<K>> {
+        let mut out = Vec::with_capacity((to - from) * LINES_NEW * LINE);
+        self.groups[from..to].iter().flat_map(Group::cells).for_each(|cell| push_span(&mut out, cell));
+        out
+    }
+}
+
+/// How many of these are at or before `top`.
+#[inline]
+fn count<T: Copy + Ord, const N: usize>(tops: &[T; N], top: T) -> usize {
+    tops.iter().map(|held| u32::from(*held <= top)).sum::<u32>() as usize
+}
+
+impl<T: Copy + Ord> Line<T> {
+    /// The last boundary at or before `top`. The first one of a group is at or before all that ask it.
+    #[inline]
+    fn at(&self, top: T) -> usize {
+        count(&self.tops, top).wrapping_sub(1) % LINE
+    }
+}
+
+impl<K: Key> Group<K> {
+    fn first(&self) -> K::Top {
+        self.lines[0].tops[0]
+    }
+
+    #[cold]
+    fn deep_row(&self, key: K) -> u32 {
+        let after = self.deep.partition_point(|cell| cell.key <= key);
+        after.checked_sub(1).map_or(NONE, |at| self.deep[at].row)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = Cell<K>> {
+        let entries = self.lines.iter().flat_map(|line| line.tops.iter().copied().zip(line.rows));
+        let mut previous = None;
+        let mut deep = &*self.deep;
+        entries.flat_map(move |(top, row)| {
+            let again = previous.replace(top) == Some(top);
+            let count = match row {
+                DEEP if !again => deep.partition_point(|cell| cell.key.top() <= top),
+                _ => 0,
+            };
+            let (mine, rest) = deep.split_at(count);
+            deep = rest;
+            let plain = (row != DEEP && !again).then(|| Cell { key: K::from_top(top), row });
+            plain.into_iter().chain(mine.iter().copied())
+        })
+    }
+}
+
+fn fences_of<K: Key>(group: &Group<K>) -> impl Iterator<Item = K::Top> {
+    (0..LINES).map(|at| group.lines[at.min(group.lines.len() - 1)].tops[0])
+}
+
+/// Boundaries with what lies in `blocks` replaced; `number` is the number of the first block.
+fn edit<K: Key>(
+    cells: &[Cell<K>],
+    blocks: &[(K, K)],
+    number: usize,
+    spans: &dyn Fn(usize) -> Vec<Cell<K>>,
+) -> Vec<Cell<K>> {
+    let mut out = Vec::with_capacity(cells.len() + 4 * blocks.len());
+    let (mut rest, mut held) = (cells, NONE);
+    for (at, (first, last)) in blocks.iter().enumerate() {
+        let (before, tail) = rest.split_at(rest.partition_point(|cell| cell.key < *first));
+        let (inside, after) = tail.split_at(tail.partition_point(|cell| cell.key <= *last));
+        before.iter().for_each(|cell| push_span(&mut out, *cell));
+        held = inside.last().or(before.last()).map_or(held, |cell| cell.row);
+        spans(number + at).into_iter().for_each(|cell| push_span(&mut out, cell));
+        if let Some(next) = last.next()
+            && after.first().is_none_or(|cell| cell.key > next)
+        {
+            push_span(&mut out, Cell { key: next, row: held });
+        }
+        rest = after;
+    }
+    rest.iter().for_each(|cell| push_span(&mut out, *cell));
+    out
+}
+
+/// Groups over sorted boundaries, the first of which starts a /64. `end` is the boundary after the last one.
+fn lay_out<K: Key>(cells: &[Cell<K>], end: Option<K::Top>, groups: &mut Vec<Group<K>>) {
+    let mut entries: Vec<(K::Top, u32)> = Vec::with_capacity(cells.len());
+    let (mut deep, mut held) = (Vec::new(), NONE);
+    let mut runs = cells.chunk_by(|a, b| a.key.top() == b.key.top()).peekable();
+    while let Some(run) = runs.next() {
+        let (top, last) = (run[0].key.top(), run[run.len() - 1]);
+        let starts_below = run[0].key > K::from_top(top);
+        if run.len() == 1 && !starts_below {
+            entries.push((top, last.row));
+        } else {
+            entries.push((top, DEEP));
+            if starts_below {
+                deep.push(Cell { key: K::from_top(top), row: held });
+            }
+            deep.extend_from_slice(run);
+            // After this /64 its last row goes on.
+            let follows = runs.peek().map(|run| run[0].key.top()).or(end);
+            if let Some(next) = K::top_after(top)
+                && follows.is_none_or(|follows| follows > next)
+            {
+                entries.push((next, last.row));
+            }
+        }
+        held = last.row;
+    }
+    let parts = if entries.len() <= LINES * LINE { 1 } else { entries.len().div_ceil(LINES_NEW * LINE) };
+    let mut deep = deep.as_slice();
+    for part in entries.chunks(entries.len().div_ceil(parts).next_multiple_of(LINE).max(LINE)) {
+        let last = part[part.len() - 1].0;
+        let (mine, rest) = deep.split_at(deep.partition_point(|cell| cell.key.top() <= last));
+        deep = rest;
+        let line = |entries: &[(K::Top, u32)]| {
+            let at = |n: usize| entries[n.min(entries.len() - 1)];
+            Line { tops: std::array::from_fn(|n| at(n).0), rows: std::array::from_fn(|n| at(n).1) }
+        };
+        groups.push(Group { lines: part.chunks(LINE).map(line).collect(), deep: mine.into() });
+    }
+}

@@ -1,0 +1,375 @@
+//! The kernel is shared: others flush it, reload it, restart us. What is banned stays banned through all of it.
+
+use std::time::Duration;
+
+use palisade_e2e::{
+    Ban, Changes, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
+    eventually_within, story, tools,
+};
+
+#[test]
+fn what_others_remove_stands_again_within_a_second() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let _firewall = Firewall::start(world, &lapi.access())?;
+        let _service = world.router.echoes_on(80)?;
+        assert!(is_shut(world), "both doors are shut at the beginning");
+        for deed in [
+            "flush ruleset",
+            "delete table ip crowdsec",
+            "delete table ip6 crowdsec6",
+            "delete table ip crowdsec; delete table ip6 crowdsec6",
+            "flush set ip crowdsec crowdsec-blacklists-cscli",
+            "delete element ip crowdsec crowdsec-blacklists-cscli { 198.51.100.77 }",
+            "flush set ip6 crowdsec6 crowdsec6-blacklists.ranges-cscli",
+            "flush chain ip crowdsec crowdsec-chain-input",
+            "flush table ip6 crowdsec6",
+            "flush chain ip crowdsec crowdsec-chain-input; delete chain ip crowdsec crowdsec-chain-input",
+        ] {
+            world.router.nft(deed)?;
+            eventually_within(Duration::from_secs(1), &format!("shut again after: {deed}"), || {
+                Ok(world.router.ruleset()?.bans("198.51.100.77") && is_shut_quickly(world))
+            })?;
+            assert!(world.neighbour.reaches(&world.router, 80), "nobody else is shut out after: {deed}");
+        }
+        Ok(())
+    })
+}
+
+/// firewalld, ufw, nftables.service: one transaction that flushes everything and loads rules of its own.
+#[test]
+fn another_firewalls_reload_does_not_open_the_door_for_long() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let _firewall = Firewall::start(world, &lapi.access())?;
+        let _service = world.router.echoes_on(80)?;
+        let reload = "flush ruleset\ntable inet firewalld { chain input { type filter hook input priority 10; policy \
+                      accept; ct state established,related accept; } ; }\n";
+        for _ in 0..3 {
+            world.router.nft(reload)?;
+            eventually_within(Duration::from_secs(1), "shut again", || is_shut_quickly(world))?;
+        }
+        let rules = world.router.ruleset()?;
+        let names: Vec<_> = rules.tables().into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["firewalld", "crowdsec", "crowdsec6"], "the other firewall's table is left alone");
+        // News arrive as before.
+        lapi.ban("203.0.113.9");
+        eventually("a new ban is in force", || !world.neighbour.reaches(&world.router, 80))?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restart_opens_no_gap() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
+        let firewall = Firewall::start_with(world, &config)?;
+        let (drip, drip_v6) =
+            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let changes = Changes::on(world, &world.router)?;
+        let mut arrived_v6 = 0;
+        let mut changed = Vec::new();
+        let arrived = drip.during(|| {
+            arrived_v6 = drip_v6.during(|| {
+                changed = changes.during(|| {
+                    assert!(firewall.stop()?.success());
+                    let mut again = Firewall::start_with(world, &config)?;
+                    lapi.pulled(2)?;
+                    again.process().kill()?;
+                    let _again = Firewall::start_with(world, &config)?;
+                    lapi.pulled(2)
+                })?;
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        assert_eq!((arrived, arrived_v6), (0, 0), "datagrams through the gap");
+        let touched: Vec<_> = changed.iter().filter(|line| line.contains("element")).collect();
+        assert!(touched.is_empty(), "elements that stay need no touching: {touched:#?}");
+        let rules = world.router.ruleset()?;
+        let looks = rules.rules("crowdsec", "crowdsec-chain-input");
+        let looks = looks.filter(|rule| rule.to_string().contains("@crowdsec-blacklists-cscli\"")).count();
+        assert_eq!(looks, 1, "rules are not piled up");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        lapi.ban("192.0.2.1");
+        lapi.ban("192.0.2.2");
+        let mut firewall = Firewall::start(world, &lapi.access())?;
+        firewall.process().kill()?;
+        lapi.lift("192.0.2.1");
+        lapi.ban("192.0.2.3");
+        world.router.nft("add element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.4 timeout 1h }")?;
+        let changes = Changes::on(world, &world.router)?;
+        let mut again = None;
+        let changed = changes.during(|| {
+            again = Some(Firewall::start(world, &lapi.access())?);
+            eventually("the difference is made", || {
+                let rules = world.router.ruleset()?;
+                Ok(!rules.bans("192.0.2.1") && rules.bans("192.0.2.3") && !rules.bans("192.0.2.4"))
+            })
+            .map(drop)
+        })?;
+        assert!(world.router.ruleset()?.bans("192.0.2.2"));
+        let touched =
+            |value: &str| changed.iter().any(|line| line.contains(value) && line.contains("element"));
+        assert!(touched("192.0.2.1") && touched("192.0.2.3") && touched("192.0.2.4"), "{changed:#?}");
+        assert!(!touched("192.0.2.2") && !touched("198.51.100.77"), "{changed:#?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stop_removes_the_tables_whatever_is_left_of_them() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let _service = world.router.echoes_on(80)?;
+        world.router.nft("table inet mine { chain c { type filter hook input priority 0; }; }")?;
+        let firewall = Firewall::start(world, &lapi.access())?;
+        assert!(is_shut(world));
+        assert!(firewall.stop()?.success());
+        let only_mine = [("inet".to_owned(), "mine".to_owned())];
+        assert_eq!(world.router.ruleset()?.tables(), only_mine);
+        assert!(world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80));
+        // The IPv4 table goes away in the same moment: the IPv6 one is removed all the same.
+        let mut firewall = Firewall::start(world, &lapi.access())?;
+        firewall.process().signal(palisade_e2e::Signal::STOP)?;
+        world.router.nft("delete table ip crowdsec")?;
+        firewall.process().signal(palisade_e2e::Signal::TERM)?;
+        firewall.process().signal(palisade_e2e::Signal::CONT)?;
+        assert!(firewall.process().end()?.success());
+        assert_eq!(world.router.ruleset()?.tables(), only_mine);
+        Ok(())
+    })
+}
+
+#[test]
+fn bans_are_kept_on_stop_when_asked_for() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let _service = world.router.echoes_on(80)?;
+        let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
+        let firewall = Firewall::start_with(world, &config)?;
+        assert!(firewall.stop()?.success());
+        assert!(is_shut(world));
+        let banned = world.router.ruleset()?.banned();
+        assert!(banned["198.51.100.77"].expires.is_some(), "and still end by themselves");
+        Ok(())
+    })
+}
+
+#[test]
+fn testing_a_configuration_touches_nothing() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let path = config.write(world)?;
+        let which = Implementation::under_test()?;
+        let changes = Changes::on(world, &world.router)?;
+        let words = ["-c", path.to_str().unwrap_or_default(), "-t"];
+        let test = || {
+            let (status, said) = which.run(world, &words)?;
+            assert!(status.success() && said.contains("config is valid"), "{said}");
+            Ok(())
+        };
+        assert_eq!(changes.during(test)?, [] as [&str; 0], "with no instance running");
+        let firewall = Firewall::start_with(world, &config)?;
+        lapi.pulled(2)?;
+        let drip = Drip::start(&world.visitor, &world.router)?;
+        let mut changed = Vec::new();
+        let arrived = drip.during(|| {
+            changed = changes.during(test)?;
+            Ok(())
+        })?;
+        assert_eq!(changed, [] as [&str; 0], "beside a running instance");
+        assert_eq!(arrived, 0);
+        assert!(firewall.stop()?.success(), "the running instance does not notice");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let mut firewall = Firewall::start_with(world, &config)?;
+        let drip = Drip::start(&world.visitor, &world.router)?;
+        let arrived = drip.during(|| {
+            let bad =
+                config.clone().set("api_key", "bad key").set("prometheus.enabled", false).write(world)?;
+            let (status, said) =
+                Implementation::under_test()?.run(world, &["-c", bad.to_str().unwrap_or_default()])?;
+            assert_eq!(status.code(), Some(1), "{said}");
+            Ok(())
+        })?;
+        assert_eq!(arrived, 0, "datagrams through the gap");
+        assert!(firewall.process().exited().is_none());
+        assert!(world.router.ruleset()?.bans("198.51.100.77"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?.set("nftables_hooks", vec!["input"]);
+        let mut firewall = Firewall::start_with(world, &config)?;
+        let path = firewall.config_file().to_owned();
+        let (drip, drip_v6) =
+            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let mut arrived_v6 = 0;
+        let arrived = drip.during(|| {
+            arrived_v6 = drip_v6.during(|| {
+                for (changed, sign) in [
+                    (
+                        config.clone().set("nftables_hooks", vec!["input", "forward"]),
+                        "crowdsec6-chain-forward",
+                    ),
+                    (config.clone().set("deny_action", "REJECT"), "reject"),
+                    (config.clone().set("nftables.ipv4.priority", -20), "priority filter - 20"),
+                    (config.clone().set("deny_log", true).set("deny_log_prefix", "again: "), "again: "),
+                ] {
+                    changed.write_to(&path)?;
+                    firewall.reload()?;
+                    eventually(&format!("the reload shows: {sign}"), || {
+                        Ok(world.router.tool(["nft", "list", "ruleset"])?.contains(sign))
+                    })?;
+                    lapi.pulled(1)?;
+                }
+                // A broken file changes nothing, and is said.
+                std::fs::write(&path, "mode: [\n")?;
+                firewall.reload()?;
+                firewall.says("unable to")?;
+                lapi.pulled(2)
+            })?;
+            Ok(())
+        })?;
+        assert_eq!((arrived, arrived_v6), (0, 0), "datagrams through the gap");
+        let told = firewall.told_the_manager()?;
+        assert!(told.iter().any(|line| line == "RELOADING=1"), "{told:?}");
+        let last = |word: &str| told.iter().rposition(|line| line == word);
+        assert!(last("READY=1") > last("RELOADING=1"), "each reload ends with READY=1: {told:?}");
+        assert!(firewall.process().exited().is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_stock_bouncer_left_behind_is_taken_over() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        lapi.ban("192.0.2.1");
+        let config = Config::new(world, &lapi.access())?;
+        let mut stock = Firewall::launch(world, &Implementation::stock()?, &config)?;
+        stock.ready()?;
+        eventually("the stock bouncer enforces", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
+        // What a crash leaves: one set and one chain for all origins.
+        stock.process().kill()?;
+        let rules = world.router.ruleset()?;
+        assert_eq!(rules.chains("ip", "crowdsec"), ["crowdsec-chain"]);
+        lapi.lift("192.0.2.1");
+        let drip = Drip::start(&world.visitor, &world.router)?;
+        let arrived = drip.during(|| {
+            let _firewall = Firewall::start_with(world, &config)?;
+            lapi.pulled(2)?;
+            let rules = world.router.ruleset()?;
+            assert_eq!(rules.chains("ip", "crowdsec"), ["crowdsec-chain-forward", "crowdsec-chain-input"]);
+            assert_eq!(
+                rules.chains("ip6", "crowdsec6"),
+                ["crowdsec6-chain-forward", "crowdsec6-chain-input"]
+            );
+            assert!(rules.set("crowdsec", "crowdsec-blacklists").is_err(), "the old set is gone");
+            assert!(!rules.bans("192.0.2.1"), "and with it what it held that is banned no more");
+            assert!(rules.bans("198.51.100.77"));
+            Ok(())
+        })?;
+        assert_eq!(arrived, 0, "datagrams through the gap");
+        Ok(())
+    })
+}
+
+#[test]
+fn origins_of_any_name_are_enforced() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        let long = "l".repeat(400);
+        let origins = [
+            "",
+            "with spaces",
+            "lists:a: b; flush ruleset",
+            "lists:größe",
+            "lists:",
+            "crowdsec/sub",
+            "-",
+            "\"",
+            &long,
+        ];
+        for (n, origin) in origins.iter().enumerate() {
+            lapi.ban(Ban::of(format!("192.0.2.{n}")).from_origin(origin));
+            lapi.ban(Ban::of(format!("2001:db8:{n:x}::/48")).from_origin(origin));
+        }
+        let _firewall = Firewall::start(world, &lapi.access())?;
+        eventually("every one is in force", || {
+            let rules = world.router.ruleset()?;
+            let all = (0..origins.len())
+                .all(|n| rules.bans(&format!("192.0.2.{n}")) && rules.bans(&format!("2001:db8:{n:x}::/48")));
+            Ok(all)
+        })?;
+        let saved = world.router.tool(["nft", "list", "ruleset"])?;
+        world.router.feed(["nft", "--check", "-f", "-"], &format!("flush ruleset\n{saved}"))?;
+        Ok(())
+    })
+}
+
+#[test]
+fn net_admin_is_all_the_privilege_it_needs() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let path = config.write(world)?;
+        let mut program = tools::command("setpriv")?;
+        program.args(["--no-new-privs", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"]);
+        program.args(["--bounding-set=-all,+net_admin", "--"]);
+        program.arg(Implementation::under_test()?.program());
+        let mut firewall = Firewall::launch_prepared(world, &world.router, program, &path, &config)?;
+        firewall.ready()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", firewall.process().id()))?;
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap_or_default();
+        assert_eq!(u64::from_str_radix(effective, 16)?, 1 << 12, "CAP_NET_ADMIN and no other");
+        let _service = world.router.echoes_on(80)?;
+        eventually("both doors shut", || is_shut_quickly(world))?;
+        assert!(firewall.stop()?.success());
+        assert!(world.router.ruleset()?.tables().is_empty());
+        Ok(())
+    })
+}
+
+/// A LAPI that bans the visitor: its host in IPv4, its network in IPv6.
+fn banning(world: &World) -> Outcome<ScriptedLapi> {
+    let lapi = ScriptedLapi::start(&world.router)?;
+    lapi.ban("198.51.100.77");
+    lapi.ban("2001:db8:a::/64");
+    lapi.ban("2001:db8:a::77");
+    Ok(lapi)
+}
+
+/// Whether the visitor gets in by no door; the service must be on port 80.
+fn is_shut(world: &World) -> bool {
+    !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
+}
+
+/// As [`is_shut`], for conditions that have a second in all.
+fn is_shut_quickly(world: &World) -> bool {
+    [world.router.v4(), world.router.v6()].into_iter().all(|to| {
+        let to = std::net::SocketAddr::new(to, 80);
+        world.visitor.connects(None, to, Duration::from_millis(60)).is_err()
+    })
+}
