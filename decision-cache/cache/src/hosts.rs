@@ -253,15 +253,18 @@ impl<K: Wide> Shard<K> {
     #[inline]
     fn find(&self, hash: u64, key: K) -> u32 {
         let home = home(hash, self.filters.len());
-        let absent = mark(hash) & !self.filters[home];
-        // A miss looks into a bucket that is likely at hand, where its key cannot be, in place of one that is
-        // not: there is no branch, since a hit cannot be predicted.
-        let bucket = &self.buckets[select_unpredictable(absent == 0, home, 0)];
+        // A branch, though half of them may be guessed wrong: a guess lets the processor run on into the next
+        // lookup, where a computed address would have it wait for memory.
+        if mark(hash) & !self.filters[home] != 0 {
+            return NONE;
+        }
+        let bucket = &self.buckets[home];
         let row = bucket.row_of(key);
-        let none = (u64::from(row) + 1) >> 32;
-        let more =
-            none & u64::from(bucket.spilled() >> (hash & 31)) & ((u64::from(absent).wrapping_sub(1)) >> 63);
-        if more != 0 { self.find_spilled(home, hash, key) } else { row }
+        if row == NONE && bucket.spilled() & spill_bit(hash) != 0 {
+            self.find_spilled(home, hash, key)
+        } else {
+            row
+        }
     }
 
     #[cold]
