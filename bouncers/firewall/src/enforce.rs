@@ -199,7 +199,8 @@ impl Enforcer {
 
     async fn satisfy(&mut self, need: Need) -> Result<(), EnforceError> {
         if self.current.config.mode == Mode::DryRun {
-            return self.pretend();
+            self.pretend().await;
+            return Ok(());
         }
         match need {
             Need::Nothing => Ok(()),
@@ -212,7 +213,8 @@ impl Enforcer {
     }
 
     /// Dry-run mode: says what it would do, in the stock bouncer's words.
-    fn pretend(&mut self) -> Result<(), EnforceError> {
+    async fn pretend(&mut self) {
+        self.retire_former().await;
         let newer = Snapshot::clone(&self.cache.load());
         let older = self.standing.as_ref().map(|standing| standing.hosts.clone());
         dry_run::tell(older.as_ref(), &newer);
@@ -230,7 +232,6 @@ impl Enforcer {
             status.generation = generation;
             status.in_force_since.get_or_insert_with(palisade_stream::now);
         });
-        Ok(())
     }
 
     /// What an event means for us.

@@ -229,19 +229,19 @@ fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
 
 /// Compares hash sets.
 fn hosts(layout: &Layout, kernel: &KernelSets, wanted: &Snapshot, now: Timestamp, plan: &mut Plan) {
-    let mut held: HashMap<IpAddr, (SetId, Option<Duration>)> = HashMap::new();
-    for (set, target) in layout.targets().filter(|(_, target)| !target.dialect.interval) {
-        if held.is_empty() {
-            held.reserve(kernel.of(set).len());
-        }
-        for element in kernel.of(set) {
-            debug_assert_eq!(family_of(element.first), target.ip, "the reader checks key lengths");
+    let sets = layout.targets().filter(|(_, target)| !target.dialect.interval);
+    let held = sets.flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (held.first, set, held.left)));
+    let mut held: Vec<(IpAddr, SetId, Option<Duration>)> = held.collect();
+    held.sort_unstable_by_key(|(address, set, _)| (*address, *set));
+    held.dedup_by(|extra, one| {
+        let twice = extra.0 == one.0;
+        if twice {
             // In a second set of ours as well: one is enough, the others go.
-            if let Some((extra, _)) = held.insert(element.first, (set, element.left)) {
-                push_host(plan, element.first, Some(extra), None);
-            }
+            push_host(plan, extra.0, Some(extra.1), None);
         }
-    }
+        twice
+    });
+    let mut stale = vec![true; held.len()];
     let mut placer = Placer::new(layout);
     for (address, decision) in wanted.hosts() {
         let Some((set, until)) = host_place(layout, &mut placer, address, Some(decision)) else { continue };
@@ -249,14 +249,18 @@ fn hosts(layout: &Layout, kernel: &KernelSets, wanted: &Snapshot, now: Timestamp
             continue;
         }
         plan.want(set);
-        let before = held.remove(&address);
+        let found = held.binary_search_by_key(&address, |(held, ..)| *held).ok();
+        let before = found.map(|at| {
+            stale[at] = false;
+            held[at]
+        });
         let stands = before
-            .is_some_and(|(place, left)| place == set && ends_alike(layout, set, left, Some(until), now));
+            .is_some_and(|(_, place, left)| place == set && ends_alike(layout, set, left, Some(until), now));
         if !stands {
-            push_host(plan, address, before.map(|(set, _)| set), Some((set, until)));
+            push_host(plan, address, before.map(|(_, set, _)| set), Some((set, until)));
         }
     }
-    for (address, (set, _)) in held {
+    for ((address, set, _), _) in held.into_iter().zip(stale).filter(|(_, stale)| *stale) {
         push_host(plan, address, Some(set), None);
     }
 }

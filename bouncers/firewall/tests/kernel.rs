@@ -6,7 +6,7 @@ mod kernel_world;
 use std::time::{Duration, Instant};
 
 use kernel_world::{World, config, eventually, in_namespace, list, nft, test_name};
-use palisade_firewall::config::{Allow, Config, Deny, Hook, RejectWith};
+use palisade_firewall::config::{Allow, Config, Deny, Hook, Mode, RejectWith};
 
 const HOUR: u64 = 3600;
 
@@ -156,19 +156,22 @@ fn a_hundred_thousand_come_change_and_go() {
         let started = Instant::now();
         world.publish().await;
         println!("100,000 hosts: from the cache into the kernel in {:?}", started.elapsed());
+        println!("memory: {}", kernel_world::memory());
         assert_eq!(world.status().total(), 100_000);
         assert_eq!(world.status().repairs, 0);
         let started = Instant::now();
         world.ban("203.0.113.7/32", "CAPI", HOUR).await;
         println!("one more: {:?}", started.elapsed());
+        let before = world.status().transactions;
         nft("flush ruleset");
         let started = Instant::now();
         eventually("100,001 are back", Duration::from_secs(20), || {
-            world.status().repairs > 0
-                && kernel_world::try_list("set ip crowdsec crowdsec-blacklists-CAPI").contains("203.0.113.7")
+            let status = world.status();
+            status.repairs > 0 && status.transactions > before && status.failing.is_none()
         })
         .await;
         println!("after a flush: {:?}", started.elapsed());
+        println!("memory: {}", kernel_world::memory());
         assert_eq!(kernel_world::count_elements("ip", "crowdsec", "crowdsec-blacklists-CAPI"), 100_001);
         let started = Instant::now();
         world.stop().await;
@@ -503,6 +506,25 @@ fn a_fight_over_the_table_is_not_fought_at_full_speed() {
         })
         .await;
         assert!(world.status().transactions - before < 100, "{}", world.status().transactions - before);
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_dry_run_touches_nothing_and_a_reload_into_it_cleans_up() {
+    in_namespace(test_name!(), async |mut world: World| {
+        let before = kernel_world::generation();
+        world.announce("192.0.2.7/32", "cscli", HOUR);
+        world.start(Config { mode: Mode::DryRun, ..config() }).await;
+        world.ban("192.0.2.8/32", "cscli", HOUR).await;
+        assert_eq!(kernel_world::generation(), before);
+        world.reload(config()).await;
+        eventually("it is in force", Duration::from_secs(5), || {
+            kernel_world::try_list("set ip crowdsec crowdsec-blacklists-cscli").contains("192.0.2.8")
+        })
+        .await;
+        world.reload(Config { mode: Mode::DryRun, ..config() }).await;
+        eventually("the tables are gone", Duration::from_secs(5), || nft("list tables").is_empty()).await;
         world.stop().await;
     });
 }

@@ -1,8 +1,9 @@
 //! Which row holds for exactly one address: a hash table in shards that snapshots share.
 //!
-//! A bucket is one cache line that holds keys and rows together, so that a probe costs one line whether it
-//! hits or not. A bucket also remembers which hashes spilled over into the next one (a filter of 32 bits), so
-//! that a miss goes on only when it must. A change copies the shards it touches.
+//! A bucket is one cache line that holds keys and rows together. Apart from the buckets lie their filters, four
+//! bytes each and so small that they stay near the processor: most misses go no further. A bucket also
+//! remembers which hashes spilled over into the next one, so that a search goes on only when it must. A change
+//! copies the shards it touches.
 
 use std::hint::select_unpredictable;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::prefix::Key;
 use crate::table::NONE;
 
 /// Hosts per shard that a new table aims at: copying a shard is most of what one changed host costs.
-const SHARD: usize = 384;
+const SHARD: usize = 512;
 /// Shards per page of the directory. A change copies the pages of the shards it touches.
 const PAGE: usize = 32;
 
@@ -95,7 +96,13 @@ impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
     }
 }
 
-type Shard<K> = Arc<[<K as Key>::Bucket]>;
+#[derive(Debug, Clone)]
+struct Shard<K: Key> {
+    /// For each bucket the marks of all hashes at home there.
+    filters: Arc<[u32]>,
+    buckets: Arc<[K::Bucket]>,
+}
+
 type Page<K> = [Shard<K>; PAGE];
 
 #[derive(Debug, Clone)]
@@ -118,8 +125,8 @@ impl<K: Key> Hosts<K> {
         };
         let step = 0x9e37_79b9_7f4a_7c15u64;
         let seed = [mix(seed.wrapping_add(step)), mix(seed.wrapping_add(step.wrapping_mul(2))) | 1];
-        let empty: Shard<K> = Arc::from([K::Bucket::FREE]);
-        let page = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
+        let empty = Room::<K>::for_hosts(0).shard();
+        let page = Arc::new(std::array::from_fn(|_| empty.clone()));
         Self { pages: Arc::from([page]), shift: 64 - PAGE.trailing_zeros(), seed, len: 0 }
     }
 
@@ -127,7 +134,7 @@ impl<K: Key> Hosts<K> {
     #[inline]
     pub(crate) fn find(&self, key: K) -> u32 {
         let hash = key.hash(self.seed);
-        find_in(self.shard(self.shard_of(hash)), hash, key)
+        self.shard(self.shard_of(hash)).find(hash, key)
     }
 
     /// Lays the table out for these cells. Of two on one address the stronger one stays.
@@ -136,23 +143,21 @@ impl<K: Key> Hosts<K> {
         self.shift = 64 - shards.trailing_zeros();
         let mut counts = vec![0usize; shards];
         cells.iter().for_each(|cell| counts[self.shard_of(cell.key.hash(self.seed))] += 1);
-        let mut parts: Vec<Vec<K::Bucket>> = counts.into_iter().map(room_for::<K>).collect();
+        let mut rooms: Vec<Room<K>> = counts.into_iter().map(Room::for_hosts).collect();
         self.len = 0;
         for cell in cells {
             let hash = cell.key.hash(self.seed);
-            let shard = &mut parts[self.shard_of(hash)];
-            match slot_in(shard, hash, cell.key) {
-                Some(row) => *row = stronger(*row, cell.row),
-                None => {
-                    insert_in(shard, hash, *cell);
-                    self.len += 1;
-                }
+            let room = &mut rooms[self.shard_of(hash)];
+            if let Some(row) = room.row(hash, cell.key) {
+                *row = stronger(*row, cell.row);
+            } else {
+                room.insert(hash, *cell);
+                self.len += 1;
             }
         }
-        let mut parts = parts.into_iter().map(Shard::<K>::from);
-        let empty: Shard<K> = Arc::from([K::Bucket::FREE]);
-        let page = |_| Arc::new(std::array::from_fn(|_| parts.next().unwrap_or_else(|| Arc::clone(&empty))));
-        self.pages = (0..shards / PAGE).map(page).collect();
+        let mut rooms = rooms.into_iter();
+        let mut shard = |_| rooms.next().unwrap_or_else(|| Room::for_hosts(0)).shard();
+        self.pages = (0..shards / PAGE).map(|_| Arc::new(std::array::from_fn(&mut shard))).collect();
     }
 
     /// Sets the row of each address, or with [`NONE`] takes the address out.
@@ -167,9 +172,14 @@ impl<K: Key> Hosts<K> {
         for run in changes.chunk_by(|(a, _), (b, _)| self.shard_of(*a) == self.shard_of(*b)) {
             let at = self.shard_of(run[0].0);
             let shard = &mut Arc::make_mut(&mut pages[at / PAGE])[at % PAGE];
-            let (changed, before, after) = self.changed(shard, run);
-            *shard = changed;
-            len = len + after - before;
+            let mut room = Room::of(shard);
+            len -= room.len;
+            for (hash, cell) in run {
+                room.set(*hash, **cell, self.seed);
+            }
+            room.tidy(self.seed);
+            len += room.len;
+            *shard = room.shard();
         }
         self.len = len;
         self.pages = pages.into();
@@ -184,7 +194,7 @@ impl<K: Key> Hosts<K> {
 
     /// Calls `host` for each address, in no useful order.
     pub(crate) fn each(&self, host: &mut dyn FnMut(Cell<K>)) {
-        self.pages.iter().flat_map(|page| page.iter()).for_each(|shard| each_in::<K>(shard, host));
+        self.pages.iter().flat_map(|page| page.iter()).for_each(|shard| shard.each(host));
     }
 
     /// Calls `host` with each address that storage not shared by both holds, and its row in each.
@@ -201,10 +211,10 @@ impl<K: Key> Hosts<K> {
         }
         let pages = older.pages.iter().zip(self.pages.iter()).filter(|(old, new)| !Arc::ptr_eq(old, new));
         let shards = pages.flat_map(|(old, new)| old.iter().zip(new.iter()));
-        for (old, new) in shards.filter(|(old, new)| !Arc::ptr_eq(old, new)) {
-            let in_shard = |shard, key: K| find_in::<K>(shard, key.hash(self.seed), key);
-            each_in::<K>(new, &mut |cell| host(cell.key, in_shard(old, cell.key), cell.row));
-            each_in::<K>(old, &mut |cell| {
+        for (old, new) in shards.filter(|(old, new)| !Arc::ptr_eq(&old.buckets, &new.buckets)) {
+            let in_shard = |shard: &Shard<K>, key: K| shard.find(key.hash(self.seed), key);
+            new.each(&mut |cell| host(cell.key, in_shard(old, cell.key), cell.row));
+            old.each(&mut |cell| {
                 if in_shard(new, cell.key) == NONE {
                     host(cell.key, cell.row, NONE);
                 }
@@ -217,52 +227,9 @@ impl<K: Key> Hosts<K> {
     }
 
     #[inline]
-    fn shard(&self, at: usize) -> &[K::Bucket] {
+    fn shard(&self, at: usize) -> &Shard<K> {
         &self.pages[at / PAGE][at % PAGE]
     }
-
-    /// A copy of a shard with changes made, and how many addresses it held and holds.
-    fn changed(&self, shard: &Shard<K>, changes: &[(u64, &Cell<K>)]) -> (Shard<K>, usize, usize) {
-        let mut buckets = shard.to_vec();
-        let (mut len, mut spilled) = (0, 0);
-        for bucket in &buckets {
-            len += bucket.cells().count();
-            spilled += bucket.spilled().count_ones() as usize;
-        }
-        let before = len;
-        for (hash, cell) in changes {
-            match slot_in(&mut buckets, *hash, cell.key) {
-                Some(row) => {
-                    *row = cell.row;
-                    len -= usize::from(cell.row == NONE);
-                }
-                None if cell.row == NONE => {}
-                None => {
-                    if len + 1 >= buckets.len() * K::Bucket::SLOTS * 9 / 10 {
-                        buckets = self.laid_out(&buckets, 1 + len + len / 2);
-                    }
-                    insert_in(&mut buckets, *hash, **cell);
-                    len += 1;
-                }
-            }
-        }
-        // Much room unused, or spill filters that removed addresses left full.
-        if room_for::<K>(2 * len).len() < buckets.len() || spilled > 8 + len / 2 {
-            buckets = self.laid_out(&buckets, len);
-        }
-        (buckets.into(), before, len)
-    }
-
-    /// The same addresses in a shard with room for `len`.
-    fn laid_out(&self, buckets: &[K::Bucket], len: usize) -> Vec<K::Bucket> {
-        let mut out = room_for::<K>(len);
-        each_in::<K>(buckets, &mut |cell| insert_in(&mut out, cell.key.hash(self.seed), cell));
-        out
-    }
-}
-
-fn room_for<K: Key>(len: usize) -> Vec<K::Bucket> {
-    vec![K::Bucket::FREE; 1 + len * 100 / (K::Bucket::SLOTS * K::Bucket::FILL)]
 }
 
 /// The bucket of a hash: its lower half, scaled to the number of buckets.
@@ -276,58 +243,123 @@ fn spill_bit(hash: u64) -> u32 {
     1 << (hash & 31)
 }
 
+/// What a hash leaves in its bucket's filter: two bits, seldom the same.
 #[inline]
-fn find_in<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
-    let bucket = &buckets[home(hash, buckets.len())];
-    let row = bucket.row_of(key);
-    // One branch, seldom taken, and so in arithmetic: whether there is a row alone cannot be predicted.
-    let none = (u64::from(row) + 1) >> 32;
-    let more = none & u64::from(bucket.spilled() >> (hash & 31));
-    if more & 1 != 0 { find_spilled::<K>(buckets, hash, key) } else { row }
+fn mark(hash: u64) -> u32 {
+    1 << (hash & 31) | 1 << (hash >> 5 & 31)
 }
 
-#[cold]
-fn find_spilled<K: Key>(buckets: &[K::Bucket], hash: u64, key: K) -> u32 {
-    let (before, after) = buckets.split_at(home(hash, buckets.len()) + 1);
-    for bucket in after.iter().chain(before) {
+impl<K: Key> Shard<K> {
+    #[inline]
+    fn find(&self, hash: u64, key: K) -> u32 {
+        let home = home(hash, self.filters.len());
+        let absent = mark(hash) & !self.filters[home];
+        // A miss looks into a bucket that is likely at hand, where its key cannot be, in place of one that is
+        // not: there is no branch, since a hit cannot be predicted.
+        let bucket = &self.buckets[select_unpredictable(absent == 0, home, 0)];
         let row = bucket.row_of(key);
-        if row != NONE || !(bucket.spilled() & spill_bit(hash) != 0) {
-            return row;
-        }
+        let none = (u64::from(row) + 1) >> 32;
+        let more =
+            none & u64::from(bucket.spilled() >> (hash & 31)) & ((u64::from(absent).wrapping_sub(1)) >> 63);
+        if more != 0 { self.find_spilled(home, hash, key) } else { row }
     }
-    NONE
+
+    #[cold]
+    fn find_spilled(&self, home: usize, hash: u64, key: K) -> u32 {
+        let (before, after) = self.buckets.split_at(home + 1);
+        for bucket in after.iter().chain(before) {
+            let row = bucket.row_of(key);
+            if row != NONE || bucket.spilled() & spill_bit(hash) == 0 {
+                return row;
+            }
+        }
+        NONE
+    }
+
+    fn each(&self, host: &mut dyn FnMut(Cell<K>)) {
+        self.buckets.iter().flat_map(Slots::cells).for_each(host);
+    }
 }
 
-fn slot_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, key: K) -> Option<&mut u32> {
-    let (before, after) = {
-        let at = home(hash, buckets.len());
-        buckets.split_at_mut(at)
-    };
-    for bucket in after.iter_mut().chain(before) {
-        let more = bucket.spilled() & spill_bit(hash) != 0;
-        let slot = bucket.slot(key);
-        if slot.is_some() || !more {
-            return slot;
-        }
-    }
-    None
+/// A shard being written.
+struct Room<K: Key> {
+    filters: Vec<u32>,
+    buckets: Vec<K::Bucket>,
+    len: usize,
 }
 
-/// Puts an address that is not there into a shard that has a free slot.
-fn insert_in<K: Key, B: Slots<K>>(buckets: &mut [B], hash: u64, cell: Cell<K>) {
-    let (before, after) = {
-        let at = home(hash, buckets.len());
-        buckets.split_at_mut(at)
-    };
-    for bucket in after.iter_mut().chain(before) {
-        if bucket.insert(cell) {
-            return;
-        }
-        bucket.spill(hash);
+impl<K: Key> Room<K> {
+    fn for_hosts(len: usize) -> Self {
+        let count = 1 + len * 100 / (K::Bucket::SLOTS * K::Bucket::FILL);
+        Self { filters: vec![0; count], buckets: vec![K::Bucket::FREE; count], len: 0 }
     }
-    unreachable!("a shard is laid out with free slots");
-}
 
-fn each_in<K: Key>(buckets: &[K::Bucket], host: &mut dyn FnMut(Cell<K>)) {
-    buckets.iter().flat_map(Slots::cells).for_each(host);
+    fn of(shard: &Shard<K>) -> Self {
+        let len = shard.buckets.iter().map(|bucket| bucket.cells().count()).sum();
+        Self { filters: shard.filters.to_vec(), buckets: shard.buckets.to_vec(), len }
+    }
+
+    fn shard(self) -> Shard<K> {
+        Shard { filters: self.filters.into(), buckets: self.buckets.into() }
+    }
+
+    fn set(&mut self, hash: u64, cell: Cell<K>, seed: [u64; 2]) {
+        match self.row(hash, cell.key) {
+            Some(row) => {
+                *row = cell.row;
+                self.len -= usize::from(cell.row == NONE);
+            }
+            None if cell.row == NONE => {}
+            None => {
+                if self.len + 1 >= self.buckets.len() * K::Bucket::SLOTS * 9 / 10 {
+                    self.lay_out(1 + self.len + self.len / 2, seed);
+                }
+                self.insert(hash, cell);
+            }
+        }
+    }
+
+    /// Lays the shard out anew when it has much room to spare, or when hosts that are gone have left its
+    /// filters full.
+    fn tidy(&mut self, seed: [u64; 2]) {
+        let marks: u32 = self.filters.iter().map(|filter| filter.count_ones()).sum();
+        let spilled: u32 = self.buckets.iter().map(|bucket| bucket.spilled().count_ones()).sum();
+        let roomy = Self::for_hosts(2 * self.len).buckets.len() < self.buckets.len();
+        if roomy || marks as usize > 8 + self.len * 5 / 2 || spilled as usize > 8 + self.len / 2 {
+            self.lay_out(self.len, seed);
+        }
+    }
+
+    /// The same hosts with room for `len`.
+    fn lay_out(&mut self, len: usize, seed: [u64; 2]) {
+        let old = std::mem::replace(self, Self::for_hosts(len));
+        old.buckets.iter().flat_map(Slots::cells).for_each(|cell| self.insert(cell.key.hash(seed), cell));
+    }
+
+    fn row(&mut self, hash: u64, key: K) -> Option<&mut u32> {
+        let (before, after) = self.buckets.split_at_mut(home(hash, self.filters.len()));
+        for bucket in after.iter_mut().chain(before) {
+            let more = bucket.spilled() & spill_bit(hash) != 0;
+            let slot = bucket.slot(key);
+            if slot.is_some() || !more {
+                return slot;
+            }
+        }
+        None
+    }
+
+    /// Puts an address in that is not there; there is a free slot.
+    fn insert(&mut self, hash: u64, cell: Cell<K>) {
+        let home = home(hash, self.filters.len());
+        self.filters[home] |= mark(hash);
+        self.len += 1;
+        let (before, after) = self.buckets.split_at_mut(home);
+        for bucket in after.iter_mut().chain(before) {
+            if bucket.insert(cell) {
+                return;
+            }
+            bucket.spill(hash);
+        }
+        unreachable!("a shard is laid out with free slots");
+    }
 }

@@ -40,11 +40,14 @@ struct Line<T> {
 struct Group<K: Key> {
     lines: Arc<[Line<K::Top>]>,
     /// All boundaries of the /64s marked [`DEEP`], each /64 from its first address on.
-    deep: Arc<[Cell<K>]>,
+    deep: Option<Arc<[Cell<K>]>>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Spans<K: Key>(Arc<Flat<K>>);
+
+/// Takes an old and a new list of boundaries.
+pub(crate) type Block<'a, K> = dyn FnMut(&[Cell<K>], &[Cell<K>]) + 'a;
 
 #[derive(Debug)]
 struct Flat<K: Key> {
@@ -104,6 +107,7 @@ impl<K: Key> Spans<K> {
         let (mut groups, mut fences) = (Vec::with_capacity(flat.groups.len() + 8), Vec::new());
         fences.reserve(flat.fences.len() + 8 * LINES);
         let (mut done, mut next) = (0, 0);
+        let (mut edited_groups, mut same_places) = (Vec::new(), true);
         while let Some((first, last)) = blocks.get(next) {
             let from = flat.group_of(first.top());
             let mut to = flat.group_of(last.next().unwrap_or(*last).top());
@@ -134,6 +138,8 @@ impl<K: Key> Spans<K> {
             lay_out(&edited, end, &mut groups);
             groups[start..].iter().for_each(|group| fences.extend(fences_of(group)));
             done = to + 1;
+            edited_groups.push((from, to));
+            same_places &= groups.len() == done;
         }
         groups.extend_from_slice(&flat.groups[done..]);
         fences.extend_from_slice(&flat.fences[done * LINES..flat.groups.len() * LINES]);
@@ -141,7 +147,11 @@ impl<K: Key> Spans<K> {
         if says_nothing {
             (groups, fences) = (Vec::new(), Vec::new());
         }
-        self.0 = Arc::new(Flat::over(groups, fences));
+        self.0 = Arc::new(if same_places {
+            flat.with(groups, fences, &edited_groups)
+        } else {
+            Flat::over(groups, fences)
+        });
     }
 
     /// The spans of `[first, last]`: sorted, the first at `first`, neighbours different; [`NONE`] marks gaps.
@@ -161,7 +171,7 @@ impl<K: Key> Spans<K> {
 
     /// Calls `block` with the boundaries of both versions, old ones first, wherever they do not share storage;
     /// each list starts with the boundary before, unless it starts at the lowest address.
-    pub(crate) fn differences(&self, older: &Self, block: &mut dyn FnMut(&[Cell<K>], &[Cell<K>])) {
+    pub(crate) fn differences(&self, older: &Self, block: &mut Block<'_, K>) {
         let (old, new) = (&*older.0, &*self.0);
         if std::ptr::eq(old, new) {
             return;
@@ -222,10 +232,39 @@ impl<K: Key> Flat<K> {
         Self { groups, fences, directory, base, shift, last_cell: cells as u64 - 1 }
     }
 
+    /// This with as many other groups, of which only those numbered `edited` (first and last) are not the same:
+    /// the directory changes no further than they reach.
+    fn with(&self, groups: Vec<Group<K>>, mut fences: Vec<K::Top>, edited: &[(usize, usize)]) -> Self {
+        let mut directory = self.directory.clone();
+        for (from, to) in edited {
+            let (first, after) = (from * LINES, (to + 1) * LINES);
+            let cell = |at: usize| fences.get(at).map_or(self.last_cell, |fence| self.cell((*fence).into()));
+            for cell in cell(first).max(1)..=cell(after) {
+                let start = self.base.saturating_add(cell << self.shift);
+                let window = &fences[first..after.min(fences.len())];
+                let passed = window.partition_point(|fence| (*fence).into() <= start);
+                let next_passed = fences.get(after).is_some_and(|fence| (*fence).into() <= start);
+                if passed > 0 && !next_passed {
+                    directory[cell as usize] = (first + passed - 1) as u32;
+                }
+            }
+        }
+        let last = fences.last().copied();
+        fences.extend(last.into_iter().cycle().take(NEAR));
+        let Self { base, shift, last_cell, .. } = *self;
+        Self { groups, fences, directory, base, shift, last_cell }
+    }
+
+    /// The cell of the directory that knows of these upper bits.
+    #[inline]
+    fn cell(&self, top: u64) -> u64 {
+        (top.saturating_sub(self.base) >> self.shift).min(self.last_cell)
+    }
+
     /// The last fence at or before `top`.
     #[inline]
     fn fence(&self, top: K::Top) -> usize {
-        let cell = (top.into().saturating_sub(self.base) >> self.shift).min(self.last_cell);
+        let cell = self.cell(top.into());
         let at = self.directory[cell as usize] as usize;
         let near: &[K::Top; NEAR] = self.fences[at..].first_chunk().expect("the last fences are repeated");
         let passed = count(near, top);
@@ -271,16 +310,21 @@ impl<K: Key> Group<K> {
         self.lines[0].tops[0]
     }
 
+    fn deep(&self) -> &[Cell<K>] {
+        self.deep.as_deref().unwrap_or_default()
+    }
+
     #[cold]
     fn deep_row(&self, key: K) -> u32 {
-        let after = self.deep.partition_point(|cell| cell.key <= key);
-        after.checked_sub(1).map_or(NONE, |at| self.deep[at].row)
+        let deep = self.deep();
+        let after = deep.partition_point(|cell| cell.key <= key);
+        after.checked_sub(1).map_or(NONE, |at| deep[at].row)
     }
 
     fn cells(&self) -> impl Iterator<Item = Cell<K>> {
         let entries = self.lines.iter().flat_map(|line| line.tops.iter().copied().zip(line.rows));
         let mut previous = None;
-        let mut deep = &*self.deep;
+        let mut deep = self.deep();
         entries.flat_map(move |(top, row)| {
             let again = previous.replace(top) == Some(top);
             let count = match row {
@@ -361,6 +405,9 @@ fn lay_out<K: Key>(cells: &[Cell<K>], end: Option<K::Top>, groups: &mut Vec<Grou
             let at = |n: usize| entries[n.min(entries.len() - 1)];
             Line { tops: std::array::from_fn(|n| at(n).0), rows: std::array::from_fn(|n| at(n).1) }
         };
-        groups.push(Group { lines: part.chunks(LINE).map(line).collect(), deep: mine.into() });
+        groups.push(Group {
+            lines: part.chunks(LINE).map(line).collect(),
+            deep: (!mine.is_empty()).then(|| mine.into()),
+        });
     }
 }

@@ -50,9 +50,18 @@ fn answers_of_1_4_6_and_1_7_8_are_read() {
     assert_eq!(
         decode_in_every_cut(include_str!("../fixtures/lapi-1.4.6-delta.json")).unwrap(),
         [
-            "-2 ban Ip 192.0.2.2 -202.249309ms",
-            "+3 ban Range 198.51.100.0/24 3h59m58.172934512s manual 'ban' from 'localhost'",
-            "+4 captcha ip 2001:db8::7 23h59m59.9999985s crowdsecurity/ssh-bf",
+            "-4 ban Ip 2001:db8::7 -1.198475769s",
+            "-1 ban Ip 192.0.2.2 -21.023252ms",
+            "+2 ban Range 198.51.100.0/24 3h59m58.301824211s scan <\"&> é",
+        ]
+    );
+    assert_eq!(
+        decode_in_every_cut(include_str!("../fixtures/lapi-1.4.6-startup.json")).unwrap(),
+        [
+            "-4 ban Ip 2001:db8::7 -1.221156274s",
+            "-1 ban Ip 192.0.2.2 -43.703716ms",
+            "+2 ban Range 198.51.100.0/24 3h59m58.279171829s scan <\"&> é",
+            "+3 captcha Country FR 3h59m58.279169735s manual 'captcha' from 'm'",
         ]
     );
     assert_eq!(

@@ -72,8 +72,9 @@ impl Inquiry<'_> {
     /// # Errors
     /// There is no answer.
     pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), InquiryError> {
-        let subject: Subject = subject.parse()?;
-        let answer = self.answer(&Request::Lookup { subject: subject.to_string() }, Some(&subject))?;
+        // As typed: the bouncer reads it as we do, and only an address or a range is sure to read back the same.
+        let request = Request::Lookup { subject: subject.to_owned() };
+        let answer = self.answer(&request, Some(&subject.parse()?))?;
         self.print(&answer, out)
     }
 

@@ -19,7 +19,7 @@ impl Enforcer {
         let orders = self.current.clone();
         if orders.config.mode == Mode::DryRun {
             dry_run::shut_down();
-            return;
+            return self.retire_former().await;
         }
         if orders.config.keep_on_stop {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");

@@ -131,10 +131,10 @@ pub(crate) struct Raw {
 
 /// Reads the elements of one dump message (the payload behind the netlink header). Elements of other shapes,
 /// such as concatenations, are skipped.
-pub(crate) fn decode_elements(payload: &[u8], out: &mut Vec<Raw>) {
+pub(crate) fn decode_elements(payload: &[u8]) -> impl Iterator<Item = Raw> {
     let (_, list) = OpDelsetelemDo::decode_request(payload);
-    let Ok(elements) = list.get_elements() else { return };
-    out.extend(elements.get_elem().filter_map(|element| decode_element(&element)));
+    let elements = list.get_elements().ok().into_iter().flat_map(|elements| elements.get_elem());
+    elements.filter_map(|element| decode_element(&element))
 }
 
 fn decode_element(element: &IterableSetelemAttrs<'_>) -> Option<Raw> {
@@ -151,9 +151,9 @@ fn decode_element(element: &IterableSetelemAttrs<'_>) -> Option<Raw> {
     Some(Raw { key, end: flags & INTERVAL_END != 0, left })
 }
 
-/// The elements of a hash set.
-pub(crate) fn hosts(raw: &[Raw]) -> Vec<Held> {
-    raw.iter().map(|one| Held { first: one.key, last: one.key, left: one.left }).collect()
+/// The element of a hash set.
+pub(crate) fn host(raw: Raw) -> Held {
+    Held { first: raw.key, last: raw.key, left: raw.left }
 }
 
 /// Puts the halves of an interval set's elements together. Closing elements without an interval are ignored
@@ -224,7 +224,10 @@ mod tests {
         let slot =
             Slot { first: ip("2001:db8::1"), last: ip("2001:db8::1"), timeout: Some(Duration::from_secs(1)) };
         encode_elements(&mut buf, "t", "s", false, Verb::Destroy, [slot]);
-        assert_eq!(hosts(&raw_of(&buf)), [Held { first: slot.first, last: slot.last, left: None }]);
+        assert_eq!(
+            raw_of(&buf).into_iter().map(host).collect::<Vec<_>>(),
+            [Held { first: slot.first, last: slot.last, left: None }]
+        );
     }
 
     #[test]

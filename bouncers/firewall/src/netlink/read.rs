@@ -11,7 +11,7 @@ use netlink_bindings::nftables::{
 use netlink_bindings::traits::NetlinkRequest;
 use rustix::io::Errno;
 
-use super::element::{Held, decode_elements, hosts, pair_intervals};
+use super::element::{Held, decode_elements, host, pair_intervals};
 use super::socket::{Dump, Socket, question};
 use super::transaction::{NFT_MSG_NEWSETELEM, Transaction};
 use super::{NetlinkError, Slot, Verb, encode_elements, nfproto};
@@ -195,18 +195,21 @@ impl Socket {
         set: &str,
         interval: bool,
     ) -> Result<Vec<Held>, NetlinkError> {
-        let raw = self.dump(
-            Dump { what: "the elements of a set", kind: NFT_MSG_GETSETELEM, family },
-            |buf| {
-                PushSetelemListAttrs::new(buf)
-                    .push_table_bytes(table.as_bytes())
-                    .push_set_bytes(set.as_bytes())
-                    .end_nested();
-            },
-            Vec::new,
-            |raw, payload| decode_elements(payload, raw),
-        )?;
-        Ok(if interval { pair_intervals(raw) } else { hosts(&raw) })
+        let dump = Dump { what: "the elements of a set", kind: NFT_MSG_GETSETELEM, family };
+        let attributes = |buf: &mut Vec<u8>| {
+            PushSetelemListAttrs::new(buf)
+                .push_table_bytes(table.as_bytes())
+                .push_set_bytes(set.as_bytes())
+                .end_nested();
+        };
+        if interval {
+            self.dump(dump, attributes, Vec::new, |raw, payload| raw.extend(decode_elements(payload)))
+                .map(pair_intervals)
+        } else {
+            self.dump(dump, attributes, Vec::new, |held, payload| {
+                held.extend(decode_elements(payload).map(host));
+            })
+        }
     }
 
     /// The named counters of a table.

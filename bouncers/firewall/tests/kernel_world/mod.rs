@@ -253,6 +253,13 @@ pub(crate) fn expires_secs(listing: &str) -> u64 {
     secs
 }
 
+/// This process's memory now and at its highest.
+pub(crate) fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+}
+
 /// `nft monitor`, from now until it is stopped.
 pub(crate) struct Witness {
     child: Child,
