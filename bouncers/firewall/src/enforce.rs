@@ -73,6 +73,8 @@ pub struct Enforcer {
 /// What stands in the kernel by our doing.
 #[derive(Debug)]
 struct Standing {
+    /// The orders' configuration without the families that are left out.
+    config: Arc<Config>,
     layout: Arc<Layout>,
     structures: Vec<Structure>,
     prints: Vec<StructurePrint>,
@@ -220,6 +222,7 @@ impl Enforcer {
         dry_run::tell(older.as_ref(), &newer);
         let generation = newer.generation();
         self.standing = Some(Standing {
+            config: Arc::clone(&self.current.config),
             layout: Arc::new(Layout::new(&self.current.config, &[], &[])),
             structures: Vec::new(),
             prints: Vec::new(),

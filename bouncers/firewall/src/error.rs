@@ -17,6 +17,17 @@ pub enum EnforceError {
     /// The `nft` program.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// One family's table cannot be built; the other family is enforced meanwhile.
+    #[error("table {family} {table}: {cause}; whatever else is wanted is enforced, and this is tried again")]
+    Unbuilt {
+        /// `ip` or `ip6`.
+        family: &'static str,
+        /// The table.
+        table: String,
+        /// What `nft` said.
+        #[source]
+        cause: NftError,
+    },
     /// Somebody took our table or a set away.
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,

@@ -85,10 +85,36 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
     if output.status.success() {
         return Ok(());
     }
-    let mut stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if stderr.len() > 2000 {
-        let cut = (0..=2000).rev().find(|at| stderr.is_char_boundary(*at)).unwrap_or(0);
-        stderr.truncate(cut);
-    }
+    let stderr = plain(&String::from_utf8_lossy(&output.stderr));
     Err(NftError::Refused { what, stderr })
+}
+
+/// What `nft` printed in one line: each complaint once, without places in a script that nobody sees.
+fn plain(stderr: &str) -> String {
+    let mut complaints: Vec<&str> = Vec::new();
+    for line in stderr.lines() {
+        let line = line.strip_prefix("internal:0:0-0: ").unwrap_or(line).trim();
+        if !line.is_empty() && !complaints.contains(&line) {
+            complaints.push(line);
+        }
+    }
+    let mut text = complaints.join("; ");
+    if text.len() > 2000 {
+        let cut = (0..=2000).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn each_complaint_is_told_once() {
+        let said = "internal:0:0-0: Error: Could not process rule: Operation not permitted\n\n\n".repeat(9);
+        assert_eq!(plain(&said), "Error: Could not process rule: Operation not permitted");
+        assert_eq!(plain("Error: a\nError: b\n"), "Error: a; Error: b");
+        assert!(plain(&"ä".repeat(3000)).len() <= 2000);
+    }
 }

@@ -126,7 +126,7 @@ impl Enforcer {
         if missing.is_empty() {
             return Ok(());
         }
-        let config = Arc::clone(&self.current.config);
+        let config = Arc::clone(&standing.config);
         let mut layout = Layout::clone(&standing.layout);
         for (ip, source) in &missing {
             if let Some((_, family)) = config.families().find(|(of, _)| of == ip) {

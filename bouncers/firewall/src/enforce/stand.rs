@@ -17,7 +17,7 @@ use crate::found::Found;
 use crate::kernel::{Kernel, OperatorsSet, watched_tables};
 use crate::layout::{Dialect, Layout};
 use crate::netlink::nfproto;
-use crate::nft;
+use crate::nft::{self, NftError};
 use crate::structure::Structure;
 
 /// How often to look for an operator's table or set that is not there (its appearance is also announced).
@@ -32,26 +32,27 @@ impl Enforcer {
         self.open_monitor()?;
 
         let looked_at = Arc::clone(&config);
-        let found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
-        let snapshot = Snapshot::clone(&self.cache.load());
-        let allow = allow::stretches(&config, &self.current.protected);
-        let mut layout = Layout::new(&config, &sources(&found), &allow::families(&allow));
-        for (ip, source) in layout.missing_sources(&snapshot) {
-            if let Some((_, family)) = config.families().find(|(of, _)| *of == ip) {
-                layout.add_source(ip, family, &source);
+        let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
+        let (mut layout, mut unmet) = self.lay_out(&config, &found).await?;
+        let mut structures = structures(&config, &found, &layout);
+        let mut served = Arc::clone(&config);
+        if let Some((refused, error)) = self.build(&structures, &found).await? {
+            served = Arc::new(without(&config, &refused));
+            if served.families().next().is_none() {
+                return Err(error);
             }
+            let kept: Vec<bool> = found.iter().map(|found| !refused.contains(&found.ip)).collect();
+            let mut keep = kept.iter();
+            found.retain(|_| keep.next().is_some_and(|keep| *keep));
+            (layout, _) = self.lay_out(&served, &found).await?;
+            structures = self::structures(&served, &found, &layout);
+            unmet = Some(error);
         }
-        let unmet = self.meet_operators(&config, &mut layout).await?;
-
-        let structures: Vec<_> =
-            found.iter().map(|found| Structure::wanted(&config, found.ip, &found.family, &layout)).collect();
-        let changes =
-            structures.iter().zip(&found).flat_map(|(wanted, found)| wanted.changes(&found.found)).collect();
-        self.hands.nft("build tables, chains, sets and rules", changes).await?;
 
         let counts = vec![0; layout.targets().count()];
         let prints = self.hands.kernel(move |kernel| kernel.prints(&watched_tables(&config))).await??;
         self.standing = Some(Standing {
+            config: served,
             layout: Arc::new(layout),
             structures,
             prints,
@@ -68,6 +69,47 @@ impl Enforcer {
         self.take_leftovers_away(&found).await;
         self.retire_former().await;
         Ok(())
+    }
+
+    /// The sets of the families of `config`, and why a set-only family is left out, if one is.
+    async fn lay_out(
+        &mut self,
+        config: &Config,
+        found: &[ManagedFound],
+    ) -> Result<(Layout, Option<EnforceError>), EnforceError> {
+        let allow = allow::stretches(config, &self.current.protected);
+        let mut layout = Layout::new(config, &sources(found), &allow::families(&allow));
+        let snapshot = self.cache.load();
+        for (ip, source) in layout.missing_sources(&snapshot) {
+            if let Some((_, family)) = config.families().find(|(of, _)| *of == ip) {
+                layout.add_source(ip, family, &source);
+            }
+        }
+        let unmet = self.meet_operators(config, &mut layout).await?;
+        Ok((layout, unmet))
+    }
+
+    /// Builds each family's structure by itself, so that one the kernel refuses (a table of another owner, a kernel
+    /// without the family) does not keep the other from being enforced. Returns those refused, and why the first was.
+    async fn build(
+        &mut self,
+        structures: &[Structure],
+        found: &[ManagedFound],
+    ) -> Result<Option<(Vec<IpFamily>, EnforceError)>, EnforceError> {
+        let mut refused: Option<(Vec<IpFamily>, EnforceError)> = None;
+        for (wanted, found) in structures.iter().zip(found) {
+            let changes = wanted.changes(&found.found).into_iter().collect();
+            match self.hands.nft("build tables, chains, sets and rules", changes).await {
+                Ok(()) => {}
+                Err(EnforceError::Nft(cause @ NftError::Refused { .. })) if !cause.is_missing() => {
+                    let family = if found.ip == IpFamily::V4 { "ip" } else { "ip6" };
+                    let unbuilt = EnforceError::Unbuilt { family, table: found.family.table.clone(), cause };
+                    refused.get_or_insert_with(|| (Vec::new(), unbuilt)).0.push(found.ip);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
     }
 
     /// Tells once why a family is left out, and arranges for another look.
@@ -192,6 +234,22 @@ fn named(config: &Config, found: Vec<Found>) -> Vec<ManagedFound> {
         .zip(found)
         .map(|((ip, family), found)| ManagedFound { ip, family: family.clone(), found })
         .collect()
+}
+
+fn structures(config: &Config, found: &[ManagedFound], layout: &Layout) -> Vec<Structure> {
+    found.iter().map(|found| Structure::wanted(config, found.ip, &found.family, layout)).collect()
+}
+
+/// The configuration without these families.
+fn without(config: &Config, families: &[IpFamily]) -> Config {
+    let mut rest = config.clone();
+    for ip in families {
+        match ip {
+            IpFamily::V4 => rest.v4 = None,
+            IpFamily::V6 => rest.v6 = None,
+        }
+    }
+    rest
 }
 
 fn sources(found: &[ManagedFound]) -> Vec<(IpFamily, String)> {
