@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::decision::Decision;
-use crate::index::{Cell, Index};
+use crate::index::{Cell, Compiled};
 use crate::prefix::{Key, Prefix, V4, V6};
 use crate::snapshot::{Indexed, Inner, Snapshot};
 use crate::table::NONE;
@@ -82,7 +82,7 @@ fn each_host<'a, K: Key>(inner: &'a Inner, out: &mut Vec<(IpAddr, Decision<'a>)>
 where
     Inner: Indexed<K>,
 {
-    inner.index().hosts.each(&mut |cell: Cell<K>| {
+    inner.index().each_host(&mut |cell: Cell<K>| {
         out.push((cell.key.address(), inner.table.decision(inner.table.row(cell.row))));
     });
 }
@@ -91,7 +91,7 @@ fn spans_of<K: Key>(inner: &Inner, first: K, last: K) -> Vec<Span<'_>>
 where
     Inner: Indexed<K>,
 {
-    let cells = inner.index().spans.within(first, last);
+    let cells = inner.index().spans_within(first, last);
     let ends = cells.iter().skip(1).map(|next| next.key.previous()).chain([Some(last)]);
     let spans = cells.iter().zip(ends).filter(|(cell, _)| cell.row != NONE);
     spans
@@ -107,18 +107,21 @@ where
     Inner: Indexed<K>,
 {
     let mut touched: Vec<Prefix> = Vec::new();
-    let (newer, older): (&Index<K>, &Index<K>) = (new.index(), old.index());
+    let (newer, older): (&K::Index, &K::Index) = (new.index(), old.index());
     let view = |inner: &'a Inner, at: u32| (at != NONE).then(|| inner.table.decision(inner.table.row(at)));
-    newer.hosts.differences(&older.hosts, &mut |key, before, after| {
-        if !new.table.same(after, &old.table, before) {
-            let (before, after) = (view(old, before), view(new, after));
-            diff.hosts.push(HostChange { address: key.address(), before, after });
-        }
-    });
-    newer.spans.differences(&older.spans, &mut |before, after| {
-        touched.extend(changed_spans((old, before), (new, after)));
-        touched.extend(changed_spans((new, after), (old, before)));
-    });
+    newer.differences(
+        older,
+        &mut |key, before, after| {
+            if !new.table.same(after, &old.table, before) {
+                let (before, after) = (view(old, before), view(new, after));
+                diff.hosts.push(HostChange { address: key.address(), before, after });
+            }
+        },
+        &mut |before, after| {
+            touched.extend(changed_spans((old, before), (new, after)));
+            touched.extend(changed_spans((new, after), (old, before)));
+        },
+    );
     touched.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
     touched.dedup();
     let mut reached: Option<K> = None;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::index::{Cell, Index, push_span};
+use crate::index::{Cell, Compiled, push_span};
 use crate::prefix::{Key, Prefix};
-use crate::spans::Spans;
 use crate::table::{NONE, Table};
 
 /// Answers the strongest row on exactly this prefix, or [`NONE`].
@@ -16,7 +15,7 @@ pub(crate) struct Family<K: Key> {
     /// How many ranges there are of each length, so that only lengths in use are asked for.
     lengths: Vec<u32>,
     dirty: Vec<Prefix>,
-    pub(crate) index: Index<K>,
+    pub(crate) index: K::Index,
 }
 
 impl<K: Key> Family<K> {
@@ -26,7 +25,7 @@ impl<K: Key> Family<K> {
             ranges: BTreeSet::new(),
             lengths: vec![0; usize::from(K::BITS) + 1],
             dirty: Vec::new(),
-            index: Index::new(seed),
+            index: K::Index::new(seed),
         }
     }
 
@@ -57,29 +56,27 @@ impl<K: Key> Family<K> {
     /// changed, with the table.
     pub(crate) fn compile(&mut self, table: &Table, strongest: Strongest<'_>) {
         if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
-            self.index.hosts.fill(&hosts_of(table), |a, b| table.stronger(a, b));
-            self.index.spans = Spans::build(&self.sweep(table, strongest, K::FIRST, 0));
+            let spans = self.sweep(table, strongest, K::FIRST, 0);
+            self.index.rebuild(hosts_of(table), &spans, table);
             self.dirty = Vec::new();
             return;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
         dirty.dedup();
-        let (mut hosts, mut blocks, mut lengths) = (Vec::new(), Vec::<(K, K)>::new(), Vec::new());
+        let (mut hosts, mut blocks) = (Vec::new(), Vec::<(K, u8)>::new());
         for prefix in &dirty {
             let first = K::of(prefix);
             if prefix.is_host() {
                 hosts.push(Cell { key: first, row: strongest(prefix) });
-            } else if blocks.last().is_none_or(|(_, last)| *last < first) {
+            } else if blocks.last().is_none_or(|(start, length)| start.end_of(*length) < first) {
                 // Prefixes nest or are apart: one that starts within the last block lies within it.
-                blocks.push((first, prefix.last()));
-                lengths.push(prefix.len);
+                blocks.push((first, prefix.len));
             }
         }
-        self.index.hosts.patch(&hosts);
-        let mut spans = self.index.spans.clone();
-        spans.patch(&blocks, &|at| self.sweep(table, strongest, blocks[at].0, lengths[at]));
-        self.index.spans = spans;
+        let mut index = self.index.clone();
+        index.patch(&hosts, &blocks, &|first, fixed| self.sweep(table, strongest, first, fixed));
+        self.index = index;
     }
 
     /// The spans of the block of `fixed` bits that starts at `first`: sorted, the first at its first address.

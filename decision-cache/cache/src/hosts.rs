@@ -9,7 +9,7 @@ use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::index::Cell;
-use crate::prefix::Key;
+use crate::prefix::Wide;
 use crate::table::NONE;
 
 /// Hosts per shard that a new table aims at: copying a shard is most of what one changed host costs.
@@ -41,7 +41,7 @@ pub(crate) trait Slots<K>: Copy + std::fmt::Debug {
     fn cells(&self) -> impl Iterator<Item = Cell<K>>;
 }
 
-impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
+impl<K: Wide, const N: usize> Slots<K> for Bucket<K, N> {
     const SLOTS: usize = N;
     const FILL: usize = if N < 4 { 65 } else { 80 };
     const FREE: Self = Self { keys: [K::FIRST; N], rows: [NONE; N], spilled: 0 };
@@ -97,7 +97,7 @@ impl<K: Key, const N: usize> Slots<K> for Bucket<K, N> {
 }
 
 #[derive(Debug, Clone)]
-struct Shard<K: Key> {
+struct Shard<K: Wide> {
     /// For each bucket the marks of all hashes at home there.
     filters: Arc<[u32]>,
     buckets: Arc<[K::Bucket]>,
@@ -106,7 +106,7 @@ struct Shard<K: Key> {
 type Page<K> = [Shard<K>; PAGE];
 
 #[derive(Debug, Clone)]
-pub(crate) struct Hosts<K: Key> {
+pub(crate) struct Hosts<K: Wide> {
     pages: Arc<[Arc<Page<K>>]>,
     /// The hash's upper bits from here on choose the shard.
     shift: u32,
@@ -114,7 +114,7 @@ pub(crate) struct Hosts<K: Key> {
     len: usize,
 }
 
-impl<K: Key> Hosts<K> {
+impl<K: Wide> Hosts<K> {
     /// An empty table; `seed` decides where addresses go.
     pub(crate) fn new(seed: u64) -> Self {
         // Two independent words out of one seed, as SplitMix64 does it.
@@ -249,19 +249,22 @@ fn mark(hash: u64) -> u32 {
     1 << (hash & 31) | 1 << (hash >> 5 & 31)
 }
 
-impl<K: Key> Shard<K> {
+impl<K: Wide> Shard<K> {
     #[inline]
     fn find(&self, hash: u64, key: K) -> u32 {
         let home = home(hash, self.filters.len());
-        let absent = mark(hash) & !self.filters[home];
-        // A miss looks into a bucket that is likely at hand, where its key cannot be, in place of one that is
-        // not: there is no branch, since a hit cannot be predicted.
-        let bucket = &self.buckets[select_unpredictable(absent == 0, home, 0)];
+        // A branch, though half of them may be guessed wrong: a guess lets the processor run on into the next
+        // lookup, where a computed address would have it wait for memory.
+        if mark(hash) & !self.filters[home] != 0 {
+            return NONE;
+        }
+        let bucket = &self.buckets[home];
         let row = bucket.row_of(key);
-        let none = (u64::from(row) + 1) >> 32;
-        let more =
-            none & u64::from(bucket.spilled() >> (hash & 31)) & ((u64::from(absent).wrapping_sub(1)) >> 63);
-        if more != 0 { self.find_spilled(home, hash, key) } else { row }
+        if row == NONE && bucket.spilled() & spill_bit(hash) != 0 {
+            self.find_spilled(home, hash, key)
+        } else {
+            row
+        }
     }
 
     #[cold]
@@ -282,13 +285,13 @@ impl<K: Key> Shard<K> {
 }
 
 /// A shard being written.
-struct Room<K: Key> {
+struct Room<K: Wide> {
     filters: Vec<u32>,
     buckets: Vec<K::Bucket>,
     len: usize,
 }
 
-impl<K: Key> Room<K> {
+impl<K: Wide> Room<K> {
     fn for_hosts(len: usize) -> Self {
         let count = 1 + len * 100 / (K::Bucket::SLOTS * K::Bucket::FILL);
         Self { filters: vec![0; count], buckets: vec![K::Bucket::FREE; count], len: 0 }

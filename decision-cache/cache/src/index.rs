@@ -1,14 +1,10 @@
 //! The compiled, read-only index of one family: which rows hold for an address.
 //!
 //! *Hosts* say what holds for exactly one address, *spans* which range row is the strongest from an address
-//! on. Both answer with few dependent reads and next to no unpredictable branch, and a processor runs both
-//! searches side by side. Storage is shared between versions: a patch copies what it touches, readers of older
-//! versions are not disturbed.
+//! on. Storage is shared between versions: a patch copies what it touches, readers of older versions are not
+//! disturbed. The families are filled so differently that each has an index of its own kind.
 
-use crate::hosts::Hosts;
-use crate::prefix::Key;
-use crate::spans::Spans;
-use crate::table::NONE;
+use crate::table::{NONE, Table};
 
 /// A row at a place: the address itself, or all from it on, depending on who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,28 +13,33 @@ pub(crate) struct Cell<K> {
     pub(crate) row: u32,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Index<K: Key> {
-    pub(crate) hosts: Hosts<K>,
-    pub(crate) spans: Spans<K>,
-}
+/// Blocks of addresses as first address and length, sorted and disjoint.
+pub(crate) type Blocks<K> = [(K, u8)];
 
-impl<K: Key> Index<K> {
-    /// An empty index; `seed` decides where its hash table puts addresses.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { hosts: Hosts::new(seed), spans: Spans::default() }
-    }
+/// Answers the spans of the block at this first address and of this length: sorted, neighbours different, the
+/// first at the block's first address; [`NONE`] where there is no range.
+pub(crate) type Parts<'a, K> = &'a dyn Fn(K, u8) -> Vec<Cell<K>>;
 
-    #[inline]
-    pub(crate) fn find(&self, key: K) -> Found {
-        Found { host: self.hosts.find(key), span: self.spans.find(key) }
-    }
-}
+/// Takes an old and a new list of boundaries.
+pub(crate) type Boundaries<'a, K> = dyn FnMut(&[Cell<K>], &[Cell<K>]) + 'a;
 
-impl<K: Key> Default for Index<K> {
-    fn default() -> Self {
-        Self::new(0)
-    }
+/// What the index of a family does.
+pub(crate) trait Compiled<K>: Clone + std::fmt::Debug {
+    /// An empty index; `seed` decides where a hash table puts addresses.
+    fn new(seed: u64) -> Self;
+    fn find(&self, key: K) -> Found;
+    /// Becomes the index of these hosts and sorted spans. Of two hosts on one address the stronger one stays.
+    fn rebuild(&mut self, hosts: Vec<Cell<K>>, spans: &[Cell<K>], table: &Table);
+    /// Sets the row of each of `hosts`, sorted, or with [`NONE`] takes it out, and asks for the spans of `blocks`
+    /// again.
+    fn patch(&mut self, hosts: &[Cell<K>], blocks: &Blocks<K>, spans: Parts<'_, K>);
+    /// Calls `host` with each host, in no useful order.
+    fn each_host(&self, host: &mut dyn FnMut(Cell<K>));
+    /// The spans of `[first, last]`: sorted, the first at `first`, neighbours different; [`NONE`] marks gaps.
+    fn spans_within(&self, first: K, last: K) -> Vec<Cell<K>>;
+    /// Walks what two versions do not share: `host` gets each host there and its row in both, `block` the
+    /// boundaries of spans in both, old ones first. Each list knows what holds at its beginning.
+    fn differences(&self, older: &Self, host: &mut dyn FnMut(K, u32, u32), block: &mut Boundaries<'_, K>);
 }
 
 /// The rows an address meets: its own host row and the strongest range row, either may be
@@ -59,7 +60,7 @@ impl Found {
 }
 
 /// Appends a span; two neighbours of one row are one span, and a later cell at the same key replaces.
-pub(crate) fn push_span<K: Key>(out: &mut Vec<Cell<K>>, cell: Cell<K>) {
+pub(crate) fn push_span<K: Copy + Eq>(out: &mut Vec<Cell<K>>, cell: Cell<K>) {
     if out.last().is_some_and(|last| last.key == cell.key) {
         out.pop();
     }

@@ -40,8 +40,10 @@ mod policy;
 mod prefix;
 mod snapshot;
 mod spans;
+mod split;
 mod table;
 mod time;
+mod tree;
 
 pub use batch::{Batch, Reason};
 pub use cover::{Diff, HostChange, Span};

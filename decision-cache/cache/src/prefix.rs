@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::hosts::{Bucket, Slots};
+use crate::index::Compiled;
+use crate::split::Split;
+use crate::tree::Tree;
 
 /// An address of one family, as the index files it.
 pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
@@ -14,6 +17,20 @@ pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     const FIRST: Self;
     /// The highest address.
     const LAST: Self;
+    /// How addresses of this family are indexed.
+    type Index: Compiled<Self>;
+    /// The last address of the prefix of `length` bits that starts here.
+    fn end_of(self, length: u8) -> Self;
+    /// The next address; `None` after the last.
+    fn next(self) -> Option<Self>;
+    /// The address before; `None` before the first.
+    fn previous(self) -> Option<Self>;
+    fn address(self) -> IpAddr;
+    fn of(prefix: &Prefix) -> Self;
+}
+
+/// An address that the index files by hash and by its upper bits.
+pub(crate) trait Wide: Key {
     /// The upper bits that spans are filed under.
     type Top: Copy + Ord + Into<u64> + std::fmt::Debug;
     /// A cache line of hosts.
@@ -26,14 +43,6 @@ pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     fn hash(self, seed: [u64; 2]) -> u64;
     /// Inequality without a branch.
     fn differs(self, other: Self) -> bool;
-    /// The last address of the prefix of `length` bits that starts here.
-    fn end_of(self, length: u8) -> Self;
-    /// The next address; `None` after the last.
-    fn next(self) -> Option<Self>;
-    /// The address before; `None` before the first.
-    fn previous(self) -> Option<Self>;
-    fn address(self) -> IpAddr;
-    fn of(prefix: &Prefix) -> Self;
 }
 
 /// Both halves of a product: every bit of either factor reaches many bits of it.
@@ -68,26 +77,7 @@ impl Key for V4 {
     const BITS: u8 = 32;
     const FIRST: Self = 0;
     const LAST: Self = Self::MAX;
-    type Top = Self;
-    type Bucket = Bucket<Self, 7>;
-    #[inline]
-    fn top(self) -> Self {
-        self
-    }
-    fn from_top(top: Self) -> Self {
-        top
-    }
-    fn top_after(top: Self) -> Option<Self> {
-        top.checked_add(1)
-    }
-    #[inline]
-    fn hash(self, [a, b]: [u64; 2]) -> u64 {
-        folded_product(u64::from(self) ^ a, b)
-    }
-    #[inline]
-    fn differs(self, other: Self) -> bool {
-        self != other
-    }
+    type Index = Tree;
     fn end_of(self, length: u8) -> Self {
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
     }
@@ -109,6 +99,25 @@ impl Key for V6 {
     const BITS: u8 = 128;
     const FIRST: Self = Self { hi: 0, lo: 0 };
     const LAST: Self = Self { hi: u64::MAX, lo: u64::MAX };
+    type Index = Split<Self>;
+    fn end_of(self, length: u8) -> Self {
+        Self::from_bits(self.bits() | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))
+    }
+    fn next(self) -> Option<Self> {
+        self.bits().checked_add(1).map(Self::from_bits)
+    }
+    fn previous(self) -> Option<Self> {
+        self.bits().checked_sub(1).map(Self::from_bits)
+    }
+    fn address(self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from_bits(self.bits()))
+    }
+    fn of(prefix: &Prefix) -> Self {
+        Self { hi: prefix.hi, lo: prefix.lo }
+    }
+}
+
+impl Wide for V6 {
     type Top = u64;
     type Bucket = Bucket<Self, 3>;
     #[inline]
@@ -128,21 +137,6 @@ impl Key for V6 {
     #[inline]
     fn differs(self, other: Self) -> bool {
         (self.hi ^ other.hi) | (self.lo ^ other.lo) != 0
-    }
-    fn end_of(self, length: u8) -> Self {
-        Self::from_bits(self.bits() | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))
-    }
-    fn next(self) -> Option<Self> {
-        self.bits().checked_add(1).map(Self::from_bits)
-    }
-    fn previous(self) -> Option<Self> {
-        self.bits().checked_sub(1).map(Self::from_bits)
-    }
-    fn address(self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from_bits(self.bits()))
-    }
-    fn of(prefix: &Prefix) -> Self {
-        Self { hi: prefix.hi, lo: prefix.lo }
     }
 }
 

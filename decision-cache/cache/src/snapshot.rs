@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::decision::{Decision, Target, source_of};
-use crate::index::{Found, Index};
+use crate::index::{Compiled, Found};
 use crate::named::{Named, NamedEntry, NamedRow};
 use crate::prefix::{Key, Prefix, V4, V6};
 use crate::table::{NONE, Table};
@@ -15,14 +15,21 @@ use crate::table::{NONE, Table};
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inner {
     generation: u64,
     pub(crate) table: Table,
-    pub(crate) v4: Index<V4>,
-    pub(crate) v6: Index<V6>,
+    pub(crate) v4: <V4 as Key>::Index,
+    pub(crate) v6: <V6 as Key>::Index,
     named: Named,
     live: usize,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let (v4, v6) = (Compiled::new(0), Compiled::new(0));
+        Self { generation: 0, table: Table::default(), v4, v6, named: Named::default(), live: 0 }
+    }
 }
 
 /// An address that is held, and by which decisions: its own, a range's, or both.
@@ -76,8 +83,8 @@ impl Snapshot {
     pub(crate) fn new(
         generation: u64,
         table: Table,
-        v4: Index<V4>,
-        v6: Index<V6>,
+        v4: <V4 as Key>::Index,
+        v6: <V6 as Key>::Index,
         named: Named,
         live: usize,
     ) -> Self {
@@ -195,17 +202,17 @@ impl Inner {
 
 /// The index of one family, chosen by type.
 pub(crate) trait Indexed<K: Key> {
-    fn index(&self) -> &Index<K>;
+    fn index(&self) -> &K::Index;
 }
 
 impl Indexed<V4> for Inner {
-    fn index(&self) -> &Index<V4> {
+    fn index(&self) -> &<V4 as Key>::Index {
         &self.v4
     }
 }
 
 impl Indexed<V6> for Inner {
-    fn index(&self) -> &Index<V6> {
+    fn index(&self) -> &<V6 as Key>::Index {
         &self.v6
     }
 }

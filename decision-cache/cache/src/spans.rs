@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use crate::index::{Cell, push_span};
-use crate::prefix::Key;
+use crate::index::{Boundaries, Cell, push_span};
+use crate::prefix::Wide;
 use crate::table::NONE;
 
 /// Boundaries in a line.
@@ -37,20 +37,17 @@ struct Line<T> {
 }
 
 #[derive(Debug, Clone)]
-struct Group<K: Key> {
+struct Group<K: Wide> {
     lines: Arc<[Line<K::Top>]>,
     /// All boundaries of the /64s marked [`DEEP`], each /64 from its first address on.
     deep: Option<Arc<[Cell<K>]>>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Spans<K: Key>(Arc<Flat<K>>);
-
-/// Takes an old and a new list of boundaries.
-pub(crate) type Block<'a, K> = dyn FnMut(&[Cell<K>], &[Cell<K>]) + 'a;
+pub(crate) struct Spans<K: Wide>(Arc<Flat<K>>);
 
 #[derive(Debug)]
-struct Flat<K: Key> {
+struct Flat<K: Wide> {
     /// In order. No groups: no ranges at all. Otherwise the first boundary is the lowest address.
     groups: Vec<Group<K>>,
     /// [`LINES`] for each group, the last one repeated, and some more at the end so that no search leaves them.
@@ -62,13 +59,13 @@ struct Flat<K: Key> {
     last_cell: u64,
 }
 
-impl<K: Key> Default for Spans<K> {
+impl<K: Wide> Default for Spans<K> {
     fn default() -> Self {
         Self(Arc::new(Flat::over(Vec::new(), Vec::new())))
     }
 }
 
-impl<K: Key> Spans<K> {
+impl<K: Wide> Spans<K> {
     /// From sorted boundaries, the first at the lowest address.
     pub(crate) fn build(cells: &[Cell<K>]) -> Self {
         let mut groups = Vec::new();
@@ -171,7 +168,7 @@ impl<K: Key> Spans<K> {
 
     /// Calls `block` with the boundaries of both versions, old ones first, wherever they do not share storage;
     /// each list starts with the boundary before, unless it starts at the lowest address.
-    pub(crate) fn differences(&self, older: &Self, block: &mut Block<'_, K>) {
+    pub(crate) fn differences(&self, older: &Self, block: &mut Boundaries<'_, K>) {
         let (old, new) = (&*older.0, &*self.0);
         if std::ptr::eq(old, new) {
             return;
@@ -208,7 +205,7 @@ impl<K: Key> Spans<K> {
     }
 }
 
-impl<K: Key> Flat<K> {
+impl<K: Wide> Flat<K> {
     fn over(groups: Vec<Group<K>>, mut fences: Vec<K::Top>) -> Self {
         let (count, mut directory) = (fences.len(), vec![0]);
         let Some(last) = fences.last().copied() else {
@@ -305,7 +302,7 @@ impl<T: Copy + Ord> Line<T> {
     }
 }
 
-impl<K: Key> Group<K> {
+impl<K: Wide> Group<K> {
     fn first(&self) -> K::Top {
         self.lines[0].tops[0]
     }
@@ -339,12 +336,12 @@ impl<K: Key> Group<K> {
     }
 }
 
-fn fences_of<K: Key>(group: &Group<K>) -> impl Iterator<Item = K::Top> {
+fn fences_of<K: Wide>(group: &Group<K>) -> impl Iterator<Item = K::Top> {
     (0..LINES).map(|at| group.lines[at.min(group.lines.len() - 1)].tops[0])
 }
 
 /// Boundaries with what lies in `blocks` replaced; `number` is the number of the first block.
-fn edit<K: Key>(
+fn edit<K: Wide>(
     cells: &[Cell<K>],
     blocks: &[(K, K)],
     number: usize,
@@ -370,7 +367,7 @@ fn edit<K: Key>(
 }
 
 /// Groups over sorted boundaries, the first of which starts a /64. `end` is the boundary after the last one.
-fn lay_out<K: Key>(cells: &[Cell<K>], end: Option<K::Top>, groups: &mut Vec<Group<K>>) {
+fn lay_out<K: Wide>(cells: &[Cell<K>], end: Option<K::Top>, groups: &mut Vec<Group<K>>) {
     let mut entries: Vec<(K::Top, u32)> = Vec::with_capacity(cells.len());
     let (mut deep, mut held) = (Vec::new(), NONE);
     let mut runs = cells.chunk_by(|a, b| a.key.top() == b.key.top()).peekable();
