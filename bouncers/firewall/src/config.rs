@@ -1,7 +1,7 @@
 //! What the operator wants of the firewall, checked and ready to enforce.
 //!
 //! [`Config`] is what is meant, [`ConfigFile`] what the file says, and the checks between the two are pure: only
-//! [`load`] reads a file, and nothing here opens a socket or touches the kernel.
+//! [`load()`] reads a file, and nothing here opens a socket or touches the kernel.
 
 mod check;
 mod file;

@@ -68,6 +68,8 @@ impl CrowdSec {
             "cscli": { "output": "raw" },
             "db_config": {
                 "type": "sqlite", "db_path": path("data/crowdsec.db"), "log_level": "info", "use_wal": true,
+                // One connection: of two that write, SQLite refuses one ("database is locked").
+                "max_open_conns": 1,
                 "flush": { "max_items": 1_000_000, "max_age": "30d" },
             },
             "api": {
