@@ -97,6 +97,42 @@ fn hosts_and_ranges_of_both_families_by_the_ten_thousand_are_all_in_force() -> O
 }
 
 #[test]
+fn a_ban_too_young_to_be_remembered_outlives_a_kill_while_the_lapi_is_away() -> Outcome {
+    story(|world| {
+        let mut lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban("198.51.100.1");
+        let config = Config::new(world, &lapi.access())?;
+        let file = remembered(&config);
+        let mut firewall = Firewall::start_with(world, &config)?;
+        eventually("the first ban is on disk", || file.exists())?;
+        let on_disk = std::fs::read(&file)?;
+        lapi.ban("198.51.100.77");
+        lapi.ban("203.0.113.0/24");
+        eventually("the young bans are in force", || {
+            let rules = world.router.ruleset()?;
+            Ok(rules.bans("198.51.100.77") && rules.bans("203.0.113.0/24"))
+        })?;
+        firewall.process().kill()?;
+        // Whether they were written before the kill is a matter of luck; here they were not.
+        std::fs::write(&file, on_disk)?;
+        lapi.close();
+        let mut firewall = Firewall::start_with(world, &config)?;
+        throughout(Duration::from_millis(500), "they stay in force", || {
+            let rules = world.router.ruleset()?;
+            Ok(rules.bans("198.51.100.1") && rules.bans("198.51.100.77") && rules.bans("203.0.113.0/24"))
+        })?;
+        // The LAPI comes back and knows no more of one of them.
+        lapi.erase("198.51.100.77");
+        lapi.open()?;
+        eventually("what the LAPI does not list is gone, the rest stays", || {
+            let rules = world.router.ruleset()?;
+            Ok(rules.bans("198.51.100.1") && !rules.bans("198.51.100.77") && rules.bans("203.0.113.0/24"))
+        })?;
+        firewall.process().kill()
+    })
+}
+
+#[test]
 fn a_rebooted_host_enforces_before_the_network_is_there() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;

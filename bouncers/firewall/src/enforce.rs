@@ -65,6 +65,8 @@ pub struct Enforcer {
     standing: Option<Standing>,
     /// What must be looked at because news may have been missed.
     suspicion: Need,
+    /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
+    lenient: bool,
     /// When to look again for an operator's table or set that could not be used.
     look_again: Option<Instant>,
     pace: Pace,
@@ -112,6 +114,7 @@ impl Enforcer {
             monitor: None,
             standing: None,
             suspicion: Need::Nothing,
+            lenient: false,
             look_again: None,
             pace: Pace::default(),
         };
@@ -206,12 +209,21 @@ impl Enforcer {
         }
         match need {
             Need::Nothing => Ok(()),
+            Need::Changes if self.lenient && self.knows_all() && self.standing.is_some() => {
+                self.compare_sets().await
+            }
             Need::Changes if self.standing.is_some() => self.follow().await,
             Need::Sets if self.standing.is_some() && self.stands_untouched().await? => {
                 self.compare_sets().await
             }
             Need::Changes | Need::Sets | Need::Everything => self.stand().await,
         }
+    }
+
+    /// Whether the LAPI has told everything since the start. What is remembered may be some seconds older than
+    /// what stands in the kernel, so until then elements are only added: those beyond it end by themselves.
+    fn knows_all(&self) -> bool {
+        self.cache.freshness().last_full.is_some()
     }
 
     /// Dry-run mode: says what it would do, in the stock bouncer's words.

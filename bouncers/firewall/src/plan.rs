@@ -66,6 +66,14 @@ impl Plan {
         self.changes.iter().any(|change| matches!(change, Change::Knot { .. }))
     }
 
+    /// Leaves out whatever only opens doors: for as long as nobody knows whether what is wanted is all of it.
+    pub(crate) fn only_close(&mut self) {
+        self.changes.retain(|change| match change {
+            Change::Host { add, .. } => add.is_some(),
+            Change::Knot { add, .. } => !add.is_empty(),
+        });
+    }
+
     fn want(&mut self, set: SetId) {
         *self.wanted.entry(set).or_default() += 1;
     }

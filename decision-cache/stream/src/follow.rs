@@ -188,6 +188,8 @@ impl<S: Source> Follower<S> {
         }
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
+        // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
+        self.publisher.tell(state.clone());
         self.publisher.publish(self.ledger.snapshot());
         next.wait
     }

@@ -15,6 +15,7 @@ use crate::error::EnforceError;
 use crate::kernel::Kernel;
 use crate::layout::{Layout, Purpose};
 use crate::plan::{self, Change, Plan};
+use crate::spans::Stretch;
 use crate::status::InForce;
 
 /// From so many changes on nobody listens for news meanwhile: the kernel would announce every single element,
@@ -80,6 +81,8 @@ impl Enforcer {
 
     /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and told.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
+        // Asked before the decisions are taken: they are at least as new as the answer.
+        let lenient = !self.knows_all();
         let newer = Snapshot::clone(&self.cache.load());
         self.make_room(&newer).await?;
         let Some(standing) = &self.standing else { return Ok(()) };
@@ -88,10 +91,15 @@ impl Enforcer {
         let plan = self
             .hands
             .kernel(move |kernel: &mut Kernel| {
-                kernel.compare(&layout, &newest, &allow, palisade_stream::now())
+                let mut plan = kernel.compare(&layout, &newest, &allow, palisade_stream::now())?;
+                if lenient {
+                    plan.only_close();
+                }
+                Ok::<_, EnforceError>(plan)
             })
             .await??;
         let (plan, committed) = self.commit_quietly(plan, true).await?;
+        self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(()) };
         standing.hosts = newer.clone();
         standing.intervals = newer.clone();
@@ -207,7 +215,8 @@ impl Enforcer {
         if committed.refused.len() > NAMED {
             tracing::warn!(more = committed.refused.len() - NAMED, "the kernel refuses more elements");
         }
-        let (added, deleted) = tally(plan);
+        let (added, deleted) =
+            self.standing.as_ref().map_or((0, 0), |standing| tally(&standing.layout, plan));
         if added > 0 {
             tracing::info!("{added} decision{} added", if added == 1 { "" } else { "s" });
         }
@@ -302,9 +311,11 @@ impl Standing {
     }
 }
 
-/// How many elements only come, and only go.
-fn tally(plan: &Plan) -> (usize, usize) {
+/// How many decisions' elements only come, and only go; what is allowed is no decision.
+fn tally(layout: &Layout, plan: &Plan) -> (usize, usize) {
+    let allows = |stretch: &Stretch| layout.target(stretch.set).purpose == Purpose::Allow;
     plan.changes.iter().fold((0, 0), |(added, deleted), change| match change {
+        Change::Knot { remove, add } if remove.iter().chain(add).any(allows) => (added, deleted),
         Change::Host { remove, add, .. } => {
             (added + usize::from(remove.is_none() && add.is_some()), deleted + usize::from(add.is_none()))
         }
