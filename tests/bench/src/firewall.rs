@@ -78,7 +78,8 @@ fn measure() -> Outcome<Vec<Row>> {
         ),
     };
     let middle = |pick: &dyn Fn(&Run) -> Option<f64>| median(ours.iter().filter_map(pick).collect());
-    let one_more = median(ours.iter().flat_map(|run| run.one_more.clone()).collect());
+    let one_more: Vec<f64> = ours.iter().flat_map(|run| run.one_more.clone()).collect();
+    let one_more_figure = "one more ban, answer arrived to kernel";
     let stock_more = (!stock.one_more.is_empty()).then(|| median(stock.one_more.clone()));
     Ok(vec![
         Row::new(
@@ -95,13 +96,12 @@ fn measure() -> Outcome<Vec<Row>> {
             Some((median(bare), "the bare netlink batch")),
             Target::WithinTimes(2.0),
         ),
-        Row::new(
-            "one more ban, answer arrived to kernel",
-            "ms",
-            one_more,
-            stock_more.map(|ms| (ms, stock_name)),
-            Target::AtMost(10.0),
-        ),
+        if one_more.is_empty() {
+            Row::failed(one_more_figure, "nft's monitor told nothing")
+        } else {
+            let peer = stock_more.map(|ms| (ms, stock_name));
+            Row::new(one_more_figure, "ms", median(one_more), peer, Target::AtMost(10.0))
+        },
         Row::new(
             "resident memory with 100,000 bans",
             "MB",
@@ -148,7 +148,10 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
     if run.loaded.is_some() {
         for n in 0..MORE {
             let sent = lapi.answer_with(&format!("198.51.100.{n}"))?;
-            let Some(seen) = monitor.first_element(Duration::from_secs(20)) else { break };
+            let Some(seen) = monitor.first_element(Duration::from_secs(20)) else {
+                // Once nft's monitor has ended it tells no more; the bans so far count.
+                break;
+            };
             run.one_more.push((seen - sent).as_secs_f64() * 1e3);
         }
     }
