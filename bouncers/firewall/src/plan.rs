@@ -66,11 +66,13 @@ impl Plan {
         self.changes.iter().any(|change| matches!(change, Change::Knot { .. }))
     }
 
-    /// Leaves out whatever only opens doors: for as long as nobody knows whether what is wanted is all of it.
-    pub(crate) fn only_close(&mut self) {
+    /// Leaves out what only lifts bans: for as long as nobody knows whether what is wanted is all of it. What is
+    /// allowed comes from the configuration, so that is known.
+    pub(crate) fn keep_bans(&mut self, layout: &Layout) {
+        let allows = |stretch: &Stretch| layout.target(stretch.set).purpose == Purpose::Allow;
         self.changes.retain(|change| match change {
             Change::Host { add, .. } => add.is_some(),
-            Change::Knot { add, .. } => !add.is_empty(),
+            Change::Knot { remove, add } => !add.is_empty() || remove.iter().any(allows),
         });
     }
 

@@ -35,7 +35,10 @@ impl Writer {
     /// `lead` stands in front of the first line instead of the indentation: the dash of a list.
     fn mapping(&mut self, entries: &[Entry], depth: usize, lead: &str) {
         for (index, entry) in entries.iter().enumerate() {
-            let head = format!("{}{}:", front(index, depth, lead), entry.key.yaml);
+            // A key is its text: a missing one reads as `~`, and must not come back as the word `null`.
+            let missing = entry.key.plain && matches!(entry.key.text.as_str(), "" | "~");
+            let key = if missing { "~" } else { &entry.key.yaml };
+            let head = format!("{}{key}:", front(index, depth, lead));
             self.value(&entry.value, entry.spot, &head, depth);
         }
     }

@@ -191,6 +191,16 @@ mod properties {
         }
 
         #[test]
+        fn a_missing_key_stays_the_same_key_when_merged(local in prop_oneof![Just(""), Just("a: 1")]) {
+            let base = "<<: # c\n  : ";
+            let key = |local| {
+                let document = Document::from_text(Path::new("x"), base, local, &|_| None).unwrap();
+                document.parse::<BTreeMap<String, Option<serde_json::Value>>>().unwrap().contains_key("~")
+            };
+            prop_assert!(key(None) && key(Some(local)));
+        }
+
+        #[test]
         fn an_empty_local_file_changes_no_value(base in scraps()) {
             type Values = BTreeMap<String, Option<serde_json::Value>>;
             let env = |_: &str| None;

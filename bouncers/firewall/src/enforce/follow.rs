@@ -93,7 +93,7 @@ impl Enforcer {
             .kernel(move |kernel: &mut Kernel| {
                 let mut plan = kernel.compare(&layout, &newest, &allow, palisade_stream::now())?;
                 if lenient {
-                    plan.only_close();
+                    plan.keep_bans(&layout);
                 }
                 Ok::<_, EnforceError>(plan)
             })

@@ -72,6 +72,8 @@ impl World {
     fn new() -> Self {
         let mut ledger = Ledger::new(Policy::default(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
+        let last_full = Some(palisade_stream::now());
+        publisher.tell(palisade_stream::Freshness { last_full, ..Default::default() });
         Self {
             ledger,
             batch: Batch::new(),
@@ -146,6 +148,9 @@ impl World {
 
     fn settle(&mut self) {
         self.ledger.apply(Apply::Changes, std::mem::take(&mut self.batch));
+        // These worlds know everything: what they hold is the LAPI's whole answer.
+        let last_full = Some(palisade_stream::now());
+        self.publisher.tell(palisade_stream::Freshness { last_full, ..Default::default() });
         self.publisher.publish(self.ledger.snapshot());
     }
 
