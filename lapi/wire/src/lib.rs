@@ -24,6 +24,7 @@
 //! # Ok::<(), palisade_wire::DecodeError>(())
 //! ```
 
+mod alert;
 mod boundary;
 mod decision;
 mod decoder;
@@ -31,15 +32,18 @@ mod duration;
 mod error_body;
 mod query;
 mod scope;
+mod time;
 mod usage;
 mod value;
 
+pub use alert::{Alert, Decision, Event, MetaItem, Source};
 pub use decision::{StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use duration::{DurationError, GoDuration};
 pub use error_body::ErrorBody;
 pub use query::StreamQuery;
 pub use scope::Scope;
+pub use time::UnixMillis;
 pub use usage::{
     MAX_METRIC_TEXT, MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent, UsageMetrics,
     clip_metric_text,

@@ -1,0 +1,3 @@
+//! `palisade`: the admin CLI of the LAPI.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! `profiles.yaml`: which alert becomes which decisions.

@@ -1,0 +1,1 @@
+//! The companion Local API: takes alerts, makes decisions, feeds bouncers.

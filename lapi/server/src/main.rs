@@ -1,0 +1,3 @@
+//! `palisade-lapi`: the companion Local API.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Where alerts, decisions, machines, bouncers and allowlists are kept: SQLite or PostgreSQL.

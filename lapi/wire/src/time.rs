@@ -1,0 +1,76 @@
+//! Moments, as the LAPI keeps and tells them.
+
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::GoDuration;
+
+/// A moment: milliseconds since the Unix epoch, in UTC. What the LAPI stores and compares; texts with a zone are
+/// converted when they come in, because comparing them as texts ends bans hours early or late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// What the clock says now.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_millisecond())
+    }
+
+    /// Reads an RFC 3339 text with any zone and fraction.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|moment| Self(moment.as_millisecond()))
+    }
+
+    /// `2026-07-01T10:00:00Z`, the fraction cut off.
+    pub fn rfc3339(self) -> String {
+        self.civil().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// `2026-07-01T10:00:00.123Z`.
+    pub fn rfc3339_millis(self) -> String {
+        self.civil().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    }
+
+    /// This moment moved by a duration, which may be negative; what lies beyond the calendar stays at its edge.
+    pub fn plus(self, by: GoDuration) -> Self {
+        Self(self.0.saturating_add(by.nanos() / 1_000_000))
+    }
+
+    /// How long from `earlier` until this moment; negative when it is before it.
+    pub fn since(self, earlier: Self) -> GoDuration {
+        GoDuration::from_nanos(self.0.saturating_sub(earlier.0).saturating_mul(1_000_000))
+    }
+
+    fn civil(self) -> jiff::Zoned {
+        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        let edge = if self.0 < 0 { first } else { last };
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(edge).to_zoned(TimeZone::UTC)
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_converted_and_the_edges_of_the_calendar_hold() {
+        let noon = UnixMillis::parse_rfc3339("2026-07-01T12:00:00.5+02:00").unwrap();
+        assert_eq!(
+            (noon.rfc3339(), noon.rfc3339_millis()),
+            ("2026-07-01T10:00:00Z".to_owned(), "2026-07-01T10:00:00.500Z".to_owned())
+        );
+        assert_eq!(noon.plus("-1h".parse().unwrap()).rfc3339(), "2026-07-01T09:00:00Z");
+        assert_eq!(noon.plus("4h".parse().unwrap()).since(noon).to_string(), "4h0m0s");
+        assert_eq!(UnixMillis(i64::MAX).rfc3339().get(..4), Some("9999"));
+        assert_eq!(UnixMillis::parse_rfc3339("yesterday"), None);
+    }
+}
