@@ -19,6 +19,7 @@
 //! }
 //! ```
 
+mod caller;
 mod changes;
 mod drip;
 mod evidence;
@@ -36,12 +37,14 @@ pub mod tools;
 mod wait;
 mod world;
 
+pub use caller::{Caller, Reply, read_reply, request};
 pub use changes::Changes;
 pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
 pub use host::Host;
 pub use lapi::{
-    Access, AlertId, Authority, Ban, Certificate, CrowdSec, Fault, ScriptedLapi, Seen, many_addresses,
+    Access, AlertId, Authority, Ban, Certificate, CrowdSec, Fault, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
+    Seen, Setup, many_addresses,
 };
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};

@@ -2,12 +2,14 @@
 
 mod authority;
 mod crowdsec;
+mod rig;
 mod scripted;
 
 use std::time::Duration;
 
 pub use authority::{Authority, Certificate};
 pub use crowdsec::{AlertId, CrowdSec};
+pub use rig::{Make, Rig, SHIPPED_PROFILES, Setup};
 pub use scripted::{Fault, ScriptedLapi, Seen};
 
 /// What a bouncer needs to know of a LAPI.
