@@ -1,0 +1,196 @@
+//! Machines: who may post alerts.
+
+use palisade_wire::UnixMillis;
+
+use crate::{Store, StoreError};
+
+/// A machine as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Its row's number.
+    pub id: i64,
+    /// Its name, unique (`machine_id` on the wire).
+    pub name: String,
+    /// bcrypt hash; empty for machines with certificates.
+    pub password: String,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When its row was last written.
+    pub updated_at: UnixMillis,
+    /// When it last posted alerts.
+    pub last_push: Option<UnixMillis>,
+    /// When it last said it lives.
+    pub last_heartbeat: Option<UnixMillis>,
+    /// Where it last came from.
+    pub ip: String,
+    /// The scenarios it runs, joined by commas.
+    pub scenarios: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it may log in.
+    pub validated: bool,
+    /// `password` or `tls`.
+    pub auth_type: String,
+    /// Name of its operating system.
+    pub os_name: String,
+    /// Family of its operating system.
+    pub os_family: String,
+    /// Version of its operating system.
+    pub os_version: String,
+    /// Its feature flags, joined by commas.
+    pub feature_flags: String,
+    /// What it has installed, JSON as it was posted (`hub_items`); empty when it never said.
+    pub hub_state: String,
+    /// Its data sources, JSON as it was posted; empty when it never said.
+    pub datasources: String,
+}
+
+/// A machine to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewMachine {
+    /// Its name.
+    pub name: String,
+    /// bcrypt hash; empty with certificates.
+    pub password: String,
+    /// `password` or `tls`.
+    pub auth_type: String,
+    /// Whether it may log in at once.
+    pub validated: bool,
+    /// Where it came from; may be empty.
+    pub ip: String,
+}
+
+/// What is to be written about a machine; `None` leaves a column as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineUpdate {
+    /// The machine's row.
+    pub id: i64,
+    /// Where it came from.
+    pub ip: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its scenarios, joined by commas.
+    pub scenarios: Option<String>,
+    /// It said it lives.
+    pub last_heartbeat: Option<UnixMillis>,
+    /// It posted alerts.
+    pub last_push: Option<UnixMillis>,
+    /// Its operating system: name, family, version.
+    pub os: Option<(String, String, String)>,
+    /// Its feature flags, joined by commas.
+    pub feature_flags: Option<String>,
+    /// JSON of what it has installed.
+    pub hub_state: Option<String>,
+    /// JSON of its data sources.
+    pub datasources: Option<String>,
+}
+
+impl Store {
+    /// Makes a machine; its `last_push` starts as `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; else when the database fails.
+    pub async fn create_machine(&self, now: UnixMillis, machine: NewMachine) -> Result<Machine, StoreError> {
+        let _ = (now, machine);
+        todo!()
+    }
+
+    /// The machine of that name.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn machine(&self, name: &str) -> Result<Option<Machine>, StoreError> {
+        let _ = name;
+        todo!()
+    }
+
+    /// All machines, in the order they were made.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn machines(&self) -> Result<Vec<Machine>, StoreError> {
+        todo!()
+    }
+
+    /// Replaces a machine's password hash and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; else when the database fails.
+    pub async fn set_machine_password(
+        &self,
+        now: UnixMillis,
+        name: &str,
+        password: &str,
+    ) -> Result<(), StoreError> {
+        let _ = (now, name, password);
+        todo!()
+    }
+
+    /// Lets a machine log in, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; else when the database fails.
+    pub async fn validate_machine(
+        &self,
+        now: UnixMillis,
+        name: &str,
+        validated: bool,
+    ) -> Result<(), StoreError> {
+        let _ = (now, name, validated);
+        todo!()
+    }
+
+    /// Deletes a machine. Its alerts stay, unowned.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; else when the database fails.
+    pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
+        let _ = name;
+        todo!()
+    }
+
+    /// Deletes machines by their rows' numbers; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn delete_machines(&self, ids: &[i64]) -> Result<u64, StoreError> {
+        let _ = ids;
+        todo!()
+    }
+
+    /// The machines that `machines prune` would delete: validated ones last heard before `cutoff` (or made before it
+    /// and never heard), and every pending one; with `pending_only` only these.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn idle_machines(
+        &self,
+        cutoff: UnixMillis,
+        pending_only: bool,
+    ) -> Result<Vec<Machine>, StoreError> {
+        let _ = (cutoff, pending_only);
+        todo!()
+    }
+
+    /// Writes what was learned about machines, in one transaction. Rows that are gone are passed over.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; then nothing was written.
+    pub async fn update_machines(
+        &self,
+        now: UnixMillis,
+        updates: Vec<MachineUpdate>,
+    ) -> Result<(), StoreError> {
+        let _ = (now, updates);
+        todo!()
+    }
+}
