@@ -1,0 +1,47 @@
+//! Why a file of profiles cannot be used, and why an alert cannot be judged.
+
+use std::{io, path::PathBuf};
+
+/// Why `profiles.yaml` or its `.local` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfilesError {
+    /// A file cannot be read.
+    #[error("cannot read the profiles in {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said; part of the text above.
+        cause: io::Error,
+    },
+    /// No document in either file.
+    #[error("{}: zero profiles loaded for LAPI; write at least one", path.display())]
+    Empty {
+        /// The main file.
+        path: PathBuf,
+    },
+    /// Something in a file is not right.
+    #[error("{}:{line}:{column}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1; 0 when it is about the file as a whole.
+        line: usize,
+        /// Column, counted from 1.
+        column: usize,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// A filter failed in a profile whose `on_error` lets it fail: the whole request is refused with this text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("while running expression {filter} of profile {profile}: {reason}")]
+pub struct EvaluationError {
+    /// The profile's name.
+    pub profile: String,
+    /// The expression as written.
+    pub filter: String,
+    /// Why it failed.
+    pub reason: String,
+}

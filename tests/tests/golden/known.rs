@@ -1,0 +1,83 @@
+//! What ours answers otherwise than the recorded server at every step of a kind, with the reason.
+
+use serde_json::{Value, json};
+
+use crate::chapter::{Answer, Step};
+
+/// A change that holds for many steps.
+pub(crate) struct Known {
+    #[expect(dead_code, reason = "for the reader")]
+    pub(crate) why: &'static str,
+    pub(crate) apply: fn(&Step, &mut Answer),
+}
+
+pub(crate) const KNOWN: &[Known] = &[
+    Known {
+        why: "lapi-protocol 10.1: empty lists of a stream are arrays, since 1.7.8",
+        apply: |step, answer| {
+            if !is_stream(step) {
+                return;
+            }
+            for list in ["new", "deleted"] {
+                if let Some(list @ Value::Null) = answer.json.as_mut().and_then(|json| json.get_mut(list)) {
+                    *list = json!([]);
+                }
+            }
+        },
+    },
+    Known {
+        why: "lapi-protocol 2.6: a stream's type names no character set, since 1.7.8",
+        apply: |step, answer| {
+            if is_stream(step) && answer.status == 200 && step.method == "GET" {
+                answer.r#type = Some("application/json".to_owned());
+            }
+        },
+    },
+    Known {
+        why: "lapi-protocol 10.1: decisions of a stream carry their UUID, since 1.5.0",
+        apply: |step, answer| {
+            if !is_stream(step) {
+                return;
+            }
+            for list in ["new", "deleted"] {
+                let list = answer.json.as_mut().and_then(|json| json.get_mut(list));
+                for decision in list.and_then(Value::as_array_mut).into_iter().flatten() {
+                    // Those that profiles make have none.
+                    if decision["origin"] != "crowdsec" {
+                        decision["uuid"] = json!("<uuid>");
+                    }
+                }
+            }
+        },
+    },
+    Known {
+        why: "lapi-protocol 5.1: an alert's times are RFC 3339, since 1.7.0",
+        apply: |step, answer| {
+            if step.path.starts_with("/v1/alerts") {
+                answer.json.iter_mut().for_each(modern_times);
+            }
+        },
+    },
+];
+
+fn is_stream(step: &Step) -> bool {
+    step.path.starts_with("/v1/decisions/stream")
+}
+
+fn modern_times(value: &mut Value) {
+    match value {
+        Value::Array(alerts) => alerts.iter_mut().for_each(modern_times),
+        Value::Object(alert) => {
+            for name in ["start_at", "stop_at"] {
+                if let Some(Value::String(text)) = alert.get_mut(name) {
+                    if text == "<now, Go's form>" {
+                        "<now, RFC 3339>".clone_into(text);
+                    } else if let Some((time, "+0000 UTC")) = text.split_at_checked(20) {
+                        *text = format!("{}Z", time.trim_end().replace(' ', "T"));
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
