@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
+use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,6 +32,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Which alert becomes which decisions; replaced at a reload.
     pub profiles: ArcSwap<Profiles>,
+    /// Where everything is kept.
+    pub store: Store,
     /// Machines and bouncers.
     pub roster: Roster,
     /// Counters.
