@@ -29,4 +29,4 @@ mod tail;
 mod usage;
 
 pub use error::ApiError;
-pub use state::{Clock, Lapi, Parts};
+pub use state::{Clock, Lapi, Parts, Setup};
