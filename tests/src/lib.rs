@@ -7,7 +7,7 @@
 //! #[test]
 //! fn a_banned_visitor_is_cut_off_and_let_back_in() -> Outcome {
 //!     story(|world| {
-//!         let lapi = CrowdSec::start(world)?;
+//!         let lapi = Lapi::start(world, Make::Ours)?;
 //!         let firewall = Firewall::start(world, &lapi.access())?;
 //!         let _service = world.router.echoes_on(80)?;
 //!         let ban = lapi.ban(world.visitor.v4())?;
@@ -25,7 +25,6 @@ mod drip;
 mod evidence;
 mod firewall;
 mod host;
-mod http;
 mod lapi;
 mod nft;
 mod notify;
@@ -43,8 +42,8 @@ pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
 pub use host::Host;
 pub use lapi::{
-    Access, AlertId, Authority, Ban, Certificate, CrowdSec, Fault, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
-    Seen, Setup, many_addresses,
+    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
+    Seen, Setup, many_addresses, tls_config,
 };
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};
