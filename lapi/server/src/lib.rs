@@ -20,6 +20,7 @@ pub mod state;
 
 mod alerts;
 mod allowlists;
+mod blocking;
 mod decisions;
 mod ingest;
 mod openapi;
