@@ -6,14 +6,14 @@ CARGO ?= cargo
 # Stories wait more than they compute: more of them at once than there are processors.
 export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 
-.PHONY: help run test bench fuzz lint fmt peers
+.PHONY: help run test bench fuzz lint fmt peers tools
 
 help: ## list the targets
 	@printf 'Palisade: CrowdSec decisions become closed doors.\n\n'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\n'
 
-run: peers ## show a ban close a door, step by step, in a throw-away network
+run: tools ## show a ban close a door, step by step, in a throw-away network
 	@$(CARGO) build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}"/debug/palisade-demo
 
@@ -38,3 +38,6 @@ fmt: ## lay the sources out
 
 peers:
 	@tests/peers
+
+tools:
+	@tests/peers --tools

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Signal;
+use crate::caller::Caller;
 use crate::host::Host;
-use crate::http;
 use crate::lapi::Access;
 use crate::notify::Notify;
 use crate::outcome::{Doing, Failure, Outcome};
@@ -303,8 +303,8 @@ impl Firewall {
     /// # Errors
     /// When its listener does not answer.
     pub fn metrics(&self) -> Outcome<BTreeMap<String, f64>> {
-        let answer = http::request(self.metrics, "GET /metrics", &[], None)?;
-        let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+        let text = Caller::new(self.metrics).ask("GET", "/metrics", &[], None)?.text();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
         Ok(samples
             .filter_map(|line| {
                 let (name, value) = line.rsplit_once(' ')?;

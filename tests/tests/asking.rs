@@ -1,7 +1,7 @@
 //! An operator asks: is this address banned, why, for how long, and how fresh is that?
 
 use palisade_e2e::{
-    Ban, Config, CrowdSec, Failure, Fault, Firewall, Implementation, Outcome, ScriptedLapi, World,
+    Ban, Config, Failure, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
     eventually, story,
 };
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 #[test]
 fn lookup_tells_what_holds_for_an_address_and_why() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let firewall = Firewall::start(world, &lapi.access())?;
         lapi.ban("198.51.100.77")?;
         lapi.ban(Ban::of("198.51.100.0/24").from_origin("lists:bad guests"))?;

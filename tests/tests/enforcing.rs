@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Ban, Config, CrowdSec, Firewall, Outcome, ScriptedLapi, World, eventually, eventually_within, story,
+    Ban, Config, Firewall, Lapi, Make, Outcome, ScriptedLapi, World, eventually, eventually_within, story,
     throughout,
 };
 
 #[test]
 fn a_banned_host_is_cut_off_and_let_back_in() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         assert!(world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80));
@@ -34,7 +34,7 @@ fn a_banned_host_is_cut_off_and_let_back_in() -> Outcome {
 #[test]
 fn a_banned_range_cuts_off_every_address_in_it_and_none_beside_it() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         for address in ["198.51.100.64", "198.51.100.95", "198.51.100.63", "198.51.100.96", "2001:db8:a::1:0"]
@@ -61,7 +61,7 @@ fn a_banned_range_cuts_off_every_address_in_it_and_none_beside_it() -> Outcome {
 #[test]
 fn lifting_a_range_leaves_a_host_inside_it_banned() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         world.visitor.add_address("198.51.100.64")?;
@@ -82,7 +82,7 @@ fn lifting_a_range_leaves_a_host_inside_it_banned() -> Outcome {
 #[test]
 fn nested_ranges_each_hold_as_long_as_they_are_banned() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         world.visitor.add_address("198.51.100.200")?;
@@ -107,7 +107,7 @@ fn nested_ranges_each_hold_as_long_as_they_are_banned() -> Outcome {
 #[test]
 fn a_ban_ends_when_it_said_it_would() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         let lasting = Duration::from_secs(3);
@@ -132,7 +132,7 @@ fn a_ban_ends_when_it_said_it_would() -> Outcome {
 #[test]
 fn other_decisions_than_bans_close_no_door_unless_asked_for() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         lapi.ban(Ban::of("198.51.100.77").kind("captcha"))?;
@@ -151,7 +151,7 @@ fn other_decisions_than_bans_close_no_door_unless_asked_for() -> Outcome {
 #[test]
 fn the_forward_hook_protects_hosts_behind_the_router() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let server = world.server()?;
         let _service = server.echoes_on(443)?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Config, CrowdSec, Fault, Firewall, Implementation, Outcome, ScriptedLapi, eventually, story,
+    Config, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, eventually, story,
 };
 
 #[test]
@@ -32,7 +32,7 @@ fn a_world_carries_packets_and_its_rules_are_its_own() -> Outcome {
 #[test]
 fn the_stock_bouncer_cuts_a_banned_visitor_off_and_lets_it_back_in() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let mut firewall =
             Firewall::launch(world, &Implementation::stock()?, &Config::new(world, &lapi.access())?)?;
         firewall.ready()?;

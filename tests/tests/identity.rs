@@ -1,14 +1,14 @@
 //! Who we are to a LAPI, and whom we take for one: keys, certificates, private authorities.
 
 use palisade_e2e::{
-    Authority, Config, CrowdSec, Firewall, Implementation, Outcome, ScriptedLapi, eventually, story,
+    Authority, Config, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, eventually, story,
 };
 use serde_json::Value;
 
 #[test]
 fn the_key_must_be_there_and_right_and_is_then_known_by_name() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let config = Config::new(world, &lapi.access())?;
         let missing = "config does not contain LAPI key or certificate";
         Implementation::under_test()?.refuses(
@@ -48,7 +48,7 @@ fn the_key_must_be_there_and_right_and_is_then_known_by_name() -> Outcome {
 fn a_lapi_behind_a_private_authority_is_trusted_when_told_so() -> Outcome {
     story(|world| {
         let authority = Authority::new(world)?;
-        let lapi = CrowdSec::start_with_tls(world, &authority)?;
+        let lapi = Lapi::start_with_tls(world, Make::Stock, &authority)?;
         let config = Config::new(world, &lapi.access())?;
         // Ours goes on trying; the reason is said.
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &config)?;
@@ -62,7 +62,7 @@ fn a_lapi_behind_a_private_authority_is_trusted_when_told_so() -> Outcome {
         let trusting = config.clone().set_path("ca_cert_path", &authority.path());
         let firewall = Firewall::start_with(world, &trusting)?;
         assert!(firewall.has_said("Using CA cert"));
-        lapi.cscli(&["decisions", "add", "-i", "198.51.100.77"])?;
+        lapi.admin(&["decisions", "add", "-i", "198.51.100.77"])?;
         eventually("a ban arrives", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
         drop(firewall);
         let _firewall = Firewall::start_with(world, &config.set("insecure_skip_verify", true))?;
@@ -75,7 +75,7 @@ fn a_lapi_behind_a_private_authority_is_trusted_when_told_so() -> Outcome {
 fn a_client_certificate_takes_the_place_of_a_key() -> Outcome {
     story(|world| {
         let authority = Authority::new(world)?;
-        let lapi = CrowdSec::start_with_tls(world, &authority)?;
+        let lapi = Lapi::start_with_tls(world, Make::Stock, &authority)?;
         let config = Config::new(world, &lapi.access())?.set_path("ca_cert_path", &authority.path());
         let certified = |name: &str, unit: &str| -> Outcome<Config> {
             let mine = authority.client(name, unit)?;
@@ -95,7 +95,7 @@ fn a_client_certificate_takes_the_place_of_a_key() -> Outcome {
         Implementation::under_test()?.refuses(world, &half, &["key_path"])?;
         let mut firewall = Firewall::start_with(world, &certified("door", "bouncer-ou")?)?;
         firewall.says("Using cert auth with cert")?;
-        lapi.cscli(&["decisions", "add", "-i", "198.51.100.77"])?;
+        lapi.admin(&["decisions", "add", "-i", "198.51.100.77"])?;
         eventually("a ban arrives", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
         let known = lapi.bouncers()?;
         let mine = known.iter().find(|row| row["auth_type"] == "tls");
@@ -125,6 +125,6 @@ fn the_key_may_be_in_a_file_and_is_never_shown() -> Outcome {
 }
 
 /// What cscli knows of a bouncer.
-fn bouncer(lapi: &CrowdSec, name: &str) -> Outcome<Option<Value>> {
+fn bouncer(lapi: &Lapi, name: &str) -> Outcome<Option<Value>> {
     Ok(lapi.bouncers()?.into_iter().find(|row| row["name"] == name))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Ban, Changes, Config, CrowdSec, Drip, Fault, Firewall, Implementation, Outcome, ScriptedLapi, Seen,
+    Ban, Changes, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, Seen,
     eventually, story,
 };
 
@@ -48,7 +48,7 @@ fn one_empty_answer_is_not_believed() -> Outcome {
 #[test]
 fn decisions_that_vanish_without_a_word_are_lifted_by_the_next_full_pull() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
         let _firewall = Firewall::start_with(world, &config)?;
         let _service = world.router.echoes_on(80)?;
@@ -206,7 +206,7 @@ fn what_one_lapi_said_is_not_remembered_for_another() -> Outcome {
 #[test]
 fn sharing_a_key_with_the_stock_bouncer_costs_no_ban() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let beside = Config::new(world, &lapi.access())?
             .set("update_frequency", "0.03s")
             .set("nftables.ipv4.table", "stock")

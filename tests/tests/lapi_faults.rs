@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, CrowdSec, Drip, Fault, Firewall, Implementation, Outcome, ScriptedLapi, eventually,
+    Ban, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, eventually,
     eventually_within, patience, story, throughout,
 };
 #[test]
@@ -61,7 +61,7 @@ fn remembered_bans_are_enforced_before_the_lapi_answers() -> Outcome {
 #[test]
 fn bans_hold_and_end_while_the_lapi_is_away() -> Outcome {
     story(|world| {
-        let mut lapi = CrowdSec::start(world)?;
+        let mut lapi = Lapi::start(world, Make::Stock)?;
         let mut firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(4)))?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, CrowdSec, Element, Firewall, Outcome, ScriptedLapi, World, eventually, eventually_within,
+    Ban, Config, Element, Firewall, Lapi, Make, Outcome, ScriptedLapi, World, eventually, eventually_within,
     story, throughout,
 };
 
@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[test]
 fn a_longer_ban_prolongs_the_one_in_force() -> Outcome {
     story(|world| {
-        let lapi = CrowdSec::start(world)?;
+        let lapi = Lapi::start(world, Make::Stock)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         lapi.ban(Ban::of("198.51.100.77").lasting(HOUR))?;
         lapi.ban(Ban::of("2001:db8:a::/64").lasting(HOUR))?;

@@ -21,6 +21,7 @@ pub mod state;
 
 mod alerts;
 mod allowlists;
+mod blocking;
 mod decisions;
 mod ingest;
 mod openapi;

@@ -161,14 +161,18 @@ impl Field for String {
         struct Text;
         impl<'de> Visitor<'de> for Text {
             type Value = Option<String>;
-            visits!("string", {
-                fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                    Ok(Some(text.to_owned()))
-                }
-                fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
-                    Ok(Some(text))
-                }
-            }, [bool, number, list, object]);
+            visits!(
+                "string",
+                {
+                    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                        Ok(Some(text.to_owned()))
+                    }
+                    fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+                        Ok(Some(text))
+                    }
+                },
+                [bool, number, list, object]
+            );
         }
         from.deserialize_any(Text)
     }
@@ -181,11 +185,15 @@ impl Field for bool {
         struct Flag;
         impl<'de> Visitor<'de> for Flag {
             type Value = Option<bool>;
-            visits!("bool", {
-                fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {
-                    Ok(Some(flag))
-                }
-            }, [text, number, list, object]);
+            visits!(
+                "bool",
+                {
+                    fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {
+                        Ok(Some(flag))
+                    }
+                },
+                [text, number, list, object]
+            );
         }
         from.deserialize_any(Flag)
     }
@@ -201,19 +209,23 @@ macro_rules! whole_number {
                 struct Whole;
                 impl<'de> Visitor<'de> for Whole {
                     type Value = Option<$number>;
-                    visits!($go, {
-                        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-                            let quote = |_| mismatch(format_args!("number {number}"), $go);
-                            <$number>::try_from(number).map(Some).map_err(quote)
-                        }
-                        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-                            let quote = |_| mismatch(format_args!("number {number}"), $go);
-                            <$number>::try_from(number).map(Some).map_err(quote)
-                        }
-                        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-                            Err(mismatch(format_args!("number {number:?}"), $go))
-                        }
-                    }, [bool, text, list, object]);
+                    visits!(
+                        $go,
+                        {
+                            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                                let quote = |_| mismatch(format_args!("number {number}"), $go);
+                                <$number>::try_from(number).map(Some).map_err(quote)
+                            }
+                            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                                let quote = |_| mismatch(format_args!("number {number}"), $go);
+                                <$number>::try_from(number).map(Some).map_err(quote)
+                            }
+                            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+                                Err(mismatch(format_args!("number {number:?}"), $go))
+                            }
+                        },
+                        [bool, text, list, object]
+                    );
                 }
                 from.deserialize_any(Whole)
             }
@@ -227,7 +239,9 @@ impl Field for f32 {
     const GO: &'static str = "float32";
     const GO_LIST: &'static str = "[]float32";
     fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Self>, D::Error> {
-        Ok(serde_json::Number::read_as(from, "float32")?.and_then(|number| number.as_f64()).map(|n| n as Self))
+        Ok(serde_json::Number::read_as(from, "float32")?
+            .and_then(|number| number.as_f64())
+            .map(|n| n as Self))
     }
 }
 
@@ -289,15 +303,19 @@ impl<T: Field> Field for Vec<Option<T>> {
         struct List<T>(PhantomData<T>);
         impl<'de, T: Field> Visitor<'de> for List<T> {
             type Value = Option<Vec<Option<T>>>;
-            visits!(T::GO_LIST, {
-                fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                    let mut read = Vec::new();
-                    while let Some(element) = list.next_element_seed(Seed::<T>::new())? {
-                        read.push(element);
+            visits!(
+                T::GO_LIST,
+                {
+                    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                        let mut read = Vec::new();
+                        while let Some(element) = list.next_element_seed(Seed::<T>::new())? {
+                            read.push(element);
+                        }
+                        Ok(Some(read))
                     }
-                    Ok(Some(read))
-                }
-            }, [bool, text, number, object]);
+                },
+                [bool, text, number, object]
+            );
         }
         from.deserialize_any(List(PhantomData))
     }
@@ -311,15 +329,19 @@ impl<T: Field + Default> Field for BTreeMap<String, T> {
         struct Map<T>(PhantomData<T>);
         impl<'de, T: Field + Default> Visitor<'de> for Map<T> {
             type Value = Option<BTreeMap<String, T>>;
-            visits!("map", {
-                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                    let mut read = BTreeMap::new();
-                    while let Some(name) = map.next_key::<String>()? {
-                        read.insert(name, map.next_value_seed(Seed::<T>::new())?.unwrap_or_default());
+            visits!(
+                "map",
+                {
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut read = BTreeMap::new();
+                        while let Some(name) = map.next_key::<String>()? {
+                            read.insert(name, map.next_value_seed(Seed::<T>::new())?.unwrap_or_default());
+                        }
+                        Ok(Some(read))
                     }
-                    Ok(Some(read))
-                }
-            }, [bool, text, number, list]);
+                },
+                [bool, text, number, list]
+            );
         }
         from.deserialize_any(Map(PhantomData))
     }
@@ -381,7 +403,7 @@ macro_rules! lenient {
                             const NAMES: &[&str] = &[$($json),*];
                             let mut read = $name::default();
                             while let Some(index) = map.next_key_seed(Name(NAMES))? {
-                                let mut at = 0;
+                                let at = 0_usize;
                                 $(
                                     if index == at {
                                         let value = map
@@ -393,8 +415,9 @@ macro_rules! lenient {
                                         }
                                         continue;
                                     }
-                                    at += 1;
+                                    let at = at + 1;
                                 )*
+                                debug_assert!(index >= at);
                                 skip(&mut map)?;
                             }
                             Ok(Some(read))

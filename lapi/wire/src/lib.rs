@@ -63,9 +63,7 @@ pub use usage::{
     MAX_METRIC_TEXT, MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent, UsageMetrics,
     clip_metric_text,
 };
-pub use usage_report::{
-    HubItem, LogProcessor, UsageError, UsageReport, UsageSender, read_usage_metrics,
-};
+pub use usage_report::{HubItem, LogProcessor, UsageError, UsageReport, UsageSender, read_usage_metrics};
 pub use validation::ValidationFailure;
 pub use watcher::{
     Login, LoginAnswer, Registration, RequestError, read_certificate_login, read_login, read_registration,

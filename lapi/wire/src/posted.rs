@@ -236,10 +236,7 @@ impl From<PostedEvent> for Event {
 fn meta(posted: Option<Vec<Option<PostedMeta>>>) -> Vec<MetaItem> {
     let items = posted.unwrap_or_default().into_iter().flatten();
     items
-        .map(|item| MetaItem {
-            key: item.key.unwrap_or_default(),
-            value: item.value.unwrap_or_default(),
-        })
+        .map(|item| MetaItem { key: item.key.unwrap_or_default(), value: item.value.unwrap_or_default() })
         .collect()
 }
 

@@ -39,11 +39,16 @@ fn what_is_missing_is_named_in_the_words_of_the_stock_server() {
         validated(&alert).unwrap_err()
     };
     for (names, text) in [
-        (&["scenario", "source"][..], format!("{heading}\n0.scenario in body is required\n0.source in body is required")),
+        (
+            &["scenario", "source"][..],
+            format!("{heading}\n0.scenario in body is required\n0.source in body is required"),
+        ),
         (&["/source/scope"][..], format!("{heading}\n{heading}\n0.source.scope in body is required")),
         (
             &["/source/scope", "capacity"][..],
-            format!("{heading}\n0.capacity in body is required\n{heading}\n0.source.scope in body is required"),
+            format!(
+                "{heading}\n0.capacity in body is required\n{heading}\n0.source.scope in body is required"
+            ),
         ),
         (
             &["/decisions/0/type", "/decisions/0/duration", "events", "stop_at"][..],
@@ -72,7 +77,9 @@ fn what_is_missing_is_named_in_the_words_of_the_stock_server() {
     alert["events"] = serde_json::json!([null]);
     assert_eq!(
         validated(&alert).unwrap_err(),
-        format!("{heading}\n{heading}\n0.decisions.0 in body is required\n{heading}\n0.events.0 in body is required")
+        format!(
+            "{heading}\n{heading}\n0.decisions.0 in body is required\n{heading}\n0.events.0 in body is required"
+        )
     );
 }
 

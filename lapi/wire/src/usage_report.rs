@@ -171,9 +171,7 @@ lenient! {
 pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport, UsageError> {
     let bad = |text: String| UsageError { status: 400, text };
     let posted: PostedAll = go_json::read(body).map_err(|error| bad(error.to_string()))?.unwrap_or_default();
-    validate(&posted)
-        .check()
-        .map_err(|failure| UsageError { status: 422, text: failure.collapsed() })?;
+    validate(&posted).check().map_err(|failure| UsageError { status: 422, text: failure.collapsed() })?;
     let mut bouncers = posted.remediation_components.unwrap_or_default();
     let mut processors = posted.log_processors.unwrap_or_default();
     let (count, missing, many) = match from {
@@ -259,7 +257,11 @@ fn base(
     }
     if let Some(os) = os {
         let mut inner = Group::default();
-        inner.at_most(format_args!("{at}.os.family"), os.family.as_deref().unwrap_or_default(), MAX_METRIC_TEXT);
+        inner.at_most(
+            format_args!("{at}.os.family"),
+            os.family.as_deref().unwrap_or_default(),
+            MAX_METRIC_TEXT,
+        );
         text(&mut inner, &format!("{at}.os.name"), os.name.as_deref());
         text(&mut inner, &format!("{at}.os.version"), os.version.as_deref());
         failures.nest(inner);
@@ -391,7 +393,8 @@ mod tests {
         let lp = r#"{"log_processors":[{"version":"v1","utc_startup_timestamp":1,"datasources":{"file":2},
             "hub_items":{"scenarios":[{"name":"a/b","status":"official","version":"0.3"}]},
             "os":{"name":"debian","version":"12"}}]}"#;
-        let UsageReport::LogProcessor(lp) = read_usage_metrics(lp.as_bytes(), UsageSender::Machine).unwrap() else {
+        let UsageReport::LogProcessor(lp) = read_usage_metrics(lp.as_bytes(), UsageSender::Machine).unwrap()
+        else {
             panic!("a log processor was sent")
         };
         assert_eq!((lp.datasources["file"], &*lp.hub_items["scenarios"][0].name), (2, "a/b"));

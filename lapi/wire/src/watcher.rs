@@ -149,7 +149,8 @@ mod tests {
         ] {
             assert_eq!(read_registration(body.as_bytes()).unwrap_err().to_string(), text, "{body}");
         }
-        let long = format!(r#"{{"machine_id":"m","password":"p","registration_token":"{}"}}"#, "é".repeat(256));
+        let long =
+            format!(r#"{{"machine_id":"m","password":"p","registration_token":"{}"}}"#, "é".repeat(256));
         assert_eq!(
             read_registration(long.as_bytes()).unwrap_err().to_string(),
             format!("{heading}registration_token in body should be at most 255 chars long")

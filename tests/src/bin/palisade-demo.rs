@@ -1,20 +1,20 @@
-//! `make run`: a ban in a real LAPI closes the door in a real kernel, before your eyes.
+//! `make run`: a ban closes the door in a real kernel, before your eyes.
 //!
-//! In throw-away namespaces it brings up CrowdSec's own LAPI, a firewall bouncer and two visitors, bans, lifts,
+//! In throw-away namespaces it brings up a LAPI, a firewall bouncer and two visitors, bans by the admin tool, lifts,
 //! and prints what happens with measured times. Everything ends with the program, on Ctrl-C too.
 //!
-//! `palisade-demo` shows palisade-firewall; `palisade-demo --stock` the stock bouncer; any other argument is the
-//! path of a firewall to show.
+//! `palisade-demo` shows ours; `--stock-lapi` takes CrowdSec's LAPI and `--stock-firewall` the stock bouncer instead
+//! (`tests/peers` fetches both).
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Config, CrowdSec, Doing as _, Failure, Firewall, Host, Implementation, Outcome, World, enter, eventually,
-    inside, tools,
+    Config, Doing as _, Failure, Firewall, Host, Implementation, Lapi, Make, Outcome, World, enter,
+    eventually, inside,
 };
 
 /// How often the bouncer asks the LAPI; most of each measured time is waiting for the next question.
@@ -58,27 +58,33 @@ fn leave_on_interrupt() {
 /// The demonstration: what it shows, and since when.
 struct Script {
     start: Instant,
-    which: Implementation,
+    lapi: Make,
+    firewall: Implementation,
 }
 
 impl Script {
     /// Checks that everything needed is there, before any namespace is made.
     fn new() -> Outcome<Self> {
-        let which = match std::env::args().nth(1).as_deref() {
-            None => Implementation::under_test()?,
-            Some("--stock") => Implementation::stock()?,
-            Some(path) => Implementation::Palisade(PathBuf::from(path)),
-        };
-        if !which.program().is_file() {
-            return Err(Failure::new(format!("there is no {}", which.program().display())));
+        let (mut lapi, mut firewall) = (Make::Ours, Implementation::under_test()?);
+        for word in std::env::args().skip(1) {
+            match word.as_str() {
+                "--stock-lapi" => lapi = Make::Stock,
+                "--stock-firewall" => firewall = Implementation::stock()?,
+                _ => return Err(Failure::new(format!("{word}: not --stock-lapi or --stock-firewall"))),
+            }
         }
-        tools::peer("crowdsec")?;
+        let server = lapi.server()?;
+        let admin = lapi.admin()?;
+        if !firewall.program().is_file() {
+            return Err(Failure::new(format!("there is no {}", firewall.program().display())));
+        }
         if !inside() {
-            println!("\n  {}\n", Self::paint("1", "A ban in a real LAPI closes the door in a real kernel"));
+            let (server, admin) = (name(&server), name(&admin));
+            println!("\n  {}\n", Self::paint("1", "A ban closes the door in a real kernel"));
             println!("      visitor   198.51.100.77 ──┐");
             println!(
-                "                                ├── router:  CrowdSec's LAPI  ──►  {}  ──►  nftables",
-                which.name()
+                "                                ├── router:  {admin}  ──►  {server}  ──►  {}  ──►  nftables",
+                firewall.name()
             );
             println!("      neighbour 203.0.113.9  ──┘");
             println!(
@@ -86,7 +92,7 @@ impl Script {
             );
             println!("  every {EVERY}; that wait is part of the times below.\n");
         }
-        Ok(Self { start: Instant::now(), which })
+        Ok(Self { start: Instant::now(), lapi, firewall })
     }
 
     fn play(&self) -> Outcome {
@@ -95,11 +101,11 @@ impl Script {
         let _web = router.echoes_on(80)?;
         self.tell("network", "two visitors and a router are up, each with IPv4 and IPv6");
 
-        let lapi = CrowdSec::start(&world)?;
-        self.tell("LAPI", &format!("CrowdSec's own is up at {}, no decision yet", lapi.access().url));
+        let lapi = Lapi::start(&world, self.lapi)?;
+        self.tell("LAPI", &format!("{} is up at {}, no decision yet", self.lapi.name(), lapi.access().url));
 
         let config = Config::new(&world, &lapi.access())?.set("update_frequency", EVERY);
-        let mut firewall = Firewall::launch(&world, &self.which, &config)?;
+        let mut firewall = Firewall::launch(&world, &self.firewall, &config)?;
         let took = firewall.ready()?;
         let tables = router.ruleset()?.tables();
         let tables: Vec<_> = tables.iter().map(|(family, name)| format!("{family} {name}")).collect();
@@ -109,21 +115,17 @@ impl Script {
         self.reachable("neighbour", neighbour, router)?;
 
         println!();
-        let ban = lapi.ban(visitor.v4())?;
-        let banned = Instant::now();
-        self.tell("ban", "198.51.100.77 for an hour");
+        let banned = self.admin(&lapi, "decisions add --ip 198.51.100.77 --duration 1h")?;
         self.dropped("the visitor's packets", banned, || visitor.reaches(router, 80))?;
         self.show_sets(router)?;
         self.tell("counters", &format!("{} packets denied so far", router.ruleset()?.denied_packets()));
         self.reachable("neighbour", neighbour, router)?;
 
         println!();
-        let range = lapi.ban("2001:db8:a::/64")?;
-        self.tell("ban", "the visitor's IPv6 network, 2001:db8:a::/64");
-        self.dropped("the visitor over IPv6", Instant::now(), || visitor.reaches_v6(router, 80))?;
-        let network = lapi.ban("203.0.113.0/24")?;
-        self.tell("ban", "the range 203.0.113.0/24, where the neighbour lives");
-        self.dropped("the neighbour's packets", Instant::now(), || neighbour.reaches(router, 80))?;
+        let banned = self.admin(&lapi, "decisions add --range 2001:db8:a::/64 --duration 1h")?;
+        self.dropped("the visitor over IPv6", banned, || visitor.reaches_v6(router, 80))?;
+        let banned = self.admin(&lapi, "decisions add --range 203.0.113.0/24 --duration 1h")?;
+        self.dropped("the neighbour's packets", banned, || neighbour.reaches(router, 80))?;
 
         println!();
         router.nft("flush ruleset")?;
@@ -133,10 +135,7 @@ impl Script {
         self.dropped("the neighbour again", flushed, || neighbour.reaches(router, 80))?;
 
         println!();
-        for ban in [ban, range, network] {
-            lapi.lift(ban)?;
-        }
-        self.tell("lift", "all three");
+        self.admin(&lapi, "decisions delete --all")?;
         let took = eventually("the visitors are let back in", || {
             visitor.reaches(router, 80) && visitor.reaches_v6(router, 80) && neighbour.reaches(router, 80)
         })?;
@@ -150,6 +149,14 @@ impl Script {
             self.start.elapsed().as_secs_f64()
         );
         Ok(())
+    }
+
+    /// Shows a command of the admin tool, runs it, and returns when it was done.
+    fn admin(&self, lapi: &Lapi, words: &str) -> Outcome<Instant> {
+        self.tell("admin", &format!("$ {} {words}", name(&self.lapi.admin()?)));
+        let words: Vec<&str> = words.split(' ').collect();
+        lapi.admin(&words)?;
+        Ok(Instant::now())
     }
 
     fn tell(&self, what: &str, text: &str) {
@@ -190,10 +197,10 @@ impl Script {
     /// Waits for the door to close and says how long that took; a promise the stock bouncer does not make is
     /// shown as not kept.
     fn dropped(&self, whose: &str, since: Instant, reaches: impl FnMut() -> bool) -> Outcome {
-        let limit = Duration::from_secs(if self.which.is_ours() { 20 } else { 2 });
+        let limit = Duration::from_secs(if self.firewall.is_ours() { 20 } else { 2 });
         match closes(since, limit, reaches) {
             Some(took) => self.line("32", "dropped", &format!("{whose}, {} later", ms(took))),
-            None if self.which.is_ours() => {
+            None if self.firewall.is_ours() => {
                 return Err(Failure::new(format!("after {limit:?} not dropped: {whose}")));
             }
             None => self.line("31", "NOT dropped", &format!("{whose}; waited {limit:?}")),
@@ -227,6 +234,11 @@ fn closes(since: Instant, limit: Duration, mut reaches: impl FnMut() -> bool) ->
             return None;
         }
     }
+}
+
+/// The last part of a path.
+fn name(program: &Path) -> String {
+    program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn ms(span: Duration) -> String {

@@ -1,16 +1,20 @@
-//! Our LAPI and CrowdSec's, run alike: the same `config.yaml`, the same profiles, SQLite both, so that what one does
-//! can be laid beside what the other does.
+//! Our LAPI and CrowdSec's, run alike: the same `config.yaml`, the same profiles, SQLite unless the story says
+//! otherwise, so that what one does can be laid beside what the other does.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
+use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
-use crate::tools;
+use crate::tools::{self, Said};
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -62,23 +66,36 @@ impl Default for Setup {
 /// A LAPI of either make: its files, its address, and its process while it runs.
 pub struct Rig {
     make: Make,
+    host: Host,
     config: PathBuf,
     data: PathBuf,
     address: SocketAddr,
+    /// Whether it speaks TLS there.
+    tls: bool,
+    socket: Option<PathBuf>,
     process: Option<Process>,
 }
 
 impl Rig {
-    /// Writes its files, but starts nothing.
+    /// Writes its files, but starts nothing. It is to run on the router.
     ///
     /// # Errors
     /// When its files cannot be written.
     pub fn prepare(world: &World, make: Make, setup: &Setup) -> Outcome<Self> {
+        Self::prepare_on(world, &world.router, make, setup)
+    }
+
+    /// As [`prepare`](Self::prepare), to run on another host. Where it listens is read back from the configuration:
+    /// `api.server.listen_uri` (all interfaces are reached through the loopback), `listen_socket`, `tls`.
+    ///
+    /// # Errors
+    /// When its files cannot be written, or `listen_uri` is no address with a port.
+    pub fn prepare_on(world: &World, host: &Host, make: Make, setup: &Setup) -> Outcome<Self> {
         let folder = world.fresh_path(make.name());
         std::fs::create_dir_all(&folder)?;
         let data = setup.data.clone().unwrap_or_else(|| folder.join("data"));
         std::fs::create_dir_all(&data)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], world.router.free_port()?));
+        let address = SocketAddr::from(([127, 0, 0, 1], host.free_port()?));
         let path = |name: &str| folder.join(name).display().to_string();
         // JSON is YAML.
         let mut text = json!({
@@ -103,12 +120,22 @@ impl Rig {
             "prometheus": { "enabled": false },
         });
         merge(&mut text, &setup.config);
+        let server = &text["api"]["server"];
+        let mut address: SocketAddr = match server["listen_uri"].as_str() {
+            Some(uri) => uri.parse().doing(format_args!("listening on {uri}"))?,
+            None => address,
+        };
+        if address.ip().is_unspecified() {
+            address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        let socket = server["listen_socket"].as_str().map(PathBuf::from);
+        let tls = !server["tls"]["cert_file"].is_null();
         let config = folder.join("config.yaml");
         std::fs::write(&config, serde_json::to_string_pretty(&text)?)?;
         std::fs::write(folder.join("simulation.yaml"), "simulation: off\n")?;
         std::fs::write(folder.join("profiles.yaml"), &setup.profiles)?;
         std::fs::write(folder.join("credentials.yaml"), "")?;
-        Ok(Self { make, config, data, address, process: None })
+        Ok(Self { make, host: host.clone(), config, data, address, tls, socket, process: None })
     }
 
     /// Writes its files and starts it; returns once it answers.
@@ -126,23 +153,56 @@ impl Rig {
     /// # Errors
     /// When it does not come up.
     pub fn up(&mut self, world: &World) -> Outcome<Duration> {
-        let mut command = match self.make {
-            Make::Ours => tools::command(tools::ours("palisade-lapi")?)?,
-            Make::Stock => tools::command(tools::peer("crowdsec")?)?,
-        };
-        command.arg("-c").arg(&self.config);
-        if self.make == Make::Stock {
-            command.args(["-no-cs", "-no-capi"]);
-        }
-        let mut process = world.start(&world.router, self.make.name(), command)?;
+        let mut process = world.start(&self.host, self.make.name(), self.command()?)?;
         let took = eventually(&format!("the LAPI ({}) answers", self.make.name()), || {
             if let Some(status) = process.exited() {
                 return Err(Failure::new(format!("it ended with {status}: {}", last_line(&process.log()))));
             }
-            Ok(self.caller().ask("GET", "/health", &[], None)?.status == 200)
+            self.host.run(|| self.answers())
         })?;
         self.process = Some(process);
         Ok(took)
+    }
+
+    /// The command that starts it; a story may add to it.
+    ///
+    /// # Errors
+    /// When the program is not built, or not fetched.
+    pub fn command(&self) -> Outcome<Command> {
+        let mut command = tools::command(self.make.server()?)?;
+        command.arg("-c").arg(&self.config);
+        if self.make == Make::Stock {
+            command.args(["-no-cs", "-no-capi"]);
+        }
+        Ok(command)
+    }
+
+    /// Asks for its health; behind TLS, and on a socket alone, whether somebody listens must do.
+    fn answers(&self) -> Outcome<bool> {
+        if let Some(socket) = &self.socket {
+            UnixStream::connect(socket).doing(format_args!("connecting to {}", socket.display()))?;
+        }
+        if self.tls {
+            return Ok(TcpStream::connect(self.address).is_ok());
+        }
+        Ok(self.caller().ask("GET", "/health", &[], None)?.status == 200)
+    }
+
+    /// Ends it as a service manager does, and returns how it ended.
+    ///
+    /// # Errors
+    /// When it is not running or does not end.
+    pub fn stop(&mut self) -> Outcome<ExitStatus> {
+        let process = self.process()?;
+        process.signal(Signal::TERM)?;
+        let status = process.end()?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// What it has logged since it was last started.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Whose it is.
@@ -150,9 +210,33 @@ impl Rig {
         self.make
     }
 
-    /// Where it listens.
+    /// Where it is reached on its own host.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its base address for clients on its own host, with a slash at the end.
+    pub fn url(&self) -> String {
+        format!("{}://{}/", self.scheme(), self.address)
+    }
+
+    /// Its base address for clients elsewhere, when it listens on all interfaces.
+    pub fn url_from_afar(&self) -> String {
+        format!("{}://{}:{}/", self.scheme(), self.host.v4(), self.address.port())
+    }
+
+    /// Whether it speaks plain HTTP over TCP, as the harness does.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.tls
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
     }
 
     /// The folder its database lies in.
@@ -188,11 +272,19 @@ impl Rig {
     /// # Errors
     /// When it fails; quotes what it said.
     pub fn admin(&self, words: &[&str]) -> Outcome<String> {
-        let tool = match self.make {
-            Make::Ours => tools::ours("palisade")?,
-            Make::Stock => tools::peer("cscli")?,
-        };
-        tools::output(tools::command(tool)?.arg("-c").arg(&self.config).args(words))
+        let mut command = tools::command(self.make.admin()?)?;
+        command.arg("-c").arg(&self.config).args(words);
+        self.host.run(|| tools::output(&mut command))
+    }
+
+    /// As [`admin`](Self::admin), however it ends.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn tool(&self, words: &[&str]) -> Outcome<Said> {
+        let mut command = tools::command(self.make.admin()?)?;
+        command.arg("-c").arg(&self.config).args(words);
+        self.host.run(|| tools::run(&mut command, ""))
     }
 
     /// Registers a bouncer with this key.
@@ -219,7 +311,7 @@ impl Rig {
     /// When the LAPI refuses.
     pub fn log_in(&self, name: &str, password: &str) -> Outcome<String> {
         let body = serde_json::to_vec(&json!({ "machine_id": name, "password": password, "scenarios": [] }))?;
-        let reply = self.caller().ask("POST", "/v1/watchers/login", &[], Some(&body))?;
+        let reply = self.host.run(|| self.caller().ask("POST", "/v1/watchers/login", &[], Some(&body)))?;
         let answer: Value =
             serde_json::from_slice(&reply.body).doing(format_args!("the login's answer {reply:?}"))?;
         let token = answer["token"].as_str().doing(format_args!("no token in {answer}"))?;
@@ -235,6 +327,28 @@ impl Make {
             Self::Stock => "crowdsec",
         }
     }
+
+    /// The program of the server.
+    ///
+    /// # Errors
+    /// When it is not built, or not fetched.
+    pub fn server(self) -> Outcome<PathBuf> {
+        match self {
+            Self::Ours => tools::ours("palisade-lapi"),
+            Self::Stock => tools::peer("crowdsec"),
+        }
+    }
+
+    /// The program of its administration tool.
+    ///
+    /// # Errors
+    /// When it is not built, or not fetched.
+    pub fn admin(self) -> Outcome<PathBuf> {
+        match self {
+            Self::Ours => tools::ours("palisade"),
+            Self::Stock => tools::peer("cscli"),
+        }
+    }
 }
 
 fn last_line(log: &str) -> &str {
@@ -242,7 +356,7 @@ fn last_line(log: &str) -> &str {
 }
 
 /// Lays `over` over `base`.
-fn merge(base: &mut Value, over: &Value) {
+pub(crate) fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

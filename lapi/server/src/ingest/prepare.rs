@@ -2,12 +2,11 @@
 //! for the history that profiles may ask for; the time is an argument.
 
 use palisade_profiles::{History, Profiles};
-use palisade_store::{NewAlert, NewDecision};
+use palisade_store::{AllowlistIndex, NewAlert, NewDecision};
 use palisade_wire::{Alert, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
 use uuid::Uuid;
 
 use super::{digest, limits};
-use crate::allowlists::Index;
 
 /// The origin of imports; they pause retention.
 pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
@@ -19,7 +18,7 @@ pub(crate) struct Intake<'a> {
     /// Who posts.
     pub(crate) machine: &'a str,
     /// Who is never to be banned by an alert that asks the profiles.
-    pub(crate) allowlists: &'a Index,
+    pub(crate) allowlists: &'a AllowlistIndex,
     /// What becomes of an alert without decisions.
     pub(crate) profiles: &'a Profiles,
     /// What profiles may ask for.
@@ -161,7 +160,7 @@ impl Prepared {
 /// be read is on no list.
 fn allowlisted(alert: &Alert, intake: &Intake<'_>) -> Option<String> {
     let net = palisade_active::span(&alert.source.scope, &alert.source.value)?.ok()?;
-    let reasons = intake.allowlists.reasons(net, intake.now);
+    let reasons = intake.allowlists.reasons(&net, intake.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
@@ -185,7 +184,7 @@ fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Ne
     let text = &decision.duration;
     let duration: GoDuration = text
         .parse()
-        .map_err(|error| format!("decision duration '{text}' : {error}: unable to parse duration"))?;
+        .map_err(|error| format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration"))?;
     let mut scope = decision.scope;
     normalise(&mut scope);
     Ok(NewDecision {
