@@ -13,6 +13,7 @@ pub mod auth;
 pub mod body;
 pub mod error;
 mod health;
+pub mod listen;
 pub mod metrics;
 pub mod query;
 pub mod roster;
