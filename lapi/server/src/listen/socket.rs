@@ -44,18 +44,23 @@ pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenErro
     let wrong = |what: String| ListenError::Socket { path: path.to_owned(), what };
     let length = path.as_os_str().len();
     if length > LONGEST {
-        return Err(wrong(format!("the path has {length} bytes, {LONGEST} are possible; choose a shorter one")));
+        return Err(wrong(format!(
+            "the path has {length} bytes, {LONGEST} are possible; choose a shorter one"
+        )));
     }
     match fs::symlink_metadata(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
         Err(cause) => return Err(wrong(cause.to_string())),
         Ok(there) if !there.file_type().is_socket() => {
-            return Err(wrong("there is a file that is no socket; remove it or choose another path".to_owned()));
+            return Err(wrong(
+                "there is a file that is no socket; remove it or choose another path".to_owned(),
+            ));
         }
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => return Err(wrong("another process is serving there; stop it first".to_owned())),
             Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(|cause| wrong(format!("cannot remove the old socket: {cause}")))?;
+                fs::remove_file(path)
+                    .map_err(|cause| wrong(format!("cannot remove the old socket: {cause}")))?;
             }
             Err(cause) => return Err(wrong(format!("cannot tell whether it is in use: {cause}"))),
         },

@@ -65,15 +65,18 @@ pub struct TlsServer {
 pub fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates), TlsError> {
     let chain = certificates("certificate", &tls.cert_file)?;
     let pem = read("key", &tls.key_file)?;
-    let unusable = |what, path: &Path, reason: String| TlsError::Unusable { what, path: path.to_owned(), reason };
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|cause| unusable("key", &tls.key_file, format!("there is no private key in it ({cause})")))?;
+    let unusable =
+        |what, path: &Path, reason: String| TlsError::Unusable { what, path: path.to_owned(), reason };
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|cause| {
+        unusable("key", &tls.key_file, format!("there is no private key in it ({cause})"))
+    })?;
     let roots = match &tls.ca_cert_path {
         Some(path) => certificates("CA certificate", path)?,
         None => Vec::new(),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let versions = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let versions =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = versions.map_err(|cause| unusable("certificate", &tls.cert_file, cause.to_string()))?;
     let (verifier, verifies) = verifier(tls, &roots, provider)?;
     let builder = match verifier {
@@ -138,14 +141,17 @@ fn verifier(
 ) -> Result<(Verifier, bool), TlsError> {
     let mandatory = match tls.client_verification {
         ClientVerification::None => return Ok((None, false)),
-        ClientVerification::Request => return Ok((Some(Arc::new(Anybody { mandatory: false, provider })), false)),
-        ClientVerification::RequireAny => return Ok((Some(Arc::new(Anybody { mandatory: true, provider })), false)),
+        ClientVerification::Request => {
+            return Ok((Some(Arc::new(Anybody { mandatory: false, provider })), false));
+        }
+        ClientVerification::RequireAny => {
+            return Ok((Some(Arc::new(Anybody { mandatory: true, provider })), false));
+        }
         ClientVerification::VerifyIfGiven => false,
         ClientVerification::RequireAndVerify => true,
     };
     let Some(path) = &tls.ca_cert_path else { return Ok((None, false)) };
-    let unusable =
-        |reason: String| TlsError::Unusable { what: "CA certificate", path: path.clone(), reason };
+    let unusable = |reason: String| TlsError::Unusable { what: "CA certificate", path: path.clone(), reason };
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone()).map_err(|cause| unusable(cause.to_string()))?;

@@ -244,7 +244,8 @@ impl Warden {
     /// Looks once a second until `stop` fires.
     pub(super) async fn watch(&self, limits: Limits, stop: CancellationToken, cut: impl Fn(u64)) {
         let fastest = limits.idle.min(limits.headers).min(limits.deaf) / 4;
-        let mut ticks = tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));
+        let mut ticks =
+            tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let told = self.round(&limits);
             if told > 0 {
