@@ -30,3 +30,6 @@ mod usage;
 
 pub use error::ApiError;
 pub use state::{Clock, Lapi, Parts, Setup};
+
+#[cfg(test)]
+mod route_tests;
