@@ -1,8 +1,10 @@
 //! HTTP/1.1 as a client of a LAPI speaks it, one kept connection at a time, with everything the answer said.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Long enough for a server that inserts a hundred thousand decisions before it answers.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -10,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Makes requests on one connection, which it keeps and opens again when it was closed.
 pub struct Caller {
     to: SocketAddr,
+    from: Option<IpAddr>,
     stream: Option<TcpStream>,
     patience: Duration,
 }
@@ -44,13 +47,20 @@ impl Reply {
 impl Caller {
     /// A caller of that address; connects with the first request.
     pub fn new(to: SocketAddr) -> Self {
-        Self { to, stream: None, patience: PATIENCE }
+        Self { to, from: None, stream: None, patience: PATIENCE }
     }
 
     /// Gives an answer up after so long a silence.
     #[must_use]
     pub fn patient_for(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Comes from this address of the host.
+    #[must_use]
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
         self
     }
 
@@ -83,7 +93,12 @@ impl Caller {
     /// # Errors
     /// When nobody listens.
     pub fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.to, Duration::from_secs(10))?;
+        let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(from) = self.from {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        socket.connect_timeout(&self.to.into(), Duration::from_secs(10))?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_write_timeout(Some(self.patience))?;

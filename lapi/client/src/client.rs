@@ -14,19 +14,19 @@ use tokio::time::timeout;
 use crate::config::{ClientConfig, UserAgent};
 use crate::endpoint::{Endpoint, redacted};
 use crate::error::{BuildError, PullError, PushError};
-use crate::transport;
+use crate::transport::{self, Setup};
 
 /// How much of an answer that is not a success is read.
-const ERROR_BODY_LIMIT: usize = 16 * 1024;
+pub(crate) const ERROR_BODY_LIMIT: usize = 16 * 1024;
 
 /// A LAPI as one bouncer sees it. Clones share connections, and are the same client: only one of them may follow
 /// the stream, for two that share a key share a cursor, and steal each other's decisions.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    endpoint: Endpoint,
-    idle: Duration,
-    startup_idle: Duration,
+    pub(crate) http: reqwest::Client,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) idle: Duration,
+    pub(crate) startup_idle: Duration,
     /// Who answered last.
     peer: Arc<Mutex<Option<SocketAddr>>>,
 }
@@ -53,11 +53,21 @@ impl Client {
     /// # Errors
     /// The configuration cannot be used.
     pub fn new(config: &ClientConfig, agent: &UserAgent) -> Result<Self, BuildError> {
-        let endpoint = Endpoint::parse(&config.url)?;
+        Self::assemble(&config.url, &config.into(), config.startup_idle_timeout, agent)
+    }
+
+    /// The same, for any way to prove who we are.
+    pub(crate) fn assemble(
+        url: &str,
+        setup: &Setup<'_>,
+        startup_idle: Duration,
+        agent: &UserAgent,
+    ) -> Result<Self, BuildError> {
+        let endpoint = Endpoint::parse(url)?;
         Ok(Self {
-            http: transport::build(config, &endpoint, agent)?,
-            idle: config.idle_timeout,
-            startup_idle: config.startup_idle_timeout,
+            http: transport::build(setup, &endpoint, agent)?,
+            idle: setup.idle_timeout,
+            startup_idle,
             endpoint,
             peer: Arc::default(),
         })
@@ -138,7 +148,17 @@ impl Client {
     }
 
     /// Sends a request and sees to it that a success comes back.
-    async fn ask(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
+    pub(crate) async fn ask(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
+        let response = self.send(request, idle).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status if status.is_redirection() => Err(self.redirected(status, response.headers())),
+            status => Err(self.refused(status, response, idle).await),
+        }
+    }
+
+    /// Sends a request and waits for the head of an answer, whatever it says.
+    pub(crate) async fn send(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
         let sent = timeout(idle, request.send())
             .await
             .map_err(|_| self.timed_out("before the answer began", idle))?;
@@ -147,15 +167,11 @@ impl Client {
         if let Some(peer) = response.remote_addr() {
             *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(peer);
         }
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            status if status.is_redirection() => Err(self.redirected(status, response.headers())),
-            status => Err(self.refused(status, response, idle).await),
-        }
+        Ok(response)
     }
 
     /// The next piece of a body, or `None` at its end.
-    async fn piece(
+    pub(crate) async fn piece(
         &self,
         response: &mut Response,
         idle: Duration,
@@ -174,7 +190,7 @@ impl Client {
         PullError::TimedOut { url: self.url(), while_awaiting, after }
     }
 
-    fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
+    pub(crate) fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
         let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
         PullError::Redirected {
             url: self.url(),
@@ -183,18 +199,24 @@ impl Client {
         }
     }
 
-    /// Makes an error of an answer that says no.
-    async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
-        let retry_after = retry_after(response.headers(), SystemTime::now());
+    /// As much as is wanted of the body of an answer that says no. What cannot be read of it is not worth another
+    /// error: the status says enough.
+    pub(crate) async fn error_body(&self, response: &mut Response, idle: Duration) -> Vec<u8> {
         let mut body = Vec::new();
-        // What cannot be read of it is not worth another error: the status says enough.
-        while let Ok(Some(piece)) = self.piece(&mut response, idle, 0).await {
+        while let Ok(Some(piece)) = self.piece(response, idle, 0).await {
             body.extend_from_slice(&piece);
             if body.len() >= ERROR_BODY_LIMIT {
                 body.truncate(ERROR_BODY_LIMIT);
                 break;
             }
         }
+        body
+    }
+
+    /// Makes an error of an answer that says no.
+    async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let body = self.error_body(&mut response, idle).await;
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
         match status {

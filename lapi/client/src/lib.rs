@@ -1,4 +1,5 @@
-//! The HTTP client of a bouncer: asks a CrowdSec Local API for decisions and reports usage.
+//! The HTTP clients of a CrowdSec Local API: a bouncer's, which asks for decisions and reports usage, and a
+//! machine's.
 //!
 //! ```text
 //!   ClientConfig ──► Client ──► GET /v1/decisions/stream ──► StreamDecoder ──► sink(StreamItem), as it arrives
@@ -6,8 +7,11 @@
 //!   PullError ──► shortest_retry() ──► Backoff ──► how long to wait
 //! ```
 //!
+//! A [`MachineClient`] is what log processors and the admin CLI are to a LAPI: it has a login and a token, posts
+//! alerts, and lists and deletes alerts and decisions.
+//!
 //! Every await in here has a deadline, no redirect is ever followed (it would carry the key elsewhere), and
-//! nothing is retried: retrying is the caller's, with [`Backoff`].
+//! a bouncer's request is never retried: that is the caller's, with [`Backoff`]. A machine's is, as [`Retries`] say.
 //!
 //! ```no_run
 //! use palisade_client::{Auth, Client, ClientConfig, Secret, StreamQuery, UserAgent};
@@ -28,10 +32,14 @@ mod client;
 mod config;
 mod endpoint;
 mod error;
+mod machine;
+mod token;
 mod transport;
 
 pub use backoff::{Backoff, RetryPolicy};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use error::{BuildError, PullError, PushError};
+pub use machine::{MachineClient, Registered};
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};
+pub use token::{MachineAuth, MachineConfig, MachineError, Retries};

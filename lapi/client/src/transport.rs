@@ -1,21 +1,60 @@
 //! Makes the HTTP client of a configuration: trust, identity, proxy, deadlines. Reads the certificate files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, NoProxy, Proxy};
 use tracing::{info, warn};
 
-use crate::config::{Auth, ClientConfig, ProxyConfig, UserAgent};
+use crate::config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 
 /// The header that carries the key.
 const API_KEY: &str = "x-api-key";
 
+/// What a connection needs to know.
+pub(crate) struct Setup<'a> {
+    pub(crate) identity: Identification<'a>,
+    pub(crate) ca: Option<&'a Path>,
+    pub(crate) insecure_skip_verify: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) proxy: &'a ProxyConfig,
+}
+
+/// What every request carries to prove who we are.
+pub(crate) enum Identification<'a> {
+    Key(&'a Secret),
+    Certificate {
+        cert: &'a Path,
+        key: &'a Path,
+    },
+    /// Nothing: each request brings its own token.
+    None,
+}
+
+impl<'a> From<&'a ClientConfig> for Setup<'a> {
+    fn from(config: &'a ClientConfig) -> Self {
+        let identity = match &config.auth {
+            Auth::Key(key) => Identification::Key(key),
+            Auth::Certificate { cert, key } => Identification::Certificate { cert, key },
+        };
+        Self {
+            identity,
+            ca: config.ca.as_deref(),
+            insecure_skip_verify: config.insecure_skip_verify,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            proxy: &config.proxy,
+        }
+    }
+}
+
 pub(crate) fn build(
-    config: &ClientConfig,
+    config: &Setup<'_>,
     endpoint: &Endpoint,
     agent: &UserAgent,
 ) -> Result<reqwest::Client, BuildError> {
@@ -34,8 +73,8 @@ pub(crate) fn build(
     if let Some(path) = &endpoint.socket {
         builder = builder.unix_socket(path.as_path());
     }
-    match &config.auth {
-        Auth::Key(key) => {
+    match config.identity {
+        Identification::Key(key) => {
             info!("Using API key auth");
             let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| BuildError::Key)?;
             value.set_sensitive(true);
@@ -44,15 +83,20 @@ pub(crate) fn build(
                 value,
             )]));
             if !endpoint.is_tls() && !endpoint.is_local() {
-                builder = with_proxy(builder, &config.proxy)?;
+                builder = with_proxy(builder, config.proxy)?;
             }
         }
-        Auth::Certificate { cert, key } => {
+        Identification::Certificate { cert, key } => {
             info!("Using cert auth with cert '{}' and key '{}'", cert.display(), key.display());
             if !endpoint.is_tls() {
                 return Err(BuildError::CertificateWithoutTls { url: endpoint.to_string() });
             }
             builder = builder.identity(identity(cert, key)?);
+        }
+        Identification::None => {
+            if !endpoint.is_tls() && !endpoint.is_local() {
+                builder = with_proxy(builder, config.proxy)?;
+            }
         }
     }
     if !endpoint.is_tls() {
@@ -63,7 +107,7 @@ pub(crate) fn build(
             "the LAPI's certificate is not verified (insecure_skip_verify): anyone in between can lift bans"
         );
         builder = builder.tls_danger_accept_invalid_certs(true);
-    } else if let Some(path) = &config.ca {
+    } else if let Some(path) = config.ca {
         info!("Using CA cert '{}'", path.display());
         builder = builder.tls_certs_merge(authorities(path)?);
     }

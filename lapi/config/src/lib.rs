@@ -1,1 +1,34 @@
 //! CrowdSec's `config.yaml` and credentials file, as the LAPI and its admin CLI read them.
+//!
+//! The file is read with its `.local` companion and with environment variables expanded. Every key CrowdSec knows is
+//! accepted, every other one is an error that names its line; all mistakes are told at once.
+//!
+//! ```
+//! use std::path::Path;
+//! use palisade_lapi_config::Config;
+//!
+//! let text = "api: {server: {listen_uri: 127.0.0.1:8080, profiles_path: /etc/crowdsec/profiles.yaml}}\n\
+//!             db_config: {type: sqlite, db_path: /var/lib/crowdsec/data/crowdsec.db}\n";
+//! let config = Config::from_text(Path::new("config.yaml"), text)?;
+//! assert_eq!(config.server.expect("there is an api.server block").listen_uri.as_deref(), Some("127.0.0.1:8080"));
+//! # Ok::<(), palisade_lapi_config::ConfigError>(())
+//! ```
+
+mod common;
+mod config;
+mod credentials;
+mod database;
+mod file;
+mod keys;
+mod nets;
+mod server;
+mod tls;
+
+pub use common::Output;
+pub use config::{Config, ConfigPaths, Plugins};
+pub use credentials::{Credentials, CredentialsError};
+pub use database::{AutoDelete, DbConfig, DbKind, Flush};
+pub use nets::Nets;
+pub use palisade_daemon::ConfigError;
+pub use server::{AutoRegistration, Metrics, MetricsLevel, OnlineClient, ServerConfig};
+pub use tls::{ClientVerification, TlsConfig};

@@ -1,1 +1,32 @@
 //! The companion Local API: takes alerts, makes decisions, feeds bouncers.
+//!
+//! ```text
+//! listen ──► router ──► auth (who asks) ──► routes ──► ingest ──► store
+//!                                              │                    │ commits
+//!                                              └── ActiveSet ◄── tail
+//! ```
+//!
+//! `listen` takes connections in, `router` decides what a path and a method mean, `auth` who asks, the route modules
+//! answer. Everything they share is [`Lapi`].
+
+pub mod auth;
+pub mod body;
+pub mod error;
+pub mod metrics;
+pub mod query;
+pub mod roster;
+pub mod router;
+pub mod state;
+
+mod alerts;
+mod allowlists;
+mod blocking;
+mod decisions;
+mod ingest;
+mod openapi;
+mod retention;
+mod tail;
+mod usage;
+
+pub use error::ApiError;
+pub use state::{Clock, Lapi, Parts, Setup};

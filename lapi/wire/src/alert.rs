@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a log processor, a person or an import reports. Every field that stock clients read without looking is
 /// always written; the others are left out when empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alert {
     /// How much the bucket held.
     #[serde(default)]
@@ -74,6 +75,7 @@ pub struct Alert {
 
 /// Whom an alert is about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Source {
     /// Name of the autonomous system.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -106,6 +108,7 @@ pub struct Source {
 
 /// One line of a log, parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// What was found in it. `null` when it was too large to keep.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
@@ -117,6 +120,7 @@ pub struct Event {
 
 /// A name and a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetaItem {
     /// The name.
     #[serde(default)]
@@ -128,6 +132,7 @@ pub struct MetaItem {
 
 /// A decision inside an alert. The stream's shape is [`StreamDecision`](crate::StreamDecision).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Decision {
     /// On the way in how long it is to last, counted from the alert's `stop_at`; on the way out how long it has
     /// still to go, negative once it has ended.

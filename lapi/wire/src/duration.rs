@@ -71,6 +71,24 @@ impl GoDuration {
         u64::try_from(self.0).ok().map(Duration::from_nanos)
     }
 
+    /// In whole seconds, halves away from zero, as Go rounds.
+    pub const fn rounded_seconds(self) -> i64 {
+        let (whole, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        // The seconds at either end have no room to be rounded outwards.
+        if rest >= 500_000_000 && whole < 9_223_372_036 {
+            whole + 1
+        } else if rest <= -500_000_000 && whole > -9_223_372_036 {
+            whole - 1
+        } else {
+            whole
+        }
+    }
+
+    /// The same, as a duration: how current servers tell what a decision has still to go.
+    pub const fn rounded(self) -> Self {
+        Self(self.rounded_seconds() * 1_000_000_000)
+    }
+
     /// Whether it is less than nothing, as the durations of decisions that have ended are.
     pub const fn is_negative(self) -> bool {
         self.0 < 0

@@ -5,6 +5,7 @@ use serde::Deserialize;
 /// The body of an answer that is not a success: `{"message":"access forbidden"}`, sometimes with `code` (which
 /// repeats the status) or `errors`. Routing errors, and proxies in between, send something else or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// The reason in words.
     #[serde(default)]

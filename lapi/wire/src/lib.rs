@@ -25,26 +25,46 @@
 //! ```
 
 mod alert;
+mod allowlist;
 mod boundary;
 mod decision;
 mod decoder;
 mod duration;
 mod error_body;
+mod go_json;
+mod go_syntax;
+mod posted;
+mod push;
 mod query;
 mod scope;
 mod time;
 mod usage;
+mod usage_report;
+mod validation;
 mod value;
+mod watcher;
 
 pub use alert::{Alert, Decision, Event, MetaItem, Source};
+pub use allowlist::{
+    Allowlist, AllowlistItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
+    read_bulk_check,
+};
 pub use decision::{StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use duration::{DurationError, GoDuration};
 pub use error_body::ErrorBody;
+pub use go_json::BodyError;
+pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
+pub use push::{StreamObject, push_stream_decision};
 pub use query::StreamQuery;
 pub use scope::Scope;
 pub use time::UnixMillis;
 pub use usage::{
     MAX_METRIC_TEXT, MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent, UsageMetrics,
     clip_metric_text,
+};
+pub use usage_report::{HubItem, LogProcessor, UsageError, UsageReport, UsageSender, read_usage_metrics};
+pub use validation::ValidationFailure;
+pub use watcher::{
+    Login, LoginAnswer, Registration, RequestError, read_certificate_login, read_login, read_registration,
 };

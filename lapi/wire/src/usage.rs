@@ -14,6 +14,7 @@ pub fn clip_metric_text(text: &str) -> &str {
 
 /// One report. LAPI wants exactly one component in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageMetrics {
     /// The reporting bouncer, alone.
     pub remediation_components: Vec<RemediationComponent>,
@@ -21,6 +22,7 @@ pub struct UsageMetrics {
 
 /// Who reports, and what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemediationComponent {
     /// The bouncer's type, as in the User-Agent before the slash.
     #[serde(rename = "type")]
@@ -42,6 +44,7 @@ pub struct RemediationComponent {
 
 /// An operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OsInfo {
     /// Such as `debian`.
     pub name: String,
@@ -54,6 +57,7 @@ pub struct OsInfo {
 
 /// What happened in a span of time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricsWindow {
     /// The span.
     pub meta: MetricMeta,
@@ -63,6 +67,7 @@ pub struct MetricsWindow {
 
 /// The span of a [`MetricsWindow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricMeta {
     /// Its length in seconds.
     pub window_size_seconds: i64,
@@ -72,12 +77,14 @@ pub struct MetricMeta {
 
 /// One number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricItem {
     /// `dropped`, `processed` (both: how much within the window), `active_decisions` (how many now), or any other.
     pub name: String,
     /// `packet`, `byte`, `request`, `ip`.
     pub unit: String,
     /// How many.
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub value: serde_json::Number,
     /// Such as `origin` (for lists `lists:<name>`), `ip_type` (`ipv4`, `ipv6`), `remediation`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -5,6 +5,7 @@
 mod cache;
 mod data;
 mod firewall;
+mod lapi;
 mod report;
 mod stream;
 
@@ -20,6 +21,12 @@ const BENCHES: &[Bench] = &[
     ("delta", cache::delta),
     ("startup", stream::startup),
     ("firewall", firewall::firewall),
+    ("lapi-import", || lapi::bench("lapi-import")),
+    ("lapi-startup", || lapi::bench("lapi-startup")),
+    ("lapi-delta", || lapi::bench("lapi-delta")),
+    ("lapi-mixed", || lapi::bench("lapi-mixed")),
+    ("lapi-memory", || lapi::bench("lapi-memory")),
+    ("lapi-login", || lapi::bench("lapi-login")),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
@@ -30,6 +37,11 @@ fn main() -> ExitCode {
     {
         cache::child(what);
         return ExitCode::SUCCESS;
+    }
+    if let [first, name] = args.as_slice()
+        && first == "child-lapi"
+    {
+        return if lapi::child(name) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if args.first().is_some_and(|first| first == "child-firewall") {
         return if firewall::child() { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -1,6 +1,8 @@
 //! The client against peers on real sockets.
 
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod tls;

@@ -1,0 +1,385 @@
+//! The requests a machine makes: what log processors and the admin CLI ask of a LAPI.
+
+use std::fmt;
+use std::time::Duration;
+
+use palisade_wire::{
+    Alert, Allowlist, BulkCheckAnswer, BulkCheckRequest, CheckAnswer, Login, LoginAnswer, Registration,
+    UnixMillis,
+};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use url::form_urlencoded;
+
+use crate::client::Client;
+use crate::config::{Secret, UserAgent};
+use crate::error::BuildError;
+use crate::token::{MachineAuth, MachineConfig, MachineError, Retries, Token};
+use crate::transport::{Identification, Setup};
+
+/// How often a request is tried again with a new token.
+const NEW_TOKENS: usize = 2;
+/// Larger answers are not taken: nothing a LAPI lists is.
+const LARGEST_ANSWER: usize = 1 << 30;
+
+/// A LAPI as one machine sees it. Logs in when it has to.
+pub struct MachineClient {
+    link: Client,
+    auth: MachineAuth,
+    scenarios: Vec<String>,
+    retries: Retries,
+    token: Mutex<Option<Token>>,
+}
+
+/// What came of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// An administrator has to validate the machine.
+    Pending,
+    /// The registration token has validated it.
+    Validated,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    #[serde(rename = "nbDeleted")]
+    count: String,
+}
+
+impl MachineClient {
+    /// Prepares a client. Reads the certificate files, and connects to nothing.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn new(config: &MachineConfig, agent: &UserAgent) -> Result<Self, BuildError> {
+        let identity = match &config.auth {
+            MachineAuth::Certificate { cert, key } => Identification::Certificate { cert, key },
+            MachineAuth::Password { .. } | MachineAuth::None => Identification::None,
+        };
+        let setup = Setup {
+            identity,
+            ca: config.ca.as_deref(),
+            insecure_skip_verify: config.insecure_skip_verify,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            proxy: &config.proxy,
+        };
+        Ok(Self {
+            link: Client::assemble(&config.url, &setup, config.idle_timeout, agent)?,
+            auth: config.auth.clone(),
+            scenarios: config.scenarios.clone(),
+            retries: config.retries.clone(),
+            token: Mutex::new(None),
+        })
+    }
+
+    /// Where the LAPI is, as it may be shown.
+    pub fn url(&self) -> String {
+        self.link.url()
+    }
+
+    /// Asks for an account. Needs no login.
+    ///
+    /// # Errors
+    /// The LAPI refused it (the name may be taken), or could not be asked.
+    pub async fn register(&self, registration: &Registration) -> Result<Registered, MachineError> {
+        let mut response = self.post_without_token("v1/watchers", registration).await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(self.refusal(&mut response).await);
+        }
+        self.whole(&mut response).await?;
+        Ok(if status == StatusCode::ACCEPTED { Registered::Validated } else { Registered::Pending })
+    }
+
+    /// Gets a new token, whether or not there is one. Other requests do this by themselves.
+    ///
+    /// # Errors
+    /// The LAPI does not know us, or could not be asked.
+    pub async fn login(&self) -> Result<LoginAnswer, MachineError> {
+        let answer = self.log_in().await?;
+        *self.token.lock().await = Some(Token::new(answer.clone(), UnixMillis::now()));
+        Ok(answer)
+    }
+
+    /// Says that this machine lives.
+    ///
+    /// # Errors
+    /// As for every request: the LAPI refused it, or could not be asked.
+    pub async fn heartbeat(&self) -> Result<(), MachineError> {
+        self.request(Method::GET, "v1/heartbeat", "", None).await.map(|_| ())
+    }
+
+    /// Lists alerts. The parameters are those of `GET /v1/alerts`; unknown ones are refused.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn alerts(&self, query: &[(&str, String)]) -> Result<Vec<Alert>, MachineError> {
+        let list: Option<Vec<Alert>> = self.json(Method::GET, "v1/alerts", &encode(query), None).await?;
+        Ok(list.unwrap_or_default())
+    }
+
+    /// One alert.
+    ///
+    /// # Errors
+    /// As for every request; there is no such alert (404).
+    pub async fn alert(&self, id: i64) -> Result<Alert, MachineError> {
+        self.json(Method::GET, &format!("v1/alerts/{id}"), "", None).await
+    }
+
+    /// Posts alerts and tells their numbers, which may be fewer than the alerts.
+    ///
+    /// # Errors
+    /// As for every request. Nobody knows whether they were stored when no answer came.
+    pub async fn post_alerts(&self, alerts: &[Alert]) -> Result<Vec<String>, MachineError> {
+        let body = serde_json::to_vec(alerts).expect("numbers and texts always serialise");
+        let ids: Option<Vec<String>> = self.json(Method::POST, "v1/alerts", "", Some(body)).await?;
+        Ok(ids.unwrap_or_default())
+    }
+
+    /// Deletes alerts with their decisions, all that match, and tells how many.
+    ///
+    /// # Errors
+    /// As for every request; the LAPI does not trust our address (403).
+    pub async fn delete_alerts(&self, query: &[(&str, String)]) -> Result<u64, MachineError> {
+        self.delete("v1/alerts", query).await
+    }
+
+    /// Deletes one alert with its decisions.
+    ///
+    /// # Errors
+    /// As for every request; there is no such alert (500).
+    pub async fn delete_alert(&self, id: i64) -> Result<u64, MachineError> {
+        self.delete(&format!("v1/alerts/{id}"), &[]).await
+    }
+
+    /// Ends active decisions, all that match, and tells how many.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn delete_decisions(&self, query: &[(&str, String)]) -> Result<u64, MachineError> {
+        self.delete("v1/decisions", query).await
+    }
+
+    /// Ends one decision.
+    ///
+    /// # Errors
+    /// As for every request; there is no such decision (500).
+    pub async fn delete_decision(&self, id: i64) -> Result<u64, MachineError> {
+        self.delete(&format!("v1/decisions/{id}"), &[]).await
+    }
+
+    /// All allowlists.
+    ///
+    /// # Errors
+    /// As for every request; the LAPI is older than 1.6.6 and has none (404).
+    pub async fn allowlists(&self, with_content: bool) -> Result<Vec<Allowlist>, MachineError> {
+        let query = if with_content { "with_content=true" } else { "" };
+        let lists: Option<Vec<Allowlist>> = self.json(Method::GET, "v1/allowlists", query, None).await?;
+        Ok(lists.unwrap_or_default())
+    }
+
+    /// One allowlist.
+    ///
+    /// # Errors
+    /// As for every request; there is no such list (500).
+    pub async fn allowlist(&self, name: &str, with_content: bool) -> Result<Allowlist, MachineError> {
+        let query = if with_content { "with_content=true" } else { "" };
+        self.json(Method::GET, &format!("v1/allowlists/{}", segment(name)), query, None).await
+    }
+
+    /// Whether an address or range is on a list.
+    ///
+    /// # Errors
+    /// As for every request; it is neither (500).
+    pub async fn check_allowlist(&self, target: &str) -> Result<CheckAnswer, MachineError> {
+        self.json(Method::GET, &format!("v1/allowlists/check/{}", segment(target)), "", None).await
+    }
+
+    /// Which of many addresses and ranges are on a list.
+    ///
+    /// # Errors
+    /// As for every request; there are none, or one is neither (500); the LAPI is older than 1.6.9 (404).
+    pub async fn check_allowlists(&self, targets: Vec<String>) -> Result<BulkCheckAnswer, MachineError> {
+        let body = serde_json::to_vec(&BulkCheckRequest { targets }).expect("texts always serialise");
+        self.json(Method::POST, "v1/allowlists/check", "", Some(body)).await
+    }
+
+    /// Deletes this machine's own account.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn watchers_self_delete(&self) -> Result<(), MachineError> {
+        self.request(Method::DELETE, "v1/watchers/self", "", None).await.map(|_| ())
+    }
+
+    async fn delete(&self, route: &str, query: &[(&str, String)]) -> Result<u64, MachineError> {
+        let deleted: Deleted = self.json(Method::DELETE, route, &encode(query), None).await?;
+        deleted.count.parse().map_err(|_| self.unexpected(route, "nbDeleted is no number".to_owned()))
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        route: &str,
+        query: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, MachineError> {
+        let answer = self.request(method, route, query, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.unexpected(route, error.to_string()))
+    }
+
+    fn unexpected(&self, route: &str, reason: String) -> MachineError {
+        MachineError::Unexpected { url: self.url(), route: route.to_owned(), reason }
+    }
+
+    /// Asks with a token, and again as [`Retries`] say; the whole body of a success comes back.
+    async fn request(
+        &self,
+        method: Method,
+        route: &str,
+        query: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, MachineError> {
+        let body = body.map(bytes_of);
+        let (mut new_tokens, mut busy) = (0, self.retries.busy.iter());
+        loop {
+            let token = self.fresh_token().await?;
+            let url = self.link.endpoint.route(route, query);
+            let mut request = self.link.http.request(method.clone(), url).header(ACCEPT, "application/json");
+            request = request.bearer_auth(token.reveal());
+            if let Some(body) = &body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            }
+            let mut response = self.link.send(request, self.link.idle).await?;
+            match response.status().as_u16() {
+                200..=299 | 304 => return self.whole(&mut response).await,
+                300..=399 => {
+                    return Err(self.link.redirected(response.status(), response.headers()).into());
+                }
+                401 | 403 if new_tokens < NEW_TOKENS => {
+                    new_tokens += 1;
+                    *self.token.lock().await = None;
+                }
+                429 | 503 | 504 if let Some(wait) = busy.next() => wait_for(*wait).await,
+                _ => return Err(self.refusal(&mut response).await),
+            }
+        }
+    }
+
+    async fn fresh_token(&self) -> Result<Secret, MachineError> {
+        // Held while logging in, so that requests at the same time share one login.
+        let mut kept = self.token.lock().await;
+        if let Some(token) = kept.as_ref().and_then(|token| token.fresh(UnixMillis::now())) {
+            return Ok(token.clone());
+        }
+        let answer = self.log_in().await?;
+        let token = Secret::new(answer.token.clone());
+        *kept = Some(Token::new(answer, UnixMillis::now()));
+        Ok(token)
+    }
+
+    async fn log_in(&self) -> Result<LoginAnswer, MachineError> {
+        let (machine_id, password) = match &self.auth {
+            MachineAuth::Password { login, password } => (login.clone(), password.reveal().to_owned()),
+            MachineAuth::Certificate { .. } | MachineAuth::None => (String::new(), String::new()),
+        };
+        let login = Login { machine_id, password, scenarios: self.scenarios.clone() };
+        let mut waits = self.retries.login.iter();
+        loop {
+            let mut response = self.post_without_token("v1/watchers/login", &login).await?;
+            match response.status().as_u16() {
+                200..=299 => {
+                    let answer = self.whole(&mut response).await?;
+                    return serde_json::from_slice(&answer)
+                        .map_err(|error| self.unexpected("v1/watchers/login", error.to_string()));
+                }
+                429 | 500 | 503 | 504 if let Some(wait) = waits.next() => wait_for(*wait).await,
+                _ => return Err(self.refusal(&mut response).await),
+            }
+        }
+    }
+
+    async fn post_without_token<T: serde::Serialize>(
+        &self,
+        route: &str,
+        body: &T,
+    ) -> Result<Response, MachineError> {
+        let body = serde_json::to_vec(body).expect("texts always serialise");
+        let url = self.link.endpoint.route(route, "");
+        let request = self.link.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        Ok(self.link.send(request, self.link.idle).await?)
+    }
+
+    async fn refusal(&self, response: &mut Response) -> MachineError {
+        let status = response.status();
+        if status.is_redirection() {
+            return self.link.redirected(status, response.headers()).into();
+        }
+        let body = self.link.error_body(response, self.link.idle).await;
+        MachineError::of_answer(status.as_u16(), &body)
+    }
+
+    async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, MachineError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.link.piece(response, self.link.idle, body.len() as u64).await? {
+            body.extend_from_slice(&piece);
+            if body.len() > LARGEST_ANSWER {
+                return Err(self.unexpected(response.url().path(), "it is longer than 1 GiB".to_owned()));
+            }
+        }
+        Ok(body)
+    }
+}
+
+impl fmt::Debug for MachineClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MachineClient").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+/// A body that can be sent again without being copied.
+fn bytes_of(body: Vec<u8>) -> bytes::Bytes {
+    bytes::Bytes::from(body)
+}
+
+async fn wait_for(wait: Duration) {
+    tokio::time::sleep(wait).await;
+}
+
+fn encode(query: &[(&str, String)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish()
+}
+
+/// A text as one segment of a path, slashes and all.
+fn segment(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => {
+                path.push(char::from(byte));
+            }
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_names_stay_one_segment() {
+        assert_eq!(segment("10.0.0.0/8"), "10.0.0.0%2F8");
+        assert_eq!(segment("2001:db8::/32"), "2001:db8::%2F32");
+        assert_eq!(segment("my list?"), "my%20list%3F");
+        assert_eq!(
+            encode(&[("ip", "::1".into()), ("scenario", "a b&c".into())]),
+            "ip=%3A%3A1&scenario=a+b%26c"
+        );
+    }
+}

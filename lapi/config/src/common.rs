@@ -1,0 +1,99 @@
+//! `common` (the log) and `cscli.output`.
+
+use palisade_daemon::{
+    Problems,
+    logs::{LogConfig, LogLevel, LogTarget, Rotation},
+};
+
+use crate::file;
+
+/// Name of the log file in `log_dir`.
+const LOG_FILE: &str = "palisade-lapi.log";
+
+/// How the admin CLI prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Tables for people.
+    #[default]
+    Human,
+    /// JSON.
+    Json,
+    /// CSV, or the bare value.
+    Raw,
+}
+
+impl Output {
+    /// Reads the word of `cscli.output` and `-o`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "human" => Self::Human,
+            "json" => Self::Json,
+            "raw" => Self::Raw,
+            _ => return None,
+        })
+    }
+}
+
+/// Checks the level named by `key`; `None` when it is absent or wrong.
+pub(crate) fn level(key: &str, word: Option<&str>, wrong: &mut Problems) -> Option<LogLevel> {
+    let word = word.filter(|word| !word.is_empty())?;
+    let known = match word.to_ascii_lowercase().as_str() {
+        "panic" => LogLevel::Panic,
+        "fatal" => LogLevel::Fatal,
+        "error" => LogLevel::Error,
+        "warn" | "warning" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        _ => {
+            wrong.add(
+                key,
+                format!("not a valid logrus Level: {word:?}; use error, warning, info, debug or trace"),
+            );
+            return None;
+        }
+    };
+    Some(known)
+}
+
+/// Checks `common`.
+pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConfig {
+    let level = level("common.log_level", written.log_level.as_deref(), wrong).unwrap_or(LogLevel::Info);
+    match written.log_format.as_deref() {
+        // JSON lines are not written yet; a stock file that asks for them must still start us.
+        None | Some("" | "text" | "json") => {}
+        Some(_) => wrong.add("common.log_format", "expected text or json"),
+    }
+    // Zero means the default, as in the stock program.
+    let or = |value: Option<u64>, default| value.filter(|value| *value > 0).unwrap_or(default);
+    let rotation = Rotation {
+        max_bytes: or(written.log_max_size, 500).saturating_mul(1024 * 1024),
+        max_files: or(written.log_max_files, 3),
+        max_age_days: or(written.log_max_age, 28),
+        compress: written.compress_logs.unwrap_or(true),
+    };
+    let target = match written.log_media.as_deref() {
+        // The journal takes what goes to standard error.
+        None | Some("" | "stdout" | "syslog") => LogTarget::Stderr,
+        Some("file") => {
+            let dir = written.log_dir.filter(|dir| !dir.as_os_str().is_empty());
+            LogTarget::File { path: dir.unwrap_or_else(|| "/var/log/".into()).join(LOG_FILE), rotation }
+        }
+        Some(other) => {
+            wrong.add("common.log_media", format!("unknown log mode '{other}'; use stdout, file or syslog"));
+            LogTarget::Stderr
+        }
+    };
+    LogConfig { level, target }
+}
+
+/// Checks `cscli.output`.
+pub(crate) fn check_output(written: Option<&str>, wrong: &mut Problems) -> Output {
+    match written {
+        None | Some("") => Output::Human,
+        Some(word) => Output::from_word(word).unwrap_or_else(|| {
+            wrong.add("cscli.output", format!("output format '{word}' unknown: must be human, json or raw"));
+            Output::Human
+        }),
+    }
+}

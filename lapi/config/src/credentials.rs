@@ -1,0 +1,240 @@
+//! `local_api_credentials.yaml`: how a machine logs in.
+
+use std::{
+    fmt, fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use palisade_daemon::{ConfigError, Document, Problems};
+use serde::Deserialize;
+
+use crate::{config::unknown, keys::CREDENTIALS_KEYS};
+
+/// How a machine reaches its LAPI and who it is there. Fields are as written; empty ones are absent.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Credentials {
+    /// Base URL, or the path of a unix socket.
+    pub url: Option<String>,
+    /// Machine name.
+    pub login: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// Who signed the LAPI's certificate.
+    pub ca_cert_path: Option<PathBuf>,
+    /// Certificate to show instead of a password.
+    pub cert_path: Option<PathBuf>,
+    /// Its key.
+    pub key_path: Option<PathBuf>,
+    /// The console's address; only the central service uses it.
+    pub papi_url: Option<String>,
+}
+
+/// The password is not shown.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("url", &self.url)
+            .field("login", &self.login)
+            .field("password", &self.password.as_ref().map(|_| "[redacted]"))
+            .field("cert_path", &self.cert_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why credentials cannot be read or written. The texts are those scripts look for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The file is not there or cannot be read.
+    #[error("loading api client: while reading yaml file: open {}: {}", path.display(), plain(cause))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said; part of the text above.
+        cause: io::Error,
+    },
+    /// The file says nothing.
+    #[error("loading api client: no credentials or URL found in api client configuration '{}'", .0.display())]
+    Empty(PathBuf),
+    /// The file is no credentials file.
+    #[error("loading api client: failed to parse api client credential configuration file '{}': {cause}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with lines; part of the text above.
+        cause: ConfigError,
+    },
+    /// A password and a certificate at once.
+    #[error("loading api client: user/password authentication and TLS authentication are mutually exclusive")]
+    Both,
+    /// A certificate over a unix socket.
+    #[error("loading api client: cannot use TLS with a unix socket")]
+    TlsOverSocket,
+    /// The file cannot be written.
+    #[error("write api credentials in '{}' failed: {}", path.display(), plain(cause))]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said; part of the text above.
+        cause: io::Error,
+    },
+}
+
+fn plain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+impl Credentials {
+    /// Reads the file and its `.local`, with environment variables expanded. Without a URL the file may still be
+    /// completed, so that is no error here.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, is empty, has keys nobody knows, or mixes two ways to log in.
+    pub fn load(path: &Path) -> Result<Self, CredentialsError> {
+        let invalid = |cause| CredentialsError::Invalid { path: path.to_owned(), cause };
+        let document = match Document::load(path) {
+            Ok(document) => document,
+            Err(ConfigError::Unreadable { path, cause }) => {
+                return Err(CredentialsError::Unreadable { path, cause });
+            }
+            // A file without any key is no YAML map.
+            Err(_) if fs::read_to_string(path).is_ok_and(|text| is_blank(&text)) => {
+                return Err(CredentialsError::Empty(path.to_owned()));
+            }
+            Err(cause) => return Err(invalid(cause)),
+        };
+        let mut wrong: Problems = unknown(&document, CREDENTIALS_KEYS);
+        let read: Option<Self> = document.parse_into(&mut wrong);
+        let credentials = wrong.or(read).map_err(|wrong| invalid(wrong.into()))?.unwrap_or_default();
+        credentials.tidy().checked(path)
+    }
+
+    fn tidy(self) -> Self {
+        let text = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let file = |value: Option<PathBuf>| value.filter(|value| !value.as_os_str().is_empty());
+        Self {
+            url: text(self.url),
+            login: text(self.login),
+            password: text(self.password),
+            ca_cert_path: file(self.ca_cert_path),
+            cert_path: file(self.cert_path),
+            key_path: file(self.key_path),
+            papi_url: text(self.papi_url),
+        }
+    }
+
+    fn checked(self, path: &Path) -> Result<Self, CredentialsError> {
+        let certificate = self.cert_path.is_some() || self.key_path.is_some();
+        if self == Self::default() {
+            Err(CredentialsError::Empty(path.to_owned()))
+        } else if certificate && (self.login.is_some() || self.password.is_some()) {
+            Err(CredentialsError::Both)
+        } else if certificate && self.socket().is_some() {
+            Err(CredentialsError::TlsOverSocket)
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// The unix socket, when the URL is one: it starts with `/`.
+    pub fn socket(&self) -> Option<&Path> {
+        self.url.as_deref().filter(|url| url.starts_with('/')).map(Path::new)
+    }
+
+    /// The URL as it is used: `http://` in front when there is no scheme, `/` at its end; a socket's path as it is.
+    pub fn base_url(&self) -> Option<String> {
+        let url = self.url.as_deref()?;
+        if url.starts_with('/') {
+            return Some(url.to_owned());
+        }
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        let slash = if url.ends_with('/') { "" } else { "/" };
+        Some(format!("{scheme}{url}{slash}"))
+    }
+
+    /// The file's text.
+    pub fn to_yaml(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                text.push_str(&format!("{key}: {}\n", quoted(value)));
+            }
+        };
+        let path = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+        line("url", self.url.as_deref());
+        line("login", self.login.as_deref());
+        line("password", self.password.as_deref());
+        line("ca_cert_path", path(&self.ca_cert_path).as_deref());
+        line("cert_path", path(&self.cert_path).as_deref());
+        line("key_path", path(&self.key_path).as_deref());
+        line("papi_url", self.papi_url.as_deref());
+        text
+    }
+
+    /// Writes the file, readable by its owner only: a new file beside it takes its name, so that nobody sees a half.
+    ///
+    /// # Errors
+    ///
+    /// When the folder or the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), CredentialsError> {
+        let unwritable = |cause| CredentialsError::Unwritable { path: path.to_owned(), cause };
+        // A link stays a link: the file it names is replaced.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{:08x}.tmp", fastrand::u32(..)));
+        let new = target.with_file_name(name);
+        let write = || -> io::Result<()> {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            file.write_all(self.to_yaml().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &target)
+        };
+        write().map_err(|cause| {
+            let _ = fs::remove_file(&new);
+            unwritable(cause)
+        })
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    })
+}
+
+/// As YAML text: bare where that is safe, else in double quotes. `$` is doubled nowhere: names that are not set in the
+/// environment stay as they are.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@');
+    let bare = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && value.chars().all(plain)
+        && !value.ends_with(':')
+        && !matches!(
+            value.to_ascii_lowercase().as_str(),
+            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
+        );
+    if bare {
+        return value.to_owned();
+    }
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}

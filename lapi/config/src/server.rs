@@ -1,0 +1,222 @@
+//! `api.server` and `prometheus`: where the LAPI listens, whom it believes, who may join.
+
+use std::{fmt, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use palisade_daemon::{
+    Problems,
+    logs::LogLevel,
+    metrics::{Listen, Port},
+};
+
+use crate::{
+    common::level,
+    config::absolute,
+    file,
+    nets::Nets,
+    tls::{self, TlsConfig},
+};
+
+/// Fewest characters of a registration token.
+const SHORTEST_TOKEN: usize = 32;
+/// Port of `prometheus` when none is given.
+const METRICS_PORT: u16 = 6060;
+
+/// The block `api.server`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Whether the LAPI runs at all.
+    pub enable: bool,
+    /// Host and port to listen on. This or the socket is there when the LAPI runs.
+    pub listen_uri: Option<String>,
+    /// Unix socket to listen on.
+    pub listen_socket: Option<PathBuf>,
+    /// Profiles; there when the LAPI runs.
+    pub profiles_path: Option<PathBuf>,
+    /// Console options.
+    pub console_path: PathBuf,
+    /// Level of the API's own log lines, if it differs from the common one.
+    pub log_level: Option<LogLevel>,
+    /// Peers whose `X-Forwarded-For` and `X-Real-IP` are believed; empty when none is.
+    pub trusted_proxies: Nets,
+    /// From where alerts may be deleted, besides loopback and the socket.
+    pub trusted_ips: Nets,
+    /// Whether machines may be registered only from this host.
+    pub disable_remote_lapi_registration: bool,
+    /// Machines with the token are let in without an administrator.
+    pub auto_registration: Option<AutoRegistration>,
+    /// Deprecated list of addresses the central service's decisions must not touch.
+    pub capi_whitelists_path: Option<PathBuf>,
+    /// The central service.
+    pub online_client: Option<OnlineClient>,
+    /// Whether usage metrics stay here.
+    pub disable_usage_metrics_export: bool,
+    /// TLS, if configured.
+    pub tls: Option<TlsConfig>,
+}
+
+/// The block `auto_registration`, when enabled.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AutoRegistration {
+    /// What a machine must show.
+    pub token: String,
+    /// From where it must come.
+    pub allowed_ranges: Nets,
+}
+
+/// The token is not shown.
+impl fmt::Debug for AutoRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AutoRegistration")
+            .field("token", &"[redacted]")
+            .field("allowed_ranges", &self.allowed_ranges)
+            .finish()
+    }
+}
+
+/// The block `online_client`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineClient {
+    /// Credentials for the central service.
+    pub credentials_path: Option<PathBuf>,
+    /// Whether signals are sent there.
+    pub sharing: bool,
+    /// Whether the community list is pulled.
+    pub pull_community: bool,
+    /// Whether subscribed lists are pulled.
+    pub pull_blocklists: bool,
+}
+
+/// The block `prometheus`, when enabled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where `/metrics` is served.
+    pub listen: Listen,
+    /// How much is told.
+    pub level: MetricsLevel,
+}
+
+/// How much the metrics tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetricsLevel {
+    /// Only what concerns the process.
+    None,
+    /// Nothing that names a machine, a bouncer or a scenario.
+    Aggregated,
+    /// Everything.
+    #[default]
+    Full,
+}
+
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty()).map(absolute)
+}
+
+/// Checks `api.server`. What is only needed to run is not asked for when `enable` is off.
+pub(crate) fn check(written: file::Server, wrong: &mut Problems) -> ServerConfig {
+    let enable = written.enable.unwrap_or(true);
+    let listen_uri = written.listen_uri.filter(|uri| !uri.is_empty());
+    let listen_socket = given(written.listen_socket);
+    let profiles_path = given(written.profiles_path);
+    if enable && listen_uri.is_none() && listen_socket.is_none() {
+        wrong.add("api.server", "no listen_uri or listen_socket specified");
+    }
+    if enable && profiles_path.is_none() {
+        wrong.add("api.server.profiles_path", "empty profiles path");
+    }
+    let proxies = written
+        .trusted_proxies
+        .as_ref()
+        .map(|list| Nets::check("api.server.trusted_proxies", list, true, wrong));
+    let trusted_proxies = match (proxies, written.use_forwarded_for_headers.unwrap_or(false)) {
+        (Some(proxies), _) => proxies,
+        // The stock default: any IPv4 peer may set the header, no IPv6 peer may.
+        (None, true) => [IpNet::new_assert(IpAddr::from([0, 0, 0, 0]), 0)].into_iter().collect(),
+        (None, false) => Nets::default(),
+    };
+    let _ = level("api.server.papi_log_level", written.papi_log_level.as_deref(), wrong);
+    let tls = written.tls.and_then(|block| tls::check(block, wrong));
+    ServerConfig {
+        enable,
+        listen_uri,
+        listen_socket,
+        profiles_path,
+        console_path: given(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
+        log_level: level("api.server.log_level", written.log_level.as_deref(), wrong),
+        trusted_proxies,
+        trusted_ips: Nets::check(
+            "api.server.trusted_ips",
+            &written.trusted_ips.unwrap_or_default(),
+            true,
+            wrong,
+        ),
+        disable_remote_lapi_registration: written.disable_remote_lapi_registration.unwrap_or(false),
+        auto_registration: written.auto_registration.and_then(|block| check_registration(block, wrong)),
+        capi_whitelists_path: given(written.capi_whitelists_path),
+        online_client: written.online_client.map(|block| {
+            let pull = block.pull.unwrap_or_default();
+            OnlineClient {
+                credentials_path: given(block.credentials_path),
+                sharing: block.sharing.unwrap_or(true),
+                pull_community: pull.community.unwrap_or(true),
+                pull_blocklists: pull.blocklists.unwrap_or(true),
+            }
+        }),
+        disable_usage_metrics_export: written.disable_usage_metrics_export.unwrap_or(false),
+        tls,
+    }
+}
+
+fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> Option<AutoRegistration> {
+    if !written.enabled.unwrap_or(false) {
+        return None;
+    }
+    let token = written.token.unwrap_or_default();
+    if token.is_empty() {
+        wrong.add(
+            "api.server.auto_registration.token",
+            "missing token value for api.server.auto_register; invent one of at least 32 characters",
+        );
+    } else if token.len() < SHORTEST_TOKEN {
+        wrong.add(
+            "api.server.auto_registration.token",
+            format!(
+                "token value for api.server.auto_register is too short (min {SHORTEST_TOKEN} characters)"
+            ),
+        );
+    }
+    let ranges = written.allowed_ranges.unwrap_or_default();
+    if ranges.is_empty() {
+        wrong.add(
+            "api.server.auto_registration.allowed_ranges",
+            "missing allowed_ranges value for api.server.auto_register; name the networks machines may join from",
+        );
+    }
+    let allowed_ranges = Nets::check("api.server.auto_registration.allowed_ranges", &ranges, false, wrong);
+    Some(AutoRegistration { token, allowed_ranges })
+}
+
+/// Checks `prometheus`; `None` when nothing is to be served.
+pub(crate) fn check_metrics(written: file::Prometheus, wrong: &mut Problems) -> Option<Metrics> {
+    let level = match written.level.as_deref() {
+        None | Some("" | "full") => MetricsLevel::Full,
+        Some("aggregated") => MetricsLevel::Aggregated,
+        Some("none") => MetricsLevel::None,
+        Some(_) => {
+            wrong.add("prometheus.level", "expected full, aggregated or none");
+            MetricsLevel::Full
+        }
+    };
+    let port = match written.listen_port {
+        None | Some(Port::Number(0)) => Some(METRICS_PORT),
+        Some(Port::Number(port)) => Some(port),
+        Some(Port::Text(text)) if text.is_empty() => Some(METRICS_PORT),
+        Some(Port::Text(text)) => text.parse().ok(),
+    };
+    if port.is_none() {
+        wrong.add("prometheus.listen_port", "expected a port number from 1 to 65535");
+    }
+    // The stock program listens on loopback when no address is given.
+    let addr = written.listen_addr.filter(|addr| !addr.is_empty()).unwrap_or_else(|| "127.0.0.1".to_owned());
+    (written.enabled.unwrap_or(false)).then_some(Metrics { listen: Listen { addr, port: port? }, level })
+}

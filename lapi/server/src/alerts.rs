@@ -1,0 +1,143 @@
+//! Routes of alerts.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use palisade_active::{Change, Commit};
+use palisade_store::{AlertQuery, StoreError};
+use palisade_wire::Alert;
+use serde::Serialize;
+
+use crate::auth::{Machine, TrustedAddress};
+use crate::blocking::away;
+use crate::body::Body;
+use crate::error::{ApiError, json};
+use crate::query::Pairs;
+use crate::state::Lapi;
+
+/// An answer of more decisions and events is written away from the threads that answer requests.
+const MANY: usize = 500;
+
+/// How many rows were deleted: a number as text, as stock clients expect it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct Deleted {
+    /// The number in digits.
+    #[serde(rename = "nbDeleted")]
+    pub(crate) nb_deleted: String,
+}
+
+impl Deleted {
+    /// So many.
+    pub(crate) fn answer(count: u64) -> Response {
+        json(&Self { nb_deleted: count.to_string() })
+    }
+}
+
+/// The routes, below `/v1`.
+pub(crate) fn routes() -> Router<Lapi> {
+    Router::new()
+        .route("/alerts", get(list).head(list_head).post(add).delete(remove_many))
+        .route("/alerts/{alert_id}", get(one).head(one_head).delete(remove))
+}
+
+async fn add(machine: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+    let ids = lapi.take_in(&machine, body).await?;
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    Ok((StatusCode::CREATED, json(&ids)).into_response())
+}
+
+async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+    let alerts = lapi.find_alerts(&query).await?;
+    if alerts.is_empty() {
+        return Ok(json(&()));
+    }
+    let size: usize = alerts.iter().map(|alert| 1 + alert.decisions.len() + alert.events.len()).sum();
+    if size > MANY { away(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
+}
+
+async fn list_head(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+    lapi.find_alerts(&query).await?;
+    Ok(nothing())
+}
+
+async fn one(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let alert = lapi.find_alert(&id).await?;
+    if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
+}
+
+async fn one_head(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    // Without a body, a missing one is still told by its status.
+    match lapi.find_alert(&id).await {
+        Ok(_) => Ok(nothing()),
+        Err(error) if error.status() == StatusCode::NOT_FOUND => Err(ApiError::empty(StatusCode::NOT_FOUND)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn remove_many(
+    _: Machine,
+    _: TrustedAddress,
+    State(lapi): State<Lapi>,
+    query: Pairs,
+) -> Result<Response, ApiError> {
+    let query = AlertQuery::parse(&query.0, true).map_err(|error| ApiError::internal(error.to_string()))?;
+    let deleted = lapi.store.delete_alerts(lapi.clock.now(), &query).await.map_err(unable_to_delete)?;
+    lapi.deleted(deleted.count, deleted.commits).await;
+    Ok(Deleted::answer(deleted.count))
+}
+
+async fn remove(
+    _: Machine,
+    _: TrustedAddress,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = alert_id(&id)?;
+    let deleted = lapi.store.delete_alert(lapi.clock.now(), id).await.map_err(unable_to_delete)?;
+    if deleted.count == 0 {
+        return Err(ApiError::internal("ent: alert not found"));
+    }
+    lapi.deleted(deleted.count, deleted.commits).await;
+    Ok(Deleted::answer(deleted.count))
+}
+
+impl Lapi {
+    async fn find_alerts(&self, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
+        let query = AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
+        self.store.alerts(&query, self.clock.now()).await.map_err(unable_to_query)
+    }
+
+    async fn find_alert(&self, id: &str) -> Result<Alert, ApiError> {
+        let found = self.store.alert(alert_id(id)?, self.clock.now()).await.map_err(unable_to_query)?;
+        found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "object not found"))
+    }
+
+    /// Alerts are gone: bouncers are told of their decisions, and the metrics are counted anew.
+    async fn deleted(&self, count: u64, commits: Vec<(Commit, Vec<Change>)>) {
+        self.tail.applied(commits).await;
+        if count > 0
+            && let Err(error) = self.count_alerts().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot count alerts for the metrics");
+        }
+    }
+}
+
+fn alert_id(text: &str) -> Result<i64, ApiError> {
+    text.parse().map_err(|_| ApiError::bad_request("alert_id must be valid integer"))
+}
+
+fn unable_to_query(error: StoreError) -> ApiError {
+    ApiError::store(&error, "unable to query")
+}
+
+fn unable_to_delete(error: StoreError) -> ApiError {
+    ApiError::store(&error, "unable to delete")
+}
+
+/// 200 and an empty text, as the stock server answers HEAD.
+pub(crate) fn nothing() -> Response {
+    String::new().into_response()
+}

@@ -1,0 +1,160 @@
+//! Routes of allowlists, and allowlists in memory.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use axum::Router;
+use ipnet::IpNet;
+use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
+use palisade_wire::{
+    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
+    UnixMillis, read_bulk_check,
+};
+
+use crate::auth::Machine;
+use crate::body::Body;
+use crate::blocking::away;
+use crate::error::{ApiError, json};
+use crate::query::Pairs;
+use crate::state::Lapi;
+
+/// A body of more bytes is worked through away from the threads that answer requests.
+const MANY: usize = 64 * 1024;
+
+/// Allowlists in memory: alerts are checked without a query. Replaced whole when the roster has moved.
+#[derive(Debug, Default)]
+pub(crate) struct Allowlists {
+    lists: ArcSwap<Vec<Allowlist>>,
+    index: ArcSwap<AllowlistIndex>,
+}
+
+impl Allowlists {
+    /// What an address is looked up in.
+    pub(crate) fn index(&self) -> Arc<AllowlistIndex> {
+        self.index.load_full()
+    }
+
+    /// Reads them again.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; the earlier ones stay.
+    pub(crate) async fn refresh(&self, store: &Store, now: UnixMillis) -> Result<(), StoreError> {
+        let lists = store.allowlists(now, true).await?;
+        self.index.store(Arc::new(AllowlistIndex::new(&lists)));
+        self.lists.store(Arc::new(lists));
+        Ok(())
+    }
+}
+
+/// The routes, below `/v1`.
+pub(crate) fn routes() -> Router<Lapi> {
+    Router::new()
+        .route("/allowlists", get(list).head(no_head))
+        // A list may be called `check`.
+        .route("/allowlists/check", get(one_called_check).head(no_head).post(check_many))
+        .route("/allowlists/check/{ip_or_range}", get(check).head(check_head))
+        .route("/allowlists/{name}", get(one).head(no_head))
+}
+
+async fn no_head() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
+}
+
+async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
+    let now = lapi.fresh_allowlists().await;
+    let with_content = query.get("with_content") == Some("true");
+    let lists = lapi.allowlists.lists.load();
+    json(&lists.iter().map(|list| told(list, with_content, now)).collect::<Vec<_>>())
+}
+
+async fn one(_: Machine, State(lapi): State<Lapi>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    let now = lapi.fresh_allowlists().await;
+    let lists = lapi.allowlists.lists.load();
+    match lists.iter().find(|list| list.name == name) {
+        Some(list) => Ok(json(&told(list, true, now))),
+        None => Err(ApiError::internal(format!("allowlist '{name}' not found"))),
+    }
+}
+
+async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Response, ApiError> {
+    one(machine, lapi, Path("check".to_owned())).await
+}
+
+async fn check(_: Machine, State(lapi): State<Lapi>, Path(target): Path<String>) -> Result<Response, ApiError> {
+    let now = lapi.fresh_allowlists().await;
+    let reasons = lapi.allowlists.index().reasons(&address(&target)?, now);
+    Ok(json(&CheckAnswer { allowlisted: !reasons.is_empty(), reason: reasons.join(", ") }))
+}
+
+async fn check_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(target): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let now = lapi.fresh_allowlists().await;
+    let holds = lapi.allowlists.index().holds(&address(&target)?, now);
+    Ok(if holds { StatusCode::OK } else { StatusCode::NO_CONTENT })
+}
+
+async fn check_many(_: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+    let request = read_bulk_check(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    if request.targets.is_empty() {
+        return Err(ApiError::bad_request("targets list cannot be empty"));
+    }
+    let now = lapi.fresh_allowlists().await;
+    let index = lapi.allowlists.index();
+    // An import asks about all its values at once.
+    let look = move || -> Result<BulkCheckAnswer, ApiError> {
+        let mut results = Vec::new();
+        for target in request.targets {
+            let allowlists = index.reasons(&address(&target)?, now);
+            if !allowlists.is_empty() {
+                results.push(BulkCheckResult { allowlists, target });
+            }
+        }
+        Ok(BulkCheckAnswer { results })
+    };
+    let answer = if body.len() > MANY { away(look).await? } else { look()? };
+    Ok(json(&answer))
+}
+
+/// An address or range as a client asks about it.
+fn address(text: &str) -> Result<IpNet, ApiError> {
+    palisade_active::net(text).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// A list as it is told: without what has run out since it was read.
+fn told(list: &Allowlist, with_content: bool, now: UnixMillis) -> Told {
+    let item = |item: &AllowlistItem| ToldItem {
+        created_at: item.created_at.rfc3339_millis(),
+        description: item.comment.clone(),
+        expiration: item.expires_at.map_or_else(|| NO_EXPIRATION.to_owned(), UnixMillis::rfc3339_millis),
+        value: item.value.clone(),
+    };
+    let counts = |item: &&AllowlistItem| with_content && item.expires_at.is_none_or(|end| end > now);
+    Told {
+        allowlist_id: list.allowlist_id.clone(),
+        console_managed: list.console_managed,
+        created_at: list.created_at.rfc3339_millis(),
+        description: list.description.clone(),
+        items: list.items.iter().filter(counts).map(item).collect(),
+        name: list.name.clone(),
+        updated_at: list.updated_at.rfc3339_millis(),
+    }
+}
+
+impl Lapi {
+    /// Has an allowlist that was changed a moment ago in memory, if the database answers; what is there is good
+    /// enough otherwise. Returns the time to judge by.
+    async fn fresh_allowlists(&self) -> UnixMillis {
+        if let Err(error) = self.catch_up().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "allowlists may be a little old");
+        }
+        self.clock.now()
+    }
+}

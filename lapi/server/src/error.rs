@@ -1,0 +1,144 @@
+//! What a caller is told when the answer is no.
+
+use std::fmt;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use palisade_store::StoreError;
+use serde::Serialize;
+
+/// After how many seconds a client may ask again while the database is away.
+const STORE_RETRY: u64 = 2;
+
+/// A refusal or failure in the exact form the stock server gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    body: Body,
+    retry_after: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Body {
+    /// Nothing.
+    Empty,
+    /// `{"message":…}`
+    Message(String),
+    /// `{"code":…,"message":…}` and a `WWW-Authenticate` header.
+    Coded(String),
+}
+
+impl ApiError {
+    /// A status with an empty body.
+    pub fn empty(status: StatusCode) -> Self {
+        Self { status, body: Body::Empty, retry_after: None }
+    }
+
+    /// A status with `{"message":"text"}`: what handlers and the check of keys answer.
+    pub fn message(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, body: Body::Message(text.into()), retry_after: None }
+    }
+
+    /// 401 with `{"code":401,"message":"text"}`: what the check of tokens, login and refresh answer.
+    pub fn unauthorized(text: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, body: Body::Coded(text.into()), retry_after: None }
+    }
+
+    /// 400 with a message.
+    pub fn bad_request(text: impl Into<String>) -> Self {
+        Self::message(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// 403 `access forbidden`.
+    pub fn forbidden() -> Self {
+        Self::message(StatusCode::FORBIDDEN, "access forbidden")
+    }
+
+    /// 500 with a message: also how the stock server answers bad filters and invalid alerts.
+    pub fn internal(text: impl Into<String>) -> Self {
+        Self::message(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    /// The store failed. The cause is for the log, `text` for the caller (`unable to query` and the like): 500, or 503
+    /// with the time to ask again when the database is away or has no room.
+    pub fn store(cause: &StoreError, text: impl Into<String>) -> Self {
+        let text = text.into();
+        if cause.is_temporary() {
+            tracing::warn!(error = cause as &dyn std::error::Error, answer = %text, "the store is not available");
+            let body = Body::Message(text);
+            return Self { status: StatusCode::SERVICE_UNAVAILABLE, body, retry_after: Some(STORE_RETRY) };
+        }
+        tracing::error!(error = cause as &dyn std::error::Error, answer = %text, "the store failed");
+        Self::internal(text)
+    }
+
+    /// 429: too often; ask again in so many seconds.
+    pub fn slow_down(seconds: u64, text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            body: Body::Message(text.into()),
+            retry_after: Some(seconds.max(1)),
+        }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The text, empty when there is none.
+    pub fn text(&self) -> &str {
+        match &self.body {
+            Body::Empty => "",
+            Body::Message(text) | Body::Coded(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.text())
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Shape<'t> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            code: Option<u16>,
+            message: &'t str,
+        }
+        let mut response = match &self.body {
+            Body::Empty => self.status.into_response(),
+            Body::Message(message) => (self.status, json(&Shape { code: None, message })).into_response(),
+            Body::Coded(message) => {
+                let shape = Shape { code: Some(self.status.as_u16()), message };
+                let realm = HeaderValue::from_static("JWT realm=Crowdsec API local");
+                (self.status, [(header::WWW_AUTHENTICATE, realm)], json(&shape)).into_response()
+            }
+        };
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// A JSON body with the media type the stock server names.
+pub fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => ([(header::CONTENT_TYPE, JSON)], bytes).into_response(),
+        Err(cause) => {
+            tracing::error!(error = &cause as &dyn std::error::Error, "an answer cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The media type of every JSON answer.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");

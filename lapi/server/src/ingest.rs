@@ -1,0 +1,181 @@
+//! Takes alerts in.
+//!
+//! ```text
+//! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► tail ──► ids
+//!                      │             │                         │
+//!                   refused       dropped                   repeated: the earlier id
+//! ```
+//!
+//! A whole batch is judged before anything is stored. What is refused is named in the log; it does not hold up the
+//! rest, because a log processor sends a refused batch again for ever.
+
+mod digest;
+mod history;
+mod limits;
+mod prepare;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use palisade_profiles::NoHistory;
+use palisade_store::StoreError;
+use palisade_wire::{BodyError, UnixMillis, read_alerts};
+
+use crate::error::ApiError;
+use crate::{Lapi, roster};
+use history::StoredHistory;
+use prepare::{Intake, Prepared, prepare};
+
+/// A larger body is read away from the threads that answer requests.
+const LARGE: usize = 64 * 1024;
+/// How many dropped decisions of a request are named in the log; the others are only counted.
+const NAMED: usize = 10;
+
+/// What the ingest keeps between requests.
+#[derive(Debug, Default)]
+pub(crate) struct Ingest {
+    imports: Arc<AtomicUsize>,
+}
+
+/// An import under way; retention leaves alerts alone meanwhile.
+#[derive(Debug)]
+struct Import(Arc<AtomicUsize>);
+
+impl Ingest {
+    /// Whether an import is under way.
+    pub(crate) fn import_under_way(&self) -> bool {
+        self.imports.load(Ordering::Relaxed) > 0
+    }
+
+    fn begin_import(&self) -> Import {
+        self.imports.fetch_add(1, Ordering::Relaxed);
+        Import(Arc::clone(&self.imports))
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why nothing of a batch was taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IngestError {
+    /// The body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// Every alert was refused; this is the first reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The database fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that judged the batch broke off: a fault of ours.
+    #[error("the alerts could not be judged")]
+    Broken,
+}
+
+impl From<IngestError> for ApiError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Body(error) => Self::bad_request(error.to_string()),
+            IngestError::Refused(reason) => Self::internal(reason),
+            IngestError::Store(error) => Self::store(&error, "unable to create alerts: unable to insert bulk"),
+            IngestError::Broken => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+impl Lapi {
+    /// Takes in a batch as a machine posted it. Returns the numbers of the alerts, in order; those that were passed
+    /// over have none, those that were posted before have their earlier one.
+    ///
+    /// # Errors
+    ///
+    /// When the body cannot be read, when every alert is refused, when the database fails. Nothing is stored then,
+    /// but for a database that fails in the middle of a very large import.
+    pub(crate) async fn take_in(&self, from: &roster::Machine, body: Bytes) -> Result<Vec<i64>, IngestError> {
+        let now = self.clock.now();
+        let large = body.len() > LARGE || self.profiles.load().needs_history();
+        let (posted, prepared) = if large {
+            let (lapi, machine) = (self.clone(), from.name.clone());
+            let judge = move || lapi.judge(now, &machine, &body);
+            tokio::task::spawn_blocking(judge).await.map_err(|_| IngestError::Broken)??
+        } else {
+            self.judge(now, &from.name, &body)?
+        };
+        self.tell(&from.name, &prepared);
+        if let Some(reason) = prepared.all_refused(posted) {
+            return Err(IngestError::Refused(reason.to_owned()));
+        }
+        if prepared.alerts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _import = prepared.import.then(|| self.ingest.begin_import());
+        let scenarios: Vec<String> = prepared.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
+        let added = self.store.add_alerts(now, Some(&from.name), prepared.alerts).await?;
+        for (stored, scenario) in added.ids.iter().zip(&scenarios) {
+            if stored.repeated {
+                self.metrics.alerts_repeated.inc();
+            } else {
+                self.metrics.alerts_changed(scenario, 1);
+            }
+        }
+        self.tail.applied(added.commits).await;
+        Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
+    }
+
+    /// Reads and judges a batch. May ask the database about the past, and then blocks.
+    fn judge(&self, now: UnixMillis, machine: &str, body: &[u8]) -> Result<(usize, Prepared), IngestError> {
+        let posted = read_alerts(body)?;
+        let count = posted.len();
+        let profiles = self.profiles.load();
+        let allowlists = self.allowlists.index();
+        let stored;
+        let history: &dyn palisade_profiles::History = if profiles.needs_history() {
+            stored = StoredHistory::new(self.store.clone(), now);
+            &stored
+        } else {
+            stored = StoredHistory::unused();
+            &NoHistory
+        };
+        let intake = Intake { now, machine, allowlists: &allowlists, profiles: &profiles, history };
+        let prepared = prepare(posted, &intake);
+        // An alert that was refused because the database is away is no bad alert.
+        match stored.into_failure() {
+            Some(error) => Err(error.into()),
+            None => Ok((count, prepared)),
+        }
+    }
+
+    /// Names and counts what was not taken as it came.
+    fn tell(&self, machine: &str, prepared: &Prepared) {
+        for refusal in &prepared.refused {
+            self.metrics.alerts_refused.inc();
+            tracing::error!(
+                machine, index = refusal.index, alert = refusal.alert, reason = refusal.reason, "alert refused"
+            );
+        }
+        for passed in &prepared.allowlisted {
+            self.metrics.alerts_allowlisted.inc();
+            tracing::info!(machine, alert = passed.alert, reason = passed.reason, "alert passed over: allowlisted");
+        }
+        self.metrics.decisions_invalid.inc_by(prepared.invalid.len() as u64);
+        for invalid in prepared.invalid.iter().take(NAMED) {
+            tracing::error!(machine, index = invalid.index, value = invalid.value, "decision dropped: no address");
+        }
+        if prepared.invalid.len() > NAMED {
+            let more = prepared.invalid.len() - NAMED;
+            tracing::error!(machine, more, "more decisions dropped: no addresses");
+        }
+        if prepared.emptied > 0 {
+            tracing::error!(machine, alerts = prepared.emptied, "alerts dropped: none of their decisions can be kept");
+        }
+        if prepared.cut > 0 {
+            tracing::warn!(machine, items = prepared.cut, "events or meta too long; cut");
+        }
+    }
+}

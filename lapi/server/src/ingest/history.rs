@@ -1,0 +1,72 @@
+//! What profiles ask about the past, answered by the database. Blocks: only for threads that may.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use palisade_profiles::History;
+use palisade_store::{Store, StoreError};
+use palisade_wire::{GoDuration, UnixMillis};
+use tokio::runtime::Handle;
+
+/// Asks the store, and remembers that it failed.
+pub(super) struct StoredHistory {
+    asked: Option<(Store, Handle, UnixMillis)>,
+    failure: RefCell<Option<StoreError>>,
+}
+
+impl StoredHistory {
+    /// The past as of `now`.
+    pub(super) fn new(store: Store, now: UnixMillis) -> Self {
+        Self { asked: Some((store, Handle::current(), now)), failure: RefCell::default() }
+    }
+
+    /// For profiles that never ask.
+    pub(super) fn unused() -> Self {
+        Self { asked: None, failure: RefCell::default() }
+    }
+
+    /// The first failure of the database: it, and not the alert, is to blame for what came of it.
+    pub(super) fn into_failure(self) -> Option<StoreError> {
+        self.failure.into_inner()
+    }
+
+    fn ask<T, A>(&self, question: impl FnOnce(Store, UnixMillis) -> A) -> Result<T, String>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        let Some((store, handle, now)) = &self.asked else { return Err("nobody knows the past".to_owned()) };
+        handle.block_on(question(store.clone(), *now)).map_err(|error| {
+            let text = error.to_string();
+            self.failure.borrow_mut().get_or_insert(error);
+            text
+        })
+    }
+}
+
+impl History for StoredHistory {
+    fn decisions_count(&self, about: &IpNet) -> Result<i64, String> {
+        let about = *about;
+        self.ask(move |store, _| async move { store.decision_counts(&about, None, None).await })
+    }
+
+    fn decisions_since_count(&self, about: &IpNet, back: GoDuration) -> Result<i64, String> {
+        let about = *about;
+        self.ask(move |store, now| async move {
+            let since = now.plus(GoDuration::from_nanos(back.nanos().saturating_neg()));
+            store.decision_counts(&about, Some(since), None).await
+        })
+    }
+
+    fn active_decisions_count(&self, about: &IpNet) -> Result<i64, String> {
+        let about = *about;
+        self.ask(move |store, now| async move { store.decision_counts(&about, None, Some(now)).await })
+    }
+
+    fn active_time_left(&self, about: &IpNet) -> Result<GoDuration, String> {
+        let about = *about;
+        let left: Duration =
+            self.ask(move |store, now| async move { store.active_time_left(&about, now).await })?;
+        Ok(left.into())
+    }
+}

@@ -1,0 +1,97 @@
+//! Deletes what is old, as configured, never what is in force.
+
+use std::time::Duration;
+
+use palisade_lapi_config::{AutoDelete, Flush};
+use palisade_store::{Autodelete, Retention};
+use tokio_util::sync::CancellationToken;
+
+use crate::state::Lapi;
+use crate::tail::HISTORY;
+
+/// How often.
+const PACE: Duration = Duration::from_secs(60);
+
+/// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration nothing of the
+/// operator's is ever deleted; only what is remembered of removed decisions ends with the memory it is for.
+pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = pace.tick() => {}
+        }
+        if stop.run_until_cancelled(once(&lapi)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// One round.
+pub(crate) async fn once(lapi: &Lapi) {
+    let flush = lapi.config.database.as_ref().and_then(|database| database.flush.as_ref());
+    let keep = keep(flush, lapi.ingest.import_under_way());
+    match lapi.store.flush(lapi.clock.now(), &keep).await {
+        Ok(flushed) => {
+            lapi.tail.applied(flushed.commits).await;
+            let quiet = flushed.alerts + flushed.usage + flushed.bouncers + flushed.machines == 0;
+            if !quiet || flushed.allowlist_items > 0 {
+                tracing::info!(
+                    alerts = flushed.alerts,
+                    usage_reports = flushed.usage,
+                    bouncers = flushed.bouncers,
+                    machines = flushed.machines,
+                    allowlist_items = flushed.allowlist_items,
+                    "old rows deleted"
+                );
+            }
+            if flushed.alerts > 0
+                && let Err(error) = lapi.count_alerts().await
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot count alerts for the metrics");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot delete old rows; trying again in a minute");
+        }
+    }
+}
+
+/// What is kept, by the configuration.
+fn keep(flush: Option<&Flush>, alerts_paused: bool) -> Retention {
+    let by = |delete: AutoDelete| Autodelete { cert: delete.cert, secret: delete.secret };
+    let memory = Retention { history: Some(HISTORY), alerts_paused, ..Retention::default() };
+    match flush {
+        None => memory,
+        Some(flush) => Retention {
+            max_items: flush.max_items,
+            max_age: flush.max_age,
+            metrics_max_age: Some(flush.metrics_max_age),
+            bouncers: by(flush.bouncers_autodelete),
+            machines: by(flush.agents_autodelete),
+            ..memory
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_configuration_only_the_memory_of_removals_is_bounded() {
+        let none = keep(None, false);
+        assert_eq!(none, Retention { history: Some(HISTORY), ..Retention::default() });
+        let flush = Flush {
+            max_items: Some(5000),
+            max_age: Some(Duration::from_secs(60)),
+            metrics_max_age: Duration::from_secs(7),
+            bouncers_autodelete: AutoDelete { cert: None, secret: Some(Duration::from_secs(1)) },
+            agents_autodelete: AutoDelete::default(),
+        };
+        let some = keep(Some(&flush), true);
+        assert_eq!((some.max_items, some.metrics_max_age), (Some(5000), Some(Duration::from_secs(7))));
+        assert_eq!((some.bouncers.secret, some.alerts_paused), (Some(Duration::from_secs(1)), true));
+    }
+}

@@ -1,0 +1,128 @@
+//! What all requests share.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use palisade_lapi_config::{Config, ServerConfig};
+use palisade_profiles::Profiles;
+use palisade_store::Store;
+use palisade_wire::UnixMillis;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, roster::Roster, tail};
+
+/// The LAPI. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Lapi(Arc<Parts>);
+
+/// What the LAPI consists of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration it was started with.
+    pub config: Config,
+    /// Its block `api.server`.
+    pub server: ServerConfig,
+    /// What time it is.
+    pub clock: Clock,
+    /// Which alert becomes which decisions; replaced at a reload.
+    pub profiles: ArcSwap<Profiles>,
+    /// Where everything is kept.
+    pub store: Store,
+    /// Machines and bouncers.
+    pub roster: Roster,
+    /// Counters.
+    pub metrics: LapiMetrics,
+    /// Tokens, passwords, certificates, throttling.
+    pub auth: Auth,
+    /// What feeds the active decisions with commits.
+    pub(crate) tail: tail::Tail,
+    /// What takes alerts in.
+    pub(crate) ingest: ingest::Ingest,
+    /// Allowlists in memory.
+    pub(crate) allowlists: allowlists::Allowlists,
+    /// Fires when the LAPI must end.
+    pub stop: CancellationToken,
+    /// Owner of tasks that outlive a request.
+    pub tasks: TaskTracker,
+}
+
+impl Deref for Lapi {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What a LAPI is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration; its block `api.server` is there.
+    pub config: Config,
+    /// That block.
+    pub server: ServerConfig,
+    /// What time it is.
+    pub clock: Clock,
+    /// The profiles.
+    pub profiles: Profiles,
+    /// The store, open.
+    pub store: Store,
+    /// Machines and bouncers, loaded.
+    pub roster: Roster,
+    /// Counters.
+    pub metrics: LapiMetrics,
+    /// Tokens, passwords, certificates, throttling.
+    pub auth: Auth,
+    /// Fires when the LAPI must end.
+    pub stop: CancellationToken,
+    /// Owner of tasks that outlive a request.
+    pub tasks: TaskTracker,
+}
+
+impl Lapi {
+    /// Puts the parts together.
+    pub fn new(setup: Setup) -> Self {
+        let Setup { config, server, clock, profiles, store, roster, metrics, auth, stop, tasks } = setup;
+        Self(Arc::new(Parts {
+            config,
+            server,
+            clock,
+            profiles: ArcSwap::from_pointee(profiles),
+            store,
+            roster,
+            metrics,
+            auth,
+            tail: tail::Tail::default(),
+            ingest: ingest::Ingest::default(),
+            allowlists: allowlists::Allowlists::default(),
+            stop,
+            tasks,
+        }))
+    }
+}
+
+/// Where the time comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The system.
+    #[default]
+    System,
+    /// A test that moves it.
+    Set(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// What time it is.
+    pub fn now(&self) -> UnixMillis {
+        match self {
+            Self::System => UnixMillis::now(),
+            Self::Set(millis) => UnixMillis(millis.load(Ordering::Relaxed)),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Puts commits into order: pure logic, no lock, no clock, no database.
+//!
+//! Writers tell their commits when they are done, which is in no particular order; commits of other processes are
+//! read from the database. What comes out is every commit once, in the order in which they were made.
+
+use std::collections::BTreeMap;
+
+use palisade_active::{Change, Commit};
+
+/// What a commit did.
+pub(crate) type Changes = Vec<Change>;
+
+/// Commits that have come, and the number of the last that was handed on.
+#[derive(Debug)]
+pub(crate) struct Order {
+    head: Commit,
+    parked: BTreeMap<Commit, Changes>,
+}
+
+impl Order {
+    /// Nothing is parked; the next commit is the one after `head`.
+    pub(crate) fn new(head: Commit) -> Self {
+        Self { head, parked: BTreeMap::new() }
+    }
+
+    /// The last commit that was handed on.
+    pub(crate) fn head(&self) -> Commit {
+        self.head
+    }
+
+    /// Takes what a writer in this process committed. One that was handed on before is of no interest: it was read
+    /// from the database meanwhile.
+    pub(crate) fn offer(&mut self, commit: Commit, changes: Changes) {
+        if commit > self.head {
+            self.parked.insert(commit, changes);
+        }
+    }
+
+    /// Takes what was read from the database: all that is left of the commits after `after` up to `through`. A
+    /// commit in between that is not in the answer left nothing behind: everything it wrote was written again by a
+    /// later one.
+    ///
+    /// What a writer said about its own commit is kept in preference: it is the same or more.
+    pub(crate) fn fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
+        let mut commits = commits.into_iter().peekable();
+        // An answer that begins behind the head is common: a writer was faster.
+        for number in after.0.saturating_add(1)..=through.0 {
+            let number = Commit(number);
+            while commits.next_if(|(commit, _)| *commit < number).is_some() {}
+            let changes = commits.next_if(|(commit, _)| *commit == number).map(|(_, changes)| changes);
+            if number > self.head {
+                self.parked.entry(number).or_insert_with(|| changes.unwrap_or_default());
+            }
+        }
+    }
+
+    /// The next commit in order, when it is there.
+    pub(crate) fn next(&mut self) -> Option<(Commit, Changes)> {
+        let entry = self.parked.first_entry()?;
+        if entry.key().0 != self.head.0 + 1 {
+            return None;
+        }
+        let (commit, changes) = entry.remove_entry();
+        self.head = commit;
+        Some((commit, changes))
+    }
+
+    /// Whether later commits wait for one that has not come.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.parked.first_key_value().is_some_and(|(first, _)| first.0 != self.head.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_active::Row;
+    use palisade_wire::UnixMillis;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn put(id: i64, commit: u64) -> Change {
+        Change::Put(Row {
+            id,
+            commit: Commit(commit),
+            until: UnixMillis(0),
+            alert: 1,
+            simulated: false,
+            uuid: None,
+            origin: "cscli".into(),
+            scenario: "manual".into(),
+            scope: "Ip".into(),
+            kind: "ban".into(),
+            value: format!("192.0.2.{id}"),
+        })
+    }
+
+    fn drain(order: &mut Order) -> Vec<Commit> {
+        std::iter::from_fn(|| order.next()).map(|(commit, _)| commit).collect()
+    }
+
+    #[test]
+    fn a_commit_that_came_too_early_waits_for_the_one_before() {
+        let mut order = Order::new(Commit(4));
+        order.offer(Commit(6), vec![put(2, 6)]);
+        assert_eq!((drain(&mut order), order.has_gap()), (vec![], true));
+        order.offer(Commit(5), vec![put(1, 5)]);
+        assert_eq!((drain(&mut order), order.has_gap()), (vec![Commit(5), Commit(6)], false));
+    }
+
+    #[test]
+    fn commits_that_left_nothing_behind_count_as_empty() {
+        let mut order = Order::new(Commit(4));
+        order.fetched(Commit(4), Commit(8), vec![(Commit(6), vec![put(1, 6)])]);
+        let out: Vec<_> = std::iter::from_fn(|| order.next()).collect();
+        assert_eq!(
+            out,
+            [
+                (Commit(5), vec![]),
+                (Commit(6), vec![put(1, 6)]),
+                (Commit(7), vec![]),
+                (Commit(8), vec![]),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_handed_on_does_not_come_again() {
+        let mut order = Order::new(Commit(0));
+        order.offer(Commit(1), vec![put(1, 1)]);
+        assert_eq!(drain(&mut order), [Commit(1)]);
+        order.offer(Commit(1), vec![put(1, 1)]);
+        order.fetched(Commit(0), Commit(2), vec![(Commit(1), vec![put(1, 1)]), (Commit(2), vec![put(2, 2)])]);
+        assert_eq!(drain(&mut order), [Commit(2)]);
+    }
+
+    /// One arrival: a writer's own word, or an answer of the database about a stretch of commits.
+    #[derive(Debug, Clone)]
+    enum Arrival {
+        Told(u64),
+        Read { after: u64, through: u64 },
+    }
+
+    fn arrivals(total: u64) -> impl Strategy<Value = Vec<Arrival>> {
+        let told: Vec<u64> = (1..=total).collect();
+        (
+            Just(told).prop_shuffle(),
+            // Some are never told: other processes wrote them.
+            prop::collection::vec(any::<bool>(), total as usize),
+            prop::collection::vec((0..=total, 0..=total, any::<prop::sample::Index>()), 0..6),
+        )
+            .prop_map(move |(told, kept, reads)| {
+                let mut all: Vec<Arrival> =
+                    told.into_iter().filter(|n| kept[(*n - 1) as usize]).map(Arrival::Told).collect();
+                for (a, b, place) in reads {
+                    let read = Arrival::Read { after: a.min(b), through: a.max(b) };
+                    all.insert(place.index(all.len() + 1), read);
+                }
+                // In the end somebody looks at the database.
+                all.push(Arrival::Read { after: 0, through: total });
+                all
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn every_commit_comes_out_once_and_in_order(arrivals in (1u64..40).prop_flat_map(|n| {
+            arrivals(n).prop_map(move |list| (n, list))
+        })) {
+            let (total, arrivals) = arrivals;
+            let mut order = Order::new(Commit(0));
+            let mut out = Vec::new();
+            for arrival in arrivals {
+                match arrival {
+                    Arrival::Told(n) => order.offer(Commit(n), vec![put(n as i64, n)]),
+                    Arrival::Read { after, through } => order.fetched(
+                        Commit(after),
+                        Commit(through),
+                        (after + 1..=through).map(|n| (Commit(n), vec![put(n as i64, n)])).collect(),
+                    ),
+                }
+                while let Some((commit, changes)) = order.next() {
+                    prop_assert_eq!(changes, vec![put(commit.0 as i64, commit.0)]);
+                    out.push(commit.0);
+                }
+            }
+            prop_assert_eq!(out, (1..=total).collect::<Vec<_>>());
+            prop_assert!(!order.has_gap());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Looks at the database for what others wrote: the admin CLI, or another process.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use palisade_active::Commit;
+use palisade_store::{Head, StoreError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Word, read};
+use crate::Lapi;
+
+/// How often `head` is looked at.
+const PACE: Duration = Duration::from_millis(250);
+/// The longest pause while the database is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a missing commit may be under way before it is looked for in the database.
+const GRACE: Duration = Duration::from_millis(20);
+/// About how many changes are read at once.
+const AT_ONCE: usize = 20_000;
+
+/// What was seen last, and who wants it looked at sooner.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    seen: Mutex<Seen>,
+    sooner: Notify,
+    /// One looks at a time, so that what was read earlier never replaces what was read later.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    database: Uuid,
+    roster: i64,
+    reload: bool,
+}
+
+impl Watching {
+    /// The memory holds what the database held at `head`.
+    pub(super) fn begin(&self, head: Head) {
+        self.change(|seen| *seen = Seen { database: head.database, roster: head.roster, reload: false });
+    }
+
+    /// A commit is missing: look soon.
+    pub(super) fn hurry(&self) {
+        self.sooner.notify_one();
+    }
+
+    /// The memory is not to be trusted: read everything again.
+    pub(super) fn reload(&self) {
+        self.change(|seen| seen.reload = true);
+        self.sooner.notify_one();
+    }
+
+    fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Looks until `stop` fires. While the database is away everything is answered from memory.
+pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
+    let mut away: Option<Instant> = None;
+    let mut pause = PACE;
+    loop {
+        let sooner = async {
+            lapi.tail.watching.sooner.notified().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            // While the database is away, hurrying would be asking it in a circle.
+            () = sooner, if away.is_none() => {}
+        }
+        let Some(looked) = stop.run_until_cancelled(look(&lapi)).await else { return };
+        match looked {
+            Ok(_) => {
+                if let Some(since) = away.take() {
+                    tracing::info!(after = ?since.elapsed(), "the database answers again");
+                }
+                lapi.metrics.database_up.set(1);
+                pause = PACE;
+            }
+            Err(error) => {
+                lapi.metrics.database_failures.inc();
+                lapi.metrics.database_up.set(0);
+                if away.is_none() {
+                    away = Some(Instant::now());
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database does not answer; decisions are served from memory, writes are refused"
+                    );
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Looks once: hands everything that is new to the feed, and reads the roster again when it has moved. Returns the
+/// commit that the memory will reach by it.
+pub(super) async fn look(lapi: &Lapi) -> Result<Commit, StoreError> {
+    let watching = &lapi.tail.watching;
+    let _one_at_a_time = watching.looking.lock().await;
+    // Before the database is asked: what is applied cannot be ahead of what is committed.
+    let mut known = lapi.tail.head();
+    let head = lapi.store.head().await?;
+    let seen = watching.seen();
+    if head.database != seen.database || head.commit < known || seen.reload {
+        return reload(lapi).await;
+    }
+    while known < head.commit {
+        let commits = lapi.store.changes_since(known, AT_ONCE).await?;
+        let through = commits.last().map_or(head.commit, |(commit, _)| *commit);
+        let after = known;
+        known = through;
+        let _ = lapi.tail.inbox.send(Word::Read { after, through, commits });
+    }
+    if head.roster != seen.roster {
+        refresh(lapi, head).await?;
+    }
+    Ok(known)
+}
+
+/// The database is another one than before: what is remembered of it is void.
+async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
+    tracing::warn!("the database or the clock went back, or the memory does not fit it; everything is read again");
+    let (set, head) = read(&lapi.store, lapi.clock.now()).await?;
+    let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(set)));
+    lapi.tail.watching.change(|seen| {
+        seen.database = head.database;
+        seen.reload = false;
+    });
+    refresh(lapi, head).await?;
+    Ok(head.commit)
+}
+
+/// Machines, bouncers or allowlists were changed by somebody.
+async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
+    let now = lapi.clock.now();
+    lapi.allowlists.refresh(&lapi.store, now).await?;
+    lapi.roster.refresh().await?;
+    lapi.tail.watching.change(|seen| seen.roster = head.roster);
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! Bouncers: who may read decisions, how far each has read, and the rows that share a key.
+
+use palisade_active::Commit;
+use palisade_wire::UnixMillis;
+
+use sqlx::Error;
+
+use crate::decisions::number;
+use crate::engine::{Row, Session, Tx};
+use crate::{Store, StoreError};
+
+const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
+     cursor_commit, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
+
+fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
+    let cursor: Option<i64> = row.get(10)?;
+    Ok(Bouncer {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        key_hash: row.get(2)?,
+        created_at: UnixMillis(row.get(3)?),
+        updated_at: UnixMillis(row.get(4)?),
+        revoked: row.get(5)?,
+        ip: row.get(6)?,
+        kind: row.get(7)?,
+        version: row.get(8)?,
+        last_pull: row.get::<Option<i64>>(9)?.map(UnixMillis),
+        cursor_commit: cursor.map(|commit| Commit(commit.unsigned_abs())),
+        auth_type: row.get(11)?,
+        os_name: row.get(12)?,
+        os_family: row.get(13)?,
+        os_version: row.get(14)?,
+        feature_flags: row.get(15)?,
+        auto_created: row.get(16)?,
+    })
+}
+
+async fn by_name(session: &mut Session, name: &str) -> Result<Option<Bouncer>, StoreError> {
+    let sql = session.sql(&format!("SELECT {COLUMNS} FROM bouncers WHERE name = $1")).bind(name);
+    session.first(sql, read_bouncer).await
+}
+
+async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
+    tx.touch_roster();
+    let session = tx.session();
+    let text = format!(
+        "INSERT INTO bouncers (created_at, updated_at, name, key_hash, auth_type, ip, auto_created) \
+         VALUES ($1, $1, $2, $3, $4, $5, $6) RETURNING {COLUMNS}"
+    );
+    let sql = session
+        .sql(&text)
+        .bind(now.0)
+        .bind(new.name)
+        .bind(new.key_hash)
+        .bind(new.auth_type)
+        .bind(new.ip)
+        .bind(new.auto_created);
+    let made = session.first(sql, read_bouncer).await?;
+    made.ok_or_else(|| session.fails("the row that was made did not come back"))
+}
+
+/// Writes what one update says.
+async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
+    let session = tx.session();
+    let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
+    sql.arg(now.0);
+    if let Some(moment) = update.last_pull {
+        sql.push(", last_pull = ").arg(moment.0);
+    }
+    if let Some(commit) = update.cursor_commit {
+        sql.push(", cursor_commit = ").arg(number(commit));
+    }
+    let (os_name, os_family, os_version) = match update.os {
+        Some((name, family, version)) => (Some(name), Some(family), Some(version)),
+        None => (None, None, None),
+    };
+    for (column, text) in [
+        ("ip", update.ip),
+        ("kind", update.kind),
+        ("version", update.version),
+        ("os_name", os_name),
+        ("os_family", os_family),
+        ("os_version", os_version),
+        ("feature_flags", update.feature_flags),
+    ] {
+        if let Some(text) = text {
+            sql.push(", ").push(column).push(" = ").arg(text);
+        }
+    }
+    sql.push(" WHERE id = ").arg(update.id);
+    session.run(sql).await.map(drop)
+}
+
+/// A bouncer as it is stored. Several rows may share a key: the one an operator made, and one for each further
+/// address that used it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bouncer {
+    /// Its row's number.
+    pub id: i64,
+    /// Its name, unique; `NAME@ADDRESS` for rows made by themselves.
+    pub name: String,
+    /// SHA-512 of the key, in hex; empty for bouncers with certificates.
+    pub key_hash: String,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When its row was last written.
+    pub updated_at: UnixMillis,
+    /// Shown, never checked.
+    pub revoked: bool,
+    /// The address it uses; empty before its first use.
+    pub ip: String,
+    /// The User-Agent before the slash.
+    pub kind: String,
+    /// The User-Agent after the slash.
+    pub version: String,
+    /// The time up to which it has been told: the start of its last complete stream.
+    pub last_pull: Option<UnixMillis>,
+    /// The commit up to which it has been told.
+    pub cursor_commit: Option<Commit>,
+    /// `api-key` or `tls`.
+    pub auth_type: String,
+    /// Name of its operating system.
+    pub os_name: String,
+    /// Family of its operating system.
+    pub os_family: String,
+    /// Version of its operating system.
+    pub os_version: String,
+    /// Its feature flags, joined by commas.
+    pub feature_flags: String,
+    /// Made by the LAPI and not by an operator.
+    pub auto_created: bool,
+}
+
+/// A bouncer to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewBouncer {
+    /// Its name.
+    pub name: String,
+    /// SHA-512 of the key, in hex; empty with certificates.
+    pub key_hash: String,
+    /// `api-key` or `tls`.
+    pub auth_type: String,
+    /// The address it uses; empty when unknown.
+    pub ip: String,
+    /// Made by the LAPI and not by an operator.
+    pub auto_created: bool,
+}
+
+/// What is to be written about a bouncer; `None` leaves a column as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BouncerUpdate {
+    /// The bouncer's row.
+    pub id: i64,
+    /// When its last complete stream began.
+    pub last_pull: Option<UnixMillis>,
+    /// How far that stream went.
+    pub cursor_commit: Option<Commit>,
+    /// Where it came from.
+    pub ip: Option<String>,
+    /// The User-Agent before the slash.
+    pub kind: Option<String>,
+    /// The User-Agent after the slash.
+    pub version: Option<String>,
+    /// Its operating system: name, family, version.
+    pub os: Option<(String, String, String)>,
+    /// Its feature flags, joined by commas.
+    pub feature_flags: Option<String>,
+}
+
+/// What came of `bouncers delete NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BouncerDeletion {
+    /// These are gone: the one named first, then the rows that shared its key.
+    Deleted(Vec<String>),
+    /// It shares the key of another and goes only together with it.
+    AutoCreated {
+        /// Which one to delete instead.
+        parent: String,
+    },
+}
+
+/// A bouncer's name without all the `@ADDRESS` at its end.
+pub fn base_name(name: &str) -> &str {
+    let mut base = name;
+    while let Some((front, address)) = base.rsplit_once('@') {
+        if address.parse::<std::net::IpAddr>().is_err() {
+            break;
+        }
+        base = front;
+    }
+    base
+}
+
+impl Store {
+    /// Makes a bouncer.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; else when the database fails.
+    pub async fn create_bouncer(&self, now: UnixMillis, bouncer: NewBouncer) -> Result<Bouncer, StoreError> {
+        self.writer
+            .write("create a bouncer", move |tx| {
+                Box::pin(async move {
+                    if by_name(tx.session(), &bouncer.name).await?.is_some() {
+                        return Err(StoreError::Exists { kind: "bouncer", name: bouncer.name });
+                    }
+                    insert(tx, now, bouncer).await
+                })
+            })
+            .await
+    }
+
+    /// The row for one more address that uses a key: `BASE@IP`, made when it is missing, the existing one when
+    /// another request was faster. A row of that name that was made by itself for an earlier key is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when an operator gave that name to another key; else when the database fails.
+    pub async fn bouncer_at(
+        &self,
+        now: UnixMillis,
+        parent: &str,
+        auth_type: &str,
+        key_hash: &str,
+        ip: &str,
+    ) -> Result<Bouncer, StoreError> {
+        let new = NewBouncer {
+            name: format!("{}@{ip}", base_name(parent)),
+            key_hash: key_hash.to_owned(),
+            auth_type: auth_type.to_owned(),
+            ip: ip.to_owned(),
+            auto_created: true,
+        };
+        self.writer
+            .write("create a bouncer", move |tx| {
+                Box::pin(async move {
+                    // One writes at a time: whoever comes second finds the first one's row here.
+                    let Some(there) = by_name(tx.session(), &new.name).await? else {
+                        return insert(tx, now, new).await;
+                    };
+                    if there.key_hash == new.key_hash && there.auth_type == new.auth_type {
+                        return Ok(there);
+                    }
+                    if !there.auto_created {
+                        return Err(StoreError::Exists { kind: "bouncer", name: new.name });
+                    }
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let text = format!(
+                        "UPDATE bouncers SET key_hash = $1, auth_type = $2, ip = $3, updated_at = $4, \
+                         last_pull = NULL, cursor_commit = NULL WHERE id = $5 RETURNING {COLUMNS}"
+                    );
+                    let sql = session
+                        .sql(&text)
+                        .bind(new.key_hash)
+                        .bind(new.auth_type)
+                        .bind(new.ip)
+                        .bind(now.0)
+                        .bind(there.id);
+                    let taken = session.first(sql, read_bouncer).await?;
+                    taken.ok_or_else(|| session.fails("the row that was changed did not come back"))
+                })
+            })
+            .await
+    }
+
+    /// The bouncer of that name.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn bouncer(&self, name: &str) -> Result<Option<Bouncer>, StoreError> {
+        let mut session = self.snapshot("read a bouncer").await?;
+        by_name(&mut session, name).await
+    }
+
+    /// All bouncers, in the order they were made.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn bouncers(&self) -> Result<Vec<Bouncer>, StoreError> {
+        let mut session = self.snapshot("read the bouncers").await?;
+        let sql = session.sql(&format!("SELECT {COLUMNS} FROM bouncers ORDER BY id"));
+        session.read(sql, read_bouncer).await
+    }
+
+    /// The bouncers with that key, in the order they were made.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn bouncers_by_key(&self, key_hash: &str) -> Result<Vec<Bouncer>, StoreError> {
+        let mut session = self.snapshot("look for a bouncer's key").await?;
+        let text = format!("SELECT {COLUMNS} FROM bouncers WHERE key_hash = $1 ORDER BY id");
+        let sql = session.sql(&text).bind(key_hash);
+        session.read(sql, read_bouncer).await
+    }
+
+    /// Deletes a bouncer by the rule for shared keys: one that an operator made takes the rows `NAME@…` that made
+    /// themselves with it; such a row alone is not deleted; rows with certificates always are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; else when the database fails.
+    pub async fn delete_bouncer(&self, name: &str) -> Result<BouncerDeletion, StoreError> {
+        let name = name.to_owned();
+        self.writer
+            .write("delete a bouncer", move |tx| {
+                Box::pin(async move {
+                    let session = tx.session();
+                    let Some(bouncer) = by_name(session, &name).await? else {
+                        return Err(StoreError::NotFound { kind: "bouncer", name });
+                    };
+                    if bouncer.auto_created && bouncer.auth_type != "tls" {
+                        return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
+                    }
+                    // substr, not LIKE: names may hold its wildcards.
+                    let front = format!("{name}@");
+                    let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
+                    let sql = session
+                        .sql(
+                            "SELECT name FROM bouncers WHERE auto_created AND substr(name, 1, $1) = $2 \
+                             AND $3 ORDER BY id",
+                        )
+                        .bind(length)
+                        .bind(front)
+                        .bind(!bouncer.auto_created);
+                    let mut gone = vec![name];
+                    gone.extend(session.read(sql, |row| row.get::<String>(0)).await?);
+                    let mut sql = session.sql("DELETE FROM bouncers WHERE name");
+                    sql.in_texts(&gone);
+                    session.run(sql).await?;
+                    tx.touch_roster();
+                    Ok(BouncerDeletion::Deleted(gone))
+                })
+            })
+            .await
+    }
+
+    /// Deletes bouncers by their rows' numbers, whatever made them; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn delete_bouncers(&self, ids: &[i64]) -> Result<u64, StoreError> {
+        let ids = ids.to_vec();
+        self.writer
+            .write("delete bouncers", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let mut sql = session.sql("DELETE FROM bouncers WHERE id");
+                    sql.in_ints(&ids);
+                    session.run(sql).await
+                })
+            })
+            .await
+    }
+
+    /// The bouncers that `bouncers prune` would delete: last pull before `cutoff`, or none and made before it.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn idle_bouncers(&self, cutoff: UnixMillis) -> Result<Vec<Bouncer>, StoreError> {
+        let mut session = self.snapshot("look for idle bouncers").await?;
+        let text = format!(
+            "SELECT {COLUMNS} FROM bouncers WHERE last_pull < $1 OR (last_pull IS NULL AND created_at < $1) \
+             ORDER BY id"
+        );
+        let sql = session.sql(&text).bind(cutoff.0);
+        session.read(sql, read_bouncer).await
+    }
+
+    /// Writes what was learned about bouncers, in one transaction. Rows that are gone are passed over. Does not
+    /// count as a change of the roster.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; then nothing was written.
+    pub async fn update_bouncers(
+        &self,
+        now: UnixMillis,
+        updates: Vec<BouncerUpdate>,
+    ) -> Result<(), StoreError> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write("note what bouncers did", move |tx| {
+                Box::pin(async move {
+                    for one in updates {
+                        update(tx, now, one).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+}

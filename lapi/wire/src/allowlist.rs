@@ -1,0 +1,130 @@
+//! Allowlists, as the LAPI tells about them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::go_json::{self, BodyError, lenient, without_nulls};
+
+/// When an item without an end "ends": Go's zero time.
+pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00.000Z";
+
+/// A list of addresses and ranges that are never to be banned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Allowlist {
+    /// Its number elsewhere; lists made here have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub allowlist_id: String,
+    /// Whether the console rules it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub console_managed: bool,
+    /// RFC 3339 in UTC with milliseconds.
+    #[serde(default)]
+    pub created_at: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What is on it, without what has expired; empty unless asked for.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub items: Vec<AllowlistItem>,
+    /// Its name, unique.
+    #[serde(default)]
+    pub name: String,
+    /// RFC 3339 in UTC with milliseconds.
+    #[serde(default)]
+    pub updated_at: String,
+}
+
+/// One address or range.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AllowlistItem {
+    /// RFC 3339 in UTC with milliseconds.
+    #[serde(default)]
+    pub created_at: String,
+    /// A comment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// When it ends, RFC 3339 in UTC with milliseconds; [`NO_EXPIRATION`] if never.
+    #[serde(default)]
+    pub expiration: String,
+    /// The address or range as it was written.
+    #[serde(default)]
+    pub value: String,
+}
+
+/// The answer of `GET /v1/allowlists/check/{ip_or_range}`: `{}` when it is on no list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckAnswer {
+    /// Whether it is on a list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowlisted: bool,
+    /// Which items of which lists, with their comments.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// The body of `POST /v1/allowlists/check`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BulkCheckRequest {
+    /// Addresses and ranges.
+    pub targets: Vec<String>,
+}
+
+/// Its answer: only those that are on a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BulkCheckAnswer {
+    /// One for each target on a list.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub results: Vec<BulkCheckResult>,
+}
+
+/// A target that is on a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BulkCheckResult {
+    /// Which items of which lists, with their comments.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub allowlists: Vec<String>,
+    /// As it was asked for.
+    #[serde(default)]
+    pub target: String,
+}
+
+lenient! {
+    struct PostedCheck as "BulkCheckAllowlistRequest", list "[]models.BulkCheckAllowlistRequest" {
+        targets: Vec<Option<String>> = "targets",
+    }
+}
+
+/// Reads the body of `POST /v1/allowlists/check`. That the list is not empty is the server's to see to.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_bulk_check(body: &[u8]) -> Result<BulkCheckRequest, BodyError> {
+    let posted: PostedCheck = go_json::read(body)?.unwrap_or_default();
+    Ok(BulkCheckRequest { targets: without_nulls(posted.targets) })
+}
+
+fn null_is_empty<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_is_left_out_where_stock_clients_expect_it() {
+        let list = Allowlist { name: "office".into(), ..Allowlist::default() };
+        assert_eq!(
+            serde_json::to_string(&list).unwrap(),
+            r#"{"created_at":"","items":[],"name":"office","updated_at":""}"#
+        );
+        assert_eq!(serde_json::to_string(&CheckAnswer::default()).unwrap(), "{}");
+        assert_eq!(serde_json::to_string(&BulkCheckAnswer::default()).unwrap(), r#"{"results":[]}"#);
+        assert_eq!(read_bulk_check(br#"{"Targets":["1.2.3.4"]}"#).unwrap().targets, ["1.2.3.4"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! The delta pull: a few changes beside a hundred thousand active decisions.
+
+use std::time::Duration;
+
+use palisade_e2e::{Failure, Make, Outcome, World};
+
+use super::bed::{Bed, import_body};
+use super::{STOCK, grouped, say, sized};
+use crate::report::{Row, Target, median};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// New decisions before each pull.
+const CHANGES: usize = 5;
+
+pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+    let count = sized(100_000);
+    say("filling and following the stock LAPI");
+    let theirs = pulls(world, Make::Stock, count, 15);
+    say("filling and following ours");
+    let ours = pulls(world, Make::Ours, count, 51);
+    let figure = format!("delta pull of {CHANGES} changes beside {}", grouped(count));
+    let mut rows = vec![match (ours, &theirs) {
+        (Ok(ours), theirs) => {
+            let peer = theirs.as_ref().ok().map(|theirs| (*theirs, STOCK));
+            Row::new(figure.clone(), "ms", ours, peer, Target::TimesLess(10.0))
+        }
+        (Err(failure), _) => Row::failed(&figure, &failure.to_string()),
+    }];
+    if let Err(failure) = theirs {
+        rows.push(Row::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
+    }
+    Ok(rows)
+}
+
+fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<f64> {
+    let bed = Bed::start(world, make)?;
+    bed.import(count, PATIENCE)?;
+    let (mut bouncer, mut machine) =
+        (bed.rig.caller().patient_for(PATIENCE), bed.rig.caller().patient_for(PATIENCE));
+    Bed::pull(&mut bouncer, "?startup=true")?;
+    let mut took = Vec::new();
+    for run in 0..runs {
+        let values = (0..CHANGES).map(|n| format!("2001:db8:{run:x}::{n:x}"));
+        let body = import_body(values, "a few changes");
+        bed.post(&mut machine, body.as_bytes())?;
+        let reply = Bed::pull(&mut bouncer, "")?;
+        let told = reply.text().matches("\"2001:db8:").count();
+        if told != CHANGES {
+            return Err(Failure::new(format!("{told} changes told instead of {CHANGES}: {}", reply.text())));
+        }
+        took.push(reply.whole.as_secs_f64() * 1e3);
+    }
+    Ok(median(took))
+}

@@ -1,0 +1,64 @@
+//! Resident memory of the whole server with a hundred thousand active decisions, after it has told them to bouncers.
+
+use std::time::Duration;
+
+use palisade_e2e::{Make, Outcome, World};
+
+use super::bed::Bed;
+use super::{STOCK, grouped, say, sized};
+use crate::report::{Row, Target};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// MB after the import and the pulls, and after a restart and the pulls.
+struct Held {
+    after_import: f64,
+    after_restart: f64,
+}
+
+pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+    let count = sized(100_000);
+    say("filling the stock LAPI");
+    let theirs = held(world, Make::Stock, count);
+    say("filling ours");
+    let ours = held(world, Make::Ours, count);
+    let figure = format!("resident memory with {} decisions", grouped(count));
+    let mut rows = Vec::new();
+    match ours {
+        Ok(ours) => {
+            let peer = theirs.as_ref().ok();
+            for (when, ours, theirs) in [
+                ("after the import", ours.after_import, peer.map(|peer| peer.after_import)),
+                ("after a restart", ours.after_restart, peer.map(|peer| peer.after_restart)),
+            ] {
+                let what = format!("{figure}, {when}");
+                let peer = theirs.map(|theirs| (theirs, STOCK));
+                rows.push(Row::new(what, "MB", ours, peer, Target::TimesLess(2.0)));
+            }
+        }
+        Err(failure) => rows.push(Row::failed(&figure, &failure.to_string())),
+    }
+    if let Err(failure) = theirs {
+        rows.push(Row::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
+    }
+    Ok(rows)
+}
+
+fn held(world: &World, make: Make, count: usize) -> Outcome<Held> {
+    let mut bed = Bed::start(world, make)?;
+    bed.import(count, PATIENCE)?;
+    let after_import = pulled(&mut bed)?;
+    bed.rig.kill();
+    bed.rig.up(world)?;
+    let after_restart = pulled(&mut bed)?;
+    Ok(Held { after_import, after_restart })
+}
+
+/// MB after three start-up pulls.
+fn pulled(bed: &mut Bed) -> Outcome<f64> {
+    let mut caller = bed.rig.caller().patient_for(PATIENCE);
+    for _ in 0..3 {
+        Bed::pull(&mut caller, "?startup=true")?;
+    }
+    Ok(bed.rig.process()?.memory("VmRSS")? as f64 / 1024.0)
+}

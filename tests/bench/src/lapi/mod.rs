@@ -1,0 +1,88 @@
+//! Our LAPI and CrowdSec's side by side: each figure of both, in turn in one run, in namespaces of their own, SQLite
+//! both. `PALISADE_BENCH_DIVIDE=100` makes every size a hundredth, to try the benches themselves.
+
+mod bed;
+mod delta;
+mod import;
+mod login;
+mod memory;
+mod mixed;
+mod startup;
+
+use std::process::{Command, Stdio};
+
+use palisade_e2e::{Outcome, World};
+
+use crate::report::Row;
+
+type Measure = fn(&World) -> Outcome<Vec<Row>>;
+
+const MEASURES: &[(&str, Measure)] = &[
+    ("lapi-import", import::measure),
+    ("lapi-startup", startup::measure),
+    ("lapi-delta", delta::measure),
+    ("lapi-mixed", mixed::measure),
+    ("lapi-memory", memory::measure),
+    ("lapi-login", login::measure),
+];
+
+/// What the peer is called in the tables.
+const STOCK: &str = "CrowdSec 1.4.6 LAPI";
+
+/// Runs a comparison as a child of this program, which enters the namespaces.
+pub(crate) fn bench(name: &str) -> Vec<Row> {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let mut child = Command::new(program);
+    child.args(["child-lapi", name]).stderr(Stdio::inherit());
+    let output = child.output().expect("this program can run itself");
+    let rows = String::from_utf8_lossy(&output.stdout);
+    match rows.lines().find_map(|line| line.strip_prefix("rows: ")) {
+        Some(rows) => serde_json::from_str(rows).expect("the child prints what report writes"),
+        None => vec![Row::failed(name, "the run in the namespaces failed")],
+    }
+}
+
+/// The child of [`bench`]; tells whether it went well.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
+pub(crate) fn child(name: &str) -> bool {
+    let told = palisade_e2e::enter().and_then(|()| {
+        let world = World::raise()?;
+        let measure = MEASURES.iter().find(|(known, _)| *known == name);
+        measure.map_or_else(|| Ok(Vec::new()), |(_, measure)| measure(&world))
+    });
+    match told {
+        Ok(rows) => {
+            println!("rows: {}", serde_json::to_string(&rows).expect("rows are plain data"));
+            true
+        }
+        Err(failure) => {
+            eprintln!("{name}: {failure}");
+            false
+        }
+    }
+}
+
+/// The full size, or the part of it that is asked for.
+fn sized(full: usize) -> usize {
+    let part = std::env::var("PALISADE_BENCH_DIVIDE").ok().and_then(|text| text.parse().ok());
+    (full / part.unwrap_or(1).max(1)).max(1)
+}
+
+/// `100000` as `100,000`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Says on the terminal how far a bench is: some take minutes.
+#[expect(clippy::print_stderr, reason = "a command talks to its user")]
+fn say(text: &str) {
+    eprintln!("  {text}");
+}
