@@ -11,8 +11,25 @@
 //! Put [`Machine`] before [`TrustedAddress`]: the stock server checks tokens first.
 
 pub mod address;
+pub mod password;
+pub mod throttle;
+pub mod token;
 
 mod extract;
 
+use std::sync::Mutex;
+
+use self::{password::Passwords, throttle::Throttle, token::Tokens};
 pub use address::{ClientAddress, Peer, TrustedAddress};
 pub use extract::{Bouncer, Either, Machine};
+
+/// What proving who one is takes.
+#[derive(Debug)]
+pub struct Auth {
+    /// Signs and checks tokens.
+    pub tokens: Tokens,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Who failed lately.
+    pub throttle: Mutex<Throttle>,
+}

@@ -30,7 +30,7 @@ async fn remove_many(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Resu
     // What was decided a moment ago by other hands is to be lifted as well.
     lapi.catch_up().await.map_err(unable_to_delete)?;
     let now = lapi.clock.now();
-    let ids = lapi.tail.active().ids(&filter, now);
+    let ids = lapi.tail.view().ids(&filter, now);
     if ids.is_empty() {
         return Ok(Deleted::answer(0));
     }

@@ -20,6 +20,7 @@ pub mod state;
 
 mod alerts;
 mod allowlists;
+mod blocking;
 mod decisions;
 mod ingest;
 mod openapi;
@@ -28,4 +29,4 @@ mod tail;
 mod usage;
 
 pub use error::ApiError;
-pub use state::{Clock, Lapi, Parts};
+pub use state::{Clock, Lapi, Parts, Setup};

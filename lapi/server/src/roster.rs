@@ -5,42 +5,257 @@
 //! written back in batches, about once a second and at the end. What is lost with the process only repeats a delta.
 
 mod entry;
+mod everybody;
+mod notes;
 
-pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive, Seen};
+pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
 };
 
-/// Everybody, and the number of the roster they were read at.
-#[derive(Debug, Default)]
-struct Everybody {
-    machines: HashMap<String, Arc<Machine>>,
-    /// By key hash; rows in ascending order of their number.
-    keys: HashMap<String, Vec<Arc<Bouncer>>>,
-    bouncers: HashMap<String, Arc<Bouncer>>,
-}
+use palisade_store::{NewBouncer, NewMachine, Store, StoreError};
+use palisade_wire::UnixMillis;
+
+use self::{everybody::Everybody, notes::Notes};
 
 /// Machines and bouncers in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Roster {
+    store: Store,
     everybody: RwLock<Everybody>,
+    /// Held by whoever reads the store anew or adds somebody, so that a reading from before an addition cannot undo
+    /// it. Inside: the roster's number at the last reading.
+    changing: tokio::sync::Mutex<i64>,
+    /// How many looks at the store have begun.
+    looks: AtomicU64,
+    notes: Mutex<Notes>,
+}
+
+/// Why a bouncer is not let in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No row has this key, or it is not one for keys.
+    #[error("unknown key")]
+    Unknown,
+    /// An operator gave the name of the new row to somebody else.
+    #[error("cannot add the row for this address: {0}; delete or rename the bouncer of that name")]
+    NameTaken(String),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
 }
 
 impl Roster {
-    /// The machine of this name.
-    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
-        self.read().machines.get(name).cloned()
+    /// Reads everybody from the store.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn load(store: Store) -> Result<Self, StoreError> {
+        let roster = Self {
+            store,
+            everybody: RwLock::default(),
+            changing: tokio::sync::Mutex::new(-1),
+            looks: AtomicU64::new(0),
+            notes: Mutex::default(),
+        };
+        roster.refresh().await?;
+        Ok(roster)
     }
 
-    /// The bouncer of this name.
+    /// The machine of this name, as far as memory knows.
+    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+        self.read().machine(name)
+    }
+
+    /// The bouncer of this name, as far as memory knows.
     pub fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
-        self.read().bouncers.get(name).cloned()
+        self.read().bouncer(name)
+    }
+
+    /// How many machines and bouncers there are.
+    pub fn len(&self) -> (usize, usize) {
+        self.read().len()
+    }
+
+    /// The machine of this name if `fit` agrees with it; if not, the store is asked whether something has changed.
+    ///
+    /// # Errors
+    ///
+    /// When the store had to be asked and failed.
+    pub async fn machine_such(
+        &self,
+        name: &str,
+        fit: impl Fn(&Machine) -> bool,
+    ) -> Result<Option<Arc<Machine>>, StoreError> {
+        let known = self.machine(name);
+        if known.as_deref().is_some_and(fit) {
+            return Ok(known);
+        }
+        self.look_again().await?;
+        Ok(self.machine(name))
+    }
+
+    /// Reads everybody anew if the store says that something has changed. Requests that come while somebody looks
+    /// share the next look.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; memory stays as it was.
+    pub async fn look_again(&self) -> Result<(), StoreError> {
+        let asked = self.looks.load(Ordering::Acquire);
+        let mut known = self.changing.lock().await;
+        if self.looks.load(Ordering::Acquire) > asked {
+            // A look that began after we asked has ended.
+            return Ok(());
+        }
+        self.looks.fetch_add(1, Ordering::AcqRel);
+        let head = self.store.head().await?;
+        if head.roster != *known {
+            self.read_store(&mut known, head.roster).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads everybody anew, come what may.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; memory stays as it was.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut known = self.changing.lock().await;
+        self.looks.fetch_add(1, Ordering::AcqRel);
+        let head = self.store.head().await?;
+        self.read_store(&mut known, head.roster).await
+    }
+
+    /// The number is from before the reading: what changes in between is read twice rather than never.
+    async fn read_store(&self, known: &mut i64, number: i64) -> Result<(), StoreError> {
+        let machines = self.store.machines().await?;
+        let bouncers = self.store.bouncers().await?;
+        let mut everybody = self.everybody.write().unwrap_or_else(PoisonError::into_inner);
+        let read = everybody.replaced_by(machines, bouncers);
+        *everybody = read;
+        *known = number;
+        Ok(())
+    }
+
+    /// Adds a machine.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; else when the store fails.
+    pub async fn add_machine(&self, now: UnixMillis, new: NewMachine) -> Result<Arc<Machine>, StoreError> {
+        let _changing = self.changing.lock().await;
+        let row = self.store.create_machine(now, new).await?;
+        Ok(self.write().add_machine(row))
+    }
+
+    /// Deletes a machine.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when it is gone already; else when the store fails.
+    pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        self.store.delete_machine(name).await?;
+        self.write().remove_machine(name);
+        Ok(())
+    }
+
+    /// The bouncer for a `HEAD` request: whose key it is, with no trace left.
+    ///
+    /// # Errors
+    ///
+    /// When the key is unknown or the store fails.
+    pub async fn bouncer_by_key(&self, key: &str) -> Result<Arc<Bouncer>, Refusal> {
+        if let Some(first) = self.read().first_with_key(key) {
+            return Ok(first);
+        }
+        self.look_again().await.map_err(Refusal::Store)?;
+        self.read().first_with_key(key).ok_or(Refusal::Unknown)
+    }
+
+    /// The bouncer with this key at this address: the row there is, the fresh row of the key at its first use, or a
+    /// new row `NAME@ADDRESS`. Two requests at once get the same row.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub async fn bouncer_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
+        if let Some(bouncer) = self.read().at(key, ip) {
+            return key_row(bouncer);
+        }
+        if self.read().first_with_key(key).is_none() {
+            self.look_again().await.map_err(Refusal::Store)?;
+        }
+        let _changing = self.changing.lock().await;
+        // Somebody may have been faster.
+        if let Some(bouncer) = self.read().at(key, ip) {
+            return key_row(bouncer);
+        }
+        if let Some(bouncer) = self.write().adopt(key, ip) {
+            self.notes().bouncer(bouncer.id).ip = Some(ip.to_owned());
+            return key_row(bouncer);
+        }
+        let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
+        match self.store.bouncer_at(now, &parent.name, key, ip).await {
+            Ok(row) => Ok(self.write().add_bouncer(row)),
+            Err(cause @ StoreError::Exists { .. }) => Err(Refusal::NameTaken(cause.to_string())),
+            Err(cause) => Err(Refusal::Store(cause)),
+        }
+    }
+
+    /// The bouncer of a certificate, made at first contact.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when the name belongs to a key; else when the store fails.
+    pub async fn bouncer_with_certificate(
+        &self,
+        now: UnixMillis,
+        name: &str,
+        ip: &str,
+    ) -> Result<Arc<Bouncer>, Refusal> {
+        let certified = |bouncer: Arc<Bouncer>| match bouncer.auth {
+            AuthType::Tls => Ok(bouncer),
+            _ => Err(Refusal::NameTaken(format!("bouncer '{name}' authenticates with a key"))),
+        };
+        if let Some(bouncer) = self.bouncer(name) {
+            return certified(bouncer);
+        }
+        self.look_again().await.map_err(Refusal::Store)?;
+        let _changing = self.changing.lock().await;
+        if let Some(bouncer) = self.bouncer(name) {
+            return certified(bouncer);
+        }
+        let new = NewBouncer {
+            name: name.to_owned(),
+            key_hash: String::new(),
+            auth_type: AuthType::Tls.word().to_owned(),
+            ip: ip.to_owned(),
+            auto_created: true,
+        };
+        let row = self.store.create_bouncer(now, new).await.map_err(Refusal::Store)?;
+        Ok(self.write().add_bouncer(row))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Everybody> {
-        // Readers see whole states only: a state is replaced, never half changed.
         self.everybody.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Everybody> {
+        self.everybody.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_row(bouncer: Arc<Bouncer>) -> Result<Arc<Bouncer>, Refusal> {
+    if bouncer.auth == AuthType::ApiKey { Ok(bouncer) } else { Err(Refusal::Unknown) }
 }

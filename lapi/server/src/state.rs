@@ -11,10 +11,11 @@ use std::{
 use arc_swap::ArcSwap;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
+use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{allowlists, ingest, metrics::LapiMetrics, roster::Roster, tail};
+use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, roster::Roster, tail};
 
 /// The LAPI. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -31,10 +32,14 @@ pub struct Parts {
     pub clock: Clock,
     /// Which alert becomes which decisions; replaced at a reload.
     pub profiles: ArcSwap<Profiles>,
+    /// Where everything is kept.
+    pub store: Store,
     /// Machines and bouncers.
     pub roster: Roster,
     /// Counters.
     pub metrics: LapiMetrics,
+    /// Tokens, passwords, certificates, throttling.
+    pub auth: Auth,
     /// What feeds the active decisions with commits.
     pub(crate) tail: tail::Tail,
     /// What takes alerts in.
@@ -52,6 +57,53 @@ impl Deref for Lapi {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+/// What a LAPI is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration; its block `api.server` is there.
+    pub config: Config,
+    /// That block.
+    pub server: ServerConfig,
+    /// What time it is.
+    pub clock: Clock,
+    /// The profiles.
+    pub profiles: Profiles,
+    /// The store, open.
+    pub store: Store,
+    /// Machines and bouncers, loaded.
+    pub roster: Roster,
+    /// Counters.
+    pub metrics: LapiMetrics,
+    /// Tokens, passwords, certificates, throttling.
+    pub auth: Auth,
+    /// Fires when the LAPI must end.
+    pub stop: CancellationToken,
+    /// Owner of tasks that outlive a request.
+    pub tasks: TaskTracker,
+}
+
+impl Lapi {
+    /// Puts the parts together.
+    pub fn new(setup: Setup) -> Self {
+        let Setup { config, server, clock, profiles, store, roster, metrics, auth, stop, tasks } = setup;
+        Self(Arc::new(Parts {
+            config,
+            server,
+            clock,
+            profiles: ArcSwap::from_pointee(profiles),
+            store,
+            roster,
+            metrics,
+            auth,
+            tail: tail::Tail::default(),
+            ingest: ingest::Ingest::default(),
+            allowlists: allowlists::Allowlists::default(),
+            stop,
+            tasks,
+        }))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
-use crate::tools;
+use crate::tools::{self, Said};
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -275,6 +275,16 @@ impl Rig {
         let mut command = tools::command(self.make.admin()?)?;
         command.arg("-c").arg(&self.config).args(words);
         self.host.run(|| tools::output(&mut command))
+    }
+
+    /// As [`admin`](Self::admin), however it ends.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn tool(&self, words: &[&str]) -> Outcome<Said> {
+        let mut command = tools::command(self.make.admin()?)?;
+        command.arg("-c").arg(&self.config).args(words);
+        self.host.run(|| tools::run(&mut command, ""))
     }
 
     /// Registers a bouncer with this key.

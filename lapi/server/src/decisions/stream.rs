@@ -23,12 +23,12 @@ pub(super) async fn pull(
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
-    let view = lapi.tail.active().view();
-    let live = bouncer.live();
-    let cursor = live.cursor.zip(live.last_pull).map(|(commit, time)| Cursor { commit, time });
+    let view = lapi.tail.view();
+    let (last_pull, commit) = bouncer.pulled();
+    let cursor = commit.zip(last_pull).map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;
-    let written = move || lapi.roster.pulled(&bouncer, next.time, Some(next.commit));
+    let written = move || lapi.roster.pulled(&bouncer, next.time, next.commit);
     let body = axum::body::Body::new(StreamBody::new(answer, written));
     Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }

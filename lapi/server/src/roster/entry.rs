@@ -1,6 +1,6 @@
 //! One machine, one bouncer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
@@ -40,7 +40,7 @@ pub struct Machine {
     pub validated: bool,
     /// How it logs in.
     pub auth: AuthType,
-    live: Mutex<MachineLive>,
+    live: Arc<Mutex<MachineLive>>,
 }
 
 /// What changes while a machine works.
@@ -71,7 +71,7 @@ pub struct Bouncer {
     pub auth: AuthType,
     /// Whether it was made at first contact rather than by an administrator.
     pub auto_created: bool,
-    live: Mutex<BouncerLive>,
+    live: Arc<Mutex<BouncerLive>>,
 }
 
 /// What changes while a bouncer works.
@@ -89,26 +89,22 @@ pub struct BouncerLive {
     pub cursor: Option<Commit>,
 }
 
-/// What a bouncer's User-Agent says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The part before the slash, or the whole text.
-    pub kind: String,
-    /// The part after it, or `N/A`.
-    pub version: String,
-}
-
 impl Machine {
-    /// A row as the store has it.
-    pub fn new(
-        id: i64,
-        name: String,
-        password: String,
-        validated: bool,
-        auth: AuthType,
-        live: MachineLive,
-    ) -> Self {
-        Self { id, name, password, validated, auth, live: Mutex::new(live) }
+    /// A row of the store. `before` is the same row as it was known: what changes is shared with it, for what is in
+    /// memory is newer than what is in the store.
+    pub(super) fn from_row(row: palisade_store::Machine, before: Option<&Self>) -> Self {
+        let live = match before {
+            Some(before) => before.live.clone(),
+            None => Arc::new(Mutex::new(MachineLive {
+                ip: row.ip,
+                version: row.version,
+                scenarios: row.scenarios,
+                last_heartbeat: row.last_heartbeat,
+                last_push: row.last_push,
+            })),
+        };
+        let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::Password };
+        Self { id: row.id, name: row.name, password: row.password, validated: row.validated, auth, live }
     }
 
     /// What changes, as it is now.
@@ -122,21 +118,31 @@ impl Machine {
 }
 
 impl Bouncer {
-    /// A row as the store has it.
-    pub fn new(
-        id: i64,
-        name: String,
-        key: String,
-        auth: AuthType,
-        auto_created: bool,
-        live: BouncerLive,
-    ) -> Self {
-        Self { id, name, key, auth, auto_created, live: Mutex::new(live) }
+    /// A row of the store; `before` as for machines.
+    pub(super) fn from_row(row: palisade_store::Bouncer, before: Option<&Self>) -> Self {
+        let live = match before {
+            Some(before) => before.live.clone(),
+            None => Arc::new(Mutex::new(BouncerLive {
+                ip: row.ip,
+                kind: row.kind,
+                version: row.version,
+                last_pull: row.last_pull,
+                cursor: row.cursor_commit,
+            })),
+        };
+        let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::ApiKey };
+        Self { id: row.id, name: row.name, key: row.key_hash, auth, auto_created: row.auto_created, live }
     }
 
     /// What changes, as it is now.
     pub fn live(&self) -> BouncerLive {
         self.lock().clone()
+    }
+
+    /// When it last pulled, and up to which commit it was told everything then.
+    pub fn pulled(&self) -> (Option<UnixMillis>, Option<Commit>) {
+        let live = self.lock();
+        (live.last_pull, live.cursor)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BouncerLive> {

@@ -1,0 +1,169 @@
+//! How often an address may fail to log in, or ask for an account. Pure: time comes in as an argument.
+//!
+//! Each address has a bucket of tokens that fills slowly. A failed login takes one, a successful one none: a thousand
+//! machines behind one address that all log in after a restart are let in, as long as their passwords are right. With
+//! an empty bucket nobody at that address gets to try.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+/// How many tokens a full bucket has, and how long one takes to grow back.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Tokens of a full bucket.
+    pub burst: u32,
+    /// Time per token.
+    pub every: Duration,
+}
+
+/// For addresses out there.
+pub const REMOTE: Allowance = Allowance { burst: 60, every: Duration::from_secs(2) };
+/// For this host, where a proxy may speak for many.
+pub const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
+
+/// How many addresses are remembered. Those that failed longest ago are forgotten first.
+const MOST: usize = 16_384;
+
+/// The buckets of those that failed lately.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    buckets: HashMap<IpAddr, Bucket>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+    allowance: Allowance,
+}
+
+impl Bucket {
+    fn filled(mut self, now: Instant) -> Self {
+        let grown = now.saturating_duration_since(self.at).as_secs_f64() / self.allowance.every.as_secs_f64();
+        self.tokens = (self.tokens + grown).min(f64::from(self.allowance.burst));
+        self.at = now;
+        self
+    }
+
+    fn is_full(&self) -> bool {
+        self.tokens >= f64::from(self.allowance.burst)
+    }
+}
+
+impl Throttle {
+    /// Whether this address may try; if not, how long until it may.
+    ///
+    /// # Errors
+    ///
+    /// The time until the next token.
+    pub fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let Some(bucket) = self.buckets.get(&prefix(address)).map(|bucket| bucket.filled(now)) else {
+            return Ok(());
+        };
+        if bucket.tokens >= 1.0 { Ok(()) } else { Err(bucket.allowance.every.mul_f64(1.0 - bucket.tokens)) }
+    }
+
+    /// Takes a token from this address.
+    pub fn take(&mut self, address: IpAddr, now: Instant) {
+        let address = prefix(address);
+        if self.buckets.len() >= MOST && !self.buckets.contains_key(&address) {
+            self.make_room(now);
+        }
+        let allowance = if address.is_loopback() { LOCAL } else { REMOTE };
+        let fresh = Bucket { tokens: f64::from(allowance.burst), at: now, allowance };
+        let bucket = self.buckets.entry(address).or_insert(fresh);
+        *bucket = bucket.filled(now);
+        bucket.tokens = (bucket.tokens - 1.0).max(0.0);
+    }
+
+    /// Forgets full buckets, and the older half when all are in use.
+    fn make_room(&mut self, now: Instant) {
+        self.buckets.retain(|_, bucket| !bucket.filled(now).is_full());
+        if self.buckets.len() >= MOST {
+            let mut ages: Vec<Instant> = self.buckets.values().map(|bucket| bucket.at).collect();
+            let middle = ages.len() / 2;
+            let (_, median, _) = ages.select_nth_unstable(middle);
+            let median = *median;
+            let mut spare = MOST / 2;
+            self.buckets
+                .retain(|_, bucket| bucket.at > median || (bucket.at == median && take_one(&mut spare)));
+        }
+    }
+}
+
+fn take_one(left: &mut usize) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
+}
+
+/// One subscriber of IPv6 has a whole /64.
+fn prefix(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) if !six.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from(u128::from(six) & !u128::from(u64::MAX)))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn failures_empty_the_bucket_and_time_fills_it() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        for _ in 0..REMOTE.burst {
+            assert!(throttle.check(ip("192.0.2.1"), start).is_ok());
+            throttle.take(ip("192.0.2.1"), start);
+        }
+        assert_eq!(throttle.check(ip("192.0.2.1"), start), Err(REMOTE.every));
+        assert!(throttle.check(ip("192.0.2.2"), start).is_ok(), "others do not notice");
+        assert_eq!(
+            throttle.check(ip("::ffff:192.0.2.1"), start),
+            Err(REMOTE.every),
+            "the same in IPv6's clothes"
+        );
+        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every).is_ok());
+        throttle.take(ip("192.0.2.1"), start + REMOTE.every);
+        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every).is_err());
+        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every * 1000).is_ok());
+    }
+
+    #[test]
+    fn a_subscriber_of_ipv6_is_one_and_loopback_is_generous() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        for number in 0..REMOTE.burst {
+            throttle.take(ip(&format!("2001:db8::{number:x}")), now);
+            throttle.take(ip("127.0.0.1"), now);
+        }
+        assert!(throttle.check(ip("2001:db8::ffff"), now).is_err());
+        assert!(throttle.check(ip("2001:db8:0:1::1"), now).is_ok());
+        assert!(throttle.check(ip("127.0.0.1"), now).is_ok());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_latest_failures_are_kept() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let hour = u32::try_from(MOST).unwrap() * 3;
+        for number in 0..hour {
+            throttle
+                .take(IpAddr::from(number.to_be_bytes()), start + Duration::from_micros(u64::from(number)));
+        }
+        assert!(throttle.buckets.len() <= MOST);
+        assert!(throttle.buckets.contains_key(&IpAddr::from((hour - 1).to_be_bytes())));
+        // All at the same moment is no way around it.
+        for number in 0..hour {
+            throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), start);
+        }
+        assert!(throttle.buckets.len() <= MOST);
+    }
+}

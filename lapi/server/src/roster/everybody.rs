@@ -1,0 +1,187 @@
+//! The tables of the roster. Pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use subtle::ConstantTimeEq as _;
+
+use super::{AuthType, Bouncer, Machine};
+
+/// Everybody by the ways they are looked for.
+#[derive(Debug, Default)]
+pub(super) struct Everybody {
+    machines: HashMap<String, Arc<Machine>>,
+    bouncers: HashMap<String, Arc<Bouncer>>,
+    keys: HashMap<String, KeyRows>,
+}
+
+/// The rows that share a key.
+#[derive(Debug, Default)]
+struct KeyRows {
+    /// In ascending order of their numbers.
+    rows: Vec<Arc<Bouncer>>,
+    by_ip: HashMap<String, Arc<Bouncer>>,
+}
+
+impl Everybody {
+    /// The next state, read from the store. What changes while they work is taken over from this one.
+    pub(super) fn replaced_by(
+        &self,
+        machines: Vec<palisade_store::Machine>,
+        bouncers: Vec<palisade_store::Bouncer>,
+    ) -> Self {
+        let mut next = Self::default();
+        for row in machines {
+            let before = self.machines.get(&row.name).filter(|before| before.id == row.id);
+            let machine = Arc::new(Machine::from_row(row, before.map(Arc::as_ref)));
+            next.machines.insert(machine.name.clone(), machine);
+        }
+        let mut bouncers: Vec<Arc<Bouncer>> = bouncers
+            .into_iter()
+            .map(|row| {
+                let before = self.bouncers.get(&row.name);
+                let before = before.filter(|before| before.id == row.id && before.key == row.key_hash);
+                Arc::new(Bouncer::from_row(row, before.map(Arc::as_ref)))
+            })
+            .collect();
+        bouncers.sort_by_key(|bouncer| bouncer.id);
+        for bouncer in bouncers {
+            next.insert(bouncer);
+        }
+        next
+    }
+
+    fn insert(&mut self, bouncer: Arc<Bouncer>) {
+        self.bouncers.insert(bouncer.name.clone(), bouncer.clone());
+        if bouncer.key.is_empty() {
+            return;
+        }
+        let ip = bouncer.lock().ip.clone();
+        let rows = self.keys.entry(bouncer.key.clone()).or_default();
+        rows.by_ip.entry(ip).or_insert_with(|| bouncer.clone());
+        let place = rows.rows.partition_point(|row| row.id < bouncer.id);
+        rows.rows.insert(place, bouncer);
+    }
+
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.machines.len(), self.bouncers.len())
+    }
+
+    pub(super) fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+        self.machines.get(name).cloned()
+    }
+
+    pub(super) fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
+        self.bouncers.get(name).cloned()
+    }
+
+    /// The rows of a key. The table is asked by hash of a hash, which tells nothing worth measuring; what it finds is
+    /// compared without haste all the same.
+    fn rows(&self, key: &str) -> Option<&KeyRows> {
+        let (known, rows) = self.keys.get_key_value(key)?;
+        bool::from(known.as_bytes().ct_eq(key.as_bytes())).then_some(rows)
+    }
+
+    pub(super) fn first_with_key(&self, key: &str) -> Option<Arc<Bouncer>> {
+        self.rows(key)?.rows.iter().find(|row| row.auth == AuthType::ApiKey).cloned()
+    }
+
+    pub(super) fn at(&self, key: &str, ip: &str) -> Option<Arc<Bouncer>> {
+        self.rows(key)?.by_ip.get(ip).cloned()
+    }
+
+    /// Gives the key's only row, if it was never used, its address.
+    pub(super) fn adopt(&mut self, key: &str, ip: &str) -> Option<Arc<Bouncer>> {
+        let rows = self.keys.get_mut(key)?;
+        let [only] = rows.rows.as_slice() else { return None };
+        let only = only.clone();
+        {
+            let mut live = only.lock();
+            if !live.ip.is_empty() {
+                return None;
+            }
+            live.ip = ip.to_owned();
+        }
+        rows.by_ip.clear();
+        rows.by_ip.insert(ip.to_owned(), only.clone());
+        Some(only)
+    }
+
+    pub(super) fn add_machine(&mut self, row: palisade_store::Machine) -> Arc<Machine> {
+        let machine = Arc::new(Machine::from_row(row, None));
+        self.machines.insert(machine.name.clone(), machine.clone());
+        machine
+    }
+
+    pub(super) fn remove_machine(&mut self, name: &str) {
+        self.machines.remove(name);
+    }
+
+    /// Adds a row. One that was there under this name for an earlier key makes way.
+    pub(super) fn add_bouncer(&mut self, row: palisade_store::Bouncer) -> Arc<Bouncer> {
+        if let Some(old) = self.bouncers.remove(&row.name)
+            && let Some(rows) = self.keys.get_mut(&old.key)
+        {
+            rows.rows.retain(|row| row.id != old.id);
+            rows.by_ip.retain(|_, row| row.id != old.id);
+            if rows.rows.is_empty() {
+                self.keys.remove(&old.key);
+            }
+        }
+        let bouncer = Arc::new(Bouncer::from_row(row, None));
+        self.insert(bouncer.clone());
+        bouncer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: i64, name: &str, key: &str, ip: &str) -> palisade_store::Bouncer {
+        palisade_store::Bouncer {
+            id,
+            name: name.into(),
+            key_hash: key.into(),
+            ip: ip.into(),
+            auth_type: "api-key".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_fresh_key_is_adopted_once() {
+        let mut all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
+        assert!(all.at("k", "192.0.2.1").is_none());
+        assert_eq!(all.adopt("k", "192.0.2.1").unwrap().id, 1);
+        assert_eq!(all.at("k", "192.0.2.1").unwrap().id, 1);
+        assert!(all.adopt("k", "192.0.2.2").is_none(), "it has an address now");
+        assert!(all.at("k", "").is_none());
+    }
+
+    #[test]
+    fn reading_anew_keeps_what_is_newer_in_memory() {
+        let mut all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
+        let held = all.adopt("k", "192.0.2.1").unwrap();
+        let next =
+            all.replaced_by(vec![], vec![row(2, "fw@192.0.2.2", "k", "192.0.2.2"), row(1, "fw", "k", "")]);
+        assert_eq!(next.at("k", "192.0.2.1").unwrap().id, 1);
+        assert_eq!(next.at("k", "192.0.2.2").unwrap().id, 2);
+        assert_eq!(next.first_with_key("k").unwrap().id, 1, "rows in order of their numbers");
+        // Who still holds the old entry writes to the new one.
+        held.lock().version = "v2".into();
+        assert_eq!(next.bouncer("fw").unwrap().live().version, "v2");
+        // Another key under the same name is somebody else.
+        let other = next.replaced_by(vec![], vec![row(1, "fw", "other", "")]);
+        assert_eq!(other.bouncer("fw").unwrap().live().version, "");
+        assert!(other.first_with_key("k").is_none());
+    }
+
+    #[test]
+    fn a_row_that_takes_over_a_name_ends_the_old_one() {
+        let mut all = Everybody::default()
+            .replaced_by(vec![], vec![row(1, "a@::1", "old", "::1"), row(2, "a", "new", "")]);
+        all.add_bouncer(row(1, "a@::1", "new", "::1"));
+        assert!(all.first_with_key("old").is_none());
+        assert_eq!(all.at("new", "::1").unwrap().id, 1);
+    }
+}
