@@ -36,3 +36,6 @@ mod watchers;
 
 pub use error::ApiError;
 pub use state::{Clock, Lapi, Parts, Setup};
+
+#[cfg(test)]
+mod route_tests;
