@@ -11,7 +11,6 @@
 
 mod digest;
 mod history;
-mod limits;
 mod prepare;
 
 use std::sync::Arc;
@@ -173,9 +172,6 @@ impl Lapi {
         }
         if prepared.emptied > 0 {
             tracing::error!(machine, alerts = prepared.emptied, "alerts dropped: none of their decisions can be kept");
-        }
-        if prepared.cut > 0 {
-            tracing::warn!(machine, items = prepared.cut, "events or meta too long; cut");
         }
     }
 }

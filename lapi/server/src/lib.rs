@@ -12,6 +12,7 @@
 pub mod auth;
 pub mod body;
 pub mod error;
+mod health;
 pub mod metrics;
 pub mod query;
 pub mod roster;
@@ -27,6 +28,10 @@ mod openapi;
 mod retention;
 mod tail;
 mod usage;
+mod watchers;
 
 pub use error::ApiError;
 pub use state::{Clock, Lapi, Parts, Setup};
+
+#[cfg(test)]
+mod route_tests;
