@@ -52,7 +52,11 @@ pub(crate) fn routes() -> Router<Lapi> {
         (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn add(machine: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+pub(crate) async fn add(
+    machine: Machine,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
     let ids = lapi.take_in(&machine, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     Ok((StatusCode::CREATED, json(&ids)).into_response())
@@ -121,7 +125,11 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn list_head(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+pub(crate) async fn list_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    query: Pairs,
+) -> Result<Response, ApiError> {
     lapi.find_alerts(&query).await?;
     Ok(nothing())
 }
@@ -137,7 +145,11 @@ pub(crate) async fn list_head(_: Machine, State(lapi): State<Lapi>, query: Pairs
         (status = 404, description = "No such alert", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn one(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn one(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let alert = lapi.find_alert(&id).await?;
     if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
 }
@@ -153,7 +165,11 @@ pub(crate) async fn one(_: Machine, State(lapi): State<Lapi>, Path(id): Path<Str
         (status = 404, description = "No such alert", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn one_head(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn one_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     // Without a body, a missing one is still told by its status.
     match lapi.find_alert(&id).await {
         Ok(_) => Ok(nothing()),
@@ -231,7 +247,8 @@ pub(crate) async fn remove(
 
 impl Lapi {
     async fn find_alerts(&self, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
-        let query = AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
+        let query =
+            AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
         self.store.alerts(&query, self.clock.now()).await.map_err(unable_to_query)
     }
 

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use axum::Router;
 use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
 use palisade_wire::{
-    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION,
-    UnixMillis, read_bulk_check,
+    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult,
+    CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 
 use crate::auth::Machine;
-use crate::body::Body;
 use crate::blocking::away;
+use crate::body::Body;
 use crate::error::{ApiError, json};
 use crate::query::Pairs;
 use crate::state::Lapi;
@@ -85,7 +85,11 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         (status = 401, description = "No token, or not a good one", body = ErrorBody),
         (status = 500, description = "No such list", body = ErrorBody))
 )]
-pub(crate) async fn one(_: Machine, State(lapi): State<Lapi>, Path(name): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn one(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
     let now = lapi.fresh_allowlists().await;
     let lists = lapi.allowlists.lists.load();
     match lists.iter().find(|list| list.name == name) {
@@ -107,7 +111,11 @@ async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Respons
         (status = 401, description = "No token, or not a good one", body = ErrorBody),
         (status = 500, description = "No address", body = ErrorBody))
 )]
-pub(crate) async fn check(_: Machine, State(lapi): State<Lapi>, Path(target): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn check(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(target): Path<String>,
+) -> Result<Response, ApiError> {
     let now = lapi.fresh_allowlists().await;
     let reasons = lapi.allowlists.index().reasons(&address(&target)?, now);
     Ok(json(&CheckAnswer { allowlisted: !reasons.is_empty(), reason: reasons.join(", ") }))
@@ -142,7 +150,11 @@ pub(crate) async fn check_head(
         (status = 401, description = "No token, or not a good one", body = ErrorBody),
         (status = 500, description = "One is no address", body = ErrorBody))
 )]
-pub(crate) async fn check_many(_: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+pub(crate) async fn check_many(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
     let request = read_bulk_check(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
     if request.targets.is_empty() {
         return Err(ApiError::bad_request("targets list cannot be empty"));

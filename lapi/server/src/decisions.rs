@@ -45,7 +45,11 @@ pub(crate) fn routes() -> Router<Lapi> {
         (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn remove_many(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+pub(crate) async fn remove_many(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    query: Pairs,
+) -> Result<Response, ApiError> {
     let filter = Filter::for_deletion(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     // What was decided a moment ago by other hands is to be lifted as well.
     lapi.catch_up().await.map_err(unable_to_delete)?;
@@ -69,7 +73,11 @@ pub(crate) async fn remove_many(_: Machine, State(lapi): State<Lapi>, query: Pai
         (status = 500, description = "No such decision", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn remove(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn remove(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let id: i64 = id.parse().map_err(|_| ApiError::bad_request("decision_id must be valid integer"))?;
     match lapi.store.end_decision(lapi.clock.now(), id).await.map_err(unable_to_delete)? {
         Some(ended) => Ok(lapi.lifted(ended).await),

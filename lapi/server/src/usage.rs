@@ -30,7 +30,11 @@ pub(crate) fn routes() -> Router<Lapi> {
         (status = 422, description = "Something is missing or too long", body = ErrorBody),
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
-pub(crate) async fn take(from: Either, State(lapi): State<Lapi>, Body(body): Body) -> Result<StatusCode, ApiError> {
+pub(crate) async fn take(
+    from: Either,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
     let (kind, sender, id, producer) = match &from {
         Either::Machine(machine) => {
             (UsageKind::LogProcessor, UsageSender::Machine, machine.id, machine.name.clone())
