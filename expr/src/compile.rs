@@ -476,7 +476,7 @@ impl<'c> Compiler<'c> {
                 (false, true) => least.to_string(),
                 (false, false) => format!("{least} to {most}"),
             };
-            let plural = if wanted == "1" { "" } else { "s" };
+            let plural = if wanted.ends_with('1') && !wanted.contains("to") { "" } else { "s" };
             return Err(self.error(
                 format!("{} takes {wanted} argument{plural} and got {}", signature.name, args.len()),
                 span,

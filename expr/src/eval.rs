@@ -352,7 +352,7 @@ fn is_among(value: &Value<'_>, constants: &Constants) -> bool {
 fn matches(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
     let (text, pattern) = (ops::text(a, "matches")?, ops::text(b, "matches")?);
     // Compiling costs far more than reading.
-    budget.spend(500 + pattern.len() * 10)?;
+    budget.spend(5000 + pattern.len() * 100)?;
     budget.read(text.len())?;
     Ok(pattern::compile(pattern).map_err(Fault)?.is_match(text))
 }

@@ -11,12 +11,16 @@
 
 pub mod auth;
 pub mod body;
+pub mod cli;
+pub mod database;
 pub mod error;
 mod health;
+pub mod listen;
 pub mod metrics;
 pub mod query;
 pub mod roster;
 pub mod router;
+pub mod serve;
 pub mod state;
 
 mod alerts;

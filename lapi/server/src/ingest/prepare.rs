@@ -176,9 +176,9 @@ fn from_profiles(alert: &Alert, start: UnixMillis, intake: &Intake<'_>) -> Resul
 /// A decision that came with its alert: taken as it is. Its own flag counts as well as the alert's.
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
     let text = &decision.duration;
-    let duration: GoDuration = text
-        .parse()
-        .map_err(|error| format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration"))?;
+    let duration: GoDuration = text.parse().map_err(|error| {
+        format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
+    })?;
     let mut scope = decision.scope;
     normalise(&mut scope);
     Ok(NewDecision {
