@@ -67,108 +67,133 @@ impl<'c> Compiler<'c> {
     pub(crate) fn compile(&mut self, ast: &Ast) -> Compiled {
         let span = ast.span;
         match &ast.kind {
-            AstKind::Nil => self.done(span, Code::Constant(Constant::Nil), Type::Nil),
-            AstKind::Bool(truth) => self.done(span, Code::Constant(Constant::Bool(*truth)), Type::Bool),
-            AstKind::Int(number) => self.done(span, Code::Constant(Constant::Int(*number)), Type::Int),
-            AstKind::Float(number) => self.done(span, Code::Constant(Constant::Float(*number)), Type::Float),
-            AstKind::Text(text) => {
-                self.done(span, Code::Constant(Constant::Text(text.as_str().into())), Type::Text)
-            }
+            AstKind::Nil => self.constant(Constant::Nil, Type::Nil, span),
+            AstKind::Bool(truth) => self.constant(Constant::Bool(*truth), Type::Bool, span),
+            AstKind::Int(number) => self.constant(Constant::Int(*number), Type::Int, span),
+            AstKind::Float(number) => self.constant(Constant::Float(*number), Type::Float, span),
+            AstKind::Text(text) => self.constant(Constant::Text(text.as_str().into()), Type::Text, span),
             AstKind::Name(name) => self.name(name, span),
             AstKind::Pointer(name) => self.pointer(name, span),
-            AstKind::List(items) => {
-                let (nodes, kinds) = self.all(items)?;
-                let element = kinds.iter().copied().reduce(Type::either).unwrap_or(Type::Any);
-                self.done(span, Code::List(nodes), element.list())
-            }
-            AstKind::Map(entries) => {
-                let mut nodes = Vec::with_capacity(entries.len());
-                for (key, value) in entries {
-                    nodes.push((self.compile(key)?.0, self.compile(value)?.0));
-                }
-                self.done(span, Code::Map(nodes), Type::Map(&Type::Any))
-            }
-            AstKind::Not(inner) => {
-                let (node, kind) = self.compile(inner)?;
-                self.want(kind, Type::Bool, "!", span)?;
-                self.done(span, Code::Not(Box::new(node)), Type::Bool)
-            }
+            AstKind::List(items) => self.list(items, span),
+            AstKind::Map(entries) => self.map(entries, span),
+            AstKind::Not(inner) => self.not(inner, span),
             AstKind::Negate(inner) | AstKind::Plus(inner) => self.signed(ast, inner, span),
-            AstKind::And(terms) | AstKind::Or(terms) => {
-                let (nodes, kinds) = self.all(terms)?;
-                let and = matches!(ast.kind, AstKind::And(_));
-                for (node, kind) in nodes.iter().zip(kinds) {
-                    self.want(kind, Type::Bool, if and { "&&" } else { "||" }, node.span)?;
-                }
-                self.done(span, if and { Code::And(nodes) } else { Code::Or(nodes) }, Type::Bool)
-            }
+            AstKind::And(terms) => self.terms(terms, true, span),
+            AstKind::Or(terms) => self.terms(terms, false, span),
             AstKind::Binary(operator, left, right) => self.binary(*operator, left, right, span),
-            AstKind::Ordered(first, more) => {
-                let (first, mut left) = self.compile(first)?;
-                let mut nodes = Vec::with_capacity(more.len());
-                for (operator, right) in more {
-                    let (node, kind) = self.compile(right)?;
-                    self.operands(*operator, left, kind, span)?;
-                    nodes.push((*operator, node));
-                    left = kind;
-                }
-                self.done(span, Code::Ordered(Box::new(first), nodes), Type::Bool)
-            }
-            AstKind::Coalesce(left, right) => {
-                let ((left, a), (right, b)) = (self.compile(left)?, self.compile(right)?);
-                let kind = if matches!(a, Type::Nil) { b } else { a.either(b) };
-                self.done(span, Code::Coalesce(Box::new(left), Box::new(right)), kind)
-            }
-            AstKind::Conditional(condition, then, other) => {
-                let (condition, kind) = self.compile(condition)?;
-                if !matches!(kind, Type::Bool | Type::Any) {
-                    return Err(self.error(
-                        format!("the condition before `?` must be a bool and is {kind}"),
-                        condition.span,
-                    ));
-                }
-                let ((then, a), (other, b)) = (self.compile(then)?, self.compile(other)?);
-                let code = Code::Conditional(Box::new(condition), Box::new(then), Box::new(other));
-                self.done(span, code, a.either(b))
-            }
-            AstKind::Let(name, value, body) => {
-                if self.locals.iter().any(|(known, _)| known == name)
-                    || self.vocabulary.variable_named(name).is_some()
-                    || self.vocabulary.function_named(name).is_some()
-                {
-                    return Err(self.error(format!("{name} is taken already; choose another name"), span));
-                }
-                let (value, kind) = self.compile(value)?;
-                self.locals.push((name.clone(), kind));
-                let body = self.compile(body);
-                self.locals.pop();
-                let (body, kind) = body?;
-                self.done(span, Code::Let(Box::new(value), Box::new(body)), kind)
-            }
-            AstKind::Member { of, name, optional } => {
-                let (of, kind) = self.compile(of)?;
-                self.member(of, kind, name, *optional, span)
-            }
+            AstKind::Ordered(first, more) => self.ordered(first, more, span),
+            AstKind::Coalesce(left, right) => self.coalesce(left, right, span),
+            AstKind::Conditional(condition, then, other) => self.conditional(condition, then, other, span),
+            AstKind::Let(name, value, body) => self.declaration(name, value, body, span),
+            AstKind::Member { of, name, optional } => self.member_of(of, name, *optional, span),
             AstKind::Index { of, index, optional } => self.index(of, index, *optional, span),
-            AstKind::Slice { of, from, to } => {
-                let (of, kind) = self.compile(of)?;
-                if !matches!(kind, Type::Any | Type::Text | Type::List(_)) {
-                    return Err(self.error(format!("cannot slice {kind}"), span));
-                }
-                let from = self.bound(from.as_deref())?;
-                let to = self.bound(to.as_deref())?;
-                self.done(span, Code::Slice { of: Box::new(of), from, to }, kind)
-            }
+            AstKind::Slice { of, from, to } => self.slice(of, from.as_deref(), to.as_deref(), span),
             AstKind::Method { of, name, args, optional } => self.method(of, name, args, *optional, span),
-            AstKind::Chain(inner) => {
-                let (inner, kind) = self.compile(inner)?;
-                self.done(span, Code::Chain(Box::new(inner)), kind)
-            }
+            AstKind::Chain(inner) => self.chain(inner, span),
             AstKind::Call { name, args } => self.call(name, args, span),
             AstKind::Loop { function, list, body, extra } => {
                 self.closure(*function, list, body.as_deref(), extra.as_deref(), span)
             }
         }
+    }
+
+    // The arms of `compile` are functions of their own, because it recurses and its frame must stay small.
+
+    fn constant(&mut self, constant: Constant, kind: Type, span: Span) -> Compiled {
+        self.done(span, Code::Constant(constant), kind)
+    }
+
+    fn list(&mut self, items: &[Ast], span: Span) -> Compiled {
+        let (nodes, kinds) = self.all(items)?;
+        let element = kinds.iter().copied().reduce(Type::either).unwrap_or(Type::Any);
+        self.done(span, Code::List(nodes), element.list())
+    }
+
+    fn map(&mut self, entries: &[(Ast, Ast)], span: Span) -> Compiled {
+        let mut nodes = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            nodes.push((self.compile(key)?.0, self.compile(value)?.0));
+        }
+        self.done(span, Code::Map(nodes), Type::Map(&Type::Any))
+    }
+
+    fn not(&mut self, inner: &Ast, span: Span) -> Compiled {
+        let (node, kind) = self.compile(inner)?;
+        self.want(kind, Type::Bool, "!", span)?;
+        self.done(span, Code::Not(Box::new(node)), Type::Bool)
+    }
+
+    fn terms(&mut self, terms: &[Ast], and: bool, span: Span) -> Compiled {
+        let (nodes, kinds) = self.all(terms)?;
+        for (node, kind) in nodes.iter().zip(kinds) {
+            self.want(kind, Type::Bool, if and { "&&" } else { "||" }, node.span)?;
+        }
+        self.done(span, if and { Code::And(nodes) } else { Code::Or(nodes) }, Type::Bool)
+    }
+
+    fn ordered(&mut self, first: &Ast, more: &[(Binary, Ast)], span: Span) -> Compiled {
+        let (first, mut left) = self.compile(first)?;
+        let mut nodes = Vec::with_capacity(more.len());
+        for (operator, right) in more {
+            let (node, kind) = self.compile(right)?;
+            self.operands(*operator, left, kind, span)?;
+            nodes.push((*operator, node));
+            left = kind;
+        }
+        self.done(span, Code::Ordered(Box::new(first), nodes), Type::Bool)
+    }
+
+    fn coalesce(&mut self, left: &Ast, right: &Ast, span: Span) -> Compiled {
+        let (left, a) = self.compile(left)?;
+        let (right, b) = self.compile(right)?;
+        let kind = if matches!(a, Type::Nil) { b } else { a.either(b) };
+        self.done(span, Code::Coalesce(Box::new(left), Box::new(right)), kind)
+    }
+
+    fn conditional(&mut self, condition: &Ast, then: &Ast, other: &Ast, span: Span) -> Compiled {
+        let (condition, kind) = self.compile(condition)?;
+        if !matches!(kind, Type::Bool | Type::Any) {
+            let reason = format!("the condition before `?` must be a bool and is {kind}");
+            return Err(self.error(reason, condition.span));
+        }
+        let (then, a) = self.compile(then)?;
+        let (other, b) = self.compile(other)?;
+        self.done(span, Code::Conditional(Box::new(condition), Box::new(then), Box::new(other)), a.either(b))
+    }
+
+    fn declaration(&mut self, name: &str, value: &Ast, body: &Ast, span: Span) -> Compiled {
+        if self.locals.iter().any(|(known, _)| known == name)
+            || self.vocabulary.variable_named(name).is_some()
+            || self.vocabulary.function_named(name).is_some()
+        {
+            return Err(self.error(format!("{name} is taken already; choose another name"), span));
+        }
+        let (value, kind) = self.compile(value)?;
+        self.locals.push((name.to_owned(), kind));
+        let body = self.compile(body);
+        self.locals.pop();
+        let (body, kind) = body?;
+        self.done(span, Code::Let(Box::new(value), Box::new(body)), kind)
+    }
+
+    fn slice(&mut self, of: &Ast, from: Option<&Ast>, to: Option<&Ast>, span: Span) -> Compiled {
+        let (of, kind) = self.compile(of)?;
+        if !matches!(kind, Type::Any | Type::Text | Type::List(_)) {
+            return Err(self.error(format!("cannot slice {kind}"), span));
+        }
+        let from = self.bound(from)?;
+        let to = self.bound(to)?;
+        self.done(span, Code::Slice { of: Box::new(of), from, to }, kind)
+    }
+
+    fn member_of(&mut self, of: &Ast, name: &str, optional: bool, span: Span) -> Compiled {
+        let (of, kind) = self.compile(of)?;
+        self.member(of, kind, name, optional, span)
+    }
+
+    fn chain(&mut self, inner: &Ast, span: Span) -> Compiled {
+        let (inner, kind) = self.compile(inner)?;
+        self.done(span, Code::Chain(Box::new(inner)), kind)
     }
 
     fn want(&self, kind: Type, wanted: Type, sign: &str, span: Span) -> Result<(), CompileError> {
@@ -231,7 +256,13 @@ impl<'c> Compiler<'c> {
         let (left, a) = self.compile(left)?;
         let (right, b) = self.compile(right)?;
         let kind = self.operands(operator, a, b, span)?;
-        let code = match (operator, &left.code, &right.code) {
+        let code = self.prepared(operator, left, right)?;
+        self.done(span, code, kind)
+    }
+
+    /// The operation, with a literal on one side made ready.
+    fn prepared(&self, operator: Binary, left: Node, right: Node) -> Result<Code, CompileError> {
+        Ok(match (operator, &left.code, &right.code) {
             (Binary::Equal | Binary::NotEqual, _, Code::Constant(Constant::Text(text))) => {
                 Code::IsText(Box::new(left), text.clone(), operator == Binary::NotEqual)
             }
@@ -252,8 +283,7 @@ impl<'c> Compiler<'c> {
                 None => Code::Binary(operator, Box::new(left), Box::new(right)),
             },
             _ => Code::Binary(operator, Box::new(left), Box::new(right)),
-        };
-        self.done(span, code, kind)
+        })
     }
 
     /// What an operator makes of two kinds of values, as far as they are known.
@@ -446,7 +476,7 @@ impl<'c> Compiler<'c> {
                 (false, true) => least.to_string(),
                 (false, false) => format!("{least} to {most}"),
             };
-            let plural = if wanted == "1" { "" } else { "s" };
+            let plural = if wanted.ends_with('1') && !wanted.contains("to") { "" } else { "s" };
             return Err(self.error(
                 format!("{} takes {wanted} argument{plural} and got {}", signature.name, args.len()),
                 span,

@@ -9,7 +9,7 @@ use crate::{
 /// The longest source that is read, in bytes. The longest filter in use has 40,000.
 const MAX_SOURCE: usize = 256 * 1024;
 /// How many levels a tree may have. The evaluator is recursive over it.
-const MAX_HEIGHT: u16 = 200;
+const MAX_HEIGHT: u16 = 150;
 /// How deep brackets and the like may be nested. The parser is recursive over them, several calls a level.
 const MAX_NESTING: u16 = 120;
 
@@ -244,7 +244,7 @@ impl Parser<'_> {
 
     /// Operands joined by operators that bind at least as tightly as `power`.
     fn operation(&mut self, power: u8) -> Result<Ast, CompileError> {
-        let left = self.nested(Self::operand)?;
+        let left = self.operand()?;
         self.operators(left, power)
     }
 
@@ -268,7 +268,8 @@ impl Parser<'_> {
             }
             self.next();
             // Powers lean to the right, everything else to the left.
-            let right = self.operation(if binds == POWER { binds } else { binds + 1 })?;
+            let power_of_right = if binds == POWER { binds } else { binds + 1 };
+            let right = self.nested(|parser| parser.operation(power_of_right))?;
             let order = matches!(operator, Operator::Binary(binary) if is_order(binary));
             left = self.joined(operator, left, right, ordered)?;
             ordered = order;
@@ -326,7 +327,7 @@ impl Parser<'_> {
         };
         if let Some((make, power)) = make {
             self.next();
-            let inner = self.operation(power)?;
+            let inner = self.nested(|parser| parser.operation(power))?;
             return self.unary(make, inner, start);
         }
         let first = self.primary()?;

@@ -140,7 +140,8 @@ pub(crate) fn nearest(name: &str, known: impl IntoIterator<Item = &'static str>)
         .into_iter()
         .map(|known| (distance(&wanted, &known.to_lowercase().chars().collect::<Vec<_>>()), known))
         .filter(|(distance, known)| *distance <= 2 && *distance < known.len().min(wanted.len()))
-        .min()
+        // Among equals, one that begins with the same letter in the same case.
+        .min_by_key(|(distance, known)| (*distance, known.chars().next() != name.chars().next(), *known))
         .map(|(_, known)| known)
 }
 

@@ -59,7 +59,7 @@ impl LogProcessor {
                 "notification_dir": path("notifications"), "plugin_dir": path("plugins"),
             },
             "crowdsec_service": { "acquisition_path": path("acquis.yaml"), "parser_routines": 1 },
-            "cscli": { "output": "raw" },
+            "cscli": { "output": "human" },
             "db_config": { "type": "sqlite", "db_path": path("data/crowdsec.db") },
             "api": { "client": { "credentials_path": processor.credentials() } },
             "prometheus": { "enabled": false },

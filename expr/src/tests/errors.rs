@@ -99,7 +99,7 @@ fn what_fails_while_running_says_where() {
         ("evt.Json.a contains 'x'", "(1:1)", "contains needs a string and got map"),
         ("len(evt.Nothing)", "(1:1)", "invalid argument for len (nil)"),
         ("any(evt.Json.t, true)", "(1:5)", "any takes a list and got string"),
-        ("any([1, 'a'], # > 0)", "(1:15)", "mismatched types string and int"),
+        ("all([1, 'a'], # > 0)", "(1:15)", "mismatched types string and int"),
         ("evt.Json.t in 5", "(1:1)", "compile: invalid operation: in"),
         ("1 in evt.Json.t", "(1:1)", "operator \"in\" is not defined on string"),
         ("evt.Json.t matches evt.Json.t + '('", "(1:1)", "no regular expression"),

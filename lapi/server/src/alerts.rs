@@ -67,7 +67,11 @@ async fn one(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Re
     if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
 }
 
-async fn one_head(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn one_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     // Without a body, a missing one is still told by its status.
     match lapi.find_alert(&id).await {
         Ok(_) => Ok(nothing()),
@@ -105,7 +109,8 @@ async fn remove(
 
 impl Lapi {
     async fn find_alerts(&self, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
-        let query = AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
+        let query =
+            AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
         self.store.alerts(&query, self.clock.now()).await.map_err(unable_to_query)
     }
 

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use axum::Router;
 use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
 use palisade_wire::{
-    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
-    UnixMillis, read_bulk_check,
+    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckResult, CheckAnswer,
+    NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 
 use crate::auth::Machine;
-use crate::body::Body;
 use crate::blocking::away;
+use crate::body::Body;
 use crate::error::{ApiError, json};
 use crate::query::Pairs;
 use crate::state::Lapi;
@@ -85,7 +85,11 @@ async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Respons
     one(machine, lapi, Path("check".to_owned())).await
 }
 
-async fn check(_: Machine, State(lapi): State<Lapi>, Path(target): Path<String>) -> Result<Response, ApiError> {
+async fn check(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(target): Path<String>,
+) -> Result<Response, ApiError> {
     let now = lapi.fresh_allowlists().await;
     let reasons = lapi.allowlists.index().reasons(&address(&target)?, now);
     Ok(json(&CheckAnswer { allowlisted: !reasons.is_empty(), reason: reasons.join(", ") }))

@@ -138,14 +138,26 @@ impl LapiMetrics {
             );
             for (name, help, counter) in [
                 ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.alerts_refused),
-                ("palisade_lapi_alerts_allowlisted", "Alerts passed over, allowlisted", &new.alerts_allowlisted),
+                (
+                    "palisade_lapi_alerts_allowlisted",
+                    "Alerts passed over, allowlisted",
+                    &new.alerts_allowlisted,
+                ),
                 ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.alerts_repeated),
                 ("palisade_lapi_decisions_invalid", "Decisions dropped, no address", &new.decisions_invalid),
-                ("palisade_lapi_database_failures", "Looks at the database that failed", &new.database_failures),
+                (
+                    "palisade_lapi_database_failures",
+                    "Looks at the database that failed",
+                    &new.database_failures,
+                ),
             ] {
                 registry.register(name, help, counter.clone());
             }
-            registry.register("palisade_lapi_database_up", "1 while the database answers", new.database_up.clone());
+            registry.register(
+                "palisade_lapi_database_up",
+                "1 while the database answers",
+                new.database_up.clone(),
+            );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());
             registry.register("palisade_lapi_throttled", "Requests refused with 429", new.throttled.clone());
             registry.register("palisade_lapi_connections", "Open connections", new.connections.clone());

@@ -99,7 +99,10 @@ impl Tail {
         let mut applied = self.applied.subscribe();
         let reached = applied.wait_for(|head| *head >= commit);
         if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
-            tracing::warn!(commit = commit.0, "a commit is stored and not yet applied; bouncers get it later");
+            tracing::warn!(
+                commit = commit.0,
+                "a commit is stored and not yet applied; bouncers get it later"
+            );
         }
     }
 }

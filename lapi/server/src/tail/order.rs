@@ -115,12 +115,7 @@ mod tests {
         let out: Vec<_> = std::iter::from_fn(|| order.next()).collect();
         assert_eq!(
             out,
-            [
-                (Commit(5), vec![]),
-                (Commit(6), vec![put(1, 6)]),
-                (Commit(7), vec![]),
-                (Commit(8), vec![]),
-            ]
+            [(Commit(5), vec![]), (Commit(6), vec![put(1, 6)]), (Commit(7), vec![]), (Commit(8), vec![]),]
         );
     }
 

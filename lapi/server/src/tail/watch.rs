@@ -131,7 +131,9 @@ pub(super) async fn look(lapi: &Lapi) -> Result<Commit, StoreError> {
 
 /// The database is another one than before: what is remembered of it is void.
 async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
-    tracing::warn!("the database or the clock went back, or the memory does not fit it; everything is read again");
+    tracing::warn!(
+        "the database or the clock went back, or the memory does not fit it; everything is read again"
+    );
     let (set, head) = read(&lapi.store, lapi.clock.now()).await?;
     let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(set)));
     lapi.tail.watching.change(|seen| {
