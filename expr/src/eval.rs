@@ -295,9 +295,10 @@ impl<'v> Machine<'v> {
                 at(self.budget.read(end - start), node)?;
                 Ok(Value::Text(text.slice(start, end)))
             }
-            Value::List(List::Range(first, _)) if start < end => {
-                Ok(Value::List(List::Range(first.wrapping_add(start as i64), first.wrapping_add(end as i64).wrapping_sub(1))))
-            }
+            Value::List(List::Range(first, _)) if start < end => Ok(Value::List(List::Range(
+                first.wrapping_add(start as i64),
+                first.wrapping_add(end as i64).wrapping_sub(1),
+            ))),
             Value::List(list) => {
                 at(self.budget.spend(end - start), node)?;
                 Ok(Value::list((start..end).filter_map(|index| list.get(index)).collect()))
@@ -352,7 +353,7 @@ fn is_among(value: &Value<'_>, constants: &Constants) -> bool {
 fn matches(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
     let (text, pattern) = (ops::text(a, "matches")?, ops::text(b, "matches")?);
     // Compiling costs far more than reading.
-    budget.spend(500 + pattern.len() * 10)?;
+    budget.spend(5000 + pattern.len() * 100)?;
     budget.read(text.len())?;
     Ok(pattern::compile(pattern).map_err(Fault)?.is_match(text))
 }
