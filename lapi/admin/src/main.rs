@@ -79,8 +79,8 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
     // clap fills in what it needs to know about its own tree only when it is built.
     let mut root = root(program);
     root.build();
-    if words.first().is_some_and(|word| word == "__complete") {
-        let answered = completion::complete(&Globals::default(), &root, &words[1..]).await;
+    if let Some(at) = words.iter().position(|word| word == "__complete") {
+        let answered = completion::complete(&words[..at], &root, &words[at + 1..]).await;
         return if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let (path, _) = cli::path_of(&root, &words);
@@ -112,11 +112,7 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
 }
 
 /// Goes down to the command that was meant, and runs it.
-async fn dispatch(
-    root: &Command,
-    matches: &ArgMatches,
-    path: &mut Vec<String>,
-) -> Result<(), Failure> {
+async fn dispatch(root: &Command, matches: &ArgMatches, path: &mut Vec<String>) -> Result<(), Failure> {
     let (mut command, mut at) = (root, matches);
     while let Some((name, inner)) = at.subcommand() {
         match command.find_subcommand(name) {
@@ -144,12 +140,7 @@ fn help(command: &Command) -> Result<(), Failure> {
     print(&command.clone().render_help().to_string())
 }
 
-async fn execute(
-    root: &Command,
-    command: &Command,
-    args: &Args<'_>,
-    names: &[&str],
-) -> Result<(), Failure> {
+async fn execute(root: &Command, command: &Command, args: &Args<'_>, names: &[&str]) -> Result<(), Failure> {
     match names {
         [] if args.is_set("version")? => return print(&config::version()),
         ["version"] => return print(&config::version()),

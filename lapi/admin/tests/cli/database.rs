@@ -19,7 +19,9 @@ fn bouncers_come_and_go() {
         "Error: cscli bouncers add: unable to create bouncer: bouncer fw-1 already exists"
     );
     let listed = world.ok("bouncers list -o raw");
-    assert!(listed.starts_with("name,ip,revoked,last_pull,type,version,auth_type\nfw-1,,validated,,,,api-key\n"));
+    assert!(
+        listed.starts_with("name,ip,revoked,last_pull,type,version,auth_type\nfw-1,,validated,,,,api-key\n")
+    );
     assert!(world.ok("bouncers list -o json").contains("\n    \"name\": \"fw-2\",\n"));
     assert!(world.ok("bouncers list").contains("| Name | IP Address | Valid |"));
     assert!(world.ok("bouncers inspect fw-1").contains("Bouncer: fw-1\n"));
@@ -81,11 +83,17 @@ fn machines_come_and_go() {
         world.fails(&format!("machines add web-9 -f - -p {}", "x".repeat(73))),
         "Error: cscli machines add: unable to create machine: password too long (max 72 characters)"
     );
-    assert!(world.ok("machines add web-2 -p pw -u http://lapi:1 -f -").contains("url: http://lapi:1\nlogin: web-2\n"));
+    assert!(
+        world
+            .ok("machines add web-2 -p pw -u http://lapi:1 -f -")
+            .contains("url: http://lapi:1\nlogin: web-2\n")
+    );
     assert!(world.run("machines add web-1 --auto --force").code == 0);
 
     let listed = world.ok("machines list -o raw");
-    assert!(listed.starts_with("machine_id,ip_address,updated_at,validated,version,auth_type,last_heartbeat,os\nweb-1,,"));
+    assert!(listed.starts_with(
+        "machine_id,ip_address,updated_at,validated,version,auth_type,last_heartbeat,os\nweb-1,,"
+    ));
     assert!(listed.contains(",true,,password,-,/\n"), "{listed}");
     assert!(world.ok("machines list -o json").contains("\n    \"machineId\": \"web-2\",\n"));
     assert!(world.ok("machines list").contains("⚠️ -"));
@@ -98,7 +106,10 @@ fn machines_come_and_go() {
         world.fails("machines inspect web-1 -o raw"),
         "Error: cscli machines inspect: output format 'raw' not supported for this command"
     );
-    assert_eq!(world.run("machines validate web-2").err, "level=info msg=\"machine 'web-2' validated successfully\"\n");
+    assert_eq!(
+        world.run("machines validate web-2").err,
+        "level=info msg=\"machine 'web-2' validated successfully\"\n"
+    );
     assert_eq!(
         world.fails("machines validate x"),
         "Error: cscli machines validate: unable to validate machine 'x': machine not found"
@@ -113,17 +124,26 @@ fn machines_come_and_go() {
          level=info msg=\"machine 'web-2' deleted successfully\"\n"
     );
     assert_eq!(world.ok("machines prune"), "No machines to prune.\n");
-    assert!(world.run_with("machines prune -d -1s --force", "y\n").err.ends_with("successfully deleted 1 machines\n"));
+    assert!(
+        world
+            .run_with("machines prune -d -1s --force", "y\n")
+            .err
+            .ends_with("successfully deleted 1 machines\n")
+    );
     assert_eq!(world.ok("machines list -o json"), "[]\n");
 }
 
 #[test]
 fn names_are_completed() {
     let world = World::new();
-    // `__complete` has no flags before it, so the configuration is the default one: nothing but the end mark.
-    world.ok("bouncers add fw-1");
-    let run = world.run_words(&["__completeNoDesc"], "");
-    assert_eq!(run.code, 1);
+    world.ok("bouncers add fw-1 -o raw");
+    world.ok("bouncers add gate -o raw");
+    let complete = |words: &[&str]| world.run_words(&[&["__complete"], words].concat(), "").out;
+    assert_eq!(complete(&["bouncers", "delete", ""]), "fw-1\ngate\n:4\n");
+    assert_eq!(complete(&["bouncers", "inspect", "at"]), "gate\n:4\n");
+    assert_eq!(complete(&["bouncers", "delete", "gate", ""]), "fw-1\n:4\n");
+    assert_eq!(complete(&["machines", "de"]), "delete\n:4\n");
+    assert_eq!(complete(&["machines", "delete", ""]), ":4\n");
 }
 
 #[test]
@@ -154,13 +174,22 @@ fn allowlists_are_kept() {
     let run = world.run("allowlist add office 1.2.3.4");
     assert_eq!(run.out, "no new values for allowlist\n");
     assert_eq!(run.err, "level=warning msg=\"value 1.2.3.4 already in allowlist\"\n");
-    assert_eq!(world.fails("allowlists add nope 1.2.3.4"), "Error: cscli allowlists add: allowlist 'nope' not found");
+    assert_eq!(
+        world.fails("allowlists add nope 1.2.3.4"),
+        "Error: cscli allowlists add: allowlist 'nope' not found"
+    );
     let run = world.run_with("allowlists import office -i -", "value,comment\n5.6.7.8,five\n");
     assert_eq!(run.out, "added 1 values to allowlist office\n", "{}", run.err);
-    assert_eq!(world.ok("allowlists remove office 1.2.3.4 5.6.7.8"), "removed 2 values from allowlist office");
+    assert_eq!(
+        world.ok("allowlists remove office 1.2.3.4 5.6.7.8"),
+        "removed 2 values from allowlist office"
+    );
     assert_eq!(world.ok("allowlists remove office 1.2.3.4"), "no value to remove from allowlist\n");
     assert_eq!(world.ok("allowlists delete office"), "allowlist 'office' deleted successfully\n");
-    assert_eq!(world.fails("allowlists delete office"), "Error: cscli allowlists delete: allowlist 'office' not found");
+    assert_eq!(
+        world.fails("allowlists delete office"),
+        "Error: cscli allowlists delete: allowlist 'office' not found"
+    );
 
     assert_eq!(
         world.ok("allowlists list -o raw"),

@@ -58,7 +58,10 @@ fn decisions_are_listed() {
          3,cscli,Ip:1.2.3.4,manual 'ban' from 'host1',ban,,,1,3h59m58s,false,2\n"
     );
     let text = world.ok("decisions list -m --since 7d --scope ip -i 1.2.3.4 --contained --no-simu");
-    assert!(text.contains("| Alert ID | Machine |") && text.ends_with("1 duplicated entries skipped\n"), "{text}");
+    assert!(
+        text.contains("| Alert ID | Machine |") && text.ends_with("1 duplicated entries skipped\n"),
+        "{text}"
+    );
     assert!(world.ok("decision list -a -o json").contains("\n  \"decisions\": [\n   {\n"));
     assert_eq!(world.ok("decisions list -v none"), "No active decisions\n");
     assert_eq!(world.ok("decisions list -v none -o json"), "[]");
@@ -119,7 +122,8 @@ fn decisions_are_made_and_ended() {
 fn lists_are_imported() {
     let lapi = lapi();
     let world = World::with_lapi(&lapi.url);
-    let run = world.run_with("decisions import -i - --format values --batch 2", "1.2.3.4\n5.6.7.8\n10.1.2.3\n");
+    let run =
+        world.run_with("decisions import -i - --format values --batch 2", "1.2.3.4\n5.6.7.8\n10.1.2.3\n");
     assert_eq!(
         run.out,
         "Parsing values\nbatch size: 2\nValue 10.1.2.3 is allowlisted by [10.0.0.0/8 from office (lan) x from y]\n\
@@ -141,7 +145,10 @@ fn lists_are_imported() {
         "Error: cscli decisions import: item 1: missing 'value'"
     );
     world.write("empty.json", "[]");
-    assert_eq!(world.fails("decisions import -i empty.json"), "Error: cscli decisions import: no decisions found");
+    assert_eq!(
+        world.fails("decisions import -i empty.json"),
+        "Error: cscli decisions import: no decisions found"
+    );
     let run = world.run_words(&["decisions", "import", "-i", "empty.json", "-t", ""], "");
     assert!(run.err.ends_with("default type cannot be empty\n"), "{}", run.err);
 }
@@ -186,7 +193,11 @@ fn a_machine_registers_and_logs_in() {
     );
     let run = world.run(&format!("lapi register --machine web-1 -u {}", lapi.url.trim_end_matches('/')));
     assert_eq!(run.code, 0, "{}", run.err);
-    assert!(run.err.contains("level=info msg=\"Successfully registered to Local API (LAPI)\"\n"), "{}", run.err);
+    assert!(
+        run.err.contains("level=info msg=\"Successfully registered to Local API (LAPI)\"\n"),
+        "{}",
+        run.err
+    );
     assert!(run.err.contains(&format!("level=info msg=\"Local API credentials written to '{path}'\"\n")));
     let text = world.read("credentials.yaml");
     assert!(text.starts_with(&format!("url: {}\nlogin: web-1\n", lapi.url)), "{text}");
@@ -219,6 +230,8 @@ fn a_machine_registers_and_logs_in() {
     world.write("credentials.yaml", "");
     assert_eq!(
         world.fails("lapi status"),
-        format!("Error: cscli lapi status: loading api client: no credentials or URL found in api client configuration '{path}'")
+        format!(
+            "Error: cscli lapi status: loading api client: no credentials or URL found in api client configuration '{path}'"
+        )
     );
 }

@@ -19,13 +19,16 @@ fn wrong_lines_are_refused_in_the_words_of_cscli() {
         ("decisions import", "Error: cscli decisions import: required flag(s) \"input\" not set"),
         ("decisions add -i x", "Error: cscli decisions add: x is not a valid ip"),
         ("decisions add -r 1.2.3.4", "Error: cscli decisions add: 1.2.3.4 is not a valid range"),
+        ("decisions delete", "Error: cscli decisions delete: at least one filter or --all must be specified"),
         (
-            "decisions delete",
-            "Error: cscli decisions delete: at least one filter or --all must be specified",
+            "decisions add",
+            "Error: cscli decisions add: missing arguments, a value is required (--ip, --range or --scope and --value)",
         ),
-        ("decisions add", "Error: cscli decisions add: missing arguments, a value is required (--ip, --range or --scope and --value)"),
         ("machines add", "Error: cscli machines add: please specify a machine name to add, or use --auto"),
-        ("machines add m", "Error: cscli machines add: please specify a password with --password or use --auto"),
+        (
+            "machines add m",
+            "Error: cscli machines add: please specify a password with --password or use --auto",
+        ),
         ("metrics show foo", "Error: cscli metrics show: unknown metrics type: foo"),
         ("bouncers list -o xml", "Error: output format 'xml' invalid: expected one of human, json, raw"),
     ] {
@@ -84,7 +87,10 @@ fn profiles_are_tried_without_a_server() {
     assert!(text.starts_with("Profile default_ip_remediation: matched\n"), "{text}");
     assert!(text.contains("| ban    | 4h0m0s   | Ip:1.2.3.4  | a/b    | crowdsec |"), "{text}");
     assert!(world.ok("profiles test --ip 1.2.3.4 --remediation false").contains("No decision"));
-    world.write("alert.json", r#"[{"scenario":"x","remediation":true,"source":{"scope":"Ip","value":"5.6.7.8"}}]"#);
+    world.write(
+        "alert.json",
+        r#"[{"scenario":"x","remediation":true,"source":{"scope":"Ip","value":"5.6.7.8"}}]"#,
+    );
     assert!(world.ok("profiles test -a alert.json -o raw").contains("ban,4h0m0s,Ip,5.6.7.8,crowdsec,false"));
     world.write("profiles.yaml", "name: broken\nfilters: [\"Alert.Nope == 1\"]\n");
     assert!(world.fails("profiles test --ip 1.2.3.4").contains("profiles.yaml"));
