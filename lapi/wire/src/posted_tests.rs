@@ -142,3 +142,27 @@ fn an_alert_is_named_by_scenario_and_source() {
     assert_eq!(alerts[0].name(), r#""a/b" about "192.0.2.1""#);
     assert_eq!(alerts[1].name(), r#""no scenario" about "nobody""#);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let _ = read_alerts(&bytes);
+    }
+
+    #[test]
+    fn what_is_taken_was_there(
+        text in proptest::prelude::any::<String>(),
+        count in proptest::prelude::any::<i32>(),
+        upper in proptest::prelude::any::<bool>(),
+    ) {
+        let mut alert = sound();
+        alert["scenario"] = text.clone().into();
+        alert["events_count"] = count.into();
+        let mut body = serde_json::to_string(&[alert]).unwrap();
+        if upper {
+            body = body.replace("\"events_count\":", "\"EVENTS_Count\":");
+        }
+        let read = read_alerts(body.as_bytes()).unwrap().remove(0).validate(0).unwrap();
+        proptest::prop_assert_eq!((read.scenario, read.events_count), (text, count));
+    }
+}
