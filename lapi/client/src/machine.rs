@@ -135,7 +135,8 @@ impl MachineClient {
     /// # Errors
     /// As for every request. Nobody knows whether they were stored when no answer came.
     pub async fn post_alerts(&self, alerts: &[Alert]) -> Result<Vec<String>, MachineError> {
-        let body = serde_json::to_vec(alerts).expect("numbers and texts always serialise");
+        let alerts: Vec<_> = alerts.iter().map(Alert::posting).collect();
+        let body = serde_json::to_vec(&alerts).expect("numbers and texts always serialise");
         let ids: Option<Vec<String>> = self.json(Method::POST, "v1/alerts", "", Some(body)).await?;
         Ok(ids.unwrap_or_default())
     }
