@@ -2,6 +2,8 @@
 
 mod login;
 mod register;
+#[cfg(test)]
+mod tests;
 
 use axum::{
     Router,

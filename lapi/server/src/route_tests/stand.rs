@@ -130,6 +130,7 @@ impl Stand {
                 tokens: Tokens::new(SECRET),
                 passwords: Passwords::start().unwrap(),
                 throttle: Default::default(),
+                certificates: Default::default(),
             },
             stop: stop.clone(),
             tasks: TaskTracker::new(),
