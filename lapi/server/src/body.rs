@@ -181,3 +181,79 @@ fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>, started: bool) ->
         BodyFailure::NotGzip
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    async fn get(coding: &str, bytes: Vec<u8>, limit: usize) -> Result<usize, BodyFailure> {
+        let mut request = Request::builder();
+        if !coding.is_empty() {
+            request = request.header(CONTENT_ENCODING, coding);
+        }
+        // In small pieces, as a network gives them.
+        let pieces: Vec<Result<Bytes, std::io::Error>> =
+            bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let body = Incoming::new(Pieces(pieces.into_iter()));
+        read(request.body(body).unwrap(), limit).await.map(|bytes| bytes.len())
+    }
+
+    struct Pieces(std::vec::IntoIter<Result<Bytes, std::io::Error>>);
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+            std::task::Poll::Ready(self.0.next().map(|piece| piece.map(hyper::body::Frame::data)))
+        }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn limits_count_what_is_inside() {
+        let text = vec![b'x'; 100_000];
+        let packed = gzip(&text);
+        let mut broken = packed.clone();
+        broken.truncate(packed.len() - 20);
+        let mut twice = packed.clone();
+        twice.extend_from_slice(&packed);
+        for (coding, bytes, limit, expected) in [
+            ("", text.clone(), 100_000, Ok(100_000)),
+            ("", text.clone(), 99_999, Err(BodyFailure::TooLarge)),
+            ("gzip", packed.clone(), 100_000, Ok(100_000)),
+            ("gzip", packed.clone(), 99_999, Err(BodyFailure::TooLarge)),
+            ("gzip", twice, 200_000, Ok(200_000)),
+            ("gzip", broken, 100_000, Err(BodyFailure::BrokenGzip)),
+            ("gzip", b"{\"a\":1}".to_vec(), 100_000, Err(BodyFailure::NotGzip)),
+            ("gzip", Vec::new(), 100_000, Err(BodyFailure::NotGzip)),
+            ("gzip, br", packed.clone(), 100_000, Err(BodyFailure::Coding)),
+            ("br", b"raw".to_vec(), 100_000, Ok(3)),
+            ("GZIP", packed.clone(), 100_000, Ok(packed.len())),
+        ] {
+            assert_eq!(get(coding, bytes, limit).await, expected, "{coding} {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_stops_at_the_limit() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..200 {
+            encoder.write_all(&zeros).unwrap();
+        }
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() < 300_000);
+        assert_eq!(get("gzip", bomb, SMALL).await, Err(BodyFailure::TooLarge));
+    }
+}
