@@ -1,7 +1,8 @@
 //! The parameters of `GET` and `DELETE /v1/alerts`.
 
 use ipnet::IpNet;
-use palisade_wire::GoDuration;
+use palisade_active::net;
+use palisade_wire::{GoDuration, Scope};
 
 /// Which alerts. Everything that is set must hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +93,177 @@ impl AlertQuery {
     ///
     /// On unknown parameters and unreadable values, in the stock server's words (all are answered with 500).
     pub fn parse(pairs: &[(String, String)], for_deletion: bool) -> Result<Self, QueryError> {
-        let _ = (pairs, for_deletion);
-        todo!()
+        let mut query = Self { limit: Some(DEFAULT_LIMIT), ..Self::default() };
+        let mut seen = Vec::new();
+        for (name, value) in pairs {
+            if seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
+            query.set(name, value, for_deletion)?;
+        }
+        if query.origin.is_some() {
+            query.include_capi = true;
+        }
+        if for_deletion {
+            query.limit = None;
+        }
+        Ok(query)
+    }
+
+    fn set(&mut self, name: &str, value: &str, for_deletion: bool) -> Result<(), QueryError> {
+        let text = || Some(value.to_owned());
+        match name {
+            // Only these two are normalised; `country` is not found under `Country`.
+            "scope" => {
+                self.scope = Some(match Scope::parse(value) {
+                    known @ (Scope::Ip | Scope::Range) => known.as_str().to_owned(),
+                    _ => value.to_owned(),
+                });
+            }
+            "value" => self.value = text(),
+            "scenario" => self.scenario = text(),
+            "ip" | "range" => self.net = Some(net(value).map_err(|bad| QueryError(bad.to_string()))?),
+            "contains" => {
+                self.contains = go_bool(value)
+                    .map_err(|why| QueryError(format!("invalid contains value: {why}: invalid filter")))?;
+            }
+            "since" => self.since = Some(duration(value)?),
+            "until" => self.until = Some(duration(value)?),
+            "created_before" => self.created_before = Some(duration(value)?),
+            "decision_type" => self.decision_type = text(),
+            "origin" => self.origin = text(),
+            "include_capi" => self.include_capi = value != "false",
+            "has_active_decision" => {
+                self.has_active_decision = Some(go_bool(value).map_err(|why| {
+                    QueryError(format!("'{value}' is not a boolean: {why}: unable to parse type"))
+                })?);
+            }
+            "kind" => self.kind = text(),
+            "simulated" => self.simulated = value != "false",
+            "limit" if !for_deletion => self.limit = limit(value)?,
+            "sort" => match value {
+                "ASC" => self.sort = SortOrder::Ascending,
+                "DESC" => self.sort = SortOrder::Descending,
+                _ => {}
+            },
+            "with_decisions" => self.with_decisions = value != "false",
+            "limit" => {}
+            _ => {
+                return Err(QueryError(format!(
+                    "filter parameter '{name}' is unknown (={value}): invalid filter"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many alerts are told when nobody says how many.
+const DEFAULT_LIMIT: u64 = 100;
+
+fn duration(value: &str) -> Result<GoDuration, QueryError> {
+    value.parse().map_err(|error| QueryError(format!("while parsing duration: {error}")))
+}
+
+/// `0` and anything below mean all.
+fn limit(value: &str) -> Result<Option<u64>, QueryError> {
+    match value.parse::<i64>() {
+        Ok(count) => Ok(u64::try_from(count).ok().filter(|&count| count > 0)),
+        Err(error) => {
+            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+            let why = match error.kind() {
+                PosOverflow | NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Err(QueryError(format!("bad limit in parameters: strconv.Atoi: parsing {value:?}: {why}")))
+        }
+    }
+}
+
+/// What Go takes for a truth value, and its complaint about anything else.
+fn go_bool(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        other => Err(format!("strconv.ParseBool: parsing {other:?}: invalid syntax")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<AlertQuery, String> {
+        let pairs: Vec<(String, String)> = text
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        AlertQuery::parse(&pairs, false).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let all = parse(
+            "scope=ip&value=v&scenario=s&ip=1.2.3.4&contains=0&since=1h&until=30m&created_before=2d&\
+             decision_type=ban&include_capi=false&has_active_decision=true&kind=waf&simulated=false&limit=7&\
+             sort=ASC&with_decisions=false&limit=x",
+        )
+        .unwrap();
+        let expected = AlertQuery {
+            scope: Some("Ip".into()),
+            value: Some("v".into()),
+            scenario: Some("s".into()),
+            net: Some("1.2.3.4/32".parse().unwrap()),
+            contains: false,
+            since: Some("1h".parse().unwrap()),
+            until: Some("30m".parse().unwrap()),
+            created_before: Some("48h".parse().unwrap()),
+            decision_type: Some("ban".into()),
+            origin: None,
+            include_capi: false,
+            has_active_decision: Some(true),
+            kind: Some("waf".into()),
+            simulated: false,
+            limit: Some(7),
+            sort: SortOrder::Ascending,
+            with_decisions: false,
+            after_id: None,
+        };
+        assert_eq!(all, expected);
+        assert_eq!(parse("").unwrap().limit, Some(100));
+        assert_eq!(parse("limit=0").unwrap().limit, None);
+        assert_eq!(parse("scope=country").unwrap().scope.as_deref(), Some("country"));
+        assert!(parse("include_capi=false&origin=CAPI").unwrap().include_capi);
+        assert!(parse("include_capi=maybe&sort=up").unwrap().include_capi);
+        let pairs = [("limit".to_owned(), "x".to_owned())];
+        assert_eq!(AlertQuery::parse(&pairs, true).unwrap().limit, None);
+    }
+
+    #[test]
+    fn complaints_are_the_stock_servers() {
+        for (text, complaint) in [
+            ("test=test", "filter parameter 'test' is unknown (=test): invalid filter"),
+            ("ip=x", "invalid ip address 'x'"),
+            ("range=1.2.3.4/33", "invalid ip address '1.2.3.4/33'"),
+            ("since=zz", "while parsing duration: time: invalid duration \"zz\""),
+            (
+                "has_active_decision=maybe",
+                "'maybe' is not a boolean: strconv.ParseBool: parsing \"maybe\": invalid syntax: \
+                 unable to parse type",
+            ),
+            (
+                "contains=maybe",
+                "invalid contains value: strconv.ParseBool: parsing \"maybe\": invalid syntax: invalid filter",
+            ),
+            ("limit=abc", "bad limit in parameters: strconv.Atoi: parsing \"abc\": invalid syntax"),
+            (
+                "limit=99999999999999999999",
+                "bad limit in parameters: strconv.Atoi: parsing \"99999999999999999999\": value out of range",
+            ),
+        ] {
+            assert_eq!(parse(text), Err(complaint.to_owned()), "{text}");
+        }
     }
 }

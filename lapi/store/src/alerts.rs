@@ -1,10 +1,22 @@
 //! Alerts: taking them in with their decisions, finding and deleting them.
 
+mod add;
+mod find;
+mod prepare;
+mod remove;
+mod staged;
+
 use palisade_active::{Change, Commit};
 use palisade_wire::{Alert, UnixMillis};
 use uuid::Uuid;
 
+pub(crate) use remove::remove_matching;
+
 use crate::{AlertQuery, Store, StoreError};
+use prepare::{Prepared, prepare};
+
+/// An alert with more decisions is an import, written in steps of so many.
+pub(crate) const STAGED_FROM: usize = 10_000;
 
 /// An alert to be stored.
 #[derive(Debug, Clone)]
@@ -82,8 +94,30 @@ impl Store {
         machine: Option<&str>,
         alerts: Vec<NewAlert>,
     ) -> Result<Added, StoreError> {
-        let _ = (now, machine, alerts);
-        todo!()
+        let prepared = alerts.into_iter().map(|new| prepare(now, new)).collect::<Result<Vec<_>, _>>()?;
+        let imports: Vec<bool> = prepared.iter().map(|one| one.decisions.len() > STAGED_FROM).collect();
+        let (large, small): (Vec<_>, Vec<_>) =
+            prepared.into_iter().partition(|one| one.decisions.len() > STAGED_FROM);
+        let mut added = Added::default();
+        let mut small_ids = Vec::new();
+        if !small.is_empty() {
+            let (ids, commit) = self.add_small(now, machine, small).await?;
+            small_ids = ids;
+            added.commits.extend(commit);
+        }
+        let mut large_ids = Vec::new();
+        for one in large {
+            let (id, commits) = self.import(now, machine, one).await?;
+            large_ids.push(id);
+            added.commits.extend(commits);
+        }
+        // Back into the order they came in.
+        let (mut small_ids, mut large_ids) = (small_ids.into_iter(), large_ids.into_iter());
+        added.ids = imports
+            .into_iter()
+            .filter_map(|import| if import { large_ids.next() } else { small_ids.next() })
+            .collect();
+        Ok(added)
     }
 
     /// The alerts that match, each with all its decisions and their remaining time at `now`.
@@ -92,8 +126,8 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn alerts(&self, query: &AlertQuery, now: UnixMillis) -> Result<Vec<Alert>, StoreError> {
-        let _ = (query, now);
-        todo!()
+        let mut session = self.snapshot("read alerts").await?;
+        find::find(&mut session, query, now).await
     }
 
     /// One alert; `None` when there is none of that number.
@@ -102,8 +136,8 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn alert(&self, id: i64, now: UnixMillis) -> Result<Option<Alert>, StoreError> {
-        let _ = (id, now);
-        todo!()
+        let mut session = self.snapshot("read an alert").await?;
+        find::find_one(&mut session, id, now).await
     }
 
     /// Deletes every alert that matches, whatever the query's limit, in bounded steps.
@@ -112,8 +146,8 @@ impl Store {
     ///
     /// When the database fails; what was deleted until then stays deleted.
     pub async fn delete_alerts(&self, now: UnixMillis, query: &AlertQuery) -> Result<Deleted, StoreError> {
-        let _ = (now, query);
-        todo!()
+        let query = query.clone();
+        remove_matching(self, now, "delete alerts", move |sql| find::push_conditions(sql, &query, now)).await
     }
 
     /// Deletes one alert; `count` is 0 when there is none of that number.
@@ -122,8 +156,10 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn delete_alert(&self, now: UnixMillis, id: i64) -> Result<Deleted, StoreError> {
-        let _ = (now, id);
-        todo!()
+        remove_matching(self, now, "delete an alert", move |sql| {
+            sql.push("NOT a.staged AND a.id = ").arg(id);
+        })
+        .await
     }
 
     /// How many alerts each scenario has, without those of community lists: `cs_alerts`.
@@ -132,6 +168,53 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn alert_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        todo!()
+        let mut session = self.snapshot("count alerts").await?;
+        let sql = session.sql(
+            "SELECT scenario, COUNT(*) FROM alerts WHERE NOT community AND NOT staged \
+             GROUP BY scenario ORDER BY scenario",
+        );
+        session.read(sql, |row| Ok((row.get(0)?, row.get::<i64>(1)?.unsigned_abs()))).await
+    }
+
+    async fn add_small(
+        &self,
+        now: UnixMillis,
+        machine: Option<&str>,
+        alerts: Vec<Prepared>,
+    ) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
+        let (machine, bulk) = (machine.map(str::to_owned), self.bulk);
+        self.writer
+            .write("store alerts", move |tx| {
+                Box::pin(async move {
+                    let machine = match machine {
+                        Some(name) => add::note_push(tx, now, &name).await?,
+                        None => None,
+                    };
+                    add::add_whole(tx, now, machine, alerts, bulk).await
+                })
+            })
+            .await
+    }
+
+    async fn import(
+        &self,
+        now: UnixMillis,
+        machine: Option<&str>,
+        alert: Prepared,
+    ) -> Result<(Stored, Vec<(Commit, Vec<Change>)>), StoreError> {
+        let (store, machine) = (self.clone(), machine.map(str::to_owned));
+        // Seen through to its end even when the caller goes away: half an import is worse than one nobody waits for.
+        self.writer
+            .see_through("import decisions", async move {
+                let lock = store.lock_for_import().await?;
+                let outcome = staged::import(&store, now, machine, alert).await;
+                drop(lock);
+                if outcome.is_err() {
+                    // If the database is away now, the next opening or retention does it.
+                    store.remove_leftovers(now).await.ok();
+                }
+                outcome
+            })
+            .await
     }
 }

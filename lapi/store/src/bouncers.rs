@@ -3,7 +3,93 @@
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
+use sqlx::Error;
+
+use crate::decisions::number;
+use crate::engine::{Row, Session, Tx};
 use crate::{Store, StoreError};
+
+const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
+     cursor_commit, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
+
+fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
+    let cursor: Option<i64> = row.get(10)?;
+    Ok(Bouncer {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        key_hash: row.get(2)?,
+        created_at: UnixMillis(row.get(3)?),
+        updated_at: UnixMillis(row.get(4)?),
+        revoked: row.get(5)?,
+        ip: row.get(6)?,
+        kind: row.get(7)?,
+        version: row.get(8)?,
+        last_pull: row.get::<Option<i64>>(9)?.map(UnixMillis),
+        cursor_commit: cursor.map(|commit| Commit(commit.unsigned_abs())),
+        auth_type: row.get(11)?,
+        os_name: row.get(12)?,
+        os_family: row.get(13)?,
+        os_version: row.get(14)?,
+        feature_flags: row.get(15)?,
+        auto_created: row.get(16)?,
+    })
+}
+
+async fn by_name(session: &mut Session, name: &str) -> Result<Option<Bouncer>, StoreError> {
+    let sql = session.sql(&format!("SELECT {COLUMNS} FROM bouncers WHERE name = $1")).bind(name);
+    session.first(sql, read_bouncer).await
+}
+
+async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
+    tx.touch_roster();
+    let session = tx.session();
+    let text = format!(
+        "INSERT INTO bouncers (created_at, updated_at, name, key_hash, auth_type, ip, auto_created) \
+         VALUES ($1, $1, $2, $3, $4, $5, $6) RETURNING {COLUMNS}"
+    );
+    let sql = session
+        .sql(&text)
+        .bind(now.0)
+        .bind(new.name)
+        .bind(new.key_hash)
+        .bind(new.auth_type)
+        .bind(new.ip)
+        .bind(new.auto_created);
+    let made = session.first(sql, read_bouncer).await?;
+    made.ok_or_else(|| session.fails("the row that was made did not come back"))
+}
+
+/// Writes what one update says.
+async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
+    let session = tx.session();
+    let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
+    sql.arg(now.0);
+    if let Some(moment) = update.last_pull {
+        sql.push(", last_pull = ").arg(moment.0);
+    }
+    if let Some(commit) = update.cursor_commit {
+        sql.push(", cursor_commit = ").arg(number(commit));
+    }
+    let (os_name, os_family, os_version) = match update.os {
+        Some((name, family, version)) => (Some(name), Some(family), Some(version)),
+        None => (None, None, None),
+    };
+    for (column, text) in [
+        ("ip", update.ip),
+        ("kind", update.kind),
+        ("version", update.version),
+        ("os_name", os_name),
+        ("os_family", os_family),
+        ("os_version", os_version),
+        ("feature_flags", update.feature_flags),
+    ] {
+        if let Some(text) = text {
+            sql.push(", ").push(column).push(" = ").arg(text);
+        }
+    }
+    sql.push(" WHERE id = ").arg(update.id);
+    session.run(sql).await.map(drop)
+}
 
 /// A bouncer as it is stored. Several rows may share a key: the one an operator made, and one for each further
 /// address that used it.
@@ -112,8 +198,16 @@ impl Store {
     ///
     /// [`StoreError::Exists`] when the name is taken; else when the database fails.
     pub async fn create_bouncer(&self, now: UnixMillis, bouncer: NewBouncer) -> Result<Bouncer, StoreError> {
-        let _ = (now, bouncer);
-        todo!()
+        self.writer
+            .write("create a bouncer", move |tx| {
+                Box::pin(async move {
+                    if by_name(tx.session(), &bouncer.name).await?.is_some() {
+                        return Err(StoreError::Exists { kind: "bouncer", name: bouncer.name });
+                    }
+                    insert(tx, now, bouncer).await
+                })
+            })
+            .await
     }
 
     /// The row for one more address that uses a key: `BASE@IP`, made when it is missing, the existing one when
@@ -126,11 +220,48 @@ impl Store {
         &self,
         now: UnixMillis,
         parent: &str,
+        auth_type: &str,
         key_hash: &str,
         ip: &str,
     ) -> Result<Bouncer, StoreError> {
-        let _ = (now, parent, key_hash, ip);
-        todo!()
+        let new = NewBouncer {
+            name: format!("{}@{ip}", base_name(parent)),
+            key_hash: key_hash.to_owned(),
+            auth_type: auth_type.to_owned(),
+            ip: ip.to_owned(),
+            auto_created: true,
+        };
+        self.writer
+            .write("create a bouncer", move |tx| {
+                Box::pin(async move {
+                    // One writes at a time: whoever comes second finds the first one's row here.
+                    let Some(there) = by_name(tx.session(), &new.name).await? else {
+                        return insert(tx, now, new).await;
+                    };
+                    if there.key_hash == new.key_hash && there.auth_type == new.auth_type {
+                        return Ok(there);
+                    }
+                    if !there.auto_created {
+                        return Err(StoreError::Exists { kind: "bouncer", name: new.name });
+                    }
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let text = format!(
+                        "UPDATE bouncers SET key_hash = $1, auth_type = $2, ip = $3, updated_at = $4, \
+                         last_pull = NULL, cursor_commit = NULL WHERE id = $5 RETURNING {COLUMNS}"
+                    );
+                    let sql = session
+                        .sql(&text)
+                        .bind(new.key_hash)
+                        .bind(new.auth_type)
+                        .bind(new.ip)
+                        .bind(now.0)
+                        .bind(there.id);
+                    let taken = session.first(sql, read_bouncer).await?;
+                    taken.ok_or_else(|| session.fails("the row that was changed did not come back"))
+                })
+            })
+            .await
     }
 
     /// The bouncer of that name.
@@ -139,8 +270,8 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn bouncer(&self, name: &str) -> Result<Option<Bouncer>, StoreError> {
-        let _ = name;
-        todo!()
+        let mut session = self.snapshot("read a bouncer").await?;
+        by_name(&mut session, name).await
     }
 
     /// All bouncers, in the order they were made.
@@ -149,7 +280,9 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn bouncers(&self) -> Result<Vec<Bouncer>, StoreError> {
-        todo!()
+        let mut session = self.snapshot("read the bouncers").await?;
+        let sql = session.sql(&format!("SELECT {COLUMNS} FROM bouncers ORDER BY id"));
+        session.read(sql, read_bouncer).await
     }
 
     /// The bouncers with that key, in the order they were made.
@@ -158,8 +291,10 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn bouncers_by_key(&self, key_hash: &str) -> Result<Vec<Bouncer>, StoreError> {
-        let _ = key_hash;
-        todo!()
+        let mut session = self.snapshot("look for a bouncer's key").await?;
+        let text = format!("SELECT {COLUMNS} FROM bouncers WHERE key_hash = $1 ORDER BY id");
+        let sql = session.sql(&text).bind(key_hash);
+        session.read(sql, read_bouncer).await
     }
 
     /// Deletes a bouncer by the rule for shared keys: one that an operator made takes the rows `NAME@…` that made
@@ -169,8 +304,38 @@ impl Store {
     ///
     /// [`StoreError::NotFound`]; else when the database fails.
     pub async fn delete_bouncer(&self, name: &str) -> Result<BouncerDeletion, StoreError> {
-        let _ = name;
-        todo!()
+        let name = name.to_owned();
+        self.writer
+            .write("delete a bouncer", move |tx| {
+                Box::pin(async move {
+                    let session = tx.session();
+                    let Some(bouncer) = by_name(session, &name).await? else {
+                        return Err(StoreError::NotFound { kind: "bouncer", name });
+                    };
+                    if bouncer.auto_created && bouncer.auth_type != "tls" {
+                        return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
+                    }
+                    // substr, not LIKE: names may hold its wildcards.
+                    let front = format!("{name}@");
+                    let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
+                    let sql = session
+                        .sql(
+                            "SELECT name FROM bouncers WHERE auto_created AND substr(name, 1, CAST($1 AS INTEGER)) = $2 \
+                             AND $3 ORDER BY id",
+                        )
+                        .bind(length)
+                        .bind(front)
+                        .bind(!bouncer.auto_created);
+                    let mut gone = vec![name];
+                    gone.extend(session.read(sql, |row| row.get::<String>(0)).await?);
+                    let mut sql = session.sql("DELETE FROM bouncers WHERE name");
+                    sql.in_texts(&gone);
+                    session.run(sql).await?;
+                    tx.touch_roster();
+                    Ok(BouncerDeletion::Deleted(gone))
+                })
+            })
+            .await
     }
 
     /// Deletes bouncers by their rows' numbers, whatever made them; returns how many there were.
@@ -179,8 +344,18 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn delete_bouncers(&self, ids: &[i64]) -> Result<u64, StoreError> {
-        let _ = ids;
-        todo!()
+        let ids = ids.to_vec();
+        self.writer
+            .write("delete bouncers", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let mut sql = session.sql("DELETE FROM bouncers WHERE id");
+                    sql.in_ints(&ids);
+                    session.run(sql).await
+                })
+            })
+            .await
     }
 
     /// The bouncers that `bouncers prune` would delete: last pull before `cutoff`, or none and made before it.
@@ -189,8 +364,13 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn idle_bouncers(&self, cutoff: UnixMillis) -> Result<Vec<Bouncer>, StoreError> {
-        let _ = cutoff;
-        todo!()
+        let mut session = self.snapshot("look for idle bouncers").await?;
+        let text = format!(
+            "SELECT {COLUMNS} FROM bouncers WHERE last_pull < $1 OR (last_pull IS NULL AND created_at < $1) \
+             ORDER BY id"
+        );
+        let sql = session.sql(&text).bind(cutoff.0);
+        session.read(sql, read_bouncer).await
     }
 
     /// Writes what was learned about bouncers, in one transaction. Rows that are gone are passed over. Does not
@@ -204,7 +384,18 @@ impl Store {
         now: UnixMillis,
         updates: Vec<BouncerUpdate>,
     ) -> Result<(), StoreError> {
-        let _ = (now, updates);
-        todo!()
+        if updates.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write("note what bouncers did", move |tx| {
+                Box::pin(async move {
+                    for one in updates {
+                        update(tx, now, one).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 }

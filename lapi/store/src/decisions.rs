@@ -1,12 +1,23 @@
-//! Decisions: what the memory replays, ending them early, and what profiles ask about the past.
+//! Decisions: their rows, ending them early, and what profiles ask about the past.
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
+use sqlx::Error;
+use uuid::Uuid;
 
+use crate::engine::{Row, Session, Tx};
+use crate::span::push_covers;
 use crate::{Store, StoreError};
+
+/// The columns of [`palisade_active::Row`], in `decisions` and `tombstones` alike.
+pub(crate) const COLUMNS: &str =
+    "id, commit_no, until, alert_id, simulated, uuid, origin, scenario, scope, kind, value";
+
+/// How many decisions one statement touches.
+pub(crate) const STEP: usize = 2000;
 
 /// Decisions that were ended early.
 #[derive(Debug, Clone, Default)]
@@ -17,47 +28,69 @@ pub struct Ended {
     pub commit: Option<(Commit, Vec<Change>)>,
 }
 
+/// Reads [`COLUMNS`].
+pub(crate) fn read_row(row: &Row) -> Result<palisade_active::Row, Error> {
+    let commit: i64 = row.get(1)?;
+    let uuid: Option<Vec<u8>> = row.get(5)?;
+    Ok(palisade_active::Row {
+        id: row.get(0)?,
+        commit: Commit(commit.unsigned_abs()),
+        until: UnixMillis(row.get(2)?),
+        alert: row.get(3)?,
+        simulated: row.get(4)?,
+        uuid: uuid.and_then(|bytes| Uuid::from_slice(&bytes).ok()),
+        origin: row.get(6)?,
+        scenario: row.get(7)?,
+        scope: row.get(8)?,
+        kind: row.get(9)?,
+        value: row.get(10)?,
+    })
+}
+
+/// Commits as the database counts them.
+pub(crate) fn number(commit: Commit) -> i64 {
+    i64::try_from(commit.0).unwrap_or(i64::MAX)
+}
+
+/// Ends those of these decisions that are in force.
+pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<Ended, StoreError> {
+    let commit = tx.next_commit();
+    let mut changes = Vec::new();
+    for step in ids.chunks(STEP) {
+        let session = tx.session();
+        let mut sql = session
+            .sql("UPDATE decisions SET until = $1, commit_no = $2, lifted = TRUE WHERE until > $1 AND id")
+            .bind(now.0)
+            .bind(number(commit));
+        sql.in_ints(step).push(" RETURNING ").push(COLUMNS);
+        changes.extend(session.read(sql, read_row).await?);
+    }
+    Ok(ended(tx, commit, changes))
+}
+
+/// A commit that changed nothing is none.
+fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::Row>) -> Ended {
+    if rows.is_empty() {
+        tx.take_back(commit);
+        return Ended::default();
+    }
+    rows.sort_unstable_by_key(|row| row.id);
+    let changes: Vec<Change> = rows.into_iter().map(Change::Put).collect();
+    Ended { count: changes.len() as u64, commit: Some((commit, changes)) }
+}
+
 impl Store {
-    /// Tells everything a memory needs, in one snapshot: the decisions in force, those that ended within `history`,
-    /// and those removed within it, ordered by commit, then by number. Returns the last commit the snapshot holds.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; what was told until then is then to be thrown away.
-    pub async fn load(
-        &self,
-        now: UnixMillis,
-        history: Duration,
-        sink: &mut (dyn FnMut(Change) + Send),
-    ) -> Result<Commit, StoreError> {
-        let _ = (now, history, sink);
-        todo!()
-    }
-
-    /// What happened after a commit, in order and without gaps: a commit whose rows were all written again later is
-    /// there with nothing in it. Whole commits only, about `limit` changes or commits at once; ask again from the
-    /// last one. Empty when nothing happened.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn changes_since(
-        &self,
-        after: Commit,
-        limit: usize,
-    ) -> Result<Vec<(Commit, Vec<Change>)>, StoreError> {
-        let _ = (after, limit);
-        todo!()
-    }
-
     /// Ends those of these decisions that are still in force, in one commit.
     ///
     /// # Errors
     ///
     /// When the database fails; then nothing was ended.
     pub async fn end_decisions(&self, now: UnixMillis, ids: &[i64]) -> Result<Ended, StoreError> {
-        let _ = (now, ids);
-        todo!()
+        if ids.is_empty() {
+            return Ok(Ended::default());
+        }
+        let ids = ids.to_vec();
+        self.writer.write("end decisions", move |tx| Box::pin(async move { end(tx, now, &ids).await })).await
     }
 
     /// Ends one decision now, even if it had ended before. `None` when there is none of that number.
@@ -66,8 +99,23 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn end_decision(&self, now: UnixMillis, id: i64) -> Result<Option<Ended>, StoreError> {
-        let _ = (now, id);
-        todo!()
+        self.writer
+            .write("end a decision", move |tx| {
+                Box::pin(async move {
+                    let commit = tx.next_commit();
+                    let session = tx.session();
+                    let mut sql = session
+                        .sql("UPDATE decisions SET until = $1, commit_no = $2, lifted = TRUE WHERE id = $3")
+                        .bind(now.0)
+                        .bind(number(commit))
+                        .bind(id);
+                    sql.push(" RETURNING ").push(COLUMNS);
+                    let rows = session.read(sql, read_row).await?;
+                    let ended = ended(tx, commit, rows);
+                    Ok((ended.count > 0).then_some(ended))
+                })
+            })
+            .await
     }
 
     /// How many stored decisions cover this address or range: all, or only those made at or after `since`, or only
@@ -82,8 +130,16 @@ impl Store {
         since: Option<UnixMillis>,
         active_at: Option<UnixMillis>,
     ) -> Result<i64, StoreError> {
-        let _ = (value, since, active_at);
-        todo!()
+        let mut session = self.snapshot("count decisions").await?;
+        let mut sql = session.sql("SELECT COUNT(*) FROM decisions WHERE ");
+        push_covers(&mut sql, "", value);
+        if let Some(since) = since {
+            sql.push(" AND created_at >= ").arg(since.0);
+        }
+        if let Some(moment) = active_at {
+            sql.push(" AND until > ").arg(moment.0);
+        }
+        Ok(session.first(sql, |row| row.get(0)).await?.unwrap_or(0))
     }
 
     /// How long the longest decision that covers this address or range has still to go; zero when there is none.
@@ -92,7 +148,26 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn active_time_left(&self, value: &IpNet, now: UnixMillis) -> Result<Duration, StoreError> {
-        let _ = (value, now);
-        todo!()
+        let mut session = self.snapshot("look for decisions").await?;
+        let mut sql = session.sql("SELECT MAX(until) FROM decisions WHERE ");
+        push_covers(&mut sql, "", value);
+        let last: Option<i64> = session.first(sql, |row| row.get(0)).await?.flatten();
+        let left = last.map_or(0, |until| until.saturating_sub(now.0).max(0));
+        Ok(Duration::from_millis(left.unsigned_abs()))
     }
+}
+
+/// The numbers of the decisions in force that lie within `net` or cover it.
+pub(crate) async fn touching(
+    session: &mut Session,
+    net: &IpNet,
+    now: UnixMillis,
+) -> Result<Vec<i64>, StoreError> {
+    let mut sql = session.sql("SELECT id FROM decisions WHERE until > ");
+    sql.arg(now.0).push(" AND (");
+    crate::span::push_within(&mut sql, "", net);
+    sql.push(") UNION SELECT id FROM decisions WHERE until > ").arg(now.0).push(" AND (");
+    push_covers(&mut sql, "", net);
+    sql.push(")");
+    session.read(sql, |row| row.get(0)).await
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why the store could not do it. Never contains a password.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no such machine, bouncer, allowlist, ….

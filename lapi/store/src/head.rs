@@ -1,8 +1,12 @@
 //! The store itself, and the one row that says how far it has come.
 
+use std::sync::Arc;
+
 use palisade_active::Commit;
+use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
+use crate::engine::{self, Place, Readers, Session, Writer};
 use crate::{DbConfig, StoreError};
 
 /// How far the database has come.
@@ -18,7 +22,12 @@ pub struct Head {
 
 /// An open database. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) place: Arc<Place>,
+    pub(crate) readers: Readers,
+    pub(crate) writer: Writer,
+    pub(crate) bulk: usize,
+}
 
 impl Store {
     /// Opens the database, makes it when it is missing, brings its schema up to date, and removes what an
@@ -28,13 +37,17 @@ impl Store {
     ///
     /// When it cannot be reached, belongs to another program or a newer version, or is damaged.
     pub async fn open(config: &DbConfig) -> Result<Self, StoreError> {
-        let _ = config;
-        todo!()
+        let opened = engine::open(config).await?;
+        let store =
+            Self { place: opened.place, readers: opened.readers, writer: opened.writer, bulk: config.bulk };
+        store.remove_leftovers(UnixMillis::now()).await?;
+        Ok(store)
     }
 
     /// Waits for the writes under way and closes all connections. Later calls fail.
     pub async fn close(&self) {
-        todo!()
+        self.writer.close().await;
+        self.readers.close().await;
     }
 
     /// How far it has come. Cheap: one row.
@@ -43,6 +56,28 @@ impl Store {
     ///
     /// When the database does not answer.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        todo!()
+        let mut session = self.snapshot("read how far it has come").await?;
+        read_head(&mut session).await
     }
+
+    /// A session for reading that sees one state of everything.
+    pub(crate) async fn snapshot(&self, doing: &'static str) -> Result<Session, StoreError> {
+        self.readers.snapshot(&self.place, doing).await
+    }
+}
+
+pub(crate) async fn read_head(session: &mut Session) -> Result<Head, StoreError> {
+    let sql = session.sql("SELECT database_id, commit_no, roster FROM head WHERE one = 1");
+    let head = session
+        .first(sql, |row| {
+            let database: Vec<u8> = row.get(0)?;
+            let commit: i64 = row.get(1)?;
+            Ok(Head {
+                database: Uuid::from_slice(&database).unwrap_or_default(),
+                commit: Commit(commit.unsigned_abs()),
+                roster: row.get(2)?,
+            })
+        })
+        .await?;
+    head.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
 }

@@ -15,11 +15,15 @@ mod allowlists;
 mod bouncers;
 mod config;
 mod decisions;
+mod engine;
 mod error;
 mod head;
+mod import;
 mod machines;
+mod replay;
 mod retention;
 mod settings;
+mod span;
 mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};

@@ -2,7 +2,79 @@
 
 use palisade_wire::UnixMillis;
 
+use sqlx::Error;
+
+use crate::engine::{Row, Session, Tx};
 use crate::{Store, StoreError};
+
+const COLUMNS: &str = "id, name, password, created_at, updated_at, last_push, last_heartbeat, ip, scenarios, \
+     version, validated, auth_type, os_name, os_family, os_version, feature_flags, hub_state, datasources";
+
+fn read_machine(row: &Row) -> Result<Machine, Error> {
+    let moment = |column| row.get::<Option<i64>>(column).map(|millis| millis.map(UnixMillis));
+    Ok(Machine {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        password: row.get(2)?,
+        created_at: UnixMillis(row.get(3)?),
+        updated_at: UnixMillis(row.get(4)?),
+        last_push: moment(5)?,
+        last_heartbeat: moment(6)?,
+        ip: row.get(7)?,
+        scenarios: row.get(8)?,
+        version: row.get(9)?,
+        validated: row.get(10)?,
+        auth_type: row.get(11)?,
+        os_name: row.get(12)?,
+        os_family: row.get(13)?,
+        os_version: row.get(14)?,
+        feature_flags: row.get(15)?,
+        hub_state: row.get(16)?,
+        datasources: row.get(17)?,
+    })
+}
+
+fn missing(name: &str) -> StoreError {
+    StoreError::NotFound { kind: "machine", name: name.to_owned() }
+}
+
+async fn by_name(session: &mut Session, name: &str) -> Result<Option<Machine>, StoreError> {
+    let sql = session.sql(&format!("SELECT {COLUMNS} FROM machines WHERE name = $1")).bind(name);
+    session.first(sql, read_machine).await
+}
+
+/// Writes what one update says.
+async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) -> Result<(), StoreError> {
+    let session = tx.session();
+    let mut sql = session.sql("UPDATE machines SET updated_at = ");
+    sql.arg(now.0);
+    for (column, moment) in [("last_push", update.last_push), ("last_heartbeat", update.last_heartbeat)] {
+        if let Some(moment) = moment {
+            sql.push(", ").push(column).push(" = ").arg(moment.0);
+        }
+    }
+    let (os_name, os_family, os_version) = match update.os {
+        Some((name, family, version)) => (Some(name), Some(family), Some(version)),
+        None => (None, None, None),
+    };
+    for (column, text) in [
+        ("ip", update.ip),
+        ("version", update.version),
+        ("scenarios", update.scenarios),
+        ("os_name", os_name),
+        ("os_family", os_family),
+        ("os_version", os_version),
+        ("feature_flags", update.feature_flags),
+        ("hub_state", update.hub_state),
+        ("datasources", update.datasources),
+    ] {
+        if let Some(text) = text {
+            sql.push(", ").push(column).push(" = ").arg(text);
+        }
+    }
+    sql.push(" WHERE id = ").arg(update.id);
+    session.run(sql).await.map(drop)
+}
 
 /// A machine as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,8 +164,31 @@ impl Store {
     ///
     /// [`StoreError::Exists`] when the name is taken; else when the database fails.
     pub async fn create_machine(&self, now: UnixMillis, machine: NewMachine) -> Result<Machine, StoreError> {
-        let _ = (now, machine);
-        todo!()
+        self.writer
+            .write("create a machine", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    if by_name(session, &machine.name).await?.is_some() {
+                        return Err(StoreError::Exists { kind: "machine", name: machine.name });
+                    }
+                    let text = format!(
+                        "INSERT INTO machines (created_at, updated_at, last_push, name, password, auth_type, \
+                         validated, ip) VALUES ($1, $1, $1, $2, $3, $4, $5, $6) RETURNING {COLUMNS}"
+                    );
+                    let sql = session
+                        .sql(&text)
+                        .bind(now.0)
+                        .bind(machine.name)
+                        .bind(machine.password)
+                        .bind(machine.auth_type)
+                        .bind(machine.validated)
+                        .bind(machine.ip);
+                    let made = session.first(sql, read_machine).await?;
+                    made.ok_or_else(|| session.fails("the row that was made did not come back"))
+                })
+            })
+            .await
     }
 
     /// The machine of that name.
@@ -102,8 +197,8 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn machine(&self, name: &str) -> Result<Option<Machine>, StoreError> {
-        let _ = name;
-        todo!()
+        let mut session = self.snapshot("read a machine").await?;
+        by_name(&mut session, name).await
     }
 
     /// All machines, in the order they were made.
@@ -112,7 +207,9 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn machines(&self) -> Result<Vec<Machine>, StoreError> {
-        todo!()
+        let mut session = self.snapshot("read the machines").await?;
+        let sql = session.sql(&format!("SELECT {COLUMNS} FROM machines ORDER BY id"));
+        session.read(sql, read_machine).await
     }
 
     /// Replaces a machine's password hash and nothing else.
@@ -126,8 +223,21 @@ impl Store {
         name: &str,
         password: &str,
     ) -> Result<(), StoreError> {
-        let _ = (now, name, password);
-        todo!()
+        let (name, password) = (name.to_owned(), password.to_owned());
+        self.writer
+            .write("change a machine's password", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let sql = session
+                        .sql("UPDATE machines SET password = $1, updated_at = $2 WHERE name = $3")
+                        .bind(password)
+                        .bind(now.0)
+                        .bind(name.as_str());
+                    if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
+                })
+            })
+            .await
     }
 
     /// Lets a machine log in, or no longer.
@@ -141,8 +251,21 @@ impl Store {
         name: &str,
         validated: bool,
     ) -> Result<(), StoreError> {
-        let _ = (now, name, validated);
-        todo!()
+        let name = name.to_owned();
+        self.writer
+            .write("validate a machine", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let sql = session
+                        .sql("UPDATE machines SET validated = $1, updated_at = $2 WHERE name = $3")
+                        .bind(validated)
+                        .bind(now.0)
+                        .bind(name.as_str());
+                    if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
+                })
+            })
+            .await
     }
 
     /// Deletes a machine. Its alerts stay, unowned.
@@ -151,8 +274,17 @@ impl Store {
     ///
     /// [`StoreError::NotFound`]; else when the database fails.
     pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
-        let _ = name;
-        todo!()
+        let name = name.to_owned();
+        self.writer
+            .write("delete a machine", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let sql = session.sql("DELETE FROM machines WHERE name = $1").bind(name.as_str());
+                    if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
+                })
+            })
+            .await
     }
 
     /// Deletes machines by their rows' numbers; returns how many there were.
@@ -161,8 +293,18 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn delete_machines(&self, ids: &[i64]) -> Result<u64, StoreError> {
-        let _ = ids;
-        todo!()
+        let ids = ids.to_vec();
+        self.writer
+            .write("delete machines", move |tx| {
+                Box::pin(async move {
+                    tx.touch_roster();
+                    let session = tx.session();
+                    let mut sql = session.sql("DELETE FROM machines WHERE id");
+                    sql.in_ints(&ids);
+                    session.run(sql).await
+                })
+            })
+            .await
     }
 
     /// The machines that `machines prune` would delete: validated ones last heard before `cutoff` (or made before it
@@ -176,8 +318,15 @@ impl Store {
         cutoff: UnixMillis,
         pending_only: bool,
     ) -> Result<Vec<Machine>, StoreError> {
-        let _ = (cutoff, pending_only);
-        todo!()
+        let mut session = self.snapshot("look for idle machines").await?;
+        let mut sql = session.sql("SELECT ");
+        sql.push(COLUMNS).push(" FROM machines WHERE NOT validated");
+        if !pending_only {
+            sql.push(" OR last_heartbeat < ").arg(cutoff.0);
+            sql.push(" OR (last_heartbeat IS NULL AND created_at < ").arg(cutoff.0).push(")");
+        }
+        sql.push(" ORDER BY id");
+        session.read(sql, read_machine).await
     }
 
     /// Writes what was learned about machines, in one transaction. Rows that are gone are passed over.
@@ -190,7 +339,18 @@ impl Store {
         now: UnixMillis,
         updates: Vec<MachineUpdate>,
     ) -> Result<(), StoreError> {
-        let _ = (now, updates);
-        todo!()
+        if updates.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write("note what machines did", move |tx| {
+                Box::pin(async move {
+                    for one in updates {
+                        update(tx, now, one).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 }

@@ -5,7 +5,13 @@ use std::time::Duration;
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
+use crate::alerts::remove_matching;
+use crate::engine::Sql;
+use crate::replay::before;
 use crate::{Store, StoreError};
+
+/// How many rows of other tables one step deletes.
+const STEP: u64 = 5000;
 
 /// How long things are kept. `None` for ever, zero counts as `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +65,146 @@ impl Store {
     ///
     /// When the database fails; what went until then is gone.
     pub async fn flush(&self, now: UnixMillis, keep: &Retention) -> Result<Flushed, StoreError> {
-        let _ = (now, keep);
-        todo!()
+        let mut flushed = Flushed { commits: self.remove_leftovers(now).await?, ..Flushed::default() };
+        if !keep.alerts_paused {
+            self.flush_alerts(now, keep, &mut flushed).await?;
+        }
+        if let Some(age) = set(keep.metrics_max_age) {
+            let cutoff = before(now, age);
+            flushed.usage = self
+                .delete_in_steps("delete old usage metrics", "usage_metrics", false, move |sql| {
+                    sql.push("received_at <= ").arg(cutoff);
+                })
+                .await?;
+        }
+        for (auth_type, silence) in [("tls", keep.bouncers.cert), ("api-key", keep.bouncers.secret)] {
+            let Some(silence) = set(silence) else { continue };
+            let cutoff = before(now, silence);
+            flushed.bouncers += self
+                .delete_in_steps("delete silent bouncers", "bouncers", true, move |sql| {
+                    sql.push("last_pull <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
+                })
+                .await?;
+        }
+        for (auth_type, silence) in [("tls", keep.machines.cert), ("password", keep.machines.secret)] {
+            let Some(silence) = set(silence) else { continue };
+            let cutoff = before(now, silence);
+            flushed.machines += self
+                .delete_in_steps("delete silent machines", "machines", true, move |sql| {
+                    sql.push("last_heartbeat <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
+                    sql.push(
+                        " AND ip NOT IN ('127.0.0.1', '::1') \
+                         AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.machine_id = machines.id)",
+                    );
+                })
+                .await?;
+        }
+        flushed.allowlist_items = self
+            .delete_in_steps("delete what ran out on allowlists", "allowlist_items", true, move |sql| {
+                sql.push("expires_at <= ").arg(now.0);
+            })
+            .await?;
+        if let Some(history) = set(keep.history) {
+            self.forget_removals(before(now, history)).await?;
+        }
+        Ok(flushed)
     }
+
+    async fn flush_alerts(
+        &self,
+        now: UnixMillis,
+        keep: &Retention,
+        flushed: &mut Flushed,
+    ) -> Result<(), StoreError> {
+        let age = set(keep.max_age).map(|age| before(now, age));
+        let items = match keep.max_items.filter(|&items| items > 0) {
+            Some(items) => {
+                let mut session = self.snapshot("count alerts").await?;
+                let sql = session.sql("SELECT last_alert_id FROM head WHERE one = 1");
+                let last: Option<i64> = session.first(sql, |row| row.get(0)).await?;
+                Some(last.unwrap_or(0).saturating_sub(i64::try_from(items).unwrap_or(i64::MAX)))
+            }
+            None => None,
+        };
+        if age.is_none() && items.is_none() {
+            return Ok(());
+        }
+        let removed = remove_matching(self, now, "delete old alerts", move |sql| {
+            sql.push("NOT a.staged AND (");
+            if let Some(cutoff) = age {
+                sql.push("a.created_at <= ").arg(cutoff);
+            }
+            if let Some(first) = items {
+                sql.push(if age.is_some() { " OR a.id < " } else { "a.id < " }).arg(first);
+            }
+            sql.push(") AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = a.id AND d.until >= ");
+            sql.arg(now.0).push(")");
+        })
+        .await?;
+        flushed.alerts = removed.count;
+        flushed.commits.extend(removed.commits);
+        Ok(())
+    }
+
+    /// Deletes the rows of a table that `select` finds, so many at once.
+    async fn delete_in_steps(
+        &self,
+        doing: &'static str,
+        table: &'static str,
+        in_roster: bool,
+        select: impl Fn(&mut Sql) + Clone + Send + Sync + 'static,
+    ) -> Result<u64, StoreError> {
+        let mut total = 0;
+        loop {
+            let select = select.clone();
+            let deleted = self
+                .writer
+                .write(doing, move |tx| {
+                    Box::pin(async move {
+                        let session = tx.session();
+                        let mut sql = session
+                            .sql(&format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE "));
+                        select(&mut sql);
+                        sql.push(&format!(" LIMIT {STEP})"));
+                        let deleted = session.run(sql).await?;
+                        if in_roster && deleted > 0 {
+                            tx.touch_roster();
+                        }
+                        Ok(deleted)
+                    })
+                })
+                .await?;
+            total += deleted;
+            if deleted < STEP {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn forget_removals(&self, cutoff: i64) -> Result<(), StoreError> {
+        loop {
+            let deleted = self
+                .writer
+                .write("forget old removals", move |tx| {
+                    Box::pin(async move {
+                        let session = tx.session();
+                        let text = format!(
+                            "DELETE FROM tombstones WHERE (commit_no, id) IN (SELECT commit_no, id FROM tombstones \
+                             WHERE removed_at <= $1 ORDER BY commit_no, id LIMIT {STEP})"
+                        );
+                        let sql = session.sql(&text).bind(cutoff);
+                        session.run(sql).await
+                    })
+                })
+                .await?;
+            if deleted < STEP {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Zero means the same as nothing.
+fn set(span: Option<Duration>) -> Option<Duration> {
+    span.filter(|span| !span.is_zero())
 }

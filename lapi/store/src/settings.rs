@@ -2,7 +2,26 @@
 
 use palisade_wire::UnixMillis;
 
+use crate::engine::{Session, Tx};
 use crate::{Store, StoreError};
+
+async fn read(session: &mut Session, name: &str) -> Result<Option<String>, StoreError> {
+    let sql = session.sql("SELECT value FROM config_items WHERE name = $1").bind(name);
+    session.first(sql, |row| row.get(0)).await
+}
+
+async fn write(tx: &mut Tx, now: UnixMillis, name: String, value: String) -> Result<(), StoreError> {
+    let session = tx.session();
+    let sql = session
+        .sql(
+            "INSERT INTO config_items (name, value, updated_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+        )
+        .bind(name)
+        .bind(value)
+        .bind(now.0);
+    session.run(sql).await.map(drop)
+}
 
 impl Store {
     /// What is remembered under a name.
@@ -11,8 +30,8 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let _ = name;
-        todo!()
+        let mut session = self.snapshot("read a setting").await?;
+        read(&mut session, name).await
     }
 
     /// Remembers something, in the place of what was there.
@@ -21,8 +40,10 @@ impl Store {
     ///
     /// When the database fails.
     pub async fn set_setting(&self, now: UnixMillis, name: &str, value: &str) -> Result<(), StoreError> {
-        let _ = (now, name, value);
-        todo!()
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer
+            .write("remember a setting", move |tx| Box::pin(async move { write(tx, now, name, value).await }))
+            .await
     }
 
     /// What is remembered under a name; when nothing is, `value` from now on. Of several callers at once all get the
@@ -37,7 +58,17 @@ impl Store {
         name: &str,
         value: &str,
     ) -> Result<String, StoreError> {
-        let _ = (now, name, value);
-        todo!()
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer
+            .write("remember a setting", move |tx| {
+                Box::pin(async move {
+                    if let Some(there) = read(tx.session(), &name).await? {
+                        return Ok(there);
+                    }
+                    write(tx, now, name, value.clone()).await?;
+                    Ok(value)
+                })
+            })
+            .await
     }
 }

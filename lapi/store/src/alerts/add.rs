@@ -1,0 +1,162 @@
+//! Writing alerts.
+
+use std::collections::HashMap;
+
+use palisade_active::{Change, Commit};
+use palisade_wire::UnixMillis;
+
+use super::Stored;
+use super::prepare::{Prepared, columns, rows};
+use crate::StoreError;
+use crate::engine::{Column, Tx, insert};
+
+/// For how long the same alert is the same, in milliseconds.
+const REPEAT_WINDOW: i64 = 3_600_000;
+
+/// Notes that a machine posted; returns its row's number. `None` for a machine we do not have.
+pub(super) async fn note_push(
+    tx: &mut Tx,
+    now: UnixMillis,
+    machine: &str,
+) -> Result<Option<i64>, StoreError> {
+    let session = tx.session();
+    let sql = session
+        .sql("UPDATE machines SET last_push = $1, updated_at = $1 WHERE name = $2 RETURNING id")
+        .bind(now.0)
+        .bind(machine);
+    session.first(sql, |row| row.get(0)).await
+}
+
+/// The alerts that are there already, by digest: stored within the last hour and not lifted altogether.
+pub(super) async fn repeated(
+    tx: &mut Tx,
+    now: UnixMillis,
+    digests: Vec<Vec<u8>>,
+) -> Result<HashMap<Vec<u8>, i64>, StoreError> {
+    if digests.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let session = tx.session();
+    let mut sql = session.sql("SELECT digest, MAX(id) FROM alerts WHERE digest");
+    sql.in_bytes(digests).push(" AND NOT staged AND created_at > ").arg(now.0 - REPEAT_WINDOW);
+    sql.push(
+        " AND (EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id AND NOT d.lifted) \
+         OR NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id)) GROUP BY digest",
+    );
+    let found = session.read(sql, |row| Ok((row.get(0)?, row.get(1)?))).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Writes the rows of alerts; returns their numbers.
+pub(super) async fn insert_alerts(
+    tx: &mut Tx,
+    now: UnixMillis,
+    machine: Option<i64>,
+    alerts: &mut [&mut Prepared],
+    staged: bool,
+    bulk: usize,
+) -> Result<Vec<i64>, StoreError> {
+    let ids: Vec<i64> = alerts.iter().map(|_| tx.next_alert()).collect();
+    let count = ids.len();
+    fn texts(alerts: &mut [&mut Prepared], take: impl Fn(&mut Prepared) -> &mut String) -> Column {
+        Column::Texts(alerts.iter_mut().map(|one| std::mem::take(take(one))).collect())
+    }
+    let ints = |of: &dyn Fn(&Prepared) -> i64, alerts: &[&mut Prepared]| {
+        Column::Ints(alerts.iter().map(|one| of(one)).collect())
+    };
+    let reals = |of: &dyn Fn(&Prepared) -> f32, alerts: &[&mut Prepared]| {
+        Column::Reals(alerts.iter().map(|one| f64::from(of(one))).collect())
+    };
+    let flags = |of: &dyn Fn(&Prepared) -> bool, alerts: &[&mut Prepared]| {
+        Column::Bools(alerts.iter().map(|one| of(one)).collect())
+    };
+    let columns = vec![
+        ("id", Column::Ints(ids.clone())),
+        ("created_at", Column::Ints(vec![now.0; count])),
+        ("events_count", ints(&|one| i64::from(one.alert.events_count), alerts)),
+        ("started_at", ints(&|one| one.started.0, alerts)),
+        ("stopped_at", ints(&|one| one.stopped.0, alerts)),
+        ("capacity", ints(&|one| i64::from(one.alert.capacity), alerts)),
+        ("source_latitude", reals(&|one| one.alert.source.latitude, alerts)),
+        ("source_longitude", reals(&|one| one.alert.source.longitude, alerts)),
+        ("simulated", flags(&|one| one.alert.simulated, alerts)),
+        ("remediation", flags(&|one| one.alert.remediation, alerts)),
+        ("community", flags(&|one| one.community, alerts)),
+        ("staged", Column::Bools(vec![staged; count])),
+        ("machine_id", Column::MaybeInts(vec![machine; count])),
+        ("digest", Column::Blobs(alerts.iter_mut().map(|one| one.digest.take()).collect())),
+        ("events", texts(alerts, |one| &mut one.events)),
+        ("meta", texts(alerts, |one| &mut one.meta)),
+        ("scenario", texts(alerts, |one| &mut one.alert.scenario)),
+        ("message", texts(alerts, |one| &mut one.alert.message)),
+        ("leakspeed", texts(alerts, |one| &mut one.alert.leakspeed)),
+        ("scenario_version", texts(alerts, |one| &mut one.alert.scenario_version)),
+        ("scenario_hash", texts(alerts, |one| &mut one.alert.scenario_hash)),
+        ("uuid", texts(alerts, |one| &mut one.alert.uuid)),
+        ("kind", texts(alerts, |one| &mut one.alert.kind)),
+        ("source_scope", texts(alerts, |one| &mut one.alert.source.scope)),
+        ("source_value", texts(alerts, |one| &mut one.alert.source.value)),
+        ("source_ip", texts(alerts, |one| &mut one.alert.source.ip)),
+        ("source_range", texts(alerts, |one| &mut one.alert.source.range)),
+        ("source_as_number", texts(alerts, |one| &mut one.alert.source.as_number)),
+        ("source_as_name", texts(alerts, |one| &mut one.alert.source.as_name)),
+        ("source_cn", texts(alerts, |one| &mut one.alert.source.cn)),
+    ];
+    insert(tx, "alerts", columns, bulk).await?;
+    Ok(ids)
+}
+
+/// Writes several whole alerts in one commit.
+pub(super) async fn add_whole(
+    tx: &mut Tx,
+    now: UnixMillis,
+    machine: Option<i64>,
+    mut alerts: Vec<Prepared>,
+    bulk: usize,
+) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
+    let digests = alerts.iter().filter_map(|one| one.digest.clone()).collect();
+    let there = repeated(tx, now, digests).await?;
+    let mut stored: Vec<Option<Stored>> = alerts
+        .iter()
+        .map(|one| one.digest.as_ref().and_then(|digest| there.get(digest)))
+        .map(|id| id.map(|&alert| Stored { alert, repeated: true }))
+        .collect();
+    let mut fresh: Vec<&mut Prepared> =
+        alerts.iter_mut().zip(&stored).filter(|(_, stored)| stored.is_none()).map(|(one, _)| one).collect();
+    let mut commit = None;
+    if !fresh.is_empty() {
+        let ids = insert_alerts(tx, now, machine, &mut fresh, false, bulk).await?;
+        let decisions: Vec<_> = fresh.iter_mut().map(|one| std::mem::take(&mut one.decisions)).collect();
+        commit = insert_decisions(tx, now, ids.iter().copied().zip(decisions).collect(), bulk).await?;
+        let mut ids = ids.into_iter();
+        for place in stored.iter_mut().filter(|place| place.is_none()) {
+            *place = ids.next().map(|alert| Stored { alert, repeated: false });
+        }
+    }
+    Ok((stored.into_iter().flatten().collect(), commit))
+}
+
+/// Writes the decisions of alerts in one commit; none, when there are none.
+pub(super) async fn insert_decisions(
+    tx: &mut Tx,
+    now: UnixMillis,
+    alerts: Vec<(i64, Vec<super::prepare::PreparedDecision>)>,
+    bulk: usize,
+) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
+    let count = alerts.iter().map(|(_, decisions)| decisions.len()).sum();
+    if count == 0 {
+        return Ok(None);
+    }
+    let commit = tx.next_commit();
+    let mut id = tx.next_decisions(count);
+    let mut all_rows = Vec::with_capacity(count);
+    let mut all = Vec::with_capacity(count);
+    for (alert, decisions) in alerts {
+        let rows = rows(&decisions, alert, id, commit);
+        id += i64::try_from(rows.len()).expect("a count of rows in memory fits");
+        all_rows.extend(rows);
+        all.extend(decisions);
+    }
+    insert(tx, "decisions", columns(now, &all_rows, all), bulk).await?;
+    Ok(Some((commit, all_rows.into_iter().map(Change::Put).collect())))
+}

@@ -1,0 +1,124 @@
+//! Deleting alerts for good, in steps that leave the others their turn.
+
+use palisade_active::{Change, Commit, Row};
+use palisade_wire::UnixMillis;
+
+use super::Deleted;
+use crate::decisions::{COLUMNS, number, read_row};
+use crate::engine::{Column, Sql, Tx, insert};
+use crate::{Store, StoreError};
+
+/// How many alerts one step takes on.
+const ALERTS: usize = 200;
+/// How many decisions one step deletes.
+const DECISIONS: usize = 10_000;
+/// Of decisions that ended longer ago than this nobody needs to hear that their rows are gone, in milliseconds.
+const RECENT: i64 = 24 * 3_600_000;
+
+/// What is left to do after a step.
+struct Step {
+    /// Alerts whose decisions are not all gone yet.
+    unfinished: Vec<i64>,
+    deleted: u64,
+    commit: Option<(Commit, Vec<Change>)>,
+}
+
+/// Deletes the alerts that `select` finds, until it finds no more. It completes
+/// `SELECT a.id FROM alerts a WHERE …`.
+pub(crate) async fn remove_matching(
+    store: &Store,
+    now: UnixMillis,
+    doing: &'static str,
+    select: impl Fn(&mut Sql) + Clone + Send + Sync + 'static,
+) -> Result<Deleted, StoreError> {
+    let mut deleted = Deleted::default();
+    let mut unfinished = Vec::new();
+    let bulk = store.bulk;
+    loop {
+        let (select, known) = (select.clone(), std::mem::take(&mut unfinished));
+        let step = store
+            .writer
+            .write(doing, move |tx| {
+                Box::pin(async move {
+                    let ids = if known.is_empty() { find(tx, select).await? } else { known };
+                    if ids.is_empty() {
+                        return Ok(None);
+                    }
+                    remove_step(tx, now, ids, bulk).await.map(Some)
+                })
+            })
+            .await?;
+        let Some(step) = step else { return Ok(deleted) };
+        deleted.count += step.deleted;
+        deleted.commits.extend(step.commit);
+        unfinished = step.unfinished;
+    }
+}
+
+async fn find(tx: &mut Tx, select: impl Fn(&mut Sql) + Send) -> Result<Vec<i64>, StoreError> {
+    let session = tx.session();
+    let mut sql = session.sql("SELECT a.id FROM alerts a WHERE ");
+    select(&mut sql);
+    sql.push(&format!(" ORDER BY a.id LIMIT {ALERTS}"));
+    session.read(sql, |row| row.get(0)).await
+}
+
+/// Deletes decisions of these alerts, and the alerts once they have none left.
+async fn remove_step(
+    tx: &mut Tx,
+    now: UnixMillis,
+    alerts: Vec<i64>,
+    bulk: usize,
+) -> Result<Step, StoreError> {
+    let session = tx.session();
+    let mut sql = session.sql("DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE alert_id");
+    sql.in_ints(&alerts).push(&format!(" LIMIT {DECISIONS}) RETURNING {COLUMNS}"));
+    let rows = session.read(sql, read_row).await?;
+    let whole = rows.len() == DECISIONS;
+    let recent = rows.into_iter().filter(|row| row.until.0 > now.0 - RECENT).collect();
+    let commit = bury(tx, now, recent, bulk).await?;
+    if whole {
+        return Ok(Step { unfinished: alerts, deleted: 0, commit });
+    }
+    let session = tx.session();
+    let mut sql = session.sql("DELETE FROM alerts WHERE id");
+    sql.in_ints(&alerts);
+    let deleted = session.run(sql).await?;
+    Ok(Step { unfinished: Vec::new(), deleted, commit })
+}
+
+/// Notes that these rows are gone, so that bouncers can be told.
+async fn bury(
+    tx: &mut Tx,
+    now: UnixMillis,
+    mut rows: Vec<Row>,
+    bulk: usize,
+) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let commit = tx.next_commit();
+    rows.sort_unstable_by_key(|row| row.id);
+    rows.iter_mut().for_each(|row| row.commit = commit);
+    let texts = |of: fn(&Row) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
+    let ints = |of: fn(&Row) -> i64| Column::Ints(rows.iter().map(of).collect());
+    let columns = vec![
+        ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
+        ("removed_at", Column::Ints(vec![now.0; rows.len()])),
+        ("id", ints(|row| row.id)),
+        ("until", ints(|row| row.until.0)),
+        ("alert_id", ints(|row| row.alert)),
+        ("simulated", Column::Bools(rows.iter().map(|row| row.simulated).collect())),
+        (
+            "uuid",
+            Column::Blobs(rows.iter().map(|row| row.uuid.map(|uuid| uuid.as_bytes().to_vec())).collect()),
+        ),
+        ("origin", texts(|row| &row.origin)),
+        ("scenario", texts(|row| &row.scenario)),
+        ("scope", texts(|row| &row.scope)),
+        ("kind", texts(|row| &row.kind)),
+        ("value", texts(|row| &row.value)),
+    ];
+    insert(tx, "tombstones", columns, bulk).await?;
+    Ok(Some((commit, rows.into_iter().map(Change::Removed).collect())))
+}

@@ -1,0 +1,79 @@
+//! One large alert in several transactions: it counts as there only once the last is committed.
+
+use palisade_active::{Change, Commit};
+use palisade_wire::UnixMillis;
+
+use super::add::{insert_alerts, insert_decisions, note_push, repeated};
+use super::prepare::{Prepared, PreparedDecision};
+use super::{STAGED_FROM, Stored};
+use crate::engine::Tx;
+use crate::{Store, StoreError};
+
+type Commits = Vec<(Commit, Vec<Change>)>;
+
+/// Writes the alert and its decisions step by step.
+pub(super) async fn import(
+    store: &Store,
+    now: UnixMillis,
+    machine: Option<String>,
+    mut alert: Prepared,
+) -> Result<(Stored, Commits), StoreError> {
+    let bulk = store.bulk;
+    let doing = "import decisions";
+    let mut decisions = std::mem::take(&mut alert.decisions);
+    let mut step = take_step(&mut decisions);
+    let begun = store
+        .writer
+        .write(doing, move |tx| {
+            Box::pin(async move {
+                let there = repeated(tx, now, alert.digest.iter().cloned().collect()).await?;
+                if let Some(&alert) = there.values().next() {
+                    return Ok((Stored { alert, repeated: true }, None));
+                }
+                let machine = match machine {
+                    Some(name) => note_push(tx, now, &name).await?,
+                    None => None,
+                };
+                let ids = insert_alerts(tx, now, machine, &mut [&mut alert], true, bulk).await?;
+                let id = ids.into_iter().next().unwrap_or_default();
+                let commit = insert_decisions(tx, now, vec![(id, step)], bulk).await?;
+                Ok((Stored { alert: id, repeated: false }, commit))
+            })
+        })
+        .await?;
+    let (stored, commit) = begun;
+    if stored.repeated {
+        return Ok((stored, Vec::new()));
+    }
+    let mut commits: Commits = commit.into_iter().collect();
+    while !decisions.is_empty() {
+        step = take_step(&mut decisions);
+        let last = decisions.is_empty();
+        let commit = store
+            .writer
+            .write(doing, move |tx| {
+                Box::pin(async move {
+                    go_on(tx, stored.alert, last).await?;
+                    insert_decisions(tx, now, vec![(stored.alert, step)], bulk).await
+                })
+            })
+            .await?;
+        commits.extend(commit);
+    }
+    Ok((stored, commits))
+}
+
+fn take_step(decisions: &mut Vec<PreparedDecision>) -> Vec<PreparedDecision> {
+    let rest = decisions.split_off(STAGED_FROM.min(decisions.len()));
+    std::mem::replace(decisions, rest)
+}
+
+/// Makes sure that nobody has taken the alert for a leftover and removed it.
+async fn go_on(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
+    let session = tx.session();
+    let sql = session.sql("UPDATE alerts SET staged = $1 WHERE id = $2 AND staged").bind(!last).bind(alert);
+    if session.run(sql).await? == 0 {
+        return Err(session.fails("the import was removed while it was written; try it again"));
+    }
+    Ok(())
+}

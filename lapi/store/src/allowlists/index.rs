@@ -1,0 +1,145 @@
+//! Allowlists in memory: what holds for an address, without asking the database.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::IpNet;
+use palisade_wire::UnixMillis;
+
+use super::{Allowlist, AllowlistItem};
+
+/// Answers which items hold for an address or a range, without asking the database. Immutable; made anew when the
+/// roster changes.
+#[derive(Debug, Clone, Default)]
+pub struct AllowlistIndex {
+    items: Vec<(String, AllowlistItem)>,
+    /// Which items are exactly this prefix.
+    exact: HashMap<IpNet, Vec<usize>>,
+    /// The same in the order of addresses, for what lies within a range.
+    ordered: BTreeMap<IpNet, Vec<usize>>,
+}
+
+impl AllowlistIndex {
+    /// Indexes lists that were read with their items.
+    pub fn new(lists: &[Allowlist]) -> Self {
+        let mut index = Self::default();
+        for list in lists {
+            for item in &list.items {
+                let place = index.items.len();
+                index.exact.entry(item.net).or_default().push(place);
+                index.ordered.entry(item.net).or_default().push(place);
+                index.items.push((list.name.clone(), item.clone()));
+            }
+        }
+        index
+    }
+
+    /// Whether there is nothing on any list.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list: of every item that has not run out
+    /// and covers the target or lies within it.
+    pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
+        let mut places: Vec<usize> = self.places(target).filter(|&place| self.lives(place, now)).collect();
+        places.sort_by_key(|&place| (&self.items[place].0, place));
+        places
+            .into_iter()
+            .map(|place| {
+                let (list, item) = &self.items[place];
+                match item.comment.as_str() {
+                    "" => format!("{} from {list}", item.value),
+                    comment => format!("{} from {list} ({comment})", item.value),
+                }
+            })
+            .collect()
+    }
+
+    /// Whether any item holds for the target.
+    pub fn holds(&self, target: &IpNet, now: UnixMillis) -> bool {
+        self.places(target).any(|place| self.lives(place, now))
+    }
+
+    fn lives(&self, place: usize, now: UnixMillis) -> bool {
+        self.items[place].1.expires_at.is_none_or(|end| end > now)
+    }
+
+    /// Every item that covers the target, then every other that lies within it.
+    fn places(&self, target: &IpNet) -> impl Iterator<Item = usize> {
+        let target = target.trunc();
+        let around = (0..=target.prefix_len())
+            .filter_map(move |length| IpNet::new(target.addr(), length).ok())
+            .filter_map(|net| self.exact.get(&net.trunc()));
+        // Prefixes are ordered by address, then by length, the families apart.
+        let within = self
+            .ordered
+            .range(target..)
+            .take_while(move |(net, _)| target.contains(*net))
+            .filter(move |(net, _)| **net != target)
+            .map(|(_, places)| places);
+        around.chain(within).flatten().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(name: &str, items: &[(&str, &str, Option<i64>)]) -> Allowlist {
+        let items = items
+            .iter()
+            .map(|(value, comment, end)| AllowlistItem {
+                value: (*value).to_owned(),
+                net: palisade_active::net(value).unwrap(),
+                comment: (*comment).to_owned(),
+                created_at: UnixMillis(0),
+                expires_at: end.map(UnixMillis),
+            })
+            .collect();
+        Allowlist { name: name.to_owned(), items, ..Allowlist::default() }
+    }
+
+    #[test]
+    fn items_hold_for_what_they_cover_and_for_ranges_around_them() {
+        let index = AllowlistIndex::new(&[
+            list("zoo", &[("10.0.0.0/8", "lan", None), ("2001:db8::1", "", None)]),
+            list("bar", &[("10.1.2.3", "", None), ("192.0.2.0/24", "gone", Some(50))]),
+        ]);
+        let reasons = |target: &str| index.reasons(&palisade_active::net(target).unwrap(), UnixMillis(100));
+        assert_eq!(reasons("10.1.2.3"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
+        assert_eq!(reasons("10.1.2.0/24"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
+        assert_eq!(reasons("0.0.0.0/0"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
+        assert_eq!(reasons("10.9.9.9"), ["10.0.0.0/8 from zoo (lan)"]);
+        assert_eq!(reasons("2001:db8::/32"), ["2001:db8::1 from zoo"]);
+        for nothing in ["192.0.2.7", "11.0.0.0/8", "::/128", "::ffff:11.0.0.1"] {
+            assert_eq!(reasons(nothing), Vec::<String>::new(), "{nothing}");
+        }
+        assert!(index.holds(&palisade_active::net("192.0.2.7").unwrap(), UnixMillis(49)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_index_agrees_with_a_look_at_every_item(
+            items in proptest::collection::vec((0u8..4, 0u8..8, 8u8..=32), 0..20),
+            target in (0u8..4, 0u8..8, 8u8..=32),
+        ) {
+            let text = |(a, b, length): (u8, u8, u8)| format!("10.{a}.0.{b}/{length}");
+            let texts: Vec<String> = items.into_iter().map(text).collect();
+            let entries: Vec<_> = texts.iter().map(|text| (text.as_str(), "", None)).collect();
+            let index = AllowlistIndex::new(&[list("l", &entries)]);
+            let target = palisade_active::net(&text(target)).unwrap();
+            let mut slow: Vec<String> = texts
+                .iter()
+                .filter(|text| {
+                    let net = palisade_active::net(text).unwrap();
+                    net.contains(&target) || target.contains(&net)
+                })
+                .map(|text| format!("{text} from l"))
+                .collect();
+            let mut fast = index.reasons(&target, UnixMillis(0));
+            slow.sort();
+            fast.sort();
+            proptest::prop_assert_eq!(fast, slow);
+        }
+    }
+}

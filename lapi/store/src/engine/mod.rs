@@ -1,0 +1,70 @@
+//! The two databases behind one face: statements with `$1`, sessions that run them, one writer, many readers.
+
+mod bulk;
+mod fault;
+mod postgres;
+mod session;
+mod sql;
+mod sqlite;
+mod writer;
+
+pub(crate) use bulk::{Column, insert};
+pub(crate) use fault::{Place, fault};
+pub(crate) use session::{Row, Session};
+pub(crate) use sql::Sql;
+pub(crate) use sqlite::lock_beside;
+pub(crate) use writer::{Tx, Writer};
+
+use std::sync::Arc;
+
+use sqlx::{PgPool, SqlitePool};
+
+use crate::{DbConfig, Engine, StoreError};
+
+/// Where reading sessions come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Readers {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// What an opened database consists of.
+pub(crate) struct Opened {
+    pub(crate) place: Arc<Place>,
+    pub(crate) readers: Readers,
+    pub(crate) writer: Writer,
+}
+
+/// Opens either kind: checks whose it is, brings the schema up to date, starts the writer.
+pub(crate) async fn open(config: &DbConfig) -> Result<Opened, StoreError> {
+    match &config.engine {
+        Engine::Sqlite { path, wal } => sqlite::open(config, path, *wal).await,
+        Engine::Postgres(server) => postgres::open(config, server).await,
+    }
+}
+
+impl Readers {
+    /// A session that sees one state of the database as long as it lives, and changes nothing.
+    pub(crate) async fn snapshot(
+        &self,
+        place: &Arc<Place>,
+        doing: &'static str,
+    ) -> Result<Session, StoreError> {
+        let begun = match self {
+            Self::Sqlite(pool) => pool.begin().await.map(session::Link::SqliteRead),
+            Self::Postgres(pool) => pool
+                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .await
+                .map(session::Link::PostgresRead),
+        };
+        let link = begun.map_err(|error| fault(&error, place, doing))?;
+        Ok(Session::new(link, Arc::clone(place), doing))
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}

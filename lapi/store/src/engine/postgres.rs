@@ -1,0 +1,136 @@
+//! Opening a database on a PostgreSQL server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+
+use super::fault::{Place, fault};
+use super::session::{Link, Session};
+use super::sqlite::{MIGRATIONS_TABLE, clone, refused_migration};
+use super::writer::Writer;
+use super::{Opened, Readers};
+use crate::{DbConfig, PostgresServer, SslMode, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// How long to wait for a connection. A server that is away must be told of, not waited for.
+const CONNECT: Duration = Duration::from_secs(4);
+/// What the server itself allows a statement, in milliseconds; shorter than our own patience.
+const STATEMENT_MILLIS: &str = "15000";
+
+pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
+    let place = Arc::new(Place::Server(server.to_string()));
+    let doing = "open the database";
+    let options = options(server)?;
+    let mut first = connect(&options, &place).await?;
+    check_owner(&mut first, server, &place).await?;
+    let mut migrations = clone(&MIGRATIONS);
+    migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrations
+        .run_direct(None, &mut first, false)
+        .await
+        .map_err(|error| refused_migration(error, &MIGRATIONS, &place))?;
+
+    let pool = PgPoolOptions::new()
+        // One is the writer's.
+        .max_connections(config.max_open.saturating_sub(1).max(1))
+        .acquire_timeout(CONNECT)
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(options.clone());
+
+    let first = Session::new(Link::PostgresWrite(first), Arc::clone(&place), doing);
+    let again = Arc::clone(&place);
+    let connect = Box::new(move || {
+        let (options, place) = (options.clone(), Arc::clone(&again));
+        Box::pin(async move {
+            let connection = connect(&options, &place).await?;
+            Ok(Session::new(Link::PostgresWrite(connection), place, doing))
+        }) as _
+    });
+    let writer = Writer::start(first, connect, Arc::clone(&place));
+    Ok(Opened { place, readers: Readers::Postgres(pool), writer })
+}
+
+fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
+    let config = |reason: String| StoreError::Config { database: server.to_string(), reason };
+    if server.name.is_empty() {
+        return Err(config("db_config.db_name is empty".to_owned()));
+    }
+    for file in [&server.ca, &server.cert, &server.key].into_iter().flatten() {
+        std::fs::metadata(file)
+            .map_err(|error| config(format!("cannot read {}: {error}", file.display())))?;
+    }
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .database(&server.name)
+        .port(server.port_or_default())
+        .ssl_mode(match server.sslmode {
+            SslMode::Disable => PgSslMode::Disable,
+            SslMode::Allow => PgSslMode::Allow,
+            SslMode::Prefer => PgSslMode::Prefer,
+            SslMode::Require => PgSslMode::Require,
+            SslMode::VerifyCa => PgSslMode::VerifyCa,
+            SslMode::VerifyFull => PgSslMode::VerifyFull,
+        })
+        .application_name("palisade-lapi")
+        .options([("statement_timeout", STATEMENT_MILLIS), ("client_min_messages", "warning")])
+        .statement_cache_capacity(200)
+        .disable_statement_logging();
+    options = match &server.socket {
+        Some(folder) => options.socket(folder),
+        None => options.host(server.host_or_default()),
+    };
+    if !server.user.is_empty() {
+        options = options.username(&server.user);
+    }
+    if !server.password.is_empty() {
+        options = options.password(&server.password);
+    }
+    if let Some(ca) = &server.ca {
+        options = options.ssl_root_cert(ca);
+    }
+    if let Some(cert) = &server.cert {
+        options = options.ssl_client_cert(cert);
+    }
+    if let Some(key) = &server.key {
+        options = options.ssl_client_key(key);
+    }
+    Ok(options)
+}
+
+async fn connect(options: &PgConnectOptions, place: &Place) -> Result<PgConnection, StoreError> {
+    let doing = "connect";
+    match tokio::time::timeout(CONNECT, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(fault(&error, place, doing)),
+        Err(_) => Err(StoreError::Unavailable {
+            doing,
+            database: place.to_string(),
+            reason: format!("no answer within {} s", CONNECT.as_secs()),
+        }),
+    }
+}
+
+/// Refuses a database that somebody else's tables are in under our names.
+async fn check_owner(
+    connection: &mut PgConnection,
+    server: &PostgresServer,
+    place: &Place,
+) -> Result<(), StoreError> {
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
+            .fetch_all(connection)
+            .await
+            .map_err(|error| fault(&error, place, "open the database"))?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let theirs = ["alerts", "machines", "bouncers", "decisions"].into_iter().filter(|name| has(name)).count();
+    if theirs > 0 && !has("head") {
+        return Err(StoreError::Foreign {
+            database: server.to_string(),
+            owner: if theirs == 4 { "CrowdSec" } else { "another program" },
+            setting: "db_config.db_name",
+        });
+    }
+    Ok(())
+}

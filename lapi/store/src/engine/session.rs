@@ -1,0 +1,195 @@
+//! A connection in use: runs statements, gives up on a server that does not answer.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Decode, Error, Row as _, Transaction, Type};
+
+use super::fault::{Place, breaks_session, fault};
+use super::sql::{Kind, Sql, bind_postgres, bind_sqlite};
+use crate::StoreError;
+
+/// How long a server may take for one statement. Its own limit is shorter, so that it is the one to say so; ours is
+/// for a server that has gone without a word.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The connection below a session.
+#[derive(Debug)]
+pub(crate) enum Link {
+    SqliteRead(Transaction<'static, Sqlite>),
+    PostgresRead(Transaction<'static, Postgres>),
+    SqliteWrite(SqliteConnection),
+    PostgresWrite(PgConnection),
+}
+
+/// A connection, what it is used for, and whether it can still be used.
+#[derive(Debug)]
+pub(crate) struct Session {
+    link: Link,
+    place: Arc<Place>,
+    doing: &'static str,
+    broken: bool,
+}
+
+/// One row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// The column of that number, from 0.
+    pub(crate) fn get<T>(&self, column: usize) -> Result<T, Error>
+    where
+        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
+    {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(link: Link, place: Arc<Place>, doing: &'static str) -> Self {
+        Self { link, place, doing, broken: false }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.link {
+            Link::SqliteRead(_) | Link::SqliteWrite(_) => Kind::Sqlite,
+            Link::PostgresRead(_) | Link::PostgresWrite(_) => Kind::Postgres,
+        }
+    }
+
+    /// A statement for this kind of database.
+    pub(crate) fn sql(&self, text: &str) -> Sql {
+        Sql::new(self.kind(), text)
+    }
+
+    /// Runs a statement; returns how many rows it touched.
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
+        let (text, values) = sql.into_parts();
+        let done = match self.connection() {
+            Connection::Sqlite(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
+                query.execute(connection).await.map(|done| done.rows_affected())
+            }
+            Connection::Postgres(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
+                patient(query.execute(connection)).await.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|error| self.failed(&error))
+    }
+
+    /// All rows of an answer.
+    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
+        let (text, values) = sql.into_parts();
+        let rows = match self.connection() {
+            Connection::Sqlite(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
+                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+            }
+            Connection::Postgres(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
+                let rows = patient(query.fetch_all(connection)).await;
+                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+            }
+        };
+        rows.map_err(|error| self.failed(&error))
+    }
+
+    /// The rows of an answer, read.
+    pub(crate) async fn read<T>(
+        &mut self,
+        sql: Sql,
+        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.rows(sql).await?;
+        rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+    }
+
+    /// The first row of an answer, read.
+    pub(crate) async fn first<T>(
+        &mut self,
+        sql: Sql,
+        read: impl FnMut(&Row) -> Result<T, Error> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.read(sql, read).await?.into_iter().next())
+    }
+
+    /// Statements without values, separated by semicolons, in one round.
+    pub(super) async fn raw(&mut self, text: &'static str) -> Result<(), StoreError> {
+        let done = match self.connection() {
+            Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(|_| ()),
+            Connection::Postgres(connection) => {
+                patient(sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
+            }
+        };
+        done.map_err(|error| self.failed(&error))
+    }
+
+    pub(super) fn set_doing(&mut self, doing: &'static str) {
+        self.doing = doing;
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(super) async fn close(self) {
+        // What does not close politely within a moment is dropped.
+        let farewell = async {
+            match self.link {
+                Link::SqliteWrite(connection) => sqlx::Connection::close(connection).await.ok(),
+                Link::PostgresWrite(connection) => sqlx::Connection::close(connection).await.ok(),
+                Link::SqliteRead(_) | Link::PostgresRead(_) => None,
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), farewell).await.ok();
+    }
+
+    fn connection(&mut self) -> Connection<'_> {
+        match &mut self.link {
+            Link::SqliteRead(transaction) => Connection::Sqlite(transaction),
+            Link::PostgresRead(transaction) => Connection::Postgres(transaction),
+            Link::SqliteWrite(connection) => Connection::Sqlite(connection),
+            Link::PostgresWrite(connection) => Connection::Postgres(connection),
+        }
+    }
+
+    /// The error for a database whose contents make no sense.
+    pub(crate) fn fails(&self, reason: &str) -> StoreError {
+        StoreError::Failed { doing: self.doing, database: self.place.to_string(), reason: reason.to_owned() }
+    }
+
+    /// The error for those who wrote in the same transaction as the one whose statement broke the connection.
+    pub(super) fn breaks(&self) -> StoreError {
+        StoreError::Unavailable {
+            doing: self.doing,
+            database: self.place.to_string(),
+            reason: "the connection broke".to_owned(),
+        }
+    }
+
+    fn failed(&mut self, error: &Error) -> StoreError {
+        self.broken |= breaks_session(error);
+        fault(error, &self.place, self.doing)
+    }
+}
+
+enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+async fn patient<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        let told = format!("no answer within {} s", PATIENCE.as_secs());
+        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, told)))
+    })
+}

@@ -1,0 +1,217 @@
+//! Opening a SQLite file: whose it is, how it is kept, its schema.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use super::fault::{Place, fault};
+use super::session::{Link, Session};
+use super::writer::Writer;
+use super::{Opened, Readers};
+use crate::{DbConfig, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// Where the applied ones are noted; a name of our own tells our files from those of other users of sqlx.
+pub(super) const MIGRATIONS_TABLE: &str = "palisade_migrations";
+/// "PALI", which the first migration writes into the file's head.
+const APPLICATION: i64 = 1_346_456_649;
+/// How long to wait for another process that writes. The admin CLI's writes are short, those of retention bounded;
+/// the stock server waits as long.
+const BUSY: Duration = Duration::from_secs(100);
+/// A file up to this size is checked as a whole when it is opened, which takes a fraction of a second.
+const CHECKED_WHOLE: u64 = 64 << 20;
+/// Each has a thread of its own; more do not read faster.
+const MOST_READERS: u32 = 8;
+
+pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
+    let place = Arc::new(Place::File(path.to_owned()));
+    let doing = "open the database";
+    prepare_file(path)?;
+    let wal = wal.unwrap_or_else(|| !on_network(path));
+    let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
+    let failed = |error: sqlx::Error| fault(&error, &place, doing);
+    // Nothing is set here: how somebody else's file is kept is not ours to change.
+    let mut looking = plain.connect().await.map_err(failed)?;
+    check_owner(&mut looking, path, &place).await?;
+    looking.close().await.map_err(failed)?;
+
+    let options = plain
+        .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .statement_cache_capacity(200);
+
+    let mut first = options.connect().await.map_err(failed)?;
+    migrate(&mut first, path, &place).await?;
+
+    let pool = SqlitePoolOptions::new()
+        .max_connections(config.max_open.clamp(1, MOST_READERS))
+        .acquire_timeout(BUSY)
+        .test_before_acquire(false)
+        .connect_with(options.clone().pragma("query_only", "on"))
+        .await
+        .map_err(failed)?;
+
+    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&place), doing);
+    let again = Arc::clone(&place);
+    let connect = Box::new(move || {
+        let (options, place) = (options.clone(), Arc::clone(&again));
+        Box::pin(async move {
+            let connection = options.connect().await.map_err(|error| fault(&error, &place, doing))?;
+            Ok(Session::new(Link::SqliteWrite(connection), place, doing))
+        }) as _
+    });
+    let writer = Writer::start(first, connect, Arc::clone(&place));
+    Ok(Opened { place, readers: Readers::Sqlite(pool), writer })
+}
+
+/// Makes a missing file so that only its owner and group may read it, and refuses what is no database at once.
+fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Ok(file) => {
+            // The umask may have taken the group's right.
+            file.set_permissions(std::fs::Permissions::from_mode(0o640))
+                .map_err(|error| config(format!("cannot set its mode: {error}")))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_file(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(Path::new("/")).display();
+            Err(config(format!("the folder {folder} does not exist; make it, or change db_config.db_path")))
+        }
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            Err(StoreError::Full { doing: "open the database", database: path.display().to_string() })
+        }
+        Err(error) => Err(config(format!("{error}; the user of this program must be able to write there"))),
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
+    let found = std::fs::metadata(path).map_err(|error| config(error.to_string()))?;
+    if !found.is_file() {
+        return Err(config("it is not a file; change db_config.db_path".to_owned()));
+    }
+    let mode = found.permissions().mode();
+    if mode & 0o007 != 0 {
+        // Hashes of keys and passwords are in it. Somebody else's file stays as it is.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o770)).ok();
+    }
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    read.map_err(|error| config(format!("{error}; the user of this program must be able to read it")))?;
+    if !head.is_empty() && head != *b"SQLite format 3\0" {
+        return Err(StoreError::Damaged {
+            path: path.to_owned(),
+            reason: "it does not begin as a SQLite file does".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether the file lies where WAL does not work, because its readers and writers share memory.
+fn on_network(path: &Path) -> bool {
+    // NFS, SMB, CIFS, SMB2, 9P, Coda, AFS, Ceph: linux/magic.h and the file systems' own sources.
+    const NETWORK: [u64; 8] =
+        [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x7375_7245, 0x5346_414f, 0x00c3_6400];
+    rustix::fs::statfs(path).is_ok_and(|system| {
+        // Its width and sign differ between architectures; the numbers have 32 bits.
+        #[expect(clippy::cast_sign_loss, reason = "a bit pattern, not a quantity")]
+        let kind = system.f_type as u64 & 0xffff_ffff;
+        NETWORK.contains(&kind)
+    })
+}
+
+/// Refuses the file of another program before anything is written to it.
+async fn check_owner(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    place: &Place,
+) -> Result<(), StoreError> {
+    let doing = "open the database";
+    let failed = |error: sqlx::Error| fault(&error, place, doing);
+    let application: i64 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    // Killed between the first two steps, a new file has this table alone.
+    let new = tables.iter().all(|table| table == MIGRATIONS_TABLE);
+    if application != APPLICATION && !new {
+        let stock = has("alerts") && has("machines") && has("bouncers") && has("decisions");
+        return Err(StoreError::Foreign {
+            database: path.display().to_string(),
+            owner: if stock {
+                "CrowdSec (its LAPI goes on working with it; machines and bouncers are to be registered anew here)"
+            } else {
+                "another program"
+            },
+            setting: "db_config.db_path",
+        });
+    }
+    let size = std::fs::metadata(path).map_or(0, |found| found.len());
+    if size <= CHECKED_WHOLE {
+        let verdict: String =
+            sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(failed)?;
+        if verdict != "ok" {
+            return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+        }
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date. Two processes may open a new file at once: one at a time.
+async fn migrate(connection: &mut SqliteConnection, path: &Path, place: &Place) -> Result<(), StoreError> {
+    let mut migrations = clone(&MIGRATIONS);
+    migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
+    let lock = lock_beside(path, "-migration.lock");
+    let lock = match lock {
+        Ok(file) => tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.ok(),
+        Err(_) => None,
+    };
+    let done = migrations.run_direct(None, connection, false).await;
+    drop(lock);
+    done.map_err(|error| refused_migration(error, &MIGRATIONS, place))
+}
+
+/// Opens a file beside the database that serves as a lock between processes.
+pub(crate) fn lock_beside(path: &Path, suffix: &str) -> std::io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(PathBuf::from(format!("{}{suffix}", path.display())))
+}
+
+pub(super) fn clone(migrations: &Migrator) -> Migrator {
+    Migrator::with_migrations(migrations.iter().cloned().collect())
+}
+
+/// Says what a schema that does not fit means.
+pub(super) fn refused_migration(error: MigrateError, known: &Migrator, place: &Place) -> StoreError {
+    let doing = "bring the schema up to date";
+    let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match error {
+        MigrateError::VersionMissing(found) if found > known => {
+            StoreError::Newer { database: place.to_string(), found, known }
+        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            fault(&error, place, doing)
+        }
+        other => StoreError::Failed { doing, database: place.to_string(), reason: other.to_string() },
+    }
+}

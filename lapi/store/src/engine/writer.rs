@@ -1,0 +1,345 @@
+//! The one who writes. Whatever waits in the queue goes into one transaction, each job behind its own savepoint, so
+//! that many small writes cost one wait for the disk and a job that fails takes nobody with it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use palisade_active::Commit;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::fault::Place;
+use super::session::Session;
+use super::sql::Kind;
+use crate::StoreError;
+
+/// How many jobs one transaction takes at most.
+const GROUP: usize = 128;
+/// How many jobs may wait before a caller has to.
+const QUEUE: usize = 1024;
+
+/// Makes a new connection for the writer.
+pub(super) type Connect =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Session, StoreError>> + Send>> + Send + Sync>;
+
+/// What a job's body returns.
+pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
+
+/// The queue to the one task that writes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: Arc<std::sync::RwLock<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    tasks: TaskTracker,
+    place: Arc<Place>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// The counters of the row `head`, as the transaction leaves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counters {
+    commit: i64,
+    roster: i64,
+    alert: i64,
+    decision: i64,
+}
+
+/// An open transaction. No other process writes while it is.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    session: Session,
+    counters: Counters,
+}
+
+impl Tx {
+    pub(crate) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// The number of the commit that this job makes.
+    pub(crate) fn next_commit(&mut self) -> Commit {
+        self.counters.commit += 1;
+        Commit(self.counters.commit.unsigned_abs())
+    }
+
+    /// Gives back the number of a commit that turned out to change nothing. Only the last one can be.
+    pub(crate) fn take_back(&mut self, commit: Commit) {
+        debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);
+        self.counters.commit -= 1;
+    }
+
+    /// A number for an alert.
+    pub(crate) fn next_alert(&mut self) -> i64 {
+        self.counters.alert += 1;
+        self.counters.alert
+    }
+
+    /// The first of so many numbers for decisions.
+    pub(crate) fn next_decisions(&mut self, count: usize) -> i64 {
+        let first = self.counters.decision + 1;
+        self.counters.decision += i64::try_from(count).expect("a count of rows in memory fits");
+        first
+    }
+
+    /// Says that machines, bouncers or allowlists changed.
+    pub(crate) fn touch_roster(&mut self) {
+        self.counters.roster += 1;
+    }
+}
+
+impl Writer {
+    pub(super) fn start(first: Session, connect: Connect, place: Arc<Place>) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let tasks = TaskTracker::new();
+        tasks.spawn(work(jobs, Some(first), connect));
+        tasks.close();
+        Self { queue: Arc::new(std::sync::RwLock::new(Some(queue))), tasks, place }
+    }
+
+    /// Queues a write and waits until it is committed. A caller that goes away does not stop it.
+    pub(crate) async fn write<T, F>(&self, doing: &'static str, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T> + Send + 'static,
+    {
+        let gone = || StoreError::Unavailable {
+            doing,
+            database: self.place.to_string(),
+            reason: "it is being closed".to_owned(),
+        };
+        let queue = self.queue.read().ok().and_then(|queue| queue.clone()).ok_or_else(gone)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Task { body: Some(body), outcome: None, answer, doing };
+        queue.send(Box::new(job)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Spawns work that consists of several writes, so that it goes on when its caller goes away.
+    pub(crate) async fn see_through<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.tasks.spawn(work).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                doing,
+                database: self.place.to_string(),
+                reason: "it is being closed".to_owned(),
+            })
+        })
+    }
+
+    /// Takes no more jobs and waits for those under way.
+    pub(crate) async fn close(&self) {
+        if let Ok(mut queue) = self.queue.write() {
+            queue.take();
+        }
+        self.tasks.wait().await;
+    }
+}
+
+/// A write in the queue, whatever it returns.
+trait Job: Send {
+    fn doing(&self) -> &'static str;
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
+    /// Tells the caller. With an error the transaction failed as a whole.
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Task<T, F> {
+    body: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+    doing: &'static str,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T> + Send + 'static,
+{
+    fn doing(&self) -> &'static str {
+        self.doing
+    }
+
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>> {
+        Box::pin(async move {
+            let body = self.body.take().expect("a job is run once");
+            let outcome = body(tx).await;
+            let sound = outcome.is_ok();
+            self.outcome = Some(outcome);
+            sound
+        })
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        let outcome = match (committed, self.outcome) {
+            // Its own failure says more than the transaction's.
+            (_, Some(Err(own))) => Err(own),
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => unreachable!("a committed job has run"),
+        };
+        // Nobody waits any more: then nobody needs to know.
+        self.answer.send(outcome).ok();
+    }
+}
+
+async fn work(mut jobs: mpsc::Receiver<Box<dyn Job>>, mut idle: Option<Session>, connect: Connect) {
+    while let Some(first) = jobs.recv().await {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = jobs.try_recv()
+        {
+            group.push(next);
+        }
+        let session = match idle.take() {
+            Some(session) => Ok(session),
+            None => connect().await,
+        };
+        let (committed, left) = match session {
+            Ok(session) => transact(session, &mut group, &connect).await,
+            Err(error) => {
+                // Who waits behind a database that is away would only wait once more for the same answer.
+                while let Ok(next) = jobs.try_recv() {
+                    group.push(next);
+                }
+                (Err(error), None)
+            }
+        };
+        idle = left;
+        for job in group {
+            job.finish(committed.clone());
+        }
+    }
+    if let Some(session) = idle {
+        session.close().await;
+    }
+}
+
+/// Runs a group in one transaction. Gives the session back when it can be used again.
+async fn transact(
+    session: Session,
+    group: &mut [Box<dyn Job>],
+    connect: &Connect,
+) -> (Result<(), StoreError>, Option<Session>) {
+    let doing = group.first().map_or("write", |job| job.doing());
+    let mut tx = match begin(session, doing).await {
+        Ok(tx) => tx,
+        // The connection died while it was idle; that is no reason to fail a job.
+        Err(Refused { lost: true, .. }) => match connect().await {
+            Ok(session) => match begin(session, doing).await {
+                Ok(tx) => tx,
+                Err(refused) => return (Err(refused.error), None),
+            },
+            Err(error) => return (Err(error), None),
+        },
+        Err(refused) => return (Err(refused.error), None),
+    };
+    let before = tx.counters;
+    match run_all(&mut tx, group).await {
+        Ok(0) => {
+            // Nothing to keep. A session that cannot even roll back is not used again.
+            let clean = tx.session.raw("ROLLBACK").await.is_ok() && !tx.session.is_broken();
+            (Ok(()), clean.then_some(tx.session))
+        }
+        Ok(_) => match commit(&mut tx, before).await {
+            Ok(()) => (Ok(()), Some(tx.session)),
+            Err(error) => {
+                tx.session.raw("ROLLBACK").await.ok();
+                (Err(error), None)
+            }
+        },
+        Err(error) => (Err(error), None),
+    }
+}
+
+/// Why a transaction did not begin.
+struct Refused {
+    error: StoreError,
+    /// The connection is gone, which another one may heal.
+    lost: bool,
+}
+
+async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, Refused> {
+    session.set_doing(doing);
+    match counters(&mut session).await {
+        Ok(counters) => Ok(Tx { session, counters }),
+        Err(error) => Err(Refused { error, lost: session.is_broken() }),
+    }
+}
+
+/// Begins, and reads how far others have come.
+async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
+    // PostgreSQL: whoever holds this row writes, all others wait, so commits are in order and nothing deadlocks.
+    let read = "SELECT commit_no, roster, last_alert_id, last_decision_id FROM head WHERE one = 1";
+    let sql = match session.kind() {
+        Kind::Sqlite => {
+            session.raw("BEGIN IMMEDIATE").await?;
+            session.sql(read)
+        }
+        Kind::Postgres => {
+            session.raw("BEGIN").await?;
+            session.sql(&format!("{read} FOR UPDATE"))
+        }
+    };
+    let counters = session
+        .first(sql, |row| {
+            Ok(Counters {
+                commit: row.get(0)?,
+                roster: row.get(1)?,
+                alert: row.get(2)?,
+                decision: row.get(3)?,
+            })
+        })
+        .await?;
+    counters.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
+}
+
+/// Runs every job; returns how many succeeded. An error means that the transaction is lost.
+async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, StoreError> {
+    let alone = group.len() == 1;
+    let mut sound = 0;
+    for (n, job) in group.iter_mut().enumerate() {
+        tx.session.set_doing(job.doing());
+        match (alone, n) {
+            (true, _) => {}
+            (false, 0) => tx.session.raw("SAVEPOINT job").await?,
+            (false, _) => tx.session.raw("RELEASE SAVEPOINT job; SAVEPOINT job").await?,
+        }
+        let before = tx.counters;
+        if job.run(tx).await {
+            sound += 1;
+        } else {
+            tx.counters = before;
+            if tx.session.is_broken() {
+                return Err(tx.session.breaks());
+            }
+            if !alone {
+                tx.session.raw("ROLLBACK TO SAVEPOINT job").await?;
+            }
+        }
+    }
+    Ok(sound)
+}
+
+async fn commit(tx: &mut Tx, before: Counters) -> Result<(), StoreError> {
+    if tx.counters != before {
+        let now = tx.counters;
+        let sql = tx
+            .session
+            .sql("UPDATE head SET commit_no = $1, roster = $2, last_alert_id = $3, last_decision_id = $4 WHERE one = 1")
+            .bind(now.commit)
+            .bind(now.roster)
+            .bind(now.alert)
+            .bind(now.decision);
+        tx.session.run(sql).await?;
+    }
+    tx.session.raw("COMMIT").await
+}

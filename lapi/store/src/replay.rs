@@ -1,0 +1,130 @@
+//! What a memory is filled from and kept up to date with: every change of decisions, in commit order.
+
+use std::time::Duration;
+
+use palisade_active::{Change, Commit, Row};
+use palisade_wire::UnixMillis;
+
+use crate::decisions::{COLUMNS, number, read_row};
+use crate::engine::Session;
+use crate::head::read_head;
+use crate::{Store, StoreError};
+
+/// How many rows are read at once: bounds the memory of a load.
+const PAGE: usize = 10_000;
+
+impl Store {
+    /// Tells everything a memory needs, in one snapshot: the decisions in force, those that ended within `history`,
+    /// and those removed within it, ordered by commit, then by number. Returns the last commit the snapshot holds.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; what was told until then is then to be thrown away.
+    pub async fn load(
+        &self,
+        now: UnixMillis,
+        history: Duration,
+        sink: &mut (dyn FnMut(Change) + Send),
+    ) -> Result<Commit, StoreError> {
+        let mut session = self.snapshot("load the decisions").await?;
+        let head = read_head(&mut session).await?;
+        let from = before(now, history);
+        let removed = session
+            .sql(&format!("SELECT {COLUMNS} FROM tombstones WHERE removed_at > $1 ORDER BY commit_no, id"))
+            .bind(from);
+        let mut removed = session.read(removed, read_row).await?.into_iter().peekable();
+        let mut last = (-1, -1);
+        loop {
+            let text = format!(
+                "SELECT {COLUMNS} FROM decisions WHERE (commit_no, id) > ($1, $2) AND until > $3 \
+                 ORDER BY commit_no, id LIMIT {PAGE}"
+            );
+            let sql = session.sql(&text).bind(last.0).bind(last.1).bind(from);
+            let page = session.read(sql, read_row).await?;
+            let whole = page.len() == PAGE;
+            for row in page {
+                last = (number(row.commit), row.id);
+                while let Some(gone) = removed.next_if(|gone| (gone.commit, gone.id) < (row.commit, row.id)) {
+                    sink(Change::Removed(gone));
+                }
+                sink(Change::Put(row));
+            }
+            if !whole {
+                break;
+            }
+        }
+        removed.for_each(|gone| sink(Change::Removed(gone)));
+        Ok(head.commit)
+    }
+
+    /// What happened after a commit, in order and without gaps: a commit whose rows were all written again later is
+    /// there with nothing in it. Whole commits only, about `limit` changes or commits at once; ask again from the
+    /// last one. Empty when nothing happened.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn changes_since(
+        &self,
+        after: Commit,
+        limit: usize,
+    ) -> Result<Vec<(Commit, Vec<Change>)>, StoreError> {
+        let limit = limit.max(1);
+        let mut session = self.snapshot("read what changed").await?;
+        let head = read_head(&mut session).await?.commit;
+        if head <= after {
+            return Ok(Vec::new());
+        }
+        let furthest = Commit(after.0.saturating_add(limit as u64)).min(head);
+        let mut put = between(&mut session, "decisions", after, furthest, limit + 1).await?;
+        let mut removed = between(&mut session, "tombstones", after, furthest, limit + 1).await?;
+        // A list that is full may end in the middle of a commit: that one is left for the next time.
+        let mut until = furthest;
+        for list in [&put, &removed] {
+            if let (true, Some(last)) = (list.len() > limit, list.last()) {
+                until = until.min(Commit(last.commit.0 - 1));
+            }
+        }
+        if until <= after {
+            // Its first commit alone is more than was asked for.
+            until = Commit(after.0 + 1);
+            put = between(&mut session, "decisions", after, until, usize::MAX).await?;
+            removed = between(&mut session, "tombstones", after, until, usize::MAX).await?;
+        }
+        Ok(by_commit(after, until, put, removed))
+    }
+}
+
+/// Sorts changes into their commits; those that left nothing are there too.
+fn by_commit(after: Commit, until: Commit, put: Vec<Row>, removed: Vec<Row>) -> Vec<(Commit, Vec<Change>)> {
+    let mut commits: Vec<(Commit, Vec<Change>)> =
+        (after.0 + 1..=until.0).map(|n| (Commit(n), Vec::new())).collect();
+    let put = put.into_iter().map(|row| (row.commit, Change::Put(row)));
+    let removed = removed.into_iter().map(|row| (row.commit, Change::Removed(row)));
+    for (commit, change) in put.chain(removed).filter(|(commit, _)| *commit <= until) {
+        let place =
+            usize::try_from(commit.0 - after.0 - 1).expect("no more commits than changes were asked for");
+        commits[place].1.push(change);
+    }
+    commits
+}
+
+async fn between(
+    session: &mut Session,
+    table: &str,
+    after: Commit,
+    until: Commit,
+    limit: usize,
+) -> Result<Vec<Row>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM {table} WHERE commit_no > $1 AND commit_no <= $2 ORDER BY commit_no, id LIMIT $3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = session.sql(&text).bind(number(after)).bind(number(until)).bind(limit);
+    session.read(sql, read_row).await
+}
+
+/// The moment `span` before `now`.
+pub(crate) fn before(now: UnixMillis, span: Duration) -> i64 {
+    now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+}
