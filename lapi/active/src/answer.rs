@@ -20,6 +20,8 @@ const PIECE: usize = 64 * 1024;
 pub struct Answer {
     /// The cursor to keep for the bouncer once the body was sent without error.
     pub next: Cursor,
+    /// Whether it tells all that holds, asked or not, instead of what changed.
+    pub everything: bool,
     delta: Delta,
     stage: Stage,
     /// Whether the list at hand has an element already.
@@ -36,7 +38,7 @@ enum Stage {
 
 impl Answer {
     pub(crate) fn new(delta: Delta, next: Cursor) -> Self {
-        Self { next, delta, stage: Stage::Start, comma: false }
+        Self { next, everything: delta.is_everything(), delta, stage: Stage::Start, comma: false }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::view::Cursor;
 pub(crate) const OVERLAP: i64 = 2_000;
 
 /// A change of more rows than this is found by looking at every row: a list of ids per slow reader would cost more.
-const LIST_AT_MOST: usize = 16_384;
+pub(crate) const LIST_AT_MOST: usize = 16_384;
 
 /// Keys with more rows than this are worth remembering.
 const REMEMBER_FROM: usize = 4;
@@ -100,6 +100,10 @@ impl Delta {
         };
         delta.rows = delta.rows_of(List::New);
         delta
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.since.is_none()
     }
 
     /// Goes on to the second list.
@@ -195,7 +199,12 @@ impl Asked<'_> {
         if row.active(self.now) || !self.touched(row) || !matcher.matches(row) {
             return false;
         }
-        !self.dedup || !row.shared() || self.key(row, matcher, keys).ended == Some(row.id)
+        if self.dedup {
+            return !row.shared() || self.key(row, matcher, keys).ended == Some(row.id);
+        }
+        // Told by id, a ghost's repeated end would take back what its id is now.
+        let now_is = if row.id < 0 { self.tables.rows.get(&row.shown_id()) } else { None };
+        !now_is.is_some_and(|other| other.active(self.now) && !self.touched(other) && matcher.matches(other))
     }
 
     /// Whether a row was written or has ended since the cursor; when the clock was set back, whether it holds again.
@@ -217,29 +226,27 @@ impl Asked<'_> {
         }
         let mut key = Key { row: row.id, winner: None, ended: None, size: 0 };
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
-        let (mut winner_touched, mut end_touched) = (false, false);
+        let mut any_touched = false;
         for other in self.tables.with_value(&row.value) {
             key.size += 1;
             if !other.same_key(row) || !matcher.matches(other) {
                 continue;
             }
             let (touched, rank) = (self.touched(other), (other.until().0, other.id));
+            any_touched |= touched;
             if other.active(self.now) {
                 if rank >= longest {
-                    (longest, winner_touched) = (rank, touched);
+                    longest = rank;
                     key.winner = Some((other.id, false));
                 }
-            } else if touched {
-                end_touched = true;
-                if rank >= last_end {
-                    last_end = rank;
-                    key.ended = Some(other.id);
-                }
+            } else if touched && rank >= last_end {
+                last_end = rank;
+                key.ended = Some(other.id);
             }
         }
         if let Some((_, news)) = &mut key.winner {
-            // A winner that did not change is told again when a longer one may have ended before it.
-            *news = winner_touched || end_touched;
+            // Also when it did not change itself: a longer one may have stood before it.
+            *news = any_touched;
             key.ended = None;
         }
         if key.size > REMEMBER_FROM {

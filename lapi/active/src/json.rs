@@ -1,4 +1,6 @@
 //! The JSON of one decision, written straight into a body.
+//!
+//! The same bytes as [`palisade_wire::push_stream_decision`], from rows whose words are escaped already.
 
 use palisade_wire::UnixMillis;
 
@@ -75,18 +77,16 @@ pub(crate) fn push_decision(out: &mut Vec<u8>, row: &Packed, now: UnixMillis, wi
     let left = row.until().0.saturating_sub(now.0);
     push_duration(out, if row.label.gone { left.min(0) } else { left });
     out.extend_from_slice(b"\",\"id\":");
-    if row.id < 0 {
-        out.push(b'-');
-    }
-    push_number(out, row.id.unsigned_abs());
+    push_number(out, row.shown_id().unsigned_abs());
     out.extend_from_slice(&row.label.json);
-    row.value.push_json(out);
     if let Some(uuid) = row.uuid().filter(|_| with_uuid) {
         out.extend_from_slice(b",\"uuid\":\"");
         let mut text = uuid::Uuid::encode_buffer();
         out.extend_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes());
         out.push(b'"');
     }
+    out.extend_from_slice(b",\"value\":");
+    row.value.push_json(out);
     out.push(b'}');
 }
 
@@ -114,6 +114,49 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), text, "{millis}");
         }
         push_duration(&mut Vec::new(), i64::MIN);
+    }
+
+    #[test]
+    fn decisions_are_written_as_the_wire_s_own_writer_does() {
+        let uuid = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
+        let now = UnixMillis(1_750_000_000_000);
+        for (value, left, uuid) in [
+            ("192.0.2.1", 3_599_600, Some(uuid)),
+            ("192.0.2.0/24", -1_500, None),
+            ("2001:db8::/32", 0, Some(uuid)),
+            ("quoted \"text\"", 31_536_000_000, None),
+        ] {
+            let row = crate::Row {
+                id: 4711,
+                commit: crate::Commit(1),
+                until: UnixMillis(now.0 + left),
+                alert: 1,
+                simulated: false,
+                uuid: uuid.map(|uuid| uuid.parse().unwrap()),
+                origin: "cscli".into(),
+                scenario: "typed \\ by hand".into(),
+                scope: "session".into(),
+                kind: "ban".into(),
+                value: value.into(),
+            };
+            let packed = Packed::new(&row, crate::label::Labels::default().of(&row, false));
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            push_decision(&mut ours, &packed, now, true);
+            palisade_wire::push_stream_decision(
+                &mut theirs,
+                &palisade_wire::StreamObject {
+                    duration: row.until.since(now),
+                    id: row.id,
+                    origin: &row.origin,
+                    scenario: &row.scenario,
+                    scope: &row.scope,
+                    kind: &row.kind,
+                    uuid,
+                    value,
+                },
+            );
+            assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Label {
     pub(crate) gone: bool,
     /// Whether values are addresses.
     pub(crate) addressed: bool,
-    /// `,"origin":…,"type":…,"value":` ready for a body.
+    /// `,"origin":…,"scenario":…,"scope":…,"type":…` ready for a body.
     pub(crate) json: Box<[u8]>,
 }
 
@@ -43,8 +43,8 @@ impl Labels {
 
     /// The same label for rows that are gone.
     pub(crate) fn gone(&mut self, label: &Arc<Label>) -> Arc<Label> {
-        let (_, rest) = (label.gone, label.words());
-        self.intern((rest.0, rest.1, rest.2, rest.3, rest.4, true))
+        let (origin, scenario, scope, kind, simulated, _) = label.words();
+        self.intern((origin, scenario, scope, kind, simulated, true))
     }
 
     fn intern(&mut self, words: Words<'_>) -> Arc<Label> {
@@ -79,7 +79,6 @@ impl Label {
             json.extend_from_slice(name);
             json::push_text(&mut json, text);
         }
-        json.extend_from_slice(b",\"value\":");
         Self {
             origin: origin.into(),
             scenario: scenario.into(),

@@ -1,7 +1,7 @@
 //! A decision in 80 bytes.
 
 use std::fmt::Write as _;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -152,6 +152,7 @@ pub(crate) struct Packed {
     until: i64,
     /// The commit, shifted; the lowest bit says that other rows may have the same value.
     commit: u64,
+    /// A ghost keeps its former id here.
     alert: i64,
     /// Nil stands for none.
     uuid: Uuid,
@@ -186,6 +187,16 @@ impl Packed {
             kind: self.label.kind.to_string(),
             value: self.value.text(),
         }
+    }
+
+    /// A copy under a number of the set's own, below zero, for a row that is about to be overwritten.
+    pub(crate) fn ghost(&self, id: i64) -> Self {
+        Self { id, alert: self.shown_id(), ..self.clone() }
+    }
+
+    /// The id to tell: a ghost's is that of the row it was.
+    pub(crate) fn shown_id(&self) -> i64 {
+        if self.id < 0 { self.alert } else { self.id }
     }
 
     pub(crate) fn until(&self) -> UnixMillis {
@@ -242,11 +253,8 @@ impl Packed {
 }
 
 /// Hashes a value with the set's own key: values are chosen by those who attack.
-pub(crate) fn hash_value(state: &std::hash::RandomState, value: &Value) -> u64 {
-    use std::hash::BuildHasher as _;
-    let mut hasher = state.build_hasher();
-    value.hash(&mut hasher);
-    hasher.finish()
+pub(crate) fn hash_value(state: &RandomState, value: &Value) -> u64 {
+    state.hash_one(value)
 }
 
 #[cfg(test)]

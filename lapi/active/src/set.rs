@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use palisade_wire::UnixMillis;
 
+use crate::delta::LIST_AT_MOST as NOTES;
 use crate::filter::Filter;
 use crate::label::Labels;
 use crate::load::Loading;
@@ -59,7 +60,7 @@ impl ActiveSet {
 
     /// Begins to collect what a store tells, row by row, while this set goes on answering.
     pub fn loading(&self, now: UnixMillis) -> Loading {
-        Loading::new(now, self.max_history_entries)
+        Loading::new(now, NOTES)
     }
 
     /// Puts what was collected, as of commit `head`, in the place of all that was held.
@@ -67,7 +68,9 @@ impl ActiveSet {
         let now = loading.now();
         (self.tables, self.labels) = loading.finish();
         self.head = head;
-        self.floor = Floor { commit: Commit(0), time: UnixMillis(now.0.saturating_sub(self.history)) };
+        // A moment later than the oldest row's end: a bouncer may have pulled in the same millisecond, before it.
+        let reaches = now.0.saturating_sub(self.history).saturating_add(1);
+        self.floor = Floor { commit: Commit(0), time: UnixMillis(reaches) };
         self.expire(now);
     }
 
@@ -163,36 +166,37 @@ impl ActiveSet {
             }
             if shorter || !old.same_words(&packed) {
                 // The store does neither, but what bouncers were told must be taken back.
-                self.keep_old_version(now, commit, old.clone());
+                let old = old.clone();
+                self.keep_old_version(now, commit, &old);
             }
         } else if forgotten {
             return;
         }
         self.tables.put(packed);
-        self.tables.note(commit, row.id, self.max_history_entries);
+        self.tables.note(commit, row.id, NOTES);
     }
 
     fn removed(&mut self, now: UnixMillis, commit: Commit, row: &Row) {
         if let Some(held) = self.tables.rows.get(&row.id) {
             let label = self.labels.gone(&held.label);
             self.tables.mark_gone(row.id, label, commit, now);
-        } else if row.until > self.floor.time {
+        } else if row.until > now {
+            // Nobody was told of it from here; perhaps from elsewhere.
             let mut packed = Packed::new(row, self.labels.of(row, true));
             packed.set_commit(commit);
             packed.set_until(row.until.min(now));
             self.tables.put(packed);
         }
-        self.tables.note(commit, row.id, self.max_history_entries);
+        self.tables.note(commit, row.id, NOTES);
     }
 
-    fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, mut old: Packed) {
+    fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, old: &Packed) {
         let id = self.ghost;
         self.ghost = self.ghost.checked_sub(1).unwrap_or(-1);
         let label = self.labels.gone(&old.label);
-        old.id = id;
-        self.tables.put(old);
+        self.tables.put(old.ghost(id));
         self.tables.mark_gone(id, label, commit, now);
-        self.tables.note(commit, id, self.max_history_entries);
+        self.tables.note(commit, id, NOTES);
     }
 }
 
