@@ -17,8 +17,12 @@ use crate::error::ApiError;
 pub const SMALL: usize = 2 * 1024 * 1024;
 /// Limit after authentication.
 pub const LARGE: usize = 50 * 1024 * 1024;
+/// How every gzip stream begins.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// How long a client may stay silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a whole body may take.
+const WHOLE: Duration = Duration::from_secs(600);
 /// The words for a body above its limit.
 pub const TOO_LARGE: &str = "http: request body too large";
 
@@ -101,7 +105,9 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> 
         // Any other coding is not looked at: its bytes are no JSON, and are answered as such.
         _ => Coding::Plain,
     };
-    collect(request.into_body(), coding, limit).await
+    // Who sends a byte now and then is not silent, and still must come to an end.
+    let whole = tokio::time::timeout(WHOLE, collect(request.into_body(), coding, limit)).await;
+    whole.unwrap_or(Err(BodyFailure::Silent))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,7 +145,7 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         gzip = Some(flate2::write::MultiGzDecoder::new(kept));
         kept = Kept { bytes: Vec::new(), limit: 0, full: false };
     }
-    let mut any = false;
+    let mut start = Vec::new();
     loop {
         let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
             Err(_) => return Err(BodyFailure::Silent),
@@ -151,19 +157,23 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         match &mut gzip {
             None => kept.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
             Some(decoder) => {
+                let missing = GZIP.len().saturating_sub(start.len());
+                start.extend(data.iter().take(missing));
+                if !GZIP.starts_with(&start) {
+                    return Err(BodyFailure::NotGzip);
+                }
                 // A small piece of gzip can hold a thousand times its size: the limit is looked at while it unfolds.
                 for piece in data.chunks(16 * 1024) {
-                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder, any))?;
-                    any = true;
+                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder))?;
                 }
             }
         }
     }
     match gzip {
         None => Ok(kept.bytes.into()),
-        Some(_) if !any => Err(BodyFailure::NotGzip),
+        Some(_) if start.len() < GZIP.len() => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
-            decoder.try_finish().map_err(|_| gzip_failure(&decoder, any))?;
+            decoder.try_finish().map_err(|_| gzip_failure(&decoder))?;
             match decoder.finish() {
                 Ok(kept) => Ok(kept.bytes.into()),
                 Err(_) => Err(BodyFailure::BrokenGzip),
@@ -172,14 +182,8 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
     }
 }
 
-fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>, started: bool) -> BodyFailure {
-    if decoder.get_ref().full {
-        BodyFailure::TooLarge
-    } else if started || !decoder.get_ref().bytes.is_empty() {
-        BodyFailure::BrokenGzip
-    } else {
-        BodyFailure::NotGzip
-    }
+fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>) -> BodyFailure {
+    if decoder.get_ref().full { BodyFailure::TooLarge } else { BodyFailure::BrokenGzip }
 }
 
 #[cfg(test)]
