@@ -35,15 +35,40 @@ pub(crate) enum AstKind {
     Coalesce(Box<Ast>, Box<Ast>),
     Conditional(Box<Ast>, Box<Ast>, Box<Ast>),
     Let(String, Box<Ast>, Box<Ast>),
-    Member { of: Box<Ast>, name: String, optional: bool },
-    Index { of: Box<Ast>, index: Box<Ast>, optional: bool },
-    Slice { of: Box<Ast>, from: Option<Box<Ast>>, to: Option<Box<Ast>> },
-    Method { of: Box<Ast>, name: String, args: Vec<Ast>, optional: bool },
+    Member {
+        of: Box<Ast>,
+        name: String,
+        optional: bool,
+    },
+    Index {
+        of: Box<Ast>,
+        index: Box<Ast>,
+        optional: bool,
+    },
+    Slice {
+        of: Box<Ast>,
+        from: Option<Box<Ast>>,
+        to: Option<Box<Ast>>,
+    },
+    Method {
+        of: Box<Ast>,
+        name: String,
+        args: Vec<Ast>,
+        optional: bool,
+    },
     /// A `?.` below here that finds nil makes the whole nil.
     Chain(Box<Ast>),
-    Call { name: String, args: Vec<Ast> },
+    Call {
+        name: String,
+        args: Vec<Ast>,
+    },
     /// A function that takes a closure.
-    Loop { function: Loop, list: Box<Ast>, body: Option<Box<Ast>>, extra: Option<Box<Ast>> },
+    Loop {
+        function: Loop,
+        list: Box<Ast>,
+        body: Option<Box<Ast>>,
+        extra: Option<Box<Ast>>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -103,7 +103,10 @@ fn len<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
         Some(Value::List(list)) => list.len(),
         Some(Value::Map(map)) => map.len(),
         other => {
-            return Err(Fault(format!("invalid argument for len ({})", other.map_or("nothing", |v| v.kind()))));
+            return Err(Fault(format!(
+                "invalid argument for len ({})",
+                other.map_or("nothing", |v| v.kind())
+            )));
         }
     };
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
@@ -170,7 +173,8 @@ fn with_blank<'v>(args: &[Value<'v>]) -> Vec<Value<'v>> {
 
 fn repeat<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
-    let times = usize::try_from(int_at(args, 1)?).map_err(|_| Fault::from("cannot repeat less than no times"))?;
+    let times =
+        usize::try_from(int_at(args, 1)?).map_err(|_| Fault::from("cannot repeat less than no times"))?;
     budget.make(text.len().saturating_mul(times))?;
     Ok(Value::from(if text.is_empty() { String::new() } else { text.repeat(times) }))
 }
@@ -291,7 +295,8 @@ fn fetch<'v>(args: &[Value<'v>], key: &Value<'v>) -> Value<'v> {
 
 fn take<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let list = list_at(args, 0)?;
-    let count = usize::try_from(int_at(args, 1)?).map_err(|_| Fault::from("cannot take less than nothing"))?;
+    let count =
+        usize::try_from(int_at(args, 1)?).map_err(|_| Fault::from("cannot take less than nothing"))?;
     let count = count.min(list.len());
     budget.spend(count)?;
     Ok(Value::list(list.iter().take(count).collect()))

@@ -46,17 +46,46 @@ pub(crate) enum Code {
     Coalesce(Box<Node>, Box<Node>),
     Conditional(Box<Node>, Box<Node>, Box<Node>),
     Let(Box<Node>, Box<Node>),
-    Field { of: Box<Node>, field: &'static Field, optional: bool },
-    Member { of: Box<Node>, name: Arc<str>, optional: bool },
-    Index { of: Box<Node>, index: Box<Node>, optional: bool },
-    Slice { of: Box<Node>, from: Option<Box<Node>>, to: Option<Box<Node>> },
-    Method { of: Box<Node>, method: &'static Method, args: Vec<Node>, optional: bool },
-    NamedMethod { of: Box<Node>, name: Box<str>, args: Vec<Node>, optional: bool },
+    Field {
+        of: Box<Node>,
+        field: &'static Field,
+        optional: bool,
+    },
+    Member {
+        of: Box<Node>,
+        name: Arc<str>,
+        optional: bool,
+    },
+    Index {
+        of: Box<Node>,
+        index: Box<Node>,
+        optional: bool,
+    },
+    Slice {
+        of: Box<Node>,
+        from: Option<Box<Node>>,
+        to: Option<Box<Node>>,
+    },
+    Method {
+        of: Box<Node>,
+        method: &'static Method,
+        args: Vec<Node>,
+        optional: bool,
+    },
+    NamedMethod {
+        of: Box<Node>,
+        name: Box<str>,
+        args: Vec<Node>,
+        optional: bool,
+    },
     Chain(Box<Node>),
     Pure(PureCall, Vec<Node>),
     Host(usize, Vec<Node>),
     /// The host's clock, in a zone, in UTC, or as the host has it.
-    Now { zone: Option<Box<Node>>, utc: bool },
+    Now {
+        zone: Option<Box<Node>>,
+        utc: bool,
+    },
     Loop(Box<LoopCode>),
 }
 

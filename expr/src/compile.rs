@@ -422,7 +422,12 @@ impl<'c> Compiler<'c> {
                     let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
                     return Err(self.error(format!("{kind} has no method {name}{hint}"), span));
                 };
-                self.arguments(&Signature::new(method.name, method.params, method.returns), &args, &kinds, span)?;
+                self.arguments(
+                    &Signature::new(method.name, method.params, method.returns),
+                    &args,
+                    &kinds,
+                    span,
+                )?;
                 self.members.push(method.name);
                 self.done(span, Code::Method { of, method, args, optional }, method.returns)
             }
@@ -432,7 +437,11 @@ impl<'c> Compiler<'c> {
             _ => match methods::signature(kind, name) {
                 Some(signature) => {
                     self.arguments(&signature, &args, &kinds, span)?;
-                    self.done(span, Code::NamedMethod { of, name: name.into(), args, optional }, signature.returns)
+                    self.done(
+                        span,
+                        Code::NamedMethod { of, name: name.into(), args, optional },
+                        signature.returns,
+                    )
                 }
                 None => Err(self.error(format!("{kind} has no method {name}"), span)),
             },

@@ -295,9 +295,10 @@ impl<'v> Machine<'v> {
                 at(self.budget.read(end - start), node)?;
                 Ok(Value::Text(text.slice(start, end)))
             }
-            Value::List(List::Range(first, _)) if start < end => {
-                Ok(Value::List(List::Range(first.wrapping_add(start as i64), first.wrapping_add(end as i64).wrapping_sub(1))))
-            }
+            Value::List(List::Range(first, _)) if start < end => Ok(Value::List(List::Range(
+                first.wrapping_add(start as i64),
+                first.wrapping_add(end as i64).wrapping_sub(1),
+            ))),
             Value::List(list) => {
                 at(self.budget.spend(end - start), node)?;
                 Ok(Value::list((start..end).filter_map(|index| list.get(index)).collect()))

@@ -6,8 +6,18 @@ use jiff::{
 };
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -65,7 +75,11 @@ enum Part<'l> {
     Noon(bool),
     Zone,
     /// With a colon, with minutes, and `Z` for zero.
-    Offset { colon: bool, minutes: bool, z: bool },
+    Offset {
+        colon: bool,
+        minutes: bool,
+        z: bool,
+    },
 }
 
 /// What begins a layout's rest, and how long it is. The longer come first.
@@ -106,10 +120,7 @@ fn parts(layout: &str) -> Vec<Part<'_>> {
     while at < layout.len() {
         let rest = &layout[at..];
         let found = fraction(rest).or_else(|| {
-            PARTS
-                .iter()
-                .find(|(text, _)| rest.starts_with(text))
-                .map(|(text, part)| (text.len(), *part))
+            PARTS.iter().find(|(text, _)| rest.starts_with(text)).map(|(text, part)| (text.len(), *part))
         });
         match found {
             Some((length, part)) => {
@@ -237,7 +248,9 @@ pub(crate) fn parse(text: &str, layout: &str, zone: &TimeZone) -> Option<Zoned> 
         let seconds = matches!(part, Part::Second | Part::PlainSecond);
         if seconds && !matches!(parts.get(index + 1), Some(Part::Fraction(..))) {
             // A fraction may follow the seconds though the layout has none.
-            let follows = rest.strip_prefix(['.', ',']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let follows = rest
+                .strip_prefix(['.', ','])
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
             if follows {
                 rest = field(Part::Fraction(9, true), rest, &mut fields)?;
             }
@@ -375,7 +388,11 @@ mod tests {
             ("2006-01-02T15:04:05Z07:00", "2026-07-01T10:00:00.25+02:00", "2026-07-01T10:00:00+02:00"),
             ("02/Jan/2006:15:04:05 -0700", "01/Jul/2026:10:00:00 -0330", "01/Jul/2026:10:00:00 -0330"),
             ("Jan _2 15:04:05", "Jul  1 10:00:00", "Jul  1 10:00:00"),
-            ("Mon, 02 Jan 2006 15:04:05 MST", "Wed, 01 Jul 2026 10:00:00 UTC", "Wed, 01 Jul 2026 10:00:00 UTC"),
+            (
+                "Mon, 02 Jan 2006 15:04:05 MST",
+                "Wed, 01 Jul 2026 10:00:00 UTC",
+                "Wed, 01 Jul 2026 10:00:00 UTC",
+            ),
             ("3:04PM", "11:05PM", "11:05PM"),
             ("15:04:05.000", "10:00:00.120", "10:00:00.120"),
             ("06-1-2", "26-7-1", "26-7-1"),

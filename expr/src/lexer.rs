@@ -24,8 +24,8 @@ pub(crate) enum Kind {
 
 /// Longest first, so that the first that fits is right.
 const SIGNS: [&str; 36] = [
-    "&&", "||", "==", "!=", "<=", ">=", "**", "..", "?.", "??", "::", "(", ")", "[", "]", "{", "}", ",", ";", ":",
-    "?", ".", "+", "-", "*", "/", "%", "^", "<", ">", "!", "|", "=", "&", "#", "@",
+    "&&", "||", "==", "!=", "<=", ">=", "**", "..", "?.", "??", "::", "(", ")", "[", "]", "{", "}", ",", ";",
+    ":", "?", ".", "+", "-", "*", "/", "%", "^", "<", ">", "!", "|", "=", "&", "#", "@",
 ];
 
 pub(crate) fn tokens(source: &str) -> Result<Vec<Token>, CompileError> {
@@ -224,7 +224,9 @@ impl Lexer<'_> {
             }
             _ => {
                 return Err(self.error(
-                    format!("unknown escape \\{next}; write \\\\ for a backslash, or put the text in back quotes"),
+                    format!(
+                        "unknown escape \\{next}; write \\\\ for a backslash, or put the text in back quotes"
+                    ),
                     start,
                 ));
             }
@@ -234,7 +236,8 @@ impl Lexer<'_> {
     }
 
     fn digits(&mut self, count: usize, radix: u32, start: usize) -> Result<u32, CompileError> {
-        let code = self.rest().get(..count).filter(|digits| digits.chars().all(|digit| digit.is_digit(radix)));
+        let code =
+            self.rest().get(..count).filter(|digits| digits.chars().all(|digit| digit.is_digit(radix)));
         let Some(code) = code.and_then(|digits| u32::from_str_radix(digits, radix).ok()) else {
             return Err(self.error(format!("this escape needs {count} digits"), start));
         };
@@ -281,16 +284,15 @@ mod tests {
 
     #[test]
     fn numbers_may_have_underscores_and_ranges_are_not_numbers() {
-        let kinds = |source: &str| tokens(source).unwrap().into_iter().map(|token| token.kind).collect::<Vec<_>>();
+        let kinds =
+            |source: &str| tokens(source).unwrap().into_iter().map(|token| token.kind).collect::<Vec<_>>();
         assert_eq!(kinds("1_000"), [Kind::Int(1000), Kind::End]);
         assert_eq!(kinds("0x1F 0b11 0o17"), [Kind::Int(31), Kind::Int(3), Kind::Int(15), Kind::End]);
         assert_eq!(kinds("1..5"), [Kind::Int(1), Kind::Sign(".."), Kind::Int(5), Kind::End]);
-        assert_eq!(kinds("1.5e3 .5 2e-1"), [
-            Kind::Float(1500.0),
-            Kind::Float(0.5),
-            Kind::Float(0.2),
-            Kind::End
-        ]);
+        assert_eq!(
+            kinds("1.5e3 .5 2e-1"),
+            [Kind::Float(1500.0), Kind::Float(0.5), Kind::Float(0.2), Kind::End]
+        );
         assert_eq!(kinds("a // b\n/* c */ d").len(), 3);
     }
 

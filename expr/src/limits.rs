@@ -53,7 +53,10 @@ impl Budget {
     /// Pays for a text of `bytes` before it is made.
     pub fn make(&mut self, bytes: usize) -> Result<(), Fault> {
         if bytes > self.text {
-            return Err(Fault(format!("a text of {bytes} bytes is too long; at most {} are allowed", self.text)));
+            return Err(Fault(format!(
+                "a text of {bytes} bytes is too long; at most {} are allowed",
+                self.text
+            )));
         }
         self.read(bytes)
     }

@@ -208,7 +208,8 @@ pub(crate) fn sort<'v>(
     budget: &mut Budget,
 ) -> Result<(), Fault> {
     // Comparisons, about; texts may be long.
-    let length: usize = keyed.iter().map(|(key, _)| key.as_text().map_or(1, |text| 1 + text.len() / 64)).sum();
+    let length: usize =
+        keyed.iter().map(|(key, _)| key.as_text().map_or(1, |text| 1 + text.len() / 64)).sum();
     budget.spend(length.saturating_mul(keyed.len().max(2).ilog2() as usize))?;
     // Checked before, because a sort cannot stop: all of one kind is the only way to have an order.
     for pair in keyed.windows(2) {
@@ -217,7 +218,11 @@ pub(crate) fn sort<'v>(
     // As soon as one is a fraction all are compared as such, or the order would not be one.
     let float = keyed.iter().any(|(key, _)| matches!(key, Value::Float(_)));
     keyed.sort_by(|(a, _), (b, _)| {
-        let order = if float { floats(a, b) } else { ops::order(a, b, "sort").ok().flatten().unwrap_or(Ordering::Equal) };
+        let order = if float {
+            floats(a, b)
+        } else {
+            ops::order(a, b, "sort").ok().flatten().unwrap_or(Ordering::Equal)
+        };
         if descending { order.reverse() } else { order }
     });
     Ok(())

@@ -73,7 +73,11 @@ pub(crate) fn call<'v>(
         return Err(Fault(format!("{} has no method {name}", of.kind())));
     };
     if signature.params.len() != args.len() {
-        return Err(Fault(format!("{name} takes {} arguments and got {}", signature.params.len(), args.len())));
+        return Err(Fault(format!(
+            "{name} takes {} arguments and got {}",
+            signature.params.len(),
+            args.len()
+        )));
     }
     match of {
         Value::Time(time) => time_method(time, name, args),

@@ -205,11 +205,10 @@ pub(crate) fn add<'v>(a: &Value<'v>, b: &Value<'v>, budget: &mut Budget) -> Resu
             sum.push_str(right);
             Ok(Value::owned_text(sum))
         }
-        (Value::Time(time), Value::Duration(nanos)) | (Value::Duration(nanos), Value::Time(time)) => {
-            time.checked_add(SignedDuration::from_nanos(*nanos))
-                .map(|time| Value::Time(time.into()))
-                .map_err(|_| Fault::from("this moment is too far away"))
-        }
+        (Value::Time(time), Value::Duration(nanos)) | (Value::Duration(nanos), Value::Time(time)) => time
+            .checked_add(SignedDuration::from_nanos(*nanos))
+            .map(|time| Value::Time(time.into()))
+            .map_err(|_| Fault::from("this moment is too far away")),
         (Value::Duration(a), Value::Duration(b)) => Ok(Value::Duration(a.wrapping_add(*b))),
         _ => numbers(a, b, "+", i64::wrapping_add, |a, b| a + b),
     }
@@ -230,12 +229,11 @@ pub(crate) fn arithmetic<'v>(operator: Binary, a: &Value<'v>, b: &Value<'v>) -> 
             .map_err(|_| Fault::from("this moment is too far away")),
         (Binary::Subtract, Value::Duration(a), Value::Duration(b)) => Ok(Value::Duration(a.wrapping_sub(*b))),
         (Binary::Subtract, ..) => numbers(a, b, sign, i64::wrapping_sub, |a, b| a - b),
-        (Binary::Multiply, Value::Duration(nanos), factor) | (Binary::Multiply, factor, Value::Duration(nanos)) => {
-            match number(factor, sign)? {
-                Number::Int(factor) => Ok(Value::Duration(nanos.wrapping_mul(factor))),
-                Number::Float(factor) => Ok(Value::Duration((*nanos as f64 * factor) as i64)),
-            }
-        }
+        (Binary::Multiply, Value::Duration(nanos), factor)
+        | (Binary::Multiply, factor, Value::Duration(nanos)) => match number(factor, sign)? {
+            Number::Int(factor) => Ok(Value::Duration(nanos.wrapping_mul(factor))),
+            Number::Float(factor) => Ok(Value::Duration((*nanos as f64 * factor) as i64)),
+        },
         (Binary::Multiply, ..) => numbers(a, b, sign, i64::wrapping_mul, |a, b| a * b),
         (Binary::Modulo, ..) => match (as_number(a), as_number(b)) {
             (Some(Number::Int(_)), Some(Number::Int(0))) => Err(Fault::from("division by zero")),

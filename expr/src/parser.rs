@@ -51,6 +51,9 @@ struct Parser<'s> {
     closures: u16,
 }
 
+/// Makes a node of an operator with one operand.
+type Unary = fn(Box<Ast>) -> AstKind;
+
 enum Operator {
     Or,
     And,
@@ -164,17 +167,22 @@ impl Parser<'_> {
     fn node(&self, kind: AstKind, span: Span, below: u16) -> Result<Ast, CompileError> {
         let height = below + 1;
         if height > MAX_HEIGHT {
-            return Err(self.error("the expression is nested too deep; use fewer brackets or shorter chains", span));
+            return Err(
+                self.error("the expression is nested too deep; use fewer brackets or shorter chains", span)
+            );
         }
         Ok(Ast { span, height, kind })
     }
 
-    fn unary(&self, make: fn(Box<Ast>) -> AstKind, inner: Ast, start: Span) -> Result<Ast, CompileError> {
+    fn unary(&self, make: Unary, inner: Ast, start: Span) -> Result<Ast, CompileError> {
         let (span, height) = (start.to(inner.span), inner.height);
         self.node(make(Box::new(inner)), span, height)
     }
 
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, CompileError>) -> Result<T, CompileError> {
+    fn nested<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Self) -> Result<T, CompileError>,
+    ) -> Result<T, CompileError> {
         if self.nesting >= MAX_NESTING {
             return Err(self.error("the expression is nested too deep; use fewer brackets", self.span()));
         }
@@ -316,7 +324,7 @@ impl Parser<'_> {
 
     fn operand(&mut self) -> Result<Ast, CompileError> {
         let start = self.span();
-        let make: Option<(fn(Box<Ast>) -> AstKind, u8)> = if self.is("not") || self.is("!") {
+        let sign: Option<(Unary, u8)> = if self.is("not") || self.is("!") {
             Some((AstKind::Not, NOT))
         } else if self.is("-") {
             Some((AstKind::Negate, SIGN))
@@ -325,7 +333,7 @@ impl Parser<'_> {
         } else {
             None
         };
-        if let Some((make, power)) = make {
+        if let Some((make, power)) = sign {
             self.next();
             let inner = self.nested(|parser| parser.operation(power))?;
             return self.unary(make, inner, start);
@@ -423,7 +431,11 @@ impl Parser<'_> {
                     Some(self.source[at.start as usize..at.end as usize].to_owned())
                 }
                 Kind::Sign("(") => None,
-                _ => return Err(self.unexpected("a key: a name, a text, a number, or an expression in brackets")),
+                _ => {
+                    return Err(
+                        self.unexpected("a key: a name, a text, a number, or an expression in brackets")
+                    );
+                }
             };
             let key = match key {
                 Some(text) => {
@@ -485,8 +497,7 @@ impl Parser<'_> {
             .max()
             .unwrap_or(0);
         let boxed = |part: Option<Ast>| part.map(Box::new);
-        let kind =
-            AstKind::Loop { function, list: Box::new(list), body: boxed(body), extra: boxed(extra) };
+        let kind = AstKind::Loop { function, list: Box::new(list), body: boxed(body), extra: boxed(extra) };
         self.node(kind, start.to(end), height)
     }
 

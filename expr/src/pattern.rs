@@ -187,7 +187,9 @@ fn class<'p>(after: &'p str, out: &mut String) -> Result<&'p str, String> {
     }
     let mut first = true;
     loop {
-        let Some(next) = rest.chars().next() else { return Err("a class in the pattern misses its ]".to_owned()) };
+        let Some(next) = rest.chars().next() else {
+            return Err("a class in the pattern misses its ]".to_owned());
+        };
         let after = &rest[next.len_utf8()..];
         rest = match next {
             ']' if !first => {
@@ -275,9 +277,9 @@ mod tests {
 
     #[test]
     fn patterns_that_go_refuses_are_refused() {
-        for pattern in
-            ["(", "[a", r"\1", r"(?=a)", r"(?<!a)b", r"(?x)a", r"\y", "a{1001}", "*a", r"\", r"a\Z", "(?P<n>a"]
-        {
+        for pattern in [
+            "(", "[a", r"\1", r"(?=a)", r"(?<!a)b", r"(?x)a", r"\y", "a{1001}", "*a", r"\", r"a\Z", "(?P<n>a",
+        ] {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
     }

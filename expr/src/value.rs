@@ -124,7 +124,9 @@ impl<'v> List<'v> {
         match self {
             Self::Owned(items) => items.values.len(),
             Self::Range(from, to) if to < from => 0,
-            Self::Range(from, to) => usize::try_from(to.abs_diff(*from)).unwrap_or(usize::MAX).saturating_add(1),
+            Self::Range(from, to) => {
+                usize::try_from(to.abs_diff(*from)).unwrap_or(usize::MAX).saturating_add(1)
+            }
             Self::Host(list) => list.len,
         }
     }
@@ -361,7 +363,9 @@ impl<'v> Value<'v> {
             serde_json::Value::String(text) => Self::owned_text(text.as_str()),
             serde_json::Value::Array(values) => Self::list(values.iter().map(Self::from_json).collect()),
             serde_json::Value::Object(entries) => Self::map(
-                entries.iter().map(|(key, value)| (Text::Shared(key.as_str().into()), Self::from_json(value))),
+                entries
+                    .iter()
+                    .map(|(key, value)| (Text::Shared(key.as_str().into()), Self::from_json(value))),
             ),
         }
     }

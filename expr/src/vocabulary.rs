@@ -46,7 +46,9 @@ pub(crate) enum Body {
     /// The host's function of this number.
     Host(usize),
     /// The host's clock, in UTC or not.
-    Now { utc: bool },
+    Now {
+        utc: bool,
+    },
 }
 
 /// What expressions know. Made once by the host; programs that were compiled with it run without it.

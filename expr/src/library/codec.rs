@@ -34,7 +34,8 @@ pub(crate) fn base64<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Valu
     budget.make(text.len() / 3 * 4 + 4)?;
     let mut out = String::with_capacity(text.len() / 3 * 4 + 4);
     for chunk in text.as_bytes().chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits =
+            chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             if place <= chunk.len() {
                 out.push(char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize]));
@@ -61,7 +62,7 @@ fn shorten(text: &str) -> String {
 fn decode(text: &str) -> Option<Vec<u8>> {
     // Go skips line breaks.
     let bytes: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         return None;
     }
     let padding = bytes.iter().rev().take_while(|byte| **byte == b'=').count();
@@ -105,7 +106,8 @@ fn percent_decoded(text: &str, plus: bool) -> Option<String> {
         at += 1;
         match byte {
             b'%' => {
-                let code = text.get(at..at + 2).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+                let code =
+                    text.get(at..at + 2).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
                 out.push(u8::from_str_radix(code, 16).ok()?);
                 at += 2;
             }

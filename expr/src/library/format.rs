@@ -149,7 +149,9 @@ fn one(arg: &Value<'_>, verb: char, flags: Flags) -> String {
             hex
         }
         (Value::Duration(_) | Value::Time(_) | Value::Weekday(_) | Value::Month(_), 's') => shown(arg),
-        (Value::Duration(_) | Value::Time(_) | Value::Weekday(_) | Value::Month(_), 'q') => quoted(&shown(arg)),
+        (Value::Duration(_) | Value::Time(_) | Value::Weekday(_) | Value::Month(_), 'q') => {
+            quoted(&shown(arg))
+        }
         (Value::List(list), 's' | 'd' | 'q' | 'x' | 'X' | 'f' | 'g' | 'e' | 't') => {
             // Widths pad the whole here; Go pads each element.
             let mut out = String::from("[");
@@ -256,7 +258,11 @@ fn shortest(magnitude: f64, precision: Option<usize>) -> String {
     };
     let power = format!("{rounded:e}").split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
     let limit = precision.map_or(21, |digits| i32::try_from(digits.max(1)).unwrap_or(i32::MAX));
-    if rounded != 0.0 && (power < -4 || power >= limit) { exponent(rounded, None) } else { format!("{rounded}") }
+    if rounded != 0.0 && (power < -4 || power >= limit) {
+        exponent(rounded, None)
+    } else {
+        format!("{rounded}")
+    }
 }
 
 /// As Go writes a text in its own source.
@@ -374,14 +380,45 @@ mod tests {
         let text = Value::text;
         for (format, args, meant) in [
             ("%dh", vec![Value::Int(8)], "8h"),
-            ("%05d|%-5d|%5d|%+d", vec![Value::Int(42), Value::Int(42), Value::Int(42), Value::Int(42)], "00042|42   |   42|+42"),
+            (
+                "%05d|%-5d|%5d|%+d",
+                vec![Value::Int(42), Value::Int(42), Value::Int(42), Value::Int(42)],
+                "00042|42   |   42|+42",
+            ),
             ("%s-%q", vec![text("a"), text("b\"c\n")], r#"a-"b\"c\n""#),
             ("%-5s|%5s|%.2s", vec![text("ab"), text("ab"), text("abcdef")], "ab   |   ab|ab"),
-            ("%.2f %f %6.1f %06.1f", vec![Value::Float(2.345), Value::Float(1.5), Value::Float(1.25), Value::Float(-1.25)], "2.35 1.500000    1.2 -001.2"),
-            ("%x %X %x %#x %o %b", vec![Value::Int(255), Value::Int(255), text("hi"), Value::Int(255), Value::Int(8), Value::Int(5)], "ff FF 6869 0xff 10 101"),
-            ("%t %v %v %v", vec![Value::Bool(true), Value::Bool(false), Value::Float(1e21), Value::Float(0.1)], "true false 1e+21 0.1"),
-            ("%v %g %e", vec![Value::Float(100000.0), Value::Float(1e-7), Value::Float(1234.5)], "100000 1e-07 1.234500e+03"),
-            ("%v %s", vec![Value::list(vec![Value::Int(1), text("a")]), Value::Duration(3_600_000_000_000)], "[1 a] 1h0m0s"),
+            (
+                "%.2f %f %6.1f %06.1f",
+                vec![Value::Float(2.345), Value::Float(1.5), Value::Float(1.25), Value::Float(-1.25)],
+                "2.35 1.500000    1.2 -001.2",
+            ),
+            (
+                "%x %X %x %#x %o %b",
+                vec![
+                    Value::Int(255),
+                    Value::Int(255),
+                    text("hi"),
+                    Value::Int(255),
+                    Value::Int(8),
+                    Value::Int(5),
+                ],
+                "ff FF 6869 0xff 10 101",
+            ),
+            (
+                "%t %v %v %v",
+                vec![Value::Bool(true), Value::Bool(false), Value::Float(1e21), Value::Float(0.1)],
+                "true false 1e+21 0.1",
+            ),
+            (
+                "%v %g %e",
+                vec![Value::Float(100000.0), Value::Float(1e-7), Value::Float(1234.5)],
+                "100000 1e-07 1.234500e+03",
+            ),
+            (
+                "%v %s",
+                vec![Value::list(vec![Value::Int(1), text("a")]), Value::Duration(3_600_000_000_000)],
+                "[1 a] 1h0m0s",
+            ),
             ("%d%%", vec![Value::Int(5)], "5%"),
             ("%d", vec![], "%!d(MISSING)"),
             ("%d", vec![text("x")], "%!d(string=x)"),

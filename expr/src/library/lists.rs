@@ -27,9 +27,10 @@ fn key_exists<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault
     match (args.first(), args.get(1)) {
         (Some(key), Some(Value::Map(map))) => Ok(Value::Bool(map.get(key).is_some())),
         (_, Some(Value::Nil)) => Ok(Value::Bool(false)),
-        (_, other) => {
-            Err(Fault(format!("KeyExists takes a map and got {}", other.map_or("nothing", |value| value.kind()))))
-        }
+        (_, other) => Err(Fault(format!(
+            "KeyExists takes a map and got {}",
+            other.map_or("nothing", |value| value.kind())
+        ))),
     }
 }
 

@@ -49,9 +49,11 @@ const CTI: &str = "it asks CrowdSec's cloud about an address, which this server 
 const GEOIP: &str = "it needs GeoIP databases, which this server does not read; \
                      use Alert.Source.Cn, .AsNumber, .AsName or .Range, which log processors fill in";
 const NETWORK: &str = "it asks others on the network while alerts wait, which this server does not do";
-const FILES: &str = "it needs data files of a log processor; write the values into the expression, or use an allowlist";
+const FILES: &str =
+    "it needs data files of a log processor; write the values into the expression, or use an allowlist";
 const STASH: &str = "the stash is a log processor's";
-const EVENTS: &str = "it works on raw log lines and requests, which an alert does not hold; do it in the scenario";
+const EVENTS: &str =
+    "it works on raw log lines and requests, which an alert does not hold; do it in the scenario";
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     const TEXT: Type = Type::Text;
@@ -107,7 +109,10 @@ impl Host for Context<'_> {
                 let Some(about) = plain_target(args)? else { return Ok(Value::Int(0)) };
                 let back = text(args, 1)?;
                 let Ok(back) = back.parse::<GoDuration>() else {
-                    tracing::error!(since = back, "GetDecisionsSinceCount: this is no duration; counting none");
+                    tracing::error!(
+                        since = back,
+                        "GetDecisionsSinceCount: this is no duration; counting none"
+                    );
                     return Ok(Value::Int(0));
                 };
                 self.history.decisions_since_count(&about, back).map(Value::Int).map_err(Fault)
@@ -153,7 +158,9 @@ fn target(text: &str) -> Result<IpNet, Fault> {
         Ok(address) => Some(IpNet::from(address.to_canonical())),
         Err(_) => text.parse::<IpNet>().ok().map(|range| range.trunc()),
     };
-    found.ok_or_else(|| Fault(format!("{text:?} is no address and no range; earlier decisions are known by these")))
+    found.ok_or_else(|| {
+        Fault(format!("{text:?} is no address and no range; earlier decisions are known by these"))
+    })
 }
 
 /// The same for the functions that count nothing for users, countries and the like.

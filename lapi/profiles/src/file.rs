@@ -86,20 +86,12 @@ impl Source<'_> {
     ) -> ProfilesError {
         let start = usize::try_from(place.line()).unwrap_or(usize::MAX);
         let indent = usize::try_from(place.column()).unwrap_or(1);
-        let lines: Vec<&str> = self.text.lines().collect();
-        let written = lines.get(start.wrapping_sub(1)).copied().unwrap_or_default();
+        let written = self.text.lines().nth(start.wrapping_sub(1)).unwrap_or_default();
         let first = written.chars().nth(indent.saturating_sub(1));
-        let (line, column) = match first {
-            // A block: its text begins in the line below, indented.
-            Some('|' | '>') => {
-                let shown = lines.get(start + line - 1).copied().unwrap_or_default();
-                (start + line, shown.len() - shown.trim_start().len() + column)
-            }
-            // Quotes: one character before the text. Escapes may shift what follows.
-            Some('\'' | '"') if line == 1 => (start, indent + column),
-            _ if line == 1 => (start, indent + column - 1),
-            _ => (start + line - 1, column),
-        };
+        // Quotes are one character before the text, and escapes in it may shift what follows. Only blocks have more
+        // than one line; their text is indented as far as its first line.
+        let quote = usize::from(line == 1 && matches!(first, Some('\'' | '"')));
+        let (line, column) = (start + line - 1, indent + column - 1 + quote);
         ProfilesError::Invalid { path: self.path.to_owned(), line, column, reason }
     }
 }

@@ -40,6 +40,7 @@ mod tables;
 pub use error::{EvaluationError, ProfilesError};
 pub use history::{History, NoHistory};
 pub use outcome::{FilterResult, Outcome, ProfileDecision, Step, StepResult};
+pub use profile::{Filter, compile_filter};
 pub use profiles::Profiles;
 
 #[cfg(test)]

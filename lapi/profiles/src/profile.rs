@@ -1,11 +1,11 @@
 //! One profile: its filters, what it decides, and what it does when a filter fails.
 
-use palisade_expr::{Limits, Program};
+use palisade_expr::{CompileError, EvalError, Limits, Program};
 use palisade_wire::{Alert, GoDuration, Scope};
 use serde_saphyr::Spanned;
 
 use crate::{
-    EvaluationError, FilterResult, ProfileDecision, ProfilesError,
+    EvaluationError, FilterResult, NoHistory, ProfileDecision, ProfilesError,
     environment::{Context, asks_history, vocabulary},
     file::{ProfileFile, Source, Template},
 };
@@ -72,7 +72,11 @@ impl Profile {
             Some("continue" | "ignore") => OnError::Skip,
             Some("") | None => OnError::Fail,
             Some(other) => {
-                tracing::warn!(profile = name, on_error = other, "not a known word: a filter that fails refuses the alert");
+                tracing::warn!(
+                    profile = name,
+                    on_error = other,
+                    "not a known word: a filter that fails refuses the alert"
+                );
                 OnError::Fail
             }
         };
@@ -120,8 +124,13 @@ impl Profile {
 
     /// Runs the filters. Each that is true makes the decisions again, as in the reference.
     pub(crate) fn judge(&self, context: &Context<'_>) -> Judged {
-        let mut judged =
-            Judged { filters: Vec::new(), matched: false, decisions: Vec::new(), notes: Vec::new(), failed: None };
+        let mut judged = Judged {
+            filters: Vec::new(),
+            matched: false,
+            decisions: Vec::new(),
+            notes: Vec::new(),
+            failed: None,
+        };
         for filter in &self.filters {
             let result = filter.test(context, Limits::default()).map_err(|error| error.to_string());
             if self.debug {
@@ -224,7 +233,11 @@ fn computed(program: &Program, context: &Context<'_>) -> Result<GoDuration, Stri
     })
 }
 
-fn compiled(source: Source<'_>, written: &Spanned<String>, condition: bool) -> Result<Program, ProfilesError> {
+fn compiled(
+    source: Source<'_>,
+    written: &Spanned<String>,
+    condition: bool,
+) -> Result<Program, ProfilesError> {
     let compile = if condition { Program::compile_condition } else { Program::compile };
     compile(&written.value, vocabulary()).map_err(|error| {
         let what = if condition { "filter" } else { "duration_expr" };
@@ -236,7 +249,11 @@ fn compiled(source: Source<'_>, written: &Spanned<String>, condition: bool) -> R
 /// Long expressions are not repeated whole in messages.
 fn brief(text: &str) -> String {
     let text = text.trim_end();
-    if text.chars().count() <= 120 { text.to_owned() } else { text.chars().take(117).collect::<String>() + "..." }
+    if text.chars().count() <= 120 {
+        text.to_owned()
+    } else {
+        text.chars().take(117).collect::<String>() + "..."
+    }
 }
 
 /// One of some words.
@@ -252,4 +269,28 @@ fn word(
     }
     let reason = format!("{key}: {:?} is not known; write one of {}", written.value, known.join(", "));
     Err(source.invalid(written.referenced, reason))
+}
+
+/// One filter on its own, for checks and measurements.
+#[derive(Debug)]
+pub struct Filter(Program);
+
+/// Compiles a filter as a profile would.
+///
+/// # Errors
+///
+/// The reason, with line and column in the expression.
+pub fn compile_filter(expression: &str) -> Result<Filter, CompileError> {
+    Program::compile_condition(expression, vocabulary()).map(Filter)
+}
+
+impl Filter {
+    /// Whether it is true for an alert about which nothing is known from before.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be evaluated.
+    pub fn test(&self, alert: &Alert) -> Result<bool, EvalError> {
+        self.0.test(&Context { alert, history: &NoHistory }, Limits::default())
+    }
 }

@@ -79,7 +79,11 @@ pub(crate) static ALERT: ObjectType = ObjectType {
     fields: &[
         truth!("Remediation", alert.remediation),
         text!("Scenario", alert.scenario),
-        Field { name: "Source", kind: Type::Object(&SOURCE), get: |data| Value::object(&SOURCE, &alert(data).source) },
+        Field {
+            name: "Source",
+            kind: Type::Object(&SOURCE),
+            get: |data| Value::object(&SOURCE, &alert(data).source),
+        },
         text!("ScenarioVersion", alert.scenario_version),
         text!("ScenarioHash", alert.scenario_hash),
         text!("Message", alert.message),
@@ -98,7 +102,9 @@ pub(crate) static ALERT: ObjectType = ObjectType {
             name: "Labels",
             kind: Type::List(&Type::Text),
             get: |data| {
-                Value::host_list(&alert(data).labels, |labels, index| Value::text(&of::<Vec<String>>(labels)[index]))
+                Value::host_list(&alert(data).labels, |labels, index| {
+                    Value::text(&of::<Vec<String>>(labels)[index])
+                })
             },
         },
         list!("Events", alert.events, EVENT, Event),
@@ -167,8 +173,11 @@ static EVENT: ObjectType = ObjectType {
 };
 
 /// `Alert.Meta[i]`.
-static META_ITEM: ObjectType =
-    ObjectType { name: "MetaItem", fields: &[text!("Key", item.key), text!("Value", item.value)], methods: &[] };
+static META_ITEM: ObjectType = ObjectType {
+    name: "MetaItem",
+    fields: &[text!("Key", item.key), text!("Value", item.value)],
+    methods: &[],
+};
 
 /// `Alert.Decisions[i]`: those that an earlier profile attached.
 static DECISION: ObjectType = ObjectType {

@@ -11,7 +11,11 @@ pub(crate) fn routes() -> Router<Lapi> {
 }
 
 /// Up: as in the stock server, nothing else is looked at. A database that is away does not stop the streams.
-async fn health() -> impl IntoResponse {
+#[utoipa::path(
+    get, path = "/health", tag = "health",
+    responses((status = 200, description = "It is up"))
+)]
+pub(crate) async fn health() -> impl IntoResponse {
     let headers = [
         (header::CACHE_CONTROL, "no-cache"),
         (header::PRAGMA, "no-cache"),

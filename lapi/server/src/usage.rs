@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
-use palisade_wire::{OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
+use palisade_wire::{
+    ErrorBody, OsInfo, UsageError, UsageMetrics, UsageReport, UsageSender, read_usage_metrics,
+};
 
 use crate::auth::Either;
 use crate::body::Body;
@@ -17,7 +19,22 @@ pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/usage-metrics", post(take))
 }
 
-async fn take(from: Either, State(lapi): State<Lapi>, Body(body): Body) -> Result<StatusCode, ApiError> {
+#[utoipa::path(
+    post, path = "/v1/usage-metrics", tag = "usage",
+    request_body = UsageMetrics,
+    security(("machine" = []), ("bouncer" = [])),
+    responses((status = 201, description = "Taken"),
+        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 422, description = "Something is missing or too long", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn take(
+    from: Either,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
     let (kind, sender, id, producer) = match &from {
         Either::Machine(machine) => {
             (UsageKind::LogProcessor, UsageSender::Machine, machine.id, machine.name.clone())

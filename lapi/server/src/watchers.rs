@@ -1,7 +1,7 @@
 //! Machines ("watchers"): registration, login, refresh, heartbeat, farewell.
 
-mod login;
-mod register;
+pub(crate) mod login;
+pub(crate) mod register;
 
 use axum::{
     Router,
@@ -41,7 +41,13 @@ fn token_for(lapi: &Lapi, machine: &str) -> Result<Response, ApiError> {
 }
 
 /// `GET /v1/refresh_token`: a fresh token for one that was issued at most an hour ago.
-async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get, path = "/v1/refresh_token", tag = "machines",
+    security(("machine" = [])),
+    responses((status = 200, description = "A fresh token", body = LoginAnswer),
+        (status = 401, description = "No token, or not a good one", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Result<Response, ApiError> {
     let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
     let token = bearer(&headers).ok_or(TokenError::Missing).map_err(refused)?;
     let claims = lapi.auth.tokens.check_refreshable(token, lapi.clock.now()).map_err(refused)?;
@@ -50,13 +56,26 @@ async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Result<Respons
 }
 
 /// `GET /v1/heartbeat`.
-async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
+#[utoipa::path(
+    get, path = "/v1/heartbeat", tag = "machines",
+    security(("machine" = [])),
+    responses((status = 200, description = "Noted"),
+        (status = 401, description = "No token, or not a good one", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
     lapi.roster.heartbeat(&machine, lapi.clock.now());
     StatusCode::OK
 }
 
 /// `DELETE /v1/watchers/self`.
-async fn leave(State(lapi): State<Lapi>, machine: Machine) -> Result<StatusCode, ApiError> {
+#[utoipa::path(
+    delete, path = "/v1/watchers/self", tag = "machines",
+    security(("machine" = [])),
+    responses((status = 204, description = "Gone"),
+        (status = 401, description = "No token, or not a good one", body = palisade_wire::ErrorBody),
+        (status = 500, description = "It was gone already", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn leave(State(lapi): State<Lapi>, machine: Machine) -> Result<StatusCode, ApiError> {
     match lapi.roster.delete_machine(&machine.name).await {
         Ok(()) => {
             tracing::info!(machine = machine.name, "machine has deleted itself");

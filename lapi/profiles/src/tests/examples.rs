@@ -17,7 +17,9 @@ fn about(scope: &str, value: &str, remediation: bool) -> Alert {
 }
 
 fn shown(outcome: &Outcome) -> Vec<String> {
-    let one = |d: &crate::ProfileDecision| format!("{} {} {} {} {}", d.origin, d.kind, d.duration, d.scope, d.value);
+    let one = |d: &crate::ProfileDecision| {
+        format!("{} {} {} {} {}", d.origin, d.kind, d.duration, d.scope, d.value)
+    };
     outcome.decisions.iter().map(one).collect()
 }
 

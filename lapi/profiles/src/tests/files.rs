@@ -9,15 +9,30 @@ fn mistakes_are_told_with_file_line_and_column() {
     for (text, line, column, reason) in [
         ("name: a\nfilter:\n - 'true'\n", 2, 1, "filter"),
         ("name: a\ndecisions:\n - type: ban\n   durations: 4h\n", 4, 4, "durations"),
-        ("name: a\nfilters:\n - Alert.Remediaton == true\n", 3, 4, "Alert has no field Remediaton; did you mean Remediation?"),
-        ("filters:\n - true && Alert.GetScpe() == 'Ip'\n", 2, 12, "no method GetScpe; did you mean GetScope?"),
+        (
+            "name: a\nfilters:\n - Alert.Remediaton == true\n",
+            3,
+            4,
+            "Alert has no field Remediaton; did you mean Remediation?",
+        ),
+        (
+            "filters:\n - true && Alert.GetScpe() == 'Ip'\n",
+            2,
+            12,
+            "no method GetScpe; did you mean GetScope?",
+        ),
         ("filters:\n - \"true && Alert.Nope\"\n", 2, 13, "no field Nope"),
         ("filters:\n - |\n   true &&\n   Alert.Nope\n", 4, 4, "no field Nope"),
         ("filters:\n - >-\n   Alert.Nope\n", 3, 4, "no field Nope"),
         ("filters:\n - nonsense(1)\n", 2, 4, "unknown function nonsense"),
         ("filters:\n - alert.Remediation\n", 2, 4, "unknown name alert; did you mean Alert?"),
         ("filters:\n - Alert.Remediation ==\n", 2, 24, "unexpected the end"),
-        ("filters:\n - CrowdsecCTI(Alert.GetValue()).GetMaliciousnessScore() > 0.5\n", 2, 4, "CrowdsecCTI cannot be used"),
+        (
+            "filters:\n - CrowdsecCTI(Alert.GetValue()).GetMaliciousnessScore() > 0.5\n",
+            2,
+            4,
+            "CrowdsecCTI cannot be used",
+        ),
         ("filters:\n - RegexpInFile(Alert.GetValue(), 'x.txt')\n", 2, 4, "data files"),
         ("filters:\n - GeoIPEnrich(Alert.GetValue())?.Country == 'x'\n", 2, 4, "Alert.Source.Cn"),
         ("filters:\n - len(LookupHost('x')) > 0\n", 2, 8, "network"),
@@ -35,7 +50,9 @@ fn mistakes_are_told_with_file_line_and_column() {
         ("filters: 5\n", 1, 10, ""),
     ] {
         let error = Profiles::parse(text, "/etc/x/profiles.yaml").expect_err(text);
-        let ProfilesError::Invalid { path, line: l, column: c, reason: r } = &error else { panic!("{text}: {error}") };
+        let ProfilesError::Invalid { path, line: l, column: c, reason: r } = &error else {
+            panic!("{text}: {error}")
+        };
         assert_eq!(path.to_str(), Some("/etc/x/profiles.yaml"));
         assert!(r.contains(reason), "{text}: {error}");
         if line > 0 {

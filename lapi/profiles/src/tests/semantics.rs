@@ -84,11 +84,10 @@ fn each_true_filter_makes_the_decisions_again() {
     let text = "filters: ['true', 'false', 'Alert.Remediation']\ndecisions:\n- {type: ban, duration: 1h}\n";
     let outcome = judge(text, &alert()).unwrap();
     assert_eq!(decided(&outcome), ["ban 1h0m0s", "ban 1h0m0s"]);
-    assert_eq!(outcome.trace[0].filters.iter().map(|f| f.result.clone()).collect::<Vec<_>>(), [
-        Ok(true),
-        Ok(false),
-        Ok(true)
-    ]);
+    assert_eq!(
+        outcome.trace[0].filters.iter().map(|f| f.result.clone()).collect::<Vec<_>>(),
+        [Ok(true), Ok(false), Ok(true)]
+    );
     assert_eq!((outcome.trace[0].result, outcome.trace[0].decisions), (StepResult::Matched, 2));
 }
 
@@ -128,13 +127,16 @@ notifications: [never]
     assert_eq!(outcome.notify, ["mail", "chat", "pager"]);
     let trace: Vec<_> =
         outcome.trace.iter().map(|step| (step.profile.as_str(), step.result, step.stopped)).collect();
-    assert_eq!(trace, [
-        ("notify", StepResult::Matched, false),
-        ("none", StepResult::NotMatched, false),
-        ("no", StepResult::NotMatched, false),
-        ("first", StepResult::Matched, false),
-        ("sees", StepResult::Matched, true),
-    ]);
+    assert_eq!(
+        trace,
+        [
+            ("notify", StepResult::Matched, false),
+            ("none", StepResult::NotMatched, false),
+            ("no", StepResult::NotMatched, false),
+            ("first", StepResult::Matched, false),
+            ("sees", StepResult::Matched, true),
+        ]
+    );
 }
 
 #[test]
@@ -150,11 +152,15 @@ fn durations_can_be_computed_and_fall_back() {
         ("Alert.Events[99].Timestamp", "duration: 3h", "3h0m0s"),
         ("string(GetActiveDecisionsCount('alice'))", "duration: 3h", "3h0m0s"),
     ] {
-        let text = format!("filters: ['true']\nduration_expr: \"{expression}\"\ndecisions:\n- type: ban\n  {duration}\n");
+        let text = format!(
+            "filters: ['true']\nduration_expr: \"{expression}\"\ndecisions:\n- type: ban\n  {duration}\n"
+        );
         let outcome = judge(&text, &alert()).unwrap();
         assert_eq!(decided(&outcome), [format!("ban {meant}")], "{expression}");
         let failed = !outcome.trace[0].notes.is_empty();
-        let falls_back = matches!(expression, "'nonsense'" | "1 + 1") || expression.contains("99") || expression.contains("alice");
+        let falls_back = matches!(expression, "'nonsense'" | "1 + 1")
+            || expression.contains("99")
+            || expression.contains("alice");
         assert_eq!(failed, falls_back, "{expression}: {:?}", outcome.trace[0].notes);
     }
 }
@@ -184,14 +190,21 @@ fn on_error_says_what_a_failing_filter_does() {
         let outcome = judge(&text, &alert());
         match (meant, outcome) {
             (None, Err(error)) => {
-                assert!(error.starts_with(&format!("while running expression {FAILING}: index out of range")), "{error}");
+                assert!(
+                    error.starts_with(&format!("while running expression {FAILING}: index out of range")),
+                    "{error}"
+                );
             }
             (Some((result, next)), Ok(outcome)) => {
                 let case = format!("{on_error} {earlier}: {outcome:?}");
                 assert_eq!(outcome.trace[0].result, result, "{case}");
                 assert_eq!(outcome.trace.len(), if next { 2 } else { 1 }, "{case}");
                 assert_eq!(decided(&outcome).len(), usize::from(next), "{case}");
-                assert_eq!(!outcome.notify.is_empty(), result == StepResult::MatchedWithoutDecisions, "{case}");
+                assert_eq!(
+                    !outcome.notify.is_empty(),
+                    result == StepResult::MatchedWithoutDecisions,
+                    "{case}"
+                );
                 assert_eq!(outcome.trace[0].stopped, !next, "{case}");
             }
             (meant, outcome) => panic!("{on_error} {earlier}: {meant:?} {outcome:?}"),
@@ -227,10 +240,10 @@ notifications: [never]
     alert.decisions.push(Decision { origin: "cscli".to_owned(), ..Decision::default() });
     let outcome = judge(text, &alert).unwrap();
     assert_eq!((outcome.decisions.len(), outcome.notify.as_slice()), (0, ["mail".to_owned()].as_slice()));
-    assert_eq!(outcome.trace.iter().map(|step| step.result).collect::<Vec<_>>(), [
-        StepResult::Skipped,
-        StepResult::Matched
-    ]);
+    assert_eq!(
+        outcome.trace.iter().map(|step| step.result).collect::<Vec<_>>(),
+        [StepResult::Skipped, StepResult::Matched]
+    );
 }
 
 #[test]
@@ -255,7 +268,8 @@ fn a_result_that_is_no_bool_is_an_error_when_the_file_is_read_or_when_it_runs() 
 
 #[test]
 fn without_questions_about_the_past_none_is_needed() {
-    let profiles = Profiles::parse("filters: ['Alert.Remediation']\nnotifications: [a, b, a]\n", "p").unwrap();
+    let profiles =
+        Profiles::parse("filters: ['Alert.Remediation']\nnotifications: [a, b, a]\n", "p").unwrap();
     assert!(!profiles.needs_history());
     assert_eq!(profiles.notifications(), ["a", "b"]);
     assert!(profiles.evaluate(&alert(), &NoHistory).unwrap().decisions.is_empty());

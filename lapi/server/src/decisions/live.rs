@@ -5,15 +5,39 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use palisade_active::{Filter, LiveAnswer};
+use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;
 use crate::alerts::nothing;
 use crate::auth::Bouncer;
 use crate::error::{ApiError, JSON};
+use crate::openapi::StreamDecision;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
-pub(super) async fn query(
+#[utoipa::path(
+    get, path = "/v1/decisions", tag = "decisions",
+    params(
+        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
+        ("scope" = Option<String>, Query, description = "The same"), 
+        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("value" = Option<String>, Query, description = "Exact value"), 
+        ("type" = Option<String>, Query, description = "Exact type"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
+        ("limit" = Option<i64>, Query, description = "At most so many"), 
+        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
+        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+    security(("bouncer" = [])),
+    responses((status = 200, description = "The decisions in force; `null` when there is none", body = Option<Vec<StreamDecision>>),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+)]
+pub(crate) async fn query(
     bouncer: Bouncer,
     State(lapi): State<Lapi>,
     query: Pairs,
@@ -27,7 +51,29 @@ pub(super) async fn query(
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }
 
-pub(super) async fn query_head(
+#[utoipa::path(
+    head, path = "/v1/decisions", tag = "decisions",
+    params(
+        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
+        ("scope" = Option<String>, Query, description = "The same"), 
+        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("value" = Option<String>, Query, description = "Exact value"), 
+        ("type" = Option<String>, Query, description = "Exact type"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
+        ("limit" = Option<i64>, Query, description = "At most so many"), 
+        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
+        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+    security(("bouncer" = [])),
+    responses((status = 200, description = "The query can be answered"),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+)]
+pub(crate) async fn query_head(
     bouncer: Bouncer,
     State(lapi): State<Lapi>,
     query: Pairs,

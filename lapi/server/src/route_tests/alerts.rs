@@ -41,7 +41,11 @@ async fn refusals_have_the_stock_servers_statuses_and_texts() {
         ("[]".to_owned(), 201, "[]".to_owned()),
         ("null".into(), 201, "[]".into()),
         ("".into(), 400, "EOF".into()),
-        ("{}".into(), 400, "json: cannot unmarshal object into Go value of type models.AddAlertsRequest".into()),
+        (
+            "{}".into(),
+            400,
+            "json: cannot unmarshal object into Go value of type models.AddAlertsRequest".into(),
+        ),
         ("hello".into(), 400, "invalid character 'h' looking for beginning of value".into()),
         (json!([no_message]).to_string(), 500, format!("{heading}0.message in body is required")),
         (json!([no_scope]).to_string(), 500, format!("{heading}{heading}0.source.scope in body is required")),
@@ -79,7 +83,10 @@ async fn days_zones_and_scopes_are_understood() {
     alert["stop_at"] = json!(here);
     stand.post_alerts(&[alert]).await;
     let read = stand.get("/v1/alerts/1").await.json();
-    assert_eq!((&read["decisions"][0]["scope"], &read["decisions"][0]["duration"]), (&json!("Ip"), &json!("24h0m0s")));
+    assert_eq!(
+        (&read["decisions"][0]["scope"], &read["decisions"][0]["duration"]),
+        (&json!("Ip"), &json!("24h0m0s"))
+    );
 }
 
 #[tokio::test]

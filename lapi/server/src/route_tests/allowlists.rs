@@ -61,8 +61,16 @@ async fn addresses_and_ranges_are_checked_one_by_one_and_many_at_once() {
     stand.allow("office", &["192.0.2.0/24"]).await;
     stand.allow("backup", &["192.0.2.7"]).await;
     for (target, answer, head) in [
-        ("192.0.2.7", json!({"allowlisted": true, "reason": "192.0.2.7 from backup, 192.0.2.0/24 from office"}), 200),
-        ("192.0.2.0%2F16", json!({"allowlisted": true, "reason": "192.0.2.7 from backup, 192.0.2.0/24 from office"}), 200),
+        (
+            "192.0.2.7",
+            json!({"allowlisted": true, "reason": "192.0.2.7 from backup, 192.0.2.0/24 from office"}),
+            200,
+        ),
+        (
+            "192.0.2.0%2F16",
+            json!({"allowlisted": true, "reason": "192.0.2.7 from backup, 192.0.2.0/24 from office"}),
+            200,
+        ),
         ("198.51.100.1", json!({}), 204),
     ] {
         let path = format!("/v1/allowlists/check/{target}");

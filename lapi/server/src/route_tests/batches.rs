@@ -17,7 +17,10 @@ async fn bad_alerts_do_not_hold_up_the_good_ones_beside_them() {
     assert_eq!(stand.lapi.metrics.alerts_refused.get(), 2);
 
     let answer = stand.post("/v1/alerts", &json!([endless, nameless])).await;
-    assert!(answer.short().1.starts_with("unable to create alerts: decision duration 'for ever'"), "{answer:?}");
+    assert!(
+        answer.short().1.starts_with("unable to create alerts: decision duration 'for ever'"),
+        "{answer:?}"
+    );
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
 

@@ -37,7 +37,12 @@ async fn what_another_process_writes_is_told_soon() {
 async fn a_deletion_means_also_what_was_written_a_moment_ago() {
     let stand = Stand::new().await;
     let until = UnixMillis(stand.now().0 + 3_600_000);
-    stand.lapi.store.add_alerts(stand.now(), None, vec![written_elsewhere("192.0.2.1", until)]).await.unwrap();
+    stand
+        .lapi
+        .store
+        .add_alerts(stand.now(), None, vec![written_elsewhere("192.0.2.1", until)])
+        .await
+        .unwrap();
     assert_eq!(stand.delete("/v1/decisions").await.text, r#"{"nbDeleted":"1"}"#);
 }
 

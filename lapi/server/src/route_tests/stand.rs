@@ -17,14 +17,13 @@ use palisade_profiles::Profiles;
 use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
 use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha512};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::auth::password::Passwords;
+use crate::auth::certificate::Certificates;
 use crate::auth::token::Tokens;
-use crate::auth::{Auth, Peer};
+use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
 use crate::roster::Roster;
 use crate::{Clock, Lapi, Setup, retention, tail};
@@ -126,11 +125,7 @@ impl Stand {
             store,
             roster,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
-            auth: Auth {
-                tokens: Tokens::new(SECRET),
-                passwords: Passwords::start().unwrap(),
-                throttle: Default::default(),
-            },
+            auth: Auth::new(SECRET, Certificates::default()).unwrap(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
@@ -144,10 +139,9 @@ impl Stand {
 
     /// Makes a bouncer with a key.
     pub(super) async fn add_bouncer(&self, name: &str, key: &str) {
-        let key_hash = Sha512::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
         let new = NewBouncer {
             name: name.into(),
-            key_hash,
+            key_hash: hash_key(key.as_bytes()),
             auth_type: "api-key".into(),
             ip: String::new(),
             auto_created: false,

@@ -33,7 +33,8 @@ async fn head_tells_that_the_key_is_good_and_moves_nothing() {
     let answer = stand.bouncer(Method::HEAD, "/v1/decisions/stream?startup=true").await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""));
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
-    let stranger = stand.send(stand.with_key(Method::HEAD, "/v1/decisions/stream", "?", [192, 0, 2, 1])).await;
+    let stranger =
+        stand.send(stand.with_key(Method::HEAD, "/v1/decisions/stream", "?", [192, 0, 2, 1])).await;
     assert_eq!(stranger.status, 403);
     assert_eq!(stand.pull("").await.0, ["192.0.2.1"]);
 }

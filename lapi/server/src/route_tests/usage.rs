@@ -28,7 +28,10 @@ async fn reports_are_kept_and_what_they_say_of_their_sender_is_shown() {
     assert_eq!(kept, json!({"type": "fw", "metrics": windows}));
     stand.lapi.roster.write_back(stand.now()).await.unwrap();
     let row = stand.lapi.store.bouncer("door").await.unwrap().unwrap();
-    assert_eq!((row.version.as_str(), row.os_name.as_str(), row.feature_flags.as_str()), ("v9", "debian", "a,b"));
+    assert_eq!(
+        (row.version.as_str(), row.os_name.as_str(), row.feature_flags.as_str()),
+        ("v9", "debian", "a,b")
+    );
 
     let machine = json!({"log_processors": [{"version": "v1.7.8", "utc_startup_timestamp": 1, "os": os,
         "datasources": {"file": 2}, "hub_items": {"parsers": []}}]});
@@ -45,7 +48,11 @@ async fn faulty_reports_are_refused_with_their_status() {
     for (body, status, text) in [
         (json!({}), 400, "Missing remediation component data"),
         (json!({"log_processors": []}), 400, "Missing remediation component data"),
-        (json!({"remediation_components": [sound, sound]}), 400, "Payload has more than one remediation component"),
+        (
+            json!({"remediation_components": [sound, sound]}),
+            400,
+            "Payload has more than one remediation component",
+        ),
         (
             json!({"remediation_components": [{"version": "v"}]}),
             422,

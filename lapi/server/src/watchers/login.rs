@@ -25,7 +25,14 @@ const WRONG: &str = "incorrect Username or Password";
 /// Longest list of scenarios that is kept, in bytes.
 const MOST_SCENARIOS: usize = 100_000;
 
-pub(super) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post, path = "/v1/watchers/login", tag = "machines",
+    request_body = palisade_wire::Login,
+    responses((status = 200, description = "A token for an hour", body = palisade_wire::LoginAnswer),
+        (status = 401, description = "Not this machine, not this password, or not yet validated", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
     lapi.auth.may_try(&client).inspect_err(|_| {

@@ -17,7 +17,18 @@ use crate::{
     state::Lapi,
 };
 
-pub(super) async fn register(State(lapi): State<Lapi>, request: Request) -> Result<StatusCode, ApiError> {
+#[utoipa::path(
+    post, path = "/v1/watchers", tag = "machines",
+    request_body = palisade_wire::Registration,
+    responses((status = 201, description = "Registered; an operator must validate it"),
+        (status = 202, description = "Registered and validated by its token"),
+        (status = 400, description = "Not the JSON that is expected", body = palisade_wire::ErrorBody),
+        (status = 401, description = "Not this token, or not from here", body = palisade_wire::ErrorBody),
+        (status = 403, description = "The name is taken, or no registration from elsewhere", body = palisade_wire::ErrorBody),
+        (status = 422, description = "Something is missing or too short", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Result<StatusCode, ApiError> {
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {

@@ -1,0 +1,197 @@
+//! A private PostgreSQL: made in a temporary folder, reached through a unix socket only, gone with the test binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use palisade_store::{DbConfig, PostgresServer};
+
+/// A running server.
+pub(crate) struct Server {
+    bin: PathBuf,
+    folder: PathBuf,
+    child: Child,
+    databases: AtomicU32,
+}
+
+/// The server that the tests of this binary share. It dies with the process, as its parent-death signal says.
+pub(crate) fn shared() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let (told, server) = std::sync::mpsc::channel();
+        // The signal comes when the thread that started the server ends: so this one never does.
+        std::thread::spawn(move || {
+            told.send(Server::start()).expect("the test waits for it");
+            loop {
+                std::thread::park();
+            }
+        });
+        server.recv().expect("the server starts")
+    })
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let bin = binaries();
+        let folder = tempfile::Builder::new().prefix("palisade-pg-").tempdir().unwrap().keep();
+        let made = as_nobody(&bin.join("initdb"), &folder)
+            .args(["--auth=trust", "--username=palisade", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg("--pgdata")
+            .arg(folder.join("data"))
+            .output()
+            .expect("initdb runs");
+        assert!(
+            made.status.success(),
+            "initdb failed: {}{}",
+            String::from_utf8_lossy(&made.stdout),
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let child = run(&bin, &folder);
+        let server = Self { bin, folder, child, databases: AtomicU32::new(0) };
+        server.wait_until_up();
+        server
+    }
+
+    /// A new, empty database.
+    pub(crate) fn database(&self) -> DbConfig {
+        let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let made = as_nobody(&self.bin.join("psql"), &self.folder)
+            .args(["-X", "-q", "-U", "palisade", "-d", "postgres", "-h"])
+            .arg(&self.folder)
+            .args(["-c", &format!("CREATE DATABASE {name}")])
+            .output()
+            .expect("psql runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut config = DbConfig::postgres(PostgresServer {
+            user: "palisade".to_owned(),
+            password: "never to be seen".to_owned(),
+            name,
+            socket: Some(self.folder.clone()),
+            ..PostgresServer::default()
+        });
+        config.max_open = 8;
+        config
+    }
+
+    /// Runs a statement from outside.
+    pub(crate) fn sql(&self, config: &DbConfig, statement: &str) {
+        let palisade_store::Engine::Postgres(server) = &config.engine else { panic!("not a server") };
+        let done = as_nobody(&self.bin.join("psql"), &self.folder)
+            .args(["-X", "-q", "-U", "palisade", "-d", &server.name, "-h"])
+            .arg(&self.folder)
+            .args(["-c", statement])
+            .output()
+            .expect("psql runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        // Its children notice and end by themselves; the next start waits for them.
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.child = run(&self.bin, &self.folder);
+        self.wait_until_up();
+    }
+
+    fn wait_until_up(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = as_nobody(&self.bin.join("psql"), &self.folder)
+                .args(["-X", "-q", "-U", "palisade", "-d", "postgres", "-c", "SELECT 1", "-h"])
+                .arg(&self.folder)
+                .output()
+                .expect("psql runs");
+            if answer.status.success() {
+                return;
+            }
+            let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not come up: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+fn run(bin: &Path, folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    as_nobody(&bin.join("postgres"), folder)
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"])
+        .args(["-c", "max_connections=200", "-c", "jit=off", "-c", "timezone=UTC", "-c", "log_timezone=UTC"])
+        .args(["-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("postgres starts")
+}
+
+/// A command that PostgreSQL is willing to be: it refuses to be root, so root becomes somebody else in a namespace
+/// of its own, or, where there are none, for good.
+fn as_nobody(program: &Path, folder: &Path) -> Command {
+    let mut command = if !rustix::process::geteuid().is_root() {
+        Command::new("setpriv")
+    } else if namespaces() {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "setpriv"]);
+        command
+    } else {
+        std::os::unix::fs::chown(folder, Some(65534), Some(65534)).expect("root may give a folder away");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command
+    };
+    // KILL: the folder is thrown away anyway.
+    command.args(["--pdeathsig", "KILL"]).arg(program).env("TZ", "UTC").current_dir("/");
+    if let Some(root) = program.ancestors().find(|path| path.ends_with("peers/root")) {
+        let libraries = [root.join("usr/lib/x86_64-linux-gnu"), root.join("usr/lib/aarch64-linux-gnu")];
+        command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
+    }
+    command
+}
+
+fn namespaces() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        let tried =
+            Command::new("unshare").args(["--user", "--map-user=1000", "--map-group=1000", "true"]).output();
+        tried.is_ok_and(|done| done.status.success())
+    })
+}
+
+/// Where `initdb`, `postgres` and `psql` are.
+fn binaries() -> PathBuf {
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
+    let peers = std::env::var_os("PALISADE_PEERS").map_or(target.join("peers"), PathBuf::from);
+    let versions = [PathBuf::from("/usr/lib/postgresql"), peers.join("root/usr/lib/postgresql")]
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten())
+        .map(|entry| entry.path().join("bin"));
+    let found = std::env::split_paths(&in_path)
+        .chain(versions)
+        .find(|bin| ["initdb", "postgres", "psql"].iter().all(|name| bin.join(name).exists()));
+    let found = found.unwrap_or_else(|| {
+        panic!(
+            "no PostgreSQL here, and this half of the suite needs one: run `tests/peers`, which fetches it"
+        )
+    });
+    found.canonicalize().unwrap_or(found)
+}

@@ -1,0 +1,137 @@
+//! Servers: away and back, other people's tables, errors without passwords.
+
+use std::time::{Duration, Instant};
+
+use palisade_store::{DbConfig, Engine, PostgresServer, Store, StoreError};
+
+use super::db::{NOW, banning, loaded, store_one};
+use super::postgres::{Server, shared};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_found_again() {
+    let mut server = tokio::task::spawn_blocking(Server::start).await.unwrap();
+    let config = server.database();
+    let store = Store::open(&config).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    let server = tokio::task::spawn_blocking(move || {
+        server.stop();
+        server
+    });
+    let mut server = server.await.unwrap();
+
+    let began = Instant::now();
+    let (read, written) =
+        tokio::join!(store.head(), store.add_alerts(NOW, None, vec![banning(&["192.0.2.2"])]));
+    for error in [read.unwrap_err(), written.unwrap_err()] {
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        assert!(error.is_temporary() && !error.to_string().contains("never to be seen"), "{error}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        tasks.spawn(async move { store.end_decisions(NOW, &[1]).await.is_err() });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|failed| failed));
+    assert!(began.elapsed() < Duration::from_secs(24), "who waits behind it does not wait again");
+    let told = Store::open(&config).await.unwrap_err();
+    assert!(matches!(told, StoreError::Unavailable { .. }), "{told:?}");
+
+    let server = tokio::task::spawn_blocking(move || {
+        server.start_again();
+        server
+    });
+    let server = server.await.unwrap();
+    store_one(&store, banning(&["192.0.2.3"])).await;
+    let values: Vec<String> =
+        loaded(&store, NOW).await.0.into_iter().map(|one| super::db::row(one).value).collect();
+    assert_eq!(values, ["192.0.2.1", "192.0.2.3"]);
+    store.close().await;
+    drop(server);
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ends_are_replaced() {
+    let server = shared();
+    let config = server.database();
+    let store = Store::open(&config).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    loaded(&store, NOW).await;
+    server.sql(
+        &config,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid()",
+    );
+    store_one(&store, banning(&["192.0.2.2"])).await;
+    assert_eq!(loaded(&store, NOW).await.0.len(), 2);
+}
+
+#[tokio::test]
+async fn tables_of_others_are_refused() {
+    let server = shared();
+    let config = server.database();
+    server.sql(
+        &config,
+        "CREATE TABLE alerts (id int); CREATE TABLE machines (id int); CREATE TABLE bouncers (id int); \
+         CREATE TABLE decisions (id int)",
+    );
+    let told = Store::open(&config).await.unwrap_err();
+    assert!(
+        matches!(told, StoreError::Foreign { owner: "CrowdSec", setting: "db_config.db_name", .. }),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_by_name() {
+    let server = shared();
+    let config = server.database();
+    Store::open(&config).await.unwrap().close().await;
+    server.sql(&config, "INSERT INTO palisade_migrations VALUES (9999, 'later', now(), TRUE, '', 0)");
+    let told = Store::open(&config).await.unwrap_err();
+    assert!(matches!(told, StoreError::Newer { found: 9999, .. }), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_named_without_its_password() {
+    let Engine::Postgres(known) = shared().database().engine else { panic!("a server") };
+    for (server, words) in [
+        (PostgresServer { name: "nowhere".into(), ..known.clone() }, "nowhere"),
+        (PostgresServer { socket: Some("/nonexistent".into()), ..known.clone() }, "/nonexistent"),
+        (PostgresServer { socket: None, host: "127.0.0.1".into(), port: 1, ..known.clone() }, "127.0.0.1:1"),
+        (PostgresServer { name: String::new(), ..known.clone() }, "db_name"),
+        (PostgresServer { ca: Some("/no/ca.pem".into()), ..known.clone() }, "/no/ca.pem"),
+    ] {
+        let config = DbConfig::postgres(server);
+        let began = Instant::now();
+        let told = Store::open(&config).await.unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+        assert!(
+            !told.contains("never to be seen") && !format!("{config:?}").contains("never to be seen"),
+            "{told}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(6));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_held_for_too_long_is_an_error_and_no_hang() {
+    let config = shared().database();
+    let store = Store::open(&config).await.unwrap();
+    let held = config.clone();
+    let other = tokio::task::spawn_blocking(move || {
+        shared().sql(&held, "BEGIN; SELECT 1 FROM head FOR UPDATE; SELECT pg_sleep(22); COMMIT");
+    });
+    // Goes well until the other one holds the row.
+    let refused = loop {
+        let began = Instant::now();
+        if let Err(error) = store.add_alerts(NOW, None, vec![banning(&["192.0.2.1"])]).await {
+            break (began.elapsed(), error);
+        }
+    };
+    assert!(refused.0 < Duration::from_secs(21), "{refused:?}");
+    assert!(matches!(refused.1, StoreError::Unavailable { .. }), "{refused:?}");
+    assert!(store.head().await.is_ok(), "readers do not wait");
+    other.await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+}

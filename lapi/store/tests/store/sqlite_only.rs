@@ -1,0 +1,174 @@
+//! Files: whose they are, how they are kept, what a broken one says.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use palisade_store::{DbConfig, Engine, Store, StoreError};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::db::{NOW, banning, loaded, store_one};
+
+async fn raw(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
+}
+
+async fn run(connection: &mut SqliteConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+async fn refusal(path: &Path) -> StoreError {
+    Store::open(&DbConfig::sqlite(path)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_new_file_is_for_its_owner_and_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    for name in ["palisade.db", "palisade.db-wal", "palisade.db-shm"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}");
+    }
+    store.close().await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[tokio::test]
+async fn without_wal_it_works_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let mut config = DbConfig::sqlite(&path);
+    config.engine = Engine::Sqlite { path: path.clone(), wal: Some(false) };
+    let store = Store::open(&config).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            if n % 2 == 0 {
+                store_one(&store, banning(&["192.0.2.1"])).await.1.len()
+            } else {
+                loaded(&store, NOW).await.0.len()
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(loaded(&store, NOW).await.0.len(), 10);
+    assert!(!folder.path().join("palisade.db-wal").exists());
+    // And back again.
+    store.close().await;
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    assert_eq!(loaded(&store, NOW).await.0.len(), 10);
+}
+
+#[tokio::test]
+async fn files_of_others_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let crowdsec = folder.path().join("crowdsec.db");
+    let mut connection = raw(&crowdsec).await;
+    run(
+        &mut connection,
+        "CREATE TABLE alerts (id integer); CREATE TABLE decisions (id integer); CREATE TABLE machines (id integer); \
+         CREATE TABLE bouncers (id integer); CREATE TABLE meta (id integer)",
+    )
+    .await;
+    let before = std::fs::read(&crowdsec).unwrap();
+    let told = refusal(&crowdsec).await.to_string();
+    assert!(told.contains("belongs to CrowdSec") && told.contains("db_config.db_path"), "{told}");
+    assert_eq!(std::fs::read(&crowdsec).unwrap(), before);
+
+    let other = folder.path().join("other.db");
+    run(&mut raw(&other).await, "CREATE TABLE notes (text text)").await;
+    assert!(matches!(refusal(&other).await, StoreError::Foreign { owner: "another program", .. }));
+}
+
+#[tokio::test]
+async fn damaged_files_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.db");
+    std::fs::write(&garbage, "once upon a time there was no database".repeat(200)).unwrap();
+    let told = refusal(&garbage).await.to_string();
+    assert!(told.contains("is damaged") && told.contains("backup"), "{told}");
+
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    for _ in 0..20 {
+        let values: Vec<String> = (0..200).map(|n| format!("10.0.0.{n}")).collect();
+        store_one(&store, banning(&values.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    }
+    store.close().await;
+    let whole = std::fs::read(&path).unwrap();
+    for (what, broken) in [
+        ("cut off", whole[..whole.len() / 2].to_vec()),
+        ("overwritten", {
+            let mut bytes = whole.clone();
+            bytes[8192..40_000].fill(0xa5);
+            bytes
+        }),
+    ] {
+        std::fs::write(&path, broken).unwrap();
+        assert!(matches!(refusal(&path).await, StoreError::Damaged { .. }), "{what}");
+    }
+    // The beginning alone, as a crash at the very start leaves it: nothing is lost, it is a new database.
+    std::fs::write(&path, "").unwrap();
+    Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    Store::open(&DbConfig::sqlite(&path)).await.unwrap().close().await;
+    let add = "INSERT INTO palisade_migrations (version, description, success, checksum, execution_time) \
+               VALUES (9999, 'later', TRUE, x'00', 0)";
+    run(&mut raw(&path).await, add).await;
+    let told = refusal(&path).await;
+    assert!(matches!(told, StoreError::Newer { found: 9999, .. }), "{told}");
+    assert!(told.to_string().contains("written by a newer version"), "{told}");
+}
+
+#[tokio::test]
+async fn places_that_cannot_be_written_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, word) in [
+        (folder.path().join("missing/palisade.db"), "does not exist"),
+        (folder.path().to_owned(), "not a file"),
+    ] {
+        let told = refusal(&path).await.to_string();
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_waits_for_another_programs_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    let mut other = raw(&path).await;
+    run(&mut other, "BEGIN IMMEDIATE").await;
+    let writing = store_one(&store, banning(&["192.0.2.1"]));
+    tokio::pin!(writing);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(1500), &mut writing).await;
+    assert!(early.is_err(), "somebody else writes");
+    // Readers do not wait.
+    assert_eq!(loaded(&store, NOW).await.0.len(), 0);
+    run(&mut other, "COMMIT").await;
+    assert_eq!(writing.await.1.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let config = DbConfig::sqlite(&path);
+        tasks.spawn(async move { Store::open(&config).await.unwrap().head().await.unwrap().database });
+    }
+    let mut ids = tasks.join_all().await;
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
