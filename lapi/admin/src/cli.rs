@@ -34,11 +34,6 @@ pub(crate) fn value(name: &'static str, short: char, help: &'static str) -> Arg 
     if short == '\0' { arg } else { arg.short(short) }
 }
 
-/// A flag with a value that may be given several times.
-pub(crate) fn values(name: &'static str, short: char, help: &'static str) -> Arg {
-    value(name, short, help).action(ArgAction::Append)
-}
-
 /// A flag without a value; `--name=false` is understood.
 pub(crate) fn switch(name: &'static str, short: char, help: &'static str) -> Arg {
     value(name, short, help)
@@ -79,12 +74,6 @@ impl<'a> Args<'a> {
     /// The value of a flag; `None` when it was not given.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         self.matches.get_one::<String>(name).map(String::as_str)
-    }
-
-    /// All values of a flag, those with commas taken apart.
-    pub(crate) fn list(&self, name: &str) -> Vec<&'a str> {
-        let given = self.matches.get_many::<String>(name).into_iter().flatten();
-        given.flat_map(|text| text.split(',')).collect()
     }
 
     /// Whether a switch is on.
@@ -232,7 +221,8 @@ mod tests {
             .arg(value("duration", 'd', ""))
             .arg(value("limit", 'l', ""))
             .arg(switch("force", '\0', ""))
-            .arg(values("tag", 't', ""))
+            .arg(switch("all", 'a', ""))
+            .arg(switch("machine", 'm', ""))
     }
 
     fn with<T>(words: &[&str], read: impl FnOnce(Args<'_>) -> T) -> T {
@@ -246,11 +236,11 @@ mod tests {
 
     #[test]
     fn flags_are_read_as_pflag_reads_them() {
-        with(&["a", "--force", "-d1d2h", "b", "-d", "4h", "-t", "x,y", "--tag=z"], |args| {
+        with(&["a", "--force", "-d1d2h", "b", "-d", "4h", "-am"], |args| {
             assert!(args.is_set("force").unwrap());
             assert_eq!(args.duration("duration").unwrap().unwrap().to_string(), "4h0m0s");
             assert_eq!(args.at_least(1).unwrap(), ["a", "b"]);
-            assert_eq!(args.list("tag"), ["x", "y", "z"]);
+            assert!(args.is_set("all").unwrap() && args.is_set("machine").unwrap());
         });
         assert!(!with(&["--force=false"], |args| args.is_set("force").unwrap()));
         assert_eq!(with(&["-l", "-1"], |args| args.number("limit").unwrap()), Some(-1));

@@ -34,18 +34,15 @@ pub(crate) fn run(root: &Command, args: &Args<'_>) -> Result<(), Failure> {
     print(&String::from_utf8_lossy(&script))
 }
 
-/// Answers `__complete GROUP COMMAND … PREFIX`: the names that fit, then `:4`, which tells the shell not to offer
+/// Answers `__complete GROUP COMMAND … PREFIX`, which came after `flags`: the names that fit, then `:4`, which tells the shell not to offer
 /// files. What cannot be found out is no reason to disturb somebody who types.
-pub(crate) async fn complete(
-    program: &'static str,
-    globals: &Globals,
-    root: &Command,
-    words: &[String],
-) -> Result<(), Failure> {
+pub(crate) async fn complete(flags: &[String], root: &Command, words: &[String]) -> Result<(), Failure> {
+    let config = flags.windows(2).find(|pair| matches!(&*pair[0], "-c" | "--config"));
+    let globals = Globals { config: config.map(|pair| pair[1].clone()), ..Globals::default() };
     let (typed, words) = words.split_last().map_or(("", &[][..]), |(last, words)| (last.as_str(), words));
     let (path, command) = crate::cli::path_of(root, words);
     let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
-    let session = Session::open(program, globals);
+    let session = Session::open(&globals);
     let names = match (&path[..], session) {
         (["bouncers", "delete" | "inspect"], Ok(session)) => bouncers::names(&session).await,
         (["machines", "delete" | "inspect" | "validate"], Ok(session)) => machines::names(&session).await,

@@ -79,8 +79,8 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
     // clap fills in what it needs to know about its own tree only when it is built.
     let mut root = root(program);
     root.build();
-    if words.first().is_some_and(|word| word == "__complete") {
-        let answered = completion::complete(program, &Globals::default(), &root, &words[1..]).await;
+    if let Some(at) = words.iter().position(|word| word == "__complete") {
+        let answered = completion::complete(&words[..at], &root, &words[at + 1..]).await;
         return if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let (path, _) = cli::path_of(&root, &words);
@@ -98,7 +98,7 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
         }
     };
     let mut path = vec![program.to_owned()];
-    match dispatch(program, &root, &matches, &mut path).await {
+    match dispatch(&root, &matches, &mut path).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = match &failure {
@@ -112,12 +112,7 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
 }
 
 /// Goes down to the command that was meant, and runs it.
-async fn dispatch(
-    program: &'static str,
-    root: &Command,
-    matches: &ArgMatches,
-    path: &mut Vec<String>,
-) -> Result<(), Failure> {
+async fn dispatch(root: &Command, matches: &ArgMatches, path: &mut Vec<String>) -> Result<(), Failure> {
     let (mut command, mut at) = (root, matches);
     while let Some((name, inner)) = at.subcommand() {
         match command.find_subcommand(name) {
@@ -134,7 +129,7 @@ async fn dispatch(
     }
     let args = Args::new(at, command);
     let names: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
-    let run = execute(program, root, command, &args, &names).await;
+    let run = execute(root, command, &args, &names).await;
     if matches!(run, Err(Failure::Usage(_))) {
         help(command)?;
     }
@@ -145,13 +140,7 @@ fn help(command: &Command) -> Result<(), Failure> {
     print(&command.clone().render_help().to_string())
 }
 
-async fn execute(
-    program: &'static str,
-    root: &Command,
-    command: &Command,
-    args: &Args<'_>,
-    names: &[&str],
-) -> Result<(), Failure> {
+async fn execute(root: &Command, command: &Command, args: &Args<'_>, names: &[&str]) -> Result<(), Failure> {
     match names {
         [] if args.is_set("version")? => return print(&config::version()),
         ["version"] => return print(&config::version()),
@@ -166,7 +155,7 @@ async fn execute(
         color: args.text("color").map(str::to_owned),
         level: level(args)?,
     };
-    let session = Session::open(program, &globals)?;
+    let session = Session::open(&globals)?;
     let name = names.get(1).copied().unwrap_or_default();
     match names[0] {
         "alerts" => alerts::run(&session, name, args).await,

@@ -13,8 +13,6 @@ use crate::output::{Level, Log};
 
 /// One run of the program.
 pub(crate) struct Session {
-    /// `palisade`, or `cscli` when called by that name.
-    pub(crate) program: &'static str,
     /// The configuration.
     pub(crate) config: Config,
     /// How results are printed.
@@ -36,7 +34,7 @@ pub(crate) struct Globals {
 
 impl Session {
     /// Reads the configuration and settles how to print.
-    pub(crate) fn open(program: &'static str, globals: &Globals) -> Result<Self, Failure> {
+    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
         let path = globals.config.as_deref().unwrap_or("/etc/crowdsec/config.yaml");
         let config = Config::load(Path::new(path))?;
         let output = match globals.output.as_deref() {
@@ -60,7 +58,7 @@ impl Session {
             Output::Json | Output::Raw => Level::Error,
         };
         let log = Log::new(level, output == Output::Json);
-        Ok(Self { program, config, output, fancy: color, log })
+        Ok(Self { config, output, fancy: color, log })
     }
 
     /// The LAPI's part of the configuration, which database commands need.

@@ -320,7 +320,7 @@ impl Store {
                     let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
                     let sql = session
                         .sql(
-                            "SELECT name FROM bouncers WHERE auto_created AND substr(name, 1, $1) = $2 \
+                            "SELECT name FROM bouncers WHERE auto_created AND substr(name, 1, CAST($1 AS INTEGER)) = $2 \
                              AND $3 ORDER BY id",
                         )
                         .bind(length)

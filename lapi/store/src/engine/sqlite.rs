@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 
 use super::fault::{Place, fault};
 use super::session::{Link, Session};
@@ -37,17 +37,20 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     let doing = "open the database";
     prepare_file(path)?;
     let wal = wal.unwrap_or_else(|| !on_network(path));
-    let options = SqliteConnectOptions::new()
-        .filename(path)
+    let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
+    let failed = |error: sqlx::Error| fault(&error, &place, doing);
+    // Nothing is set here: how somebody else's file is kept is not ours to change.
+    let mut looking = plain.connect().await.map_err(failed)?;
+    check_owner(&mut looking, path, &place).await?;
+    looking.close().await.map_err(failed)?;
+
+    let options = plain
         .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(BUSY)
-        .statement_cache_capacity(200)
-        .disable_statement_logging();
+        .statement_cache_capacity(200);
 
-    let mut first = options.connect().await.map_err(|error| fault(&error, &place, doing))?;
-    check_owner(&mut first, path, &place).await?;
+    let mut first = options.connect().await.map_err(failed)?;
     migrate(&mut first, path, &place).await?;
 
     let pool = SqlitePoolOptions::new()
@@ -56,7 +59,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .test_before_acquire(false)
         .connect_with(options.clone().pragma("query_only", "on"))
         .await
-        .map_err(|error| fault(&error, &place, doing))?;
+        .map_err(failed)?;
 
     let first = Session::new(Link::SqliteWrite(first), Arc::clone(&place), doing);
     let again = Arc::clone(&place);

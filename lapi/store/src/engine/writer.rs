@@ -232,14 +232,15 @@ async fn transact(
     let doing = group.first().map_or("write", |job| job.doing());
     let mut tx = match begin(session, doing).await {
         Ok(tx) => tx,
-        // The connection may have died while it was idle; that is no reason to fail a job.
-        Err(_) => match connect().await {
+        // The connection died while it was idle; that is no reason to fail a job.
+        Err(Refused { lost: true, .. }) => match connect().await {
             Ok(session) => match begin(session, doing).await {
                 Ok(tx) => tx,
-                Err(error) => return (Err(error), None),
+                Err(refused) => return (Err(refused.error), None),
             },
             Err(error) => return (Err(error), None),
         },
+        Err(refused) => return (Err(refused.error), None),
     };
     let before = tx.counters;
     match run_all(&mut tx, group).await {
@@ -259,8 +260,23 @@ async fn transact(
     }
 }
 
-async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, StoreError> {
+/// Why a transaction did not begin.
+struct Refused {
+    error: StoreError,
+    /// The connection is gone, which another one may heal.
+    lost: bool,
+}
+
+async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, Refused> {
     session.set_doing(doing);
+    match counters(&mut session).await {
+        Ok(counters) => Ok(Tx { session, counters }),
+        Err(error) => Err(Refused { error, lost: session.is_broken() }),
+    }
+}
+
+/// Begins, and reads how far others have come.
+async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
     // PostgreSQL: whoever holds this row writes, all others wait, so commits are in order and nothing deadlocks.
     let read = "SELECT commit_no, roster, last_alert_id, last_decision_id FROM head WHERE one = 1";
     let sql = match session.kind() {
@@ -283,9 +299,7 @@ async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, StoreErr
             })
         })
         .await?;
-    let counters =
-        counters.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))?;
-    Ok(Tx { session, counters })
+    counters.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
 }
 
 /// Runs every job; returns how many succeeded. An error means that the transaction is lost.

@@ -44,11 +44,8 @@ pub(crate) async fn others_write_meanwhile(db: Db) {
             let (id, _, _) = store_one(&store, banning(&["192.0.2.1"])).await;
             seen.push(id);
             // Never a part of it.
-            let whole = store.alerts(
-                &AlertQuery { scenario: Some("import list.txt".into()), ..AlertQuery::default() },
-                NOW,
-            );
-            match whole.await.unwrap().first() {
+            let import = AlertQuery { scenario: Some("import list.txt".into()), ..AlertQuery::default() };
+            match store.alerts(&import, NOW).await.unwrap().first() {
                 Some(import) => {
                     assert_eq!(import.decisions.len(), 60_000);
                     return seen.len();
