@@ -19,6 +19,8 @@ pub const SMALL: usize = 2 * 1024 * 1024;
 pub const LARGE: usize = 50 * 1024 * 1024;
 /// How long a client may stay silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(30);
+/// The shortest header of gzip.
+const GZIP_HEADER: usize = 10;
 /// The words for a body above its limit.
 pub const TOO_LARGE: &str = "http: request body too large";
 
@@ -139,7 +141,7 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         gzip = Some(flate2::write::MultiGzDecoder::new(kept));
         kept = Kept { bytes: Vec::new(), limit: 0, full: false };
     }
-    let mut any = false;
+    let mut got = 0;
     loop {
         let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
             Err(_) => return Err(BodyFailure::Silent),
@@ -153,17 +155,17 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
             Some(decoder) => {
                 // A small piece of gzip can hold a thousand times its size: the limit is looked at while it unfolds.
                 for piece in data.chunks(16 * 1024) {
-                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder, any))?;
-                    any = true;
+                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder, got))?;
+                    got += piece.len();
                 }
             }
         }
     }
     match gzip {
         None => Ok(kept.bytes.into()),
-        Some(_) if !any => Err(BodyFailure::NotGzip),
+        Some(_) if got == 0 => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
-            decoder.try_finish().map_err(|_| gzip_failure(&decoder, any))?;
+            decoder.try_finish().map_err(|_| gzip_failure(&decoder, got))?;
             match decoder.finish() {
                 Ok(kept) => Ok(kept.bytes.into()),
                 Err(_) => Err(BodyFailure::BrokenGzip),
@@ -172,10 +174,11 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
     }
 }
 
-fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>, started: bool) -> BodyFailure {
+/// Why it broke after so many bytes: fewer than a header has, or not even a header, was never gzip.
+fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>, got: usize) -> BodyFailure {
     if decoder.get_ref().full {
         BodyFailure::TooLarge
-    } else if started || !decoder.get_ref().bytes.is_empty() {
+    } else if got >= GZIP_HEADER || !decoder.get_ref().bytes.is_empty() {
         BodyFailure::BrokenGzip
     } else {
         BodyFailure::NotGzip
