@@ -256,6 +256,13 @@ impl<'c> Compiler<'c> {
         let (left, a) = self.compile(left)?;
         let (right, b) = self.compile(right)?;
         let kind = self.operands(operator, a, b, span)?;
+        if let (Binary::Equal | Binary::NotEqual, Type::Bool, Code::Constant(Constant::Bool(truth))) =
+            (operator, a, &right.code)
+        {
+            // `x == true` is `x`: most profiles say it so.
+            let same = *truth == (operator == Binary::Equal);
+            return if same { Ok((left, kind)) } else { self.done(span, Code::Not(Box::new(left)), kind) };
+        }
         let code = self.prepared(operator, left, right)?;
         self.done(span, code, kind)
     }

@@ -21,6 +21,9 @@ pub(crate) enum Stop {
 
 pub(crate) type Step<T> = Result<T, Stop>;
 
+/// How much dearer it is to match a byte than to compare one.
+const PATTERN_COST: usize = 8;
+
 /// One turn of a closure.
 pub(crate) struct Turn<'v> {
     pub(crate) element: Value<'v>,
@@ -80,7 +83,7 @@ impl<'v> Machine<'v> {
             Code::MatchesConstant(of, regex) => {
                 let value = self.value(of)?;
                 let text = at(ops::text(&value, "matches"), node)?;
-                at(self.budget.read(text.len()), node)?;
+                at(self.budget.read(text.len().saturating_mul(PATTERN_COST)), node)?;
                 Ok(regex.is_match(text))
             }
             Code::InConstants(of, constants) => {
@@ -354,7 +357,7 @@ fn matches(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fa
     let (text, pattern) = (ops::text(a, "matches")?, ops::text(b, "matches")?);
     // Compiling costs far more than reading.
     budget.spend(5000 + pattern.len() * 100)?;
-    budget.read(text.len())?;
+    budget.read(text.len().saturating_mul(PATTERN_COST))?;
     Ok(pattern::compile(pattern).map_err(Fault)?.is_match(text))
 }
 

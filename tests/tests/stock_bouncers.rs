@@ -42,7 +42,7 @@ fn the_stock_firewall_bouncer_starts_up_and_follows(world: &World, make: Make) -
     let bouncers = lapi.bouncers()?;
     let row = bouncers.iter().find(|row| row["type"] == "crowdsec-firewall-bouncer");
     assert!(
-        row.is_some_and(|row| row["version"].as_str().is_some_and(|v| v.contains("0.0.25"))),
+        row.is_some_and(|row| row["version"].as_str().is_some_and(|version| version.starts_with("v0.0.25"))),
         "{bouncers:#?}"
     );
     assert!(firewall.stop()?.success());

@@ -54,6 +54,11 @@ fn equality_goes_by_value() {
         ("evt.Name != 'x'", "true"),
         ("evt.Name == nil", "false"),
         ("nil == nil", "true"),
+        ("evt.Process == true", "true"),
+        ("evt.Process == false", "false"),
+        ("evt.Process != true", "false"),
+        ("evt.Process != false", "true"),
+        ("true == evt.Process", "true"),
         ("0.1 + 0.2 == 0.3", "false"),
         ("9007199254740993 == 9007199254740992", "false"),
     ]);

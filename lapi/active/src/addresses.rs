@@ -49,10 +49,11 @@ fn halves(bits: u128) -> [u64; 2] {
 }
 
 impl Addresses {
-    pub(crate) fn index(rows: impl Iterator<Item = (IpNet, i64)>) -> Self {
-        let (mut four, mut six, mut this) = (Vec::new(), Vec::new(), Self::default());
+    /// Adds rows that are not there yet.
+    pub(crate) fn insert(&mut self, rows: impl Iterator<Item = (IpNet, i64)>) {
+        let (mut four, mut six) = (Vec::new(), Vec::new());
         for (net, id) in rows {
-            *this.lens(net) += 1;
+            *self.lens(net) += 1;
             match net.network() {
                 IpAddr::V4(address) => four.push(Four(address.to_bits(), net.prefix_len(), id)),
                 IpAddr::V6(address) => six.push(Six(halves(address.to_bits()), net.prefix_len(), id)),
@@ -60,18 +61,8 @@ impl Addresses {
         }
         four.sort_unstable_by_key(Keyed::key);
         six.sort_unstable_by_key(Keyed::key);
-        (this.four, this.six) = (Paged::from_sorted(four), Paged::from_sorted(six));
-        this
-    }
-
-    pub(crate) fn insert(&mut self, net: IpNet, id: i64) {
-        let replaced = match net.network() {
-            IpAddr::V4(address) => self.four.insert(Four(address.to_bits(), net.prefix_len(), id)).is_some(),
-            IpAddr::V6(address) => {
-                self.six.insert(Six(halves(address.to_bits()), net.prefix_len(), id)).is_some()
-            }
-        };
-        *self.lens(net) += u32::from(!replaced);
+        self.four.insert_sorted(four);
+        self.six.insert_sorted(six);
     }
 
     pub(crate) fn remove(&mut self, net: IpNet, id: i64) {
@@ -159,7 +150,7 @@ mod tests {
             let mut rows: Vec<(IpNet, i64)> = all.into_iter().zip(0..).collect();
             let mut index = Addresses::default();
             for (net, id) in &rows {
-                index.insert(*net, *id);
+                index.insert(std::iter::once((*net, *id)));
             }
             for at in removed {
                 if at < rows.len() {
@@ -167,7 +158,8 @@ mod tests {
                     index.remove(net, id);
                 }
             }
-            let rebuilt = Addresses::index(rows.iter().copied());
+            let mut rebuilt = Addresses::default();
+            rebuilt.insert(rows.iter().copied());
             prop_assert_eq!((rebuilt.four_lens, rebuilt.six_lens), (index.four_lens, index.six_lens));
             for net in asked {
                 for index in [&index, &rebuilt] {

@@ -39,6 +39,17 @@ impl<T: Keyed> Clone for Index<T> {
     }
 }
 
+impl<T: Keyed> Index<T> {
+    /// Adds sorted elements behind all others, in as few pages as can be.
+    fn push_evenly(&mut self, items: Vec<T>, max: usize) {
+        let pages = items.len().div_ceil(max).max(1);
+        for page in items.chunks(items.len().div_ceil(pages).max(1)) {
+            self.firsts.push(page[0].key());
+            self.pages.push(Arc::new(page.to_vec()));
+        }
+    }
+}
+
 /// Where an element is; good for as long as the collection is not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -184,6 +195,48 @@ impl<T: Keyed> Paged<T> {
         None
     }
 
+    /// Puts many elements in, in ascending order of keys that are not there yet: each page they fall into is written
+    /// once.
+    pub(crate) fn insert_sorted(&mut self, items: Vec<T>) {
+        if items.len() < 32 {
+            for item in items {
+                self.insert(item);
+            }
+            return;
+        }
+        self.len += items.len();
+        let index = Arc::make_mut(&mut self.index);
+        let firsts = std::mem::take(&mut index.firsts);
+        let pages = std::mem::take(&mut index.pages);
+        let mut items = items.into_iter().peekable();
+        for (at, page) in pages.into_iter().enumerate() {
+            let next = firsts.get(at + 1);
+            let fresh: Vec<T> =
+                std::iter::from_fn(|| items.next_if(|item| next.is_none_or(|next| item.key() < *next)))
+                    .collect();
+            if fresh.is_empty() {
+                index.firsts.push(firsts[at]);
+                index.pages.push(page);
+            } else {
+                index.push_evenly(Self::merged(&page, fresh), Self::MAX);
+            }
+        }
+        index.push_evenly(items.collect(), Self::MAX);
+    }
+
+    fn merged(page: &[T], fresh: Vec<T>) -> Vec<T> {
+        let mut all = Vec::with_capacity(page.len() + fresh.len());
+        let mut held = page.iter().peekable();
+        for item in fresh {
+            while let Some(before) = held.next_if(|held| held.key() < item.key()) {
+                all.push(before.clone());
+            }
+            all.push(item);
+        }
+        all.extend(held.cloned());
+        all
+    }
+
     /// Changes an element without changing its key.
     pub(crate) fn modify<R>(&mut self, key: &T::Key, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let Position { page, slot } = self.position(key);
@@ -264,6 +317,7 @@ mod tests {
     enum Step {
         Insert(u16, u32),
         Append(u32),
+        InsertMany(u16, u8),
         Remove(u16),
         RemoveFrom(u16, u8),
         Modify(u16, u32),
@@ -274,6 +328,7 @@ mod tests {
         let step = prop_oneof![
             6 => (0..400_u16, any::<u32>()).prop_map(|(key, value)| Step::Insert(key, value)),
             6 => any::<u32>().prop_map(Step::Append),
+            2 => (0..400_u16, any::<u8>()).prop_map(|(key, n)| Step::InsertMany(key, n)),
             4 => (0..400_u16).prop_map(Step::Remove),
             1 => (0..400_u16, any::<u8>()).prop_map(|(key, n)| Step::RemoveFrom(key, n)),
             2 => (0..400_u16, any::<u32>()).prop_map(|(key, value)| Step::Modify(key, value)),
@@ -316,6 +371,12 @@ mod tests {
                         let key = model.last_key_value().map_or(0, |(key, _)| key + 1);
                         paged.insert(Item(key, value, [0; 100]));
                         model.insert(key, value);
+                    }
+                    Step::InsertMany(key, n) => {
+                        let keys = (key..400).step_by(3).take(usize::from(n));
+                        let keys: Vec<u16> = keys.filter(|key| !model.contains_key(key)).collect();
+                        paged.insert_sorted(keys.iter().map(|key| Item(*key, 7, [0; 100])).collect());
+                        model.extend(keys.into_iter().map(|key| (key, 7)));
                     }
                     Step::Remove(key) => {
                         prop_assert_eq!(paged.remove(&key).map(|item| item.1), model.remove(&key));

@@ -89,6 +89,7 @@ impl ActiveSet {
                 Change::Removed(row) => self.removed(now, commit, &row),
             }
         }
+        self.tables.settle();
         self.head = commit;
         self.expire(now);
         Ok(())

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use palisade_wire::UnixMillis;
 
+use smallvec::SmallVec;
+
 use crate::addresses::Addresses;
 use crate::label::Label;
 use crate::packed::{Packed, Value, hash_value};
@@ -64,6 +66,8 @@ pub(crate) struct Tables {
     /// No row that is gone ends later.
     gone_until: UnixMillis,
     state: RandomState,
+    /// Rows that the indexes do not know yet: empty in every state that is read.
+    unindexed: Vec<i64>,
 }
 
 impl Tables {
@@ -82,57 +86,72 @@ impl Tables {
             }
         }
         let values = Paged::from_sorted(values);
-        let addresses = Addresses::index(rows.iter().filter_map(|row| Some((row.span()?, row.id))));
+        let mut addresses = Addresses::default();
+        addresses.insert(rows.iter().filter_map(|row| Some((row.span()?, row.id))));
         let gone = rows.iter().filter(|row| row.label.gone).map(Packed::until);
         let gone_until = gone.max().unwrap_or_default();
-        Self { rows, ends, values, addresses, runs: Paged::from_sorted(runs), runs_after, gone_until, state }
+        let runs = Paged::from_sorted(runs);
+        Self { rows, ends, values, addresses, runs, runs_after, gone_until, state, unindexed: Vec::new() }
     }
 
-    /// Adds a row, or puts it in the place of the one with its id.
+    /// Adds a row, or puts it in the place of the one with its id. It is found only after [`Self::settle`].
     pub(crate) fn put(&mut self, row: Packed) {
-        if let Some(old) = self.rows.get(&row.id)
-            && !(old.value == row.value && old.label.addressed == row.label.addressed)
-        {
-            self.take(row.id);
-        }
+        let (id, until) = (row.id, row.until().0);
         if row.label.gone {
             self.gone_until = self.gone_until.max(row.until());
         }
-        let (id, until) = (row.id, row.until().0);
-        let (hash, span) = (hash_value(&self.state, &row.value), row.span());
-        match self.rows.insert(row) {
-            Some(old) => {
-                if old.shared() {
-                    self.rows.modify(&id, Packed::set_shared);
-                }
-                if old.until().0 != until {
-                    self.ends.remove(&(old.until().0, id));
-                    self.ends.insert((until, id));
-                }
+        let Some(old) = self.rows.get(&id) else {
+            self.rows.insert(row);
+            return self.unindexed.push(id);
+        };
+        let (shared, before) = (old.shared(), old.until().0);
+        let same_place = old.value == row.value && old.label.addressed == row.label.addressed;
+        self.settle();
+        if !same_place {
+            self.take(id);
+            self.rows.insert(row);
+            return self.unindexed.push(id);
+        }
+        self.rows.insert(row);
+        if shared || self.rows.get(&id).is_some_and(|row| self.with_value(&row.value).nth(1).is_some()) {
+            self.rows.modify(&id, Packed::set_shared);
+        }
+        if before != until {
+            self.ends.remove(&(before, id));
+            self.ends.insert((until, id));
+        }
+    }
+
+    /// Lets the indexes know all rows. Many at once cost much less than each by itself.
+    pub(crate) fn settle(&mut self) {
+        let fresh = std::mem::take(&mut self.unindexed);
+        let rows = || fresh.iter().filter_map(|id| self.rows.get(id));
+        let mut ends: Vec<_> = rows().map(|row| (row.until().0, row.id)).collect();
+        let mut values: Vec<_> = rows().map(|row| (self.hash(&row.value), row.id)).collect();
+        self.addresses.insert(rows().filter_map(|row| Some((row.span()?, row.id))));
+        ends.sort_unstable();
+        values.sort_unstable();
+        for same in values.chunk_by(|a, b| a.0 == b.0) {
+            let hash = same[0].0;
+            let others = self.values.from((hash, i64::MIN)).take_while(|(other, _)| *other == hash);
+            // Of two or more, all know already.
+            let others: SmallVec<[i64; 2]> = others.take(2).map(|(_, id)| *id).collect();
+            if others.len() + same.len() < 2 {
+                continue;
             }
-            None => {
-                self.ends.insert((until, id));
-                let others = self.values.from((hash, i64::MIN)).take_while(|(other, _)| *other == hash);
-                // Of more than two, all but the newest know already.
-                let others: smallvec::SmallVec<[i64; 2]> = others.take(2).map(|(_, id)| *id).collect();
-                for other in &others {
-                    if self.rows.get(other).is_some_and(|row| !row.shared()) {
-                        self.rows.modify(other, Packed::set_shared);
-                    }
-                }
-                if !others.is_empty() {
-                    self.rows.modify(&id, Packed::set_shared);
-                }
-                self.values.insert((hash, id));
-                if let Some(span) = span {
-                    self.addresses.insert(span, id);
+            for id in others.iter().chain(same.iter().map(|(_, id)| id)) {
+                if self.rows.get(id).is_some_and(|row| !row.shared()) {
+                    self.rows.modify(id, Packed::set_shared);
                 }
             }
         }
+        self.ends.insert_sorted(ends);
+        self.values.insert_sorted(values);
     }
 
     /// Forgets a row.
     pub(crate) fn take(&mut self, id: i64) -> Option<Packed> {
+        self.settle();
         let row = self.rows.remove(&id)?;
         self.ends.remove(&(row.until().0, id));
         self.values.remove(&(hash_value(&self.state, &row.value), id));
@@ -145,6 +164,7 @@ impl Tables {
     /// Marks a row as taken out of the store: ended at `now` by `commit`, unless it had ended before, and never to
     /// hold again.
     pub(crate) fn mark_gone(&mut self, id: i64, label: Arc<Label>, commit: Commit, now: UnixMillis) {
+        self.settle();
         let ended = self.rows.modify(&id, |row| {
             let before = row.until();
             row.label = label;

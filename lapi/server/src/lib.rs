@@ -23,6 +23,9 @@ pub mod router;
 pub mod serve;
 pub mod state;
 
+#[cfg(test)]
+mod fixture;
+
 mod alerts;
 mod allowlists;
 mod blocking;

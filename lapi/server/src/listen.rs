@@ -14,6 +14,9 @@ mod socket;
 pub mod tls;
 mod warden;
 
+#[cfg(test)]
+mod tests;
+
 pub use accept::{Listeners, Serving};
 pub use bind::{ListenError, bind};
 pub use socket::{SocketFile, bind_socket};

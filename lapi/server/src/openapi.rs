@@ -4,6 +4,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, http::header, response::IntoResponse};
 use bytes::Bytes;
+use palisade_wire::{LogProcessor, RemediationComponent};
 use std::sync::LazyLock;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -77,6 +78,16 @@ pub(crate) struct DecisionStream {
     new: Vec<StreamDecision>,
     /// No longer holds.
     deleted: Vec<StreamDecision>,
+}
+
+/// A report of usage: one entry, in the list that fits who sends it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+pub(crate) struct UsagePost {
+    /// From a bouncer.
+    remediation_components: Option<Vec<RemediationComponent>>,
+    /// From a log processor.
+    log_processors: Option<Vec<LogProcessor>>,
 }
 
 /// A decision as bouncers get it.

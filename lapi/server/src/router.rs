@@ -1,6 +1,8 @@
 //! What a path and a method mean, and what happens around every request.
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     future::poll_fn,

@@ -2,6 +2,8 @@
 
 pub(crate) mod login;
 pub(crate) mod register;
+#[cfg(test)]
+mod tests;
 
 use axum::{
     Router,

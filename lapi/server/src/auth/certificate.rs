@@ -73,6 +73,8 @@ pub struct Certificates {
     machines: BTreeSet<String>,
     bouncers: BTreeSet<String>,
     roots: Vec<Vec<u8>>,
+    /// The file the lists come from.
+    pub(crate) lists_path: Option<std::path::PathBuf>,
     lists: Mutex<Vec<RevocationList>>,
     keep: Duration,
     verdicts: Mutex<HashMap<[u8; 32], Verdict>>,
@@ -127,6 +129,7 @@ impl Certificates {
             machines,
             bouncers,
             roots: roots.iter().map(|root| root.to_vec()).collect(),
+            lists_path: None,
             lists: Mutex::new(lists),
             keep,
             verdicts: Mutex::default(),

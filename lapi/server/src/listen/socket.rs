@@ -2,11 +2,13 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
 use tokio::net::UnixListener;
 
 use super::bind::ListenError;
@@ -20,6 +22,8 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and number of the file that we made.
     made: (u64, u64),
+    /// Keeps that number from being given to another file.
+    _pinned: OwnedFd,
 }
 
 impl Drop for SocketFile {
@@ -66,8 +70,10 @@ pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenErro
         },
     }
     let listener = UnixListener::bind(path).map_err(|cause| wrong(format!("cannot make it: {cause}")))?;
+    let pinned = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let pinned = pinned.map_err(|cause| wrong(cause.to_string()))?;
     let made = identity(path).map_err(|cause| wrong(cause.to_string()))?;
-    Ok((listener, SocketFile { path: path.to_owned(), made }))
+    Ok((listener, SocketFile { path: path.to_owned(), made, _pinned: pinned }))
 }
 
 #[cfg(test)]

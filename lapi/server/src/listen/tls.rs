@@ -91,13 +91,14 @@ pub fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates
         Some(path) => lists(path, now)?,
         None => Vec::new(),
     };
-    let certificates = Certificates::new(
+    let mut certificates = Certificates::new(
         tls.agents_allowed_ou.clone(),
         tls.bouncers_allowed_ou.clone(),
         &roots,
         lists,
         tls.cache_expiration,
     );
+    certificates.lists_path = tls.crl_path.clone();
     Ok((TlsServer { config: Arc::new(config), verifies }, certificates))
 }
 

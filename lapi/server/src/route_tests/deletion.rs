@@ -25,6 +25,9 @@ async fn decisions_are_lifted_by_number_and_by_filter() {
         assert_eq!(stand.delete(path).await.short(), (status, text.to_owned()), "{path}");
     }
     assert_eq!(stand.pull("").await.1, ["192.0.2.1", "198.51.100.0/24"]);
+    // For two seconds deletions are told twice.
+    stand.pass(Duration::from_secs(3));
+    stand.pull("").await;
     assert_eq!(stand.delete("/v1/decisions").await.json(), json!({"nbDeleted": "1"}));
     assert_eq!(stand.pull("").await.1, ["192.0.2.2"]);
     // The alerts stay.
@@ -42,6 +45,9 @@ async fn what_goes_with_its_alert_is_told_too() {
     assert_eq!(stand.delete("/v1/alerts/1").await.short(), (500, "ent: alert not found".into()));
     assert_eq!(stand.delete("/v1/alerts/x").await.short(), (400, "alert_id must be valid integer".into()));
     assert_eq!(stand.pull("").await.1, ["192.0.2.1"]);
+    // For two seconds deletions are told twice.
+    stand.pass(Duration::from_secs(3));
+    stand.pull("").await;
     assert_eq!(stand.delete("/v1/alerts?limit=0").await.json(), json!({"nbDeleted": "2"}));
     assert_eq!(stand.pull("").await.1, ["192.0.2.2", "192.0.2.3"]);
     assert_eq!(stand.get("/v1/alerts").await.short(), (200, "null".into()));

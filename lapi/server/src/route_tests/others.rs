@@ -50,6 +50,7 @@ async fn a_deletion_means_also_what_was_written_a_moment_ago() {
 async fn without_its_database_it_answers_from_memory_and_refuses_to_write() {
     let stand = Stand::new().await;
     stand.ban("192.0.2.1", "1h").await;
+    stand.pull("").await;
     stand.lapi.store.close().await;
     let answer = stand.post("/v1/alerts", &serde_json::json!([stand.alert("192.0.2.2")])).await;
     assert_eq!(answer.status, 503, "{answer:?}");

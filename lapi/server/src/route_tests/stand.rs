@@ -22,7 +22,6 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::token::Tokens;
 use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
 use crate::roster::Roster;
@@ -57,7 +56,6 @@ on_success: break
 pub(super) struct Stand {
     pub(super) lapi: Lapi,
     pub(super) router: Router,
-    token: String,
     time: Arc<AtomicI64>,
     stop: CancellationToken,
     _folder: tempfile::TempDir,
@@ -115,7 +113,6 @@ impl Stand {
         let time = Arc::new(AtomicI64::new(NOW.0));
         let clock = Clock::Set(Arc::clone(&time));
         let roster = Roster::load(store.clone()).await.unwrap();
-        let (token, _) = Tokens::new(SECRET).issue("lp", NOW).unwrap();
         let stop = CancellationToken::new();
         let lapi = Lapi::new(Setup {
             config,
@@ -132,7 +129,7 @@ impl Stand {
         tail::load(&lapi).await.unwrap();
         lapi.tasks.spawn(tail::follow(lapi.clone(), stop.clone()));
         let router = crate::router::router(lapi.clone());
-        let stand = Self { lapi, router, token, time, stop, _folder: folder };
+        let stand = Self { lapi, router, time, stop, _folder: folder };
         stand.add_bouncer("door", KEY).await;
         stand
     }
@@ -181,10 +178,11 @@ impl Stand {
         body: impl Into<Body>,
         from: [u8; 4],
     ) -> Request<Body> {
+        let (token, _) = self.lapi.auth.tokens.issue("lp", self.now()).unwrap();
         Request::builder()
             .method(method)
             .uri(path)
-            .header("authorization", format!("Bearer {}", self.token))
+            .header("authorization", format!("Bearer {token}"))
             .header("user-agent", "crowdsec/v1.7.8-linux")
             .extension(Peer::plain(Some(SocketAddr::from((from, 40_000)))))
             .body(body.into())

@@ -96,18 +96,17 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 
 /// Reads the revocation lists again whenever their file changes.
 pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
-    let Some(path) = lapi.server.tls.as_ref().and_then(|tls| tls.crl_path.clone()) else {
-        return stop.cancelled().await;
-    };
-    let mut known = stamp(&path);
+    let path = || lapi.auth.certificates.load().lists_path.clone();
+    let mut known = path().map(|path| (stamp(&path), path));
     let mut ticks = tokio::time::interval(LOOK);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let now = stamp(&path);
+        let now = path().map(|path| (stamp(&path), path));
         if now == known {
             continue;
         }
         known = now;
-        match lists(&path, lapi.clock.now()) {
+        let Some((_, path)) = &known else { continue };
+        match lists(path, lapi.clock.now()) {
             Ok(lists) => {
                 lapi.auth.certificates.load().relist(lists);
                 info!(path = %path.display(), "revocation lists read again");

@@ -19,6 +19,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECT: Duration = Duration::from_secs(4);
 /// What the server itself allows a statement, in milliseconds; shorter than our own patience.
 const STATEMENT_MILLIS: &str = "15000";
+/// What it allows for waiting for another writer, whose transactions are bounded.
+const LOCK_MILLIS: &str = "8000";
 
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
     let place = Arc::new(Place::Server(server.to_string()));
@@ -74,7 +76,11 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
             SslMode::VerifyFull => PgSslMode::VerifyFull,
         })
         .application_name("palisade-lapi")
-        .options([("statement_timeout", STATEMENT_MILLIS), ("client_min_messages", "warning")])
+        .options([
+            ("statement_timeout", STATEMENT_MILLIS),
+            ("lock_timeout", LOCK_MILLIS),
+            ("client_min_messages", "warning"),
+        ])
         .statement_cache_capacity(200)
         .disable_statement_logging();
     options = match &server.socket {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use palisade_active::Commit;
 use tokio::sync::{mpsc, oneshot};
@@ -27,10 +27,13 @@ pub(super) type Connect =
 /// What a job's body returns.
 pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
 
+/// The way into the queue; none once it is closed.
+type Queue = mpsc::Sender<Box<dyn Job>>;
+
 /// The queue to the one task that writes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    queue: Arc<std::sync::RwLock<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    queue: Arc<RwLock<Option<Queue>>>,
     tasks: TaskTracker,
     place: Arc<Place>,
 }
@@ -99,7 +102,7 @@ impl Writer {
         let tasks = TaskTracker::new();
         tasks.spawn(work(jobs, Some(first), connect));
         tasks.close();
-        Self { queue: Arc::new(std::sync::RwLock::new(Some(queue))), tasks, place }
+        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, place }
     }
 
     /// Queues a write and waits until it is committed. A caller that goes away does not stop it.

@@ -1,5 +1,7 @@
 //! One suite of behaviours, run on SQLite and on PostgreSQL, and what is peculiar to each.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this is tests")]
+
 mod alerts;
 mod allowlists;
 mod commits;
@@ -11,6 +13,7 @@ mod postgres;
 mod postgres_only;
 mod queries;
 mod retention;
+mod speed;
 mod sqlite_only;
 
 /// Writes each behaviour out as a test of either engine.

@@ -120,7 +120,7 @@ async fn a_lock_held_for_too_long_is_an_error_and_no_hang() {
     let store = Store::open(&config).await.unwrap();
     let held = config.clone();
     let other = tokio::task::spawn_blocking(move || {
-        shared().sql(&held, "BEGIN; SELECT 1 FROM head FOR UPDATE; SELECT pg_sleep(22); COMMIT");
+        shared().sql(&held, "BEGIN; SELECT 1 FROM head FOR UPDATE; SELECT pg_sleep(12); COMMIT");
     });
     // Goes well until the other one holds the row.
     let refused = loop {
@@ -129,7 +129,7 @@ async fn a_lock_held_for_too_long_is_an_error_and_no_hang() {
             break (began.elapsed(), error);
         }
     };
-    assert!(refused.0 < Duration::from_secs(21), "{refused:?}");
+    assert!(refused.0 < Duration::from_secs(11), "{refused:?}");
     assert!(matches!(refused.1, StoreError::Unavailable { .. }), "{refused:?}");
     assert!(store.head().await.is_ok(), "readers do not wait");
     other.await.unwrap();
