@@ -8,6 +8,8 @@ use crate::host::Host;
 
 /// Lines shown of each log.
 const TAIL: usize = 60;
+/// Logs kept of each name: of a process that was started two hundred times the last are enough.
+const STARTS: usize = 6;
 
 /// The logs of a world's processes and its router, to be shown when the story fails.
 #[derive(Clone)]
@@ -26,6 +28,11 @@ impl Evidence {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if !logs.iter().any(|(_, kept)| kept == log) {
             logs.push((name.to_owned(), log.to_path_buf()));
+            if logs.iter().filter(|(known, _)| known == name).count() > STARTS
+                && let Some(oldest) = logs.iter().position(|(known, _)| known == name)
+            {
+                logs.remove(oldest);
+            }
         }
     }
 

@@ -19,16 +19,38 @@
 //! }
 //! ```
 
+/// Tells stories against our LAPI and against CrowdSec's: each name is a function
+/// `fn name(world: &World, make: Make) -> Outcome` beside it, and becomes the tests `name::ours` and `name::stock`.
+#[macro_export]
+macro_rules! against_either_lapi {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            #[test]
+            fn ours() -> $crate::Outcome {
+                $crate::story(|world| super::$name(world, $crate::Make::Ours))
+            }
+
+            #[test]
+            fn stock() -> $crate::Outcome {
+                $crate::story(|world| super::$name(world, $crate::Make::Stock))
+            }
+        }
+    )+ };
+}
+
 mod caller;
 mod changes;
+mod custom_bouncer;
 mod drip;
 mod evidence;
 mod firewall;
 mod host;
 mod lapi;
+mod log_processor;
 mod nft;
 mod notify;
 mod outcome;
+mod postgres;
 mod process;
 mod reach;
 mod reenter;
@@ -38,6 +60,7 @@ mod world;
 
 pub use caller::{Caller, Reply, read_reply, request};
 pub use changes::Changes;
+pub use custom_bouncer::{Call, CustomBouncer};
 pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
 pub use host::Host;
@@ -45,8 +68,10 @@ pub use lapi::{
     Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
     Seen, Setup, many_addresses, tls_config,
 };
+pub use log_processor::{LogProcessor, guesses};
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};
+pub use postgres::Postgres;
 pub use process::Process;
 pub use reach::{Echo, connect, still_answers};
 pub use reenter::{enter, inside, story, story_within};

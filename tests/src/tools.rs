@@ -176,3 +176,50 @@ pub fn output(command: &mut Command) -> Outcome<String> {
     }
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
+
+/// What a command left behind when it ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its error output.
+    pub err: String,
+}
+
+impl Said {
+    /// Whether either output has this text.
+    pub fn has(&self, text: &str) -> bool {
+        self.out.contains(text) || self.err.contains(text)
+    }
+
+    /// Its standard output, when it ended well.
+    ///
+    /// # Errors
+    /// When it did not; quotes its error output.
+    pub fn well(self) -> Outcome<String> {
+        if self.code == 0 { Ok(self.out) } else { Err(Failure::new(format!("{self:?}"))) }
+    }
+}
+
+/// Runs a command to its end, however it ends, with `input` on its standard input.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(command: &mut Command, input: &str) -> Outcome<Said> {
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().doing(format_args!("starting {}", spelled(command)))?;
+    let mut pipe = child.stdin.take().doing("its input is piped")?;
+    let text = input.to_owned();
+    // Who does not read its input is no failure.
+    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, text.as_bytes())));
+    let ran = child.wait_with_output()?;
+    writer.join().expect("writing does not panic");
+    Ok(Said {
+        code: ran.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&ran.stdout).into_owned(),
+        err: String::from_utf8_lossy(&ran.stderr).into_owned(),
+    })
+}

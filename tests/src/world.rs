@@ -73,6 +73,14 @@ impl World {
         join(&self.router, "server", Ipv4Addr::new(192, 0, 2, 10), "2001:db8:c::10".parse()?)
     }
 
+    /// One more host behind the router, on a link of its own: its networks, `/24` and `/64`, must be new here.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn host(&self, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
+        join(&self.router, name, v4, v6)
+    }
+
     /// A folder of this world alone; in memory, gone with it.
     pub fn folder(&self) -> &Path {
         &self.folder

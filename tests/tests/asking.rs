@@ -2,35 +2,34 @@
 
 use palisade_e2e::{
     Ban, Config, Failure, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
-    eventually, story,
+    against_either_lapi, eventually, story,
 };
 use serde_json::Value;
 
-#[test]
-fn lookup_tells_what_holds_for_an_address_and_why() -> Outcome {
-    story(|world| {
-        let lapi = Lapi::start(world, Make::Stock)?;
-        let firewall = Firewall::start(world, &lapi.access())?;
-        lapi.ban("198.51.100.77")?;
-        lapi.ban(Ban::of("198.51.100.0/24").from_origin("lists:bad guests"))?;
-        eventually("both are in force", || Ok(world.router.ruleset()?.banned().len() >= 2))?;
-        let ask = |subject: &str| ask(world, &firewall, &["lookup", "-json", subject]);
-        let host = ask("198.51.100.77")?;
-        assert_eq!(host["verdict"]["remediation"], "ban", "{host:#}");
-        let covering = host["decisions"].as_array().map_or(0, Vec::len);
-        assert_eq!(covering, 2, "its own ban and the range's: {host:#}");
-        let other = ask("198.51.100.78")?;
-        assert_eq!(other["verdict"]["scenario"], "bad guests", "{other:#}");
-        assert_eq!(other["verdict"]["value"], "198.51.100.0/24", "{other:#}");
-        assert!(other["verdict"]["seconds_left"].as_u64().is_some_and(|left| (3000..=3600).contains(&left)));
-        let free = ask("203.0.113.9")?;
-        assert!(free["verdict"].is_null() && free["state"]["source"] == "running", "{free:#}");
-        let (status, said) = run(world, &firewall, &["lookup", "198.51.100.78"])?;
-        assert!(status && said.contains("198.51.100.78: ban for") && said.contains("bad guests"), "{said}");
-        let (status, said) = run(world, &firewall, &["lookup", "not an address"])?;
-        assert!(!status, "{said}");
-        Ok(())
-    })
+against_either_lapi!(lookup_tells_what_holds_for_an_address_and_why,);
+
+fn lookup_tells_what_holds_for_an_address_and_why(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let firewall = Firewall::start(world, &lapi.access())?;
+    lapi.ban("198.51.100.77")?;
+    lapi.ban(Ban::of("198.51.100.0/24").from_origin("lists:bad guests"))?;
+    eventually("both are in force", || Ok(world.router.ruleset()?.banned().len() >= 2))?;
+    let ask = |subject: &str| ask(world, &firewall, &["lookup", "-json", subject]);
+    let host = ask("198.51.100.77")?;
+    assert_eq!(host["verdict"]["remediation"], "ban", "{host:#}");
+    let covering = host["decisions"].as_array().map_or(0, Vec::len);
+    assert_eq!(covering, 2, "its own ban and the range's: {host:#}");
+    let other = ask("198.51.100.78")?;
+    assert_eq!(other["verdict"]["scenario"], "bad guests", "{other:#}");
+    assert_eq!(other["verdict"]["value"], "198.51.100.0/24", "{other:#}");
+    assert!(other["verdict"]["seconds_left"].as_u64().is_some_and(|left| (3000..=3600).contains(&left)));
+    let free = ask("203.0.113.9")?;
+    assert!(free["verdict"].is_null() && free["state"]["source"] == "running", "{free:#}");
+    let (status, said) = run(world, &firewall, &["lookup", "198.51.100.78"])?;
+    assert!(status && said.contains("198.51.100.78: ban for") && said.contains("bad guests"), "{said}");
+    let (status, said) = run(world, &firewall, &["lookup", "not an address"])?;
+    assert!(!status, "{said}");
+    Ok(())
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{
     Ban, Changes, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, Seen,
-    eventually, story,
+    World, against_either_lapi, eventually, story,
 };
+
+against_either_lapi!(sharing_a_key_with_the_stock_bouncer_costs_no_ban,);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -203,29 +205,26 @@ fn what_one_lapi_said_is_not_remembered_for_another() -> Outcome {
 }
 
 /// A real LAPI of that age keeps one cursor for each key, so two bouncers take each other's updates.
-#[test]
-fn sharing_a_key_with_the_stock_bouncer_costs_no_ban() -> Outcome {
-    story(|world| {
-        let lapi = Lapi::start(world, Make::Stock)?;
-        let beside = Config::new(world, &lapi.access())?
-            .set("update_frequency", "0.03s")
-            .set("nftables.ipv4.table", "stock")
-            .set("nftables.ipv6.table", "stock6");
-        let mut thief = Firewall::launch(world, &Implementation::stock()?, &beside)?;
-        thief.ready()?;
-        let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
-        let _firewall = Firewall::start_with(world, &config)?;
-        let banned = |value: &str| {
-            let rules = world.router.ruleset()?;
-            Ok(rules.sets().iter().any(|set| set.table == "crowdsec" && set.element(value).is_some()))
-        };
-        for n in 1..=6 {
-            let value = format!("192.0.2.{n}");
-            let alert = lapi.ban(value.as_str())?;
-            eventually(&format!("ban {n} is in force"), || banned(&value))?;
-            lapi.lift(alert)?;
-            eventually(&format!("ban {n} is lifted"), || banned(&value).map(|banned| !banned))?;
-        }
-        Ok(())
-    })
+fn sharing_a_key_with_the_stock_bouncer_costs_no_ban(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let beside = Config::new(world, &lapi.access())?
+        .set("update_frequency", "0.03s")
+        .set("nftables.ipv4.table", "stock")
+        .set("nftables.ipv6.table", "stock6");
+    let mut thief = Firewall::launch(world, &Implementation::stock()?, &beside)?;
+    thief.ready()?;
+    let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
+    let _firewall = Firewall::start_with(world, &config)?;
+    let banned = |value: &str| {
+        let rules = world.router.ruleset()?;
+        Ok(rules.sets().iter().any(|set| set.table == "crowdsec" && set.element(value).is_some()))
+    };
+    for n in 1..=6 {
+        let value = format!("192.0.2.{n}");
+        let alert = lapi.ban(value.as_str())?;
+        eventually(&format!("ban {n} is in force"), || banned(&value))?;
+        lapi.lift(alert)?;
+        eventually(&format!("ban {n} is lifted"), || banned(&value).map(|banned| !banned))?;
+    }
+    Ok(())
 }

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, eventually,
-    eventually_within, patience, story, throughout,
+    Ban, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
+    against_either_lapi, eventually, eventually_within, patience, story, throughout,
 };
+
+against_either_lapi!(bans_hold_and_end_while_the_lapi_is_away,);
 #[test]
 fn a_lapi_that_is_down_at_boot_is_waited_for() -> Outcome {
     story(|world| {
@@ -58,27 +60,24 @@ fn remembered_bans_are_enforced_before_the_lapi_answers() -> Outcome {
     })
 }
 
-#[test]
-fn bans_hold_and_end_while_the_lapi_is_away() -> Outcome {
-    story(|world| {
-        let mut lapi = Lapi::start(world, Make::Stock)?;
-        let mut firewall = Firewall::start(world, &lapi.access())?;
-        let _service = world.router.echoes_on(80)?;
-        lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(4)))?;
-        lapi.ban(Ban::of("2001:db8:a::/64"))?;
-        eventually("both doors are shut", || {
-            !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
-        })?;
-        lapi.down();
-        eventually("it notices", || firewall.has_said("no answer from the LAPI"))?;
-        eventually("the short ban ends by itself", || world.visitor.reaches(&world.router, 80))?;
-        assert!(!world.visitor.reaches_v6(&world.router, 80), "the long one holds");
-        lapi.up(world)?;
-        lapi.ban("203.0.113.9")?;
-        eventually("news arrive again", || !world.neighbour.reaches(&world.router, 80))?;
-        assert!(firewall.process().exited().is_none());
-        Ok(())
-    })
+fn bans_hold_and_end_while_the_lapi_is_away(world: &World, make: Make) -> Outcome {
+    let mut lapi = Lapi::start(world, make)?;
+    let mut firewall = Firewall::start(world, &lapi.access())?;
+    let _service = world.router.echoes_on(80)?;
+    lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(4)))?;
+    lapi.ban(Ban::of("2001:db8:a::/64"))?;
+    eventually("both doors are shut", || {
+        !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
+    })?;
+    lapi.down();
+    eventually("it notices", || firewall.has_said("no answer from the LAPI"))?;
+    eventually("the short ban ends by itself", || world.visitor.reaches(&world.router, 80))?;
+    assert!(!world.visitor.reaches_v6(&world.router, 80), "the long one holds");
+    lapi.up(world)?;
+    lapi.ban("203.0.113.9")?;
+    eventually("news arrive again", || !world.neighbour.reaches(&world.router, 80))?;
+    assert!(firewall.process().exited().is_none());
+    Ok(())
 }
 
 #[test]

@@ -5,33 +5,32 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Element, Firewall, Lapi, Make, Outcome, ScriptedLapi, World, eventually, eventually_within,
-    story, throughout,
+    Ban, Config, Element, Firewall, Lapi, Make, Outcome, ScriptedLapi, World, against_either_lapi,
+    eventually, eventually_within, story, throughout,
 };
+
+against_either_lapi!(a_longer_ban_prolongs_the_one_in_force,);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-#[test]
-fn a_longer_ban_prolongs_the_one_in_force() -> Outcome {
-    story(|world| {
-        let lapi = Lapi::start(world, Make::Stock)?;
-        let _firewall = Firewall::start(world, &lapi.access())?;
-        lapi.ban(Ban::of("198.51.100.77").lasting(HOUR))?;
-        lapi.ban(Ban::of("2001:db8:a::/64").lasting(HOUR))?;
-        eventually("both are in force", || {
-            Ok(ends_in(world, "198.51.100.77", HOUR)? && ends_in(world, "2001:db8:a::/64", HOUR)?)
-        })?;
-        lapi.ban(Ban::of("198.51.100.77").lasting(5 * HOUR))?;
-        lapi.ban(Ban::of("2001:db8:a::/64").lasting(6 * HOUR))?;
-        eventually("the host stays banned for longer", || ends_in(world, "198.51.100.77", 5 * HOUR))?;
-        eventually("the range too", || ends_in(world, "2001:db8:a::/64", 6 * HOUR))?;
-        // The LAPI announces nothing for a shorter one: the longest holds.
-        lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(60)))?;
-        lapi.ban(Ban::of("192.0.2.66"))?;
-        eventually("what came later is in force", || Ok(world.router.ruleset()?.bans("192.0.2.66")))?;
-        assert!(ends_in(world, "198.51.100.77", 5 * HOUR)?);
-        Ok(())
-    })
+fn a_longer_ban_prolongs_the_one_in_force(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let _firewall = Firewall::start(world, &lapi.access())?;
+    lapi.ban(Ban::of("198.51.100.77").lasting(HOUR))?;
+    lapi.ban(Ban::of("2001:db8:a::/64").lasting(HOUR))?;
+    eventually("both are in force", || {
+        Ok(ends_in(world, "198.51.100.77", HOUR)? && ends_in(world, "2001:db8:a::/64", HOUR)?)
+    })?;
+    lapi.ban(Ban::of("198.51.100.77").lasting(5 * HOUR))?;
+    lapi.ban(Ban::of("2001:db8:a::/64").lasting(6 * HOUR))?;
+    eventually("the host stays banned for longer", || ends_in(world, "198.51.100.77", 5 * HOUR))?;
+    eventually("the range too", || ends_in(world, "2001:db8:a::/64", 6 * HOUR))?;
+    // The LAPI announces nothing for a shorter one: the longest holds.
+    lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(60)))?;
+    lapi.ban(Ban::of("192.0.2.66"))?;
+    eventually("what came later is in force", || Ok(world.router.ruleset()?.bans("192.0.2.66")))?;
+    assert!(ends_in(world, "198.51.100.77", 5 * HOUR)?);
+    Ok(())
 }
 
 #[test]

@@ -1,5 +1,60 @@
-//! The active decisions in memory: what every stream request is answered from. No I/O.
+//! The active decisions in memory: what every stream request is answered from. No I/O, no clock.
+//!
+//! ```text
+//!   store ──load──► Loading ──┐                       ┌─► View::answer ──► Answer: pieces of a JSON body
+//!                             ▼                       │
+//!   commits ──apply──► ActiveSet ──view (a few counters)──► View::live, query, ids, counts
+//!   the clock ─expire──►
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//! use palisade_active::{ActiveSet, Change, Commit, Filter, Row};
+//! use palisade_wire::UnixMillis;
+//!
+//! let now = UnixMillis(1_000_000);
+//! let row = Row {
+//!     id: 1, commit: Commit(1), until: UnixMillis(now.0 + 60_000), alert: 1, simulated: false, uuid: None,
+//!     origin: "cscli".into(), scenario: "by hand".into(), scope: "Ip".into(), kind: "ban".into(),
+//!     value: "192.0.2.1".into(),
+//! };
+//! let mut set = ActiveSet::new(Duration::from_secs(3600), 100_000);
+//! set.apply(now, Commit(1), vec![Change::Put(row)])?;
+//!
+//! let request = Filter::for_stream(&[])?;
+//! let answer = set.view().answer(&request, None, now);
+//! let cursor = answer.next; // to be kept once the body was sent
+//! let body: Vec<u8> = answer.flatten().collect();
+//! assert!(body.starts_with(br#"{"new": [{"duration":"1m0s","id":1,"#));
+//!
+//! let body: Vec<u8> = set.view().answer(&request, Some(cursor), now).flatten().collect();
+//! assert_eq!(body, br#"{"new": [], "deleted": []}"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod addresses;
+mod answer;
+mod delta;
+mod filter;
+mod json;
+mod label;
+mod load;
+mod matcher;
+mod packed;
+mod paged;
 mod row;
+mod set;
+mod tables;
+mod view;
 
+pub use answer::{Answer, LiveAnswer};
+pub use filter::{Filter, FilterError, StreamRequest};
+pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
+pub use set::{ActiveSet, OutOfOrder};
+pub use view::{Count, Cursor, View};
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod rule_tests;

@@ -14,6 +14,9 @@ const BULK: (usize, usize) = (1000, 2000);
 /// How long usage metrics are kept when `metrics_max_age` is absent.
 const METRICS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// What `sslmode` may say.
+const SSL_MODES: [&str; 7] = ["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
 /// The block `db_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DbConfig {
@@ -127,6 +130,10 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
     let flush = written.flush.map(|block| check_flush(block, wrong));
     let text = |value: Option<String>| value.unwrap_or_default();
     let path = |value: Option<PathBuf>| value.filter(|path| !path.as_os_str().is_empty()).map(absolute);
+    let sslmode = text(written.sslmode);
+    if !SSL_MODES.contains(&sslmode.as_str()) {
+        wrong.add("db_config.sslmode", "expected disable, allow, prefer, require, verify-ca or verify-full");
+    }
     let kind = match written.kind.as_deref() {
         Some("sqlite") => match path(written.db_path) {
             Some(path) => DbKind::Sqlite { path, use_wal: written.use_wal },
@@ -136,7 +143,12 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             }
         },
         Some("postgres" | "postgresql" | "pgx") => DbKind::Postgres {
-            host: written.host.filter(|host| !host.is_empty()).unwrap_or_else(|| "127.0.0.1".to_owned()),
+            host: written
+                .host
+                .filter(|host| !host.is_empty())
+                // As in the stock server: the folder of the server's socket.
+                .or_else(|| path(written.db_path).map(|path| path.display().to_string()))
+                .unwrap_or_else(|| "127.0.0.1".to_owned()),
             port: match &written.port {
                 None | Some(Port::Number(0)) => 5432,
                 Some(Port::Number(port)) => *port,
@@ -149,7 +161,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             user: text(written.user),
             password: text(written.password),
             db_name: text(written.db_name),
-            sslmode: text(written.sslmode),
+            sslmode,
             ssl_ca_cert: path(written.ssl_ca_cert),
             ssl_client_cert: path(written.ssl_client_cert),
             ssl_client_key: path(written.ssl_client_key),

@@ -24,6 +24,9 @@ mod nets;
 mod server;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use common::Output;
 pub use config::{Config, ConfigPaths, Plugins};
 pub use credentials::{Credentials, CredentialsError};

@@ -7,11 +7,12 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum ProfilesError {
     /// A file cannot be read.
-    #[error("cannot read the profiles in {}: {cause}", path.display())]
+    #[error("cannot read the profiles in {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said; part of the text above.
+        /// What the system said.
+        #[source]
         cause: io::Error,
     },
     /// No document in either file.
@@ -34,9 +35,10 @@ pub enum ProfilesError {
     },
 }
 
-/// A filter failed in a profile whose `on_error` lets it fail: the whole request is refused with this text.
+/// A filter failed in a profile whose `on_error` lets it fail. The whole request is refused with this text, which is
+/// the stock server's up to the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("while running expression {filter} of profile {profile}: {reason}")]
+#[error("while running expression {filter}: {reason}")]
 pub struct EvaluationError {
     /// The profile's name.
     pub profile: String,

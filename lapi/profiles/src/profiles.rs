@@ -1,49 +1,164 @@
-//! The profiles in force.
+//! The profiles in force, and what they make of an alert.
 
-use std::path::Path;
+use std::{
+    borrow::Cow,
+    io,
+    path::{Path, PathBuf},
+};
 
-use palisade_wire::Alert;
+use palisade_wire::{Alert, Decision};
 
-use crate::{EvaluationError, History, Outcome, ProfilesError};
+use crate::{
+    EvaluationError, History, Outcome, ProfileDecision, ProfilesError, Step, StepResult,
+    environment::Context,
+    file::Source,
+    profile::{Judged, OnError, Profile},
+};
 
-/// The profiles of a file and its `.local`, checked and ready to run. Cheap to share, never changes.
+/// The profiles of a file and its `.local`, checked and ready to run. Never changes.
 #[derive(Debug)]
 pub struct Profiles {
-    list: Vec<String>,
+    list: Vec<Profile>,
 }
 
 impl Profiles {
     /// Reads `path` and, if it is there, the same path with `.local` appended; the documents of the latter come first.
     pub fn load(path: &Path) -> Result<Self, ProfilesError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ProfilesError::Unreadable { path: path.to_owned(), cause })?;
-        Self::parse(&text, path)
+        let unreadable = |path: &Path, cause| ProfilesError::Unreadable { path: path.to_owned(), cause };
+        let main = std::fs::read_to_string(path).map_err(|cause| unreadable(path, cause))?;
+        let local_path = local_of(path);
+        let local = match std::fs::read_to_string(&local_path) {
+            Ok(text) => Some(text),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => return Err(unreadable(&local_path, cause)),
+        };
+        let local = local.as_deref().map(|text| Source { path: &local_path, text });
+        Self::from_sources(local, Source { path, text: &main })
     }
 
-    /// The same from a text; `name` stands for it in errors.
-    pub fn parse(_text: &str, name: impl AsRef<Path>) -> Result<Self, ProfilesError> {
-        Err(ProfilesError::Empty { path: name.as_ref().to_owned() })
+    /// The same from a text; `name` stands for its file in errors.
+    pub fn parse(text: &str, name: impl AsRef<Path>) -> Result<Self, ProfilesError> {
+        Self::from_sources(None, Source { path: name.as_ref(), text })
+    }
+
+    fn from_sources(local: Option<Source<'_>>, main: Source<'_>) -> Result<Self, ProfilesError> {
+        let mut list = Vec::new();
+        for source in local.into_iter().chain([main]) {
+            for document in source.documents()? {
+                list.push(Profile::check(source, document)?);
+            }
+        }
+        if list.is_empty() {
+            return Err(ProfilesError::Empty { path: main.path.to_owned() });
+        }
+        Ok(Self { list })
     }
 
     /// Whether any expression asks for earlier decisions. If not, [`Self::evaluate`] never calls its [`History`].
     pub fn needs_history(&self) -> bool {
-        false
+        self.list.iter().any(Profile::needs_history)
     }
 
     /// The names of all notifications that profiles want, each once, in order.
     pub fn notifications(&self) -> Vec<&str> {
-        Vec::new()
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.list.iter().flat_map(|profile| &profile.notifications) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
     }
 
-    /// The profiles' names, in the order they are evaluated.
+    /// The profiles' names, in the order they are evaluated; some may be empty.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(String::as_str)
+        self.list.iter().map(|profile| profile.name.as_str())
     }
 
-    /// Judges an alert. With decisions of its own it keeps them: then profiles only choose notifications, and a filter
-    /// that fails is logged and passed over. Without, a filter that fails refuses the alert unless `on_error` says
-    /// otherwise.
-    pub fn evaluate(&self, _alert: &Alert, _history: &dyn History) -> Result<Outcome, EvaluationError> {
-        Ok(Outcome::default())
+    /// Judges an alert. With decisions of its own it keeps them: then profiles only choose notifications, and a profile
+    /// with a filter that fails is logged and passed over. Without, such a profile refuses the alert unless its
+    /// `on_error` says otherwise.
+    pub fn evaluate(&self, alert: &Alert, history: &dyn History) -> Result<Outcome, EvaluationError> {
+        let own = !alert.decisions.is_empty();
+        let mut alert = Cow::Borrowed(alert);
+        let mut outcome = Outcome::default();
+        for (index, profile) in self.list.iter().enumerate() {
+            let judged = profile.judge(&Context { alert: &alert, history });
+            let result = if own { chosen(profile, &judged) } else { weighed(profile, &judged)? };
+            let matched = matches!(result, StepResult::Matched | StepResult::MatchedWithoutDecisions);
+            let broken = !own && judged.failed.is_some() && profile.on_error == OnError::Break;
+            let stopped = matched && (profile.stops || broken);
+            outcome.trace.push(Step {
+                profile: profile.name.clone(),
+                filters: judged.filters,
+                result,
+                decisions: judged.decisions.len(),
+                notes: judged.notes,
+                stopped,
+            });
+            if matched {
+                if !own && outcome.decisions.is_empty() && !judged.decisions.is_empty() {
+                    outcome.decisions = judged.decisions;
+                    // Later profiles see the alert as it is now. Few look.
+                    if self.list[index + 1..].iter().any(Profile::looks_at_decisions) {
+                        alert.to_mut().decisions = outcome.decisions.iter().map(attached).collect();
+                    }
+                }
+                for name in &profile.notifications {
+                    if !outcome.notify.contains(name) {
+                        outcome.notify.push(name.clone());
+                    }
+                }
+            }
+            if stopped {
+                break;
+            }
+        }
+        Ok(outcome)
     }
+}
+
+/// For an alert with decisions of its own: what fails is passed over, whatever `on_error` says.
+fn chosen(profile: &Profile, judged: &Judged) -> StepResult {
+    match (&judged.failed, judged.matched) {
+        (Some(error), _) => {
+            tracing::warn!(profile = profile.name, %error, "a filter failed; the profile is passed over");
+            StepResult::Skipped
+        }
+        (None, true) => StepResult::Matched,
+        (None, false) => StepResult::NotMatched,
+    }
+}
+
+/// For an alert without. When an earlier filter of the profile was true, it counts as matched, though what it decided is
+/// gone.
+fn weighed(profile: &Profile, judged: &Judged) -> Result<StepResult, EvaluationError> {
+    let Some(error) = &judged.failed else {
+        return Ok(if judged.matched { StepResult::Matched } else { StepResult::NotMatched });
+    };
+    if profile.on_error == OnError::Fail {
+        return Err(error.clone());
+    }
+    let matched = judged.matched || profile.on_error == OnError::Apply;
+    tracing::warn!(profile = profile.name, %error, matched, "a filter failed");
+    Ok(if matched { StepResult::MatchedWithoutDecisions } else { StepResult::Skipped })
+}
+
+fn attached(decision: &ProfileDecision) -> Decision {
+    Decision {
+        duration: decision.duration.to_string(),
+        origin: decision.origin.clone(),
+        scenario: decision.scenario.clone(),
+        scope: decision.scope.clone(),
+        simulated: decision.simulated,
+        kind: decision.kind.clone(),
+        value: decision.value.clone(),
+        ..Decision::default()
+    }
+}
+
+fn local_of(path: &Path) -> PathBuf {
+    let mut local = path.as_os_str().to_owned();
+    local.push(".local");
+    local.into()
 }

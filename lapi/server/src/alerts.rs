@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use palisade_active::{Change, Commit};
 use palisade_store::{AlertQuery, StoreError};
-use palisade_wire::Alert;
+use palisade_wire::{Alert, ErrorBody};
 use serde::Serialize;
 
 use crate::auth::{Machine, TrustedAddress};
@@ -42,13 +42,54 @@ pub(crate) fn routes() -> Router<Lapi> {
         .route("/alerts/{alert_id}", get(one).head(one_head).delete(remove))
 }
 
-async fn add(machine: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post, path = "/v1/alerts", tag = "alerts",
+    request_body = Vec<Alert>,
+    security(("machine" = [])),
+    responses((status = 201, description = "The alerts' numbers; fewer when some were passed over", body = Vec<String>),
+        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn add(
+    machine: Machine,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
     let ids = lapi.take_in(&machine, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     Ok((StatusCode::CREATED, json(&ids)).into_response())
 }
 
-async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get, path = "/v1/alerts", tag = "alerts",
+    params(
+        ("scope" = Option<String>, Query, description = "Scope of the source"), 
+        ("value" = Option<String>, Query, description = "Value of the source"), 
+        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
+        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
+        ("kind" = Option<String>, Query, description = "Kind of alert"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
+        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
+        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+    security(("machine" = [])),
+    responses((status = 200, description = "The alerts; `null` when there is none", body = Option<Vec<Alert>>),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
     let alerts = lapi.find_alerts(&query).await?;
     if alerts.is_empty() {
         return Ok(json(&()));
@@ -57,17 +98,78 @@ async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Resp
     if size > MANY { away(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
 }
 
-async fn list_head(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+#[utoipa::path(
+    head, path = "/v1/alerts", tag = "alerts",
+    params(
+        ("scope" = Option<String>, Query, description = "Scope of the source"), 
+        ("value" = Option<String>, Query, description = "Value of the source"), 
+        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
+        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
+        ("kind" = Option<String>, Query, description = "Kind of alert"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
+        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
+        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+    security(("machine" = [])),
+    responses((status = 200, description = "The query can be answered"),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn list_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    query: Pairs,
+) -> Result<Response, ApiError> {
     lapi.find_alerts(&query).await?;
     Ok(nothing())
 }
 
-async fn one(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get, path = "/v1/alerts/{alert_id}", tag = "alerts",
+    params(
+        ("alert_id" = i64, Path, description = "The alert's number")),
+    security(("machine" = [])),
+    responses((status = 200, description = "The alert", body = Alert),
+        (status = 400, description = "No number", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 404, description = "No such alert", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn one(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let alert = lapi.find_alert(&id).await?;
     if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
 }
 
-async fn one_head(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    head, path = "/v1/alerts/{alert_id}", tag = "alerts",
+    params(
+        ("alert_id" = i64, Path, description = "The alert's number")),
+    security(("machine" = [])),
+    responses((status = 200, description = "It is there"),
+        (status = 400, description = "No number", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 404, description = "No such alert", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn one_head(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     // Without a body, a missing one is still told by its status.
     match lapi.find_alert(&id).await {
         Ok(_) => Ok(nothing()),
@@ -76,7 +178,35 @@ async fn one_head(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) 
     }
 }
 
-async fn remove_many(
+#[utoipa::path(
+    delete, path = "/v1/alerts", tag = "alerts",
+    params(
+        ("scope" = Option<String>, Query, description = "Scope of the source"), 
+        ("value" = Option<String>, Query, description = "Value of the source"), 
+        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
+        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
+        ("kind" = Option<String>, Query, description = "Kind of alert"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
+        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
+        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+    security(("machine" = [])),
+    responses((status = 200, description = "How many went", body = Deleted),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 403, description = "Not from an address in `trusted_ips`", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn remove_many(
     _: Machine,
     _: TrustedAddress,
     State(lapi): State<Lapi>,
@@ -88,7 +218,19 @@ async fn remove_many(
     Ok(Deleted::answer(deleted.count))
 }
 
-async fn remove(
+#[utoipa::path(
+    delete, path = "/v1/alerts/{alert_id}", tag = "alerts",
+    params(
+        ("alert_id" = i64, Path, description = "The alert's number")),
+    security(("machine" = [])),
+    responses((status = 200, description = "It is gone", body = Deleted),
+        (status = 400, description = "No number", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 403, description = "Not from an address in `trusted_ips`", body = ErrorBody),
+        (status = 500, description = "No such alert", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn remove(
     _: Machine,
     _: TrustedAddress,
     State(lapi): State<Lapi>,
@@ -105,7 +247,8 @@ async fn remove(
 
 impl Lapi {
     async fn find_alerts(&self, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
-        let query = AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
+        let query =
+            AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
         self.store.alerts(&query, self.clock.now()).await.map_err(unable_to_query)
     }
 

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use axum::Router;
 use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
 use palisade_wire::{
-    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
-    UnixMillis, read_bulk_check,
+    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult,
+    CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 
 use crate::auth::Machine;
-use crate::body::Body;
 use crate::blocking::away;
+use crate::body::Body;
 use crate::error::{ApiError, json};
 use crate::query::Pairs;
 use crate::state::Lapi;
@@ -54,25 +54,42 @@ impl Allowlists {
 /// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
-        .route("/allowlists", get(list).head(no_head))
+        .route("/allowlists", get(list))
         // A list may be called `check`.
-        .route("/allowlists/check", get(one_called_check).head(no_head).post(check_many))
+        .route("/allowlists/check", get(one_called_check).post(check_many))
         .route("/allowlists/check/{ip_or_range}", get(check).head(check_head))
-        .route("/allowlists/{name}", get(one).head(no_head))
+        .route("/allowlists/{name}", get(one))
 }
 
-async fn no_head() -> StatusCode {
-    StatusCode::METHOD_NOT_ALLOWED
-}
-
-async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
+#[utoipa::path(
+    get, path = "/v1/allowlists", tag = "allowlists",
+    params(
+        ("with_content" = Option<bool>, Query, description = "`true`: with what is on them")),
+    security(("machine" = [])),
+    responses((status = 200, description = "All lists", body = Vec<Told>),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody))
+)]
+pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
     let now = lapi.fresh_allowlists().await;
     let with_content = query.get("with_content") == Some("true");
     let lists = lapi.allowlists.lists.load();
     json(&lists.iter().map(|list| told(list, with_content, now)).collect::<Vec<_>>())
 }
 
-async fn one(_: Machine, State(lapi): State<Lapi>, Path(name): Path<String>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get, path = "/v1/allowlists/{name}", tag = "allowlists",
+    params(
+        ("name" = String, Path, description = "The list's name")),
+    security(("machine" = [])),
+    responses((status = 200, description = "The list", body = Told),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "No such list", body = ErrorBody))
+)]
+pub(crate) async fn one(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
     let now = lapi.fresh_allowlists().await;
     let lists = lapi.allowlists.lists.load();
     match lists.iter().find(|list| list.name == name) {
@@ -85,13 +102,36 @@ async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Respons
     one(machine, lapi, Path("check".to_owned())).await
 }
 
-async fn check(_: Machine, State(lapi): State<Lapi>, Path(target): Path<String>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get, path = "/v1/allowlists/check/{ip_or_range}", tag = "allowlists",
+    params(
+        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F`")),
+    security(("machine" = [])),
+    responses((status = 200, description = "Whether it is on a list, and on which", body = CheckAnswer),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "No address", body = ErrorBody))
+)]
+pub(crate) async fn check(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(target): Path<String>,
+) -> Result<Response, ApiError> {
     let now = lapi.fresh_allowlists().await;
     let reasons = lapi.allowlists.index().reasons(&address(&target)?, now);
     Ok(json(&CheckAnswer { allowlisted: !reasons.is_empty(), reason: reasons.join(", ") }))
 }
 
-async fn check_head(
+#[utoipa::path(
+    head, path = "/v1/allowlists/check/{ip_or_range}", tag = "allowlists",
+    params(
+        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F`")),
+    security(("machine" = [])),
+    responses((status = 200, description = "It is on a list"),
+        (status = 204, description = "It is on none"),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "No address", body = ErrorBody))
+)]
+pub(crate) async fn check_head(
     _: Machine,
     State(lapi): State<Lapi>,
     Path(target): Path<String>,
@@ -101,7 +141,20 @@ async fn check_head(
     Ok(if holds { StatusCode::OK } else { StatusCode::NO_CONTENT })
 }
 
-async fn check_many(_: Machine, State(lapi): State<Lapi>, Body(body): Body) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post, path = "/v1/allowlists/check", tag = "allowlists",
+    request_body = BulkCheckRequest,
+    security(("machine" = [])),
+    responses((status = 200, description = "Those that are on a list", body = BulkCheckAnswer),
+        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "One is no address", body = ErrorBody))
+)]
+pub(crate) async fn check_many(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
     let request = read_bulk_check(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
     if request.targets.is_empty() {
         return Err(ApiError::bad_request("targets list cannot be empty"));

@@ -17,8 +17,12 @@ use crate::error::ApiError;
 pub const SMALL: usize = 2 * 1024 * 1024;
 /// Limit after authentication.
 pub const LARGE: usize = 50 * 1024 * 1024;
+/// How every gzip stream begins.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// How long a client may stay silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a whole body may take.
+const WHOLE: Duration = Duration::from_secs(600);
 /// The words for a body above its limit.
 pub const TOO_LARGE: &str = "http: request body too large";
 
@@ -101,7 +105,9 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> 
         // Any other coding is not looked at: its bytes are no JSON, and are answered as such.
         _ => Coding::Plain,
     };
-    collect(request.into_body(), coding, limit).await
+    // Who sends a byte now and then is not silent, and still must come to an end.
+    let whole = tokio::time::timeout(WHOLE, collect(request.into_body(), coding, limit)).await;
+    whole.unwrap_or(Err(BodyFailure::Silent))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,7 +145,7 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         gzip = Some(flate2::write::MultiGzDecoder::new(kept));
         kept = Kept { bytes: Vec::new(), limit: 0, full: false };
     }
-    let mut any = false;
+    let mut start = Vec::new();
     loop {
         let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
             Err(_) => return Err(BodyFailure::Silent),
@@ -151,19 +157,23 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         match &mut gzip {
             None => kept.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
             Some(decoder) => {
+                let missing = GZIP.len().saturating_sub(start.len());
+                start.extend(data.iter().take(missing));
+                if !GZIP.starts_with(&start) {
+                    return Err(BodyFailure::NotGzip);
+                }
                 // A small piece of gzip can hold a thousand times its size: the limit is looked at while it unfolds.
                 for piece in data.chunks(16 * 1024) {
-                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder, any))?;
-                    any = true;
+                    decoder.write_all(piece).map_err(|_| gzip_failure(decoder))?;
                 }
             }
         }
     }
     match gzip {
         None => Ok(kept.bytes.into()),
-        Some(_) if !any => Err(BodyFailure::NotGzip),
+        Some(_) if start.len() < GZIP.len() => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
-            decoder.try_finish().map_err(|_| gzip_failure(&decoder, any))?;
+            decoder.try_finish().map_err(|_| gzip_failure(&decoder))?;
             match decoder.finish() {
                 Ok(kept) => Ok(kept.bytes.into()),
                 Err(_) => Err(BodyFailure::BrokenGzip),
@@ -172,12 +182,82 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
     }
 }
 
-fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>, started: bool) -> BodyFailure {
-    if decoder.get_ref().full {
-        BodyFailure::TooLarge
-    } else if started || !decoder.get_ref().bytes.is_empty() {
-        BodyFailure::BrokenGzip
-    } else {
-        BodyFailure::NotGzip
+fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>) -> BodyFailure {
+    if decoder.get_ref().full { BodyFailure::TooLarge } else { BodyFailure::BrokenGzip }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    async fn get(coding: &str, bytes: Vec<u8>, limit: usize) -> Result<usize, BodyFailure> {
+        let mut request = Request::builder();
+        if !coding.is_empty() {
+            request = request.header(CONTENT_ENCODING, coding);
+        }
+        // In small pieces, as a network gives them.
+        let pieces: Vec<Result<Bytes, std::io::Error>> =
+            bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let body = Incoming::new(Pieces(pieces.into_iter()));
+        read(request.body(body).unwrap(), limit).await.map(|bytes| bytes.len())
+    }
+
+    struct Pieces(std::vec::IntoIter<Result<Bytes, std::io::Error>>);
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+            std::task::Poll::Ready(self.0.next().map(|piece| piece.map(hyper::body::Frame::data)))
+        }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn limits_count_what_is_inside() {
+        let text = vec![b'x'; 100_000];
+        let packed = gzip(&text);
+        let mut broken = packed.clone();
+        broken.truncate(packed.len() - 20);
+        let mut twice = packed.clone();
+        twice.extend_from_slice(&packed);
+        for (coding, bytes, limit, expected) in [
+            ("", text.clone(), 100_000, Ok(100_000)),
+            ("", text.clone(), 99_999, Err(BodyFailure::TooLarge)),
+            ("gzip", packed.clone(), 100_000, Ok(100_000)),
+            ("gzip", packed.clone(), 99_999, Err(BodyFailure::TooLarge)),
+            ("gzip", twice, 200_000, Ok(200_000)),
+            ("gzip", broken, 100_000, Err(BodyFailure::BrokenGzip)),
+            ("gzip", b"{\"a\":1}".to_vec(), 100_000, Err(BodyFailure::NotGzip)),
+            ("gzip", Vec::new(), 100_000, Err(BodyFailure::NotGzip)),
+            ("gzip, br", packed.clone(), 100_000, Err(BodyFailure::Coding)),
+            ("br", b"raw".to_vec(), 100_000, Ok(3)),
+            ("GZIP", packed.clone(), 100_000, Ok(packed.len())),
+        ] {
+            assert_eq!(get(coding, bytes, limit).await, expected, "{coding} {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_stops_at_the_limit() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..200 {
+            encoder.write_all(&zeros).unwrap();
+        }
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() < 300_000);
+        assert_eq!(get("gzip", bomb, SMALL).await, Err(BodyFailure::TooLarge));
     }
 }

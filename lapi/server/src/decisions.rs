@@ -1,8 +1,8 @@
 //! Routes of decisions: the stream, live queries, deletion.
 
 mod body;
-mod live;
-mod stream;
+pub(crate) mod live;
+pub(crate) mod stream;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -10,6 +10,7 @@ use axum::response::Response;
 use axum::routing::{delete, get};
 use palisade_active::Filter;
 use palisade_store::{Ended, StoreError};
+use palisade_wire::ErrorBody;
 
 use crate::alerts::Deleted;
 use crate::auth::Machine;
@@ -21,16 +22,39 @@ use crate::state::Lapi;
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
         .route("/decisions", get(live::query).head(live::query_head).delete(remove_many))
-        .route("/decisions/stream", get(stream::pull).head(stream::pull_head))
+        .route("/decisions/stream", get(stream::pull).head(stream::pull_head).delete(remove_stream))
         .route("/decisions/{decision_id}", delete(remove))
 }
 
-async fn remove_many(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+#[utoipa::path(
+    delete, path = "/v1/decisions", tag = "decisions",
+    params(
+        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
+        ("scope" = Option<String>, Query, description = "The same"), 
+        ("origin" = Option<String>, Query, description = "Exact origin"), 
+        ("scenario" = Option<String>, Query, description = "Exact scenario"), 
+        ("value" = Option<String>, Query, description = "Exact value"), 
+        ("type" = Option<String>, Query, description = "Exact type"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("uuid" = Option<Vec<String>>, Query, description = "One of these")),
+    security(("machine" = [])),
+    responses((status = 200, description = "How many were lifted", body = Deleted),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn remove_many(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    query: Pairs,
+) -> Result<Response, ApiError> {
     let filter = Filter::for_deletion(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     // What was decided a moment ago by other hands is to be lifted as well.
     lapi.catch_up().await.map_err(unable_to_delete)?;
     let now = lapi.clock.now();
-    let ids = lapi.tail.active().ids(&filter, now);
+    let ids = lapi.tail.view().ids(&filter, now);
     if ids.is_empty() {
         return Ok(Deleted::answer(0));
     }
@@ -38,12 +62,32 @@ async fn remove_many(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Resu
     Ok(lapi.lifted(ended).await)
 }
 
-async fn remove(_: Machine, State(lapi): State<Lapi>, Path(id): Path<String>) -> Result<Response, ApiError> {
+#[utoipa::path(
+    delete, path = "/v1/decisions/{decision_id}", tag = "decisions",
+    params(
+        ("decision_id" = i64, Path, description = "The decision's number")),
+    security(("machine" = [])),
+    responses((status = 200, description = "It is lifted", body = Deleted),
+        (status = 400, description = "No number", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 500, description = "No such decision", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn remove(
+    _: Machine,
+    State(lapi): State<Lapi>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let id: i64 = id.parse().map_err(|_| ApiError::bad_request("decision_id must be valid integer"))?;
     match lapi.store.end_decision(lapi.clock.now(), id).await.map_err(unable_to_delete)? {
         Some(ended) => Ok(lapi.lifted(ended).await),
         None => Err(ApiError::internal(format!("decision with id '{id}' doesn't exist: unable to delete"))),
     }
+}
+
+/// `stream` as a decision's number.
+async fn remove_stream(_: Machine) -> ApiError {
+    ApiError::bad_request("decision_id must be valid integer")
 }
 
 impl Lapi {

@@ -6,7 +6,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use palisade_store::StoreError;
 use serde::Serialize;
+
+/// After how many seconds a client may ask again while the database is away.
+const STORE_RETRY: u64 = 2;
 
 /// A refusal or failure in the exact form the stock server gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +61,16 @@ impl ApiError {
         Self::message(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
-    /// 500 because the store failed. The cause is for the log, `text` for the caller (`unable to query` and the like).
-    pub fn store(cause: &(dyn std::error::Error + 'static), text: impl Into<String>) -> Self {
+    /// The store failed. The cause is for the log, `text` for the caller (`unable to query` and the like): 500, or 503
+    /// with the time to ask again when the database is away or has no room.
+    pub fn store(cause: &StoreError, text: impl Into<String>) -> Self {
         let text = text.into();
-        tracing::error!(error = cause, answer = %text, "the store failed");
+        if cause.is_temporary() {
+            tracing::warn!(error = cause as &dyn std::error::Error, answer = %text, "the store is not available");
+            let body = Body::Message(text);
+            return Self { status: StatusCode::SERVICE_UNAVAILABLE, body, retry_after: Some(STORE_RETRY) };
+        }
+        tracing::error!(error = cause as &dyn std::error::Error, answer = %text, "the store failed");
         Self::internal(text)
     }
 

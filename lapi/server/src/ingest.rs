@@ -11,7 +11,6 @@
 
 mod digest;
 mod history;
-mod limits;
 mod prepare;
 
 use std::sync::Arc;
@@ -83,7 +82,9 @@ impl From<IngestError> for ApiError {
         match error {
             IngestError::Body(error) => Self::bad_request(error.to_string()),
             IngestError::Refused(reason) => Self::internal(reason),
-            IngestError::Store(error) => Self::store(&error, "unable to create alerts: unable to insert bulk"),
+            IngestError::Store(error) => {
+                Self::store(&error, "unable to create alerts: unable to insert bulk")
+            }
             IngestError::Broken => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
@@ -156,26 +157,41 @@ impl Lapi {
         for refusal in &prepared.refused {
             self.metrics.alerts_refused.inc();
             tracing::error!(
-                machine, index = refusal.index, alert = refusal.alert, reason = refusal.reason, "alert refused"
+                machine,
+                index = refusal.index,
+                alert = refusal.alert,
+                reason = refusal.reason,
+                "alert refused"
             );
         }
         for passed in &prepared.allowlisted {
             self.metrics.alerts_allowlisted.inc();
-            tracing::info!(machine, alert = passed.alert, reason = passed.reason, "alert passed over: allowlisted");
+            tracing::info!(
+                machine,
+                alert = passed.alert,
+                reason = passed.reason,
+                "alert passed over: allowlisted"
+            );
         }
         self.metrics.decisions_invalid.inc_by(prepared.invalid.len() as u64);
         for invalid in prepared.invalid.iter().take(NAMED) {
-            tracing::error!(machine, index = invalid.index, value = invalid.value, "decision dropped: no address");
+            tracing::error!(
+                machine,
+                index = invalid.index,
+                value = invalid.value,
+                "decision dropped: no address"
+            );
         }
         if prepared.invalid.len() > NAMED {
             let more = prepared.invalid.len() - NAMED;
             tracing::error!(machine, more, "more decisions dropped: no addresses");
         }
         if prepared.emptied > 0 {
-            tracing::error!(machine, alerts = prepared.emptied, "alerts dropped: none of their decisions can be kept");
-        }
-        if prepared.cut > 0 {
-            tracing::warn!(machine, items = prepared.cut, "events or meta too long; cut");
+            tracing::error!(
+                machine,
+                alerts = prepared.emptied,
+                "alerts dropped: none of their decisions can be kept"
+            );
         }
     }
 }

@@ -11,21 +11,34 @@
 
 pub mod auth;
 pub mod body;
+pub mod cli;
+pub mod database;
 pub mod error;
+mod health;
+pub mod listen;
 pub mod metrics;
 pub mod query;
 pub mod roster;
 pub mod router;
+pub mod serve;
 pub mod state;
+
+#[cfg(test)]
+mod fixture;
 
 mod alerts;
 mod allowlists;
+mod blocking;
 mod decisions;
 mod ingest;
 mod openapi;
 mod retention;
 mod tail;
 mod usage;
+mod watchers;
 
 pub use error::ApiError;
 pub use state::{Clock, Lapi, Parts, Setup};
+
+#[cfg(test)]
+mod route_tests;

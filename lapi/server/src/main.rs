@@ -1,3 +1,33 @@
-//! `palisade-lapi`: the companion Local API.
+//! `palisade-lapi`: flags in, Local API out.
 
-fn main() {}
+use std::process::ExitCode;
+
+use palisade_daemon::life;
+use palisade_lapi::{
+    cli::{Begun, begin},
+    serve::{check, serve},
+};
+use tracing::info;
+
+fn main() -> ExitCode {
+    match begin(std::env::args().skip(1)) {
+        Begun::Done(code) => code,
+        Begun::Test(config, logs) => {
+            let code = match check(&config) {
+                Ok(()) => {
+                    info!("config is valid");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    logs.fatal(&format!("{error:#}"));
+                    ExitCode::FAILURE
+                }
+            };
+            logs.flush();
+            code
+        }
+        Begun::Daemon { config, level, logs } => {
+            life::run(logs, async move |life| serve(*config, level, life).await)
+        }
+    }
+}

@@ -72,6 +72,18 @@ pub struct LapiMetrics {
     active: Family<Active, Gauge>,
     alerts: Family<Reason, Gauge>,
     alert_counts: Mutex<HashMap<String, i64>>,
+    /// Alerts that were refused while others of their batch may have been taken.
+    pub alerts_refused: Counter,
+    /// Alerts that were passed over because their source is allowlisted.
+    pub alerts_allowlisted: Counter,
+    /// Alerts that were posted again and not stored again.
+    pub alerts_repeated: Counter,
+    /// Decisions that were dropped because their value is no address.
+    pub decisions_invalid: Counter,
+    /// Looks at the database that failed.
+    pub database_failures: Counter,
+    /// 1 while the database answers.
+    pub database_up: Gauge,
     /// Requests whose handler panicked.
     pub panics: Counter,
     /// Requests refused because their address asked too often.
@@ -100,6 +112,12 @@ impl LapiMetrics {
             active: Family::default(),
             alerts: Family::default(),
             alert_counts: Mutex::default(),
+            alerts_refused: Counter::default(),
+            alerts_allowlisted: Counter::default(),
+            alerts_repeated: Counter::default(),
+            decisions_invalid: Counter::default(),
+            database_failures: Counter::default(),
+            database_up: Gauge::default(),
             panics: Counter::default(),
             throttled: Counter::default(),
             connections: Gauge::default(),
@@ -117,6 +135,28 @@ impl LapiMetrics {
                 "cs_lapi_route_requests",
                 "Number of calls to each route per method",
                 new.routes.clone(),
+            );
+            for (name, help, counter) in [
+                ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.alerts_refused),
+                (
+                    "palisade_lapi_alerts_allowlisted",
+                    "Alerts passed over, allowlisted",
+                    &new.alerts_allowlisted,
+                ),
+                ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.alerts_repeated),
+                ("palisade_lapi_decisions_invalid", "Decisions dropped, no address", &new.decisions_invalid),
+                (
+                    "palisade_lapi_database_failures",
+                    "Looks at the database that failed",
+                    &new.database_failures,
+                ),
+            ] {
+                registry.register(name, help, counter.clone());
+            }
+            registry.register(
+                "palisade_lapi_database_up",
+                "1 while the database answers",
+                new.database_up.clone(),
             );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());
             registry.register("palisade_lapi_throttled", "Requests refused with 429", new.throttled.clone());

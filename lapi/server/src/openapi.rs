@@ -1,10 +1,127 @@
-//! The description of the API, generated from the code.
+//! The description of the API, generated from the handlers and the wire types, served as JSON.
 
-use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Router, http::header, response::IntoResponse};
+use bytes::Bytes;
+use palisade_wire::{LogProcessor, RemediationComponent};
+use std::sync::LazyLock;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
 
+use crate::error::JSON;
 use crate::state::Lapi;
 
 /// The routes, below `/`.
 pub(crate) fn routes() -> Router<Lapi> {
-    Router::new()
+    Router::new().route("/openapi.json", get(describe)).route("/v1/openapi.json", get(describe))
+}
+
+/// The whole description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Palisade LAPI",
+        description = "The Local API of CrowdSec as Palisade's companion server speaks it. Statuses and texts are \
+                       those of the stock server, also where they are odd: what a client must put right is often \
+                       told by a 500."
+    ),
+    paths(
+        crate::health::health,
+        crate::watchers::register::register,
+        crate::watchers::login::login,
+        crate::watchers::leave,
+        crate::watchers::refresh,
+        crate::watchers::heartbeat,
+        crate::alerts::add,
+        crate::alerts::list,
+        crate::alerts::list_head,
+        crate::alerts::remove_many,
+        crate::alerts::one,
+        crate::alerts::one_head,
+        crate::alerts::remove,
+        crate::decisions::live::query,
+        crate::decisions::live::query_head,
+        crate::decisions::remove_many,
+        crate::decisions::remove,
+        crate::decisions::stream::pull,
+        crate::decisions::stream::pull_head,
+        crate::usage::take,
+        crate::allowlists::list,
+        crate::allowlists::one,
+        crate::allowlists::check,
+        crate::allowlists::check_head,
+        crate::allowlists::check_many,
+    ),
+    modifiers(&Keys)
+)]
+struct Description;
+
+/// How to prove who one is.
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let components = api.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("machine", SecurityScheme::Http(token));
+        let key = ApiKey::Header(ApiKeyValue::new("X-Api-Key"));
+        components.add_security_scheme("bouncer", SecurityScheme::ApiKey(key));
+    }
+}
+
+/// What is new to a bouncer, and what no longer holds. Apply `deleted` first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written piece by piece")]
+pub(crate) struct DecisionStream {
+    /// Holds from now on.
+    new: Vec<StreamDecision>,
+    /// No longer holds.
+    deleted: Vec<StreamDecision>,
+}
+
+/// A report of usage: one entry, in the list that fits who sends it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+pub(crate) struct UsagePost {
+    /// From a bouncer.
+    remediation_components: Option<Vec<RemediationComponent>>,
+    /// From a log processor.
+    log_processors: Option<Vec<LogProcessor>>,
+}
+
+/// A decision as bouncers get it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written piece by piece")]
+pub(crate) struct StreamDecision {
+    /// How long it has still to go, such as `3h59m58s`; zero or negative in `deleted`.
+    duration: String,
+    /// Its number.
+    id: i64,
+    /// `crowdsec`, `cscli`, `lists`, `CAPI`, ….
+    origin: String,
+    /// The scenario, the list's name, or a reason in words.
+    scenario: String,
+    /// `Ip`, `Range`, `Country`, `AS`, or any other word.
+    scope: String,
+    /// `ban`, `captcha`, or any other word.
+    #[schema(rename = "type")]
+    kind: String,
+    /// Its public name; only in streams.
+    uuid: Option<String>,
+    /// The address, range, country and so on.
+    value: String,
+}
+
+/// The description as JSON. Panics never: it is made of constants.
+static TEXT: LazyLock<Bytes> = LazyLock::new(|| match Description::openapi().to_json() {
+    Ok(text) => text.into(),
+    Err(error) => {
+        tracing::error!(%error, "the API's description cannot be written");
+        Bytes::from_static(b"{}")
+    }
+});
+
+async fn describe() -> Response {
+    ([(header::CONTENT_TYPE, JSON)], TEXT.clone()).into_response()
 }

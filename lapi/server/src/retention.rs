@@ -49,11 +49,17 @@ pub(crate) async fn once(lapi: &Lapi) {
             if flushed.alerts > 0
                 && let Err(error) = lapi.count_alerts().await
             {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot count alerts for the metrics");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot count alerts for the metrics"
+                );
             }
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot delete old rows; trying again in a minute");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot delete old rows; trying again in a minute"
+            );
         }
     }
 }

@@ -202,7 +202,7 @@ impl Roster {
             return key_row(bouncer);
         }
         let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
-        match self.store.bouncer_at(now, &parent.name, key, ip).await {
+        match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.word(), key, ip).await {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(cause @ StoreError::Exists { .. }) => Err(Refusal::NameTaken(cause.to_string())),
             Err(cause) => Err(Refusal::Store(cause)),

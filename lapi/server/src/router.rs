@@ -1,15 +1,126 @@
-//! What a path and a method mean.
+//! What a path and a method mean, and what happens around every request.
 
-use axum::Router;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use crate::{alerts, allowlists, decisions, openapi, state::Lapi, usage};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use tracing::{debug, error};
+
+use self::table::Found;
+use crate::{alerts, allowlists, decisions, health, openapi, state::Lapi, usage, watchers};
+
+/// The route of a request as metrics name it, and its method. Put into each request that has a route.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RouteLabel {
+    route: &'static str,
+    method: &'static str,
+}
+
+impl RouteLabel {
+    /// Route and method of a request.
+    pub(crate) fn of(parts: &Parts) -> (&'static str, &'static str) {
+        match parts.extensions.get::<Self>() {
+            Some(label) => (label.route, label.method),
+            None => (table::NO_ROUTE, method_label(&parts.method)),
+        }
+    }
+}
 
 /// The whole LAPI as a service.
 pub fn router(lapi: Lapi) -> Router {
     let v1 = Router::new()
+        .merge(watchers::routes())
         .merge(alerts::routes())
         .merge(decisions::routes())
         .merge(allowlists::routes())
         .merge(usage::routes());
-    Router::new().nest("/v1", v1).merge(openapi::routes()).with_state(lapi)
+    around(Router::new().nest("/v1", v1).merge(health::routes()).merge(openapi::routes()), lapi)
+}
+
+fn around(routes: Router<Lapi>, lapi: Lapi) -> Router {
+    routes.layer(from_fn_with_state(lapi.clone(), attend)).with_state(lapi)
+}
+
+/// Finds the route, answers what has none, catches panics, counts.
+async fn attend(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let path = request.uri().path().to_owned();
+    let (route, response) = match table::find(request.method(), &path) {
+        Found::Route(route) => {
+            request.extensions_mut().insert(RouteLabel { route, method });
+            (route, guarded(&lapi, route, request, next).await)
+        }
+        Found::OtherMethods(allow) => {
+            let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+            if let Ok(allow) = HeaderValue::from_str(&allow) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            (table::NO_ROUTE, response)
+        }
+        Found::Slash(other) => (table::NO_ROUTE, redirect(&request, &other)),
+        Found::Nothing => (table::NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
+    };
+    let took = started.elapsed();
+    lapi.metrics.answered(route, method, took);
+    debug!(method, path, status = response.status().as_u16(), ?took, "request");
+    response
+}
+
+/// The handler's answer, or 500 without a body when it panics.
+async fn guarded(lapi: &Lapi, route: &str, request: Request, next: Next) -> Response {
+    let mut answer = pin!(next.run(request));
+    let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => std::task::Poll::Ready(None),
+    });
+    caught.await.unwrap_or_else(|| {
+        lapi.metrics.panics.inc();
+        error!(route, "a handler panicked; the log has the place");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    })
+}
+
+/// To the same place with or without the slash at its end.
+fn redirect(request: &Request, path: &str) -> Response {
+    let status = match *request.method() {
+        Method::GET => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::TEMPORARY_REDIRECT,
+    };
+    let target = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    match HeaderValue::from_str(&target) {
+        Ok(target) => (status, [(header::LOCATION, target)]).into_response(),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// A method by a name that lives for ever; whatever clients invent is one.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "OTHER",
+    }
 }

@@ -12,10 +12,10 @@ mod feed;
 mod order;
 mod watch;
 
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit};
+use palisade_active::{ActiveSet, Change, Commit, Count, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};
@@ -71,9 +71,9 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// The active decisions, to be looked at briefly.
-    pub(crate) fn active(&self) -> RwLockReadGuard<'_, ActiveSet> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner)
+    /// The active decisions as they are now; what comes later does not change it.
+    pub(crate) fn view(&self) -> View {
+        self.active.read().unwrap_or_else(PoisonError::into_inner).view()
     }
 
     fn active_mut(&self) -> RwLockWriteGuard<'_, ActiveSet> {
@@ -99,7 +99,10 @@ impl Tail {
         let mut applied = self.applied.subscribe();
         let reached = applied.wait_for(|head| *head >= commit);
         if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
-            tracing::warn!(commit = commit.0, "a commit is stored and not yet applied; bouncers get it later");
+            tracing::warn!(
+                commit = commit.0,
+                "a commit is stored and not yet applied; bouncers get it later"
+            );
         }
     }
 }
@@ -111,6 +114,7 @@ pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     *lapi.tail.active_mut() = set;
     lapi.tail.applied.send_replace(head.commit);
     lapi.tail.watching.begin(head);
+    lapi.metrics.database_up.set(1);
     lapi.allowlists.refresh(&lapi.store, now).await?;
     lapi.count_alerts().await
 }
@@ -123,18 +127,22 @@ pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
 
 /// Brings the gauges that are read from memory up to date; called before each scrape.
 pub(crate) fn show(lapi: &Lapi) {
-    let counts = lapi.tail.active().counts(lapi.clock.now());
-    lapi.metrics.show(counts);
+    // A scan, so of a view: nobody waits for it.
+    let view = lapi.tail.view();
+    let count = |count: Count| {
+        ((count.reason, count.origin, count.action), i64::try_from(count.count).unwrap_or(i64::MAX))
+    };
+    lapi.metrics.show(view.counts(lapi.clock.now()).into_iter().map(count));
 }
 
 /// Reads everything the memory needs.
 async fn read(store: &Store, now: UnixMillis) -> Result<(ActiveSet, Head), StoreError> {
     // Before the snapshot: what is committed between the two is read again by the watch.
     let mut head = store.head().await?;
-    let mut changes = Vec::new();
-    head.commit = store.load(now, HISTORY, &mut |change| changes.push(change)).await?;
     let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
-    set.load(now, changes.into_iter(), head.commit);
+    let mut loading = set.loading(now);
+    head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
+    set.replace(loading, head.commit);
     Ok((set, head))
 }
 

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
-use palisade_wire::{OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
+use palisade_wire::{ErrorBody, OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
 
 use crate::auth::Either;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::openapi::UsagePost;
 use crate::state::Lapi;
 
 /// The routes, below `/v1`.
@@ -17,34 +18,49 @@ pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/usage-metrics", post(take))
 }
 
-async fn take(from: Either, State(lapi): State<Lapi>, Body(body): Body) -> Result<StatusCode, ApiError> {
-    let (kind, sender, id, producer) = match &from {
-        Either::Machine(machine) => {
-            (UsageKind::LogProcessor, UsageSender::Machine, machine.id, machine.name.clone())
-        }
-        Either::Bouncer(bouncer) => {
-            (UsageKind::RemediationComponent, UsageSender::Bouncer, bouncer.id, bouncer.name.clone())
-        }
+#[utoipa::path(
+    post, path = "/v1/usage-metrics", tag = "usage",
+    request_body = UsagePost,
+    security(("machine" = []), ("bouncer" = [])),
+    responses((status = 201, description = "Taken"),
+        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
+        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 422, description = "Something is missing or too long", body = ErrorBody),
+        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+)]
+pub(crate) async fn take(
+    from: Either,
+    State(lapi): State<Lapi>,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
+    let (kind, sender, producer) = match &from {
+        Either::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
+        Either::Bouncer(bouncer) => (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name),
     };
     let report = read_usage_metrics(&body, sender).map_err(refused)?;
-    let now = lapi.clock.now();
-    let payload = report.payload();
-    lapi.store.add_usage(UsageRow { kind, producer, received_at: now, payload }).await.map_err(failed)?;
+    let row = UsageRow {
+        kind,
+        producer: producer.clone(),
+        received_at: lapi.clock.now(),
+        payload: report.payload(),
+    };
+    lapi.store.add_usage(row).await.map_err(failed)?;
     // What it says of itself belongs to whoever authenticated, whatever the report calls it.
-    match report {
-        UsageReport::RemediationComponent(report) if kind == UsageKind::RemediationComponent => {
+    match (report, from) {
+        (UsageReport::RemediationComponent(report), Either::Bouncer(bouncer)) => {
             let update = BouncerUpdate {
-                id,
+                id: bouncer.id,
                 version: Some(report.version),
                 os: Some(columns(report.os)),
                 feature_flags: Some(report.feature_flags.join(",")),
                 ..BouncerUpdate::default()
             };
-            lapi.store.update_bouncers(now, vec![update]).await.map_err(failed)?;
+            lapi.roster.learned_of_bouncer(&bouncer, update);
         }
-        UsageReport::LogProcessor(report) if kind == UsageKind::LogProcessor => {
+        (UsageReport::LogProcessor(report), Either::Machine(machine)) => {
             let update = MachineUpdate {
-                id,
+                id: machine.id,
                 version: Some(report.version),
                 os: Some(columns(report.os)),
                 feature_flags: Some(report.feature_flags.join(",")),
@@ -52,7 +68,7 @@ async fn take(from: Either, State(lapi): State<Lapi>, Body(body): Body) -> Resul
                 datasources: serde_json::to_string(&report.datasources).ok(),
                 ..MachineUpdate::default()
             };
-            lapi.store.update_machines(now, vec![update]).await.map_err(failed)?;
+            lapi.roster.learned_of_machine(&machine, update);
         }
         _ => {}
     }

@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 use crate::outcome::Outcome;
@@ -15,6 +18,10 @@ use crate::world::World;
 pub struct Authority {
     folder: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// Where its servers are reached, besides the loopback.
+    router: IpAddr,
+    /// How many certificates it has issued; each one's serial number.
+    issued: AtomicU64,
 }
 
 /// A certificate and its private key, as PEM files.
@@ -24,6 +31,8 @@ pub struct Certificate {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// Its number, by which it is revoked.
+    pub serial: u64,
 }
 
 impl Authority {
@@ -40,7 +49,7 @@ impl Authority {
         params.distinguished_name = named("authority of the story", "");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         std::fs::write(folder.join("ca.pem"), issuer.pem())?;
-        Ok(Self { folder, issuer })
+        Ok(Self { folder, issuer, router: world.router.v4(), issued: AtomicU64::new(1) })
     }
 
     /// Its own certificate: what clients must trust.
@@ -48,7 +57,36 @@ impl Authority {
         self.folder.join("ca.pem")
     }
 
-    /// A certificate for a server on 127.0.0.1.
+    /// Writes its revocation list anew, with these certificates in it, and returns the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn revoke(&self, revoked: &[&Certificate]) -> Outcome<PathBuf> {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2120, 1, 1),
+            crl_number: SerialNumber::from(revoked.len() as u64 + 1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked
+                .iter()
+                .map(|one| RevokedCertParams {
+                    serial_number: SerialNumber::from(one.serial),
+                    revocation_time: date_time_ymd(2020, 1, 1),
+                    reason_code: Some(RevocationReason::KeyCompromise),
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = self.folder.join("crl.pem");
+        // In one step: nobody reads half a list.
+        let fresh = self.folder.join("crl.pem.new");
+        write(&fresh, &params.signed_by(&self.issuer)?.pem()?)?;
+        std::fs::rename(fresh, &list)?;
+        Ok(list)
+    }
+
+    /// A certificate for a server on the router: 127.0.0.1, or the router's own address.
     ///
     /// # Errors
     /// When its files cannot be written.
@@ -56,7 +94,7 @@ impl Authority {
         self.issue("server", "", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A certificate for a bouncer: its name and its organisational unit, by which a LAPI knows bouncers.
+    /// A certificate for a client: its name, and its organisational unit, by which a LAPI tells machines and bouncers.
     ///
     /// # Errors
     /// When its files cannot be written.
@@ -66,7 +104,11 @@ impl Authority {
 
     fn issue(&self, name: &str, unit: &str, purpose: ExtendedKeyUsagePurpose) -> Outcome<Certificate> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), self.router] {
+            params.subject_alt_names.push(SanType::IpAddress(address));
+        }
+        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(SerialNumber::from(serial));
         params.distinguished_name = named(name, unit);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
@@ -74,7 +116,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
         let file = |ending: &str| self.folder.join(format!("{name}.{ending}"));
-        let made = Certificate { cert: file("pem"), key: file("key") };
+        let made = Certificate { cert: file("pem"), key: file("key"), serial };
         write(&made.cert, &cert.pem())?;
         write(&made.key, &key.serialize_pem())?;
         Ok(made)

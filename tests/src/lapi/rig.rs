@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
-use crate::tools;
+use crate::tools::{self, Said};
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -70,6 +70,8 @@ pub struct Rig {
     config: PathBuf,
     data: PathBuf,
     address: SocketAddr,
+    /// Whether it listens there; else only on the socket.
+    tcp: bool,
     /// Whether it speaks TLS there.
     tls: bool,
     socket: Option<PathBuf>,
@@ -86,7 +88,7 @@ impl Rig {
     }
 
     /// As [`prepare`](Self::prepare), to run on another host. Where it listens is read back from the configuration:
-    /// `api.server.listen_uri` (all interfaces are reached through the loopback), `listen_socket`, `tls`.
+    /// `api.server.listen_uri` (all interfaces are reached through the loopback; null is none), `listen_socket`, `tls`.
     ///
     /// # Errors
     /// When its files cannot be written, or `listen_uri` is no address with a port.
@@ -120,7 +122,11 @@ impl Rig {
             "prometheus": { "enabled": false },
         });
         merge(&mut text, &setup.config);
-        let server = &text["api"]["server"];
+        let server = &mut text["api"]["server"];
+        let tcp = !server["listen_uri"].is_null();
+        if let (false, Some(keys)) = (tcp, server.as_object_mut()) {
+            keys.remove("listen_uri");
+        }
         let mut address: SocketAddr = match server["listen_uri"].as_str() {
             Some(uri) => uri.parse().doing(format_args!("listening on {uri}"))?,
             None => address,
@@ -135,7 +141,7 @@ impl Rig {
         std::fs::write(folder.join("simulation.yaml"), "simulation: off\n")?;
         std::fs::write(folder.join("profiles.yaml"), &setup.profiles)?;
         std::fs::write(folder.join("credentials.yaml"), "")?;
-        Ok(Self { make, host: host.clone(), config, data, address, tls, socket, process: None })
+        Ok(Self { make, host: host.clone(), config, data, address, tcp, tls, socket, process: None })
     }
 
     /// Writes its files and starts it; returns once it answers.
@@ -182,6 +188,9 @@ impl Rig {
         if let Some(socket) = &self.socket {
             UnixStream::connect(socket).doing(format_args!("connecting to {}", socket.display()))?;
         }
+        if !self.tcp {
+            return Ok(self.socket.is_some());
+        }
         if self.tls {
             return Ok(TcpStream::connect(self.address).is_ok());
         }
@@ -220,8 +229,11 @@ impl Rig {
         &self.host
     }
 
-    /// Its base address for clients on its own host, with a slash at the end.
+    /// Its base address for clients on its own host, with a slash at the end; or its socket, when that is all.
     pub fn url(&self) -> String {
+        if let (false, Some(socket)) = (self.tcp, &self.socket) {
+            return socket.display().to_string();
+        }
         format!("{}://{}/", self.scheme(), self.address)
     }
 
@@ -232,7 +244,7 @@ impl Rig {
 
     /// Whether it speaks plain HTTP over TCP, as the harness does.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.tls
+        self.tcp && !self.tls
     }
 
     fn scheme(&self) -> &'static str {
@@ -275,6 +287,16 @@ impl Rig {
         let mut command = tools::command(self.make.admin()?)?;
         command.arg("-c").arg(&self.config).args(words);
         self.host.run(|| tools::output(&mut command))
+    }
+
+    /// As [`admin`](Self::admin), however it ends.
+    ///
+    /// # Errors
+    /// When the tool cannot be started.
+    pub fn tool(&self, words: &[&str]) -> Outcome<Said> {
+        let mut command = tools::command(self.make.admin()?)?;
+        command.arg("-c").arg(&self.config).args(words);
+        self.host.run(|| tools::run(&mut command, ""))
     }
 
     /// Registers a bouncer with this key.

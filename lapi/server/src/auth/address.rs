@@ -20,12 +20,14 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The certificates it showed, its own first, as DER.
     pub certificates: Arc<[Vec<u8>]>,
+    /// Whether the handshake has checked who signed them.
+    pub verified: bool,
 }
 
 impl Peer {
     /// A peer without certificate.
     pub fn plain(address: Option<SocketAddr>) -> Self {
-        Self { address, certificates: Arc::new([]) }
+        Self { address, certificates: Arc::new([]), verified: false }
     }
 }
 
@@ -108,5 +110,69 @@ impl FromRequestParts<Lapi> for TrustedAddress {
         }
         let text = format!("access forbidden from this IP ({})", client.text);
         Err(ApiError::message(StatusCode::FORBIDDEN, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(list: &[&str]) -> Nets {
+        list.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect()
+    }
+
+    fn find(peer: &str, headers: &[(&'static str, &str)], proxies: &[&str]) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        ClientAddress::find(&Peer::plain(Some(peer.parse().unwrap())), &map, &nets(proxies)).text
+    }
+
+    #[test]
+    fn the_peer_unless_a_trusted_proxy_tells() {
+        const XFF: &str = "x-forwarded-for";
+        const REAL: &str = "x-real-ip";
+        for (peer, headers, proxies, expected) in [
+            ("192.0.2.1:5", &[][..], &[][..], "192.0.2.1"),
+            ("[::ffff:192.0.2.1]:5", &[], &[], "192.0.2.1"),
+            ("[2001:db8:0:0::1]:5", &[], &[], "2001:db8::1"),
+            ("[fe80::1%3]:5", &[], &[], ""),
+            ("192.0.2.1:5", &[(XFF, "198.51.100.7")], &[], "192.0.2.1"),
+            ("192.0.2.1:5", &[(XFF, "198.51.100.7")], &["192.0.2.0/24"], "198.51.100.7"),
+            // From the right, our proxies skipped.
+            (
+                "192.0.2.1:5",
+                &[(XFF, "203.0.113.9, 198.51.100.7, 192.0.2.8")],
+                &["192.0.2.0/24"],
+                "198.51.100.7",
+            ),
+            // All are ours: the leftmost.
+            ("192.0.2.1:5", &[(XFF, "192.0.2.9, 192.0.2.8")], &["192.0.2.0/24"], "192.0.2.9"),
+            // The stock default: any IPv4 peer is believed, whatever it says first.
+            ("203.0.113.5:5", &[(XFF, "127.0.0.1, 8.8.8.8")], &["0.0.0.0/0"], "127.0.0.1"),
+            ("[2001:db8::5]:5", &[(XFF, "127.0.0.1")], &["0.0.0.0/0"], "2001:db8::5"),
+            // Rubbish in the way makes the header unusable, rubbish behind it does not.
+            (
+                "192.0.2.1:5",
+                &[(XFF, "198.51.100.7, x"), (REAL, "198.51.100.8")],
+                &["192.0.2.0/24"],
+                "198.51.100.8",
+            ),
+            ("192.0.2.1:5", &[(XFF, "x"), (REAL, "y")], &["192.0.2.0/24"], "192.0.2.1"),
+            ("192.0.2.1:5", &[(XFF, "x, 198.51.100.7")], &["192.0.2.0/24"], "198.51.100.7"),
+            // As sent, and only the first line.
+            ("192.0.2.1:5", &[(XFF, "::FFFF:1.2.3.4")], &["192.0.2.0/24"], "::FFFF:1.2.3.4"),
+            (
+                "192.0.2.1:5",
+                &[(XFF, "198.51.100.7"), (XFF, "198.51.100.9")],
+                &["192.0.2.0/24"],
+                "198.51.100.7",
+            ),
+        ] {
+            assert_eq!(find(peer, headers, proxies), expected, "{peer} {headers:?} {proxies:?}");
+        }
+        let socket = ClientAddress::find(&Peer::plain(None), &HeaderMap::new(), &Nets::default());
+        assert!(socket.is_local() && socket.text == "127.0.0.1");
     }
 }

@@ -1,10 +1,27 @@
 //! Handlers' arguments that say who asks.
 
-use std::{ops::Deref, sync::Arc};
+use std::{fmt::Write as _, ops::Deref, sync::Arc};
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, header, request::Parts},
+};
+use palisade_store::BouncerUpdate;
+use palisade_wire::UnixMillis;
+use sha2::{Digest as _, Sha512};
+use tracing::{error, info, warn};
 
-use crate::{error::ApiError, roster, state::Lapi};
+use super::{
+    address::{ClientAddress, Peer},
+    certificate::Role,
+    token::TokenError,
+};
+use crate::{
+    error::ApiError,
+    roster::{self, Refusal},
+    router::RouteLabel,
+    state::Lapi,
+};
 
 /// The machine that asks.
 #[derive(Debug, Clone)]
@@ -42,17 +59,136 @@ impl Deref for Bouncer {
 impl FromRequestParts<Lapi> for Machine {
     type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, _: &Lapi) -> Result<Self, ApiError> {
-        Err(ApiError::unauthorized("cookie token is empty"))
+    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
+        let token = bearer(&parts.headers).ok_or(TokenError::Missing).map_err(refused)?;
+        let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
+        let machine = standing(lapi, &claims.id).await?;
+        let (route, method) = RouteLabel::of(parts);
+        lapi.metrics.machine(&machine.name, route, method);
+        Ok(Self(machine))
     }
+}
+
+/// The machine of this name, if it is still there and valid. Unlike the stock server, which lets a token live on.
+pub(crate) async fn standing(lapi: &Lapi, name: &str) -> Result<Arc<roster::Machine>, ApiError> {
+    match lapi.roster.machine_such(name, |machine| machine.validated).await {
+        Ok(Some(machine)) if machine.validated => Ok(machine),
+        Ok(Some(_)) => Err(ApiError::unauthorized(format!("machine {name} not validated"))),
+        Ok(None) => Err(ApiError::unauthorized("ent: machine not found")),
+        Err(cause) => Err(ApiError::store(&cause, "unable to query")),
+    }
+}
+
+/// The token of a request: from its header, else from its cookie.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) =
+        header.and_then(|text| text.strip_prefix("Bearer ")).filter(|token| !token.is_empty())
+    {
+        return Some(token);
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|line| line.split(';'))
+        .find_map(|cookie| cookie.trim().strip_prefix("jwt="))
+        .filter(|token| !token.is_empty())
 }
 
 impl FromRequestParts<Lapi> for Bouncer {
     type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, _: &Lapi) -> Result<Self, ApiError> {
-        Err(ApiError::forbidden())
+    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let client = ClientAddress::from_request_parts(parts, lapi).await?;
+        let now = lapi.clock.now();
+        let peer = parts.extensions.get::<Peer>().cloned();
+        let found = match peer.filter(|peer| !peer.certificates.is_empty()) {
+            Some(peer) => by_certificate(lapi, &peer, &client, now).await?,
+            None => {
+                let key = parts.headers.get("x-api-key").map(|value| value.as_bytes());
+                let Some(key) = key.filter(|key| !key.is_empty()) else {
+                    return Err(ApiError::forbidden());
+                };
+                let key = hash_key(key);
+                if parts.method == Method::HEAD {
+                    lapi.roster.bouncer_by_key(&key).await
+                } else {
+                    lapi.roster.bouncer_at(now, &key, &client.text).await
+                }
+            }
+        };
+        let bouncer = found.map_err(|refusal| refused(&refusal, &client))?;
+        if parts.method != Method::HEAD {
+            note_agent(lapi, &bouncer, &parts.headers);
+        }
+        let (route, method) = RouteLabel::of(parts);
+        lapi.metrics.bouncer(&bouncer.name, route, method);
+        Ok(Self(bouncer))
     }
+}
+
+async fn by_certificate(
+    lapi: &Lapi,
+    peer: &Peer,
+    client: &ClientAddress,
+    now: UnixMillis,
+) -> Result<Result<Arc<roster::Bouncer>, Refusal>, ApiError> {
+    match lapi.auth.certificates.load().admit(Role::Bouncer, peer, now) {
+        Ok(name) => {
+            let name = format!("{name}@{}", client.text);
+            Ok(lapi.roster.bouncer_with_certificate(now, &name, &client.text).await)
+        }
+        Err(cause) => {
+            warn!(client = %client.text, "bouncer's certificate refused: {cause}");
+            Err(ApiError::forbidden())
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
+    match refusal {
+        Refusal::Unknown => {
+            info!(client = %client.text, "bouncer refused: its key is unknown");
+            ApiError::forbidden()
+        }
+        Refusal::NameTaken(_) => {
+            error!(client = %client.text, "bouncer refused: {refusal}");
+            ApiError::forbidden()
+        }
+        Refusal::Store(cause) => ApiError::store(cause, "unable to query"),
+    }
+}
+
+/// Writes down what the bouncer says it is, when that is new.
+fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
+    let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let agent = agent.as_deref().unwrap_or_default();
+    let (kind, version, odd) = match agent.split_once('/') {
+        Some((kind, version)) if !version.contains('/') => (kind, version, false),
+        _ => (agent, "N/A", true),
+    };
+    if bouncer.is_agent(kind, version) {
+        return;
+    }
+    if odd {
+        warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
+    }
+    let update = BouncerUpdate {
+        kind: Some(kind.to_owned()),
+        version: Some(version.to_owned()),
+        ..BouncerUpdate::default()
+    };
+    lapi.roster.learned_of_bouncer(bouncer, update);
+}
+
+/// SHA-512 of a key in lower-case hexadecimal, as it is stored.
+pub fn hash_key(key: &[u8]) -> String {
+    let mut text = String::with_capacity(128);
+    for byte in Sha512::digest(key) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 impl FromRequestParts<Lapi> for Either {

@@ -60,7 +60,9 @@ mod tests {
 
     use super::*;
 
-    fn body(chunks: &'static [&'static str]) -> (StreamBody<impl Iterator<Item = Bytes> + Unpin>, Arc<AtomicU32>) {
+    fn body(
+        chunks: &'static [&'static str],
+    ) -> (StreamBody<impl Iterator<Item = Bytes> + Unpin>, Arc<AtomicU32>) {
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
         let chunks = chunks.iter().map(|text| Bytes::from_static(text.as_bytes()));

@@ -1,69 +1,93 @@
 //! `GET /v1/decisions`: what holds for an address now, answered from memory.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use axum::http::header;
-use palisade_active::Filter;
-use palisade_wire::{GoDuration, StreamObject, push_stream_decision};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use palisade_active::{Filter, LiveAnswer};
+use palisade_wire::ErrorBody;
 
+use super::body::StreamBody;
 use crate::alerts::nothing;
 use crate::auth::Bouncer;
 use crate::error::{ApiError, JSON};
+use crate::openapi::StreamDecision;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
-/// How old a bouncer's last pull may be before a live query renews it.
-const LAST_PULL_AGE: GoDuration = GoDuration::from_nanos(60_000_000_000);
-
-pub(super) async fn query(
+#[utoipa::path(
+    get, path = "/v1/decisions", tag = "decisions",
+    params(
+        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
+        ("scope" = Option<String>, Query, description = "The same"), 
+        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("value" = Option<String>, Query, description = "Exact value"), 
+        ("type" = Option<String>, Query, description = "Exact type"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
+        ("limit" = Option<i64>, Query, description = "At most so many"), 
+        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
+        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+    security(("bouncer" = [])),
+    responses((status = 200, description = "The decisions in force; `null` when there is none", body = Option<Vec<StreamDecision>>),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+)]
+pub(crate) async fn query(
     bouncer: Bouncer,
     State(lapi): State<Lapi>,
     query: Pairs,
 ) -> Result<Response, ApiError> {
-    let (count, body) = find(&lapi, &bouncer, &query)?;
-    let now = lapi.clock.now();
-    let live = bouncer.live();
-    // Whoever streams has a cursor, which must not move past what it has not been told.
-    if live.cursor.is_none() && live.last_pull.is_none_or(|last| now.since(last) >= LAST_PULL_AGE) {
-        lapi.roster.pulled(&bouncer, now, None);
+    let (first, rest) = ask(&lapi, &bouncer, &query)?;
+    // Whoever streams has a cursor, whose time must not move past what it has not been told.
+    if bouncer.pulled().1.is_none() {
+        lapi.roster.asked(&bouncer, lapi.clock.now());
     }
-    let body = if count == 0 { b"null".to_vec() } else { body };
-    Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
+    let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
+    Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }
 
-pub(super) async fn query_head(
+#[utoipa::path(
+    head, path = "/v1/decisions", tag = "decisions",
+    params(
+        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
+        ("scope" = Option<String>, Query, description = "The same"), 
+        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("value" = Option<String>, Query, description = "Exact value"), 
+        ("type" = Option<String>, Query, description = "Exact type"), 
+        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
+        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
+        ("limit" = Option<i64>, Query, description = "At most so many"), 
+        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
+        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+    security(("bouncer" = [])),
+    responses((status = 200, description = "The query can be answered"),
+        (status = 403, description = "No key, or not a good one", body = ErrorBody),
+        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+)]
+pub(crate) async fn query_head(
     bouncer: Bouncer,
     State(lapi): State<Lapi>,
     query: Pairs,
 ) -> Result<Response, ApiError> {
-    find(&lapi, &bouncer, &query)?;
+    ask(&lapi, &bouncer, &query)?;
     Ok(nothing())
 }
 
-/// The decisions that match, as JSON, and how many there are.
-fn find(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(usize, Vec<u8>), ApiError> {
+/// The first piece of the answer, and what follows.
+fn ask(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(Bytes, LiveAnswer), ApiError> {
     let filter = Filter::for_query(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
-    let now = lapi.clock.now();
-    let rows = lapi.tail.active().query(&filter, now);
-    lapi.metrics.queried(&bouncer.name, !rows.is_empty());
-    let mut body = Vec::with_capacity(2 + rows.len() * 160);
-    body.push(b'[');
-    for (index, row) in rows.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        let object = StreamObject {
-            duration: row.until.since(now),
-            id: row.id,
-            origin: &row.origin,
-            scenario: &row.scenario,
-            scope: &row.scope,
-            kind: &row.kind,
-            uuid: None,
-            value: &row.value,
-        };
-        push_stream_decision(&mut body, &object);
-    }
-    body.push(b']');
-    Ok((rows.len(), body))
+    let view = lapi.tail.view();
+    let mut answer = view.live(&filter, lapi.clock.now());
+    let first = answer.next().unwrap_or_default();
+    lapi.metrics.queried(&bouncer.name, first.as_ref() != b"null");
+    Ok((first, answer))
 }

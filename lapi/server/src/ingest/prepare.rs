@@ -6,7 +6,7 @@ use palisade_store::{AllowlistIndex, NewAlert, NewDecision};
 use palisade_wire::{Alert, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
 use uuid::Uuid;
 
-use super::{digest, limits};
+use super::digest;
 
 /// The origin of imports; they pause retention.
 pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
@@ -39,10 +39,6 @@ pub(crate) struct Prepared {
     pub(crate) invalid: Vec<InvalidDecision>,
     /// Alerts of which nothing is left, because all their decisions are invalid.
     pub(crate) emptied: usize,
-    /// Events and meta items of which something was cut.
-    pub(crate) cut: usize,
-    /// How many decisions are to be stored.
-    pub(crate) decisions: usize,
     /// Whether it holds an import.
     pub(crate) import: bool,
 }
@@ -137,8 +133,6 @@ impl Prepared {
             self.emptied += 1;
             return Ok(());
         }
-        self.cut += limits::apply(&mut alert, intake.now);
-        self.decisions += decisions.len();
         self.alerts.push(NewAlert { alert, decisions, digest: Some(digest) });
         Ok(())
     }
@@ -182,9 +176,9 @@ fn from_profiles(alert: &Alert, start: UnixMillis, intake: &Intake<'_>) -> Resul
 /// A decision that came with its alert: taken as it is. Its own flag counts as well as the alert's.
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
     let text = &decision.duration;
-    let duration: GoDuration = text
-        .parse()
-        .map_err(|error| format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration"))?;
+    let duration: GoDuration = text.parse().map_err(|error| {
+        format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
+    })?;
     let mut scope = decision.scope;
     normalise(&mut scope);
     Ok(NewDecision {

@@ -139,6 +139,12 @@ impl Bouncer {
         self.lock().clone()
     }
 
+    /// Whether this is what its User-Agent said last.
+    pub(crate) fn is_agent(&self, kind: &str, version: &str) -> bool {
+        let live = self.lock();
+        live.kind == kind && live.version == version
+    }
+
     /// When it last pulled, and up to which commit it was told everything then.
     pub fn pulled(&self) -> (Option<UnixMillis>, Option<Commit>) {
         let live = self.lock();

@@ -30,7 +30,11 @@ pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
             Some(word) = words.recv() => take(&lapi, &mut order, word).await,
             _ = expiry.tick() => {
                 let now = lapi.clock.now();
-                lapi.tail.active_mut().expire(now);
+                let mut active = lapi.tail.active_mut();
+                active.expire(now);
+                if active.needs_reload(now) {
+                    lapi.tail.watching.reload();
+                }
             }
         }
     }

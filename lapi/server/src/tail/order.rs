@@ -23,11 +23,6 @@ impl Order {
         Self { head, parked: BTreeMap::new() }
     }
 
-    /// The last commit that was handed on.
-    pub(crate) fn head(&self) -> Commit {
-        self.head
-    }
-
     /// Takes what a writer in this process committed. One that was handed on before is of no interest: it was read
     /// from the database meanwhile.
     pub(crate) fn offer(&mut self, commit: Commit, changes: Changes) {
@@ -115,12 +110,7 @@ mod tests {
         let out: Vec<_> = std::iter::from_fn(|| order.next()).collect();
         assert_eq!(
             out,
-            [
-                (Commit(5), vec![]),
-                (Commit(6), vec![put(1, 6)]),
-                (Commit(7), vec![]),
-                (Commit(8), vec![]),
-            ]
+            [(Commit(5), vec![]), (Commit(6), vec![put(1, 6)]), (Commit(7), vec![]), (Commit(8), vec![]),]
         );
     }
 

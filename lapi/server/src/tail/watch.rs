@@ -131,7 +131,9 @@ pub(super) async fn look(lapi: &Lapi) -> Result<Commit, StoreError> {
 
 /// The database is another one than before: what is remembered of it is void.
 async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
-    tracing::warn!("the database is not the one it was, or went back in time; everything is read again");
+    tracing::warn!(
+        "the database or the clock went back, or the memory does not fit it; everything is read again"
+    );
     let (set, head) = read(&lapi.store, lapi.clock.now()).await?;
     let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(set)));
     lapi.tail.watching.change(|seen| {
@@ -146,7 +148,7 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
 async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.allowlists.refresh(&lapi.store, now).await?;
-    lapi.roster.refresh(&lapi.store).await?;
+    lapi.roster.refresh().await?;
     lapi.tail.watching.change(|seen| seen.roster = head.roster);
     Ok(())
 }

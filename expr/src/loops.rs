@@ -1,0 +1,234 @@
+//! The functions that run a closure for each element of a list.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use crate::{
+    Fault,
+    ast::Loop,
+    code::{LoopCode, Node},
+    eval::{Machine, Step, Turn, at, failed},
+    limits::Budget,
+    ops,
+    value::{Key, List, Value},
+};
+
+impl<'v> Machine<'v> {
+    pub(crate) fn run_loop(&mut self, code: &'v LoopCode, node: &'v Node) -> Step<Value<'v>> {
+        let list = match self.value(&code.list)? {
+            Value::List(list) => list,
+            other => {
+                let reason = format!("{} takes a list and got {}", code.function.name(), other.kind());
+                return Err(failed(reason, &code.list));
+            }
+        };
+        let first = match (&code.extra, code.function) {
+            (Some(extra), Loop::Reduce) => Some(self.value(extra)?),
+            _ => None,
+        };
+        self.turns.push(Turn { element: Value::Nil, index: 0, accumulator: Value::Nil });
+        let result = match code.function {
+            Loop::Reduce => self.reduce(code, &list, first, node),
+            Loop::SortBy => self.sorted(code, &list, node),
+            Loop::GroupBy => self.grouped(code, &list, node),
+            Loop::Sum => self.sum(code, &list, node),
+            Loop::Map => self.mapped(code, &list, node),
+            Loop::Filter => self.filtered(code, &list, node),
+            _ => self.searched(code, &list, node),
+        };
+        self.turns.pop();
+        let result = result?;
+        // An order is only looked at after the closure ran; `sortBy` asks for it itself.
+        at(self.budget.nested(result), node)
+    }
+
+    /// Sets up the turn for the element at `index`.
+    fn turn(&mut self, code: &LoopCode, list: &List<'v>, index: usize, node: &Node) -> Step<()> {
+        at(self.budget.spend(code.weight), node)?;
+        let element = list.get(index).unwrap_or(Value::Nil);
+        if let Some(turn) = self.turns.last_mut() {
+            turn.element = element;
+            turn.index = index;
+        }
+        Ok(())
+    }
+
+    fn element(&self) -> Value<'v> {
+        self.turns.last().map_or(Value::Nil, |turn| turn.element.clone())
+    }
+
+    /// What the closure says; without one, the element itself.
+    fn verdict(&mut self, code: &'v LoopCode, node: &'v Node) -> Step<bool> {
+        match &code.body {
+            Some(body) => self.truth(body),
+            None => match self.element() {
+                Value::Bool(truth) => Ok(truth),
+                other => Err(failed(format!("expected a bool and got {}", other.kind()), node)),
+            },
+        }
+    }
+
+    fn result(&mut self, code: &'v LoopCode) -> Step<Value<'v>> {
+        match &code.body {
+            Some(body) => self.value(body),
+            None => Ok(self.element()),
+        }
+    }
+
+    /// The functions that ask each element a question.
+    fn searched(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let backwards = matches!(code.function, Loop::FindLast | Loop::FindLastIndex);
+        let mut count = 0_i64;
+        for step in 0..list.len() {
+            let index = if backwards { list.len() - 1 - step } else { step };
+            self.turn(code, list, index, node)?;
+            let yes = self.verdict(code, node)?;
+            count += i64::from(yes);
+            match (code.function, yes) {
+                (Loop::All, false) | (Loop::None, true) => return Ok(Value::Bool(false)),
+                (Loop::Any, true) => return Ok(Value::Bool(true)),
+                (Loop::One, true) if count > 1 => return Ok(Value::Bool(false)),
+                (Loop::Find | Loop::FindLast, true) => return Ok(self.element()),
+                (Loop::FindIndex | Loop::FindLastIndex, true) => return Ok(Value::Int(index as i64)),
+                _ => {}
+            }
+        }
+        Ok(match code.function {
+            Loop::All | Loop::None => Value::Bool(true),
+            Loop::One => Value::Bool(count == 1),
+            Loop::Count => Value::Int(count),
+            Loop::FindIndex | Loop::FindLastIndex => Value::Int(-1),
+            Loop::Find | Loop::FindLast => Value::Nil,
+            _ => Value::Bool(false),
+        })
+    }
+
+    fn filtered(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let mut kept = Vec::new();
+        for index in 0..list.len() {
+            self.turn(code, list, index, node)?;
+            if self.verdict(code, node)? {
+                kept.push(self.element());
+            }
+        }
+        Ok(Value::list(kept))
+    }
+
+    fn mapped(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let mut made = Vec::new();
+        for index in 0..list.len() {
+            self.turn(code, list, index, node)?;
+            made.push(self.result(code)?);
+        }
+        Ok(Value::list(made))
+    }
+
+    fn sum(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let mut sum = Value::Int(0);
+        for index in 0..list.len() {
+            self.turn(code, list, index, node)?;
+            let value = self.result(code)?;
+            at(ops::number(&value, "sum"), node)?;
+            sum = match (index, value) {
+                (0, first) => first,
+                (_, next) => at(ops::add(&sum, &next, &mut self.budget), node)?,
+            };
+        }
+        Ok(sum)
+    }
+
+    fn grouped(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let mut groups: BTreeMap<Key<'v>, Vec<Value<'v>>> = BTreeMap::new();
+        for index in 0..list.len() {
+            self.turn(code, list, index, node)?;
+            let by = self.result(code)?;
+            let Some(key) = Key::of(&by) else {
+                return Err(failed(format!("cannot group by {}", by.kind()), node));
+            };
+            let element = self.element();
+            groups.entry(key).or_default().push(element);
+        }
+        Ok(Value::keyed_map(groups.into_iter().map(|(key, group)| (key, Value::list(group))).collect()))
+    }
+
+    fn sorted(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
+        let mut keyed = Vec::new();
+        for index in 0..list.len() {
+            self.turn(code, list, index, node)?;
+            keyed.push((self.result(code)?, self.element()));
+        }
+        let descending = match &code.extra {
+            None => false,
+            Some(extra) => {
+                let order = self.value(extra)?;
+                at(is_descending(&order), extra)?
+            }
+        };
+        at(sort(&mut keyed, descending, &mut self.budget), node)?;
+        Ok(Value::list(keyed.into_iter().map(|(_, element)| element).collect()))
+    }
+
+    fn reduce(
+        &mut self,
+        code: &'v LoopCode,
+        list: &List<'v>,
+        first: Option<Value<'v>>,
+        node: &'v Node,
+    ) -> Step<Value<'v>> {
+        let (mut accumulator, start) = match first {
+            Some(first) => (first, 0),
+            None => match list.get(0) {
+                Some(first) => (first, 1),
+                None => return Err(failed("cannot reduce an empty list without a first value", node)),
+            },
+        };
+        for index in start..list.len() {
+            self.turn(code, list, index, node)?;
+            if let Some(turn) = self.turns.last_mut() {
+                turn.accumulator = accumulator;
+            }
+            accumulator = self.result(code)?;
+        }
+        Ok(accumulator)
+    }
+}
+
+/// Reads an order: `asc` or `desc`.
+pub(crate) fn is_descending(order: &Value<'_>) -> Result<bool, Fault> {
+    match order.as_text() {
+        Some("asc") => Ok(false),
+        Some("desc") => Ok(true),
+        _ => Err(Fault::from("the order must be \"asc\" or \"desc\"")),
+    }
+}
+
+/// Sorts by the first of each pair; equal ones keep their order.
+pub(crate) fn sort<'v>(
+    keyed: &mut [(Value<'v>, Value<'v>)],
+    descending: bool,
+    budget: &mut Budget,
+) -> Result<(), Fault> {
+    // Comparisons, about; texts may be long.
+    let length: usize =
+        keyed.iter().map(|(key, _)| key.as_text().map_or(1, |text| 1 + text.len() / 64)).sum();
+    budget.spend(length.saturating_mul(keyed.len().max(2).ilog2() as usize))?;
+    // Checked before, because a sort cannot stop: all of one kind is the only way to have an order.
+    for pair in keyed.windows(2) {
+        ops::order(&pair[0].0, &pair[1].0, "sort")?;
+    }
+    // As soon as one is a fraction all are compared as such, or the order would not be one.
+    let float = keyed.iter().any(|(key, _)| matches!(key, Value::Float(_)));
+    keyed.sort_by(|(a, _), (b, _)| {
+        let order = if float {
+            floats(a, b)
+        } else {
+            ops::order(a, b, "sort").ok().flatten().unwrap_or(Ordering::Equal)
+        };
+        if descending { order.reverse() } else { order }
+    });
+    Ok(())
+}
+
+fn floats(a: &Value<'_>, b: &Value<'_>) -> Ordering {
+    let float = |value| ops::number(value, "sort").map_or(f64::NAN, |number| number.float());
+    float(a).total_cmp(&float(b))
+}

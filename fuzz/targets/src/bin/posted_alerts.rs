@@ -1,0 +1,60 @@
+//! What machines post: alerts, registrations, logins, allowlist checks, usage reports. What is read is well-formed
+//! JSON; an alert that passes comes back the same when it is written and read again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use palisade_wire::{
+    Alert, UsageSender, read_alerts, read_bulk_check, read_certificate_login, read_login, read_registration,
+    read_usage_metrics,
+};
+use serde::de::IgnoredAny;
+
+/// The first byte says what the rest is read as.
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, body)) = data.split_first() else { return };
+    let refused = match kind % 7 {
+        0 => read_registration(body).err().map(|error| error.to_string()),
+        1 => read_login(body).err().map(|error| error.to_string()),
+        2 => read_certificate_login(body).err().map(|error| error.to_string()),
+        3 => read_bulk_check(body).err().map(|error| error.to_string()),
+        4 => read_usage_metrics(body, UsageSender::Bouncer).err().map(|error| error.text),
+        5 => read_usage_metrics(body, UsageSender::Machine).err().map(|error| error.text),
+        _ => alerts(body),
+    };
+    match refused {
+        // Nobody reads an answer of megabytes.
+        Some(text) => assert!(!text.is_empty() && text.len() < 16 * LONGEST, "{text}"),
+        // Go takes halves of surrogates and bytes that are no text, which serde_json does not.
+        None if std::str::from_utf8(body).is_ok_and(|text| !text.contains("\\u")) => {
+            let first = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>().next();
+            assert!(first.is_some_and(|value| value.is_ok()));
+        }
+        None => {}
+    }
+});
+
+const LONGEST: usize = 4096;
+
+/// The text of the refusal.
+fn alerts(body: &[u8]) -> Option<String> {
+    let posted = match read_alerts(body) {
+        Ok(posted) => posted,
+        Err(error) => return Some(error.to_string()),
+    };
+    for (index, alert) in posted.into_iter().enumerate() {
+        let name = alert.name();
+        assert!(name.len() < 4 * LONGEST, "{name}");
+        match alert.validate(index) {
+            Ok(alert) => comes_back(&alert),
+            Err(failure) => return Some(failure.to_string()),
+        }
+    }
+    None
+}
+
+fn comes_back(alert: &Alert) {
+    let text = serde_json::to_vec(&[alert]).expect("an alert is plain data");
+    let mut read = read_alerts(&text).expect("what we write we read");
+    let again = read.pop().expect("there is one").validate(0).expect("it was valid before");
+    assert_eq!(serde_json::to_vec(&[&again]).expect("plain data"), text);
+}

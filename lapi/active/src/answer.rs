@@ -1,0 +1,122 @@
+//! Bodies, produced in pieces as they are read.
+
+use bytes::Bytes;
+use palisade_wire::UnixMillis;
+
+use crate::delta::Delta;
+use crate::json::push_decision;
+use crate::matcher::Selection;
+use crate::view::Cursor;
+
+/// About the size of a piece. Slow readers hold one at a time.
+const PIECE: usize = 64 * 1024;
+
+/// The whole JSON body of a stream answer, in pieces: the first is there at once, the others are produced when they
+/// are asked for.
+///
+/// `new` comes first, then `deleted`; both are always arrays, each in ascending id. No value, type and scope is in
+/// both lists unless de-duplication was turned off. Whoever applies `deleted` and then `new` has what holds.
+#[derive(Debug)]
+pub struct Answer {
+    /// The cursor to keep for the bouncer once the body was sent without error.
+    pub next: Cursor,
+    /// Whether it tells all that holds, asked or not, instead of what changed.
+    pub everything: bool,
+    delta: Delta,
+    stage: Stage,
+    /// Whether the list at hand has an element already.
+    comma: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Start,
+    New,
+    Deleted,
+    Done,
+}
+
+impl Answer {
+    pub(crate) fn new(delta: Delta, next: Cursor) -> Self {
+        Self { next, everything: delta.is_everything(), delta, stage: Stage::Start, comma: false }
+    }
+}
+
+impl Iterator for Answer {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        match self.stage {
+            Stage::Start => {
+                self.stage = Stage::New;
+                return Some(Bytes::from_static(b"{\"new\": ["));
+            }
+            Stage::Done => return None,
+            Stage::New | Stage::Deleted => {}
+        }
+        let mut piece = Vec::new();
+        while piece.len() < PIECE - 1024 {
+            let now = self.next.time;
+            if let Some(row) = self.delta.next() {
+                if piece.capacity() == 0 {
+                    piece.reserve_exact(PIECE);
+                }
+                if self.comma {
+                    piece.push(b',');
+                }
+                self.comma = true;
+                push_decision(&mut piece, row, now, true);
+            } else if self.stage == Stage::New {
+                piece.extend_from_slice(b"], \"deleted\": [");
+                self.delta.turn_to_deleted();
+                (self.stage, self.comma) = (Stage::Deleted, false);
+            } else {
+                piece.extend_from_slice(b"]}");
+                self.stage = Stage::Done;
+                break;
+            }
+        }
+        Some(Bytes::from(piece))
+    }
+}
+
+impl std::iter::FusedIterator for Answer {}
+
+/// The whole JSON body of a live answer, in pieces: an array, or `null` when nothing matches.
+#[derive(Debug)]
+pub struct LiveAnswer {
+    rows: Selection,
+    now: UnixMillis,
+    any: bool,
+    done: bool,
+}
+
+impl LiveAnswer {
+    pub(crate) fn new(rows: Selection, now: UnixMillis) -> Self {
+        Self { rows, now, any: false, done: false }
+    }
+}
+
+impl Iterator for LiveAnswer {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut piece = Vec::new();
+        while piece.len() < PIECE - 1024 {
+            let Some(row) = self.rows.next() else {
+                self.done = true;
+                piece.extend_from_slice(if self.any { b"]" } else { b"null" });
+                break;
+            };
+            piece.push(if self.any { b',' } else { b'[' });
+            self.any = true;
+            push_decision(&mut piece, row, self.now, false);
+        }
+        Some(Bytes::from(piece))
+    }
+}
+
+impl std::iter::FusedIterator for LiveAnswer {}

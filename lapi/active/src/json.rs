@@ -1,0 +1,170 @@
+//! The JSON of one decision, written straight into a body.
+//!
+//! The same bytes as [`palisade_wire::push_stream_decision`], from rows whose words are escaped already.
+
+use palisade_wire::UnixMillis;
+
+use crate::packed::Packed;
+
+/// Appends a text with its quotes.
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..0x20 => b"",
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[plain..at]);
+        if escape.is_empty() {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        } else {
+            out.extend_from_slice(escape);
+        }
+        plain = at + 1;
+    }
+    out.extend_from_slice(&text.as_bytes()[plain..]);
+    out.push(b'"');
+}
+
+/// Appends a decimal number.
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a span of milliseconds as a Go duration rounded to whole seconds, halves away from zero.
+pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
+    let seconds = (millis.unsigned_abs() + 500) / 1000;
+    if millis < 0 && seconds > 0 {
+        out.push(b'-');
+    }
+    let (hours, minutes) = (seconds / 3600, seconds / 60);
+    if hours > 0 {
+        push_number(out, hours);
+        out.push(b'h');
+    }
+    if minutes > 0 {
+        push_number(out, minutes % 60);
+        out.push(b'm');
+    }
+    push_number(out, seconds % 60);
+    out.push(b's');
+}
+
+/// Appends one decision as streams and live answers tell it; live answers leave the `uuid` out, as the stock server
+/// does. What has ended never shows time left, even when it was ended early.
+pub(crate) fn push_decision(out: &mut Vec<u8>, row: &Packed, now: UnixMillis, with_uuid: bool) {
+    out.extend_from_slice(b"{\"duration\":\"");
+    let left = row.until().0.saturating_sub(now.0);
+    push_duration(out, if row.label.gone { left.min(0) } else { left });
+    out.extend_from_slice(b"\",\"id\":");
+    push_number(out, row.shown_id().unsigned_abs());
+    out.extend_from_slice(&row.label.json);
+    if let Some(uuid) = row.uuid().filter(|_| with_uuid) {
+        out.extend_from_slice(b",\"uuid\":\"");
+        let mut text = uuid::Uuid::encode_buffer();
+        out.extend_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"value\":");
+    row.value.push_json(out);
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_whole_seconds_in_go_s_words() {
+        for (millis, text) in [
+            (0, "0s"),
+            (499, "0s"),
+            (-499, "0s"),
+            (500, "1s"),
+            (-500, "-1s"),
+            (7_000, "7s"),
+            (12 * 60_000, "12m0s"),
+            (3 * 3_600_000 + 59 * 60_000 + 57_600, "3h59m58s"),
+            (8_760 * 3_600_000, "8760h0m0s"),
+            (-303_000, "-5m3s"),
+            (59_999, "1m0s"),
+        ] {
+            let mut out = Vec::new();
+            push_duration(&mut out, millis);
+            assert_eq!(String::from_utf8(out).unwrap(), text, "{millis}");
+        }
+        push_duration(&mut Vec::new(), i64::MIN);
+    }
+
+    #[test]
+    fn decisions_are_written_as_the_wire_s_own_writer_does() {
+        let uuid = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
+        let now = UnixMillis(1_750_000_000_000);
+        for (value, left, uuid) in [
+            ("192.0.2.1", 3_599_600, Some(uuid)),
+            ("192.0.2.0/24", -1_500, None),
+            ("2001:db8::/32", 0, Some(uuid)),
+            ("quoted \"text\"", 31_536_000_000, None),
+        ] {
+            let row = crate::Row {
+                id: 4711,
+                commit: crate::Commit(1),
+                until: UnixMillis(now.0 + left),
+                alert: 1,
+                simulated: false,
+                uuid: uuid.map(|uuid| uuid.parse().unwrap()),
+                origin: "cscli".into(),
+                scenario: "typed \\ by hand".into(),
+                scope: "session".into(),
+                kind: "ban".into(),
+                value: value.into(),
+            };
+            let packed = Packed::new(&row, crate::label::Labels::default().of(&row, false));
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            push_decision(&mut ours, &packed, now, true);
+            palisade_wire::push_stream_decision(
+                &mut theirs,
+                &palisade_wire::StreamObject {
+                    duration: row.until.since(now),
+                    id: row.id,
+                    origin: &row.origin,
+                    scenario: &row.scenario,
+                    scope: &row.scope,
+                    kind: &row.kind,
+                    uuid,
+                    value,
+                },
+            );
+            assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+        }
+    }
+
+    #[test]
+    fn texts_are_what_serde_reads_back() {
+        for text in ["", "plain", "a\"b\\c\n\r\t\u{1}\u{1f}", "żółw 🐢", "\u{7f}"] {
+            let mut out = Vec::new();
+            push_text(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}

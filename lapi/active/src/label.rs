@@ -1,0 +1,135 @@
+//! What many decisions have in common, kept once.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+
+use crate::json;
+use crate::row::Row;
+
+/// Everything of a decision that is a word out of few: shared by all rows that say the same.
+#[derive(Debug)]
+pub(crate) struct Label {
+    pub(crate) origin: Box<str>,
+    pub(crate) scenario: Box<str>,
+    pub(crate) scope: Box<str>,
+    pub(crate) kind: Box<str>,
+    pub(crate) simulated: bool,
+    /// Rows with it were taken out of the store: they never hold again, whatever the clock says.
+    pub(crate) gone: bool,
+    /// Whether values are addresses.
+    pub(crate) addressed: bool,
+    /// `,"origin":…,"scenario":…,"scope":…,"type":…` ready for a body.
+    pub(crate) json: Box<[u8]>,
+}
+
+/// All labels in use.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    table: HashTable<Arc<Label>>,
+    /// Sweep when this many are held: reasons typed by hand would else pile up.
+    sweep_at: usize,
+}
+
+/// What a label is looked up by.
+type Words<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
+
+impl Labels {
+    pub(crate) fn of(&mut self, row: &Row, gone: bool) -> Arc<Label> {
+        self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
+    }
+
+    /// The same label for rows that are gone.
+    pub(crate) fn gone(&mut self, label: &Arc<Label>) -> Arc<Label> {
+        let (origin, scenario, scope, kind, simulated, _) = label.words();
+        self.intern((origin, scenario, scope, kind, simulated, true))
+    }
+
+    fn intern(&mut self, words: Words<'_>) -> Arc<Label> {
+        let hash = FxBuildHasher.hash_one(words);
+        if let Some(label) = self.table.find(hash, |label| label.words() == words) {
+            return Arc::clone(label);
+        }
+        if self.table.len() >= self.sweep_at.max(1024) {
+            self.table.retain(|label| Arc::strong_count(label) > 1);
+            self.sweep_at = self.table.len() * 2;
+        }
+        let label = Arc::new(Label::new(words));
+        self.table.insert_unique(hash, Arc::clone(&label), |label| FxBuildHasher.hash_one(label.words()));
+        label
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl Label {
+    fn new((origin, scenario, scope, kind, simulated, gone): Words<'_>) -> Self {
+        let mut json = Vec::with_capacity(64 + origin.len() + scenario.len() + scope.len() + kind.len());
+        for (name, text) in [
+            (&b",\"origin\":"[..], origin),
+            (b",\"scenario\":", scenario),
+            (b",\"scope\":", scope),
+            (b",\"type\":", kind),
+        ] {
+            json.extend_from_slice(name);
+            json::push_text(&mut json, text);
+        }
+        Self {
+            origin: origin.into(),
+            scenario: scenario.into(),
+            scope: scope.into(),
+            kind: kind.into(),
+            simulated,
+            gone,
+            addressed: matches!(scope, "Ip" | "Range"),
+            json: json.into(),
+        }
+    }
+
+    fn words(&self) -> Words<'_> {
+        (&self.origin, &self.scenario, &self.scope, &self.kind, self.simulated, self.gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(scenario: &str) -> Row {
+        Row {
+            id: 1,
+            commit: crate::Commit(1),
+            until: palisade_wire::UnixMillis(0),
+            alert: 1,
+            simulated: false,
+            uuid: None,
+            origin: "cscli".into(),
+            scenario: scenario.into(),
+            scope: "Ip".into(),
+            kind: "ban".into(),
+            value: "192.0.2.1".into(),
+        }
+    }
+
+    #[test]
+    fn the_same_words_are_one_label_and_unused_ones_are_let_go() {
+        let mut labels = Labels::default();
+        let kept = labels.of(&row("a \"quoted\" reason"), false);
+        assert!(Arc::ptr_eq(&kept, &labels.of(&row("a \"quoted\" reason"), false)));
+        let gone = labels.gone(&kept);
+        assert!(gone.gone && !Arc::ptr_eq(&kept, &gone));
+        assert!(
+            kept.json.starts_with(br#","origin":"cscli","scenario":"a \"quoted\" reason","scope":"Ip","#)
+        );
+        for n in 0..10_000 {
+            labels.of(&row(&format!("typed by hand {n}")), false);
+        }
+        assert!(labels.len() < 2_000, "{}", labels.len());
+        assert!(Arc::ptr_eq(&kept, &labels.of(&row("a \"quoted\" reason"), false)));
+    }
+}

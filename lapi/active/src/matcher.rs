@@ -1,0 +1,101 @@
+//! A filter at work on many rows: what it says of a label is asked once.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::filter::Filter;
+use crate::packed::{Packed, Value};
+use crate::tables::Tables;
+
+use palisade_wire::UnixMillis;
+
+/// Must not outlive the rows it is used on: labels are known by their addresses.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    filter: Filter,
+    wanted: Option<Value>,
+    /// Whether anything but the label is to be looked at.
+    beyond_label: bool,
+    latest: (usize, bool),
+    labels: FxHashMap<usize, bool>,
+}
+
+impl Matcher {
+    pub(crate) fn new(filter: Filter) -> Self {
+        let wanted = filter.value.as_deref().map(Value::new);
+        let beyond_label = wanted.is_some() || filter.net.is_some() || filter.uuids.is_some();
+        Self { filter, wanted, beyond_label, latest: (0, false), labels: FxHashMap::default() }
+    }
+
+    pub(crate) fn matches(&mut self, row: &Packed) -> bool {
+        let label = Arc::as_ptr(&row.label).addr();
+        if self.latest.0 != label {
+            let matches = *self.labels.entry(label).or_insert_with(|| self.filter.matches_label(&row.label));
+            self.latest = (label, matches);
+        }
+        self.latest.1 && (!self.beyond_label || self.filter.matches_value(row, self.wanted.as_ref()))
+    }
+}
+
+/// The active rows that match, each by itself, in ascending id; paging included.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    tables: Tables,
+    matcher: Matcher,
+    /// What an index found; without one, every row from `after` on is looked at.
+    found: Option<std::vec::IntoIter<i64>>,
+    after: crate::paged::Position,
+    skip: usize,
+    left: usize,
+    now: UnixMillis,
+}
+
+impl Selection {
+    pub(crate) fn new(tables: Tables, filter: &Filter, now: UnixMillis) -> Self {
+        let found = if let Some(net) = filter.net {
+            Some(if filter.inside { tables.within(net) } else { tables.covering(net) })
+        } else {
+            let value = filter.value.as_deref().map(Value::new);
+            value.map(|value| tables.with_value(&value).map(|row| row.id).collect())
+        };
+        let first = filter.id_gt.map_or(i64::MIN, |id| id.saturating_add(1));
+        let found = found.map(|mut ids| {
+            ids.retain(|id| *id >= first);
+            ids.sort_unstable();
+            ids.into_iter()
+        });
+        Self {
+            after: tables.rows.position(&first),
+            tables,
+            matcher: Matcher::new(filter.clone()),
+            found,
+            skip: filter.offset,
+            left: filter.limit.unwrap_or(usize::MAX),
+            now,
+        }
+    }
+
+    /// The next row; the borrow ends before the one after it.
+    pub(crate) fn next(&mut self) -> Option<&Packed> {
+        if self.left == 0 {
+            return None;
+        }
+        loop {
+            let row = match &mut self.found {
+                Some(ids) => self.tables.rows.get(&ids.next()?),
+                None => Some(self.tables.rows.next(&mut self.after)?),
+            };
+            let Some(row) = row else { continue };
+            if !row.active(self.now) || !self.matcher.matches(row) {
+                continue;
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            self.left -= 1;
+            return Some(row);
+        }
+    }
+}

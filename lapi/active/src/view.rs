@@ -1,0 +1,136 @@
+//! One state of the set, to read from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use palisade_wire::UnixMillis;
+use rustc_hash::FxHashMap;
+
+use crate::answer::{Answer, LiveAnswer};
+use crate::delta::{Delta, OVERLAP};
+use crate::filter::{Filter, StreamRequest};
+use crate::label::Label;
+use crate::matcher::Selection;
+use crate::row::{Commit, Row};
+use crate::tables::Tables;
+
+/// How far a bouncer has followed the stream: kept for it, and given back with its next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last commit of the state it was answered from.
+    pub commit: Commit,
+    /// The moment it was answered for.
+    pub time: UnixMillis,
+}
+
+/// Up to where the history was forgotten.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Floor {
+    /// Some rows written by commits up to this one are forgotten.
+    pub(crate) commit: Commit,
+    /// Rows that ended before or at this moment may be forgotten.
+    pub(crate) time: UnixMillis,
+}
+
+impl Default for Cursor {
+    /// Before everything.
+    fn default() -> Self {
+        Self { commit: Commit(0), time: UnixMillis(i64::MIN) }
+    }
+}
+
+/// An immutable state of the set. Holding it keeps only those pages alive that have changed since.
+#[derive(Debug, Clone)]
+pub struct View {
+    tables: Tables,
+    head: Commit,
+    floor: Floor,
+}
+
+/// How many decisions are in force of one kind: a line of `cs_active_decisions`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// The scenario, list or reason.
+    pub reason: String,
+    /// Who decided.
+    pub origin: String,
+    /// The decision's type.
+    pub action: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl View {
+    pub(crate) fn new(tables: Tables, head: Commit, floor: Floor) -> Self {
+        Self { tables, head, floor }
+    }
+
+    /// The last commit in it.
+    pub fn head(&self) -> Commit {
+        self.head
+    }
+
+    /// The body of a stream answer, produced as it is read.
+    ///
+    /// Everything is told when `startup` was asked, when there is no cursor (the bouncer never pulled), when the
+    /// history does not reach back to the cursor, or when the cursor is ahead of this state (another database).
+    /// Otherwise what became different since. [`Answer::next`] is the cursor to keep once the body was sent.
+    pub fn answer(&self, request: &StreamRequest, cursor: Option<Cursor>, now: UnixMillis) -> Answer {
+        let since = cursor.filter(|cursor| !request.startup && self.reaches_back_to(*cursor, now));
+        let delta = Delta::new(self.tables.clone(), request, since, now);
+        Answer::new(delta, Cursor { commit: self.head, time: now })
+    }
+
+    /// Whether anything at all happened since the cursor, whatever the filter: a cheap question, so that a request
+    /// which waits for news can be left waiting.
+    pub fn has_news(&self, cursor: Cursor, now: UnixMillis) -> bool {
+        let (from, to) = (cursor.time.min(now), cursor.time.max(now));
+        self.head != cursor.commit
+            || !self.reaches_back_to(cursor, now)
+            || self.tables.ending_between(from, to).next().is_some()
+    }
+
+    /// The body of a `GET /v1/decisions`: every row in force that matches, in ascending id, or `null`.
+    pub fn live(&self, filter: &Filter, now: UnixMillis) -> LiveAnswer {
+        LiveAnswer::new(Selection::new(self.tables.clone(), filter, now), now)
+    }
+
+    /// As [`ActiveSet::query`](crate::ActiveSet::query).
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<Row> {
+        let mut selection = Selection::new(self.tables.clone(), filter, now);
+        std::iter::from_fn(|| selection.next().map(crate::packed::Packed::row)).collect()
+    }
+
+    /// As [`ActiveSet::ids`](crate::ActiveSet::ids).
+    pub fn ids(&self, filter: &Filter, now: UnixMillis) -> Vec<i64> {
+        let mut selection = Selection::new(self.tables.clone(), filter, now);
+        std::iter::from_fn(|| selection.next().map(|row| row.id)).collect()
+    }
+
+    /// As [`ActiveSet::counts`](crate::ActiveSet::counts).
+    pub fn counts(&self, now: UnixMillis) -> Vec<Count> {
+        let mut labels: FxHashMap<usize, (&Label, u64)> = FxHashMap::default();
+        for row in self.tables.rows.iter().filter(|row| !row.label.simulated && row.active(now)) {
+            labels.entry(Arc::as_ptr(&row.label).addr()).or_insert((&row.label, 0)).1 += 1;
+        }
+        let mut counts: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+        for (label, count) in labels.values() {
+            *counts.entry((&label.scenario, &label.origin, &label.kind)).or_default() += count;
+        }
+        let owned = |((reason, origin, action), count): ((&str, &str, &str), u64)| Count {
+            reason: reason.to_owned(),
+            origin: origin.to_owned(),
+            action: action.to_owned(),
+            count,
+        };
+        counts.into_iter().map(owned).collect()
+    }
+
+    fn reaches_back_to(&self, cursor: Cursor, now: UnixMillis) -> bool {
+        let kept = cursor.commit >= self.floor.commit && cursor.time.min(now) >= self.floor.time;
+        kept && cursor.commit <= self.head
+    }
+}
+
+// The overlap only repeats what was told: without it nothing would be lost either.
+const _: () = assert!(OVERLAP > 0);

@@ -1,0 +1,355 @@
+//! `allowlists`: who must never be banned. Changed in the database, read over HTTP.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use clap::Command;
+use palisade_lapi_config::Output;
+use palisade_store::{NewAllowlistItem, Store, StoreError};
+use palisade_wire::{Allowlist, AllowlistItem, GoDuration, NO_EXPIRATION, UnixMillis};
+use serde::Deserialize;
+
+use crate::cli::{Args, group, leaf, value};
+use crate::failure::{Failure, while_doing};
+use crate::output::{csv, json, line, print, properties, table};
+use crate::session::Session;
+
+pub(crate) fn command() -> Command {
+    group("allowlists", "Manage centralized allowlists")
+        .visible_alias("allowlist")
+        .subcommand(leaf("create", "Create a new allowlist", "ALLOWLIST_NAME").arg(value(
+            "description",
+            'd',
+            "description of the allowlist",
+        )))
+        .subcommand(leaf("list", "List all allowlists", ""))
+        .subcommand(leaf("delete", "Delete an allowlist", "ALLOWLIST_NAME"))
+        .subcommand(
+            leaf("add", "Add content to an allowlist", "ALLOWLIST_NAME VALUE")
+                .arg(value("expiration", 'e', "expiration duration"))
+                .arg(value("comment", 'd', "comment for the value")),
+        )
+        .subcommand(
+            leaf("import", "Import values to an allowlist from a CSV file", "ALLOWLIST_NAME").arg(value(
+                "input",
+                'i',
+                "input file, - for standard input",
+            )),
+        )
+        .subcommand(leaf("remove", "remove content from an allowlist", "ALLOWLIST_NAME VALUE"))
+        .subcommand(leaf("inspect", "Inspect an allowlist", "ALLOWLIST_NAME"))
+        .subcommand(leaf("check", "Check if a value is in an allowlist", "VALUE"))
+}
+
+pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
+    match name {
+        "create" => create(session, args).await,
+        "list" => list(session, args).await,
+        "delete" => delete(session, args).await,
+        "add" => add(session, args).await,
+        "import" => import(session, args).await,
+        "remove" => remove(session, args).await,
+        "inspect" => inspect(session, args).await,
+        _ => check(session, args).await,
+    }
+}
+
+async fn create(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let [name] = args.exactly()?;
+    let description = args.required("description")?;
+    let store = session.store().await?;
+    store.create_allowlist(UnixMillis::now(), name, description).await.map_err(|error| match error {
+        StoreError::Exists { .. } => Failure::Command(format!("allowlist '{name}' already exists")),
+        other => Failure::from(other).doing("unable to create allowlist"),
+    })?;
+    store.close().await;
+    line(&format!("allowlist '{name}' created successfully"))
+}
+
+/// The list, which must be there and ours.
+async fn ours(store: &Store, name: &str, verb: &str) -> Result<palisade_store::Allowlist, Failure> {
+    let Some(list) = store.allowlist(UnixMillis::now(), name).await? else {
+        return Err(Failure::Command(format!("allowlist '{name}' not found")));
+    };
+    if list.console_managed {
+        return Err(Failure::Command(format!(
+            "allowlist {name} is managed by console, cannot {verb} with cscli. Please visit \
+             https://app.crowdsec.net/allowlists/{} to {verb}",
+            list.allowlist_id
+        )));
+    }
+    Ok(list)
+}
+
+async fn delete(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let [name] = args.exactly()?;
+    let store = session.store().await?;
+    ours(&store, name, "delete").await?;
+    store.delete_allowlist(name).await.map_err(while_doing("unable to delete allowlist"))?;
+    store.close().await;
+    line(&format!("allowlist '{name}' deleted successfully"))
+}
+
+async fn add(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let plain = args.at_least(2)?;
+    let (name, values) = (plain[0], &plain[1..]);
+    let now = UnixMillis::now();
+    let expires_at = args.duration("expiration")?.map(|span| now.plus(span));
+    let comment = args.text("comment").unwrap_or_default();
+    let item = |value: &&str| NewAllowlistItem {
+        value: (*value).to_owned(),
+        comment: comment.to_owned(),
+        expires_at,
+    };
+    put(session, name, values.iter().map(item).collect()).await
+}
+
+/// Adds items and ends the decisions they forbid.
+async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Result<(), Failure> {
+    let store = session.store().await?;
+    ours(&store, name, "update").await?;
+    let now = UnixMillis::now();
+    let added = store
+        .add_to_allowlist(now, name, items)
+        .await
+        .map_err(while_doing("unable to add values to allowlist"))?;
+    for value in &added.existing {
+        session.log.warn(&format!("value {value} already in allowlist"));
+    }
+    for value in &added.invalid {
+        session.log.error(&format!("invalid ip address '{value}'"));
+    }
+    if !added.added.is_empty() {
+        line(&format!("added {} values to allowlist {name}", added.added.len()))?;
+    } else if added.invalid.is_empty() {
+        line("no new values for allowlist")?;
+    }
+    let ended = store
+        .apply_allowlists(now)
+        .await
+        .map_err(while_doing("unable to apply allowlists to existing decisions"))?;
+    store.close().await;
+    if ended.count > 0 {
+        line(&format!("{} decisions deleted by allowlists", ended.count))?;
+    }
+    Ok(())
+}
+
+/// A row of the file that `import` reads.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Row {
+    value: String,
+    expiration: String,
+    comment: String,
+}
+
+/// Reads the file; expirations count from `now`.
+fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failure> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
+    let mut items = Vec::new();
+    for (index, row) in reader.deserialize().enumerate() {
+        let number = index + 1;
+        let row: Row = row.map_err(|error| Failure::Command(format!("unable to parse csv: {error}")))?;
+        if row.value.is_empty() {
+            return Err(Failure::Command(format!("row {number}: missing 'value'")));
+        }
+        let expires_at = match row.expiration.as_str() {
+            "" => None,
+            text => {
+                let span: GoDuration = text.parse().map_err(|error| {
+                    let quoted = crate::output::go_quote(text);
+                    Failure::Command(format!("row {number}: invalid expiration {quoted}: {error}"))
+                })?;
+                Some(now.plus(span))
+            }
+        };
+        items.push(NewAllowlistItem { value: row.value, comment: row.comment, expires_at });
+    }
+    if items.is_empty() {
+        return Err(Failure::Command("no values to import".to_owned()));
+    }
+    Ok(items)
+}
+
+async fn import(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let [name] = args.exactly()?;
+    let input = args.required("input")?;
+    let now = UnixMillis::now();
+    let items = if input == "-" {
+        rows(io::stdin().lock(), now)?
+    } else {
+        let file = File::open(input)
+            .map_err(|error| Failure::Command(format!("unable to open {input}: {error}")))?;
+        rows(file, now)?
+    };
+    put(session, name, items).await
+}
+
+async fn remove(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let plain = args.at_least(2)?;
+    let name = plain[0];
+    let values: Vec<String> = plain[1..].iter().map(|value| (*value).to_owned()).collect();
+    let store = session.store().await?;
+    ours(&store, name, "update").await?;
+    let count = store
+        .remove_from_allowlist(UnixMillis::now(), name, &values)
+        .await
+        .map_err(while_doing("unable to remove values from allowlist"))?;
+    store.close().await;
+    match count {
+        0 => line("no value to remove from allowlist"),
+        _ => print(&format!("removed {count} values from allowlist {name}")),
+    }
+}
+
+fn yes_no(managed: bool) -> String {
+    if managed { "yes" } else { "no" }.to_owned()
+}
+
+async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    args.exactly::<0>()?;
+    let (client, _) = session.client()?;
+    let lists = client.allowlists(true).await.map_err(while_doing("unable to list allowlists"))?;
+    let managed = |list: &Allowlist| list.console_managed;
+    match session.output {
+        Output::Json => line(&json(&lists, 2)),
+        Output::Raw => print(&csv(
+            &["name", "description", "created_at", "updated_at", "console_managed", "size"],
+            lists.iter().map(|list| list_cells(list, managed(list).to_string())),
+        )?),
+        Output::Human => {
+            let header = ["Name", "Description", "Created at", "Updated at", "Managed by Console", "Size"];
+            let rows = lists.iter().map(|list| list_cells(list, yes_no(managed(list))));
+            print(&table(session.fancy, &header, rows))
+        }
+    }
+}
+
+fn list_cells(list: &Allowlist, managed: String) -> Vec<String> {
+    vec![
+        list.name.clone(),
+        list.description.clone(),
+        list.created_at.clone(),
+        list.updated_at.clone(),
+        managed,
+        list.items.len().to_string(),
+    ]
+}
+
+fn expiration(item: &AllowlistItem) -> String {
+    let never = item.expiration.is_empty() || item.expiration == NO_EXPIRATION;
+    if never { "never".to_owned() } else { item.expiration.clone() }
+}
+
+async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let [name] = args.exactly()?;
+    let (client, _) = session.client()?;
+    let list = client.allowlist(name, true).await.map_err(while_doing("unable to get allowlist"))?;
+    match session.output {
+        Output::Json => line(&json(&list, 2)),
+        Output::Raw => print(&inspect_raw(&list)?),
+        Output::Human => {
+            print(&properties(
+                session.fancy,
+                &format!("Allowlist: {}", list.name),
+                vec![
+                    ("Name", list.name.clone()),
+                    ("Description", list.description.clone()),
+                    ("Created at", list.created_at.clone()),
+                    ("Updated at", list.updated_at.clone()),
+                    ("Managed by Console", yes_no(list.console_managed)),
+                ],
+            ))?;
+            let rows = list.items.iter().map(|item| {
+                vec![item.value.clone(), item.description.clone(), expiration(item), item.created_at.clone()]
+            });
+            print(&table(session.fancy, &["Value", "Comment", "Expiration", "Created at"], rows))
+        }
+    }
+}
+
+fn inspect_raw(list: &Allowlist) -> Result<String, Failure> {
+    let rows = list.items.iter().map(|item| {
+        vec![
+            list.name.clone(),
+            list.description.clone(),
+            item.value.clone(),
+            item.description.clone(),
+            expiration(item),
+            item.created_at.clone(),
+            list.console_managed.to_string(),
+        ]
+    });
+    let header = ["name", "description", "value", "comment", "expiration", "created_at", "console_managed"];
+    csv(&header, rows)
+}
+
+async fn check(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    let values = args.at_least(1)?;
+    let (client, _) = session.client()?;
+    // All of them, where the stock CLI stops at the first that is on no list.
+    for value in values {
+        let answer = client
+            .check_allowlist(value)
+            .await
+            .map_err(while_doing("unable to check if value is in allowlist"))?;
+        if answer.allowlisted {
+            line(&format!("{value} is allowlisted by item {}", answer.reason))?;
+        } else {
+            line(&format!("{value} is not allowlisted"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names for completion.
+pub(crate) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
+    let lists = session.store().await?.allowlists(UnixMillis::now(), false).await?;
+    Ok(lists.into_iter().map(|list| list.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_values_is_read_or_refused_by_row() {
+        let now = UnixMillis::parse_rfc3339("2026-07-01T10:00:00Z").unwrap();
+        let items = rows("value,expiration,comment\n10.0.0.0/8,1d,lan\n1.2.3.4,,\n".as_bytes(), now).unwrap();
+        assert_eq!(items[0].expires_at.unwrap().rfc3339(), "2026-07-02T10:00:00Z");
+        assert_eq!((&*items[0].comment, items[1].expires_at), ("lan", None));
+        for (text, said) in [
+            ("value\n", "no values to import"),
+            ("value,comment\n1.2.3.4,x\n,y\n", "row 2: missing 'value'"),
+            (
+                "value,expiration\n1.2.3.4,soon\n",
+                "row 1: invalid expiration \"soon\": time: invalid duration \"soon\"",
+            ),
+        ] {
+            assert_eq!(rows(text.as_bytes(), now).unwrap_err().to_string(), said);
+        }
+    }
+
+    #[test]
+    fn what_never_ends_says_so() {
+        let item = |expiration: &str| AllowlistItem {
+            value: "10.0.0.0/8".into(),
+            description: "lan".into(),
+            expiration: expiration.into(),
+            created_at: "2026-07-01T10:00:00.000Z".into(),
+        };
+        let list = Allowlist {
+            name: "office".into(),
+            description: "our ranges".into(),
+            items: vec![item(NO_EXPIRATION), item("2026-07-02T10:00:00.000Z")],
+            ..Allowlist::default()
+        };
+        assert_eq!(
+            inspect_raw(&list).unwrap(),
+            "name,description,value,comment,expiration,created_at,console_managed\n\
+             office,our ranges,10.0.0.0/8,lan,never,2026-07-01T10:00:00.000Z,false\n\
+             office,our ranges,10.0.0.0/8,lan,2026-07-02T10:00:00.000Z,2026-07-01T10:00:00.000Z,false\n"
+        );
+    }
+}

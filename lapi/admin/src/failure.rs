@@ -1,0 +1,92 @@
+//! Why a command failed, and how that is told.
+
+use std::error::Error;
+
+use palisade_client::{BuildError, MachineError};
+use palisade_lapi_config::{ConfigError, CredentialsError};
+use palisade_store::StoreError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Told with the command's path in front: `Error: cscli bouncers add: …`.
+    Command(String),
+    /// The same, with the command's help before it.
+    Usage(String),
+    /// Told as it is: the configuration does not load, or there is no such command.
+    Bare(String),
+}
+
+impl Failure {
+    /// The same failure, saying first what was tried.
+    pub(crate) fn doing(self, what: &str) -> Self {
+        match self {
+            Self::Command(text) => Self::Command(format!("{what}: {text}")),
+            Self::Usage(text) => Self::Usage(format!("{what}: {text}")),
+            Self::Bare(text) => Self::Bare(format!("{what}: {text}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command(text) | Self::Usage(text) | Self::Bare(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Says what failed in a `map_err`.
+pub(crate) fn while_doing<E: Into<Failure>>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| error.into().doing(what)
+}
+
+/// The configuration's own words, as `cscli` shows them.
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let text = error.to_string();
+        let short = text.strip_prefix("unable to read config file: ").unwrap_or(&text);
+        Self::Bare(short.to_owned())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Command(error.to_string())
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        Self::Command(error.to_string())
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::Command(error.to_string())
+    }
+}
+
+/// With the causes of a failed connection, which say most.
+impl From<MachineError> for Failure {
+    fn from(error: MachineError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let said = inner.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = inner.source();
+        }
+        Self::Command(text)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Command(error.to_string())
+    }
+}

@@ -1,0 +1,126 @@
+//! `lapi`: this machine's own account. Over HTTP, so it works on every host.
+
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use palisade_client::{MachineError, PullError, Registered};
+use palisade_lapi_config::{Credentials, CredentialsError};
+use palisade_wire::Registration;
+
+use crate::cli::{Args, group, leaf, value};
+use crate::failure::Failure;
+use crate::output::{line, print};
+use crate::secrets;
+use crate::session::Session;
+
+pub(crate) fn command() -> Command {
+    group("lapi", "Manage interaction with Local API (LAPI)")
+        .subcommand(
+            leaf("register", "Register a machine to Local API (LAPI)", "")
+                .arg(value("url", 'u', "URL of the API (ie. http://127.0.0.1)"))
+                .arg(value("file", 'f', "output file destination"))
+                .arg(value("machine", '\0', "Name of the machine to register with"))
+                .arg(value("token", '\0', "Auto registration token to use")),
+        )
+        .subcommand(leaf("status", "Check authentication to Local API (LAPI)", ""))
+}
+
+pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
+    match name {
+        "register" => register(session, args).await,
+        _ => status(session, args).await,
+    }
+}
+
+async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    args.exactly::<0>()?;
+    let given = |name| args.text(name).filter(|text| !text.is_empty());
+    // There may be no credentials yet, but a file that is there and cannot be understood is not overwritten.
+    let known = match session.config.credentials_path.as_deref().map(Credentials::load) {
+        None | Some(Err(CredentialsError::Unreadable { .. } | CredentialsError::Empty(_))) => {
+            Credentials::default()
+        }
+        Some(known) => known?,
+    };
+    let mut credentials = known.clone();
+    if let Some(url) = given("url") {
+        credentials.url = Some(url.to_owned());
+        credentials.url = credentials.base_url();
+    }
+    if credentials.url.is_none() {
+        return Err(Failure::Command(
+            "no Local API URL. Please provide it in your configuration or with the -u parameter".to_owned(),
+        ));
+    }
+    let name = given("machine").map_or_else(secrets::machine_name, |name| Ok(name.to_owned()))?;
+    let password = secrets::password()?;
+    let client = session.client_for(&credentials)?;
+    let registration = Registration {
+        machine_id: name.clone(),
+        password: password.clone(),
+        registration_token: given("token").unwrap_or_default().to_owned(),
+    };
+    let registered = client.register(&registration).await.map_err(|error| {
+        let status = match error.status() {
+            Some(code) => format!(" http {code} {}", reason(code)),
+            None => String::new(),
+        };
+        let url = client.url();
+        Failure::from(plain(error)).doing(&format!("api client register: api register ({url}){status}"))
+    })?;
+    session.log.info("Successfully registered to Local API (LAPI)");
+    if registered == Registered::Validated {
+        session.log.info("The machine is validated");
+    }
+
+    // A certificate and a password exclude each other in the file.
+    (credentials.login, credentials.password) = (Some(name), Some(password));
+    (credentials.cert_path, credentials.key_path) = (None, None);
+    let file = given("file").map(PathBuf::from).or_else(|| session.config.credentials_path.clone());
+    match file.filter(|path| path != Path::new("-")) {
+        None => print(&credentials.to_yaml())?,
+        Some(path) => {
+            credentials.save(&path)?;
+            session.log.info(&format!("Local API credentials written to '{}'", path.display()));
+        }
+    }
+    session.log.warn("Run 'sudo systemctl reload crowdsec' for the new configuration to be effective.");
+    Ok(())
+}
+
+/// The status line's words.
+fn reason(code: u16) -> &'static str {
+    reqwest::StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}
+
+/// A refusal in the words of `cscli`, whatever route it took.
+fn plain(error: MachineError) -> MachineError {
+    match error {
+        MachineError::Failed(PullError::Refused { status, message, .. }) => {
+            MachineError::Api { status, message }
+        }
+        other => other,
+    }
+}
+
+async fn status(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    args.exactly::<0>()?;
+    let path = session.credentials_path()?.to_owned();
+    let (client, credentials) = session.client()?;
+    line(&format!("Loaded credentials from {}", path.display()))?;
+    let url = credentials.base_url().unwrap_or_default();
+    match &credentials.cert_path {
+        Some(cert) => {
+            line(&format!("Trying to authenticate with certificate \"{}\" on {url}", cert.display()))?;
+        }
+        None => {
+            let login = credentials.login.as_deref().unwrap_or_default();
+            line(&format!("Trying to authenticate with username \"{login}\" on {url}"))?;
+        }
+    }
+    client
+        .login()
+        .await
+        .map_err(|error| Failure::from(error).doing("failed to authenticate to Local API (LAPI)"))?;
+    line("You can successfully interact with Local API (LAPI)")
+}

@@ -1,0 +1,256 @@
+//! What is printed, and how: tables, JSON and CSV on standard output, log lines on standard error.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Prints to standard output. A reader that has gone away ends the command quietly, as it does for any tool in a
+/// pipe.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line to standard output.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// Prints a line to standard error that is no log line. It is shown whatever the output format.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// JSON as Go's encoder writes it, indented by so many spaces, without a line's end.
+pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
+    let mut bytes = Vec::new();
+    let spaces = " ".repeat(indent);
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+    let mut to = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    value.serialize(&mut to).expect("what is printed has texts for names");
+    let text = String::from_utf8(bytes).expect("JSON is UTF-8");
+    // These stand in texts only, where Go writes them so that a browser takes them for nothing else.
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// CSV with a header.
+pub(crate) fn csv(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<String, Failure> {
+    let mut to = csv::Writer::from_writer(Vec::new());
+    let wrong = |error: csv::Error| Failure::Command(format!("failed to write raw output: {error}"));
+    to.write_record(header).map_err(wrong)?;
+    for row in rows {
+        to.write_record(&row).map_err(wrong)?;
+    }
+    let bytes = to.into_inner().map_err(|error| Failure::Command(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| Failure::Command(error.to_string()))
+}
+
+/// Borders of plus, minus and bar, no line between rows.
+const ASCII: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('+', '-', '+', '+'))
+    .header_lines(ContentLineStyle::new('|', '|', '|'))
+    .header_separator(LineStyle::new('+', '-', '+', '+'))
+    .content_lines(ContentLineStyle::new('|', '|', '|'))
+    .bottom_border(LineStyle::new('+', '-', '+', '+'));
+
+/// The same without the outer border.
+const LIGHT: TableStyle = TableStyle::new()
+    .header_lines(ContentLineStyle::none().junction('|'))
+    .header_separator(LineStyle::none().fill('-').junction('+'))
+    .content_lines(ContentLineStyle::none().junction('|'));
+
+/// A table with a header.
+pub(crate) fn table(fancy: bool, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
+    // Never folded to the terminal's width: scripts read these lines.
+    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+    table.set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    format!("{table}\n")
+}
+
+/// A table with a title and no outer border; nothing above the rows when the header is empty.
+pub(crate) fn light_table(
+    title: &str,
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(LIGHT).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+    if !header.is_empty() {
+        table.set_header(header.iter().copied());
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    let body = table.trim_fmt();
+    let width = body.lines().map(|line| line.chars().count()).max().unwrap_or(0).max(title.chars().count());
+    if title.is_empty() { format!("{body}\n") } else { format!("{title}\n{}\n{body}\n", "-".repeat(width)) }
+}
+
+/// Keys and values below each other.
+pub(crate) fn properties(fancy: bool, title: &str, rows: Vec<(&str, String)>) -> String {
+    let mut table = Table::new();
+    let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
+    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+    for (key, value) in rows {
+        table.add_row([key.to_owned(), value]);
+    }
+    let heading = if title.is_empty() { String::new() } else { format!("{title}\n") };
+    format!("{heading}{table}\n")
+}
+
+/// Texts below each other in one cell.
+pub(crate) fn lines(texts: &[&str]) -> String {
+    texts.join("\n")
+}
+
+/// A text in Go's double quotes.
+pub(crate) fn go_quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() && u32::from(c) < 0x80 => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
+            }
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// How important a log line is; the lowest that is shown is kept in [`Log`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// Writes log lines to standard error as `cscli` does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Log {
+    level: Level,
+    json: bool,
+    terminal: bool,
+}
+
+impl Log {
+    pub(crate) fn new(level: Level, json: bool) -> Self {
+        Self { level, json, terminal: io::stderr().is_terminal() }
+    }
+
+    pub(crate) fn info(self, text: &str) {
+        self.write(Level::Info, text);
+    }
+
+    pub(crate) fn warn(self, text: &str) {
+        self.write(Level::Warning, text);
+    }
+
+    pub(crate) fn error(self, text: &str) {
+        self.write(Level::Error, text);
+    }
+
+    fn write(self, level: Level, text: &str) {
+        if level <= self.level {
+            note(&self.shape(level, text));
+        }
+    }
+
+    fn shape(self, level: Level, text: &str) -> String {
+        if self.json {
+            let text = serde_json::Value::from(text);
+            format!("{{\"level\":\"{}\",\"msg\":{text}}}", level.word())
+        } else if self.terminal {
+            format!("{} {text}", level.word().to_uppercase())
+        } else {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
+            let bare = !text.is_empty() && text.chars().all(plain);
+            let shown = if bare { text.to_owned() } else { go_quote(text) };
+            format!("level={} msg={shown}", level.word())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_plain_when_nobody_looks() {
+        let rows = [vec!["fw-1".to_owned(), "✔️".to_owned()], vec!["x".to_owned(), String::new()]];
+        assert_eq!(
+            table(false, &["Name", "Valid"], rows.clone()),
+            "+------+-------+\n| Name | Valid |\n+------+-------+\n| fw-1 | ✔️    |\n| x    |       |\n+------+-------+\n"
+        );
+        assert!(table(true, &["Name", "Valid"], rows).starts_with("╭──────┬───────╮\n"));
+        assert_eq!(
+            light_table("Title", &["A", "Bee"], [vec!["1".to_owned(), "2".to_owned()]]),
+            "Title\n---------\n A | Bee\n---+-----\n 1 | 2\n"
+        );
+        assert_eq!(
+            properties(false, "", vec![("Key", "value".into())]),
+            "+-----+-------+\n| Key | value |\n+-----+-------+\n"
+        );
+    }
+
+    #[test]
+    fn json_is_gos() {
+        assert_eq!(json(&[("a<b", 1)], 1), "[\n [\n  \"a\\u003cb\",\n  1\n ]\n]");
+        assert_eq!(json(&Vec::<String>::new(), 2), "[]");
+    }
+
+    #[test]
+    fn log_lines_are_logrus() {
+        let log = |json| Log { level: Level::Info, json, terminal: false };
+        assert_eq!(log(false).shape(Level::Info, "bouncer 'x' gone"), r#"level=info msg="bouncer 'x' gone""#);
+        assert_eq!(log(false).shape(Level::Warning, "plain"), "level=warning msg=plain");
+        assert_eq!(log(true).shape(Level::Error, "a\"b"), r#"{"level":"error","msg":"a\"b"}"#);
+        assert_eq!(go_quote("a\"\\\n\u{1}é"), r#""a\"\\\n\x01é""#);
+    }
+}

@@ -1,0 +1,246 @@
+//! `profiles test`: what the profiles would make of an alert, without a server and without storing anything.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::Command;
+use palisade_lapi_config::Output;
+use palisade_profiles::{NoHistory, Outcome, Profiles, StepResult};
+use palisade_wire::{Alert, Scope, Source, UnixMillis};
+use serde_json::{Value, json};
+
+use crate::cli::{Args, group, leaf, switch, value};
+use crate::failure::Failure;
+use crate::output::{self, line, print, table};
+use crate::session::Session;
+
+pub(crate) fn command() -> Command {
+    group("profiles", "Check profiles").visible_alias("profile").subcommand(
+        leaf("test", "Show what the profiles make of an alert", "")
+            .arg(value("profiles", '\0', "profiles file (default: api.server.profiles_path)"))
+            .arg(value("alert", 'a', "alert as JSON, from this file or - for standard input"))
+            .arg(value("scenario", 's', "scenario of the alert (default test/scenario)"))
+            .arg(value("ip", 'i', "source ip (shorthand for --scope ip --value <IP>)"))
+            .arg(value("range", 'r', "source range (shorthand for --scope range --value <RANGE>)"))
+            .arg(value("scope", '\0', "scope of the source"))
+            .arg(value("value", 'v', "value of the source"))
+            .arg(value("remediation", '\0', "whether the scenario asks for a decision (default true)"))
+            .arg(value("events", '\0', "how many events there were (default 1)"))
+            .arg(switch("simulated", '\0', "the alert is only a rehearsal")),
+    )
+}
+
+pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
+    args.exactly::<0>()?;
+    let file = match args.text("profiles").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => session.server()?.profiles_path.clone().ok_or_else(|| {
+            Failure::Command("empty profiles path; set api.server.profiles_path or use --profiles".to_owned())
+        })?,
+    };
+    let profiles = Profiles::load(&file).map_err(|error| Failure::Command(error.to_string()))?;
+    let alert = alert(args)?;
+    let outcome = profiles
+        .evaluate(&alert, &NoHistory)
+        .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
+    if profiles.needs_history() {
+        session.log.warn("these profiles ask about earlier decisions; here everybody counts as having none");
+    }
+    match session.output {
+        Output::Json => line(&output::json(&as_json(&outcome), 2)),
+        Output::Raw => {
+            let rows = outcome.decisions.iter().map(|decision| {
+                vec![
+                    decision.kind.clone(),
+                    decision.duration.to_string(),
+                    decision.scope.clone(),
+                    decision.value.clone(),
+                    decision.origin.clone(),
+                    decision.simulated.to_string(),
+                ]
+            });
+            print(&output::csv(&["type", "duration", "scope", "value", "origin", "simulated"], rows)?)
+        }
+        Output::Human => print(&human(session.fancy, &outcome)),
+    }
+}
+
+/// The alert that was given, or one made of flags.
+fn alert(args: &Args<'_>) -> Result<Alert, Failure> {
+    if let Some(input) = args.text("alert").filter(|input| !input.is_empty()) {
+        let mut text = String::new();
+        let read = if input == "-" {
+            io::stdin().lock().read_to_string(&mut text)
+        } else {
+            File::open(input).and_then(|mut file| file.read_to_string(&mut text))
+        };
+        read.map_err(|error| Failure::Command(format!("unable to read {input}: {error}")))?;
+        return parse(&text).map_err(|reason| Failure::Command(format!("unable to parse {input}: {reason}")));
+    }
+    let given = |name| args.text(name).filter(|text| !text.is_empty());
+    let (scope, value) = match (given("ip"), given("range"), given("value")) {
+        (Some(ip), ..) => ("Ip", ip),
+        (_, Some(range), _) => ("Range", range),
+        (_, _, Some(value)) => (given("scope").map_or("Ip", |scope| Scope::parse(scope).as_str()), value),
+        _ => {
+            return Err(Failure::Usage(
+                "no alert to test: give one with --alert, or --ip, --range or --scope and --value".to_owned(),
+            ));
+        }
+    };
+    let remediation = !matches!(given("remediation"), Some("false" | "no" | "0"));
+    let events = i32::try_from(args.number("events")?.unwrap_or(1)).unwrap_or(i32::MAX);
+    let moment = UnixMillis::now().rfc3339();
+    Ok(Alert {
+        scenario: given("scenario").unwrap_or("test/scenario").to_owned(),
+        message: "a test".to_owned(),
+        events_count: events,
+        remediation,
+        simulated: args.is_set("simulated")?,
+        source: Source {
+            scope: scope.to_owned(),
+            value: value.to_owned(),
+            ip: if scope == "Ip" { value.to_owned() } else { String::new() },
+            range: if scope == "Range" { value.to_owned() } else { String::new() },
+            ..Source::default()
+        },
+        start_at: moment.clone(),
+        stop_at: moment.clone(),
+        created_at: moment,
+        ..Alert::default()
+    })
+}
+
+/// One alert, or the first of a list such as `alerts list -o json` prints.
+fn parse(text: &str) -> Result<Alert, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let value = match value {
+        Value::Array(list) => list.into_iter().next().ok_or("the list is empty")?,
+        one => one,
+    };
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+fn word(result: StepResult) -> &'static str {
+    match result {
+        StepResult::Matched => "matched",
+        StepResult::NotMatched => "not matched",
+        StepResult::Skipped => "skipped",
+        StepResult::MatchedWithoutDecisions => "matched without decisions",
+        _ => "unknown",
+    }
+}
+
+fn as_json(outcome: &Outcome) -> Value {
+    let decisions = outcome.decisions.iter().map(|decision| {
+        json!({
+            "type": decision.kind, "duration": decision.duration, "scope": decision.scope,
+            "value": decision.value, "scenario": decision.scenario, "origin": decision.origin,
+            "simulated": decision.simulated,
+        })
+    });
+    let profiles = outcome.trace.iter().map(|step| {
+        let filters = step.filters.iter().map(|filter| match &filter.result {
+            Ok(result) => json!({"filter": filter.filter, "result": result}),
+            Err(error) => json!({"filter": filter.filter, "error": error}),
+        });
+        json!({
+            "name": step.profile, "result": word(step.result), "decisions": step.decisions,
+            "stopped": step.stopped, "notes": step.notes, "filters": filters.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "decisions": decisions.collect::<Vec<_>>(),
+        "notifications": outcome.notify,
+        "profiles": profiles.collect::<Vec<_>>(),
+    })
+}
+
+fn human(fancy: bool, outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for step in &outcome.trace {
+        let name = if step.profile.is_empty() { "(no name)" } else { &step.profile };
+        text.push_str(&format!("Profile {name}: {}\n", word(step.result)));
+        for filter in &step.filters {
+            let result = match &filter.result {
+                Ok(result) => result.to_string(),
+                Err(error) => format!("error: {error}"),
+            };
+            text.push_str(&format!("  - {} => {result}\n", filter.filter.trim()));
+        }
+        for note in &step.notes {
+            text.push_str(&format!("  note: {note}\n"));
+        }
+        if step.stopped {
+            text.push_str("  stops here\n");
+        }
+    }
+    text.push('\n');
+    if outcome.decisions.is_empty() {
+        text.push_str("No decision\n");
+    } else {
+        let rows = outcome.decisions.iter().map(|decision| {
+            let kind =
+                if decision.simulated { format!("(simul){}", decision.kind) } else { decision.kind.clone() };
+            vec![
+                kind,
+                decision.duration.to_string(),
+                format!("{}:{}", decision.scope, decision.value),
+                decision.scenario.clone(),
+                decision.origin.clone(),
+            ]
+        });
+        text.push_str(&table(fancy, &["Action", "Duration", "Scope:Value", "Reason", "Origin"], rows));
+    }
+    if !outcome.notify.is_empty() {
+        text.push_str(&format!("Notifications: {}\n", outcome.notify.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_profiles::{FilterResult, ProfileDecision, Step};
+
+    #[test]
+    fn an_alert_is_read_alone_or_in_a_list() {
+        assert_eq!(parse(r#"{"scenario":"a"}"#).unwrap().scenario, "a");
+        assert_eq!(parse(r#"[{"scenario":"a"},{}]"#).unwrap().scenario, "a");
+        assert!(parse("[]").is_err() && parse("x").is_err());
+    }
+
+    #[test]
+    fn the_way_to_a_decision_is_shown() {
+        let outcome = Outcome {
+            decisions: vec![ProfileDecision {
+                duration: "4h".parse().unwrap(),
+                scope: "Ip".into(),
+                kind: "ban".into(),
+                value: "1.2.3.4".into(),
+                scenario: "a/b".into(),
+                origin: "crowdsec".into(),
+                simulated: false,
+            }],
+            notify: vec!["http".into()],
+            trace: vec![Step {
+                profile: "default".into(),
+                filters: vec![FilterResult { filter: "Alert.Remediation == true".into(), result: Ok(true) }],
+                result: StepResult::Matched,
+                decisions: 1,
+                notes: vec![],
+                stopped: true,
+            }],
+        };
+        let text = human(false, &outcome);
+        assert!(
+            text.starts_with(
+                "Profile default: matched\n  - Alert.Remediation == true => true\n  stops here\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("| ban    | 4h0m0s   | Ip:1.2.3.4  | a/b    | crowdsec |"), "{text}");
+        assert_eq!(as_json(&outcome)["decisions"][0]["duration"], "4h0m0s");
+    }
+}

@@ -1,0 +1,89 @@
+//! Names, passwords and keys made from the system's randomness.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use sha2::{Digest as _, Sha512};
+
+/// Letters and digits that Base64 uses, in its order.
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const LOWER_AND_DIGITS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
+}
+
+/// So many characters, each as likely as any other.
+fn random_text(length: usize, alphabet: &[u8]) -> io::Result<String> {
+    // Bytes beyond the last whole multiple would favour the alphabet's beginning.
+    let fair = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        let mut bytes = [0; 64];
+        random(&mut bytes)?;
+        let letters = bytes.into_iter().map(usize::from).filter(|byte| *byte < fair);
+        text.extend(
+            letters.take(length - text.len()).map(|byte| char::from(alphabet[byte % alphabet.len()])),
+        );
+    }
+    Ok(text)
+}
+
+/// A password of 64 letters and digits.
+pub(crate) fn password() -> io::Result<String> {
+    random_text(64, &BASE64[..62])
+}
+
+/// A machine's name: the operating system's own id (or a random one) and 16 random characters.
+pub(crate) fn machine_name() -> io::Result<String> {
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric()).take(32).collect();
+    let id = if id.len() == 32 { id } else { uuid::Uuid::new_v4().simple().to_string() };
+    Ok(id + &random_text(16, LOWER_AND_DIGITS)?)
+}
+
+/// A bouncer's key: 32 random bytes in Base64 without padding.
+pub(crate) fn bouncer_key() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    random(&mut bytes)?;
+    Ok(base64(&bytes))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().enumerate().fold(0_u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for at in 0..=group.len() {
+            let index = (bits >> (18 - 6 * at)) & 63;
+            text.push(char::from(BASE64[index as usize]));
+        }
+    }
+    text
+}
+
+/// What is stored of a key: its SHA-512 in lower-case hex.
+pub(crate) fn key_hash(key: &str) -> String {
+    Sha512::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_have_their_form() {
+        for (bytes, text) in
+            [(&b"f"[..], "Zg"), (b"fo", "Zm8"), (b"foo", "Zm9v"), (b"foob", "Zm9vYg"), (&[0xff; 3], "////")]
+        {
+            assert_eq!(base64(bytes), text);
+        }
+        let key = bouncer_key().unwrap();
+        assert_eq!(key.len(), 43);
+        assert_ne!(key, bouncer_key().unwrap());
+        let password = password().unwrap();
+        assert!(password.len() == 64 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_eq!(machine_name().unwrap().len(), 48);
+        assert!(key_hash("abc").starts_with("ddaf35a193617abacc417349ae204131"));
+    }
+}

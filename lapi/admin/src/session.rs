@@ -1,0 +1,193 @@
+//! What a command has to work with: the configuration, the way to print, the database, the LAPI.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palisade_client::{MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, UserAgent};
+use palisade_lapi_config::{Config, Credentials, DbConfig, DbKind, Output, ServerConfig};
+use palisade_store::{Engine, PostgresServer, Store};
+
+use crate::failure::Failure;
+use crate::output::{Level, Log};
+
+/// One run of the program.
+pub(crate) struct Session {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// How results are printed.
+    pub(crate) output: Output,
+    /// Whether they may be coloured and drawn with boxes.
+    pub(crate) fancy: bool,
+    /// Where log lines go.
+    pub(crate) log: Log,
+}
+
+/// The flags every command takes, as they were given.
+#[derive(Debug, Default)]
+pub(crate) struct Globals {
+    pub(crate) config: Option<String>,
+    pub(crate) output: Option<String>,
+    pub(crate) color: Option<String>,
+    pub(crate) level: Option<Level>,
+}
+
+impl Session {
+    /// Reads the configuration and settles how to print.
+    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
+        let path = globals.config.as_deref().unwrap_or("/etc/crowdsec/config.yaml");
+        let config = Config::load(Path::new(path))?;
+        let output = match globals.output.as_deref() {
+            None | Some("") => config.output,
+            Some(word) => Output::from_word(word).ok_or_else(|| {
+                Failure::Bare(format!("output format '{word}' invalid: expected one of human, json, raw"))
+            })?,
+        };
+        let color = match globals.color.as_deref().or(config.color.as_deref()) {
+            None | Some("" | "auto") => io::stdout().is_terminal(),
+            Some("yes") => true,
+            Some("no") => false,
+            Some(word) => {
+                return Err(Failure::Bare(format!(
+                    "output color '{word}' invalid: expected one of yes, no, auto"
+                )));
+            }
+        };
+        let level = match output {
+            Output::Human => globals.level.unwrap_or(Level::Info),
+            Output::Json | Output::Raw => Level::Error,
+        };
+        let log = Log::new(level, output == Output::Json);
+        Ok(Self { config, output, fancy: color, log })
+    }
+
+    /// The LAPI's part of the configuration, which database commands need.
+    pub(crate) fn server(&self) -> Result<&ServerConfig, Failure> {
+        self.config.server.as_ref().filter(|server| server.enable).ok_or_else(|| {
+            Failure::Command(
+                "local API is disabled -- this command must be run on the local API machine".to_owned(),
+            )
+        })
+    }
+
+    /// Opens the database. The running LAPI sees what is written there.
+    pub(crate) async fn store(&self) -> Result<Store, Failure> {
+        self.server()?;
+        let Some(config) = &self.config.database else {
+            return Err(Failure::Command("no database configuration provided".to_owned()));
+        };
+        Store::open(&database(config)?).await.map_err(Failure::from)
+    }
+
+    /// The credentials file's path.
+    pub(crate) fn credentials_path(&self) -> Result<&Path, Failure> {
+        self.config.credentials_path.as_deref().ok_or_else(|| {
+            Failure::Command("loading api client: no API client section in configuration".to_owned())
+        })
+    }
+
+    /// The credentials of this host's machine.
+    pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
+        Ok(Credentials::load(self.credentials_path()?)?)
+    }
+
+    /// A client of the LAPI that the credentials name.
+    pub(crate) fn client(&self) -> Result<(MachineClient, Credentials), Failure> {
+        let credentials = self.credentials()?;
+        Ok((self.client_for(&credentials)?, credentials))
+    }
+
+    /// A client of the LAPI that these credentials name.
+    pub(crate) fn client_for(&self, credentials: &Credentials) -> Result<MachineClient, Failure> {
+        let Some(url) = credentials.base_url() else {
+            return Err(Failure::Command(format!(
+                "loading api client: no credentials or URL found in api client configuration '{}'",
+                self.config.credentials_path.as_deref().unwrap_or(Path::new("")).display()
+            )));
+        };
+        let auth = match (&credentials.cert_path, &credentials.key_path) {
+            (Some(cert), Some(key)) => MachineAuth::Certificate { cert: cert.clone(), key: key.clone() },
+            _ => MachineAuth::Password {
+                login: credentials.login.clone().unwrap_or_default(),
+                password: Secret::new(credentials.password.clone().unwrap_or_default()),
+            },
+        };
+        let config = MachineConfig {
+            ca: credentials.ca_cert_path.clone(),
+            insecure_skip_verify: self.config.insecure_skip_verify,
+            proxy: ProxyConfig::from_environment(|name| std::env::var(name).ok()),
+            // A LAPI that is just starting is worth a moment; a person does not wait for minutes.
+            retries: Retries {
+                busy: vec![Duration::from_secs(1), Duration::from_secs(3)],
+                login: Vec::new(),
+            },
+            ..MachineConfig::new(url, auth)
+        };
+        Ok(MachineClient::new(&config, &agent())?)
+    }
+
+    /// Asks a yes-no question on the terminal or through standard input; anything but yes is no.
+    pub(crate) fn confirm(&self, question: &str, default: bool) -> Result<bool, Failure> {
+        let hint = if default { "Y/n" } else { "y/N" };
+        let _ = write!(io::stderr(), "? {question} ({hint}) ");
+        let _ = io::stderr().flush();
+        let mut answer = String::new();
+        if io::stdin().lock().read_line(&mut answer)? == 0 {
+            return Err(Failure::Command("unable to ask for confirmation: EOF".to_owned()));
+        }
+        Ok(match answer.trim().to_ascii_lowercase().as_str() {
+            "" => default,
+            "y" | "yes" => true,
+            _ => false,
+        })
+    }
+
+    /// Refuses `-o raw` where there is no such form.
+    pub(crate) fn no_raw(&self) -> Result<(), Failure> {
+        if self.output == Output::Raw {
+            return Err(Failure::Command("output format 'raw' not supported for this command".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// How we name ourselves to a LAPI.
+pub(crate) fn agent() -> UserAgent {
+    UserAgent::new("palisade", concat!("v", env!("CARGO_PKG_VERSION")))
+        .expect("visible ASCII without a slash")
+}
+
+/// The store's view of `db_config`.
+fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, Failure> {
+    let engine = match &config.kind {
+        DbKind::Sqlite { path, use_wal } => Engine::Sqlite { path: path.clone(), wal: *use_wal },
+        DbKind::Postgres {
+            host,
+            port,
+            user,
+            password,
+            db_name,
+            sslmode,
+            ssl_ca_cert,
+            ssl_client_cert,
+            ssl_client_key,
+        } => Engine::Postgres(PostgresServer {
+            socket: host.starts_with('/').then(|| PathBuf::from(host)),
+            host: host.clone(),
+            port: *port,
+            user: user.clone(),
+            password: password.clone(),
+            name: db_name.clone(),
+            sslmode: sslmode.parse().map_err(Failure::Bare)?,
+            ca: ssl_ca_cert.clone(),
+            cert: ssl_client_cert.clone(),
+            key: ssl_client_key.clone(),
+        }),
+    };
+    // A command needs few connections, however many the server may have.
+    Ok(palisade_store::DbConfig {
+        engine,
+        max_open: config.max_open_conns.min(4),
+        bulk: config.decision_bulk_size,
+    })
+}

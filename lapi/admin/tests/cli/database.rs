@@ -1,0 +1,233 @@
+//! Commands that write the database of the LAPI's host.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::lapi::Lapi;
+use crate::world::World;
+
+#[test]
+fn bouncers_come_and_go() {
+    let world = World::new();
+    assert_eq!(world.ok("bouncers list -o json"), "[]\n");
+    let key = world.ok("bouncers add fw-1 -o raw");
+    assert_eq!(key.len(), 43, "{key}");
+    assert_eq!(world.ok("bouncers add fw-2 --key mykey -o json"), "\"mykey\"");
+    let shown = world.ok("bouncer add fw-3 -k k");
+    assert!(shown.starts_with("API key for 'fw-3':\n\n   k\n\n"), "{shown}");
+    assert_eq!(
+        world.fails("bouncers add fw-1"),
+        "Error: cscli bouncers add: unable to create bouncer: bouncer fw-1 already exists"
+    );
+    let listed = world.ok("bouncers list -o raw");
+    assert!(
+        listed.starts_with("name,ip,revoked,last_pull,type,version,auth_type\nfw-1,,validated,,,,api-key\n")
+    );
+    assert!(world.ok("bouncers list -o json").contains("\n    \"name\": \"fw-2\",\n"));
+    assert!(world.ok("bouncers list").contains("| Name | IP Address | Valid |"));
+    assert!(world.ok("bouncers inspect fw-1").contains("Bouncer: fw-1\n"));
+    assert_eq!(
+        world.fails("bouncers inspect x"),
+        "Error: cscli bouncers inspect: unable to read bouncer data 'x': ent: bouncer not found"
+    );
+
+    let run = world.run("bouncers delete fw-1 fw-2");
+    assert_eq!((run.code, &*run.out), (0, ""));
+    assert_eq!(
+        run.err,
+        "level=info msg=\"bouncer 'fw-1' deleted successfully\"\nlevel=info msg=\"bouncer 'fw-2' deleted successfully\"\n"
+    );
+    assert_eq!(
+        world.fails("bouncers remove fw-1"),
+        "Error: cscli bouncers delete: unable to delete bouncer fw-1: ent: bouncer not found"
+    );
+    assert_eq!(world.run("bouncers delete fw-1 --ignore-missing").err, "");
+
+    assert_eq!(world.ok("bouncers prune"), "No bouncers to prune.\n");
+    let run = world.run_with("bouncers prune -d 0s", "yes\nno\n");
+    assert!(run.out.ends_with("User aborted prune. No changes were made.\n"), "{}", run.out);
+    let run = world.run_with("bouncers prune -d -1s --force", "y\n");
+    assert!(run.err.ends_with("Successfully deleted 1 bouncers\n"), "{}", run.err);
+    assert_eq!(world.ok("bouncers list -o json"), "[]\n");
+}
+
+#[test]
+fn machines_come_and_go() {
+    let world = World::new();
+    let run = world.run("machines add web-1 --auto");
+    assert_eq!((run.code, &*run.out), (0, ""), "{}", run.err);
+    let credentials = world.path("credentials.yaml");
+    assert_eq!(
+        run.err,
+        format!(
+            "Machine 'web-1' successfully added to the local API.\nAPI credentials written to '{}'.\n",
+            credentials.display()
+        )
+    );
+    let text = world.read("credentials.yaml");
+    assert!(text.starts_with("url: http://127.0.0.1:8080/\nlogin: web-1\npassword: "), "{text}");
+    assert_eq!(credentials.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    assert_eq!(
+        world.fails("machines add web-2 --auto"),
+        format!(
+            "Error: cscli machines add: credentials file '{}' already exists: please remove it, use \"--force\" or \
+             specify a different file with \"-f\" (\"-f -\" for standard output)",
+            credentials.display()
+        )
+    );
+    assert_eq!(
+        world.fails("machines add web-1 --auto -f other.yaml"),
+        "Error: cscli machines add: unable to create machine: user 'web-1': user already exist"
+    );
+    assert_eq!(
+        world.fails(&format!("machines add web-9 -f - -p {}", "x".repeat(73))),
+        "Error: cscli machines add: unable to create machine: password too long (max 72 characters)"
+    );
+    assert!(
+        world
+            .ok("machines add web-2 -p pw -u http://lapi:1 -f -")
+            .contains("url: http://lapi:1\nlogin: web-2\n")
+    );
+    assert!(world.run("machines add web-1 --auto --force").code == 0);
+
+    let listed = world.ok("machines list -o raw");
+    assert!(listed.starts_with(
+        "machine_id,ip_address,updated_at,validated,version,auth_type,last_heartbeat,os\nweb-1,,"
+    ));
+    assert!(listed.contains(",true,,password,-,/\n"), "{listed}");
+    assert!(world.ok("machines list -o json").contains("\n    \"machineId\": \"web-2\",\n"));
+    assert!(world.ok("machines list").contains("⚠️ -"));
+    assert!(world.ok("machines inspect web-1 -o json").contains("\"acquisition\": []"));
+    assert_eq!(
+        world.fails("machines inspect x"),
+        "Error: cscli machines inspect: unable to read machine data 'x': user 'x': user doesn't exist"
+    );
+    assert_eq!(
+        world.fails("machines inspect web-1 -o raw"),
+        "Error: cscli machines inspect: output format 'raw' not supported for this command"
+    );
+    assert_eq!(
+        world.run("machines validate web-2").err,
+        "level=info msg=\"machine 'web-2' validated successfully\"\n"
+    );
+    assert_eq!(
+        world.fails("machines validate x"),
+        "Error: cscli machines validate: unable to validate machine 'x': machine not found"
+    );
+
+    // A missing name does not keep the others alive.
+    let run = world.run("machines delete x web-2");
+    assert_eq!(run.code, 0);
+    assert_eq!(
+        run.err,
+        "level=error msg=\"unable to delete machine: 'x' does not exist\"\n\
+         level=info msg=\"machine 'web-2' deleted successfully\"\n"
+    );
+    assert_eq!(world.ok("machines prune"), "No machines to prune.\n");
+    assert!(
+        world
+            .run_with("machines prune -d -1s --force", "y\n")
+            .err
+            .ends_with("successfully deleted 1 machines\n")
+    );
+    assert_eq!(world.ok("machines list -o json"), "[]\n");
+}
+
+#[test]
+fn names_are_completed() {
+    let world = World::new();
+    world.ok("bouncers add fw-1 -o raw");
+    world.ok("bouncers add gate -o raw");
+    let complete = |words: &[&str]| world.run_words(&[&["__complete"], words].concat(), "").out;
+    assert_eq!(complete(&["bouncers", "delete", ""]), "fw-1\ngate\n:4\n");
+    assert_eq!(complete(&["bouncers", "inspect", "at"]), "gate\n:4\n");
+    assert_eq!(complete(&["bouncers", "delete", "gate", ""]), "fw-1\n:4\n");
+    assert_eq!(complete(&["machines", "de"]), "delete\n:4\n");
+    assert_eq!(complete(&["machines", "delete", ""]), ":4\n");
+}
+
+#[test]
+fn allowlists_are_kept() {
+    let lapi = Lapi::start(|line, _| match line {
+        "GET /v1/allowlists?with_content=true" => (
+            200,
+            r#"[{"name":"office","description":"ours","created_at":"2026-01-02T03:04:05.000Z",
+                "updated_at":"2026-01-02T03:04:05.000Z","items":[{"value":"10.0.0.0/8","created_at":"x",
+                "expiration":"0001-01-01T00:00:00.000Z"}]}]"#
+                .to_owned(),
+        ),
+        "GET /v1/allowlists/check/10.1.2.3" => {
+            (200, r#"{"allowlisted":true,"reason":"10.0.0.0/8 from office (lan)"}"#.to_owned())
+        }
+        "GET /v1/allowlists/check/9.9.9.9" => (200, "{}".to_owned()),
+        _ => (500, r#"{"message":"allowlist 'x' not found"}"#.to_owned()),
+    });
+    let world = World::with_lapi(&lapi.url);
+    let create = |words: &[&str]| world.run_words(&[&["allowlists", "create"], words].concat(), "");
+    assert_eq!(create(&["office", "-d", "our ranges"]).out, "allowlist 'office' created successfully\n");
+    assert!(create(&["office", "-d", "x"]).err.ends_with("allowlist 'office' already exists\n"));
+    assert!(create(&["other"]).err.ends_with("required flag(s) \"description\" not set\n"));
+
+    let run = world.run("allowlists add office 10.0.0.0/8 nonsense 1.2.3.4 -d lan -e 1d");
+    assert_eq!((run.code, &*run.out), (0, "added 2 values to allowlist office\n"), "{}", run.err);
+    assert_eq!(run.err, "level=error msg=\"invalid ip address 'nonsense'\"\n");
+    let run = world.run("allowlist add office 1.2.3.4");
+    assert_eq!(run.out, "no new values for allowlist\n");
+    assert_eq!(run.err, "level=warning msg=\"value 1.2.3.4 already in allowlist\"\n");
+    assert_eq!(
+        world.fails("allowlists add nope 1.2.3.4"),
+        "Error: cscli allowlists add: allowlist 'nope' not found"
+    );
+    let run = world.run_with("allowlists import office -i -", "value,comment\n5.6.7.8,five\n");
+    assert_eq!(run.out, "added 1 values to allowlist office\n", "{}", run.err);
+    assert_eq!(
+        world.ok("allowlists remove office 1.2.3.4 5.6.7.8"),
+        "removed 2 values from allowlist office"
+    );
+    assert_eq!(world.ok("allowlists remove office 1.2.3.4"), "no value to remove from allowlist\n");
+    assert_eq!(world.ok("allowlists delete office"), "allowlist 'office' deleted successfully\n");
+    assert_eq!(
+        world.fails("allowlists delete office"),
+        "Error: cscli allowlists delete: allowlist 'office' not found"
+    );
+
+    assert_eq!(
+        world.ok("allowlists list -o raw"),
+        "name,description,created_at,updated_at,console_managed,size\n\
+         office,ours,2026-01-02T03:04:05.000Z,2026-01-02T03:04:05.000Z,false,1\n"
+    );
+    assert_eq!(
+        world.ok("allowlists check 9.9.9.9 10.1.2.3"),
+        "9.9.9.9 is not allowlisted\n10.1.2.3 is allowlisted by item 10.0.0.0/8 from office (lan)\n"
+    );
+    assert_eq!(
+        world.fails("allowlists inspect x"),
+        "Error: cscli allowlists inspect: unable to get allowlist: API error: allowlist 'x' not found"
+    );
+}
+
+#[test]
+fn alerts_are_flushed() {
+    let world = World::new();
+    let run = world.run("alerts flush --max-age 1h");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("Flushing alerts"), "{}", run.err);
+}
+
+#[test]
+fn metrics_come_from_the_page_and_the_database() {
+    let page = Lapi::start(|_, _| {
+        (200, "cs_lapi_route_requests_total{route=\"/v1/alerts\",method=\"GET\"} 3\n".to_owned())
+    });
+    let world = World::new();
+    let json = world.ok(&format!("metrics show lapi bouncers -o json -u {}metrics", page.url));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["lapi"]["/v1/alerts"]["GET"], 3);
+    assert_eq!(json["bouncers"], serde_json::json!({}));
+    let run = world.run("metrics -u http://127.0.0.1:9/metrics");
+    assert_eq!(run.code, 0);
+    assert!(run.out.contains("No bouncer metrics found."), "{}", run.out);
+    assert!(run.err.contains("level=warning msg=\"unable to retrieve metrics from"), "{}", run.err);
+    assert!(world.ok("metrics list").contains("lapi-decisions"));
+    assert!(world.fails("metrics -o raw").contains("'raw' not supported"));
+}

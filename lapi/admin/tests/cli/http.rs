@@ -1,0 +1,237 @@
+//! Commands that ask a LAPI over HTTP.
+
+use crate::lapi::Lapi;
+use crate::world::World;
+
+const ALERT: &str = r#"{"capacity":0,"created_at":"2026-07-01T10:00:01Z","decisions":[{"duration":"3h59m58s","id":3,
+    "origin":"cscli","scenario":"manual 'ban' from 'host1'","scope":"Ip","simulated":false,"type":"ban",
+    "value":"1.2.3.4"}],"events":null,"events_count":1,"id":2,"kind":"cscli","labels":null,"leakspeed":"0",
+    "machine_id":"host1","message":"m","remediation":true,"scenario":"manual 'ban' from 'host1'",
+    "scenario_hash":"","scenario_version":"","simulated":false,
+    "source":{"ip":"1.2.3.4","scope":"Ip","value":"1.2.3.4"},"start_at":"2026-07-01T10:00:00Z",
+    "stop_at":"2026-07-01T10:00:00Z","uuid":"u"}"#;
+
+fn lapi() -> Lapi {
+    Lapi::start(|line, body| {
+        let (route, query) = line.split_once('?').unwrap_or((line, ""));
+        match route {
+            "GET /v1/alerts" if query.contains("value=none") => (200, "null".to_owned()),
+            "GET /v1/alerts" => (200, format!("[{ALERT},{ALERT}]")),
+            "GET /v1/alerts/2" => (200, ALERT.to_owned()),
+            "GET /v1/alerts/9" => (404, r#"{"message":"object not found"}"#.to_owned()),
+            "POST /v1/alerts" => (201, r#"["7"]"#.to_owned()),
+            "DELETE /v1/alerts" | "DELETE /v1/decisions" => (200, r#"{"nbDeleted":"5"}"#.to_owned()),
+            "DELETE /v1/decisions/9" => {
+                (500, r#"{"message":"decision with id '9' doesn't exist: unable to delete"}"#.to_owned())
+            }
+            "DELETE /v1/decisions/3" => (200, r#"{"nbDeleted":"1"}"#.to_owned()),
+            "GET /v1/allowlists/check/10.1.2.3" => {
+                (200, r#"{"allowlisted":true,"reason":"10.0.0.0/8 from office"}"#.to_owned())
+            }
+            "GET /v1/allowlists/check/9.9.9.9" => (404, String::new()),
+            "POST /v1/allowlists/check" if body.contains("10.1.2.3") => (
+                200,
+                r#"{"results":[{"target":"10.1.2.3","allowlists":["10.0.0.0/8 from office (lan)","x from y"]}]}"#
+                    .to_owned(),
+            ),
+            "POST /v1/allowlists/check" => (200, r#"{"results":[]}"#.to_owned()),
+            "POST /v1/watchers" if body.contains("\"taken\"") => {
+                (403, r#"{"message":"user 'taken': user already exist"}"#.to_owned())
+            }
+            "POST /v1/watchers" if body.contains("registration_token") => (202, String::new()),
+            "POST /v1/watchers" => (201, String::new()),
+            "POST /v1/watchers/login" => {
+                (401, r#"{"code":401,"message":"incorrect Username or Password"}"#.to_owned())
+            }
+            _ => (200, "{}".to_owned()),
+        }
+    })
+}
+
+#[test]
+fn decisions_are_listed() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    assert_eq!(
+        world.ok("decisions list -o raw"),
+        "id,source,ip,reason,action,country,as,events_count,expiration,simulated,alert_id\n\
+         3,cscli,Ip:1.2.3.4,manual 'ban' from 'host1',ban,,,1,3h59m58s,false,2\n"
+    );
+    let text = world.ok("decisions list -m --since 7d --scope ip -i 1.2.3.4 --contained --no-simu");
+    assert!(
+        text.contains("| Alert ID | Machine |") && text.ends_with("1 duplicated entries skipped\n"),
+        "{text}"
+    );
+    assert!(world.ok("decision list -a -o json").contains("\n  \"decisions\": [\n   {\n"));
+    assert_eq!(world.ok("decisions list -v none"), "No active decisions\n");
+    assert_eq!(world.ok("decisions list -v none -o json"), "[]");
+    let asked = lapi.asked();
+    assert_eq!(asked[0], "GET /v1/alerts?has_active_decision=true&include_capi=false&limit=100");
+    assert_eq!(
+        asked[1],
+        "GET /v1/alerts?since=168h0m0s&scope=Ip&ip=1.2.3.4&has_active_decision=true&include_capi=false&limit=100\
+         &simulated=false&contains=false"
+    );
+    assert_eq!(asked[2], "GET /v1/alerts?has_active_decision=true&include_capi=true&limit=0");
+}
+
+#[test]
+fn decisions_are_made_and_ended() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    let run = world.run("decisions add -r 2001:db8::/32 -d 1d2h -t captcha");
+    assert_eq!((run.code, &*run.err), (0, "level=info msg=\"Decision successfully added\"\n"));
+    let asked = lapi.asked();
+    assert_eq!(asked[0], "GET /v1/allowlists/check/2001:db8::%2F32");
+    for part in [
+        r#""duration":"26h0m0s""#,
+        r#""scenario":"manual 'captcha' from 'host1'""#,
+        r#""scope":"Range""#,
+        r#""type":"captcha""#,
+        r#""origin":"cscli""#,
+        r#""kind":"cscli""#,
+    ] {
+        assert!(asked[1].contains(part), "{part} in {}", asked[1]);
+    }
+    assert_eq!(
+        world.fails("decisions add -i 10.1.2.3"),
+        "Error: cscli decisions add: 10.1.2.3 is allowlisted by item 10.0.0.0/8 from office, use --bypass-allowlist \
+         to add the decision anyway"
+    );
+    assert_eq!(world.run("decisions add -i 10.1.2.3 -B").code, 0);
+    // An old LAPI has no allowlists; that is said, and no reason to refuse.
+    let run = world.run("decisions add --ip 9.9.9.9");
+    assert!(run.code == 0 && run.err.contains("level=error msg=\"Cannot check"), "{}", run.err);
+    // Other scopes are on no allowlist.
+    assert_eq!(world.run("decisions add --scope username --value bob").code, 0);
+
+    assert_eq!(world.run("decisions delete -i 1.2.3.4").err, "level=info msg=\"5 decision(s) deleted\"\n");
+    assert_eq!(world.run("decisions delete --all -o json").err, "");
+    assert_eq!(world.run("decisions delete --id 3").err, "level=info msg=\"1 decision(s) deleted\"\n");
+    assert_eq!(
+        world.fails("decisions delete --id 9"),
+        "Error: cscli decisions delete: unable to delete decision: API error: decision with id '9' doesn't exist: \
+         unable to delete"
+    );
+    let asked = lapi.asked();
+    assert!(asked.contains(&"DELETE /v1/decisions?ip=1.2.3.4".to_owned()), "{asked:?}");
+    assert!(asked.contains(&"DELETE /v1/decisions".to_owned()), "{asked:?}");
+}
+
+#[test]
+fn lists_are_imported() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    let run =
+        world.run_with("decisions import -i - --format values --batch 2", "1.2.3.4\n5.6.7.8\n10.1.2.3\n");
+    assert_eq!(
+        run.out,
+        "Parsing values\nbatch size: 2\nValue 10.1.2.3 is allowlisted by [10.0.0.0/8 from office (lan) x from y]\n\
+         Imported 2 decisions",
+        "{}",
+        run.err
+    );
+    let asked = lapi.asked();
+    assert_eq!(asked.len(), 3);
+    assert!(asked[0].contains(r#"{"targets":["1.2.3.4","5.6.7.8"]}"#), "{}", asked[0]);
+    assert!(asked[2].contains(r#""scenario":"import stdin: 2 IPs""#), "{}", asked[2]);
+    assert!(asked[2].contains(r#""source":{"scope":"","value":""}"#), "{}", asked[2]);
+
+    world.write("list.csv", "value,scope,reason\n10.0.0.0/8,range,why\n");
+    assert_eq!(world.ok("decisions import -i list.csv"), "Parsing csv\nImported 1 decisions");
+    world.write("list.json", r#"[{"value":"1.2.3.4"},{"duration":"1h"}]"#);
+    assert_eq!(
+        world.fails("decisions import -i list.json"),
+        "Error: cscli decisions import: item 1: missing 'value'"
+    );
+    world.write("empty.json", "[]");
+    assert_eq!(
+        world.fails("decisions import -i empty.json"),
+        "Error: cscli decisions import: no decisions found"
+    );
+    let run = world.run_words(&["decisions", "import", "-i", "empty.json", "-t", ""], "");
+    assert!(run.err.ends_with("default type cannot be empty\n"), "{}", run.err);
+}
+
+#[test]
+fn alerts_are_listed_inspected_and_deleted() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    let listed = world.ok("alerts list -o raw --kind cscli");
+    assert!(
+        listed.starts_with(
+            "id,scope,value,reason,country,as,decisions,created_at,kind\n\
+             2,Ip,1.2.3.4,manual 'ban' from 'host1',,,ban:1,2026-07-01T10:00:01Z,cscli\n"
+        ),
+        "{listed}"
+    );
+    assert_eq!(world.ok("alerts list -v none"), "No active alerts\n");
+    assert_eq!(world.ok("alerts list -v none -o json"), "[]");
+    assert!(world.ok("alerts inspect 2 -d").contains("| 3  | Ip:1.2.3.4  | ban    | 3h59m58s   |"));
+    assert!(world.ok("alerts inspect 2 -o raw").contains("eventscount: 1"));
+    assert_eq!(world.fails("alerts inspect x"), "Error: cscli alerts inspect: bad alert id x");
+    assert_eq!(
+        world.fails("alerts inspect 9"),
+        "Error: cscli alerts inspect: can't find alert with id 9: API error: object not found"
+    );
+    assert_eq!(world.run("alerts delete --all").err, "level=info msg=\"5 alert(s) deleted\"\n");
+    assert_eq!(world.run("alerts delete -i 1.2.3.4").code, 0);
+    let asked = lapi.asked();
+    assert_eq!(asked[0], "GET /v1/alerts?kind=cscli&limit=50&include_capi=false");
+    assert!(asked.contains(&"DELETE /v1/alerts?limit=0".to_owned()), "{asked:?}");
+    assert!(asked.contains(&"DELETE /v1/alerts?ip=1.2.3.4&limit=0".to_owned()), "{asked:?}");
+}
+
+#[test]
+fn a_machine_registers_and_logs_in() {
+    let lapi = lapi();
+    let world = World::new();
+    let path = world.path("credentials.yaml").display().to_string();
+    assert_eq!(
+        world.fails("lapi register"),
+        "Error: cscli lapi register: no Local API URL. Please provide it in your configuration or with the -u parameter"
+    );
+    let run = world.run(&format!("lapi register --machine web-1 -u {}", lapi.url.trim_end_matches('/')));
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(
+        run.err.contains("level=info msg=\"Successfully registered to Local API (LAPI)\"\n"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.contains(&format!("level=info msg=\"Local API credentials written to '{path}'\"\n")));
+    let text = world.read("credentials.yaml");
+    assert!(text.starts_with(&format!("url: {}\nlogin: web-1\n", lapi.url)), "{text}");
+
+    assert_eq!(
+        world.ok("lapi status"),
+        format!(
+            "Loaded credentials from {path}\nTrying to authenticate with username \"web-1\" on {}\n\
+             You can successfully interact with Local API (LAPI)\n",
+            lapi.url
+        )
+    );
+    assert_eq!(
+        world.fails("lapi register --machine taken"),
+        format!(
+            "Error: cscli lapi register: api client register: api register ({}) http 403 Forbidden: API error: user \
+             'taken': user already exist",
+            lapi.url
+        )
+    );
+    assert_eq!(world.read("credentials.yaml"), text, "a refusal changes nothing");
+    assert_eq!(world.run(&format!("lapi register --machine web-2 --token {}", "t".repeat(32))).code, 0);
+    assert!(world.read("credentials.yaml").contains("login: web-2\n"));
+
+    world.write("credentials.yaml", &format!("url: {}\nlogin: web-1\npassword: wrong\n", lapi.url));
+    assert_eq!(
+        world.fails("lapi status"),
+        "Error: cscli lapi status: failed to authenticate to Local API (LAPI): API error: incorrect Username or Password"
+    );
+    world.write("credentials.yaml", "");
+    assert_eq!(
+        world.fails("lapi status"),
+        format!(
+            "Error: cscli lapi status: loading api client: no credentials or URL found in api client configuration '{path}'"
+        )
+    );
+}

@@ -1,0 +1,97 @@
+//! Command lines that are wrong, and commands that need neither database nor LAPI.
+
+use crate::world::World;
+
+#[test]
+fn wrong_lines_are_refused_in_the_words_of_cscli() {
+    let world = World::new();
+    for (line, said) in [
+        ("bouncers foo", "Error: unknown command \"foo\" for \"cscli bouncers\""),
+        ("foo", "Error: unknown command \"foo\" for \"cscli\""),
+        ("bouncers add", "Error: cscli bouncers add: accepts 1 arg(s), received 0"),
+        ("bouncers delete", "Error: cscli bouncers delete: requires at least 1 arg(s), only received 0"),
+        ("bouncers list --nope", "Error: cscli bouncers list: unknown flag: --nope"),
+        (
+            "decisions add -i 1.2.3.4 -d foobar",
+            "Error: cscli decisions add: invalid argument \"foobar\" for \"-d, --duration\" flag: time: invalid \
+             duration \"foobar\"",
+        ),
+        ("decisions import", "Error: cscli decisions import: required flag(s) \"input\" not set"),
+        ("decisions add -i x", "Error: cscli decisions add: x is not a valid ip"),
+        ("decisions add -r 1.2.3.4", "Error: cscli decisions add: 1.2.3.4 is not a valid range"),
+        ("decisions delete", "Error: cscli decisions delete: at least one filter or --all must be specified"),
+        (
+            "decisions add",
+            "Error: cscli decisions add: missing arguments, a value is required (--ip, --range or --scope and --value)",
+        ),
+        ("machines add", "Error: cscli machines add: please specify a machine name to add, or use --auto"),
+        (
+            "machines add m",
+            "Error: cscli machines add: please specify a password with --password or use --auto",
+        ),
+        ("metrics show foo", "Error: cscli metrics show: unknown metrics type: foo"),
+        ("bouncers list -o xml", "Error: output format 'xml' invalid: expected one of human, json, raw"),
+    ] {
+        assert_eq!(world.fails(line), said, "{line}");
+    }
+    let missing = format!("open {}: no such file or directory", world.path("credentials.yaml").display());
+    assert_eq!(
+        world.fails("decisions list"),
+        format!("Error: cscli decisions list: loading api client: while reading yaml file: {missing}")
+    );
+    // Help comes on standard output, before the complaint.
+    assert!(world.run("bouncers foo").out.contains("Usage:"));
+    assert!(world.run("bouncers delete").out.contains("Usage:"));
+    assert!(world.ok("bouncers").contains("Usage:"));
+    assert!(world.ok("decisions add --help").contains("--duration"));
+}
+
+#[test]
+fn a_configuration_that_does_not_load_is_told_without_the_command() {
+    let world = World::new();
+    std::fs::remove_file(world.path("config.yaml")).unwrap();
+    let path = world.path("config.yaml").display().to_string();
+    assert_eq!(
+        world.fails("bouncers list"),
+        format!("Error: while reading yaml file: open {path}: no such file or directory")
+    );
+    // These need none.
+    assert!(world.ok("version").starts_with("version: v"));
+    assert!(world.ok("--version").starts_with("version: v"));
+    assert!(world.ok("completion bash").contains("cscli"));
+}
+
+#[test]
+fn without_a_lapi_here_database_commands_say_so() {
+    let world = World::new();
+    world.write("config.yaml.local", "api: {server: {enable: false}}\n");
+    assert_eq!(
+        world.fails("bouncers list"),
+        "Error: cscli bouncers list: local API is disabled -- this command must be run on the local API machine"
+    );
+}
+
+#[test]
+fn the_configuration_is_shown_merged() {
+    let world = World::new();
+    world.write("config.yaml.local", "api: {server: {listen_uri: 0.0.0.0:9000}}\n");
+    assert!(world.ok("config show-yaml").contains("0.0.0.0:9000"));
+    assert_eq!(world.ok("config show --key Config.API.Server.ListenURI"), "0.0.0.0:9000\n");
+    assert!(world.ok("config show").contains("0.0.0.0:9000"));
+}
+
+#[test]
+fn profiles_are_tried_without_a_server() {
+    let world = World::new();
+    let text = world.ok("profiles test --ip 1.2.3.4 --scenario a/b");
+    assert!(text.starts_with("Profile default_ip_remediation: matched\n"), "{text}");
+    assert!(text.contains("| ban    | 4h0m0s   | Ip:1.2.3.4  | a/b    | crowdsec |"), "{text}");
+    assert!(world.ok("profiles test --ip 1.2.3.4 --remediation false").contains("No decision"));
+    world.write(
+        "alert.json",
+        r#"[{"scenario":"x","remediation":true,"source":{"scope":"Ip","value":"5.6.7.8"}}]"#,
+    );
+    assert!(world.ok("profiles test -a alert.json -o raw").contains("ban,4h0m0s,Ip,5.6.7.8,crowdsec,false"));
+    world.write("profiles.yaml", "name: broken\nfilters: [\"Alert.Nope == 1\"]\n");
+    assert!(world.fails("profiles test --ip 1.2.3.4").contains("profiles.yaml"));
+}

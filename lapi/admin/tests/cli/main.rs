@@ -1,0 +1,12 @@
+//! The built binary on a configuration of its own, with a SQLite file and a stand-in for the LAPI.
+
+#[cfg(test)]
+mod database;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod lapi;
+#[cfg(test)]
+mod lines;
+#[cfg(test)]
+mod world;

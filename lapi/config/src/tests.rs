@@ -1,0 +1,310 @@
+//! What is accepted and what is refused, as tables.
+
+use std::{path::Path, time::Duration};
+
+use palisade_daemon::logs::{LogLevel, LogTarget};
+
+use crate::{ClientVerification, Config, Credentials, CredentialsError, DbKind, MetricsLevel, Output};
+
+const SERVER: &str = "listen_uri: 127.0.0.1:8080, profiles_path: /etc/crowdsec/profiles.yaml";
+const DB: &str = "db_config: {type: sqlite, db_path: /var/lib/crowdsec/data/crowdsec.db}\n";
+
+fn load(text: &str) -> Result<Config, String> {
+    Config::from_text(Path::new("c.yaml"), text).map_err(|error| error.to_string())
+}
+
+/// With these keys in `api.server`.
+fn server(keys: &str) -> Result<Config, String> {
+    load(&format!("api: {{server: {{{SERVER}, {keys}}}}}\n{DB}"))
+}
+
+/// What Debian's package and CrowdSec's own ship.
+const SHIPPED: &str = "\
+common:
+  daemonize: true
+  pid_dir: /var/run/
+  log_media: file
+  log_level: info
+  log_dir: /var/log/
+  log_max_size: 20
+  compress_logs: true
+  log_max_files: 10
+  working_dir: .
+config_paths:
+  config_dir: /etc/crowdsec/
+  data_dir: /var/lib/crowdsec/data/
+  simulation_path: /etc/crowdsec/simulation.yaml
+  hub_dir: /etc/crowdsec/hub/
+  index_path: /etc/crowdsec/hub/.index.json
+  notification_dir: /etc/crowdsec/notifications/
+  plugin_dir: /usr/local/lib/crowdsec/plugins/
+crowdsec_service:
+  #console_context_path: /etc/crowdsec/console/context.yaml
+  acquisition_path: /etc/crowdsec/acquis.yaml
+  acquisition_dir: /etc/crowdsec/acquis.d
+  parser_routines: 1
+cscli:
+  output: human
+  color: auto
+db_config:
+  log_level: info
+  type: sqlite
+  db_path: /var/lib/crowdsec/data/crowdsec.db
+  use_wal: true
+  flush:
+    max_items: 5000
+    max_age: 7d
+plugin_config:
+  user: nobody
+  group: nogroup
+api:
+  client:
+    insecure_skip_verify: false
+    credentials_path: /etc/crowdsec/local_api_credentials.yaml
+  server:
+    log_level: info
+    listen_uri: 127.0.0.1:8080
+    profiles_path: /etc/crowdsec/profiles.yaml
+    console_path: /etc/crowdsec/console.yaml
+    online_client:
+      credentials_path: /etc/crowdsec/online_api_credentials.yaml
+    trusted_ips:
+      - 127.0.0.1
+      - ::1
+  cti:
+    key: x
+    cache_timeout: 60m
+    cache_size: 50
+    enabled: false
+    log_level: info
+prometheus:
+  enabled: true
+  level: full
+  listen_addr: 127.0.0.1
+  listen_port: 6060
+";
+
+#[test]
+fn the_shipped_file_is_read() {
+    let config = load(SHIPPED).unwrap();
+    assert_eq!(config.logs.level, LogLevel::Info);
+    match &config.logs.target {
+        LogTarget::File { path, rotation } => {
+            assert_eq!(path, Path::new("/var/log/palisade-lapi.log"));
+            assert_eq!((rotation.max_bytes, rotation.max_files, rotation.compress), (20 << 20, 10, true));
+        }
+        LogTarget::Stderr => panic!("not to a file"),
+    }
+    let database = config.database.as_ref().unwrap();
+    assert_eq!(
+        database.kind,
+        DbKind::Sqlite { path: "/var/lib/crowdsec/data/crowdsec.db".into(), use_wal: Some(true) }
+    );
+    let flush = database.flush.as_ref().unwrap();
+    assert_eq!((flush.max_items, flush.max_age), (Some(5000), Some(Duration::from_secs(7 * 86400))));
+    assert_eq!(flush.metrics_max_age, Duration::from_secs(7 * 86400));
+    let server = config.server.as_ref().unwrap();
+    assert!(server.enable && server.trusted_ips.contains("::1".parse().unwrap()));
+    assert!(server.trusted_proxies.is_empty() && server.tls.is_none());
+    assert_eq!(
+        config.credentials_path.as_deref(),
+        Some(Path::new("/etc/crowdsec/local_api_credentials.yaml"))
+    );
+    let prometheus = config.prometheus.as_ref().unwrap();
+    assert_eq!((prometheus.level, prometheus.listen.port), (MetricsLevel::Full, 6060));
+    assert_eq!((config.output, config.warnings.len()), (Output::Human, 0));
+}
+
+#[test]
+fn all_mistakes_are_told_with_their_lines() {
+    let text = SHIPPED
+        .replace("listen_uri: 127.0.0.1:8080", "listen_url: 127.0.0.1:8080")
+        .replace("max_items: 5000", "max_items: 0")
+        .replace("level: full", "level: loud")
+        .replace("insecure_skip_verify: false", "insecure_skip_verify: perhaps");
+    let error = load(&text).unwrap_err();
+    for part in [
+        "unknown key `api.server.listen_url`; did you mean `api.server.listen_uri`? (c.yaml:44)",
+        "no listen_uri or listen_socket specified (api.server at c.yaml:",
+        "max_items can't be zero or negative (db_config.flush.max_items at c.yaml:33, now \"0\")",
+        "expected full, aggregated or none (prometheus.level at c.yaml:",
+        "expected true or false (api.client.insecure_skip_verify at c.yaml:",
+    ] {
+        assert!(error.contains(part), "{part}\n{error}");
+    }
+}
+
+#[test]
+fn what_stops_the_stock_server_stops_ours() {
+    let token = "0123456789abcdef0123456789abcdef";
+    for (keys, text) in [
+        ("auto_registration: {enabled: true}".to_owned(), "missing token value for api.server.auto_register"),
+        (
+            "auto_registration: {enabled: true, token: short, allowed_ranges: [10.0.0.0/8]}".to_owned(),
+            "too short (min 32 characters)",
+        ),
+        (format!("auto_registration: {{enabled: true, token: {token}}}"), "missing allowed_ranges"),
+        (
+            format!("auto_registration: {{enabled: true, token: {token}, allowed_ranges: [10.0.0.0/33]}}"),
+            "expected a range such as 10.0.0.0/8 (api.server.auto_registration.allowed_ranges[0] at c.yaml:1",
+        ),
+        ("tls: {cert_file: /c}".to_owned(), "missing TLS key file"),
+        ("tls: {key_file: /k}".to_owned(), "missing TLS cert file"),
+        (
+            "tls: {cert_file: /c, key_file: /k, client_verification: Maybe}".to_owned(),
+            "unknown TLS client_verification value: Maybe",
+        ),
+        (
+            "tls: {cert_file: /c, key_file: /k, agents_allowed_ou: [a, '']}".to_owned(),
+            "allowed_ou configuration contains invalid empty string",
+        ),
+        ("trusted_ips: [10.0.0.1, x]".to_owned(), "api.server.trusted_ips[1]"),
+        ("log_level: loud".to_owned(), "not a valid logrus Level"),
+        (
+            "online_client: {pull: {comunity: true}}".to_owned(),
+            "unknown key `api.server.online_client.pull.comunity`",
+        ),
+    ] {
+        let error = server(&keys).unwrap_err();
+        assert!(error.contains(text), "{keys}\n{error}");
+        assert!(!error.contains(token), "no secrets: {error}");
+    }
+    for (text, part) in [
+        (format!("api: {{server: {{profiles_path: /p}}}}\n{DB}"), "no listen_uri or listen_socket specified"),
+        (format!("api: {{server: {{listen_uri: ':1'}}}}\n{DB}"), "empty profiles path"),
+        (format!("api: {{server: {{{SERVER}}}}}"), "no database configuration provided"),
+        ("db_config: {type: mysql}".to_owned(), "MySQL is not supported"),
+        ("db_config: {type: oracle}".to_owned(), "unknown database type 'oracle'"),
+        ("db_config: {type: sqlite}".to_owned(), "db_config.db_path"),
+        ("db_config: {type: sqlite, db_path: /x, flush: {max_age: 7x}}".to_owned(), "unknown unit"),
+        ("db_config: {type: postgres, sslmode: never}".to_owned(), "expected disable, allow"),
+        ("cscli: {output: xml}".to_owned(), "must be human, json or raw"),
+        ("common: {log_media: paper}".to_owned(), "unknown log mode 'paper'"),
+    ] {
+        let error = load(&text).unwrap_err();
+        assert!(error.contains(part), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn defaults_are_the_stock_servers() {
+    let config = server("use_forwarded_for_headers: true").unwrap();
+    let proxies = &config.server.unwrap().trusted_proxies;
+    assert!(proxies.contains("203.0.113.1".parse().unwrap()) && !proxies.contains("::1".parse().unwrap()));
+    let named = server("trusted_proxies: [192.0.2.1]").unwrap().server.unwrap().trusted_proxies;
+    assert!(named.contains("192.0.2.1".parse().unwrap()) && !named.contains("192.0.2.2".parse().unwrap()));
+    let tls = server("tls: {cert_file: /c, key_file: /k, agents_allowed_ou: [a, a]}").unwrap();
+    let tls = tls.server.unwrap().tls.unwrap();
+    assert_eq!(tls.client_verification, ClientVerification::VerifyIfGiven);
+    assert_eq!((tls.cache_expiration, tls.agents_allowed_ou.len()), (Duration::from_secs(3600), 1));
+    assert!(
+        server("auto_registration: {enabled: false, token: x}")
+            .unwrap()
+            .server
+            .unwrap()
+            .auto_registration
+            .is_none()
+    );
+    // Off, nothing of it is needed.
+    assert!(load("api: {server: {enable: false}}").is_ok());
+    assert!(load("common:\n").is_ok());
+    let metrics = load("prometheus: {enabled: true}").unwrap().prometheus.unwrap();
+    assert_eq!((metrics.listen.addr.as_str(), metrics.listen.port), ("127.0.0.1", 6060));
+    let database = |keys: &str| load(&format!("db_config: {{{keys}}}")).unwrap().database.unwrap();
+    match database("type: pgx, host: db, user: u, password: p, db_name: d, decision_bulk_size: 9000").kind {
+        DbKind::Postgres { host, port, .. } => assert_eq!((host.as_str(), port), ("db", 5432)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(database("type: pgx, decision_bulk_size: 9000").decision_bulk_size, 2000);
+    match database("type: postgresql, db_path: /run/postgresql").kind {
+        DbKind::Postgres { host, .. } => assert_eq!(host, "/run/postgresql"),
+        other => panic!("{other:?}"),
+    }
+    let odd = load(
+        "db_config: {type: sqlite, db_path: /x, flush: {agents_autodelete: {api_key: 1h, login_password: 2h}}}",
+    );
+    let odd = odd.unwrap();
+    assert_eq!(
+        odd.warnings,
+        ["db_config.flush.agents_autodelete.api_key has no effect: agents do not authenticate that way"]
+    );
+    let agents = odd.database.unwrap().flush.unwrap().agents_autodelete;
+    assert_eq!((agents.cert, agents.secret), (None, Some(Duration::from_secs(7200))));
+}
+
+#[test]
+fn local_files_and_environment_are_laid_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, SHIPPED).unwrap();
+    let local = folder.path().join("config.yaml.local");
+    std::fs::write(&local, "api: {server: {listen_uri: $PALISADE_NOT_SET, trusted_ips: [10.0.0.0/8]}}\n")
+        .unwrap();
+    let config = Config::load(&path).unwrap();
+    let server = config.server.unwrap();
+    assert_eq!(server.listen_uri.as_deref(), Some("$PALISADE_NOT_SET"), "names that are not set stay");
+    assert!(!server.trusted_ips.contains("::1".parse().unwrap()), "lists are replaced");
+    assert_eq!(config.local, Some(local.clone()));
+    std::fs::write(&local, "api: {server: [x]}\n").unwrap();
+    assert!(Config::load(&path).is_err());
+    let missing = Config::load(&folder.path().join("none.yaml")).unwrap_err().to_string();
+    assert!(
+        missing.contains("while reading yaml file: open ") && missing.ends_with("no such file or directory")
+    );
+}
+
+#[test]
+fn credentials_are_written_for_their_owner_and_read_back() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("local_api_credentials.yaml");
+    for password in
+        ["plain", "with \"quotes\" and \\ and #: {[", "123", "yes", "ünïcode\u{7}", "a: b", "${HOME", "- x"]
+    {
+        let credentials = Credentials {
+            url: Some("http://127.0.0.1:8080/".into()),
+            login: Some("host@192.0.2.1".into()),
+            password: Some(password.into()),
+            ..Credentials::default()
+        };
+        credentials.save(&path).unwrap();
+        assert_eq!(Credentials::load(&path).unwrap(), credentials, "{password}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!format!("{credentials:?}").contains(password));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    let unwritable = Credentials::default().save(&folder.path().join("no/such/folder.yaml"));
+    assert!(matches!(unwritable, Err(CredentialsError::Unwritable { .. })));
+}
+
+#[test]
+fn credentials_that_cannot_be_used_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.yaml");
+    for (text, part) in [
+        ("", "no credentials or URL found in api client configuration '"),
+        ("# nothing\n", "no credentials or URL found"),
+        ("url: ''\n", "no credentials or URL found"),
+        ("url: x\nlogn: y\n", "unknown key `logn`; did you mean `login`?"),
+        ("url: x\nlogin: y\ncert_path: /c\n", "mutually exclusive"),
+        ("url: /run/x.sock\ncert_path: /c\nkey_path: /k\n", "cannot use TLS with a unix socket"),
+        ("[x]\n", "failed to parse api client credential configuration file"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Credentials::load(&path).unwrap_err().to_string();
+        assert!(error.starts_with("loading api client: ") && error.contains(part), "{text:?}: {error}");
+    }
+    let missing = Credentials::load(&folder.path().join("none")).unwrap_err().to_string();
+    assert!(missing.starts_with("loading api client: while reading yaml file: open "), "{missing}");
+    for (url, base) in [
+        ("http://h:8080", "http://h:8080/"),
+        ("https://h/", "https://h/"),
+        ("h:8080", "http://h:8080/"),
+        ("/run/lapi.sock", "/run/lapi.sock"),
+    ] {
+        let credentials = Credentials { url: Some(url.into()), ..Credentials::default() };
+        assert_eq!(credentials.base_url().as_deref(), Some(base));
+        assert_eq!(credentials.socket().is_some(), url.starts_with('/'));
+    }
+}

@@ -1,0 +1,296 @@
+//! One profile: its filters, what it decides, and what it does when a filter fails.
+
+use palisade_expr::{CompileError, EvalError, Limits, Program};
+use palisade_wire::{Alert, GoDuration, Scope};
+use serde_saphyr::Spanned;
+
+use crate::{
+    EvaluationError, FilterResult, NoHistory, ProfileDecision, ProfilesError,
+    environment::{Context, asks_history, vocabulary},
+    file::{ProfileFile, Source, Template},
+};
+
+/// What a decision lasts when the profile says nothing: four hours, as CrowdSec documents.
+const DEFAULT: GoDuration = GoDuration::from_nanos(4 * 3600 * 1_000_000_000);
+
+/// What is done when a filter fails, for alerts without decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// The whole request fails. Also for words that mean nothing.
+    Fail,
+    /// The profile is passed over.
+    Skip,
+    /// The profile counts as matched.
+    Apply,
+    /// Nothing further is looked at, if an earlier filter of the profile was true.
+    Break,
+}
+
+/// A profile, checked.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) debug: bool,
+    pub(crate) filters: Vec<Program>,
+    pub(crate) notifications: Vec<String>,
+    pub(crate) stops: bool,
+    pub(crate) on_error: OnError,
+    decisions: Vec<Decided>,
+    duration: Option<Program>,
+}
+
+/// A template, checked.
+#[derive(Debug)]
+struct Decided {
+    kind: String,
+    duration: GoDuration,
+    scope: Option<String>,
+    origin: String,
+    simulated: bool,
+}
+
+/// What became of the filters.
+pub(crate) struct Judged {
+    pub(crate) filters: Vec<FilterResult>,
+    pub(crate) matched: bool,
+    pub(crate) decisions: Vec<ProfileDecision>,
+    pub(crate) notes: Vec<String>,
+    /// A filter failed: later ones were not run and there are no decisions.
+    pub(crate) failed: Option<EvaluationError>,
+}
+
+impl Profile {
+    /// Checks a document.
+    pub(crate) fn check(source: Source<'_>, written: ProfileFile) -> Result<Self, ProfilesError> {
+        let name = written.name.unwrap_or_default();
+        let on_success = word(source, "on_success", written.on_success, &["continue", "break"])?;
+        // Accepted and without effect, in the reference as here.
+        word(source, "on_failure", written.on_failure, &["continue", "break", "apply"])?;
+        let on_error = match written.on_error.as_deref() {
+            Some("apply") => OnError::Apply,
+            Some("break") => OnError::Break,
+            Some("continue" | "ignore") => OnError::Skip,
+            Some("") | None => OnError::Fail,
+            Some(other) => {
+                tracing::warn!(
+                    profile = name,
+                    on_error = other,
+                    "not a known word: a filter that fails refuses the alert"
+                );
+                OnError::Fail
+            }
+        };
+        let filters = written
+            .filters
+            .unwrap_or_default()
+            .iter()
+            .map(|filter| compiled(source, filter, true))
+            .collect::<Result<Vec<_>, _>>()?;
+        if filters.is_empty() {
+            tracing::warn!(profile = name, "a profile without filters never matches");
+        }
+        let duration = written.duration_expr.map(|written| compiled(source, &written, false)).transpose()?;
+        let decisions = written
+            .decisions
+            .unwrap_or_default()
+            .into_iter()
+            .map(|template| Decided::check(source, &name, template, duration.is_some()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            debug: written.debug.unwrap_or_default(),
+            notifications: written.notifications.unwrap_or_default(),
+            stops: on_success.as_deref() == Some("break"),
+            name,
+            filters,
+            on_error,
+            decisions,
+            duration,
+        })
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.filters.iter().chain(&self.duration)
+    }
+
+    /// Whether an expression asks for earlier decisions.
+    pub(crate) fn needs_history(&self) -> bool {
+        self.programs().any(asks_history)
+    }
+
+    /// Whether an expression looks at the decisions that an earlier profile attached.
+    pub(crate) fn looks_at_decisions(&self) -> bool {
+        self.programs().any(|program| program.reads("Decisions"))
+    }
+
+    /// Runs the filters. Each that is true makes the decisions again, as in the reference.
+    pub(crate) fn judge(&self, context: &Context<'_>) -> Judged {
+        let mut judged = Judged {
+            filters: Vec::new(),
+            matched: false,
+            decisions: Vec::new(),
+            notes: Vec::new(),
+            failed: None,
+        };
+        for filter in &self.filters {
+            let result = filter.test(context, Limits::default()).map_err(|error| error.to_string());
+            if self.debug {
+                tracing::info!(profile = self.name, filter = filter.source(), ?result, "filter");
+            }
+            judged.filters.push(FilterResult { filter: filter.source().to_owned(), result: result.clone() });
+            match result {
+                Ok(true) => {
+                    judged.matched = true;
+                    self.decide(context, &mut judged);
+                }
+                Ok(false) => {}
+                Err(reason) => {
+                    judged.decisions.clear();
+                    judged.failed = Some(EvaluationError {
+                        profile: self.name.clone(),
+                        filter: filter.source().to_owned(),
+                        reason,
+                    });
+                    break;
+                }
+            }
+        }
+        judged
+    }
+
+    fn decide(&self, context: &Context<'_>, judged: &mut Judged) {
+        for template in &self.decisions {
+            let duration = match self.duration.as_ref().map(|program| computed(program, context)) {
+                None => template.duration,
+                Some(Ok(duration)) => duration,
+                Some(Err(reason)) => {
+                    let note = format!("duration_expr: {reason}; using {}", template.duration);
+                    tracing::warn!(profile = self.name, "{note}");
+                    judged.notes.push(note);
+                    template.duration
+                }
+            };
+            judged.decisions.push(template.decision(context.alert, duration));
+        }
+    }
+}
+
+impl Decided {
+    fn check(
+        source: Source<'_>,
+        profile: &str,
+        written: Spanned<Template>,
+        computed: bool,
+    ) -> Result<Self, ProfilesError> {
+        let place = written.referenced;
+        let template = written.value;
+        let Some(kind) = template.kind.filter(|kind| !kind.is_empty()) else {
+            return Err(source.invalid(place, "a decision needs a type, such as `type: ban`"));
+        };
+        let duration = match template.duration.filter(|duration| !duration.value.is_empty()) {
+            Some(duration) => duration.value.parse().map_err(|error| {
+                source.invalid(duration.referenced, format!("duration: {error}; write for example 4h or 7d"))
+            })?,
+            None => {
+                if !computed {
+                    tracing::warn!(profile, "no duration specified for a decision: it lasts 4h");
+                }
+                DEFAULT
+            }
+        };
+        Ok(Self {
+            kind,
+            duration,
+            scope: template.scope.filter(|scope| !scope.is_empty()),
+            origin: template.origin.map_or("crowdsec".to_owned(), |origin| format!("crowdsec/{origin}")),
+            simulated: template.simulated.unwrap_or_default(),
+        })
+    }
+
+    fn decision(&self, alert: &Alert, duration: GoDuration) -> ProfileDecision {
+        let scope = self.scope.as_deref().unwrap_or(&alert.source.scope);
+        ProfileDecision {
+            duration,
+            scope: Scope::parse(scope).as_str().to_owned(),
+            kind: self.kind.clone(),
+            value: alert.source.value.clone(),
+            scenario: alert.scenario.clone(),
+            origin: self.origin.clone(),
+            simulated: self.simulated || alert.simulated,
+        }
+    }
+}
+
+/// The duration that an expression gives: its value as text, read as a duration.
+fn computed(program: &Program, context: &Context<'_>) -> Result<GoDuration, String> {
+    let value = program.evaluate(context, Limits::default()).map_err(|error| error.to_string())?;
+    let text = match &value {
+        palisade_expr::Value::Text(text) => text.to_string(),
+        other => format!("{other:?}"),
+    };
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(100).collect();
+        format!("{shown:?} is no duration")
+    })
+}
+
+fn compiled(
+    source: Source<'_>,
+    written: &Spanned<String>,
+    condition: bool,
+) -> Result<Program, ProfilesError> {
+    let compile = if condition { Program::compile_condition } else { Program::compile };
+    compile(&written.value, vocabulary()).map_err(|error| {
+        let what = if condition { "filter" } else { "duration_expr" };
+        let reason = format!("{what} {:?}: {}", brief(&written.value), error.reason);
+        source.invalid_inside(written.referenced, (error.line, error.column), reason)
+    })
+}
+
+/// Long expressions are not repeated whole in messages.
+fn brief(text: &str) -> String {
+    let text = text.trim_end();
+    if text.chars().count() <= 120 {
+        text.to_owned()
+    } else {
+        text.chars().take(117).collect::<String>() + "..."
+    }
+}
+
+/// One of some words.
+fn word(
+    source: Source<'_>,
+    key: &str,
+    written: Option<Spanned<String>>,
+    known: &[&str],
+) -> Result<Option<String>, ProfilesError> {
+    let Some(written) = written.filter(|written| !written.value.is_empty()) else { return Ok(None) };
+    if known.contains(&written.value.as_str()) {
+        return Ok(Some(written.value));
+    }
+    let reason = format!("{key}: {:?} is not known; write one of {}", written.value, known.join(", "));
+    Err(source.invalid(written.referenced, reason))
+}
+
+/// One filter on its own, for checks and measurements.
+#[derive(Debug)]
+pub struct Filter(Program);
+
+/// Compiles a filter as a profile would.
+///
+/// # Errors
+///
+/// The reason, with line and column in the expression.
+pub fn compile_filter(expression: &str) -> Result<Filter, CompileError> {
+    Program::compile_condition(expression, vocabulary()).map(Filter)
+}
+
+impl Filter {
+    /// Whether it is true for an alert about which nothing is known from before.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be evaluated.
+    pub fn test(&self, alert: &Alert) -> Result<bool, EvalError> {
+        self.0.test(&Context { alert, history: &NoHistory }, Limits::default())
+    }
+}

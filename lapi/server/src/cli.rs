@@ -1,0 +1,127 @@
+//! The command line: the flags of the stock daemon that mean something without a log processor.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use palisade_daemon::{
+    flags::{Flag, Program},
+    logs::{LogLevel, Logs},
+};
+use palisade_lapi_config::Config;
+use tracing::{info, warn};
+
+/// Our version, as `-version` and metrics show it.
+pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+/// The configuration file when `-c` is not given.
+pub const DEFAULT_CONFIG: &str = "/etc/crowdsec/config.yaml";
+
+/// Everything the program understands.
+pub const PROGRAM: Program = Program {
+    name: "palisade-lapi",
+    about: "Takes alerts from CrowdSec log processors, makes decisions, feeds bouncers.",
+    flags: &[
+        Flag::valued("c", "file", "configuration file (default /etc/crowdsec/config.yaml)"),
+        Flag::switch("t", "test the configuration without touching anything, and exit"),
+        Flag::switch("version", "print the version and exit"),
+        Flag::switch("trace", "log everything"),
+        Flag::switch("debug", "log at debug level"),
+        Flag::switch("info", "log at info level"),
+        Flag::switch("warning", "log warnings and errors"),
+        Flag::switch("error", "log errors"),
+        Flag::switch("no-cs", "accepted: there is no log processor in here"),
+        Flag::switch("no-capi", "accepted: the central service is not used"),
+    ],
+    commands: &[],
+};
+
+/// What is left to do after [`begin`].
+#[derive(Debug)]
+pub enum Begun {
+    /// Nothing: exit with this.
+    Done(ExitCode),
+    /// `-t`: check what only the files named in the configuration can tell.
+    Test(Box<Config>, Logs),
+    /// Serve.
+    Daemon {
+        /// The configuration.
+        config: Box<Config>,
+        /// The level told on the command line, which beats the file's.
+        level: Option<LogLevel>,
+        /// The log.
+        logs: Logs,
+    },
+}
+
+/// Follows the command line up to the point where something outside the configuration is touched.
+pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
+    let logs = match Logs::start() {
+        Ok(logs) => logs,
+        Err(error) => {
+            say(&error.to_string());
+            return Begun::Done(ExitCode::FAILURE);
+        }
+    };
+    let typed = match PROGRAM.parse(args) {
+        Ok(typed) => typed,
+        Err(error) => {
+            say(error.text().trim_end());
+            return Begun::Done(ExitCode::from(error.exit_code()));
+        }
+    };
+    if typed.switch("version") {
+        print(&format!("version: {VERSION}\nPlatform: linux\nDatabases: sqlite, postgresql\n"));
+        return Begun::Done(ExitCode::SUCCESS);
+    }
+    let level = [
+        ("trace", LogLevel::Trace),
+        ("debug", LogLevel::Debug),
+        ("info", LogLevel::Info),
+        ("warning", LogLevel::Warn),
+        ("error", LogLevel::Error),
+    ]
+    .into_iter()
+    .find_map(|(flag, level)| typed.switch(flag).then_some(level));
+    let path = PathBuf::from(typed.value("c").filter(|path| !path.is_empty()).unwrap_or(DEFAULT_CONFIG));
+    let mut config = match Config::load(&path) {
+        Ok(config) => config,
+        Err(error) => return failed(&logs, &error.to_string()),
+    };
+    config.logs.level = level.unwrap_or(config.logs.level);
+    if typed.switch("t") {
+        // The log file is not touched either.
+        return Begun::Test(Box::new(config), logs);
+    }
+    if let Err(error) = logs.configure(&config.logs) {
+        return failed(&logs, &error.to_string());
+    }
+    announce(&config);
+    Begun::Daemon { config: Box::new(config), level, logs }
+}
+
+/// Says which files were read and what in them deserves a warning.
+pub(crate) fn announce(config: &Config) {
+    if let Some(local) = &config.local {
+        info!(
+            "Loading yaml file: '{}' with additional values from '{}'",
+            config.path.display(),
+            local.display()
+        );
+    }
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+}
+
+fn failed(logs: &Logs, text: &str) -> Begun {
+    logs.fatal(text);
+    Begun::Done(ExitCode::FAILURE)
+}
+
+#[expect(clippy::print_stderr, reason = "before there is a log, or for a person at a terminal")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print(text: &str) {
+    print!("{text}");
+}

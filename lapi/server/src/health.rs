@@ -1,0 +1,25 @@
+//! `/health`, for load balancers.
+
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+use serde_json::json;
+
+use crate::{error, state::Lapi};
+
+/// The route, below `/`.
+pub(crate) fn routes() -> Router<Lapi> {
+    Router::new().route("/health", get(health))
+}
+
+/// Up: as in the stock server, nothing else is looked at. A database that is away does not stop the streams.
+#[utoipa::path(
+    get, path = "/health", tag = "health",
+    responses((status = 200, description = "It is up"))
+)]
+pub(crate) async fn health() -> impl IntoResponse {
+    let headers = [
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::PRAGMA, "no-cache"),
+        (header::EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT"),
+    ];
+    (headers, error::json(&json!({"status": "up"})))
+}

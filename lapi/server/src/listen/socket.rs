@@ -1,0 +1,116 @@
+//! The unix socket: made at start, removed at the end.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+use tokio::net::UnixListener;
+
+use super::bind::ListenError;
+
+/// Longest path of a socket, in bytes.
+const LONGEST: usize = 107;
+
+/// The socket's file. Removed when this is dropped, unless somebody has put another one in its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and number of the file that we made.
+    made: (u64, u64),
+    /// Keeps that number from being given to another file.
+    _pinned: OwnedFd,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|there| there == self.made) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let there = fs::symlink_metadata(path)?;
+    Ok((there.dev(), there.ino()))
+}
+
+/// Listens on `path`. A socket that nobody listens on any more is removed first.
+///
+/// # Errors
+///
+/// When the path is too long, is something else than a socket, is in use, or cannot be made.
+pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
+    let wrong = |what: String| ListenError::Socket { path: path.to_owned(), what };
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        return Err(wrong(format!(
+            "the path has {length} bytes, {LONGEST} are possible; choose a shorter one"
+        )));
+    }
+    match fs::symlink_metadata(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(wrong(cause.to_string())),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(wrong(
+                "there is a file that is no socket; remove it or choose another path".to_owned(),
+            ));
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(wrong("another process is serving there; stop it first".to_owned())),
+            Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)
+                    .map_err(|cause| wrong(format!("cannot remove the old socket: {cause}")))?;
+            }
+            Err(cause) => return Err(wrong(format!("cannot tell whether it is in use: {cause}"))),
+        },
+    }
+    let listener = UnixListener::bind(path).map_err(|cause| wrong(format!("cannot make it: {cause}")))?;
+    let pinned = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let pinned = pinned.map_err(|cause| wrong(cause.to_string()))?;
+    let made = identity(path).map_err(|cause| wrong(cause.to_string()))?;
+    Ok((listener, SocketFile { path: path.to_owned(), made, _pinned: pinned }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn stale_sockets_are_replaced_and_live_ones_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lapi.sock");
+        let (listener, file) = bind_socket(&path).unwrap();
+        let error = bind_socket(&path).unwrap_err().to_string();
+        assert!(error.contains("another process is serving there"), "{error}");
+        drop(listener);
+        // Killed without a chance to clean up.
+        std::mem::forget(file);
+        assert!(path.exists());
+        let (_listener, file) = bind_socket(&path).unwrap();
+        drop(file);
+        assert!(!path.exists(), "removed at the end");
+
+        fs::write(&path, "notes").unwrap();
+        assert!(bind_socket(&path).unwrap_err().to_string().contains("no socket"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+        let long = dir.path().join("x".repeat(120));
+        assert!(bind_socket(&long).unwrap_err().to_string().contains("choose a shorter one"));
+    }
+
+    #[tokio::test]
+    async fn somebody_elses_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lapi.sock");
+        let (listener, file) = bind_socket(&path).unwrap();
+        drop(listener);
+        let (_theirs, theirs) = bind_socket(&path).unwrap();
+        drop(file);
+        assert!(path.exists());
+        drop(theirs);
+    }
+}

@@ -1,0 +1,408 @@
+//! Real connections: many, slow, silent, encrypted.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use palisade_wire::UnixMillis;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use super::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls};
+use crate::fixture::Fixture;
+
+/// A LAPI that listens.
+struct Open {
+    lapi: Fixture,
+    address: SocketAddr,
+    tls: Arc<ArcSwapOption<tls::TlsServer>>,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<()>,
+    _socket: SocketFile,
+}
+
+impl Open {
+    async fn new(lapi: Fixture, limits: Limits) -> Self {
+        let block = lapi.lapi.server.tls.as_ref();
+        let server = block.map(|block| tls::load(block, UnixMillis::now()).unwrap().0);
+        let encrypted = Arc::new(ArcSwapOption::from_pointee(server));
+        let tcp = bind("127.0.0.1:0").await.unwrap();
+        let (unix, socket) = bind_socket(&lapi.folder.path().join("lapi.sock")).unwrap();
+        let (address, stop) = (tcp.local_addr().unwrap(), CancellationToken::new());
+        let serving =
+            Serving { lapi: lapi.lapi.clone(), router: lapi.router.clone(), tls: encrypted.clone(), limits };
+        let listeners = Listeners { tcp: Some(tcp), unix: Some(unix) };
+        let served = lapi.lapi.tasks.spawn(listeners.serve(serving, stop.clone()));
+        Self { lapi, address, tls: encrypted, stop, served, _socket: socket }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Stops and waits for the end.
+    async fn close(self) {
+        self.stop.cancel();
+        timeout(Duration::from_secs(20), self.served).await.expect("it ends").unwrap();
+    }
+}
+
+/// Sends a request on a connection that is kept open, reads the head of the answer.
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
+    stream.write_all(format!("{request}\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(timeout(Duration::from_secs(30), stream.read_u8()).await.unwrap().unwrap());
+    }
+    let text = String::from_utf8(answer).unwrap();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+    stream.read_exact(&mut body).await.unwrap();
+    text + std::str::from_utf8(&body).unwrap()
+}
+
+/// Waits until the other side has closed, and says how long that took.
+async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Duration {
+    let (started, mut rest) = (Instant::now(), [0; 1024]);
+    loop {
+        match timeout(Duration::from_secs(20), stream.read(&mut rest)).await.expect("it is closed") {
+            Ok(0) | Err(_) => return started.elapsed(),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn quick() -> Limits {
+    Limits {
+        headers: Duration::from_millis(400),
+        idle: Duration::from_millis(1500),
+        idle_when_full: Duration::from_millis(100),
+        deaf: Duration::from_millis(400),
+        farewell: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_and_socket_and_http2_without_tls() {
+    let open =
+        Open::new(Fixture::new("    disable_remote_lapi_registration: true\n").await, Limits::default())
+            .await;
+    assert!(ask(&mut open.connect().await, "GET /health HTTP/1.1").await.starts_with("HTTP/1.1 200"));
+    let path = open.lapi.folder.path().join("lapi.sock");
+    let mut socket = UnixStream::connect(&path).await.unwrap();
+    assert!(ask(&mut socket, "GET /health HTTP/1.1").await.ends_with(r#"{"status":"up"}"#));
+    // The socket is this host.
+    let body = r#"{"machine_id":"m","password":"p"}"#;
+    let request = format!("POST /v1/watchers HTTP/1.1\r\ncontent-length: {}", body.len());
+    socket.write_all(format!("{request}\r\nhost: unix\r\n\r\n{body}").as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 201");
+
+    let mut two = open.connect().await;
+    two.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut frame = [0; 9];
+    timeout(Duration::from_secs(10), two.read_exact(&mut frame)).await.unwrap().unwrap();
+    assert_eq!(frame[3], 4, "SETTINGS");
+    open.close().await;
+    assert!(UnixStream::connect(&path).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_silent_and_deaf_clients_are_cut_and_busy_ones_are_not() {
+    let open = Open::new(Fixture::new("").await, quick()).await;
+    let mut slow = open.connect().await;
+    slow.write_all(b"GET /health HTTP/1.1\r\nhos").await.unwrap();
+    let mut silent = open.connect().await;
+    let mut busy = open.connect().await;
+    let started = Instant::now();
+    let working = async {
+        while started.elapsed() < Duration::from_secs(3) {
+            assert!(ask(&mut busy, "GET /health HTTP/1.1").await.contains("200 OK"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (slow, silent, ()) = tokio::join!(closed(&mut slow), closed(&mut silent), working);
+    assert!(slow < Duration::from_secs(10) && silent >= Duration::from_millis(1200), "{slow:?} {silent:?}");
+
+    // Asks for more and more and never reads.
+    let mut deaf = open.connect().await;
+    let asking = async {
+        let request = b"GET /v1/heartbeat HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+        while deaf.write_all(&request).await.is_ok() {}
+    };
+    timeout(Duration::from_secs(30), asking).await.expect("it is cut");
+    assert!(open.lapi.lapi.metrics.cut.get() >= 3);
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_connections_and_a_full_house() {
+    let limits = Limits { connections: 300, ..quick() };
+    let open = Open::new(Fixture::new("").await, limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..299 {
+        idle.push(open.connect().await);
+    }
+    assert!(ask(&mut open.connect().await, "GET /health HTTP/1.1").await.contains("200 OK"));
+    for _ in 0..200 {
+        idle.push(open.connect().await);
+    }
+    // All places are taken by clients who say nothing: they go, and the next is served.
+    let mut late = open.connect().await;
+    assert!(ask(&mut late, "GET /health HTTP/1.1").await.contains("200 OK"));
+    assert!(open.lapi.lapi.metrics.connections.get() <= 300);
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
+    let open =
+        Open::new(Fixture::new("").await, Limits { farewell: Duration::from_secs(5), ..quick() }).await;
+    let token = open.lapi.machine("m").await;
+    let mut idle = open.connect().await;
+    ask(&mut idle, "GET /health HTTP/1.1").await;
+    let mut posting = open.connect().await;
+    let head = format!("POST /v1/alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
+    posting.write_all(format!("{head}content-length: 2\r\n\r\n[").as_bytes()).await.unwrap();
+    let mut hanging = open.connect().await;
+    hanging.write_all(format!("{head}content-length: 9\r\n\r\n[").as_bytes()).await.unwrap();
+    // The server has seen them when it says so.
+    let patience = Instant::now() + Duration::from_secs(10);
+    while open.lapi.lapi.metrics.connections.get() < 3 {
+        assert!(Instant::now() < patience);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    open.stop.cancel();
+    assert!(closed(&mut idle).await < Duration::from_secs(4), "nothing was under way there");
+    posting.write_all(b"]").await.unwrap();
+    let mut answer = String::new();
+    timeout(Duration::from_secs(10), posting.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+    closed(&mut hanging).await;
+    open.close().await;
+}
+
+/// An authority that signs certificates.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+struct Shown {
+    certificate: String,
+    key: String,
+    serial: SerialNumber,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    fn sign(&self, name: &str, unit: &str, serial: u64) -> Shown {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+        let serial = SerialNumber::from(serial);
+        params.serial_number = Some(serial.clone());
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Shown { certificate: certificate.pem(), key: key.serialize_pem(), serial }
+    }
+
+    fn revoke(&self, revoked: &[&Shown]) -> String {
+        let day = |year| rcgen::date_time_ymd(year, 1, 1);
+        let params = CertificateRevocationListParams {
+            this_update: day(2020),
+            next_update: day(2090),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked
+                .iter()
+                .map(|shown| RevokedCertParams {
+                    serial_number: shown.serial.clone(),
+                    revocation_time: day(2021),
+                    reason_code: None,
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+async fn shake(
+    open: &Open,
+    root: &Authority,
+    shown: Option<&Shown>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.issuer.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(shown) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap(),
+            )
+            .unwrap(),
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, open.connect().await).await
+}
+
+/// First line of the answer, and its body.
+async fn over_tls(
+    open: &Open,
+    root: &Authority,
+    shown: Option<&Shown>,
+    request: &str,
+) -> Result<String, String> {
+    let mut stream = shake(open, root, shown).await.map_err(|cause| cause.to_string())?;
+    let request = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|cause| cause.to_string())?;
+    let mut answer = String::new();
+    let read = timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await.unwrap();
+    read.map_err(|cause| cause.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("cut: {answer:?}"))?;
+    Ok(format!("{} {body}", &head[9..12]))
+}
+
+fn put(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_admit_machines_and_bouncers() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let server = ours.sign("localhost", "server", 1);
+    let (bouncer, revoked) = (ours.sign("fw", "bouncer-ou", 2), ours.sign("gone", "bouncer-ou", 3));
+    let (machine, foreign) = (ours.sign("lp", "agent-ou", 4), theirs.sign("fw", "bouncer-ou", 5));
+    // Same name and number, another authority of the same name: its list says nothing about our certificates.
+    let liar = Authority::new("ours");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    put(&path, "server.pem", &server.certificate);
+    put(&path, "server.key", &server.key);
+    put(&path, "ca.pem", &ours.issuer.pem());
+    put(&path, "crl.pem", &(ours.revoke(&[&revoked]) + &liar.revoke(&[&bouncer])));
+    let text = |name: &str| path.join(name).display().to_string();
+    let block = format!(
+        "    tls:\n      cert_file: {}\n      key_file: {}\n      ca_cert_path: {}\n      crl_path: {}\n      \
+         agents_allowed_ou: [agent-ou]\n      bouncers_allowed_ou: [bouncer-ou]\n",
+        text("server.pem"),
+        text("server.key"),
+        text("ca.pem"),
+        text("crl.pem"),
+    );
+    let open = Open::new(Fixture::over(folder, &block).await, Limits::default()).await;
+    let stream = "GET /v1/decisions/stream HTTP/1.1";
+    let forbidden = r#"403 {"message":"access forbidden"}"#.to_owned();
+
+    let health = over_tls(&open, &ours, None, "GET /health HTTP/1.1").await;
+    assert_eq!(health.unwrap(), r#"200 {"status":"up"}"#);
+    // Not over plain TCP any more.
+    let mut plain = open.connect().await;
+    plain.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    closed(&mut plain).await;
+
+    assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
+    let row = open.lapi.lapi.roster.bouncer("fw@127.0.0.1").unwrap();
+    assert!(row.auto_created && row.auth == crate::roster::AuthType::Tls);
+    assert_eq!(over_tls(&open, &ours, Some(&machine), stream).await.unwrap(), forbidden, "wrong unit");
+    assert_eq!(over_tls(&open, &ours, Some(&revoked), stream).await.unwrap(), forbidden, "revoked");
+    assert!(over_tls(&open, &ours, Some(&foreign), stream).await.is_err(), "signed by somebody else");
+    assert!(open.lapi.lapi.roster.bouncer("gone@127.0.0.1").is_none());
+
+    let login = "POST /v1/watchers/login HTTP/1.1\r\nuser-agent: crowdsec/v1\r\ncontent-length: 0";
+    let answer = over_tls(&open, &ours, Some(&machine), login).await.unwrap();
+    assert_eq!(
+        answer,
+        r#"401 {"code":401,"message":"missing scenarios list in login request for TLS auth: EOF"}"#
+    );
+    let answer = over_tls(&open, &ours, Some(&bouncer), login).await.unwrap();
+    assert!(
+        answer.contains("client certificate OU [bouncer-ou] doesn't match expected OU [agent-ou]"),
+        "{answer}"
+    );
+    let machine_row = open.lapi.lapi.roster.machine("lp@127.0.0.1").unwrap();
+    assert!(machine_row.validated, "made at first contact");
+
+    // Revoked while it is connected, and admitted again.
+    let certificates = open.lapi.lapi.auth.certificates.load_full();
+    put(&path, "crl.pem", &ours.revoke(&[&bouncer]));
+    certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
+    assert_eq!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap(), forbidden);
+    put(&path, "crl.pem", &ours.revoke(&[]));
+    certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
+    assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
+
+    // A new certificate of ours is shown to those who come after.
+    let other = theirs.sign("localhost", "server", 9);
+    put(&path, "server.pem", &other.certificate);
+    put(&path, "server.key", &other.key);
+    let tls_block = open.lapi.lapi.server.tls.as_ref().unwrap();
+    open.tls.store(Some(Arc::new(tls::load(tls_block, UnixMillis::now()).unwrap().0)));
+    assert!(over_tls(&open, &ours, None, "GET /health HTTP/1.1").await.is_err());
+    assert!(over_tls(&open, &theirs, None, "GET /health HTTP/1.1").await.is_ok());
+    open.close().await;
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let ours = Authority::new("ours");
+    let (one, other) = (ours.sign("localhost", "server", 1), ours.sign("localhost", "server", 2));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    put(path, "cert.pem", &one.certificate);
+    put(path, "other.key", &other.key);
+    put(path, "key.pem", &one.key);
+    put(path, "empty.pem", "");
+    let load = |certificate: &str, key: &str, crl: Option<&str>| {
+        let text = format!(
+            "api: {{server: {{listen_uri: ':1', profiles_path: /p, tls: {{cert_file: {0}/{certificate}, \
+             key_file: {0}/{key}{1}}}}}}}\ndb_config: {{type: sqlite, db_path: /x}}\n",
+            path.display(),
+            crl.map(|crl| format!(", crl_path: {}/{crl}", path.display())).unwrap_or_default(),
+        );
+        let config = palisade_lapi_config::Config::from_text(Path::new("c.yaml"), &text).unwrap();
+        let block = config.server.unwrap().tls.unwrap();
+        tls::load(&block, UnixMillis(0)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(load("cert.pem", "key.pem", None), Ok(()));
+    for (certificate, key, crl, text) in [
+        ("none.pem", "key.pem", None, "cannot read certificate "),
+        ("empty.pem", "key.pem", None, "there is no certificate in it"),
+        ("cert.pem", "empty.pem", None, "there is no private key in it"),
+        ("cert.pem", "other.key", None, "certificate "),
+        ("cert.pem", "key.pem", Some("none.pem"), "cannot read revocation list "),
+        ("cert.pem", "key.pem", Some("empty.pem"), "there is no revocation list in it"),
+    ] {
+        let error = load(certificate, key, crl).unwrap_err();
+        assert!(error.contains(text), "{error}");
+    }
+}

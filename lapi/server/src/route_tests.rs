@@ -1,0 +1,13 @@
+//! The routes as a client sees them: a whole LAPI on a database of its own, asked without a network.
+
+mod alerts;
+mod allowlists;
+mod batches;
+mod deletion;
+mod live;
+mod openapi;
+mod others;
+mod profiles;
+mod stand;
+mod stream;
+mod usage;

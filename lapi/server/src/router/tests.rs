@@ -1,0 +1,71 @@
+//! What surrounds every request.
+
+use axum::{Router, routing::get};
+
+use super::around;
+use crate::fixture::{Fixture, ask};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_route_is_answered_with_nothing() {
+    let lapi = Fixture::new("").await;
+    for (what, status, header) in [
+        ("GET /", 404, None),
+        ("GET /v2/alerts", 404, None),
+        ("PUT /v1/alerts", 405, Some(("allow", "DELETE, GET, HEAD, POST"))),
+        ("HEAD /v1/heartbeat", 405, Some(("allow", "GET"))),
+        ("GET /v1/alerts/?limit=1", 301, Some(("location", "/v1/alerts?limit=1"))),
+        ("POST /v1/watchers/", 307, Some(("location", "/v1/watchers"))),
+    ] {
+        let answer = lapi.ask("192.0.2.1", what, &[], "").await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, ""), "{what}");
+        if let Some((name, value)) = header {
+            assert_eq!(answer.headers[name], value, "{what}");
+        }
+    }
+    let health = lapi.ask("192.0.2.1", "GET /health", &[], "").await;
+    assert_eq!(health.short(), (200, r#"{"status":"up"}"#.to_owned()));
+    assert_eq!(health.headers["cache-control"], "no-cache");
+    assert_eq!(health.headers["content-type"], "application/json; charset=utf-8");
+    let text = lapi.metrics.text();
+    for line in [
+        r#"cs_lapi_route_requests_total{route="invalid-endpoint",method="PUT"} 1"#,
+        r#"cs_lapi_route_requests_total{route="/health",method="GET"} 1"#,
+        r#"cs_info{version="v"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_500_with_nothing_and_the_next_request_is_served() {
+    let lapi = Fixture::new("").await;
+    async fn fall() -> &'static str {
+        if std::hint::black_box(true) { panic!("on purpose") } else { "" }
+    }
+    let router = around(Router::new().route("/health", get(fall)), lapi.lapi.clone());
+    for _ in 0..2 {
+        let answer = ask(router.clone(), "192.0.2.1", "GET /health", &[], "").await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, ""));
+    }
+    assert!(lapi.metrics.text().contains("palisade_lapi_panics_total 2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_proxies_and_trusted_addresses() {
+    let lapi = Fixture::new("    trusted_proxies: [192.0.2.1]\n    trusted_ips: [198.51.100.0/24]\n").await;
+    let token = format!("authorization: Bearer {}", lapi.machine("m").await);
+    let delete = "DELETE /v1/alerts?scope=Nothing";
+    for (from, forwarded, status) in [
+        ("192.0.2.1", "x-forwarded-for: 198.51.100.7", 200),
+        ("192.0.2.1", "x-forwarded-for: 203.0.113.7", 403),
+        ("203.0.113.1", "x-forwarded-for: 198.51.100.7", 403),
+        ("::1", "x-other: y", 200),
+    ] {
+        let answer = lapi.ask(from, delete, &[&token, forwarded], "").await;
+        assert_eq!(answer.status, status, "{from} {forwarded} {answer:?}");
+    }
+    let answer = lapi.ask("203.0.113.1", delete, &[&token], "").await;
+    assert_eq!(answer.short(), (403, "access forbidden from this IP (203.0.113.1)".to_owned()));
+    // Who has no token hears of that first.
+    assert_eq!(lapi.ask("203.0.113.1", delete, &[], "").await.status, 401);
+}

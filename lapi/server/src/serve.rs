@@ -1,0 +1,187 @@
+//! The LAPI's life: start, reload, stop.
+
+mod reload;
+mod secret;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
+use palisade_daemon::{life::Life, logs::LogLevel, metrics};
+use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
+use palisade_profiles::Profiles;
+use palisade_store::Store;
+use palisade_wire::UnixMillis;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    auth::{Auth, certificate::Certificates},
+    database::database,
+    listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
+    metrics::LapiMetrics,
+    retention,
+    roster::Roster,
+    router::router,
+    state::{Clock, Lapi, Setup},
+    tail,
+};
+
+/// What the files named in `api.server` hold.
+struct Files {
+    profiles: Profiles,
+    tls: Option<TlsServer>,
+    certificates: Certificates,
+}
+
+impl Files {
+    fn load(server: &ServerConfig, now: UnixMillis) -> anyhow::Result<Self> {
+        let path = server.profiles_path.as_deref().context("empty profiles path")?;
+        let profiles = Profiles::load(path).context("while loading profiles for LAPI")?;
+        let (tls, certificates) = match &server.tls {
+            Some(block) => {
+                let (tls, certificates) =
+                    listen::tls::load(block, now).context("while creating TLS config")?;
+                (Some(tls), certificates)
+            }
+            None => (None, Certificates::default()),
+        };
+        Ok(Self { profiles, tls, certificates })
+    }
+}
+
+/// The block `api.server`, if there is something to run.
+fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
+    config.server.as_ref().filter(|server| server.enable).context(
+        "You must run at least the API Server: api.server is missing or disabled, there is nothing else in here",
+    )
+}
+
+/// `-t`: everything that can be known without opening the database, a port or a socket.
+///
+/// # Errors
+///
+/// What would stop the start.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    let server = enabled(config)?;
+    config.database.as_ref().context("no database configuration provided")?;
+    secret::chosen()?;
+    Files::load(server, UnixMillis::now())?;
+    Ok(())
+}
+
+/// Runs the LAPI until it is told to stop.
+///
+/// # Errors
+///
+/// What stops the start.
+pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyhow::Result<()> {
+    let server = enabled(&config)?.clone();
+    let clock = Clock::System;
+    let secret = secret::chosen()?;
+    let files = Files::load(&server, clock.now())?;
+    let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
+    // Before the database: who cannot have the port should not touch anything.
+    let (listeners, socket) = bind(&server).await.context("while starting API server")?;
+
+    let block = config.database.as_ref().context("no database configuration provided")?;
+    let store_config = database(block).map_err(anyhow::Error::msg)?;
+    let store = Store::open(&store_config).await.context("unable to init database client")?;
+    let secret = match secret {
+        Some(secret) => secret,
+        None => secret::kept(&store, clock.now()).await.context("while keeping the secret for tokens")?,
+    };
+    let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
+    let background = CancellationToken::new();
+    let lapi = Lapi::new(Setup {
+        auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
+        roster: Roster::load(store.clone()).await.context("unable to read machines and bouncers")?,
+        metrics: LapiMetrics::new(metrics_level, &life.metrics),
+        profiles: files.profiles,
+        store: store.clone(),
+        stop: background.clone(),
+        tasks: life.tasks.clone(),
+        server,
+        clock,
+        config,
+    });
+    tail::load(&lapi).await.context("unable to load the active decisions")?;
+    let (machines, bouncers) = lapi.roster.len();
+    info!(machines, bouncers, "active decisions, machines and bouncers are loaded");
+
+    let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
+    let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
+    spawn_background(&lapi, &life, &background);
+    life.tasks.spawn(reload::follow(lapi.clone(), level, tls, life.clone()));
+    for line in where_we_listen(&lapi, &listeners) {
+        info!("{line}");
+    }
+    let ready = life.latch();
+    ready.release();
+    life.status("serving");
+    listeners.serve(serving, life.stop.clone()).await;
+
+    // Nobody asks any more: what was learned is written, then everything is put away.
+    drop(socket);
+    background.cancel();
+    if let Err(cause) = lapi.roster.write_back(lapi.clock.now()).await {
+        warn!(
+            error = &cause as &dyn std::error::Error,
+            "the last pulls and heartbeats are lost; bouncers get their last changes again"
+        );
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn bind(server: &ServerConfig) -> anyhow::Result<(Listeners, Option<SocketFile>)> {
+    let mut listeners = Listeners::default();
+    if let Some(uri) = &server.listen_uri {
+        listeners.tcp = Some(listen::bind(uri).await?);
+    }
+    let mut file = None;
+    if let Some(path) = &server.listen_socket {
+        let (socket, made) = listen::bind_socket(path)?;
+        listeners.unix = Some(socket);
+        file = Some(made);
+    }
+    Ok((listeners, file))
+}
+
+fn where_we_listen(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(address) = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
+        let tls = if lapi.server.tls.is_some() { " (TLS)" } else { "" };
+        lines.push(format!("CrowdSec Local API listening on {address}{tls}"));
+    }
+    if let Some(path) = &lapi.server.listen_socket {
+        lines.push(format!("CrowdSec Local API listening on Unix socket {}", path.display()));
+    }
+    lines
+}
+
+fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
+    let named = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        life.spawn(name, async move {
+            work.await;
+            Ok(())
+        });
+    };
+    named("tail", Box::pin(tail::follow(lapi.clone(), background.clone())));
+    named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
+    let (roster, stop) = (lapi.clone(), background.clone());
+    named("roster", Box::pin(async move { roster.roster.keep_writing(roster.clock.clone(), stop).await }));
+    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), life.stop.clone())));
+    if let Some(block) = &lapi.config.prometheus {
+        let shown = lapi.clone();
+        life.metrics.before_scrape(move || {
+            let shown = shown.clone();
+            async move {
+                // Counting many decisions takes a moment.
+                let _ = tokio::task::spawn_blocking(move || tail::show(&shown)).await;
+            }
+        });
+        let serving = metrics::serve(block.listen.clone(), life.metrics.clone(), life.stop.clone());
+        life.tasks.spawn(serving);
+    }
+}

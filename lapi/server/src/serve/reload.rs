@@ -1,0 +1,126 @@
+//! What can be replaced while serving: profiles, certificates, revocation lists, the log.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwapOption;
+use palisade_daemon::{life::Life, logs::LogLevel};
+use palisade_lapi_config::Config;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Files, enabled};
+use crate::{
+    cli::announce,
+    listen::tls::{TlsServer, lists},
+    state::Lapi,
+};
+
+/// How often the file of revocation lists is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Answers each request to reload until the daemon stops. What cannot be used changes nothing.
+pub(super) async fn follow(
+    lapi: Lapi,
+    level: Option<LogLevel>,
+    tls: Arc<ArcSwapOption<TlsServer>>,
+    life: Life,
+) {
+    let mut asked = life.reload.clone();
+    loop {
+        match life.stop.run_until_cancelled(asked.changed()).await {
+            Some(Ok(())) => {}
+            _ => return,
+        }
+        match reload(&lapi, level, &tls, &life) {
+            Ok(()) => info!("configuration reloaded"),
+            Err(cause) => warn!("the configuration was not reloaded, the old one stays in force: {cause:#}"),
+        }
+        life.reloaded();
+    }
+}
+
+fn reload(
+    lapi: &Lapi,
+    level: Option<LogLevel>,
+    tls: &ArcSwapOption<TlsServer>,
+    life: &Life,
+) -> anyhow::Result<()> {
+    let mut config = Config::load(&lapi.config.path)?;
+    config.logs.level = level.unwrap_or(config.logs.level);
+    let server = enabled(&config)?;
+    let files = Files::load(server, lapi.clock.now())?;
+    if files.tls.is_some() != lapi.server.tls.is_some() {
+        warn!("api.server.tls was added or removed; that takes a restart");
+    } else {
+        tls.store(files.tls.map(Arc::new));
+        lapi.auth.certificates.store(Arc::new(files.certificates));
+    }
+    life.logs.configure(&config.logs)?;
+    lapi.profiles.store(Arc::new(files.profiles));
+    announce(&config);
+    for key in needs_restart(&lapi.config, &config) {
+        warn!("{key} has changed; that takes a restart");
+    }
+    Ok(())
+}
+
+/// Blocks that differ and cannot be replaced while serving. Pure.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    if old.database != new.database {
+        keys.push("db_config");
+    }
+    if old.prometheus != new.prometheus {
+        keys.push("prometheus");
+    }
+    // Certificates are replaced whatever they are called.
+    let rest = |config: &Config| {
+        config.server.clone().map(|server| {
+            (server.tls.is_some(), {
+                let mut server = server;
+                server.tls = None;
+                server.profiles_path = None;
+                server
+            })
+        })
+    };
+    if rest(old) != rest(new) {
+        keys.push("api.server");
+    }
+    keys
+}
+
+/// Reads the revocation lists again whenever their file changes.
+pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
+    let path = || lapi.auth.certificates.load().lists_path.clone();
+    let mut known = path().map(|path| (stamp(&path), path));
+    let mut ticks = tokio::time::interval(LOOK);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let now = path().map(|path| (stamp(&path), path));
+        if now == known {
+            continue;
+        }
+        known = now;
+        let Some((_, path)) = &known else { continue };
+        match lists(path, lapi.clock.now()) {
+            Ok(lists) => {
+                lapi.auth.certificates.load().relist(lists);
+                info!(path = %path.display(), "revocation lists read again");
+            }
+            Err(cause) => warn!(
+                error = &cause as &dyn std::error::Error,
+                "the revocation lists have changed and cannot be used; the old ones stay in force"
+            ),
+        }
+    }
+}
+
+/// What changes when a file does: when it was written, and its size.
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let there = std::fs::metadata(path).ok()?;
+    Some((there.modified().ok()?, there.len()))
+}

@@ -1,0 +1,39 @@
+//! The secret that signs tokens.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, bail};
+use palisade_store::Store;
+use palisade_wire::UnixMillis;
+
+use crate::auth::token::SHORTEST_SECRET;
+
+/// Where an operator may choose it.
+const VARIABLE: &str = "CS_LAPI_SECRET";
+/// Under which name the store keeps it otherwise.
+const SETTING: &str = "jwt_secret";
+
+/// The secret an operator chose, if one did.
+pub(super) fn chosen() -> anyhow::Result<Option<Vec<u8>>> {
+    match std::env::var_os(VARIABLE) {
+        None => Ok(None),
+        Some(secret) if secret.is_empty() => Ok(None),
+        Some(secret) if secret.len() < SHORTEST_SECRET => {
+            bail!("{VARIABLE} not strong enough: it has {} bytes, {SHORTEST_SECRET} are needed", secret.len())
+        }
+        Some(secret) => Ok(Some(secret.into_encoded_bytes())),
+    }
+}
+
+/// The secret of this database, made at the first start: tokens stay good over restarts.
+pub(super) async fn kept(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = [0; SHORTEST_SECRET];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).ok().context("the system gives no random bytes")?;
+    let mut text = String::with_capacity(2 * SHORTEST_SECRET);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(store.setting_or_insert(now, SETTING, &text).await?.into_bytes())
+}

@@ -1,0 +1,190 @@
+//! `POST /v1/watchers/login`. The checks come in the stock server's order, with its words.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts as _, Request, State},
+    http::{HeaderMap, header},
+    response::Response,
+};
+use bytes::Bytes;
+use palisade_store::{MachineUpdate, NewMachine};
+use palisade_wire::{read_certificate_login, read_login};
+use tracing::{info, warn};
+
+use crate::{
+    auth::{ClientAddress, Peer, certificate::Role},
+    body::{self, BodyFailure},
+    error::ApiError,
+    roster::{AuthType, Machine},
+    state::Lapi,
+};
+
+/// What a failed check says, whatever failed about the password.
+const WRONG: &str = "incorrect Username or Password";
+/// Longest list of scenarios that is kept, in bytes.
+const MOST_SCENARIOS: usize = 100_000;
+
+#[utoipa::path(
+    post, path = "/v1/watchers/login", tag = "machines",
+    request_body = palisade_wire::Login,
+    responses((status = 200, description = "A token for an hour", body = palisade_wire::LoginAnswer),
+        (status = 401, description = "Not this machine, not this password, or not yet validated", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
+    lapi.auth.may_try(&client).inspect_err(|_| {
+        lapi.metrics.throttled.inc();
+    })?;
+    let peer = parts.extensions.get::<Peer>().cloned();
+    let headers = parts.headers.clone();
+    let body = read_body(Request::from_parts(parts, body)).await?;
+    let result = match peer.filter(|peer| !peer.certificates.is_empty()) {
+        Some(peer) => with_certificate(&lapi, &peer, &client, &body).await,
+        None => with_password(&lapi, &client, &body).await,
+    };
+    let (machine, scenarios) = result.inspect_err(|refusal| {
+        info!(client = %client.text, "login refused: {}", refusal.text());
+    })?;
+    let version = version(&headers);
+    lapi.roster.learned_of_machine(
+        &machine,
+        MachineUpdate {
+            scenarios: (!scenarios.is_empty()).then(|| joined(&scenarios)),
+            ip: Some(client.text.clone()),
+            version: version.clone(),
+            ..MachineUpdate::default()
+        },
+    );
+    if version.is_none() {
+        warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
+        return Err(ApiError::unauthorized(WRONG));
+    }
+    super::token_for(&lapi, &machine.name)
+}
+
+/// What is wrong with a body is a failed login, except where the stock server's decompression answers first.
+async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+    body::read(request, body::SMALL).await.map_err(|failure| match failure {
+        BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
+        other => ApiError::unauthorized(format!("missing: {other}")),
+    })
+}
+
+async fn with_password(
+    lapi: &Lapi,
+    client: &ClientAddress,
+    body: &[u8],
+) -> Result<(Arc<Machine>, Vec<String>), ApiError> {
+    let login = read_login(body).map_err(|cause| {
+        ApiError::unauthorized(match cause {
+            palisade_wire::RequestError::Body(cause) => format!("missing: {cause}"),
+            other => other.to_string(),
+        })
+    })?;
+    let name = &login.machine_id;
+    let found = lapi.roster.machine_such(name, |machine| machine.validated).await;
+    let Some(machine) = found.map_err(|cause| ApiError::store(&cause, "unable to query"))? else {
+        lapi.auth.tried(client);
+        return Err(ApiError::unauthorized("ent: machine not found"));
+    };
+    if machine.auth != AuthType::Password {
+        let kind = machine.auth.word();
+        return Err(ApiError::unauthorized(format!(
+            "machine {name} attempted to auth with password but it is configured to use {kind}"
+        )));
+    }
+    if !machine.validated {
+        return Err(ApiError::unauthorized(format!("machine {name} not validated")));
+    }
+    // Of many guesses at once, those whose turn comes after the bucket is empty are not even looked at.
+    let (still, from) = (lapi.clone(), client.clone());
+    let turn = move || still.auth.may_try(&from).is_ok();
+    match lapi.auth.passwords.verify(login.password, machine.password.clone(), turn).await {
+        Some(true) => Ok((machine, login.scenarios)),
+        Some(false) => {
+            lapi.auth.tried(client);
+            Err(ApiError::unauthorized(WRONG))
+        }
+        None => {
+            lapi.metrics.throttled.inc();
+            Err(lapi
+                .auth
+                .may_try(client)
+                .err()
+                .unwrap_or_else(|| ApiError::slow_down(1, "too many attempts")))
+        }
+    }
+}
+
+async fn with_certificate(
+    lapi: &Lapi,
+    peer: &Peer,
+    client: &ClientAddress,
+    body: &[u8],
+) -> Result<(Arc<Machine>, Vec<String>), ApiError> {
+    let now = lapi.clock.now();
+    let admitted = lapi.auth.certificates.load().admit(Role::Machine, peer, now);
+    let name = admitted.map_err(|cause| ApiError::unauthorized(cause.to_string()))?;
+    let name = format!("{name}@{}", client.text);
+    let found = lapi.roster.machine_such(&name, |_| true).await;
+    let machine = match found.map_err(|cause| ApiError::store(&cause, "unable to query"))? {
+        Some(machine) if machine.auth == AuthType::Tls => machine,
+        Some(machine) => {
+            let kind = machine.auth.word();
+            return Err(ApiError::unauthorized(format!(
+                "machine {name} attempted to auth with TLS cert but it is configured to use {kind}"
+            )));
+        }
+        None => {
+            info!(machine = name, "machine with a certificate seen for the first time, adding it");
+            let new = NewMachine {
+                name: name.clone(),
+                password: String::new(),
+                auth_type: AuthType::Tls.word().to_owned(),
+                validated: true,
+                ip: client.text.clone(),
+            };
+            match lapi.roster.add_machine(now, new).await {
+                Ok(machine) => machine,
+                // Another login of the same machine was faster.
+                Err(palisade_store::StoreError::Exists { .. }) => lapi
+                    .roster
+                    .machine_such(&name, |_| true)
+                    .await
+                    .ok()
+                    .flatten()
+                    .filter(|machine| machine.auth == AuthType::Tls)
+                    .ok_or_else(|| ApiError::unauthorized(WRONG))?,
+                Err(cause) => return Err(ApiError::store(&cause, "unable to insert row")),
+            }
+        }
+    };
+    let scenarios = read_certificate_login(body).map_err(|cause| {
+        ApiError::unauthorized(format!("missing scenarios list in login request for TLS auth: {cause}"))
+    })?;
+    Ok((machine, scenarios))
+}
+
+/// The part after the slash of a User-Agent that has exactly one.
+fn version(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    let (_, version) = agent.split_once('/')?;
+    (!version.contains('/')).then(|| version.to_owned())
+}
+
+fn joined(scenarios: &[String]) -> String {
+    let mut text = String::new();
+    for scenario in scenarios {
+        if text.len() + scenario.len() + 1 > MOST_SCENARIOS {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(scenario);
+    }
+    text
+}

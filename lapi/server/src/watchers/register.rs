@@ -1,0 +1,134 @@
+//! `POST /v1/watchers`: a machine asks for an account.
+
+use axum::{
+    extract::{FromRequestParts as _, Request, State},
+    http::StatusCode,
+};
+use palisade_lapi_config::AutoRegistration;
+use palisade_store::{NewMachine, StoreError};
+use palisade_wire::{RequestError, read_registration};
+use tracing::info;
+
+use crate::{
+    auth::{ClientAddress, password},
+    body,
+    error::ApiError,
+    roster::AuthType,
+    state::Lapi,
+};
+
+#[utoipa::path(
+    post, path = "/v1/watchers", tag = "machines",
+    request_body = palisade_wire::Registration,
+    responses((status = 201, description = "Registered; an operator must validate it"),
+        (status = 202, description = "Registered and validated by its token"),
+        (status = 400, description = "Not the JSON that is expected", body = palisade_wire::ErrorBody),
+        (status = 401, description = "Not this token, or not from here", body = palisade_wire::ErrorBody),
+        (status = 403, description = "The name is taken, or no registration from elsewhere", body = palisade_wire::ErrorBody),
+        (status = 422, description = "Something is missing or too short", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+)]
+pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Result<StatusCode, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
+    if lapi.server.disable_remote_lapi_registration && !client.is_local() {
+        return Err(ApiError::forbidden());
+    }
+    lapi.auth.may_try(&client).inspect_err(|_| {
+        lapi.metrics.throttled.inc();
+    })?;
+    let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
+    let body = body.map_err(body::BodyFailure::into_error)?;
+    let registration = read_registration(&body).map_err(|cause| match cause {
+        RequestError::Body(cause) => ApiError::bad_request(cause.to_string()),
+        other => ApiError::message(StatusCode::UNPROCESSABLE_ENTITY, other.to_string()),
+    })?;
+    let auto = lapi.server.auto_registration.as_ref();
+    let validated = may_join(auto, &registration.registration_token, &client).inspect_err(|_| {
+        lapi.auth.tried(&client);
+    })?;
+    if !validated {
+        // Everybody may do this, so nobody may do it all day.
+        lapi.auth.tried(&client);
+    }
+    let name = registration.machine_id;
+    let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));
+    if registration.password.len() > password::LONGEST {
+        return Err(ApiError::bad_request("unable to hash"));
+    }
+    if lapi.roster.machine(&name).is_some() {
+        return Err(taken());
+    }
+    let hash = lapi.auth.passwords.hash(registration.password).await;
+    let new = NewMachine {
+        name: name.clone(),
+        password: hash.ok_or_else(|| ApiError::bad_request("unable to hash"))?,
+        auth_type: AuthType::Password.word().to_owned(),
+        validated,
+        ip: client.text.clone(),
+    };
+    match lapi.roster.add_machine(lapi.clock.now(), new).await {
+        Ok(_) if validated => {
+            info!(machine = name, client = %client.text, "machine registered with the token, it may log in");
+            Ok(StatusCode::ACCEPTED)
+        }
+        Ok(_) => {
+            info!(machine = name, client = %client.text, "machine registered, it waits for validation");
+            Ok(StatusCode::CREATED)
+        }
+        Err(StoreError::Exists { .. }) => Err(taken()),
+        Err(cause) => Err(ApiError::store(&cause, "unable to insert row")),
+    }
+}
+
+/// Whether the machine is let in without an administrator. Pure.
+fn may_join(auto: Option<&AutoRegistration>, token: &str, client: &ClientAddress) -> Result<bool, ApiError> {
+    use subtle::ConstantTimeEq as _;
+
+    let (Some(auto), Some(ip)) = (auto, client.ip) else { return Ok(false) };
+    if token.is_empty() {
+        return Ok(false);
+    }
+    if !bool::from(auto.token.as_bytes().ct_eq(token.as_bytes())) {
+        return Err(ApiError::message(StatusCode::UNAUTHORIZED, "invalid token for auto registration"));
+    }
+    if !auto.allowed_ranges.contains(ip) {
+        return Err(ApiError::message(
+            StatusCode::UNAUTHORIZED,
+            "IP not in allowed range for auto registration",
+        ));
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_lapi_config::Nets;
+
+    use super::*;
+
+    #[test]
+    fn token_and_address_decide() {
+        let token = "0123456789abcdef0123456789abcdef";
+        let ranges: Nets =
+            ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap()).into_iter().collect();
+        let auto = AutoRegistration { token: token.into(), allowed_ranges: ranges };
+        let from = |ip: &str| ClientAddress { text: ip.into(), ip: ip.parse().ok(), socket: false };
+        let text = |result: Result<bool, ApiError>| result.map_err(|error| error.to_string());
+        let wrong = "401 invalid token for auto registration";
+        let outside = "401 IP not in allowed range for auto registration";
+        for (auto, token, ip, expected) in [
+            (None, token, "192.0.2.1", Ok(false)),
+            (Some(&auto), "", "192.0.2.1", Ok(false)),
+            (Some(&auto), token, "", Ok(false)),
+            (Some(&auto), token, "192.0.2.1", Ok(true)),
+            (Some(&auto), token, "2001:db8::9", Ok(true)),
+            (Some(&auto), token, "::ffff:192.0.2.9", Ok(true)),
+            (Some(&auto), token, "198.51.100.1", Err(outside.to_owned())),
+            (Some(&auto), "0123456789abcdef0123456789abcdeX", "192.0.2.1", Err(wrong.to_owned())),
+            (Some(&auto), "short", "198.51.100.1", Err(wrong.to_owned())),
+        ] {
+            assert_eq!(text(may_join(auto, token, &from(ip))), expected, "{token} {ip}");
+        }
+    }
+}

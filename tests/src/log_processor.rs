@@ -1,0 +1,186 @@
+//! A log processor: CrowdSec's own, from Debian's package with that package's parsers and scenarios, its LAPI part
+//! switched off.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::host::Host;
+use crate::lapi::Make;
+use crate::outcome::{Doing, Failure, Outcome};
+use crate::process::Process;
+use crate::tools::{self, Said};
+use crate::world::World;
+
+/// What it reads logs with: stage and file, below the package's hub.
+const PARSERS: [(&str, &str); 3] = [
+    ("s00-raw", "syslog-logs.yaml"),
+    ("s01-parse", "sshd-logs.yaml"),
+    ("s02-enrich", "dateparse-enrich.yaml"),
+];
+
+/// A host with CrowdSec on it: its configuration, its credentials and the log it reads.
+pub struct LogProcessor {
+    host: Host,
+    folder: PathBuf,
+    process: Option<Process>,
+}
+
+impl LogProcessor {
+    /// Writes its files; it knows no LAPI yet.
+    ///
+    /// # Errors
+    /// When CrowdSec is not unpacked, or its files cannot be written.
+    pub fn prepare(world: &World, host: &Host) -> Outcome<Self> {
+        let folder = world.fresh_path(&format!("crowdsec-on-{}", host.name()));
+        let path = |name: &str| folder.join(name);
+        let package = tools::peers_dir()?.join("root");
+        let hub = package.join("usr/share/crowdsec/hub");
+        std::fs::create_dir_all(path("data"))?;
+        for (stage, file) in PARSERS {
+            std::fs::create_dir_all(path("parsers").join(stage))?;
+            let from = hub.join("parsers").join(stage).join("crowdsecurity").join(file);
+            std::os::unix::fs::symlink(&from, path("parsers").join(stage).join(file))?;
+        }
+        std::fs::create_dir_all(path("scenarios"))?;
+        let scenario = "ssh-bf.yaml";
+        let from = hub.join("scenarios/crowdsecurity").join(scenario);
+        std::os::unix::fs::symlink(from, path("scenarios").join(scenario))?;
+        std::os::unix::fs::symlink(package.join("etc/crowdsec/patterns"), path("patterns"))?;
+        let processor = Self { host: host.clone(), folder: folder.clone(), process: None };
+        // JSON is YAML.
+        let config = json!({
+            "common": { "daemonize": false, "log_media": "stdout", "log_level": "info", "working_dir": "." },
+            "config_paths": {
+                "config_dir": folder, "data_dir": path("data"), "simulation_path": path("simulation.yaml"),
+                "hub_dir": hub, "index_path": hub.join(".index.json"),
+                "notification_dir": path("notifications"), "plugin_dir": path("plugins"),
+            },
+            "crowdsec_service": { "acquisition_path": path("acquis.yaml"), "parser_routines": 1 },
+            "cscli": { "output": "human" },
+            "db_config": { "type": "sqlite", "db_path": path("data/crowdsec.db") },
+            "api": { "client": { "credentials_path": processor.credentials() } },
+            "prometheus": { "enabled": false },
+        });
+        std::fs::write(processor.config(), serde_json::to_string_pretty(&config)?)?;
+        std::fs::write(path("simulation.yaml"), "simulation: off\n")?;
+        let acquisition = json!({ "filenames": [processor.log_file()], "labels": { "type": "syslog" } });
+        std::fs::write(path("acquis.yaml"), acquisition.to_string())?;
+        std::fs::write(processor.log_file(), "")?;
+        // As the package ships it: the LAPI of this very host.
+        processor.write_credentials(&json!({ "url": "http://127.0.0.1:8080/" }))?;
+        Ok(processor)
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("config.yaml")
+    }
+
+    /// Its credentials file.
+    pub fn credentials(&self) -> PathBuf {
+        self.folder.join("credentials.yaml")
+    }
+
+    /// The log it watches.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.join("auth.log")
+    }
+
+    /// Writes its credentials file over.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_credentials(&self, keys: &Value) -> Outcome {
+        Ok(std::fs::write(self.credentials(), keys.to_string())?)
+    }
+
+    /// Runs an administration tool here, the stock one or ours, with this configuration.
+    ///
+    /// # Errors
+    /// When it cannot be started; how it ended is in what it said.
+    pub fn tool(&self, make: Make, words: &[&str]) -> Outcome<Said> {
+        self.tool_fed(make, words, "")
+    }
+
+    /// As [`tool`](Self::tool), with this on its standard input.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn tool_fed(&self, make: Make, words: &[&str], input: &str) -> Outcome<Said> {
+        let mut command = tools::command(make.admin()?)?;
+        command.arg("-c").arg(self.config()).args(words).current_dir(&self.folder);
+        self.host.run(|| tools::run(&mut command, input))
+    }
+
+    /// Starts it watching its log, and returns once it does.
+    ///
+    /// # Errors
+    /// When it does not come up, for instance because the LAPI does not let it in.
+    pub fn start(&mut self, world: &World) -> Outcome {
+        let mut process = world.start(&self.host, "log-processor", self.command()?)?;
+        process.says("Starting processing data")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Has it read a log file once, from the beginning to the end, and report what it finds; returns what it said.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub fn replay(&self, world: &World, file: &Path) -> Outcome<String> {
+        let mut command = self.command()?;
+        command.arg("-dsn").arg(format!("file://{}", file.display())).args(["-type", "syslog"]);
+        let mut process = world.start(&self.host, "log-processor", command)?;
+        let status = process.end()?;
+        if status.success() {
+            Ok(process.log())
+        } else {
+            Err(Failure::new(format!("the replay ended with {status}: {}", process.log())))
+        }
+    }
+
+    /// The running process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn process(&mut self) -> Outcome<&mut Process> {
+        self.process.as_mut().doing("the log processor is not running")
+    }
+
+    /// Appends to the log it watches what sshd says when `from` guesses passwords.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn is_attacked_by(&self, from: IpAddr) -> Outcome {
+        let mut log = std::fs::File::options().append(true).open(self.log_file())?;
+        Ok(log.write_all(guesses(from).as_bytes())?)
+    }
+
+    fn command(&self) -> Outcome<std::process::Command> {
+        let mut command = tools::command(tools::peer("crowdsec")?)?;
+        command.arg("-c").arg(self.config()).args(["-no-api", "-no-capi"]).current_dir(&self.folder);
+        Ok(command)
+    }
+}
+
+/// What sshd writes when `from` guesses twelve passwords within a second, just now.
+pub fn guesses(from: IpAddr) -> String {
+    let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+    (1..=12)
+        .map(|n| {
+            format!(
+                "{now} web-1 sshd[{}]: Failed password for invalid user admin{n} from {from} port {} ssh2\n",
+                1000 + n,
+                40000 + n
+            )
+        })
+        .collect()
+}

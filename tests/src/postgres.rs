@@ -1,0 +1,143 @@
+//! A PostgreSQL of the story's own, on the loopback of the router: made, stopped and started again at will.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::Signal;
+use crate::host::Host;
+use crate::outcome::{Doing, Failure, Outcome};
+use crate::process::Process;
+use crate::tools;
+use crate::wait::eventually;
+use crate::world::World;
+
+/// PostgreSQL refuses to run as root, which we are inside: it runs as this user, known everywhere (`daemon`).
+const USER: &str = "1";
+
+/// A database server with one empty database, `crowdsec`, for its superuser `palisade` without a password.
+pub struct Postgres {
+    programs: PathBuf,
+    folder: PathBuf,
+    host: Host,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Postgres {
+    /// Makes and starts it on the router.
+    ///
+    /// # Errors
+    /// When it is not unpacked or does not come up.
+    pub fn start(world: &World) -> Outcome<Self> {
+        let versions = tools::peers_dir()?.join("root/usr/lib/postgresql");
+        let found = std::fs::read_dir(&versions)
+            .doing(format_args!("PostgreSQL is not in {}; run tests/peers", versions.display()))?;
+        let newest = found.flatten().map(|version| version.path()).max().doing("no version of PostgreSQL")?;
+        let folder = world.fresh_path("postgres");
+        std::fs::create_dir_all(&folder)?;
+        let port = world.router.free_port()?;
+        let host = world.router.clone();
+        let mut postgres = Self { programs: newest.join("bin"), folder, host, port, process: None };
+        if !maps_users()? {
+            let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+            std::fs::set_permissions(world.folder(), everyone)?;
+            std::os::unix::fs::chown(&postgres.folder, Some(1), Some(1))?;
+        }
+        let data = postgres.folder.join("data");
+        let mut make = postgres.command("initdb")?;
+        make.arg("-D").arg(&data).args(["-U", "palisade", "-A", "trust", "-E", "UTF8", "--locale=C"]);
+        tools::output(make.arg("--no-sync")).doing("making a database")?;
+        postgres.up(world)?;
+        postgres.ask("postgres", "CREATE DATABASE crowdsec")?;
+        Ok(postgres)
+    }
+
+    /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill).
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn up(&mut self, world: &World) -> Outcome {
+        let mut command = self.command("postgres")?;
+        command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            &format!("port={}", self.port),
+            // The system's own zone files may be missing.
+            "timezone=GMT",
+            "log_timezone=GMT",
+            // The folder is in memory and gone with the story.
+            "fsync=off",
+        ] {
+            command.args(["-c", setting]);
+        }
+        let mut process = world.start(&self.host, "postgres", command)?;
+        eventually("PostgreSQL answers", || {
+            if let Some(status) = process.exited() {
+                return Err(Failure::new(format!("it ended with {status}")));
+            }
+            self.ask("postgres", "SELECT 1").map(|answer| answer == "1")
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Shuts it down: whoever is connected is disconnected at once.
+    ///
+    /// # Errors
+    /// When it is not running or does not end.
+    pub fn stop(&mut self) -> Outcome {
+        let mut process = self.process.take().doing("PostgreSQL is not running")?;
+        process.signal(Signal::INT)?;
+        process.end().map(drop)
+    }
+
+    /// The `db_config` that uses it.
+    pub fn config(&self) -> Value {
+        json!({
+            "type": "postgresql", "user": "palisade", "password": "palisade", "db_name": "crowdsec",
+            "host": "127.0.0.1", "port": self.port, "sslmode": "disable", "db_path": null, "use_wal": null,
+        })
+    }
+
+    /// Asks the database the LAPI uses; fields are separated by `|`, rows by line ends.
+    ///
+    /// # Errors
+    /// When it does not answer, or with an error.
+    pub fn query(&self, sql: &str) -> Outcome<String> {
+        self.ask("crowdsec", sql)
+    }
+
+    fn ask(&self, database: &str, sql: &str) -> Outcome<String> {
+        let mut command = tools::command(self.programs.join("psql"))?;
+        command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "palisade", "-XAtq"]);
+        command.args(["-d", database, "-c", sql]);
+        Ok(tools::output(&mut command)?.trim_end().to_owned())
+    }
+
+    /// One of its programs, as a user it accepts.
+    fn command(&self, program: &str) -> Outcome<Command> {
+        let mut command = as_somebody()?;
+        command.arg(self.programs.join(program)).current_dir(&self.folder);
+        Ok(command)
+    }
+}
+
+/// In a user namespace there is nobody but root; another one inside it gives root another name.
+fn as_somebody() -> Outcome<Command> {
+    if maps_users()? {
+        let mut command = tools::command("unshare")?;
+        command.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}")]);
+        return Ok(command);
+    }
+    let mut command = tools::command("setpriv")?;
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+    Ok(command)
+}
+
+fn maps_users() -> Outcome<bool> {
+    let mut trial = tools::command("unshare")?;
+    trial.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}"), "true"]);
+    Ok(tools::output(trial.current_dir(Path::new("/"))).is_ok())
+}

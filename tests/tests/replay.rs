@@ -1,0 +1,144 @@
+//! From a line in a log to a closed door, over three hosts: CrowdSec's own log processor reads what sshd wrote, the
+//! LAPI's profile makes a decision of its alert, and our firewall elsewhere enforces it.
+
+use std::time::Duration;
+
+use palisade_e2e::{
+    Access, Config, Doing as _, Firewall, Implementation, Lapi, LogProcessor, Make, Outcome, Rig, Setup,
+    World, against_either_lapi, eventually, guesses, tools,
+};
+use serde_json::{Value, json};
+
+/// Who comes back is banned for longer: four hours for each time.
+const PROFILES: &str = "\
+name: ssh_bruteforce
+filters:
+ - Alert.Remediation == true && Alert.GetScope() == \"Ip\" && Alert.GetScenario() startsWith \"crowdsecurity/ssh\"
+decisions:
+ - type: ban
+   duration: 4h
+duration_expr: Sprintf('%dh', (GetDecisionsCount(Alert.GetValue()) + 1) * 4)
+on_success: break
+---
+name: anything_else
+filters:
+ - Alert.Remediation == true
+decisions:
+ - type: captcha
+   duration: 1h
+on_success: break
+";
+
+against_either_lapi!(
+    a_replayed_brute_force_closes_a_third_hosts_door,
+    an_attack_is_answered_while_it_goes_on
+);
+
+/// A LAPI on the router, open to all hosts, with these profiles.
+fn central(world: &World, make: Make) -> Outcome<Lapi> {
+    let setup = Setup {
+        profiles: PROFILES.to_owned(),
+        config: json!({ "api": { "server": { "listen_uri": "0.0.0.0:8080" } } }),
+        ..Setup::default()
+    };
+    Lapi::set_up(Rig::prepare(world, make, &setup)?, world)
+}
+
+/// A log processor on the neighbour, known to the LAPI.
+fn watcher(world: &World, lapi: &Lapi) -> Outcome<LogProcessor> {
+    let watcher = LogProcessor::prepare(world, &world.neighbour)?;
+    lapi.add_machine("web-1", "password-of-web-1")?;
+    watcher.write_credentials(
+        &json!({ "url": lapi.url_from_afar(), "login": "web-1", "password": "password-of-web-1" }),
+    )?;
+    Ok(watcher)
+}
+
+fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -> Outcome {
+    let lapi = central(world, make)?;
+    let (attacker, server) = (&world.visitor, world.server()?);
+    let _web = server.echoes_on(80)?;
+    let access = Access { url: lapi.url_from_afar(), key: lapi.access().key };
+    let config = Config::new(world, &access)?;
+    let program = tools::command(Implementation::under_test()?.program())?;
+    let path = config.write(world)?;
+    let mut firewall = Firewall::launch_prepared(world, &server, program, &path, &config)?;
+    firewall.ready()?;
+    eventually("the server is reached", || attacker.reaches(&server, 80))?;
+
+    let watcher = watcher(world, &lapi)?;
+    let log = world.fresh_path("old-auth.log");
+    std::fs::write(&log, guesses(attacker.v4()))?;
+    let said = watcher.replay(world, &log)?;
+    assert!(said.contains("198.51.100.77 performed 'crowdsecurity/ssh-bf'"), "{said}");
+    eventually("the attacker's door is shut", || !attacker.reaches(&server, 80))?;
+    assert!(world.neighbour.reaches(&server, 80), "nobody else's is");
+    let first = longest(&lapi)?;
+    assert!(first > Duration::from_secs(3 * 3600 + 1800), "{first:?}");
+
+    lapi.admin(&["decisions", "delete", "--ip", "198.51.100.77"])?;
+    eventually("the door is open again", || attacker.reaches(&server, 80))?;
+
+    // The second time: the profile counts what was decided before.
+    std::fs::write(&log, guesses(attacker.v4()))?;
+    watcher.replay(world, &log)?;
+    eventually("the door is shut again", || !attacker.reaches(&server, 80))?;
+    let second = longest(&lapi)?;
+    assert!(second > first + Duration::from_secs(3600), "{second:?} after {first:?}");
+    Ok(())
+}
+
+fn an_attack_is_answered_while_it_goes_on(world: &World, make: Make) -> Outcome {
+    let lapi = central(world, make)?;
+    let mut watcher = watcher(world, &lapi)?;
+    watcher.start(world)?;
+    watcher.is_attacked_by(world.visitor.v4())?;
+    watcher.is_attacked_by(world.visitor.v6())?;
+    for address in ["198.51.100.77", "2001:db8:a::77"] {
+        eventually(&format!("{address} is banned"), || {
+            Ok(decisions(&lapi)?.iter().any(|decision| {
+                decision["value"] == address && decision["type"] == "ban" && decision["origin"] == "crowdsec"
+            }))
+        })?;
+    }
+    let alerts: Vec<Value> = serde_json::from_str(&lapi.admin(&["alerts", "list", "-o", "json"])?)?;
+    let brute = alerts.iter().find(|alert| {
+        alert["scenario"] == "crowdsecurity/ssh-bf" && alert["source"]["value"] == "198.51.100.77"
+    });
+    let brute = brute.doing(format_args!("no alert of ssh-bf in {alerts:#?}"))?;
+    assert_eq!(brute["machine_id"], "web-1", "{brute:#}");
+    assert_eq!(brute["events_count"], 6, "{brute:#}");
+    assert_eq!(brute["leakspeed"], "10s", "{brute:#}");
+    let details: Value =
+        serde_json::from_str(&lapi.admin(&["alerts", "inspect", &brute["id"].to_string(), "-o", "json"])?)?;
+    let events = details["events"].as_array().map_or(0, Vec::len);
+    assert_eq!(events, 6, "{details:#}");
+    assert!(details.to_string().contains("ssh_failed-auth"), "{details:#}");
+    assert!(watcher.process()?.exited().is_none());
+    Ok(())
+}
+
+/// Every decision in force.
+fn decisions(lapi: &Lapi) -> Outcome<Vec<Value>> {
+    let text = lapi.as_machine("GET", "/v1/alerts?has_active_decision=true", None)?;
+    let alerts: Vec<Value> = serde_json::from_str(&text)?;
+    Ok(alerts.iter().filter_map(|alert| alert["decisions"].as_array()).flatten().cloned().collect())
+}
+
+/// How long the longest of them lasts.
+fn longest(lapi: &Lapi) -> Outcome<Duration> {
+    let mut longest = Duration::ZERO;
+    for decision in decisions(lapi)? {
+        // What is over has a negative duration.
+        let text = decision["duration"].as_str().doing("a decision has a duration")?.to_owned();
+        longest = longest.max(go_duration(&text).unwrap_or_default());
+    }
+    Ok(longest)
+}
+
+/// `3h59m58.1s`, as far as hours and minutes go.
+fn go_duration(text: &str) -> Option<Duration> {
+    let (hours, rest) = text.split_once('h')?;
+    let minutes: u64 = rest.split_once('m')?.0.parse().ok()?;
+    Some(Duration::from_secs(hours.parse::<u64>().ok()? * 3600 + minutes * 60))
+}
