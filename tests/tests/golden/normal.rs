@@ -11,6 +11,8 @@ use crate::chapter::{Answer, Step};
 const NEAR: SignedDuration = SignedDuration::from_hours(24);
 /// Remaining times are told in steps of this many nanoseconds: ten minutes.
 const STEP: i64 = 600_000_000_000;
+/// Beyond a thousand hours the date of the run is in it.
+const FAR: u64 = 1000 * 3600 * 1_000_000_000;
 
 /// The answer in the form that is written down.
 pub(crate) fn normal(step: &Step, reply: &Reply) -> Answer {
@@ -62,6 +64,9 @@ fn kind(name: &str, text: &str) -> Option<String> {
     match name {
         "duration" => {
             let nanos = text.parse::<GoDuration>().ok()?.nanos();
+            if nanos.unsigned_abs() > FAR {
+                return Some(if nanos < 0 { "<long over>" } else { "<for long>" }.to_owned());
+            }
             let steps = (nanos + STEP / 2).div_euclid(STEP);
             Some(format!("<about {}>", GoDuration::from_nanos(steps * STEP)))
         }

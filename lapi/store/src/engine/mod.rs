@@ -6,14 +6,16 @@ mod postgres;
 mod session;
 mod sql;
 mod sqlite;
+mod tx;
 mod writer;
 
 pub(crate) use bulk::{Column, insert};
 pub(crate) use fault::{Place, fault};
 pub(crate) use session::{Row, Session};
-pub(crate) use sql::Sql;
+pub(crate) use sql::{Kind, Sql, Value};
 pub(crate) use sqlite::lock_beside;
-pub(crate) use writer::{Tx, Writer};
+pub(crate) use tx::Tx;
+pub(crate) use writer::Writer;
 
 use std::sync::Arc;
 

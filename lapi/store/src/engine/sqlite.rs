@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // After a large import the log shrinks again.
+        .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(200);
 
     let mut first = options.connect().await.map_err(failed)?;
@@ -187,14 +189,18 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path, place: &Place) 
     done.map_err(|error| refused_migration(error, &MIGRATIONS, place))
 }
 
-/// Opens a file beside the database that serves as a lock between processes.
+/// Opens a file beside the database that serves as a lock between processes. It belongs to the database's owner even
+/// when root makes it (the admin CLI often runs as root, the server never should).
 pub(crate) fn lock_beside(path: &Path, suffix: &str) -> std::io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o640)
-        .open(PathBuf::from(format!("{}{suffix}", path.display())))
+    let lock = PathBuf::from(format!("{}{suffix}", path.display()));
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&lock)?;
+    if let (Ok(database), Ok(ours)) = (std::fs::metadata(path), file.metadata())
+        && (database.uid(), database.gid()) != (ours.uid(), ours.gid())
+    {
+        // Only root may; for others the file is already as it can be.
+        std::os::unix::fs::fchown(&file, Some(database.uid()), Some(database.gid())).ok();
+    }
+    Ok(file)
 }
 
 pub(super) fn clone(migrations: &Migrator) -> Migrator {

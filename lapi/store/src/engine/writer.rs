@@ -6,13 +6,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
 
-use palisade_active::Commit;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::fault::Place;
 use super::session::Session;
 use super::sql::Kind;
+use super::tx::{Counters, Tx};
 use crate::StoreError;
 
 /// How many jobs one transaction takes at most.
@@ -41,58 +41,6 @@ pub(crate) struct Writer {
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// The counters of the row `head`, as the transaction leaves them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Counters {
-    commit: i64,
-    roster: i64,
-    alert: i64,
-    decision: i64,
-}
-
-/// An open transaction. No other process writes while it is.
-#[derive(Debug)]
-pub(crate) struct Tx {
-    session: Session,
-    counters: Counters,
-}
-
-impl Tx {
-    pub(crate) fn session(&mut self) -> &mut Session {
-        &mut self.session
-    }
-
-    /// The number of the commit that this job makes.
-    pub(crate) fn next_commit(&mut self) -> Commit {
-        self.counters.commit += 1;
-        Commit(self.counters.commit.unsigned_abs())
-    }
-
-    /// Gives back the number of a commit that turned out to change nothing. Only the last one can be.
-    pub(crate) fn take_back(&mut self, commit: Commit) {
-        debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);
-        self.counters.commit -= 1;
-    }
-
-    /// A number for an alert.
-    pub(crate) fn next_alert(&mut self) -> i64 {
-        self.counters.alert += 1;
-        self.counters.alert
-    }
-
-    /// The first of so many numbers for decisions.
-    pub(crate) fn next_decisions(&mut self, count: usize) -> i64 {
-        let first = self.counters.decision + 1;
-        self.counters.decision += i64::try_from(count).expect("a count of rows in memory fits");
-        first
-    }
-
-    /// Says that machines, bouncers or allowlists changed.
-    pub(crate) fn touch_roster(&mut self) {
-        self.counters.roster += 1;
     }
 }
 

@@ -212,10 +212,18 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
         feature_flags: Some(String::new()),
     };
     let pulled = BouncerUpdate { id: made.id, last_pull: Some(later(5)), ..BouncerUpdate::default() };
-    store.update_bouncers(later(2), vec![update, pulled]).await.unwrap();
+    store.update_bouncers(later(1), vec![update, pulled]).await.unwrap();
+    let other = store.create_bouncer(NOW, bouncer("other", "k2")).await.unwrap();
+    let moved =
+        |id, commit| BouncerUpdate { id, cursor_commit: Some(Commit(commit)), ..BouncerUpdate::default() };
+    store
+        .update_bouncers(later(2), vec![moved(other.id, 3), moved(999, 1), moved(made.id, 8)])
+        .await
+        .unwrap();
+    assert_eq!(store.bouncer("other").await.unwrap().unwrap().cursor_commit, Some(Commit(3)));
     let expected = palisade_store::Bouncer {
         last_pull: Some(later(5)),
-        cursor_commit: Some(Commit(7)),
+        cursor_commit: Some(Commit(8)),
         ip: "10.0.0.5".into(),
         kind: "crowdsec-firewall-bouncer".into(),
         version: "v0.0.34".into(),
@@ -226,7 +234,7 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
         ..made
     };
     assert_eq!(store.bouncer("fw").await.unwrap(), Some(expected));
-    assert_eq!(store.head().await.unwrap().roster, 1);
+    assert_eq!(store.head().await.unwrap().roster, 2);
 }
 
 pub(crate) async fn idle_bouncers_are_found(db: Db) {

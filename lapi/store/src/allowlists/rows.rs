@@ -1,0 +1,140 @@
+//! Allowlists as rows: reading lists and items, adding items.
+
+use std::collections::{HashMap, HashSet};
+
+use palisade_active::net;
+use palisade_wire::UnixMillis;
+use sqlx::Error;
+
+use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem};
+use crate::StoreError;
+use crate::engine::{Column, Row, Session, Tx, insert};
+
+/// Not yet run out.
+pub(super) const LIVE: &str = "(expires_at IS NULL OR expires_at > ";
+
+pub(super) fn missing(name: &str) -> StoreError {
+    StoreError::NotFound { kind: "allowlist", name: name.to_owned() }
+}
+
+pub(super) fn read_list(row: &Row) -> Result<Allowlist, Error> {
+    Ok(Allowlist {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        description: row.get(2)?,
+        allowlist_id: row.get(3)?,
+        console_managed: row.get(4)?,
+        created_at: UnixMillis(row.get(5)?),
+        updated_at: UnixMillis(row.get(6)?),
+        size: row.get::<i64>(7)?.unsigned_abs(),
+        items: Vec::new(),
+    })
+}
+
+/// The lists, ordered by name: all, or the one of that name.
+pub(super) async fn lists(
+    session: &mut Session,
+    now: UnixMillis,
+    name: Option<&str>,
+) -> Result<Vec<Allowlist>, StoreError> {
+    let mut sql = session.sql(
+        "SELECT id, name, description, allowlist_id, from_console, created_at, updated_at, \
+         (SELECT COUNT(*) FROM allowlist_items i WHERE i.list_id = allowlists.id AND ",
+    );
+    sql.push(LIVE).arg(now.0).push(")) FROM allowlists");
+    if let Some(name) = name {
+        sql.push(" WHERE name = ").arg(name);
+    }
+    let mut lists = session.read(sql, read_list).await?;
+    // Not left to the database: servers sort by the rules of a language.
+    lists.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(lists)
+}
+
+/// Gives lists their items.
+pub(super) async fn attach_items(
+    session: &mut Session,
+    now: UnixMillis,
+    lists: &mut [Allowlist],
+) -> Result<(), StoreError> {
+    let places: HashMap<i64, usize> =
+        lists.iter().enumerate().map(|(place, list)| (list.id, place)).collect();
+    let mut sql = session
+        .sql("SELECT list_id, value, comment, created_at, expires_at FROM allowlist_items WHERE list_id");
+    let ids: Vec<i64> = lists.iter().map(|list| list.id).collect();
+    sql.in_ints(&ids).push(" AND ").push(LIVE).arg(now.0).push(") ORDER BY id");
+    let items = session
+        .read(sql, |row| {
+            let value: String = row.get(1)?;
+            // Checked when it was added.
+            let net = net(&value).map_err(|error| Error::Decode(Box::new(error)))?;
+            let item = AllowlistItem {
+                value,
+                net,
+                comment: row.get(2)?,
+                created_at: UnixMillis(row.get(3)?),
+                expires_at: row.get::<Option<i64>>(4)?.map(UnixMillis),
+            };
+            Ok((row.get::<i64>(0)?, item))
+        })
+        .await?;
+    for (list, item) in items {
+        if let Some(&place) = places.get(&list) {
+            lists[place].items.push(item);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn id_of(session: &mut Session, name: &str) -> Result<i64, StoreError> {
+    let sql = session.sql("SELECT id FROM allowlists WHERE name = $1").bind(name);
+    session.first(sql, |row| row.get(0)).await?.ok_or_else(|| missing(name))
+}
+
+pub(super) async fn note_change(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
+    tx.touch_roster();
+    let session = tx.session();
+    let sql = session.sql("UPDATE allowlists SET updated_at = $1 WHERE id = $2").bind(now.0).bind(list);
+    session.run(sql).await.map(drop)
+}
+
+pub(super) async fn add_items(
+    tx: &mut Tx,
+    now: UnixMillis,
+    name: &str,
+    items: Vec<NewAllowlistItem>,
+    bulk: usize,
+) -> Result<AddedItems, StoreError> {
+    let mut outcome = AddedItems::default();
+    let session = tx.session();
+    let list = id_of(session, name).await?;
+    let mut sql = session.sql("DELETE FROM allowlist_items WHERE list_id = ");
+    sql.arg(list).push(" AND expires_at <= ").arg(now.0);
+    session.run(sql).await?;
+    let sql = session.sql("SELECT value FROM allowlist_items WHERE list_id = $1").bind(list);
+    let mut there: HashSet<String> = session.read(sql, |row| row.get(0)).await?.into_iter().collect();
+    let mut fresh = Vec::new();
+    for item in items {
+        if net(&item.value).is_err() {
+            outcome.invalid.push(item.value);
+        } else if there.insert(item.value.clone()) {
+            outcome.added.push(item.value.clone());
+            fresh.push(item);
+        } else {
+            outcome.existing.push(item.value);
+        }
+    }
+    if fresh.is_empty() {
+        return Ok(outcome);
+    }
+    let columns = vec![
+        ("list_id", Column::Ints(vec![list; fresh.len()])),
+        ("created_at", Column::Ints(vec![now.0; fresh.len()])),
+        ("expires_at", Column::MaybeInts(fresh.iter().map(|item| item.expires_at.map(|at| at.0)).collect())),
+        ("value", Column::Texts(outcome.added.clone())),
+        ("comment", Column::Texts(fresh.into_iter().map(|item| item.comment).collect())),
+    ];
+    insert(tx, "allowlist_items", columns, bulk).await?;
+    note_change(tx, now, list).await?;
+    Ok(outcome)
+}
