@@ -13,7 +13,6 @@ use crate::{KEY, as_machine, bans, post, start};
 const CONNECTIONS: u64 = 10_000;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how many there were is part of the result")]
 fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
     story(|world| {
         let limit = getrlimit(Resource::Nofile);
@@ -90,7 +89,6 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how much there was is part of the result")]
 fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
     story(|world| {
         let (mut rig, token) = start(world, &Setup::default())?;

@@ -34,10 +34,10 @@ impl Bed {
         make: Make,
         prepare: impl FnOnce(&Rig) -> Outcome,
     ) -> Outcome<Self> {
-        let mut setup = Setup::default();
         // As benches are run on machines with a terminal to read, not to log at.
-        setup.config =
+        let config =
             json!({ "api": { "server": { "log_level": "error" } }, "common": { "log_level": "error" } });
+        let setup = Setup { config, ..Setup::default() };
         let mut rig = Rig::prepare(world, make, &setup)?;
         rig.add_machine(MACHINE.0, MACHINE.1)?;
         rig.add_bouncer("bench", KEY)?;
