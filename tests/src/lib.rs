@@ -68,7 +68,7 @@ pub use lapi::{
     Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
     Seen, Setup, many_addresses, tls_config,
 };
-pub use log_processor::{LogProcessor, guesses};
+pub use log_processor::{LogProcessor, guesses, quiet_hours};
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};
 pub use postgres::Postgres;

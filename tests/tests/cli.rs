@@ -305,11 +305,11 @@ fn a_profile_is_tested_before_it_is_used() -> Outcome {
             "source": { "scope": "Ip", "value": "192.0.2.1", "ip": "192.0.2.1" },
         });
         std::fs::write(&alert, text.to_string())?;
-        let said = rig.tool(&["profiles", "test", &alert.display().to_string()])?;
+        let said = rig.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
         assert!(said.code == 0 && said.has("default_ip_remediation") && said.has("4h"), "{said:?}");
         let profiles = rig.config().with_file_name("profiles.yaml");
         std::fs::write(&profiles, "name: broken\nfilters:\n - Alert.Nonsense() == 1\non_success: break\n")?;
-        let said = rig.tool(&["profiles", "test", &alert.display().to_string()])?;
+        let said = rig.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
         assert!(said.code == 1 && said.has("profiles.yaml") && said.has("Nonsense"), "{said:?}");
         let mut check: Command = rig.command()?;
         let said = tools::run(check.arg("-t"), "")?;

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use palisade_e2e::tools::Said;
-use palisade_e2e::{Doing as _, Lapi, LogProcessor, Make, Outcome, Rig, Setup, World, against_either_lapi};
+use palisade_e2e::{
+    Doing as _, Lapi, LogProcessor, Make, Outcome, Rig, Setup, World, against_either_lapi, eventually,
+};
 use serde_json::{Value, json};
 
 against_either_lapi!(
@@ -60,11 +62,15 @@ fn a_machine_registers_waits_and_is_let_in(world: &World, make: Make) -> Outcome
     let said = cscli(&web, &["lapi", "status"])?;
     assert!(said.code == 0 && said.has("You can successfully interact with Local API (LAPI)"), "{said:?}");
 
-    let machines = lapi.machines()?;
-    let row = machines.iter().find(|row| row["machineId"] == "web-1").doing("web-1 is listed")?;
+    let row = || -> Outcome<Value> {
+        let found = lapi.machines()?.into_iter().find(|row| row["machineId"] == "web-1");
+        found.doing("web-1 is listed")
+    };
+    let version = |row: &Value| row["version"].as_str().is_some_and(|version| version.starts_with("v1.4.6"));
+    eventually("its version is listed", || Ok(version(&row()?)))?;
+    let row = row()?;
     assert_eq!(row["ipAddress"], world.neighbour.v4().to_string(), "{row:#}");
     assert_eq!(row["isValidated"], true, "{row:#}");
-    assert!(row["version"].as_str().is_some_and(|version| version.starts_with("v1.4.6")), "{row:#}");
 
     // The name is taken now, for everybody.
     let other = LogProcessor::prepare(world, &world.visitor)?;

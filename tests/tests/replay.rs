@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_e2e::{
     Access, Config, Doing as _, Firewall, Implementation, Lapi, LogProcessor, Make, Outcome, Rig, Setup,
-    World, against_either_lapi, eventually, guesses, tools,
+    World, against_either_lapi, eventually, guesses, quiet_hours, tools,
 };
 use serde_json::{Value, json};
 
@@ -68,11 +68,14 @@ fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -
 
     let watcher = watcher(world, &lapi)?;
     let log = world.fresh_path("old-auth.log");
-    std::fs::write(&log, guesses(attacker.v4()))?;
-    let said = watcher.replay(world, &log)?;
-    assert!(said.contains("198.51.100.77 performed 'crowdsecurity/ssh-bf'"), "{said}");
+    std::fs::write(&log, guesses(attacker.v4()) + &quiet_hours(50_000))?;
+    let mut replay = watcher.replay(world, &log)?;
+    replay.says("198.51.100.77 performed 'crowdsecurity/ssh-bf'")?;
     eventually("the attacker's door is shut", || !attacker.reaches(&server, 80))?;
     assert!(world.neighbour.reaches(&server, 80), "nobody else's is");
+    // Both of its scenarios saw him.
+    eventually("both alerts are there", || Ok(alerts(&lapi)? == 2))?;
+    drop(replay);
     let first = longest(&lapi)?;
     assert!(first > Duration::from_secs(3 * 3600 + 1800), "{first:?}");
 
@@ -80,9 +83,10 @@ fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -
     eventually("the door is open again", || attacker.reaches(&server, 80))?;
 
     // The second time: the profile counts what was decided before.
-    std::fs::write(&log, guesses(attacker.v4()))?;
-    watcher.replay(world, &log)?;
+    std::fs::write(&log, guesses(attacker.v4()) + &quiet_hours(50_000))?;
+    let _replay = watcher.replay(world, &log)?;
     eventually("the door is shut again", || !attacker.reaches(&server, 80))?;
+    eventually("two more alerts are there", || Ok(alerts(&lapi)? == 4))?;
     let second = longest(&lapi)?;
     assert!(second > first + Duration::from_secs(3600), "{second:?} after {first:?}");
     Ok(())
@@ -116,6 +120,11 @@ fn an_attack_is_answered_while_it_goes_on(world: &World, make: Make) -> Outcome 
     assert!(details.to_string().contains("ssh_failed-auth"), "{details:#}");
     assert!(watcher.process()?.exited().is_none());
     Ok(())
+}
+
+/// How many alerts there are.
+fn alerts(lapi: &Lapi) -> Outcome<usize> {
+    Ok(serde_json::from_str::<Vec<Value>>(&lapi.as_machine("GET", "/v1/alerts", None)?)?.len())
 }
 
 /// Every decision in force.

@@ -40,11 +40,7 @@ fn the_stock_firewall_bouncer_starts_up_and_follows(world: &World, make: Make) -
     eventually("the short ban is in force", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
     eventually("the short ban ends", || Ok(!world.router.ruleset()?.bans("198.51.100.77")))?;
     let bouncers = lapi.bouncers()?;
-    let row = bouncers.iter().find(|row| row["type"] == "crowdsec-firewall-bouncer");
-    assert!(
-        row.is_some_and(|row| row["version"].as_str().is_some_and(|version| version.starts_with("v0.0.25"))),
-        "{bouncers:#?}"
-    );
+    assert!(bouncers.iter().any(|row| row["type"] == "crowdsec-firewall-bouncer"), "{bouncers:#?}");
     assert!(firewall.stop()?.success());
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use clap::Command;
 use palisade_lapi_config::Output;
-use palisade_store::{Bouncer, BouncerDeletion, NewBouncer, StoreError, base_name};
+use palisade_store::{Bouncer, BouncerDeletion, NewBouncer, StoreError};
 use palisade_wire::{GoDuration, UnixMillis};
 use serde::Serialize;
 
@@ -257,10 +257,7 @@ pub(crate) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
     let bouncers = session.store().await?.bouncers().await?;
     let deletable =
         bouncers.into_iter().filter(|bouncer| !bouncer.auto_created || bouncer.auth_type == "tls");
-    Ok(deletable
-        .map(|bouncer| bouncer.name)
-        .filter(|name| !name.is_empty() && !base_name(name).is_empty())
-        .collect())
+    Ok(deletable.map(|bouncer| bouncer.name).collect())
 }
 
 #[cfg(test)]
@@ -314,7 +311,7 @@ mod tests {
         assert!(shown.contains("| Name | IP Address | Valid | Last API pull "), "{shown}");
         assert!(shown.contains("| fw-1 | 10.0.0.5   | ✔️ "), "{shown}");
         let young = Bouncer { name: "x".into(), revoked: true, ..Bouncer::default() };
-        assert!(raw(&[young.clone()]).unwrap().ends_with("x,,pending,,,,\n"));
+        assert!(raw(std::slice::from_ref(&young)).unwrap().ends_with("x,,pending,,,,\n"));
         let shown = json(&Shown::from(&young), 2);
         assert!(shown.contains(r#""last_pull": null"#) && shown.contains(r#""os": "?""#), "{shown}");
     }

@@ -55,9 +55,8 @@ pub(crate) async fn complete(flags: &[String], root: &Command, words: &[String])
             .map(|known| known.get_name().to_owned())
             .collect()),
     };
-    let given = &words[..];
     for name in names.unwrap_or_default() {
-        if name.contains(typed) && !given.contains(&name) {
+        if name.contains(typed) && !words.contains(&name) {
             line(&name)?;
         }
     }

@@ -35,6 +35,8 @@ pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), 
         return match (session.output, found) {
             (Output::Json, found) => line(&output::json(found, 2)),
             (_, Value::String(text)) => line(text),
+            // What may be set and is not, in Go's word.
+            (_, Value::Null) => line("<nil>"),
             (_, found) => line(&found.to_string()),
         };
     }
@@ -49,18 +51,21 @@ pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), 
 
 /// The value that a dotted path such as `Config.API.Server.ListenURI` leads to.
 fn lookup<'a>(tree: &'a Value, key: &str) -> Result<&'a Value, Failure> {
+    let unknown = || {
+        Failure::Command(format!(
+            "unable to get a value for '{key}': there is none; `config show -o json` shows all of them"
+        ))
+    };
     let mut place = tree;
     for name in key.split('.') {
-        let place_of_index = name.strip_suffix(']').and_then(|name| name.split_once('['));
-        place = match place_of_index {
-            Some((name, index)) => &place[name][index.parse::<usize>().unwrap_or(usize::MAX)],
-            None => &place[name],
+        let (name, index) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+            Some((name, index)) => (name, Some(index.parse::<usize>().map_err(|_| unknown())?)),
+            None => (name, None),
         };
-    }
-    if place.is_null() && key != "Config" {
-        return Err(Failure::Command(format!(
-            "unable to get a value for '{key}': there is none; `config show -o json` shows all of them"
-        )));
+        place = place.get(name).ok_or_else(unknown)?;
+        if let Some(index) = index {
+            place = place.get(index).ok_or_else(unknown)?;
+        }
     }
     Ok(place)
 }
@@ -226,6 +231,7 @@ mod tests {
             json!({"Config": {"API": {"Server": {"ListenURI": "127.0.0.1:8080", "TrustedIPs": ["::1"]}}}});
         assert_eq!(lookup(&tree, "Config.API.Server.ListenURI").unwrap(), "127.0.0.1:8080");
         assert_eq!(lookup(&tree, "Config.API.Server.TrustedIPs[0]").unwrap(), "::1");
+        assert!(lookup(&tree, "Config.API.Server.TrustedIPs[1]").is_err());
         assert!(lookup(&tree, "Config.API.Nope").unwrap_err().to_string().contains("'Config.API.Nope'"));
     }
 

@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_ban_by_hand_is_posted_as_stock_servers_know_it() {
-        let text = serde_json::to_string(&alert(0, &["1.2.3.4"])).unwrap();
+        let text = serde_json::to_string(&alert(0, &["1.2.3.4"]).posting()).unwrap();
         for part in [
             r#""capacity":0"#,
             r#""kind":"cscli""#,
@@ -412,6 +412,7 @@ mod tests {
             r#""leakspeed":"0""#,
             r#""source":{"ip":"1.2.3.4","scope":"Ip","value":"1.2.3.4"}"#,
             r#""events_count":1"#,
+            r#""events":[]"#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -1,7 +1,7 @@
 //! The longer parts of `machines`: what a log processor measured, what it has installed, where a LAPI is.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 
 use palisade_lapi_config::{Output, ServerConfig};
 use palisade_store::{Machine, UsageRow};
@@ -162,16 +162,31 @@ pub(crate) fn own_url(server: &ServerConfig) -> Option<String> {
         return Some(socket.display().to_string());
     }
     let scheme = if server.tls.is_some() { "https" } else { "http" };
-    server.listen_uri.as_ref().map(|listen| format!("{scheme}://{listen}/"))
+    server.listen_uri.as_ref().map(|listen| format!("{scheme}://{}/", reachable(listen)))
 }
 
-/// Asks for a password. On a terminal it is not hidden from those who look over the shoulder, which is said.
+/// What listens on all interfaces is reached through loopback.
+fn reachable(listen: &str) -> String {
+    let Some((host, port)) = listen.rsplit_once(':') else { return listen.to_owned() };
+    match host {
+        "" | "0.0.0.0" => format!("127.0.0.1:{port}"),
+        "[::]" => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    }
+}
+
+/// Asks for a password; a terminal does not show it.
 pub(crate) fn ask_password() -> Result<String, Failure> {
-    let hint = if io::stdin().is_terminal() { " (it will be shown as you type)" } else { "" };
-    let _ = write!(io::stderr(), "? Please provide a password for the machine{hint}: ");
+    let _ = write!(io::stderr(), "? Please provide a password for the machine: ");
     let _ = io::stderr().flush();
     let mut password = String::new();
+    let hidden = Hidden::begin();
     io::stdin().lock().read_line(&mut password)?;
+    if hidden.0.is_some() {
+        // The line's end was not shown either.
+        output::note("");
+    }
+    drop(hidden);
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() {
         return Err(Failure::Command("please specify a password with --password or use --auto".to_owned()));
@@ -179,10 +194,47 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
     Ok(password)
 }
 
+/// While it lives the terminal shows nothing of what is typed; `None` when there is no terminal.
+struct Hidden(Option<rustix::termios::Termios>);
+
+impl Hidden {
+    fn begin() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(before) = &before {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &quiet);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, before);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use palisade_store::UsageKind;
+
+    #[test]
+    fn the_lapi_is_reached_where_it_listens() {
+        for (listen, url) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            (":8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("lapi.example:1", "lapi.example:1"),
+        ] {
+            assert_eq!(reachable(listen), url);
+        }
+    }
 
     #[test]
     fn reports_are_summed_by_source_and_parser() {

@@ -17,7 +17,7 @@ use crate::session::Session;
 
 pub(crate) fn command() -> Command {
     group("profiles", "Check profiles").visible_alias("profile").subcommand(
-        leaf("test", "Show what the profiles make of an alert", "")
+        leaf("test", "Show what the profiles make of an alert", "ALERT.json")
             .arg(value("profiles", '\0', "profiles file (default: api.server.profiles_path)"))
             .arg(value("alert", 'a', "alert as JSON, from this file or - for standard input"))
             .arg(value("scenario", 's', "scenario of the alert (default test/scenario)"))
@@ -32,7 +32,7 @@ pub(crate) fn command() -> Command {
 }
 
 pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
+    let given = args.at_most(1)?;
     let file = match args.text("profiles").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => session.server()?.profiles_path.clone().ok_or_else(|| {
@@ -40,7 +40,7 @@ pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
         })?,
     };
     let profiles = Profiles::load(&file).map_err(|error| Failure::Command(error.to_string()))?;
-    let alert = alert(args)?;
+    let alert = alert(args, given.first().copied())?;
     let outcome = profiles
         .evaluate(&alert, &NoHistory)
         .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
@@ -67,8 +67,8 @@ pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
 }
 
 /// The alert that was given, or one made of flags.
-fn alert(args: &Args<'_>) -> Result<Alert, Failure> {
-    if let Some(input) = args.text("alert").filter(|input| !input.is_empty()) {
+fn alert(args: &Args<'_>, file: Option<&str>) -> Result<Alert, Failure> {
+    if let Some(input) = file.or_else(|| args.text("alert")).filter(|input| !input.is_empty()) {
         let mut text = String::new();
         let read = if input == "-" {
             io::stdin().lock().read_to_string(&mut text)
@@ -85,7 +85,7 @@ fn alert(args: &Args<'_>) -> Result<Alert, Failure> {
         (_, _, Some(value)) => (given("scope").map_or("Ip", |scope| Scope::parse(scope).as_str()), value),
         _ => {
             return Err(Failure::Usage(
-                "no alert to test: give one with --alert, or --ip, --range or --scope and --value".to_owned(),
+                "no alert to test: give a JSON file (- for standard input), or --ip, --range or --scope and --value".to_owned(),
             ));
         }
     };

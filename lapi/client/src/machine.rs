@@ -135,14 +135,8 @@ impl MachineClient {
     /// # Errors
     /// As for every request. Nobody knows whether they were stored when no answer came.
     pub async fn post_alerts(&self, alerts: &[Alert]) -> Result<Vec<String>, MachineError> {
-        let mut alerts = serde_json::to_value(alerts).expect("numbers and texts always serialise");
-        // In answers no events are `null`; a LAPI that is posted to wants the list.
-        for alert in alerts.as_array_mut().into_iter().flatten() {
-            if alert["events"].is_null() {
-                alert["events"] = serde_json::Value::Array(Vec::new());
-            }
-        }
-        let body = alerts.to_string().into_bytes();
+        let alerts: Vec<_> = alerts.iter().map(Alert::posting).collect();
+        let body = serde_json::to_vec(&alerts).expect("numbers and texts always serialise");
         let ids: Option<Vec<String>> = self.json(Method::POST, "v1/alerts", "", Some(body)).await?;
         Ok(ids.unwrap_or_default())
     }

@@ -129,7 +129,7 @@ impl Config {
                 warnings.push(format!("{key} has no effect: {role} do not authenticate that way"));
             }
         }
-        let server = api.server.map(|block| server::check(block, wrong));
+        let server = api.server.map(|block| server::check(block, &mut warnings, wrong));
         if server.as_ref().is_some_and(|server| server.enable) && written.db_config.is_none() {
             wrong.add("db_config", "no database configuration provided; the LAPI keeps everything there");
         }

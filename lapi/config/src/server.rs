@@ -1,6 +1,10 @@
 //! `api.server` and `prometheus`: where the LAPI listens, whom it believes, who may join.
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use ipnet::IpNet;
 use palisade_daemon::{
@@ -113,7 +117,7 @@ fn given(path: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Checks `api.server`. What is only needed to run is not asked for when `enable` is off.
-pub(crate) fn check(written: file::Server, wrong: &mut Problems) -> ServerConfig {
+pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &mut Problems) -> ServerConfig {
     let enable = written.enable.unwrap_or(true);
     let listen_uri = written.listen_uri.filter(|uri| !uri.is_empty());
     let listen_socket = given(written.listen_socket);
@@ -130,8 +134,20 @@ pub(crate) fn check(written: file::Server, wrong: &mut Problems) -> ServerConfig
         .map(|list| Nets::check("api.server.trusted_proxies", list, true, wrong));
     let trusted_proxies = match (proxies, written.use_forwarded_for_headers.unwrap_or(false)) {
         (Some(proxies), _) => proxies,
-        // The stock default: any IPv4 peer may set the header, no IPv6 peer may.
-        (None, true) => [IpNet::new_assert(IpAddr::from([0, 0, 0, 0]), 0)].into_iter().collect(),
+        // The stock server believes every IPv4 peer then: anybody could come as 127.0.0.1.
+        (None, true) => {
+            warnings.push(
+                "api.server.use_forwarded_for_headers: without trusted_proxies only a proxy on this host is \
+                 believed; name yours, for instance trusted_proxies: [ 10.0.0.5 ]"
+                    .to_owned(),
+            );
+            [
+                IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8),
+                IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)),
+            ]
+            .into_iter()
+            .collect()
+        }
         (None, false) => Nets::default(),
     };
     let _ = level("api.server.papi_log_level", written.papi_log_level.as_deref(), wrong);

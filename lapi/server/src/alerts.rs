@@ -170,12 +170,8 @@ pub(crate) async fn one_head(
     State(lapi): State<Lapi>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    // Without a body, a missing one is still told by its status.
-    match lapi.find_alert(&id).await {
-        Ok(_) => Ok(nothing()),
-        Err(error) if error.status() == StatusCode::NOT_FOUND => Err(ApiError::empty(StatusCode::NOT_FOUND)),
-        Err(error) => Err(error),
-    }
+    lapi.find_alert(&id).await?;
+    Ok(nothing())
 }
 
 #[utoipa::path(

@@ -164,6 +164,68 @@ pub struct Decision {
     pub value: String,
 }
 
+/// An alert as it is posted: lists are always lists (`null` would be refused), and what the LAPI makes itself is
+/// left out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Posting<'a> {
+    capacity: i32,
+    decisions: &'a [Decision],
+    events: Vec<PostingEvent<'a>>,
+    events_count: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    kind: &'a str,
+    leakspeed: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "<[MetaItem]>::is_empty")]
+    meta: &'a [MetaItem],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    remediation: bool,
+    scenario: &'a str,
+    scenario_hash: &'a str,
+    scenario_version: &'a str,
+    simulated: bool,
+    source: &'a Source,
+    start_at: &'a str,
+    stop_at: &'a str,
+}
+
+/// An event with a list of what was found, even if it is empty.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct PostingEvent<'a> {
+    meta: &'a [MetaItem],
+    timestamp: &'a str,
+}
+
+impl<'a> From<&'a Event> for PostingEvent<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self { meta: &event.meta, timestamp: &event.timestamp }
+    }
+}
+
+impl Alert {
+    /// The form in which it is posted.
+    pub fn posting(&self) -> Posting<'_> {
+        Posting {
+            capacity: self.capacity,
+            decisions: &self.decisions,
+            events: self.events.iter().map(PostingEvent::from).collect(),
+            events_count: self.events_count,
+            kind: &self.kind,
+            leakspeed: &self.leakspeed,
+            message: &self.message,
+            meta: &self.meta,
+            remediation: self.remediation,
+            scenario: &self.scenario,
+            scenario_hash: &self.scenario_hash,
+            scenario_version: &self.scenario_version,
+            simulated: self.simulated,
+            source: &self.source,
+            start_at: &self.start_at,
+            stop_at: &self.stop_at,
+        }
+    }
+}
+
 fn null_when_empty<T: Serialize, S: Serializer>(list: &[T], to: S) -> Result<S::Ok, S::Error> {
     if list.is_empty() { to.serialize_none() } else { list.serialize(to) }
 }

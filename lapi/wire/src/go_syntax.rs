@@ -290,6 +290,15 @@ mod tests {
         assert_eq!(check("[".repeat(20_000).as_bytes()), Err("exceeded max depth".to_owned()));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_sound_is_what_serde_reads(text in r#"[\[{"][\[\]{}",:0-9a-z\\ .E+-]{0,24}"#) {
+            let mut values = serde_json::Deserializer::from_str(&text).into_iter::<serde::de::IgnoredAny>();
+            let serde_reads = matches!(values.next(), Some(Ok(_)));
+            proptest::prop_assert_eq!(check(text.as_bytes()).is_ok(), serde_reads, "{}", text);
+        }
+    }
+
     #[test]
     fn half_a_pair_becomes_a_replacement_character() {
         for (text, mended) in [

@@ -44,7 +44,7 @@ mod validation;
 mod value;
 mod watcher;
 
-pub use alert::{Alert, Decision, Event, MetaItem, Source};
+pub use alert::{Alert, Decision, Event, MetaItem, Posting, Source};
 pub use allowlist::{
     Allowlist, AllowlistItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
     read_bulk_check,

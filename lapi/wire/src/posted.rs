@@ -112,11 +112,10 @@ impl PostedAlert {
         failures.require(format_args!("{index}.capacity"), &self.capacity);
         let decisions = self.decisions.as_deref().unwrap_or_default();
         failures.nest(first_unsound(decisions, |at, decision: Option<&PostedDecision>| {
-            let at = format_args!("{index}.decisions.{at}").to_string();
             let mut inner = Group::default();
             match decision {
-                None => inner.require(at, &decision),
-                Some(decision) => decision.require(&at, &mut inner),
+                None => inner.require(format_args!("{index}.decisions.{at}"), &decision),
+                Some(decision) => decision.require(index, at, &mut inner),
             }
             inner
         }));
@@ -201,13 +200,18 @@ impl PostedAlert {
 }
 
 impl PostedDecision {
-    fn require(&self, at: &str, failures: &mut Group) {
-        failures.require(format_args!("{at}.duration"), &self.duration);
-        failures.require(format_args!("{at}.origin"), &self.origin);
-        failures.require(format_args!("{at}.scenario"), &self.scenario);
-        failures.require(format_args!("{at}.scope"), &self.scope);
-        failures.require(format_args!("{at}.type"), &self.kind);
-        failures.require(format_args!("{at}.value"), &self.value);
+    /// Run for each of a hundred thousand, so texts are only made for what is missing.
+    fn require(&self, alert: usize, at: usize, failures: &mut Group) {
+        for (name, field) in [
+            ("duration", &self.duration),
+            ("origin", &self.origin),
+            ("scenario", &self.scenario),
+            ("scope", &self.scope),
+            ("type", &self.kind),
+            ("value", &self.value),
+        ] {
+            failures.require(format_args!("{alert}.decisions.{at}.{name}"), field);
+        }
     }
 }
 

@@ -28,6 +28,14 @@ fn a_sound_alert_is_taken_whole() {
 }
 
 #[test]
+fn what_is_posted_is_taken() {
+    let events = vec![Event { meta: Vec::new(), timestamp: "t".into() }];
+    let alert = Alert { scenario: "a/b".into(), remediation: true, events, ..Alert::default() };
+    let body = serde_json::to_vec(&[alert.posting()]).unwrap();
+    assert_eq!(read_alerts(&body).unwrap().remove(0).validate(0).unwrap(), alert);
+}
+
+#[test]
 fn what_is_missing_is_named_in_the_words_of_the_stock_server() {
     let heading = "validation failure list:";
     let without = |names: &[&str]| {
@@ -141,4 +149,28 @@ fn an_alert_is_named_by_scenario_and_source() {
     let alerts = read_alerts(br#"[{"scenario":"a/b","source":{"value":"192.0.2.1"}},{}]"#).unwrap();
     assert_eq!(alerts[0].name(), r#""a/b" about "192.0.2.1""#);
     assert_eq!(alerts[1].name(), r#""no scenario" about "nobody""#);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let _ = read_alerts(&bytes);
+    }
+
+    #[test]
+    fn what_is_taken_was_there(
+        text in proptest::prelude::any::<String>(),
+        count in proptest::prelude::any::<i32>(),
+        upper in proptest::prelude::any::<bool>(),
+    ) {
+        let mut alert = sound();
+        alert["scenario"] = text.clone().into();
+        alert["events_count"] = count.into();
+        let mut body = serde_json::to_string(&[alert]).unwrap();
+        if upper {
+            body = body.replace("\"events_count\":", "\"EVENTS_Count\":");
+        }
+        let read = read_alerts(body.as_bytes()).unwrap().remove(0).validate(0).unwrap();
+        proptest::prop_assert_eq!((read.scenario, read.events_count), (text, count));
+    }
 }

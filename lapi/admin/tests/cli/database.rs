@@ -89,6 +89,13 @@ fn machines_come_and_go() {
             .contains("url: http://lapi:1\nlogin: web-2\n")
     );
     assert!(world.run("machines add web-1 --auto --force").code == 0);
+    let run = world.run_with("machines add asked -i -f asked.yaml", "from the terminal\n");
+    assert!(
+        run.code == 0 && world.read("asked.yaml").contains("password: \"from the terminal\""),
+        "{}",
+        run.err
+    );
+    assert_eq!(world.run("machines delete asked").code, 0);
 
     let listed = world.ok("machines list -o raw");
     assert!(listed.starts_with(

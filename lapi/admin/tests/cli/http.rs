@@ -19,6 +19,9 @@ fn lapi() -> Lapi {
             "GET /v1/alerts" => (200, format!("[{ALERT},{ALERT}]")),
             "GET /v1/alerts/2" => (200, ALERT.to_owned()),
             "GET /v1/alerts/9" => (404, r#"{"message":"object not found"}"#.to_owned()),
+            "POST /v1/alerts" if !body.contains(r#""events":[]"#) => {
+                (500, r#"{"message":"0.events in body is required"}"#.to_owned())
+            }
             "POST /v1/alerts" => (201, r#"["7"]"#.to_owned()),
             "DELETE /v1/alerts" | "DELETE /v1/decisions" => (200, r#"{"nbDeleted":"5"}"#.to_owned()),
             "DELETE /v1/decisions/9" => {

@@ -91,7 +91,7 @@ fn profiles_are_tried_without_a_server() {
         "alert.json",
         r#"[{"scenario":"x","remediation":true,"source":{"scope":"Ip","value":"5.6.7.8"}}]"#,
     );
-    assert!(world.ok("profiles test -a alert.json -o raw").contains("ban,4h0m0s,Ip,5.6.7.8,crowdsec,false"));
+    assert!(world.ok("profiles test alert.json -o raw").contains("ban,4h0m0s,Ip,5.6.7.8,crowdsec,false"));
     world.write("profiles.yaml", "name: broken\nfilters: [\"Alert.Nope == 1\"]\n");
     assert!(world.fails("profiles test --ip 1.2.3.4").contains("profiles.yaml"));
 }

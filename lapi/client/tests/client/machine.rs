@@ -62,6 +62,8 @@ async fn a_busy_lapi_is_asked_again_only_if_told_to() {
     let peer = Peer::on_tcp(vec![busy(), token("t"), busy(), sized("201 Created", "", r#"["7"]"#)]).await;
     let patient = client(&MachineConfig { retries, ..config(&peer) });
     assert_eq!(patient.post_alerts(&[palisade_wire::Alert::default()]).await.unwrap(), ["7"]);
+    let posted = peer.requests().remove(3);
+    assert!(posted.contains(r#""decisions":[],"events":[]"#), "lists are lists: {posted}");
 
     let peer = Peer::on_tcp(vec![busy()]).await;
     let error = client(&config(&peer)).heartbeat().await.unwrap_err();

@@ -131,9 +131,10 @@ async fn tcp(hall: Arc<Hall>, stream: TcpStream, address: SocketAddr) {
     let entry = hall.warden.enter();
     let (router, stop) = (hall.serving.router.clone(), hall.stop.clone());
     let Some(tls) = hall.serving.tls.load_full() else {
-        return connection::serve(stream, Peer::plain(Some(address)), router, entry, stop).await;
+        // In a box: who does not encrypt does not carry the room encryption would need.
+        return Box::pin(connection::serve(stream, Peer::plain(Some(address)), router, entry, stop)).await;
     };
-    let handshake = TlsAcceptor::from(tls.config.clone()).accept(stream);
+    let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
     let stream = tokio::select! {
         () = stop.cancelled() => return,
         done = timeout(hall.serving.limits.handshake, handshake) => match done {
@@ -150,7 +151,7 @@ async fn tcp(hall: Arc<Hall>, stream: TcpStream, address: SocketAddr) {
         certificates: shown.iter().map(|certificate| certificate.to_vec()).collect(),
         verified: tls.verifies,
     };
-    connection::serve(stream, peer, router, entry, stop).await;
+    Box::pin(connection::serve(stream, peer, router, entry, stop)).await;
 }
 
 impl Hall {

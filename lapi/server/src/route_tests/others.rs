@@ -1,9 +1,11 @@
 //! What others write to the database comes into memory, and a database that is away is no disaster.
 
+use std::time::Duration;
+
 use palisade_store::{NewAlert, NewDecision};
 use palisade_wire::{Alert, UnixMillis};
 
-use super::stand::{Stand, eventually};
+use super::stand::{NOW, Stand, eventually};
 
 fn written_elsewhere(value: &str, until: UnixMillis) -> NewAlert {
     let decision = NewDecision {
@@ -56,4 +58,15 @@ async fn without_its_database_it_answers_from_memory_and_refuses_to_write() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(stand.pull("?startup=true").await.0, ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_brings_back_what_was_forgotten() {
+    let stand = Stand::new().await;
+    stand.ban("192.0.2.1", "10m").await;
+    stand.pull("").await;
+    stand.pass(Duration::from_secs(25 * 3600));
+    eventually("the ban is forgotten", async || stand.pull("?startup=true").await == (vec![], vec![])).await;
+    stand.set(NOW);
+    eventually("it holds again", async || stand.pull("?startup=true").await.0 == ["192.0.2.1"]).await;
 }

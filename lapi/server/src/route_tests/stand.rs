@@ -156,6 +156,11 @@ impl Stand {
         self.time.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
+    /// Sets the clock.
+    pub(super) fn set(&self, time: UnixMillis) {
+        self.time.store(time.0, Ordering::Relaxed);
+    }
+
     /// A request that anybody could make.
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();

@@ -185,7 +185,7 @@ async fn attach_decisions(
                 let until: i64 = row.get(2)?;
                 let decision = Decision {
                     id: row.get(0)?,
-                    duration: UnixMillis(until).since(now).to_string(),
+                    duration: UnixMillis(until).since(now).rounded().to_string(),
                     simulated: row.get(3)?,
                     uuid: String::new(),
                     origin: row.get(4)?,

@@ -36,7 +36,8 @@ impl Bed {
     ) -> Outcome<Self> {
         let mut setup = Setup::default();
         // As benches are run on machines with a terminal to read, not to log at.
-        setup.config = json!({ "api": { "server": { "log_level": "error" } }, "common": { "log_level": "error" } });
+        setup.config =
+            json!({ "api": { "server": { "log_level": "error" } }, "common": { "log_level": "error" } });
         let mut rig = Rig::prepare(world, make, &setup)?;
         rig.add_machine(MACHINE.0, MACHINE.1)?;
         rig.add_bouncer("bench", KEY)?;
