@@ -38,6 +38,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     let place = Arc::new(Place::File(path.to_owned()));
     let doing = "open the database";
     prepare_file(path)?;
+    let turn = take_turns(path).await;
     let wal = wal.unwrap_or_else(|| !on_network(path));
     let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
     let failed = |error: sqlx::Error| fault(&error, &place, doing);
@@ -57,7 +58,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .row_buffer_size(ROWS_AHEAD);
 
     let mut first = options.connect().await.map_err(failed)?;
-    migrate(&mut first, path, &place).await?;
+    migrate(&mut first, &place).await?;
 
     let pool = SqlitePoolOptions::new()
         .max_connections(config.max_open.clamp(1, MOST_READERS))
@@ -66,6 +67,8 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .connect_with(options.clone().pragma("query_only", "on"))
         .await
         .map_err(failed)?;
+
+    drop(turn);
 
     let first = Session::new(Link::SqliteWrite(first), Arc::clone(&place), doing);
     let again = Arc::clone(&place);
@@ -179,17 +182,22 @@ async fn check_owner(
     Ok(())
 }
 
-/// Brings the schema up to date. Two processes may open a new file at once: one at a time.
-async fn migrate(connection: &mut SqliteConnection, path: &Path, place: &Place) -> Result<(), StoreError> {
+/// One process at a time opens a database: changing how a file is kept, and making its tables, bear no company.
+async fn take_turns(path: &Path) -> Option<File> {
+    let path = path.to_owned();
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = lock_beside(&path, "-open.lock")?;
+        file.lock().map(|()| file)
+    });
+    // Where no lock can be had, SQLite's own must do.
+    locked.await.ok()?.ok()
+}
+
+/// Brings the schema up to date.
+async fn migrate(connection: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
-    let lock = lock_beside(path, "-migration.lock");
-    let lock = match lock {
-        Ok(file) => tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.ok(),
-        Err(_) => None,
-    };
     let done = migrations.run_direct(None, connection, false).await;
-    drop(lock);
     done.map_err(|error| refused_migration(error, &MIGRATIONS, place))
 }
 

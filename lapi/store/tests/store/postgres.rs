@@ -1,5 +1,6 @@
 //! A private PostgreSQL: made in a temporary folder, reached through a unix socket only, gone with the test binary.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -16,20 +17,10 @@ pub(crate) struct Server {
     databases: AtomicU32,
 }
 
-/// The server that the tests of this binary share. It dies with the process, as its parent-death signal says.
+/// The server that the tests of this binary share. It ends with the process.
 pub(crate) fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let (told, server) = std::sync::mpsc::channel();
-        // The signal comes when the thread that started the server ends: so this one never does.
-        std::thread::spawn(move || {
-            told.send(Server::start()).expect("the test waits for it");
-            loop {
-                std::thread::park();
-            }
-        });
-        server.recv().expect("the server starts")
-    })
+    SERVER.get_or_init(Server::start)
 }
 
 impl Server {
@@ -89,12 +80,8 @@ impl Server {
 
     /// Ends it at once, as a crash does.
     pub(crate) fn stop(&mut self) {
-        // QUIT: it ends its children first, then itself, without writing anything down.
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
-        }
-        self.child.wait().ok();
+        self.child.stdin.take().expect("it runs").write_all(b"keep\n").expect("its keeper listens");
+        self.child.wait().expect("it ends");
     }
 
     pub(crate) fn start_again(&mut self) {
@@ -122,14 +109,22 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
-        std::fs::remove_dir_all(&self.folder).ok();
+        // Its keeper sees the end of its input, and clears up; so it does when this process is killed.
+        drop(self.child.stdin.take());
+        self.child.wait().ok();
     }
 }
 
+/// Starts the server, ends it at once when the input ends or says `keep`; without that word its folder goes too.
+const KEEPER: &str = r#"folder=$1; shift; "$@" & line=; read -r line; kill -QUIT $!; wait $!
+    [ "$line" = keep ] || rm -rf "$folder""#;
+
 fn run(bin: &Path, folder: &Path) -> Child {
     let log = std::fs::File::create(folder.join("log")).unwrap();
-    as_nobody(&bin.join("postgres"), folder)
+    as_nobody(Path::new("/bin/sh"), folder)
+        .args(["-c", KEEPER, "keeper"])
+        .arg(folder)
+        .arg(bin.join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
         .arg("-k")
@@ -137,7 +132,7 @@ fn run(bin: &Path, folder: &Path) -> Child {
         .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"])
         .args(["-c", "max_connections=200", "-c", "jit=off", "-c", "timezone=UTC", "-c", "log_timezone=UTC"])
         .args(["-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap"])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()
@@ -148,10 +143,10 @@ fn run(bin: &Path, folder: &Path) -> Child {
 /// of its own, or, where there are none, for good.
 fn as_nobody(program: &Path, folder: &Path) -> Command {
     let mut command = if !rustix::process::geteuid().is_root() {
-        Command::new("setpriv")
+        Command::new("env")
     } else if namespaces() {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000", "setpriv"]);
+        command.args(["--user", "--map-user=1000", "--map-group=1000"]);
         command
     } else {
         std::os::unix::fs::chown(folder, Some(65534), Some(65534)).expect("root may give a folder away");
@@ -159,9 +154,8 @@ fn as_nobody(program: &Path, folder: &Path) -> Command {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         command
     };
-    // KILL: the folder is thrown away anyway.
-    command.args(["--pdeathsig", "KILL"]).arg(program).env("TZ", "UTC").current_dir("/");
-    if let Some(root) = program.ancestors().find(|path| path.ends_with("peers/root")) {
+    command.arg(program).env("TZ", "UTC").current_dir("/");
+    if let Some(root) = binaries().ancestors().find(|path| path.ends_with("peers/root")) {
         let libraries = [root.join("usr/lib/x86_64-linux-gnu"), root.join("usr/lib/aarch64-linux-gnu")];
         command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
     }
