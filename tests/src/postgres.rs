@@ -54,7 +54,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill).
+    /// Starts it again after [`stop`](Self::stop).
     ///
     /// # Errors
     /// When it does not come up.
