@@ -1,14 +1,14 @@
 //! The LAPIs of the stories: ours, CrowdSec's own, and one that misbehaves on request.
 
 mod authority;
-mod registered;
+mod real;
 mod rig;
 mod scripted;
 
 use std::time::Duration;
 
 pub use authority::{Authority, Certificate};
-pub use registered::{AlertId, Lapi, tls_config};
+pub use real::{AlertId, Lapi, tls_config};
 pub use rig::{Make, Rig, SHIPPED_PROFILES, Setup};
 pub use scripted::{Fault, ScriptedLapi, Seen};
 
