@@ -42,7 +42,7 @@ pub(crate) fn bench(name: &str) -> Vec<Row> {
     }
 }
 
-/// The child of [`bench`]; tells whether it went well.
+/// The child of [`bench()`]; tells whether it went well.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
 pub(crate) fn child(name: &str) -> bool {
     let told = palisade_e2e::enter().and_then(|()| {
