@@ -14,7 +14,7 @@ pub(crate) struct Known {
 
 pub(crate) const KNOWN: &[Known] = &[
     Known {
-        why: "lapi-protocol 10.1: empty lists of a stream are arrays, since 1.7.8",
+        why: "empty lists of a stream are arrays, since 1.7.8",
         apply: |step, answer, _| {
             if !is_stream(step) {
                 return;
@@ -27,7 +27,7 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        why: "lapi-protocol 2.6: a stream's type names no character set, since 1.7.8",
+        why: "a stream's type names no character set, since 1.7.8",
         apply: |step, answer, _| {
             if is_stream(step) && answer.status == 200 && step.method == "GET" {
                 answer.r#type = Some("application/json".to_owned());
@@ -35,7 +35,7 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        why: "lapi-protocol 10.1: decisions of a stream carry their UUID, since 1.5.0",
+        why: "decisions of a stream carry their UUID, since 1.5.0",
         apply: |step, answer, _| {
             if !is_stream(step) {
                 return;
@@ -49,7 +49,7 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        why: "lapi-protocol 5.1: an alert's times are RFC 3339, since 1.7.0",
+        why: "an alert's times are RFC 3339, since 1.7.0",
         apply: |step, answer, _| {
             if step.path.starts_with("/v1/alerts") {
                 answer.json.iter_mut().for_each(modern_times);
@@ -57,7 +57,7 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        why: "lapi-protocol 5.1: an alert has a UUID, and tells whether remediation was asked for",
+        why: "an alert has a UUID, and tells whether remediation was asked for",
         apply: |step, answer, ours| {
             if let (true, Some(json), Some(ours)) =
                 (step.path.starts_with("/v1/alerts"), &mut answer.json, &ours.json)

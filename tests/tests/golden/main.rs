@@ -3,8 +3,8 @@
 //!
 //! Each file in `tests/golden` is a chapter: requests in a fixed order against a fresh LAPI, each with its answer. A
 //! step without a `source` was recorded; where that server has no such route, the answer is written by hand and
-//! `source` names the section of the protocol. What ours answers otherwise stands in `differs`, each with its reason;
-//! what it answers otherwise everywhere is in `known.rs`. To record again:
+//! `source` names the release whose documented behaviour it was written from. What ours answers otherwise stands in
+//! `differs`, each with its reason; what it answers otherwise everywhere is in `known.rs`. To record again:
 //!
 //! ```text
 //! cargo test -p palisade-e2e --test golden -- --ignored record
