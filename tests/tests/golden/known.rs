@@ -67,14 +67,6 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        why: "docs/compatibility.md: what is over when it is posted ends at the moment it comes",
-        apply: |step, answer, _| {
-            if step.path.starts_with("/v1/alerts") {
-                answer.json.iter_mut().for_each(ended_when_it_came);
-            }
-        },
-    },
-    Known {
         why: "the page in a redirect is Go's own; no client reads it",
         apply: |_, answer, _| {
             if answer.status == 301 {
@@ -83,20 +75,6 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
 ];
-
-fn ended_when_it_came(alerts: &mut Value) {
-    let alerts = match alerts {
-        Value::Array(alerts) => alerts.as_mut_slice(),
-        one => std::slice::from_mut(one),
-    };
-    for alert in alerts {
-        for decision in alert.get_mut("decisions").and_then(Value::as_array_mut).into_iter().flatten() {
-            if decision["duration"] == json!("<about -10m0s>") {
-                decision["duration"] = json!("<about 0s>");
-            }
-        }
-    }
-}
 
 fn kept_by_ours(alerts: &mut Value, ours: &Value) {
     match (alerts, ours) {
