@@ -413,6 +413,11 @@ fn tracked_connections_of_a_newly_banned_address_are_cut() {
             socket.send_to(b"x", (address, 9)).unwrap();
         };
         far.into_iter().for_each(open);
+        let tracked = || std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+        eventually("every connection is tracked", Duration::from_secs(10), || {
+            tracked().is_ok_and(|count| count.trim().parse().is_ok_and(|count: usize| count >= far.len()))
+        })
+        .await;
         world.ban("192.0.2.1/32", "cscli", HOUR).await;
         assert_eq!(world.status().flows_dropped, 1, "a single host, by filter");
         world.ban("2001:db8::7/128", "cscli", HOUR).await;
