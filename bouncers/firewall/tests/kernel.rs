@@ -409,12 +409,14 @@ fn tracked_connections_of_a_newly_banned_address_are_cut() {
         }
         let open = |address: &str| {
             let address: std::net::IpAddr = address.parse().unwrap();
-            let socket = std::net::UdpSocket::bind((address, 0)).unwrap();
+            // Always from the same port, so that it stays one connection however often it is used.
+            let socket = std::net::UdpSocket::bind((address, 40_009)).unwrap();
             socket.send_to(b"x", (address, 9)).unwrap();
         };
-        far.into_iter().for_each(open);
         let tracked = || std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+        // The first packet to an address that was just added is lost now and then.
         eventually("every connection is tracked", Duration::from_secs(10), || {
+            far.into_iter().for_each(open);
             tracked().is_ok_and(|count| count.trim().parse().is_ok_and(|count: usize| count >= far.len()))
         })
         .await;
