@@ -72,7 +72,8 @@ fn a_small_body_that_unpacks_to_a_huge_one_is_refused_early() -> Outcome {
         let (status, _) = refused(&rig, "/v1/alerts", &headers, &pack(b"[{},{},{},{}]")?[..15])?;
         assert_eq!(status, 400);
         let grown = rig.process()?.memory("VmHWM")?.saturating_sub(before);
-        assert!(grown < 200_000, "its peak grew by {grown} kB");
+        // Unpacked, each is a gigabyte; what is kept of one is 50 MiB, in buffers that grow by doubling.
+        assert!(grown < 400_000, "its peak grew by {grown} kB");
         bystander.unharmed()
     })
 }
