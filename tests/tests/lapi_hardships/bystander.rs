@@ -10,7 +10,7 @@ use palisade_e2e::{Failure, Outcome, Rig};
 
 /// The bystander's own key.
 pub(crate) const KEY: &str = "key-of-the-bystander";
-/// The longest it may wait for an answer: two seconds on a machine that is not loaded.
+/// The longest it may wait for an answer: room for an unoptimised server on a busy machine, and short of a stall.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 /// Asks for health, for changes and for one address, again and again.
