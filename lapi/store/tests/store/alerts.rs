@@ -49,9 +49,9 @@ pub(crate) async fn what_is_stored_is_told_again(db: Db) {
     );
     assert_eq!(store.machine("web-1").await.unwrap().unwrap().last_push, Some(later(SECOND)));
     assert_eq!(store.alert(2, NOW).await.unwrap(), None);
-    // Ended, it is told with what has passed since.
+    // Ended, it is told with what has passed since, in whole seconds.
     let told = store.alert(1, later(HOUR + 1500)).await.unwrap().unwrap();
-    assert_eq!(told.decisions[0].duration, "-1.5s");
+    assert_eq!(told.decisions[0].duration, "-2s");
 }
 
 pub(crate) async fn events_and_context_are_kept(db: Db) {
