@@ -9,10 +9,6 @@ use palisade_lapi::{
 };
 use tracing::info;
 
-// An import passes through a hundred megabytes for a moment; the C library's allocator would keep them for good.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match begin(std::env::args().skip(1)) {
         Begun::Done(code) => code,
