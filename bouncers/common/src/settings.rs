@@ -183,6 +183,7 @@ impl LapiFile {
                 origins: list(self.origins),
                 scenarios_containing: list(self.scenarios_containing),
                 scenarios_not_containing: list(self.scenarios_not_containing),
+                ..StreamQuery::default()
             },
             cadence: Cadence { interval, resync, ..Cadence::default() },
             usage_interval,

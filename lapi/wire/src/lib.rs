@@ -31,6 +31,7 @@ mod decision;
 mod decoder;
 mod duration;
 mod error_body;
+pub mod follow;
 mod go_json;
 mod go_syntax;
 mod posted;

@@ -14,6 +14,11 @@ pub struct StreamQuery {
     pub scenarios_containing: Vec<String>,
     /// No decision whose scenario contains one of these words.
     pub scenarios_not_containing: Vec<String>,
+    /// The cursor of the last answer; empty for a client that has none yet, `None` for one that knows of none. See
+    /// [`follow`](crate::follow).
+    pub cursor: Option<String>,
+    /// For how many seconds the LAPI may hold the request until there is something to tell; 0 for not at all.
+    pub wait: u32,
 }
 
 impl StreamQuery {
@@ -21,6 +26,9 @@ impl StreamQuery {
     /// there is none.
     pub fn to_query_string(&self) -> String {
         let mut query = String::new();
+        if let Some(cursor) = &self.cursor {
+            append(&mut query, "cursor", cursor);
+        }
         for (name, list) in [
             ("origins", &self.origins),
             ("scenarios_containing", &self.scenarios_containing),
@@ -33,6 +41,9 @@ impl StreamQuery {
         }
         if self.startup {
             append(&mut query, "startup", "true");
+        }
+        if self.wait > 0 {
+            append(&mut query, "wait", &self.wait.to_string());
         }
         query
     }
@@ -70,11 +81,16 @@ mod tests {
             origins: list("cscli;my origin"),
             scenarios_containing: list("ssh&é"),
             scenarios_not_containing: list("probing"),
+            ..StreamQuery::default()
         };
         assert_eq!(
             query.to_query_string(),
             "origins=cscli%2Cmy+origin&scenarios_containing=ssh%26%C3%A9&scenarios_not_containing=probing\
              &scopes=Ip%2CRange&startup=true"
         );
+        let first = StreamQuery { startup: true, cursor: Some(String::new()), ..StreamQuery::default() };
+        assert_eq!(first.to_query_string(), "cursor=&startup=true");
+        let next = StreamQuery { cursor: Some("AbC-_1".to_owned()), wait: 25, ..StreamQuery::default() };
+        assert_eq!(next.to_query_string(), "cursor=AbC-_1&wait=25");
     }
 }
