@@ -45,6 +45,7 @@ mod paged;
 mod row;
 mod set;
 mod tables;
+mod ticket;
 mod view;
 
 pub use answer::{Answer, LiveAnswer};
@@ -52,7 +53,8 @@ pub use filter::{Filter, FilterError, StreamRequest};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
-pub use view::{Count, Cursor, View};
+pub use ticket::{Sealer, Ticket};
+pub use view::{Count, Cursor, Standing, View};
 
 #[cfg(test)]
 mod model_tests;

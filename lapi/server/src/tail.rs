@@ -20,6 +20,7 @@ use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use order::Changes;
 
@@ -37,12 +38,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The active decisions, the way in for commits, and how far they have come.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    active: RwLock<ActiveSet>,
+    active: RwLock<Held>,
     inbox: mpsc::UnboundedSender<Word>,
     /// The other end of `inbox`, until the feed takes it.
     words: Mutex<Option<mpsc::UnboundedReceiver<Word>>>,
     applied: latest::Sender<Commit>,
     watching: watch::Watching,
+}
+
+/// The active decisions, and whose they are: cursors count the commits of one database.
+#[derive(Debug)]
+struct Held {
+    set: ActiveSet,
+    database: Uuid,
 }
 
 /// What the feed is told. Bounded by the writes under way: each waits for its own to be applied.
@@ -53,7 +61,7 @@ enum Word {
     /// All that is left of the commits after `after` up to `through`, read from the database.
     Read { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
     /// The database is another one, or went back: this is what it holds.
-    Replaced(Box<ActiveSet>),
+    Replaced(Box<Held>),
 }
 
 impl Default for Tail {
@@ -61,7 +69,10 @@ impl Default for Tail {
     fn default() -> Self {
         let (inbox, words) = mpsc::unbounded_channel();
         Self {
-            active: RwLock::new(ActiveSet::new(HISTORY, HISTORY_ENTRIES)),
+            active: RwLock::new(Held {
+                set: ActiveSet::new(HISTORY, HISTORY_ENTRIES),
+                database: Uuid::nil(),
+            }),
             inbox,
             words: Mutex::new(Some(words)),
             applied: latest::Sender::new(Commit(0)),
@@ -73,10 +84,21 @@ impl Default for Tail {
 impl Tail {
     /// The active decisions as they are now; what comes later does not change it.
     pub(crate) fn view(&self) -> View {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).view()
+        self.state().0
     }
 
-    fn active_mut(&self) -> RwLockWriteGuard<'_, ActiveSet> {
+    /// The same, and which database it is of.
+    pub(crate) fn state(&self) -> (View, Uuid) {
+        let held = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        (held.set.view(), held.database)
+    }
+
+    /// Wakes for every commit that is applied; slow readers skip some.
+    pub(crate) fn commits(&self) -> latest::Receiver<Commit> {
+        self.applied.subscribe()
+    }
+
+    fn active_mut(&self) -> RwLockWriteGuard<'_, Held> {
         self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,7 +133,7 @@ impl Tail {
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     let (set, head) = read(&lapi.store, now).await?;
-    *lapi.tail.active_mut() = set;
+    *lapi.tail.active_mut() = Held { set, database: head.database };
     lapi.tail.applied.send_replace(head.commit);
     lapi.tail.watching.begin(head);
     lapi.metrics.database_up.set(1);

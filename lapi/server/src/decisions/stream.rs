@@ -7,6 +7,7 @@ use palisade_active::{Cursor, Filter};
 use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;
+use super::follow::{self, Ask};
 use crate::alerts::nothing;
 use crate::auth::Bouncer;
 use crate::error::ApiError;
@@ -15,7 +16,7 @@ use crate::query::Pairs;
 use crate::state::Lapi;
 
 /// The media type of a stream; the stock server names no character set here.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[utoipa::path(
     get, path = "/v1/decisions/stream", tag = "decisions",
@@ -32,9 +33,15 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
         ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones")),
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"),
+        ("cursor" = Option<String>, Query, description = "Of clients that keep their cursor: the `X-Palisade-Cursor` of the last answer, or empty"),
+        ("wait" = Option<u64>, Query, description = "With a cursor: hold the request up to so many seconds until there is something")),
     security(("bouncer" = [])),
-    responses((status = 200, description = "What is new to the bouncer and what no longer holds", body = DecisionStream),
+    responses((status = 200, description = "What is new to the bouncer and what no longer holds", body = DecisionStream,
+            headers(("X-Palisade-Cursor" = Option<String>, description = "With `cursor`: what to send next"),
+                ("X-Palisade-Content" = Option<String>, description = "With `cursor`: `changes`, or `everything; REASON`"),
+                ("X-Palisade-Wait" = Option<u64>, description = "With `cursor`: for how many seconds a request may be held"))),
+        (status = 400, description = "`wait` is no number", body = ErrorBody),
         (status = 403, description = "No key, or not a good one", body = ErrorBody),
         (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
 )]
@@ -44,6 +51,9 @@ pub(crate) async fn pull(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
+    if let Some(ask) = Ask::of(&request, &query)? {
+        return follow::answer(&lapi, ask, |_| ()).await;
+    }
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
     let view = lapi.tail.view();

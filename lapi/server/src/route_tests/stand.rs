@@ -25,7 +25,7 @@ use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
 use crate::roster::Roster;
-use crate::{Clock, Lapi, Setup, retention, tail};
+use crate::{Clock, Lapi, Setup, push, retention, tail};
 
 /// When the tests take place.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -123,11 +123,14 @@ impl Stand {
             roster,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
+            sealer: palisade_active::Sealer::new(b"a key for cursors"),
+            closing: stop.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
         tail::load(&lapi).await.unwrap();
         lapi.tasks.spawn(tail::follow(lapi.clone(), stop.clone()));
+        lapi.tasks.spawn(push::run(lapi.clone(), stop.clone()));
         let router = crate::router::router(lapi.clone());
         let stand = Self { lapi, router, time, stop, _folder: folder };
         stand.add_bouncer("door", KEY).await;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Word, read};
+use super::{Held, Word, read};
 use crate::Lapi;
 
 /// How often `head` is looked at.
@@ -135,7 +135,7 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
         "the database or the clock went back, or the memory does not fit it; everything is read again"
     );
     let (set, head) = read(&lapi.store, lapi.clock.now()).await?;
-    let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(set)));
+    let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(Held { set, database: head.database })));
     lapi.tail.watching.change(|seen| {
         seen.database = head.database;
         seen.reload = false;

@@ -1,0 +1,157 @@
+//! A client's own cursor as text: sealed, so that nobody but a LAPI on this database makes one.
+//!
+//! ```text
+//!   version 1 ┃ database 16 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 76 characters
+//! ```
+//!
+//! The seal is the front half of HMAC-SHA-256 under a key that all LAPIs on the database share.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use palisade_wire::UnixMillis;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::filter::StreamRequest;
+use crate::row::Commit;
+use crate::view::Cursor;
+
+const VERSION: u8 = 1;
+const SEALED: usize = 1 + 16 + 8 + 8 + 8;
+const SEAL: usize = 16;
+
+/// What a cursor says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which database it counts the commits of.
+    pub database: Uuid,
+    /// Which decisions it is about: [`StreamRequest::digest`].
+    pub filter: u64,
+    /// Up to where the client has been told.
+    pub cursor: Cursor,
+}
+
+/// Seals tickets and knows its own seal.
+#[derive(Clone)]
+pub struct Sealer(Hmac<Sha256>);
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    /// With a key that is kept for the database.
+    pub fn new(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
+    }
+
+    /// The cursor to hand out.
+    pub fn seal(&self, ticket: &Ticket) -> String {
+        let mut bytes = Vec::with_capacity(SEALED + SEAL);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(ticket.database.as_bytes());
+        bytes.extend_from_slice(&ticket.filter.to_be_bytes());
+        bytes.extend_from_slice(&ticket.cursor.commit.0.to_be_bytes());
+        bytes.extend_from_slice(&ticket.cursor.time.0.to_be_bytes());
+        let seal = self.0.clone().chain_update(&bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&seal[..SEAL]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a cursor; `None` for one that was not sealed with this key.
+    pub fn open(&self, text: &str) -> Option<Ticket> {
+        // Longer than any of ours: not worth decoding.
+        if text.len() > 2 * (SEALED + SEAL) {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (said, seal) = bytes.split_at_checked(SEALED)?;
+        if seal.len() != SEAL || self.0.clone().chain_update(said).verify_truncated_left(seal).is_err() {
+            return None;
+        }
+        let (version, rest) = said.split_first()?;
+        let (database, rest) = rest.split_first_chunk::<16>()?;
+        let (filter, rest) = rest.split_first_chunk::<8>()?;
+        let (commit, rest) = rest.split_first_chunk::<8>()?;
+        let time = rest.first_chunk::<8>()?;
+        (*version == VERSION).then(|| Ticket {
+            database: Uuid::from_bytes(*database),
+            filter: u64::from_be_bytes(*filter),
+            cursor: Cursor {
+                commit: Commit(u64::from_be_bytes(*commit)),
+                time: UnixMillis(i64::from_be_bytes(*time)),
+            },
+        })
+    }
+}
+
+impl StreamRequest {
+    /// Tells requests for different decisions apart; `startup` does not count. The same in every process of one
+    /// version: a LAPI of another version that digests otherwise gives everything once.
+    pub fn digest(&self) -> u64 {
+        let text = format!("{:?} {}", self.filter, self.dedup);
+        let digest = Sha256::digest(text);
+        digest.first_chunk::<8>().map_or(0, |front| u64::from_be_bytes(*front))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Filter;
+
+    fn ticket() -> Ticket {
+        let cursor = Cursor { commit: Commit(7), time: UnixMillis(1_790_000_000_000) };
+        Ticket { database: Uuid::from_u128(5), filter: 9, cursor }
+    }
+
+    #[test]
+    fn what_was_sealed_is_read_by_whoever_has_the_key() {
+        let text = Sealer::new(b"key").seal(&ticket());
+        assert_eq!(text.len(), 76);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
+        assert_eq!(Sealer::new(b"key").open(&text), Some(ticket()));
+        assert_eq!(Sealer::new(b"other").open(&text), None);
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        let sealer = Sealer::new(b"key");
+        let text = sealer.seal(&ticket());
+        for at in 0..text.len() {
+            let mut bent = text.clone().into_bytes();
+            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            let bent = String::from_utf8(bent).unwrap();
+            assert_eq!(sealer.open(&bent), None, "character {at}");
+            assert_eq!(sealer.open(&text[..at]), None, "cut at {at}");
+        }
+        for junk in ["", "?", "AAAA", &"A".repeat(76), &"A".repeat(100_000), &format!("{text}AAAA")] {
+            assert_eq!(sealer.open(junk), None);
+        }
+    }
+
+    #[test]
+    fn other_decisions_have_another_digest() {
+        let digest = |query: &[(&str, &str)]| {
+            let pairs: Vec<_> = query.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            Filter::for_stream(&pairs).unwrap().digest()
+        };
+        let plain = digest(&[]);
+        assert_eq!(plain, digest(&[("startup", "true"), ("cursor", "x"), ("wait", "25")]));
+        let others = [
+            digest(&[("origins", "cscli")]),
+            digest(&[("scopes", "ip")]),
+            digest(&[("dedup", "false")]),
+            digest(&[("simulated", "true")]),
+            digest(&[("scenarios_containing", "ssh")]),
+            digest(&[("scenarios_not_containing", "ssh")]),
+            digest(&[("ip", "192.0.2.1")]),
+        ];
+        for (at, one) in others.iter().enumerate() {
+            assert!(*one != plain && !others[..at].contains(one), "{at}");
+        }
+    }
+}
