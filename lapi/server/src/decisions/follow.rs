@@ -48,7 +48,7 @@ impl Ask {
             ApiError::bad_request(format!("invalid wait value {wait:?}: it is a whole number of seconds"))
         })?;
         Ok(Some(Self {
-            request: request.clone(),
+            request: StreamRequest { by_address: true, ..request.clone() },
             digest: request.digest(),
             cursor: cursor.to_owned(),
             wait: Duration::from_secs(seconds).min(LONGEST),
