@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
+use crate::metrics::Because;
 use crate::push::{LONGEST, OLDEST, Told};
 use crate::query::Pairs;
 use crate::state::Lapi;
@@ -128,6 +129,7 @@ async fn hold(lapi: &Lapi, ask: &Ask, database: Uuid, cursor: Cursor) -> Respons
             () = lapi.closing.cancelled() => Told::Look,
         };
         if let Told::Answer(body, next) = told {
+            lapi.metrics.pushed.inc();
             let head = headers(lapi, ask, database, next, Content::Changes);
             return (head, Body::from(body)).into_response();
         }
@@ -151,6 +153,7 @@ fn changes(lapi: &Lapi, ask: &Ask, view: &View, database: Uuid, now: UnixMillis,
 }
 
 fn everything(lapi: &Lapi, ask: &Ask, view: &View, database: Uuid, now: UnixMillis, why: Why) -> Response {
+    lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
     let answer = view.answer(&ask.request, None, now);
     let head = headers(lapi, ask, database, answer.next, Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
