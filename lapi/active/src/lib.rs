@@ -36,6 +36,7 @@ mod addresses;
 mod answer;
 mod delta;
 mod filter;
+mod gathering;
 mod json;
 mod label;
 mod load;
@@ -50,10 +51,11 @@ mod view;
 
 pub use answer::{Answer, LiveAnswer};
 pub use filter::{Filter, FilterError, StreamRequest};
+pub use gathering::{Gathering, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
-pub use ticket::{Sealer, Ticket};
+pub use ticket::{Place, Sealer, Ticket};
 pub use view::{Count, Cursor, Standing, View};
 
 #[cfg(test)]

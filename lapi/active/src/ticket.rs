@@ -10,12 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use palisade_wire::UnixMillis;
+use palisade_wire::follow::Why;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::filter::StreamRequest;
 use crate::row::Commit;
-use crate::view::Cursor;
+use crate::view::{Cursor, Standing, View};
 
 const VERSION: u8 = 1;
 const SEALED: usize = 1 + 16 + 8 + 8 + 8;
@@ -85,6 +86,43 @@ impl Sealer {
                 time: UnixMillis(i64::from_be_bytes(*time)),
             },
         })
+    }
+}
+
+/// What a cursor is worth to a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing: everything must be told.
+    Nowhere(Why),
+    /// It is good, or ahead of the state: then more is to be read from the database, and when it is ahead even then,
+    /// the database was put back ([`Why::OtherDatabase`]).
+    At(Cursor, Standing),
+}
+
+impl Sealer {
+    /// Where a client is that sends this cursor with a request of this [digest](StreamRequest::digest) to a LAPI whose
+    /// state is `view` of `database`.
+    pub fn place(
+        &self,
+        (view, database): (&View, Uuid),
+        (request, digest): (&StreamRequest, u64),
+        cursor: &str,
+        now: UnixMillis,
+    ) -> Place {
+        if request.startup || cursor.is_empty() {
+            return Place::Nowhere(Why::Start);
+        }
+        let Some(ticket) = self.open(cursor) else { return Place::Nowhere(Why::Forged) };
+        if ticket.database != database {
+            return Place::Nowhere(Why::OtherDatabase);
+        }
+        if ticket.filter != digest {
+            return Place::Nowhere(Why::OtherFilter);
+        }
+        match view.standing(request, ticket.cursor, now) {
+            Standing::TooOld => Place::Nowhere(Why::TooOld),
+            standing => Place::At(ticket.cursor, standing),
+        }
     }
 }
 

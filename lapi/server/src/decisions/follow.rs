@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, Standing, StreamRequest, Ticket, View};
+use palisade_active::{Cursor, Place, Standing, StreamRequest, Ticket, View};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
 use uuid::Uuid;
@@ -26,14 +26,6 @@ pub(super) struct Ask {
     /// As sent; empty when the client has none yet.
     cursor: String,
     wait: Duration,
-}
-
-/// How a cursor stands to the memory.
-enum Place {
-    /// Everything must be told.
-    Nowhere(Why),
-    /// It is good.
-    At(Cursor, Standing),
 }
 
 impl Ask {
@@ -57,20 +49,7 @@ impl Ask {
     }
 
     fn place(&self, lapi: &Lapi, view: &View, database: Uuid, now: UnixMillis) -> Place {
-        if self.request.startup || self.cursor.is_empty() {
-            return Place::Nowhere(Why::Start);
-        }
-        let Some(ticket) = lapi.push.sealer.open(&self.cursor) else { return Place::Nowhere(Why::Forged) };
-        if ticket.database != database {
-            return Place::Nowhere(Why::OtherDatabase);
-        }
-        if ticket.filter != self.digest {
-            return Place::Nowhere(Why::OtherFilter);
-        }
-        match view.standing(&self.request, ticket.cursor, now) {
-            Standing::TooOld => Place::Nowhere(Why::TooOld),
-            standing => Place::At(ticket.cursor, standing),
-        }
+        lapi.push.sealer.place((view, database), (&self.request, self.digest), &self.cursor, now)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use palisade_active::{Cursor, Standing, StreamRequest, View};
+use palisade_active::{Cursor, Gathering, StreamRequest, Telling, View};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,80 +28,45 @@ pub(crate) enum Told {
 pub(super) struct Group {
     pub(super) database: Uuid,
     pub(super) digest: u64,
-    request: StreamRequest,
-    seats: Mutex<Seats>,
+    gathering: Mutex<Gathering>,
     /// With the number of the telling.
     told: watch::Sender<(u64, Told)>,
 }
 
-#[derive(Debug)]
-struct Seats {
-    count: usize,
-    /// Nobody here has been told less than this, each in its own right.
-    oldest: Cursor,
-    /// How often something was told, or is being written to be told.
-    tellings: u64,
-}
-
 impl Group {
     pub(super) fn new(database: Uuid, digest: u64, request: StreamRequest, cursor: Cursor) -> Self {
-        Self {
-            database,
-            digest,
-            request,
-            seats: Mutex::new(Seats { count: 0, oldest: cursor, tellings: 0 }),
-            told: watch::Sender::new((0, Told::Look)),
-        }
+        let gathering = Mutex::new(Gathering::new(request, cursor));
+        Self { database, digest, gathering, told: watch::Sender::new((0, Told::Look)) }
     }
 
-    /// One more, whose cursor is here. Returns the number of the last telling, which is not for them any more.
+    /// As [`Gathering::enter`].
     pub(super) fn enter(&self, cursor: Cursor) -> u64 {
-        let mut seats = self.seats();
-        seats.count += 1;
-        seats.oldest = Cursor {
-            commit: seats.oldest.commit.min(cursor.commit),
-            time: seats.oldest.time.min(cursor.time),
-        };
-        seats.tellings
+        self.gathering().enter(cursor)
     }
 
-    /// One less; whether it was the last.
+    /// As [`Gathering::leave`].
     pub(super) fn left(&self) -> bool {
-        let mut seats = self.seats();
-        seats.count -= 1;
-        seats.count == 0
+        self.gathering().leave()
     }
 
     /// Tells everybody what changed since the oldest cursor here, if it concerns them. Returns how many.
     pub(super) fn tell(&self, view: &View, database: Uuid, now: UnixMillis) -> usize {
-        let (since, standing, number, count) = {
-            let mut seats = self.seats();
-            let since = seats.oldest;
-            let mut standing = view.standing(&self.request, since, now);
-            if self.database != database {
-                standing = Standing::TooOld;
-            } else if standing == Standing::Abreast {
-                seats.oldest.commit = view.head();
-                return 0;
-            }
-            // Whoever enters from here on has seen this state, and waits for the next telling.
-            seats.oldest = Cursor { commit: view.head(), time: now };
-            seats.tellings += 1;
-            (since, standing, seats.tellings, seats.count)
+        let telling = {
+            let mut gathering = self.gathering();
+            let same = self.database == database;
+            if same { gathering.tell(view, now) } else { Some(gathering.disband(view, now)) }
         };
-        let told = if standing == Standing::Behind {
-            let answer = view.answer(&self.request, Some(since), now);
+        let Some(Telling { number, count, answer }) = telling else { return 0 };
+        let told = answer.and_then(|answer| {
             let next = answer.next;
-            gather(answer).map_or(Told::Look, |body| Told::Answer(body, next))
-        } else {
-            Told::Look
-        };
-        self.told.send_replace((number, told));
+            Some(Told::Answer(gather(answer)?, next))
+        });
+        self.told.send_replace((number, told.unwrap_or(Told::Look)));
         count
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
