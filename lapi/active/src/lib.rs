@@ -55,7 +55,7 @@ pub use gathering::{Gathering, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
-pub use ticket::{Place, Sealer, Ticket};
+pub use ticket::{Lineage, Origin, Place, Sealer, Ticket};
 pub use view::{Count, Cursor, Standing, View};
 
 #[cfg(test)]

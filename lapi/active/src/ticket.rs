@@ -1,7 +1,7 @@
 //! A client's own cursor as text: sealed, so that nobody but a LAPI on this database makes one.
 //!
 //! ```text
-//!   version 1 ┃ database 16 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 76 characters
+//!   version 1 ┃ database 16 ┃ lineage 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 87 characters
 //! ```
 //!
 //! The seal is the front half of HMAC-SHA-256 under a key that all LAPIs on the database share.
@@ -19,7 +19,7 @@ use crate::row::Commit;
 use crate::view::{Cursor, Standing, View};
 
 const VERSION: u8 = 1;
-const SEALED: usize = 1 + 16 + 8 + 8 + 8;
+const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;
 const SEAL: usize = 16;
 
 /// What a cursor says.
@@ -27,6 +27,8 @@ const SEAL: usize = 16;
 pub struct Ticket {
     /// Which database it counts the commits of.
     pub database: Uuid,
+    /// In which line of its history.
+    pub lineage: u64,
     /// Which decisions it is about: [`StreamRequest::digest`].
     pub filter: u64,
     /// Up to where the client has been told.
@@ -54,6 +56,7 @@ impl Sealer {
         let mut bytes = Vec::with_capacity(SEALED + SEAL);
         bytes.push(VERSION);
         bytes.extend_from_slice(ticket.database.as_bytes());
+        bytes.extend_from_slice(&ticket.lineage.to_be_bytes());
         bytes.extend_from_slice(&ticket.filter.to_be_bytes());
         bytes.extend_from_slice(&ticket.cursor.commit.0.to_be_bytes());
         bytes.extend_from_slice(&ticket.cursor.time.0.to_be_bytes());
@@ -75,17 +78,56 @@ impl Sealer {
         }
         let (version, rest) = said.split_first()?;
         let (database, rest) = rest.split_first_chunk::<16>()?;
+        let (lineage, rest) = rest.split_first_chunk::<8>()?;
         let (filter, rest) = rest.split_first_chunk::<8>()?;
         let (commit, rest) = rest.split_first_chunk::<8>()?;
         let time = rest.first_chunk::<8>()?;
         (*version == VERSION).then(|| Ticket {
             database: Uuid::from_bytes(*database),
+            lineage: u64::from_be_bytes(*lineage),
             filter: u64::from_be_bytes(*filter),
             cursor: Cursor {
                 commit: Commit(u64::from_be_bytes(*commit)),
                 time: UnixMillis(i64::from_be_bytes(*time)),
             },
         })
+    }
+}
+
+/// A line of a database's history: what was committed after `from`, until the next line begins.
+///
+/// A database may be put back to an earlier state, after which it counts the same commits again for other changes. Each
+/// start of a LAPI begins a line, so a cursor of the lost one is known: it is further than its line went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// Chance made it.
+    pub token: u64,
+    /// The last commit before it.
+    pub from: Commit,
+}
+
+/// Whose commits a state counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Which database.
+    pub database: Uuid,
+    /// The lines of its history, the oldest first.
+    pub lineages: Vec<Lineage>,
+}
+
+impl Origin {
+    /// The line that goes on now; 0 before the first.
+    pub fn lineage(&self) -> u64 {
+        self.lineages.last().map_or(0, |line| line.token)
+    }
+
+    /// Whether a cursor counts commits of this history.
+    fn knows(&self, ticket: &Ticket) -> bool {
+        let Some(at) = self.lineages.iter().rposition(|line| line.token == ticket.lineage) else {
+            return false;
+        };
+        let until = self.lineages.get(at + 1).map(|next| next.from);
+        ticket.database == self.database && until.is_none_or(|until| ticket.cursor.commit <= until)
     }
 }
 
@@ -101,10 +143,10 @@ pub enum Place {
 
 impl Sealer {
     /// Where a client is that sends this cursor with a request of this [digest](StreamRequest::digest) to a LAPI whose
-    /// state is `view` of `database`.
+    /// state is `view`, which comes from `origin`.
     pub fn place(
         &self,
-        (view, database): (&View, Uuid),
+        (view, origin): (&View, &Origin),
         (request, digest): (&StreamRequest, u64),
         cursor: &str,
         now: UnixMillis,
@@ -113,7 +155,7 @@ impl Sealer {
             return Place::Nowhere(Why::Start);
         }
         let Some(ticket) = self.open(cursor) else { return Place::Nowhere(Why::Forged) };
-        if ticket.database != database {
+        if !origin.knows(&ticket) {
             return Place::Nowhere(Why::OtherDatabase);
         }
         if ticket.filter != digest {
@@ -143,13 +185,13 @@ mod tests {
 
     fn ticket() -> Ticket {
         let cursor = Cursor { commit: Commit(7), time: UnixMillis(1_790_000_000_000) };
-        Ticket { database: Uuid::from_u128(5), filter: 9, cursor }
+        Ticket { database: Uuid::from_u128(5), lineage: 3, filter: 9, cursor }
     }
 
     #[test]
     fn what_was_sealed_is_read_by_whoever_has_the_key() {
         let text = Sealer::new(b"key").seal(&ticket());
-        assert_eq!(text.len(), 76);
+        assert_eq!(text.len(), 87);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
         assert_eq!(Sealer::new(b"key").open(&text), Some(ticket()));
         assert_eq!(Sealer::new(b"other").open(&text), None);
@@ -169,6 +211,26 @@ mod tests {
         for junk in ["", "?", "AAAA", &"A".repeat(76), &"A".repeat(100_000), &format!("{text}AAAA")] {
             assert_eq!(sealer.open(junk), None);
         }
+    }
+
+    #[test]
+    fn a_cursor_of_a_history_that_was_undone_is_known() {
+        let database = Uuid::from_u128(5);
+        let line = |token, from| Lineage { token, from: Commit(from) };
+        let origin = Origin { database, lineages: vec![line(1, 0), line(2, 40), line(3, 90)] };
+        let knows = |lineage, commit| {
+            let cursor = Cursor { commit: Commit(commit), ..Cursor::default() };
+            origin.knows(&Ticket { database, lineage, filter: 0, cursor })
+        };
+        // The second line had come to 100 when the database was put back to 90.
+        for (lineage, commit, known) in
+            [(1, 40, true), (1, 41, false), (2, 90, true), (2, 100, false), (3, 100, true), (4, 1, false)]
+        {
+            assert_eq!(knows(lineage, commit), known, "{lineage} {commit}");
+        }
+        let elsewhere = Origin { database: Uuid::nil(), ..origin.clone() };
+        let cursor = Cursor::default();
+        assert!(!elsewhere.knows(&Ticket { database, lineage: 3, filter: 0, cursor }));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_active::{Cursor, Sealer, StreamRequest};
+use palisade_active::{Cursor, Origin, Sealer, StreamRequest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -66,7 +66,7 @@ impl Push {
     /// afterwards: what was applied before is not told.
     pub(crate) fn join(
         self: &Arc<Self>,
-        database: Uuid,
+        origin: &Origin,
         request: &StreamRequest,
         digest: u64,
         cursor: Cursor,
@@ -74,8 +74,8 @@ impl Push {
         let (group, entered) = {
             let mut groups = self.groups();
             let group = groups
-                .entry((database, digest))
-                .or_insert_with(|| Arc::new(Group::new(database, digest, request.clone(), cursor)));
+                .entry((origin.database, digest))
+                .or_insert_with(|| Arc::new(Group::new(origin, digest, request.clone(), cursor)));
             // Under the lock, so that the group is not put away meanwhile.
             let entered = group.enter(cursor);
             (Arc::clone(group), entered)
@@ -122,12 +122,11 @@ async fn round(lapi: &Lapi) -> usize {
     if groups.is_empty() {
         return 0;
     }
-    let (view, database) = lapi.tail.state();
+    let (view, origin) = lapi.tail.state();
     let now = lapi.clock.now();
     // Made away from the threads that answer: a large change takes a while to write.
-    let telling = tokio::task::spawn_blocking(move || {
-        groups.iter().map(|group| group.tell(&view, database, now)).sum()
-    });
+    let telling =
+        tokio::task::spawn_blocking(move || groups.iter().map(|group| group.tell(&view, &origin, now)).sum());
     telling.await.unwrap_or_else(|error| {
         tracing::error!(%error, "telling those who wait failed; they are answered when their time is up");
         0

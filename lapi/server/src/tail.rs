@@ -12,10 +12,10 @@ mod feed;
 mod order;
 mod watch;
 
-use std::sync::{Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Count, View};
+use palisade_active::{ActiveSet, Change, Commit, Count, Lineage, Origin, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};
@@ -50,7 +50,16 @@ pub(crate) struct Tail {
 #[derive(Debug)]
 struct Held {
     set: ActiveSet,
-    database: Uuid,
+    origin: Arc<Origin>,
+}
+
+impl Held {
+    /// Another LAPI on this database has begun a line of its history.
+    fn went_on(&mut self, database: Uuid, lineages: Vec<Lineage>) {
+        if self.origin.database == database && self.origin.lineages != lineages {
+            self.origin = Arc::new(Origin { database, lineages });
+        }
+    }
 }
 
 /// What the feed is told. Bounded by the writes under way: each waits for its own to be applied.
@@ -71,7 +80,7 @@ impl Default for Tail {
         Self {
             active: RwLock::new(Held {
                 set: ActiveSet::new(HISTORY, HISTORY_ENTRIES),
-                database: Uuid::nil(),
+                origin: Arc::default(),
             }),
             inbox,
             words: Mutex::new(Some(words)),
@@ -87,10 +96,10 @@ impl Tail {
         self.state().0
     }
 
-    /// The same, and which database it is of.
-    pub(crate) fn state(&self) -> (View, Uuid) {
+    /// The same, and whose commits it counts.
+    pub(crate) fn state(&self) -> (View, Arc<Origin>) {
         let held = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        (held.set.view(), held.database)
+        (held.set.view(), held.origin.clone())
     }
 
     /// Wakes for every commit that is applied; slow readers skip some.
@@ -132,8 +141,9 @@ impl Tail {
 /// Loads the active decisions and allowlists. Called once, before anybody is served.
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
-    let (set, head) = read(&lapi.store, now).await?;
-    *lapi.tail.active_mut() = Held { set, database: head.database };
+    lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
+    let (held, head) = read(&lapi.store, now).await?;
+    *lapi.tail.active_mut() = held;
     lapi.tail.applied.send_replace(head.commit);
     lapi.tail.watching.begin(head);
     lapi.metrics.database_up.set(1);
@@ -159,14 +169,15 @@ pub(crate) fn show(lapi: &Lapi) {
 }
 
 /// Reads everything the memory needs.
-async fn read(store: &Store, now: UnixMillis) -> Result<(ActiveSet, Head), StoreError> {
+async fn read(store: &Store, now: UnixMillis) -> Result<(Held, Head), StoreError> {
     // Before the snapshot: what is committed between the two is read again by the watch.
     let mut head = store.head().await?;
     let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
     let mut loading = set.loading(now);
     head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
     set.replace(loading, head.commit);
-    Ok((set, head))
+    let origin = Arc::new(Origin { database: head.database, lineages: store.lineages().await? });
+    Ok((Held { set, origin }, head))
 }
 
 impl Lapi {

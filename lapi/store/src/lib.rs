@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod head;
 mod import;
+mod lineage;
 mod machines;
 mod replay;
 mod retention;

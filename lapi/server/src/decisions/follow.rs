@@ -6,10 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, Place, Standing, StreamRequest, Ticket, View};
+use palisade_active::{Cursor, Origin, Place, Standing, StreamRequest, Ticket, View};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
-use uuid::Uuid;
 
 use super::body::StreamBody;
 use super::stream::JSON;
@@ -48,8 +47,8 @@ impl Ask {
         }))
     }
 
-    fn place(&self, lapi: &Lapi, view: &View, database: Uuid, now: UnixMillis) -> Place {
-        lapi.push.sealer.place((view, database), (&self.request, self.digest), &self.cursor, now)
+    fn place(&self, lapi: &Lapi, view: &View, origin: &Origin, now: UnixMillis) -> Place {
+        lapi.push.sealer.place((view, origin), (&self.request, self.digest), &self.cursor, now)
     }
 }
 
@@ -63,25 +62,25 @@ pub(super) async fn answer(
     ask: Ask,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
-    let (mut view, mut database) = lapi.tail.state();
+    let (mut view, mut origin) = lapi.tail.state();
     let mut now = lapi.clock.now();
-    let mut place = ask.place(lapi, &view, database, now);
+    let mut place = ask.place(lapi, &view, &origin, now);
     if matches!(place, Place::At(_, Standing::Ahead)) {
         // Another LAPI on this database has told it what has not come here yet.
         lapi.catch_up().await.map_err(|error| ApiError::store(&error, "unable to query"))?;
-        (view, database) = lapi.tail.state();
+        (view, origin) = lapi.tail.state();
         now = lapi.clock.now();
-        place = ask.place(lapi, &view, database, now);
+        place = ask.place(lapi, &view, &origin, now);
     }
     let (cursor, standing) = match place {
         Place::Nowhere(why) => {
             seen(None);
-            return Ok(everything(lapi, &ask, &view, database, now, why));
+            return Ok(everything(lapi, &ask, &view, &origin, now, why));
         }
         Place::At(_, Standing::Ahead) => {
             // The database has less than it had: it was put back to an earlier state.
             seen(None);
-            return Ok(everything(lapi, &ask, &view, database, now, Why::OtherDatabase));
+            return Ok(everything(lapi, &ask, &view, &origin, now, Why::OtherDatabase));
         }
         Place::At(cursor, standing) => (cursor, standing),
     };
@@ -89,57 +88,66 @@ pub(super) async fn answer(
     seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
     if abreast && recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        return Ok(hold(lapi, &ask, database, cursor).await);
+        return Ok(hold(lapi, &ask, &origin, cursor).await);
     }
-    Ok(changes(lapi, &ask, &view, database, now, cursor))
+    Ok(changes(lapi, &ask, &view, &origin, now, cursor))
 }
 
 /// Holds the request until it is told something, its time is up, or the LAPI closes.
-async fn hold(lapi: &Lapi, ask: &Ask, database: Uuid, cursor: Cursor) -> Response {
-    let mut seat = lapi.push.join(database, &ask.request, ask.digest, cursor);
-    let (view, now_of) = lapi.tail.state();
+async fn hold(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> Response {
+    let mut seat = lapi.push.join(origin, &ask.request, ask.digest, cursor);
+    let (view, of) = lapi.tail.state();
     let now = lapi.clock.now();
     // What was applied before the seat was taken is not told.
-    if now_of == database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
+    if of.database == origin.database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
         drop(view);
         let told = tokio::select! {
             told = seat.told() => told,
             () = tokio::time::sleep(ask.wait) => Told::Look,
             () = lapi.closing.cancelled() => Told::Look,
         };
-        if let Told::Answer(body, next) = told {
+        if let Told::Answer(body, next, of) = told {
             lapi.metrics.pushed.inc();
-            let head = headers(lapi, ask, database, next, Content::Changes);
+            let head = headers(lapi, ask, &of, next, Content::Changes);
             return (head, Body::from(body)).into_response();
         }
     }
     drop(seat);
-    let (view, now_of) = lapi.tail.state();
+    let (view, of) = lapi.tail.state();
     let now = lapi.clock.now();
-    match ask.place(lapi, &view, now_of, now) {
+    match ask.place(lapi, &view, &of, now) {
         Place::At(cursor, Standing::Abreast | Standing::Behind) => {
-            changes(lapi, ask, &view, now_of, now, cursor)
+            changes(lapi, ask, &view, &of, now, cursor)
         }
-        Place::At(_, _) => everything(lapi, ask, &view, now_of, now, Why::OtherDatabase),
-        Place::Nowhere(why) => everything(lapi, ask, &view, now_of, now, why),
+        Place::At(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
+        Place::Nowhere(why) => everything(lapi, ask, &view, &of, now, why),
     }
 }
 
-fn changes(lapi: &Lapi, ask: &Ask, view: &View, database: Uuid, now: UnixMillis, cursor: Cursor) -> Response {
+fn changes(
+    lapi: &Lapi,
+    ask: &Ask,
+    view: &View,
+    origin: &Origin,
+    now: UnixMillis,
+    cursor: Cursor,
+) -> Response {
     let answer = view.answer(&ask.request, Some(cursor), now);
-    let head = headers(lapi, ask, database, answer.next, Content::Changes);
+    let head = headers(lapi, ask, origin, answer.next, Content::Changes);
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn everything(lapi: &Lapi, ask: &Ask, view: &View, database: Uuid, now: UnixMillis, why: Why) -> Response {
+fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
     lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
     let answer = view.answer(&ask.request, None, now);
-    let head = headers(lapi, ask, database, answer.next, Content::Everything(why));
+    let head = headers(lapi, ask, origin, answer.next, Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn headers(lapi: &Lapi, ask: &Ask, database: Uuid, next: Cursor, content: Content) -> HeaderMap {
-    let sealed = lapi.push.sealer.seal(&Ticket { database, filter: ask.digest, cursor: next });
+fn headers(lapi: &Lapi, ask: &Ask, origin: &Origin, next: Cursor, content: Content) -> HeaderMap {
+    let ticket =
+        Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor: next };
+    let sealed = lapi.push.sealer.seal(&ticket);
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(header::CONTENT_TYPE, JSON);
     // An answer is for the one that asked; no proxy on the way may keep it.

@@ -1,9 +1,10 @@
 //! Those who wait for the same decisions.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use palisade_active::{Cursor, Gathering, StreamRequest, Telling, View};
+use palisade_active::{Cursor, Gathering, Origin, StreamRequest, Telling, View};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,8 +18,8 @@ const SHARED_AT_MOST: usize = 16 * 1024 * 1024;
 /// What those who wait are told.
 #[derive(Debug, Clone)]
 pub(crate) enum Told {
-    /// This is the answer, and the cursor after it.
-    Answer(Bytes, Cursor),
+    /// This is the answer, the cursor after it, and whose commits that counts.
+    Answer(Bytes, Cursor, Arc<Origin>),
     /// There is something; look for yourself.
     Look,
 }
@@ -29,14 +30,22 @@ pub(super) struct Group {
     pub(super) database: Uuid,
     pub(super) digest: u64,
     gathering: Mutex<Gathering>,
+    /// Of which line of history the cursors here are.
+    lineage: AtomicU64,
     /// With the number of the telling.
     told: watch::Sender<(u64, Told)>,
 }
 
 impl Group {
-    pub(super) fn new(database: Uuid, digest: u64, request: StreamRequest, cursor: Cursor) -> Self {
+    pub(super) fn new(origin: &Origin, digest: u64, request: StreamRequest, cursor: Cursor) -> Self {
         let gathering = Mutex::new(Gathering::new(request, cursor));
-        Self { database, digest, gathering, told: watch::Sender::new((0, Told::Look)) }
+        Self {
+            database: origin.database,
+            digest,
+            gathering,
+            lineage: AtomicU64::new(origin.lineage()),
+            told: watch::Sender::new((0, Told::Look)),
+        }
     }
 
     /// As [`Gathering::enter`].
@@ -50,16 +59,21 @@ impl Group {
     }
 
     /// Tells everybody what changed since the oldest cursor here, if it concerns them. Returns how many.
-    pub(super) fn tell(&self, view: &View, database: Uuid, now: UnixMillis) -> usize {
+    pub(super) fn tell(&self, view: &View, origin: &Arc<Origin>, now: UnixMillis) -> usize {
         let telling = {
             let mut gathering = self.gathering();
-            let same = self.database == database;
-            if same { gathering.tell(view, now) } else { Some(gathering.disband(view, now)) }
+            // Whether the cursors here are still good is for each to be looked at when history took another line.
+            let before = self.lineage.swap(origin.lineage(), Ordering::Relaxed);
+            if self.database == origin.database && before == origin.lineage() {
+                gathering.tell(view, now)
+            } else {
+                Some(gathering.disband(view, now))
+            }
         };
         let Some(Telling { number, count, answer }) = telling else { return 0 };
         let told = answer.and_then(|answer| {
             let next = answer.next;
-            Some(Told::Answer(gather(answer)?, next))
+            Some(Told::Answer(gather(answer)?, next, origin.clone()))
         });
         self.told.send_replace((number, told.unwrap_or(Told::Look)));
         count

@@ -126,6 +126,26 @@ async fn cursors_that_are_no_good_get_everything_and_the_reason() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_put_back_and_went_on_is_not_taken_for_the_one_it_was() {
+    let mut stand = Stand::new().await;
+    stand.ban("192.0.2.1", "1h").await;
+    let backup = stand.backup().await;
+    stand.ban("192.0.2.2", "1h").await;
+    let mut client = Client::new("");
+    client.pull(&stand, 0).await;
+    stand = stand.restored(backup).await;
+    // As far in its new history as the cursor was in the old one.
+    stand.ban("192.0.2.3", "1h").await;
+    let (content, new, _) = client.pull(&stand, 30).await;
+    assert_eq!(content, Content::Everything(Why::OtherDatabase));
+    assert_eq!(new, ["192.0.2.1", "192.0.2.3"]);
+    // An ordinary restart undoes nothing.
+    let backup = stand.backup().await;
+    stand = stand.restored(backup).await;
+    assert_eq!(client.pull(&stand, 0).await, (Content::Changes, vec![], vec![]));
+}
+
+#[tokio::test]
 async fn a_request_is_held_until_something_concerns_it() {
     let stand = Stand::new().await;
     let mut all = Client::new("");
