@@ -264,7 +264,11 @@ impl Asked<'_> {
         if let Some((_, news)) = &mut key.winner {
             // Also when it did not change itself: a longer one may have stood before it.
             *news = any_touched;
-            key.ended = None;
+            // Who goes by addresses may hold the one that ended beside the winner, as another origin's; it is lifted,
+            // and the winner told again.
+            if !self.by_address {
+                key.ended = None;
+            }
         }
         if key.size > REMEMBER_FROM {
             if keys.len() >= REMEMBER_AT_MOST {
