@@ -213,11 +213,15 @@ impl Asked<'_> {
         matcher: &mut Matcher,
         keys: &mut FxHashMap<(u64, usize), Key>,
     ) -> bool {
-        if row.active(self.now) || !self.touched(row) || !matcher.matches(row) {
+        let active = row.active(self.now);
+        if (active && !self.by_address) || !self.touched(row) || !matcher.matches(row) {
             return false;
         }
         if self.dedup {
-            return !row.shared() || self.key(row, matcher, keys).ended == Some(row.id);
+            return if row.shared() { self.key(row, matcher, keys).ended == Some(row.id) } else { !active };
+        }
+        if active {
+            return false;
         }
         // Told by id, a ghost's repeated end would take back what its id is now.
         let now_is = if row.id < 0 { self.tables.rows.get(&row.shown_id()) } else { None };
@@ -244,6 +248,7 @@ impl Asked<'_> {
         let mut key = Key { row: row.id, winner: None, ended: None, size: 0 };
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
+        let (mut touched_first, mut touched_second) = (None, None);
         for other in self.tables.about(&row.value) {
             key.size += 1;
             if !other.same_key(row, self.by_address) || !matcher.matches(other) {
@@ -251,6 +256,9 @@ impl Asked<'_> {
             }
             let (touched, rank) = (self.touched(other), (other.until().0, other.id));
             any_touched |= touched;
+            if touched {
+                (touched_second, touched_first) = (touched_first, Some(other.id));
+            }
             if other.active(self.now) {
                 if rank >= longest {
                     longest = rank;
@@ -261,14 +269,13 @@ impl Asked<'_> {
                 key.ended = Some(other.id);
             }
         }
-        if let Some((_, news)) = &mut key.winner {
+        if let Some((winner, news)) = &mut key.winner {
             // Also when it did not change itself: a longer one may have stood before it.
             *news = any_touched;
-            // Who goes by addresses may hold the one that ended beside the winner, as another origin's; it is lifted,
-            // and the winner told again.
-            if !self.by_address {
-                key.ended = None;
-            }
+            // Who goes by addresses may hold what changed beside the winner, as another origin's and for longer than
+            // is true now: that is lifted, and the winner told again.
+            let other = [touched_first, touched_second].into_iter().flatten().find(|id| id != winner);
+            key.ended = other.filter(|_| self.by_address);
         }
         if key.size > REMEMBER_FROM {
             if keys.len() >= REMEMBER_AT_MOST {

@@ -122,7 +122,7 @@ impl Origin {
     }
 
     /// Whether a cursor counts commits of this history.
-    fn knows(&self, ticket: &Ticket) -> bool {
+    pub fn knows(&self, ticket: &Ticket) -> bool {
         let Some(at) = self.lineages.iter().rposition(|line| line.token == ticket.lineage) else {
             return false;
         };
