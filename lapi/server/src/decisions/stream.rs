@@ -57,8 +57,7 @@ pub(crate) async fn pull(
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
     let view = lapi.tail.view();
-    let (last_pull, commit) = bouncer.pulled();
-    let cursor = commit.zip(last_pull).map(|(commit, time)| Cursor { commit, time });
+    let cursor = bouncer.pulled().map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;
     let written = move || lapi.roster.pulled(&bouncer, next.time, next.commit);
