@@ -69,6 +69,33 @@ async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
 }
 
 #[tokio::test]
+async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
+    let stand = Stand::new().await;
+    stand.ban("192.0.2.1", "1h").await;
+    for name in ["web-1/a", "web-2/b"] {
+        let mut client = Client::new("");
+        client.pull(&stand, 0).await;
+        let mut request = stand.with_key(Method::GET, &client.path(0), "key-of-door", client.from);
+        request.headers_mut().insert("x-palisade-instance", name.parse().unwrap());
+        stand.send(request).await;
+    }
+    stand.lapi.roster.write_back(stand.now()).await.unwrap();
+    let listed = stand.lapi.store.bouncer_instances(None).await.unwrap();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|one| {
+            (one.bouncer.as_str(), one.instance.as_str(), one.ip.as_str(), one.version.as_str(), one.commit.0)
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [("door", "web-1/a", "192.0.2.10", "v1.0", 1), ("door", "web-2/b", "192.0.2.10", "v1.0", 1)]
+    );
+    // Prune and autodelete go by it.
+    assert_eq!(stand.lapi.roster.bouncer("door").unwrap().live().last_pull, Some(stand.now()));
+}
+
+#[tokio::test]
 async fn every_kind_of_end_is_told() {
     let stand = Stand::new().await;
     stand.ban("192.0.2.1", "1h").await;

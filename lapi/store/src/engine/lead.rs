@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
 
+use super::Readers;
 use super::fault::Place;
 use super::postgres::connect;
 use super::session::{Link, Session};
-use super::Readers;
 use crate::StoreError;
 
 /// The number of the lock: "PALILEAD".
