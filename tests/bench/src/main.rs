@@ -27,6 +27,7 @@ const BENCHES: &[Bench] = &[
     ("lapi-mixed", || lapi::bench("lapi-mixed")),
     ("lapi-memory", || lapi::bench("lapi-memory")),
     ("lapi-login", || lapi::bench("lapi-login")),
+    ("push-latency", || lapi::bench("push-latency")),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]

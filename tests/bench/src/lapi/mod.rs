@@ -7,6 +7,7 @@ mod import;
 mod login;
 mod memory;
 mod mixed;
+mod push;
 mod startup;
 
 use std::process::{Command, Stdio};
@@ -24,6 +25,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("lapi-mixed", mixed::measure),
     ("lapi-memory", memory::measure),
     ("lapi-login", login::measure),
+    ("push-latency", push::measure),
 ];
 
 /// What the peer is called in the tables.
