@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_active::Commit;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use sqlx::Error;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -79,8 +79,8 @@ impl Listener {
         })
     }
 
-    /// Waits for the next word. Connects, and connects again, by itself. A call that is given up loses nothing but an
-    /// attempt to connect.
+    /// Waits for the next word. Connects, and connects again, by itself. For a task of its own: a call that is given
+    /// up may take the connection's next words with it.
     pub async fn next(&mut self) -> Notice {
         loop {
             let heard = match &mut self.ear {
@@ -189,7 +189,8 @@ impl Ear {
         if self.asked {
             return Err(silent("notices do not come, a pooler between us and the server may swallow them"));
         }
-        let sent = sqlx::query("SELECT pg_notify($1, '')").bind(self.mirror.clone()).execute(&mut self.listener);
+        let sent =
+            sqlx::query("SELECT pg_notify($1, '')").bind(self.mirror.clone()).execute(&mut self.listener);
         patient(AT_ONCE, sent).await?;
         self.asked = true;
         self.due = Instant::now() + ECHO;
