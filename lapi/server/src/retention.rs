@@ -1,9 +1,9 @@
-//! Deletes what is old, as configured, never what is in force.
+//! Deletes what is old, as configured, never what is in force. Of several LAPIs on one database one does it.
 
 use std::time::Duration;
 
 use palisade_lapi_config::{AutoDelete, Flush};
-use palisade_store::{Autodelete, Retention};
+use palisade_store::{Autodelete, Leadership, Retention};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::Lapi;
@@ -17,14 +17,51 @@ const PACE: Duration = Duration::from_secs(60);
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = pace.tick() => {}
+    let mut turn = Turn { leadership: lapi.store.leadership(), leads: None };
+    while stop.run_until_cancelled(pace.tick()).await.is_some() {
+        let round = async {
+            if turn.is_ours().await {
+                once(&lapi).await;
+            }
+            // The admin CLI and other LAPIs delete alerts, too: what is counted is counted anew every time.
+            if let Err(error) = lapi.count_alerts().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot count alerts for the metrics"
+                );
+            }
+        };
+        if stop.run_until_cancelled(round).await.is_none() {
+            break;
         }
-        if stop.run_until_cancelled(once(&lapi)).await.is_none() {
-            return;
+    }
+    turn.leadership.resign().await;
+}
+
+/// Whose turn it is to do the work that one LAPI does for all.
+struct Turn {
+    leadership: Leadership,
+    /// `None` before the first round.
+    leads: Option<bool>,
+}
+
+impl Turn {
+    /// Asked before each round; a change is said once.
+    async fn is_ours(&mut self) -> bool {
+        let leads = match self.leadership.hold().await {
+            Ok(leads) => leads,
+            Err(error) => {
+                // That the database is away is said elsewhere.
+                tracing::debug!(error = &error as &dyn std::error::Error, "no round of retention");
+                return false;
+            }
+        };
+        match (self.leads.replace(leads), leads) {
+            (Some(before), now) if before == now => {}
+            (_, true) => tracing::info!("this LAPI deletes what is old"),
+            (_, false) => tracing::info!("another LAPI on this database deletes what is old"),
         }
+        leads
     }
 }
 
@@ -36,21 +73,15 @@ pub(crate) async fn once(lapi: &Lapi) {
         Ok(flushed) => {
             lapi.tail.applied(flushed.commits).await;
             let quiet = flushed.alerts + flushed.usage + flushed.bouncers + flushed.machines == 0;
-            if !quiet || flushed.allowlist_items > 0 {
+            if !quiet || flushed.allowlist_items + flushed.instances > 0 {
                 tracing::info!(
                     alerts = flushed.alerts,
                     usage_reports = flushed.usage,
                     bouncers = flushed.bouncers,
                     machines = flushed.machines,
+                    instances = flushed.instances,
                     allowlist_items = flushed.allowlist_items,
                     "old rows deleted"
-                );
-            }
-            // The admin CLI deletes alerts, too: what is counted is counted anew every time.
-            if let Err(error) = lapi.count_alerts().await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot count alerts for the metrics"
                 );
             }
         }

@@ -12,9 +12,12 @@ mod seen;
 pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
 pub use seen::Seen;
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use palisade_store::{NewBouncer, NewMachine, Store, StoreError};
@@ -28,11 +31,23 @@ pub struct Roster {
     store: Store,
     everybody: RwLock<Everybody>,
     /// Held by whoever reads the store anew or adds somebody, so that a reading from before an addition cannot undo
-    /// it. Inside: the roster's number at the last reading.
-    changing: tokio::sync::Mutex<i64>,
+    /// it.
+    changing: tokio::sync::Mutex<Known>,
     /// How many looks at the store have begun.
     looks: AtomicU64,
     notes: Mutex<Notes>,
+}
+
+/// How long somebody waits for others who change the roster: they may be waiting for the store in their turn.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// What is known of the store.
+#[derive(Debug)]
+struct Known {
+    /// The roster's number at the last reading.
+    number: i64,
+    /// What the last look came to.
+    last: Result<(), StoreError>,
 }
 
 /// Why a bouncer is not let in.
@@ -60,7 +75,7 @@ impl Roster {
         let roster = Self {
             store,
             everybody: RwLock::default(),
-            changing: tokio::sync::Mutex::new(-1),
+            changing: tokio::sync::Mutex::new(Known { number: -1, last: Ok(()) }),
             looks: AtomicU64::new(0),
             notes: Mutex::default(),
         };
@@ -109,17 +124,12 @@ impl Roster {
     /// When the store fails; memory stays as it was.
     pub async fn look_again(&self) -> Result<(), StoreError> {
         let asked = self.looks.load(Ordering::Acquire);
-        let mut known = self.changing.lock().await;
+        let mut known = self.changing().await?;
         if self.looks.load(Ordering::Acquire) > asked {
             // A look that began after we asked has ended.
-            return Ok(());
+            return known.last.clone();
         }
-        self.looks.fetch_add(1, Ordering::AcqRel);
-        let head = self.store.head().await?;
-        if head.roster != *known {
-            self.read_store(&mut known, head.roster).await?;
-        }
-        Ok(())
+        self.look(&mut known, false).await
     }
 
     /// Reads everybody anew, come what may.
@@ -128,10 +138,28 @@ impl Roster {
     ///
     /// When the store fails; memory stays as it was.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        let mut known = self.changing.lock().await;
+        let mut known = self.changing().await?;
+        self.look(&mut known, true).await
+    }
+
+    async fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, Known>, StoreError> {
+        tokio::time::timeout(PATIENCE, self.changing.lock())
+            .await
+            .map_err(|_| self.store.unavailable("look for machines and bouncers", "others wait for it, too"))
+    }
+
+    async fn look(&self, known: &mut Known, anyway: bool) -> Result<(), StoreError> {
         self.looks.fetch_add(1, Ordering::AcqRel);
-        let head = self.store.head().await?;
-        self.read_store(&mut known, head.roster).await
+        // Who is given up in the middle leaves word that it came to nothing.
+        known.last = Err(self.store.unavailable("look for machines and bouncers", "the look was given up"));
+        known.last = match self.store.head().await {
+            Ok(head) if anyway || head.roster != known.number => {
+                self.read_store(&mut known.number, head.roster).await
+            }
+            Ok(_) => Ok(()),
+            Err(cause) => Err(cause),
+        };
+        known.last.clone()
     }
 
     /// The number is from before the reading: what changes in between is read twice rather than never.
@@ -151,7 +179,7 @@ impl Roster {
     ///
     /// [`StoreError::Exists`] when the name is taken; else when the store fails.
     pub async fn add_machine(&self, now: UnixMillis, new: NewMachine) -> Result<Arc<Machine>, StoreError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing().await?;
         let row = self.store.create_machine(now, new).await?;
         Ok(self.write().add_machine(row))
     }
@@ -162,7 +190,7 @@ impl Roster {
     ///
     /// [`StoreError::NotFound`] when it is gone already; else when the store fails.
     pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing().await?;
         self.store.delete_machine(name).await?;
         self.write().remove_machine(name);
         Ok(())
@@ -194,16 +222,21 @@ impl Roster {
         if self.read().first_with_key(key).is_none() {
             self.look_again().await.map_err(Refusal::Store)?;
         }
-        let _changing = self.changing.lock().await;
+        let mut known = self.changing().await.map_err(Refusal::Store)?;
         // Somebody may have been faster.
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
         let fresh = self.read().fresh(key);
-        if let Some(fresh) = fresh
-            && let Some(row) = self.store.adopt_bouncer(now, fresh.id, ip).await.map_err(Refusal::Store)?
-        {
-            return key_row(self.write().add_bouncer(row));
+        if let Some(fresh) = fresh {
+            if let Some(row) = self.store.adopt_bouncer(now, fresh.id, ip).await.map_err(Refusal::Store)? {
+                return key_row(self.write().add_bouncer(row));
+            }
+            // Another LAPI was faster, perhaps for the very same address.
+            self.look(&mut known, true).await.map_err(Refusal::Store)?;
+            if let Some(bouncer) = self.read().at(key, ip) {
+                return key_row(bouncer);
+            }
         }
         let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
         match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.word(), key, ip).await {
@@ -232,7 +265,7 @@ impl Roster {
             return certified(bouncer);
         }
         self.look_again().await.map_err(Refusal::Store)?;
-        let _changing = self.changing.lock().await;
+        let mut known = self.changing().await.map_err(Refusal::Store)?;
         if let Some(bouncer) = self.bouncer(name) {
             return certified(bouncer);
         }
@@ -243,8 +276,15 @@ impl Roster {
             ip: ip.to_owned(),
             auto_created: true,
         };
-        let row = self.store.create_bouncer(now, new).await.map_err(Refusal::Store)?;
-        Ok(self.write().add_bouncer(row))
+        match self.store.create_bouncer(now, new).await {
+            Ok(row) => Ok(self.write().add_bouncer(row)),
+            Err(StoreError::Exists { .. }) => {
+                // Another LAPI was faster.
+                self.look(&mut known, true).await.map_err(Refusal::Store)?;
+                certified(self.bouncer(name).ok_or(Refusal::Unknown)?)
+            }
+            Err(cause) => Err(Refusal::Store(cause)),
+        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Everybody> {

@@ -1,10 +1,17 @@
-//! Looks at the database for what others wrote: the admin CLI, or another process.
+//! Looks at the database for what others wrote: the admin CLI, or another LAPI.
+//!
+//! On PostgreSQL a notice says when there is something to see, and it is looked at once. A notice may be lost with its
+//! connection, so the database is looked at now and then as well: rarely while notices are known to come, four times a
+//! second otherwise.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 
 use palisade_active::Commit;
-use palisade_store::{Head, StoreError};
+use palisade_store::{Head, Listener, Notice, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +22,8 @@ use crate::Lapi;
 
 /// How often `head` is looked at.
 const PACE: Duration = Duration::from_millis(250);
+/// How often while notices come: only for one that got lost, and then it is a second at most.
+const EASY_PACE: Duration = Duration::from_secs(1);
 /// The longest pause while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a missing commit may be under way before it is looked for in the database.
@@ -27,6 +36,10 @@ const AT_ONCE: usize = 20_000;
 pub(super) struct Watching {
     seen: Mutex<Seen>,
     sooner: Notify,
+    /// Somebody else has committed what the memory has not got: no grace for it.
+    now: Notify,
+    /// Notices come.
+    listening: AtomicBool,
     /// One looks at a time, so that what was read earlier never replaces what was read later.
     looking: tokio::sync::Mutex<()>,
 }
@@ -49,10 +62,24 @@ impl Watching {
         self.sooner.notify_one();
     }
 
+    /// Somebody committed, and the memory is at `head`.
+    fn moved(&self, head: Commit, commit: Commit, roster: i64, own: bool) {
+        if self.seen().roster != roster || (commit > head && !own) {
+            self.now.notify_one();
+        } else if commit > head {
+            // Our own words come by a shorter way, unless whoever wrote was given up.
+            self.sooner.notify_one();
+        }
+    }
+
     /// The memory is not to be trusted: read everything again.
     pub(super) fn reload(&self) {
         self.change(|seen| seen.reload = true);
         self.sooner.notify_one();
+    }
+
+    fn pace(&self) -> Duration {
+        if self.listening.load(Ordering::Relaxed) { EASY_PACE } else { PACE }
     }
 
     fn seen(&self) -> Seen {
@@ -64,8 +91,46 @@ impl Watching {
     }
 }
 
-/// Looks until `stop` fires. While the database is away everything is answered from memory.
+/// Looks, and listens where that is possible, until `stop` fires.
 pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
+    let hearing = async {
+        if let Some(listener) = lapi.store.listen() {
+            stop.run_until_cancelled(hear(&lapi, listener)).await;
+        }
+    };
+    tokio::join!(watch(&lapi, &stop), hearing);
+}
+
+/// Takes in what is said about commits.
+async fn hear(lapi: &Lapi, mut listener: Listener) {
+    let watching = &lapi.tail.watching;
+    let mut deaf = false;
+    loop {
+        match listener.next().await {
+            Notice::Moved { commit, roster, own } => watching.moved(lapi.tail.head(), commit, roster, own),
+            Notice::Listening => {
+                watching.listening.store(true, Ordering::Relaxed);
+                // Whatever was said before was not heard.
+                watching.now.notify_one();
+                if std::mem::take(&mut deaf) {
+                    tracing::info!("the database tells of changes at once again");
+                }
+            }
+            Notice::Deaf(error) => {
+                watching.listening.store(false, Ordering::Relaxed);
+                if !std::mem::replace(&mut deaf, true) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database does not tell of changes; it is asked for them four times a second"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Looks until `stop` fires. While the database is away everything is answered from memory.
+async fn watch(lapi: &Lapi, stop: &CancellationToken) {
     let mut away: Option<Instant> = None;
     let mut pause = PACE;
     loop {
@@ -78,15 +143,17 @@ pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
             // While the database is away, hurrying would be asking it in a circle.
             () = sooner, if away.is_none() => {}
+            // Somebody got through to it, whatever we met with.
+            () = lapi.tail.watching.now.notified() => {}
         }
-        let Some(looked) = stop.run_until_cancelled(look(&lapi)).await else { return };
+        let Some(looked) = stop.run_until_cancelled(look(lapi)).await else { return };
         match looked {
             Ok(_) => {
                 if let Some(since) = away.take() {
                     tracing::info!(after = ?since.elapsed(), "the database answers again");
                 }
                 lapi.metrics.database_up.set(1);
-                pause = PACE;
+                pause = lapi.tail.watching.pace();
             }
             Err(error) => {
                 lapi.metrics.database_failures.inc();

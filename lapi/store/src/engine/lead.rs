@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::Readers;
 use super::fault::Place;
 use super::postgres::connect;
-use super::session::{Link, Session};
+use super::session::{AT_ONCE, Link, Session};
 use crate::StoreError;
 
 /// The number of the lock: "PALILEAD".
@@ -70,6 +70,9 @@ impl Leadership {
 /// also where something between us and the server has put us on another of its connections.
 async fn lock(session: &mut Session) -> Result<bool, StoreError> {
     let sql = session.sql("SELECT pg_try_advisory_lock($1)").bind(LOCK);
-    let held = session.first(sql, |row| row.get::<bool>(0)).await?;
-    held.ok_or_else(|| session.fails("no answer to the question for a lock"))
+    // It never waits for anybody.
+    match tokio::time::timeout(AT_ONCE, session.first(sql, |row| row.get::<bool>(0))).await {
+        Ok(held) => held?.ok_or_else(|| session.fails("no answer to the question for a lock")),
+        Err(_) => Err(session.breaks()),
+    }
 }

@@ -79,8 +79,8 @@ impl Listener {
         })
     }
 
-    /// Waits for the next word. Connects, and connects again, by itself. A call that is given up loses nothing but an
-    /// attempt to connect.
+    /// Waits for the next word. Connects, and connects again, by itself. For a task of its own: a call that is given
+    /// up may take the connection's next words with it.
     pub async fn next(&mut self) -> Notice {
         loop {
             let heard = match &mut self.ear {

@@ -11,7 +11,7 @@ use super::db::{Db, NOW, banning, loaded, store_one};
 use super::imports::import_of;
 
 /// Runs one of the roles below in a process of its own.
-fn process(role: &str, config: &DbConfig) -> Child {
+pub(crate) fn process(role: &str, config: &DbConfig) -> Child {
     let (path, name) = match &config.engine {
         Engine::Sqlite { path, .. } => (path.clone(), String::new()),
         Engine::Postgres(server) => (server.socket.clone().unwrap(), server.name.clone()),

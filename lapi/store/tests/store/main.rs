@@ -15,6 +15,7 @@ mod queries;
 mod retention;
 mod speed;
 mod sqlite_only;
+mod together;
 
 /// Writes each behaviour out as a test of either engine.
 macro_rules! on_both {

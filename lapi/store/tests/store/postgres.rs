@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_store::{DbConfig, PostgresServer};
+use rustix::process::{Pid, Signal};
 
 /// A running server.
 pub(crate) struct Server {
@@ -89,6 +90,25 @@ impl Server {
         self.wait_until_up();
     }
 
+    /// Sends a signal to the server and to all that work for it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let told = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it runs");
+        let head = told.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw).unwrap();
+        // Its head first, so that nobody is added meanwhile.
+        rustix::process::kill_process(head, signal).expect("it is ours");
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // After the name in parentheses: the state, then the parent.
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+            if parent == Some(&head.as_raw_nonzero().to_string()) {
+                let pid =
+                    entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+                // One that has ended by itself is no fault.
+                pid.map(|pid| rustix::process::kill_process(pid, signal).ok());
+            }
+        }
+    }
+
     fn wait_until_up(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -116,7 +136,7 @@ impl Drop for Server {
 }
 
 /// Starts the server, ends it at once when the input ends or says `keep`; without that word its folder goes too.
-const KEEPER: &str = r#"folder=$1; shift; "$@" & line=; read -r line; kill -QUIT $!; wait $!
+const KEEPER: &str = r#"folder=$1; shift; "$@" & line=; read -r line; kill -QUIT $!; kill -CONT $!; wait $!
     [ "$line" = keep ] || rm -rf "$folder""#;
 
 fn run(bin: &Path, folder: &Path) -> Child {
