@@ -22,6 +22,7 @@ use std::{
 
 use palisade_store::{NewBouncer, NewMachine, Store, StoreError};
 use palisade_wire::UnixMillis;
+use tokio::sync::watch;
 
 use self::{everybody::Everybody, notes::Notes};
 
@@ -36,6 +37,8 @@ pub struct Roster {
     /// How many looks at the store have begun.
     looks: AtomicU64,
     notes: Mutex<Notes>,
+    /// Counts the readings, for those who wait and must know when they are let in no longer.
+    readings: watch::Sender<u64>,
 }
 
 /// How long somebody waits for others who change the roster: they may be waiting for the store in their turn.
@@ -78,6 +81,7 @@ impl Roster {
             changing: tokio::sync::Mutex::new(Known { number: -1, last: Ok(()) }),
             looks: AtomicU64::new(0),
             notes: Mutex::default(),
+            readings: watch::Sender::new(0),
         };
         roster.refresh().await?;
         Ok(roster)
@@ -91,6 +95,16 @@ impl Roster {
     /// The bouncer of this name, as far as memory knows.
     pub fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
         self.read().bouncer(name)
+    }
+
+    /// Whether this bouncer is still there, with this key.
+    pub fn is_current(&self, bouncer: &Bouncer) -> bool {
+        self.bouncer(&bouncer.name).is_some_and(|row| row.id == bouncer.id && row.key == bouncer.key)
+    }
+
+    /// Wakes whenever the store was read anew.
+    pub fn readings(&self) -> watch::Receiver<u64> {
+        self.readings.subscribe()
     }
 
     /// How many machines and bouncers there are.
@@ -169,6 +183,8 @@ impl Roster {
         let mut everybody = self.everybody.write().unwrap_or_else(PoisonError::into_inner);
         let read = everybody.replaced_by(machines, bouncers);
         *everybody = read;
+        drop(everybody);
+        self.readings.send_modify(|count| *count += 1);
         *known = number;
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::metrics::Because;
 use crate::push::{LONGEST, OLDEST, Told};
 use crate::query::Pairs;
+use crate::roster;
 use crate::state::Lapi;
 
 /// One request.
@@ -56,9 +57,10 @@ impl Ask {
 ///
 /// # Errors
 ///
-/// 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
+/// 403 when the bouncer is deleted while it waits; 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
 pub(super) async fn answer(
     lapi: &Lapi,
+    bouncer: &roster::Bouncer,
     ask: Ask,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
@@ -88,40 +90,55 @@ pub(super) async fn answer(
     seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
     if abreast && recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        return Ok(hold(lapi, &ask, &origin, cursor).await);
+        return hold(lapi, bouncer, &ask, &origin, cursor).await;
     }
     Ok(changes(lapi, &ask, &view, &origin, now, cursor))
 }
 
-/// Holds the request until it is told something, its time is up, or the LAPI closes.
-async fn hold(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> Response {
+/// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
+async fn hold(
+    lapi: &Lapi,
+    bouncer: &roster::Bouncer,
+    ask: &Ask,
+    origin: &Origin,
+    cursor: Cursor,
+) -> Result<Response, ApiError> {
+    let mut readings = lapi.roster.readings();
     let mut seat = lapi.push.join(origin, &ask.request, ask.digest, cursor);
     let (view, of) = lapi.tail.state();
     let now = lapi.clock.now();
     // What was applied before the seat was taken is not told.
     if of.database == origin.database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
         drop(view);
+        let deleted = async {
+            while lapi.roster.is_current(bouncer) {
+                if readings.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
         let told = tokio::select! {
             told = seat.told() => told,
+            () = deleted => return Err(ApiError::forbidden()),
             () = tokio::time::sleep(ask.wait) => Told::Look,
             () = lapi.closing.cancelled() => Told::Look,
         };
         if let Told::Answer(body, next, of) = told {
             lapi.metrics.pushed.inc();
             let head = headers(lapi, ask, &of, next, Content::Changes);
-            return (head, Body::from(body)).into_response();
+            return Ok((head, Body::from(body)).into_response());
         }
     }
     drop(seat);
     let (view, of) = lapi.tail.state();
     let now = lapi.clock.now();
-    match ask.place(lapi, &view, &of, now) {
+    Ok(match ask.place(lapi, &view, &of, now) {
         Place::At(cursor, Standing::Abreast | Standing::Behind) => {
             changes(lapi, ask, &view, &of, now, cursor)
         }
         Place::At(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
         Place::Nowhere(why) => everything(lapi, ask, &view, &of, now, why),
-    }
+    })
 }
 
 fn changes(

@@ -57,7 +57,10 @@ pub(crate) async fn pull(
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     if let Some(ask) = Ask::of(&request, &query)? {
         lapi.roster.followed(&bouncer, lapi.clock.now());
-        return follow::answer(&lapi, ask, |place| note(&lapi, &bouncer, &client, &headers, place)).await;
+        return follow::answer(&lapi, &bouncer, ask, |place| {
+            note(&lapi, &bouncer, &client, &headers, place);
+        })
+        .await;
     }
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();

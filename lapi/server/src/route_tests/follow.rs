@@ -226,6 +226,19 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
 }
 
 #[tokio::test]
+async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
+    let stand = Stand::new().await;
+    let mut client = Client::new("");
+    client.pull(&stand, 0).await;
+    let deleting = async {
+        eventually("it waits", || async { stand.lapi.push.seats() == 1 }).await;
+        stand.lapi.store.delete_bouncer("door").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(timeout(SOON, client.ask(&stand, 60)), deleting);
+    assert_eq!(answer.unwrap().short(), (403, "access forbidden".into()));
+}
+
+#[tokio::test]
 async fn whoever_waits_is_answered_when_the_lapi_closes() {
     let stand = Stand::new().await;
     let mut client = Client::new("");
