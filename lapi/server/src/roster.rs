@@ -245,8 +245,12 @@ impl Roster {
         }
         let fresh = self.read().fresh(key);
         if let Some(fresh) = fresh {
-            if let Some(row) = self.store.adopt_bouncer(now, fresh.id, ip).await.map_err(Refusal::Store)? {
-                return key_row(self.write().add_bouncer(row));
+            match self.store.adopt_bouncer(now, fresh.id, ip).await {
+                Ok(Some(row)) => return key_row(self.write().add_bouncer(row)),
+                Ok(None) => {}
+                // The key is good, and that is enough to be served from memory; whose row it is is settled later.
+                Err(cause) if cause.is_temporary() => return key_row(fresh),
+                Err(cause) => return Err(Refusal::Store(cause)),
             }
             // Another LAPI was faster, perhaps for the very same address.
             self.look(&mut known, true).await.map_err(Refusal::Store)?;
