@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::{Args, group, leaf, switch, value};
 use crate::failure::Failure;
+use crate::instances::{self, Instances};
 use crate::output::{self, csv, json, line, note, print, properties, table};
 use crate::secrets;
 use crate::session::Session;
@@ -63,6 +64,9 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     featureflags: Vec<&'a str>,
     auto_created: bool,
+    /// Ours: the machines that use its key and name themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    instances: Vec<instances::Shown<'a>>,
 }
 
 impl<'a> From<&'a Bouncer> for Shown<'a> {
@@ -81,7 +85,14 @@ impl<'a> From<&'a Bouncer> for Shown<'a> {
             os: os(&bouncer.os_name, &bouncer.os_version),
             featureflags: flags.collect(),
             auto_created: bouncer.auto_created,
+            instances: Vec::new(),
         }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn with(bouncer: &'a Bouncer, instances: &'a Instances) -> Self {
+        Self { instances: instances.of(&bouncer.name), ..Self::from(bouncer) }
     }
 }
 
@@ -122,11 +133,18 @@ fn raw(bouncers: &[Bouncer]) -> Result<String, Failure> {
 
 async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     args.exactly::<0>()?;
-    let bouncers = session.store().await?.bouncers().await?;
+    let store = session.store().await?;
+    let bouncers = store.bouncers().await?;
+    let instances = Instances::read(&store, None).await?;
     match session.output {
-        Output::Human => print(&human(session.fancy, &bouncers)),
+        // `cscli` has no such table.
+        Output::Human if session.as_cscli => print(&human(session.fancy, &bouncers)),
+        Output::Human => print(&(human(session.fancy, &bouncers) + &instances.human(session.fancy))),
         Output::Raw => print(&raw(&bouncers)?),
-        Output::Json => line(&json(&bouncers.iter().map(Shown::from).collect::<Vec<_>>(), 2)),
+        Output::Json => {
+            let shown: Vec<_> = bouncers.iter().map(|bouncer| Shown::with(bouncer, &instances)).collect();
+            line(&json(&shown, 2))
+        }
     }
 }
 
@@ -221,15 +239,17 @@ async fn prune(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
 
 async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     let [name] = args.exactly()?;
-    let found = session.store().await?.bouncer(name).await?;
+    let store = session.store().await?;
+    let found = store.bouncer(name).await?;
     let Some(bouncer) = found else {
         return Err(Failure::Command(format!(
             "unable to read bouncer data '{name}': ent: bouncer not found"
         )));
     };
     session.no_raw()?;
+    let instances = Instances::read(&store, Some(name)).await?;
     if session.output == Output::Json {
-        return line(&json(&Shown::from(&bouncer), 2));
+        return line(&json(&Shown::with(&bouncer, &instances), 2));
     }
     let shown = Shown::from(&bouncer);
     let flags = output::lines(&shown.featureflags);
@@ -249,7 +269,8 @@ async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
             ("Auto Created", bouncer.auto_created.to_string()),
             ("Feature Flags", flags),
         ],
-    ))
+    ))?;
+    if session.as_cscli { Ok(()) } else { print(&instances.human(session.fancy)) }
 }
 
 /// Names for completion: bouncers that `delete` would take.

@@ -18,6 +18,7 @@ mod config;
 mod decisions;
 mod failure;
 mod import;
+mod instances;
 mod lapi;
 mod machine_details;
 mod machines;
@@ -154,6 +155,7 @@ async fn execute(root: &Command, command: &Command, args: &Args<'_>, names: &[&s
         output: args.text("output").map(str::to_owned),
         color: args.text("color").map(str::to_owned),
         level: level(args)?,
+        as_cscli: root.get_name() == "cscli",
     };
     let session = Session::open(&globals)?;
     let name = names.get(1).copied().unwrap_or_default();

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     /// Whether they may be coloured and drawn with boxes.
     pub(crate) fancy: bool,
+    /// Whether it was called by the name `cscli`, whose tables have no more than its own.
+    pub(crate) as_cscli: bool,
     /// Where log lines go.
     pub(crate) log: Log,
 }
@@ -30,6 +32,8 @@ pub(crate) struct Globals {
     pub(crate) output: Option<String>,
     pub(crate) color: Option<String>,
     pub(crate) level: Option<Level>,
+    /// Called by the name `cscli`.
+    pub(crate) as_cscli: bool,
 }
 
 impl Session {
@@ -58,7 +62,7 @@ impl Session {
             Output::Json | Output::Raw => Level::Error,
         };
         let log = Log::new(level, output == Output::Json);
-        Ok(Self { config, output, fancy: color, log })
+        Ok(Self { config, output, fancy: color, as_cscli: globals.as_cscli, log })
     }
 
     /// The LAPI's part of the configuration, which database commands need.
