@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::lapi::{Access, Lapi};
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::tools;
-use crate::wait::eventually_within;
+use crate::wait::{eventually, eventually_within};
 use crate::world::World;
 
 /// By how much the end of a ban in a kernel may differ from its end in the database: durations are told in whole
@@ -52,11 +52,11 @@ impl Gate {
         world: &World,
         hosts: &[Host],
         lapi: &Access,
-        settings: impl Fn(Config, &Host) -> Config + Sync,
+        settings: impl Fn(Config, &Host) -> Outcome<Config> + Sync,
     ) -> Outcome<Vec<Self>> {
         let settings = &settings;
         let launched = std::thread::scope(|scope| {
-            let launch = |host| move || Self::launch(world, host, &settings(Config::new(world, lapi)?, host));
+            let launch = |host| move || Self::launch(world, host, &settings(Config::new(world, lapi)?, host)?);
             let running: Vec<_> = hosts.iter().map(|host| scope.spawn(launch(host))).collect();
             running.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
         });
@@ -65,6 +65,27 @@ impl Gate {
             gate.firewall.ready().doing(format_args!("on {}", gate.host.name()))?;
         }
         Ok(gates)
+    }
+
+    /// As [`all`](Self::all), each with a key of its own, as a stock LAPI wants it.
+    ///
+    /// # Errors
+    /// When one does not become ready.
+    pub fn all_with_own_keys(world: &World, hosts: &[Host], lapi: &Lapi) -> Outcome<Vec<Self>> {
+        Self::all(world, hosts, &lapi.access_from_afar(), |config, host| {
+            Ok(config.set("api_key", lapi.add_bouncer(host.name(), &format!("key-of-{}", host.name()))?.key))
+        })
+    }
+
+    /// As [`launch`](Self::launch), with timers that run so many times as fast.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn launch_faster(world: &World, host: &Host, config: &Config, rate: u32) -> Outcome<Self> {
+        let history = History::on(world, host)?;
+        let program = tools::command_in(tools::Time::Faster(rate), Implementation::under_test()?.program())?;
+        let firewall = Firewall::launch_prepared(world, host, program, &config.write(world)?, config)?;
+        Ok(Self { host: host.clone(), firewall, history, config: config.clone() })
     }
 
     fn start(world: &World, host: &Host, config: &Config) -> Outcome<Firewall> {
@@ -82,7 +103,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether the kernel has been told to ban all of these by now, as far as the record has come.
+    /// Whether the kernel has been told to ban this address by now, as far as the record has come.
     ///
     /// # Errors
     /// When the record is not whole.
@@ -123,16 +144,43 @@ fn active(lapi: &Lapi) -> Outcome<Ends> {
     Ok(ends)
 }
 
+/// Waits until every gate's kernel has been told to ban this address.
+///
+/// # Errors
+/// When one is not told in time.
+pub fn all_have_banned(gates: &[Gate], value: &str) -> Outcome<Duration> {
+    eventually(&format!("every host has banned {value}"), || {
+        for gate in gates {
+            if !gate.has_banned(value)? {
+                return Err(Failure::new(format!("{} has not", gate.host.name())));
+            }
+        }
+        Ok(true)
+    })
+}
+
 /// Waits until every gate's kernel holds what the database holds: the same addresses, and each until the same time.
 ///
 /// # Errors
 /// When one does not come to it in time; names the differences.
 pub fn agree(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
+    agree_within(gates, lapi, deadline, TOLERANCE)
+}
+
+/// As [`agree`], where time goes differently for the hosts: only about who is banned, not until when.
+///
+/// # Errors
+/// As [`agree`].
+pub fn agree_on_who(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
+    agree_within(gates, lapi, deadline, Duration::MAX)
+}
+
+fn agree_within(gates: &[Gate], lapi: &Lapi, deadline: Duration, tolerance: Duration) -> Outcome<Duration> {
     eventually_within(deadline, "every host holds what the database holds", || {
         let wanted = active(lapi)?;
         for gate in gates {
             let held = gate.ends()?;
-            if let Some(difference) = differences(&wanted, &held) {
+            if let Some(difference) = differences(&wanted, &held, tolerance) {
                 return Err(Failure::new(format!("{}: {difference}", gate.host.name())));
             }
         }
@@ -140,7 +188,7 @@ pub fn agree(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duratio
     })
 }
 
-fn differences(wanted: &Ends, held: &Ends) -> Option<String> {
+fn differences(wanted: &Ends, held: &Ends, tolerance: Duration) -> Option<String> {
     let some = |values: Vec<&String>| (values.len(), values.into_iter().take(5).cloned().collect::<Vec<_>>());
     let (missing, which) = some(wanted.keys().filter(|value| !held.contains_key(*value)).collect());
     if missing > 0 {
@@ -154,6 +202,6 @@ fn differences(wanted: &Ends, held: &Ends) -> Option<String> {
         let (wanted, held) = (wanted[value], held[value]);
         wanted.max(held) - wanted.min(held)
     };
-    let (off, which) = some(wanted.keys().filter(|value| apart(value) > TOLERANCE).collect());
+    let (off, which) = some(wanted.keys().filter(|value| apart(value) > tolerance).collect());
     (off > 0).then(|| format!("{off} end at another time, by {:?}: {which:?}", which.iter().map(apart).max()))
 }

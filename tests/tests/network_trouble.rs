@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Gate, Lapi, Make, Outcome, Weather, agree, eventually, patience, story, story_within};
+use palisade_e2e::{Gate, Lapi, Make, Outcome, Weather, agree, all_have_banned, eventually, patience, story, story_within};
 use serde_json::json;
 
 /// One way; both ways alike.
@@ -38,7 +38,7 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
     story_within(Duration::from_secs(300), |world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let site = world.site(2)?;
-        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, host| config.set("api_key", lapi.add_bouncer(host.name(), host.name()).expect("x").key))?;
+        let gates = Gate::all_with_own_keys(world, &site.hosts, &lapi)?;
         site.line.set(BAD);
         let mut told = Vec::new();
         let mut held = Vec::new();
@@ -47,7 +47,7 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
             let value = format!("192.0.2.{n}");
             held.push((value.clone(), lapi.ban(value.as_str())?));
             told.push((value.clone(), true));
-            eventually(&format!("{value} has come through"), || all_have(&gates, &value))?;
+            all_have_banned(&gates, &value)?;
             if n % 3 == 2 {
                 let (value, ban) = held.remove(0);
                 lapi.lift(ban)?;
@@ -83,13 +83,4 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
         }
         Ok(())
     })
-}
-
-fn all_have(gates: &[Gate], value: &str) -> Outcome<bool> {
-    for gate in gates {
-        if !gate.has_banned(value)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
