@@ -56,7 +56,8 @@ impl Gate {
     ) -> Outcome<Vec<Self>> {
         let settings = &settings;
         let launched = std::thread::scope(|scope| {
-            let launch = |host| move || Self::launch(world, host, &settings(Config::new(world, lapi)?, host)?);
+            let launch =
+                |host| move || Self::launch(world, host, &settings(Config::new(world, lapi)?, host)?);
             let running: Vec<_> = hosts.iter().map(|host| scope.spawn(launch(host))).collect();
             running.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
         });
@@ -75,17 +76,6 @@ impl Gate {
         Self::all(world, hosts, &lapi.access_from_afar(), |config, host| {
             Ok(config.set("api_key", lapi.add_bouncer(host.name(), &format!("key-of-{}", host.name()))?.key))
         })
-    }
-
-    /// As [`launch`](Self::launch), with timers that run so many times as fast.
-    ///
-    /// # Errors
-    /// As [`launch`](Self::launch).
-    pub fn launch_faster(world: &World, host: &Host, config: &Config, rate: u32) -> Outcome<Self> {
-        let history = History::on(world, host)?;
-        let program = tools::command_in(tools::Time::Faster(rate), Implementation::under_test()?.program())?;
-        let firewall = Firewall::launch_prepared(world, host, program, &config.write(world)?, config)?;
-        Ok(Self { host: host.clone(), firewall, history, config: config.clone() })
     }
 
     fn start(world: &World, host: &Host, config: &Config) -> Outcome<Firewall> {
@@ -117,7 +107,8 @@ impl Gate {
         let mut ends = Ends::new();
         let sets = self.host.ruleset()?.sets();
         // Who is never to be shut out, such as the LAPI, is in a set of its own.
-        let bans = sets.into_iter().filter(|set| set.table.starts_with("crowdsec") && !set.name.ends_with(".allow"));
+        let bans =
+            sets.into_iter().filter(|set| set.table.starts_with("crowdsec") && !set.name.ends_with(".allow"));
         for element in bans.flat_map(|set| set.elements) {
             let known = ends.entry(element.value).or_insert(now);
             *known = (*known).max(end(element.expires));
@@ -164,23 +155,11 @@ pub fn all_have_banned(gates: &[Gate], value: &str) -> Outcome<Duration> {
 /// # Errors
 /// When one does not come to it in time; names the differences.
 pub fn agree(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
-    agree_within(gates, lapi, deadline, TOLERANCE)
-}
-
-/// As [`agree`], where time goes differently for the hosts: only about who is banned, not until when.
-///
-/// # Errors
-/// As [`agree`].
-pub fn agree_on_who(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
-    agree_within(gates, lapi, deadline, Duration::MAX)
-}
-
-fn agree_within(gates: &[Gate], lapi: &Lapi, deadline: Duration, tolerance: Duration) -> Outcome<Duration> {
     eventually_within(deadline, "every host holds what the database holds", || {
         let wanted = active(lapi)?;
         for gate in gates {
             let held = gate.ends()?;
-            if let Some(difference) = differences(&wanted, &held, tolerance) {
+            if let Some(difference) = differences(&wanted, &held) {
                 return Err(Failure::new(format!("{}: {difference}", gate.host.name())));
             }
         }
@@ -188,7 +167,7 @@ fn agree_within(gates: &[Gate], lapi: &Lapi, deadline: Duration, tolerance: Dura
     })
 }
 
-fn differences(wanted: &Ends, held: &Ends, tolerance: Duration) -> Option<String> {
+fn differences(wanted: &Ends, held: &Ends) -> Option<String> {
     let some = |values: Vec<&String>| (values.len(), values.into_iter().take(5).cloned().collect::<Vec<_>>());
     let (missing, which) = some(wanted.keys().filter(|value| !held.contains_key(*value)).collect());
     if missing > 0 {
@@ -202,6 +181,6 @@ fn differences(wanted: &Ends, held: &Ends, tolerance: Duration) -> Option<String
         let (wanted, held) = (wanted[value], held[value]);
         wanted.max(held) - wanted.min(held)
     };
-    let (off, which) = some(wanted.keys().filter(|value| apart(value) > tolerance).collect());
+    let (off, which) = some(wanted.keys().filter(|value| apart(value) > TOLERANCE).collect());
     (off > 0).then(|| format!("{off} end at another time, by {:?}: {which:?}", which.iter().map(apart).max()))
 }

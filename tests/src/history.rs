@@ -81,15 +81,40 @@ impl History {
     }
 }
 
+impl Moment {
+    /// Checks that these values, in this order, were first banned in this order: none in a moment before one that
+    /// precedes it. Those of one moment came together.
+    ///
+    /// # Errors
+    /// Names the first that came too soon, or never.
+    pub fn in_order(moments: &[Self], values: &[String]) -> Outcome {
+        let mut latest = 0;
+        for value in values {
+            let at = moments.iter().position(|moment| moment.banned.contains(value));
+            match at {
+                None => return Err(Failure::new(format!("{value} was never banned"))),
+                Some(at) if at < latest => {
+                    return Err(Failure::new(format!("{value} was banned before those that precede it")));
+                }
+                Some(at) => latest = at,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads the output of `nft monitor`: changes, and after those of each transaction the line that names it.
 fn read(log: &str) -> Outcome<Vec<Moment>> {
     let mut moments = Vec::new();
     // How many sets hold a value now, and which values have been touched since the last transaction ended.
     let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut before: BTreeMap<String, bool> = BTreeMap::new();
-    let touch = |value: &str, holders: &BTreeMap<String, BTreeSet<String>>, before: &mut BTreeMap<String, bool>| {
-        before.entry(value.to_owned()).or_insert_with(|| holders.get(value).is_some_and(|sets| !sets.is_empty()));
-    };
+    let touch =
+        |value: &str, holders: &BTreeMap<String, BTreeSet<String>>, before: &mut BTreeMap<String, bool>| {
+            before
+                .entry(value.to_owned())
+                .or_insert_with(|| holders.get(value).is_some_and(|sets| !sets.is_empty()));
+        };
     for line in log.lines() {
         if line.contains("lost some netlink events") {
             return Err(Failure::new("nft monitor could not keep up with the changes"));
@@ -114,7 +139,9 @@ fn read(log: &str) -> Outcome<Vec<Moment>> {
             (_, Some(rest)) => (false, rest),
             _ => {
                 // A set that goes takes its elements with it.
-                if let Some(set) = line.strip_prefix("delete set ").or_else(|| line.strip_prefix("flush set ")) {
+                if let Some(set) =
+                    line.strip_prefix("delete set ").or_else(|| line.strip_prefix("flush set "))
+                {
                     let values: Vec<String> = holders.keys().cloned().collect();
                     for value in values {
                         touch(&value, &holders, &mut before);
@@ -129,7 +156,11 @@ fn read(log: &str) -> Outcome<Vec<Moment>> {
             let value = element.split_whitespace().next().unwrap_or_default();
             touch(value, &holders, &mut before);
             let sets = holders.entry(value.to_owned()).or_default();
-            if add { sets.insert(set.to_owned()) } else { sets.remove(set) };
+            if add {
+                sets.insert(set.to_owned())
+            } else {
+                sets.remove(set)
+            };
         }
     }
     Ok(moments)
@@ -159,6 +190,12 @@ add element ip crowdsec a { 192.0.2.9 }
 ";
         let set = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<BTreeSet<_>>();
         let moments = read(log).unwrap();
+        let order = |values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+            Moment::in_order(&moments, &values).map_err(|failure| failure.to_string())
+        };
+        order(&["192.0.2.2", "192.0.2.1"]).unwrap();
+        assert_eq!(order(&["192.0.2.1", "192.0.2.9"]).unwrap_err(), "192.0.2.9 was never banned");
         let told: Vec<_> = moments.into_iter().map(|moment| (moment.banned, moment.lifted)).collect();
         assert_eq!(
             told,

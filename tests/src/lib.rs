@@ -69,12 +69,12 @@ pub use changes::Changes;
 pub use custom_bouncer::{Call, CustomBouncer};
 pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
-pub use gate::{Gate, agree, agree_on_who, all_have_banned};
+pub use gate::{Gate, agree, all_have_banned};
 pub use history::{History, Moment};
 pub use host::Host;
 pub use lapi::{
-    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Machine, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
-    Seen, Setup, many_addresses, tls_config,
+    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Machine, Make, Rig, SHIPPED_PROFILES,
+    ScriptedLapi, Seen, Setup, many_addresses, tls_config,
 };
 pub use line::{Line, Weather};
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
@@ -86,7 +86,7 @@ pub use proxy::Proxy;
 pub use reach::{Echo, connect, still_answers};
 pub use reenter::{enter, inside, story, story_within};
 pub use site::Site;
-pub use wait::{Holds, eventually, eventually_within, patience, throughout};
+pub use wait::{Holds, eventually, eventually_within, pace, patience, throughout};
 pub use world::World;
 
 pub use rustix::process::Signal;

@@ -76,7 +76,8 @@ impl World {
             ["ip", "-batch", "-"],
             &format!("address add {}/30 dev near\naddress add {}/30 dev far\n", at(1), at(5)),
         )?;
-        let ends = [(&host, "eth0", "under", at(2), at(1)), (&self.router, &format!("to-{name}"), "", at(6), at(5))];
+        let ends =
+            [(&host, "eth0", "under", at(2), at(1)), (&self.router, &format!("to-{name}"), "", at(6), at(5))];
         for (end, device, over, address, to) in ends {
             let over = if over.is_empty() { format!("under-{number}") } else { over.to_owned() };
             end.feed(

@@ -119,7 +119,8 @@ impl Postgres {
         let process = self.process.as_mut().doing("PostgreSQL is not running")?;
         process.signal(signal)?;
         let path = format!("/proc/{0}/task/{0}/children", process.id());
-        for child in std::fs::read_to_string(&path).doing(format_args!("reading {path}"))?.split_whitespace() {
+        for child in std::fs::read_to_string(&path).doing(format_args!("reading {path}"))?.split_whitespace()
+        {
             let pid = child.parse().ok().and_then(Pid::from_raw).doing("a process id is positive")?;
             // One that has just ended needs no signal.
             let _ = kill_process(pid, signal);

@@ -31,7 +31,7 @@ impl Proxy {
             .map(|kind| format!("    {kind}_temp_path {shown}/{kind};\n"))
             .concat();
         let text = format!(
-            "daemon off;\nmaster_process off;\npid {shown}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{own_folders}    \
+            "user root root;\ndaemon off;\nmaster_process off;\npid {shown}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{own_folders}    \
              access_log off;\n    server {{\n        listen {port};\n        location / {{\n            proxy_pass \
              {url};\n            proxy_read_timeout {}s;\n        }}\n    }}\n}}\n",
             patience.as_secs()

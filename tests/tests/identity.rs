@@ -90,7 +90,8 @@ fn a_client_certificate_takes_the_place_of_a_key(world: &World, make: Make) -> O
         let known = lapi.bouncers()?;
         let mine = known.iter().find(|row| row["auth_type"] == "tls");
         Ok(mine.is_some_and(|row| row["type"] == "palisade-firewall"))
-    })
+    })?;
+    Ok(())
 }
 
 #[test]

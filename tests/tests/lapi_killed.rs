@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use palisade_e2e::{Gate, Lapi, Machine, Make, Outcome, agree, eventually, many_addresses, patience, story_within};
+use palisade_e2e::{
+    Gate, Lapi, Machine, Make, Outcome, agree, eventually, many_addresses, patience, story_within,
+};
 use serde_json::json;
 
 const BANS: u32 = 400;
@@ -40,7 +42,9 @@ fn a_lapi_killed_in_the_middle_of_a_burst_loses_nothing_it_has_acknowledged() ->
 /// Bans one address after the other, each until it is acknowledged.
 fn post(machine: &Machine, acknowledged: &Mutex<Vec<String>>) -> Outcome {
     for value in many_addresses(BANS) {
-        eventually(&format!("the ban of {value} is acknowledged"), || machine.ban(value.as_str()).map(|_| true))?;
+        eventually(&format!("the ban of {value} is acknowledged"), || {
+            machine.ban(value.as_str()).map(|_| true)
+        })?;
         acknowledged.lock().expect("nothing panics with it").push(value);
     }
     Ok(())
