@@ -20,7 +20,8 @@ fn through_a_proxy_that_waits(world: &World, proxy_waits: Duration) -> Outcome {
     let proxy = Proxy::start(world, &world.router, &lapi.url(), proxy_waits)?;
     let host = world.host("gate", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?;
     let gates = Gate::all(world, &[host], &lapi.access_from_afar(), |config, _| {
-        Ok(config.set("api_url", proxy.url()))
+        // Whatever arrives was pushed.
+        Ok(config.set("api_url", proxy.url()).set("update_frequency", "1h").set("push_wait", "25s"))
     })?;
     let mut told = Vec::new();
     for n in 0..8 {
