@@ -1,12 +1,13 @@
 //! The LAPI part of a bouncer's configuration file, with CrowdSec's key names and error texts.
 
+mod instance;
 mod key;
 mod surroundings;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_client::{Auth, BuildError, Client, ClientConfig, Secret, StreamQuery, UserAgent};
+use palisade_client::{Auth, BuildError, Client, ClientConfig, Lapis, Secret, StreamQuery, UserAgent};
 use palisade_daemon::{ConfigError, Document, Problems};
 use palisade_stream::{Cadence, Memory};
 use palisade_wire::GoDuration;
@@ -17,6 +18,7 @@ pub use self::surroundings::Surroundings;
 /// Keys this concern reads, for [`Document::unknown_keys`].
 pub const LAPI_KEYS: &[&str] = &[
     "api_url",
+    "api_urls",
     "api_key",
     "api_key_file",
     "cert_path",
@@ -32,9 +34,13 @@ pub const LAPI_KEYS: &[&str] = &[
     "resync_interval",
     "usage_metrics_interval",
     "state_dir",
+    "push_wait",
+    "instance",
 ];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest `push_wait`.
+const LONGEST_PUSH_WAIT: Duration = Duration::from_secs(300);
 /// As the stock bouncers report.
 const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 
@@ -44,6 +50,8 @@ const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 pub struct LapiFile {
     /// Where the LAPI is: a URL or the path of a unix socket.
     pub api_url: Option<String>,
+    /// More LAPIs on the same database, for when the first does not answer. Palisade's own.
+    pub api_urls: Option<Vec<String>>,
     /// The key `cscli bouncers add` has printed.
     pub api_key: Option<Secret>,
     /// A file that holds the key, or the name of a systemd credential. Palisade's own.
@@ -74,6 +82,11 @@ pub struct LapiFile {
     pub usage_metrics_interval: Option<String>,
     /// Where decisions are remembered and the control socket is; empty for nowhere. Palisade's own.
     pub state_dir: Option<PathBuf>,
+    /// For how long a LAPI that can may hold a request until there is something to tell, as a Go duration; `0` for never.
+    /// Palisade's own.
+    pub push_wait: Option<String>,
+    /// How the LAPI lists this machine among those that share the key. Palisade's own.
+    pub instance: Option<String>,
 }
 
 /// The block, checked and ready to use.
@@ -81,6 +94,8 @@ pub struct LapiFile {
 pub struct LapiSettings {
     /// Where the LAPI is and who we are to it.
     pub client: ClientConfig,
+    /// The URLs of all LAPIs in the order in which they are tried; the first is that of `client`.
+    pub urls: Vec<String>,
     /// What to ask for.
     pub query: StreamQuery,
     /// How often.
@@ -120,12 +135,27 @@ impl LapiSettings {
         file.check(around).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
     }
 
-    /// The HTTP client for these settings. Reads the certificate files; connects to nothing.
+    /// Gives this machine its name, unless the file does. Keeps it in the state directory: for the daemon, not for
+    /// those who only look.
+    pub fn introduce(&mut self) {
+        if self.client.instance.is_none() {
+            let host = rustix::system::uname();
+            let host = host.nodename().to_string_lossy();
+            self.client.instance = Some(instance::name(self.state_dir.as_deref(), &host));
+        }
+    }
+
+    /// The HTTP clients for these settings. Reads the certificate files; connects to nothing.
     ///
     /// # Errors
-    /// The URL, the key or a certificate cannot be used.
-    pub fn connect(&self, agent: &UserAgent) -> Result<Client, SettingsError> {
-        Ok(Client::new(&self.client, agent)?)
+    /// A URL, the key or a certificate cannot be used.
+    pub fn connect(&self, agent: &UserAgent) -> Result<Lapis, SettingsError> {
+        let first = Client::new(&self.client, agent)?;
+        let others = self.urls.iter().skip(1).map(|url| {
+            let config = ClientConfig { url: url.clone(), ..self.client.clone() };
+            Client::new(&config, agent)
+        });
+        Ok(Lapis::new(first, others.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// Logs what the operator should know.
@@ -135,12 +165,12 @@ impl LapiSettings {
         }
     }
 
-    /// Where the decisions of this LAPI are remembered. `types` are the decision types the bouncer admits: a file
+    /// Where the decisions of these LAPIs are remembered. `types` are the decision types the bouncer admits: a file
     /// written for others is not used.
     pub fn memory(&self, types: Option<&[String]>) -> Option<Memory> {
         let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
-        let identity = format!("{} ({types})", self.client.url.trim_end_matches('/'));
-        Some(Memory::new(self.state_dir.as_ref()?.join("decisions"), identity))
+        let urls = self.urls.iter().map(|url| url.trim_end_matches('/'));
+        Some(Memory::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
     }
 
     /// The socket `lookup` and `status` ask.
@@ -160,23 +190,23 @@ impl LapiFile {
         let interval = self.interval(&mut wrong, &mut warnings);
         let resync = self.resync(&mut wrong);
         let usage_interval = self.usage_interval(&mut wrong);
-        let url = self.api_url.clone().filter(|url| !url.trim().is_empty());
-        if url.is_none() {
-            wrong.add(
-                "api_url",
-                "config does not contain LAPI url; add it, for example http://127.0.0.1:8080/",
-            );
+        let hold = self.push_wait(&mut wrong);
+        let urls = self.urls(&mut wrong);
+        if self.instance.as_deref().is_some_and(|name| !instance::is_sendable(name)) {
+            wrong.add("instance", "must be 1 to 96 characters of visible ASCII; for example web-1");
         }
         let auth = self.auth(around, &mut wrong, &mut warnings);
-        let (Some(url), Some(auth), true) = (url, auth, wrong.is_empty()) else { return Err(wrong) };
+        let (Some(url), Some(auth), true) = (urls.first(), auth, wrong.is_empty()) else { return Err(wrong) };
         let list = |list: Option<Vec<String>>| list.unwrap_or_default();
         Ok(LapiSettings {
             client: ClientConfig {
                 ca: self.ca_cert_path.filter(|path| !path.as_os_str().is_empty()),
                 insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
                 proxy: around.proxy.clone(),
-                ..ClientConfig::new(url.trim(), auth)
+                instance: self.instance,
+                ..ClientConfig::new(url.as_str(), auth)
             },
+            urls,
             query: StreamQuery {
                 startup: false,
                 scopes: list(self.scopes),
@@ -185,7 +215,7 @@ impl LapiFile {
                 scenarios_not_containing: list(self.scenarios_not_containing),
                 ..StreamQuery::default()
             },
-            cadence: Cadence { interval, resync, ..Cadence::default() },
+            cadence: Cadence { interval, resync, hold, ..Cadence::default() },
             usage_interval,
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {
@@ -194,6 +224,42 @@ impl LapiFile {
             },
             warnings,
         })
+    }
+
+    /// `api_url` and then `api_urls`, each once.
+    fn urls(&self, wrong: &mut Problems) -> Vec<String> {
+        let mut urls: Vec<String> = Vec::new();
+        let more = self.api_urls.iter().flatten();
+        for url in self.api_url.iter().chain(more.clone()).map(|url| url.trim()) {
+            let known = urls.iter().any(|known| known.trim_end_matches('/') == url.trim_end_matches('/'));
+            if !url.is_empty() && !known {
+                urls.push(url.to_owned());
+            }
+        }
+        if more.clone().any(|url| url.trim().is_empty()) {
+            wrong.add("api_urls", "holds an empty entry; each is a URL, for example http://192.0.2.1:8080/");
+        }
+        if urls.is_empty() {
+            wrong.add(
+                "api_url",
+                "config does not contain LAPI url; add it, for example http://127.0.0.1:8080/",
+            );
+        }
+        urls
+    }
+
+    fn push_wait(&self, wrong: &mut Problems) -> Duration {
+        let default = Cadence::default().hold;
+        let Some(text) = self.push_wait.as_deref().filter(|text| !text.is_empty()) else {
+            return default;
+        };
+        match text.parse::<GoDuration>().map(GoDuration::to_std) {
+            Err(error) => wrong.add("push_wait", error.to_string()),
+            Ok(Some(span)) if span.is_zero() => return span,
+            Ok(Some(span)) if (Duration::from_secs(2)..=LONGEST_PUSH_WAIT).contains(&span) => return span,
+            Ok(_) => wrong.add("push_wait", "must be from 2s to 5m, or 0 to ask at `update_frequency` only"),
+        }
+        default
     }
 
     fn interval(&self, wrong: &mut Problems, warnings: &mut Vec<String>) -> Duration {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Mode, Policy};
-use palisade_client::{Backoff, Client, PullError, RetryPolicy};
+use palisade_client::{Backoff, Lapis, PullError, RetryPolicy};
 use palisade_stream::{
     Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
 };
@@ -32,8 +32,8 @@ pub struct Subscription {
 pub struct Change {
     /// The new settings.
     pub settings: LapiSettings,
-    /// A client made from them.
-    pub client: Client,
+    /// Clients made from them.
+    pub lapis: Lapis,
     /// The decision types to admit now.
     pub types: Option<Vec<String>>,
 }
@@ -44,15 +44,17 @@ impl Subscription {
     /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
     /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
     /// (`retry_initial_connect`); a LAPI that is away never does.
-    pub fn open(settings: &LapiSettings, client: Client, types: Option<Vec<String>>, policy: Policy) -> Self {
+    pub fn open(settings: &LapiSettings, lapis: Lapis, types: Option<Vec<String>>, policy: Policy) -> Self {
         let memory = settings.memory(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
+        let mut cursor = String::new();
         if let Some(memory) = &memory {
             match memory.load(now()) {
                 Ok(None) => {}
-                Ok(Some((batch, written))) => {
-                    ledger.apply(Mode::Everything, batch);
-                    let age = now().saturating_duration_since(written);
+                Ok(Some(remembered)) => {
+                    ledger.apply(Mode::Everything, remembered.batch);
+                    cursor = remembered.cursor;
+                    let age = now().saturating_duration_since(remembered.written);
                     info!(
                         decisions = ledger.len(),
                         ?age,
@@ -65,11 +67,12 @@ impl Subscription {
         let give_up = settings.retry_initial_connect != Some(true) && ledger.is_empty();
         let (publisher, cache) = channel(ledger.snapshot());
         let follower = Follower {
-            source: Lapi::new(client, settings.query.clone()),
+            source: Lapi::new(lapis, settings.query.clone()),
             cadence: settings.cadence.clone(),
             backoff: Backoff::new(RetryPolicy::for_interval(settings.cadence.interval)),
             admission: Admission::new(types),
             ledger,
+            cursor,
             publisher,
             state: Freshness::default(),
         };
@@ -102,13 +105,13 @@ impl Subscription {
                 }
             };
             match tokio::join!(follow, remember).0 {
-                Ok(Change { settings, client, types }) => {
+                Ok(Change { settings, lapis, types }) => {
                     self.memory = settings.memory(types.as_deref());
                     self.give_up = false;
                     self.follower.backoff =
                         Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
                     self.follower.admission.set_types(types);
-                    self.follower.source = Lapi::new(client, settings.query);
+                    self.follower.source = Lapi::new(lapis, settings.query);
                     self.follower.cadence = settings.cadence;
                 }
                 Err(Ended::GaveUp(fault)) => return Err(Terminated::from(fault)),
@@ -170,6 +173,7 @@ mod tests {
 
     fn settings(url: String, state: &std::path::Path) -> LapiSettings {
         LapiSettings {
+            urls: vec![url.clone()],
             client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
             query: StreamQuery::default(),
             cadence: Cadence::default(),
@@ -185,7 +189,7 @@ mod tests {
         format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn client(settings: &LapiSettings) -> Client {
+    fn client(settings: &LapiSettings) -> Lapis {
         settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap()
     }
 
@@ -234,15 +238,14 @@ mod tests {
             }
             assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
             // Another LAPI is named, and answers: now its list counts, once it has said so twice.
+            let url = answering("200 OK", r#"{"new":[],"deleted":[]}"#);
             let elsewhere = LapiSettings {
-                client: ClientConfig::new(
-                    answering("200 OK", r#"{"new":[],"deleted":[]}"#),
-                    Auth::Key(Secret::new("k")),
-                ),
+                urls: vec![url.clone()],
+                client: ClientConfig::new(url, Auth::Key(Secret::new("k"))),
                 cadence: Cadence { confirm_after: Duration::from_millis(10), ..Cadence::default() },
                 ..settings.clone()
             };
-            let change = Change { client: client(&elsewhere), settings: elsewhere, types: None };
+            let change = Change { lapis: client(&elsewhere), settings: elsewhere, types: None };
             sender.send(change).await.unwrap();
             while !cache.read().is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

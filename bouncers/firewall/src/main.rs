@@ -33,9 +33,9 @@ fn test(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()> {
-    let (settings, client) = connect(loaded)?;
+    let (settings, lapis) = connect(loaded)?;
     let inquiry = Inquiry {
-        about: about(&client),
+        about: about(&lapis),
         settings: &settings,
         types: Some(&loaded.config.types),
         policy: Policy::default(),

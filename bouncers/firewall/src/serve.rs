@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ use palisade_bouncer::settings::{LapiSettings, Surroundings};
 use palisade_bouncer::usage::{Identity, Receiver, Reporter, os_info};
 use palisade_bouncer::{Change, StreamMetrics, Subscription};
 use palisade_cache::Policy;
-use palisade_client::{Client, PushError, UserAgent};
+use palisade_client::{Client, Lapis, PushError, UserAgent};
 use palisade_daemon::life::{Latch, Life};
 use palisade_daemon::metrics::{ProcessCollector, serve as serve_metrics};
 use palisade_stream::{CacheHandle, now};
@@ -52,22 +52,22 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     if dry_run {
         dry_run::init();
     }
-    let (settings, client) = connect(&loaded)?;
+    let (settings, lapis) = connect_as_daemon(&loaded)?;
     let claimed = settings.state_dir.as_deref().filter(|_| !dry_run).map(alone::claim);
     let _alone = claimed.transpose()?;
     let types = Some(loaded.config.types.clone());
-    let subscription = Subscription::open(&settings, client.clone(), types, Policy::default());
+    let subscription = Subscription::open(&settings, lapis.clone(), types, Policy::default());
     let cache = subscription.cache.clone();
     let remembered = !cache.read().is_empty();
 
     let orders = Orders {
-        protected: protected(&loaded.config, &client).await,
+        protected: protected(&loaded.config, &lapis).await,
         config: Arc::new(loaded.config.clone()),
     };
     let (orders, current_orders) = watch::channel(orders);
     let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
     let counters = Counters::new(current_orders, status.clone());
-    let (clients, current_client) = watch::channel(client.clone());
+    let (clients, current_client) = watch::channel(lapis.clone());
 
     // The enforcer outlives everything else: the last report still reads its counters.
     let enforcing = CancellationToken::new();
@@ -103,9 +103,9 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     };
     let reports = life.tasks.spawn(reporter.run(life.stop.clone()));
     expose(&life, &loaded, &cache, counters);
-    answer_questions(&life, &settings, &client, &cache, status.clone());
+    answer_questions(&life, &settings, &lapis, &cache, status.clone());
 
-    let daemon = Daemon { life: life.clone(), overrides, client, orders, changes, clients, cache, status };
+    let daemon = Daemon { life: life.clone(), overrides, lapis, orders, changes, clients, cache, status };
     daemon.run(loaded, remembered).await;
     // In this order: the last report, then the rules.
     let _ = reports.await;
@@ -119,7 +119,7 @@ async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bo
     let mut generations = cache.changed();
     let mut ticks = tokio::time::interval(FIRST_ANSWER);
     loop {
-        if !cache.read().is_empty() || cache.freshness().last_full.is_some() {
+        if !cache.read().is_empty() || cache.freshness().is_complete() {
             return true;
         }
         tokio::select! {
@@ -131,26 +131,43 @@ async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bo
     }
 }
 
-/// The LAPI's settings and a client for them. Touches no network.
+/// The LAPI's settings and clients for them. Touches no network.
 ///
 /// # Errors
 /// A key is missing or wrong.
-pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Client)> {
-    let settings = LapiSettings::of(&loaded.document, &Surroundings::of_process(PROGRAM))?;
+pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Lapis)> {
+    connect_with(loaded, |_| ())
+}
+
+/// The same for who follows: under the name of this instance, which is kept.
+fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Lapis)> {
+    connect_with(loaded, |settings| {
+        if loaded.config.mode != Mode::DryRun {
+            settings.introduce();
+        }
+    })
+}
+
+fn connect_with(
+    loaded: &Loaded,
+    prepare: impl FnOnce(&mut LapiSettings),
+) -> anyhow::Result<(LapiSettings, Lapis)> {
+    let mut settings = LapiSettings::of(&loaded.document, &Surroundings::of_process(PROGRAM))?;
     settings.announce();
+    prepare(&mut settings);
     let agent =
         UserAgent::new(loaded.config.present_as.as_str(), VERSION).context("unable to configure bouncer")?;
-    let client = settings.connect(&agent)?;
-    Ok((settings, client))
+    let lapis = settings.connect(&agent)?;
+    Ok((settings, lapis))
 }
 
 struct Daemon {
     life: Life,
     overrides: Overrides,
-    client: Client,
+    lapis: Lapis,
     orders: watch::Sender<Orders>,
     changes: mpsc::Sender<Change>,
-    clients: watch::Sender<Client>,
+    clients: watch::Sender<Lapis>,
     cache: CacheHandle,
     status: watch::Receiver<Status>,
 }
@@ -199,7 +216,7 @@ impl Daemon {
 
     /// Ready is when something that was known is in force: what was remembered, or the LAPI's first answer.
     fn perhaps_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
-        if target.is_none() && self.cache.freshness().last_full.is_some() {
+        if target.is_none() && self.cache.freshness().is_complete() {
             *target = Some(self.cache.read().generation());
         }
         let in_force = {
@@ -224,7 +241,7 @@ impl Daemon {
                 return None;
             }
         };
-        let (settings, client) = match connect(&loaded) {
+        let (settings, lapis) = match connect_as_daemon(&loaded) {
             Ok(connected) => connected,
             Err(error) => {
                 error!("{error:#}; the configuration is not taken; the old one stays in force");
@@ -236,14 +253,14 @@ impl Daemon {
         }
         loaded.document.announce();
         loaded.notes.iter().for_each(Note::log);
-        self.client = client.clone();
-        self.clients.send_replace(client.clone());
+        self.lapis = lapis.clone();
+        self.clients.send_replace(lapis.clone());
         let types = Some(loaded.config.types.clone());
-        if self.changes.send(Change { settings, client, types }).await.is_err() {
+        if self.changes.send(Change { settings, lapis, types }).await.is_err() {
             return None; // everything is ending
         }
         let config = Arc::new(loaded.config.clone());
-        let protected = protected(&config, &self.client).await;
+        let protected = protected(&config, &self.lapis).await;
         self.orders.send_replace(Orders { config, protected });
         info!("configuration reloaded");
         Some(loaded)
@@ -252,11 +269,12 @@ impl Daemon {
     /// Tells the enforcer when the LAPI turns out to have another address.
     async fn protect(&self) {
         let config = Arc::clone(&self.orders.borrow().config);
-        let Some(peer) = self.client.peer_address().filter(|_| config.protect_lapi) else { return };
-        let known = self.orders.borrow().protected.contains(&peer.ip());
-        if !known {
-            let mut protected = protected(&config, &self.client).await;
-            protected.push(peer.ip());
+        if !config.protect_lapi {
+            return;
+        }
+        let known = |peer: &SocketAddr| self.orders.borrow().protected.contains(&peer.ip());
+        if !self.lapis.peer_addresses().all(|peer| known(&peer)) {
+            let protected = protected(&config, &self.lapis).await;
             self.orders.send_modify(|orders| orders.protected = protected);
         }
     }
@@ -275,13 +293,13 @@ impl Daemon {
     }
 }
 
-/// The LAPI's own addresses, as far as they are known now.
-async fn protected(config: &Config, client: &Client) -> Vec<IpAddr> {
+/// The LAPIs' own addresses, as far as they are known now.
+async fn protected(config: &Config, lapis: &Lapis) -> Vec<IpAddr> {
     if !config.protect_lapi {
         return Vec::new();
     }
-    let mut found: Vec<IpAddr> = client.peer_address().map(|peer| peer.ip()).into_iter().collect();
-    if let Some((host, port)) = client.host_and_port() {
+    let mut found: Vec<IpAddr> = lapis.peer_addresses().map(|peer| peer.ip()).collect();
+    for (host, port) in lapis.all().iter().filter_map(Client::host_and_port) {
         let lookup = tokio::net::lookup_host((host, port));
         if let Ok(Ok(addresses)) = tokio::time::timeout(Duration::from_secs(2), lookup).await {
             found.extend(addresses.map(|address| address.ip()));
@@ -304,12 +322,12 @@ fn identity(config: &Config) -> Identity {
 
 /// Sends reports through whichever client is current.
 #[derive(Debug)]
-struct Current(watch::Receiver<Client>);
+struct Current(watch::Receiver<Lapis>);
 
 impl Receiver for Current {
     async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
-        let client = self.0.borrow().clone();
-        client.push_usage_metrics(metrics).await
+        let lapis = self.0.borrow().clone();
+        lapis.push_usage_metrics(metrics).await
     }
 }
 
@@ -332,7 +350,7 @@ fn expose(life: &Life, loaded: &Loaded, cache: &CacheHandle, counters: Counters)
 fn answer_questions(
     life: &Life,
     settings: &LapiSettings,
-    client: &Client,
+    lapis: &Lapis,
     cache: &CacheHandle,
     status: watch::Receiver<Status>,
 ) {
@@ -345,7 +363,7 @@ fn answer_questions(
         }
     };
     let view = View {
-        about: about(client),
+        about: about(lapis),
         cache: cache.clone(),
         enforcer: Box::new(move || describe(&status.borrow())),
     };
@@ -353,8 +371,8 @@ fn answer_questions(
 }
 
 /// Who answers `lookup` and `status`.
-pub fn about(client: &Client) -> About {
-    About { program: PROGRAM.to_owned(), version: VERSION.to_owned(), lapi: client.url() }
+pub fn about(lapis: &Lapis) -> About {
+    About { program: PROGRAM.to_owned(), version: VERSION.to_owned(), lapi: lapis.urls() }
 }
 
 fn describe(status: &Status) -> BTreeMap<String, String> {

@@ -4,14 +4,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use palisade_cache::{Batch, Ledger, Mode, Timestamp};
-use palisade_client::Backoff;
+use palisade_client::{Backoff, Continuation, StreamSink};
+use palisade_wire::StreamItem;
+use palisade_wire::follow::{Content, Why};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::admit::Admission;
-use crate::cadence::{Ask, Doubt, Schedule};
+use crate::cadence::{Ask, Doubt, Peer, Request};
 use crate::publish::{Freshness, Publisher};
+use crate::schedule::{Failure, Heard, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
 
@@ -28,6 +31,8 @@ pub struct Follower<S> {
     pub admission: Admission,
     /// What is known so far: empty, or the remembered decisions.
     pub ledger: Ledger,
+    /// The cursor that was remembered with exactly what is in the ledger; empty when there is none. Used once.
+    pub cursor: String,
     /// Where snapshots go.
     pub publisher: Publisher,
     /// What has been counted so far: nothing, or what an earlier run counted.
@@ -56,31 +61,45 @@ impl<S: Source> Follower<S> {
     ///
     /// Dropping the future is safe: an answer under way is thrown away, and a next run starts with a full pull.
     pub async fn run(&mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
-        let mut schedule = Schedule::new(self.cadence.clone());
+        let mut schedule = Schedule::resume(self.cadence.clone(), std::mem::take(&mut self.cursor));
         let mut answered = false;
-        self.state.last_full = None;
+        let mut refusals = 0;
+        let mut trouble = Trouble::default();
+        (self.state.last_full, self.state.resumed) = (None, None);
+        self.state.lapi = self.source.name();
         self.publisher.tell(self.state.clone());
         loop {
-            let (ask, doubt) = schedule.ask(now());
-            if let Some(doubt) = doubt {
+            let request = schedule.ask(now());
+            if let Some(doubt) = request.doubt {
                 debug!(?doubt, "asking for every decision in force");
             }
-            let mut batch = Batch::new();
-            let Some(pulled) = self.pull(ask, &mut batch, &stop).await else {
+            let Some(pulled) = self.pull(&request, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
-                Ok(()) => {
+                Ok(answer) if schedule.is_stale(answer.begun, &request) => {
+                    warn!("this machine was suspended while an answer was under way; it is asked for again");
+                    schedule.failed(
+                        now(),
+                        &request,
+                        Failure { may_have_reached_lapi: true, ..Failure::default() },
+                    );
+                    self.state.failed_requests += 1;
+                    Duration::ZERO
+                }
+                Ok(answer) => {
                     answered = true;
-                    self.answered(&mut schedule, ask, doubt, batch)
+                    trouble = Trouble::default();
+                    self.answered(&mut schedule, &request, answer)
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
-                    if self.state.failing.is_some() {
+                    refusals += 1;
+                    if refusals > 1 {
                         return Ended::GaveUp(fault);
                     }
-                    self.failed(&mut schedule, &fault).min(SECOND_CHANCE)
+                    self.failed(&mut schedule, &request, &fault, &mut trouble).min(SECOND_CHANCE)
                 }
-                Err(fault) => self.failed(&mut schedule, &fault),
+                Err(fault) => self.failed(&mut schedule, &request, &fault, &mut trouble),
             };
             self.publisher.tell(self.state.clone());
             if !self.wait(wait, &stop).await {
@@ -92,25 +111,30 @@ impl<S: Source> Follower<S> {
     /// One request. Decisions go on ending while it is under way. `None` when stopped.
     async fn pull(
         &mut self,
-        ask: Ask,
-        batch: &mut Batch,
+        request: &Request,
         stop: &CancellationToken,
-    ) -> Option<Result<(), PullFault>> {
+    ) -> Option<Result<Answer, PullFault>> {
         let Self { source, admission, ledger, publisher, state, .. } = self;
         state.requests += 1;
-        state.full_pulls += u64::from(ask == Ask::Everything);
-        let full = ask == Ask::Everything;
-        let mut sink = |item: palisade_wire::StreamItem<'_>| admission.take(item, full, now(), batch);
-        let mut pull = pin!(source.pull(ask, &mut sink).instrument(info_span!("pull", ?ask)));
-        loop {
-            let ending = until_next_end(ledger);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                pulled = &mut pull => return Some(pulled),
-                () = sleep(ending) => expire(ledger, publisher),
+        state.full_pulls += u64::from(request.ask == Ask::Everything);
+        let batch = Batch::new();
+        let full = request.ask == Ask::Everything;
+        let mut taking = Taking { admission, request, batch, full, items: 0, begun: now() };
+        let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
+        let pulled = {
+            let mut pull = pin!(source.pull(request, &mut taking).instrument(span));
+            loop {
+                let ending = until_next_end(ledger);
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return None,
+                    pulled = &mut pull => break pulled,
+                    () = sleep(ending) => expire(ledger, publisher),
+                }
             }
-        }
+        };
+        let Taking { batch, items, begun, .. } = taking;
+        Some(pulled.map(|head| Answer { head, batch, items, begun }))
     }
 
     /// Waits, ending decisions meanwhile. `false` when stopped.
@@ -127,28 +151,21 @@ impl<S: Source> Follower<S> {
         }
     }
 
-    fn answered(
-        &mut self,
-        schedule: &mut Schedule,
-        ask: Ask,
-        doubt: Option<Doubt>,
-        batch: Batch,
-    ) -> Duration {
+    fn answered(&mut self, schedule: &mut Schedule, request: &Request, answer: Answer) -> Duration {
         let received = now();
-        let state = &mut self.state;
-        if state.failing.take().is_some() {
-            info!(failures = state.failures_in_a_row, "the LAPI answers again");
-        }
-        let first = state.last_answer.is_none();
-        state.failures_in_a_row = 0;
-        state.last_answer = Some(received);
-        self.backoff.reset();
+        self.connected(received);
         self.ledger.expire(received);
-        let (announced, lifted, highest) = (batch.announced(), batch.lifted(), batch.highest_id());
+        let Answer { head, batch, items, .. } = answer;
+        let (announced, lifted, highest_id) = (batch.announced(), batch.lifted(), batch.highest_id());
         let held = self.ledger.len();
-        let mode = schedule.mode(ask, announced, held);
+        let mode = schedule.mode(request, head.as_ref(), announced, held);
         let applied = self.ledger.apply(mode, batch);
-        let next = schedule.answered(received, mode, announced, highest, applied, fastrand::f64());
+        let heard = Heard { head, items, announced, highest_id };
+        let (before, resync) = (schedule.peer(), schedule.resync_interval());
+        let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());
+        let state = &mut self.state;
+        (state.peer, state.push) = (schedule.peer(), schedule.pushes());
+        tell_kind(before, state);
         match mode {
             Mode::Changes if applied.added + applied.renewed + applied.removed > 0 => {
                 info!(announced, lifted, ?applied, held = self.ledger.len(), "decisions changed");
@@ -156,7 +173,7 @@ impl<S: Source> Follower<S> {
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
             Mode::Everything => {
                 state.last_full = Some(received);
-                if !first && doubt == Some(Doubt::Timer) {
+                if next.compared {
                     state.missed += applied.added as u64;
                     state.vanished += applied.removed as u64;
                 }
@@ -172,45 +189,181 @@ impl<S: Source> Follower<S> {
                 );
             }
         }
-        if doubt == Some(Doubt::OtherDatabase) {
-            warn!(
-                "the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again"
-            );
+        if mode == Mode::Changes && state.last_full.is_none() && !schedule.cursor().is_empty() {
+            state.resumed.get_or_insert(received);
         }
+        tell_why(request, heard.head.as_ref());
         if next.warn_of_theft {
             warn!(
                 missed = state.missed,
-                resync = ?schedule.resync_interval(),
+                every = ?schedule.resync_interval(),
+                before = ?resync,
                 "full pulls find decisions that no update told: probably another bouncer uses this API key from \
-                 the same address. Give each its own key (`cscli bouncers add NAME` on the LAPI); until then \
-                 everything is pulled more often"
+                 the same address. Give each its own key (`cscli bouncers add NAME` on the LAPI), or use a LAPI that \
+                 keeps cursors (palisade-lapi); until then everything is pulled more often"
             );
         }
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
         // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
         self.publisher.tell(state.clone());
-        self.publisher.publish(self.ledger.snapshot());
+        self.publisher.publish_at(self.ledger.snapshot(), schedule.cursor());
         next.wait
     }
 
-    fn failed(&mut self, schedule: &mut Schedule, fault: &PullFault) -> Duration {
+    /// Notes that a LAPI answered, and which one.
+    fn connected(&mut self, received: Timestamp) {
         let state = &mut self.state;
-        schedule.failed(fault.may_have_reached_lapi);
-        let wait = self.backoff.next(fault.shortest_retry);
+        let who = self.source.name();
+        if state.lapi != who {
+            state.fail_overs += 1;
+            let before = std::mem::replace(&mut state.lapi, who);
+            warn!(
+                lapi = state.lapi,
+                before, "another LAPI of the list answers now; it is kept as long as it does"
+            );
+        } else if state.failing.is_some() {
+            info!(failures = state.failures_in_a_row, "the LAPI answers again");
+        }
+        state.failing = None;
+        state.failures_in_a_row = 0;
+        state.last_answer = Some(received);
+        self.backoff.reset();
+    }
+
+    fn failed(
+        &mut self,
+        schedule: &mut Schedule,
+        request: &Request,
+        fault: &PullFault,
+        trouble: &mut Trouble,
+    ) -> Duration {
+        let state = &mut self.state;
+        let failure = Failure {
+            may_have_reached_lapi: fault.may_have_reached_lapi,
+            may_end_a_hold: fault.may_end_a_hold,
+            elsewhere: fault.elsewhere,
+        };
+        schedule.failed(now(), request, failure);
+        state.push = schedule.pushes();
+        let wait = if fault.elsewhere { Duration::ZERO } else { self.backoff.next(fault.shortest_retry) };
         let text = describe(fault);
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
-        // One line when trouble begins or changes, not one per try.
-        if state.failing.as_deref() != Some(text.as_str()) {
+        if trouble.is_news(fault, &text, state.failing.as_deref()) {
             if fault.refused {
                 error!(error = text, retry_in = ?wait, "the LAPI refuses this bouncer; the last decisions stay in force");
+            } else if fault.elsewhere {
+                warn!(
+                    error = text,
+                    next = self.source.name(),
+                    "no answer from this LAPI; asking the next one"
+                );
             } else {
                 warn!(error = text, retry_in = ?wait, "no answer from the LAPI; the last decisions stay in force");
             }
         }
         state.failing = Some(text);
         wait
+    }
+}
+
+/// What has been said of the failures since the last answer.
+#[derive(Debug, Default)]
+struct Trouble {
+    several: bool,
+    all: bool,
+    refused: bool,
+}
+
+impl Trouble {
+    /// One line when trouble begins or changes, not one per try. Each of several LAPIs has its own trouble: there is a
+    /// line for the first, and one when none is left.
+    fn is_news(&mut self, fault: &PullFault, text: &str, before: Option<&str>) -> bool {
+        let refused = fault.refused && !std::mem::replace(&mut self.refused, fault.refused);
+        if fault.elsewhere {
+            self.several = true;
+            return before.is_none();
+        }
+        let all = std::mem::replace(&mut self.all, true);
+        refused || if self.several { !all } else { before != Some(text) }
+    }
+}
+
+/// A whole answer that has not been applied yet.
+struct Answer {
+    head: Option<Continuation>,
+    batch: Batch,
+    items: usize,
+    /// When its head arrived.
+    begun: Timestamp,
+}
+
+/// Stages an answer as it arrives.
+struct Taking<'a> {
+    admission: &'a mut Admission,
+    request: &'a Request,
+    batch: Batch,
+    full: bool,
+    items: usize,
+    /// When the head arrived.
+    begun: Timestamp,
+}
+
+impl StreamSink for Taking<'_> {
+    fn begin(&mut self, head: Option<&Continuation>) {
+        self.full = self.request.brings(head) == Ask::Everything;
+        self.begun = now();
+    }
+
+    fn item(&mut self, item: StreamItem<'_>) {
+        self.items += 1;
+        self.admission.take(item, self.full, now(), &mut self.batch);
+    }
+}
+
+/// Says what kind of LAPI answers, when that is news.
+fn tell_kind(before: Peer, state: &Freshness) {
+    let (lapi, push) = (&state.lapi, state.push);
+    match (before, state.peer) {
+        (before, now) if before == now => {}
+        (_, Peer::KeepsCursors) => {
+            info!(lapi, push, "the LAPI keeps cursors: no answer that is lost or repeated matters");
+        }
+        (Peer::KeepsCursors, _) => {
+            warn!(
+                lapi,
+                "a stock LAPI answers now, which keeps no cursors: everything is pulled, and again from time to time"
+            );
+        }
+        _ => {
+            debug!(lapi, "the LAPI is a stock one: it is polled, and everything is pulled from time to time")
+        }
+    }
+}
+
+/// Says why everything was told, when that is worth knowing.
+fn tell_why(request: &Request, head: Option<&Continuation>) {
+    match head.map(|head| head.content) {
+        Some(Content::Everything(why @ (Why::OtherDatabase | Why::Forged))) => {
+            warn!(
+                why = why.word(),
+                "the LAPI does not know our cursor: its database was restored or replaced, or LAPIs of different databases \
+                 stand in for each other. It told every decision in force"
+            );
+        }
+        Some(Content::Everything(why)) if request.ask == Ask::Changes => {
+            info!(why = why.word(), "the LAPI cannot go on from our cursor and told every decision in force");
+        }
+        None if request.doubt == Some(Doubt::OtherDatabase) => {
+            warn!(
+                "the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again"
+            );
+        }
+        Some(Content::Changes) if request.ask == Ask::Everything || request.cursor.is_empty() => {
+            warn!("the LAPI told changes where it was asked for every decision in force; it is asked again");
+        }
+        _ => {}
     }
 }
 
@@ -239,6 +392,6 @@ fn expire(ledger: &mut Ledger, publisher: &Publisher) {
     let ended = ledger.expire(now());
     if ended > 0 {
         debug!(ended, "decisions ended");
-        publisher.publish(ledger.snapshot());
+        publisher.publish_rest(ledger.snapshot());
     }
 }

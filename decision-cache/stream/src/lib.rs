@@ -8,22 +8,26 @@
 //! ```
 //!
 //! [`Follower`] owns the ledger and is the only task that changes it. [`Schedule`] decides when to ask and for
-//! what, without clock or socket. Readers hold a [`CacheHandle`].
+//! what, without clock or socket, and owns the cursor. Readers hold a [`CacheHandle`].
 
 mod admit;
 mod cadence;
 mod clock;
 mod follow;
+mod hold;
 mod publish;
 mod remember;
+mod schedule;
 mod source;
 
 pub use admit::{Admission, Admitted, Refusal, admit};
-pub use cadence::{Ask, Cadence, Doubt, Next, Schedule};
+pub use cadence::{Ask, Cadence, Doubt, Peer, Request};
 pub use clock::now;
 pub use follow::{Ended, Follower};
+pub use palisade_client::{Continuation, StreamSink};
 pub use publish::{CacheHandle, Freshness, Publisher, channel};
 #[doc(hidden)]
 pub use remember::fuzz_decode;
-pub use remember::{Memory, RememberError, keep};
+pub use remember::{Memory, RememberError, Remembered, keep};
+pub use schedule::{Failure, Heard, Next, Schedule};
 pub use source::{Lapi, PullFault, Source};

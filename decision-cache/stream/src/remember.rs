@@ -1,8 +1,9 @@
 //! The last good decisions on disk, so that a rebooted host enforces before the LAPI answers.
 //!
 //! The file is written whole beside the old one, synced, and moved over it: a reader sees the old state or the
-//! new one. Layout, all numbers little-endian: `PLSDMEM1`, the identity of the LAPI, when it was written, the
-//! labels, the decisions, and a CRC-32 of everything before it. Ends are absolute wall-clock times.
+//! new one. Layout, all numbers little-endian: `PLSDMEM2`, the identity of the LAPI, the cursor that belongs to exactly
+//! these decisions (empty when none does), when it was written, the labels, the decisions, and a CRC-32 of everything
+//! before it. Ends are absolute wall-clock times. `PLSDMEM1`, which has no cursor, is read too.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,7 +20,8 @@ use tracing::{info, warn};
 
 use crate::publish::CacheHandle;
 
-const MAGIC: &[u8; 8] = b"PLSDMEM1";
+const MAGIC: &[u8; 8] = b"PLSDMEM2";
+const WITHOUT_CURSOR: &[u8; 8] = b"PLSDMEM1";
 
 /// A remembered file could not be used, or not be written.
 #[derive(Debug, thiserror::Error)]
@@ -62,14 +64,37 @@ pub enum RememberError {
 #[derive(Debug, Clone)]
 pub struct Memory {
     path: PathBuf,
-    identity: String,
+    identity: Identity,
+}
+
+/// Whose decisions they are: any of these LAPIs', of this kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    lapis: Vec<String>,
+    kind: String,
+}
+
+/// Decisions that were remembered and still hold.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// The decisions.
+    pub batch: Batch,
+    /// When they were written.
+    pub written: Timestamp,
+    /// The cursor that belongs to exactly these; empty when none does.
+    pub cursor: String,
 }
 
 impl Memory {
-    /// Keeps decisions at `path`. `identity` names the LAPI they come from (its URL): a file with another
-    /// identity is refused.
-    pub fn new(path: impl Into<PathBuf>, identity: impl Into<String>) -> Self {
-        Self { path: path.into(), identity: identity.into() }
+    /// Keeps decisions at `path`. `lapis` names where they come from (URLs of LAPIs that stand for each other) and
+    /// `kind` which ones they are: a file that names none of these LAPIs, or another kind, is refused.
+    pub fn new<'a>(
+        path: impl Into<PathBuf>,
+        lapis: impl IntoIterator<Item = &'a str>,
+        kind: impl Into<String>,
+    ) -> Self {
+        let lapis = lapis.into_iter().map(str::to_owned).collect();
+        Self { path: path.into(), identity: Identity { lapis, kind: kind.into() } }
     }
 
     /// Where the file is.
@@ -77,12 +102,11 @@ impl Memory {
         &self.path
     }
 
-    /// The remembered decisions that still hold at `now`, and when they were written; `None` when there is no
-    /// file.
+    /// The remembered decisions that still hold at `now`; `None` when there is no file.
     ///
     /// # Errors
     /// When there is a file and it cannot be read, or is not ours, not whole, or not of this LAPI.
-    pub fn load(&self, now: Timestamp) -> Result<Option<(Batch, Timestamp)>, RememberError> {
+    pub fn load(&self, now: Timestamp) -> Result<Option<Remembered>, RememberError> {
         let io = |cause| RememberError::Io { doing: "read", path: self.path.clone(), cause };
         let mut bytes = Vec::new();
         match File::open(&self.path) {
@@ -105,8 +129,16 @@ impl Memory {
     /// # Errors
     /// When the directory is missing or full; the old file then stays as it was.
     pub fn save(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), RememberError> {
+        self.save_at(snapshot, "", now)
+    }
+
+    /// The same with the cursor that belongs to exactly this snapshot.
+    ///
+    /// # Errors
+    /// As for [`Memory::save`].
+    pub fn save_at(&self, snapshot: &Snapshot, cursor: &str, now: Timestamp) -> Result<(), RememberError> {
         let io = |cause| RememberError::Io { doing: "write", path: self.path.clone(), cause };
-        let bytes = encode(snapshot, &self.identity, now);
+        let bytes = encode(snapshot, &self.identity.text(), cursor, now);
         let staged = self.path.with_extension("new");
         let written = (|| {
             let mut options = OpenOptions::new();
@@ -126,26 +158,42 @@ impl Memory {
     }
 }
 
+impl Identity {
+    fn text(&self) -> String {
+        format!("{} ({})", self.lapis.join(" "), self.kind)
+    }
+
+    fn is_ours(&self, theirs: &str) -> bool {
+        let Some((lapis, kind)) = theirs.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) else {
+            return false;
+        };
+        kind == self.kind && lapis.split(' ').any(|lapi| self.lapis.iter().any(|ours| ours == lapi))
+    }
+}
+
 /// Writes each new generation to disk, at most one per `pause`, until `stop`; then once more.
 ///
 /// Generation 0 (nothing known yet) is never written. A failure is said when it begins and when it ends, and
 /// tried again at the next pause.
 pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
     let mut changed = cache.changed();
-    let mut saved = 0;
+    let mut saved = (0, String::new());
     let mut failing = false;
     loop {
         let stopping = stop.is_cancelled();
-        let snapshot = cache.load();
-        if snapshot.generation() != saved && cache.freshness().last_full.is_some() {
-            let (memory, kept) = (memory.clone(), std::sync::Arc::clone(&snapshot));
-            let result = tokio::task::spawn_blocking(move || memory.save(&kept, crate::now())).await;
+        let kept = cache.kept();
+        // A cursor that moved on over changes that are none of ours is worth a write at the end only.
+        let news = kept.snapshot.generation() != saved.0 || stopping && kept.cursor != saved.1;
+        if news && cache.freshness().is_complete() {
+            let (memory, wanted) = (memory.clone(), std::sync::Arc::clone(&kept));
+            let write = move || memory.save_at(&wanted.snapshot, &wanted.cursor, crate::now());
+            let result = tokio::task::spawn_blocking(write).await;
             match result {
                 Ok(Ok(())) => {
                     if std::mem::take(&mut failing) {
                         info!("decisions are remembered on disk again");
                     }
-                    saved = snapshot.generation();
+                    saved = (kept.snapshot.generation(), kept.cursor.clone());
                 }
                 Ok(Err(error)) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -169,7 +217,7 @@ pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: Can
         if !failing {
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = changed.wait_for(|generation| *generation != saved) => {}
+                _ = changed.wait_for(|generation| *generation != saved.0) => {}
             }
         }
     }
@@ -186,7 +234,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn encode(snapshot: &Snapshot, identity: &str, now: Timestamp) -> Vec<u8> {
+fn encode(snapshot: &Snapshot, identity: &str, cursor: &str, now: Timestamp) -> Vec<u8> {
     let mut labels = Vec::new();
     let mut label_of: HashMap<[&str; 3], u32> = HashMap::new();
     let mut rows = Vec::with_capacity(snapshot.len() * 40);
@@ -204,6 +252,7 @@ fn encode(snapshot: &Snapshot, identity: &str, now: Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(rows.len() + labels.len() + 64);
     out.extend_from_slice(MAGIC);
     put_text(&mut out, identity);
+    put_text(&mut out, cursor);
     out.extend_from_slice(&now.as_millis().to_le_bytes());
     out.extend_from_slice(&(label_of.len() as u32).to_le_bytes());
     out.append(&mut labels);
@@ -246,18 +295,23 @@ enum Unusable {
     OtherLapi(String),
 }
 
-fn decode(bytes: &[u8], identity: &str, now: Timestamp) -> Result<(Batch, Timestamp), Unusable> {
-    let Some(rest) = bytes.strip_prefix(MAGIC) else { return Err(Unusable::Foreign) };
+fn decode(bytes: &[u8], identity: &Identity, now: Timestamp) -> Result<Remembered, Unusable> {
+    let (rest, has_cursor) = match (bytes.strip_prefix(MAGIC), bytes.strip_prefix(WITHOUT_CURSOR)) {
+        (Some(rest), _) => (rest, true),
+        (None, Some(rest)) => (rest, false),
+        (None, None) => return Err(Unusable::Foreign),
+    };
     let (body, checksum) = rest.split_last_chunk::<4>().ok_or(Unusable::Damaged)?;
     if crc32fast::hash(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*checksum) {
         return Err(Unusable::Damaged);
     }
     let mut input = Input(body);
     let theirs = input.text().ok_or(Unusable::Damaged)?;
-    if theirs != identity {
+    if !identity.is_ours(theirs) {
         return Err(Unusable::OtherLapi(theirs.to_owned()));
     }
     let mut read = || {
+        let cursor = if has_cursor { input.text()?.to_owned() } else { String::new() };
         let written = Timestamp::from_millis(i64::from_le_bytes(input.take()?));
         let mut labels = Vec::new();
         for _ in 0..u32::from_le_bytes(input.take()?) {
@@ -271,7 +325,7 @@ fn decode(bytes: &[u8], identity: &str, now: Timestamp) -> Result<(Batch, Timest
         for _ in 0..u32::from_le_bytes(input.take()?) {
             input.decision(&labels, now, &mut batch)?;
         }
-        input.0.is_empty().then_some((batch, written))
+        input.0.is_empty().then_some(Remembered { batch, written, cursor })
     };
     read().ok_or(Unusable::Damaged)
 }
@@ -279,7 +333,8 @@ fn decode(bytes: &[u8], identity: &str, now: Timestamp) -> Result<(Batch, Timest
 /// Checks that bytes from anywhere decode or are refused, and never panic. For fuzzing.
 #[doc(hidden)]
 pub fn fuzz_decode(bytes: &[u8]) -> Option<usize> {
-    decode(bytes, "fuzz", Timestamp::default()).ok().map(|(batch, _)| batch.announced())
+    let identity = Identity { lapis: vec!["x".to_owned()], kind: "fuzz".to_owned() };
+    decode(bytes, &identity, Timestamp::default()).ok().map(|found| found.batch.announced())
 }
 
 struct Input<'a>(&'a [u8]);
@@ -356,23 +411,61 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded_without_what_ended_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::new(folder.path().join("decisions"), "http://127.0.0.1:8080/");
+        let memory = Memory::new(folder.path().join("decisions"), ["http://127.0.0.1:8080"], "ban");
         assert!(memory.load(Timestamp::default()).unwrap().is_none());
-        memory.save(&snapshot(), Timestamp::from_millis(5)).unwrap();
+        memory.save_at(&snapshot(), "T7", Timestamp::from_millis(5)).unwrap();
         let mode = fs::metadata(memory.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let (batch, written) = memory.load(Timestamp::default()).unwrap().unwrap();
+        let Remembered { batch, written, cursor } = memory.load(Timestamp::default()).unwrap().unwrap();
+        assert_eq!(cursor, "T7");
         let mut expected: Vec<_> = snapshot().decisions().map(|d| format!("{d:?}")).collect();
         expected.sort();
         assert_eq!((texts(batch), written.as_millis()), (expected, 5));
-        let (batch, _) = memory.load(Timestamp::from_millis(100_000)).unwrap().unwrap();
-        assert_eq!(batch.announced(), 2);
+        let later = memory.load(Timestamp::from_millis(100_000)).unwrap().unwrap();
+        assert_eq!((later.batch.announced(), later.cursor.as_str()), (2, "T7"));
+    }
+
+    #[test]
+    fn a_list_of_lapis_may_grow_and_shrink() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = |lapis: &[&str], kind: &str| {
+            Memory::new(folder.path().join("decisions"), lapis.iter().copied(), kind)
+        };
+        memory(&["http://a", "http://b"], "ban").save(&snapshot(), Timestamp::default()).unwrap();
+        for (lapis, kind, usable) in [
+            (&["http://b"][..], "ban", true),
+            (&["http://c", "http://a"], "ban", true),
+            (&["http://c"], "ban", false),
+            (&["http://a"], "ban,captcha", false),
+        ] {
+            let found = memory(lapis, kind).load(Timestamp::default());
+            let other = matches!(found, Err(RememberError::OtherLapi { .. }));
+            assert_eq!((found.is_ok(), other), (usable, !usable), "{lapis:?} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_read_and_has_no_cursor() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(folder.path().join("decisions"), ["http://a"], "ban");
+        let mut old = encode(&snapshot(), "http://a (ban)", "", Timestamp::from_millis(5));
+        let body = old.len() - 4;
+        old.truncate(body);
+        // The length of an empty cursor goes.
+        let at = 8 + 4 + "http://a (ban)".len();
+        old.drain(at..at + 4);
+        old[..8].copy_from_slice(WITHOUT_CURSOR);
+        let checksum = crc32fast::hash(&old);
+        old.extend_from_slice(&checksum.to_le_bytes());
+        fs::write(memory.path(), old).unwrap();
+        let found = memory.load(Timestamp::default()).unwrap().unwrap();
+        assert_eq!((found.batch.announced(), found.written.as_millis(), found.cursor.as_str()), (3, 5, ""));
     }
 
     #[test]
     fn damaged_and_foreign_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::new(folder.path().join("decisions"), "a");
+        let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
         memory.save(&snapshot(), Timestamp::default()).unwrap();
         let good = fs::read(memory.path()).unwrap();
         for at in 8..good.len() {
@@ -389,14 +482,14 @@ mod tests {
         fs::write(memory.path(), b"#!/bin/sh\n").unwrap();
         assert!(matches!(memory.load(Timestamp::default()), Err(RememberError::Foreign { .. })));
         fs::write(memory.path(), &good).unwrap();
-        let other = Memory::new(memory.path(), "b");
+        let other = Memory::new(memory.path(), ["b"], "ban");
         assert!(matches!(other.load(Timestamp::default()), Err(RememberError::OtherLapi { .. })));
     }
 
     #[test]
     fn a_failed_write_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Memory::new(folder.path().join("decisions"), "a");
+        let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
         memory.save(&snapshot(), Timestamp::default()).unwrap();
         let before = fs::read(memory.path()).unwrap();
         fs::create_dir(memory.path().with_extension("new")).unwrap();

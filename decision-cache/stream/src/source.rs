@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use palisade_client::{Client, PullError};
-use palisade_wire::{StreamItem, StreamQuery};
+use palisade_client::{Continuation, Lapis, PullError, StreamQuery, StreamSink};
+use tokio::time::Instant;
 
-use crate::Ask;
+use crate::{Ask, Request};
 
 /// A request gave no usable answer.
 #[derive(Debug)]
@@ -17,54 +17,117 @@ pub struct PullFault {
     pub shortest_retry: Duration,
     /// The LAPI may have counted the answer as delivered.
     pub may_have_reached_lapi: bool,
-    /// The LAPI answered and refused us: asking faster does not help.
+    /// Every LAPI there is answered and refused us: asking faster does not help.
     pub refused: bool,
+    /// It may have been ended because it was held too long for something on the way.
+    pub may_end_a_hold: bool,
+    /// The next request goes to another LAPI, which may be asked at once.
+    pub elsewhere: bool,
 }
 
 /// Something that answers decision-stream requests.
 pub trait Source: Send {
-    /// Asks once and hands each item of the answer to `sink` as it arrives. When it fails, everything the
-    /// sink got is to be thrown away. Dropping the future abandons the request.
+    /// Asks once. The sink is told the head of the answer, then each item as it arrives; once the answer is whole, its
+    /// head comes back. When it fails, everything the sink got is to be thrown away. Dropping the future abandons the
+    /// request.
     fn pull(
         &mut self,
-        ask: Ask,
-        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
-    ) -> impl Future<Output = Result<(), PullFault>> + Send;
+        request: &Request,
+        sink: &mut dyn StreamSink,
+    ) -> impl Future<Output = Result<Option<Continuation>, PullFault>> + Send;
+
+    /// Who is asked, as it may be shown.
+    fn name(&self) -> String;
 }
 
-/// A LAPI, asked over HTTP with the same filters each time.
+/// One or more LAPIs, asked over HTTP with the same filters each time.
+///
+/// It stays with the one that works. After a failure the next one in the list that has not asked for patience is turned
+/// to at once; when each has failed in a row, the one that may be asked soonest is.
 #[derive(Debug)]
 pub struct Lapi {
-    client: Client,
+    lapis: Lapis,
     query: StreamQuery,
+    /// What became of the last request to each.
+    marks: Vec<Mark>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Mark {
+    /// It has failed since one of them answered, or since all had failed.
+    tried: bool,
+    refused: bool,
+    /// Not to be asked before.
+    not_before: Option<Instant>,
 }
 
 impl Lapi {
-    /// Asks with this client; `startup` of the query is set as needed.
-    pub fn new(client: Client, query: StreamQuery) -> Self {
-        Self { client, query }
+    /// Asks these; `startup`, `cursor` and `wait` of the query are set as needed.
+    pub fn new(lapis: impl Into<Lapis>, query: StreamQuery) -> Self {
+        let lapis = lapis.into();
+        Self { query, marks: vec![Mark::default(); lapis.all().len()], lapis }
+    }
+
+    fn answered(&mut self) {
+        let place = self.lapis.place();
+        self.marks.iter_mut().for_each(|mark| mark.tried = false);
+        self.marks[place] = Mark::default();
+    }
+
+    /// Makes a fault of an error and turns to the LAPI that is asked next.
+    fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
+        let place = self.lapis.place();
+        let shortest = error.shortest_retry();
+        self.marks[place] =
+            Mark { tried: true, refused: error.is_refusal(), not_before: now.checked_add(shortest) };
+        let mut fault = PullFault {
+            shortest_retry: shortest,
+            may_have_reached_lapi: error.may_have_reached_lapi(),
+            refused: false,
+            may_end_a_hold: error.may_end_a_hold(),
+            elsewhere: false,
+            error: Box::new(error),
+        };
+        let may_be_asked =
+            |mark: &Mark| !mark.tried && mark.not_before.is_none_or(|not_before| not_before <= now);
+        let others = (1..self.marks.len()).map(|step| (place + step) % self.marks.len());
+        if let Some(next) = others.clone().find(|other| may_be_asked(&self.marks[*other])) {
+            self.lapis.move_to(next);
+            fault.elsewhere = true;
+            return fault;
+        }
+        let left = |mark: &Mark| {
+            mark.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
+        };
+        // Ties go to the next one, so that none is asked twice while another waits.
+        let soonest = others.chain([place]).min_by_key(|other| left(&self.marks[*other])).unwrap_or(place);
+        self.lapis.move_to(soonest);
+        fault.shortest_retry = left(&self.marks[soonest]);
+        fault.refused = self.marks.iter().all(|mark| mark.refused);
+        self.marks.iter_mut().for_each(|mark| mark.tried = false);
+        fault
     }
 }
 
 impl Source for Lapi {
     async fn pull(
         &mut self,
-        ask: Ask,
-        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
-    ) -> Result<(), PullFault> {
-        self.query.startup = ask == Ask::Everything;
-        match self.client.decision_stream(&self.query, sink).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(fault(error)),
+        request: &Request,
+        sink: &mut dyn StreamSink,
+    ) -> Result<Option<Continuation>, PullFault> {
+        self.query.startup = request.ask == Ask::Everything;
+        self.query.cursor = Some(request.cursor.clone());
+        self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
+        match self.lapis.current().decision_stream(&self.query, sink).await {
+            Ok(answer) => {
+                self.answered();
+                Ok(answer.continuation)
+            }
+            Err(error) => Err(self.failed(error, Instant::now())),
         }
     }
-}
 
-fn fault(error: PullError) -> PullFault {
-    PullFault {
-        shortest_retry: error.shortest_retry(),
-        may_have_reached_lapi: error.may_have_reached_lapi(),
-        refused: error.is_refusal(),
-        error: Box::new(error),
+    fn name(&self) -> String {
+        self.lapis.current().url()
     }
 }

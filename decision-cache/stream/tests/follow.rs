@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
-use palisade_client::{Backoff, RetryPolicy};
+use palisade_client::{Backoff, Continuation, RetryPolicy, StreamSink};
 use palisade_stream::{
-    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, PullFault, Source, channel,
+    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Peer, PullFault, Request, Source,
+    channel,
 };
+use palisade_wire::follow::{Content, Why};
 use palisade_wire::{StreamDecision, StreamItem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ enum Answer {
         new: Vec<Line>,
         deleted: Vec<Line>,
     },
+    /// Of a LAPI that keeps cursors: its cursor, what it holds, how long it would hold a request, both lists.
+    Kept(&'static str, Content, Option<u64>, Vec<Line>, Vec<Line>),
     /// Some items, then the connection breaks.
     Cut(Vec<Line>),
     Refused,
@@ -35,6 +39,7 @@ enum Answer {
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     asked: mpsc::UnboundedSender<Ask>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 fn decision((value, origin, duration, id): Line) -> StreamDecision<'static> {
@@ -52,39 +57,58 @@ fn decision((value, origin, duration, id): Line) -> StreamDecision<'static> {
 impl Source for Script {
     async fn pull(
         &mut self,
-        ask: Ask,
-        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
-    ) -> Result<(), PullFault> {
+        request: &Request,
+        sink: &mut dyn StreamSink,
+    ) -> Result<Option<Continuation>, PullFault> {
+        let ask = request.ask;
         let fault = |text: &str, may_have_reached_lapi, refused| PullFault {
             error: text.to_owned().into(),
             shortest_retry: Duration::from_secs(if refused { 60 } else { 1 }),
             may_have_reached_lapi,
             refused,
+            may_end_a_hold: may_have_reached_lapi,
+            elsewhere: false,
         };
+        self.requests.lock().unwrap().push(request.clone());
         self.asked.send(ask).unwrap();
         let Some(answer) = self.answers.lock().unwrap().pop_front() else {
             return std::future::pending().await;
         };
+        if !matches!(answer, Answer::Kept(..)) {
+            sink.begin(None);
+        }
         match answer {
             Answer::Full(new) => {
                 assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
-                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
-                Ok(())
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                Ok(None)
+            }
+            Answer::Kept(cursor, content, wait, new, deleted) => {
+                let wait = wait.map(Duration::from_secs);
+                let head = Continuation { cursor: cursor.to_owned(), content, wait };
+                sink.begin(Some(&head));
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
+                Ok(Some(head))
             }
             Answer::Delta { new, deleted } => {
                 assert_eq!(ask, Ask::Changes, "the script plays changes here");
                 // The order on the wire is the LAPI's choice; ends must still come first.
-                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
-                deleted.into_iter().for_each(|line| sink(StreamItem::Deleted(decision(line))));
-                Ok(())
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
+                Ok(None)
             }
             Answer::Cut(new) => {
-                new.into_iter().for_each(|line| sink(StreamItem::New(decision(line))));
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
                 Err(fault("cut", true, false))
             }
             Answer::Refused => Err(fault("refused", true, true)),
             Answer::Unreachable => Err(fault("unreachable", false, false)),
         }
+    }
+
+    fn name(&self) -> String {
+        "the script".to_owned()
     }
 }
 
@@ -92,6 +116,7 @@ struct Story {
     cache: CacheHandle,
     asked: mpsc::UnboundedReceiver<Ask>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<Ended>,
 }
@@ -105,21 +130,23 @@ impl Story {
     fn with(answers: Vec<Answer>, give_up: bool) -> Self {
         let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
         let (sender, asked) = mpsc::unbounded_channel();
+        let requests = Arc::default();
         let mut ledger = Ledger::new(Policy::default(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
         let mut follower = Follower {
-            source: Script { answers: Arc::clone(&answers), asked: sender },
+            source: Script { answers: Arc::clone(&answers), asked: sender, requests: Arc::clone(&requests) },
             cadence: Cadence::default(),
             backoff: Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1),
             admission: Admission::new(None),
             ledger,
+            cursor: String::new(),
             publisher,
             state: Freshness::default(),
         };
         let stop = CancellationToken::new();
         let told = stop.clone();
         let task = tokio::spawn(async move { follower.run(give_up, told).await });
-        Self { cache, asked, answers, stop, task }
+        Self { cache, asked, answers, requests, stop, task }
     }
 
     /// Waits until the script has played all its answers and the follower asked once more.
@@ -269,6 +296,48 @@ async fn a_blocklist_told_again_under_new_ids_is_no_change() {
     assert_eq!(last.generation(), 2, "the repeated list publishes nothing, the longer ban does");
     let changed: Vec<_> = last.diff(&first).hosts.iter().map(|change| change.address.to_string()).collect();
     assert_eq!(changed, ["192.0.2.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fails() {
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, Some(60), vec![A], vec![]),
+        Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),
+        Answer::Cut(vec![RANGE]),
+        Answer::Unreachable,
+        Answer::Kept("T3", Content::Changes, Some(60), vec![], vec![A]),
+        // It was asked for changes, and knows better.
+        Answer::Kept("T4", Content::Everything(Why::TooOld), Some(60), vec![B, RANGE], vec![]),
+    ]);
+    use Ask::{Changes, Everything};
+    let mut asked = Vec::new();
+    while asked.len() < 7 {
+        asked.push(story.asked.recv().await.unwrap());
+    }
+    assert_eq!(asked, [Everything, Changes, Changes, Changes, Changes, Changes, Changes]);
+    assert_eq!(story.held(), ["192.0.2.2 CAPI", "198.51.100.0/24 lists"]);
+    let requests = story.requests.lock().unwrap().clone();
+    let cursors: Vec<_> = requests.iter().map(|request| request.cursor.as_str()).collect();
+    assert_eq!(cursors, ["", "T1", "T2", "T2", "T2", "T3", "T4"]);
+    assert!(requests[0].wait.is_zero() && requests[1].wait == Duration::from_secs(25), "{requests:?}");
+    let state = story.freshness();
+    assert_eq!((state.peer, state.push, state.missed), (Peer::KeepsCursors, true, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapi_that_turns_out_to_be_a_stock_one_is_asked_for_everything() {
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, None, vec![A], vec![]),
+        delta(&[B], &[]),
+        full(&[A, B, RANGE]),
+        delta(&[], &[]),
+    ]);
+    use Ask::{Changes, Everything};
+    assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
+    assert_eq!(story.held().len(), 3);
+    assert_eq!(story.freshness().peer, Peer::Stock);
 }
 
 #[tokio::test(start_paused = true)]

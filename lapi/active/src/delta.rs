@@ -1,6 +1,7 @@
 //! What a stream answer tells: which rows hold for a bouncer, and which of them it must hear about.
 //!
-//! All rows with the same value, type and scope are one key. Of those that match the filter and are active, the
+//! All rows with the same value, type and scope are one key; for clients that ask so, all with the same addresses and
+//! type, however their values are written. Of those that match the filter and are active, the
 //! longest is the winner; it stands for the key. A key is touched when a matching row of it was written after the
 //! cursor's commit or has ended since the cursor's time.
 
@@ -34,6 +35,7 @@ pub(crate) struct Delta {
     since: Option<Since>,
     now: UnixMillis,
     dedup: bool,
+    by_address: bool,
     matcher: Matcher,
     keys: FxHashMap<(u64, usize), Key>,
     list: List,
@@ -76,6 +78,19 @@ struct Key {
     size: usize,
 }
 
+/// The question a delta answers: a macro because its other fields are borrowed for change meanwhile.
+macro_rules! asked {
+    ($delta:ident) => {
+        Asked {
+            tables: &$delta.tables,
+            since: $delta.since,
+            now: $delta.now,
+            dedup: $delta.dedup,
+            by_address: $delta.by_address,
+        }
+    };
+}
+
 impl Delta {
     pub(crate) fn new(
         tables: Tables,
@@ -92,6 +107,7 @@ impl Delta {
             now,
             since,
             dedup: request.dedup,
+            by_address: request.by_address,
             matcher: Matcher::new(request.filter.clone()),
             keys: FxHashMap::default(),
             list: List::New,
@@ -122,7 +138,7 @@ impl Delta {
                     None => continue,
                 },
             };
-            let asked = Asked { tables: &self.tables, since: self.since, now: self.now, dedup: self.dedup };
+            let asked = asked!(self);
             let tell = match self.list {
                 List::New => asked.is_new(row, &mut self.matcher, &mut self.keys),
                 List::Deleted => asked.is_deleted(row, &mut self.matcher, &mut self.keys),
@@ -135,7 +151,7 @@ impl Delta {
 
     fn rows_of(&mut self, list: List) -> Rows {
         let all = Rows::All(self.tables.rows.start());
-        let asked = Asked { tables: &self.tables, since: self.since, now: self.now, dedup: self.dedup };
+        let asked = asked!(self);
         let mut ids: Vec<i64> = match (self.since, list) {
             (Some(since), _) => {
                 if !self.tables.knows_commits_after(since.commit) {
@@ -177,6 +193,7 @@ struct Asked<'a> {
     since: Option<Since>,
     now: UnixMillis,
     dedup: bool,
+    by_address: bool,
 }
 
 impl Asked<'_> {
@@ -196,11 +213,15 @@ impl Asked<'_> {
         matcher: &mut Matcher,
         keys: &mut FxHashMap<(u64, usize), Key>,
     ) -> bool {
-        if row.active(self.now) || !self.touched(row) || !matcher.matches(row) {
+        let active = row.active(self.now);
+        if (active && !self.by_address) || !self.touched(row) || !matcher.matches(row) {
             return false;
         }
         if self.dedup {
-            return !row.shared() || self.key(row, matcher, keys).ended == Some(row.id);
+            return if row.shared() { self.key(row, matcher, keys).ended == Some(row.id) } else { !active };
+        }
+        if active {
+            return false;
         }
         // Told by id, a ghost's repeated end would take back what its id is now.
         let now_is = if row.id < 0 { self.tables.rows.get(&row.shown_id()) } else { None };
@@ -220,20 +241,24 @@ impl Asked<'_> {
         // Rows of one key with different labels are remembered apart, which only costs a little.
         let name = (self.tables.hash(&row.value), std::sync::Arc::as_ptr(&row.label).addr());
         if let Some(key) = keys.get(&name)
-            && self.tables.rows.get(&key.row).is_some_and(|other| other.same_key(row))
+            && self.tables.rows.get(&key.row).is_some_and(|other| other.same_key(row, self.by_address))
         {
             return *key;
         }
         let mut key = Key { row: row.id, winner: None, ended: None, size: 0 };
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
-        for other in self.tables.with_value(&row.value) {
+        let (mut touched_first, mut touched_second) = (None, None);
+        for other in self.tables.about(&row.value) {
             key.size += 1;
-            if !other.same_key(row) || !matcher.matches(other) {
+            if !other.same_key(row, self.by_address) || !matcher.matches(other) {
                 continue;
             }
             let (touched, rank) = (self.touched(other), (other.until().0, other.id));
             any_touched |= touched;
+            if touched {
+                (touched_second, touched_first) = (touched_first, Some(other.id));
+            }
             if other.active(self.now) {
                 if rank >= longest {
                     longest = rank;
@@ -244,10 +269,13 @@ impl Asked<'_> {
                 key.ended = Some(other.id);
             }
         }
-        if let Some((_, news)) = &mut key.winner {
+        if let Some((winner, news)) = &mut key.winner {
             // Also when it did not change itself: a longer one may have stood before it.
             *news = any_touched;
-            key.ended = None;
+            // Who goes by addresses may hold what changed beside the winner, as another origin's and for longer than
+            // is true now: that is lifted, and the winner told again.
+            let other = [touched_first, touched_second].into_iter().flatten().find(|id| id != winner);
+            key.ended = other.filter(|_| self.by_address);
         }
         if key.size > REMEMBER_FROM {
             if keys.len() >= REMEMBER_AT_MOST {

@@ -42,13 +42,21 @@ pub struct StreamRequest {
     pub filter: Filter,
     /// Of several decisions about the same, tell the longest only.
     pub dedup: bool,
+    /// Two notations of the same addresses (`192.0.2.1` and `192.0.2.1/32`) are the same, as they are to a client that
+    /// goes by addresses: it would otherwise let go of both when one ends. Stock clients go by the text.
+    pub by_address: bool,
 }
 
 impl Default for StreamRequest {
     /// A request without parameters.
     fn default() -> Self {
         let scopes = vec![names("ip,range")];
-        Self { startup: false, filter: Filter { scopes, ..Filter::default() }, dedup: true }
+        Self {
+            startup: false,
+            filter: Filter { scopes, ..Filter::default() },
+            dedup: true,
+            by_address: false,
+        }
     }
 }
 

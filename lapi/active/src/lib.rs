@@ -36,6 +36,7 @@ mod addresses;
 mod answer;
 mod delta;
 mod filter;
+mod gathering;
 mod json;
 mod label;
 mod load;
@@ -45,14 +46,17 @@ mod paged;
 mod row;
 mod set;
 mod tables;
+mod ticket;
 mod view;
 
 pub use answer::{Answer, LiveAnswer};
 pub use filter::{Filter, FilterError, StreamRequest};
+pub use gathering::{Gathering, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
-pub use view::{Count, Cursor, View};
+pub use ticket::{Lineage, Origin, Place, Sealer, Ticket};
+pub use view::{Count, Cursor, Standing, View};
 
 #[cfg(test)]
 mod model_tests;

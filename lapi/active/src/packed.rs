@@ -238,8 +238,11 @@ impl Packed {
         if self.label.addressed { self.value.net() } else { None }
     }
 
-    /// Whether it is about the same: value, type and scope, by their texts.
-    pub(crate) fn same_key(&self, other: &Self) -> bool {
+    /// Whether it is about the same: value, type and scope by their texts or, `by_address`, addresses and type.
+    pub(crate) fn same_key(&self, other: &Self, by_address: bool) -> bool {
+        if by_address && let Some(span) = self.span() {
+            return self.label.kind == other.label.kind && other.span() == Some(span);
+        }
         self.value == other.value
             && (Arc::ptr_eq(&self.label, &other.label)
                 || (self.label.kind == other.label.kind && self.label.scope == other.label.scope))
@@ -252,9 +255,13 @@ impl Packed {
     }
 }
 
-/// Hashes a value with the set's own key: values are chosen by those who attack.
+/// Hashes a value with the set's own key: values are chosen by those who attack. All notations of the same addresses
+/// have the same hash.
 pub(crate) fn hash_value(state: &RandomState, value: &Value) -> u64 {
-    state.hash_one(value)
+    match value.net() {
+        Some(net) => state.hash_one(net),
+        None => state.hash_one(value),
+    }
 }
 
 #[cfg(test)]

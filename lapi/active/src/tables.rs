@@ -113,7 +113,7 @@ impl Tables {
             return self.unindexed.push(id);
         }
         self.rows.insert(row);
-        if shared || self.rows.get(&id).is_some_and(|row| self.with_value(&row.value).nth(1).is_some()) {
+        if shared || self.rows.get(&id).is_some_and(|row| self.about(&row.value).nth(1).is_some()) {
             self.rows.modify(&id, Packed::set_shared);
         }
         if before != until {
@@ -229,9 +229,14 @@ impl Tables {
 
     /// Rows of any type and scope with this value, in ascending id.
     pub(crate) fn with_value(&self, value: &Value) -> impl Iterator<Item = &Packed> {
+        self.about(value).filter(move |row| row.value == *value)
+    }
+
+    /// The same, and those with another notation of the same addresses; perhaps others besides.
+    pub(crate) fn about(&self, value: &Value) -> impl Iterator<Item = &Packed> {
         let hash = hash_value(&self.state, value);
         let same = self.values.from((hash, i64::MIN)).take_while(move |(other, _)| *other == hash);
-        same.filter_map(|(_, id)| self.rows.get(id)).filter(move |row| row.value == *value)
+        same.filter_map(|(_, id)| self.rows.get(id))
     }
 
     /// Ids of rows that cover all of `net`, in no order.

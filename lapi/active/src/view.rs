@@ -10,7 +10,7 @@ use crate::answer::{Answer, LiveAnswer};
 use crate::delta::{Delta, OVERLAP};
 use crate::filter::{Filter, StreamRequest};
 use crate::label::Label;
-use crate::matcher::Selection;
+use crate::matcher::{Matcher, Selection};
 use crate::row::{Commit, Row};
 use crate::tables::Tables;
 
@@ -47,6 +47,19 @@ pub struct View {
     floor: Floor,
 }
 
+/// How a client's cursor stands to a state, as far as commits go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// No decision the request is about was written since: the request may be left waiting.
+    Abreast,
+    /// There is something to tell.
+    Behind,
+    /// The state is older than the cursor: more is to be read from the database first.
+    Ahead,
+    /// The history does not reach back: everything is to be told.
+    TooOld,
+}
+
 /// How many decisions are in force of one kind: a line of `cs_active_decisions`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count {
@@ -81,13 +94,25 @@ impl View {
         Answer::new(delta, Cursor { commit: self.head, time: now })
     }
 
-    /// Whether anything at all happened since the cursor, whatever the filter: a cheap question, so that a request
-    /// which waits for news can be left waiting.
-    pub fn has_news(&self, cursor: Cursor, now: UnixMillis) -> bool {
-        let (from, to) = (cursor.time.min(now), cursor.time.max(now));
-        self.head != cursor.commit
-            || !self.reaches_back_to(cursor, now)
-            || self.tables.ending_between(from, to).next().is_some()
+    /// How a cursor stands to this state. Ends that come with time alone are no news: whoever was told of a decision
+    /// knows when it ends.
+    pub fn standing(&self, request: &StreamRequest, cursor: Cursor, now: UnixMillis) -> Standing {
+        if cursor.commit > self.head {
+            return Standing::Ahead;
+        }
+        if !self.reaches_back_to(cursor, now) {
+            return Standing::TooOld;
+        }
+        if cursor.commit == self.head {
+            return Standing::Abreast;
+        }
+        if !self.tables.knows_commits_after(cursor.commit) {
+            return Standing::Behind;
+        }
+        let mut matcher = Matcher::new(request.filter.clone());
+        let mut written = self.tables.written_after(cursor.commit);
+        let concerned = |id: i64| self.tables.rows.get(&id).is_some_and(|row| matcher.matches(row));
+        if written.any(concerned) { Standing::Behind } else { Standing::Abreast }
     }
 
     /// The body of a `GET /v1/decisions`: every row in force that matches, in ascending id, or `null`.

@@ -18,14 +18,15 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For a client that otherwise asks every `interval`: the first retry after a quarter of a second at most, then
-    /// doubling up to about the interval (no less than half a second, no more than five minutes).
+    /// For a client that otherwise asks every `interval`: the first retry after 200 ms to twice that, then doubling
+    /// up to the interval (no less than half a second, no more than five minutes), and each wait up to twice as long
+    /// by chance, so that a thousand clients that lost their LAPI in the same instant do not come back in step.
     pub fn for_interval(interval: Duration) -> Self {
         Self {
             first: Duration::from_millis(200),
             longest: interval.clamp(Duration::from_millis(500), Duration::from_secs(300)),
             factor: 2.0,
-            jitter: 0.25,
+            jitter: 1.0,
         }
     }
 }
@@ -38,8 +39,8 @@ impl RetryPolicy {
 ///
 /// let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1);
 /// let first = backoff.next(Duration::ZERO);
-/// assert!(first <= Duration::from_millis(250));
-/// assert!(backoff.next(Duration::ZERO) > first);
+/// assert!(first >= Duration::from_millis(200) && first <= Duration::from_millis(400));
+/// assert!(backoff.next(Duration::ZERO) >= Duration::from_millis(400));
 /// // A refused key does not heal by asking faster.
 /// assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
 /// backoff.reset();
@@ -74,8 +75,10 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let grown = self.policy.first.as_secs_f64() * self.policy.factor.max(1.0).powi(exponent);
         let base = grown.min(self.policy.longest.as_secs_f64()).max(shortest.as_secs_f64());
-        // Chance only lengthens: `shortest` is a promise to the other side.
-        let wait = base * (1.0 + self.policy.jitter.clamp(0.0, 1.0) * self.chance.f64());
+        // Chance only lengthens: `shortest` is a promise to the other side. It is spread as wide as the policy's own
+        // waits get, and by a second at least: all who were sent away together were told the same time.
+        let width = base.min(self.policy.longest.as_secs_f64()).max(shortest.as_secs_f64().min(1.0));
+        let wait = base + width * self.policy.jitter.clamp(0.0, 1.0) * self.chance.f64();
         Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest)
     }
 
@@ -96,20 +99,21 @@ mod tests {
         let mut expected = 0.2;
         for _ in 0..200 {
             let wait = backoff.next(Duration::ZERO).as_secs_f64();
-            assert!(wait >= expected && wait <= expected * 1.25 + 1e-9, "{wait} for {expected}");
+            assert!(wait >= expected && wait <= expected * 2.0 + 1e-9, "{wait} for {expected}");
             expected = (expected * 2.0_f64).min(10.0);
         }
         assert_eq!(backoff.failures(), 200);
         backoff.reset();
-        assert!(backoff.next(Duration::ZERO) < Duration::from_millis(300));
+        assert!(backoff.next(Duration::ZERO) <= Duration::from_millis(400));
     }
 
     #[test]
     fn an_error_may_ask_for_more_than_the_policy() {
         let mut backoff = Backoff::new(RetryPolicy::for_interval(Duration::from_millis(10)));
         for _ in 0..20 {
-            assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
-            assert!(backoff.next(Duration::ZERO) <= Duration::from_millis(625));
+            let asked = backoff.next(Duration::from_secs(60)).as_secs_f64();
+            assert!((60.0..=61.0).contains(&asked), "{asked}");
+            assert!(backoff.next(Duration::ZERO) <= Duration::from_secs(1));
         }
     }
 
@@ -134,5 +138,19 @@ mod tests {
         };
         let waits: std::collections::HashSet<Duration> = (0..50).map(wait).collect();
         assert!(waits.len() > 40);
+    }
+
+    /// A LAPI that starts again sends all away with the same `Retry-After`: no tenth of a second after it brings back
+    /// more than twice its share.
+    #[test]
+    fn a_fleet_that_was_told_the_same_time_is_spread_behind_it() {
+        let mut tenths = [0; 10];
+        for seed in 0..1000 {
+            let policy = RetryPolicy::for_interval(Duration::from_secs(10));
+            let wait = Backoff::with_seed(policy, seed).next(Duration::from_secs(1)).as_secs_f64();
+            assert!((1.0..=2.0).contains(&wait), "{wait}");
+            tenths[(((wait - 1.0) * 10.0) as usize).min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|count| *count < 200), "{tenths:?}");
     }
 }

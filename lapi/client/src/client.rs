@@ -12,6 +12,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::timeout;
 
 use crate::config::{ClientConfig, UserAgent};
+use crate::continuation::{self, Continuation, StreamSink};
 use crate::endpoint::{Endpoint, redacted};
 use crate::error::{BuildError, PullError, PushError};
 use crate::transport::{self, Setup};
@@ -20,7 +21,7 @@ use crate::transport::{self, Setup};
 pub(crate) const ERROR_BODY_LIMIT: usize = 16 * 1024;
 
 /// A LAPI as one bouncer sees it. Clones share connections, and are the same client: only one of them may follow
-/// the stream, for two that share a key share a cursor, and steal each other's decisions.
+/// the stream of a stock LAPI, for two that share a key share a cursor there, and steal each other's decisions.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
@@ -32,9 +33,11 @@ pub struct Client {
 }
 
 /// What a decision stream brought, once it was whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamAnswer {
+    /// Where to go on; `None` from a stock LAPI.
+    pub continuation: Option<Continuation>,
     /// Length of the JSON text.
     pub bytes: u64,
     /// Decisions in `new`.
@@ -89,24 +92,30 @@ impl Client {
     }
 
     /// Asks for decisions and hands them to `sink` as they arrive, so that the JSON text and the decisions are
-    /// never in memory together.
+    /// never in memory together. A request that may be held is waited for that much longer.
     ///
     /// # Errors
-    /// Whatever the sink got must be discarded. If [`PullError::may_have_reached_lapi`], what the answer held
-    /// comes back only with `startup`.
+    /// Whatever the sink got must be discarded. If [`PullError::may_have_reached_lapi`], what the answer of a stock
+    /// LAPI held comes back only with `startup`.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; the LAPI may have moved the cursor all the same.
     pub async fn decision_stream(
         &self,
         query: &StreamQuery,
-        sink: &mut (dyn FnMut(StreamItem<'_>) + Send),
+        sink: &mut dyn StreamSink,
     ) -> Result<StreamAnswer, PullError> {
         let idle = if query.startup { self.startup_idle } else { self.idle };
         let url = self.endpoint.route("v1/decisions/stream", &query.to_query_string());
-        let mut response = self.ask(self.http.get(url).header(ACCEPT, "application/json"), idle).await?;
+        let until_head = idle.saturating_add(Duration::from_secs(query.wait.into()));
+        let request = self.http.get(url).header(ACCEPT, "application/json");
+        let mut response = self.ask(request, until_head).await?;
 
-        let mut answer = StreamAnswer { peer: response.remote_addr(), ..StreamAnswer::default() };
+        let continuation = continuation::read(response.headers())
+            .map_err(|(name, text)| PullError::Header { url: self.url(), name, text })?;
+        sink.begin(continuation.as_ref());
+        let mut answer =
+            StreamAnswer { continuation, peer: response.remote_addr(), ..StreamAnswer::default() };
         let mut decoder = StreamDecoder::new();
         while let Some(chunk) = self.piece(&mut response, idle, answer.bytes).await? {
             answer.bytes += chunk.len() as u64;
@@ -116,7 +125,7 @@ impl Client {
                     StreamItem::Deleted(_) => answer.items_deleted += 1,
                     StreamItem::Unreadable { .. } => answer.items_unreadable += 1,
                 }
-                sink(item);
+                sink.item(item);
             };
             decoder
                 .push(&chunk, &mut count)

@@ -92,6 +92,8 @@ pub struct ClientConfig {
     pub startup_idle_timeout: Duration,
     /// Used for plain `http` with a key and a host that is not this one, as the stock bouncers do.
     pub proxy: ProxyConfig,
+    /// Which of the machines that share a key this is, for the LAPI to show; see [`palisade_wire::follow`].
+    pub instance: Option<String>,
 }
 
 impl ClientConfig {
@@ -107,6 +109,7 @@ impl ClientConfig {
             idle_timeout: Duration::from_secs(30),
             startup_idle_timeout: Duration::from_secs(300),
             proxy: ProxyConfig::default(),
+            instance: None,
         }
     }
 }

@@ -57,6 +57,15 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The name of this machine cannot be sent.
+    #[error(
+        "the instance name {name:?} cannot be sent: it must be 1 to {} characters of visible ASCII",
+        palisade_wire::follow::INSTANCE_AT_MOST
+    )]
+    Instance {
+        /// As written.
+        name: String,
+    },
     /// TLS could not be set up.
     #[error("TLS cannot be set up for {url}: {reason}; is the package `ca-certificates` installed?")]
     Tls {
@@ -127,6 +136,19 @@ pub enum PullError {
         #[source]
         cause: DecodeError,
     },
+    /// A header of a LAPI that keeps cursors cannot be understood.
+    #[error(
+        "the LAPI at {url} sends a header this version does not understand ({name}: {text:?}); is it of another \
+         version, or does a proxy change its headers?"
+    )]
+    Header {
+        /// The LAPI.
+        url: String,
+        /// Which header.
+        name: &'static str,
+        /// What it holds; empty when it is missing.
+        text: String,
+    },
     /// The answer ended too early.
     #[error("the answer of the LAPI at {url} was cut short after {received} bytes")]
     CutShort {
@@ -171,6 +193,7 @@ impl PullError {
             Self::Status { status: 500.., .. } => Duration::from_millis(500),
             Self::Status { status: 429, .. } => Duration::from_secs(5),
             Self::Status { .. } => Duration::from_secs(30),
+            Self::Header { .. } => Duration::from_secs(5),
             Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } => Duration::from_secs(1),
         }
     }
@@ -186,6 +209,17 @@ impl PullError {
         matches!(self, Self::Refused { .. })
     }
 
+    /// Whether something on the way may have given up on a request that was being held: a proxy, a firewall that
+    /// forgets quiet connections, or the LAPI that ended.
+    pub fn may_end_a_hold(&self) -> bool {
+        match self {
+            Self::CutShort { .. } | Self::TimedOut { .. } => true,
+            Self::Unreachable { cause, .. } => !cause.is_connect(),
+            Self::Status { status, .. } => matches!(status, 502..=504),
+            _ => false,
+        }
+    }
+
     /// What the stock bouncers log for the same trouble, for those who search logs for it.
     pub fn stock_text(&self) -> String {
         match self {
@@ -195,6 +229,7 @@ impl PullError {
             Self::Refused { message, .. } | Self::Status { message, .. } => format!("API error: {message}"),
             Self::Redirected { status, .. } => format!("API error: http code {status}, no response body"),
             Self::Malformed { cause, .. } => format!("API error: {cause}"),
+            Self::Header { .. } => format!("API error: {self}"),
             Self::CutShort { cause: Some(cause), .. } => format!("API error: {}", chain(cause)),
             Self::CutShort { cause: None, .. } => "API error: unexpected EOF".to_owned(),
             Self::TimedOut { .. } => "API error: context deadline exceeded".to_owned(),

@@ -2,7 +2,8 @@
 //! machine's.
 //!
 //! ```text
-//!   ClientConfig ──► Client ──► GET /v1/decisions/stream ──► StreamDecoder ──► sink(StreamItem), as it arrives
+//!   ClientConfig ──► Client ──► GET /v1/decisions/stream ──► Continuation ──► StreamSink::begin
+//!                       │                                └─► StreamDecoder ──► StreamSink::item, as it arrives
 //!                       └─────► POST /v1/usage-metrics
 //!   PullError ──► shortest_retry() ──► Backoff ──► how long to wait
 //! ```
@@ -14,14 +15,14 @@
 //! a bouncer's request is never retried: that is the caller's, with [`Backoff`]. A machine's is, as [`Retries`] say.
 //!
 //! ```no_run
-//! use palisade_client::{Auth, Client, ClientConfig, Secret, StreamQuery, UserAgent};
+//! use palisade_client::{Auth, Client, ClientConfig, Secret, StreamItem, StreamQuery, UserAgent};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = ClientConfig::new("http://127.0.0.1:8080", Auth::Key(Secret::new("the key")));
 //! let client = Client::new(&config, &UserAgent::new("palisade-firewall", "v0.1.0")?)?;
 //! let everything = StreamQuery { startup: true, ..StreamQuery::default() };
 //! let mut staged = 0;
-//! let answer = client.decision_stream(&everything, &mut |_item| staged += 1).await?;
+//! let answer = client.decision_stream(&everything, &mut |_: StreamItem<'_>| staged += 1).await?;
 //! println!("{} new decisions in {} bytes", answer.items_new, answer.bytes);
 //! # Ok(())
 //! # }
@@ -30,8 +31,10 @@
 mod backoff;
 mod client;
 mod config;
+mod continuation;
 mod endpoint;
 mod error;
+mod lapis;
 mod machine;
 mod token;
 mod transport;
@@ -39,7 +42,9 @@ mod transport;
 pub use backoff::{Backoff, RetryPolicy};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
+pub use continuation::{Continuation, StreamSink};
 pub use error::{BuildError, PullError, PushError};
+pub use lapis::Lapis;
 pub use machine::{MachineClient, Registered};
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};
 pub use token::{MachineAuth, MachineConfig, MachineError, Retries};

@@ -66,6 +66,7 @@ impl MachineClient {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
+            instance: None,
         };
         Ok(Self {
             link: Client::assemble(&config.url, &setup, config.idle_timeout, agent)?,

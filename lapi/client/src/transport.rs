@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
+use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, NoProxy, Proxy};
 use tracing::{info, warn};
@@ -23,6 +24,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) proxy: &'a ProxyConfig,
+    pub(crate) instance: Option<&'a str>,
 }
 
 /// What every request carries to prove who we are.
@@ -49,6 +51,7 @@ impl<'a> From<&'a ClientConfig> for Setup<'a> {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
+            instance: config.instance.as_deref(),
         }
     }
 }
@@ -73,15 +76,16 @@ pub(crate) fn build(
     if let Some(path) = &endpoint.socket {
         builder = builder.unix_socket(path.as_path());
     }
+    let mut headers = HeaderMap::new();
+    if let Some(name) = config.instance {
+        headers.insert(HeaderName::from_static(INSTANCE_HEADER), instance(name)?);
+    }
     match config.identity {
         Identification::Key(key) => {
             info!("Using API key auth");
             let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| BuildError::Key)?;
             value.set_sensitive(true);
-            builder = builder.default_headers(HeaderMap::from_iter([(
-                reqwest::header::HeaderName::from_static(API_KEY),
-                value,
-            )]));
+            headers.insert(HeaderName::from_static(API_KEY), value);
             if !endpoint.is_tls() && !endpoint.is_local() {
                 builder = with_proxy(builder, config.proxy)?;
             }
@@ -99,6 +103,7 @@ pub(crate) fn build(
             }
         }
     }
+    builder = builder.default_headers(headers);
     if !endpoint.is_tls() {
         // Without TLS the system's authorities are not even read, so a machine without any still starts.
         builder = builder.tls_certs_only([]);
@@ -112,6 +117,15 @@ pub(crate) fn build(
         builder = builder.tls_certs_merge(authorities(path)?);
     }
     builder.build().map_err(tls_error)
+}
+
+/// The name of this machine as a header.
+fn instance(name: &str) -> Result<HeaderValue, BuildError> {
+    let wrong = || BuildError::Instance { name: name.to_owned() };
+    if !(1..=INSTANCE_AT_MOST).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong());
+    }
+    HeaderValue::from_str(name).map_err(|_| wrong())
 }
 
 fn with_proxy(

@@ -29,8 +29,8 @@ use arc_swap::ArcSwap;
 use self::{certificate::Certificates, password::Passwords, throttle::Throttle, token::Tokens};
 use crate::error::ApiError;
 pub use address::{ClientAddress, Peer, TrustedAddress};
+pub(crate) use extract::{Agent, bearer, standing};
 pub use extract::{Bouncer, Either, Machine, hash_key};
-pub(crate) use extract::{bearer, standing};
 
 /// What proving who one is takes.
 #[derive(Debug)]

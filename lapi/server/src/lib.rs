@@ -32,6 +32,7 @@ mod blocking;
 mod decisions;
 mod ingest;
 mod openapi;
+mod push;
 mod retention;
 mod tail;
 mod usage;

@@ -54,6 +54,13 @@ struct Active {
     action: String,
 }
 
+/// Why everything was told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Because {
+    /// The word on the wire.
+    pub why: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: String,
@@ -84,6 +91,12 @@ pub struct LapiMetrics {
     pub database_failures: Counter,
     /// 1 while the database answers.
     pub database_up: Gauge,
+    /// Stream requests that are held until there is something for them.
+    pub waiting: Gauge,
+    /// Held requests that were answered because there was something.
+    pub pushed: Counter,
+    /// Clients with a cursor that had to be told everything, by reason.
+    pub everything: Family<Because, Counter>,
     /// Requests whose handler panicked.
     pub panics: Counter,
     /// Requests refused because their address asked too often.
@@ -118,6 +131,9 @@ impl LapiMetrics {
             decisions_invalid: Counter::default(),
             database_failures: Counter::default(),
             database_up: Gauge::default(),
+            waiting: Gauge::default(),
+            pushed: Counter::default(),
+            everything: Family::default(),
             panics: Counter::default(),
             throttled: Counter::default(),
             connections: Gauge::default(),
@@ -157,6 +173,17 @@ impl LapiMetrics {
                 "palisade_lapi_database_up",
                 "1 while the database answers",
                 new.database_up.clone(),
+            );
+            registry.register("palisade_lapi_waiting", "Held stream requests", new.waiting.clone());
+            registry.register(
+                "palisade_lapi_pushed",
+                "Held requests that were told something",
+                new.pushed.clone(),
+            );
+            registry.register(
+                "palisade_lapi_everything_told",
+                "Requests with a cursor that were told everything",
+                new.everything.clone(),
             );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());
             registry.register("palisade_lapi_throttled", "Requests refused with 429", new.throttled.clone());

@@ -7,8 +7,10 @@
 mod entry;
 mod everybody;
 mod notes;
+mod seen;
 
 pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
+pub use seen::Seen;
 
 use std::sync::{
     Arc, Mutex, PoisonError, RwLock,
@@ -197,9 +199,11 @@ impl Roster {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
-        if let Some(bouncer) = self.write().adopt(key, ip) {
-            self.notes().bouncer(bouncer.id).ip = Some(ip.to_owned());
-            return key_row(bouncer);
+        let fresh = self.read().fresh(key);
+        if let Some(fresh) = fresh
+            && let Some(row) = self.store.adopt_bouncer(now, fresh.id, ip).await.map_err(Refusal::Store)?
+        {
+            return key_row(self.write().add_bouncer(row));
         }
         let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
         match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.word(), key, ip).await {

@@ -4,6 +4,7 @@ mod alerts;
 mod allowlists;
 mod batches;
 mod deletion;
+mod follow;
 mod live;
 mod openapi;
 mod others;

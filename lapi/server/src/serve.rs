@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
+use palisade_active::Sealer;
 use palisade_daemon::{life::Life, logs::LogLevel, metrics};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
@@ -20,7 +21,7 @@ use crate::{
     database::database,
     listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
     metrics::LapiMetrics,
-    retention,
+    push, retention,
     roster::Roster,
     router::router,
     state::{Clock, Lapi, Setup},
@@ -91,6 +92,8 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
         Some(secret) => secret,
         None => secret::kept(&store, clock.now()).await.context("while keeping the secret for tokens")?,
     };
+    let cursor_key =
+        secret::for_cursors(&store, clock.now()).await.context("while keeping the key for cursors")?;
     let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
     let background = CancellationToken::new();
     let lapi = Lapi::new(Setup {
@@ -99,6 +102,8 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
         metrics: LapiMetrics::new(metrics_level, &life.metrics),
         profiles: files.profiles,
         store: store.clone(),
+        sealer: Sealer::new(&cursor_key),
+        closing: life.stop.clone(),
         stop: background.clone(),
         tasks: life.tasks.clone(),
         server,
@@ -168,6 +173,7 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
         });
     };
     named("tail", Box::pin(tail::follow(lapi.clone(), background.clone())));
+    named("push", Box::pin(push::run(lapi.clone(), background.clone())));
     named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
     let (roster, stop) = (lapi.clone(), background.clone());
     named("roster", Box::pin(async move { roster.roster.keep_writing(roster.clock.clone(), stop).await }));

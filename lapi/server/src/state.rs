@@ -9,13 +9,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use palisade_active::Sealer;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, roster::Roster, tail};
+use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, roster::Roster, tail};
 
 /// The LAPI. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -42,10 +43,14 @@ pub struct Parts {
     pub auth: Auth,
     /// What feeds the active decisions with commits.
     pub(crate) tail: tail::Tail,
+    /// Requests that are held until there is something for them.
+    pub(crate) push: Arc<push::Push>,
     /// What takes alerts in.
     pub(crate) ingest: ingest::Ingest,
     /// Allowlists in memory.
     pub(crate) allowlists: allowlists::Allowlists,
+    /// Fires when no new requests are taken: whoever is held is to be answered.
+    pub closing: CancellationToken,
     /// Fires when the LAPI must end.
     pub stop: CancellationToken,
     /// Owner of tasks that outlive a request.
@@ -79,6 +84,10 @@ pub struct Setup {
     pub metrics: LapiMetrics,
     /// Tokens, passwords, certificates, throttling.
     pub auth: Auth,
+    /// Seals the cursors of clients.
+    pub sealer: Sealer,
+    /// Fires when no new requests are taken.
+    pub closing: CancellationToken,
     /// Fires when the LAPI must end.
     pub stop: CancellationToken,
     /// Owner of tasks that outlive a request.
@@ -88,7 +97,20 @@ pub struct Setup {
 impl Lapi {
     /// Puts the parts together.
     pub fn new(setup: Setup) -> Self {
-        let Setup { config, server, clock, profiles, store, roster, metrics, auth, stop, tasks } = setup;
+        let Setup {
+            config,
+            server,
+            clock,
+            profiles,
+            store,
+            roster,
+            metrics,
+            auth,
+            sealer,
+            closing,
+            stop,
+            tasks,
+        } = setup;
         Self(Arc::new(Parts {
             config,
             server,
@@ -99,8 +121,10 @@ impl Lapi {
             metrics,
             auth,
             tail: tail::Tail::default(),
+            push: Arc::new(push::Push::new(sealer)),
             ingest: ingest::Ingest::default(),
             allowlists: allowlists::Allowlists::default(),
+            closing,
             stop,
             tasks,
         }))

@@ -12,14 +12,15 @@ mod feed;
 mod order;
 mod watch;
 
-use std::sync::{Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Count, View};
+use palisade_active::{ActiveSet, Change, Commit, Count, Lineage, Origin, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use order::Changes;
 
@@ -37,12 +38,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The active decisions, the way in for commits, and how far they have come.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    active: RwLock<ActiveSet>,
+    active: RwLock<Held>,
     inbox: mpsc::UnboundedSender<Word>,
     /// The other end of `inbox`, until the feed takes it.
     words: Mutex<Option<mpsc::UnboundedReceiver<Word>>>,
     applied: latest::Sender<Commit>,
     watching: watch::Watching,
+}
+
+/// The active decisions, and whose they are: cursors count the commits of one database.
+#[derive(Debug)]
+struct Held {
+    set: ActiveSet,
+    origin: Arc<Origin>,
+}
+
+impl Held {
+    /// Another LAPI on this database has begun a line of its history.
+    fn went_on(&mut self, database: Uuid, lineages: Vec<Lineage>) {
+        if self.origin.database == database && self.origin.lineages != lineages {
+            self.origin = Arc::new(Origin { database, lineages });
+        }
+    }
 }
 
 /// What the feed is told. Bounded by the writes under way: each waits for its own to be applied.
@@ -53,7 +70,7 @@ enum Word {
     /// All that is left of the commits after `after` up to `through`, read from the database.
     Read { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
     /// The database is another one, or went back: this is what it holds.
-    Replaced(Box<ActiveSet>),
+    Replaced(Box<Held>),
 }
 
 impl Default for Tail {
@@ -61,7 +78,10 @@ impl Default for Tail {
     fn default() -> Self {
         let (inbox, words) = mpsc::unbounded_channel();
         Self {
-            active: RwLock::new(ActiveSet::new(HISTORY, HISTORY_ENTRIES)),
+            active: RwLock::new(Held {
+                set: ActiveSet::new(HISTORY, HISTORY_ENTRIES),
+                origin: Arc::default(),
+            }),
             inbox,
             words: Mutex::new(Some(words)),
             applied: latest::Sender::new(Commit(0)),
@@ -73,10 +93,21 @@ impl Default for Tail {
 impl Tail {
     /// The active decisions as they are now; what comes later does not change it.
     pub(crate) fn view(&self) -> View {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).view()
+        self.state().0
     }
 
-    fn active_mut(&self) -> RwLockWriteGuard<'_, ActiveSet> {
+    /// The same, and whose commits it counts.
+    pub(crate) fn state(&self) -> (View, Arc<Origin>) {
+        let held = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        (held.set.view(), held.origin.clone())
+    }
+
+    /// Wakes for every commit that is applied; slow readers skip some.
+    pub(crate) fn commits(&self) -> latest::Receiver<Commit> {
+        self.applied.subscribe()
+    }
+
+    fn active_mut(&self) -> RwLockWriteGuard<'_, Held> {
         self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,8 +141,9 @@ impl Tail {
 /// Loads the active decisions and allowlists. Called once, before anybody is served.
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
-    let (set, head) = read(&lapi.store, now).await?;
-    *lapi.tail.active_mut() = set;
+    lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
+    let (held, head) = read(&lapi.store, now).await?;
+    *lapi.tail.active_mut() = held;
     lapi.tail.applied.send_replace(head.commit);
     lapi.tail.watching.begin(head);
     lapi.metrics.database_up.set(1);
@@ -127,6 +159,7 @@ pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
 
 /// Brings the gauges that are read from memory up to date; called before each scrape.
 pub(crate) fn show(lapi: &Lapi) {
+    lapi.metrics.waiting.set(i64::try_from(lapi.push.seats()).unwrap_or(i64::MAX));
     // A scan, so of a view: nobody waits for it.
     let view = lapi.tail.view();
     let count = |count: Count| {
@@ -136,14 +169,15 @@ pub(crate) fn show(lapi: &Lapi) {
 }
 
 /// Reads everything the memory needs.
-async fn read(store: &Store, now: UnixMillis) -> Result<(ActiveSet, Head), StoreError> {
+async fn read(store: &Store, now: UnixMillis) -> Result<(Held, Head), StoreError> {
     // Before the snapshot: what is committed between the two is read again by the watch.
     let mut head = store.head().await?;
     let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
     let mut loading = set.loading(now);
     head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
     set.replace(loading, head.commit);
-    Ok((set, head))
+    let origin = Arc::new(Origin { database: head.database, lineages: store.lineages().await? });
+    Ok((Held { set, origin }, head))
 }
 
 impl Lapi {

@@ -1,10 +1,13 @@
 //! Bouncers: who may read decisions, how far each has read, and the rows that share a key.
 
+mod instances;
 mod rows;
 
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
+pub use instances::{BouncerInstance, InstanceSeen};
+pub(crate) use rows::newer;
 use rows::{COLUMNS, by_name, insert, merged, note_pulls, read_bouncer, update};
 
 use crate::{Store, StoreError};
@@ -31,10 +34,11 @@ pub struct Bouncer {
     pub kind: String,
     /// The User-Agent after the slash.
     pub version: String,
-    /// The time up to which it has been told: the start of its last complete stream.
+    /// When it last asked for decisions: shown, and pruned by.
     pub last_pull: Option<UnixMillis>,
-    /// The commit up to which it has been told.
-    pub cursor_commit: Option<Commit>,
+    /// Up to which commit, and which time, it has been told by its last complete stream; `None` for a bouncer that
+    /// never had one, and for one that keeps its own place.
+    pub cursor: Option<(Commit, UnixMillis)>,
     /// `api-key` or `tls`.
     pub auth_type: String,
     /// Name of its operating system.
@@ -69,10 +73,10 @@ pub struct NewBouncer {
 pub struct BouncerUpdate {
     /// The bouncer's row.
     pub id: i64,
-    /// When its last complete stream began.
+    /// When it last asked for decisions.
     pub last_pull: Option<UnixMillis>,
-    /// How far that stream went.
-    pub cursor_commit: Option<Commit>,
+    /// How far its last complete stream went: the commit, and the time at its start.
+    pub cursor: Option<(Commit, UnixMillis)>,
     /// Where it came from.
     pub ip: Option<String>,
     /// The User-Agent before the slash.
@@ -162,21 +166,42 @@ impl Store {
                     if !there.auto_created {
                         return Err(StoreError::Exists { kind: "bouncer", name: new.name });
                     }
-                    tx.touch_roster();
+                    // A new number: what another LAPI still has to note about the old row is not about this one.
+                    let session = tx.session();
+                    let sql = session.sql("DELETE FROM bouncers WHERE id = $1").bind(there.id);
+                    session.run(sql).await?;
+                    insert(tx, now, new).await
+                })
+            })
+            .await
+    }
+
+    /// Gives a row that was never used the address of its first use. `None` when there is no such row, or when it
+    /// has an address by now: another request was faster, at this LAPI or another.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn adopt_bouncer(
+        &self,
+        now: UnixMillis,
+        id: i64,
+        ip: &str,
+    ) -> Result<Option<Bouncer>, StoreError> {
+        let ip = ip.to_owned();
+        self.writer
+            .write("note where a bouncer is", move |tx| {
+                Box::pin(async move {
                     let session = tx.session();
                     let text = format!(
-                        "UPDATE bouncers SET key_hash = $1, auth_type = $2, ip = $3, updated_at = $4, \
-                         last_pull = NULL, cursor_commit = NULL WHERE id = $5 RETURNING {COLUMNS}"
+                        "UPDATE bouncers SET ip = $1, updated_at = $2 WHERE id = $3 AND ip = '' RETURNING {COLUMNS}"
                     );
-                    let sql = session
-                        .sql(&text)
-                        .bind(new.key_hash)
-                        .bind(new.auth_type)
-                        .bind(new.ip)
-                        .bind(now.0)
-                        .bind(there.id);
-                    let taken = session.first(sql, read_bouncer).await?;
-                    taken.ok_or_else(|| session.fails("the row that was changed did not come back"))
+                    let sql = session.sql(&text).bind(ip).bind(now.0).bind(id);
+                    let adopted = session.first(sql, read_bouncer).await?;
+                    if adopted.is_some() {
+                        tx.touch_roster();
+                    }
+                    Ok(adopted)
                 })
             })
             .await
@@ -291,8 +316,9 @@ impl Store {
         session.read(sql, read_bouncer).await
     }
 
-    /// Writes what was learned about bouncers, in one transaction. Rows that are gone are passed over. Does not
-    /// count as a change of the roster.
+    /// Writes what was learned about bouncers, in one transaction. Rows that are gone are passed over, and times and
+    /// places that are older than what is there: another LAPI may have newer news. Does not count as a change of the
+    /// roster.
     ///
     /// # Errors
     ///

@@ -1,13 +1,17 @@
 //! The store itself, and the one row that says how far it has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
-use crate::engine::{self, Place, Readers, Session, Writer};
+use crate::engine::{self, Leadership, Listener, Place, Readers, Session, Writer};
 use crate::{DbConfig, StoreError};
+
+/// How long a server may take to say how far it has come.
+const HEAD: Duration = Duration::from_secs(5);
 
 /// How far the database has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +60,33 @@ impl Store {
     ///
     /// When the database does not answer.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        let mut session = self.snapshot("read how far it has come").await?;
-        read_head(&mut session).await
+        let doing = "read how far it has come";
+        let read = async {
+            let mut session = self.snapshot(doing).await?;
+            read_head(&mut session).await
+        };
+        if let Readers::Sqlite(_) = self.readers {
+            return read.await;
+        }
+        // Others wait for this answer: to go on from memory, or to be refused.
+        tokio::time::timeout(HEAD, read).await.unwrap_or_else(|_| {
+            Err(self.unavailable(doing, format!("no answer within {} s", HEAD.as_secs())))
+        })
+    }
+
+    /// The error for a database that is not available, for the caller's own reason.
+    pub fn unavailable(&self, doing: &'static str, reason: impl Into<String>) -> StoreError {
+        StoreError::Unavailable { doing, database: self.place.to_string(), reason: reason.into() }
+    }
+
+    /// What hears what other processes write. `None` on SQLite, which tells nobody.
+    pub fn listen(&self) -> Option<Listener> {
+        Listener::new(&self.readers, &self.place, &self.writer)
+    }
+
+    /// The candidacy for work that one of all processes on this database does.
+    pub fn leadership(&self) -> Leadership {
+        Leadership::new(&self.readers, &self.place)
     }
 
     /// A session for reading that sees one state of everything.

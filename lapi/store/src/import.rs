@@ -1,17 +1,20 @@
 //! Telling an import that goes on from one whose process died: who imports holds a lock that ends with the process.
 
 use std::fs::{File, TryLockError};
+use std::time::Duration;
 
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 use sqlx::postgres::PgConnection;
 
 use crate::alerts::remove_matching;
-use crate::engine::{Place, Readers, fault, lock_beside};
+use crate::engine::{Place, Readers, fault, lock_beside, patient};
 use crate::{Store, StoreError};
 
 /// The number of our lock on a PostgreSQL server: "PALIMPRT".
 const LOCK: i64 = i64::from_be_bytes(*b"PALIMPRT");
+/// How long a server may take for it; what it allows for waiting is shorter.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Held while an import goes on; given back when dropped, or when the process ends.
 #[derive(Debug)]
@@ -31,11 +34,9 @@ impl Store {
                 let connection = pool.acquire().await.map_err(|error| fault(&error, place, doing))?;
                 // Out of the pool: the lock goes with the connection.
                 let mut connection = connection.detach();
-                sqlx::query("SELECT pg_advisory_lock_shared($1)")
-                    .bind(LOCK)
-                    .execute(&mut connection)
-                    .await
-                    .map_err(|error| fault(&error, place, doing))?;
+                let lock =
+                    sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(LOCK).execute(&mut connection);
+                patient(PATIENCE, lock).await.map_err(|error| fault(&error, place, doing))?;
                 Ok(ImportLock::Server { _held: Box::new(connection) })
             }
             (Readers::Sqlite(_), Place::File(path)) => {
@@ -89,11 +90,10 @@ impl Store {
             (Readers::Postgres(pool), place) => {
                 let failed = |error: sqlx::Error| fault(&error, place, doing);
                 let mut connection = pool.acquire().await.map_err(failed)?.detach();
-                let mine: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
                     .bind(LOCK)
-                    .fetch_one(&mut connection)
-                    .await
-                    .map_err(failed)?;
+                    .fetch_one(&mut connection);
+                let mine: bool = patient(PATIENCE, lock).await.map_err(failed)?;
                 Ok(mine.then(|| ImportLock::Server { _held: Box::new(connection) }))
             }
             (Readers::Sqlite(_), Place::File(path)) => {

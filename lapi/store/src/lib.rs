@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod head;
 mod import;
+mod lineage;
 mod machines;
 mod replay;
 mod retention;
@@ -29,9 +30,12 @@ mod usage;
 pub use alert_query::{AlertQuery, QueryError, SortOrder};
 pub use alerts::{Added, Deleted, NewAlert, NewDecision, Stored};
 pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
-pub use bouncers::{Bouncer, BouncerDeletion, BouncerUpdate, NewBouncer, base_name};
+pub use bouncers::{
+    Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceSeen, NewBouncer, base_name,
+};
 pub use config::{DbConfig, Engine, PostgresServer, SslMode};
 pub use decisions::Ended;
+pub use engine::{Leadership, Listener, Notice};
 pub use error::StoreError;
 pub use head::{Head, Store};
 pub use machines::{Machine, MachineUpdate, NewMachine};

@@ -50,6 +50,8 @@ pub struct Flushed {
     pub usage: u64,
     /// Bouncers.
     pub bouncers: u64,
+    /// Machines that shared bouncers' keys and were not seen for a week.
+    pub instances: u64,
     /// Machines.
     pub machines: u64,
     /// Items of allowlists that had run out.
@@ -99,6 +101,7 @@ impl Store {
                 })
                 .await?;
         }
+        flushed.instances = self.forget_instances(now).await?;
         flushed.allowlist_items = self
             .delete_in_steps("delete what ran out on allowlists", "allowlist_items", true, move |sql| {
                 sql.push("expires_at <= ").arg(now.0);

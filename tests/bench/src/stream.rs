@@ -83,6 +83,7 @@ fn pull(url: &str) -> f64 {
             backoff: Backoff::new(RetryPolicy::for_interval(Duration::from_secs(10))),
             admission: Admission::new(None),
             ledger,
+            cursor: String::new(),
             publisher,
             state: palisade_stream::Freshness::default(),
         };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Mode, Policy};
-use palisade_stream::{Freshness, Memory, now};
+use palisade_stream::{Freshness, Memory, Remembered, now};
 
 use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
 use crate::settings::LapiSettings;
@@ -108,7 +108,7 @@ impl Inquiry<'_> {
     /// The answer from the file.
     fn remembered(&self, memory: &Memory, subject: Option<&Subject>) -> Result<Answer, String> {
         let now = now();
-        let (batch, written) = match memory.load(now) {
+        let Remembered { batch, written, .. } = match memory.load(now) {
             Ok(Some(found)) => found,
             Ok(None) => return Err(format!("nothing is remembered at {}", memory.path().display())),
             Err(error) => return Err(with_causes(&error)),

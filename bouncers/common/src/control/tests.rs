@@ -20,6 +20,7 @@ use crate::settings::LapiSettings;
 fn settings(folder: &Path) -> LapiSettings {
     LapiSettings {
         client: ClientConfig::new("http://127.0.0.1:8080", Auth::Key(Secret::new("k"))),
+        urls: vec!["http://127.0.0.1:8080".to_owned()],
         query: StreamQuery::default(),
         cadence: Cadence::default(),
         usage_interval: std::time::Duration::ZERO,

@@ -7,7 +7,7 @@ use palisade_stream::fuzz_decode;
 
 fuzz_target!(|data: &[u8]| {
     fuzz_decode(data);
-    let mut file = b"PLSDMEM1\x04\0\0\0fuzz".to_vec();
+    let mut file = b"PLSDMEM2\x08\0\0\0x (fuzz)".to_vec();
     file.extend_from_slice(data);
     file.extend_from_slice(&crc32fast::hash(&file).to_le_bytes());
     if let Some(decisions) = fuzz_decode(&file) {

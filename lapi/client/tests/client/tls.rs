@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::peer::{Peer, chunked};
-use palisade_client::{Auth, BuildError, Client, ClientConfig, PullError, Secret, StreamQuery, UserAgent};
+use palisade_client::{
+    Auth, BuildError, Client, ClientConfig, PullError, Secret, StreamItem, StreamQuery, UserAgent,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -77,7 +79,7 @@ fn build(peer: &Peer, auth: Auth, change: impl FnOnce(&mut ClientConfig)) -> Res
 }
 
 async fn pull(client: &Client) -> Result<(), PullError> {
-    client.decision_stream(&StreamQuery::default(), &mut |_| {}).await.map(drop)
+    client.decision_stream(&StreamQuery::default(), &mut |_: StreamItem<'_>| {}).await.map(drop)
 }
 
 #[tokio::test]

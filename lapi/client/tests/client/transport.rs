@@ -33,7 +33,7 @@ async fn pull(client: &Client) -> (Result<StreamAnswer, PullError>, Vec<String>)
     let mut seen = Vec::new();
     let query = StreamQuery { startup: true, ..StreamQuery::default() };
     let answer = client
-        .decision_stream(&query, &mut |item| {
+        .decision_stream(&query, &mut |item: StreamItem<'_>| {
             seen.push(match item {
                 StreamItem::New(decision) => format!("+{}", decision.value),
                 StreamItem::Deleted(decision) => format!("-{}", decision.value),
@@ -55,7 +55,7 @@ async fn a_request_looks_as_lapi_expects_it() {
     let client = client_of(&peer);
     assert_eq!(client.peer_address(), None);
     pull(&client).await.0.unwrap();
-    client.decision_stream(&StreamQuery::default(), &mut |_| {}).await.unwrap();
+    client.decision_stream(&StreamQuery::default(), &mut |_: StreamItem<'_>| {}).await.unwrap();
     assert_eq!(client.peer_address(), peer.address);
 
     let requests = peer.requests();

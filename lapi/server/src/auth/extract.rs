@@ -159,25 +159,39 @@ fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
     }
 }
 
+/// What a client says it is, in its User-Agent.
+pub(crate) struct Agent {
+    /// Before the slash.
+    pub(crate) kind: String,
+    /// After it.
+    pub(crate) version: String,
+    /// There was not exactly one slash.
+    odd: bool,
+}
+
+impl Agent {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let agent = agent.as_deref().unwrap_or_default();
+        let (kind, version, odd) = match agent.split_once('/') {
+            Some((kind, version)) if !version.contains('/') => (kind, version, false),
+            _ => (agent, "N/A", true),
+        };
+        Self { kind: kind.to_owned(), version: version.to_owned(), odd }
+    }
+}
+
 /// Writes down what the bouncer says it is, when that is new.
 fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
-    let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let agent = agent.as_deref().unwrap_or_default();
-    let (kind, version, odd) = match agent.split_once('/') {
-        Some((kind, version)) if !version.contains('/') => (kind, version, false),
-        _ => (agent, "N/A", true),
-    };
-    if bouncer.is_agent(kind, version) {
+    let Agent { kind, version, odd } = Agent::of(headers);
+    if bouncer.is_agent(&kind, &version) {
         return;
     }
     if odd {
+        let agent = kind.as_str();
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }
-    let update = BouncerUpdate {
-        kind: Some(kind.to_owned()),
-        version: Some(version.to_owned()),
-        ..BouncerUpdate::default()
-    };
+    let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
     lapi.roster.learned_of_bouncer(bouncer, update);
 }
 

@@ -43,10 +43,7 @@ pub(crate) async fn query(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let (first, rest) = ask(&lapi, &bouncer, &query)?;
-    // Whoever streams has a cursor, whose time must not move past what it has not been told.
-    if bouncer.pulled().1.is_none() {
-        lapi.roster.asked(&bouncer, lapi.clock.now());
-    }
+    lapi.roster.asked(&bouncer, lapi.clock.now());
     let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }

@@ -1,21 +1,24 @@
 //! `GET /v1/decisions/stream`: everything, or what is new to a bouncer, answered from memory.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, Filter};
+use palisade_active::{Commit, Cursor, Filter};
 use palisade_wire::ErrorBody;
+use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
 
 use super::body::StreamBody;
+use super::follow::{self, Ask};
 use crate::alerts::nothing;
-use crate::auth::Bouncer;
+use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::openapi::DecisionStream;
 use crate::query::Pairs;
+use crate::roster::Seen;
 use crate::state::Lapi;
 
 /// The media type of a stream; the stock server names no character set here.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[utoipa::path(
     get, path = "/v1/decisions/stream", tag = "decisions",
@@ -32,28 +35,57 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
         ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones")),
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"),
+        ("cursor" = Option<String>, Query, description = "Of clients that keep their cursor: the `X-Palisade-Cursor` of the last answer, or empty"),
+        ("wait" = Option<u64>, Query, description = "With a cursor: hold the request up to so many seconds until there is something")),
     security(("bouncer" = [])),
-    responses((status = 200, description = "What is new to the bouncer and what no longer holds", body = DecisionStream),
+    responses((status = 200, description = "What is new to the bouncer and what no longer holds", body = DecisionStream,
+            headers(("X-Palisade-Cursor" = Option<String>, description = "With `cursor`: what to send next"),
+                ("X-Palisade-Content" = Option<String>, description = "With `cursor`: `changes`, or `everything; REASON`"),
+                ("X-Palisade-Wait" = Option<u64>, description = "With `cursor`: for how many seconds a request may be held"))),
+        (status = 400, description = "`wait` is no number", body = ErrorBody),
         (status = 403, description = "No key, or not a good one", body = ErrorBody),
         (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
 )]
 pub(crate) async fn pull(
     bouncer: Bouncer,
     State(lapi): State<Lapi>,
+    client: ClientAddress,
+    headers: HeaderMap,
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
+    if let Some(ask) = Ask::of(&request, &query)? {
+        lapi.roster.followed(&bouncer, lapi.clock.now());
+        return follow::answer(&lapi, ask, |place| note(&lapi, &bouncer, &client, &headers, place)).await;
+    }
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
     let view = lapi.tail.view();
-    let (last_pull, commit) = bouncer.pulled();
-    let cursor = commit.zip(last_pull).map(|(commit, time)| Cursor { commit, time });
+    let cursor = bouncer.pulled().map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;
     let written = move || lapi.roster.pulled(&bouncer, next.time, next.commit);
     let body = axum::body::Body::new(StreamBody::new(answer, written));
     Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
+}
+
+/// Lists a machine that names itself, and how far it has come.
+fn note(lapi: &Lapi, bouncer: &Bouncer, client: &ClientAddress, headers: &HeaderMap, place: Option<Cursor>) {
+    let name = headers.get(INSTANCE_HEADER).and_then(|name| name.to_str().ok()).map(str::trim);
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+    let Agent { kind, version, .. } = Agent::of(headers);
+    lapi.roster.seen(
+        bouncer,
+        Seen {
+            instance: name.chars().take(INSTANCE_AT_MOST).collect(),
+            ip: client.text.clone(),
+            kind,
+            version,
+            at: lapi.clock.now(),
+            commit: place.map_or(Commit(0), |cursor| cursor.commit),
+        },
+    );
 }
 
 /// Tells that the key is good, and nothing else.

@@ -83,10 +83,11 @@ pub struct BouncerLive {
     pub kind: String,
     /// Its version.
     pub version: String,
-    /// When it last pulled decisions.
+    /// When it last asked for decisions.
     pub last_pull: Option<UnixMillis>,
-    /// Up to which commit it has been told everything. `None` after a pull of a stock database's.
-    pub cursor: Option<Commit>,
+    /// Its place in the stream: up to which commit, and which time, it has been told everything. `None` while it never
+    /// had a stream, or keeps its place itself.
+    pub cursor: Option<(Commit, UnixMillis)>,
 }
 
 impl Machine {
@@ -118,16 +119,22 @@ impl Machine {
 }
 
 impl Bouncer {
-    /// A row of the store; `before` as for machines.
+    /// A row of the store; `before` as for machines. Only the address of a fresh row is settled by the store, where
+    /// another LAPI may have been the first.
     pub(super) fn from_row(row: palisade_store::Bouncer, before: Option<&Self>) -> Self {
         let live = match before {
-            Some(before) => before.live.clone(),
+            Some(before) => {
+                if !row.ip.is_empty() {
+                    before.lock().ip = row.ip;
+                }
+                before.live.clone()
+            }
             None => Arc::new(Mutex::new(BouncerLive {
                 ip: row.ip,
                 kind: row.kind,
                 version: row.version,
                 last_pull: row.last_pull,
-                cursor: row.cursor_commit,
+                cursor: row.cursor,
             })),
         };
         let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::ApiKey };
@@ -145,10 +152,14 @@ impl Bouncer {
         live.kind == kind && live.version == version
     }
 
-    /// When it last pulled, and up to which commit it was told everything then.
-    pub fn pulled(&self) -> (Option<UnixMillis>, Option<Commit>) {
-        let live = self.lock();
-        (live.last_pull, live.cursor)
+    /// Its place in the stream: up to which commit, and which time, it has been told everything.
+    pub fn pulled(&self) -> Option<(Commit, UnixMillis)> {
+        self.lock().cursor
+    }
+
+    /// When it last asked for decisions.
+    pub fn last_pull(&self) -> Option<UnixMillis> {
+        self.lock().last_pull
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BouncerLive> {

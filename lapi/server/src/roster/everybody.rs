@@ -89,21 +89,10 @@ impl Everybody {
         self.rows(key)?.by_ip.get(ip).cloned()
     }
 
-    /// Gives the key's only row, if it was never used, its address.
-    pub(super) fn adopt(&mut self, key: &str, ip: &str) -> Option<Arc<Bouncer>> {
-        let rows = self.keys.get_mut(key)?;
-        let [only] = rows.rows.as_slice() else { return None };
-        let only = only.clone();
-        {
-            let mut live = only.lock();
-            if !live.ip.is_empty() {
-                return None;
-            }
-            live.ip = ip.to_owned();
-        }
-        rows.by_ip.clear();
-        rows.by_ip.insert(ip.to_owned(), only.clone());
-        Some(only)
+    /// The key's only row, if it was never used: it gets the address of its first use.
+    pub(super) fn fresh(&self, key: &str) -> Option<Arc<Bouncer>> {
+        let [only] = self.rows(key)?.rows.as_slice() else { return None };
+        only.lock().ip.is_empty().then(|| only.clone())
     }
 
     pub(super) fn add_machine(&mut self, row: palisade_store::Machine) -> Arc<Machine> {
@@ -116,9 +105,10 @@ impl Everybody {
         self.machines.remove(name);
     }
 
-    /// Adds a row. One that was there under this name for an earlier key makes way.
+    /// Adds a row, or what became of one. One that was there under this name for an earlier key makes way.
     pub(super) fn add_bouncer(&mut self, row: palisade_store::Bouncer) -> Arc<Bouncer> {
-        if let Some(old) = self.bouncers.remove(&row.name)
+        let old = self.bouncers.remove(&row.name);
+        if let Some(old) = &old
             && let Some(rows) = self.keys.get_mut(&old.key)
         {
             rows.rows.retain(|row| row.id != old.id);
@@ -127,7 +117,8 @@ impl Everybody {
                 self.keys.remove(&old.key);
             }
         }
-        let bouncer = Arc::new(Bouncer::from_row(row, None));
+        let same = old.filter(|old| old.id == row.id && old.key == row.key_hash);
+        let bouncer = Arc::new(Bouncer::from_row(row, same.as_deref()));
         self.insert(bouncer.clone());
         bouncer
     }
@@ -152,18 +143,20 @@ mod tests {
     fn a_fresh_key_is_adopted_once() {
         let mut all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
         assert!(all.at("k", "192.0.2.1").is_none());
-        assert_eq!(all.adopt("k", "192.0.2.1").unwrap().id, 1);
+        assert_eq!(all.fresh("k").unwrap().id, 1);
+        all.add_bouncer(row(1, "fw", "k", "192.0.2.1"));
         assert_eq!(all.at("k", "192.0.2.1").unwrap().id, 1);
-        assert!(all.adopt("k", "192.0.2.2").is_none(), "it has an address now");
+        assert!(all.fresh("k").is_none(), "it has an address now");
         assert!(all.at("k", "").is_none());
     }
 
     #[test]
     fn reading_anew_keeps_what_is_newer_in_memory() {
-        let mut all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
-        let held = all.adopt("k", "192.0.2.1").unwrap();
-        let next =
-            all.replaced_by(vec![], vec![row(2, "fw@192.0.2.2", "k", "192.0.2.2"), row(1, "fw", "k", "")]);
+        let all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
+        let held = all.fresh("k").unwrap();
+        // Another LAPI was the first that saw it used.
+        let rows = vec![row(2, "fw@192.0.2.2", "k", "192.0.2.2"), row(1, "fw", "k", "192.0.2.1")];
+        let next = all.replaced_by(vec![], rows);
         assert_eq!(next.at("k", "192.0.2.1").unwrap().id, 1);
         assert_eq!(next.at("k", "192.0.2.2").unwrap().id, 2);
         assert_eq!(next.first_with_key("k").unwrap().id, 1, "rows in order of their numbers");

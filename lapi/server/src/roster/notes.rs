@@ -8,6 +8,7 @@ use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::seen::{Instances, Seen};
 use super::{Bouncer, Machine, Roster};
 use crate::state::Clock;
 
@@ -19,6 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Notes {
     machines: HashMap<i64, MachineUpdate>,
     bouncers: HashMap<i64, BouncerUpdate>,
+    instances: Instances,
 }
 
 impl Notes {
@@ -37,7 +39,7 @@ macro_rules! lay_over {
 }
 
 fn lay_over_bouncer(to: &mut BouncerUpdate, from: BouncerUpdate) {
-    lay_over!(to, from, last_pull cursor_commit ip kind version os feature_flags);
+    lay_over!(to, from, last_pull cursor ip kind version os feature_flags);
 }
 
 fn lay_over_machine(to: &mut MachineUpdate, from: MachineUpdate) {
@@ -50,7 +52,7 @@ impl Roster {
     pub fn pulled(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
         let update = BouncerUpdate {
             last_pull: Some(started),
-            cursor_commit: Some(commit),
+            cursor: Some((commit, started)),
             ..BouncerUpdate::default()
         };
         self.learned_of_bouncer(bouncer, update);
@@ -60,10 +62,27 @@ impl Roster {
     /// far it has been told by streams does not.
     pub fn asked(&self, bouncer: &Bouncer, now: UnixMillis) {
         const MINUTE: i64 = 60_000;
-        if bouncer.pulled().0.is_none_or(|last| now.0 - last.0 >= MINUTE) {
+        self.asked_after(bouncer, now, MINUTE);
+    }
+
+    /// A bouncer that keeps its own place in the stream asked. Its last pull moves when it is older than a second.
+    pub fn followed(&self, bouncer: &Bouncer, now: UnixMillis) {
+        const SECOND: i64 = 1_000;
+        self.asked_after(bouncer, now, SECOND);
+    }
+
+    /// Moves the last pull unless it was moved less than so many milliseconds ago.
+    fn asked_after(&self, bouncer: &Bouncer, now: UnixMillis, millis: i64) {
+        // One that is later than now was noted by a clock that has been put right since.
+        if bouncer.last_pull().is_none_or(|last| !(0..millis).contains(&now.0.saturating_sub(last.0))) {
             let update = BouncerUpdate { last_pull: Some(now), ..BouncerUpdate::default() };
             self.learned_of_bouncer(bouncer, update);
         }
+    }
+
+    /// A machine that shares the bouncer's key, and names itself, asked.
+    pub fn seen(&self, bouncer: &Bouncer, seen: Seen) {
+        self.notes().instances.add(bouncer.id, seen);
     }
 
     /// Takes note of whatever was learned about a bouncer; what is `None` stays as it is.
@@ -72,7 +91,7 @@ impl Roster {
             let mut live = bouncer.lock();
             let update = update.clone();
             live.last_pull = update.last_pull.or(live.last_pull);
-            live.cursor = update.cursor_commit.or(live.cursor);
+            live.cursor = update.cursor.or(live.cursor);
             if let Some(kind) = update.kind {
                 live.kind = kind;
             }
@@ -122,21 +141,26 @@ impl Roster {
     /// When the store fails.
     pub async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
         let taken = std::mem::take(&mut *self.notes());
-        if !taken.bouncers.is_empty() {
-            let updates: Vec<BouncerUpdate> = taken.bouncers.values().cloned().collect();
-            if let Err(cause) = self.store.update_bouncers(now, updates).await {
-                self.keep(taken);
-                return Err(cause);
-            }
+        let bouncers: Vec<BouncerUpdate> = taken.bouncers.values().cloned().collect();
+        let machines: Vec<MachineUpdate> = taken.machines.values().cloned().collect();
+        // At once: the writer of the store takes them in one transaction.
+        let (bouncers, instances, machines) = tokio::join!(
+            self.store.update_bouncers(now, bouncers),
+            self.store.note_instances(taken.instances.rows()),
+            self.store.update_machines(now, machines),
+        );
+        let mut unwritten = Notes::default();
+        if bouncers.is_err() {
+            unwritten.bouncers = taken.bouncers;
         }
-        if !taken.machines.is_empty() {
-            let updates: Vec<MachineUpdate> = taken.machines.values().cloned().collect();
-            if let Err(cause) = self.store.update_machines(now, updates).await {
-                self.keep(Notes { bouncers: HashMap::new(), machines: taken.machines });
-                return Err(cause);
-            }
+        if instances.is_err() {
+            unwritten.instances = taken.instances;
         }
-        Ok(())
+        if machines.is_err() {
+            unwritten.machines = taken.machines;
+        }
+        self.keep(unwritten);
+        bouncers.and(instances).and(machines)
     }
 
     /// Puts notes back under those that came since.
@@ -149,6 +173,7 @@ impl Roster {
         for (id, update) in newer.machines {
             lay_over_machine(notes.machine(id), update);
         }
+        notes.instances.take_in(newer.instances);
     }
 
     /// Writes back once a second until `stop` fires. The last writing is the caller's, when no request is left.

@@ -25,7 +25,7 @@ use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
 use crate::roster::Roster;
-use crate::{Clock, Lapi, Setup, retention, tail};
+use crate::{Clock, Lapi, Setup, push, retention, tail};
 
 /// When the tests take place.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -58,7 +58,7 @@ pub(super) struct Stand {
     pub(super) router: Router,
     time: Arc<AtomicI64>,
     stop: CancellationToken,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What came back.
@@ -92,8 +92,15 @@ impl Stand {
 
     /// With these profiles, and these lines below `db_config`.
     pub(super) async fn with(profiles: &str, database: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let stand = Self::over(tempfile::tempdir().unwrap(), profiles, database).await;
+        stand.add_bouncer("door", KEY).await;
+        stand
+    }
+
+    /// The same on a folder that may hold a database.
+    async fn over(folder: tempfile::TempDir, profiles: &str, database: &str) -> Self {
         let file = folder.path().join("lapi.db");
+        let fresh = !file.exists();
         let text = format!(
             "api:\n  server:\n    listen_uri: 127.0.0.1:0\n    profiles_path: /nowhere/profiles.yaml\n    \
              trusted_ips: [192.0.2.0/24]\ndb_config:\n  type: sqlite\n  db_path: {}\n{database}",
@@ -109,7 +116,9 @@ impl Stand {
             validated: true,
             ip: String::new(),
         };
-        store.create_machine(NOW, machine).await.unwrap();
+        if fresh {
+            store.create_machine(NOW, machine).await.unwrap();
+        }
         let time = Arc::new(AtomicI64::new(NOW.0));
         let clock = Clock::Set(Arc::clone(&time));
         let roster = Roster::load(store.clone()).await.unwrap();
@@ -123,15 +132,33 @@ impl Stand {
             roster,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
+            sealer: palisade_active::Sealer::new(b"a key for cursors"),
+            closing: stop.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
         tail::load(&lapi).await.unwrap();
         lapi.tasks.spawn(tail::follow(lapi.clone(), stop.clone()));
+        lapi.tasks.spawn(push::run(lapi.clone(), stop.clone()));
         let router = crate::router::router(lapi.clone());
-        let stand = Self { lapi, router, time, stop, _folder: folder };
-        stand.add_bouncer("door", KEY).await;
-        stand
+        Self { lapi, router, time, stop, folder }
+    }
+
+    /// A copy of the database as it is now.
+    pub(super) async fn backup(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        copy
+    }
+
+    /// The LAPI that is started on a copy after this one has ended.
+    pub(super) async fn restored(self, copy: tempfile::TempDir) -> Self {
+        self.stop.cancel();
+        self.lapi.store.close().await;
+        Self::over(copy, PROFILES, "").await
     }
 
     /// Makes a bouncer with a key.

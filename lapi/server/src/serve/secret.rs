@@ -1,4 +1,4 @@
-//! The secret that signs tokens.
+//! The secrets that sign tokens and seal cursors.
 
 use std::fmt::Write as _;
 
@@ -12,6 +12,8 @@ use crate::auth::token::SHORTEST_SECRET;
 const VARIABLE: &str = "CS_LAPI_SECRET";
 /// Under which name the store keeps it otherwise.
 const SETTING: &str = "jwt_secret";
+/// Under which name the store keeps the key for cursors.
+const CURSORS: &str = "cursor_key";
 
 /// The secret an operator chose, if one did.
 pub(super) fn chosen() -> anyhow::Result<Option<Vec<u8>>> {
@@ -27,6 +29,17 @@ pub(super) fn chosen() -> anyhow::Result<Option<Vec<u8>>> {
 
 /// The secret of this database, made at the first start: tokens stay good over restarts.
 pub(super) async fn kept(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
+    Ok(store.setting_or_insert(now, SETTING, &random()?).await?.into_bytes())
+}
+
+/// The key that seals cursors: always the database's own, so that a cursor is good at every LAPI on it, whatever secret
+/// for tokens each was given.
+pub(super) async fn for_cursors(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
+    Ok(store.setting_or_insert(now, CURSORS, &random()?).await?.into_bytes())
+}
+
+/// Something nobody can guess, in hexadecimal.
+fn random() -> anyhow::Result<String> {
     let mut bytes = [0; SHORTEST_SECRET];
     let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
     random.fill(&mut bytes).ok().context("the system gives no random bytes")?;
@@ -35,5 +48,5 @@ pub(super) async fn kept(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    Ok(store.setting_or_insert(now, SETTING, &text).await?.into_bytes())
+    Ok(text)
 }

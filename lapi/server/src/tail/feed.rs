@@ -3,11 +3,11 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Commit};
+use palisade_active::Commit;
 use tokio_util::sync::CancellationToken;
 
-use super::Word;
 use super::order::{Changes, Order};
+use super::{Held, Word};
 use crate::Lapi;
 
 /// How often decisions that ended are moved out of the way.
@@ -31,8 +31,8 @@ pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
             _ = expiry.tick() => {
                 let now = lapi.clock.now();
                 let mut active = lapi.tail.active_mut();
-                active.expire(now);
-                if active.needs_reload(now) {
+                active.set.expire(now);
+                if active.set.needs_reload(now) {
                     lapi.tail.watching.reload();
                 }
             }
@@ -53,9 +53,9 @@ async fn take(lapi: &Lapi, order: &mut Order, word: Word) {
             }
         }
         Word::Read { after, through, commits } => order.fetched(after, through, commits),
-        Word::Replaced(set) => {
-            *order = Order::new(set.head());
-            replace(lapi, *set);
+        Word::Replaced(held) => {
+            *order = Order::new(held.set.head());
+            replace(lapi, *held);
         }
     }
     while let Some((commit, changes)) = order.next() {
@@ -74,7 +74,7 @@ async fn take(lapi: &Lapi, order: &mut Order, word: Word) {
 async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
     let large = changes.len() > LARGE;
     let memory = lapi.clone();
-    let apply = move || memory.tail.active_mut().apply(memory.clock.now(), commit, changes);
+    let apply = move || memory.tail.active_mut().set.apply(memory.clock.now(), commit, changes);
     let applied = if large {
         match tokio::task::spawn_blocking(apply).await {
             Ok(applied) => applied,
@@ -92,8 +92,8 @@ async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
     applied.is_ok()
 }
 
-fn replace(lapi: &Lapi, set: ActiveSet) {
-    let head = set.head();
-    *lapi.tail.active_mut() = set;
+fn replace(lapi: &Lapi, held: Held) {
+    let head = held.set.head();
+    *lapi.tail.active_mut() = held;
     lapi.tail.applied.send_replace(head);
 }

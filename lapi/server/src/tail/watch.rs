@@ -134,8 +134,10 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
     tracing::warn!(
         "the database or the clock went back, or the memory does not fit it; everything is read again"
     );
-    let (set, head) = read(&lapi.store, lapi.clock.now()).await?;
-    let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(set)));
+    let now = lapi.clock.now();
+    lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
+    let (held, head) = read(&lapi.store, now).await?;
+    let _ = lapi.tail.inbox.send(Word::Replaced(Box::new(held)));
     lapi.tail.watching.change(|seen| {
         seen.database = head.database;
         seen.reload = false;
@@ -149,6 +151,8 @@ async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.allowlists.refresh(&lapi.store, now).await?;
     lapi.roster.refresh().await?;
+    let lineages = lapi.store.lineages().await?;
+    lapi.tail.active_mut().went_on(head.database, lineages);
     lapi.tail.watching.change(|seen| seen.roster = head.roster);
     Ok(())
 }

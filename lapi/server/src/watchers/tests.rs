@@ -198,7 +198,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     assert_ne!(first.ip, second.ip);
     for row in &rows {
         assert_eq!((row.kind.as_str(), row.version.as_str()), ("crowdsec-firewall-bouncer", "v0.0.25"));
-        assert!(row.last_pull.is_some() && row.cursor_commit.is_some(), "{row:?}");
+        assert!(row.last_pull.is_some() && row.cursor.is_some(), "{row:?}");
     }
     // A header of another form is kept as it is.
     lapi.ask("192.0.2.1", stream, &["x-api-key: key", "user-agent: curl"], "").await;

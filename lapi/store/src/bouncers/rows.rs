@@ -10,13 +10,14 @@ use sqlx::Error;
 use super::{Bouncer, BouncerUpdate, NewBouncer};
 use crate::StoreError;
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Tx, Value};
+use crate::engine::{Kind, Row, Session, Sql, Tx, Value};
 
 pub(super) const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
-     cursor_commit, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
+     cursor_commit, cursor_time, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
 
 pub(super) fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
-    let cursor: Option<i64> = row.get(10)?;
+    let commit: Option<i64> = row.get(10)?;
+    let time: Option<i64> = row.get(11)?;
     Ok(Bouncer {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -28,13 +29,13 @@ pub(super) fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
         kind: row.get(7)?,
         version: row.get(8)?,
         last_pull: row.get::<Option<i64>>(9)?.map(UnixMillis),
-        cursor_commit: cursor.map(|commit| Commit(commit.unsigned_abs())),
-        auth_type: row.get(11)?,
-        os_name: row.get(12)?,
-        os_family: row.get(13)?,
-        os_version: row.get(14)?,
-        feature_flags: row.get(15)?,
-        auto_created: row.get(16)?,
+        cursor: commit.zip(time).map(|(commit, time)| (Commit(commit.unsigned_abs()), UnixMillis(time))),
+        auth_type: row.get(12)?,
+        os_name: row.get(13)?,
+        os_family: row.get(14)?,
+        os_version: row.get(15)?,
+        feature_flags: row.get(16)?,
+        auto_created: row.get(17)?,
     })
 }
 
@@ -76,7 +77,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
                 *one = BouncerUpdate {
                     id: later.id,
                     last_pull: later.last_pull.or(one.last_pull),
-                    cursor_commit: later.cursor_commit.or(one.cursor_commit),
+                    cursor: later.cursor.or(one.cursor),
                     ip: later.ip.or(one.ip.take()),
                     kind: later.kind.or(one.kind.take()),
                     version: later.version.or(one.version.take()),
@@ -90,7 +91,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
         let bare = BouncerUpdate {
             id: one.id,
             last_pull: one.last_pull,
-            cursor_commit: one.cursor_commit,
+            cursor: one.cursor,
             ..BouncerUpdate::default()
         };
         *one == bare
@@ -116,16 +117,43 @@ pub(super) async fn note_pulls(
     let session = tx.session();
     let sql = session
         .sql(
-            "UPDATE bouncers SET updated_at = $1, last_pull = COALESCE(pull.time, last_pull), \
-             cursor_commit = COALESCE(pull.commit_no, cursor_commit) \
-             FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[]) AS pull (id, time, commit_no) \
+            "UPDATE bouncers SET updated_at = $1, \
+             last_pull = CASE WHEN pull.asked IS NULL OR (last_pull > pull.asked AND last_pull < $2) \
+               THEN last_pull ELSE pull.asked END, \
+             cursor_commit = CASE WHEN pull.time IS NULL OR (cursor_time > pull.time AND cursor_time < $2) \
+               THEN cursor_commit ELSE pull.commit_no END, \
+             cursor_time = CASE WHEN pull.time IS NULL OR (cursor_time > pull.time AND cursor_time < $2) \
+               THEN cursor_time ELSE pull.time END \
+             FROM UNNEST($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+               AS pull (id, asked, commit_no, time) \
              WHERE bouncers.id = pull.id",
         )
         .bind(now.0)
+        .bind(believable(now))
         .bind(Value::Ints(pulls.iter().map(|one| one.id).collect()))
         .bind(Value::MaybeInts(pulls.iter().map(|one| one.last_pull.map(|time| time.0)).collect()))
-        .bind(Value::MaybeInts(pulls.iter().map(|one| one.cursor_commit.map(number)).collect()));
+        .bind(Value::MaybeInts(
+            pulls.iter().map(|one| one.cursor.map(|(commit, _)| number(commit))).collect(),
+        ))
+        .bind(Value::MaybeInts(pulls.iter().map(|one| one.cursor.map(|(_, time)| time.0)).collect()));
     session.run(sql).await.map(drop)
+}
+
+/// Times of the database after this one are not believed: whoever wrote them had a clock that ran ahead. They give
+/// way to older ones, or they would stay until the clocks have caught up with them.
+fn believable(now: UnixMillis) -> i64 {
+    const AHEAD: i64 = 60_000;
+    now.0.saturating_add(AHEAD)
+}
+
+/// Adds assignments that are made unless the row's `guard` is newer than `time`: another LAPI on the same database
+/// may have written later news first.
+pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, columns: &[(&str, i64)]) {
+    for (column, value) in columns {
+        sql.push(", ").push(column).push(" = CASE WHEN ").push(guard).push(" > ").arg(time);
+        sql.push(" AND ").push(guard).push(" < ").arg(believable(now));
+        sql.push(" THEN ").push(column).push(" ELSE ").arg(*value).push(" END");
+    }
 }
 
 /// Writes what one update says.
@@ -134,10 +162,16 @@ pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) 
     let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
     sql.arg(now.0);
     if let Some(moment) = update.last_pull {
-        sql.push(", last_pull = ").arg(moment.0);
+        newer(&mut sql, "last_pull", moment.0, now, &[("last_pull", moment.0)]);
     }
-    if let Some(commit) = update.cursor_commit {
-        sql.push(", cursor_commit = ").arg(number(commit));
+    if let Some((commit, time)) = update.cursor {
+        newer(
+            &mut sql,
+            "cursor_time",
+            time.0,
+            now,
+            &[("cursor_commit", number(commit)), ("cursor_time", time.0)],
+        );
     }
     let (os_name, os_family, os_version) = match update.os {
         Some((name, family, version)) => (Some(name), Some(family), Some(version)),

@@ -2,6 +2,8 @@
 
 mod bulk;
 mod fault;
+mod lead;
+mod news;
 mod postgres;
 mod session;
 mod sql;
@@ -11,7 +13,9 @@ mod writer;
 
 pub(crate) use bulk::{Column, insert};
 pub(crate) use fault::{Place, fault};
-pub(crate) use session::{Row, Session};
+pub use lead::Leadership;
+pub use news::{Listener, Notice};
+pub(crate) use session::{Row, Session, patient};
 pub(crate) use sql::{Kind, Sql, Value};
 pub(crate) use sqlite::lock_beside;
 pub(crate) use tx::Tx;
@@ -54,10 +58,11 @@ impl Readers {
     ) -> Result<Session, StoreError> {
         let begun = match self {
             Self::Sqlite(pool) => pool.begin().await.map(session::Link::SqliteRead),
-            Self::Postgres(pool) => pool
-                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                .await
-                .map(session::Link::PostgresRead),
+            Self::Postgres(pool) => {
+                let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+                // The way to a connection has an end of its own; this is for the beginning.
+                patient(postgres::CONNECT + session::AT_ONCE, begun).await.map(session::Link::PostgresRead)
+            }
         };
         let link = begun.map_err(|error| fault(&error, place, doing))?;
         Ok(Session::new(link, Arc::clone(place), doing))
@@ -66,7 +71,10 @@ impl Readers {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            // Waits for connections in use, which a server that hangs does not give back.
+            Self::Postgres(pool) => {
+                tokio::time::timeout(postgres::CONNECT, pool.close()).await.ok();
+            }
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
 
 use super::fault::{Place, fault};
-use super::session::{Link, Session};
+use super::session::{Link, Session, patient};
 use super::sqlite::{MIGRATIONS_TABLE, clone, refused_migration};
 use super::writer::Writer;
 use super::{Opened, Readers};
@@ -16,17 +16,25 @@ use crate::{DbConfig, PostgresServer, SslMode, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// How long to wait for a connection. A server that is away must be told of, not waited for.
-const CONNECT: Duration = Duration::from_secs(4);
-/// What the server itself allows a statement, in milliseconds; shorter than our own patience.
-const STATEMENT_MILLIS: &str = "15000";
+pub(super) const CONNECT: Duration = Duration::from_secs(4);
+/// How long a connection from the pool may take to show that it lives.
+const ANSWER: Duration = Duration::from_secs(1);
+/// What the server itself allows a statement that reads, in milliseconds; shorter than our own patience.
+const READ_MILLIS: &str = "15000";
+/// The same for one that writes.
+const WRITE_MILLIS: &str = "8000";
 /// What it allows for waiting for another writer, whose transactions are bounded.
-const LOCK_MILLIS: &str = "8000";
+const LOCK_MILLIS: &str = "6000";
+/// How long it bears one of us that holds a transaction open and says nothing: a suspended LAPI must not keep the
+/// others from writing.
+const SILENCE_MILLIS: &str = "15000";
 
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
     let place = Arc::new(Place::Server(server.to_string()));
     let doing = "open the database";
     let options = options(server)?;
-    let mut first = connect(&options, &place).await?;
+    let writing = options.clone().options([("statement_timeout", WRITE_MILLIS)]);
+    let mut first = connect(&writing, &place).await?;
     check_owner(&mut first, server, &place).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
@@ -40,12 +48,17 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
         .max_connections(config.max_open.saturating_sub(1).max(1))
         .acquire_timeout(CONNECT)
         .idle_timeout(Duration::from_secs(300))
-        .connect_lazy_with(options.clone());
+        // Ours have an end: a connection whose other side is gone without a word must neither use up the time for
+        // the next one, nor keep its place among those that may be open.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(answers(connection).await.is_ok()) }))
+        .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
+        .connect_lazy_with(options);
 
     let first = Session::new(Link::PostgresWrite(first), Arc::clone(&place), doing);
     let again = Arc::clone(&place);
     let connect = Box::new(move || {
-        let (options, place) = (options.clone(), Arc::clone(&again));
+        let (options, place) = (writing.clone(), Arc::clone(&again));
         Box::pin(async move {
             let connection = connect(&options, &place).await?;
             Ok(Session::new(Link::PostgresWrite(connection), place, doing))
@@ -77,8 +90,14 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
         })
         .application_name("palisade-lapi")
         .options([
-            ("statement_timeout", STATEMENT_MILLIS),
+            ("statement_timeout", READ_MILLIS),
             ("lock_timeout", LOCK_MILLIS),
+            ("idle_in_transaction_session_timeout", SILENCE_MILLIS),
+            // A host of ours that has lost its power: the server gives its locks back within half a minute.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+            ("tcp_user_timeout", "25000"),
             ("client_min_messages", "warning"),
         ])
         .statement_cache_capacity(200)
@@ -105,7 +124,12 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     Ok(options)
 }
 
-async fn connect(options: &PgConnectOptions, place: &Place) -> Result<PgConnection, StoreError> {
+/// Whether the other side is there.
+async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    patient(ANSWER, connection.ping()).await
+}
+
+pub(super) async fn connect(options: &PgConnectOptions, place: &Place) -> Result<PgConnection, StoreError> {
     let doing = "connect";
     match tokio::time::timeout(CONNECT, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),

@@ -12,9 +12,13 @@ use super::fault::{Place, breaks_session, fault};
 use super::sql::{Kind, Sql, bind_postgres, bind_sqlite};
 use crate::StoreError;
 
-/// How long a server may take for one statement. Its own limit is shorter, so that it is the one to say so; ours is
-/// for a server that has gone without a word.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take for one statement that reads. Its own limit is shorter, so that it is the one to say
+/// so; ours is for a server that has gone without a word.
+const READING: Duration = Duration::from_secs(20);
+/// The same for one that writes: somebody waits for each write, and so do all behind it.
+const WRITING: Duration = Duration::from_secs(10);
+/// How long it may take for what costs it nothing, such as the beginning of a transaction.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The connection below a session.
 #[derive(Debug)]
@@ -73,6 +77,7 @@ impl Session {
     /// Runs a statement; returns how many rows it touched.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         let (text, values) = sql.into_parts();
+        let patience = self.patience();
         let done = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -80,7 +85,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                patient(query.execute(connection)).await.map(|done| done.rows_affected())
+                patient(patience, query.execute(connection)).await.map(|done| done.rows_affected())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -89,6 +94,7 @@ impl Session {
     /// All rows of an answer.
     pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
         let (text, values) = sql.into_parts();
+        let patience = self.patience();
         let rows = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -96,7 +102,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                let rows = patient(query.fetch_all(connection)).await;
+                let rows = patient(patience, query.fetch_all(connection)).await;
                 rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }
         };
@@ -124,10 +130,19 @@ impl Session {
 
     /// Statements without values, separated by semicolons, in one round.
     pub(super) async fn raw(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.raw_within(self.patience(), text).await
+    }
+
+    /// The same with a patience of its own; SQLite needs none.
+    pub(super) async fn raw_within(
+        &mut self,
+        patience: Duration,
+        text: &'static str,
+    ) -> Result<(), StoreError> {
         let done = match self.connection() {
             Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(|_| ()),
             Connection::Postgres(connection) => {
-                patient(sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
+                patient(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -151,6 +166,13 @@ impl Session {
             }
         };
         tokio::time::timeout(Duration::from_secs(5), farewell).await.ok();
+    }
+
+    fn patience(&self) -> Duration {
+        match self.link {
+            Link::SqliteRead(_) | Link::PostgresRead(_) => READING,
+            Link::SqliteWrite(_) | Link::PostgresWrite(_) => WRITING,
+        }
     }
 
     fn connection(&mut self) -> Connection<'_> {
@@ -187,9 +209,13 @@ enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-async fn patient<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-        let told = format!("no answer within {} s", PATIENCE.as_secs());
+/// Work on a server with an end to it.
+pub(crate) async fn patient<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
+        let told = format!("no answer within {} s", patience.as_secs());
         Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, told)))
     })
 }

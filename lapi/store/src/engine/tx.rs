@@ -31,6 +31,11 @@ impl Tx {
         Commit(self.counters.commit.unsigned_abs())
     }
 
+    /// The last commit, this transaction's own included.
+    pub(crate) fn last_commit(&self) -> Commit {
+        Commit(self.counters.commit.unsigned_abs())
+    }
+
     /// Gives back the number of a commit that turned out to change nothing. Only the last one can be.
     pub(crate) fn take_back(&mut self, commit: Commit) {
         debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);

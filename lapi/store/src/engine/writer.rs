@@ -8,9 +8,11 @@ use std::sync::{Arc, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::fault::Place;
-use super::session::Session;
+use super::news;
+use super::session::{AT_ONCE, Session};
 use super::sql::Kind;
 use super::tx::{Counters, Tx};
 use crate::StoreError;
@@ -36,6 +38,7 @@ pub(crate) struct Writer {
     queue: Arc<RwLock<Option<Queue>>>,
     tasks: TaskTracker,
     place: Arc<Place>,
+    name: Arc<str>,
 }
 
 impl fmt::Debug for Writer {
@@ -48,9 +51,15 @@ impl Writer {
     pub(super) fn start(first: Session, connect: Connect, place: Arc<Place>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
-        tasks.spawn(work(jobs, Some(first), connect));
+        let name: Arc<str> = Uuid::new_v4().simple().to_string().into();
+        tasks.spawn(work(jobs, Some(first), connect, Arc::clone(&name)));
         tasks.close();
-        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, place }
+        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, place, name }
+    }
+
+    /// What it signs its notices with.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Queues a write and waits until it is committed. A caller that goes away does not stop it.
@@ -142,7 +151,12 @@ where
     }
 }
 
-async fn work(mut jobs: mpsc::Receiver<Box<dyn Job>>, mut idle: Option<Session>, connect: Connect) {
+async fn work(
+    mut jobs: mpsc::Receiver<Box<dyn Job>>,
+    mut idle: Option<Session>,
+    connect: Connect,
+    name: Arc<str>,
+) {
     while let Some(first) = jobs.recv().await {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -155,7 +169,7 @@ async fn work(mut jobs: mpsc::Receiver<Box<dyn Job>>, mut idle: Option<Session>,
             None => connect().await,
         };
         let (committed, left) = match session {
-            Ok(session) => transact(session, &mut group, &connect).await,
+            Ok(session) => transact(session, &mut group, &connect, &name).await,
             Err(error) => {
                 // Who waits behind a database that is away would only wait once more for the same answer.
                 while let Ok(next) = jobs.try_recv() {
@@ -179,6 +193,7 @@ async fn transact(
     session: Session,
     group: &mut [Box<dyn Job>],
     connect: &Connect,
+    name: &str,
 ) -> (Result<(), StoreError>, Option<Session>) {
     let doing = group.first().map_or("write", |job| job.doing());
     let mut tx = match begin(session, doing).await {
@@ -200,7 +215,7 @@ async fn transact(
             let clean = tx.session.raw("ROLLBACK").await.is_ok() && !tx.session.is_broken();
             (Ok(()), clean.then_some(tx.session))
         }
-        Ok(_) => match commit(&mut tx, before).await {
+        Ok(_) => match commit(&mut tx, before, name).await {
             Ok(()) => (Ok(()), Some(tx.session)),
             Err(error) => {
                 tx.session.raw("ROLLBACK").await.ok();
@@ -236,7 +251,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
             session.sql(read)
         }
         Kind::Postgres => {
-            session.raw("BEGIN").await?;
+            session.raw_within(AT_ONCE, "BEGIN").await?;
             session.sql(&format!("{read} FOR UPDATE"))
         }
     };
@@ -280,16 +295,23 @@ async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, Store
     Ok(sound)
 }
 
-async fn commit(tx: &mut Tx, before: Counters) -> Result<(), StoreError> {
+/// Writes how far the transaction has come, tells those who listen on a server, and commits. The server sends what is
+/// told when the commit holds, and in the order of commits.
+async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreError> {
     if tx.counters != before {
         let now = tx.counters;
-        let sql = tx
+        let mut sql = tx
             .session
             .sql("UPDATE head SET commit_no = $1, roster = $2, last_alert_id = $3, last_decision_id = $4 WHERE one = 1")
             .bind(now.commit)
             .bind(now.roster)
             .bind(now.alert)
             .bind(now.decision);
+        let moved = (now.commit, now.roster) != (before.commit, before.roster);
+        if moved && tx.session.kind() == Kind::Postgres {
+            sql.push(" RETURNING pg_notify(").arg(news::CHANNEL).push(", ");
+            sql.arg(news::notice(now.commit, now.roster, name)).push(")");
+        }
         tx.session.run(sql).await?;
     }
     tx.session.raw("COMMIT").await

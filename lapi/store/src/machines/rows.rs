@@ -5,6 +5,7 @@ use sqlx::Error;
 
 use super::{Machine, MachineUpdate};
 use crate::StoreError;
+use crate::bouncers::newer;
 use crate::engine::{Row, Session, Tx};
 
 pub(super) const COLUMNS: &str = "id, name, password, created_at, updated_at, last_push, last_heartbeat, ip, scenarios, \
@@ -50,7 +51,7 @@ pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) 
     sql.arg(now.0);
     for (column, moment) in [("last_push", update.last_push), ("last_heartbeat", update.last_heartbeat)] {
         if let Some(moment) = moment {
-            sql.push(", ").push(column).push(" = ").arg(moment.0);
+            newer(&mut sql, column, moment.0, now, &[(column, moment.0)]);
         }
     }
     let (os_name, os_family, os_version) = match update.os {

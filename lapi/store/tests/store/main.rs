@@ -47,7 +47,8 @@ on_both! {
     imports: a_large_alert_comes_in_steps, others_write_meanwhile, a_large_alert_is_deleted_in_steps;
     people: machines_live_and_die, what_machines_did_is_noted, idle_machines_are_found, bouncers_live_and_die,
         addresses_that_share_a_key_get_one_row_each, deleting_a_bouncer_takes_its_children,
-        what_bouncers_did_is_noted, idle_bouncers_are_found, settings_are_set_once, usage_is_kept;
+        what_bouncers_did_is_noted, older_news_do_not_replace_newer_ones, a_fresh_row_is_adopted_once,
+        machines_that_share_a_key_are_listed_one_by_one, idle_bouncers_are_found, settings_are_set_once, usage_is_kept;
     allowlists: lists_and_items, items_that_ran_out_may_come_again, decisions_under_an_item_end;
     retention: old_alerts_go_but_never_active_ones, silent_ones_go, old_things_go;
     crash: a_killed_import_leaves_all_or_nothing, two_processes_write_at_once;

@@ -2,11 +2,11 @@
 
 use palisade_active::Commit;
 use palisade_store::{
-    BouncerDeletion, BouncerUpdate, MachineUpdate, NewBouncer, NewMachine, StoreError, UsageKind, UsageRow,
-    base_name,
+    BouncerDeletion, BouncerUpdate, InstanceSeen, MachineUpdate, NewBouncer, NewMachine, Retention,
+    StoreError, UsageKind, UsageRow, base_name,
 };
 
-use super::db::{Db, HOUR, NOW, later};
+use super::db::{DAY, Db, HOUR, NOW, later};
 
 fn machine(name: &str) -> NewMachine {
     NewMachine {
@@ -125,10 +125,7 @@ pub(crate) async fn idle_machines_are_found(db: Db) {
 pub(crate) async fn bouncers_live_and_die(db: Db) {
     let store = db.open().await;
     let made = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
-    assert_eq!(
-        (made.last_pull, made.cursor_commit, made.ip.as_str(), made.auto_created),
-        (None, None, "", false)
-    );
+    assert_eq!((made.last_pull, made.cursor, made.ip.as_str(), made.auto_created), (None, None, "", false));
     let taken = store.create_bouncer(NOW, bouncer("fw", "k2")).await.unwrap_err();
     assert_eq!(taken, StoreError::Exists { kind: "bouncer", name: "fw".into() });
     // One key under two names is allowed.
@@ -166,7 +163,8 @@ pub(crate) async fn addresses_that_share_a_key_get_one_row_each(db: Db) {
     assert_eq!((child.auto_created, child.ip.as_str(), child.key_hash.as_str()), (true, "10.0.0.1", "k1"));
     // Left over from an earlier key: taken over instead of locking that address out for ever.
     let taken = store.bouncer_at(later(1), "fw", "api-key", "k2", "10.0.0.1").await.unwrap();
-    assert_eq!((taken.id, taken.key_hash.as_str(), taken.last_pull), (child.id, "k2", None));
+    assert_eq!((taken.name.as_str(), taken.key_hash.as_str(), taken.last_pull), ("fw@10.0.0.1", "k2", None));
+    assert_ne!(taken.id, child.id, "late news about the old one must not be taken for news about the new");
     // An operator's own row is not.
     store.create_bouncer(NOW, bouncer("fw@10.0.0.77", "other")).await.unwrap();
     let refused = store.bouncer_at(NOW, "fw", "api-key", "k1", "10.0.0.77").await.unwrap_err();
@@ -204,7 +202,7 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
     let update = BouncerUpdate {
         id: made.id,
         last_pull: Some(later(1)),
-        cursor_commit: Some(Commit(7)),
+        cursor: Some((Commit(7), later(1))),
         ip: Some("10.0.0.5".into()),
         kind: Some("crowdsec-firewall-bouncer".into()),
         version: Some("v0.0.34".into()),
@@ -214,16 +212,19 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
     let pulled = BouncerUpdate { id: made.id, last_pull: Some(later(5)), ..BouncerUpdate::default() };
     store.update_bouncers(later(1), vec![update, pulled]).await.unwrap();
     let other = store.create_bouncer(NOW, bouncer("other", "k2")).await.unwrap();
-    let moved =
-        |id, commit| BouncerUpdate { id, cursor_commit: Some(Commit(commit)), ..BouncerUpdate::default() };
+    let moved = |id, commit| BouncerUpdate {
+        id,
+        cursor: Some((Commit(commit), later(2))),
+        ..BouncerUpdate::default()
+    };
     store
         .update_bouncers(later(2), vec![moved(other.id, 3), moved(999, 1), moved(made.id, 8)])
         .await
         .unwrap();
-    assert_eq!(store.bouncer("other").await.unwrap().unwrap().cursor_commit, Some(Commit(3)));
+    assert_eq!(store.bouncer("other").await.unwrap().unwrap().cursor, Some((Commit(3), later(2))));
     let expected = palisade_store::Bouncer {
         last_pull: Some(later(5)),
-        cursor_commit: Some(Commit(8)),
+        cursor: Some((Commit(8), later(2))),
         ip: "10.0.0.5".into(),
         kind: "crowdsec-firewall-bouncer".into(),
         version: "v0.0.34".into(),
@@ -235,6 +236,109 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
     };
     assert_eq!(store.bouncer("fw").await.unwrap(), Some(expected));
     assert_eq!(store.head().await.unwrap().roster, 2);
+}
+
+pub(crate) async fn older_news_do_not_replace_newer_ones(db: Db) {
+    let store = db.open().await;
+    let bouncer = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
+    let machine = store.create_machine(NOW, machine("m")).await.unwrap();
+    let note = async |now, last_pull, cursor, ip: Option<&str>| {
+        let ip = ip.map(str::to_owned);
+        let update = BouncerUpdate { id: bouncer.id, last_pull, cursor, ip, ..BouncerUpdate::default() };
+        store.update_bouncers(now, vec![update]).await.unwrap();
+        let now = store.bouncer("fw").await.unwrap().unwrap();
+        (now.last_pull, now.cursor)
+    };
+    // Alone, and together with something else, which is written in another way.
+    for ip in [None, Some("192.0.2.1")] {
+        let base = if ip.is_some() { HOUR } else { 0 };
+        let at = |millis| later(base + millis);
+        let place = |commit, millis| Some((Commit(commit), at(millis)));
+        assert_eq!(note(at(9), Some(at(5)), place(7, 5), ip).await, (Some(at(5)), place(7, 5)));
+        assert_eq!(note(at(9), Some(at(3)), place(9, 3), ip).await, (Some(at(5)), place(7, 5)), "older");
+        assert_eq!(note(at(9), Some(at(6)), None, ip).await, (Some(at(6)), place(7, 5)), "apart");
+        assert_eq!(note(at(9), None, place(8, 8), ip).await, (Some(at(6)), place(8, 8)));
+        // The clock of whoever wrote that ran ahead by a day.
+        assert_eq!(note(at(DAY), Some(at(DAY)), place(9, DAY), ip).await, (Some(at(DAY)), place(9, DAY)));
+        assert_eq!(note(at(10), Some(at(10)), place(8, 10), ip).await, (Some(at(10)), place(8, 10)));
+    }
+    let beat = async |millis| {
+        let update = MachineUpdate {
+            id: machine.id,
+            last_heartbeat: Some(later(millis)),
+            last_push: Some(later(millis)),
+            ..MachineUpdate::default()
+        };
+        store.update_machines(later(9), vec![update]).await.unwrap();
+        let now = store.machine("m").await.unwrap().unwrap();
+        assert_eq!(now.last_push, now.last_heartbeat);
+        now.last_heartbeat
+    };
+    assert_eq!(beat(5).await, Some(later(5)));
+    assert_eq!(beat(3).await, Some(later(5)));
+    assert_eq!(beat(7).await, Some(later(7)));
+}
+
+pub(crate) async fn a_fresh_row_is_adopted_once(db: Db) {
+    let store = db.open().await;
+    let fresh = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
+    let (one, other) = tokio::join!(
+        store.adopt_bouncer(NOW, fresh.id, "10.0.0.1"),
+        store.adopt_bouncer(NOW, fresh.id, "10.0.0.2")
+    );
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(usize::from(one.is_some()) + usize::from(other.is_some()), 1, "{one:?} {other:?}");
+    assert_eq!(store.head().await.unwrap().roster, 2, "others must see who has it");
+    assert_eq!(store.adopt_bouncer(NOW, 999, "10.0.0.1").await, Ok(None));
+}
+
+pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
+    let store = db.open().await;
+    let fw = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap().id;
+    let other = store.create_bouncer(NOW, bouncer("other", "k2")).await.unwrap().id;
+    let seen = |bouncer, instance: &str, at, commit| InstanceSeen {
+        bouncer,
+        instance: instance.to_owned(),
+        ip: "192.0.2.1".to_owned(),
+        kind: "palisade-firewall".to_owned(),
+        version: format!("v{commit}"),
+        at: later(at),
+        commit: Commit(commit),
+    };
+    let listed = async |bouncer| -> Vec<(String, String, u64)> {
+        let all = store.bouncer_instances(bouncer).await.unwrap();
+        all.into_iter().map(|one| (one.bouncer, one.instance, one.commit.0)).collect()
+    };
+    let owned = |list: &[(&str, &str, u64)]| -> Vec<(String, String, u64)> {
+        list.iter().map(|(a, b, n)| ((*a).to_owned(), (*b).to_owned(), *n)).collect()
+    };
+    store.note_instances(vec![]).await.unwrap();
+    // Of several words about one the latest; none about a bouncer that is gone.
+    let first = vec![seen(other, "c", 1, 1), seen(fw, "b", 3, 3), seen(fw, "b", 2, 2), seen(fw, "a", 1, 1)];
+    store.note_instances([first, vec![seen(999, "x", 1, 1)]].concat()).await.unwrap();
+    assert_eq!(listed(None).await, owned(&[("fw", "a", 1), ("fw", "b", 3), ("other", "c", 1)]));
+    // What another LAPI saw later stays.
+    store.note_instances(vec![seen(fw, "a", 9, 9), seen(fw, "b", 1, 1)]).await.unwrap();
+    assert_eq!(listed(Some("fw")).await, owned(&[("fw", "a", 9), ("fw", "b", 3)]));
+    let a = store.bouncer_instances(Some("fw")).await.unwrap().remove(0);
+    assert_eq!(
+        (a.ip.as_str(), a.kind.as_str(), a.version.as_str()),
+        ("192.0.2.1", "palisade-firewall", "v9")
+    );
+    assert_eq!(a.last_seen, later(9));
+    assert_eq!(store.head().await.unwrap().roster, 2, "nobody has to read the roster again for it");
+    // A thousand of a bouncer at most; the oldest give way.
+    let many = (0..1001).map(|n| seen(fw, &format!("n{n:04}"), 100 + n, 1)).collect();
+    store.note_instances(many).await.unwrap();
+    let left = listed(Some("fw")).await;
+    assert_eq!((left.len(), left[0].1.as_str(), left[999].1.as_str()), (1000, "n0001", "n1000"));
+    assert_eq!(listed(Some("other")).await.len(), 1);
+    // Silent for a week.
+    store.note_instances(vec![seen(other, "late", 5000, 1)]).await.unwrap();
+    let flushed = store.flush(later(7 * DAY + 4000), &Retention::default()).await.unwrap();
+    assert_eq!((flushed.instances, listed(None).await), (1001, owned(&[("other", "late", 1)])));
+    store.delete_bouncer("other").await.unwrap();
+    assert_eq!(listed(None).await, []);
 }
 
 pub(crate) async fn idle_bouncers_are_found(db: Db) {

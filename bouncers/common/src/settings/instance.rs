@@ -1,0 +1,91 @@
+//! Which of the machines that share a key this is: a name for the LAPI to show, the same over restarts.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use palisade_wire::follow::INSTANCE_AT_MOST;
+
+/// The file in the state directory.
+const FILE: &str = "instance";
+/// Hexadecimal digits that tell machines of one host name apart.
+const DIGITS: usize = 8;
+
+/// `HOST/1f3a09c2`: the digits are chance, kept in the state directory; without one, or when it cannot be written, they
+/// are those of this process.
+pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
+    let digits = match state_dir.map(kept) {
+        Some(Ok(digits)) => digits,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the name of this instance cannot be kept; the LAPI lists it anew after a restart");
+            fresh()
+        }
+        None => fresh(),
+    };
+    let host: String =
+        host.chars().filter(char::is_ascii_graphic).take(INSTANCE_AT_MOST - DIGITS - 1).collect();
+    format!("{}/{digits}", if host.is_empty() { "host" } else { &host })
+}
+
+/// Whether a name an operator chose can be sent.
+pub(super) fn is_sendable(name: &str) -> bool {
+    (1..=INSTANCE_AT_MOST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The digits in the state directory, made when they are missing or no such.
+fn kept(state_dir: &Path) -> io::Result<String> {
+    let path = state_dir.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) if is_digits(text.trim()) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let digits = fresh();
+    // Beside it and then over it: half a name would be another name.
+    let staged = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+    writeln!(file, "{digits}")?;
+    file.sync_all()?;
+    fs::rename(&staged, &path)?;
+    Ok(digits)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn fresh() -> String {
+    format!("{:08x}", fastrand::u32(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_kept_and_told_apart_from_others_of_the_host() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = name(Some(one.path()), "web-1");
+        assert!(first.starts_with("web-1/") && first.len() == "web-1/".len() + DIGITS, "{first}");
+        assert_eq!(name(Some(one.path()), "web-1"), first);
+        assert_ne!(name(Some(two.path()), "web-1"), first);
+        for junk in ["", "1234567", "123456789", "ghijklmn", "\u{0}"] {
+            fs::write(one.path().join(FILE), junk).unwrap();
+            let mended = name(Some(one.path()), "web-1");
+            assert!(is_sendable(&mended), "{mended}");
+            assert_eq!(name(Some(one.path()), "web-1"), mended);
+        }
+    }
+
+    #[test]
+    fn every_host_has_a_name_that_can_be_sent() {
+        for host in ["", "hôst\n", &"x".repeat(300), "(none)"] {
+            let name = name(None, host);
+            assert!(is_sendable(&name), "{name:?}");
+        }
+        assert!(is_sendable(&name(Some(Path::new("/nowhere/at/all")), "web-1")));
+        assert!(!is_sendable("") && !is_sendable("a b") && !is_sendable(&"x".repeat(97)));
+    }
+}

@@ -1,0 +1,326 @@
+//! When to ask the LAPI, and for what: a state machine without clock or socket.
+//!
+//! ```text
+//!   ask(now) ──► Request ──► (the LAPI) ──► head, items ──► mode(…) ──► apply ──► answered(…) ──► how long to wait
+//!                                      └──► nothing ─────────────────────────────► failed(…)
+//! ```
+//!
+//! A stock LAPI has no acknowledgement and moves its cursor whether or not an answer arrived, so everything doubtful is
+//! answered with a full pull (see [`Doubt`]), and a full pull comes round on a timer besides. A LAPI that keeps cursors
+//! gives ours back with each answer: whatever fails is asked again with the same one, and nothing is in doubt.
+
+use std::time::Duration;
+
+use palisade_cache::{Applied, Mode, Timestamp};
+use palisade_client::Continuation;
+
+use crate::cadence::{Ask, Cadence, Doubt, Peer, Request};
+use crate::hold::Hold;
+
+/// An answer with changes is made and arrives within this, apart from the time it is held: longer than any client waits
+/// for its head.
+const FRESH: Duration = Duration::from_secs(60);
+/// The same for a list of everything, which a stock LAPI prepares for minutes.
+const FRESH_LIST: Duration = Duration::from_secs(330);
+
+/// The state between requests.
+#[derive(Debug)]
+pub struct Schedule {
+    cadence: Cadence,
+    resync: Duration,
+    peer: Peer,
+    /// Where we are with a LAPI that keeps cursors; empty when there is no such place.
+    cursor: String,
+    hold: Hold,
+    /// The next request is only to see who answers, so it is not to be held.
+    feeling: bool,
+    doubt: Option<Doubt>,
+    last_answer: Option<Timestamp>,
+    next_full: Option<Timestamp>,
+    highest_id: i64,
+    /// How many decisions the unconfirmed full answer announced.
+    unconfirmed: Option<usize>,
+    /// Answers in a row that did not go on where we were. One is a restored database; more are, for example, LAPIs of
+    /// different databases behind one address.
+    astray: u32,
+    /// The full pull under way comes right after a delta, so it should bring nothing new.
+    comparing: bool,
+    /// Comparisons that found decisions no delta had told. One may be a coincidence.
+    suspicions: u32,
+}
+
+/// An answer, once it is whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Its head; `None` from a stock LAPI.
+    pub head: Option<Continuation>,
+    /// How many items it had, of any kind.
+    pub items: usize,
+    /// How many decisions were admitted.
+    pub announced: usize,
+    /// The highest id among those.
+    pub highest_id: Option<i64>,
+}
+
+/// A request that gave no usable answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The LAPI may have got the request, and counted the answer as delivered.
+    pub may_have_reached_lapi: bool,
+    /// The request may have been ended because it was held too long.
+    pub may_end_a_hold: bool,
+    /// The next request goes to another LAPI.
+    pub elsewhere: bool,
+}
+
+/// What to do after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// How long to wait before the next request.
+    pub wait: Duration,
+    /// The answer was compared with the changes a stock LAPI had told: what it added or removed had been lost.
+    pub compared: bool,
+    /// Say (once) that other clients seem to use up this client's deltas.
+    pub warn_of_theft: bool,
+}
+
+impl Schedule {
+    /// Starts with a full pull at once.
+    pub fn new(cadence: Cadence) -> Self {
+        Self::resume(cadence, String::new())
+    }
+
+    /// Starts with the changes since `cursor`, at once. It must belong to exactly the decisions that are held; an empty
+    /// one starts with a full pull.
+    pub fn resume(cadence: Cadence, cursor: String) -> Self {
+        Self {
+            resync: cadence.resync,
+            peer: Peer::Unknown,
+            hold: Hold::new(cadence.hold),
+            cadence,
+            feeling: true,
+            doubt: cursor.is_empty().then_some(Doubt::Start),
+            cursor,
+            last_answer: None,
+            next_full: None,
+            highest_id: 0,
+            unconfirmed: None,
+            astray: 0,
+            comparing: false,
+            suspicions: 0,
+        }
+    }
+
+    /// What to ask for now.
+    pub fn ask(&mut self, now: Timestamp) -> Request {
+        let gap = (self.cadence.interval * 3).max(Duration::from_secs(30));
+        if self.doubt.is_none()
+            && self.peer == Peer::Stock
+            && self.last_answer.is_some_and(|last| now.saturating_duration_since(last) > gap)
+        {
+            self.doubt = Some(Doubt::Gap);
+        }
+        self.comparing &= self.doubt.is_none();
+        let doubt = if self.comparing { Some(Doubt::Timer) } else { self.doubt };
+        let ask = if doubt.is_some() { Ask::Everything } else { Ask::Changes };
+        let held = ask == Ask::Changes && self.peer == Peer::KeepsCursors && !self.feeling;
+        let wait = if held { self.hold.ask(now) } else { Duration::ZERO };
+        Request { ask, cursor: self.cursor.clone(), wait, doubt, at: now }
+    }
+
+    /// How to apply an answer: whether a full one may remove what it does not list.
+    pub fn mode(
+        &self,
+        request: &Request,
+        head: Option<&Continuation>,
+        announced: usize,
+        held: usize,
+    ) -> Mode {
+        match request.brings(head) {
+            Ask::Changes => Mode::Changes,
+            Ask::Everything => {
+                let shrinks = if held < 100 { announced == 0 && held > 0 } else { announced < held / 2 };
+                // Twice about the same is the truth.
+                let confirmed =
+                    self.unconfirmed.is_some_and(|before| announced.abs_diff(before) <= before / 4 + 10);
+                if shrinks && !confirmed { Mode::Additions } else { Mode::Everything }
+            }
+        }
+    }
+
+    /// After an answer was applied. `spread`, from 0 to 1, is chance: what this machine does a little earlier or later
+    /// than others.
+    pub fn answered(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        heard: &Heard,
+        mode: Mode,
+        applied: Applied,
+        spread: f64,
+    ) -> Next {
+        let head = heard.head.as_ref();
+        let before =
+            std::mem::replace(&mut self.peer, if head.is_some() { Peer::KeepsCursors } else { Peer::Stock });
+        self.last_answer = Some(now);
+        self.feeling = false;
+        if request.brings(head) != request.ask {
+            self.astray += 1;
+        }
+        let mut next = Next { wait: self.usual_wait(now, request, heard, spread), ..Next::AT_ONCE };
+        match mode {
+            Mode::Changes => {
+                if !self.take_changes(request, heard) {
+                    self.astray += u32::from(request.ask == Ask::Changes);
+                    next.wait = Duration::ZERO;
+                } else if now >= self.full_due(now) {
+                    // A delta first and a full pull at once: what the full pull brings that the delta of a stock LAPI
+                    // did not was lost on the way.
+                    self.comparing = true;
+                    next.wait = Duration::ZERO;
+                }
+            }
+            Mode::Additions => {
+                // The cursor stays where it was: what it stands for has not been taken.
+                if head.is_none() {
+                    self.cursor.clear();
+                }
+                self.unconfirmed = Some(heard.announced);
+                self.doubt = Some(Doubt::Unconfirmed);
+                self.comparing = false;
+                next.wait = self.cadence.confirm_after.min(self.cadence.interval);
+            }
+            Mode::Everything => {
+                let compared = std::mem::take(&mut self.comparing);
+                next.compared = compared && before == Peer::Stock && self.peer == Peer::Stock;
+                let stolen = next.compared && applied.added > 0;
+                self.resync = if stolen {
+                    (self.resync / 4).max(self.cadence.resync_floor).min(self.cadence.resync)
+                } else if next.compared {
+                    (self.resync * 2).min(self.cadence.resync)
+                } else {
+                    // Not a comparison, so it says nothing of theft.
+                    self.resync
+                };
+                self.suspicions += u32::from(stolen);
+                next.warn_of_theft = stolen && self.suspicions == 2;
+                (self.doubt, self.unconfirmed) = (None, None);
+                self.highest_id = heard.highest_id.unwrap_or(0);
+                self.cursor = head.map_or_else(String::new, |head| head.cursor.clone());
+                let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 10.0);
+                self.next_full = Some(now.saturating_add(until_full));
+            }
+        }
+        if self.astray > 1 {
+            // Once is put right at once; what does not help is not done again and again.
+            next.wait = next.wait.max(self.cadence.interval);
+        }
+        next
+    }
+
+    /// Moves on to where an answer with changes leads; `false` when they are not to be relied on, so that everything
+    /// must be asked for.
+    fn take_changes(&mut self, request: &Request, heard: &Heard) -> bool {
+        let doubt = match &heard.head {
+            Some(_) if request.ask == Ask::Everything || request.cursor.is_empty() => Some(Doubt::NoPlace),
+            Some(head) => {
+                self.cursor.clone_from(&head.cursor);
+                self.astray = 0;
+                None
+            }
+            None if !request.cursor.is_empty() => {
+                self.cursor.clear();
+                Some(Doubt::NoCursor)
+            }
+            None if heard.highest_id.is_some_and(|id| id < self.highest_id) => Some(Doubt::OtherDatabase),
+            None => {
+                self.astray = 0;
+                None
+            }
+        };
+        self.highest_id = heard.highest_id.map_or(self.highest_id, |id| id.max(self.highest_id));
+        self.doubt = self.doubt.or(doubt);
+        doubt.is_none()
+    }
+
+    /// How long to wait when nothing special is up.
+    fn usual_wait(&mut self, now: Timestamp, request: &Request, heard: &Heard, spread: f64) -> Duration {
+        let Some(head) = &heard.head else {
+            self.hold.forget_grant();
+            return self.cadence.interval;
+        };
+        let took = now.saturating_duration_since(request.at);
+        let empty = heard.items == 0;
+        self.hold.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
+    }
+
+    /// When everything is asked for again, unless that has become necessary before.
+    fn full_due(&mut self, now: Timestamp) -> Timestamp {
+        let interval = self.full_interval();
+        *self.next_full.get_or_insert(now.saturating_add(interval))
+    }
+
+    fn full_interval(&self) -> Duration {
+        match self.peer {
+            Peer::KeepsCursors => self.cadence.resync.saturating_mul(Cadence::AUDIT),
+            Peer::Stock | Peer::Unknown => self.resync,
+        }
+    }
+
+    /// Whether an answer whose head arrives now has lain somewhere since it was made: this machine was suspended
+    /// meanwhile. What it says of time left would be counted from now, so it is to be thrown away, as
+    /// [failed](Self::failed).
+    pub fn is_stale(&self, now: Timestamp, request: &Request) -> bool {
+        let fresh = match request.ask {
+            Ask::Changes => FRESH,
+            Ask::Everything => FRESH_LIST,
+        };
+        now.saturating_duration_since(request.at) > request.wait + fresh
+    }
+
+    /// After a request failed.
+    pub fn failed(&mut self, now: Timestamp, request: &Request, failure: Failure) {
+        if self.peer == Peer::Stock && self.doubt.is_none() {
+            self.doubt = if failure.may_have_reached_lapi {
+                Some(Doubt::LostAnswer)
+            } else {
+                failure.elsewhere.then_some(Doubt::OtherLapi)
+            };
+        }
+        self.comparing = false;
+        self.feeling = true;
+        if !failure.may_have_reached_lapi {
+            self.hold.nobody_there();
+        } else if failure.may_end_a_hold && !request.wait.is_zero() {
+            self.hold.broke(now, now.saturating_duration_since(request.at));
+        }
+    }
+
+    /// The current time between full pulls.
+    pub fn resync_interval(&self) -> Duration {
+        self.full_interval()
+    }
+
+    /// What kind of LAPI answered last.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The cursor that belongs to what is held; empty when none does.
+    pub fn cursor(&self) -> &str {
+        if self.doubt.is_none() { &self.cursor } else { "" }
+    }
+
+    /// Whether the LAPI holds our requests until there is something to tell.
+    pub fn pushes(&self) -> bool {
+        self.peer == Peer::KeepsCursors && self.hold.is_granted()
+    }
+}
+
+impl Next {
+    const AT_ONCE: Self = Self { wait: Duration::ZERO, compared: false, warn_of_theft: false };
+}
+
+#[cfg(test)]
+#[path = "schedule/tests.rs"]
+mod tests;

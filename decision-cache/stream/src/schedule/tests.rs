@@ -1,0 +1,362 @@
+//! The rules, one by one, against a LAPI that is a table.
+
+use palisade_wire::follow::{Content, Why};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(10);
+const NONE: Applied = Applied { added: 0, renewed: 0, unchanged: 0, removed: 0 };
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
+
+fn head(cursor: &str, content: Content, wait: u64) -> Option<Continuation> {
+    let wait = (wait > 0).then(|| Duration::from_secs(wait));
+    Some(Continuation { cursor: cursor.to_owned(), content, wait })
+}
+
+const EVERYTHING: Content = Content::Everything(Why::Start);
+
+/// Plays one exchange: asks at one time and hears an answer at another. The request and what follows come back.
+fn exchange(
+    schedule: &mut Schedule,
+    (asked, answered): (i64, i64),
+    head: Option<Continuation>,
+    (announced, held): (usize, usize),
+) -> (Request, Mode, Next) {
+    let request = schedule.ask(at(asked));
+    let highest_id = (announced > 0).then_some(100);
+    let heard = Heard { head, items: announced, announced, highest_id };
+    let mode = schedule.mode(&request, heard.head.as_ref(), announced, held);
+    let next = schedule.answered(at(answered), &request, &heard, mode, NONE, 0.0);
+    (request, mode, next)
+}
+
+fn shown(request: &Request) -> (Ask, Option<Doubt>, &str, u64) {
+    (request.ask, request.doubt, request.cursor.as_str(), request.wait.as_secs())
+}
+
+/// After the first full pull from a stock LAPI.
+fn stock() -> Schedule {
+    let mut schedule = Schedule::new(Cadence::default());
+    let (request, mode, next) = exchange(&mut schedule, (0, 0), None, (5, 0));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Start), "", 0));
+    assert_eq!((mode, next.wait), (Mode::Everything, INTERVAL));
+    assert_eq!((schedule.peer(), schedule.cursor(), schedule.pushes()), (Peer::Stock, "", false));
+    schedule
+}
+
+/// After the first full pull from a LAPI that keeps cursors and holds requests.
+fn ours() -> Schedule {
+    let mut schedule = Schedule::new(Cadence::default());
+    let (request, mode, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 25), (5, 0));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Start), "", 0));
+    assert_eq!((mode, next.wait), (Mode::Everything, Duration::ZERO));
+    assert_eq!((schedule.peer(), schedule.cursor(), schedule.pushes()), (Peer::KeepsCursors, "T1", true));
+    schedule
+}
+
+const LOST: Failure = Failure { may_have_reached_lapi: true, may_end_a_hold: true, elsewhere: false };
+const UNREACHABLE: Failure =
+    Failure { may_have_reached_lapi: false, may_end_a_hold: false, elsewhere: false };
+
+fn fail(schedule: &mut Schedule, asked: i64, failed: i64, failure: Failure) -> Request {
+    let request = schedule.ask(at(asked));
+    schedule.failed(at(failed), &request, failure);
+    request
+}
+
+#[test]
+fn changes_of_a_stock_lapi_follow_its_first_list_at_the_interval() {
+    let mut schedule = stock();
+    for second in [10, 20, 30] {
+        let (request, mode, next) = exchange(&mut schedule, (second, second), None, (1, 5));
+        assert_eq!(shown(&request), (Ask::Changes, None, "", 0));
+        assert_eq!((mode, next.wait), (Mode::Changes, INTERVAL));
+    }
+}
+
+#[test]
+fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
+    let elsewhere = Failure { elsewhere: true, ..UNREACHABLE };
+    for (failure, asked, expected) in [
+        (LOST, 11, (Ask::Everything, Some(Doubt::LostAnswer), "", 0)),
+        (UNREACHABLE, 11, (Ask::Changes, None, "", 0)),
+        (UNREACHABLE, 50, (Ask::Everything, Some(Doubt::Gap), "", 0)),
+        (elsewhere, 11, (Ask::Everything, Some(Doubt::OtherLapi), "", 0)),
+    ] {
+        let mut schedule = stock();
+        fail(&mut schedule, 10, 10, failure);
+        assert_eq!(shown(&schedule.ask(at(asked))), expected, "{failure:?}");
+    }
+    let mut restored = stock();
+    let request = restored.ask(at(10));
+    let heard = Heard { items: 1, announced: 1, highest_id: Some(3), ..Heard::default() };
+    let next = restored.answered(at(10), &request, &heard, Mode::Changes, NONE, 0.0);
+    assert_eq!(next.wait, Duration::ZERO);
+    assert_eq!(shown(&restored.ask(at(10))), (Ask::Everything, Some(Doubt::OtherDatabase), "", 0));
+}
+
+#[test]
+fn one_empty_answer_is_not_believed_two_are() {
+    let mut schedule = stock();
+    schedule.doubt = Some(Doubt::Gap);
+    let request = schedule.ask(at(10));
+    assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Additions);
+    assert_eq!(schedule.mode(&request, None, 1, 5), Mode::Everything, "small tables change fast");
+    assert_eq!(schedule.mode(&request, None, 400, 1000), Mode::Additions);
+    let (_, mode, next) = exchange(&mut schedule, (10, 10), None, (0, 5));
+    assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
+    let request = schedule.ask(at(15));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Unconfirmed), "", 0));
+    assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Everything);
+    assert_eq!(schedule.mode(&request, None, 900, 1000), Mode::Everything, "recovered on the second try");
+}
+
+#[test]
+fn stolen_deltas_are_told_once_and_shorten_the_resync() {
+    let mut schedule = stock();
+    let stolen = Applied { added: 2, ..NONE };
+    let full = Heard { items: 5, announced: 5, highest_id: Some(9), ..Heard::default() };
+    let mut warnings = 0;
+    for hour in 1..4 {
+        let now = at(hour * 3600);
+        schedule.last_answer = Some(now);
+        let request = schedule.ask(now);
+        assert_eq!(request.ask, Ask::Changes);
+        let next = schedule.answered(now, &request, &Heard::default(), Mode::Changes, NONE, 0.0);
+        assert_eq!(next.wait, Duration::ZERO);
+        let request = schedule.ask(now);
+        assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Timer), "", 0));
+        let next = schedule.answered(now, &request, &full, Mode::Everything, stolen, 0.0);
+        assert!(next.compared);
+        warnings += u32::from(next.warn_of_theft);
+    }
+    assert_eq!(warnings, 1);
+    assert_eq!(schedule.resync_interval(), Duration::from_secs(60));
+    schedule.comparing = true;
+    let request = schedule.ask(at(20_000));
+    schedule.answered(at(20_000), &request, &full, Mode::Everything, NONE, 0.0);
+    assert_eq!(
+        schedule.resync_interval(),
+        Duration::from_secs(60),
+        "the gap was the reason, so it says nothing"
+    );
+    schedule.comparing = true;
+    let request = schedule.ask(at(20_001));
+    schedule.answered(at(20_001), &request, &full, Mode::Everything, NONE, 0.0);
+    assert!(schedule.resync_interval() > Duration::from_secs(60), "trust returns slowly");
+}
+
+#[test]
+fn an_answer_that_lay_in_a_buffer_while_the_machine_slept_is_asked_for_again() {
+    let mut schedule = ours();
+    let request = schedule.ask(at(100));
+    assert_eq!(request.wait, Duration::from_secs(25));
+    assert!(!schedule.is_stale(at(130), &request) && !schedule.is_stale(at(185), &request));
+    assert!(schedule.is_stale(at(186), &request) && schedule.is_stale(at(3700), &request));
+    fail(&mut schedule, 100, 3700, LOST);
+    assert_eq!(shown(&schedule.ask(at(3700))), (Ask::Changes, None, "T1", 0));
+    let list = Schedule::new(Cadence::default()).ask(at(0));
+    assert!(!schedule.is_stale(at(300), &list) && schedule.is_stale(at(3600), &list));
+}
+
+#[test]
+fn with_a_cursor_nothing_that_fails_is_in_doubt() {
+    let elsewhere = Failure { elsewhere: true, ..LOST };
+    for failure in [LOST, UNREACHABLE, elsewhere] {
+        let mut schedule = ours();
+        fail(&mut schedule, 0, 0, failure);
+        // A day later, and again, with the same cursor, and first of all to see who answers.
+        assert_eq!(shown(&schedule.ask(at(86_000))), (Ask::Changes, None, "T1", 0), "{failure:?}");
+        assert_eq!(schedule.cursor(), "T1");
+        let (_, mode, next) =
+            exchange(&mut schedule, (80_000, 80_000), head("T2", Content::Changes, 25), (1, 5));
+        assert_eq!((mode, next.wait, next.compared), (Mode::Changes, Duration::ZERO, false));
+        assert_eq!(shown(&schedule.ask(at(80_000))), (Ask::Changes, None, "T2", 25));
+    }
+    // Lower ids say nothing either: the LAPI knows its database.
+    let mut schedule = ours();
+    let request = schedule.ask(at(1));
+    let heard = Heard { head: head("T2", Content::Changes, 25), items: 1, announced: 1, highest_id: Some(3) };
+    let next = schedule.answered(at(1), &request, &heard, Mode::Changes, NONE, 0.0);
+    assert_eq!((next.wait, schedule.ask(at(1)).ask, schedule.cursor()), (Duration::ZERO, Ask::Changes, "T2"));
+}
+
+#[test]
+fn an_audit_comes_a_day_later_and_suspects_nobody() {
+    let mut schedule = ours();
+    let nothing = || head("T2", Content::Changes, 25);
+    let (request, _, next) = exchange(&mut schedule, (86_000, 86_025), nothing(), (0, 5));
+    assert_eq!((request.ask, next.wait), (Ask::Changes, Duration::ZERO));
+    assert_eq!(schedule.ask(at(86_025)).ask, Ask::Changes);
+    exchange(&mut schedule, (86_375, 86_400), nothing(), (0, 5));
+    let request = schedule.ask(at(86_400));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Timer), "T2", 0));
+    let heard = Heard { head: head("T3", EVERYTHING, 25), items: 9, announced: 9, highest_id: Some(100) };
+    let added = Applied { added: 4, ..NONE };
+    let next = schedule.answered(at(86_400), &request, &heard, Mode::Everything, added, 0.0);
+    assert_eq!((next.compared, next.warn_of_theft, schedule.suspicions), (false, false, 0));
+    assert_eq!(shown(&schedule.ask(at(86_400))), (Ask::Changes, None, "T3", 25));
+}
+
+#[test]
+fn everything_counts_as_everything_whatever_was_asked() {
+    for why in [Why::TooOld, Why::OtherDatabase, Why::OtherFilter, Why::Forged] {
+        let mut schedule = ours();
+        let told = head("N1", Content::Everything(why), 25);
+        let (request, mode, _) = exchange(&mut schedule, (1, 2), told, (5, 5));
+        assert_eq!((request.ask, mode, schedule.cursor()), (Ask::Changes, Mode::Everything, "N1"), "{why:?}");
+    }
+}
+
+#[test]
+fn an_unconfirmed_list_does_not_move_the_cursor() {
+    let mut schedule = ours();
+    let told = |cursor| head(cursor, Content::Everything(Why::OtherDatabase), 25);
+    let (_, mode, next) = exchange(&mut schedule, (1, 1), told("N1"), (0, 5));
+    assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
+    assert_eq!(schedule.cursor(), "", "no cursor belongs to what is held now");
+    let (request, mode, _) = exchange(&mut schedule, (6, 6), told("N2"), (0, 5));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Unconfirmed), "T1", 0));
+    assert_eq!((mode, schedule.cursor()), (Mode::Everything, "N2"));
+}
+
+#[test]
+fn a_stock_lapi_in_place_of_ours_is_asked_for_everything_at_once() {
+    let mut schedule = ours();
+    let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (3, 5));
+    assert_eq!(shown(&request), (Ask::Changes, None, "T1", 25));
+    assert_eq!((mode, next.wait, schedule.peer()), (Mode::Changes, Duration::ZERO, Peer::Stock));
+    let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (5, 5));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::NoCursor), "", 0));
+    assert_eq!((mode, next.wait, schedule.pushes()), (Mode::Everything, INTERVAL, false));
+    assert_eq!(shown(&schedule.ask(at(11))), (Ask::Changes, None, "", 0));
+}
+
+#[test]
+fn an_upgraded_lapi_is_noticed_by_its_head() {
+    let mut schedule = stock();
+    let (request, mode, next) = exchange(&mut schedule, (10, 10), head("T1", EVERYTHING, 25), (5, 5));
+    assert_eq!(shown(&request), (Ask::Changes, None, "", 0));
+    assert_eq!((mode, next.compared, next.wait), (Mode::Everything, false, Duration::ZERO));
+    assert_eq!(shown(&schedule.ask(at(10))), (Ask::Changes, None, "T1", 25));
+}
+
+#[test]
+fn changes_from_nowhere_are_not_taken_for_a_place() {
+    let mut schedule = stock();
+    let odd = || head("T1", Content::Changes, 25);
+    let (_, mode, next) = exchange(&mut schedule, (10, 10), odd(), (1, 5));
+    assert_eq!((mode, next.wait, schedule.cursor()), (Mode::Changes, Duration::ZERO, ""));
+    let (request, _, next) = exchange(&mut schedule, (10, 10), odd(), (1, 5));
+    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::NoPlace), "", 0));
+    assert_eq!(next.wait, INTERVAL, "what does not help is not done at full speed");
+}
+
+#[test]
+fn lapis_of_different_databases_behind_one_address_are_not_asked_at_full_speed() {
+    let mut schedule = ours();
+    let mut waits = Vec::new();
+    for (second, cursor) in [(1, "A"), (2, "B"), (12, "A")] {
+        let told = head(cursor, Content::Everything(Why::OtherDatabase), 25);
+        waits.push(exchange(&mut schedule, (second, second), told, (5, 5)).2.wait);
+    }
+    assert_eq!(waits, [Duration::ZERO, INTERVAL, INTERVAL]);
+    exchange(&mut schedule, (22, 23), head("A2", Content::Changes, 25), (1, 5));
+    let told = head("B", Content::Everything(Why::OtherDatabase), 25);
+    assert_eq!(exchange(&mut schedule, (23, 24), told, (5, 5)).2.wait, Duration::ZERO);
+}
+
+#[test]
+fn what_was_remembered_needs_its_changes_only() {
+    let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
+    assert_eq!(schedule.cursor(), "T7");
+    let (request, mode, next) = exchange(&mut schedule, (0, 0), head("T8", Content::Changes, 25), (1, 5));
+    assert_eq!(shown(&request), (Ask::Changes, None, "T7", 0), "not held: somebody waits for the answer");
+    assert_eq!((mode, next.wait, schedule.cursor()), (Mode::Changes, Duration::ZERO, "T8"));
+    assert_eq!(shown(&schedule.ask(at(0))), (Ask::Changes, None, "T8", 25));
+
+    let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
+    exchange(&mut schedule, (0, 0), None, (1, 5));
+    assert_eq!(shown(&schedule.ask(at(0))), (Ask::Everything, Some(Doubt::NoCursor), "", 0));
+}
+
+#[test]
+fn a_lapi_that_does_not_hold_is_asked_at_the_interval() {
+    // The head of an answer to a request that was not to be held says nothing yet.
+    let mut schedule = Schedule::new(Cadence::default());
+    let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 0), (5, 0));
+    assert_eq!(next.wait, Duration::ZERO);
+    let (request, _, next) = exchange(&mut schedule, (0, 0), head("T2", Content::Changes, 0), (0, 5));
+    assert_eq!((request.wait, next.wait, schedule.pushes()), (25 * SECOND, INTERVAL, false));
+    // Each request says what would be welcome, so the answer may be another one day.
+    let (request, _, next) = exchange(&mut schedule, (10, 12), head("T3", Content::Changes, 25), (1, 5));
+    assert_eq!((request.wait, next.wait, schedule.pushes()), (25 * SECOND, Duration::ZERO, true));
+}
+
+#[test]
+fn no_more_is_asked_than_is_wanted_and_granted() {
+    for (wanted, granted, wait) in [(25, 60, 25), (60, 20, 20), (2, 60, 2), (0, 60, 0)] {
+        let mut schedule = Schedule::new(Cadence { hold: Duration::from_secs(wanted), ..Cadence::default() });
+        let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, granted), (5, 0));
+        assert_eq!(next.wait, if wanted == 0 { INTERVAL } else { Duration::ZERO });
+        assert_eq!(schedule.ask(at(0)).wait.as_secs(), wait, "{wanted} {granted}");
+        assert_eq!(schedule.pushes(), wanted > 0);
+    }
+}
+
+#[test]
+fn an_empty_answer_at_once_is_answered_with_a_pause() {
+    for (took_ms, items, spread, wait) in
+        [(10, 0, 0.0, 1000), (10, 0, 1.0, 1500), (199, 0, 0.0, 1000), (200, 0, 0.0, 0), (10, 1, 0.0, 0)]
+    {
+        let mut schedule = ours();
+        let request = schedule.ask(at(1));
+        // Items that are not admitted count: the LAPI had something to say.
+        let heard = Heard { head: head("T2", Content::Changes, 25), items, ..Heard::default() };
+        let now = at(1).saturating_add(Duration::from_millis(took_ms));
+        let next = schedule.answered(now, &request, &heard, Mode::Changes, NONE, spread);
+        assert_eq!(next.wait, Duration::from_millis(wait), "{took_ms} ms, {items} items");
+    }
+}
+
+#[test]
+fn holds_that_are_ended_on_the_way_get_shorter_and_longer_again() {
+    let mut schedule = ours();
+    let mut now = 0;
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let (_, _, next) = exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
+        assert_eq!(next.wait, if waits.len() < 4 { Duration::ZERO } else { INTERVAL });
+        let request = fail(&mut schedule, now, now + 1, LOST);
+        waits.push(request.wait.as_secs());
+        now += 2;
+    }
+    assert_eq!(waits, [25, 12, 6, 3, 0]);
+    assert!(!schedule.pushes());
+    // Ten minutes after the last one.
+    exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
+    assert_eq!(schedule.ask(at(now + 590)).wait, Duration::ZERO);
+    assert_eq!(schedule.ask(at(now + 600)).wait, 25 * SECOND);
+}
+
+#[test]
+fn only_what_was_held_counts_as_ended_by_being_held() {
+    let early = Failure { may_end_a_hold: true, ..LOST };
+    let refused = Failure { may_end_a_hold: false, ..LOST };
+    for (failure, after, wait) in [(early, 0, 25), (refused, 20, 25), (early, 20, 12)] {
+        let mut schedule = ours();
+        fail(&mut schedule, 1, 1 + after, failure);
+        exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
+        assert_eq!(schedule.ask(at(30)).wait.as_secs(), wait, "{failure:?} after {after} s");
+    }
+    // Whoever is not there afterwards has ended, and was no proxy that lost patience.
+    let mut schedule = ours();
+    fail(&mut schedule, 1, 21, LOST);
+    fail(&mut schedule, 21, 21, UNREACHABLE);
+    exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
+    assert_eq!(schedule.ask(at(30)).wait.as_secs(), 25);
+}

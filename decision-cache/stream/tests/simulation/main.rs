@@ -1,0 +1,67 @@
+//! Clients, LAPIs and the log of commits, played together by chance: answers are lost or late, LAPIs lag, die and start
+//! again with clocks that differ, the database is put back, clients sleep for an hour. Nothing here waits: time is a
+//! number.
+//!
+//! Two things are checked. Whenever a client has taken an answer, it holds exactly what the log held at the commit and
+//! the moment its new cursor names: so no change was skipped on the way there. And when all is quiet again, everybody
+//! holds what is stored.
+//!
+//! `PALISADE_SEED=N` plays one schedule, `PALISADE_SEEDS=N` so many.
+
+#![expect(clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod client;
+mod lapi;
+mod log;
+mod world;
+
+use std::time::Duration;
+
+use world::World;
+
+/// How long ends are remembered: short, so that cursors do become too old.
+const HISTORY: Duration = Duration::from_secs(1800);
+/// Schedules that once found something, by what they found.
+const FOUND: &[(u64, &str)] =
+    &[(96, "a decision that was lifted by a clock ahead of the LAPI's that tells it, under a longer one")];
+const SCHEDULES: u64 = 1_500;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn play(seed: u64) {
+    let mut world = World::new(seed);
+    world.play();
+    world.settle();
+}
+
+#[test]
+fn schedules_that_found_something_find_nothing() {
+    for (seed, _) in FOUND {
+        play(*seed);
+    }
+}
+
+#[test]
+fn nobody_skips_a_change_whatever_happens() {
+    if let Some(seed) = number("PALISADE_SEED") {
+        return play(seed);
+    }
+    let schedules = number("PALISADE_SEEDS").unwrap_or(SCHEDULES);
+    let workers = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    // The same ones each time: what is found can be found again.
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            scope.spawn(move || {
+                for seed in (worker..schedules).step_by(workers as usize) {
+                    let played = std::panic::catch_unwind(|| play(seed));
+                    assert!(
+                        played.is_ok(),
+                        "schedule {seed} goes wrong; PALISADE_SEED={seed} plays it alone"
+                    );
+                }
+            });
+        }
+    });
+}

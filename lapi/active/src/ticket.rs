@@ -1,0 +1,257 @@
+//! A client's own cursor as text: sealed, so that nobody but a LAPI on this database makes one.
+//!
+//! ```text
+//!   version 1 ┃ database 16 ┃ lineage 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 87 characters
+//! ```
+//!
+//! The seal is the front half of HMAC-SHA-256 under a key that all LAPIs on the database share.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use palisade_wire::UnixMillis;
+use palisade_wire::follow::Why;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::filter::StreamRequest;
+use crate::row::Commit;
+use crate::view::{Cursor, Standing, View};
+
+const VERSION: u8 = 1;
+const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;
+const SEAL: usize = 16;
+
+/// What a cursor says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which database it counts the commits of.
+    pub database: Uuid,
+    /// In which line of its history.
+    pub lineage: u64,
+    /// Which decisions it is about: [`StreamRequest::digest`].
+    pub filter: u64,
+    /// Up to where the client has been told.
+    pub cursor: Cursor,
+}
+
+/// Seals tickets and knows its own seal.
+#[derive(Clone)]
+pub struct Sealer(Hmac<Sha256>);
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    /// With a key that is kept for the database.
+    pub fn new(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
+    }
+
+    /// The cursor to hand out.
+    pub fn seal(&self, ticket: &Ticket) -> String {
+        let mut bytes = Vec::with_capacity(SEALED + SEAL);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(ticket.database.as_bytes());
+        bytes.extend_from_slice(&ticket.lineage.to_be_bytes());
+        bytes.extend_from_slice(&ticket.filter.to_be_bytes());
+        bytes.extend_from_slice(&ticket.cursor.commit.0.to_be_bytes());
+        bytes.extend_from_slice(&ticket.cursor.time.0.to_be_bytes());
+        let seal = self.0.clone().chain_update(&bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&seal[..SEAL]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a cursor; `None` for one that was not sealed with this key.
+    pub fn open(&self, text: &str) -> Option<Ticket> {
+        // Longer than any of ours: not worth decoding.
+        if text.len() > 2 * (SEALED + SEAL) {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (said, seal) = bytes.split_at_checked(SEALED)?;
+        if seal.len() != SEAL || self.0.clone().chain_update(said).verify_truncated_left(seal).is_err() {
+            return None;
+        }
+        let (version, rest) = said.split_first()?;
+        let (database, rest) = rest.split_first_chunk::<16>()?;
+        let (lineage, rest) = rest.split_first_chunk::<8>()?;
+        let (filter, rest) = rest.split_first_chunk::<8>()?;
+        let (commit, rest) = rest.split_first_chunk::<8>()?;
+        let time = rest.first_chunk::<8>()?;
+        (*version == VERSION).then(|| Ticket {
+            database: Uuid::from_bytes(*database),
+            lineage: u64::from_be_bytes(*lineage),
+            filter: u64::from_be_bytes(*filter),
+            cursor: Cursor {
+                commit: Commit(u64::from_be_bytes(*commit)),
+                time: UnixMillis(i64::from_be_bytes(*time)),
+            },
+        })
+    }
+}
+
+/// A line of a database's history: what was committed after `from`, until the next line begins.
+///
+/// A database may be put back to an earlier state, after which it counts the same commits again for other changes. Each
+/// start of a LAPI begins a line, so a cursor of the lost one is known: it is further than its line went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// Chance made it.
+    pub token: u64,
+    /// The last commit before it.
+    pub from: Commit,
+}
+
+/// Whose commits a state counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Which database.
+    pub database: Uuid,
+    /// The lines of its history, the oldest first.
+    pub lineages: Vec<Lineage>,
+}
+
+impl Origin {
+    /// The line that goes on now; 0 before the first.
+    pub fn lineage(&self) -> u64 {
+        self.lineages.last().map_or(0, |line| line.token)
+    }
+
+    /// Whether a cursor counts commits of this history.
+    pub fn knows(&self, ticket: &Ticket) -> bool {
+        let Some(at) = self.lineages.iter().rposition(|line| line.token == ticket.lineage) else {
+            return false;
+        };
+        let until = self.lineages.get(at + 1).map(|next| next.from);
+        ticket.database == self.database && until.is_none_or(|until| ticket.cursor.commit <= until)
+    }
+}
+
+/// What a cursor is worth to a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing: everything must be told.
+    Nowhere(Why),
+    /// It is good, or ahead of the state: then more is to be read from the database, and when it is ahead even then,
+    /// the database was put back ([`Why::OtherDatabase`]).
+    At(Cursor, Standing),
+}
+
+impl Sealer {
+    /// Where a client is that sends this cursor with a request of this [digest](StreamRequest::digest) to a LAPI whose
+    /// state is `view`, which comes from `origin`.
+    pub fn place(
+        &self,
+        (view, origin): (&View, &Origin),
+        (request, digest): (&StreamRequest, u64),
+        cursor: &str,
+        now: UnixMillis,
+    ) -> Place {
+        if request.startup || cursor.is_empty() {
+            return Place::Nowhere(Why::Start);
+        }
+        let Some(ticket) = self.open(cursor) else { return Place::Nowhere(Why::Forged) };
+        if !origin.knows(&ticket) {
+            return Place::Nowhere(Why::OtherDatabase);
+        }
+        if ticket.filter != digest {
+            return Place::Nowhere(Why::OtherFilter);
+        }
+        match view.standing(request, ticket.cursor, now) {
+            Standing::TooOld => Place::Nowhere(Why::TooOld),
+            standing => Place::At(ticket.cursor, standing),
+        }
+    }
+}
+
+impl StreamRequest {
+    /// Tells requests for different decisions apart; `startup` does not count. The same in every process of one
+    /// version: a LAPI of another version that digests otherwise gives everything once.
+    pub fn digest(&self) -> u64 {
+        let text = format!("{:?} {}", self.filter, self.dedup);
+        let digest = Sha256::digest(text);
+        digest.first_chunk::<8>().map_or(0, |front| u64::from_be_bytes(*front))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Filter;
+
+    fn ticket() -> Ticket {
+        let cursor = Cursor { commit: Commit(7), time: UnixMillis(1_790_000_000_000) };
+        Ticket { database: Uuid::from_u128(5), lineage: 3, filter: 9, cursor }
+    }
+
+    #[test]
+    fn what_was_sealed_is_read_by_whoever_has_the_key() {
+        let text = Sealer::new(b"key").seal(&ticket());
+        assert_eq!(text.len(), 87);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
+        assert_eq!(Sealer::new(b"key").open(&text), Some(ticket()));
+        assert_eq!(Sealer::new(b"other").open(&text), None);
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        let sealer = Sealer::new(b"key");
+        let text = sealer.seal(&ticket());
+        for at in 0..text.len() {
+            let mut bent = text.clone().into_bytes();
+            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            let bent = String::from_utf8(bent).unwrap();
+            assert_eq!(sealer.open(&bent), None, "character {at}");
+            assert_eq!(sealer.open(&text[..at]), None, "cut at {at}");
+        }
+        for junk in ["", "?", "AAAA", &"A".repeat(76), &"A".repeat(100_000), &format!("{text}AAAA")] {
+            assert_eq!(sealer.open(junk), None);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_a_history_that_was_undone_is_known() {
+        let database = Uuid::from_u128(5);
+        let line = |token, from| Lineage { token, from: Commit(from) };
+        let origin = Origin { database, lineages: vec![line(1, 0), line(2, 40), line(3, 90)] };
+        let knows = |lineage, commit| {
+            let cursor = Cursor { commit: Commit(commit), ..Cursor::default() };
+            origin.knows(&Ticket { database, lineage, filter: 0, cursor })
+        };
+        // The second line had come to 100 when the database was put back to 90.
+        for (lineage, commit, known) in
+            [(1, 40, true), (1, 41, false), (2, 90, true), (2, 100, false), (3, 100, true), (4, 1, false)]
+        {
+            assert_eq!(knows(lineage, commit), known, "{lineage} {commit}");
+        }
+        let elsewhere = Origin { database: Uuid::nil(), ..origin.clone() };
+        let cursor = Cursor::default();
+        assert!(!elsewhere.knows(&Ticket { database, lineage: 3, filter: 0, cursor }));
+    }
+
+    #[test]
+    fn other_decisions_have_another_digest() {
+        let digest = |query: &[(&str, &str)]| {
+            let pairs: Vec<_> = query.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            Filter::for_stream(&pairs).unwrap().digest()
+        };
+        let plain = digest(&[]);
+        assert_eq!(plain, digest(&[("startup", "true"), ("cursor", "x"), ("wait", "25")]));
+        let others = [
+            digest(&[("origins", "cscli")]),
+            digest(&[("scopes", "ip")]),
+            digest(&[("dedup", "false")]),
+            digest(&[("simulated", "true")]),
+            digest(&[("scenarios_containing", "ssh")]),
+            digest(&[("scenarios_not_containing", "ssh")]),
+            digest(&[("ip", "192.0.2.1")]),
+        ];
+        for (at, one) in others.iter().enumerate() {
+            assert!(*one != plain && !others[..at].contains(one), "{at}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The stream for clients that keep their cursor themselves: what changed since it, at once or as soon as there is
+//! something. The wire is described in [`palisade_wire::follow`].
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use palisade_active::{Cursor, Origin, Place, Standing, StreamRequest, Ticket, View};
+use palisade_wire::UnixMillis;
+use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
+
+use super::body::StreamBody;
+use super::stream::JSON;
+use crate::error::ApiError;
+use crate::metrics::Because;
+use crate::push::{LONGEST, OLDEST, Told};
+use crate::query::Pairs;
+use crate::state::Lapi;
+
+/// One request.
+pub(super) struct Ask {
+    request: StreamRequest,
+    digest: u64,
+    /// As sent; empty when the client has none yet.
+    cursor: String,
+    wait: Duration,
+}
+
+impl Ask {
+    /// Reads `cursor` and `wait`; `None` for a client that knows of no cursors.
+    ///
+    /// # Errors
+    ///
+    /// When `wait` is no number.
+    pub(super) fn of(request: &StreamRequest, query: &Pairs) -> Result<Option<Self>, ApiError> {
+        let Some(cursor) = query.get("cursor") else { return Ok(None) };
+        let wait = query.get("wait").unwrap_or("0");
+        let seconds: u64 = wait.parse().map_err(|_| {
+            ApiError::bad_request(format!("invalid wait value {wait:?}: it is a whole number of seconds"))
+        })?;
+        Ok(Some(Self {
+            request: StreamRequest { by_address: true, ..request.clone() },
+            digest: request.digest(),
+            cursor: cursor.to_owned(),
+            wait: Duration::from_secs(seconds).min(LONGEST),
+        }))
+    }
+
+    fn place(&self, lapi: &Lapi, view: &View, origin: &Origin, now: UnixMillis) -> Place {
+        lapi.push.sealer.place((view, origin), (&self.request, self.digest), &self.cursor, now)
+    }
+}
+
+/// Answers a request. `seen` is told up to which commit the client is known to be abreast, once that is known.
+///
+/// # Errors
+///
+/// 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
+pub(super) async fn answer(
+    lapi: &Lapi,
+    ask: Ask,
+    seen: impl FnOnce(Option<Cursor>),
+) -> Result<Response, ApiError> {
+    let (mut view, mut origin) = lapi.tail.state();
+    let mut now = lapi.clock.now();
+    let mut place = ask.place(lapi, &view, &origin, now);
+    if matches!(place, Place::At(_, Standing::Ahead)) {
+        // Another LAPI on this database has told it what has not come here yet.
+        lapi.catch_up().await.map_err(|error| ApiError::store(&error, "unable to query"))?;
+        (view, origin) = lapi.tail.state();
+        now = lapi.clock.now();
+        place = ask.place(lapi, &view, &origin, now);
+    }
+    let (cursor, standing) = match place {
+        Place::Nowhere(why) => {
+            seen(None);
+            return Ok(everything(lapi, &ask, &view, &origin, now, why));
+        }
+        Place::At(_, Standing::Ahead) => {
+            // The database has less than it had: it was put back to an earlier state.
+            seen(None);
+            return Ok(everything(lapi, &ask, &view, &origin, now, Why::OtherDatabase));
+        }
+        Place::At(cursor, standing) => (cursor, standing),
+    };
+    let abreast = standing == Standing::Abreast;
+    seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
+    let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
+    if abreast && recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
+        return Ok(hold(lapi, &ask, &origin, cursor).await);
+    }
+    Ok(changes(lapi, &ask, &view, &origin, now, cursor))
+}
+
+/// Holds the request until it is told something, its time is up, or the LAPI closes.
+async fn hold(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> Response {
+    let mut seat = lapi.push.join(origin, &ask.request, ask.digest, cursor);
+    let (view, of) = lapi.tail.state();
+    let now = lapi.clock.now();
+    // What was applied before the seat was taken is not told.
+    if of.database == origin.database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
+        drop(view);
+        let told = tokio::select! {
+            told = seat.told() => told,
+            () = tokio::time::sleep(ask.wait) => Told::Look,
+            () = lapi.closing.cancelled() => Told::Look,
+        };
+        if let Told::Answer(body, next, of) = told {
+            lapi.metrics.pushed.inc();
+            let head = headers(lapi, ask, &of, next, Content::Changes);
+            return (head, Body::from(body)).into_response();
+        }
+    }
+    drop(seat);
+    let (view, of) = lapi.tail.state();
+    let now = lapi.clock.now();
+    match ask.place(lapi, &view, &of, now) {
+        Place::At(cursor, Standing::Abreast | Standing::Behind) => {
+            changes(lapi, ask, &view, &of, now, cursor)
+        }
+        Place::At(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
+        Place::Nowhere(why) => everything(lapi, ask, &view, &of, now, why),
+    }
+}
+
+fn changes(
+    lapi: &Lapi,
+    ask: &Ask,
+    view: &View,
+    origin: &Origin,
+    now: UnixMillis,
+    cursor: Cursor,
+) -> Response {
+    let answer = view.answer(&ask.request, Some(cursor), now);
+    let head = headers(lapi, ask, origin, answer.next, Content::Changes);
+    (head, Body::new(StreamBody::new(answer, || ()))).into_response()
+}
+
+fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
+    lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
+    let answer = view.answer(&ask.request, None, now);
+    let head = headers(lapi, ask, origin, answer.next, Content::Everything(why));
+    (head, Body::new(StreamBody::new(answer, || ()))).into_response()
+}
+
+fn headers(lapi: &Lapi, ask: &Ask, origin: &Origin, next: Cursor, content: Content) -> HeaderMap {
+    let ticket =
+        Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor: next };
+    let sealed = lapi.push.sealer.seal(&ticket);
+    let mut headers = HeaderMap::with_capacity(5);
+    headers.insert(header::CONTENT_TYPE, JSON);
+    // An answer is for the one that asked; no proxy on the way may keep it.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static(CURSOR_HEADER),
+        HeaderValue::try_from(sealed).expect("base64 is visible ASCII"),
+    );
+    headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));
+    if lapi.push.has_room() && !lapi.closing.is_cancelled() {
+        headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(LONGEST.as_secs()));
+    }
+    headers
+}

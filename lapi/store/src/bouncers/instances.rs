@@ -1,0 +1,211 @@
+//! The machines that share a bouncer's key, one by one, as they name themselves. Nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palisade_active::Commit;
+use palisade_wire::UnixMillis;
+use sqlx::Error;
+
+use crate::decisions::number;
+use crate::engine::{Kind, Row, Session, Tx, Value};
+use crate::replay::before;
+use crate::{Store, StoreError};
+
+/// After how much silence one is forgotten.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many of a bouncer are remembered; the oldest give way.
+const AT_MOST: i64 = 1000;
+
+/// A machine that uses a bouncer's key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BouncerInstance {
+    /// The bouncer whose key it uses.
+    pub bouncer: String,
+    /// How it names itself.
+    pub instance: String,
+    /// The address it was seen at.
+    pub ip: String,
+    /// The User-Agent before the slash.
+    pub kind: String,
+    /// The User-Agent after the slash.
+    pub version: String,
+    /// When it last asked.
+    pub last_seen: UnixMillis,
+    /// How far it had come then.
+    pub commit: Commit,
+}
+
+/// What is to be noted about such a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceSeen {
+    /// The bouncer's row.
+    pub bouncer: i64,
+    /// How it names itself.
+    pub instance: String,
+    /// Where it came from.
+    pub ip: String,
+    /// The User-Agent before the slash.
+    pub kind: String,
+    /// The User-Agent after the slash.
+    pub version: String,
+    /// When it asked.
+    pub at: UnixMillis,
+    /// How far it has come.
+    pub commit: Commit,
+}
+
+impl Store {
+    /// Notes machines that share bouncers' keys, in one transaction. Those of bouncers that are gone are passed over,
+    /// and what is older than what is there; of a bouncer's machines the thousand last seen are remembered.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; then nothing was written.
+    pub async fn note_instances(&self, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write("note who uses bouncers' keys", move |tx| {
+                Box::pin(async move {
+                    let latest = latest(seen);
+                    let mut bouncers: Vec<i64> = latest.iter().map(|one| one.bouncer).collect();
+                    bouncers.dedup();
+                    match tx.session().kind() {
+                        Kind::Sqlite => note_each(tx, latest).await?,
+                        Kind::Postgres => note_all(tx, latest).await?,
+                    }
+                    forget_beyond(tx, &bouncers).await
+                })
+            })
+            .await
+    }
+
+    /// The machines that use bouncers' keys, by bouncer in the order these were made, then by name; of one bouncer
+    /// only, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn bouncer_instances(&self, bouncer: Option<&str>) -> Result<Vec<BouncerInstance>, StoreError> {
+        let mut session = self.snapshot("read who uses bouncers' keys").await?;
+        let mut sql = session.sql(
+            "SELECT b.name, i.instance, i.ip, i.kind, i.version, i.last_seen, i.cursor_commit \
+             FROM bouncer_instances i JOIN bouncers b ON b.id = i.bouncer_id",
+        );
+        if let Some(name) = bouncer {
+            sql.push(" WHERE b.name = ").arg(name);
+        }
+        sql.push(" ORDER BY b.id, i.instance");
+        session.read(sql, read_instance).await
+    }
+
+    /// Forgets the machines that were not seen for a week.
+    pub(crate) async fn forget_instances(&self, now: UnixMillis) -> Result<u64, StoreError> {
+        let cutoff = before(now, KEPT);
+        self.writer
+            .write("forget who used bouncers' keys", move |tx| {
+                Box::pin(async move {
+                    let session = tx.session();
+                    let sql = session.sql("DELETE FROM bouncer_instances WHERE last_seen <= $1").bind(cutoff);
+                    session.run(sql).await
+                })
+            })
+            .await
+    }
+}
+
+fn read_instance(row: &Row) -> Result<BouncerInstance, Error> {
+    let commit: i64 = row.get(6)?;
+    Ok(BouncerInstance {
+        bouncer: row.get(0)?,
+        instance: row.get(1)?,
+        ip: row.get(2)?,
+        kind: row.get(3)?,
+        version: row.get(4)?,
+        last_seen: UnixMillis(row.get(5)?),
+        commit: Commit(commit.unsigned_abs()),
+    })
+}
+
+/// The latest word about each, by bouncer: one statement cannot write a row twice.
+fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
+    let mut by_name: BTreeMap<(i64, String), InstanceSeen> = BTreeMap::new();
+    for one in seen {
+        let key = (one.bouncer, one.instance.clone());
+        if by_name.get(&key).is_none_or(|there| there.at <= one.at) {
+            by_name.insert(key, one);
+        }
+    }
+    by_name.into_values().collect()
+}
+
+const COLUMNS: &str =
+    "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit)";
+const UNLESS_NEWER: &str = "ON CONFLICT (bouncer_id, instance) DO UPDATE SET ip = excluded.ip, kind = excluded.kind, \
+     version = excluded.version, last_seen = excluded.last_seen, cursor_commit = excluded.cursor_commit \
+     WHERE bouncer_instances.last_seen <= excluded.last_seen";
+
+async fn note_each(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+    let session = tx.session();
+    let text =
+        format!("{COLUMNS} SELECT id, $1, $2, $3, $4, $5, $6 FROM bouncers WHERE id = $7 {UNLESS_NEWER}");
+    for one in seen {
+        let sql = session
+            .sql(&text)
+            .bind(one.instance)
+            .bind(one.ip)
+            .bind(one.kind)
+            .bind(one.version)
+            .bind(one.at.0)
+            .bind(number(one.commit))
+            .bind(one.bouncer);
+        session.run(sql).await?;
+    }
+    Ok(())
+}
+
+/// One statement for all: on a server each would cost a way there and back.
+async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+    let session = tx.session();
+    let text = format!(
+        "{COLUMNS} SELECT s.* FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], \
+         $6::bigint[], $7::bigint[]) AS s (bouncer) JOIN bouncers b ON b.id = s.bouncer {UNLESS_NEWER}"
+    );
+    let texts =
+        |of: fn(&InstanceSeen) -> &String| Value::Texts(seen.iter().map(|one| of(one).clone()).collect());
+    let sql = session
+        .sql(&text)
+        .bind(Value::Ints(seen.iter().map(|one| one.bouncer).collect()))
+        .bind(texts(|one| &one.instance))
+        .bind(texts(|one| &one.ip))
+        .bind(texts(|one| &one.kind))
+        .bind(texts(|one| &one.version))
+        .bind(Value::Ints(seen.iter().map(|one| one.at.0).collect()))
+        .bind(Value::Ints(seen.iter().map(|one| number(one.commit)).collect()));
+    session.run(sql).await.map(drop)
+}
+
+/// Makes the oldest of a bouncer's machines give way when there are too many. Few bouncers ever have that many: the
+/// index alone tells which.
+async fn forget_beyond(tx: &mut Tx, bouncers: &[i64]) -> Result<(), StoreError> {
+    let session = tx.session();
+    let full = full_ones(session, bouncers).await?;
+    if full.is_empty() {
+        return Ok(());
+    }
+    let mut sql = session.sql(
+        "DELETE FROM bouncer_instances WHERE (bouncer_id, instance) IN (SELECT bouncer_id, instance FROM \
+         (SELECT bouncer_id, instance, ROW_NUMBER() OVER (PARTITION BY bouncer_id \
+         ORDER BY last_seen DESC, instance) AS place FROM bouncer_instances WHERE bouncer_id",
+    );
+    sql.in_ints(&full).push(") AS ranked WHERE place > ").arg(AT_MOST).push(")");
+    session.run(sql).await.map(drop)
+}
+
+async fn full_ones(session: &mut Session, bouncers: &[i64]) -> Result<Vec<i64>, StoreError> {
+    let mut sql = session.sql("SELECT bouncer_id FROM bouncer_instances WHERE bouncer_id");
+    sql.in_ints(bouncers).push(" GROUP BY bouncer_id HAVING COUNT(*) > ").arg(AT_MOST);
+    session.read(sql, |row| row.get(0)).await
+}

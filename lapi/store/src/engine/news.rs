@@ -1,0 +1,219 @@
+//! Hearing what other processes write, the moment they do: `LISTEN` on a PostgreSQL server.
+//!
+//! ```text
+//! writer ── UPDATE head … RETURNING pg_notify ── COMMIT ──► server ──► every listener: "COMMIT ROSTER WRITER"
+//! ```
+//!
+//! Nothing depends on it: a notice may be lost with a connection, so whoever listens also looks now and then. A
+//! listener writes to itself, too; when that does not come back, it is not listening, whatever the server says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_active::Commit;
+use sqlx::Error;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::fault::{Place, fault};
+use super::postgres::CONNECT;
+use super::session::{AT_ONCE, patient};
+use super::{Readers, Writer};
+use crate::StoreError;
+
+/// Where it is told.
+pub(super) const CHANNEL: &str = "palisade_head";
+/// How often a listener makes sure that it hears.
+const PROBE: Duration = Duration::from_secs(10);
+/// How long its own word may be under way.
+const ECHO: Duration = Duration::from_secs(3);
+/// The first pause after a failure; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const DOING: &str = "listen for what others write";
+
+/// What a writer tells when it commits.
+pub(super) fn notice(commit: i64, roster: i64, writer: &str) -> String {
+    format!("{commit} {roster} {writer}")
+}
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Notices come from now on. What was committed before may have been missed: look.
+    Listening,
+    /// Somebody committed.
+    Moved {
+        /// The last commit that touched decisions.
+        commit: Commit,
+        /// As in [`Head`](crate::Head).
+        roster: i64,
+        /// By this very store, which knows already.
+        own: bool,
+    },
+    /// Notices do not come. It is tried again by the next call, after a pause.
+    Deaf(StoreError),
+}
+
+/// Hears what other processes write to a server, over a connection of its own.
+#[derive(Debug)]
+pub struct Listener {
+    options: Arc<PgConnectOptions>,
+    place: Arc<Place>,
+    own: Arc<str>,
+    ear: Option<Ear>,
+    pause: Duration,
+}
+
+impl Listener {
+    pub(crate) fn new(readers: &Readers, place: &Arc<Place>, writer: &Writer) -> Option<Self> {
+        let Readers::Postgres(pool) = readers else { return None };
+        Some(Self {
+            options: pool.connect_options(),
+            place: Arc::clone(place),
+            own: Arc::clone(writer.name()),
+            ear: None,
+            pause: Duration::ZERO,
+        })
+    }
+
+    /// Waits for the next word. Connects, and connects again, by itself. A call that is given up loses nothing but an
+    /// attempt to connect.
+    pub async fn next(&mut self) -> Notice {
+        loop {
+            let heard = match &mut self.ear {
+                Some(ear) => ear.next().await,
+                None => {
+                    tokio::time::sleep(self.pause).await;
+                    match Ear::open(&self.options).await {
+                        Ok(ear) => {
+                            self.ear = Some(ear);
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match heard {
+                Ok(Heard::Proven) => {
+                    self.pause = Duration::ZERO;
+                    return Notice::Listening;
+                }
+                Ok(Heard::Told(told)) => {
+                    // What others put on the channel is no business of ours.
+                    if let Some(notice) = read(told.payload(), &self.own) {
+                        return notice;
+                    }
+                }
+                Err(error) => {
+                    self.ear = None;
+                    self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+                    return Notice::Deaf(fault(&error, &self.place, DOING));
+                }
+            }
+        }
+    }
+}
+
+fn read(payload: &str, own: &str) -> Option<Notice> {
+    let mut words = payload.split(' ');
+    let commit = Commit(words.next()?.parse().ok()?);
+    let roster = words.next()?.parse().ok()?;
+    Some(Notice::Moved { commit, roster, own: words.next() == Some(own) })
+}
+
+enum Heard {
+    /// Our own word came back for the first time.
+    Proven,
+    Told(PgNotification),
+}
+
+/// A connection that listens.
+#[derive(Debug)]
+struct Ear {
+    listener: PgListener,
+    /// Where it writes to itself.
+    mirror: String,
+    proven: bool,
+    /// Its own word is under way.
+    asked: bool,
+    due: Instant,
+}
+
+impl Ear {
+    async fn open(options: &Arc<PgConnectOptions>) -> Result<Self, Error> {
+        let opened = async {
+            // A pool is how this driver listens; of one, so that nobody else waits for it.
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .acquire_timeout(CONNECT)
+                .connect_lazy_with(PgConnectOptions::clone(options));
+            let mut listener = PgListener::connect_with(&pool).await?;
+            // A lost connection is to be told of: what was said meanwhile was missed.
+            listener.eager_reconnect(false);
+            let mirror = format!("palisade_ear_{}", Uuid::new_v4().simple());
+            listener.listen_all([CHANNEL, &mirror]).await?;
+            Ok((listener, mirror))
+        };
+        let (listener, mirror) = patient(CONNECT + AT_ONCE, opened).await?;
+        Ok(Self { listener, mirror, proven: false, asked: false, due: Instant::now() })
+    }
+
+    async fn next(&mut self) -> Result<Heard, Error> {
+        loop {
+            let heard = tokio::select! {
+                heard = self.listener.try_recv() => heard?,
+                () = tokio::time::sleep_until(self.due) => {
+                    self.probe().await?;
+                    continue;
+                }
+            };
+            let told = heard.ok_or_else(|| silent("the connection broke"))?;
+            if told.channel() != self.mirror {
+                return Ok(Heard::Told(told));
+            }
+            self.asked = false;
+            self.due = Instant::now() + PROBE;
+            if !std::mem::replace(&mut self.proven, true) {
+                return Ok(Heard::Proven);
+            }
+        }
+    }
+
+    /// Writes to itself, or finds that what it wrote has not come back.
+    async fn probe(&mut self) -> Result<(), Error> {
+        if self.asked {
+            return Err(silent("notices do not come, a pooler between us and the server may swallow them"));
+        }
+        let sent =
+            sqlx::query("SELECT pg_notify($1, '')").bind(self.mirror.clone()).execute(&mut self.listener);
+        patient(AT_ONCE, sent).await?;
+        self.asked = true;
+        self.due = Instant::now() + ECHO;
+        Ok(())
+    }
+}
+
+fn silent(words: &str) -> Error {
+    Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, words.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_read_as_it_was_written() {
+        let moved = |own| Some(Notice::Moved { commit: Commit(7), roster: 3, own });
+        assert_eq!(read(&notice(7, 3, "me"), "me"), moved(true));
+        assert_eq!(read(&notice(7, 3, "you"), "me"), moved(false));
+        assert_eq!(read("7 3", "me"), moved(false));
+        for odd in ["", "7", "x 3", "-1 3", "7 x you"] {
+            assert_eq!(read(odd, "me"), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Which history the commit numbers belong to.
+
+use palisade_active::{Commit, Lineage};
+use palisade_wire::UnixMillis;
+
+use crate::engine::Session;
+use crate::{Store, StoreError};
+
+/// For how long a line is remembered: well beyond the age of any cursor that is still good.
+const REMEMBERED: i64 = 7 * 24 * 3600 * 1000;
+/// How many at most: a LAPI that is started again and again must not fill the table.
+const AT_MOST: i64 = 1000;
+
+impl Store {
+    /// Begins a line of history at the last commit. `token` is chance: nobody may have used it before.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn begin_lineage(&self, now: UnixMillis, token: u64) -> Result<(), StoreError> {
+        self.writer
+            .write("begin a line of history", move |tx| {
+                Box::pin(async move {
+                    // Others have to know of it, too.
+                    tx.touch_roster();
+                    let commit = tx.last_commit();
+                    let session = tx.session();
+                    let sql = session
+                        .sql("INSERT INTO lineages (token, commit_no, begun_at) VALUES ($1, $2, $3)")
+                        .bind(token.cast_signed())
+                        .bind(crate::decisions::number(commit))
+                        .bind(now.0);
+                    session.run(sql).await?;
+                    let sql = session
+                        .sql(
+                            "DELETE FROM lineages WHERE id < (SELECT MAX(id) FROM lineages) AND (begun_at < $1 \
+                             OR id <= (SELECT MAX(id) FROM lineages) - $2)",
+                        )
+                        .bind(now.0.saturating_sub(REMEMBERED))
+                        .bind(AT_MOST);
+                    session.run(sql).await.map(drop)
+                })
+            })
+            .await
+    }
+
+    /// The lines of history, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn lineages(&self) -> Result<Vec<Lineage>, StoreError> {
+        let mut session = self.snapshot("read the lines of history").await?;
+        read(&mut session).await
+    }
+}
+
+async fn read(session: &mut Session) -> Result<Vec<Lineage>, StoreError> {
+    let sql = session.sql("SELECT token, commit_no FROM lineages ORDER BY id");
+    session
+        .read(sql, |row| {
+            let (token, commit): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(Lineage { token: token.cast_unsigned(), from: Commit(commit.unsigned_abs()) })
+        })
+        .await
+}
