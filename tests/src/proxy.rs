@@ -13,7 +13,7 @@ use crate::world::World;
 /// A running reverse proxy; killed when dropped.
 pub struct Proxy {
     url: String,
-    _process: Process,
+    process: Process,
 }
 
 impl Proxy {
@@ -52,7 +52,12 @@ impl Proxy {
             }
             host.run(|| std::net::TcpStream::connect(here)).doing("connecting to it").map(|_| true)
         })?;
-        Ok(Self { url: format!("http://{}:{port}/", host.v4()), _process: process })
+        Ok(Self { url: format!("http://{}:{port}/", host.v4()), process })
+    }
+
+    /// How often it has given up a server that said nothing.
+    pub fn given_up(&self) -> usize {
+        self.process.log().matches("upstream timed out").count()
     }
 
     /// Its base address, with a slash at the end.

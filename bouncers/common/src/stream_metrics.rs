@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use palisade_stream::{CacheHandle, now};
+use palisade_stream::{CacheHandle, Peer, now};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -36,6 +36,7 @@ impl Collector for StreamMetrics {
             ("palisade_full_pulls", "Requests for all decisions", state.full_pulls),
             ("palisade_missed_decisions", "Decisions in force that no update had told", state.missed),
             ("palisade_vanished_decisions", "Decisions whose end no update had told", state.vanished),
+            ("palisade_lapi_fail_overs", "Times another LAPI than before answered", state.fail_overs),
             ("palisade_held_back_answers", "Full answers held back until confirmed", state.held_back),
         ] {
             ConstCounter::new(value).encode(encoder.encode_descriptor(
@@ -53,6 +54,16 @@ impl Collector for StreamMetrics {
             "palisade_lapi_failing",
             "1 while the LAPI gives no usable answer",
             f64::from(u8::from(state.failing.is_some())),
+        )?;
+        gauge(
+            "palisade_lapi_keeps_cursors",
+            "1 when the LAPI that answered last keeps cursors, so that no answer can be lost",
+            f64::from(u8::from(state.peer == Peer::KeepsCursors)),
+        )?;
+        gauge(
+            "palisade_lapi_push",
+            "1 while the LAPI tells changes as they happen",
+            f64::from(u8::from(state.push)),
         )?;
         if let Some(last) = state.last_answer {
             let age = now().saturating_duration_since(last).as_secs_f64();

@@ -66,6 +66,18 @@ pub struct State {
     pub last_full: Option<String>,
     /// What the LAPI's failure is, while it lasts.
     pub failing: Option<String>,
+    /// Which of several LAPIs is asked now; empty when none was.
+    #[serde(default)]
+    pub current_lapi: String,
+    /// What kind of LAPI it is: `cursors`, `stock`, or `unknown`.
+    #[serde(default)]
+    pub lapi_kind: String,
+    /// Whether it tells changes as they happen; else it is asked at the interval.
+    #[serde(default)]
+    pub push: bool,
+    /// How often another LAPI than before answered.
+    #[serde(default)]
+    pub fail_overs: u64,
 }
 
 /// A decision in force.
@@ -150,6 +162,10 @@ impl State {
                 .map(|at| now.saturating_duration_since(at).as_secs()),
             last_full: freshness.last_full.map(rfc3339),
             failing: freshness.failing.clone(),
+            current_lapi: freshness.lapi.clone(),
+            lapi_kind: freshness.peer.as_str().to_owned(),
+            push: freshness.push,
+            fail_overs: freshness.fail_overs,
             about,
         }
     }
@@ -163,6 +179,10 @@ impl State {
             seconds_since_last_answer: Some(now.saturating_duration_since(written).as_secs()),
             last_full: None,
             failing: None,
+            current_lapi: String::new(),
+            lapi_kind: String::new(),
+            push: false,
+            fail_overs: 0,
             about,
         }
     }

@@ -101,6 +101,21 @@ fn state(state: &State) -> String {
             line(&mut text, format_args!("{about} is not running: {decisions}, remembered {age} ago"));
         }
     }
+    let kind = match (state.lapi_kind.as_str(), state.push) {
+        ("cursors", true) => Some("tells changes as they happen"),
+        ("cursors", false) => Some("keeps our place, and is asked at the interval"),
+        ("stock", _) => Some("is a stock LAPI, asked at the interval"),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        let which = if state.current_lapi.is_empty() { &state.about.lapi } else { &state.current_lapi };
+        let overs = match state.fail_overs {
+            0 => String::new(),
+            1 => "; it is the second that was turned to".to_owned(),
+            more => format!("; LAPIs were changed {more} times"),
+        };
+        line(&mut text, format_args!("{} {kind}{overs}", plain(which)));
+    }
     if let Some(failing) = &state.failing {
         line(&mut text, format_args!("the LAPI fails: {}", plain(failing)));
     }

@@ -168,3 +168,49 @@ fn a_memory_written_for_other_types_is_another_one() {
     assert_ne!(text(Some(&["ban".to_owned()])), text(Some(&["ban".to_owned(), "captcha".to_owned()])));
     assert_ne!(text(Some(&["ban".to_owned()])), text(None));
 }
+
+#[test]
+fn several_lapis_are_one_list_in_order() {
+    let read = settings(
+        "api_url: http://a:8080/\napi_urls: ['http://b:8080', 'http://a:8080', 'http://b:8080/']\napi_key: k\n",
+    )
+    .unwrap();
+    assert_eq!(read.urls, ["http://a:8080/", "http://b:8080"]);
+    let lapis = read.connect(&UserAgent::new("palisade-test", "v1").unwrap()).unwrap();
+    assert_eq!(lapis.urls(), "http://a:8080/, http://b:8080/");
+    let alone = settings("api_urls: [http://b:8080]\napi_key: k\n").unwrap();
+    assert_eq!((alone.client.url.as_str(), alone.urls.len()), ("http://b:8080", 1));
+    for (text, error) in [
+        ("api_key: k\napi_urls: []\n", "config does not contain LAPI url"),
+        ("api_key: k\napi_urls: ['', http://b]\n", "api_urls"),
+        ("api_key: k\napi_urls: http://b\n", "api_urls"),
+    ] {
+        let said = settings(text).unwrap_err();
+        assert!(said.contains(error), "{said}");
+    }
+}
+
+#[test]
+fn push_is_on_unless_it_is_switched_off() {
+    let wait =
+        |line: &str| settings(&format!("api_url: http://a\napi_key: k\n{line}\n")).map(|it| it.cadence.hold);
+    for (line, seconds) in [("", 25), ("push_wait: 0", 0), ("push_wait: 0s", 0), ("push_wait: 2m", 120)] {
+        assert_eq!(wait(line), Ok(Duration::from_secs(seconds)), "{line}");
+    }
+    for line in ["push_wait: 1s", "push_wait: 6m", "push_wait: -5s", "push_wait: soon"] {
+        let said = wait(line).unwrap_err();
+        assert!(said.contains("push_wait") && said.contains("x.yaml:3"), "{said}");
+    }
+}
+
+#[test]
+fn an_instance_is_named_by_the_file_or_by_the_host() {
+    let mut read = settings("api_url: http://a\napi_key: k\nstate_dir: ''\n").unwrap();
+    assert_eq!(read.client.instance, None, "who only looks keeps no name");
+    read.introduce();
+    assert!(read.client.instance.is_some_and(|name| name.contains('/')));
+    let mut read = settings("api_url: http://a\napi_key: k\ninstance: web-1\n").unwrap();
+    read.introduce();
+    assert_eq!(read.client.instance.as_deref(), Some("web-1"));
+    assert!(settings("api_url: http://a\napi_key: k\ninstance: 'web 1'\n").unwrap_err().contains("instance"));
+}
