@@ -49,6 +49,20 @@ impl Changes {
         Ok(lines.map(str::to_owned).collect())
     }
 
+    /// Everything it has heard until now.
+    ///
+    /// # Errors
+    /// When nft fails.
+    pub(crate) fn so_far(&self) -> Outcome<String> {
+        self.heard_mark()?;
+        Ok(self.heard())
+    }
+
+    /// Everything it has written down; the latest changes may be on their way yet.
+    pub(crate) fn heard(&self) -> String {
+        self.monitor.log()
+    }
+
     fn heard_mark(&self) -> Outcome<String> {
         let mark = self.make_mark()?;
         let heard = format!("delete table inet {mark}\n");

@@ -268,6 +268,11 @@ impl Firewall {
         &self.path
     }
 
+    /// Everything it has said so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Whether its log has this text.
     pub fn has_said(&self, text: &str) -> bool {
         self.process.log().contains(text)

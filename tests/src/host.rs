@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,11 @@ impl Host {
     /// Its first IPv6 address.
     pub fn v6(&self) -> IpAddr {
         self.inner.v6.into()
+    }
+
+    /// A path by which other programs of this world find its network stack.
+    pub(crate) fn network_path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.inner.netns.as_raw_fd())
     }
 
     /// Runs `job` on a thread inside this host: sockets it opens and processes it starts belong here.

@@ -38,22 +38,28 @@ macro_rules! against_either_lapi {
     )+ };
 }
 
+mod cable;
 mod caller;
 mod changes;
 mod custom_bouncer;
 mod drip;
 mod evidence;
 mod firewall;
+mod gate;
+mod history;
 mod host;
 mod lapi;
+mod line;
 mod log_processor;
 mod nft;
 mod notify;
 mod outcome;
 mod postgres;
 mod process;
+mod proxy;
 mod reach;
 mod reenter;
+mod site;
 pub mod tools;
 mod wait;
 mod world;
@@ -63,19 +69,24 @@ pub use changes::Changes;
 pub use custom_bouncer::{Call, CustomBouncer};
 pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
+pub use gate::{Gate, agree, all_have_banned};
+pub use history::{History, Moment};
 pub use host::Host;
 pub use lapi::{
-    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Make, Rig, SHIPPED_PROFILES, ScriptedLapi,
-    Seen, Setup, many_addresses, tls_config,
+    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Machine, Make, Rig, SHIPPED_PROFILES,
+    ScriptedLapi, Seen, Setup, many_addresses, tls_config,
 };
+pub use line::{Line, Weather};
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
 pub use nft::{Element, Ruleset, Set};
 pub use outcome::{Doing, Failure, Outcome};
 pub use postgres::Postgres;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use reach::{Echo, connect, still_answers};
 pub use reenter::{enter, inside, story, story_within};
-pub use wait::{Holds, eventually, eventually_within, patience, throughout};
+pub use site::Site;
+pub use wait::{Holds, eventually, eventually_within, pace, patience, throughout};
 pub use world::World;
 
 pub use rustix::process::Signal;

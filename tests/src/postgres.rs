@@ -1,8 +1,9 @@
-//! A PostgreSQL of the story's own, on the loopback of the router: made, stopped and started again at will.
+//! A PostgreSQL of the story's own, on the router: made, stopped, suspended and started again at will.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
 use crate::Signal;
@@ -49,6 +50,9 @@ impl Postgres {
         let mut make = postgres.command("initdb")?;
         make.arg("-D").arg(&data).args(["-U", "palisade", "-A", "trust", "-E", "UTF8", "--locale=C"]);
         tools::output(make.arg("--no-sync")).doing("making a database")?;
+        // LAPIs on other hosts may come too.
+        let mut rules = std::fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
+        std::io::Write::write_all(&mut rules, b"host all all 0.0.0.0/0 trust\n")?;
         postgres.up(world)?;
         postgres.ask("postgres", "CREATE DATABASE crowdsec")?;
         Ok(postgres)
@@ -62,7 +66,7 @@ impl Postgres {
         let mut command = self.command("postgres")?;
         command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
         for setting in [
-            "listen_addresses=127.0.0.1",
+            "listen_addresses=0.0.0.0",
             &format!("port={}", self.port),
             // The system's own zone files may be missing.
             "timezone=GMT",
@@ -91,6 +95,44 @@ impl Postgres {
         let mut process = self.process.take().doing("PostgreSQL is not running")?;
         process.signal(Signal::INT)?;
         process.end().map(drop)
+    }
+
+    /// Stops all of its processes where they are, as a machine that hangs does: connections stay open and nobody
+    /// answers, until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn suspend(&mut self) -> Outcome {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn resume(&mut self) -> Outcome {
+        self.signal_all(Signal::CONT)
+    }
+
+    /// The main process, and those that serve one connection each: its children.
+    fn signal_all(&mut self, signal: Signal) -> Outcome {
+        let process = self.process.as_mut().doing("PostgreSQL is not running")?;
+        process.signal(signal)?;
+        let path = format!("/proc/{0}/task/{0}/children", process.id());
+        for child in std::fs::read_to_string(&path).doing(format_args!("reading {path}"))?.split_whitespace()
+        {
+            let pid = child.parse().ok().and_then(Pid::from_raw).doing("a process id is positive")?;
+            // One that has just ended needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+        Ok(())
+    }
+
+    /// The `db_config` that uses it from another host.
+    pub fn config_from_afar(&self) -> Value {
+        let mut config = self.config();
+        config["host"] = self.host.v4().to_string().into();
+        config
     }
 
     /// The `db_config` that uses it.

@@ -82,3 +82,8 @@ pub fn throughout<H: Holds>(span: Duration, what: &str, mut condition: impl FnMu
     }
     Ok(())
 }
+
+/// Lets so much time pass between two deeds, in stories that go on for a while; never to wait for a condition.
+pub fn pace(span: Duration) {
+    std::thread::sleep(span);
+}

@@ -10,18 +10,17 @@
 //! The router forwards, and is where the LAPI and the firewall run. All addresses are from the documentation
 //! ranges; all of it is gone when the program ends.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::cable::{forward, join};
 use crate::evidence::Evidence;
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 use crate::process::Process;
 use crate::tools;
-use crate::wait::eventually;
 
 /// The world of one story. Raised by [`story`](crate::story) or, inside [`enter`](crate::enter), by hand.
 pub struct World {
@@ -55,10 +54,7 @@ impl World {
         .doing("mounting a private folder")?;
         let router = Host::here("router", Ipv4Addr::new(198, 51, 100, 1), "2001:db8:a::1".parse()?)?;
         router.feed(["ip", "-batch", "-"], "link set lo up\n")?;
-        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            let path = format!("/proc/sys/net/{switch}");
-            std::fs::write(&path, "1").doing(format_args!("writing {path}"))?;
-        }
+        forward(&router)?;
         let evidence = Evidence::new(&router);
         let visitor = join(&router, "visitor", Ipv4Addr::new(198, 51, 100, 77), "2001:db8:a::77".parse()?)?;
         let neighbour = join(&router, "neighbour", Ipv4Addr::new(203, 0, 113, 9), "2001:db8:b::9".parse()?)?;
@@ -88,7 +84,12 @@ impl World {
 
     /// A file or folder name nobody else in this world uses.
     pub fn fresh_path(&self, stem: &str) -> PathBuf {
-        self.folder.join(format!("{stem}-{}", self.count.fetch_add(1, Ordering::Relaxed)))
+        self.folder.join(format!("{stem}-{}", self.number()))
+    }
+
+    /// A number nobody else in this world has.
+    pub(crate) fn number(&self) -> usize {
+        self.count.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Starts a process on `host`; its output becomes evidence.
@@ -114,45 +115,4 @@ impl World {
     pub(crate) fn show_evidence(&self) {
         self.evidence.show();
     }
-}
-
-/// Puts a new host on a link of its own to the router, which takes the `.1` and `::1` beside its addresses.
-fn join(router: &Host, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
-    let host = Host::new(name, v4, v6)?;
-    let [a, b, c, _] = v4.octets();
-    let gateway_v4 = Ipv4Addr::new(a, b, c, 1);
-    let mut segments = v6.segments();
-    segments[7] = 1;
-    let gateway_v6 = Ipv6Addr::from(segments);
-    // The other end goes to the namespace of a process: this program, which is the router.
-    let us = std::process::id();
-    let make = format!("link set lo up\nlink add eth0 type veth peer name to-{name} netns {us}\n");
-    host.feed(["ip", "-batch", "-"], &make)?;
-    router.feed(
-        ["ip", "-batch", "-"],
-        &format!(
-            "address add {gateway_v4}/24 dev to-{name}\naddress add {gateway_v6}/64 dev to-{name} nodad\n\
-             link set to-{name} up\n"
-        ),
-    )?;
-    host.feed(
-        ["ip", "-batch", "-"],
-        &format!(
-            "address add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
-             route add default via {gateway_v4}\nroute add default via {gateway_v6}\n"
-        ),
-    )?;
-    // A link is up some time after it is told to be. A closed port that answers is proof of both directions.
-    for (from, to) in [
-        (&host, IpAddr::from(gateway_v4)),
-        (&host, IpAddr::from(gateway_v6)),
-        (router, IpAddr::from(v4)),
-        (router, IpAddr::from(v6)),
-    ] {
-        eventually(&format!("the link of {name} carries packets to {to}"), || {
-            let asked = from.connects(None, SocketAddr::new(to, 9), Duration::from_millis(100));
-            asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-        })?;
-    }
-    Ok(host)
 }

@@ -1,6 +1,7 @@
 //! The LAPIs of the stories: ours, CrowdSec's own, and one that misbehaves on request.
 
 mod authority;
+mod machine;
 mod real;
 mod rig;
 mod scripted;
@@ -8,7 +9,8 @@ mod scripted;
 use std::time::Duration;
 
 pub use authority::{Authority, Certificate};
-pub use real::{AlertId, Lapi, tls_config};
+pub use machine::{AlertId, Machine};
+pub use real::{Lapi, tls_config};
 pub use rig::{Make, Rig, SHIPPED_PROFILES, Setup};
 pub use scripted::{Fault, ScriptedLapi, Seen};
 

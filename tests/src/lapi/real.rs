@@ -6,13 +6,12 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use super::machine::{AlertId, Machine};
 use super::rig::{Make, Rig, Setup, merge};
 use super::{Access, Authority, Ban};
-use crate::outcome::{Doing, Failure, Outcome};
+use crate::host::Host;
+use crate::outcome::Outcome;
 use crate::world::World;
-
-/// Decisions in one alert; more in one request make SQLite slow.
-const PER_ALERT: usize = 5_000;
 
 /// The machine that bans and lifts, and its password.
 const HARNESS: &str = "harness";
@@ -24,10 +23,6 @@ pub struct Lapi {
     key: String,
     token: Mutex<String>,
 }
-
-/// One manual ban at a real LAPI, to be lifted again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AlertId(u64);
 
 impl Deref for Lapi {
     type Target = Rig;
@@ -57,6 +52,10 @@ impl Lapi {
     /// # Errors
     /// When it does not come up.
     pub fn start_with(world: &World, make: Make, config: &Value) -> Outcome<Self> {
+        Self::set_up(Rig::prepare(world, make, &Self::setup(make, config))?, world)
+    }
+
+    fn setup(make: Make, config: &Value) -> Setup {
         // A story's bans are its own; no profile of the LAPI adds to them.
         let mut setup = Setup {
             profiles: "name: none\nfilters: [\"false\"]\non_success: break\n".to_owned(),
@@ -67,7 +66,7 @@ impl Lapi {
             setup.config = json!({ "db_config": { "max_open_conns": 1 } });
         }
         merge(&mut setup.config, config);
-        Self::set_up(Rig::prepare(world, make, &setup)?, world)
+        setup
     }
 
     /// Registers the harness and a bouncer at a prepared LAPI, and starts it.
@@ -82,6 +81,32 @@ impl Lapi {
         let mut lapi = lapi;
         lapi.up(world)?;
         Ok(lapi)
+    }
+
+    /// Starts another LAPI on the same database, on a host of its own: it listens on all interfaces at 8080. Bouncers
+    /// are known already, and so is the machine.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn beside(&self, world: &World, host: &Host, config: &Value) -> Outcome<Self> {
+        let mut setup = Self::setup(self.make(), config);
+        merge(&mut setup.config, &everywhere());
+        let rig = Rig::prepare_on(world, host, self.make(), &setup)?;
+        let mut lapi = Self { rig, key: self.key.clone(), token: Mutex::default() };
+        let credentials = lapi.config().with_file_name("credentials.yaml");
+        std::fs::copy(self.config().with_file_name("credentials.yaml"), credentials)?;
+        lapi.up(world)?;
+        Ok(lapi)
+    }
+
+    /// Starts one on the router that listens on all interfaces, at 8080, for bouncers on other hosts.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_open(world: &World, make: Make, config: &Value) -> Outcome<Self> {
+        let mut open = everywhere();
+        merge(&mut open, config);
+        Self::start_with(world, make, &open)
     }
 
     /// Starts it behind TLS, with a certificate of this authority; machines and bouncers may come with certificates
@@ -128,6 +153,11 @@ impl Lapi {
         Ok(status)
     }
 
+    /// What a bouncer on another host needs to connect to a LAPI that listens on all interfaces.
+    pub fn access_from_afar(&self) -> Access {
+        Access { url: self.url_from_afar(), key: self.key.clone() }
+    }
+
     /// What a bouncer needs to connect.
     pub fn access(&self) -> Access {
         Access { url: self.url(), key: self.key.clone() }
@@ -158,13 +188,18 @@ impl Lapi {
         Ok(serde_json::from_str(&self.admin(&["machines", "list", "-o", "json"])?)?)
     }
 
+    /// The machine through which the story bans and lifts, for a thread of its own. Its login outlives the LAPI.
+    pub fn machine(&self) -> Machine {
+        let token = self.token.lock().expect("nothing panics while it holds this lock").clone();
+        Machine { host: self.host().clone(), address: self.address(), token }
+    }
+
     /// Bans one address or range.
     ///
     /// # Errors
     /// When the LAPI refuses.
     pub fn ban(&self, ban: impl Into<Ban>) -> Outcome<AlertId> {
-        let made = self.ban_all([ban.into()])?;
-        made.into_iter().next().doing("the LAPI made no alert")
+        self.machine().ban(ban)
     }
 
     /// Bans many at once.
@@ -172,17 +207,7 @@ impl Lapi {
     /// # Errors
     /// When the LAPI refuses.
     pub fn ban_all(&self, bans: impl IntoIterator<Item = Ban>) -> Outcome<Vec<AlertId>> {
-        let bans: Vec<Ban> = bans.into_iter().collect();
-        let mut made = Vec::new();
-        for chunk in bans.chunks(PER_ALERT) {
-            let body = serde_json::to_vec(&json!([alert(chunk)]))?;
-            let answer = self.as_machine("POST", "/v1/alerts", Some(&body))?;
-            let ids: Vec<String> = serde_json::from_str(&answer).doing("the ids of new alerts")?;
-            for id in ids {
-                made.push(AlertId(id.parse()?));
-            }
-        }
-        Ok(made)
+        self.machine().ban_all(bans)
     }
 
     /// Lifts a ban: its decisions expire, and bouncers are told.
@@ -190,12 +215,7 @@ impl Lapi {
     /// # Errors
     /// When the LAPI refuses.
     pub fn lift(&self, ban: AlertId) -> Outcome {
-        let alert: Value =
-            serde_json::from_str(&self.as_machine("GET", &format!("/v1/alerts/{}", ban.0), None)?)?;
-        for decision in alert["decisions"].as_array().doing("an alert has decisions")? {
-            self.as_machine("DELETE", &format!("/v1/decisions/{}", decision["id"]), None)?;
-        }
-        Ok(())
+        self.machine().lift(ban)
     }
 
     /// Deletes the alert: its decisions vanish from the database. A stock LAPI tells nobody.
@@ -203,7 +223,7 @@ impl Lapi {
     /// # Errors
     /// When the LAPI refuses.
     pub fn erase(&self, ban: AlertId) -> Outcome {
-        self.as_machine("DELETE", &format!("/v1/alerts/{}", ban.0), None).map(drop)
+        self.machine().erase(ban)
     }
 
     /// Makes a request as the harness's machine and returns the answer's body.
@@ -211,15 +231,13 @@ impl Lapi {
     /// # Errors
     /// When the LAPI does not answer, or with a status that is no success; quotes it.
     pub fn as_machine(&self, method: &str, path: &str, body: Option<&[u8]>) -> Outcome<String> {
-        let token = self.token.lock().expect("nothing panics while it holds this lock").clone();
-        let headers = [("Authorization", token.as_str())];
-        let reply = self.host().run(|| self.caller().ask(method, path, &headers, body));
-        let reply = reply.doing(format_args!("{method} {path}"))?;
-        if reply.status >= 300 {
-            return Err(Failure::new(format!("{method} {path}: status {}: {}", reply.status, reply.text())));
-        }
-        Ok(reply.text())
+        self.machine().ask(method, path, body)
     }
+}
+
+/// The configuration with which a LAPI is reached from every host.
+fn everywhere() -> Value {
+    json!({ "api": { "server": { "listen_uri": "0.0.0.0:8080" } } })
 }
 
 /// The configuration with which a LAPI speaks TLS and knows certificates of this authority.
@@ -233,25 +251,4 @@ pub fn tls_config(authority: &Authority) -> Outcome<Value> {
         "client_verification": "VerifyClientCertIfGiven",
         "agents_allowed_ou": ["agent-ou"], "bouncers_allowed_ou": ["bouncer-ou"],
     } } } }))
-}
-
-/// An alert that carries these decisions, as cscli sends it.
-fn alert(bans: &[Ban]) -> Value {
-    let decisions: Vec<Value> = bans
-        .iter()
-        .map(|ban| {
-            json!({
-                "duration": format!("{}ms", ban.duration.as_millis()), "origin": ban.origin, "scenario": ban.scenario,
-                "scope": ban.scope, "type": ban.kind, "value": ban.value,
-            })
-        })
-        .collect();
-    let (scope, value) = bans.first().map_or(("Ip", ""), |ban| (ban.scope.as_str(), ban.value.as_str()));
-    // The LAPI counts the duration from `stop_at`.
-    let now = jiff::Timestamp::now().to_string();
-    json!({
-        "capacity": 0, "decisions": decisions, "events": [], "events_count": 1, "leakspeed": "0",
-        "message": "by hand", "scenario": "a story bans", "scenario_hash": "", "scenario_version": "",
-        "simulated": false, "source": { "scope": scope, "value": value }, "start_at": now, "stop_at": now,
-    })
 }

@@ -1,0 +1,56 @@
+//! A site: hosts behind one gateway that hides them all behind its own address.
+//!
+//! ```text
+//!   site-1 10.1.1.10 ──┐
+//!   site-2 10.1.2.10 ──┼── gateway 198.18.1.10  ══ line ══ router (the LAPI)
+//!   …                  │   masquerades
+//! ```
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::cable::{forward, join};
+use crate::host::Host;
+use crate::line::Line;
+use crate::outcome::Outcome;
+use crate::world::World;
+
+/// Hosts that the rest of the world sees as one.
+pub struct Site {
+    /// Whose address the rest of the world sees: `198.18.1.10`.
+    pub gateway: Host,
+    /// Between the gateway and the router.
+    pub line: Line,
+    /// Those behind it.
+    pub hosts: Vec<Host>,
+}
+
+impl World {
+    /// Raises a site of so many hosts; one to a world.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn site(&self, hosts: u8) -> Outcome<Site> {
+        let (gateway, line) = self.host_over_a_line(
+            "gateway",
+            Ipv4Addr::new(198, 18, 1, 10),
+            Ipv6Addr::new(0x2001, 0xdb8, 0x11, 0, 0, 0, 0, 0x10),
+        )?;
+        forward(&gateway)?;
+        gateway.nft(
+            "table inet masks { chain out { type nat hook postrouting priority srcnat; oifname \"eth0\" masquerade; }; }",
+        )?;
+        let raised = std::thread::scope(|scope| {
+            let raise = |n: u8| {
+                let gateway = &gateway;
+                move || {
+                    let v6 = Ipv6Addr::new(0xfd00, 0, 0, u16::from(n), 0, 0, 0, 0x10);
+                    join(gateway, &format!("site-{n}"), Ipv4Addr::new(10, 1, n, 10), v6)
+                }
+            };
+            let threads: Vec<_> = (1..=hosts).map(|n| scope.spawn(raise(n))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
+        });
+        let hosts = raised.into_iter().collect::<Outcome<Vec<_>>>()?;
+        Ok(Site { gateway, line, hosts })
+    }
+}

@@ -1,0 +1,92 @@
+//! Lines that lose, delay and break between hosts and their LAPI: late is possible, skipped is not.
+
+use std::time::{Duration, Instant};
+
+use palisade_e2e::{
+    Gate, Lapi, Make, Outcome, Weather, agree, all_have_banned, eventually, pace, patience, story,
+    story_within,
+};
+use serde_json::json;
+
+/// One way; both ways alike.
+const BAD: Weather = Weather::Bad { delay: Duration::from_millis(50), loss: 0.1 };
+
+#[test]
+fn a_line_is_as_bad_as_the_story_makes_it() -> Outcome {
+    story(|world| {
+        let (far, line) =
+            world.host_over_a_line("far", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?;
+        let _service = world.router.echoes_on(80)?;
+        let at = (world.router.v4(), 80).into();
+        far.connects(None, at, patience())?;
+        line.set(Weather::Bad { delay: Duration::from_millis(50), loss: 0.0 });
+        let slow = far.connects(None, at, patience())?;
+        assert!(
+            slow >= Duration::from_millis(200),
+            "a handshake and an echo cross the line four times: {slow:?}"
+        );
+        line.set(BAD);
+        eventually("packets are lost, and yet all is carried", || {
+            far.connects(None, at, patience())?;
+            let (passed, lost) = line.counts();
+            Ok(lost >= 3 && lost * 4 < passed)
+        })?;
+        line.set(Weather::Cut);
+        let cut = far.connects(None, at, Duration::from_millis(300));
+        assert!(cut.is_err(), "{cut:?}");
+        line.set(Weather::Fair);
+        eventually("it is healed", || far.connects(None, at, Duration::from_millis(400)).is_ok())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
+    story_within(Duration::from_secs(300), |world| {
+        let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
+        let site = world.site(2)?;
+        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| Ok(config))?;
+        site.line.set(BAD);
+        let mut told = Vec::new();
+        let mut held = Vec::new();
+        // Each has to arrive before it is lifted, so that a host that skips it is seen to.
+        for n in 0..12 {
+            let value = format!("192.0.2.{n}");
+            held.push((value.clone(), lapi.ban(value.as_str())?));
+            told.push((value.clone(), true));
+            all_have_banned(&gates, &value)?;
+            if n % 3 == 2 {
+                let (value, ban) = held.remove(0);
+                lapi.lift(ban)?;
+                told.push((value, false));
+            }
+        }
+        site.line.set(Weather::Cut);
+        let healed = Instant::now() + Duration::from_secs(60);
+        let mut n = 0;
+        while Instant::now() < healed {
+            let value = format!("198.51.101.{}", n % 250);
+            let ban = lapi.ban(value.as_str())?;
+            match n % 3 {
+                // Comes and goes while nobody hears of it.
+                0 => lapi.lift(ban)?,
+                // Goes, though they hold it and cannot hear.
+                1 if !held.is_empty() => {
+                    let (value, ban) = held.remove(0);
+                    lapi.lift(ban)?;
+                    told.push((value, false));
+                    told.push((format!("198.51.101.{}", n % 250), true));
+                }
+                _ => told.push((value, true)),
+            }
+            n += 1;
+            pace(Duration::from_millis(500));
+        }
+        site.line.set(BAD);
+        agree(&gates, &lapi, patience() * 2)?;
+        for gate in &gates {
+            gate.history.holds_all(&told)?;
+        }
+        Ok(())
+    })
+}

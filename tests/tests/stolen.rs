@@ -1,0 +1,76 @@
+//! Two of our firewalls with one key behind one address, at CrowdSec's own LAPI, which keeps one place for both: each
+//! takes changes from the other.
+
+use std::time::Duration;
+
+use palisade_e2e::{
+    Failure, Gate, Lapi, Make, Outcome, agree, eventually, eventually_within, pace, patience, story_within,
+};
+use serde_json::json;
+
+/// Between full pulls: longer than the minute they are never closer than, so that it is seen to shrink.
+const RESYNC: Duration = Duration::from_secs(80);
+const WARNING: &str = "another bouncer uses this API key";
+
+#[test]
+fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Outcome {
+    story_within(Duration::from_secs(420), |world| {
+        let lapi = Lapi::start_open(world, Make::Stock, &json!({}))?;
+        let site = world.site(2)?;
+        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| {
+            Ok(config.set("resync_interval", format!("{}s", RESYNC.as_secs())))
+        })?;
+        let mut number = 0;
+        // Whoever asks first takes it; the other has not heard of it when the next one is made.
+        let mut ban_and_see_who_has_it = || {
+            number += 1;
+            let value = format!("10.0.{}.{}", number / 250, number % 250);
+            lapi.ban(value.as_str())?;
+            eventually("one of them has it", || Ok(holders(&gates, &value)?.contains(&true)))?;
+            holders(&gates, &value)
+        };
+        let mut missed = [false; 2];
+        eventually("each has taken a change from the other", || {
+            let has = ban_and_see_who_has_it()?;
+            for (missed, has) in missed.iter_mut().zip(has) {
+                *missed |= !has;
+            }
+            Ok(missed == [true; 2])
+        })?;
+        agree(&gates, &lapi, RESYNC + patience())?;
+
+        // Once may be chance. The second time each says so, with the remedy, and from the first on it has asked for
+        // everything more often.
+        eventually_within(RESYNC + patience(), "both say so", || {
+            ban_and_see_who_has_it()?;
+            pace(Duration::from_millis(500));
+            Ok(gates.iter().all(|gate| gate.firewall.has_said(WARNING)))
+        })?;
+        for gate in &gates {
+            let pulls = full_pulls(gate)?;
+            let apart: Vec<i64> = pulls.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(apart.len() >= 2 && apart[1] < apart[0], "seconds between full pulls: {apart:?}");
+            let log = gate.firewall.log();
+            assert_eq!(log.matches(WARNING).count(), 1, "told once: {log}");
+            assert!(log.contains("its own key"), "with the remedy: {log}");
+        }
+        Ok(())
+    })
+}
+
+/// Which of the gates have been told to ban this address.
+fn holders(gates: &[Gate], value: &str) -> Outcome<Vec<bool>> {
+    gates.iter().map(|gate| gate.has_banned(value)).collect()
+}
+
+/// When everything was pulled, in seconds.
+fn full_pulls(gate: &Gate) -> Outcome<Vec<i64>> {
+    let log = gate.firewall.log();
+    let lines = log.lines().filter(|line| line.contains("every decision in force was pulled"));
+    lines
+        .map(|line| {
+            let time = line.split('"').nth(1).ok_or_else(|| Failure::new(format!("no time in {line}")))?;
+            Ok(time.parse::<jiff::Timestamp>()?.as_second())
+        })
+        .collect()
+}
