@@ -37,7 +37,8 @@ pub struct Roster {
     /// How many looks at the store have begun.
     looks: AtomicU64,
     notes: Mutex<Notes>,
-    /// Counts the readings, for those who wait and must know when they are let in no longer.
+    /// Counts the readings of the store and of certificates, for those who wait and must know when they are let in no
+    /// longer.
     readings: watch::Sender<u64>,
 }
 
@@ -102,7 +103,12 @@ impl Roster {
         self.bouncer(&bouncer.name).is_some_and(|row| row.id == bouncer.id && row.key == bouncer.key)
     }
 
-    /// Wakes whenever the store was read anew.
+    /// Other certificates are taken than before: who waits with one has to show it again.
+    pub(crate) fn look_to_certificates(&self) {
+        self.readings.send_modify(|count| *count += 1);
+    }
+
+    /// Wakes whenever the store or certificates were read anew.
     pub fn readings(&self) -> watch::Receiver<u64> {
         self.readings.subscribe()
     }

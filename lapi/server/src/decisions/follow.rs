@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::metrics::Because;
 use crate::push::{LONGEST, OLDEST, Told};
 use crate::query::Pairs;
-use crate::roster;
+use crate::roster::{self, AuthType};
 use crate::state::Lapi;
 
 /// One request.
@@ -110,16 +110,21 @@ async fn hold(
     // What was applied before the seat was taken is not told.
     if of.database == origin.database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
         drop(view);
-        let deleted = async {
+        let let_in_no_more = async {
             while lapi.roster.is_current(bouncer) {
                 if readings.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
+                if bouncer.auth == AuthType::Tls {
+                    // Whether its certificate is still good is looked at when it asks again.
+                    return Ok(Told::Look);
+                }
             }
+            Err(ApiError::forbidden())
         };
         let told = tokio::select! {
             told = seat.told() => told,
-            () = deleted => return Err(ApiError::forbidden()),
+            told = let_in_no_more => told?,
             () = tokio::time::sleep(ask.wait) => Told::Look,
             () = lapi.closing.cancelled() => Told::Look,
         };
