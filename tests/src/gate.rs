@@ -30,8 +30,9 @@ pub struct Gate {
     config: Config,
 }
 
-/// When each ban ends, by value.
-type Ends = BTreeMap<String, Instant>;
+/// By address, the earliest and the latest moment at which its ban may end: what is left is told somewhere between the
+/// question and the answer, which on a busy machine are seconds apart.
+type Ends = BTreeMap<String, (Instant, Instant)>;
 
 impl Gate {
     /// Starts recording and the firewall on a host; does not wait until it is ready.
@@ -102,16 +103,16 @@ impl Gate {
     }
 
     fn ends(&self) -> Outcome<Ends> {
-        let now = Instant::now();
-        let end = |left: Option<u64>| now + Duration::from_secs(left.unwrap_or(u64::from(u32::MAX)));
-        let mut ends = Ends::new();
+        let before = Instant::now();
         let sets = self.host.ruleset()?.sets();
+        let after = Instant::now();
+        let mut ends = Ends::new();
         // Who is never to be shut out, such as the LAPI, is in a set of its own.
         let bans =
             sets.into_iter().filter(|set| set.table.starts_with("crowdsec") && !set.name.ends_with(".allow"));
         for element in bans.flat_map(|set| set.elements) {
-            let known = ends.entry(element.value).or_insert(now);
-            *known = (*known).max(end(element.expires));
+            let left = Duration::from_secs(element.expires.unwrap_or(u64::from(u32::MAX)));
+            note(&mut ends, element.value, (before + left, after + left));
         }
         Ok(ends)
     }
@@ -119,8 +120,9 @@ impl Gate {
 
 /// What is in force, as `decisions list` reads it from the database.
 fn active(lapi: &Lapi) -> Outcome<Ends> {
-    let now = Instant::now();
+    let before = Instant::now();
     let text = lapi.admin(&["decisions", "list", "--all", "--limit", "0", "-o", "json"])?;
+    let after = Instant::now();
     let alerts: Option<Vec<Value>> = serde_json::from_str(&text).doing("reading the list of decisions")?;
     let mut ends = Ends::new();
     let decisions = alerts.iter().flatten().filter_map(|alert| alert["decisions"].as_array()).flatten();
@@ -129,10 +131,15 @@ fn active(lapi: &Lapi) -> Outcome<Ends> {
         let left: GoDuration = text("duration")?.parse()?;
         // Less than nothing is left of one that has ended and is still listed.
         let Some(left) = left.to_std() else { continue };
-        let end = ends.entry(text("value")?.to_owned()).or_insert(now + left);
-        *end = (*end).max(now + left);
+        note(&mut ends, text("value")?.to_owned(), (before + left, after + left));
     }
     Ok(ends)
+}
+
+/// Of several bans of one address the longest counts.
+fn note(ends: &mut Ends, value: String, end: (Instant, Instant)) {
+    let known = ends.entry(value).or_insert(end);
+    *known = (*known).max(end);
 }
 
 /// Waits until every gate's kernel has been told to ban this address.
@@ -179,7 +186,8 @@ fn differences(wanted: &Ends, held: &Ends) -> Option<String> {
     }
     let apart = |value: &String| {
         let (wanted, held) = (wanted[value], held[value]);
-        wanted.max(held) - wanted.min(held)
+        // How far apart they are at the least.
+        wanted.0.saturating_duration_since(held.1).max(held.0.saturating_duration_since(wanted.1))
     };
     let (off, which) = some(wanted.keys().filter(|value| apart(value) > TOLERANCE).collect());
     (off > 0).then(|| format!("{off} end at another time, by {:?}: {which:?}", which.iter().map(apart).max()))
