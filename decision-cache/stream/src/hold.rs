@@ -68,10 +68,11 @@ impl Hold {
         }
     }
 
-    /// A held request died after so long.
+    /// A held request died after so long: the next is held for half the time, or for well below that.
     pub(crate) fn broke(&mut self, now: Timestamp, after: Duration) {
         if after >= HELD {
-            (self.before, self.bearable) = (self.bearable, self.bearable / 2);
+            let shorter = (self.bearable / 2).min((after * 2 / 3).max(SHORTEST));
+            (self.before, self.bearable) = (self.bearable, shorter);
             self.shortened = Some(now);
         }
     }

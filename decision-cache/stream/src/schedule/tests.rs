@@ -328,14 +328,19 @@ fn holds_that_are_ended_on_the_way_get_shorter_and_longer_again() {
     let mut schedule = ours();
     let mut now = 0;
     let mut waits = Vec::new();
-    for _ in 0..5 {
+    // A proxy that bears nine seconds, then four, then nothing.
+    for bears in [9, 9, 4, 4, 1, 1] {
         let (_, _, next) = exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
-        assert_eq!(next.wait, if waits.len() < 4 { Duration::ZERO } else { INTERVAL });
-        let request = fail(&mut schedule, now, now + 1, LOST);
-        waits.push(request.wait.as_secs());
-        now += 2;
+        assert_eq!(next.wait, if waits.len() < 5 { Duration::ZERO } else { INTERVAL });
+        let wait = schedule.ask(at(now)).wait.as_secs();
+        waits.push(wait);
+        if wait > bears {
+            fail(&mut schedule, now, now + i64::try_from(bears).unwrap(), LOST);
+        }
+        now += 20;
     }
-    assert_eq!(waits, [25, 12, 6, 3, 0]);
+    now -= 39;
+    assert_eq!(waits, [25, 6, 6, 2, 2, 0]);
     assert!(!schedule.pushes());
     // Ten minutes after the last one.
     exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
