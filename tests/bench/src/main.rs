@@ -28,6 +28,8 @@ const BENCHES: &[Bench] = &[
     ("lapi-memory", || lapi::bench("lapi-memory")),
     ("lapi-login", || lapi::bench("lapi-login")),
     ("push-latency", || lapi::bench("push-latency")),
+    ("push-waiters", || lapi::bench("push-waiters")),
+    ("push-fleet", || lapi::bench("push-fleet")),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]

@@ -3,12 +3,14 @@
 
 mod bed;
 mod delta;
+mod fleet;
 mod import;
 mod login;
 mod memory;
 mod mixed;
 mod push;
 mod startup;
+mod waiters;
 
 use std::process::{Command, Stdio};
 
@@ -26,6 +28,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("lapi-memory", memory::measure),
     ("lapi-login", login::measure),
     ("push-latency", push::measure),
+    ("push-waiters", waiters::measure),
+    ("push-fleet", fleet::measure),
 ];
 
 /// What the peer is called in the tables.
