@@ -8,6 +8,8 @@ mod entry;
 mod everybody;
 mod notes;
 mod seen;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
 pub use seen::Seen;

@@ -2,6 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use palisade_store::{Commit, DbConfig, InstanceSeen, Store};
+use palisade_wire::UnixMillis;
+
 use crate::lapi::Lapi;
 use crate::world::World;
 
@@ -48,6 +51,53 @@ fn bouncers_come_and_go() {
     let run = world.run_with("bouncers prune -d -1s --force", "y\n");
     assert!(run.err.ends_with("Successfully deleted 1 bouncers\n"), "{}", run.err);
     assert_eq!(world.ok("bouncers list -o json"), "[]\n");
+}
+
+#[test]
+fn machines_that_share_a_key_are_listed_below_it() {
+    let world = World::new();
+    world.ok("bouncers add fleet --key k1");
+    world.ok("bouncers add alone --key k2");
+    let run = |name: &str, line: &str| {
+        let run = world.run_as(name, &line.split_whitespace().collect::<Vec<_>>(), "");
+        assert_eq!(run.code, 0, "{line}: {}", run.err);
+        run.out
+    };
+    let tables = |text: &str| text.matches("-+\n| ").count();
+    // Nothing of it before there are any.
+    assert_eq!(run("palisade", "bouncers list"), run("cscli", "bouncers list"));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = Store::open(&DbConfig::sqlite(world.path("lapi.db"))).await.unwrap();
+        let fleet = store.bouncer("fleet").await.unwrap().unwrap().id;
+        let seen = |name: &str| InstanceSeen {
+            bouncer: fleet,
+            instance: name.into(),
+            ip: "192.0.2.1".into(),
+            kind: "palisade-firewall".into(),
+            version: "v0.1.0".into(),
+            at: UnixMillis(1_782_900_000_000),
+            commit: Commit(0),
+        };
+        store.note_instances(vec![seen("web-2/00000002"), seen("web-1/00000001")]).await.unwrap();
+        store.close().await;
+    });
+    for line in ["bouncers list", "bouncers inspect fleet"] {
+        let (ours, stock) = (run("palisade", line), run("cscli", line));
+        assert!(ours.starts_with(&stock) && !stock.contains("web-1"), "{line}: {stock}");
+        let added = &ours[stock.len()..];
+        assert_eq!(tables(added), 2, "{line}: {added}");
+        assert!(
+            added.contains("| fleet   | web-1/00000001 | 192.0.2.1  | palisade-firewall | v0.1.0  |"),
+            "{line}: {added}"
+        );
+        assert!(added.contains("| 2026-07-01T10:00:00Z | 0   |\n"), "{line}: {added}");
+    }
+    assert_eq!(run("palisade", "bouncers inspect alone"), run("cscli", "bouncers inspect alone"));
+    let raw = run("palisade", "bouncers list -o raw");
+    assert_eq!((raw.lines().count(), raw.contains("web-1")), (3, false), "{raw}");
+    let json: serde_json::Value = serde_json::from_str(&run("palisade", "bouncers list -o json")).unwrap();
+    assert_eq!(json[0]["instances"][1]["instance"], "web-2/00000002");
+    assert_eq!((&json[0]["instances"][0]["lag"], json[1].get("instances")), (&0.into(), None), "{json}");
 }
 
 #[test]

@@ -74,7 +74,12 @@ impl World {
     }
 
     pub(crate) fn run_words(&self, words: &[&str], input: &str) -> Run {
-        let link = self.path("cscli");
+        self.run_as("cscli", words, input)
+    }
+
+    /// The same by another name.
+    pub(crate) fn run_as(&self, name: &str, words: &[&str], input: &str) -> Run {
+        let link = self.path(name);
         if !link.exists() {
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_palisade"), &link).unwrap();
         }

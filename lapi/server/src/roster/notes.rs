@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::seen::{Instances, Seen};
-use super::{Bouncer, Machine, Roster};
+use super::{AuthType, Bouncer, Machine, Roster};
 use crate::state::Clock;
 
 /// How often what was learned is written.
@@ -50,9 +50,12 @@ impl Roster {
     /// A bouncer has been told everything up to `commit` by an answer to a request that began at `started` and was
     /// written completely.
     pub fn pulled(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
+        // While the database is away a fresh row serves whoever comes with its key: none of them has a place there,
+        // or one would miss what another was told. Each is told everything until its row is settled.
+        let settled = bouncer.auth == AuthType::Tls || !bouncer.lock().ip.is_empty();
         let update = BouncerUpdate {
             last_pull: Some(started),
-            cursor: Some((commit, started)),
+            cursor: settled.then_some((commit, started)),
             ..BouncerUpdate::default()
         };
         self.learned_of_bouncer(bouncer, update);

@@ -151,6 +151,7 @@ impl Ear {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .acquire_timeout(CONNECT)
+                .acquire_slow_threshold(CONNECT * 2)
                 .connect_lazy_with(PgConnectOptions::clone(options));
             let mut listener = PgListener::connect_with(&pool).await?;
             // A lost connection is to be told of: what was said meanwhile was missed.

@@ -17,6 +17,8 @@ use crate::{DbConfig, PostgresServer, SslMode, StoreError};
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// How long to wait for a connection. A server that is away must be told of, not waited for.
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
+/// Connections besides those of the pool: the writer's, the listener's, and that of whoever leads.
+const OTHERS: u32 = 3;
 /// How long a connection from the pool may take to show that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
 /// What the server itself allows a statement that reads, in milliseconds; shorter than our own patience.
@@ -44,9 +46,10 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
         .map_err(|error| refused_migration(error, &MIGRATIONS, &place))?;
 
     let pool = PgPoolOptions::new()
-        // One is the writer's.
-        .max_connections(config.max_open.saturating_sub(1).max(1))
+        .max_connections(config.max_open.saturating_sub(OTHERS).max(1))
         .acquire_timeout(CONNECT)
+        // That a server is slow is said by those who wait for it.
+        .acquire_slow_threshold(CONNECT * 2)
         .idle_timeout(Duration::from_secs(300))
         // Ours have an end: a connection whose other side is gone without a word must neither use up the time for
         // the next one, nor keep its place among those that may be open.

@@ -168,19 +168,19 @@ async fn work(
             Some(session) => Ok(session),
             None => connect().await,
         };
-        let (committed, left) = match session {
+        let done = match session {
             Ok(session) => transact(session, &mut group, &connect, &name).await,
-            Err(error) => {
-                // Who waits behind a database that is away would only wait once more for the same answer.
-                while let Ok(next) = jobs.try_recv() {
-                    group.push(next);
-                }
-                (Err(error), None)
-            }
+            Err(error) => Done::away(error),
         };
-        idle = left;
+        if done.away {
+            // Who waits behind a database that is away would only wait once more for the same answer.
+            while let Ok(next) = jobs.try_recv() {
+                group.push(next);
+            }
+        }
+        idle = done.left;
         for job in group {
-            job.finish(committed.clone());
+            job.finish(done.committed.clone());
         }
     }
     if let Some(session) = idle {
@@ -188,13 +188,27 @@ async fn work(
     }
 }
 
-/// Runs a group in one transaction. Gives the session back when it can be used again.
-async fn transact(
-    session: Session,
-    group: &mut [Box<dyn Job>],
-    connect: &Connect,
-    name: &str,
-) -> (Result<(), StoreError>, Option<Session>) {
+/// What came of a group.
+struct Done {
+    committed: Result<(), StoreError>,
+    /// The session, when it can be used again.
+    left: Option<Session>,
+    /// There was no way to the database.
+    away: bool,
+}
+
+impl Done {
+    fn with(committed: Result<(), StoreError>, left: Option<Session>) -> Self {
+        Self { committed, left, away: false }
+    }
+
+    fn away(error: StoreError) -> Self {
+        Self { committed: Err(error), left: None, away: true }
+    }
+}
+
+/// Runs a group in one transaction.
+async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connect, name: &str) -> Done {
     let doing = group.first().map_or("write", |job| job.doing());
     let mut tx = match begin(session, doing).await {
         Ok(tx) => tx,
@@ -202,27 +216,27 @@ async fn transact(
         Err(Refused { lost: true, .. }) => match connect().await {
             Ok(session) => match begin(session, doing).await {
                 Ok(tx) => tx,
-                Err(refused) => return (Err(refused.error), None),
+                Err(refused) => return Done::with(Err(refused.error), None),
             },
-            Err(error) => return (Err(error), None),
+            Err(error) => return Done::away(error),
         },
-        Err(refused) => return (Err(refused.error), None),
+        Err(refused) => return Done::with(Err(refused.error), None),
     };
     let before = tx.counters;
     match run_all(&mut tx, group).await {
         Ok(0) => {
             // Nothing to keep. A session that cannot even roll back is not used again.
             let clean = tx.session.raw("ROLLBACK").await.is_ok() && !tx.session.is_broken();
-            (Ok(()), clean.then_some(tx.session))
+            Done::with(Ok(()), clean.then_some(tx.session))
         }
         Ok(_) => match commit(&mut tx, before, name).await {
-            Ok(()) => (Ok(()), Some(tx.session)),
+            Ok(()) => Done::with(Ok(()), Some(tx.session)),
             Err(error) => {
                 tx.session.raw("ROLLBACK").await.ok();
-                (Err(error), None)
+                Done::with(Err(error), None)
             }
         },
-        Err(error) => (Err(error), None),
+        Err(error) => Done::with(Err(error), None),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use palisade_active::Commit;
 use palisade_store::{DbConfig, Engine, PostgresServer, Store, StoreError};
+use palisade_wire::UnixMillis;
 
 use super::db::{NOW, banning, loaded, store_one};
 use super::postgres::{Server, shared};
@@ -80,6 +82,26 @@ async fn tables_of_others_are_refused() {
         matches!(told, StoreError::Foreign { owner: "CrowdSec", setting: "db_config.db_name", .. }),
         "{told:?}"
     );
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date_and_keeps_places_in_the_stream() {
+    let server = shared();
+    let config = server.database();
+    Store::open(&config).await.unwrap().close().await;
+    // As the first version left it.
+    server.sql(
+        &config,
+        "DROP TABLE bouncer_instances; DROP TABLE lineages; ALTER TABLE bouncers DROP COLUMN cursor_time; \
+         DELETE FROM palisade_migrations WHERE version > 1; \
+         INSERT INTO bouncers (created_at, updated_at, name, key_hash, last_pull, cursor_commit, auth_type, auto_created) \
+         VALUES (1, 1, 'streams', 'k1', 5, 7, 'api-key', FALSE), (1, 1, 'asks', 'k2', 6, NULL, 'api-key', FALSE)",
+    );
+    let store = Store::open(&config).await.unwrap();
+    let rows = store.bouncers().await.unwrap();
+    let places: Vec<_> = rows.into_iter().map(|row| (row.last_pull, row.cursor)).collect();
+    let time = UnixMillis;
+    assert_eq!(places, [(Some(time(5)), Some((Commit(7), time(5)))), (Some(time(6)), None)],);
 }
 
 #[tokio::test]

@@ -52,9 +52,10 @@ async fn wait_for(listener: &mut Listener, fits: impl Fn(&Notice) -> bool) -> No
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_of_two_writers_are_in_order_and_nothing_is_missed() {
     let (_, one, other) = two().await;
-    let follower = {
+    let mut follower = tokio::task::JoinSet::new();
+    {
         let other = other.clone();
-        tokio::spawn(async move {
+        follower.spawn(async move {
             let (mut at, mut seen) = (Commit(0), Vec::new());
             while at < Commit(200) {
                 for (commit, changes) in other.changes_since(at, 7).await.unwrap() {
@@ -65,8 +66,8 @@ async fn commits_of_two_writers_are_in_order_and_nothing_is_missed() {
                 }
             }
             seen
-        })
-    };
+        });
+    }
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..200 {
         let store = if n % 2 == 0 { one.clone() } else { other.clone() };
@@ -79,7 +80,7 @@ async fn commits_of_two_writers_are_in_order_and_nothing_is_missed() {
     let mut written = writers.join_all().await;
     written.sort();
     assert!(written.iter().map(|(commit, _)| *commit).eq(1..=200));
-    let seen = tokio::time::timeout(Duration::from_secs(60), follower).await.unwrap().unwrap();
+    let seen = tokio::time::timeout(Duration::from_secs(60), follower.join_all()).await.unwrap().remove(0);
     assert_eq!(seen, written.into_iter().map(|(_, value)| value).collect::<Vec<_>>());
 }
 
