@@ -1,7 +1,7 @@
 //! Routes of decisions: the stream, live queries, deletion.
 
 mod body;
-mod follow;
+pub(crate) mod follow;
 pub(crate) mod live;
 pub(crate) mod stream;
 

@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -21,7 +21,9 @@ use axum::{
 use tracing::{debug, error};
 
 use self::table::Found;
-use crate::{alerts, allowlists, decisions, health, openapi, state::Lapi, usage, watchers};
+use crate::{
+    alerts, allowlists, decisions, decisions::follow::Held, health, openapi, state::Lapi, usage, watchers,
+};
 
 /// The route of a request as metrics name it, and its method. Put into each request that has a route.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +77,8 @@ async fn attend(State(lapi): State<Lapi>, mut request: Request, next: Next) -> R
         Found::Slash(other) => (table::NO_ROUTE, redirect(&request, &other)),
         Found::Nothing => (table::NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
-    let took = started.elapsed();
+    let held = response.extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
+    let took = started.elapsed().saturating_sub(held);
     lapi.metrics.answered(route, method, took);
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response

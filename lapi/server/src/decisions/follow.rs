@@ -1,7 +1,7 @@
 //! The stream for clients that keep their cursor themselves: what changed since it, at once or as soon as there is
 //! something. The wire is described in [`palisade_wire::follow`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -18,6 +18,10 @@ use crate::push::{LONGEST, OLDEST, Told};
 use crate::query::Pairs;
 use crate::roster::{self, AuthType};
 use crate::state::Lapi;
+
+/// An answer's extension: for how long the request was held. That is no time it took to answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held(pub(crate) Duration);
 
 /// One request.
 pub(super) struct Ask {
@@ -90,7 +94,10 @@ pub(super) async fn answer(
     seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
     if abreast && recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        return hold(lapi, bouncer, &ask, &origin, cursor).await;
+        let begun = Instant::now();
+        let mut response = hold(lapi, bouncer, &ask, &origin, cursor).await?;
+        response.extensions_mut().insert(Held(begun.elapsed()));
+        return Ok(response);
     }
     Ok(changes(lapi, &ask, &view, &origin, now, cursor))
 }
