@@ -6,7 +6,7 @@
 //!   load, changes_since           ──► readers, in one snapshot          the memory of the server replays these
 //! ```
 //!
-//! Every write that touches decisions takes the next [`Commit`](palisade_active::Commit) inside its transaction, so
+//! Every write that touches decisions takes the next [`Commit`] inside its transaction, so
 //! commits are in order and without gaps whoever writes: the server, or the admin CLI in another process.
 
 mod alert_query;
