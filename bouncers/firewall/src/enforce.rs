@@ -223,7 +223,7 @@ impl Enforcer {
     /// Whether the LAPI has told everything since the start. What is remembered may be some seconds older than
     /// what stands in the kernel, so until then elements are only added: those beyond it end by themselves.
     fn knows_all(&self) -> bool {
-        self.cache.freshness().last_full.is_some()
+        self.cache.freshness().is_complete()
     }
 
     /// Dry-run mode: says what it would do, in the stock bouncer's words.
