@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_e2e::{Caller, Failure, Make, Outcome, Reply, Rig, Setup, World};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::data;
 
@@ -34,9 +35,28 @@ impl Bed {
         make: Make,
         prepare: impl FnOnce(&Rig) -> Outcome,
     ) -> Outcome<Self> {
+        Self::start_server(world, make, json!({}), prepare)
+    }
+
+    /// Starts one that is reached from other hosts too.
+    pub(super) fn start_for_hosts(
+        world: &World,
+        make: Make,
+        prepare: impl FnOnce(&Rig) -> Outcome,
+    ) -> Outcome<Self> {
+        let everywhere = format!("0.0.0.0:{}", world.router.free_port()?);
+        Self::start_server(world, make, json!({ "listen_uri": everywhere }), prepare)
+    }
+
+    fn start_server(
+        world: &World,
+        make: Make,
+        mut server: Value,
+        prepare: impl FnOnce(&Rig) -> Outcome,
+    ) -> Outcome<Self> {
         // As benches are run on machines with a terminal to read, not to log at.
-        let config =
-            json!({ "api": { "server": { "log_level": "error" } }, "common": { "log_level": "error" } });
+        server["log_level"] = "error".into();
+        let config = json!({ "api": { "server": server }, "common": { "log_level": "error" } });
         let setup = Setup { config, ..Setup::default() };
         let mut rig = Rig::prepare(world, make, &setup)?;
         rig.add_machine(MACHINE.0, MACHINE.1)?;
@@ -49,7 +69,11 @@ impl Bed {
 
     /// Posts so many decisions, as an import does, and returns how long the answers took.
     pub(super) fn import(&self, count: usize, patience: Duration) -> Outcome<Duration> {
-        let nets = data::v4(count, 1);
+        self.import_nets(&data::v4(count, 1), patience)
+    }
+
+    /// Posts a decision on each of these.
+    pub(super) fn import_nets(&self, nets: &[IpNet], patience: Duration) -> Outcome<Duration> {
         let mut took = Duration::ZERO;
         let mut caller = self.rig.caller().patient_for(patience);
         for chunk in nets.chunks(PER_ALERT) {
@@ -106,6 +130,14 @@ pub(super) fn import_body(values: impl Iterator<Item = String>, scenario: &str) 
     let now = jiff::Timestamp::now();
     format!(
         r#"[{{"capacity":0,"decisions":[{decisions}],"events":[],"events_count":1,"leakspeed":"","message":"","scenario":"{scenario}","scenario_hash":"","scenario_version":"","simulated":false,"source":{{"scope":"","value":""}},"start_at":"{now}","stop_at":"{now}"}}]"#
+    )
+}
+
+/// A ban as an operator's tool posts it.
+pub(super) fn ban_body(value: &str) -> String {
+    let now = jiff::Timestamp::now();
+    format!(
+        r#"[{{"capacity":0,"decisions":[{{"duration":"4h","origin":"cscli","scenario":"manual 'ban' from 'bench'","scope":"Ip","type":"ban","value":"{value}"}}],"events":[],"events_count":1,"leakspeed":"0","message":"manual 'ban' from 'bench'","scenario":"manual 'ban' from 'bench'","scenario_hash":"","scenario_version":"","simulated":false,"source":{{"scope":"Ip","value":"{value}","ip":"{value}"}},"start_at":"{now}","stop_at":"{now}"}}]"#
     )
 }
 

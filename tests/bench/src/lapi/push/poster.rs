@@ -1,0 +1,58 @@
+//! Posts bans from a thread of its own, so that whoever watches for them never waits for an answer.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use palisade_e2e::{Failure, Outcome};
+
+use super::super::bed::{Bed, ban_body, wanted};
+
+/// One machine that bans.
+pub(super) struct Poster {
+    orders: mpsc::Sender<(usize, String)>,
+    done: mpsc::Receiver<(usize, Outcome<Posted>)>,
+}
+
+/// A ban that the LAPI has taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Posted {
+    /// When the request was sent.
+    pub(super) at: Instant,
+    /// How long the answer took.
+    pub(super) answered: Duration,
+}
+
+impl Poster {
+    /// Of the machine that is registered there.
+    pub(super) fn start(bed: &Bed) -> Self {
+        let (orders, todo) = mpsc::channel::<(usize, String)>();
+        let (sender, done) = mpsc::channel();
+        let (mut caller, token) = (bed.rig.caller().patient_for(Duration::from_secs(60)), bed.token.clone());
+        std::thread::spawn(move || {
+            let headers = [("Authorization", token.as_str()), ("User-Agent", "cscli/v1.4.6")];
+            for (number, value) in todo {
+                let body = ban_body(&value);
+                let at = Instant::now();
+                let asked = caller.ask("POST", "/v1/alerts", &headers, Some(body.as_bytes()));
+                let posted = asked.map_err(Failure::from).and_then(|reply| {
+                    wanted(&reply, 201)?;
+                    Ok(Posted { at, answered: reply.whole })
+                });
+                if sender.send((number, posted)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { orders, done }
+    }
+
+    /// Has an address banned now; `number` comes back with what became of it.
+    pub(super) fn ban(&self, number: usize, address: String) -> Outcome {
+        Ok(self.orders.send((number, address))?)
+    }
+
+    /// What became of one, if another is done.
+    pub(super) fn done(&self) -> Option<(usize, Outcome<Posted>)> {
+        self.done.try_recv().ok()
+    }
+}

@@ -1,0 +1,195 @@
+//! Ten thousand clients that wait: what they cost while nothing happens, when one ban comes, and in a storm of bans.
+
+use std::time::{Duration, Instant};
+
+use palisade_e2e::{Doing as _, Failure, Make, Outcome, World, eventually_within};
+use palisade_wire::follow::CURSOR_HEADER;
+
+use super::super::bed::{Bed, KEY, ban_body};
+use super::super::mixed::percentile;
+use super::super::{grouped, say, sized};
+use super::crowd::{Crowd, Manner, Told, address};
+use super::processor_seconds;
+use crate::data;
+use crate::report::{Row, Target, median};
+
+const CLIENTS: usize = 10_000;
+const ACTIVE: usize = 100_000;
+/// The longest that the LAPI holds a request.
+const WAIT: Duration = Duration::from_secs(60);
+/// How often bouncers poll that know of no push.
+const INTERVAL: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(20);
+/// Bans that come alone, one after another.
+const SINGLE: u16 = 7;
+const STORM: usize = 500;
+const STORM_SPAN: Duration = Duration::from_secs(5);
+/// For everything that is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+    let (clients, active) = (sized(CLIENTS), sized(ACTIVE));
+    let mut bed = Bed::start(world, Make::Ours)?;
+    bed.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), PATIENCE)?;
+    let mut rows = Vec::new();
+
+    say(&format!("{} clients poll", grouped(clients)));
+    let cursor = restart(world, &mut bed)?;
+    let polling = {
+        let crowd = Crowd::gather(clients, bed.rig.address(), KEY, &cursor, Manner::Poll(INTERVAL))?;
+        // The first round opens the connections.
+        std::thread::sleep(INTERVAL + Duration::from_secs(2));
+        let cost = idle_cost(&mut bed, &crowd)?;
+        whole(&crowd.told())?;
+        cost
+    };
+
+    say(&format!("{} clients wait", grouped(clients)));
+    let cursor = restart(world, &mut bed)?;
+    let before = bed.rig.process()?.memory("VmRSS")?;
+    let crowd = Crowd::gather(clients, bed.rig.address(), KEY, &cursor, Manner::Wait(WAIT))?;
+    eventually_within(PATIENCE, "all wait", || crowd.asking() == clients)?;
+    settle(&mut bed)?;
+    let after = bed.rig.process()?.memory("VmRSS")?;
+    let kilobytes = |resident: u64| resident.saturating_sub(before) as f64;
+    let what = format!("{} clients that wait, {} decisions active", grouped(clients), grouped(active));
+    let held = format!("resident memory, {what}");
+    rows.push(Row::new(format!("{held}: before"), "MB", before as f64 / 1024.0, None, Target::None));
+    rows.push(Row::new(format!("{held}: after"), "MB", after as f64 / 1024.0, None, Target::None));
+    let each = kilobytes(after) / clients as f64;
+    rows.push(Row::new(format!("{held}: each"), "KB", each, None, Target::None));
+
+    let waiting = idle_cost(&mut bed, &crowd)?;
+    let peer = Some((polling, "the same clients and LAPI, polled every 10 s"));
+    rows.push(Row::new(
+        "processor of the LAPI while nothing happens",
+        "% of one",
+        waiting,
+        peer,
+        Target::None,
+    ));
+
+    say("single bans");
+    rows.extend(singles(&mut bed, &crowd, clients)?);
+    say("a storm of bans");
+    rows.extend(storm(&mut bed, &crowd, clients)?);
+    let most = bed.rig.process()?.memory("VmHWM")? as f64 / 1024.0;
+    rows.push(Row::new("resident memory at most, bans and storm included", "MB", most, None, Target::None));
+    let told = crowd.told();
+    if let Some(first) = &told.first_failure {
+        say(&format!("the first failed request: {first}"));
+    }
+    rows.push(Row::new("requests that failed", "", told.failures as f64, None, Target::AtMost(0.0)));
+    Ok(rows)
+}
+
+/// Starts the LAPI anew, so that nothing of before is in its memory, and pulls everything once: the cursor is good for
+/// everybody.
+fn restart(world: &World, bed: &mut Bed) -> Outcome<String> {
+    bed.rig.kill();
+    bed.rig.up(world)?;
+    let mut caller = bed.rig.caller().patient_for(PATIENCE);
+    let reply = Bed::pull(&mut caller, "?startup=true&cursor=")?;
+    Ok(reply.header(CURSOR_HEADER).doing("the LAPI keeps no cursors")?.to_owned())
+}
+
+/// Percent of one processor that the LAPI uses while nothing happens.
+fn idle_cost(bed: &mut Bed, crowd: &Crowd) -> Outcome<f64> {
+    let process = bed.rig.process()?;
+    let (begin, used) = (Instant::now(), processor_seconds(process)?);
+    std::thread::sleep(IDLE);
+    let cost = 100.0 * (processor_seconds(process)? - used) / begin.elapsed().as_secs_f64();
+    whole(&crowd.told())?;
+    Ok(cost)
+}
+
+/// Waits until the LAPI has nothing left to do but to hold requests.
+fn settle(bed: &mut Bed) -> Outcome {
+    const SPAN: Duration = Duration::from_millis(500);
+    let process = bed.rig.process()?;
+    let waited = eventually_within(PATIENCE, "the LAPI comes to rest", || {
+        let used = processor_seconds(process)?;
+        std::thread::sleep(SPAN);
+        Outcome::Ok(processor_seconds(process)? - used < 0.15 * SPAN.as_secs_f64())
+    });
+    waited.map(drop)
+}
+
+fn singles(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
+    let (mut first, mut middle, mut last, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut machine = bed.rig.caller().patient_for(PATIENCE);
+    for ban in 0..SINGLE {
+        crowd.look_for(ban..ban + 1);
+        let used = processor_seconds(bed.rig.process()?)?;
+        let body = ban_body(&address(ban).to_string());
+        let posted = Instant::now();
+        bed.post(&mut machine, body.as_bytes())?;
+        everybody(crowd, clients)?;
+        let told = crowd.told();
+        whole(&told)?;
+        let after = |at: usize| (told.complete[at] - posted).as_secs_f64() * 1e3;
+        first.push(after(0));
+        middle.push(after(clients / 2));
+        last.push(after(clients - 1));
+        // What comes after: everybody asks again.
+        eventually_within(PATIENCE, "all wait again", || crowd.asking() == clients)?;
+        settle(bed)?;
+        costs.push(processor_seconds(bed.rig.process()?)? - used);
+    }
+    let what = format!("one ban to {} that wait, from the request to the whole answer", grouped(clients));
+    Ok(vec![
+        Row::new(format!("{what}: the first"), "ms", median(first), None, Target::None),
+        Row::new(format!("{what}: half of them"), "ms", median(middle), None, Target::None),
+        Row::new(format!("{what}: the last"), "ms", median(last), None, Target::None),
+        Row::new("processor time of the LAPI for it", "s", median(costs), None, Target::None),
+    ])
+}
+
+fn storm(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
+    let bans = sized(STORM).max(5) as u16;
+    let bans = SINGLE..SINGLE + bans;
+    let rhythm = STORM_SPAN / bans.len() as u32;
+    crowd.look_for(bans.clone());
+    let used = processor_seconds(bed.rig.process()?)?;
+    let mut machine = bed.rig.caller().patient_for(PATIENCE);
+    let begin = Instant::now();
+    let mut due = begin;
+    for ban in bans.clone() {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        bed.post(&mut machine, ban_body(&address(ban).to_string()).as_bytes())?;
+        due += rhythm;
+    }
+    let posted = Instant::now();
+    everybody(crowd, clients)?;
+    let mut told = crowd.told();
+    whole(&told)?;
+    settle(bed)?;
+    let cost = processor_seconds(bed.rig.process()?)? - used;
+    let abreast = |at: usize| told.complete[at].saturating_duration_since(posted).as_secs_f64() * 1e3;
+    let (half, all) = (abreast(clients / 2), abreast(clients - 1));
+    let what = format!("{} single bans to {} that wait", bans.len(), grouped(clients));
+    let took = (posted - begin).as_secs_f64();
+    let most = percentile(&mut told.answers, 1.0);
+    Ok(vec![
+        Row::new(format!("{what}: all posted after"), "s", took, None, Target::None),
+        Row::new(format!("{what}: last answered to half abreast"), "ms", half, None, Target::None),
+        Row::new(format!("{what}: last answered to all abreast"), "ms", all, None, Target::None),
+        Row::new(format!("{what}: answers each, median"), "", median(told.answers), None, Target::None),
+        Row::new(format!("{what}: answers each, most"), "", most, None, Target::None),
+        Row::new("processor time of the LAPI for them", "s", cost, None, Target::None),
+    ])
+}
+
+fn everybody(crowd: &Crowd, clients: usize) -> Outcome {
+    let waited = eventually_within(PATIENCE, "everybody has been told", || crowd.complete() == clients);
+    waited.map_err(|failure| Failure::new(format!("{failure}: {} of {clients}", crowd.complete())))?;
+    Ok(())
+}
+
+/// Fails when a request did: then the figures are not of what they say.
+fn whole(told: &Told) -> Outcome {
+    match &told.first_failure {
+        Some(first) => Err(Failure::new(format!("{} requests failed, first: {first}", told.failures))),
+        None => Ok(()),
+    }
+}
