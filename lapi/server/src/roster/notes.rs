@@ -14,6 +14,8 @@ use crate::state::Clock;
 
 /// How often what was learned is written.
 const EVERY: Duration = Duration::from_secs(1);
+/// How many machines that share keys are written at a time: a ban must not wait until ten thousand are.
+const AT_A_TIME: usize = 2000;
 
 /// By number of the row; newer news replace older ones.
 #[derive(Debug, Default)]
@@ -143,7 +145,20 @@ impl Roster {
     ///
     /// When the store fails.
     pub async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
-        let taken = std::mem::take(&mut *self.notes());
+        self.write_some(now, usize::MAX).await
+    }
+
+    /// As [`Roster::write_back`], with so many machines that share keys; the others are kept too.
+    async fn write_some(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
+        let taken = {
+            let mut notes = self.notes();
+            let instances = notes.instances.take(instances);
+            let rest = std::mem::take(&mut notes.instances);
+            Notes {
+                instances,
+                ..std::mem::replace(&mut *notes, Notes { instances: rest, ..Notes::default() })
+            }
+        };
         let bouncers: Vec<BouncerUpdate> = taken.bouncers.values().cloned().collect();
         let machines: Vec<MachineUpdate> = taken.machines.values().cloned().collect();
         // At once: the writer of the store takes them in one transaction.
@@ -185,7 +200,7 @@ impl Roster {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match self.write_back(clock.now()).await {
+            match self.write_some(clock.now(), AT_A_TIME).await {
                 Ok(()) if failing => {
                     info!("last pulls and heartbeats are written again");
                     failing = false;

@@ -7,7 +7,7 @@ use palisade_store::InstanceSeen;
 use palisade_wire::UnixMillis;
 
 /// How many of one bouncer are kept; the store keeps no more either.
-const OF_ONE: usize = 1000;
+const OF_ONE: usize = 10_000;
 /// How many of all: bounds the memory while the database is away.
 const OF_ALL: usize = 50_000;
 
@@ -36,9 +36,8 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    /// Adds one, or what is newer about it. When there are too many of the bouncer, the one that was silent longest
-    /// makes way; when there are too many of all, so does one of the same bouncer, and a bouncer without any waits for
-    /// the next writing.
+    /// Adds one, or what is newer about it. When there are too many, of the bouncer or of all, the tenth of the
+    /// bouncer's that was silent longest makes way; a bouncer without any waits for the next writing.
     pub(super) fn add(&mut self, bouncer: i64, seen: Seen) {
         let full = self.count >= OF_ALL;
         let of_one = self.by_bouncer.entry(bouncer).or_default();
@@ -49,16 +48,34 @@ impl Instances {
             return;
         }
         if full || of_one.len() >= OF_ONE {
-            let oldest = of_one.iter().min_by_key(|(_, seen)| seen.at).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest else {
+            let Some(silent) = oldest(of_one.values(), of_one.len().div_ceil(10)) else {
                 self.by_bouncer.remove(&bouncer);
                 return;
             };
-            of_one.remove(&oldest);
-            self.count -= 1;
+            let before = of_one.len();
+            of_one.retain(|_, seen| seen.at > silent);
+            self.count -= before - of_one.len();
         }
         of_one.insert(seen.instance.clone(), seen);
         self.count += 1;
+    }
+
+    /// Takes out so many, or all there are when there are fewer: those that were noted first.
+    pub(super) fn take(&mut self, at_most: usize) -> Self {
+        let all = self.by_bouncer.values().flat_map(HashMap::values);
+        if self.count <= at_most {
+            return std::mem::take(self);
+        }
+        let Some(until) = oldest(all, at_most) else { return Self::default() };
+        let mut taken = Self::default();
+        for (bouncer, of_one) in &mut self.by_bouncer {
+            let out: HashMap<String, Seen> = of_one.extract_if(|_, seen| seen.at <= until).collect();
+            taken.count += out.len();
+            taken.by_bouncer.insert(*bouncer, out);
+        }
+        self.by_bouncer.retain(|_, of_one| !of_one.is_empty());
+        self.count -= taken.count;
+        taken
     }
 
     /// Takes over what others have noted meanwhile.
@@ -75,6 +92,13 @@ impl Instances {
         let all = self.by_bouncer.iter();
         all.flat_map(|(bouncer, of_one)| of_one.values().map(|seen| row(*bouncer, seen))).collect()
     }
+}
+
+/// When the last of so many that were silent longest asked; `None` when there is nobody.
+fn oldest<'a>(all: impl Iterator<Item = &'a Seen>, count: usize) -> Option<UnixMillis> {
+    let mut times: Vec<UnixMillis> = all.map(|seen| seen.at).collect();
+    let last = count.min(times.len()).checked_sub(1)?;
+    Some(*times.select_nth_unstable(last).1)
 }
 
 fn row(bouncer: i64, seen: &Seen) -> InstanceSeen {
@@ -121,23 +145,40 @@ mod tests {
     fn there_are_never_too_many() {
         let mut all = Instances::default();
         let mut time = 0;
-        for bouncer in 0..60 {
-            for n in 0..1100 {
+        for bouncer in 0..6 {
+            for n in 0..11_000 {
                 time += 1;
-                all.add(bouncer, seen(&format!("{n:04}"), time));
+                all.add(bouncer, seen(&format!("{n:05}"), time));
             }
         }
-        let rows = names(&all);
-        assert_eq!((rows.len(), all.count), (OF_ALL, OF_ALL));
-        assert_eq!((rows[0].1.as_str(), rows[999].1.as_str()), ("0100", "1099"), "the oldest made way");
+        let of = |all: &Instances, bouncer| {
+            let rows = names(all).into_iter().filter(|row| row.0 == bouncer);
+            rows.map(|row| row.1).collect::<Vec<_>>()
+        };
+        assert!(all.count <= OF_ALL && all.count == all.rows().len(), "{}", all.count);
+        let first = of(&all, 0);
+        assert!(first.len() <= OF_ONE && first.len() > OF_ONE * 8 / 10, "{}", first.len());
+        assert_eq!(first.last().unwrap(), "10999", "the oldest made way");
         // Who is known is noted even then; who is not makes a place among its own.
-        all.add(0, seen("1099", time + 1));
-        all.add(0, seen("new", time + 2));
-        all.add(99, seen("stranger", time + 3));
-        assert_eq!(all.rows().len(), OF_ALL);
-        let first: Vec<_> = names(&all).into_iter().filter(|row| row.0 == 0).collect();
-        assert!(
-            first.contains(&(0, "1099".into(), time + 1)) && first.contains(&(0, "new".into(), time + 2))
-        );
+        while all.count < OF_ALL {
+            time += 1;
+            all.add(5, seen(&format!("more{time}"), time));
+        }
+        all.add(0, seen("10999", time + 1));
+        all.add(99, seen("stranger", time + 2));
+        assert!(all.count == OF_ALL && of(&all, 99).is_empty());
+        all.add(0, seen("new", time + 3));
+        assert!(of(&all, 0).contains(&"new".to_owned()) && of(&all, 0).contains(&"10999".to_owned()));
+    }
+
+    #[test]
+    fn those_noted_first_are_taken_first() {
+        let mut all = Instances::default();
+        for (bouncer, name, at) in [(1, "a", 5), (1, "b", 1), (2, "a", 2), (2, "c", 9)] {
+            all.add(bouncer, seen(name, at));
+        }
+        assert_eq!(names(&all.take(2)), [(1, "b".into(), 1), (2, "a".into(), 2)]);
+        assert_eq!(names(&all), [(1, "a".into(), 5), (2, "c".into(), 9)]);
+        assert_eq!((all.take(9).count, all.count, all.take(9).count), (2, 0, 0));
     }
 }

@@ -8,14 +8,14 @@ use palisade_wire::UnixMillis;
 use sqlx::Error;
 
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Tx, Value};
+use crate::engine::{Kind, Row, Session, Tx, Value, json};
 use crate::replay::before;
 use crate::{Store, StoreError};
 
 /// After how much silence one is forgotten.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many of a bouncer are remembered; the oldest give way.
-const AT_MOST: i64 = 1000;
+const AT_MOST: i64 = 10_000;
 
 /// A machine that uses a bouncer's key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct InstanceSeen {
 
 impl Store {
     /// Notes machines that share bouncers' keys, in one transaction. Those of bouncers that are gone are passed over,
-    /// and what is older than what is there; of a bouncer's machines the thousand last seen are remembered.
+    /// and what is older than what is there; of a bouncer's machines the ten thousand last seen are remembered.
     ///
     /// # Errors
     ///
@@ -72,10 +72,7 @@ impl Store {
                     let latest = latest(seen);
                     let mut bouncers: Vec<i64> = latest.iter().map(|one| one.bouncer).collect();
                     bouncers.dedup();
-                    match tx.session().kind() {
-                        Kind::Sqlite => note_each(tx, latest).await?,
-                        Kind::Postgres => note_all(tx, latest).await?,
-                    }
+                    note_all(tx, latest).await?;
                     forget_beyond(tx, &bouncers).await
                 })
             })
@@ -141,49 +138,44 @@ fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
     by_name.into_values().collect()
 }
 
-const COLUMNS: &str =
-    "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit)";
-const UNLESS_NEWER: &str = "ON CONFLICT (bouncer_id, instance) DO UPDATE SET ip = excluded.ip, kind = excluded.kind, \
-     version = excluded.version, last_seen = excluded.last_seen, cursor_commit = excluded.cursor_commit \
-     WHERE bouncer_instances.last_seen <= excluded.last_seen";
-
-async fn note_each(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
-    let session = tx.session();
-    let text =
-        format!("{COLUMNS} SELECT id, $1, $2, $3, $4, $5, $6 FROM bouncers WHERE id = $7 {UNLESS_NEWER}");
-    for one in seen {
-        let sql = session
-            .sql(&text)
-            .bind(one.instance)
-            .bind(one.ip)
-            .bind(one.kind)
-            .bind(one.version)
-            .bind(one.at.0)
-            .bind(number(one.commit))
-            .bind(one.bouncer);
-        session.run(sql).await?;
-    }
-    Ok(())
-}
-
-/// One statement for all: on a server each would cost a way there and back.
+/// One statement for all: each would cost a way to the database and back.
 async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
     let session = tx.session();
-    let text = format!(
-        "{COLUMNS} SELECT s.* FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], \
-         $6::bigint[], $7::bigint[]) AS s (bouncer) JOIN bouncers b ON b.id = s.bouncer {UNLESS_NEWER}"
+    let mut sql = session.sql(
+        "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit) \
+         SELECT s.bouncer, s.instance, s.ip, s.kind, s.version, s.at, s.commit_no FROM ",
     );
-    let texts =
-        |of: fn(&InstanceSeen) -> &String| Value::Texts(seen.iter().map(|one| of(one).clone()).collect());
-    let sql = session
-        .sql(&text)
-        .bind(Value::Ints(seen.iter().map(|one| one.bouncer).collect()))
-        .bind(texts(|one| &one.instance))
-        .bind(texts(|one| &one.ip))
-        .bind(texts(|one| &one.kind))
-        .bind(texts(|one| &one.version))
-        .bind(Value::Ints(seen.iter().map(|one| one.at.0).collect()))
-        .bind(Value::Ints(seen.iter().map(|one| number(one.commit)).collect()));
+    match session.kind() {
+        Kind::Sqlite => {
+            let rows = seen.iter().map(|one| {
+                let InstanceSeen { bouncer, instance, ip, kind, version, at, commit } = one;
+                (bouncer, instance, ip, kind, version, at.0, number(*commit))
+            });
+            sql.push(
+                "(SELECT value->>0 AS bouncer, value->>1 AS instance, value->>2 AS ip, value->>3 AS kind, \
+                 value->>4 AS version, value->>5 AS at, value->>6 AS commit_no FROM json_each(",
+            );
+            sql.arg(json(rows)).push(")) AS s")
+        }
+        Kind::Postgres => {
+            let texts = |of: fn(&InstanceSeen) -> &String| {
+                Value::Texts(seen.iter().map(|one| of(one).clone()).collect())
+            };
+            sql.push("UNNEST(").arg(Value::Ints(seen.iter().map(|one| one.bouncer).collect()));
+            sql.push("::bigint[], ").arg(texts(|one| &one.instance)).push("::text[], ");
+            sql.arg(texts(|one| &one.ip)).push("::text[], ").arg(texts(|one| &one.kind)).push("::text[], ");
+            sql.arg(texts(|one| &one.version)).push("::text[], ");
+            sql.arg(Value::Ints(seen.iter().map(|one| one.at.0).collect())).push("::bigint[], ");
+            sql.arg(Value::Ints(seen.iter().map(|one| number(one.commit)).collect()));
+            sql.push("::bigint[]) AS s (bouncer, instance, ip, kind, version, at, commit_no)")
+        }
+    };
+    sql.push(
+        " JOIN bouncers b ON b.id = s.bouncer WHERE true \
+         ON CONFLICT (bouncer_id, instance) DO UPDATE SET ip = excluded.ip, kind = excluded.kind, \
+         version = excluded.version, last_seen = excluded.last_seen, cursor_commit = excluded.cursor_commit \
+         WHERE bouncer_instances.last_seen <= excluded.last_seen",
+    );
     session.run(sql).await.map(drop)
 }
 

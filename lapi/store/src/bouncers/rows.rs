@@ -10,7 +10,7 @@ use sqlx::Error;
 use super::{Bouncer, BouncerUpdate, NewBouncer};
 use crate::StoreError;
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Sql, Tx, Value};
+use crate::engine::{Kind, Row, Session, Sql, Tx, Value, json};
 
 pub(super) const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
      cursor_commit, cursor_time, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
@@ -98,44 +98,52 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
     })
 }
 
-/// Writes how far bouncers have pulled. A thousand of them say so every few seconds: on a server that is one
-/// statement, where each would cost a way there and back.
+/// Writes how far bouncers have pulled. Thousands of them say so every few seconds: it is one statement, where each would
+/// cost a way to the database and back.
 pub(super) async fn note_pulls(
     tx: &mut Tx,
     now: UnixMillis,
     pulls: Vec<BouncerUpdate>,
 ) -> Result<(), StoreError> {
-    if tx.session().kind() == Kind::Sqlite {
-        for one in pulls {
-            update(tx, now, one).await?;
-        }
-        return Ok(());
-    }
     if pulls.is_empty() {
         return Ok(());
     }
     let session = tx.session();
-    let sql = session
-        .sql(
-            "UPDATE bouncers SET updated_at = $1, \
-             last_pull = CASE WHEN pull.asked IS NULL OR (last_pull > pull.asked AND last_pull < $2) \
-               THEN last_pull ELSE pull.asked END, \
-             cursor_commit = CASE WHEN pull.time IS NULL OR (cursor_time > pull.time AND cursor_time < $2) \
-               THEN cursor_commit ELSE pull.commit_no END, \
-             cursor_time = CASE WHEN pull.time IS NULL OR (cursor_time > pull.time AND cursor_time < $2) \
-               THEN cursor_time ELSE pull.time END \
-             FROM UNNEST($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
-               AS pull (id, asked, commit_no, time) \
-             WHERE bouncers.id = pull.id",
-        )
-        .bind(now.0)
-        .bind(believable(now))
-        .bind(Value::Ints(pulls.iter().map(|one| one.id).collect()))
-        .bind(Value::MaybeInts(pulls.iter().map(|one| one.last_pull.map(|time| time.0)).collect()))
-        .bind(Value::MaybeInts(
-            pulls.iter().map(|one| one.cursor.map(|(commit, _)| number(commit))).collect(),
+    let said = pulls.iter().map(|one| {
+        let (commit, time) = one.cursor.unzip();
+        (one.id, one.last_pull.map(|time| time.0), commit.map(number), time.map(|time| time.0))
+    });
+    let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
+    sql.arg(now.0);
+    for (column, value, guard, time) in [
+        ("last_pull", "asked", "last_pull", "asked"),
+        ("cursor_commit", "commit_no", "cursor_time", "time"),
+        ("cursor_time", "time", "cursor_time", "time"),
+    ] {
+        sql.push(&format!(
+            ", {column} = CASE WHEN pull.{time} IS NULL OR ({guard} > pull.{time} AND {guard} < "
         ))
-        .bind(Value::MaybeInts(pulls.iter().map(|one| one.cursor.map(|(_, time)| time.0)).collect()));
+        .arg(believable(now))
+        .push(&format!(") THEN {column} ELSE pull.{value} END"));
+    }
+    match session.kind() {
+        Kind::Sqlite => sql
+            .push(
+                " FROM (SELECT value->>0 AS id, value->>1 AS asked, value->>2 AS commit_no, value->>3 AS time \
+                 FROM json_each(",
+            )
+            .arg(json(said))
+            .push(")) AS pull"),
+        Kind::Postgres => {
+            let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            columns.extend(said);
+            sql.push(" FROM UNNEST(").arg(Value::Ints(columns.0)).push("::bigint[], ");
+            sql.arg(Value::MaybeInts(columns.1)).push("::bigint[], ");
+            sql.arg(Value::MaybeInts(columns.2)).push("::bigint[], ");
+            sql.arg(Value::MaybeInts(columns.3)).push("::bigint[]) AS pull (id, asked, commit_no, time)")
+        }
+    };
+    sql.push(" WHERE bouncers.id = pull.id");
     session.run(sql).await.map(drop)
 }
 

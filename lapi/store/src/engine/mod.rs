@@ -16,7 +16,7 @@ pub(crate) use fault::{Place, fault};
 pub use lead::Leadership;
 pub use news::{Listener, Notice};
 pub(crate) use session::{Row, Session, patient};
-pub(crate) use sql::{Kind, Sql, Value};
+pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::lock_beside;
 pub(crate) use tx::Tx;
 pub(crate) use writer::Writer;

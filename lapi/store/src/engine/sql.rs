@@ -106,6 +106,11 @@ impl Sql {
     }
 }
 
+/// Rows as one value, for SQLite's `json_each`.
+pub(crate) fn json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> String {
+    serde_json::to_string(&rows.collect::<Vec<T>>()).expect("numbers and texts are JSON")
+}
+
 pub(super) fn bind_sqlite(
     query: Query<'static, Sqlite, SqliteArguments>,
     value: Value,

@@ -327,16 +327,16 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
     );
     assert_eq!(a.last_seen, later(9));
     assert_eq!(store.head().await.unwrap().roster, 2, "nobody has to read the roster again for it");
-    // A thousand of a bouncer at most; the oldest give way.
-    let many = (0..1001).map(|n| seen(fw, &format!("n{n:04}"), 100 + n, 1)).collect();
+    // Ten thousand of a bouncer at most; the oldest give way.
+    let many = (0..10_001).map(|n| seen(fw, &format!("n{n:05}"), 100 + n, 1)).collect();
     store.note_instances(many).await.unwrap();
     let left = listed(Some("fw")).await;
-    assert_eq!((left.len(), left[0].1.as_str(), left[999].1.as_str()), (1000, "n0001", "n1000"));
+    assert_eq!((left.len(), left[0].1.as_str(), left[9999].1.as_str()), (10_000, "n00001", "n10000"));
     assert_eq!(listed(Some("other")).await.len(), 1);
     // Silent for a week.
-    store.note_instances(vec![seen(other, "late", 5000, 1)]).await.unwrap();
-    let flushed = store.flush(later(7 * DAY + 4000), &Retention::default()).await.unwrap();
-    assert_eq!((flushed.instances, listed(None).await), (1001, owned(&[("other", "late", 1)])));
+    store.note_instances(vec![seen(other, "late", 50_000, 1)]).await.unwrap();
+    let flushed = store.flush(later(7 * DAY + 40_000), &Retention::default()).await.unwrap();
+    assert_eq!((flushed.instances, listed(None).await), (10_001, owned(&[("other", "late", 1)])));
     store.delete_bouncer("other").await.unwrap();
     assert_eq!(listed(None).await, []);
 }
