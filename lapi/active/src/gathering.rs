@@ -1,78 +1,251 @@
-//! Those who wait for news under one filter, as one: what they must be told together. No task, no channel.
+//! Those who wait for news, filter by filter, and what those of one filter are told together. No task, no channel.
+//!
+//! ```text
+//!   enter(): abreast, or behind by no more than the next round tells ──► waits
+//!   round(): the state has moved ──► one answer for each filter that it concerns, for everybody in it
+//! ```
 //!
 //! One telling serves all: it holds what changed since the oldest cursor among them. To be told something twice costs a
 //! client nothing.
 
+use std::collections::HashMap;
+
 use palisade_wire::UnixMillis;
+use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::filter::StreamRequest;
+use crate::row::Commit;
+use crate::ticket::Origin;
 use crate::view::{Cursor, Standing, View};
+
+/// Everybody who waits. `S` is what the caller keeps of those of one filter until they are told: their seats.
+///
+/// All of it is to be called under one lock, with a state that was taken under the same lock, so that nobody enters
+/// between a round and its state.
+#[derive(Debug, Default)]
+pub struct Gatherings<S> {
+    by_filter: HashMap<Key, Gathering<S>>,
+    /// What the last round was about: whose commits, and how many.
+    covered: Option<(Uuid, u64, Commit)>,
+}
+
+/// Of which database the cursors are, and the digest of what is asked for.
+type Key = (Uuid, u64);
 
 /// Everybody who waits for the same decisions.
 #[derive(Debug)]
-pub struct Gathering {
+struct Gathering<S> {
     request: StreamRequest,
+    /// Of which line of history the cursors here are.
+    lineage: u64,
     /// Nobody here has been told less than this, each in its own right.
     oldest: Cursor,
-    count: usize,
-    tellings: u64,
+    seats: S,
 }
 
-/// What those who entered before it are told.
+/// What some who waited are told. They wait no longer.
 #[derive(Debug)]
-pub struct Telling {
-    /// Its number: it is for those for whom [`Gathering::enter`] returned the one before. Whoever missed one has to ask
-    /// for themselves: a telling does not repeat what an earlier one told.
-    pub number: u64,
-    /// How many wait for it.
-    pub count: usize,
-    /// The answer; `None` when each must ask for themselves.
+pub struct Telling<S> {
+    /// The digest of what they asked for.
+    pub digest: u64,
+    /// The answer to all of them; `None` when each must ask for themselves.
     pub answer: Option<Answer>,
+    /// Who they are.
+    pub seats: S,
 }
 
-impl Gathering {
-    /// For a first one, who has yet to enter.
-    pub fn new(request: StreamRequest, cursor: Cursor) -> Self {
-        Self { request, oldest: cursor, count: 0, tellings: 0 }
-    }
-
-    /// Somebody waits who has this cursor. Returns the number of the last telling, which is not for them. They must
-    /// look at the state once more after this: what it held before is not told.
-    pub fn enter(&mut self, cursor: Cursor) -> u64 {
-        self.count += 1;
-        self.oldest =
-            Cursor { commit: self.oldest.commit.min(cursor.commit), time: self.oldest.time.min(cursor.time) };
-        self.tellings
-    }
-
-    /// Somebody waits no longer; whether they were the last.
-    pub fn leave(&mut self) -> bool {
-        self.count -= 1;
-        self.count == 0
-    }
-
-    /// What is to be told of this state; `None` when it concerns nobody. The answer is made as it is read, so that no
-    /// lock need be held meanwhile: whoever enters from here on waits for the next telling.
-    pub fn tell(&mut self, view: &View, now: UnixMillis) -> Option<Telling> {
-        let since = self.oldest;
-        let standing = view.standing(&self.request, since, now);
-        if standing == Standing::Abreast {
-            self.oldest.commit = view.head();
-            return None;
+impl<S: Default> Gatherings<S> {
+    /// Somebody with this cursor, which is good, may wait: returns where they sit, with others of the same `digest`.
+    ///
+    /// `None` when they are to be answered at once. Who is behind may wait all the same when a round is due that tells
+    /// them all they lack: in a storm everybody is behind again as soon as they ask.
+    pub fn enter(
+        &mut self,
+        (view, origin): (&View, &Origin),
+        (request, digest): (&StreamRequest, u64),
+        cursor: Cursor,
+        now: UnixMillis,
+    ) -> Option<&mut S> {
+        match view.standing(request, cursor, now) {
+            Standing::Abreast => {}
+            // The last round was told up to here or before: what came after it is for the next.
+            Standing::Behind if self.covers(origin).is_some_and(|covered| covered <= cursor.commit) => {}
+            _ => return None,
         }
-        let answer = (standing == Standing::Behind).then(|| view.answer(&self.request, Some(since), now));
-        Some(self.telling(view, now, answer))
+        let gathering = self.by_filter.entry((origin.database, digest)).or_insert_with(|| Gathering {
+            request: request.clone(),
+            lineage: origin.lineage(),
+            oldest: cursor,
+            seats: S::default(),
+        });
+        let oldest = &mut gathering.oldest;
+        *oldest = Cursor { commit: oldest.commit.min(cursor.commit), time: oldest.time.min(cursor.time) };
+        Some(&mut gathering.seats)
     }
 
-    /// Sends everybody to ask for themselves: the state is of another database.
-    pub fn disband(&mut self, view: &View, now: UnixMillis) -> Telling {
-        self.telling(view, now, None)
+    fn covers(&self, origin: &Origin) -> Option<Commit> {
+        let (database, lineage, commit) = self.covered?;
+        (database == origin.database && lineage == origin.lineage()).then_some(commit)
     }
 
-    fn telling(&mut self, view: &View, now: UnixMillis, answer: Option<Answer>) -> Telling {
-        self.oldest = Cursor { commit: view.head(), time: now };
-        self.tellings += 1;
-        Telling { number: self.tellings, count: self.count, answer }
+    /// Those who wait, filter by filter.
+    pub fn seats(&mut self) -> impl Iterator<Item = &mut S> {
+        self.by_filter.values_mut().map(|gathering| &mut gathering.seats)
+    }
+
+    /// Forgets a filter if nobody is left there who waits.
+    pub fn forget(&mut self, database: Uuid, digest: u64, is_empty: impl FnOnce(&mut S) -> bool) {
+        if let Some(gathering) = self.by_filter.get_mut(&(database, digest))
+            && is_empty(&mut gathering.seats)
+        {
+            self.by_filter.remove(&(database, digest));
+        }
+    }
+
+    /// Whom this state concerns, and what they are told. Answers are made as they are read, so that the lock need not be
+    /// held meanwhile.
+    pub fn round(&mut self, view: &View, origin: &Origin, now: UnixMillis) -> Vec<Telling<S>> {
+        self.covered = Some((origin.database, origin.lineage(), view.head()));
+        let mut tellings = Vec::new();
+        self.by_filter.retain(|(database, digest), gathering| {
+            // Whether the cursors here are still good is for each to be looked at when history took another line.
+            let same = *database == origin.database && gathering.lineage == origin.lineage();
+            let since = gathering.oldest;
+            let standing = view.standing(&gathering.request, since, now);
+            if same && standing == Standing::Abreast {
+                gathering.oldest.commit = view.head();
+                return true;
+            }
+            let answer = (same && standing == Standing::Behind)
+                .then(|| view.answer(&gathering.request, Some(since), now));
+            tellings.push(Telling { digest: *digest, answer, seats: std::mem::take(&mut gathering.seats) });
+            false
+        });
+        tellings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ticket::Lineage;
+    use crate::{ActiveSet, Change, Filter, Row};
+
+    const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
+
+    fn commit(set: &mut ActiveSet, kind: &str) {
+        let next = Commit(set.head().0 + 1);
+        let row = Row {
+            id: i64::try_from(next.0).unwrap(),
+            commit: next,
+            until: UnixMillis(NOW.0 + 3_600_000),
+            alert: 1,
+            simulated: false,
+            uuid: None,
+            origin: "cscli".into(),
+            scenario: "by hand".into(),
+            scope: "Ip".into(),
+            kind: kind.into(),
+            value: format!("192.0.2.{}", next.0),
+        };
+        set.apply(NOW, next, vec![Change::Put(row)]).unwrap();
+    }
+
+    fn of(kind: &str) -> StreamRequest {
+        Filter::for_stream(&[("type".to_owned(), kind.to_owned())]).unwrap()
+    }
+
+    /// A LAPI's memory and who waits there, by name.
+    struct Hall {
+        set: ActiveSet,
+        origin: Origin,
+        waiting: Gatherings<Vec<&'static str>>,
+    }
+
+    impl Hall {
+        fn new() -> Self {
+            let origin =
+                Origin { database: Uuid::nil(), lineages: vec![Lineage { token: 1, from: Commit(0) }] };
+            let set = ActiveSet::new(Duration::from_secs(1000), 1000);
+            Self { set, origin, waiting: Gatherings::default() }
+        }
+
+        fn enter(&mut self, who: &'static str, kind: &str, commit: u64) -> bool {
+            let (request, cursor) = (of(kind), Cursor { commit: Commit(commit), time: NOW });
+            let state = (&self.set.view(), &self.origin);
+            let seats = self.waiting.enter(state, (&request, request.digest()), cursor, NOW);
+            seats.map(|seats| seats.push(who)).is_some()
+        }
+
+        /// Who is told, and how many decisions; `None` for whoever must look for themselves.
+        fn round(&mut self) -> Vec<(Vec<&'static str>, Option<usize>)> {
+            let tellings = self.waiting.round(&self.set.view(), &self.origin, NOW);
+            let mut told: Vec<_> = tellings
+                .into_iter()
+                .map(|telling| {
+                    let body = telling.answer.map(|answer| answer.flatten().collect::<Vec<u8>>());
+                    let count = |body: Vec<u8>| String::from_utf8(body).unwrap().matches("\"id\"").count();
+                    (telling.seats, body.map(count))
+                })
+                .collect();
+            told.sort();
+            told
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_what_concerns_them_and_waits_no_longer() {
+        let mut hall = Hall::new();
+        commit(&mut hall.set, "ban");
+        assert!(hall.enter("a", "ban", 1) && hall.enter("b", "ban", 1) && hall.enter("c", "captcha", 1));
+        assert_eq!(hall.round(), [], "there is nothing new");
+        commit(&mut hall.set, "ban");
+        assert_eq!(hall.round(), [(vec!["a", "b"], Some(1))]);
+        commit(&mut hall.set, "captcha");
+        assert_eq!(hall.round(), [(vec!["c"], Some(1))]);
+        assert_eq!(hall.waiting.seats().count(), 0);
+    }
+
+    #[test]
+    fn who_is_behind_waits_only_for_a_round_that_is_due_and_tells_all_they_lack() {
+        let mut hall = Hall::new();
+        commit(&mut hall.set, "ban");
+        assert!(!hall.enter("a", "ban", 0), "no round has been: nobody knows whether one is due");
+        hall.round();
+        commit(&mut hall.set, "ban");
+        assert!(!hall.enter("a", "ban", 0), "the next round is about less than they lack");
+        assert!(hall.enter("b", "ban", 1) && hall.enter("c", "ban", 2));
+        // It tells the one who is abreast what they know; that is no harm.
+        assert_eq!(hall.round(), [(vec!["b", "c"], Some(1))]);
+        assert!(!hall.enter("b", "ban", 1), "the round has been");
+    }
+
+    #[test]
+    fn whom_another_line_of_history_concerns_looks_for_themselves() {
+        let mut hall = Hall::new();
+        commit(&mut hall.set, "ban");
+        hall.round();
+        assert!(hall.enter("a", "ban", 1));
+        hall.origin.lineages.push(Lineage { token: 2, from: Commit(1) });
+        commit(&mut hall.set, "ban");
+        assert!(!hall.enter("b", "ban", 1), "the last round was of another line");
+        assert_eq!(hall.round(), [(vec!["a"], None)]);
+    }
+
+    #[test]
+    fn a_filter_is_forgotten_when_nobody_waits_there() {
+        let mut hall = Hall::new();
+        assert!(hall.enter("a", "ban", 0) && hall.enter("b", "captcha", 0));
+        let digest = of("ban").digest();
+        hall.waiting.forget(Uuid::nil(), digest, |seats| seats.is_empty());
+        assert_eq!(hall.waiting.seats().count(), 2);
+        hall.waiting.forget(Uuid::nil(), digest, |seats| {
+            seats.clear();
+            seats.is_empty()
+        });
+        assert_eq!(hall.waiting.seats().flatten().collect::<Vec<_>>(), [&"b"]);
     }
 }

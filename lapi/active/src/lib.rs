@@ -51,7 +51,7 @@ mod view;
 
 pub use answer::{Answer, LiveAnswer};
 pub use filter::{Filter, FilterError, StreamRequest};
-pub use gathering::{Gathering, Telling};
+pub use gathering::{Gatherings, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};

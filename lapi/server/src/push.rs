@@ -1,55 +1,81 @@
 //! Push: stream requests that are held until there is something for them.
 //!
 //! ```text
-//!   request with a cursor, nothing new ──► a seat in the group of its filter ──► waits
-//!   tail: a commit is applied ──► run(): one delta, one body for each group ──► everybody in it
+//!   request with a cursor, nothing new ──► a seat beside those who ask for the same ──► waits
+//!   tail: a commit is applied ──► run(): one delta, one body for each filter ──► everybody who waits for it, row by row
 //! ```
 //!
-//! Whoever asks for the same decisions sits in one group, and one body is made for all of them: it tells what changed
-//! since the oldest cursor among them. To be told something twice costs a client nothing.
+//! The seats of one filter stand in rows, and a row is told when the one before it has been: however many wait, another
+//! request never stands behind more than a row of them.
 
-mod group;
-
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use palisade_active::{Cursor, Origin, Sealer, StreamRequest};
+use axum::http::HeaderValue;
+use bytes::{Bytes, BytesMut};
+use palisade_active::{Cursor, Gatherings, Origin, Sealer, StreamRequest, Telling, Ticket};
+use palisade_wire::UnixMillis;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) use group::{Seat, Told};
-
 use crate::Lapi;
-use group::Group;
+use crate::tail::Tail;
 
 /// The longest that a request is held.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
-/// A cursor that is older has ends to tell that came with time, and is answered at once: everybody in its group would
-/// have to be told them too.
+/// A cursor that is older has ends to tell that came with time, and is answered at once: everybody who waits beside it
+/// would have to be told them too.
 pub(crate) const OLDEST: Duration = Duration::from_secs(2 * LONGEST.as_secs());
 /// Requests that are held at once; beyond that clients are told to poll.
 const MOST_SEATS: u64 = 100_000;
-/// Between two rounds there is at least this, and more the more there are to tell: so a storm of single bans becomes a
-/// few answers, while a ban that comes alone is told at once.
-const PAUSE: Duration = Duration::from_millis(10);
-/// What telling one more costs, about.
-const PAUSE_PER_SEAT: Duration = Duration::from_micros(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Seats in a row.
+const ROW: usize = 128;
+/// How long a row is waited for. Its seats are given up as soon as their tasks have run.
+const ROW_PATIENCE: Duration = Duration::from_millis(500);
+/// After a round there is a pause as long as the round took, within these: a storm of single bans becomes a few answers
+/// and takes no more than half of the processor, while a ban that comes alone is told at once.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A body up to this length is made once for all; a longer one is made piece by piece for each, as it is sent, so that
+/// memory stays bounded.
+const SHARED_AT_MOST: usize = 16 * 1024 * 1024;
 
 /// Everybody that waits, and what seals their cursors.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) sealer: Sealer,
-    groups: Mutex<HashMap<(Uuid, u64), Arc<Group>>>,
+    waiting: Mutex<Gatherings<Rows>>,
     seats: AtomicU64,
+}
+
+/// The seats of those who ask for the same: each row tells its own, once.
+type Rows = Vec<watch::Sender<Option<Told>>>;
+
+/// What those who wait are told.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// This is the answer, and the sealed cursor after it.
+    Answer(Bytes, HeaderValue),
+    /// There is something; look for yourself.
+    Look,
+}
+
+/// A seat in a row, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    push: Arc<Push>,
+    database: Uuid,
+    digest: u64,
+    /// `None` only while it is dropped.
+    row: Option<watch::Receiver<Option<Told>>>,
 }
 
 impl Push {
     pub(crate) fn new(sealer: Sealer) -> Self {
-        Self { sealer, groups: Mutex::default(), seats: AtomicU64::new(0) }
+        Self { sealer, waiting: Mutex::default(), seats: AtomicU64::new(0) }
     }
 
     /// How many requests are held.
@@ -62,38 +88,59 @@ impl Push {
         self.seats() < MOST_SEATS
     }
 
-    /// A seat for a request, from now on told of every commit. Whoever takes one looks at the state of things
-    /// afterwards: what was applied before is not told.
+    /// A seat for somebody with this cursor, which is good in `origin`; `None` when they are to be answered at once.
     pub(crate) fn join(
         self: &Arc<Self>,
+        tail: &Tail,
         origin: &Origin,
-        request: &StreamRequest,
-        digest: u64,
+        asked: (&StreamRequest, u64),
         cursor: Cursor,
-    ) -> Seat {
-        let (group, entered) = {
-            let mut groups = self.groups();
-            let group = groups
-                .entry((origin.database, digest))
-                .or_insert_with(|| Arc::new(Group::new(origin, digest, request.clone(), cursor)));
-            // Under the lock, so that the group is not put away meanwhile.
-            let entered = group.enter(cursor);
-            (Arc::clone(group), entered)
+        now: UnixMillis,
+    ) -> Option<Seat> {
+        let mut waiting = self.waiting();
+        let (view, of) = tail.state();
+        if *of != *origin {
+            return None;
+        }
+        let rows = waiting.enter((&view, origin), asked, cursor, now)?;
+        let row = match rows.last().filter(|row| row.receiver_count() < ROW) {
+            Some(row) => row.subscribe(),
+            None => {
+                rows.retain(|row| row.receiver_count() > 0);
+                let (row, seat) = watch::channel(None);
+                rows.push(row);
+                seat
+            }
         };
         self.seats.fetch_add(1, Ordering::Relaxed);
-        Seat::new(Arc::clone(self), group, entered)
+        Some(Seat { push: Arc::clone(self), database: origin.database, digest: asked.1, row: Some(row) })
     }
 
-    fn leave(&self, group: &Group) {
-        self.seats.fetch_sub(1, Ordering::Relaxed);
-        let mut groups = self.groups();
-        if group.left() {
-            groups.remove(&(group.database, group.digest));
+    fn waiting(&self) -> MutexGuard<'_, Gatherings<Rows>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Waits until the row is told.
+    pub(crate) async fn told(&mut self) -> Told {
+        let Some(row) = &mut self.row else { return Told::Look };
+        match row.wait_for(Option::is_some).await {
+            Ok(told) => told.clone().unwrap_or(Told::Look),
+            // Nobody is left who could tell.
+            Err(_) => Told::Look,
         }
     }
+}
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<(Uuid, u64), Arc<Group>>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let told = self.row.take().is_none_or(|row| row.borrow().is_some());
+        self.push.seats.fetch_sub(1, Ordering::Relaxed);
+        if !told {
+            let empty = |rows: &mut Rows| rows.iter().all(|row| row.receiver_count() == 0);
+            self.push.waiting().forget(self.database, self.digest, empty);
+        }
     }
 }
 
@@ -110,25 +157,65 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
             return;
         }
         commits.borrow_and_update();
-        let served = round(&lapi).await;
-        let pause = PAUSE_PER_SEAT.saturating_mul(u32::try_from(served).unwrap_or(u32::MAX));
-        earliest = Instant::now() + pause.clamp(PAUSE, LONGEST_PAUSE);
+        let begun = Instant::now();
+        round(&lapi).await;
+        let pause = begun.elapsed().clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        earliest = Instant::now() + pause;
     }
 }
 
-/// One round: every group is told what is new to it. Returns how many requests are answered by it.
-async fn round(lapi: &Lapi) -> usize {
-    let groups: Vec<Arc<Group>> = lapi.push.groups().values().cloned().collect();
-    if groups.is_empty() {
-        return 0;
-    }
-    let (view, origin) = lapi.tail.state();
-    let now = lapi.clock.now();
+/// One round: all are told what is new to them. Ends when they have been.
+async fn round(lapi: &Lapi) {
+    let lapi = lapi.clone();
     // Made away from the threads that answer: a large change takes a while to write.
-    let telling =
-        tokio::task::spawn_blocking(move || groups.iter().map(|group| group.tell(&view, &origin, now)).sum());
-    telling.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "telling those who wait failed; they are answered when their time is up");
-        0
-    })
+    let made = tokio::task::spawn_blocking(move || {
+        let (tellings, origin) = {
+            let mut waiting = lapi.push.waiting();
+            let (view, origin) = lapi.tail.state();
+            (waiting.round(&view, &origin, lapi.clock.now()), origin)
+        };
+        let mut made: Vec<(Rows, Told)> =
+            tellings.into_iter().map(|telling| tell(&lapi.push.sealer, &origin, telling)).collect();
+        // A few are not kept waiting by many.
+        made.sort_by_key(|(rows, _)| rows.len());
+        made
+    });
+    let made = made.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "telling those who wait failed; each looks for itself");
+        Vec::new()
+    });
+    for (rows, told) in made {
+        for row in rows {
+            row.send_replace(Some(told.clone()));
+            // It may take longer when the machine is busy: then there is no more to be gained by waiting.
+            let _ = tokio::time::timeout(ROW_PATIENCE, row.closed()).await;
+        }
+    }
+}
+
+fn tell(sealer: &Sealer, origin: &Origin, telling: Telling<Rows>) -> (Rows, Told) {
+    let Telling { digest, answer, seats } = telling;
+    let told = answer.and_then(|answer| {
+        let cursor = answer.next;
+        let ticket = Ticket { database: origin.database, lineage: origin.lineage(), filter: digest, cursor };
+        Some(Told::Answer(gather(answer)?, sealed(sealer, &ticket)))
+    });
+    (seats, told.unwrap_or(Told::Look))
+}
+
+/// A cursor as a header has it.
+pub(crate) fn sealed(sealer: &Sealer, ticket: &Ticket) -> HeaderValue {
+    HeaderValue::try_from(sealer.seal(ticket)).expect("base64 is visible ASCII")
+}
+
+/// The pieces of a body as one; `None` when it is too long for that.
+fn gather(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    for piece in pieces {
+        if whole.len() + piece.len() > SHARED_AT_MOST {
+            return None;
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Some(whole.freeze())
 }

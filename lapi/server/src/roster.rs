@@ -3,6 +3,8 @@
 //! The store is the truth about who exists; the roster is loaded from it and loaded again whenever `head.roster` has
 //! moved. When somebody called last, from where and with which version changes all the time; that is kept here and
 //! written back in batches, about once a second and at the end. What is lost with the process only repeats a delta.
+//!
+//! What asks the store is a box of its own: a request is held with the space of all that it might have had to wait for.
 
 mod entry;
 mod everybody;
@@ -134,7 +136,7 @@ impl Roster {
         if known.as_deref().is_some_and(fit) {
             return Ok(known);
         }
-        self.look_again().await?;
+        Box::pin(self.look_again()).await?;
         Ok(self.machine(name))
     }
 
@@ -229,7 +231,7 @@ impl Roster {
         if let Some(first) = self.read().first_with_key(key) {
             return Ok(first);
         }
-        self.look_again().await.map_err(Refusal::Store)?;
+        Box::pin(self.look_again()).await.map_err(Refusal::Store)?;
         self.read().first_with_key(key).ok_or(Refusal::Unknown)
     }
 
@@ -243,6 +245,10 @@ impl Roster {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
+        Box::pin(self.settle_at(now, key, ip)).await
+    }
+
+    async fn settle_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
         if self.read().first_with_key(key).is_none() {
             self.look_again().await.map_err(Refusal::Store)?;
         }
@@ -285,17 +291,22 @@ impl Roster {
         name: &str,
         ip: &str,
     ) -> Result<Arc<Bouncer>, Refusal> {
-        let certified = |bouncer: Arc<Bouncer>| match bouncer.auth {
-            AuthType::Tls => Ok(bouncer),
-            _ => Err(Refusal::NameTaken(format!("bouncer '{name}' authenticates with a key"))),
-        };
         if let Some(bouncer) = self.bouncer(name) {
-            return certified(bouncer);
+            return certified(bouncer, name);
         }
+        Box::pin(self.settle_certificate(now, name, ip)).await
+    }
+
+    async fn settle_certificate(
+        &self,
+        now: UnixMillis,
+        name: &str,
+        ip: &str,
+    ) -> Result<Arc<Bouncer>, Refusal> {
         self.look_again().await.map_err(Refusal::Store)?;
         let mut known = self.changing().await.map_err(Refusal::Store)?;
         if let Some(bouncer) = self.bouncer(name) {
-            return certified(bouncer);
+            return certified(bouncer, name);
         }
         let new = NewBouncer {
             name: name.to_owned(),
@@ -309,7 +320,7 @@ impl Roster {
             Err(StoreError::Exists { .. }) => {
                 // Another LAPI was faster.
                 self.look(&mut known, true).await.map_err(Refusal::Store)?;
-                certified(self.bouncer(name).ok_or(Refusal::Unknown)?)
+                certified(self.bouncer(name).ok_or(Refusal::Unknown)?, name)
             }
             Err(cause) => Err(Refusal::Store(cause)),
         }
@@ -325,6 +336,13 @@ impl Roster {
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn certified(bouncer: Arc<Bouncer>, name: &str) -> Result<Arc<Bouncer>, Refusal> {
+    match bouncer.auth {
+        AuthType::Tls => Ok(bouncer),
+        _ => Err(Refusal::NameTaken(format!("bouncer '{name}' authenticates with a key"))),
     }
 }
 

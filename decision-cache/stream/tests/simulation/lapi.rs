@@ -1,16 +1,16 @@
 //! A LAPI without network: its memory, which may lag, and those who wait at it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use palisade_active::{
-    ActiveSet, Answer, Commit, Cursor, Filter, Gathering, Origin, Place, Sealer, Standing, StreamRequest,
+    ActiveSet, Answer, Commit, Cursor, Filter, Gatherings, Origin, Place, Sealer, Standing, StreamRequest,
     Ticket,
 };
 use palisade_client::Continuation;
 use palisade_stream::{Ask, Request};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, Why};
+use uuid::Uuid;
 
 use crate::log::Log;
 
@@ -25,8 +25,7 @@ pub(crate) struct Lapi {
     origin: Origin,
     /// How far its clock is off, in milliseconds.
     skew: i64,
-    gatherings: HashMap<u64, (Gathering, u64)>,
-    pub(crate) seats: Vec<Seat>,
+    waiting: Gatherings<Vec<Seat>>,
 }
 
 /// Somebody who waits.
@@ -35,7 +34,7 @@ pub(crate) struct Seat {
     pub(crate) request: Request,
     asked: StreamRequest,
     digest: u64,
-    entered: u64,
+    database: Uuid,
     /// By true time, in milliseconds.
     until: i64,
 }
@@ -55,7 +54,7 @@ impl Lapi {
     pub(crate) fn start(log: &mut Log, true_time: i64, skew: i64, chance: &mut fastrand::Rng) -> Self {
         log.begin(chance);
         let set = log.load(UnixMillis(true_time + skew));
-        Self { alive: true, set, origin: log.origin(), skew, gatherings: HashMap::new(), seats: Vec::new() }
+        Self { alive: true, set, origin: log.origin(), skew, waiting: Gatherings::default() }
     }
 
     pub(crate) fn now(&self, true_time: i64) -> UnixMillis {
@@ -96,84 +95,68 @@ impl Lapi {
             self.catch_up(log, true_time, usize::MAX);
             place = self.place(sealer, true_time, &asked, &request);
         }
-        if let Place::At(cursor, Standing::Abreast) = place
+        let now = self.now(true_time);
+        if let Place::At(cursor, Standing::Abreast | Standing::Behind) = place
             && !request.wait.is_zero()
-            && self.now(true_time).0 - cursor.time.0 <= OLDEST
+            && now.0 - cursor.time.0 <= OLDEST
         {
-            let lineage = self.origin.lineage();
-            let (gathering, _) = self
-                .gatherings
-                .entry(digest)
-                .or_insert_with(|| (Gathering::new(asked.clone(), cursor), lineage));
-            let entered = gathering.enter(cursor);
-            let until =
-                true_time + i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
-            self.seats.push(Seat { client, request, asked, digest, entered, until });
-            return None;
+            let state = (&self.set.view(), &self.origin);
+            if let Some(seats) = self.waiting.enter(state, (&asked, digest), cursor, now) {
+                let wait = i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
+                let (database, until) = (self.origin.database, true_time + wait);
+                seats.push(Seat { client, request, asked, digest, database, until });
+                return None;
+            }
         }
         Some(self.answer(sealer, true_time, client, request, &asked, place))
     }
 
+    /// Who waits.
+    pub(crate) fn waiting(&mut self) -> Vec<usize> {
+        self.waiting.seats().flatten().map(|seat| seat.client).collect()
+    }
+
     /// Tells those who wait what is new, and answers those whose time is up.
     pub(crate) fn tell(&mut self, sealer: &Sealer, true_time: i64) -> Vec<Reply> {
-        let (view, now) = (self.set.view(), self.now(true_time));
         let mut replies = Vec::new();
-        let mut tellings = HashMap::new();
-        for (digest, (gathering, lineage)) in &mut self.gatherings {
-            let before = std::mem::replace(lineage, self.origin.lineage());
-            let telling = if before == self.origin.lineage() {
-                gathering.tell(&view, now)
-            } else {
-                Some(gathering.disband(&view, now))
-            };
-            if let Some(telling) = telling {
-                let answer =
-                    telling.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
-                tellings.insert(*digest, (telling.number, answer));
+        for telling in self.waiting.round(&self.set.view(), &self.origin, self.now(true_time)) {
+            let answer = telling.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
+            for seat in telling.seats {
+                replies.push(match &answer {
+                    Some((next, body)) => {
+                        let head = self.head(sealer, telling.digest, *next, Content::Changes);
+                        let (client, request) = (seat.client, seat.request);
+                        Reply { client, request, head, body: body.clone(), made: true_time }
+                    }
+                    None => self.look(sealer, true_time, seat),
+                });
             }
         }
-        let seats = std::mem::take(&mut self.seats);
-        for seat in seats {
-            let told = tellings.get(&seat.digest).filter(|(number, _)| *number > seat.entered);
-            if told.is_none() && seat.until > true_time {
-                self.seats.push(seat);
-                continue;
-            }
-            self.leave(seat.digest);
-            match told {
-                Some((number, Some((next, body)))) if *number == seat.entered + 1 => {
-                    let head = self.head(sealer, seat.digest, *next, Content::Changes);
-                    let (client, request, body) = (seat.client, seat.request, body.clone());
-                    replies.push(Reply { client, request, head, body, made: true_time });
-                }
-                _ => {
-                    let place = self.place(sealer, true_time, &seat.asked, &seat.request);
-                    replies.push(self.answer(
-                        sealer,
-                        true_time,
-                        seat.client,
-                        seat.request,
-                        &seat.asked,
-                        place,
-                    ));
-                }
-            }
+        for seat in self.take_up(|seat| seat.until <= true_time) {
+            replies.push(self.look(sealer, true_time, seat));
         }
         replies
     }
 
     /// Somebody who waited has gone away.
     pub(crate) fn hang_up(&mut self, client: usize) {
-        while let Some(at) = self.seats.iter().position(|seat| seat.client == client) {
-            let seat = self.seats.swap_remove(at);
-            self.leave(seat.digest);
-        }
+        self.take_up(|seat| seat.client == client);
     }
 
-    fn leave(&mut self, digest: u64) {
-        if self.gatherings.get_mut(&digest).is_some_and(|(gathering, _)| gathering.leave()) {
-            self.gatherings.remove(&digest);
+    /// Who leaves before being told.
+    fn take_up(&mut self, leaves: impl Fn(&Seat) -> bool) -> Vec<Seat> {
+        let left: Vec<Seat> =
+            self.waiting.seats().flat_map(|seats| seats.extract_if(.., |seat| leaves(seat))).collect();
+        for seat in &left {
+            self.waiting.forget(seat.database, seat.digest, |seats| seats.is_empty());
         }
+        left
+    }
+
+    /// Answers somebody from what there is now.
+    fn look(&self, sealer: &Sealer, true_time: i64, seat: Seat) -> Reply {
+        let place = self.place(sealer, true_time, &seat.asked, &seat.request);
+        self.answer(sealer, true_time, seat.client, seat.request, &seat.asked, place)
     }
 
     fn place(&self, sealer: &Sealer, true_time: i64, asked: &StreamRequest, request: &Request) -> Place {

@@ -237,7 +237,7 @@ impl World {
 
     /// Everybody who waits at a LAPI is cut off.
     fn cut_all(&mut self, at: usize) {
-        let waiting: Vec<usize> = self.lapis[at].seats.iter().map(|seat| seat.client).collect();
+        let waiting = self.lapis[at].waiting();
         waiting.into_iter().for_each(|client| self.cut(client));
     }
 

@@ -9,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use palisade_active::{Cursor, Origin, Place, Standing, StreamRequest, Ticket, View};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
+use tokio::sync::watch;
 
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
 use crate::metrics::Because;
-use crate::push::{LONGEST, OLDEST, Told};
+use crate::push::{self, LONGEST, OLDEST, Seat, Told};
 use crate::query::Pairs;
 use crate::roster::{self, AuthType};
 use crate::state::Lapi;
@@ -73,7 +74,7 @@ pub(super) async fn answer(
     let mut place = ask.place(lapi, &view, &origin, now);
     if matches!(place, Place::At(_, Standing::Ahead)) {
         // Another LAPI on this database has told it what has not come here yet.
-        lapi.catch_up().await.map_err(|error| ApiError::store(&error, "unable to query"))?;
+        Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
         (view, origin) = lapi.tail.state();
         now = lapi.clock.now();
         place = ask.place(lapi, &view, &origin, now);
@@ -93,11 +94,17 @@ pub(super) async fn answer(
     let abreast = standing == Standing::Abreast;
     seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
-    if abreast && recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        let begun = Instant::now();
-        let mut response = hold(lapi, bouncer, &ask, &origin, cursor).await?;
-        response.extensions_mut().insert(Held(begun.elapsed()));
-        return Ok(response);
+    if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
+        // From here on until they have a seat, readings are looked at: none is missed.
+        let readings = lapi.roster.readings();
+        let seat = lapi.push.join(&lapi.tail, &origin, (&ask.request, ask.digest), cursor, now);
+        if let Some(seat) = seat {
+            drop(view);
+            let begun = Instant::now();
+            let mut response = hold(lapi, bouncer, &ask, seat, readings).await?;
+            response.extensions_mut().insert(Held(begun.elapsed()));
+            return Ok(response);
+        }
     }
     Ok(changes(lapi, &ask, &view, &origin, now, cursor))
 }
@@ -107,41 +114,32 @@ async fn hold(
     lapi: &Lapi,
     bouncer: &roster::Bouncer,
     ask: &Ask,
-    origin: &Origin,
-    cursor: Cursor,
+    mut seat: Seat,
+    mut readings: watch::Receiver<u64>,
 ) -> Result<Response, ApiError> {
-    let mut readings = lapi.roster.readings();
-    let mut seat = lapi.push.join(origin, &ask.request, ask.digest, cursor);
-    let (view, of) = lapi.tail.state();
-    let now = lapi.clock.now();
-    // What was applied before the seat was taken is not told.
-    if of.database == origin.database && view.standing(&ask.request, cursor, now) == Standing::Abreast {
-        drop(view);
-        let let_in_no_more = async {
-            while lapi.roster.is_current(bouncer) {
-                if readings.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                if bouncer.auth == AuthType::Tls {
-                    // Whether its certificate is still good is looked at when it asks again.
-                    return Ok(Told::Look);
-                }
+    let let_in_no_more = async {
+        while lapi.roster.is_current(bouncer) {
+            if readings.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
-            Err(ApiError::forbidden())
-        };
-        let told = tokio::select! {
-            told = seat.told() => told,
-            told = let_in_no_more => told?,
-            () = tokio::time::sleep(ask.wait) => Told::Look,
-            () = lapi.closing.cancelled() => Told::Look,
-        };
-        if let Told::Answer(body, next, of) = told {
-            lapi.metrics.pushed.inc();
-            let head = headers(lapi, ask, &of, next, Content::Changes);
-            return Ok((head, Body::from(body)).into_response());
+            if bouncer.auth == AuthType::Tls {
+                // Whether its certificate is still good is looked at when it asks again.
+                return Ok(Told::Look);
+            }
         }
-    }
+        Err(ApiError::forbidden())
+    };
+    let told = tokio::select! {
+        told = seat.told() => told,
+        told = let_in_no_more => told?,
+        () = tokio::time::sleep(ask.wait) => Told::Look,
+        () = lapi.closing.cancelled() => Told::Look,
+    };
     drop(seat);
+    if let Told::Answer(body, next) = told {
+        lapi.metrics.pushed.inc();
+        return Ok((headers(lapi, next, Content::Changes), Body::from(body)).into_response());
+    }
     let (view, of) = lapi.tail.state();
     let now = lapi.clock.now();
     Ok(match ask.place(lapi, &view, &of, now) {
@@ -162,29 +160,28 @@ fn changes(
     cursor: Cursor,
 ) -> Response {
     let answer = view.answer(&ask.request, Some(cursor), now);
-    let head = headers(lapi, ask, origin, answer.next, Content::Changes);
+    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Changes);
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
 fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
     lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
     let answer = view.answer(&ask.request, None, now);
-    let head = headers(lapi, ask, origin, answer.next, Content::Everything(why));
+    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn headers(lapi: &Lapi, ask: &Ask, origin: &Origin, next: Cursor, content: Content) -> HeaderMap {
-    let ticket =
-        Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor: next };
-    let sealed = lapi.push.sealer.seal(&ticket);
+fn cursor_header(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> HeaderValue {
+    let ticket = Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor };
+    push::sealed(&lapi.push.sealer, &ticket)
+}
+
+fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(header::CONTENT_TYPE, JSON);
     // An answer is for the one that asked; no proxy on the way may keep it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static(CURSOR_HEADER),
-        HeaderValue::try_from(sealed).expect("base64 is visible ASCII"),
-    );
+    headers.insert(HeaderName::from_static(CURSOR_HEADER), cursor);
     headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));
     if lapi.push.has_room() && !lapi.closing.is_cancelled() {
         headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(LONGEST.as_secs()));

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use palisade_active::{Commit, Cursor, Filter};
-use palisade_wire::ErrorBody;
 use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
+use palisade_wire::{ErrorBody, UnixMillis};
 
 use super::body::StreamBody;
 use super::follow::{self, Ask};
@@ -57,10 +57,16 @@ pub(crate) async fn pull(
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     if let Some(ask) = Ask::of(&request, &query)? {
         lapi.roster.followed(&bouncer, lapi.clock.now());
-        return follow::answer(&lapi, &bouncer, ask, |place| {
-            note(&lapi, &bouncer, &client, &headers, place);
-        })
-        .await;
+        let instance = instance(client, &headers, lapi.clock.now());
+        // They hold on to what was read from the connection, which may be held for long.
+        drop((headers, query, request));
+        let note = |place: Option<Cursor>| {
+            if let Some(instance) = instance {
+                let commit = place.map_or(Commit(0), |cursor| cursor.commit);
+                lapi.roster.seen(&bouncer, Seen { commit, ..instance });
+            }
+        };
+        return follow::answer(&lapi, &bouncer, ask, note).await;
     }
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
@@ -73,22 +79,13 @@ pub(crate) async fn pull(
     Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }
 
-/// Lists a machine that names itself, and how far it has come.
-fn note(lapi: &Lapi, bouncer: &Bouncer, client: &ClientAddress, headers: &HeaderMap, place: Option<Cursor>) {
+/// A machine that names itself, as it is listed; how far it has come is yet to be seen.
+fn instance(client: ClientAddress, headers: &HeaderMap, now: UnixMillis) -> Option<Seen> {
     let name = headers.get(INSTANCE_HEADER).and_then(|name| name.to_str().ok()).map(str::trim);
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+    let name = name.filter(|name| !name.is_empty())?;
     let Agent { kind, version, .. } = Agent::of(headers);
-    lapi.roster.seen(
-        bouncer,
-        Seen {
-            instance: name.chars().take(INSTANCE_AT_MOST).collect(),
-            ip: client.text.clone(),
-            kind,
-            version,
-            at: lapi.clock.now(),
-            commit: place.map_or(Commit(0), |cursor| cursor.commit),
-        },
-    );
+    let instance = name.chars().take(INSTANCE_AT_MOST).collect();
+    Some(Seen { instance, ip: client.text, kind, version, at: now, commit: Commit(0) })
 }
 
 /// Tells that the key is good, and nothing else.

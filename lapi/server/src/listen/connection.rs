@@ -12,11 +12,12 @@ use bytes::Bytes;
 use hyper::{
     Request, Response,
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::graceful::GracefulConnection,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -47,20 +48,36 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         let notes = notes.clone();
         move |request: Request<Incoming>| answer(request, peer.clone(), router.clone(), notes.clone())
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // Headers have a deadline with the warden, who can tell a slow request from an idle connection.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(LARGEST_HEAD)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX));
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Paced::new(stream, notes.clone())), service));
-    // What goes wrong on a connection is the client's affair.
+    let mut stream = Paced::new(stream, notes.clone());
+    let http2 = tokio::select! {
+        told = stream.speaks_http2() => told,
+        // Nothing has been asked yet.
+        _ = notes.order() => return,
+        () = stop.cancelled() => return,
+    };
+    // Headers have a deadline with the warden, who can tell a slow request from an idle connection. What goes wrong on
+    // a connection is the client's affair.
+    match http2 {
+        Ok(false) => {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(LARGEST_HEAD);
+            drive(builder.serve_connection(TokioIo::new(stream), service), &notes, &stop).await;
+        }
+        Ok(true) => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MOST_STREAMS)
+                .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX));
+            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), service), &notes, &stop)).await;
+        }
+        Err(_) => {}
+    }
+}
+
+/// Runs a connection to its end, or to where it is told to end.
+async fn drive(connection: impl GracefulConnection, notes: &Notes, stop: &CancellationToken) {
+    let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
         order = notes.order() => if order == Order::Cut { return },

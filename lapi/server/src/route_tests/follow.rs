@@ -226,6 +226,35 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
 }
 
 #[tokio::test]
+async fn those_of_every_row_are_told_in_a_storm_too() {
+    const CLIENTS: usize = 300;
+    const BANS: u8 = 20;
+    let stand = Stand::new().await;
+    let follow = |n: usize| {
+        let stand = &stand;
+        async move {
+            let mut client = Client { from: [192, 0, 2, (n % 3) as u8 + 1], ..Client::new("") };
+            let (mut told, mut answers) = (std::collections::BTreeSet::new(), 0);
+            client.pull(stand, 0).await;
+            while told.len() < usize::from(BANS) {
+                told.extend(client.pull(stand, 30).await.1);
+                answers += 1;
+            }
+            answers
+        }
+    };
+    let banning = async {
+        eventually("all wait", || async { stand.lapi.push.seats() == CLIENTS as u64 }).await;
+        for n in 0..BANS {
+            stand.ban(&format!("198.51.100.{n}"), "1h").await;
+        }
+    };
+    let (answers, ()) = tokio::join!(futures_all((0..CLIENTS).map(follow)), banning);
+    assert!(answers.iter().all(|count| *count <= usize::from(BANS)), "{answers:?}");
+    assert_eq!(stand.lapi.push.seats(), 0);
+}
+
+#[tokio::test]
 async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
     let stand = Stand::new().await;
     let mut client = Client::new("");
