@@ -6,10 +6,13 @@
 //!  structure touched, start, reload ─► Everything   structure first, then sets, then leftovers
 //! ```
 //!
+//! Now and then everything is looked at while work goes on ([`glance`]).
+//!
 //! Whatever fails is tried again with growing pauses, one level higher: nothing is ever marked as done that the
 //! kernel has not confirmed.
 
 mod follow;
+mod glance;
 mod hands;
 mod pace;
 mod retire;
@@ -34,6 +37,7 @@ use crate::netlink::{Event, Monitor, NetlinkError, StructurePrint};
 use crate::status::Status;
 use crate::structure::Structure;
 
+use glance::{Glance, Verdict};
 use hands::Hands;
 use pace::Pace;
 pub use stand::check;
@@ -67,6 +71,8 @@ pub struct Enforcer {
     suspicion: Need,
     /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
     lenient: bool,
+    /// The look at everything that is under way.
+    glance: Option<Glance>,
     /// When to look again for an operator's table or set that could not be used.
     look_again: Option<Instant>,
     pace: Pace,
@@ -115,6 +121,7 @@ impl Enforcer {
             standing: None,
             suspicion: Need::Nothing,
             lenient: false,
+            glance: None,
             look_again: None,
             pace: Pace::default(),
         };
@@ -136,6 +143,7 @@ impl Enforcer {
                 match self.satisfy(need).await {
                     Ok(()) => {
                         if need >= Need::Sets {
+                            self.glance = None;
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
@@ -185,12 +193,20 @@ impl Enforcer {
                     Ok(()) => need = need.max(Need::Changes),
                     Err(_closed) => cache_open = false,
                 },
+                looked = Self::looked(&mut self.glance) => {
+                    if self.weigh(looked) == Verdict::Doubtful {
+                        need = need.max(Need::Sets);
+                    }
+                    verify = Instant::now() + self.current.config.reconcile_interval;
+                }
                 () = sleep_until(wake) => {
                     if self.look_again.is_some_and(|due| due <= Instant::now()) {
                         self.look_again = None;
                         need = Need::Everything;
                     } else if Instant::now() >= verify {
-                        need = need.max(Need::Sets);
+                        if self.current.config.mode == Mode::DryRun || !self.glance() {
+                            need = need.max(Need::Sets);
+                        }
                         verify = Instant::now() + self.current.config.reconcile_interval;
                     } else if need == Need::Nothing {
                         need = Need::Changes;

@@ -10,7 +10,7 @@ use crate::commit::{Commit, CommitError, Committed, Removal};
 use crate::config::{Config, Family, IpFamily};
 use crate::found::{Found, flags, key_bytes};
 use crate::layout::{Dialect, Layout, nfproto_of};
-use crate::netlink::{NetlinkError, SetHeader, Socket, StructurePrint, nfproto};
+use crate::netlink::{NetlinkError, Reading, SetHeader, Socket, StructurePrint, nfproto};
 use crate::plan::{self, KernelSets, Plan};
 
 /// A socket and what it was found to be capable of.
@@ -61,17 +61,34 @@ impl Kernel {
         allow: &[(IpAddr, IpAddr)],
         now: Timestamp,
     ) -> Result<Plan, CommitError> {
+        let sets = self.sets(layout, Reading::Settled)?;
+        Ok(plan::reconcile(layout, &sets, wanted, allow, now))
+    }
+
+    /// The same while others change the sets: a few elements more may seem to differ than really do.
+    pub(crate) fn glance(
+        &mut self,
+        layout: &Layout,
+        wanted: &Snapshot,
+        allow: &[(IpAddr, IpAddr)],
+        now: Timestamp,
+    ) -> Result<Plan, CommitError> {
+        let sets = self.sets(layout, Reading::Rough)?;
+        Ok(plan::reconcile(layout, &sets, wanted, allow, now))
+    }
+
+    fn sets(&mut self, layout: &Layout, reading: Reading) -> Result<KernelSets, CommitError> {
         let mut sets = HashMap::new();
         for (id, target) in layout.targets() {
-            let held =
-                self.socket.elements(target.nfproto, &target.table, &target.name, target.dialect.interval);
+            let interval = target.dialect.interval;
+            let held = self.socket.elements(target.nfproto, &target.table, &target.name, interval, reading);
             match held {
                 Ok(held) => sets.insert(id, held),
                 Err(error) if error.is_missing() => return Err(CommitError::Gone),
                 Err(error) => return Err(error.into()),
             };
         }
-        Ok(plan::reconcile(layout, &KernelSets(sets), wanted, allow, now))
+        Ok(KernelSets(sets))
     }
 
     /// Brings a plan into force. With `isolate`, what the kernel refuses is left out instead of failing the rest.

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 pub(crate) use element::{Held, Slot, Verb, encode_elements, following, preceding};
 pub(crate) use monitor::{Event, Monitor};
 pub(crate) use read::{CounterValue, SetHeader, StructurePrint};
-pub(crate) use socket::{Dump, Socket};
+pub(crate) use socket::{Dump, Reading, Socket};
 pub(crate) use transaction::{Rejection, Transaction};
 
 /// nftables families, as `nfgenmsg` carries them (`NFPROTO_*`).

@@ -18,14 +18,15 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For a client that otherwise asks every `interval`: the first retry after 200 ms to twice that, then doubling
+    /// For a client that otherwise asks every `interval`: the first retry after 200 ms to twice that, then growing by half
     /// up to the interval (no less than half a second, no more than five minutes), and each wait up to twice as long
-    /// by chance, so that a thousand clients that lost their LAPI in the same instant do not come back in step.
+    /// by chance, so that a thousand clients that lost their LAPI in the same instant do not come back in step, and all
+    /// of them within about the time it was away.
     pub fn for_interval(interval: Duration) -> Self {
         Self {
             first: Duration::from_millis(200),
             longest: interval.clamp(Duration::from_millis(500), Duration::from_secs(300)),
-            factor: 2.0,
+            factor: 1.5,
             jitter: 1.0,
         }
     }
@@ -40,7 +41,7 @@ impl RetryPolicy {
 /// let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1);
 /// let first = backoff.next(Duration::ZERO);
 /// assert!(first >= Duration::from_millis(200) && first <= Duration::from_millis(400));
-/// assert!(backoff.next(Duration::ZERO) >= Duration::from_millis(400));
+/// assert!(backoff.next(Duration::ZERO) >= Duration::from_millis(300));
 /// // A refused key does not heal by asking faster.
 /// assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
 /// backoff.reset();
@@ -93,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_interval_and_start_again_after_a_success() {
+    fn waits_grow_up_to_the_interval_and_start_again_after_a_success() {
         let interval = Duration::from_secs(10);
         let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(interval), 7);
         let mut expected = 0.2;
         for _ in 0..200 {
             let wait = backoff.next(Duration::ZERO).as_secs_f64();
             assert!(wait >= expected && wait <= expected * 2.0 + 1e-9, "{wait} for {expected}");
-            expected = (expected * 2.0_f64).min(10.0);
+            expected = (expected * 1.5_f64).min(10.0);
         }
         assert_eq!(backoff.failures(), 200);
         backoff.reset();

@@ -10,7 +10,7 @@ use super::{in_namespace, nft, test_name};
 use crate::commit::{Commit, CommitError, Committed, Removal};
 use crate::config::IpFamily;
 use crate::layout::{FamilyLayout, Layout, SetId, SourceSets};
-use crate::netlink::{Held, Socket, nfproto};
+use crate::netlink::{Held, Reading, Socket, nfproto};
 use crate::plan::Change;
 use crate::spans::Stretch;
 
@@ -47,7 +47,7 @@ impl World {
         let target = self.layout.target(set);
         let mut held = self
             .socket
-            .elements(target.nfproto, &target.table, &target.name, target.dialect.interval)
+            .elements(target.nfproto, &target.table, &target.name, target.dialect.interval, Reading::Settled)
             .unwrap();
         held.sort_by_key(|held| held.first);
         held

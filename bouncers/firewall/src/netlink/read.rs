@@ -12,7 +12,7 @@ use netlink_bindings::traits::NetlinkRequest;
 use rustix::io::Errno;
 
 use super::element::{Held, decode_elements, host, pair_intervals};
-use super::socket::{Dump, Socket, question};
+use super::socket::{Dump, Reading, Socket, question};
 use super::transaction::{NFT_MSG_NEWSETELEM, Transaction};
 use super::{NetlinkError, Slot, Verb, encode_elements, nfproto};
 
@@ -194,6 +194,7 @@ impl Socket {
         table: &str,
         set: &str,
         interval: bool,
+        reading: Reading,
     ) -> Result<Vec<Held>, NetlinkError> {
         let dump = Dump { what: "the elements of a set", kind: NFT_MSG_GETSETELEM, family };
         let attributes = |buf: &mut Vec<u8>| {
@@ -203,10 +204,12 @@ impl Socket {
                 .end_nested();
         };
         if interval {
-            self.dump(dump, attributes, Vec::new, |raw, payload| raw.extend(decode_elements(payload)))
-                .map(pair_intervals)
+            self.read(dump, reading, attributes, Vec::new, |raw, payload| {
+                raw.extend(decode_elements(payload))
+            })
+            .map(pair_intervals)
         } else {
-            self.dump(dump, attributes, Vec::new, |held, payload| {
+            self.read(dump, reading, attributes, Vec::new, |held, payload| {
                 held.extend(decode_elements(payload).map(host));
             })
         }

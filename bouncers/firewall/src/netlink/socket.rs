@@ -42,6 +42,15 @@ pub(crate) struct Socket {
     buffer: Vec<u8>,
 }
 
+/// How exactly something is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As it was at one moment: read again when something changed meanwhile.
+    Settled,
+    /// What there was to see while others may have changed it.
+    Rough,
+}
+
 /// What a dump asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dump {
@@ -135,13 +144,26 @@ impl Socket {
         &mut self,
         dump: Dump,
         attributes: impl Fn(&mut Vec<u8>),
+        start: impl FnMut() -> S,
+        each: impl Fn(&mut S, &[u8]),
+    ) -> Result<S, NetlinkError> {
+        self.read(dump, Reading::Settled, attributes, start, each)
+    }
+
+    /// The same, as exactly as is asked.
+    pub(crate) fn read<S>(
+        &mut self,
+        dump: Dump,
+        reading: Reading,
+        attributes: impl Fn(&mut Vec<u8>),
         mut start: impl FnMut() -> S,
         each: impl Fn(&mut S, &[u8]),
     ) -> Result<S, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
             let mut state = start();
             let seq = self.request(dump, NLM_F_REQUEST | NLM_F_DUMP, &attributes)?;
-            if self.collect(dump, seq, &mut |payload| each(&mut state, payload))? {
+            let settled = self.collect(dump, seq, &mut |payload| each(&mut state, payload))?;
+            if settled || reading == Reading::Rough {
                 return Ok(state);
             }
         }

@@ -30,6 +30,8 @@ const IN_FORCE: Duration = Duration::from_secs(60);
 const RHYTHM: Duration = Duration::from_millis(1);
 /// Many sources at once need a slower one; the stock pair takes seconds.
 const STOCK_RHYTHM: Duration = Duration::from_millis(20);
+/// What takes longer is told one by one.
+const SLOW: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(5);
 /// An address that is never banned.
 const IDLE_SOURCE: u16 = 65_000;
@@ -153,6 +155,10 @@ fn our_pair(world: &World, active: usize) -> Outcome<Figures> {
         let after = Duration::from_micros(random.u64(15_000..150_000));
         let planned = Planned { source: 1 + ban as u16, after };
         let watched = probe.watch(&poster, &[planned], IN_FORCE)?;
+        for seen in watched.seen.iter().filter(|seen| seen.dropped.iter().any(|took| *took > SLOW)) {
+            let after = begin.elapsed().as_secs_f64();
+            say(&format!("ban {} took long, {after:.1} s after the first: {:?}", ban + 1, seen.dropped));
+        }
         all.seen.extend(watched.seen);
         all.gaps.extend(watched.gaps);
         if (ban + 1) % 250 == 0 {

@@ -1,0 +1,163 @@
+//! The look at everything that is due now and then, while work goes on: a ban that comes meanwhile does not wait for it.
+//!
+//! What is read while transactions are committed may be wrong in places: elements that just came or went, and a few that
+//! the kernel shows twice or not at all. None of that is there twice, so what differs is looked at once more; what
+//! differs again is a matter for [`Enforcer::compare_sets`], which reads while nothing else is done.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use palisade_cache::Snapshot;
+use tokio::task::JoinHandle;
+
+use super::Enforcer;
+use crate::allow;
+use crate::error::EnforceError;
+use crate::kernel::{Kernel, watched_tables};
+use crate::plan::{Change, Plan};
+
+/// A look that is under way.
+#[derive(Debug)]
+pub(super) struct Glance {
+    looking: JoinHandle<Result<Seen, EnforceError>>,
+    /// What the look before this one found, if it found something.
+    before: Option<Differences>,
+}
+
+/// What there was to see.
+#[derive(Debug)]
+enum Seen {
+    /// The structure is not the one that was made.
+    OtherStructure,
+    /// It is; and this is what differs in the sets.
+    Sets(Differences),
+}
+
+/// What differs from what is wanted.
+#[derive(Debug, Default)]
+struct Differences {
+    hosts: HashSet<IpAddr>,
+    /// Some intervals.
+    intervals: bool,
+}
+
+/// What comes of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All is as it should be.
+    Fine,
+    /// One more look is under way.
+    Again,
+    /// It has to be compared while nothing else is done.
+    Doubtful,
+}
+
+impl Differences {
+    fn of(plan: &Plan) -> Self {
+        let mut differences = Self::default();
+        for change in &plan.changes {
+            match change {
+                Change::Host { address, .. } => drop(differences.hosts.insert(*address)),
+                Change::Knot { .. } => differences.intervals = true,
+            }
+        }
+        differences
+    }
+
+    fn is_none(&self) -> bool {
+        self.hosts.is_empty() && !self.intervals
+    }
+
+    fn share(&self, other: &Self) -> bool {
+        !self.hosts.is_disjoint(&other.hosts) || (self.intervals && other.intervals)
+    }
+}
+
+impl Enforcer {
+    /// Begins a look, if something stands that can be looked at.
+    pub(super) fn glance(&mut self) -> bool {
+        self.glance = self.look(None);
+        self.glance.is_some()
+    }
+
+    fn look(&self, before: Option<Differences>) -> Option<Glance> {
+        let standing = self.standing.as_ref()?;
+        let (layout, prints) = (Arc::clone(&standing.layout), standing.prints.clone());
+        let wanted = Snapshot::clone(&self.cache.load());
+        let allow = allow::stretches(&self.current.config, &self.current.protected);
+        let tables = watched_tables(&self.current.config);
+        let lenient = !self.knows_all();
+        let looking = tokio::task::spawn_blocking(move || {
+            // A socket of its own: the other one is for those who are in a hurry.
+            let mut kernel = Kernel::open()?;
+            if kernel.prints(&tables)? != prints {
+                return Ok(Seen::OtherStructure);
+            }
+            let mut plan = kernel.glance(&layout, &wanted, &allow, palisade_stream::now())?;
+            if lenient {
+                plan.keep_bans(&layout);
+            }
+            Ok(Seen::Sets(Differences::of(&plan)))
+        });
+        Some(Glance { looking, before })
+    }
+
+    /// Waits for the look that is under way, for ever when there is none, and judges what it saw.
+    pub(super) async fn looked(glance: &mut Option<Glance>) -> Looked {
+        let Some(under_way) = glance else { return std::future::pending().await };
+        let seen = (&mut under_way.looking).await;
+        let before = under_way.before.take();
+        *glance = None;
+        Looked { seen: seen.map_err(|error| EnforceError::Thread(error.to_string())).flatten(), before }
+    }
+
+    /// What comes of what was seen.
+    pub(super) fn weigh(&mut self, looked: Looked) -> Verdict {
+        let Looked { seen, before } = looked;
+        match seen {
+            Ok(Seen::Sets(now)) if now.is_none() => Verdict::Fine,
+            Ok(Seen::Sets(now)) => match before {
+                Some(before) if before.share(&now) => Verdict::Doubtful,
+                Some(_) => Verdict::Fine,
+                None => {
+                    self.glance = self.look(Some(now));
+                    Verdict::Again
+                }
+            },
+            Ok(Seen::OtherStructure) => Verdict::Doubtful,
+            Err(error) => {
+                tracing::debug!(%error, "looking at the sets failed; comparing them");
+                Verdict::Doubtful
+            }
+        }
+    }
+}
+
+/// What a look came to.
+#[derive(Debug)]
+pub(super) struct Looked {
+    seen: Result<Seen, EnforceError>,
+    before: Option<Differences>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_twice_is_doubtful() {
+        let differ = |hosts: &[&str], intervals| Differences {
+            hosts: hosts.iter().map(|text| text.parse().unwrap()).collect(),
+            intervals,
+        };
+        for (before, now, expected) in [
+            (differ(&["192.0.2.1"], false), differ(&["192.0.2.2"], false), false),
+            (differ(&["192.0.2.1"], true), differ(&["192.0.2.2"], false), false),
+            (differ(&["192.0.2.1", "2001:db8::1"], false), differ(&["2001:db8::1"], false), true),
+            (differ(&[], true), differ(&[], true), true),
+        ] {
+            assert_eq!(before.share(&now), expected, "{before:?} {now:?}");
+        }
+    }
+}
