@@ -25,6 +25,7 @@ use palisade_daemon::metrics::{ProcessCollector, serve as serve_metrics};
 use palisade_stream::{CacheHandle, now};
 use palisade_wire::UsageMetrics;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -299,12 +300,17 @@ async fn protected(config: &Config, lapis: &Lapis) -> Vec<IpAddr> {
         return Vec::new();
     }
     let mut found: Vec<IpAddr> = lapis.peer_addresses().map(|peer| peer.ip()).collect();
+    // Side by side: a name server that does not answer costs its time once, not once for each.
+    let mut lookups = JoinSet::new();
     for (host, port) in lapis.all().iter().filter_map(Client::host_and_port) {
-        let lookup = tokio::net::lookup_host((host, port));
-        if let Ok(Ok(addresses)) = tokio::time::timeout(Duration::from_secs(2), lookup).await {
-            found.extend(addresses.map(|address| address.ip()));
-        }
+        let host = host.to_owned();
+        lookups.spawn(async move {
+            let lookup = tokio::net::lookup_host((host, port));
+            let addresses = tokio::time::timeout(Duration::from_secs(2), lookup).await.ok()?.ok()?;
+            Some(addresses.map(|address| address.ip()).collect::<Vec<_>>())
+        });
     }
+    found.extend(lookups.join_all().await.into_iter().flatten().flatten());
     found.sort_unstable();
     found.dedup();
     found

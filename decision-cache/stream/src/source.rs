@@ -131,3 +131,79 @@ impl Source for Lapi {
         self.lapis.current().url()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_client::{Auth, Client, ClientConfig, Secret, UserAgent};
+
+    use super::*;
+
+    fn lapi(count: usize) -> Lapi {
+        let agent = UserAgent::new("palisade-test", "v0").unwrap();
+        let mut clients = (0..count).map(|n| {
+            let config =
+                ClientConfig::new(format!("http://lapi-{n}.test:8080/"), Auth::Key(Secret::new("k")));
+            Client::new(&config, &agent).unwrap()
+        });
+        Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default())
+    }
+
+    fn status(status: u16, retry_after: Option<u64>) -> PullError {
+        let retry_after = retry_after.map(Duration::from_secs);
+        PullError::Status { url: String::new(), status, message: String::new(), retry_after }
+    }
+
+    fn refused() -> PullError {
+        PullError::Refused { url: String::new(), status: 403, message: String::new() }
+    }
+
+    /// Which of them is asked next, whether at once, and else after how long.
+    fn next(lapi: &mut Lapi, error: PullError, now: Instant) -> (usize, Option<u64>) {
+        let fault = lapi.failed(error, now);
+        (lapi.lapis.place(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
+    }
+
+    #[tokio::test]
+    async fn the_next_in_the_list_is_asked_at_once_and_each_before_any_twice() {
+        let (mut lapi, now) = (lapi(3), Instant::now());
+        assert_eq!(next(&mut lapi, status(503, Some(30)), now), (1, None));
+        assert_eq!(next(&mut lapi, status(503, Some(10)), now), (2, None));
+        // All have failed: the one that may be asked soonest, and not before.
+        assert_eq!(next(&mut lapi, status(503, Some(20)), now), (1, Some(10)));
+        let now = now + Duration::from_secs(10);
+        // Of the others one may be asked in 10 s, one in 20 s.
+        assert_eq!(next(&mut lapi, status(503, Some(60)), now), (2, Some(10)));
+    }
+
+    #[tokio::test]
+    async fn it_stays_with_the_one_that_answers() {
+        let (mut lapi, now) = (lapi(3), Instant::now());
+        assert_eq!(next(&mut lapi, status(500, None), now).0, 1);
+        lapi.answered();
+        assert_eq!(lapi.name(), "http://lapi-1.test:8080/");
+        // The first asked for half a second only, which is over: it is in turn again after the third.
+        let later = now + Duration::from_secs(60);
+        assert_eq!(next(&mut lapi, status(500, None), later), (2, None));
+        assert_eq!(next(&mut lapi, status(500, None), later), (0, None));
+    }
+
+    #[tokio::test]
+    async fn one_that_asked_for_patience_is_passed_over() {
+        let (mut lapi, now) = (lapi(3), Instant::now());
+        assert_eq!(next(&mut lapi, status(503, Some(300)), now).0, 1);
+        lapi.answered();
+        let later = now + Duration::from_secs(5);
+        assert_eq!(next(&mut lapi, status(500, None), later), (2, None));
+        assert_eq!(next(&mut lapi, status(500, None), later).0, 1, "the first still has its five minutes");
+    }
+
+    #[tokio::test]
+    async fn only_when_all_refuse_is_the_key_no_good() {
+        let (mut lapi, now) = (lapi(2), Instant::now());
+        assert!(!lapi.failed(refused(), now).refused, "the other may know the key");
+        let fault = lapi.failed(refused(), now);
+        assert!(fault.refused && fault.shortest_retry == Duration::from_secs(60), "{fault:?}");
+        let mut alone = self::lapi(1);
+        assert!(alone.failed(refused(), now).refused);
+    }
+}

@@ -1,9 +1,10 @@
 //! Which of the machines that share a key this is: a name for the LAPI to show, the same over restarts.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use palisade_wire::follow::INSTANCE_AT_MOST;
 
@@ -19,9 +20,9 @@ pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
         Some(Ok(digits)) => digits,
         Some(Err(error)) => {
             tracing::warn!(%error, "the name of this instance cannot be kept; the LAPI lists it anew after a restart");
-            fresh()
+            of_this_process()
         }
-        None => fresh(),
+        None => of_this_process(),
     };
     let host: String =
         host.chars().filter(char::is_ascii_graphic).take(INSTANCE_AT_MOST - DIGITS - 1).collect();
@@ -33,8 +34,16 @@ pub(super) fn is_sendable(name: &str) -> bool {
     (1..=INSTANCE_AT_MOST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The digits in the state directory, made when they are missing or no such.
+/// The same after every reload.
+fn of_this_process() -> String {
+    static DIGITS: OnceLock<String> = OnceLock::new();
+    DIGITS.get_or_init(fresh).clone()
+}
+
+/// The digits in the state directory, made when they are missing or no such. So is the directory: nothing may be
+/// remembered there yet.
 fn kept(state_dir: &Path) -> io::Result<String> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let path = state_dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) if is_digits(text.trim()) => return Ok(text.trim().to_owned()),
@@ -71,6 +80,8 @@ mod tests {
         assert!(first.starts_with("web-1/") && first.len() == "web-1/".len() + DIGITS, "{first}");
         assert_eq!(name(Some(one.path()), "web-1"), first);
         assert_ne!(name(Some(two.path()), "web-1"), first);
+        let below = two.path().join("not/there/yet");
+        assert_eq!(name(Some(&below), "web-1"), name(Some(&below), "web-1"));
         for junk in ["", "1234567", "123456789", "ghijklmn", "\u{0}"] {
             fs::write(one.path().join(FILE), junk).unwrap();
             let mended = name(Some(one.path()), "web-1");
@@ -85,7 +96,10 @@ mod tests {
             let name = name(None, host);
             assert!(is_sendable(&name), "{name:?}");
         }
-        assert!(is_sendable(&name(Some(Path::new("/nowhere/at/all")), "web-1")));
+        // A folder cannot be made below a file.
+        let nowhere = name(Some(Path::new("/dev/null/below")), "web-1");
+        assert!(is_sendable(&nowhere));
+        assert_eq!((name(None, "web-1"), name(None, "web-1")), (nowhere.clone(), nowhere), "over reloads");
         assert!(!is_sendable("") && !is_sendable("a b") && !is_sendable(&"x".repeat(97)));
     }
 }

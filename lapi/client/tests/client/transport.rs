@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::peer::{Answer, Peer, chunked, chunks, sized};
 use palisade_client::{
-    Auth, Client, ClientConfig, ProxyConfig, PullError, PushError, Secret, StreamAnswer, StreamItem,
-    StreamQuery, UsageMetrics, UserAgent,
+    Auth, Client, ClientConfig, Continuation, ProxyConfig, PullError, PushError, Secret, StreamAnswer,
+    StreamItem, StreamQuery, UsageMetrics, UserAgent,
 };
+use palisade_wire::follow::Content;
 
 const EMPTY: &str = r#"{"new": [], "deleted": []}"#;
 const ONE: &str = r#"{"deleted":[{"duration":"-1s","id":1,"origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.9"}],"new":[{"duration":"4h","id":2,"origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.1"},{"bad":1}]}"#;
@@ -249,4 +250,51 @@ async fn usage_metrics_are_posted_uncompressed() {
     assert!(matches!(error, PushError::Unsupported { .. }), "{error:?}");
     let error = client.push_usage_metrics(&metrics).await.unwrap_err();
     assert!(matches!(error, PushError::Failed(PullError::Status { status: 500, .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_lapi_that_keeps_cursors_is_understood() {
+    let head = "X-Palisade-Cursor: T2\r\nX-Palisade-Content: changes\r\nX-Palisade-Wait: 60\r\n";
+    let peer = Peer::on_tcp(vec![sized("200 OK", head, ONE), sized("200 OK", "", EMPTY)]).await;
+    let config =
+        ClientConfig { instance: Some("web-1/0a1b2c3d".into()), ..config(format!("http://{}", peer.at())) };
+    let client = Client::new(&config, &agent()).unwrap();
+    let query = StreamQuery { cursor: Some("T1".into()), wait: 30, ..StreamQuery::default() };
+    let mut ignore = |_: StreamItem<'_>| {};
+    let told = client.decision_stream(&query, &mut ignore).await.unwrap().continuation;
+    let expected =
+        Continuation { cursor: "T2".into(), content: Content::Changes, wait: Some(Duration::from_secs(60)) };
+    assert_eq!(told, Some(expected));
+    let stock = client.decision_stream(&query, &mut ignore).await.unwrap();
+    assert_eq!(stock.continuation, None, "a stock LAPI says nothing of it");
+    let asked = &peer.requests()[0];
+    assert!(asked.contains("cursor=t1") && asked.contains("wait=30"), "{asked}");
+    assert!(asked.contains("\r\nx-palisade-instance: web-1/0a1b2c3d\r\n"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_understood_is_named() {
+    for (head, name) in [
+        ("X-Palisade-Cursor: \r\n", "x-palisade-cursor"),
+        ("X-Palisade-Cursor: T2\r\n", "x-palisade-content"),
+        ("X-Palisade-Cursor: T2\r\nX-Palisade-Content: some\r\n", "x-palisade-content"),
+        (
+            "X-Palisade-Cursor: T2\r\nX-Palisade-Content: changes\r\nX-Palisade-Wait: long\r\n",
+            "x-palisade-wait",
+        ),
+    ] {
+        let error = pull_one(sized("200 OK", head, ONE)).await.unwrap_err();
+        assert!(matches!(&error, PullError::Header { .. }), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_may_be_held_is_waited_for_that_much_longer() {
+    let peer = Peer::on_tcp(vec![Answer::ThenSilence(vec![])]).await;
+    let query = StreamQuery { cursor: Some("T1".into()), wait: 1, ..StreamQuery::default() };
+    let begun = std::time::Instant::now();
+    let error = client_of(&peer).decision_stream(&query, &mut |_: StreamItem<'_>| {}).await.unwrap_err();
+    assert!(matches!(error, PullError::TimedOut { .. }), "{error:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(1300), "{:?}", begun.elapsed());
 }
