@@ -90,6 +90,14 @@ impl Gate {
     /// When it cannot be started.
     pub fn restart(&mut self, world: &World) -> Outcome {
         self.firewall.process().kill()?;
+        self.start_again(world)
+    }
+
+    /// Starts the firewall again after it ended.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self, world: &World) -> Outcome {
         self.firewall = Self::start(world, &self.host, &self.config)?;
         Ok(())
     }

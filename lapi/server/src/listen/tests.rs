@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use axum::body::Body;
 use palisade_wire::UnixMillis;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
@@ -117,6 +118,83 @@ async fn tcp_and_socket_and_http2_without_tls() {
     assert_eq!(frame[3], 4, "SETTINGS");
     open.close().await;
     assert!(UnixStream::connect(&path).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_held_side_by_side_on_one_http2_connection() {
+    let open = Open::new(Fixture::new("").await, Limits::default()).await;
+    let lapi = open.lapi.lapi.clone();
+    lapi.tasks.spawn(crate::push::run(lapi.clone(), open.stop.clone()));
+    open.lapi.add_bouncer("door", "key").await;
+    let stream = hyper_util::rt::TokioIo::new(open.connect().await);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    // The cursor after it, and the body.
+    let pull = async |cursor: &str, filter: &str| {
+        let request =
+            hyper::Request::get(format!("http://lapi/v1/decisions/stream?cursor={cursor}&wait=30{filter}"))
+                .header("x-api-key", "key")
+                .header("user-agent", "test/v1");
+        let mut sender = sender.clone();
+        let answer = sender.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let cursor = answer.headers()["x-palisade-cursor"].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), 100_000).await.unwrap();
+        (cursor, String::from_utf8(body.into()).unwrap())
+    };
+    let (all, bans) = ("", "&type=ban");
+    let (first, second) = (pull("", all).await.0, pull("", bans).await.0);
+    let token = open.lapi.machine("m").await;
+    let banning = async {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while lapi.push.seats() < 2 {
+            assert!(Instant::now() < patience, "both are held");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let now = UnixMillis::now().rfc3339();
+        let alert = serde_json::json!([{
+            "scenario": "manual", "scenario_hash": "", "scenario_version": "", "message": "", "events_count": 1,
+            "capacity": 0, "leakspeed": "0", "start_at": now, "stop_at": now, "simulated": false, "events": [],
+            "source": {"scope": "", "value": ""},
+            "decisions": [{"duration": "1h", "origin": "cscli", "scenario": "manual", "scope": "Ip",
+                "type": "ban", "value": "192.0.2.7"}],
+        }]);
+        let bearer = format!("authorization: Bearer {token}");
+        let answer = open.lapi.ask("127.0.0.1", "POST /v1/alerts", &[&bearer], alert.to_string()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    };
+    let told = async { tokio::join!(pull(&first, all), pull(&second, bans), banning) };
+    let ((_, one), (_, two), ()) = timeout(Duration::from_secs(20), told).await.expect("both are told");
+    assert!(one.contains("192.0.2.7") && two.contains("192.0.2.7"), "{one} {two}");
+    drop(sender);
+    open.close().await;
+    let _ = driver.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_little_at_a_time_is_understood() {
+    let open = Open::new(Fixture::new("").await, Limits::default()).await;
+    for request in ["GET /health HTTP/1.1\r\nhost: x\r\n\r\n", "PRI /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut stream = open.connect().await;
+        stream.set_nodelay(true).unwrap();
+        for byte in request.bytes() {
+            stream.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = [0; 9];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 ", "{request}");
+    }
+    // Two requests in one piece are two answers.
+    let mut stream = open.connect().await;
+    stream.write_all("GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2).as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    while String::from_utf8_lossy(&seen).matches("{\"status\":\"up\"}").count() < 2 {
+        let read = timeout(Duration::from_secs(10), stream.read_buf(&mut seen)).await.unwrap().unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+    }
+    open.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
