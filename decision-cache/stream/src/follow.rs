@@ -49,6 +49,11 @@ pub enum Ended {
     GaveUp(PullFault),
 }
 
+/// Somebody who waits for an answer looks at the clock that often.
+const PULSE: Duration = Duration::from_secs(1);
+/// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would be counted
+/// from too late.
+const NAP: Duration = Duration::from_secs(3);
 /// How soon a refused first request is repeated.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 
@@ -77,8 +82,8 @@ impl<S: Source> Follower<S> {
                 return Ended::Stopped;
             };
             let wait = match pulled {
-                Ok(answer) if schedule.is_stale(answer.begun, &request) => {
-                    warn!("this machine was suspended while an answer was under way; it is asked for again");
+                Ok(answer) if answer.slept || schedule.is_stale(answer.begun, &request) => {
+                    warn!("this process was suspended while an answer was under way; it is asked for again");
                     schedule.failed(
                         now(),
                         &request,
@@ -121,20 +126,26 @@ impl<S: Source> Follower<S> {
         let full = request.ask == Ask::Everything;
         let mut taking = Taking { admission, request, batch, full, items: 0, begun: now() };
         let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
+        // The last look, and the one before: when this process goes on after a while, the clock may be looked at before what
+        // lay in a buffer.
+        let (mut awake, mut before) = (now(), now());
         let pulled = {
             let mut pull = pin!(source.pull(request, &mut taking).instrument(span));
             loop {
-                let ending = until_next_end(ledger);
+                let ending = until_next_end(ledger).min(PULSE);
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return None,
                     pulled = &mut pull => break pulled,
                     () = sleep(ending) => expire(ledger, publisher),
                 }
+                before = std::mem::replace(&mut awake, now());
             }
         };
         let Taking { batch, items, begun, .. } = taking;
-        Some(pulled.map(|head| Answer { head, batch, items, begun }))
+        // Of a long answer the head came before the last look.
+        let slept = !request.wait.is_zero() && begun.saturating_duration_since(before) > NAP;
+        Some(pulled.map(|head| Answer { head, batch, items, begun, slept }))
     }
 
     /// Waits, ending decisions meanwhile. `false` when stopped.
@@ -297,6 +308,8 @@ struct Answer {
     items: usize,
     /// When its head arrived.
     begun: Timestamp,
+    /// Nobody was awake just before.
+    slept: bool,
 }
 
 /// Stages an answer as it arrives.

@@ -129,7 +129,8 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();
     let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
-    let driver = tokio::spawn(connection);
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     // The cursor after it, and the body.
     let pull = async |cursor: &str, filter: &str| {
         let request =
@@ -169,7 +170,6 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     assert!(one.contains("192.0.2.7") && two.contains("192.0.2.7"), "{one} {two}");
     drop(sender);
     open.close().await;
-    let _ = driver.await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
