@@ -37,7 +37,7 @@ use crate::netlink::{Event, Monitor, NetlinkError, StructurePrint};
 use crate::status::Status;
 use crate::structure::Structure;
 
-use glance::{Glance, Verdict};
+use glance::Glance;
 use hands::Hands;
 use pace::Pace;
 pub use stand::check;
@@ -194,7 +194,7 @@ impl Enforcer {
                     Err(_closed) => cache_open = false,
                 },
                 looked = Self::looked(&mut self.glance) => {
-                    if self.weigh(looked) == Verdict::Doubtful {
+                    if self.is_doubtful(looked) {
                         need = need.max(Need::Sets);
                     }
                     verify = Instant::now() + self.current.config.reconcile_interval;

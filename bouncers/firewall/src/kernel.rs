@@ -53,31 +53,16 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
-    /// Compares everything in the kernel's sets with everything wanted.
+    /// Compares everything in the kernel's sets with everything wanted. Roughly read, while others change the sets, a few
+    /// elements more may seem to differ than really do.
     pub(crate) fn compare(
         &mut self,
+        reading: Reading,
         layout: &Layout,
         wanted: &Snapshot,
         allow: &[(IpAddr, IpAddr)],
         now: Timestamp,
     ) -> Result<Plan, CommitError> {
-        let sets = self.sets(layout, Reading::Settled)?;
-        Ok(plan::reconcile(layout, &sets, wanted, allow, now))
-    }
-
-    /// The same while others change the sets: a few elements more may seem to differ than really do.
-    pub(crate) fn glance(
-        &mut self,
-        layout: &Layout,
-        wanted: &Snapshot,
-        allow: &[(IpAddr, IpAddr)],
-        now: Timestamp,
-    ) -> Result<Plan, CommitError> {
-        let sets = self.sets(layout, Reading::Rough)?;
-        Ok(plan::reconcile(layout, &sets, wanted, allow, now))
-    }
-
-    fn sets(&mut self, layout: &Layout, reading: Reading) -> Result<KernelSets, CommitError> {
         let mut sets = HashMap::new();
         for (id, target) in layout.targets() {
             let interval = target.dialect.interval;
@@ -88,7 +73,7 @@ impl Kernel {
                 Err(error) => return Err(error.into()),
             };
         }
-        Ok(KernelSets(sets))
+        Ok(plan::reconcile(layout, &KernelSets(sets), wanted, allow, now))
     }
 
     /// Brings a plan into force. With `isolate`, what the kernel refuses is left out instead of failing the rest.

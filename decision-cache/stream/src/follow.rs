@@ -51,8 +51,8 @@ pub enum Ended {
 
 /// Somebody who waits for an answer looks at the clock that often.
 const PULSE: Duration = Duration::from_secs(1);
-/// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would be counted
-/// from too late.
+/// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would
+/// be counted from too late.
 const NAP: Duration = Duration::from_secs(3);
 /// How soon a refused first request is repeated.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
@@ -126,8 +126,8 @@ impl<S: Source> Follower<S> {
         let full = request.ask == Ask::Everything;
         let mut taking = Taking { admission, request, batch, full, items: 0, begun: now() };
         let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
-        // The last look, and the one before: when this process goes on after a while, the clock may be looked at before what
-        // lay in a buffer.
+        // The last look, and the one before: when this process goes on after a while, the clock may be looked at
+        // before what lay in a buffer.
         let (mut awake, mut before) = (now(), now());
         let pulled = {
             let mut pull = pin!(source.pull(request, &mut taking).instrument(span));

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The seats of one filter stand in rows, and a row is told when the one before it has been: however many wait, another
-//! request never stands behind more than a row of them.
+//! request stands behind one row of them and whoever asks again, not behind all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,8 @@ const ROW: usize = 128;
 /// How long a row is waited for. Its seats are given up as soon as their tasks have run.
 const ROW_PATIENCE: Duration = Duration::from_millis(500);
 /// After a round there is a pause as long as the round took, within these: a storm of single bans becomes a few answers
-/// and takes no more than half of the processor, while a ban that comes alone is told at once.
+/// and takes about half of the processor (more when a round takes longer than the longest pause), while a ban that comes
+/// alone is told at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A body up to this length is made once for all; a longer one is made piece by piece for each, as it is sent, so that
@@ -92,14 +93,14 @@ impl Push {
     pub(crate) fn join(
         self: &Arc<Self>,
         tail: &Tail,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         asked: (&StreamRequest, u64),
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<Seat> {
         let mut waiting = self.waiting();
         let (view, of) = tail.state();
-        if *of != *origin {
+        if of != *origin {
             return None;
         }
         let rows = waiting.enter((&view, origin), asked, cursor, now)?;

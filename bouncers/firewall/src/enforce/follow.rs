@@ -14,6 +14,7 @@ use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
 use crate::kernel::Kernel;
 use crate::layout::{Layout, Purpose};
+use crate::netlink::Reading;
 use crate::plan::{self, Change, Plan};
 use crate::spans::Stretch;
 use crate::status::InForce;
@@ -91,7 +92,8 @@ impl Enforcer {
         let plan = self
             .hands
             .kernel(move |kernel: &mut Kernel| {
-                let mut plan = kernel.compare(&layout, &newest, &allow, palisade_stream::now())?;
+                let mut plan =
+                    kernel.compare(Reading::Settled, &layout, &newest, &allow, palisade_stream::now())?;
                 if lenient {
                     plan.keep_bans(&layout);
                 }

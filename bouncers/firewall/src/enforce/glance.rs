@@ -15,6 +15,7 @@ use super::Enforcer;
 use crate::allow;
 use crate::error::EnforceError;
 use crate::kernel::{Kernel, watched_tables};
+use crate::netlink::Reading;
 use crate::plan::{Change, Plan};
 
 /// A look that is under way.
@@ -42,17 +43,6 @@ struct Differences {
     intervals: bool,
 }
 
-/// What comes of a look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// All is as it should be.
-    Fine,
-    /// One more look is under way.
-    Again,
-    /// It has to be compared while nothing else is done.
-    Doubtful,
-}
-
 impl Differences {
     fn of(plan: &Plan) -> Self {
         let mut differences = Self::default();
@@ -75,9 +65,11 @@ impl Differences {
 }
 
 impl Enforcer {
-    /// Begins a look, if something stands that can be looked at.
+    /// Begins a look unless one is under way; `false` when nothing stands that could be looked at.
     pub(super) fn glance(&mut self) -> bool {
-        self.glance = self.look(None);
+        if self.glance.is_none() {
+            self.glance = self.look(None);
+        }
         self.glance.is_some()
     }
 
@@ -94,7 +86,8 @@ impl Enforcer {
             if kernel.prints(&tables)? != prints {
                 return Ok(Seen::OtherStructure);
             }
-            let mut plan = kernel.glance(&layout, &wanted, &allow, palisade_stream::now())?;
+            let mut plan =
+                kernel.compare(Reading::Rough, &layout, &wanted, &allow, palisade_stream::now())?;
             if lenient {
                 plan.keep_bans(&layout);
             }
@@ -112,23 +105,20 @@ impl Enforcer {
         Looked { seen: seen.map_err(|error| EnforceError::Thread(error.to_string())).flatten(), before }
     }
 
-    /// What comes of what was seen.
-    pub(super) fn weigh(&mut self, looked: Looked) -> Verdict {
+    /// Whether what was seen has to be compared while nothing else is done. What differs once is looked at once more.
+    pub(super) fn is_doubtful(&mut self, looked: Looked) -> bool {
         let Looked { seen, before } = looked;
-        match seen {
-            Ok(Seen::Sets(now)) if now.is_none() => Verdict::Fine,
-            Ok(Seen::Sets(now)) => match before {
-                Some(before) if before.share(&now) => Verdict::Doubtful,
-                Some(_) => Verdict::Fine,
-                None => {
-                    self.glance = self.look(Some(now));
-                    Verdict::Again
-                }
-            },
-            Ok(Seen::OtherStructure) => Verdict::Doubtful,
-            Err(error) => {
+        match (seen, before) {
+            (Ok(Seen::Sets(now)), _) if now.is_none() => false,
+            (Ok(Seen::Sets(now)), Some(before)) => before.share(&now),
+            (Ok(Seen::Sets(now)), None) => {
+                self.glance = self.look(Some(now));
+                false
+            }
+            (Ok(Seen::OtherStructure), _) => true,
+            (Err(error), _) => {
                 tracing::debug!(%error, "looking at the sets failed; comparing them");
-                Verdict::Doubtful
+                true
             }
         }
     }
