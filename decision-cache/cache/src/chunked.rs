@@ -57,6 +57,31 @@ impl<T: Clone> Chunked<T> {
         self.len += 1;
     }
 
+    /// Calls `each` with the place and both versions of every item that storage not shared by both holds.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        older: &'a Self,
+        mut each: impl FnMut(u32, Option<&'a T>, Option<&'a T>),
+    ) {
+        if Arc::ptr_eq(&self.chunks, &older.chunks) {
+            return;
+        }
+        for number in 0..self.chunks.len().max(older.chunks.len()) {
+            let (old, new) = (older.chunks.get(number), self.chunks.get(number));
+            if let (Some(old), Some(new)) = (old, new)
+                && Arc::ptr_eq(old, new)
+            {
+                continue;
+            }
+            for at in number * CHUNK..((number + 1) * CHUNK).min(self.len.max(older.len)) {
+                let item = |table: &'a Self, chunk: Option<&'a Arc<[T]>>| {
+                    chunk.filter(|_| at < table.len).map(|chunk| &chunk[at % CHUNK])
+                };
+                each(at as u32, item(older, old), item(self, new));
+            }
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
     }

@@ -13,7 +13,7 @@ pub(crate) type Strongest<'a> = &'a dyn Fn(&Prefix) -> u32;
 pub(crate) struct Family<K: Key> {
     ranges: BTreeSet<(K, u8)>,
     /// How many ranges there are of each length, so that only lengths in use are asked for.
-    lengths: Vec<u32>,
+    pub(crate) lengths: Vec<u32>,
     dirty: Vec<Prefix>,
     pub(crate) index: K::Index,
 }
@@ -126,7 +126,7 @@ impl<K: Key> Family<K> {
 
 fn hosts_of<K: Key>(table: &Table) -> Vec<Cell<K>> {
     let wants_v6 = K::BITS == 128;
-    let live = table.rows.iter().enumerate().filter(|(_, row)| row.live);
+    let live = table.rows.iter().enumerate().filter(|(_, row)| row.is_live());
     live.filter_map(|(at, row)| {
         let prefix = row.prefix();
         (prefix.v6 == wants_v6 && prefix.is_host()).then(|| Cell { key: K::of(&prefix), row: at as u32 })

@@ -197,31 +197,6 @@ impl<K: Wide> Hosts<K> {
         self.pages.iter().flat_map(|page| page.iter()).for_each(|shard| shard.each(host));
     }
 
-    /// Calls `host` with each address that storage not shared by both holds, and its row in each.
-    pub(crate) fn differences(&self, older: &Self, host: &mut dyn FnMut(K, u32, u32)) {
-        let aligned = self.seed == older.seed && self.shift == older.shift;
-        if !aligned {
-            self.each(&mut |cell| host(cell.key, older.find(cell.key), cell.row));
-            older.each(&mut |cell| {
-                if self.find(cell.key) == NONE {
-                    host(cell.key, cell.row, NONE);
-                }
-            });
-            return;
-        }
-        let pages = older.pages.iter().zip(self.pages.iter()).filter(|(old, new)| !Arc::ptr_eq(old, new));
-        let shards = pages.flat_map(|(old, new)| old.iter().zip(new.iter()));
-        for (old, new) in shards.filter(|(old, new)| !Arc::ptr_eq(&old.buckets, &new.buckets)) {
-            let in_shard = |shard: &Shard<K>, key: K| shard.find(key.hash(self.seed), key);
-            new.each(&mut |cell| host(cell.key, in_shard(old, cell.key), cell.row));
-            old.each(&mut |cell| {
-                if in_shard(new, cell.key) == NONE {
-                    host(cell.key, cell.row, NONE);
-                }
-            });
-        }
-    }
-
     fn shard_of(&self, hash: u64) -> usize {
         (hash >> self.shift) as usize
     }

@@ -20,9 +20,6 @@ pub(crate) type Blocks<K> = [(K, u8)];
 /// first at the block's first address; [`NONE`] where there is no range.
 pub(crate) type Parts<'a, K> = &'a dyn Fn(K, u8) -> Vec<Cell<K>>;
 
-/// Takes an old and a new list of boundaries.
-pub(crate) type Boundaries<'a, K> = dyn FnMut(&[Cell<K>], &[Cell<K>]) + 'a;
-
 /// What the index of a family does.
 pub(crate) trait Compiled<K>: Clone + std::fmt::Debug {
     /// An empty index; `seed` decides where a hash table puts addresses.
@@ -33,13 +30,8 @@ pub(crate) trait Compiled<K>: Clone + std::fmt::Debug {
     /// Sets the row of each of `hosts`, sorted, or with [`NONE`] takes it out, and asks for the spans of `blocks`
     /// again.
     fn patch(&mut self, hosts: &[Cell<K>], blocks: &Blocks<K>, spans: Parts<'_, K>);
-    /// Calls `host` with each host, in no useful order.
-    fn each_host(&self, host: &mut dyn FnMut(Cell<K>));
     /// The spans of `[first, last]`: sorted, the first at `first`, neighbours different; [`NONE`] marks gaps.
     fn spans_within(&self, first: K, last: K) -> Vec<Cell<K>>;
-    /// Walks what two versions do not share: `host` gets each host there and its row in both, `block` the
-    /// boundaries of spans in both, old ones first. Each list knows what holds at its beginning.
-    fn differences(&self, older: &Self, host: &mut dyn FnMut(K, u32, u32), block: &mut Boundaries<'_, K>);
 }
 
 /// The rows an address meets: its own host row and the strongest range row, either may be

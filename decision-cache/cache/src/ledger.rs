@@ -19,7 +19,7 @@ use crate::labels::Labels;
 use crate::named::{Named, NamedRow};
 use crate::prefix::{Prefix, V4, V6};
 use crate::snapshot::Snapshot;
-use crate::table::{Held, NONE, Row, Table};
+use crate::table::{Held, NONE, Row, State, Table};
 use crate::{Policy, Timestamp};
 
 /// Two ends this close, in milliseconds, are one: durations on the wire are rounded to seconds and age on the
@@ -156,7 +156,7 @@ impl Ledger {
             }
             self.ends.pop();
             let row = self.table.row(at);
-            if !row.live || row.until.coarse() != second {
+            if !row.is_live() || row.until.coarse() != second {
                 continue;
             }
             if row.until <= now {
@@ -183,7 +183,7 @@ impl Ledger {
         let net = self.ends.peek().map(|Reverse(entry)| {
             let (second, row) = ((entry >> 32) as u32, self.table.row(*entry as u32));
             let coarse = Timestamp::from_millis(i64::from(second) * 1000);
-            if row.live && row.until.coarse() == second { row.until } else { coarse }
+            if row.is_live() && row.until.coarse() == second { row.until } else { coarse }
         });
         net.into_iter().chain(self.named_ends.first().map(|(until, ..)| *until)).min()
     }
@@ -214,6 +214,7 @@ impl Ledger {
             self.v4.index.clone(),
             self.v6.index.clone(),
             self.named.clone(),
+            [self.v4.lengths.clone(), self.v6.lengths.clone()],
             self.live,
         );
         self.published.clone()
@@ -258,6 +259,7 @@ impl Ledger {
         let row = self.table.rows.get_mut(at);
         (row.until, row.id, row.label, row.rank) = (new.until, new.id, label, rank);
         self.ends.push(end_entry(new.until, at));
+        self.choose_leading(head.unwrap_or(at));
         self.touch(new.prefix);
         applied.renewed += 1;
     }
@@ -334,7 +336,10 @@ impl Ledger {
             at
         };
         match head {
-            Some(head) => self.table.rows.get_mut(head).next = at,
+            Some(head) => {
+                self.table.rows.get_mut(head).next = at;
+                self.choose_leading(head);
+            }
             None => {
                 let (table, hasher) = (&self.table, &self.hasher);
                 self.heads.insert_unique(hash_prefix(hasher, &new.prefix), at, |at| {
@@ -363,24 +368,46 @@ impl Ledger {
                     if prefix.v6 { self.v6.close(&prefix) } else { self.v4.close(&prefix) }
                 } else {
                     *entry.get_mut() = row.next;
+                    self.choose_leading(row.next);
                 }
             }
             Ok(entry) => {
-                let mut before = *entry.get();
+                let head = *entry.get();
+                let mut before = head;
                 while self.table.row(before).next != at {
                     before = self.table.row(before).next;
                 }
                 self.table.rows.get_mut(before).next = row.next;
+                self.choose_leading(head);
             }
             Err(_) => {}
         }
         let free = self.free;
         let place = self.table.rows.get_mut(at);
-        (place.live, place.next) = (false, free);
+        (place.state, place.next) = (State::Free, free);
         self.free = at;
         self.live -= 1;
         self.count(row.label, &prefix, -1);
         self.touch(prefix);
+    }
+
+    /// Marks the strongest of the rows on one prefix, from its first row on. Rows are only written to when their
+    /// mark changes: a row that is written to counts as changed for [`Snapshot::diff`].
+    fn choose_leading(&mut self, head: u32) {
+        let mut leading = NONE;
+        let mut at = head;
+        while at != NONE {
+            leading = self.table.stronger(leading, at);
+            at = self.table.row(at).next;
+        }
+        at = head;
+        while at != NONE {
+            let state = if at == leading { State::Leading } else { State::Held };
+            if self.table.row(at).state != state {
+                self.table.rows.get_mut(at).state = state;
+            }
+            at = self.table.row(at).next;
+        }
     }
 
     fn lift_net(&mut self, prefix: &Prefix, remediation: &str) -> usize {
@@ -419,7 +446,7 @@ impl Ledger {
     fn remove_unseen(&mut self, seen: &Seen, seen_names: &BTreeSet<(Box<str>, Box<str>, u32)>) -> usize {
         let rows = self.table.rows.iter().enumerate();
         let gone: Vec<u32> =
-            rows.filter(|(at, row)| row.live && !seen.contains(*at)).map(|(at, _)| at as u32).collect();
+            rows.filter(|(at, row)| row.is_live() && !seen.contains(*at)).map(|(at, _)| at as u32).collect();
         gone.iter().for_each(|at| self.remove(*at));
         let names: Vec<_> =
             self.named.iter().map(|entry| (entry.scope.clone(), entry.value.clone())).collect();
@@ -446,7 +473,7 @@ impl Ledger {
     /// Throws stale ends away before they outnumber the rows.
     fn compact_ends(&mut self) {
         if self.ends.len() > 2 * self.live + 1024 {
-            let rows = self.table.rows.iter().enumerate().filter(|(_, row)| row.live);
+            let rows = self.table.rows.iter().enumerate().filter(|(_, row)| row.is_live());
             self.ends = rows.map(|(at, row)| end_entry(row.until, at as u32)).collect();
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Batch ──apply──► Ledger ──snapshot──► Snapshot ──verdict(ip)──► Decision
-//!   (one answer)    (all decisions,       (immutable,  ├─hosts, spans──► what an enforcer puts in force
+//!   (one answer)    (all decisions,       (immutable,  ├─hosts, ranges─► what an enforcer puts in force
 //!                    one writer)           shared)     └─diff(older)───► what it has to change
 //! ```
 //!
@@ -46,7 +46,7 @@ mod time;
 mod tree;
 
 pub use batch::{Batch, Reason};
-pub use cover::{Diff, HostChange, Span};
+pub use cover::{DecisionChange, Span};
 pub use decision::{Decision, Target};
 pub use ledger::{Applied, Ledger, Mode};
 pub use policy::Policy;

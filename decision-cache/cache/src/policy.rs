@@ -15,6 +15,12 @@ impl Policy {
         Self { order: strongest_first.into_iter().take(254).map(|n| n.as_ref().to_lowercase()).collect() }
     }
 
+    /// No remediation is stronger than another: of several decisions on one prefix the one that ends last wins. For
+    /// enforcers that do the same for every remediation they admit.
+    pub fn longest_wins() -> Self {
+        Self { order: Arc::default() }
+    }
+
     /// The rank of a remediation: a smaller number is stronger.
     pub fn rank(&self, remediation: &str) -> u8 {
         let position = self.order.iter().position(|name| name.eq_ignore_ascii_case(remediation));

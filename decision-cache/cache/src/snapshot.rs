@@ -22,13 +22,23 @@ pub(crate) struct Inner {
     pub(crate) v4: <V4 as Key>::Index,
     pub(crate) v6: <V6 as Key>::Index,
     named: Named,
+    /// How many ranges there are by prefix length, IPv4 and IPv6.
+    lengths: [Vec<u32>; 2],
     live: usize,
 }
 
 impl Default for Inner {
     fn default() -> Self {
         let (v4, v6) = (Compiled::new(0), Compiled::new(0));
-        Self { generation: 0, table: Table::default(), v4, v6, named: Named::default(), live: 0 }
+        Self {
+            generation: 0,
+            table: Table::default(),
+            v4,
+            v6,
+            named: Named::default(),
+            lengths: [Vec::new(), Vec::new()],
+            live: 0,
+        }
     }
 }
 
@@ -86,9 +96,10 @@ impl Snapshot {
         v4: <V4 as Key>::Index,
         v6: <V6 as Key>::Index,
         named: Named,
+        lengths: [Vec<u32>; 2],
         live: usize,
     ) -> Self {
-        Self(Arc::new(Inner { generation, table, v4, v6, named, live }))
+        Self(Arc::new(Inner { generation, table, v4, v6, named, lengths, live }))
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -98,6 +109,12 @@ impl Snapshot {
     /// Counts publications: a snapshot with a higher generation is newer. The empty default has 0.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// The prefix lengths of IPv4 (or IPv6) ranges that have decisions, and how many ranges there are of each.
+    pub fn range_lengths(&self, v6: bool) -> impl Iterator<Item = (u8, u32)> {
+        let counts = (0u8..).zip(self.0.lengths[usize::from(v6)].iter().copied());
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// How many decisions are held, those that a stronger one hides included.
@@ -147,7 +164,7 @@ impl Snapshot {
         let host = Prefix::new(IpNet::from(ip));
         let table = &self.0.table;
         let mut rows: Vec<_> =
-            table.rows.iter().filter(|row| row.live && row.prefix().contains(&host)).collect();
+            table.rows.iter().filter(|row| row.is_live() && row.prefix().contains(&host)).collect();
         rows.sort_by_key(|row| (row.rank, std::cmp::Reverse(row.until)));
         rows.into_iter().map(|row| table.decision(row)).collect()
     }
@@ -155,7 +172,7 @@ impl Snapshot {
     /// Every decision held, in no useful order.
     pub fn decisions(&self) -> impl Iterator<Item = Decision<'_>> {
         let table = &self.0.table;
-        let nets = table.rows.iter().filter(|row| row.live).map(|row| table.decision(row));
+        let nets = table.rows.iter().filter(|row| row.is_live()).map(|row| table.decision(row));
         let named = self.0.named.iter();
         nets.chain(named.flat_map(|entry| entry.rows.iter().map(|row| self.0.named_decision(entry, row))))
     }

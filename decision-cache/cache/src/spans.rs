@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use crate::index::{Boundaries, Cell, push_span};
+use crate::index::{Cell, push_span};
 use crate::prefix::Wide;
 use crate::table::NONE;
 
@@ -165,44 +165,6 @@ impl<K: Wide> Spans<K> {
         }
         out
     }
-
-    /// Calls `block` with the boundaries of both versions, old ones first, wherever they do not share storage;
-    /// each list starts with the boundary before, unless it starts at the lowest address.
-    pub(crate) fn differences(&self, older: &Self, block: &mut Boundaries<'_, K>) {
-        let (old, new) = (&*older.0, &*self.0);
-        if std::ptr::eq(old, new) {
-            return;
-        }
-        let (mut o, mut n) = (0, 0);
-        while o < old.groups.len() || n < new.groups.len() {
-            let (from_old, from_new) = (o, n);
-            // Shared groups start at one address, so walking by address meets them together.
-            loop {
-                match (old.groups.get(o), new.groups.get(n)) {
-                    (None, None) => break,
-                    (Some(a), Some(b)) if Arc::ptr_eq(&a.lines, &b.lines) => break,
-                    (Some(a), Some(b)) if a.first() == b.first() => (o, n) = (o + 1, n + 1),
-                    (Some(a), Some(b)) if a.first() > b.first() => n += 1,
-                    (None, Some(_)) => n += 1,
-                    (Some(_), _) => o += 1,
-                }
-            }
-            if from_old < o || from_new < n {
-                let with_before = |flat: &Flat<K>, from: usize, to: usize| {
-                    let mut cells = flat.cells(from, to);
-                    let before = from.checked_sub(1).and_then(|at| flat.groups[at].cells().last());
-                    cells.splice(0..0, before);
-                    cells
-                };
-                block(&with_before(old, from_old, o), &with_before(new, from_new, n));
-            }
-            while let (Some(a), Some(b)) = (old.groups.get(o), new.groups.get(n))
-                && Arc::ptr_eq(&a.lines, &b.lines)
-            {
-                (o, n) = (o + 1, n + 1);
-            }
-        }
-    }
 }
 
 impl<K: Wide> Flat<K> {
@@ -303,10 +265,6 @@ impl<T: Copy + Ord> Line<T> {
 }
 
 impl<K: Wide> Group<K> {
-    fn first(&self) -> K::Top {
-        self.lines[0].tops[0]
-    }
-
     fn deep(&self) -> &[Cell<K>] {
         self.deep.as_deref().unwrap_or_default()
     }

@@ -4,7 +4,7 @@
 //! few dependent reads and next to no unpredictable branch, and a processor runs both searches side by side.
 
 use crate::hosts::Hosts;
-use crate::index::{Blocks, Boundaries, Cell, Compiled, Found, Parts};
+use crate::index::{Blocks, Cell, Compiled, Found, Parts};
 use crate::prefix::Wide;
 use crate::spans::Spans;
 use crate::table::Table;
@@ -36,16 +36,7 @@ impl<K: Wide> Compiled<K> for Split<K> {
         self.spans.patch(&ends, &|at| spans(blocks[at].0, blocks[at].1));
     }
 
-    fn each_host(&self, host: &mut dyn FnMut(Cell<K>)) {
-        self.hosts.each(host);
-    }
-
     fn spans_within(&self, first: K, last: K) -> Vec<Cell<K>> {
         self.spans.within(first, last)
-    }
-
-    fn differences(&self, older: &Self, host: &mut dyn FnMut(K, u32, u32), block: &mut Boundaries<'_, K>) {
-        self.hosts.differences(&older.hosts, host);
-        self.spans.differences(&older.spans, block);
     }
 }

@@ -25,13 +25,32 @@ pub(crate) struct Row {
     v6: bool,
     /// Copied from the label: the strength of the remediation.
     pub(crate) rank: u8,
-    pub(crate) live: bool,
+    pub(crate) state: State,
+}
+
+/// What a row's place in the table is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing: it is on the list of free rows.
+    Free,
+    /// A decision beside a stronger one on the same prefix.
+    Held,
+    /// The strongest decision on its prefix: what an enforcer puts in force for exactly this prefix.
+    Leading,
 }
 
 impl Row {
     pub(crate) fn new(prefix: Prefix, until: Timestamp, id: i64, label: u32, rank: u8) -> Self {
         let Prefix { hi, lo, len, v6 } = prefix;
-        Self { hi, lo, until, id, label, next: NONE, len, v6, rank, live: true }
+        Self { hi, lo, until, id, label, next: NONE, len, v6, rank, state: State::Leading }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.state != State::Free
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.state == State::Leading
     }
 
     pub(crate) fn prefix(&self) -> Prefix {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::index::{Blocks, Boundaries, Cell, Compiled, Found, Parts, push_span};
+use crate::index::{Blocks, Cell, Compiled, Found, Parts, push_span};
 use crate::prefix::{Key, V4};
 use crate::table::{NONE, Table};
 
@@ -95,18 +95,10 @@ impl Compiled<V4> for Tree {
         apply(&mut self.root, 0, 0, hosts, &blocks, spans);
     }
 
-    fn each_host(&self, host: &mut dyn FnMut(Cell<V4>)) {
-        each_leaf(&self.root, &mut |spans, cells| cells[spans..].iter().for_each(|cell| host(*cell)));
-    }
-
     fn spans_within(&self, first: V4, last: V4) -> Vec<Cell<V4>> {
         let mut out = Vec::new();
         collect_spans(&self.root, 0, 0, first, last, &mut out);
         out
-    }
-
-    fn differences(&self, older: &Self, host: &mut dyn FnMut(V4, u32, u32), block: &mut Boundaries<'_, V4>) {
-        differ(&older.root, &self.root, host, block);
     }
 }
 
@@ -222,14 +214,6 @@ fn shrink(child: &mut Child, start: V4, depth: usize) {
     *child = grow(start, depth, &hosts, &spans, NONE);
 }
 
-fn each_leaf<'a>(child: &'a Child, leaf: &mut dyn FnMut(usize, &'a [Cell<V4>])) {
-    match child {
-        Child::Empty => {}
-        Child::Leaf { spans, cells } => leaf(*spans as usize, cells),
-        Child::Node(node) => node.iter().for_each(|child| each_leaf(child, leaf)),
-    }
-}
-
 fn collect_spans(child: &Child, start: V4, depth: usize, first: V4, last: V4, out: &mut Vec<Cell<V4>>) {
     let (from, to) = (start.max(first), block_end(start, depth).min(last));
     if from > to {
@@ -250,39 +234,4 @@ fn collect_spans(child: &Child, start: V4, depth: usize, first: V4, last: V4, ou
             }
         }
     }
-}
-
-fn differ(old: &Child, new: &Child, host: &mut dyn FnMut(V4, u32, u32), block: &mut Boundaries<'_, V4>) {
-    match (old, new) {
-        (Child::Empty, Child::Empty) => {}
-        (Child::Node(old), Child::Node(new)) => {
-            if !Arc::ptr_eq(old, new) {
-                old.iter().zip(new.iter()).for_each(|(old, new)| differ(old, new, host, block));
-            }
-        }
-        (Child::Leaf { cells: old, .. }, Child::Leaf { cells: new, .. }) if Arc::ptr_eq(old, new) => {}
-        _ => {
-            let ((old_spans, old_hosts), (new_spans, new_hosts)) = (flatten(old), flatten(new));
-            let (mut old, mut new) = (old_hosts.iter().peekable(), new_hosts.iter().peekable());
-            while let Some(key) = old.peek().map(|c| c.key).into_iter().chain(new.peek().map(|c| c.key)).min()
-            {
-                let before = old.next_if(|cell| cell.key == key).map_or(NONE, |cell| cell.row);
-                let after = new.next_if(|cell| cell.key == key).map_or(NONE, |cell| cell.row);
-                host(key, before, after);
-            }
-            if !old_spans.is_empty() || !new_spans.is_empty() {
-                block(&old_spans, &new_spans);
-            }
-        }
-    }
-}
-
-/// All spans and all hosts below a child.
-fn flatten(child: &Child) -> (Vec<Cell<V4>>, Vec<Cell<V4>>) {
-    let (mut spans, mut hosts) = (Vec::new(), Vec::new());
-    each_leaf(child, &mut |count, cells| {
-        spans.extend_from_slice(&cells[..count]);
-        hosts.extend_from_slice(&cells[count..]);
-    });
-    (spans, hosts)
 }

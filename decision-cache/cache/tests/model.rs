@@ -177,16 +177,16 @@ fn full(net: &IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()
 }
 
-/// What an enforcer would hold after reading the cover: spans by first address, hosts by address.
-type InForce = (BTreeMap<IpAddr, (IpAddr, String)>, BTreeMap<IpAddr, String>);
+/// What an enforcer would hold: the strongest decision of each address and range.
+type InForce = BTreeMap<IpNet, String>;
 
 fn words(decision: Decision<'_>) -> String {
     format!("{} {} {} {:?}", decision.remediation, decision.origin, decision.scenario, decision.until)
 }
 
 fn in_force(snapshot: &Snapshot) -> InForce {
-    let spans = snapshot.spans().into_iter().map(|s| (s.first, (s.last, words(s.decision)))).collect();
-    (spans, snapshot.hosts().into_iter().map(|(ip, decision)| (ip, words(decision))).collect())
+    let hosts = snapshot.hosts().map(|(address, decision)| (IpNet::from(address), words(decision)));
+    hosts.chain(snapshot.ranges().map(|(net, decision)| (net, words(decision)))).collect()
 }
 
 fn check(model: &Model, snapshot: &Snapshot) -> Result<(), TestCaseError> {
@@ -205,8 +205,20 @@ fn check(model: &Model, snapshot: &Snapshot) -> Result<(), TestCaseError> {
             .find(|s| s.first <= ip && ip <= s.last && s.first.is_ipv4() == ip.is_ipv4());
         prop_assert_eq!(span.map(|span| strength(span.decision)), ranges, "span for {}", ip);
         let own = model.strongest(|net| full(net) && net.addr() == ip);
-        let host = snapshot.hosts().into_iter().find(|(address, _)| *address == ip);
+        let host = snapshot.hosts().find(|(address, _)| *address == ip);
         prop_assert_eq!(host.map(|(_, decision)| strength(decision)), own, "host {}", ip);
+    }
+    let mut ranges: Vec<_> = model.0.keys().map(|(net, ..)| *net).filter(|net| !full(net)).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    prop_assert_eq!(snapshot.ranges().count(), ranges.len());
+    for v6 in [false, true] {
+        let counted: u32 = snapshot.range_lengths(v6).map(|(_, count)| count).sum();
+        let of_family = ranges.iter().filter(|net| net.addr().is_ipv6() == v6);
+        prop_assert_eq!(counted as usize, of_family.count());
+    }
+    for (net, decision) in snapshot.ranges() {
+        prop_assert_eq!(Some(strength(decision)), model.strongest(|held| *held == net), "range {}", net);
     }
     let spans = snapshot.spans();
     for pair in spans.windows(2).filter(|pair| pair[0].first.is_ipv4() == pair[1].first.is_ipv4()) {
@@ -216,22 +228,16 @@ fn check(model: &Model, snapshot: &Snapshot) -> Result<(), TestCaseError> {
 }
 
 fn check_diff(older: &Snapshot, newer: &Snapshot) -> Result<(), TestCaseError> {
-    let (mut spans, mut hosts) = in_force(older);
-    let diff = newer.diff(older);
-    for span in &diff.spans_gone {
-        prop_assert_eq!(spans.remove(&span.first), Some((span.last, words(span.decision))));
-    }
-    for span in &diff.spans_come {
-        prop_assert!(spans.insert(span.first, (span.last, words(span.decision))).is_none());
-    }
-    for change in &diff.hosts {
-        prop_assert_eq!(hosts.get(&change.address).cloned(), change.before.map(words));
+    let mut held = in_force(older);
+    for change in newer.diff(older) {
+        prop_assert!(change.before.map(words) != change.after.map(words));
+        prop_assert_eq!(held.get(&change.net).cloned(), change.before.map(words));
         match change.after {
-            Some(decision) => hosts.insert(change.address, words(decision)),
-            None => hosts.remove(&change.address),
+            Some(decision) => held.insert(change.net, words(decision)),
+            None => held.remove(&change.net),
         };
     }
-    prop_assert_eq!((spans, hosts), in_force(newer));
+    prop_assert_eq!(held, in_force(newer));
     Ok(())
 }
 

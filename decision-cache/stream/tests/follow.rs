@@ -294,7 +294,7 @@ async fn a_blocklist_told_again_under_new_ids_is_no_change() {
     story.play_out().await;
     let last = story.cache.load();
     assert_eq!(last.generation(), 2, "the repeated list publishes nothing, the longer ban does");
-    let changed: Vec<_> = last.diff(&first).hosts.iter().map(|change| change.address.to_string()).collect();
+    let changed: Vec<_> = last.diff(&first).iter().map(|change| change.net.addr().to_string()).collect();
     assert_eq!(changed, ["192.0.2.1"]);
 }
 
