@@ -19,10 +19,9 @@ pub fn bare_load(table: &str, set: &str, addresses: &[Ipv4Addr]) -> Result<Durat
         let mut batch = batches.pop().unwrap_or_default();
         let before = batch.messages();
         let written = batch.elements(nfproto::IPV4, Verb::Add, |buf| {
-            let slots = rest.iter().map(|address| Slot {
-                first: IpAddr::V4(*address),
-                last: IpAddr::V4(*address),
-                timeout: Some(Duration::from_secs(86_400)),
+            let slots = rest.iter().map(|address| {
+                let address = IpAddr::V4(*address);
+                Slot { timeout: Some(Duration::from_secs(86_400)), ..Slot::plain(address, address) }
             });
             encode_elements(buf, table, set, false, Verb::Add, slots)
         });

@@ -1,18 +1,22 @@
-//! The words our rules are made of: written to `nft` as statements, read back from the kernel as expressions.
+//! The parts our rules are made of: written to `nft` as statements, read back from the kernel as expressions.
 //!
 //! Read back over netlink and not through `nft -j`: that reads foreign tables too, and release 1.0.6 prints garbage
 //! as soon as one of them has a flag.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use netlink_bindings::nftables::{
-    ExprOps, IterableExprListAttrs, IterableExprMetaAttrs, IterableExprPayloadAttrs, IterableLogAttrs,
-    IterableVerdictAttrs, MetaKeys,
+    ExprOps, IterableExprBitwiseAttrs, IterableExprListAttrs, IterableExprMetaAttrs,
+    IterableExprPayloadAttrs, IterableLogAttrs, IterableVerdictAttrs, MetaKeys,
 };
 use netlink_bindings::utils::find_attr;
-use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
-use nftables::stmt::{Counter, Limit, Log, Match, Operator, Reject, RejectType, Statement};
+use nftables::expr::{Expression, Meta, MetaKey, NamedExpression};
+use nftables::stmt::{Counter, JumpTarget, Limit, Log, Match, Operator, Reject, RejectType, Statement};
 use nftables::types::RejectCode;
+use serde_json::{Value, json};
 
 use crate::config::{IpFamily, LogRate, RatePeriod};
+use crate::gate::truncate;
 
 /// The burst that `nft` gives a limit that names none.
 const BURST: u32 = 5;
@@ -22,14 +26,18 @@ const BURST: u32 = 5;
 pub(crate) enum Clause {
     /// Count with a named counter.
     Count(String),
+    /// Count within the rule: only stock release 0.0.25 does.
+    CountHere,
+    /// Go on if this side's prefix is in a map of counters, and count with the counter it names.
+    CountIn(Prefix, String),
     /// Go on if the packet comes in through this interface; a trailing `*` matches any ending.
     ComesThrough(String),
     /// Go on if the packet leaves through this interface.
     LeavesThrough(String),
     /// Go on if it is TCP.
     IsTcp,
-    /// Go on if this side's address is in a set.
-    In(Side, String),
+    /// Go on if this side's prefix is in a set.
+    In(Prefix, String),
     /// Go on so many times per period.
     Limit(LogRate),
     /// Write to the kernel log, or to an nflog group.
@@ -45,8 +53,21 @@ pub(crate) enum Clause {
     Reset,
     /// Deny without a word.
     Drop,
-    /// Leave the chain: other rules of the host decide.
+    /// Leave the chain: the calling chain, or other rules of the host, decide.
     Return,
+    /// Go through a chain and come back, unless it decides.
+    Jump(String),
+    /// Go on in a chain for good.
+    Goto(String),
+}
+
+/// The first bits of one of a packet's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    /// Which address.
+    pub(crate) side: Side,
+    /// How many bits; `None` for all of them.
+    pub(crate) length: Option<u8>,
 }
 
 /// What a packet is matched by.
@@ -58,26 +79,73 @@ pub(crate) enum Side {
     Destination,
 }
 
+impl Side {
+    /// All sides, in the order that rules look at them.
+    pub(crate) const ALL: [Self; 2] = [Self::Source, Self::Destination];
+
+    /// This side in the names of chains.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+
+    /// The whole address.
+    pub(crate) fn whole(self) -> Prefix {
+        Prefix { side: self, length: None }
+    }
+
+    /// Its first bits.
+    pub(crate) fn bits(self, ip: IpFamily, length: u8) -> Prefix {
+        Prefix { side: self, length: (length < width(ip)).then_some(length) }
+    }
+}
+
+fn width(ip: IpFamily) -> u8 {
+    match ip {
+        IpFamily::V4 => 32,
+        IpFamily::V6 => 128,
+    }
+}
+
+impl Prefix {
+    /// For `nft`.
+    fn expression(self, ip: IpFamily) -> Value {
+        let (protocol, all) = match ip {
+            IpFamily::V4 => ("ip", IpAddr::V4(Ipv4Addr::BROADCAST)),
+            IpFamily::V6 => ("ip6", IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))),
+        };
+        let field = match self.side {
+            Side::Source => "saddr",
+            Side::Destination => "daddr",
+        };
+        let address = json!({"payload": {"protocol": protocol, "field": field}});
+        match self.length {
+            None => address,
+            Some(length) => json!({"&": [address, truncate(all, length).to_string()]}),
+        }
+    }
+}
+
 impl Clause {
     /// For `nft`.
-    pub(crate) fn statement(&self, ip: IpFamily) -> Statement<'static> {
-        match self {
+    pub(crate) fn statement(&self, ip: IpFamily) -> Value {
+        let statement = match self {
+            // The typed statements know neither masks nor maps of counters.
+            Self::In(prefix, set) => {
+                let (left, right) = (prefix.expression(ip), format!("@{set}"));
+                return json!({"match": {"op": "==", "left": left, "right": right}});
+            }
+            Self::CountIn(prefix, map) => {
+                let (key, data) = (prefix.expression(ip), format!("@{map}"));
+                return json!({"counter": {"map": {"key": key, "data": data}}});
+            }
             Self::Count(name) => Statement::Counter(Counter::Named(name.clone().into())),
+            Self::CountHere => Statement::Counter(Counter::Anonymous(None)),
             Self::ComesThrough(name) => equals(meta(MetaKey::Iifname), name.clone()),
             Self::LeavesThrough(name) => equals(meta(MetaKey::Oifname), name.clone()),
             Self::IsTcp => equals(meta(MetaKey::L4proto), "tcp".to_owned()),
-            Self::In(side, set) => {
-                let protocol = match ip {
-                    IpFamily::V4 => "ip",
-                    IpFamily::V6 => "ip6",
-                };
-                let field = match side {
-                    Side::Source => "saddr",
-                    Side::Destination => "daddr",
-                };
-                let field = PayloadField { protocol: protocol.into(), field: field.into() };
-                equals(NamedExpression::Payload(Payload::PayloadField(field)), format!("@{set}"))
-            }
             Self::Limit(rate) => Statement::Limit(Limit {
                 rate: rate.packets,
                 rate_unit: None,
@@ -100,7 +168,10 @@ impl Clause {
             Self::Reset => Statement::Reject(Some(Reject::new(Some(RejectType::TCPReset), None))),
             Self::Drop => Statement::Drop(None),
             Self::Return => Statement::Return(None),
-        }
+            Self::Jump(chain) => Statement::Jump(JumpTarget { target: chain.clone().into() }),
+            Self::Goto(chain) => Statement::Goto(JumpTarget { target: chain.clone().into() }),
+        };
+        serde_json::to_value(statement).expect("statements are made of strings and numbers only")
     }
 }
 
@@ -129,7 +200,7 @@ fn reject_code(ip: IpFamily, code: u8) -> RejectCode {
 /// What the kernel has loaded to compare or look up next.
 enum Loaded {
     Meta(u32),
-    Side(Side),
+    Prefix(Prefix),
 }
 
 /// A rule as the kernel holds it; `None` when it says anything that we would not.
@@ -144,19 +215,28 @@ pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Opt
         }
         match (expression.get_data().ok()?, loaded.take()) {
             (ExprOps::Meta(meta), None) => loaded = Some(load_meta(&meta)?),
-            (ExprOps::Payload(payload), None) => loaded = Some(load_side(ip, &payload)?),
+            (ExprOps::Payload(payload), None) => {
+                loaded = Some(Loaded::Prefix(load_side(ip, &payload)?.whole()))
+            }
+            (ExprOps::Bitwise(bitwise), Some(Loaded::Prefix(Prefix { side, length: None }))) => {
+                loaded = Some(Loaded::Prefix(side.bits(ip, mask_length(ip, &bitwise)?)));
+            }
             (ExprOps::Cmp(compare), Some(Loaded::Meta(key))) if compare.get_op().ok()? == 0 => {
                 clauses.push(compared(key, compare.get_data().ok()?.get_value().ok()?)?);
             }
-            (ExprOps::Lookup(lookup), Some(Loaded::Side(side))) => {
+            (ExprOps::Lookup(lookup), Some(Loaded::Prefix(prefix))) => {
                 if lookup.get_dreg().is_ok() || lookup.get_flags().unwrap_or(0) != 0 {
                     return None;
                 }
-                clauses.push(Clause::In(side, lookup.get_set().ok()?.to_str().ok()?.to_owned()));
+                clauses.push(Clause::In(prefix, lookup.get_set().ok()?.to_str().ok()?.to_owned()));
+            }
+            (ExprOps::Objref(object), Some(Loaded::Prefix(prefix))) => {
+                clauses.push(Clause::CountIn(prefix, object.get_set_name().ok()?.to_str().ok()?.to_owned()));
             }
             (ExprOps::Objref(object), None) if object.get_imm_type().ok()? == 1 => {
                 clauses.push(Clause::Count(object.get_imm_name().ok()?.to_str().ok()?.to_owned()));
             }
+            (ExprOps::Counter(_), None) => clauses.push(Clause::CountHere),
             (ExprOps::Log(line), None) => clauses.push(log(&line)?),
             (ExprOps::Reject(reject), None) => clauses.push(match reject.get_type().ok()? {
                 0 => Clause::Unreachable(reject.get_icmp_code().ok()?),
@@ -178,7 +258,7 @@ fn load_meta(meta: &IterableExprMetaAttrs<'_>) -> Option<Loaded> {
 }
 
 /// The address fields of the network header.
-fn load_side(ip: IpFamily, payload: &IterableExprPayloadAttrs<'_>) -> Option<Loaded> {
+fn load_side(ip: IpFamily, payload: &IterableExprPayloadAttrs<'_>) -> Option<Side> {
     const NETWORK_HEADER: u32 = 1;
     payload.get_dreg().ok()?;
     if payload.get_base().ok()? != NETWORK_HEADER {
@@ -189,7 +269,23 @@ fn load_side(ip: IpFamily, payload: &IterableExprPayloadAttrs<'_>) -> Option<Loa
         (IpFamily::V4, 16, 4) | (IpFamily::V6, 24, 16) => Side::Destination,
         _ => return None,
     };
-    Some(Loaded::Side(side))
+    Some(side)
+}
+
+/// How many bits a mask keeps, when it keeps the first ones and changes nothing else.
+fn mask_length(ip: IpFamily, bitwise: &IterableExprBitwiseAttrs<'_>) -> Option<u8> {
+    // Operation 0 is mask and xor.
+    if bitwise.get_op().unwrap_or(0) != 0 {
+        return None;
+    }
+    let mask = bitwise.get_mask().ok()?.get_value().ok()?;
+    let xor = bitwise.get_xor().ok()?.get_value().ok()?;
+    let length = mask.iter().map(|byte| byte.leading_ones()).take_while(|ones| *ones == 8).count() * 8;
+    let rest = mask.get(length / 8).map_or(0, |byte| byte.leading_ones());
+    let length = u8::try_from(length + rest as usize).ok()?;
+    let kept: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let plain = mask.len() * 8 == usize::from(width(ip)) && kept == u32::from(length);
+    (plain && xor.iter().all(|byte| *byte == 0)).then_some(length)
 }
 
 fn compared(key: u32, value: &[u8]) -> Option<Clause> {
@@ -239,9 +335,12 @@ fn log(line: &IterableLogAttrs<'_>) -> Option<Clause> {
 }
 
 fn verdict(verdict: &IterableVerdictAttrs<'_>) -> Option<Clause> {
-    // NF_DROP and NFT_RETURN.
+    let chain = || Some(verdict.get_chain().ok()?.to_str().ok()?.to_owned());
+    // NF_DROP, NFT_JUMP, NFT_GOTO and NFT_RETURN.
     match verdict.get_code().ok()?.cast_signed() {
         0 => Some(Clause::Drop),
+        -3 => chain().map(Clause::Jump),
+        -4 => chain().map(Clause::Goto),
         -5 => Some(Clause::Return),
         _ => None,
     }

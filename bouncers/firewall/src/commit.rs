@@ -8,7 +8,8 @@ use std::time::Duration;
 use palisade_cache::Timestamp;
 use rustix::io::Errno;
 
-use crate::layout::{Layout, SetId};
+use crate::intervals::Interval;
+use crate::layout::{Layout, Place, Purpose, SetId, SourceId};
 use crate::netlink::{NetlinkError, Rejection, Slot, Socket, Transaction, Verb, encode_elements};
 use crate::plan::Change;
 
@@ -38,10 +39,21 @@ pub(crate) enum Removal {
 pub(crate) struct Committed {
     /// The generations it made.
     pub(crate) generations: Vec<u32>,
-    /// Elements put in or taken out, by set, refused ones left out.
-    pub(crate) balance: Vec<(SetId, i64)>,
+    /// Elements put in or taken out, by source, refused ones left out.
+    pub(crate) balance: Vec<Balance>,
     /// What the kernel did not take.
     pub(crate) refused: Vec<Refused>,
+}
+
+/// How many elements of a source were put in (or, negative, taken out).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Balance {
+    /// The source.
+    pub(crate) source: SourceId,
+    /// Single addresses.
+    pub(crate) hosts: i64,
+    /// Ranges, or intervals.
+    pub(crate) ranges: i64,
 }
 
 /// A change the kernel did not take.
@@ -100,12 +112,18 @@ impl Commit<'_> {
                 match transaction.commit(socket)? {
                     Ok(generation) => {
                         done.generations.push(generation);
-                        packed.iter().for_each(|change| done.count(change));
+                        packed.iter().for_each(|change| done.count(self.layout, change));
                     }
                     Err(rejection) if rejection.whole == Some(Errno::MSGSIZE) && bytes > SMALLEST_LIMIT => {
                         // The buffer promised more than the kernel takes.
                         socket.lower_batch_limit(bytes / 2);
                         groups.push(packed.to_vec());
+                    }
+                    // An interval that had just ended by itself: what is left has to be read first.
+                    Err(rejection)
+                        if rejection.names(Errno::NOENT) && packed.iter().any(removes_intervals) =>
+                    {
+                        return Err(CommitError::Refused(Errno::NOENT));
                     }
                     Err(rejection) if rejection.names(Errno::NOENT) => return Err(CommitError::Gone),
                     Err(rejection) if !self.isolate || is_passing(&rejection) => {
@@ -119,7 +137,13 @@ impl Commit<'_> {
                 }
             }
         }
-        Ok(done)
+        // Without its gate cell an element is never looked up: that is no refusal of one element.
+        let is_gate =
+            |refused: &&Refused| matches!(self.layout.target(refused.set).purpose, Purpose::Gate(_));
+        match done.refused.iter().find(is_gate) {
+            Some(refused) => Err(CommitError::Refused(refused.reason)),
+            None => Ok(done),
+        }
     }
 
     /// After a refusal: counts what is certainly at fault as refused, and returns what is left to try, the
@@ -173,18 +197,26 @@ impl Commit<'_> {
 
     /// Writes the messages of some changes: everything that goes, then everything that comes, set by set.
     fn encode(&self, transaction: &mut Transaction, changes: &[&Change]) {
-        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        let (mut gone, mut gone_intervals, mut come) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
-                Change::Host { address, remove, add } => {
-                    gone.extend(remove.map(|set| (set, slot(*address, *address))));
-                    come.extend(
-                        add.map(|(set, until)| (set, self.timed(set, *address, *address, Some(until)))),
-                    );
+                Change::Cell { set, cell, add } => {
+                    let cell = (*set, Slot::plain(*cell, *cell));
+                    if *add { &mut come } else { &mut gone }.push(cell);
                 }
-                Change::Knot { remove, add } => {
-                    gone.extend(remove.iter().map(|s| (s.set, slot(s.first, s.last))));
-                    come.extend(add.iter().map(|s| (s.set, self.timed(s.set, s.first, s.last, s.until))));
+                Change::Element { net, remove, add } => {
+                    let slot = |place: &Place, until| {
+                        (place.set, self.slot(place.set, (net.addr(), net.addr()), Some(place.source), until))
+                    };
+                    gone.extend(remove.as_ref().map(|place| slot(place, None)));
+                    come.extend(add.as_ref().map(|(place, until)| slot(place, Some(*until))));
+                }
+                Change::Intervals { remove, add } => {
+                    let slot = |one: &Interval| {
+                        (one.set, self.slot(one.set, (one.first, one.last), None, one.until))
+                    };
+                    gone_intervals.extend(remove.iter().map(slot));
+                    come.extend(add.iter().map(slot));
                 }
             }
         }
@@ -195,10 +227,13 @@ impl Commit<'_> {
                 self.write(transaction, Verb::Delete, &mut gone);
             }
         }
+        // An interval goes whole or not at all: if it has ended by itself, only its closing half would be found, and
+        // without that the next interval reaches up to the one after.
+        self.write(transaction, Verb::Delete, &mut gone_intervals);
         self.write(transaction, Verb::Add, &mut come);
     }
 
-    fn write(&self, transaction: &mut Transaction, verb: Verb, slots: &mut [(SetId, Slot)]) {
+    fn write(&self, transaction: &mut Transaction, verb: Verb, slots: &mut [(SetId, Slot<'_>)]) {
         slots.sort_by_key(|(set, _)| *set);
         for of_set in slots.chunk_by(|(a, _), (b, _)| a == b) {
             let target = self.layout.target(of_set[0].0);
@@ -213,29 +248,46 @@ impl Commit<'_> {
         }
     }
 
-    fn timed(&self, set: SetId, first: IpAddr, last: IpAddr, until: Option<Timestamp>) -> Slot {
-        let until = until.filter(|_| self.layout.target(set).dialect.timeout);
+    fn slot(
+        &self,
+        set: SetId,
+        (first, last): (IpAddr, IpAddr),
+        source: Option<SourceId>,
+        until: Option<Timestamp>,
+    ) -> Slot<'_> {
+        let target = self.layout.target(set);
+        let until = until.filter(|_| target.dialect.timeout);
         // Zero would mean for ever: what has just ended gets the shortest life there is.
         let timeout =
             until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
-        Slot { first, last, timeout }
+        let counter = source.filter(|_| target.dialect.counters).map(|source| self.layout.counter(source));
+        Slot { first, last, timeout, counter, marked: target.purpose == Purpose::Everything }
     }
 }
 
 impl Committed {
-    fn count(&mut self, change: &Change) {
-        let mut add = |set: SetId, by: i64| match self.balance.iter_mut().find(|(of, _)| *of == set) {
-            Some((_, balance)) => *balance += by,
-            None => self.balance.push((set, by)),
+    fn count(&mut self, layout: &Layout, change: &Change) {
+        let mut add = |source: SourceId, host: bool, by: i64| {
+            let balance = match self.balance.iter_mut().find(|balance| balance.source == source) {
+                Some(balance) => balance,
+                None => {
+                    self.balance.push(Balance { source, hosts: 0, ranges: 0 });
+                    self.balance.last_mut().expect("it was just pushed")
+                }
+            };
+            *(if host { &mut balance.hosts } else { &mut balance.ranges }) += by;
         };
         match change {
-            Change::Host { remove, add: put, .. } => {
-                remove.iter().for_each(|set| add(*set, -1));
-                put.iter().for_each(|(set, _)| add(*set, 1));
+            Change::Cell { .. } => {}
+            Change::Element { net, remove, add: put } => {
+                let host = net.prefix_len() == net.max_prefix_len();
+                remove.iter().for_each(|place| add(place.source, host, -1));
+                put.iter().for_each(|(place, _)| add(place.source, host, 1));
             }
-            Change::Knot { remove, add: put } => {
-                remove.iter().for_each(|stretch| add(stretch.set, -1));
-                put.iter().for_each(|stretch| add(stretch.set, 1));
+            Change::Intervals { remove, add: put } => {
+                let source = |one: &Interval| layout.operators_source(one.set);
+                remove.iter().filter_map(source).for_each(|source| add(source, false, -1));
+                put.iter().filter_map(source).for_each(|source| add(source, false, 1));
             }
         }
     }
@@ -248,8 +300,8 @@ struct Unit {
     changes: Range<usize>,
 }
 
-fn slot(first: IpAddr, last: IpAddr) -> Slot {
-    Slot { first, last, timeout: None }
+fn removes_intervals(change: &&Change) -> bool {
+    matches!(change, Change::Intervals { remove, .. } if !remove.is_empty())
 }
 
 /// Refusals that say nothing about the changes and pass by themselves.
@@ -261,24 +313,28 @@ fn is_passing(rejection: &Rejection) -> bool {
 
 fn refused(change: &Change, reason: Errno) -> Refused {
     let (what, set) = match change {
-        Change::Host { address, remove, add } => {
-            (address.to_string(), add.map(|(set, _)| set).or(*remove).unwrap_or(SetId(0)))
+        Change::Cell { set, cell, .. } => (format!("cell {cell}"), *set),
+        Change::Element { net, remove, add } => {
+            let place = add.as_ref().map(|(place, _)| *place).or(*remove);
+            let host = net.prefix_len() == net.max_prefix_len();
+            let what = if host { net.addr().to_string() } else { net.to_string() };
+            (what, place.map_or(SetId(0), |place| place.set))
         }
-        Change::Knot { remove, add } => match add.iter().chain(remove).next() {
-            Some(stretch) => (format!("{}-{}", stretch.first, stretch.last), stretch.set),
+        Change::Intervals { remove, add } => match add.iter().chain(remove).next() {
+            Some(interval) => (format!("{}-{}", interval.first, interval.last), interval.set),
             None => (String::new(), SetId(0)),
         },
     };
     Refused { what, set, reason }
 }
 
-/// Cuts knots that alone would not fit into a transaction: first all that goes, then all that comes. Between
-/// these transactions the last of it is missing for a moment, which only happens where the send buffer is tiny.
+/// Cuts groups of intervals that alone would not fit into a transaction: first all that goes, then all that comes.
+/// Between these transactions the last of it is missing for a moment, which only happens where the send buffer is tiny.
 fn shred(changes: &[Change], limit: usize) -> Option<Vec<Change>> {
     let most = (limit / (4 * BYTES_PER_CHANGE)).max(1);
     let oversized = |change: &Change| match change {
-        Change::Host { .. } => false,
-        Change::Knot { remove, add } => remove.len() + add.len() > most,
+        Change::Cell { .. } | Change::Element { .. } => false,
+        Change::Intervals { remove, add } => remove.len() + add.len() > most,
     };
     if !changes.iter().any(oversized) {
         return None;
@@ -286,12 +342,13 @@ fn shred(changes: &[Change], limit: usize) -> Option<Vec<Change>> {
     let mut pieces = Vec::with_capacity(changes.len() + 16);
     for change in changes {
         match change {
-            Change::Knot { remove, add } if oversized(change) => {
-                let gone =
-                    remove.chunks(most).map(|part| Change::Knot { remove: part.to_vec(), add: Vec::new() });
-                let come =
-                    add.chunks(most).map(|part| Change::Knot { remove: Vec::new(), add: part.to_vec() });
-                pieces.extend(gone.chain(come));
+            Change::Intervals { remove, add } if oversized(change) => {
+                let part = |remove: &[Interval], add: &[Interval]| Change::Intervals {
+                    remove: remove.to_vec(),
+                    add: add.to_vec(),
+                };
+                pieces.extend(remove.chunks(most).map(|gone| part(gone, &[])));
+                pieces.extend(add.chunks(most).map(|come| part(&[], come)));
             }
             change => pieces.push(change.clone()),
         }

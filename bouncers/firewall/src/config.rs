@@ -15,7 +15,7 @@ use palisade_daemon::metrics::Listen;
 
 pub use self::{
     check::{Note, NoteLevel},
-    file::{AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile},
+    file::{AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile, ShortestPrefixFile},
     load::{Loaded, Overrides, check, load},
 };
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub prometheus: Option<Listen>,
     /// Name the LAPI sees in the User-Agent.
     pub present_as: PresentAs,
+    /// The shortest prefixes that are enforced: a decision on a wider range is refused with a warning.
+    pub shortest_prefix: ShortestPrefix,
     /// Time between two comparisons of the kernel with the wanted state, on top of those an event causes.
     pub reconcile_interval: Duration,
 }
@@ -94,6 +96,25 @@ pub struct Family {
     pub priority: i32,
     /// Only fill the operator's own set: create no chain, no rule, no counter.
     pub set_only: bool,
+    /// The operator's set holds nothing but our elements: what else is in it is removed. Only in set-only mode.
+    pub exclusive: bool,
+}
+
+/// Prefix lengths below which nothing is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortestPrefix {
+    /// For IPv4, 0 to 32.
+    pub v4: u8,
+    /// For IPv6, 0 to 128.
+    pub v6: u8,
+}
+
+impl Default for ShortestPrefix {
+    /// 1/256 of all IPv4 addresses, and what a regional registry was given of IPv6: more than any sender holds, and
+    /// about what a mistyped prefix length makes of a range.
+    fn default() -> Self {
+        Self { v4: 8, v6: 16 }
+    }
 }
 
 /// A netfilter hook of the `ip` and `ip6` families.

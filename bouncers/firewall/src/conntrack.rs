@@ -7,7 +7,7 @@ use netlink_bindings::conntrack::{IterableTupleAttrs, OpGetDump, PushConntrackAt
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_bindings::utils::IterateAttrs;
 
-use crate::allow;
+use crate::exempt::{covers, merge};
 use crate::layout::{Layout, Purpose, SetId};
 use crate::netlink::{Dump, NetlinkError, Socket, nfproto};
 use crate::plan::{Change, Plan};
@@ -29,42 +29,49 @@ const FEW: usize = 8;
 /// What was newly banned.
 #[derive(Debug)]
 pub(crate) struct Banned {
-    /// Sorted and disjoint enough for a binary search by first address: hosts and stretches apart.
+    /// Sorted.
     hosts: Vec<IpAddr>,
-    stretches: Vec<(IpAddr, IpAddr)>,
-    allowed: Vec<(IpAddr, IpAddr)>,
+    /// Sorted and disjoint.
+    ranges: Vec<(IpAddr, IpAddr)>,
+    exempt: Vec<(IpAddr, IpAddr)>,
 }
 
 impl Banned {
-    /// What a plan bans that was not banned before, as far as single changes tell.
-    pub(crate) fn new(layout: &Layout, plan: &Plan, allowed: Vec<(IpAddr, IpAddr)>) -> Self {
+    /// What a plan bans that was not banned before, as far as single changes show. `exempt` is sorted and disjoint.
+    pub(crate) fn new(layout: &Layout, plan: &Plan, exempt: Vec<(IpAddr, IpAddr)>) -> Self {
         let bans = |set: SetId| layout.target(set).purpose != Purpose::Allow;
-        let (mut hosts, mut stretches) = (Vec::new(), Vec::new());
+        let (mut hosts, mut ranges) = (Vec::new(), Vec::new());
         for change in &plan.changes {
             match change {
-                Change::Host { address, remove: None, add: Some(_) } => hosts.push(*address),
-                Change::Host { .. } => {}
-                Change::Knot { remove, add } => {
+                Change::Element { net, remove: None, add: Some(_) } => {
+                    if net.prefix_len() == net.max_prefix_len() {
+                        hosts.push(net.addr());
+                    } else {
+                        ranges.push((net.network(), net.broadcast()));
+                    }
+                }
+                Change::Cell { .. } | Change::Element { .. } => {}
+                Change::Intervals { remove, add } => {
                     let old =
                         |first, last| remove.iter().any(|gone| gone.first <= first && last <= gone.last);
                     let new = add.iter().filter(|come| bans(come.set) && !old(come.first, come.last));
-                    stretches.extend(new.map(|come| (come.first, come.last)));
+                    ranges.extend(new.map(|come| (come.first, come.last)));
                 }
             }
         }
         hosts.sort_unstable();
-        stretches.sort_unstable();
-        Self { hosts, stretches, allowed }
+        merge(&mut ranges);
+        Self { hosts, ranges, exempt }
     }
 
     /// Whether nothing was newly banned.
     pub(crate) fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.stretches.is_empty()
+        self.hosts.is_empty() && self.ranges.is_empty()
     }
 
     fn covers(&self, address: IpAddr) -> bool {
-        let banned = self.hosts.binary_search(&address).is_ok() || allow::covers(&self.stretches, address);
-        banned && !address.is_loopback() && !allow::covers(&self.allowed, address)
+        let banned = self.hosts.binary_search(&address).is_ok() || covers(&self.ranges, address);
+        banned && !address.is_loopback() && !covers(&self.exempt, address)
     }
 }
 
@@ -79,7 +86,7 @@ pub(crate) fn cut(banned: &Banned) -> Result<u64, NetlinkError> {
         IpAddr::V6(_) => None,
     });
     let few = hosts.collect::<Option<Vec<Ipv4Addr>>>();
-    let few = few.filter(|few| few.len() <= FEW && banned.stretches.is_empty());
+    let few = few.filter(|few| few.len() <= FEW && banned.ranges.is_empty());
     let mut flows = Vec::new();
     match few {
         Some(few) => {

@@ -46,9 +46,7 @@ pub fn read_counters(config: &Config) -> Result<Vec<FamilyCounters>, EnforceErro
                     let traffic = Traffic { packets: counter.packets, bytes: counter.bytes };
                     if counter.name == names::PROCESSED {
                         counted.processed = traffic;
-                    } else if let Some((source, names::Holds::Hosts)) =
-                        names::source_of(family, &counter.name)
-                    {
+                    } else if let Some(names::Holds::Hosts(source)) = names::holds(family, &counter.name) {
                         counted.dropped.push((source, traffic));
                     }
                 }

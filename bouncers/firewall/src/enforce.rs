@@ -18,10 +18,12 @@ mod pace;
 mod retire;
 mod stand;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_cache::Snapshot;
 use palisade_stream::CacheHandle;
 use tokio::sync::watch;
@@ -31,9 +33,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Mode};
 use crate::dry_run;
 use crate::error::EnforceError;
+use crate::gate::CellCounts;
 use crate::kernel::watched_tables;
 use crate::layout::Layout;
+use crate::local::LocalNetwork;
 use crate::netlink::{Event, Monitor, NetlinkError, StructurePrint};
+use crate::plan::{Elements, Excluded};
 use crate::status::Status;
 use crate::structure::Structure;
 
@@ -52,6 +57,25 @@ pub struct Orders {
     pub config: Arc<Config>,
     /// The LAPI's own addresses, never blocked when the configuration says so.
     pub protected: Vec<IpAddr>,
+    /// This host's own addresses and neighbourhood.
+    pub local: LocalNetwork,
+}
+
+/// Odd decisions that are remembered as reported; the list starts anew when it is full.
+const WARNED: usize = 4096;
+
+/// What has been warned of.
+#[derive(Debug, Default)]
+struct Warned(HashSet<IpNet>);
+
+impl Warned {
+    /// Remembers a prefix; `true` when it is new.
+    fn note(&mut self, net: IpNet) -> bool {
+        if self.0.len() >= WARNED {
+            self.0.clear();
+        }
+        self.0.insert(net)
+    }
 }
 
 /// Keeps the kernel as the cache wants it. Built by [`Enforcer::new`], works in [`Enforcer::run`].
@@ -76,6 +100,11 @@ pub struct Enforcer {
     /// When to look again for an operator's table or set that could not be used.
     look_again: Option<Instant>,
     pace: Pace,
+    /// How long to pause before the next round of changes.
+    pause: Option<Duration>,
+    warned: Warned,
+    /// What is guarded has been logged for the current orders.
+    announced: bool,
 }
 
 /// What stands in the kernel by our doing.
@@ -86,12 +115,16 @@ struct Standing {
     layout: Arc<Layout>,
     structures: Vec<Structure>,
     prints: Vec<StructurePrint>,
-    /// The snapshot whose hosts are in force.
-    hosts: Snapshot,
-    /// The snapshot whose ranges are in force; older than the hosts' while a change of many ranges waits.
-    intervals: Snapshot,
-    /// Elements by set.
-    counts: Vec<u64>,
+    /// The snapshot that is in force.
+    snapshot: Snapshot,
+    /// How many of its elements lie in each cell of each gate.
+    cells: CellCounts,
+    /// Elements by source.
+    elements: Vec<Elements>,
+    /// What is left out of operators' sets.
+    excluded: Arc<Excluded>,
+    /// How many elements in operators' sets are not ours.
+    foreign: usize,
     /// Why a family is left out, if one is.
     unmet: Option<String>,
 }
@@ -124,6 +157,9 @@ impl Enforcer {
             glance: None,
             look_again: None,
             pace: Pace::default(),
+            pause: None,
+            warned: Warned::default(),
+            announced: false,
         };
         (enforcer, report)
     }
@@ -147,6 +183,7 @@ impl Enforcer {
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
+                        not_before = Instant::now() + self.pause.take().unwrap_or_default();
                         self.pace.succeeded();
                     }
                     Err(error) if error.is_hopeless() && !self.status.borrow().is_ready() => {
@@ -167,7 +204,7 @@ impl Enforcer {
             let wake = if need > Need::Nothing {
                 not_before
             } else {
-                let soonest = [self.intervals_due(), self.look_again].into_iter().flatten().min();
+                let soonest = [self.foreign_element_ends(), self.look_again].into_iter().flatten().min();
                 soonest.map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
@@ -209,7 +246,8 @@ impl Enforcer {
                         }
                         verify = Instant::now() + self.current.config.reconcile_interval;
                     } else if need == Need::Nothing {
-                        need = Need::Changes;
+                        // An element of the operator's own has ended where one of ours is wanted.
+                        need = Need::Sets;
                     }
                 }
             }
@@ -246,19 +284,13 @@ impl Enforcer {
     async fn pretend(&mut self) {
         self.retire_former().await;
         let newer = Snapshot::clone(&self.cache.load());
-        let older = self.standing.as_ref().map(|standing| standing.hosts.clone());
+        let older = self.standing.as_ref().map(|standing| standing.snapshot.clone());
         dry_run::tell(older.as_ref(), &newer);
         let generation = newer.generation();
-        self.standing = Some(Standing {
-            config: Arc::clone(&self.current.config),
-            layout: Arc::new(Layout::new(&self.current.config, &[], &[])),
-            structures: Vec::new(),
-            prints: Vec::new(),
-            hosts: newer.clone(),
-            intervals: newer,
-            counts: Vec::new(),
-            unmet: None,
-        });
+        let layout = Layout::new(&self.current.config, &[]);
+        let mut standing = Standing::new(Arc::clone(&self.current.config), layout);
+        standing.snapshot = newer;
+        self.standing = Some(standing);
         self.report(|status| {
             status.generation = generation;
             status.in_force_since.get_or_insert_with(palisade_stream::now);
@@ -273,9 +305,9 @@ impl Enforcer {
                 let what = if touched.structure { "structure" } else { "elements" };
                 // One line for a burst.
                 if self.pace.is_calm() {
-                    tracing::info!(%program, what, "another program changed our table; putting it right");
+                    tracing::info!(program, what, "another program changed a table of ours: comparing");
                 } else {
-                    tracing::debug!(%program, what, "another program changed our table again");
+                    tracing::debug!(program, what, "another program changed a table of ours again");
                 }
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
@@ -294,7 +326,11 @@ impl Enforcer {
     fn take_orders(&mut self) {
         let orders = self.orders.borrow_and_update().clone();
         let former = std::mem::replace(&mut self.current, orders);
-        self.former.push(former);
+        // A new address of this host or of the LAPI is no new configuration: nothing of the former orders has to go.
+        if former.config != self.current.config {
+            self.announced = false;
+            self.former.push(former);
+        }
         self.monitor = None;
     }
 
@@ -329,6 +365,24 @@ impl Enforcer {
 
     fn report(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_modify(change);
+    }
+}
+
+impl Standing {
+    /// Nothing in force yet.
+    fn new(config: Arc<Config>, layout: Layout) -> Self {
+        Self {
+            config,
+            elements: vec![Elements::default(); layout.sources().count()],
+            layout: Arc::new(layout),
+            structures: Vec::new(),
+            prints: Vec::new(),
+            snapshot: Snapshot::default(),
+            cells: CellCounts::default(),
+            excluded: Arc::default(),
+            foreign: 0,
+            unmet: None,
+        }
     }
 }
 

@@ -28,6 +28,23 @@ pub enum EnforceError {
         #[source]
         cause: NftError,
     },
+    /// An object of somebody else has the name of one of ours.
+    #[error(
+        "table {family} {table} holds a {kind} '{name}' that is not ours; nothing of it was changed: rename it, or set \
+             nftables.{key}.table or nftables.{key}.chain to a name that is free"
+    )]
+    Collision {
+        /// `ip` or `ip6`.
+        family: &'static str,
+        /// The table.
+        table: String,
+        /// `chain` or `set`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// `ipv4` or `ipv6`.
+        key: &'static str,
+    },
     /// Somebody took our table or a set away.
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,
@@ -68,11 +85,14 @@ pub enum EnforceError {
 }
 
 impl EnforceError {
-    /// Whether trying again cannot help: not allowed to change the ruleset, or no program to do it with.
+    /// Whether trying again cannot help: not allowed to change the ruleset, no program to do it with, or an object of
+    /// somebody else where one of ours belongs.
     pub fn is_hopeless(&self) -> bool {
         matches!(
             self,
-            Self::Netlink(NetlinkError::Denied(_) | NetlinkError::Open(_)) | Self::Nft(NftError::Missing(_))
+            Self::Netlink(NetlinkError::Denied(_) | NetlinkError::Open(_))
+                | Self::Nft(NftError::Missing(_))
+                | Self::Collision { .. }
         )
     }
 }

@@ -1,11 +1,23 @@
-//! The objects of a managed table as the kernel holds them.
+//! The objects of a managed table as the kernel holds them, and which of them are ours.
+//!
+//! An object is ours by what it carries, not by its name alone: the table may be shared with rules of the operator, of
+//! docker or of ufw, and those are never flushed or deleted. The first rule of each chain of ours carries the comment
+//! [`MARK`]; earlier releases and the stock bouncer begin each chain with `counter name "processed"`, and stock release
+//! 0.0.25 fills it with rules about its one set. A set is ours when a chain of ours looks it up, or when it has our name
+//! and the counter that is made with it.
 
-use crate::clause;
+use crate::clause::{self, Clause};
 use crate::config::{Family, Hook, IpFamily};
 use crate::layout::{Dialect, nfproto_of};
-use crate::names;
+use crate::names::{self, Holds};
 use crate::netlink::{NetlinkError, Socket};
-use crate::rules::Rule;
+use crate::rules::{self, Rule};
+
+/// The comment of our rules and counters.
+pub(crate) const MARK: &str = "palisade";
+
+/// The comment of the `processed` counter in a table that we made, which may go as a whole.
+pub(crate) const TABLE_MARK: &str = "palisade: table";
 
 /// `NFT_SET_*` and `NFT_TABLE_F_*` flags of `linux/netfilter/nf_tables.h`.
 pub(crate) mod flags {
@@ -15,6 +27,8 @@ pub(crate) mod flags {
     pub(crate) const INTERVAL: u32 = 4;
     /// A set whose elements may end by themselves.
     pub(crate) const TIMEOUT: u32 = 16;
+    /// A map of objects.
+    pub(crate) const OBJECT: u32 = 64;
     /// A set of concatenations.
     pub(crate) const CONCATENATION: u32 = 128;
     /// A table that is switched off.
@@ -31,14 +45,25 @@ pub(crate) struct Found {
     pub(crate) table: bool,
     /// Whether it is switched off.
     pub(crate) dormant: bool,
-    /// Names of its counters.
-    pub(crate) counters: Vec<String>,
-    /// Its sets, in the order they were made.
+    /// How many chains, sets and objects it holds, ours and others'.
+    pub(crate) objects: u32,
+    /// Its counters.
+    pub(crate) counters: Vec<FoundCounter>,
+    /// Its sets and maps of counters, in the order they were made.
     pub(crate) sets: Vec<FoundSet>,
     /// Its chains.
     pub(crate) chains: Vec<FoundChain>,
-    /// Its rules by chain, in order; `None` for what we have no words for.
-    pub(crate) rules: Vec<(String, Option<Rule>)>,
+    /// Its rules, in order.
+    pub(crate) rules: Vec<FoundRule>,
+}
+
+/// A named counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundCounter {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its comment.
+    pub(crate) comment: String,
 }
 
 /// A set without its elements.
@@ -59,12 +84,27 @@ pub(crate) struct FoundChain {
     base: Option<(String, u32, i32, u32)>,
 }
 
+/// A rule of some chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundRule {
+    /// The chain.
+    pub(crate) chain: String,
+    /// Its clauses; `None` when it does anything that rules of ours do not.
+    pub(crate) rule: Option<Rule>,
+    /// Whether it carries [`MARK`].
+    pub(crate) marked: bool,
+}
+
 impl FoundSet {
     /// A set of ours.
     pub(crate) fn new(ip: IpFamily, name: String, dialect: Dialect) -> Self {
-        let interval = if dialect.interval { flags::INTERVAL } else { 0 };
-        let timeout = if dialect.timeout { flags::TIMEOUT } else { 0 };
-        Self { name, flags: interval | timeout, key_bytes: key_bytes(ip) }
+        let flags = [
+            (dialect.interval, flags::INTERVAL),
+            (dialect.timeout, flags::TIMEOUT),
+            (dialect.counters, flags::OBJECT),
+        ];
+        let flags = flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum();
+        Self { name, flags, key_bytes: key_bytes(ip) }
     }
 
     /// Whether its elements are intervals.
@@ -76,19 +116,24 @@ impl FoundSet {
     pub(crate) fn has_timeout(&self) -> bool {
         self.flags & flags::TIMEOUT != 0
     }
+
+    /// Whether its elements name counters.
+    pub(crate) fn has_counters(&self) -> bool {
+        self.flags & flags::OBJECT != 0
+    }
 }
 
 impl FoundChain {
-    /// A base chain of ours.
-    pub(crate) fn base(name: String, hook: Hook, priority: i32) -> Self {
-        let number = match hook {
+    /// A chain of ours; `base` is the hook and the priority of a base chain.
+    pub(crate) fn new(name: String, base: Option<(Hook, i32)>) -> Self {
+        let number = |hook| match hook {
             Hook::Prerouting => 0,
             Hook::Input => 1,
             Hook::Forward => 2,
             Hook::Output => 3,
             Hook::Postrouting => 4,
         };
-        Self { name, base: Some(("filter".to_owned(), number, priority, ACCEPT)) }
+        Self { name, base: base.map(|(hook, priority)| ("filter".into(), number(hook), priority, ACCEPT)) }
     }
 }
 
@@ -96,30 +141,92 @@ impl Found {
     /// Reads a table. Blocks, for less than a millisecond: no element is read.
     pub(crate) fn read(socket: &mut Socket, ip: IpFamily, table: &str) -> Result<Self, NetlinkError> {
         let number = nfproto_of(ip);
-        let Some(table_flags) = socket.table_flags(number, table)? else { return Ok(Self::default()) };
+        let Some(header) = socket.table(number, table)? else { return Ok(Self::default()) };
         let sets = socket.sets(number, table)?.into_iter();
         let chains = socket.chains(number, table)?.into_iter();
+        let counters = socket.counters(number, table)?.into_iter();
+        let rules = socket.rules(number, table, |expressions, comment| {
+            (expressions.and_then(|expressions| clause::read(ip, expressions)), comment == MARK)
+        })?;
         Ok(Self {
             table: true,
-            dormant: table_flags & flags::DORMANT != 0,
-            counters: socket.counters(number, table)?.into_iter().map(|counter| counter.name).collect(),
+            dormant: header.flags & flags::DORMANT != 0,
+            objects: header.objects,
+            counters: counters
+                .map(|counter| FoundCounter { name: counter.name, comment: counter.comment })
+                .collect(),
             sets: sets
                 .map(|set| FoundSet { name: set.name, flags: set.flags, key_bytes: set.key_bytes })
                 .collect(),
             chains: chains.map(|chain| FoundChain { name: chain.name, base: chain.base }).collect(),
-            rules: socket.rules(number, table, |expressions| clause::read(ip, expressions))?,
+            rules: rules
+                .into_iter()
+                .map(|(chain, (rule, marked))| FoundRule { chain, rule, marked })
+                .collect(),
         })
     }
 
-    /// The sources that sets in this table stand for, in the order the sets were made.
-    pub(crate) fn sources(&self, family: &Family) -> Vec<String> {
-        let mut sources: Vec<String> = Vec::new();
-        for (source, _) in self.sets.iter().filter_map(|set| names::source_of(family, &set.name)) {
-            if !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
-        sources
+    /// What our sets in this table hold, in the order they were made.
+    pub(crate) fn holds(&self, family: &Family) -> Vec<Holds> {
+        let ours = self.sets.iter().filter(|set| self.owns_set(family, &set.name));
+        ours.filter_map(|set| names::holds(family, &set.name)).collect()
+    }
+
+    /// The rules of a chain, in order.
+    pub(crate) fn rules_of<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a FoundRule> {
+        self.rules.iter().filter(move |rule| rule.chain == chain)
+    }
+
+    /// Whether a chain is ours, or the stock bouncer's. A chain without rules is nobody's.
+    pub(crate) fn owns_chain(&self, family: &Family, chain: &str) -> bool {
+        let mut rules = self.rules_of(chain);
+        let Some(first) = rules.next() else { return false };
+        let is_stock = |rule: &FoundRule| {
+            let clauses = rule.rule.iter().flatten();
+            let mut sets = clauses.filter_map(|clause| match clause {
+                Clause::In(_, set) => Some(set),
+                _ => None,
+            });
+            sets.next() == Some(&family.set)
+        };
+        first.marked
+            || first.rule.as_ref() == Some(&rules::mark())
+            || (is_stock(first) && rules.all(is_stock))
+    }
+
+    /// Whether a set is ours, or the stock bouncer's.
+    pub(crate) fn owns_set(&self, family: &Family, set: &str) -> bool {
+        let counter = |name: &str| self.counters.iter().any(|counter| counter.name == name);
+        let by_name = match names::holds(family, set) {
+            Some(Holds::Hosts(_)) => counter(set),
+            Some(Holds::FormerRanges(_)) => counter(&set.replacen(".ranges-", "-", 1)),
+            Some(Holds::Ranges(_) | Holds::Gate(_) | Holds::Allow) => counter(names::PROCESSED),
+            None => self.counters.iter().any(|counter| counter.name == set && counter.comment == MARK),
+        };
+        let uses =
+            |clause: &Clause| matches!(clause, Clause::In(_, name) | Clause::CountIn(_, name) if name == set);
+        let used = |rule: &&FoundRule| rule.rule.iter().flatten().any(uses);
+        by_name || self.rules.iter().filter(used).any(|rule| self.owns_chain(family, &rule.chain))
+    }
+
+    /// The counters that are ours: marked ones, and those that were made with a set of ours.
+    pub(crate) fn own_counters(&self, family: &Family) -> impl Iterator<Item = &FoundCounter> {
+        self.counters.iter().filter(|counter| {
+            counter.comment.starts_with(MARK)
+                || (names::holds(family, &counter.name).is_some() && self.owns_set(family, &counter.name))
+        })
+    }
+
+    /// Whether nothing in the table is anybody else's, and we made it. (A table of an earlier release or of the stock
+    /// bouncer carries no word on that: it counts as made by them.)
+    pub(crate) fn is_wholly_ours(&self, family: &Family) -> bool {
+        let chains = self.chains.iter().filter(|chain| self.owns_chain(family, &chain.name)).count();
+        let sets = self.sets.iter().filter(|set| self.owns_set(family, &set.name)).count();
+        let processed = self.counters.iter().find(|counter| counter.name == names::PROCESSED);
+        let unmarked = processed.filter(|counter| counter.comment.is_empty()).map_or(0, |_| 1);
+        let counters = self.own_counters(family).count() + unmarked;
+        let made = processed.is_none_or(|counter| counter.comment != MARK);
+        made && chains + sets > 0 && usize::try_from(self.objects) == Ok(chains + sets + counters)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, Family, IpFamily};
 use crate::found::{Found, flags, key_bytes};
 use crate::layout::{Dialect, Layout, nfproto_of};
 use crate::netlink::{NetlinkError, Reading, SetHeader, Socket, StructurePrint, nfproto};
-use crate::plan::{self, KernelSets, Plan};
+use crate::plan::{self, Comparison, KernelSets, Plan};
 
 /// A socket and what it was found to be capable of.
 #[derive(Debug)]
@@ -53,16 +53,16 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
-    /// Compares everything in the kernel's sets with everything wanted. Roughly read, while others change the sets, a few
+    /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. Roughly read, while others change the sets, a few
     /// elements more may seem to differ than really do.
     pub(crate) fn compare(
         &mut self,
         reading: Reading,
         layout: &Layout,
         wanted: &Snapshot,
-        allow: &[(IpAddr, IpAddr)],
+        exempt: &[(IpAddr, IpAddr)],
         now: Timestamp,
-    ) -> Result<Plan, CommitError> {
+    ) -> Result<Comparison, CommitError> {
         let mut sets = HashMap::new();
         for (id, target) in layout.targets() {
             let interval = target.dialect.interval;
@@ -73,7 +73,7 @@ impl Kernel {
                 Err(error) => return Err(error.into()),
             };
         }
-        Ok(plan::reconcile(layout, &KernelSets(sets), wanted, allow, now))
+        Ok(plan::reconcile(layout, &KernelSets(sets), wanted, exempt, now))
     }
 
     /// Brings a plan into force. With `isolate`, what the kernel refuses is left out instead of failing the rest.
@@ -92,9 +92,9 @@ impl Kernel {
         tables.iter().map(|(family, table)| self.socket.structure(*family, table)).collect()
     }
 
-    /// Whether a table exists.
-    pub(crate) fn has_table(&mut self, family: u8, table: &str) -> Result<bool, NetlinkError> {
-        Ok(self.socket.tables()?.iter().any(|(of, name)| *of == family && name == table))
+    /// Reads one managed table.
+    pub(crate) fn find_table(&mut self, ip: IpFamily, table: &str) -> Result<Found, NetlinkError> {
+        Found::read(&mut self.socket, ip, table)
     }
 
     /// Looks for the operator's set: in a table of the address family itself, else in an `inet` table.
@@ -142,11 +142,18 @@ fn judge(ip: IpFamily, number: u8, set: &SetHeader) -> OperatorsSet {
     if set.flags & flags::CONCATENATION != 0 || set.key_bytes != key_bytes(ip) {
         return OperatorsSet::Unfit("its elements are not addresses of this family");
     }
+    if set.flags & flags::OBJECT != 0 {
+        return OperatorsSet::Unfit("it is a map");
+    }
     if set.flags & flags::CONSTANT != 0 {
         return OperatorsSet::Unfit("it is constant");
     }
     OperatorsSet::Fit(
         number,
-        Dialect { interval: set.flags & flags::INTERVAL != 0, timeout: set.flags & flags::TIMEOUT != 0 },
+        Dialect {
+            interval: set.flags & flags::INTERVAL != 0,
+            timeout: set.flags & flags::TIMEOUT != 0,
+            counters: false,
+        },
     )
 }

@@ -1,22 +1,39 @@
-//! Which set a decision belongs to: the map from family and source to the sets in the kernel.
+//! Which sets there are, and which of them a decision belongs to.
 //!
 //! ```text
-//!  managed    one hash set for the hosts and one interval set for the ranges of each source, one allow set
-//!  set-only   the operator's one set, spoken to in the dialect its flags allow
+//!  managed    hosts: one hash set per source        ranges: one map of counters per prefix length
+//!             gates: cells that any of these touch  allow: what is let through
+//!  set-only   the operator's one set, filled in the dialect that its flags allow
 //! ```
+//!
+//! Ranges are elements of hash sets, one per prefix length, and not intervals: nested, adjacent and equal ranges each
+//! have an element of their own with its own timeout, so that none can touch another when it ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use palisade_cache::{Decision, Snapshot};
 
 use crate::config::{Config, Family, IpFamily};
+use crate::gate;
 use crate::names;
 use crate::netlink::nfproto;
+
+/// Sources of one family that get sets of their own. Decisions of further ones (a LAPI may name any number of lists)
+/// are enforced under [`OTHER_SOURCE`].
+pub(crate) const MAX_SOURCES: usize = 512;
+
+/// The source that stands for every one beyond [`MAX_SOURCES`].
+pub(crate) const OTHER_SOURCE: &str = "other";
 
 /// One of the sets in a [`Layout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SetId(pub(crate) u16);
+
+/// One of the sources in a [`Layout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SourceId(pub(crate) u16);
 
 /// A set in the kernel that we fill.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +59,8 @@ pub(crate) struct Dialect {
     pub(crate) interval: bool,
     /// Elements may end by themselves; otherwise we take them out.
     pub(crate) timeout: bool,
+    /// Elements name the counter of their source.
+    pub(crate) counters: bool,
 }
 
 /// What the elements of a set are there for.
@@ -49,21 +68,34 @@ pub(crate) struct Dialect {
 pub(crate) enum Purpose {
     /// Banned addresses of one source.
     Hosts,
-    /// Banned ranges of one source.
-    Ranges,
+    /// Banned ranges of one prefix length, of any source.
+    Ranges(u8),
+    /// Cells of one width that hold anything banned.
+    Gate(u8),
     /// What is let through.
     Allow,
     /// Everything banned, in the operator's set.
     Everything,
 }
 
-/// The sets of one source in a managed table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SourceSets {
-    /// Its hash set.
+/// Where decisions come from, as counters and metrics tell them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Its family.
+    pub(crate) ip: IpFamily,
+    /// The origin, or `lists:<name>`; the set's name in set-only mode.
+    pub(crate) name: String,
+    /// Its set of hosts, or the operator's set.
     pub(crate) hosts: SetId,
-    /// Its interval set.
-    pub(crate) ranges: SetId,
+}
+
+/// Where a decision's element goes, and what it counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The set.
+    pub(crate) set: SetId,
+    /// The source whose counter it names.
+    pub(crate) source: SourceId,
 }
 
 /// One family's part of the layout.
@@ -71,62 +103,129 @@ pub(crate) struct SourceSets {
 pub(crate) enum FamilyLayout {
     /// Not enforced.
     Disabled,
-    /// Our own table.
-    Managed {
-        /// By source (`CAPI`, `lists:name`, ...).
-        sources: BTreeMap<String, SourceSets>,
-        /// The set of what is let through, when there is anything.
-        allow: Option<SetId>,
-    },
+    /// Our own objects.
+    Managed(Managed),
     /// The operator's set; `None` while its table or the set cannot be found.
-    SetOnly(Option<SetId>),
+    SetOnly(Option<Place>),
+}
+
+/// The sets of a managed family.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Managed {
+    /// By name (`CAPI`, `lists:name`, ...).
+    pub(crate) sources: BTreeMap<String, SourceId>,
+    /// Maps of ranges by prefix length.
+    pub(crate) ranges: BTreeMap<u8, SetId>,
+    /// Gates by width.
+    pub(crate) gates: BTreeMap<u8, SetId>,
+    /// The width of the gate that guards ranges of each prefix length.
+    widths: BTreeMap<u8, u8>,
+    /// The set of what is let through, when there is anything.
+    pub(crate) allow: Option<SetId>,
 }
 
 /// All sets that we fill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     targets: Vec<Target>,
+    sources: Vec<Source>,
+    /// The shortest prefix that is enforced, IPv4 and IPv6.
+    shortest: [u8; 2],
+    /// Whether the operator's set is ours alone, IPv4 and IPv6.
+    exclusive: [bool; 2],
     v4: FamilyLayout,
     v6: FamilyLayout,
 }
 
+/// What a layout lacks for a snapshot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Sources without sets.
+    pub(crate) sources: BTreeSet<(IpFamily, String)>,
+    /// Prefix lengths of ranges without a map, and how many ranges there are of each.
+    pub(crate) lengths: BTreeMap<(IpFamily, u8), u32>,
+    /// Ranges of some length have become so many that they need another gate: the layout must be made anew.
+    pub(crate) other_gate: bool,
+}
+
+impl Missing {
+    /// Whether nothing is missing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty() && self.lengths.is_empty() && !self.other_gate
+    }
+}
+
 impl Layout {
-    /// The sets for these sources, in this order, and for what is let through. Set-only families start without
-    /// their set: [`Layout::adopt_operators_set`] adds it.
-    pub(crate) fn new(config: &Config, sources: &[(IpFamily, String)], allow: &[IpFamily]) -> Self {
-        let mut layout = Self { targets: Vec::new(), v4: FamilyLayout::Disabled, v6: FamilyLayout::Disabled };
+    /// The layout without any source or range. Set-only families start without their set:
+    /// [`Layout::adopt_operators_set`] adds it.
+    pub(crate) fn new(config: &Config, allow: &[IpFamily]) -> Self {
+        let mut layout = Self {
+            targets: Vec::new(),
+            sources: Vec::new(),
+            shortest: [config.shortest_prefix.v4, config.shortest_prefix.v6],
+            exclusive: [&config.v4, &config.v6]
+                .map(|family| family.as_ref().is_some_and(|one| one.exclusive)),
+            v4: FamilyLayout::Disabled,
+            v6: FamilyLayout::Disabled,
+        };
         for (ip, family) in config.families() {
             let part = if family.set_only {
                 FamilyLayout::SetOnly(None)
             } else {
+                let main = gate::main_width(ip);
                 let allow = allow.contains(&ip).then(|| layout.add_managed(ip, family, Purpose::Allow, ""));
-                FamilyLayout::Managed { sources: BTreeMap::new(), allow }
+                let gates = [(main, layout.add_managed(ip, family, Purpose::Gate(main), ""))].into();
+                FamilyLayout::Managed(Managed { gates, allow, ..Managed::default() })
             };
             *layout.part_mut(ip) = part;
-        }
-        for (ip, source) in sources {
-            if let Some((_, family)) = config.families().find(|(found, _)| found == ip) {
-                layout.add_source(*ip, family, source);
-            }
         }
         layout
     }
 
-    /// Adds the sets of a source to a managed family. Does nothing when it is known, or not managed.
+    /// Adds the set of a source to a managed family. Does nothing when it is known, or the family not managed.
     pub(crate) fn add_source(&mut self, ip: IpFamily, family: &Family, source: &str) {
-        let FamilyLayout::Managed { sources, .. } = self.part(ip) else { return };
-        if sources.contains_key(source) || self.targets.len() > usize::from(u16::MAX) - 2 {
+        let FamilyLayout::Managed(managed) = self.part(ip) else { return };
+        let source = if managed.sources.len() < MAX_SOURCES { source } else { OTHER_SOURCE };
+        if managed.sources.contains_key(source) {
             return;
         }
         // Two sources may share a set: a name that was cut, and the same name found in the kernel.
         let name = names::host_set(family, source);
-        let taken = sources.values().find(|sets| self.target(sets.hosts).name == name).copied();
-        let sets = taken.unwrap_or_else(|| SourceSets {
-            hosts: self.add_managed(ip, family, Purpose::Hosts, source),
-            ranges: self.add_managed(ip, family, Purpose::Ranges, source),
+        let shared = managed.sources.values().find(|id| self.counter(**id) == name).copied();
+        let id = shared.unwrap_or_else(|| {
+            let hosts = self.add_managed(ip, family, Purpose::Hosts, source);
+            self.push_source(Source { ip, name: source.to_owned(), hosts })
         });
-        if let FamilyLayout::Managed { sources, .. } = self.part_mut(ip) {
-            sources.insert(source.to_owned(), sets);
+        if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
+            managed.sources.insert(source.to_owned(), id);
+        }
+    }
+
+    /// Adds the map of ranges of a prefix length to a managed family, and the gate that guards it when there are
+    /// `count` ranges. Does nothing when the length is known, or the family not managed.
+    pub(crate) fn add_length(&mut self, ip: IpFamily, family: &Family, length: u8, count: u32) {
+        let FamilyLayout::Managed(managed) = self.part(ip) else { return };
+        if managed.ranges.contains_key(&length) {
+            return;
+        }
+        let set = self.add_managed(ip, family, Purpose::Ranges(length), "");
+        let width = gate::width(ip, length, count);
+        self.add_gate(ip, family, width);
+        if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
+            managed.ranges.insert(length, set);
+            managed.widths.insert(length, width);
+        }
+    }
+
+    /// Adds a gate to a managed family. Does nothing when it is known, or the family not managed.
+    pub(crate) fn add_gate(&mut self, ip: IpFamily, family: &Family, width: u8) {
+        let FamilyLayout::Managed(managed) = self.part(ip) else { return };
+        if managed.gates.contains_key(&width) {
+            return;
+        }
+        let set = self.add_managed(ip, family, Purpose::Gate(width), "");
+        if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
+            managed.gates.insert(width, set);
         }
     }
 
@@ -146,23 +245,31 @@ impl Layout {
             dialect,
             purpose: Purpose::Everything,
         };
-        let id = self.push(target);
-        *self.part_mut(ip) = FamilyLayout::SetOnly(Some(id));
+        let set = self.push(target);
+        let source = self.push_source(Source { ip, name: family.set.clone(), hosts: set });
+        *self.part_mut(ip) = FamilyLayout::SetOnly(Some(Place { set, source }));
     }
 
     fn add_managed(&mut self, ip: IpFamily, family: &Family, purpose: Purpose, source: &str) -> SetId {
-        let (name, interval, timeout) = match purpose {
-            Purpose::Hosts => (names::host_set(family, source), false, true),
-            Purpose::Ranges => (names::range_set(family, source), true, true),
-            Purpose::Allow | Purpose::Everything => (names::allow_set(family), true, false),
+        let (name, interval, timeout, counters) = match purpose {
+            Purpose::Hosts => (names::host_set(family, source), false, true, false),
+            Purpose::Ranges(length) => (names::range_map(family, length), false, true, true),
+            Purpose::Gate(width) => (names::gate(family, width), false, false, false),
+            Purpose::Allow | Purpose::Everything => (names::allow_set(family), true, false, false),
         };
-        let dialect = Dialect { interval, timeout };
+        let dialect = Dialect { interval, timeout, counters };
         self.push(Target { ip, nfproto: nfproto_of(ip), table: family.table.clone(), name, dialect, purpose })
     }
 
     fn push(&mut self, target: Target) -> SetId {
-        let id = SetId(u16::try_from(self.targets.len()).expect("sources are bounded where they are added"));
+        let id = SetId(u16::try_from(self.targets.len()).expect("sources, lengths and widths are bounded"));
         self.targets.push(target);
+        id
+    }
+
+    fn push_source(&mut self, source: Source) -> SourceId {
+        let id = SourceId(u16::try_from(self.sources.len()).expect("sources are bounded"));
+        self.sources.push(source);
         id
     }
 
@@ -174,6 +281,29 @@ impl Layout {
     /// All sets with their ids.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (SetId, &Target)> {
         (0..).map(SetId).zip(&self.targets)
+    }
+
+    /// A source by its id.
+    pub(crate) fn source(&self, id: SourceId) -> &Source {
+        &self.sources[usize::from(id.0)]
+    }
+
+    /// All sources with their ids.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (SourceId, &Source)> {
+        (0..).map(SourceId).zip(&self.sources)
+    }
+
+    /// The source that stands for an operator's set.
+    pub(crate) fn operators_source(&self, set: SetId) -> Option<SourceId> {
+        let mut sources = self.sources();
+        sources
+            .find(|(_, source)| source.hosts == set && self.target(set).purpose == Purpose::Everything)
+            .map(|(id, _)| id)
+    }
+
+    /// The name of a source's counter: that of its set of hosts.
+    pub(crate) fn counter(&self, id: SourceId) -> &str {
+        &self.target(self.source(id).hosts).name
     }
 
     /// One family's part.
@@ -191,55 +321,115 @@ impl Layout {
         }
     }
 
-    /// Sources of the snapshot's decisions that have no sets yet.
-    pub(crate) fn missing_sources(&self, snapshot: &Snapshot) -> BTreeSet<(IpFamily, String)> {
-        let mut missing = BTreeSet::new();
-        for count in snapshot.counts() {
-            for (ip, held) in [(IpFamily::V4, count.v4), (IpFamily::V6, count.v6)] {
-                if let FamilyLayout::Managed { sources, .. } = self.part(ip)
-                    && held > 0
-                    && !sources.contains_key(&count.source())
-                {
-                    missing.insert((ip, count.source()));
+    /// What there is no set for yet. Costs with the number of sources and lengths.
+    pub(crate) fn missing(&self, snapshot: &Snapshot) -> Missing {
+        let mut missing = Missing::default();
+        for ip in [IpFamily::V4, IpFamily::V6] {
+            let FamilyLayout::Managed(managed) = self.part(ip) else { continue };
+            let free = MAX_SOURCES.saturating_sub(managed.sources.len());
+            let held = |v4: u32, v6: u32| if ip == IpFamily::V4 { v4 } else { v6 };
+            let counts = snapshot.counts().filter(|count| held(count.v4, count.v6) > 0);
+            let new =
+                counts.map(|count| count.source()).filter(|source| !managed.sources.contains_key(source));
+            let mut new: BTreeSet<String> = new.collect();
+            if new.len() > free {
+                // The first few, and one for all the others.
+                new = new.into_iter().take(free).collect();
+                if !managed.sources.contains_key(OTHER_SOURCE) {
+                    new.insert(OTHER_SOURCE.to_owned());
+                }
+            }
+            missing.sources.extend(new.into_iter().map(|source| (ip, source)));
+            for (length, count) in snapshot.range_lengths(ip == IpFamily::V6) {
+                match managed.widths.get(&length) {
+                    None => drop(missing.lengths.insert((ip, length), count)),
+                    // Never back while nothing else changes, so that a list about the limit changes no rules.
+                    Some(width) => {
+                        missing.other_gate |= *width > length && gate::width(ip, length, count) != *width
+                    }
                 }
             }
         }
         missing
     }
 
-    /// Which source a set stands for.
-    pub(crate) fn source_of(&self, id: SetId) -> Option<&str> {
-        [&self.v4, &self.v6].into_iter().find_map(|part| match part {
-            FamilyLayout::Managed { sources, .. } => sources
-                .iter()
-                .find(|(_, sets)| sets.hosts == id || sets.ranges == id)
-                .map(|(source, _)| source.as_str()),
+    /// Adds what is missing.
+    pub(crate) fn add(&mut self, config: &Config, missing: &Missing) {
+        for (ip, family) in config.families() {
+            for (_, source) in missing.sources.iter().filter(|(of, _)| *of == ip) {
+                self.add_source(ip, family, source);
+            }
+            for ((_, length), count) in missing.lengths.iter().filter(|((of, _), _)| *of == ip) {
+                self.add_length(ip, family, *length, *count);
+            }
+        }
+    }
+
+    /// The gate cells that an element for this prefix touches; none outside managed families.
+    pub(crate) fn cells(&self, net: IpNet) -> impl Iterator<Item = (SetId, IpAddr)> {
+        let ip = family_of(net.addr());
+        let gate = match self.part(ip) {
+            FamilyLayout::Managed(managed) => {
+                let main = gate::main_width(ip);
+                let width = managed.widths.get(&net.prefix_len()).copied().unwrap_or(main);
+                managed.gates.get(&width).map(|set| (*set, width))
+            }
             FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => None,
-        })
+        };
+        gate.into_iter().flat_map(move |(set, width)| gate::cells(net, width).map(move |cell| (set, cell)))
+    }
+
+    /// Whether the operator's set of this family holds nothing but our elements.
+    pub(crate) fn is_exclusive(&self, ip: IpFamily) -> bool {
+        self.exclusive[usize::from(ip == IpFamily::V6)]
+    }
+
+    /// Whether a range is wider than may be enforced.
+    pub(crate) fn is_too_wide(&self, net: IpNet) -> bool {
+        net.prefix_len() < self.shortest[usize::from(net.addr().is_ipv6())]
     }
 }
 
-/// Looks sets up by decision, remembering each source it has met: a snapshot has many decisions and few sources.
+/// Finds the place of decisions, remembering each source it has met: a snapshot has many decisions and few sources.
 #[derive(Debug)]
 pub(crate) struct Placer<'l, 'd> {
     layout: &'l Layout,
-    met: HashMap<(IpFamily, &'d str, &'d str), Option<SourceSets>>,
+    met: HashMap<(IpFamily, &'d str, &'d str), Option<SourceId>>,
 }
 
 impl<'l, 'd> Placer<'l, 'd> {
-    /// Has met nobody yet.
     pub(crate) fn new(layout: &'l Layout) -> Self {
         Self { layout, met: HashMap::new() }
     }
 
-    /// The sets of a decision's source; `None` when its family is not managed by us.
-    pub(crate) fn sets(&mut self, ip: IpFamily, decision: &Decision<'d>) -> Option<SourceSets> {
-        let list = if decision.origin == "lists" { decision.scenario } else { "" };
-        let layout = self.layout;
-        *self.met.entry((ip, decision.origin, list)).or_insert_with(|| match layout.part(ip) {
-            FamilyLayout::Managed { sources, .. } => sources.get(&decision.source()).copied(),
-            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => None,
-        })
+    /// The hash set an element for this prefix goes into. `None` when it goes into none: its family is not enforced, it
+    /// is too wide, or the operator's set takes intervals, or no ranges.
+    pub(crate) fn place(&mut self, net: IpNet, decision: &Decision<'d>) -> Option<Place> {
+        let (ip, layout) = (family_of(net.addr()), self.layout);
+        if layout.is_too_wide(net) {
+            return None;
+        }
+        let is_host = net.prefix_len() == net.max_prefix_len();
+        match layout.part(ip) {
+            FamilyLayout::Managed(managed) => {
+                let list = if decision.origin == "lists" { decision.scenario } else { "" };
+                let source = *self.met.entry((ip, decision.origin, list)).or_insert_with(|| {
+                    let known = managed.sources.get(&decision.source());
+                    known.or_else(|| managed.sources.get(OTHER_SOURCE)).copied()
+                });
+                let source = source?;
+                let set = if is_host {
+                    layout.source(source).hosts
+                } else {
+                    *managed.ranges.get(&net.prefix_len())?
+                };
+                Some(Place { set, source })
+            }
+            FamilyLayout::SetOnly(Some(place)) if is_host && !layout.target(place.set).dialect.interval => {
+                Some(*place)
+            }
+            FamilyLayout::SetOnly(_) | FamilyLayout::Disabled => None,
+        }
     }
 }
 

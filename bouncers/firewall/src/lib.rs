@@ -5,7 +5,6 @@
 //!                          └─► Orders (config, reload) ─────────▲      └─► netlink   elements, dumps, counters, news
 //! ```
 
-mod allow;
 mod alone;
 mod bare;
 mod clause;
@@ -17,17 +16,20 @@ mod counters;
 mod dry_run;
 mod enforce;
 mod error;
+mod exempt;
 mod exposition;
 mod found;
+mod gate;
+mod intervals;
 mod kernel;
 mod layout;
+mod local;
 mod names;
 mod netlink;
 mod nft;
 mod plan;
 mod rules;
 mod serve;
-mod spans;
 mod status;
 mod structure;
 
@@ -36,6 +38,7 @@ pub use bare::bare_load;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;
+pub use local::LocalNetwork;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
 pub use serve::{about, connect, serve};

@@ -38,7 +38,7 @@ fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()
         about: about(&lapis),
         settings: &settings,
         types: Some(&loaded.config.types),
-        policy: Policy::default(),
+        policy: Policy::longest_wins(),
         json,
     };
     match question {

@@ -1,8 +1,8 @@
-//! Names of the objects in the kernel, and the way back from a set's name to the origin it stands for.
+//! Names of the objects in the kernel, and the way back from a set's name to what it holds.
 //!
 //! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep
 //! working. What it does not have is named with a dot where it has a dash, which no origin can imitate:
-//! `<set>.ranges-<origin>`, `<set>.allow`.
+//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.allow`, `<chain>.source`, `<chain>.deny`.
 
 use crate::config::{Family, Hook};
 
@@ -13,12 +13,18 @@ pub(crate) const PROCESSED: &str = "processed";
 const NAME_BYTES: usize = 255;
 
 /// What a set of ours holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holds {
-    /// Single addresses of one origin.
-    Hosts,
-    /// Disjoint ranges of one origin.
-    Ranges,
+    /// Single addresses of one source.
+    Hosts(String),
+    /// Ranges of one prefix length.
+    Ranges(u8),
+    /// Cells of one width that any decision touches.
+    Gate(u8),
+    /// What is let through.
+    Allow,
+    /// The ranges of one source as intervals: what releases before 0.2 had.
+    FormerRanges(String),
 }
 
 /// Name of the host set of a source; also the name of its counter. A source is an origin, or `lists:<name>`.
@@ -26,9 +32,14 @@ pub(crate) fn host_set(family: &Family, source: &str) -> String {
     fit(format!("{}-{}", family.set, suffix(source)))
 }
 
-/// Name of the range set of a source.
-pub(crate) fn range_set(family: &Family, source: &str) -> String {
-    fit(format!("{}.ranges-{}", family.set, suffix(source)))
+/// Name of the map of ranges of one prefix length.
+pub(crate) fn range_map(family: &Family, length: u8) -> String {
+    format!("{}.ranges-{length}", family.set)
+}
+
+/// Name of the gate of one width.
+pub(crate) fn gate(family: &Family, width: u8) -> String {
+    format!("{}.gate-{width}", family.set)
 }
 
 /// Name of the set of what is let through.
@@ -41,13 +52,28 @@ pub(crate) fn chain(family: &Family, hook: Hook) -> String {
     format!("{}-{hook}", family.chain)
 }
 
-/// The source a set of a managed table stands for; `None` when the set is not one of ours.
-pub(crate) fn source_of(family: &Family, set: &str) -> Option<(String, Holds)> {
+/// Name of the chain that looks for decisions on one side of a packet: `source` or `destination`.
+pub(crate) fn side_chain(family: &Family, side: &str) -> String {
+    format!("{}.{side}", family.chain)
+}
+
+/// Name of the chain that logs and denies.
+pub(crate) fn deny_chain(family: &Family) -> String {
+    format!("{}.deny", family.chain)
+}
+
+/// What a set of a managed table holds, by its name; `None` when the name is not one of ours.
+pub(crate) fn holds(family: &Family, set: &str) -> Option<Holds> {
     let rest = set.strip_prefix(family.set.as_str())?;
-    if let Some(suffix) = rest.strip_prefix(".ranges-") {
-        Some((source(suffix), Holds::Ranges))
+    let number = |text: &str| text.parse::<u8>().ok().filter(|n| n.to_string() == text && *n <= 128);
+    if rest == ".allow" {
+        Some(Holds::Allow)
+    } else if let Some(width) = rest.strip_prefix(".gate-") {
+        number(width).map(Holds::Gate)
+    } else if let Some(suffix) = rest.strip_prefix(".ranges-") {
+        Some(number(suffix).map_or_else(|| Holds::FormerRanges(source(suffix)), Holds::Ranges))
     } else {
-        Some((source(rest.strip_prefix('-')?), Holds::Hosts))
+        Some(Holds::Hosts(source(rest.strip_prefix('-')?)))
     }
 }
 
@@ -102,15 +128,19 @@ fn escaped_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
+/// FNV-1a, 64 bit: stable over releases, which std's hasher does not promise.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Cuts a name that is too long and makes it unique again by a hash of the whole.
 fn fit(name: String) -> String {
     if name.len() <= NAME_BYTES {
         return name;
     }
-    // FNV-1a, 64 bit: stable over releases, which std's hasher does not promise.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(name.as_bytes());
     // Only ASCII is left after escaping; a prefix from the configuration may hold more.
     let mut cut = NAME_BYTES - 18;
     while !name.is_char_boundary(cut) {
@@ -132,6 +162,7 @@ mod tests {
             set: "crowdsec-blacklists".into(),
             priority: -10,
             set_only: false,
+            exclusive: false,
         }
     }
 
@@ -144,17 +175,28 @@ mod tests {
             ("lists:my list:2", "crowdsec-blacklists-lists-my_x20_list_x3A_2"),
         ] {
             assert_eq!(host_set(&family(), source), name);
-            assert_eq!(source_of(&family(), name), Some((source.to_owned(), Holds::Hosts)));
+            assert_eq!(holds(&family(), name), Some(Holds::Hosts(source.to_owned())));
         }
         assert_eq!(chain(&family(), Hook::Input), "crowdsec-chain-input");
     }
 
     #[test]
     fn nothing_else_is_taken_for_ours() {
-        for name in ["crowdsec-blacklists", "crowdsec-blacklists.allow", "mine", "crowdsec-blacklists2-CAPI"]
+        for name in ["crowdsec-blacklists", "crowdsec-blacklists.gate-x", "mine", "crowdsec-blacklists2-CAPI"]
         {
-            assert_eq!(source_of(&family(), name), None, "{name}");
+            assert_eq!(holds(&family(), name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn each_name_of_ours_comes_back() {
+        for length in 0..=128 {
+            assert_eq!(holds(&family(), &range_map(&family(), length)), Some(Holds::Ranges(length)));
+            assert_eq!(holds(&family(), &gate(&family(), length)), Some(Holds::Gate(length)));
+        }
+        assert_eq!(holds(&family(), &allow_set(&family())), Some(Holds::Allow));
+        let former = holds(&family(), "crowdsec-blacklists.ranges-lists-my_x20_list");
+        assert_eq!(former, Some(Holds::FormerRanges("lists:my list".into())));
     }
 
     #[test]
@@ -168,14 +210,9 @@ mod tests {
         #[test]
         fn every_source_comes_back(text in "[ -~äß_x0-9A-F]{0,20}") {
             prop_assume!(!text.starts_with("lists-"));
-            for holds in [Holds::Hosts, Holds::Ranges] {
-                let name = match holds {
-                    Holds::Hosts => host_set(&family(), &text),
-                    Holds::Ranges => range_set(&family(), &text),
-                };
-                prop_assert!(name.bytes().all(is_plain));
-                prop_assert_eq!(source_of(&family(), &name), Some((text.clone(), holds)));
-            }
+            let name = host_set(&family(), &text);
+            prop_assert!(name.bytes().all(is_plain));
+            prop_assert_eq!(holds(&family(), &name), Some(Holds::Hosts(text)));
         }
     }
 }

@@ -4,9 +4,18 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nftables::schema::{NfObject, Nftables};
+use nftables::schema::NfObject;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::Command as Process;
+
+/// A command in `nft`'s JSON form.
+pub(crate) type Command = Value;
+
+/// A typed command as [`Command`].
+pub(crate) fn command(object: NfObject<'_>) -> Command {
+    serde_json::to_value(object).expect("commands are made of strings and numbers only")
+}
 
 /// A structure transaction takes milliseconds; only a stuck system comes near this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,8 +50,9 @@ impl NftError {
     }
 }
 
-/// Runs commands as one transaction. (What `nft` may print is never read: see [`crate::clause`].) Nothing is run when there are none.
-pub(crate) async fn apply(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
+/// Runs commands as one transaction. (What `nft` may print is never read: see [`crate::clause`].) Nothing is run when
+/// there are none.
+pub(crate) async fn apply(what: &'static str, commands: Vec<Command>) -> Result<(), NftError> {
     if commands.is_empty() {
         return Ok(());
     }
@@ -50,17 +60,16 @@ pub(crate) async fn apply(what: &'static str, commands: Vec<NfObject<'static>>) 
 }
 
 /// Lets `nft` and the kernel judge commands without carrying them out.
-pub(crate) async fn check(what: &'static str, commands: Vec<NfObject<'static>>) -> Result<(), NftError> {
+pub(crate) async fn check(what: &'static str, commands: Vec<Command>) -> Result<(), NftError> {
     run(what, &["-c", "-j", "-f", "-"], &script(commands)).await
 }
 
-fn script(commands: Vec<NfObject<'static>>) -> String {
-    let script = Nftables { objects: commands.into() };
-    serde_json::to_string(&script).expect("commands are made of strings and numbers only")
+fn script(commands: Vec<Command>) -> String {
+    json!({ "nftables": commands }).to_string()
 }
 
 async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), NftError> {
-    let mut child = Command::new("nft")
+    let mut child = Process::new("nft")
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,22 +1,29 @@
 //! What has to change in the kernel's sets. Pure: the kernel's elements and the wanted decisions in, changes out.
 //!
-//! A change is the unit of all or nothing: everything that concerns one address, or one knot of ranges that
+//! A change is the unit of all or nothing: everything that concerns one address or prefix, or one group of intervals that
 //! overlap each other, is one change. Changes are independent of each other, so they may be split over several
-//! transactions, or one of them left out, without opening or closing a door for anybody else.
+//! transactions, or one of them left out, without banning or admitting anybody else. Gate cells come first when they are
+//! added and last when they are removed, so that a gate never lacks what it guards.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use palisade_cache::{Decision, Diff, Snapshot, Span, Timestamp};
+use ipnet::IpNet;
+use palisade_cache::{Decision, Snapshot, Timestamp};
 
 use crate::config::IpFamily;
-use crate::layout::{FamilyLayout, Layout, Placer, Purpose, SetId, family_of};
-use crate::netlink::Held;
-use crate::spans::{Stretch, drop_common, flatten, knots};
+use crate::exempt::{covers, merge};
+use crate::gate::CellCounts;
+use crate::intervals::{Interval, drop_common, flatten, overlap_groups};
+use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of};
+use crate::netlink::{Held, counter_print};
 
 /// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// Too wide ranges that a plan names.
+const NAMED_TOO_WIDE: usize = 20;
 
 /// The elements of every set of a layout, by set.
 #[derive(Debug, Default)]
@@ -31,272 +38,412 @@ impl KernelSets {
 /// Everything that must happen together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// About one address in hash sets.
-    Host {
-        /// The address.
-        address: IpAddr,
-        /// The set to take it out of.
-        remove: Option<SetId>,
-        /// The set to put it into, and when it ends.
-        add: Option<(SetId, Timestamp)>,
+    /// A cell of a gate.
+    Cell {
+        /// The gate.
+        set: SetId,
+        /// The first address of the cell.
+        cell: IpAddr,
+        /// Whether it comes or goes.
+        add: bool,
     },
-    /// About intervals that overlap each other, or one that overlaps none.
-    Knot {
+    /// An address or a range in hash sets.
+    Element {
+        /// The prefix.
+        net: IpNet,
+        /// Where to take it out.
+        remove: Option<Place>,
+        /// Where to put it in, and when it ends.
+        add: Option<(Place, Timestamp)>,
+    },
+    /// Intervals that overlap each other, or one that overlaps none.
+    Intervals {
         /// Taken out first.
-        remove: Vec<Stretch>,
+        remove: Vec<Interval>,
         /// Put in afterwards.
-        add: Vec<Stretch>,
+        add: Vec<Interval>,
     },
 }
 
 /// The changes from one state to another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// What to do, in any order; what is let through comes first.
+    /// What to do.
     pub(crate) changes: Vec<Change>,
-    /// How many elements each set will have, when everything was compared.
-    pub(crate) wanted: HashMap<SetId, u64>,
+    /// Decisions that come into force.
+    pub(crate) added: usize,
+    /// Decisions that go out of force.
+    pub(crate) deleted: usize,
     /// Ranges that the operator's set cannot hold, because it lacks the interval flag.
     pub(crate) unenforceable_ranges: usize,
+    /// Some of the ranges that came and are wider than may be enforced.
+    pub(crate) too_wide: Vec<IpNet>,
+}
+
+/// How many elements of a source are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Elements {
+    /// Single addresses.
+    pub(crate) hosts: u64,
+    /// Ranges; in an operator's interval set, intervals.
+    pub(crate) ranges: u64,
+}
+
+/// What is left out of operators' sets: what is exempt, and what is in them without our mark.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Excluded {
+    sets: HashMap<SetId, Vec<(IpAddr, IpAddr)>>,
+    /// When the first of the operator's own elements ends that stands where one of ours would.
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Excluded {
+    fn of(&self, set: SetId) -> &[(IpAddr, IpAddr)] {
+        self.sets.get(&set).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a comparison of everything found.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// What differs.
+    pub(crate) plan: Plan,
+    /// How many elements lie in each cell of each gate, when all is as wanted.
+    pub(crate) cells: CellCounts,
+    /// How many elements are wanted, by source.
+    pub(crate) wanted: Vec<Elements>,
+    /// What is left out of operators' sets.
+    pub(crate) excluded: Excluded,
+    /// Elements in operators' sets without our mark.
+    pub(crate) foreign: usize,
 }
 
 impl Plan {
-    /// Whether any change is about intervals.
-    pub(crate) fn touches_intervals(&self) -> bool {
-        self.changes.iter().any(|change| matches!(change, Change::Knot { .. }))
-    }
-
-    /// Leaves out what only lifts bans: for as long as nobody knows whether what is wanted is all of it. What is
-    /// allowed comes from the configuration, so that is known.
+    /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the rules
+    /// in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so that is
+    /// known.
     pub(crate) fn keep_bans(&mut self, layout: &Layout) {
-        let allows = |stretch: &Stretch| layout.target(stretch.set).purpose == Purpose::Allow;
+        let exempts = |interval: &Interval| layout.target(interval.set).purpose == Purpose::Allow;
         self.changes.retain(|change| match change {
-            Change::Host { add, .. } => add.is_some(),
-            Change::Knot { remove, add } => !add.is_empty() || remove.iter().any(allows),
+            Change::Cell { add, .. } => *add,
+            Change::Element { add, .. } => add.is_some(),
+            Change::Intervals { remove, add } => !add.is_empty() || remove.iter().any(exempts),
         });
     }
 
-    fn want(&mut self, set: SetId) {
-        *self.wanted.entry(set).or_default() += 1;
+    fn element(&mut self, net: IpNet, remove: Option<Place>, add: Option<(Place, Timestamp)>) {
+        if remove.is_some() || add.is_some() {
+            self.changes.push(Change::Element { net, remove, add });
+        }
+    }
+
+    fn intervals(&mut self, gone: Vec<Interval>, come: Vec<Interval>) {
+        let groups = overlap_groups(gone, come);
+        self.changes.extend(groups.map(|(remove, add)| Change::Intervals { remove, add }));
+    }
+
+    /// Puts cells to add before all other changes, and cells to remove behind.
+    fn frame(&mut self, cells: impl Iterator<Item = (SetId, IpAddr, bool)>) {
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (set, cell, add) in cells {
+            if add { &mut first } else { &mut last }.push(Change::Cell { set, cell, add });
+        }
+        if !first.is_empty() {
+            first.append(&mut self.changes);
+            self.changes = first;
+        }
+        self.changes.append(&mut last);
     }
 }
 
-/// Compares everything the kernel holds with everything that is wanted.
+/// Compares everything the kernel holds with everything that is wanted. `exempt` is sorted and disjoint.
 pub(crate) fn reconcile(
     layout: &Layout,
     kernel: &KernelSets,
     wanted: &Snapshot,
-    allow: &[(IpAddr, IpAddr)],
+    exempt: &[(IpAddr, IpAddr)],
     now: Timestamp,
-) -> Plan {
-    let mut plan = Plan::default();
-    let mut come = Vec::new();
+) -> Comparison {
+    let mut out =
+        Comparison { wanted: vec![Elements::default(); layout.sources().count()], ..Default::default() };
+    exclude_foreign(layout, kernel, wanted, exempt, now, &mut out);
+    let mut comes = Vec::new();
     let mut allowed = Vec::new();
     for ip in [IpFamily::V4, IpFamily::V6] {
         match layout.part(ip) {
-            FamilyLayout::Managed { allow: Some(set), .. } => {
-                let of_family = allow.iter().filter(|(first, _)| family_of(*first) == ip);
-                allowed.extend(of_family.map(|&(first, last)| Stretch {
-                    set: *set,
-                    first,
-                    last,
-                    until: None,
+            FamilyLayout::Managed(managed) => {
+                let of_family = exempt.iter().filter(|(first, _)| family_of(*first) == ip);
+                allowed.extend(of_family.flat_map(|&(first, last)| {
+                    managed.allow.map(|set| Interval { set, first, last, until: None })
                 }));
             }
-            FamilyLayout::SetOnly(Some(set)) if layout.target(*set).dialect.interval => {
-                come.extend(flatten(ip, *set, wanted));
+            FamilyLayout::SetOnly(Some(place)) if layout.target(place.set).dialect.interval => {
+                let mut laid = flatten(layout, ip, place.set, wanted, out.excluded.of(place.set));
+                laid.retain(|interval| interval.until.is_none_or(|until| until > now));
+                out.wanted[usize::from(place.source.0)].ranges = laid.len() as u64;
+                comes.extend(laid);
             }
-            _ => {}
+            FamilyLayout::SetOnly(_) | FamilyLayout::Disabled => {}
         }
     }
-    come.extend(wanted_ranges(layout, &wanted.spans(), now));
-    for stretch in come.iter().chain(&allowed) {
-        plan.want(stretch.set);
-    }
-    plan.unenforceable_ranges = unenforceable(layout, wanted);
-    let held = |purpose: fn(Purpose) -> bool| {
-        layout
-            .targets()
-            .filter(move |(_, target)| target.dialect.interval && purpose(target.purpose))
-            .flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (set, *held)))
+    let held = |of: Purpose| {
+        let sets =
+            layout.targets().filter(move |(_, target)| target.purpose == of && target.dialect.interval);
+        let held = sets.flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (set, *held)));
+        held.filter(move |(_, held)| of == Purpose::Allow || layout.is_ours(held))
     };
-    intervals(layout, held(|purpose| purpose == Purpose::Allow), allowed, now, &mut plan);
-    intervals(layout, held(|purpose| purpose != Purpose::Allow), come, now, &mut plan);
-    hosts(layout, kernel, wanted, now, &mut plan);
-    plan
+    compare_intervals(layout, held(Purpose::Allow), allowed, now, &mut out.plan);
+    compare_intervals(layout, held(Purpose::Everything), comes, now, &mut out.plan);
+    compare_elements(layout, kernel, wanted, now, &mut out);
+    compare_cells(layout, kernel, &out.cells, &mut out.plan);
+    out.plan.unenforceable_ranges = unenforceable(layout, wanted);
+    out
 }
 
-/// Compares the newer snapshot with the one whose hosts are in force, and with the one whose intervals are, unless
-/// these have to wait. Costs with the difference, except for an operator's interval set.
-pub(crate) fn delta(
+/// Compares a newer snapshot with the one that is in force. Costs with the difference, except for an operator's
+/// interval set. Brings `cells` up to date.
+pub(crate) fn delta<'d>(
     layout: &Layout,
-    hosts: &Snapshot,
-    intervals: Option<&Snapshot>,
-    newer: &Snapshot,
+    older: &'d Snapshot,
+    newer: &'d Snapshot,
+    excluded: &Excluded,
+    cells: &mut CellCounts,
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan::default();
-    let diff = newer.diff(hosts);
-    host_changes(layout, &diff, now, &mut plan);
-    match intervals {
-        None => {}
-        // They nearly always come from the same snapshot.
-        Some(older) if older.generation() == hosts.generation() => {
-            interval_changes(layout, &diff, older, newer, now, &mut plan);
+    let mut placer = Placer::new(layout);
+    let (mut entered, mut left) = (Vec::new(), Vec::new());
+    let mut touched = [false; 2];
+    for change in newer.diff(older) {
+        let net = change.net;
+        touched[usize::from(net.addr().is_ipv6())] = true;
+        let too_wide = layout.is_too_wide(net);
+        match (change.before, change.after) {
+            (None, Some(_)) if too_wide && plan.too_wide.len() < NAMED_TOO_WIDE => plan.too_wide.push(net),
+            (None, Some(_)) if !too_wide => plan.added += 1,
+            (Some(_), None) if !too_wide => plan.deleted += 1,
+            _ => {}
         }
-        Some(older) => interval_changes(layout, &newer.diff(older), older, newer, now, &mut plan),
+        let mut place = |decision: Option<Decision<'d>>| {
+            let decision = decision?;
+            let place = placer.place(net, &decision)?;
+            (!covers(excluded.of(place.set), net.addr())).then_some((place, decision.until))
+        };
+        let (before, after) = (place(change.before), place(change.after));
+        // Cells are counted by what is placed, whether or not its end has come.
+        match (before, after) {
+            (None, Some(_)) => entered.extend(layout.cells(net)),
+            (Some(_), None) => left.extend(layout.cells(net)),
+            _ => {}
+        }
+        if before != after {
+            plan.element(net, before.map(|(place, _)| place), after.filter(|(_, until)| *until > now));
+        }
     }
+    for (at, ip) in [IpFamily::V4, IpFamily::V6].into_iter().enumerate() {
+        if let FamilyLayout::SetOnly(Some(place)) = layout.part(ip)
+            && layout.target(place.set).dialect.interval
+            && touched[at]
+        {
+            let flat = |snapshot| flatten(layout, ip, place.set, snapshot, excluded.of(place.set));
+            let (mut gone, mut come) = (flat(older), flat(newer));
+            // Where elements end by themselves, what has ended is left to the kernel: to remove one half of an interval
+            // whose other half is gone already would join the neighbours.
+            let ends_itself = layout.target(place.set).dialect.timeout;
+            gone.retain(|interval| !ends_itself || interval.until.is_none_or(|until| until > now));
+            come.retain(|interval| interval.until.is_none_or(|until| until > now));
+            // What only changed its scenario or id stays as it is.
+            drop_common(&mut gone, &mut come);
+            plan.intervals(gone, come);
+        }
+    }
+    // First in, then out: a cell that only changes hands stays.
+    let first: Vec<_> = entered.into_iter().filter(|(set, cell)| cells.enter(*set, *cell)).collect();
+    let last: Vec<_> = left.into_iter().filter(|(set, cell)| cells.leave(*set, *cell)).collect();
+    let first = first.into_iter().map(|(set, cell)| (set, cell, true));
+    plan.frame(first.chain(last.into_iter().map(|(set, cell)| (set, cell, false))));
     plan.unenforceable_ranges = unenforceable(layout, newer);
     plan
 }
 
-fn host_changes(layout: &Layout, diff: &Diff<'_>, now: Timestamp, plan: &mut Plan) {
-    let mut placer = Placer::new(layout);
-    for change in &diff.hosts {
-        let before = host_place(layout, &mut placer, change.address, change.before);
-        let after = host_place(layout, &mut placer, change.address, change.after);
-        if before != after {
-            let add = after.filter(|(_, until)| *until > now);
-            push_host(plan, change.address, before.map(|(set, _)| set), add);
-        }
+impl Layout {
+    /// Whether an element of an operator's set is ours to change.
+    fn is_ours(&self, held: &Held) -> bool {
+        held.marked || self.is_exclusive(family_of(held.first))
     }
 }
 
-fn interval_changes(
+/// Finds what must be left out of operators' sets.
+fn exclude_foreign(
     layout: &Layout,
-    diff: &Diff<'_>,
-    older: &Snapshot,
-    newer: &Snapshot,
+    kernel: &KernelSets,
+    wanted: &Snapshot,
+    exempt: &[(IpAddr, IpAddr)],
     now: Timestamp,
-    plan: &mut Plan,
+    out: &mut Comparison,
 ) {
-    // (What goes may have ended; it may still have to be taken out.)
-    let mut gone = wanted_ranges(layout, &diff.spans_gone, Timestamp::from_millis(i64::MIN));
-    let mut come = wanted_ranges(layout, &diff.spans_come, now);
     for ip in [IpFamily::V4, IpFamily::V6] {
-        if let FamilyLayout::SetOnly(Some(set)) = layout.part(ip)
-            && layout.target(*set).dialect.interval
-        {
-            let touched = diff.hosts.iter().any(|change| family_of(change.address) == ip)
-                || diff.spans_gone.iter().chain(&diff.spans_come).any(|span| family_of(span.first) == ip);
-            if touched {
-                gone.extend(flatten(ip, *set, older));
-                come.extend(flatten(ip, *set, newer));
-            }
+        let FamilyLayout::SetOnly(Some(place)) = layout.part(ip) else { continue };
+        let exempt = exempt.iter().filter(|(first, _)| family_of(*first) == ip).copied();
+        let foreign = || kernel.of(place.set).iter().filter(|held| !layout.is_ours(held));
+        let mut excluded: Vec<_> = exempt.chain(foreign().map(|held| (held.first, held.last))).collect();
+        out.foreign += foreign().count();
+        if foreign().any(|held| held.left.is_some()) {
+            let banned = flatten(layout, ip, place.set, wanted, &[]);
+            let stands_in = |held: &&Held| {
+                let near = banned.partition_point(|interval| interval.last < held.first);
+                banned.get(near).is_some_and(|interval| interval.first <= held.last)
+            };
+            let soonest = foreign().filter(stands_in).filter_map(|held| held.left).min();
+            let soonest = soonest.map(|left| now.saturating_add(left));
+            out.excluded.until = out.excluded.until.into_iter().chain(soonest).min();
         }
+        merge(&mut excluded);
+        out.excluded.sets.insert(place.set, excluded);
     }
-    // What only changed its words (scenario, id) stays as it is.
-    drop_common(&mut gone, &mut come);
-    plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
-}
-
-fn push_host(plan: &mut Plan, address: IpAddr, remove: Option<SetId>, add: Option<(SetId, Timestamp)>) {
-    if remove.is_some() || add.is_some() {
-        plan.changes.push(Change::Host { address, remove, add });
-    }
-}
-
-/// The hash set an address goes into, if it goes into one, and until when.
-fn host_place<'d>(
-    layout: &Layout,
-    placer: &mut Placer<'_, 'd>,
-    address: IpAddr,
-    decision: Option<Decision<'d>>,
-) -> Option<(SetId, Timestamp)> {
-    let (ip, decision) = (family_of(address), decision?);
-    let set = match layout.part(ip) {
-        FamilyLayout::Managed { .. } => placer.sets(ip, &decision)?.hosts,
-        FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval => *set,
-        FamilyLayout::SetOnly(_) | FamilyLayout::Disabled => return None,
-    };
-    Some((set, decision.until))
-}
-
-/// The spans that go into managed range sets.
-fn wanted_ranges(layout: &Layout, spans: &[Span<'_>], now: Timestamp) -> Vec<Stretch> {
-    let mut placer = Placer::new(layout);
-    let mut wanted = Vec::with_capacity(spans.len());
-    for span in spans.iter().filter(|span| span.decision.until > now) {
-        let sets = placer.sets(family_of(span.first), &span.decision);
-        wanted.extend(sets.map(|sets| Stretch {
-            set: sets.ranges,
-            first: span.first,
-            last: span.last,
-            until: Some(span.decision.until),
-        }));
-    }
-    wanted
 }
 
 /// Ranges that an operator's hash set cannot hold.
 fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
-    let hash_only = |ip| matches!(layout.part(ip), FamilyLayout::SetOnly(Some(set)) if !layout.target(*set).dialect.interval);
-    if !hash_only(IpFamily::V4) && !hash_only(IpFamily::V6) {
-        return 0;
-    }
-    wanted.spans().iter().filter(|span| hash_only(family_of(span.first))).count()
+    let hash_only = |ip| matches!(layout.part(ip), FamilyLayout::SetOnly(Some(place)) if !layout.target(place.set).dialect.interval);
+    let families = [IpFamily::V4, IpFamily::V6].into_iter().filter(|ip| hash_only(*ip));
+    let counts = families.flat_map(|ip| wanted.range_lengths(ip == IpFamily::V6));
+    counts.map(|(_, count)| count as usize).sum()
 }
 
-/// Compares hash sets.
-fn hosts(layout: &Layout, kernel: &KernelSets, wanted: &Snapshot, now: Timestamp, plan: &mut Plan) {
-    let sets = layout.targets().filter(|(_, target)| !target.dialect.interval);
-    let held = sets.flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (held.first, set, held.left)));
-    let mut held: Vec<(IpAddr, SetId, Option<Duration>)> = held.collect();
-    held.sort_unstable_by_key(|(address, set, _)| (*address, *set));
+/// Compares hash sets of addresses and ranges.
+fn compare_elements(
+    layout: &Layout,
+    kernel: &KernelSets,
+    wanted: &Snapshot,
+    now: Timestamp,
+    out: &mut Comparison,
+) {
+    /// An element that stands in the kernel: its key (prefix length and first address) and its set.
+    type Standing = (u8, IpAddr, SetId, Held);
+    let sets = layout.targets().filter_map(|(set, target)| match target.purpose {
+        Purpose::Ranges(length) => Some((set, length)),
+        Purpose::Hosts => Some((set, full_length(target.ip))),
+        Purpose::Everything if !target.dialect.interval => Some((set, full_length(target.ip))),
+        Purpose::Everything | Purpose::Gate(_) | Purpose::Allow => None,
+    });
+    let is_operators = |set: SetId| layout.target(set).purpose == Purpose::Everything;
+    let held = sets.flat_map(|(set, length)| {
+        let ours = kernel.of(set).iter().filter(move |held| !is_operators(set) || layout.is_ours(held));
+        ours.map(move |held| (length, held.first, set, *held))
+    });
+    let mut held: Vec<Standing> = held.collect();
+    held.sort_unstable_by_key(|(length, address, set, _)| (*length, *address, *set));
+    let plan = &mut out.plan;
     held.dedup_by(|extra, one| {
-        let twice = extra.0 == one.0;
+        let twice = (extra.0, extra.1) == (one.0, one.1);
         if twice {
             // In a second set of ours as well: one is enough, the others go.
-            push_host(plan, extra.0, Some(extra.1), None);
+            plan.element(net_of(extra.0, extra.1), Some(standing_place(layout, extra.2, &extra.3)), None);
         }
         twice
     });
     let mut stale = vec![true; held.len()];
     let mut placer = Placer::new(layout);
-    for (address, decision) in wanted.hosts() {
-        let Some((set, until)) = host_place(layout, &mut placer, address, Some(decision)) else { continue };
-        if until <= now {
+    let hosts = wanted.hosts().map(|(address, decision)| (IpNet::from(address), decision));
+    for (net, decision) in hosts.chain(wanted.ranges()) {
+        let Some(place) = placer.place(net, &decision) else {
+            if layout.is_too_wide(net) && out.plan.too_wide.len() < NAMED_TOO_WIDE {
+                out.plan.too_wide.push(net);
+            }
+            continue;
+        };
+        if covers(out.excluded.of(place.set), net.addr()) {
             continue;
         }
-        plan.want(set);
-        let found = held.binary_search_by_key(&address, |(held, ..)| *held).ok();
+        for (set, cell) in layout.cells(net) {
+            out.cells.enter(set, cell);
+        }
+        if decision.until <= now {
+            continue;
+        }
+        let elements = &mut out.wanted[usize::from(place.source.0)];
+        *(if net.prefix_len() == net.max_prefix_len() {
+            &mut elements.hosts
+        } else {
+            &mut elements.ranges
+        }) += 1;
+        let key = (net.prefix_len(), net.network());
+        let found = held.binary_search_by_key(&key, |(length, address, ..)| (*length, *address)).ok();
         let before = found.map(|at| {
             stale[at] = false;
-            held[at]
+            &held[at]
         });
-        let stands = before
-            .is_some_and(|(_, place, left)| place == set && ends_alike(layout, set, left, Some(until), now));
+        let stands = before.is_some_and(|(.., set, held)| {
+            let target = layout.target(place.set);
+            let counter = layout.counter(place.source);
+            *set == place.set
+                && (!target.dialect.counters || held.counter == counter_print(counter.as_bytes()))
+                && ends_alike(layout, *set, held.left, Some(decision.until), now)
+        });
         if !stands {
-            push_host(plan, address, before.map(|(_, set, _)| set), Some((set, until)));
+            let remove = before.map(|(.., set, held)| standing_place(layout, *set, held));
+            out.plan.element(net, remove, Some((place, decision.until)));
         }
     }
-    for ((address, set, _), _) in held.into_iter().zip(stale).filter(|(_, stale)| *stale) {
-        push_host(plan, address, Some(set), None);
+    for ((length, address, set, held), _) in held.iter().zip(stale).filter(|(_, stale)| *stale) {
+        out.plan.element(net_of(*length, *address), Some(standing_place(layout, *set, held)), None);
     }
 }
 
+/// The place of an element that stands in the kernel.
+fn standing_place(layout: &Layout, set: SetId, held: &Held) -> Place {
+    let by_counter = |id| held.counter != 0 && counter_print(layout.counter(id).as_bytes()) == held.counter;
+    let mut sources = layout.sources();
+    let source = sources.find(|(id, source)| source.hosts == set || by_counter(*id));
+    // The counter of an unknown source matters to nobody: it is only named to take the element out.
+    Place { set, source: source.map_or(crate::layout::SourceId(0), |(id, _)| id) }
+}
+
+fn net_of(length: u8, address: IpAddr) -> IpNet {
+    IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address))
+}
+
+fn full_length(ip: IpFamily) -> u8 {
+    match ip {
+        IpFamily::V4 => 32,
+        IpFamily::V6 => 128,
+    }
+}
+
+/// Compares gates.
+fn compare_cells(layout: &Layout, kernel: &KernelSets, wanted: &CellCounts, plan: &mut Plan) {
+    let gates = layout.targets().filter(|(_, target)| matches!(target.purpose, Purpose::Gate(_)));
+    let held: std::collections::HashSet<(SetId, IpAddr)> =
+        gates.flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (set, held.first))).collect();
+    let missing = wanted.iter().filter(|cell| !held.contains(cell)).map(|(set, cell)| (set, cell, true));
+    let stale = held.iter().filter(|(set, cell)| !wanted.holds(*set, *cell));
+    plan.frame(missing.chain(stale.map(|(set, cell)| (*set, *cell, false))));
+}
+
 /// Compares interval sets.
-fn intervals(
+fn compare_intervals(
     layout: &Layout,
     held: impl Iterator<Item = (SetId, Held)>,
-    wanted: Vec<Stretch>,
+    wanted: Vec<Interval>,
     now: Timestamp,
     plan: &mut Plan,
 ) {
     let mut held: HashMap<(SetId, IpAddr, IpAddr), Option<Duration>> =
         held.map(|(set, held)| ((set, held.first, held.last), held.left)).collect();
     let mut come = wanted;
-    come.retain(|stretch| {
-        let key = (stretch.set, stretch.first, stretch.last);
+    come.retain(|interval| {
+        let key = (interval.set, interval.first, interval.last);
         let stands =
-            held.get(&key).is_some_and(|left| ends_alike(layout, stretch.set, *left, stretch.until, now));
+            held.get(&key).is_some_and(|left| ends_alike(layout, interval.set, *left, interval.until, now));
         if stands {
             held.remove(&key);
         }
         !stands
     });
-    let gone = held.into_keys().map(|(set, first, last)| Stretch { set, first, last, until: None }).collect();
-    plan.changes.extend(knots(gone, come).map(|(remove, add)| Change::Knot { remove, add }));
+    let gone =
+        held.into_keys().map(|(set, first, last)| Interval { set, first, last, until: None }).collect();
+    plan.intervals(gone, come);
 }
 
 /// Whether an element with so much time left ends when it should.
@@ -308,7 +455,7 @@ fn ends_alike(
     now: Timestamp,
 ) -> bool {
     match (left, until) {
-        // Such a set has no timeouts; its elements end by our hand.
+        // Such a set has no timeouts; its elements are taken out by us.
         _ if !layout.target(set).dialect.timeout => true,
         (None, None) => true,
         (Some(left), Some(until)) => left.abs_diff(until.saturating_duration_since(now)) <= TOLERANCE,

@@ -1,29 +1,26 @@
-//! The rules of a chain, as data.
+//! The rules of each chain, as data.
 //!
 //! ```text
-//!  counter name processed                             every packet
-//!  iifname "lo" return                                loopback and chosen interfaces
-//!  ip saddr @crowdsec-blacklists.allow return         chosen addresses, the LAPI's own
-//!  ip saddr @crowdsec-blacklists-CAPI limit rate 10/second log prefix "crowdsec drop: "
-//!  ip saddr @crowdsec-blacklists-CAPI counter name crowdsec-blacklists-CAPI drop
-//!  ip saddr @crowdsec-blacklists.ranges-CAPI counter name crowdsec-blacklists-CAPI drop
+//!  crowdsec-chain-input         counter name processed                            every packet
+//!                               iifname "lo" return                               loopback, chosen interfaces
+//!                               ip saddr & 255.255.252.0 @….gate-22 jump ….source anything banned near it?
+//!  crowdsec-chain.source        ip saddr @….allow return                          never banned
+//!                               ip saddr @crowdsec-blacklists-CAPI counter name … goto ….deny
+//!                               counter name ip saddr & 255.255.255.0 map @….ranges-24 goto ….deny
+//!  crowdsec-chain.deny          limit rate 10/second log prefix "crowdsec drop: "
+//!                               drop
 //! ```
+//!
+//! What a packet from an address in no cell of a gate pays ends with the gates. Only behind them its price grows with the
+//! number of sources and prefix lengths.
 
 use crate::clause::{Clause, Side};
-use crate::config::{Config, Deny, DenyLog, Hook, IpFamily, RejectWith};
+use crate::config::{Config, Deny, DenyLog, Family, Hook, IpFamily, RejectWith};
+use crate::layout::{Layout, Managed};
 use crate::names;
 
 /// A rule.
 pub(crate) type Rule = Vec<Clause>;
-
-/// The sets of one source; its counter is named as the host set.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SourceNames<'a> {
-    /// Its hash set.
-    pub(crate) hosts: &'a str,
-    /// Its interval set.
-    pub(crate) ranges: &'a str,
-}
 
 /// Which chains there are, and what each matches.
 pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
@@ -42,14 +39,20 @@ pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
     chains
 }
 
-/// The rules of one chain: what is let through, then what each source denies.
-pub(crate) fn rules(
+/// The sides that any chain looks at.
+pub(crate) fn sides(config: &Config) -> Vec<Side> {
+    let chains = chains(config);
+    Side::ALL.into_iter().filter(|side| chains.iter().any(|(_, sides)| sides.contains(side))).collect()
+}
+
+/// The rules of a base chain: who is let through at once, then the gates.
+pub(crate) fn base_rules(
     config: &Config,
     ip: IpFamily,
+    family: &Family,
     hook: Hook,
     sides: &[Side],
-    allow: Option<&str>,
-    sources: &[SourceNames<'_>],
+    (layout, managed): (&Layout, &Managed),
 ) -> Vec<Rule> {
     let mut rules = vec![mark()];
     let (incoming, outgoing) = match hook {
@@ -68,32 +71,51 @@ pub(crate) fn rules(
         }
     }
     for side in sides {
-        rules.extend(allow.map(|set| vec![Clause::In(*side, set.to_owned()), Clause::Return]));
-    }
-    for source in sources {
-        for side in sides {
-            for set in [source.hosts, source.ranges] {
-                let matched = Clause::In(*side, set.to_owned());
-                if let Some(log) = &config.log {
-                    // A rule of its own, so that its limit never decides about the verdict.
-                    rules.push([vec![matched.clone()], logging(log)].concat());
-                }
-                for (extra, verdict) in verdicts(config.deny, ip) {
-                    let count = Clause::Count(source.hosts.to_owned());
-                    rules.push(
-                        [Some(matched.clone()), extra, Some(count), Some(verdict)]
-                            .into_iter()
-                            .flatten()
-                            .collect(),
-                    );
-                }
-            }
+        // The widest first: those are few and near at hand.
+        for (width, gate) in &managed.gates {
+            let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
+            rules.push(vec![near, Clause::Jump(names::side_chain(family, side.as_str()))]);
         }
     }
     rules
 }
 
-/// The rule that every chain of ours begins with, and every one of the stock bouncer since it counts.
+/// The rules of the chain that finds out whether one side of a packet is banned.
+pub(crate) fn side_rules(
+    ip: IpFamily,
+    family: &Family,
+    side: Side,
+    (layout, managed): (&Layout, &Managed),
+) -> Vec<Rule> {
+    let deny = || Clause::Goto(names::deny_chain(family));
+    let name = |set| layout.target(set).name.clone();
+    let mut rules = Vec::new();
+    rules.extend(managed.allow.map(|set| vec![Clause::In(side.whole(), name(set)), Clause::Return]));
+    // Each set once, in the order they were made: two sources may share one.
+    let mut sources: Vec<_> = managed.sources.values().copied().collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for source in sources {
+        let hosts = layout.counter(source).to_owned();
+        rules.push(vec![Clause::In(side.whole(), hosts.clone()), Clause::Count(hosts), deny()]);
+    }
+    for (length, map) in managed.ranges.iter().rev() {
+        rules.push(vec![Clause::CountIn(side.bits(ip, *length), name(*map)), deny()]);
+    }
+    rules
+}
+
+/// The rules of the chain that denies.
+pub(crate) fn deny_rules(config: &Config, ip: IpFamily) -> Vec<Rule> {
+    // A rule of its own, so that its limit never decides about the verdict.
+    let log = config.log.as_ref().map(logging);
+    let verdicts = verdicts(config.deny, ip).into_iter();
+    log.into_iter()
+        .chain(verdicts.map(|(extra, verdict)| extra.into_iter().chain([verdict]).collect()))
+        .collect()
+}
+
+/// The rule that every base chain of ours begins with, and every one of the stock bouncer since it counts.
 pub(crate) fn mark() -> Rule {
     vec![Clause::Count(names::PROCESSED.to_owned())]
 }

@@ -27,12 +27,12 @@ use palisade_wire::UsageMetrics;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::cli::VERSION;
 use crate::config::{self, Config, Loaded, Mode, Note, Overrides};
 use crate::exposition::Counters;
-use crate::{Enforcer, Orders, Status, alone, dry_run};
+use crate::{Enforcer, LocalNetwork, Orders, Status, alone, dry_run};
 
 /// What the program calls itself, and its state folder.
 const PROGRAM: &str = "palisade-firewall";
@@ -57,13 +57,15 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     let claimed = settings.state_dir.as_deref().filter(|_| !dry_run).map(alone::claim);
     let _alone = claimed.transpose()?;
     let types = Some(loaded.config.types.clone());
-    let subscription = Subscription::open(&settings, lapis.clone(), types, Policy::default());
+    // Every remediation that is admitted is enforced alike, so the one that ends last counts.
+    let subscription = Subscription::open(&settings, lapis.clone(), types, Policy::longest_wins());
     let cache = subscription.cache.clone();
     let remembered = !cache.read().is_empty();
 
     let orders = Orders {
         protected: protected(&loaded.config, &lapis).await,
         config: Arc::new(loaded.config.clone()),
+        local: local_network().await.unwrap_or_default(),
     };
     let (orders, current_orders) = watch::channel(orders);
     let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
@@ -262,14 +264,22 @@ impl Daemon {
         }
         let config = Arc::new(loaded.config.clone());
         let protected = protected(&config, &self.lapis).await;
-        self.orders.send_replace(Orders { config, protected });
+        let local = local_network().await.unwrap_or_else(|| self.orders.borrow().local.clone());
+        self.orders.send_replace(Orders { config, protected, local });
         info!("configuration reloaded");
         Some(loaded)
     }
 
-    /// Tells the enforcer when the LAPI turns out to have another address.
+    /// Passes new addresses of the LAPI and of this host to the enforcer.
     async fn protect(&self) {
         let config = Arc::clone(&self.orders.borrow().config);
+        if let Some(local) = local_network().await {
+            self.orders.send_if_modified(|orders| {
+                let changed = orders.local != local;
+                orders.local = local;
+                changed
+            });
+        }
         if !config.protect_lapi {
             return;
         }
@@ -291,6 +301,18 @@ impl Daemon {
         let kernel =
             status.failing.map_or_else(String::new, |failing| format!("; kernel refuses: {failing}"));
         format!("{} decisions held; {lapi}{kernel}", self.cache.read().len())
+    }
+}
+
+/// This host's addresses and neighbourhood; `None` when the kernel does not list them.
+async fn local_network() -> Option<LocalNetwork> {
+    match tokio::task::spawn_blocking(LocalNetwork::read).await {
+        Ok(Ok(local)) => Some(local),
+        Ok(Err(error)) => {
+            debug!(%error, "the addresses of this host cannot be read");
+            None
+        }
+        Err(_) => None, // the runtime is going down
     }
 }
 

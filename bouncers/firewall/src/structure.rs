@@ -3,247 +3,344 @@
 
 use nftables::schema::{self, NfCmd, NfListObject, NfObject, SetFlag, SetType, SetTypeValue};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use serde_json::{Value, json};
 
+use crate::clause::Side;
 use crate::config::{Config, Family, Hook, IpFamily};
-use crate::found::{Found, FoundChain, FoundSet};
-use crate::layout::{FamilyLayout, Layout, Purpose};
+use crate::found::{Found, FoundChain, FoundCounter, FoundRule, FoundSet, MARK, TABLE_MARK};
+use crate::layout::{FamilyLayout, Layout};
 use crate::names;
-use crate::rules::{self, Rule, SourceNames};
+use crate::nft::{Command, command};
+use crate::rules::{self, Rule};
 
 /// The objects of one managed table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Structure {
     ip: IpFamily,
-    table: String,
+    family: Family,
     counters: Vec<String>,
     sets: Vec<FoundSet>,
+    /// Each after those that its rules go to.
     chains: Vec<WantedChain>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct WantedChain {
     name: String,
-    hook: Hook,
-    priority: i32,
+    /// Hook and priority of a base chain.
+    base: Option<(Hook, i32)>,
     rules: Vec<Rule>,
 }
 
+/// An object of somebody else that stands where one of ours belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collision {
+    /// `chain` or `set`.
+    pub(crate) kind: &'static str,
+    /// Its name.
+    pub(crate) name: String,
+}
+
 impl Structure {
-    /// What a managed family needs for the sources in its layout.
+    /// What a managed family needs for its layout.
     pub(crate) fn wanted(config: &Config, ip: IpFamily, family: &Family, layout: &Layout) -> Self {
-        let sets = || layout.targets().filter(|(_, target)| target.ip == ip);
-        let hosts = || sets().filter(|(_, target)| target.purpose == Purpose::Hosts);
-        let sources: Vec<_> = hosts()
-            .filter_map(|(id, hosts)| {
-                let FamilyLayout::Managed { sources, .. } = layout.part(ip) else { return None };
-                let ranges = sources.values().find(|sets| sets.hosts == id)?.ranges;
-                Some(SourceNames { hosts: &hosts.name, ranges: &layout.target(ranges).name })
-            })
-            .collect();
-        let allow = match layout.part(ip) {
-            FamilyLayout::Managed { allow: Some(set), .. } => Some(layout.target(*set).name.as_str()),
-            _ => None,
-        };
-        let chains = rules::chains(config).into_iter().map(|(hook, sides)| WantedChain {
-            name: names::chain(family, hook),
-            hook,
-            priority: family.priority,
-            rules: rules::rules(config, ip, hook, &sides, allow, &sources),
+        let FamilyLayout::Managed(managed) = layout.part(ip) else { return Self::empty(ip, family) };
+        let sets = layout.targets().filter(|(_, target)| target.ip == ip);
+        let sources = layout.sources().filter(|(_, source)| source.ip == ip);
+        let counters = sources.map(|(id, _)| layout.counter(id).to_owned());
+        let deny =
+            WantedChain { name: names::deny_chain(family), base: None, rules: rules::deny_rules(config, ip) };
+        let sides = rules::sides(config).into_iter().map(|side: Side| WantedChain {
+            name: names::side_chain(family, side.as_str()),
+            base: None,
+            rules: rules::side_rules(ip, family, side, (layout, managed)),
         });
-        let counters = hosts().map(|(_, target)| target.name.clone());
+        let hooks = rules::chains(config).into_iter().map(|(hook, sides)| WantedChain {
+            name: names::chain(family, hook),
+            base: Some((hook, family.priority)),
+            rules: rules::base_rules(config, ip, family, hook, &sides, (layout, managed)),
+        });
         Self {
             ip,
-            table: family.table.clone(),
+            family: family.clone(),
             counters: [names::PROCESSED.to_owned()].into_iter().chain(counters).collect(),
-            sets: sets().map(|(_, target)| FoundSet::new(ip, target.name.clone(), target.dialect)).collect(),
-            chains: chains.collect(),
+            sets: sets.map(|(_, target)| FoundSet::new(ip, target.name.clone(), target.dialect)).collect(),
+            chains: [deny].into_iter().chain(sides).chain(hooks).collect(),
         }
+    }
+
+    /// Nothing: for taking everything of ours away.
+    pub(crate) fn empty(ip: IpFamily, family: &Family) -> Self {
+        let (counters, sets, chains) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ip, family: family.clone(), counters, sets, chains }
+    }
+
+    /// Its address family.
+    pub(crate) fn ip(&self) -> IpFamily {
+        self.ip
     }
 
     /// What would be found if exactly this stood in the kernel.
     pub(crate) fn as_found(&self) -> Found {
         let rules = |chain: &WantedChain| {
             let name = chain.name.clone();
-            chain.rules.clone().into_iter().map(move |rule| (name.clone(), Some(rule)))
+            let rules = chain.rules.clone().into_iter().enumerate();
+            rules.map(move |(at, rule)| FoundRule { chain: name.clone(), rule: Some(rule), marked: at == 0 })
         };
+        let counters = self.counters.iter().cloned();
         Found {
             table: true,
             dormant: false,
-            counters: self.counters.clone(),
+            objects: 0,
+            counters: counters.map(|name| FoundCounter { name, comment: MARK.to_owned() }).collect(),
             sets: self.sets.clone(),
             chains: self.chains.iter().map(WantedChain::as_found).collect(),
             rules: self.chains.iter().flat_map(rules).collect(),
         }
     }
 
+    /// The first object of somebody else that has the name of a wanted one.
+    pub(crate) fn collision(&self, found: &Found) -> Option<Collision> {
+        let foreign_chain = |chain: &&FoundChain| {
+            let wanted = self.chains.iter().find(|wanted| wanted.name == chain.name);
+            // An empty chain that is just like ours loses nothing by being filled.
+            let adoptable = |wanted: &WantedChain| {
+                wanted.as_found() == **chain && found.rules_of(&chain.name).next().is_none()
+            };
+            wanted.is_some_and(|wanted| !adoptable(wanted)) && !found.owns_chain(&self.family, &chain.name)
+        };
+        let foreign_set = |set: &&FoundSet| {
+            self.sets.iter().any(|wanted| wanted.name == set.name) && !found.owns_set(&self.family, &set.name)
+        };
+        let chain = found.chains.iter().find(foreign_chain).map(|chain| ("chain", &chain.name));
+        let set = || found.sets.iter().find(foreign_set).map(|set| ("set", &set.name));
+        chain.or_else(set).map(|(kind, name)| Collision { kind, name: name.clone() })
+    }
+
     /// The commands that make the found objects the wanted ones, to be run as one transaction. None when all is
     /// as it should be. What is not ours in the table, and what [`Structure::leftovers`] takes away, stays.
-    pub(crate) fn changes(&self, found: &Found) -> Vec<NfObject<'static>> {
+    pub(crate) fn changes(&self, found: &Found) -> Vec<Command> {
+        let mut commands = self.containers(found);
+        commands.extend(self.rule_changes(found));
+        commands
+    }
+
+    /// The part of [`Structure::changes`] that changes no rule: table, counters and sets. Empty when sets have to be
+    /// made anew, which cannot be done while rules look them up: see [`Structure::must_remake`].
+    pub(crate) fn additions(&self, found: &Found) -> Vec<Command> {
+        if self.must_remake(found) { Vec::new() } else { self.containers(found) }
+    }
+
+    /// Whether a set of ours has other properties than it should.
+    pub(crate) fn must_remake(&self, found: &Found) -> bool {
+        self.sets.iter().any(|set| is_wrong(set, found))
+    }
+
+    fn containers(&self, found: &Found) -> Vec<Command> {
         let mut commands = Vec::new();
         if !found.table || found.dormant {
             // (Adding it without flags wakes a dormant table.)
-            commands.push(add(NfListObject::Table(self.table())));
-        }
-        for name in self.counters.iter().filter(|name| !found.counters.contains(name)) {
-            commands.push(add(NfListObject::Counter(schema::Counter {
+            commands.push(add(NfListObject::Table(schema::Table {
                 family: nf_family(self.ip),
-                table: self.table.clone().into(),
-                name: name.clone().into(),
-                ..Default::default()
+                name: self.family.table.clone().into(),
+                handle: None,
             })));
         }
-        let is_wrong = |set: &FoundSet| found.sets.iter().any(|is| is.name == set.name && is != set);
-        let remake = self.sets.iter().any(is_wrong);
-        if remake {
-            // A set that rules use cannot go: empty every chain first, and fill them again below.
-            commands.extend(found.chains.iter().map(|chain| self.flush_chain(&chain.name)));
+        for name in &self.counters {
+            if !found.counters.iter().any(|counter| counter.name == *name) {
+                let made_table = !found.table && name == names::PROCESSED;
+                commands.push(json!({"add": {"counter": {
+                    "family": nf_family(self.ip),
+                    "table": self.family.table,
+                    "name": name,
+                    "comment": if made_table { TABLE_MARK } else { MARK },
+                }}}));
+            }
+        }
+        if self.must_remake(found) {
+            // A set that rules use cannot go: empty every chain of ours first, and fill them again below.
+            let ours = found.chains.iter().filter(|chain| found.owns_chain(&self.family, &chain.name));
+            commands.extend(ours.map(|chain| self.flush_chain(&chain.name)));
         }
         for set in &self.sets {
-            if is_wrong(set) {
-                commands.push(delete(self.set(set)));
+            if is_wrong(set, found) {
+                commands.push(self.delete_set(set));
             }
-            if is_wrong(set) || !found.sets.iter().any(|is| is.name == set.name) {
-                commands.push(add(self.set(set)));
+            if is_wrong(set, found) || !found.sets.iter().any(|is| is.name == set.name) {
+                commands.push(self.add_set(set));
             }
-        }
-        for chain in &self.chains {
-            commands.extend(self.chain_changes(chain, found, remake));
         }
         commands
     }
 
-    fn chain_changes(&self, wanted: &WantedChain, found: &Found, flushed: bool) -> Vec<NfObject<'static>> {
-        let mut commands = Vec::new();
-        let mut standing = 0;
-        match found.chains.iter().find(|chain| chain.name == wanted.name) {
-            None => commands.push(add(NfListObject::Chain(self.base_chain(wanted)))),
-            Some(is) if *is != wanted.as_found() => {
-                // Neither hook nor priority can be changed in place. In one transaction no packet slips by.
-                commands.push(self.flush_chain(&wanted.name));
-                commands.push(delete(NfListObject::Chain(self.chain(&wanted.name))));
-                commands.push(add(NfListObject::Chain(self.base_chain(wanted))));
-            }
-            Some(_) if flushed => {}
-            Some(_) => {
-                let rules: Vec<_> = found.rules.iter().filter(|(chain, _)| *chain == wanted.name).collect();
-                let alike = rules.len() <= wanted.rules.len()
-                    && rules.iter().zip(&wanted.rules).all(|((_, is), like)| is.as_ref() == Some(like));
-                if alike {
-                    standing = rules.len();
-                } else {
-                    commands.push(self.flush_chain(&wanted.name));
+    /// The part of [`Structure::changes`] that changes chains and rules.
+    pub(crate) fn rule_changes(&self, found: &Found) -> Vec<Command> {
+        let flushed = self.must_remake(found);
+        let (mut chains, mut rules) = (Vec::new(), Vec::new());
+        for wanted in &self.chains {
+            let mut standing = 0;
+            match found.chains.iter().find(|chain| chain.name == wanted.name) {
+                None => chains.push(self.add_chain(wanted)),
+                Some(is) if *is != wanted.as_found() => {
+                    // Neither hook nor priority can be changed in place. In one transaction no packet slips by.
+                    chains.push(self.flush_chain(&wanted.name));
+                    chains.push(self.delete_chain(&wanted.name));
+                    chains.push(self.add_chain(wanted));
+                }
+                Some(_) if flushed => {}
+                Some(_) => {
+                    let is: Vec<_> = found.rules_of(&wanted.name).collect();
+                    let alike = is.len() <= wanted.rules.len()
+                        && is.iter().zip(&wanted.rules).all(|(is, like)| is.rule.as_ref() == Some(like))
+                        && is.first().is_none_or(|first| first.marked);
+                    if alike {
+                        standing = is.len();
+                    } else {
+                        chains.push(self.flush_chain(&wanted.name));
+                    }
                 }
             }
+            let missing = wanted.rules.iter().enumerate().skip(standing);
+            rules.extend(missing.map(|(at, rule)| self.add_rule(&wanted.name, rule, at == 0)));
         }
-        commands.extend(wanted.rules[standing..].iter().map(|rule| {
-            add(NfListObject::Rule(schema::Rule {
+        // A rule may go to any of the chains, so all of them come first.
+        chains.extend(rules);
+        chains
+    }
+
+    /// The commands that take away what earlier versions, other settings or the stock bouncer left in the table:
+    /// chains and sets that are ours and not wanted. To be run when everything wanted is in force.
+    pub(crate) fn leftovers(&self, found: &Found) -> Vec<Command> {
+        let wanted_chain = |name: &str| self.chains.iter().any(|chain| chain.name == name);
+        let wanted_set = |name: &str| self.sets.iter().any(|set| set.name == name);
+        self.removal(found, &|name| !wanted_chain(name), &|name| !wanted_set(name))
+    }
+
+    /// The commands that take away everything of ours: the table as a whole when nothing else is in it.
+    pub(crate) fn retirement(&self, found: &Found) -> Vec<Command> {
+        if found.is_wholly_ours(&self.family) {
+            return vec![delete(NfListObject::Table(schema::Table {
                 family: nf_family(self.ip),
-                table: self.table.clone().into(),
-                chain: wanted.name.clone().into(),
-                expr: rule.iter().map(|clause| clause.statement(self.ip)).collect(),
-                ..Default::default()
-            }))
+                name: self.family.table.clone().into(),
+                handle: None,
+            }))];
+        }
+        let mut commands = self.removal(found, &|_| true, &|_| true);
+        commands.extend(found.own_counters(&self.family).map(|counter| {
+            json!({"delete": {"counter": {
+                "family": nf_family(self.ip), "table": self.family.table, "name": counter.name,
+            }}})
         }));
         commands
     }
 
-    /// The commands that take away what earlier versions, other settings or the stock bouncer left in the table:
-    /// chains and sets that are ours by name or by content, and not wanted. To be run when everything wanted is in
-    /// force.
-    pub(crate) fn leftovers(&self, family: &Family, found: &Found) -> Vec<NfObject<'static>> {
-        let mark = rules::mark();
-        let is_marked = |name: &str| {
-            let first =
-                found.rules.iter().find(|(chain, _)| chain == name).and_then(|(_, rule)| rule.as_ref());
-            first == Some(&mark)
+    fn removal(
+        &self,
+        found: &Found,
+        chain_goes: &dyn Fn(&str) -> bool,
+        set_goes: &dyn Fn(&str) -> bool,
+    ) -> Vec<Command> {
+        let chains = found.chains.iter().map(|chain| chain.name.as_str());
+        let chains: Vec<_> =
+            chains.filter(|name| chain_goes(name) && found.owns_chain(&self.family, name)).collect();
+        let sets = found.sets.iter();
+        let sets = sets.filter(|set| set_goes(&set.name) && found.owns_set(&self.family, &set.name));
+        // Chains may go to each other: all are emptied before the first is deleted.
+        let mut commands: Vec<_> = chains.iter().map(|name| self.flush_chain(name)).collect();
+        commands.extend(chains.iter().map(|name| self.delete_chain(name)));
+        commands.extend(sets.map(|set| self.delete_set(set)));
+        commands
+    }
+
+    fn add_set(&self, set: &FoundSet) -> Command {
+        let kind = match self.ip {
+            IpFamily::V4 => SetType::Ipv4Addr,
+            IpFamily::V6 => SetType::Ipv6Addr,
         };
-        let stale_chain = |name: &str| {
-            let ours = name == family.chain
-                || Hook::ALL.iter().any(|hook| name == names::chain(family, *hook))
-                || is_marked(name);
-            ours && !self.chains.iter().any(|chain| chain.name == name)
-        };
-        // Every host set of ours and of the stock bouncer has a counter of the same name.
-        let stale_set = |name: &str| {
-            let host_set = name.replacen(".ranges-", "-", 1);
-            let ours =
-                name == family.set || name == names::allow_set(family) || found.counters.contains(&host_set);
-            ours && !self.sets.iter().any(|set| set.name == name)
-        };
-        let mut commands = Vec::new();
-        for chain in found.chains.iter().filter(|chain| stale_chain(&chain.name)) {
-            commands.push(self.flush_chain(&chain.name));
-            commands.push(delete(NfListObject::Chain(self.chain(&chain.name))));
+        if set.has_counters() {
+            return json!({"add": {"map": {
+                "family": nf_family(self.ip), "table": self.family.table, "name": set.name,
+                "type": kind, "map": "counter", "flags": ["timeout"],
+            }}});
         }
-        commands
-            .extend(found.sets.iter().filter(|set| stale_set(&set.name)).map(|set| delete(self.set(set))));
-        commands
-    }
-
-    fn table(&self) -> schema::Table<'static> {
-        schema::Table { family: nf_family(self.ip), name: self.table.clone().into(), handle: None }
-    }
-
-    fn set(&self, set: &FoundSet) -> NfListObject<'static> {
         let flags = [(set.is_interval(), SetFlag::Interval), (set.has_timeout(), SetFlag::Timeout)];
-        NfListObject::Set(Box::new(schema::Set {
+        add(NfListObject::Set(Box::new(schema::Set {
             family: nf_family(self.ip),
-            table: self.table.clone().into(),
+            table: self.family.table.clone().into(),
             name: set.name.clone().into(),
-            set_type: SetTypeValue::Single(match self.ip {
-                IpFamily::V4 => SetType::Ipv4Addr,
-                IpFamily::V6 => SetType::Ipv6Addr,
-            }),
+            set_type: SetTypeValue::Single(kind),
             flags: Some(flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).collect()),
             ..Default::default()
-        }))
+        })))
+    }
+
+    fn delete_set(&self, set: &FoundSet) -> Command {
+        let kind = if set.has_counters() { "map" } else { "set" };
+        json!({"delete": {kind: {
+            "family": nf_family(self.ip), "table": self.family.table, "name": set.name,
+        }}})
     }
 
     fn chain(&self, name: &str) -> schema::Chain<'static> {
         schema::Chain {
             family: nf_family(self.ip),
-            table: self.table.clone().into(),
+            table: self.family.table.clone().into(),
             name: name.to_owned().into(),
             ..Default::default()
         }
     }
 
-    fn base_chain(&self, chain: &WantedChain) -> schema::Chain<'static> {
-        schema::Chain {
-            _type: Some(NfChainType::Filter),
-            hook: Some(nf_hook(chain.hook)),
-            prio: Some(chain.priority),
-            policy: Some(NfChainPolicy::Accept),
-            ..self.chain(&chain.name)
-        }
+    fn add_chain(&self, wanted: &WantedChain) -> Command {
+        let chain = self.chain(&wanted.name);
+        add(NfListObject::Chain(match wanted.base {
+            None => chain,
+            Some((hook, priority)) => schema::Chain {
+                _type: Some(NfChainType::Filter),
+                hook: Some(nf_hook(hook)),
+                prio: Some(priority),
+                policy: Some(NfChainPolicy::Accept),
+                ..chain
+            },
+        }))
     }
 
-    fn flush_chain(&self, name: &str) -> NfObject<'static> {
-        NfObject::CmdObject(NfCmd::Flush(schema::FlushObject::Chain(self.chain(name))))
+    fn add_rule(&self, chain: &str, rule: &Rule, marked: bool) -> Command {
+        let clauses: Vec<Value> = rule.iter().map(|clause| clause.statement(self.ip)).collect();
+        let mut body = json!({
+            "family": nf_family(self.ip), "table": self.family.table, "chain": chain, "expr": clauses,
+        });
+        if marked {
+            body["comment"] = MARK.into();
+        }
+        json!({"add": {"rule": body}})
+    }
+
+    fn delete_chain(&self, name: &str) -> Command {
+        delete(NfListObject::Chain(self.chain(name)))
+    }
+
+    fn flush_chain(&self, name: &str) -> Command {
+        command(NfObject::CmdObject(NfCmd::Flush(schema::FlushObject::Chain(self.chain(name)))))
     }
 }
 
 impl WantedChain {
     fn as_found(&self) -> FoundChain {
-        FoundChain::base(self.name.clone(), self.hook, self.priority)
+        FoundChain::new(self.name.clone(), self.base)
     }
 }
 
-fn add(object: NfListObject<'static>) -> NfObject<'static> {
-    NfObject::CmdObject(NfCmd::Add(object))
+/// Whether a set of this name stands there with other properties.
+fn is_wrong(set: &FoundSet, found: &Found) -> bool {
+    found.sets.iter().any(|is| is.name == set.name && is != set)
 }
 
-fn delete(object: NfListObject<'static>) -> NfObject<'static> {
-    NfObject::CmdObject(NfCmd::Delete(object))
+fn add(object: NfListObject<'static>) -> Command {
+    command(NfObject::CmdObject(NfCmd::Add(object)))
 }
 
-/// The command that takes a managed table away with everything in it.
-pub(crate) fn delete_table(ip: IpFamily, table: &str) -> NfObject<'static> {
-    delete(NfListObject::Table(schema::Table {
-        family: nf_family(ip),
-        name: table.to_owned().into(),
-        handle: None,
-    }))
+fn delete(object: NfListObject<'static>) -> Command {
+    command(NfObject::CmdObject(NfCmd::Delete(object)))
 }
 
 fn nf_family(ip: IpFamily) -> NfFamily {

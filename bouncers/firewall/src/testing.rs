@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs};
+use crate::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs, ShortestPrefix};
 
 /// The stock configuration.
 pub(crate) fn config() -> Config {
@@ -12,6 +12,7 @@ pub(crate) fn config() -> Config {
         set: format!("crowdsec{suffix}-blacklists"),
         priority: -10,
         set_only: false,
+        exclusive: false,
     };
     Config {
         mode: Mode::Nftables,
@@ -28,6 +29,7 @@ pub(crate) fn config() -> Config {
         types: vec!["ban".into()],
         prometheus: None,
         present_as: PresentAs::Palisade,
+        shortest_prefix: ShortestPrefix::default(),
         reconcile_interval: Duration::from_secs(60),
     }
 }

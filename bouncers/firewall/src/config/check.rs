@@ -7,7 +7,8 @@ use palisade_wire::GoDuration;
 
 use super::{
     Allow, Config, Deny, DenyLog, Family, Hook, LogRate, Mode, PresentAs, RatePeriod, RejectWith,
-    file::{AllowFile, ConfigFile, FamilyFile, NftablesFile},
+    ShortestPrefix,
+    file::{AllowFile, ConfigFile, FamilyFile, NftablesFile, ShortestPrefixFile},
     words::{self, LONGEST_LOG_PREFIX, LONGEST_NAME, LONGEST_SET_PREFIX},
 };
 
@@ -87,6 +88,7 @@ impl ConfigFile {
         let prometheus = self.prometheus.and_then(|keys| keys.check(&mut check.wrong));
         let present_as = check.present_as(self.present_as.as_deref());
         let reconcile_interval = check.reconcile_interval(self.reconcile_interval);
+        let shortest_prefix = check.shortest_prefix(self.shortest_prefix.unwrap_or_default());
         let config = Config {
             mode: mode.unwrap_or(Mode::DryRun),
             v4,
@@ -102,6 +104,7 @@ impl ConfigFile {
             types,
             prometheus,
             present_as,
+            shortest_prefix,
             reconcile_interval,
         };
         let notes = check.notes;
@@ -236,7 +239,14 @@ impl Check {
             set: or(set, defaults.set),
             priority: file.priority.unwrap_or(0),
             set_only: file.set_only.unwrap_or(false),
+            exclusive: file.exclusive.unwrap_or(false),
         };
+        if family.exclusive && !family.set_only {
+            self.notes.push(Note::warn(format!(
+                "{}.exclusive means nothing without set-only: the table is ours anyway",
+                defaults.block
+            )));
+        }
         self.name(&format!("{}.table", defaults.block), &family.table, LONGEST_NAME);
         self.name(
             defaults.set_key,
@@ -402,6 +412,22 @@ impl Check {
                 self.wrong.add("present_as", "it must be palisade-firewall or crowdsec-firewall-bouncer");
                 PresentAs::Palisade
             }
+        }
+    }
+
+    fn shortest_prefix(&mut self, file: ShortestPrefixFile) -> ShortestPrefix {
+        let default = ShortestPrefix::default();
+        let mut length = |key: &str, given: Option<u8>, default: u8, longest: u8| match given {
+            None => default,
+            Some(length) if length <= longest => length,
+            Some(_) => {
+                self.wrong.add(key, format!("it must be a prefix length from 0 to {longest}"));
+                default
+            }
+        };
+        ShortestPrefix {
+            v4: length("shortest_prefix.ipv4", file.ipv4, default.v4, 32),
+            v6: length("shortest_prefix.ipv6", file.ipv6, default.v6, 128),
         }
     }
 

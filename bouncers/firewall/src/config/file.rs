@@ -33,11 +33,13 @@ pub const FIREWALL_KEYS: &[&str] = &[
     "nftables.ipv4.table",
     "nftables.ipv4.chain",
     "nftables.ipv4.priority",
+    "nftables.ipv4.exclusive",
     "nftables.ipv6.enabled",
     "nftables.ipv6.set-only",
     "nftables.ipv6.table",
     "nftables.ipv6.chain",
     "nftables.ipv6.priority",
+    "nftables.ipv6.exclusive",
     "nftables_hooks",
     "pf.anchor_name",
     "pf.batch_size",
@@ -52,6 +54,8 @@ pub const FIREWALL_KEYS: &[&str] = &[
     "keep_on_stop",
     "present_as",
     "reconcile_interval",
+    "shortest_prefix.ipv4",
+    "shortest_prefix.ipv6",
     "strict",
 ];
 
@@ -126,6 +130,8 @@ pub struct ConfigFile {
     pub present_as: Option<String>,
     /// Ours. How often the kernel is compared with what it should hold; `1m` by default.
     pub reconcile_interval: Option<GoDuration>,
+    /// Ours. Decisions on wider ranges are refused; `8` and `16` by default.
+    pub shortest_prefix: Option<ShortestPrefixFile>,
     /// Ours. Refuse unknown keys, as `--strict` does.
     pub strict: Option<bool>,
 }
@@ -155,6 +161,18 @@ pub struct FamilyFile {
     pub chain: Option<String>,
     /// Priority of the chains; 0 by default.
     pub priority: Option<i32>,
+    /// Ours. In set-only mode: the set holds nothing but our elements, others are removed; off by default.
+    pub exclusive: Option<bool>,
+}
+
+/// The `shortest_prefix` block.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ShortestPrefixFile {
+    /// 0 to 32.
+    pub ipv4: Option<u8>,
+    /// 0 to 128.
+    pub ipv6: Option<u8>,
 }
 
 /// The `pf` block, which is ignored.

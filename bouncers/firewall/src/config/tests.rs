@@ -29,7 +29,8 @@ fn notes(text: &str) -> Vec<(NoteLevel, String)> {
 }
 
 fn family(table: &str, chain: &str, set: &str) -> Option<Family> {
-    Some(Family { table: table.into(), chain: chain.into(), set: set.into(), priority: 0, set_only: false })
+    let (table, chain, set) = (table.into(), chain.into(), set.into());
+    Some(Family { table, chain, set, priority: 0, set_only: false, exclusive: false })
 }
 
 #[test]
@@ -51,6 +52,7 @@ fn defaults_are_those_of_the_stock_bouncer() {
             types: vec!["ban".into()],
             prometheus: None,
             present_as: PresentAs::Palisade,
+            shortest_prefix: ShortestPrefix { v4: 8, v6: 16 },
             reconcile_interval: Duration::from_secs(60),
         }
     );
@@ -243,6 +245,11 @@ fn other_keys() {
     let listen =
         config("prometheus: {enabled: true, listen_addr: 127.0.0.1, listen_port: '60601'}\n").prometheus;
     assert_eq!(listen, Some(Listen { addr: "127.0.0.1".into(), port: 60601 }));
+    let loaded = config("shortest_prefix: {ipv4: 0, ipv6: 128}\n");
+    assert_eq!(loaded.shortest_prefix, ShortestPrefix { v4: 0, v6: 128 });
+    assert!(refusal("shortest_prefix: {ipv4: 33}\n").contains("a prefix length from 0 to 32"));
+    let text = "nftables: {ipv4: {set-only: true, exclusive: true}}\n";
+    assert!(config(text).v4.unwrap().exclusive);
     assert!(refusal("present_as: me\n").contains("palisade-firewall or crowdsec-firewall-bouncer"));
     assert!(refusal("reconcile_interval: 10ms\n").contains("at least 1s"));
     assert!(

@@ -4,173 +4,210 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_cache::Snapshot;
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::{Enforcer, Need, Standing};
-use crate::allow;
 use crate::commit::Committed;
-use crate::config::IpFamily;
 use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
+use crate::exempt;
+use crate::gate::CellCounts;
 use crate::kernel::Kernel;
-use crate::layout::{Layout, Purpose};
+use crate::layout::Layout;
 use crate::netlink::Reading;
-use crate::plan::{self, Change, Plan};
-use crate::spans::Stretch;
+use crate::plan::{self, Plan};
 use crate::status::InForce;
+use crate::structure::Structure;
 
-/// From so many changes on nobody listens for news meanwhile: the kernel would announce every single element,
+/// From so many changes on nothing listens for news meanwhile: the kernel would announce every single element,
 /// which takes as long as the change itself.
-const LOUD: usize = 2000;
+const BULK: usize = 2000;
 
-/// From so many intervals on, each transaction that touches them costs tens of milliseconds (it costs with the
-/// whole set), so they are changed at most once per [`INTERVAL_PACE`].
-const MANY_INTERVALS: u64 = 50_000;
-const INTERVAL_PACE: Duration = Duration::from_secs(1);
+/// A round of changes that took longer than this is followed by a pause as long as it took, so that a storm of changes
+/// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
+const SHORT_ROUND: Duration = Duration::from_millis(50);
 
-/// Refused elements named in the log, per transaction.
+/// Refused elements and odd decisions named in the log, per round.
 const NAMED: usize = 10;
 
-/// A plan that was carried out at once, or one that is too loud for that.
+/// A plan that was carried out at once, or one that is too large for that.
 enum Step {
-    Done(Plan, Committed),
-    Loud(Plan),
+    Done(Plan, Committed, CellCounts),
+    Bulk(Plan, CellCounts),
+}
+
+/// What a comparison did, to be reported when the rules look at it.
+pub(super) struct Compared {
+    snapshot: Snapshot,
+    plan: Plan,
+    committed: Committed,
+}
+
+impl Compared {
+    /// How many changes the kernel did not take.
+    pub(super) fn refused(&self) -> usize {
+        self.committed.refused.len()
+    }
 }
 
 impl Enforcer {
     /// Brings what changed in the cache into the kernel.
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
+        let started = Instant::now();
         let newer = Snapshot::clone(&self.cache.load());
-        if self.standing.as_ref().is_some_and(|standing| newer.len() > LOUD.max(2 * standing.hosts.len())) {
+        let older = self.standing.as_ref().map_or(0, |standing| standing.snapshot.len());
+        if newer.len() > BULK.max(2 * older) {
             // Nearly everything is new: comparing takes less memory than a difference, and no more time.
             return self.compare_sets().await;
         }
-        self.make_room(&newer).await?;
-        let wait = self.intervals_due().is_some_and(|due| due > Instant::now());
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let layout = Arc::clone(&standing.layout);
-        let (hosts, intervals, newest) = (standing.hosts.clone(), standing.intervals.clone(), newer.clone());
+        if self.make_room(&newer).await? {
+            return self.stand().await;
+        }
+        let Some(standing) = &mut self.standing else { return Ok(()) };
+        let (layout, newest) = (Arc::clone(&standing.layout), newer.clone());
+        let (older, excluded) = (standing.snapshot.clone(), Arc::clone(&standing.excluded));
+        // Lost when the kernel refuses: then everything is compared, which counts the cells anew.
+        let mut cells = std::mem::take(&mut standing.cells);
         let step = self.hands.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
-            let plan = plan::delta(&layout, &hosts, (!wait).then_some(&intervals), &newest, now);
-            if plan.changes.len() > LOUD {
-                return Ok(Step::Loud(plan));
+            let plan = plan::delta(&layout, &older, &newest, &excluded, &mut cells, now);
+            if plan.changes.len() > BULK {
+                return Ok(Step::Bulk(plan, cells));
             }
             let committed = kernel.commit(&layout, &plan, false, now)?;
-            Ok::<_, EnforceError>(Step::Done(plan, committed))
+            Ok::<_, EnforceError>(Step::Done(plan, committed, cells))
         });
-        let (plan, committed) = match step.await?? {
-            Step::Done(plan, committed) => (plan, committed),
-            Step::Loud(plan) => self.commit_quietly(plan, false).await?,
+        let (plan, committed, cells) = match step.await?? {
+            Step::Done(plan, committed, cells) => (plan, committed, cells),
+            Step::Bulk(plan, cells) => {
+                let (plan, committed) = self.commit_unmonitored(plan, false).await?;
+                (plan, committed, cells)
+            }
         };
         let Some(standing) = &mut self.standing else { return Ok(()) };
-        standing.hosts = newer.clone();
-        if !wait {
-            standing.intervals = newer.clone();
-            if plan.touches_intervals() {
-                self.pace.intervals_touched();
+        standing.snapshot = newer.clone();
+        standing.cells = cells;
+        for balance in &committed.balance {
+            if let Some(elements) = standing.elements.get_mut(usize::from(balance.source.0)) {
+                elements.hosts = elements.hosts.saturating_add_signed(balance.hosts);
+                elements.ranges = elements.ranges.saturating_add_signed(balance.ranges);
             }
         }
-        for (set, by) in &committed.balance {
-            if let Some(count) = standing.counts.get_mut(usize::from(set.0)) {
-                *count = count.saturating_add_signed(*by);
-            }
-        }
-        self.in_force(&newer, &plan, &committed, None).await;
+        self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
+        self.in_force(Compared { snapshot: newer, plan, committed }, None).await;
         Ok(())
     }
 
-    /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and told.
+    /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
+        if let Some(compared) = self.compare(false).await? {
+            let refused = u64::try_from(compared.committed.refused.len()).unwrap_or(u64::MAX);
+            self.in_force(compared, Some(refused)).await;
+        }
+        Ok(())
+    }
+
+    /// Reads every set, compares, and changes what differs. With `keep`, bans are only added.
+    pub(super) async fn compare(&mut self, keep: bool) -> Result<Option<Compared>, EnforceError> {
         // Asked before the decisions are taken: they are at least as new as the answer.
         let lenient = !self.knows_all();
         let newer = Snapshot::clone(&self.cache.load());
+        // (Another gate would make it quicker, not more exact: that is for the next change.)
         self.make_room(&newer).await?;
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let (layout, newest) = (Arc::clone(&standing.layout), newer.clone());
-        let allow = allow::stretches(&self.current.config, &self.current.protected);
-        let plan = self
-            .hands
-            .kernel(move |kernel: &mut Kernel| {
-                let mut plan =
-                    kernel.compare(Reading::Settled, &layout, &newest, &allow, palisade_stream::now())?;
-                if lenient {
-                    plan.keep_bans(&layout);
-                }
-                Ok::<_, EnforceError>(plan)
-            })
-            .await??;
-        let (plan, committed) = self.commit_quietly(plan, true).await?;
+        let Some(standing) = &self.standing else { return Ok(None) };
+        let (layout, newest, older) =
+            (Arc::clone(&standing.layout), newer.clone(), standing.snapshot.clone());
+        let exempt = exempt::intervals(&self.current);
+        let comparison = self.hands.kernel(move |kernel: &mut Kernel| {
+            let now = palisade_stream::now();
+            let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
+            if lenient || keep {
+                found.plan.keep_bans(&layout);
+            }
+            (found.plan.added, found.plan.deleted) = tally(&layout, &older, &newest);
+            Ok::<_, EnforceError>(found)
+        });
+        let found = comparison.await??;
+        let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
-        let Some(standing) = &mut self.standing else { return Ok(()) };
-        standing.hosts = newer.clone();
-        standing.intervals = newer.clone();
-        for (set, _) in standing.layout.targets() {
-            let refused = committed.refused.iter().filter(|refused| refused.set == set).count();
-            let wanted = plan.wanted.get(&set).copied().unwrap_or(0);
-            standing.counts[usize::from(set.0)] =
-                wanted.saturating_sub(u64::try_from(refused).unwrap_or(u64::MAX));
+        let Some(standing) = &mut self.standing else { return Ok(None) };
+        standing.snapshot = newer.clone();
+        standing.cells = found.cells;
+        standing.elements = found.wanted;
+        standing.excluded = Arc::new(found.excluded);
+        for refused in &committed.refused {
+            let source = standing.layout.sources().find(|(_, source)| source.hosts == refused.set);
+            if let Some((source, _)) = source {
+                let elements = &mut standing.elements[usize::from(source.0)];
+                let interval = standing.layout.target(refused.set).dialect.interval;
+                let count = if interval { &mut elements.ranges } else { &mut elements.hosts };
+                *count = count.saturating_sub(1);
+            }
         }
-        if plan.touches_intervals() {
-            self.pace.intervals_touched();
+        if found.foreign != standing.foreign {
+            standing.foreign = found.foreign;
+            tracing::info!(
+                elements = found.foreign,
+                "the operator's set holds elements that are not ours: they stay (nftables.ipv4.exclusive and \
+                 nftables.ipv6.exclusive say that a set is ours alone)"
+            );
         }
-        let refused = u64::try_from(committed.refused.len()).unwrap_or(u64::MAX);
-        self.in_force(&newer, &plan, &committed, Some(refused)).await;
-        Ok(())
+        Ok(Some(Compared { snapshot: newer, plan, committed }))
     }
 
-    /// When a change of many intervals that waits may be made; `None` when nothing waits.
-    pub(super) fn intervals_due(&self) -> Option<Instant> {
-        let standing = self.standing.as_ref()?;
-        let many = standing.intervals_held() > MANY_INTERVALS;
-        let waits = standing.intervals.generation() != standing.hosts.generation();
-        let last = self.pace.last_intervals()?;
-        let due = last + INTERVAL_PACE;
-        ((many && due > Instant::now()) || waits).then_some(due)
+    /// When an element of the operator's own ends where one of ours is wanted.
+    pub(super) fn foreign_element_ends(&self) -> Option<Instant> {
+        let until = self.standing.as_ref()?.excluded.until?;
+        Some(Instant::now() + until.saturating_duration_since(palisade_stream::now()))
     }
 
-    /// Makes the sets of sources that are new in this snapshot.
-    async fn make_room(&mut self, newer: &Snapshot) -> Result<(), EnforceError> {
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let missing = standing.layout.missing_sources(newer);
-        if missing.is_empty() {
-            return Ok(());
+    /// Makes the sets that this snapshot needs and that are not there. `true` when the layout must be made anew.
+    async fn make_room(&mut self, newer: &Snapshot) -> Result<bool, EnforceError> {
+        let Some(standing) = &self.standing else { return Ok(false) };
+        let missing = standing.layout.missing(newer);
+        if missing.sources.is_empty() && missing.lengths.is_empty() {
+            return Ok(missing.other_gate);
         }
         let config = Arc::clone(&standing.config);
         let mut layout = Layout::clone(&standing.layout);
-        for (ip, source) in &missing {
-            if let Some((_, family)) = config.families().find(|(of, _)| of == ip) {
-                tracing::info!(source, family = ?ip, "a source of decisions is new: making its sets and rules");
-                layout.add_source(*ip, family, source);
-            }
-        }
+        layout.add(&config, &missing);
         let managed = config.families().filter(|(_, family)| !family.set_only);
-        let structures: Vec<_> = managed
-            .map(|(ip, family)| crate::structure::Structure::wanted(&config, ip, family, &layout))
-            .collect();
+        let structures: Vec<_> =
+            managed.map(|(ip, family)| Structure::wanted(&config, ip, family, &layout)).collect();
         let changes =
             structures.iter().zip(&standing.structures).flat_map(|(new, old)| new.changes(&old.as_found()));
-        let changes = changes.collect();
-        match self.hands.nft("add the sets and rules of a new source", changes).await {
+        let changes: Vec<_> = changes.collect();
+        tracing::debug!(
+            sources = missing.sources.len(),
+            prefix_lengths = missing.lengths.len(),
+            "making sets and rules for new sources or prefix lengths"
+        );
+        match self.hands.nft("add the sets and rules of a new source or prefix length", changes).await {
             Err(EnforceError::Nft(error)) if error.is_missing() => return Err(EnforceError::Gone),
             done => done?,
         }
         if let Some(standing) = &mut self.standing {
-            standing.counts.resize(layout.targets().count(), 0);
+            standing.elements.resize(layout.sources().count(), plan::Elements::default());
             standing.layout = Arc::new(layout);
             standing.structures = structures;
         }
-        self.take_prints().await
+        self.take_prints().await?;
+        Ok(missing.other_gate)
     }
 
     /// Commits a plan, large ones without listening to the echo; afterwards makes sure that nobody else changed
     /// anything unheard.
-    async fn commit_quietly(&mut self, plan: Plan, isolate: bool) -> Result<(Plan, Committed), EnforceError> {
+    async fn commit_unmonitored(
+        &mut self,
+        plan: Plan,
+        isolate: bool,
+    ) -> Result<(Plan, Committed), EnforceError> {
         let Some(standing) = &self.standing else { return Ok((plan, Committed::default())) };
         let layout = Arc::clone(&standing.layout);
-        let loud = plan.changes.len() > LOUD;
+        let bulk = plan.changes.len() > BULK;
         let mut before = None;
-        if loud {
+        if bulk {
             // In this order: what was committed before this generation has been announced by now.
             before = Some(self.hands.kernel(Kernel::generation).await??);
             self.hear_out();
@@ -196,36 +233,35 @@ impl Enforcer {
         Ok((plan, committed))
     }
 
-    /// Notes and tells that a snapshot is in force.
-    async fn in_force(
-        &mut self,
-        snapshot: &Snapshot,
-        plan: &Plan,
-        committed: &Committed,
-        refused: Option<u64>,
-    ) {
+    /// Notes and reports that a snapshot is in force. `refused` is known after a comparison.
+    pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
+        let Compared { snapshot, plan, committed } = compared;
         self.hands.remember(committed.generations.iter().copied());
         for refused in committed.refused.iter().take(NAMED) {
             let set = self.standing.as_ref().map(|standing| standing.layout.target(refused.set).name.clone());
+            let reason = refused.reason;
             tracing::warn!(
                 element = refused.what,
                 set = set.unwrap_or_default(),
-                reason = %refused.reason,
-                "the kernel refuses an element; everything else is in force"
+                %reason,
+                "the kernel refuses an element{}; everything else is in force",
+                if reason == Errno::NFILE { ": the set is full (give it a larger `size`)" } else { "" }
             );
         }
         if committed.refused.len() > NAMED {
             tracing::warn!(more = committed.refused.len() - NAMED, "the kernel refuses more elements");
         }
-        let (added, deleted) =
-            self.standing.as_ref().map_or((0, 0), |standing| tally(&standing.layout, plan));
-        if added > 0 {
-            tracing::info!("{added} decision{} added", if added == 1 { "" } else { "s" });
+        if plan.added > 0 {
+            tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
         }
-        if deleted > 0 {
-            tracing::info!("{deleted} decision{} deleted", if deleted == 1 { "" } else { "s" });
+        if plan.deleted > 0 {
+            tracing::info!("{} decision{} deleted", plan.deleted, if plan.deleted == 1 { "" } else { "s" });
         }
-        let flows = self.cut_flows(plan).await;
+        if plan.added + plan.deleted == 0 && refused.is_some() && !plan.changes.is_empty() {
+            tracing::info!(changes = plan.changes.len(), "elements in the kernel were put right");
+        }
+        self.warn_of_odd_decisions(&plan);
+        let flows = self.cut_flows(&plan).await;
         let parts = self.standing.as_ref().map(Standing::in_force).unwrap_or_default();
         let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone());
         let generation = snapshot.generation();
@@ -254,6 +290,35 @@ impl Enforcer {
         });
     }
 
+    /// Says once of each range that it is too wide to be enforced, and of each ban what of this host it hits.
+    fn warn_of_odd_decisions(&mut self, plan: &Plan) {
+        let shortest = self.current.config.shortest_prefix;
+        for net in plan.too_wide.iter().take(NAMED) {
+            if self.warned.note(*net) {
+                let (key, least) = if net.addr().is_ipv4() {
+                    ("shortest_prefix.ipv4", shortest.v4)
+                } else {
+                    ("shortest_prefix.ipv6", shortest.v6)
+                };
+                tracing::warn!(range = %net, key, least, "a decision on so wide a range is not enforced");
+            }
+        }
+        let new = plan.changes.iter().filter_map(|change| match change {
+            plan::Change::Element { net, remove: None, add: Some(_) } => Some(*net),
+            _ => None,
+        });
+        let mut named = 0;
+        for net in new {
+            if named < NAMED
+                && let Some(hit) = self.current.local.hit_by(net)
+                && self.warned.note(net)
+            {
+                named += 1;
+                tracing::warn!(decision = %net, hit, "a ban that is in force covers something this host depends on");
+            }
+        }
+    }
+
     /// Removes tracked connections of what was newly banned, if that is wanted. A failure is only told.
     async fn cut_flows(&mut self, plan: &Plan) -> u64 {
         let config = &self.current.config;
@@ -261,7 +326,7 @@ impl Enforcer {
             return 0;
         }
         let Some(standing) = &self.standing else { return 0 };
-        let banned = Banned::new(&standing.layout, plan, allow::stretches(config, &self.current.protected));
+        let banned = Banned::new(&standing.layout, plan, exempt::intervals(&self.current));
         if banned.is_empty() {
             return 0;
         }
@@ -281,48 +346,30 @@ impl Enforcer {
 }
 
 impl Standing {
-    fn intervals_held(&self) -> u64 {
-        let intervals = self.layout.targets().filter(|(_, target)| target.dialect.interval);
-        intervals.map(|(set, _)| self.counts[usize::from(set.0)]).sum()
-    }
-
     fn in_force(&self) -> Vec<InForce> {
-        let mut parts: Vec<InForce> = Vec::new();
-        for (set, target) in self.layout.targets() {
-            let count = self.counts[usize::from(set.0)];
-            let source = match target.purpose {
-                Purpose::Allow => continue,
-                Purpose::Everything => target.name.as_str(),
-                Purpose::Hosts | Purpose::Ranges => self.layout.source_of(set).unwrap_or(&target.name),
-            };
-            let family: IpFamily = target.ip;
-            let part = match parts.iter_mut().find(|part| part.source == source && part.family == family) {
-                Some(part) => part,
-                None => {
-                    parts.push(InForce { source: source.to_owned(), family, hosts: 0, ranges: 0 });
-                    parts.last_mut().expect("it was just pushed")
-                }
-            };
-            if target.dialect.interval {
-                part.ranges += count;
-            } else {
-                part.hosts += count;
-            }
-        }
-        parts
+        let sources = self.layout.sources().zip(&self.elements);
+        let parts = sources.map(|((_, source), elements)| InForce {
+            source: source.name.clone(),
+            family: source.ip,
+            hosts: elements.hosts,
+            ranges: elements.ranges,
+        });
+        parts.collect()
     }
 }
 
-/// How many decisions' elements only come, and only go; what is allowed is no decision.
-fn tally(layout: &Layout, plan: &Plan) -> (usize, usize) {
-    let allows = |stretch: &Stretch| layout.target(stretch.set).purpose == Purpose::Allow;
-    plan.changes.iter().fold((0, 0), |(added, deleted), change| match change {
-        Change::Knot { remove, add } if remove.iter().chain(add).any(allows) => (added, deleted),
-        Change::Host { remove, add, .. } => {
-            (added + usize::from(remove.is_none() && add.is_some()), deleted + usize::from(add.is_none()))
-        }
-        Change::Knot { remove, add } => {
-            (added + add.len().saturating_sub(remove.len()), deleted + remove.len().saturating_sub(add.len()))
-        }
-    })
+/// How many decisions came into force, and how many went, between two snapshots.
+fn tally(layout: &Layout, older: &Snapshot, newer: &Snapshot) -> (usize, usize) {
+    let enforced = |snapshot: &Snapshot| {
+        snapshot.hosts().count() + snapshot.ranges().filter(|(net, _)| !layout.is_too_wide(*net)).count()
+    };
+    if newer.len() > BULK.max(2 * older.len()) {
+        // A difference of that many would take more memory than everything else.
+        return (enforced(newer).saturating_sub(enforced(older)), 0);
+    }
+    let changes = newer.diff(older);
+    let count = |pick: fn(&palisade_cache::DecisionChange<'_>) -> bool| {
+        changes.iter().filter(|change| pick(change) && !layout.is_too_wide(change.net)).count()
+    };
+    (count(|change| change.before.is_none()), count(|change| change.after.is_none()))
 }

@@ -8,12 +8,13 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use palisade_cache::Snapshot;
 use tokio::task::JoinHandle;
 
 use super::Enforcer;
-use crate::allow;
 use crate::error::EnforceError;
+use crate::exempt;
 use crate::kernel::{Kernel, watched_tables};
 use crate::netlink::Reading;
 use crate::plan::{Change, Plan};
@@ -38,7 +39,9 @@ enum Seen {
 /// What differs from what is wanted.
 #[derive(Debug, Default)]
 struct Differences {
-    hosts: HashSet<IpAddr>,
+    elements: HashSet<IpNet>,
+    /// Gate cells, of one address each.
+    cells: HashSet<IpAddr>,
     /// Some intervals.
     intervals: bool,
 }
@@ -48,19 +51,22 @@ impl Differences {
         let mut differences = Self::default();
         for change in &plan.changes {
             match change {
-                Change::Host { address, .. } => drop(differences.hosts.insert(*address)),
-                Change::Knot { .. } => differences.intervals = true,
+                Change::Element { net, .. } => drop(differences.elements.insert(*net)),
+                Change::Cell { cell, .. } => drop(differences.cells.insert(*cell)),
+                Change::Intervals { .. } => differences.intervals = true,
             }
         }
         differences
     }
 
     fn is_none(&self) -> bool {
-        self.hosts.is_empty() && !self.intervals
+        self.elements.is_empty() && self.cells.is_empty() && !self.intervals
     }
 
     fn share(&self, other: &Self) -> bool {
-        !self.hosts.is_disjoint(&other.hosts) || (self.intervals && other.intervals)
+        !self.elements.is_disjoint(&other.elements)
+            || !self.cells.is_disjoint(&other.cells)
+            || (self.intervals && other.intervals)
     }
 }
 
@@ -77,7 +83,7 @@ impl Enforcer {
         let standing = self.standing.as_ref()?;
         let (layout, prints) = (Arc::clone(&standing.layout), standing.prints.clone());
         let wanted = Snapshot::clone(&self.cache.load());
-        let allow = allow::stretches(&self.current.config, &self.current.protected);
+        let exempt = exempt::intervals(&self.current);
         let tables = watched_tables(&self.current.config);
         let lenient = !self.knows_all();
         let looking = tokio::task::spawn_blocking(move || {
@@ -86,12 +92,12 @@ impl Enforcer {
             if kernel.prints(&tables)? != prints {
                 return Ok(Seen::OtherStructure);
             }
-            let mut plan =
-                kernel.compare(Reading::Rough, &layout, &wanted, &allow, palisade_stream::now())?;
+            let now = palisade_stream::now();
+            let mut found = kernel.compare(Reading::Rough, &layout, &wanted, &exempt, now)?;
             if lenient {
-                plan.keep_bans(&layout);
+                found.plan.keep_bans(&layout);
             }
-            Ok(Seen::Sets(Differences::of(&plan)))
+            Ok(Seen::Sets(Differences::of(&found.plan)))
         });
         Some(Glance { looking, before })
     }
@@ -138,8 +144,9 @@ mod tests {
     #[test]
     fn only_what_differs_twice_is_doubtful() {
         let differ = |hosts: &[&str], intervals| Differences {
-            hosts: hosts.iter().map(|text| text.parse().unwrap()).collect(),
+            elements: hosts.iter().map(|text| IpNet::from(text.parse::<IpAddr>().unwrap())).collect(),
             intervals,
+            ..Differences::default()
         };
         for (before, now, expected) in [
             (differ(&["192.0.2.1"], false), differ(&["192.0.2.2"], false), false),

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use nftables::schema::NfObject;
-
 use crate::error::EnforceError;
 use crate::kernel::Kernel;
-use crate::nft;
+use crate::nft::{self, Command};
 
 /// Generations remembered. The news of one's own changes arrive within milliseconds.
 const REMEMBERED: usize = 4096;
@@ -44,7 +42,7 @@ impl Hands {
     pub(super) async fn nft(
         &mut self,
         what: &'static str,
-        commands: Vec<NfObject<'static>>,
+        commands: Vec<Command>,
     ) -> Result<(), EnforceError> {
         if commands.is_empty() {
             return Ok(());

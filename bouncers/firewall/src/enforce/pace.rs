@@ -21,7 +21,6 @@ pub(super) struct Pace {
     failures: u32,
     repairs: u32,
     last_repair: Option<Instant>,
-    last_intervals: Option<Instant>,
 }
 
 impl Pace {
@@ -44,16 +43,6 @@ impl Pace {
     /// Whether the last repair is so long ago that the next one is worth a line in the log.
     pub(super) fn is_calm(&self) -> bool {
         self.last_repair.is_none_or(|last| last.elapsed() > BURST)
-    }
-
-    /// Notes that interval sets were changed.
-    pub(super) fn intervals_touched(&mut self) {
-        self.last_intervals = Some(Instant::now());
-    }
-
-    /// When interval sets were last changed.
-    pub(super) fn last_intervals(&self) -> Option<Instant> {
-        self.last_intervals
     }
 
     /// Notes that another program changed our objects; returns how long to wait before putting that right.

@@ -1,19 +1,23 @@
-//! Taking away: at the stop, and what former orders put up.
+//! Taking away: everything at the stop, and what only former orders wanted after a reload.
 
-use nftables::schema::{FlushObject, NfCmd, NfObject, Set, SetType, SetTypeValue};
+use palisade_cache::Snapshot;
 
-use super::stand::nf_family;
 use super::{Enforcer, Orders};
+use crate::commit::CommitError;
 use crate::config::{Config, Family, IpFamily, Mode};
 use crate::dry_run;
 use crate::error::EnforceError;
-use crate::kernel::OperatorsSet;
-use crate::layout::nfproto_of;
-use crate::structure::delete_table;
+use crate::kernel::{Kernel, OperatorsSet};
+use crate::layout::Layout;
+use crate::netlink::Reading;
+use crate::structure::Structure;
+
+/// How often the operator's set is read again when elements end while ours are taken out.
+const REMOVAL_ATTEMPTS: u32 = 5;
 
 impl Enforcer {
-    /// At the stop: deletes managed tables and empties operators' sets, unless bans are to be kept. Each family is
-    /// independent of the other.
+    /// At the stop: deletes our objects and takes our elements out of operators' sets, unless bans are to be kept. Each
+    /// family is independent of the other.
     pub(super) async fn retire_everything(&mut self) {
         self.monitor = None;
         let orders = self.current.clone();
@@ -25,6 +29,7 @@ impl Enforcer {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");
             return;
         }
+        tracing::info!("Shutting down backend");
         for (ip, family) in orders.config.families() {
             self.retire(ip, family).await;
         }
@@ -63,7 +68,7 @@ impl Enforcer {
         let retired = if family.set_only {
             self.empty_set(ip, family).await
         } else {
-            self.drop_table(ip, family).await
+            self.remove_objects(ip, family).await
         };
         if let Err(error) = retired {
             tracing::warn!(
@@ -73,32 +78,51 @@ impl Enforcer {
         }
     }
 
-    async fn drop_table(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
-        if !self.has_table(nfproto_of(ip), &family.table).await? {
+    /// Takes our objects out of a table: all of it when nothing else is in it.
+    async fn remove_objects(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
+        let table = family.table.clone();
+        let found = self.hands.kernel(move |kernel| kernel.find_table(ip, &table)).await??;
+        if !found.table {
             return Ok(());
         }
-        match self.hands.nft("delete our table", vec![delete_table(ip, &family.table)]).await {
+        tracing::info!("removing '{}' table", family.table);
+        let commands = Structure::empty(ip, family).retirement(&found);
+        match self.hands.nft("delete our objects", commands).await {
             // Somebody was faster.
             Err(EnforceError::Nft(error)) if error.is_missing() => Ok(()),
             done => done,
         }
     }
 
+    /// Takes our elements out of the operator's set.
     async fn empty_set(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
         let wanted = family.clone();
-        let OperatorsSet::Fit(number, _) =
+        let OperatorsSet::Fit(number, dialect) =
             self.hands.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await??
         else {
             return Ok(());
         };
-        let set = Set {
-            family: nf_family(number),
-            table: family.table.clone().into(),
-            name: family.set.clone().into(),
-            set_type: SetTypeValue::Single(SetType::Ipv4Addr),
-            ..Default::default()
+        let mut config = Config::clone(&self.current.config);
+        (config.v4, config.v6) = match ip {
+            IpFamily::V4 => (Some(family.clone()), None),
+            IpFamily::V6 => (None, Some(family.clone())),
         };
-        let flush = NfObject::CmdObject(NfCmd::Flush(FlushObject::Set(Box::new(set))));
-        self.hands.nft("empty the operator's set", vec![flush]).await
+        let mut layout = Layout::new(&config, &[]);
+        layout.adopt_operators_set(ip, number, family, dialect);
+        let emptied = self.hands.kernel(move |kernel: &mut Kernel| {
+            // An interval may end by itself between the reading and the removal: read again then.
+            let mut tries = 0..REMOVAL_ATTEMPTS;
+            loop {
+                let now = palisade_stream::now();
+                let found = kernel.compare(Reading::Settled, &layout, &Snapshot::default(), &[], now)?;
+                match kernel.commit(&layout, &found.plan, true, now) {
+                    Err(CommitError::Refused(_)) if tries.next().is_some() => {}
+                    done => return done,
+                }
+            }
+        });
+        let committed = emptied.await??;
+        self.hands.remember(committed.generations);
+        Ok(())
     }
 }

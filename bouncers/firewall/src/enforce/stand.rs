@@ -5,26 +5,31 @@ use std::time::Duration;
 
 use nftables::schema::{NfCmd, NfListObject, NfObject, Set, SetFlag, SetType, SetTypeValue};
 use nftables::types::NfFamily;
-use palisade_cache::Snapshot;
 use tokio::time::Instant;
 
+use super::follow::Compared;
 use super::hands::Hands;
 use super::{Enforcer, Standing};
-use crate::allow;
-use crate::config::{Config, Family, IpFamily, Mode};
+use crate::config::{Config, Deny, Family, IpFamily, Mode};
 use crate::error::EnforceError;
+use crate::exempt;
 use crate::found::Found;
-use crate::kernel::{Kernel, OperatorsSet, watched_tables};
+use crate::kernel::{OperatorsSet, watched_tables};
 use crate::layout::{Dialect, Layout};
+use crate::names::Holds;
 use crate::netlink::nfproto;
-use crate::nft::{self, NftError};
-use crate::structure::Structure;
+use crate::nft::{self, Command, NftError, command};
+use crate::rules;
+use crate::structure::{Collision, Structure};
 
 /// How often to look for an operator's table or set that is not there (its appearance is also announced).
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Enforcer {
-    /// Structure, sets, leftovers. Adopts what stands as wanted: then nothing at all is changed.
+    /// Sets, elements, rules, leftovers. Adopts what stands as wanted: then nothing at all is changed.
+    ///
+    /// In this order: rules that stand (of an earlier release, of the stock bouncer, of another configuration) go on
+    /// enforcing until the sets that the new rules look at are filled, and only then is anything taken away.
     pub(super) async fn stand(&mut self) -> Result<(), EnforceError> {
         let config = Arc::clone(&self.current.config);
         // Listening before looking: what happens in between is news, not a gap.
@@ -33,41 +38,55 @@ impl Enforcer {
 
         let looked_at = Arc::clone(&config);
         let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
-        let (mut layout, mut unmet) = self.lay_out(&config, &found).await?;
-        let mut structures = structures(&config, &found, &layout);
-        let mut served = Arc::clone(&config);
-        if let Some((refused, error)) = self.build(&structures, &found).await? {
-            served = Arc::new(without(&config, &refused));
-            if served.families().next().is_none() {
+        let mut served = config;
+        let mut unmet = None;
+        let (rebuilt, compared) = loop {
+            let (layout, missing) = self.lay_out(&served, &found).await?;
+            unmet = unmet.or(missing);
+            let structures: Vec<_> = found
+                .iter()
+                .map(|found| Structure::wanted(&served, found.ip, &found.family, &layout))
+                .collect();
+            let mut standing = Standing::new(Arc::clone(&served), layout);
+            if let Some(before) = &self.standing {
+                // What has been logged of it stays logged.
+                (standing.snapshot, standing.foreign) = (before.snapshot.clone(), before.foreign);
+            }
+            standing.structures = structures.clone();
+            self.standing = Some(standing);
+            let built = self.build(&structures, &found).await;
+            let (refused, error) = match built {
+                Ok(Built { refused: None, rebuilt, compared }) => break (rebuilt, compared),
+                Ok(Built { refused: Some(refused), .. }) => refused,
+                Err(error) => {
+                    self.standing = None;
+                    return Err(error);
+                }
+            };
+            served = Arc::new(without(&served, &refused));
+            if served.families().next().is_none() || (error.is_hopeless() && !self.status.borrow().is_ready())
+            {
+                self.standing = None;
                 return Err(error);
             }
-            let kept: Vec<bool> = found.iter().map(|found| !refused.contains(&found.ip)).collect();
-            let mut keep = kept.iter();
-            found.retain(|_| keep.next().is_some_and(|keep| *keep));
-            (layout, _) = self.lay_out(&served, &found).await?;
-            structures = self::structures(&served, &found, &layout);
+            found.retain(|found| !refused.contains(&found.ip));
             unmet = Some(error);
+        };
+        let unmet = self.note_unmet(unmet);
+        if let Some(standing) = &mut self.standing {
+            standing.unmet = unmet;
         }
-
-        let counts = vec![0; layout.targets().count()];
-        let prints = self.hands.kernel(move |kernel| kernel.prints(&watched_tables(&config))).await??;
-        self.standing = Some(Standing {
-            config: served,
-            layout: Arc::new(layout),
-            structures,
-            prints,
-            hosts: Snapshot::default(),
-            intervals: Snapshot::default(),
-            counts,
-            unmet: self.note_unmet(unmet),
-        });
-        let compared = self.compare_sets().await;
-        if compared.is_err() {
-            self.standing = None;
-        }
-        compared?;
+        self.take_prints().await?;
+        self.announce();
+        let Some(compared) = compared else { return Ok(()) };
+        let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
+        self.in_force(compared, Some(refused)).await;
         self.take_leftovers_away(&found).await;
         self.retire_former().await;
+        if rebuilt {
+            // Bans were only added so far.
+            self.compare_sets().await?;
+        }
         Ok(())
     }
 
@@ -77,42 +96,120 @@ impl Enforcer {
         config: &Config,
         found: &[ManagedFound],
     ) -> Result<(Layout, Option<EnforceError>), EnforceError> {
-        let allow = allow::stretches(config, &self.current.protected);
-        let mut layout = Layout::new(config, &sources(found), &allow::families(&allow));
+        let exempt = exempt::intervals(&self.current);
+        let mut layout = Layout::new(config, &exempt::families(&exempt));
         let snapshot = self.cache.load();
-        for (ip, source) in layout.missing_sources(&snapshot) {
-            if let Some((_, family)) = config.families().find(|(of, _)| *of == ip) {
-                layout.add_source(ip, family, &source);
+        let missing = layout.missing(&snapshot);
+        // What stands in the kernel and is not wanted has its place too: it may be all that is known of yet.
+        for ManagedFound { ip, family, found } in found {
+            for holds in found.holds(family) {
+                match holds {
+                    Holds::Hosts(source) => layout.add_source(*ip, family, &source),
+                    Holds::Ranges(length) => {
+                        let count = missing.lengths.get(&(*ip, length)).copied().unwrap_or(0);
+                        layout.add_length(*ip, family, length, count);
+                    }
+                    Holds::Gate(width) if !self.knows_all() => layout.add_gate(*ip, family, width),
+                    Holds::Gate(_) | Holds::Allow | Holds::FormerRanges(_) => {}
+                }
             }
         }
+        let missing = layout.missing(&snapshot);
+        layout.add(config, &missing);
         let unmet = self.meet_operators(config, &mut layout).await?;
         Ok((layout, unmet))
     }
 
-    /// Builds each family's structure by itself, so that one the kernel refuses (a table of another owner, a kernel
-    /// without the family) does not keep the other from being enforced. Returns those refused, and why the first was.
+    /// Brings the structures and everything wanted into force. Each family is built by itself, so that one the kernel
+    /// refuses (an object of somebody else in the way, a kernel without the family) does not keep the other from being
+    /// enforced.
     async fn build(
         &mut self,
         structures: &[Structure],
         found: &[ManagedFound],
-    ) -> Result<Option<(Vec<IpFamily>, EnforceError)>, EnforceError> {
+    ) -> Result<Built, EnforceError> {
         let mut refused: Option<(Vec<IpFamily>, EnforceError)> = None;
+        let mut rebuilt = false;
         for (wanted, found) in structures.iter().zip(found) {
-            let changes = wanted.changes(&found.found).into_iter().collect();
-            match self.hands.nft("build tables, chains, sets and rules", changes).await {
-                Ok(()) => {}
-                Err(EnforceError::Nft(cause @ NftError::Refused { .. })) if !cause.is_missing() => {
-                    let family = if found.ip == IpFamily::V4 { "ip" } else { "ip6" };
-                    let unbuilt = EnforceError::Unbuilt { family, table: found.family.table.clone(), cause };
-                    refused.get_or_insert_with(|| (Vec::new(), unbuilt)).0.push(found.ip);
-                }
-                Err(error) => return Err(error),
+            if let Some(collision) = wanted.collision(&found.found) {
+                let error = found.collision(&collision);
+                refused.get_or_insert_with(|| (Vec::new(), error)).0.push(found.ip);
+                continue;
+            }
+            rebuilt |= found.found.table && !wanted.changes(&found.found).is_empty();
+            // A set that has to be made anew cannot be while rules look it up: then all is done at once.
+            let remake = wanted.must_remake(&found.found);
+            let commands = if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) };
+            let built = self.hands.nft("build tables and sets", commands).await;
+            self.note_refusal(found, built, &mut refused)?;
+        }
+        if refused.is_some() {
+            return Ok(Built { refused, rebuilt, compared: None });
+        }
+        let compared = self.compare(rebuilt).await?;
+        for (wanted, found) in structures.iter().zip(found) {
+            if !wanted.must_remake(&found.found) {
+                let current = self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found);
+                let built = self.hands.nft("build chains and rules", current).await;
+                self.note_refusal(found, built, &mut refused)?;
             }
         }
-        Ok(refused)
+        Ok(Built { refused, rebuilt, compared })
     }
 
-    /// Tells once why a family is left out, and arranges for another look.
+    /// Puts aside that one family was refused; any other error ends the attempt.
+    fn note_refusal(
+        &self,
+        found: &ManagedFound,
+        built: Result<(), EnforceError>,
+        refused: &mut Option<(Vec<IpFamily>, EnforceError)>,
+    ) -> Result<(), EnforceError> {
+        match built {
+            Err(EnforceError::Nft(cause @ NftError::Refused { .. })) if !cause.is_missing() => {
+                let (family, table) = (found.family_name(), found.family.table.clone());
+                let unbuilt = EnforceError::Unbuilt { family, table, cause };
+                refused.get_or_insert_with(|| (Vec::new(), unbuilt)).0.push(found.ip);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// The structure of a family, with what comparing may have added.
+    fn current_structure(&self, ip: IpFamily) -> Option<&Structure> {
+        self.standing.as_ref()?.structures.iter().find(|structure| structure.ip() == ip)
+    }
+
+    /// Logs what is guarded, once for each configuration.
+    fn announce(&mut self) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        let Some(standing) = &self.standing else { return };
+        let config = &standing.config;
+        let tables = config.families().map(|(ip, family)| {
+            let proto = if ip == IpFamily::V4 { "ip" } else { "ip6" };
+            let mode = if family.set_only { " (set-only)" } else { "" };
+            format!("{proto} {}{mode}", family.table)
+        });
+        let hooks: Vec<_> = rules::chains(config).iter().map(|(hook, _)| hook.as_str()).collect();
+        tracing::info!(
+            tables = tables.collect::<Vec<_>>().join(", "),
+            hooks = if config.families().all(|(_, family)| family.set_only) {
+                "the operator's rules".to_owned()
+            } else {
+                hooks.join(", ")
+            },
+            action = match config.deny {
+                Deny::Drop => "drop",
+                Deny::Reject(_) => "reject",
+            },
+            outbound = config.block_outbound,
+            "nftables initiated"
+        );
+    }
+
+    /// Reports once why a family is left out, and arranges for another look.
     fn note_unmet(&mut self, unmet: Option<EnforceError>) -> Option<String> {
         self.look_again = unmet.as_ref().map(|_| Instant::now() + LOOK_AGAIN);
         let unmet = unmet.map(|error| error.to_string());
@@ -154,24 +251,23 @@ impl Enforcer {
             let wanted = family.clone();
             match self.hands.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await?? {
                 OperatorsSet::Fit(number, dialect) => {
-                    tracing::info!(
-                        table = family.table,
-                        family = family_name(number),
-                        set = family.set,
-                        interval = dialect.interval,
-                        timeout = dialect.timeout,
-                        "filling the operator's set"
-                    );
+                    if !self.announced {
+                        tracing::info!(
+                            table = family.table,
+                            family = family_name(number),
+                            set = family.set,
+                            interval = dialect.interval,
+                            timeout = dialect.timeout,
+                            exclusive = family.exclusive,
+                            "filling the operator's set"
+                        );
+                    }
                     layout.adopt_operators_set(ip, number, family, dialect);
                 }
                 OperatorsSet::NoSet(number) => {
                     self.hands.nft("make the set", vec![make_set(ip, number, family)]).await?;
-                    layout.adopt_operators_set(
-                        ip,
-                        number,
-                        family,
-                        Dialect { interval: false, timeout: true },
-                    );
+                    let dialect = Dialect { interval: false, timeout: true, counters: false };
+                    layout.adopt_operators_set(ip, number, family, dialect);
                 }
                 OperatorsSet::NoTable => {
                     unmet = Some(EnforceError::NoTable {
@@ -201,7 +297,7 @@ impl Enforcer {
             .structures
             .iter()
             .zip(found)
-            .flat_map(|(wanted, found)| wanted.leftovers(&found.family, &found.found))
+            .flat_map(|(wanted, found)| wanted.leftovers(&found.found))
             .collect();
         if commands.is_empty() {
             return;
@@ -236,8 +332,29 @@ fn named(config: &Config, found: Vec<Found>) -> Vec<ManagedFound> {
         .collect()
 }
 
-fn structures(config: &Config, found: &[ManagedFound], layout: &Layout) -> Vec<Structure> {
-    found.iter().map(|found| Structure::wanted(config, found.ip, &found.family, layout)).collect()
+impl ManagedFound {
+    fn family_name(&self) -> &'static str {
+        if self.ip == IpFamily::V4 { "ip" } else { "ip6" }
+    }
+
+    fn collision(&self, collision: &Collision) -> EnforceError {
+        EnforceError::Collision {
+            family: self.family_name(),
+            table: self.family.table.clone(),
+            kind: collision.kind,
+            name: collision.name.clone(),
+            key: if self.ip == IpFamily::V4 { "ipv4" } else { "ipv6" },
+        }
+    }
+}
+
+/// How far building came.
+struct Built {
+    /// The families that were refused, and why the first was.
+    refused: Option<(Vec<IpFamily>, EnforceError)>,
+    /// Whether rules that stood before were replaced, so that elements were only added.
+    rebuilt: bool,
+    compared: Option<Compared>,
 }
 
 /// The configuration without these families.
@@ -252,13 +369,6 @@ fn without(config: &Config, families: &[IpFamily]) -> Config {
     rest
 }
 
-fn sources(found: &[ManagedFound]) -> Vec<(IpFamily, String)> {
-    found
-        .iter()
-        .flat_map(|found| found.found.sources(&found.family).into_iter().map(|source| (found.ip, source)))
-        .collect()
-}
-
 /// Lets `nft` and the kernel judge the whole structure of a configuration without changing anything.
 ///
 /// Needs the same permissions as enforcing, except in dry-run mode, where there is nothing to judge. Set-only
@@ -271,20 +381,28 @@ pub async fn check(config: &Config) -> Result<(), EnforceError> {
     let found = Hands::default().kernel(move |kernel| kernel.find(&looked_at)).await??;
     let found = named(config, found);
     let families: Vec<_> = config.families().map(|(ip, _)| ip).collect();
-    // One source stands for all: they differ in names only.
-    let sources: Vec<_> = families.iter().map(|ip| (*ip, "check".to_owned())).collect();
-    let layout = Layout::new(config, &sources, &families);
-    let wanted =
-        found.iter().map(|found| (Structure::wanted(config, found.ip, &found.family, &layout), found));
-    let commands: Vec<_> = wanted.flat_map(|(wanted, found)| wanted.changes(&found.found)).collect();
+    let mut layout = Layout::new(config, &families);
+    for (ip, family) in config.families() {
+        // One source and one length stand for all: they differ in names only.
+        layout.add_source(ip, family, "check");
+        layout.add_length(ip, family, 24, 1);
+    }
+    let mut commands = Vec::new();
+    for found in &found {
+        let wanted = Structure::wanted(config, found.ip, &found.family, &layout);
+        if let Some(collision) = wanted.collision(&found.found) {
+            return Err(found.collision(&collision));
+        }
+        commands.extend(wanted.changes(&found.found));
+    }
     if commands.is_empty() {
         return Ok(());
     }
     Ok(nft::check("build tables, chains, sets and rules", commands).await?)
 }
 
-fn make_set(ip: IpFamily, number: u8, family: &Family) -> NfObject<'static> {
-    NfObject::CmdObject(NfCmd::Add(NfListObject::Set(Box::new(Set {
+fn make_set(ip: IpFamily, number: u8, family: &Family) -> Command {
+    command(NfObject::CmdObject(NfCmd::Add(NfListObject::Set(Box::new(Set {
         family: nf_family(number),
         table: family.table.clone().into(),
         name: family.set.clone().into(),
@@ -294,11 +412,11 @@ fn make_set(ip: IpFamily, number: u8, family: &Family) -> NfObject<'static> {
         }),
         flags: Some([SetFlag::Timeout].into()),
         ..Default::default()
-    }))))
+    })))))
 }
 
 /// `nft`'s families by the kernel's number.
-pub(super) fn nf_family(number: u8) -> NfFamily {
+fn nf_family(number: u8) -> NfFamily {
     match number {
         nfproto::INET => NfFamily::INet,
         nfproto::IPV6 => NfFamily::IP6,
@@ -311,13 +429,5 @@ fn family_name(number: u8) -> &'static str {
         nfproto::INET => "inet",
         nfproto::IPV6 => "ip6",
         _ => "ip",
-    }
-}
-
-impl Enforcer {
-    /// Whether a table of these orders is there; used before taking it away.
-    pub(super) async fn has_table(&mut self, number: u8, table: &str) -> Result<bool, EnforceError> {
-        let table = table.to_owned();
-        Ok(self.hands.kernel(move |kernel: &mut Kernel| kernel.has_table(number, &table)).await??)
     }
 }

@@ -3,6 +3,9 @@
 //! An interval is two elements: its first address, and a closing element (flag `NFT_SET_ELEM_INTERVAL_END`) that
 //! holds the address after the last. An interval that reaches the end of the address space has no closing
 //! element. Only the first of the two may carry a timeout.
+//!
+//! An element of a map of counters also names its counter. An element in an operator's set carries [`MARK`], so that it
+//! is told from the operator's own after a restart.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -11,11 +14,23 @@ use netlink_bindings::nftables::{
     IterableSetelemAttrs, OpDelsetelemDo, PushSetelemListAttrs, PushSetelemListElemAttrs, SetElemFlags,
 };
 
+use netlink_bindings::traits::Pusher as _;
+use netlink_bindings::utils::find_attr;
+
+use crate::names::fnv1a;
+
 /// Bytes of elements in one message. An attribute holds at most 64 KiB; a quarter of that keeps the refusals of
 /// the kernel, which carry the refused message back, small enough for the receive buffer.
 const MAX_LIST_BYTES: usize = 16 << 10;
 
 const INTERVAL_END: u32 = SetElemFlags::IntervalEnd as u32;
+
+/// The object that an element of a map of objects names. The bindings count it one too low: their source lacks the
+/// kernel's padding attribute before it.
+const NFTA_SET_ELEM_OBJREF: u16 = 9;
+
+/// The user data of an element that `nft` shows as `comment "palisade"`: type 0 (comment), length, text with its zero.
+pub(crate) const MARK: &[u8] = b"\x00\x09palisade\0";
 
 /// What happens to elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,24 +45,35 @@ pub(crate) enum Verb {
 
 /// An element to be written: an address, or an interval in an interval set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct Slot<'a> {
     /// First address, or the only one.
     pub(crate) first: IpAddr,
     /// Last address; equal to `first` for a single one.
     pub(crate) last: IpAddr,
     /// Time to live. `None`: until deleted.
     pub(crate) timeout: Option<Duration>,
+    /// The counter that an element of a map of counters names.
+    pub(crate) counter: Option<&'a str>,
+    /// Whether it carries [`MARK`].
+    pub(crate) marked: bool,
+}
+
+impl Slot<'_> {
+    /// An element that lives until it is deleted.
+    pub(crate) fn plain(first: IpAddr, last: IpAddr) -> Self {
+        Self { first, last, timeout: None, counter: None, marked: false }
+    }
 }
 
 /// Writes elements into `buf`, behind the message's nfgenmsg header, until the list is full. Returns how many of
 /// `slots` went in: at least one, unless there are none.
-pub(crate) fn encode_elements(
+pub(crate) fn encode_elements<'a>(
     buf: &mut Vec<u8>,
     table: &str,
     set: &str,
     interval: bool,
     verb: Verb,
-    slots: impl IntoIterator<Item = Slot>,
+    slots: impl IntoIterator<Item = Slot<'a>>,
 ) -> usize {
     let limit = buf.len() + MAX_LIST_BYTES;
     let list =
@@ -55,12 +81,14 @@ pub(crate) fn encode_elements(
     let mut elements = list.nested_elements();
     let mut written = 0;
     for slot in slots {
-        elements = push_element(elements, slot.first, 0, slot.timeout.filter(|_| verb == Verb::Add));
+        // A deletion goes by key alone.
+        let slot = if verb == Verb::Add { slot } else { Slot::plain(slot.first, slot.last) };
+        elements = push_element(elements, slot, 0);
         if interval && let Some(end) = following(slot.last) {
-            elements = push_element(elements, end, INTERVAL_END, None);
+            elements = push_element(elements, Slot::plain(end, end), INTERVAL_END);
         }
         written += 1;
-        if netlink_bindings::traits::Pusher::as_vec(&elements).len() >= limit {
+        if elements.as_vec().len() >= limit {
             break;
         }
     }
@@ -68,21 +96,37 @@ pub(crate) fn encode_elements(
     written
 }
 
+/// Writes a text attribute with its closing zero.
+fn push_attribute(buf: &mut Vec<u8>, kind: u16, text: &[u8]) {
+    buf.resize(buf.len().next_multiple_of(4), 0);
+    let length = u16::try_from(text.len() + 5).expect("names are bound to 255 bytes");
+    buf.extend_from_slice(&length.to_ne_bytes());
+    buf.extend_from_slice(&kind.to_ne_bytes());
+    buf.extend_from_slice(text);
+    buf.push(0);
+}
+
 type List<'a> = PushSetelemListElemAttrs<PushSetelemListAttrs<&'a mut Vec<u8>>>;
 
-fn push_element(list: List<'_>, key: IpAddr, flags: u32, timeout: Option<Duration>) -> List<'_> {
+fn push_element<'a>(list: List<'a>, slot: Slot<'_>, flags: u32) -> List<'a> {
     let mut element = list.nested_elem();
     if flags != 0 {
         element = element.push_flags(&flags.to_be_bytes());
     }
-    element = match key {
+    element = match slot.first {
         IpAddr::V4(key) => element.nested_key().push_value(&key.octets()).end_nested(),
         IpAddr::V6(key) => element.nested_key().push_value(&key.octets()).end_nested(),
     };
-    if let Some(timeout) = timeout {
+    if let Some(timeout) = slot.timeout {
         // Zero would mean "for ever"; the bindings write host order, the kernel reads big endian.
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
         element = element.push_timeout(millis.to_be());
+    }
+    if slot.marked {
+        element = element.push_userdata(MARK);
+    }
+    if let Some(counter) = slot.counter {
+        push_attribute(element.as_vec_mut(), NFTA_SET_ELEM_OBJREF, counter.as_bytes());
     }
     element.end_nested()
 }
@@ -119,6 +163,23 @@ pub(crate) struct Held {
     pub(crate) last: IpAddr,
     /// Time left. `None`: stays until deleted.
     pub(crate) left: Option<Duration>,
+    /// The counter it names, as [`counter_print`] has it; 0 for none.
+    pub(crate) counter: u64,
+    /// Whether it carries [`MARK`].
+    pub(crate) marked: bool,
+}
+
+impl Held {
+    /// An element that stays until deleted.
+    #[cfg(test)]
+    pub(crate) fn plain(first: IpAddr, last: IpAddr) -> Self {
+        Self { first, last, left: None, counter: 0, marked: false }
+    }
+}
+
+/// A counter's name as a number, so that a dump of many elements keeps no text.
+pub(crate) fn counter_print(name: &[u8]) -> u64 {
+    fnv1a(name)
 }
 
 /// One element message part out of a dump, before intervals are put together.
@@ -127,6 +188,8 @@ pub(crate) struct Raw {
     key: IpAddr,
     end: bool,
     left: Option<Duration>,
+    counter: u64,
+    marked: bool,
 }
 
 /// Reads the elements of one dump message (the payload behind the netlink header). Elements of other shapes,
@@ -148,12 +211,16 @@ fn decode_element(element: &IterableSetelemAttrs<'_>) -> Option<Raw> {
         element.get_flags().ok().and_then(|flags| flags.first_chunk()).map_or(0, |f| u32::from_be_bytes(*f));
     // The time left is sent for every element that ends, also when its timeout is the set's default.
     let left = element.get_expiration().ok().map(|millis| Duration::from_millis(u64::from_be(millis)));
-    Some(Raw { key, end: flags & INTERVAL_END != 0, left })
+    let counter = find_attr(element.get_buf(), NFTA_SET_ELEM_OBJREF);
+    let counter = counter.map_or(0, |name| counter_print(name.strip_suffix(&[0]).unwrap_or(name)));
+    let marked = element.get_userdata().is_ok_and(|data| data == MARK);
+    Some(Raw { key, end: flags & INTERVAL_END != 0, left, counter, marked })
 }
 
 /// The element of a hash set.
 pub(crate) fn host(raw: Raw) -> Held {
-    Held { first: raw.key, last: raw.key, left: raw.left }
+    let Raw { key, left, counter, marked, .. } = raw;
+    Held { first: key, last: key, left, counter, marked }
 }
 
 /// Puts the halves of an interval set's elements together. Closing elements without an interval are ignored
@@ -169,17 +236,13 @@ pub(crate) fn pair_intervals(mut raw: Vec<Raw>) -> Vec<Held> {
             && let Some(last) = preceding(one.key)
             && start.key <= last
         {
-            held.push(Held { first: start.key, last, left: start.left });
+            held.push(Held { last, ..host(start) });
         }
         if !one.end {
             open = Some(one);
         }
     }
-    held.extend(open.map(|start| Held {
-        first: start.key,
-        last: last_of_family(start.key),
-        left: start.left,
-    }));
+    held.extend(open.map(|start| Held { last: last_of_family(start.key), ..host(start) }));
     held
 }
 
@@ -209,24 +272,29 @@ mod tests {
         let mut buf = Vec::new();
         let hour = Some(Duration::from_secs(3600));
         let slots = [
-            Slot { first: ip("10.0.0.0"), last: ip("10.0.0.255"), timeout: hour },
-            Slot { first: ip("10.0.1.0"), last: ip("10.0.1.0"), timeout: None },
-            Slot { first: ip("255.0.0.0"), last: ip("255.255.255.255"), timeout: hour },
+            Slot { timeout: hour, marked: true, ..Slot::plain(ip("10.0.0.0"), ip("10.0.0.255")) },
+            Slot { counter: Some("c"), ..Slot::plain(ip("10.0.1.0"), ip("10.0.1.0")) },
+            Slot { timeout: hour, ..Slot::plain(ip("255.0.0.0"), ip("255.255.255.255")) },
         ];
         assert_eq!(encode_elements(&mut buf, "t", "s", true, Verb::Add, slots), 3);
-        let expected = slots.map(|slot| Held { first: slot.first, last: slot.last, left: slot.timeout });
+        let expected = slots.map(|slot| Held {
+            left: slot.timeout,
+            counter: slot.counter.map_or(0, |name| counter_print(name.as_bytes())),
+            marked: slot.marked,
+            ..Held::plain(slot.first, slot.last)
+        });
         assert_eq!(pair_intervals(raw_of(&buf)), expected);
     }
 
     #[test]
-    fn timeouts_never_travel_with_a_deletion() {
+    fn a_deletion_names_nothing_but_the_key() {
         let mut buf = Vec::new();
-        let slot =
-            Slot { first: ip("2001:db8::1"), last: ip("2001:db8::1"), timeout: Some(Duration::from_secs(1)) };
+        let plain = Slot::plain(ip("2001:db8::1"), ip("2001:db8::1"));
+        let slot = Slot { timeout: Some(Duration::from_secs(1)), counter: Some("c"), marked: true, ..plain };
         encode_elements(&mut buf, "t", "s", false, Verb::Destroy, [slot]);
         assert_eq!(
             raw_of(&buf).into_iter().map(host).collect::<Vec<_>>(),
-            [Held { first: slot.first, last: slot.last, left: None }]
+            [Held::plain(slot.first, slot.last)]
         );
     }
 
@@ -234,7 +302,7 @@ mod tests {
     fn a_list_stops_when_it_is_full_and_its_lengths_hold() {
         let slots: Vec<_> = (0..5000_u32)
             .map(|n| IpAddr::from(Ipv6Addr::from_bits(u128::from(n) * 16)))
-            .map(|first| Slot { first, last: first, timeout: Some(Duration::from_millis(1)) })
+            .map(|first| Slot { timeout: Some(Duration::from_millis(1)), ..Slot::plain(first, first) })
             .collect();
         let (mut done, mut back) = (0, Vec::new());
         while done < slots.len() {
@@ -250,9 +318,9 @@ mod tests {
 
     #[test]
     fn halves_are_paired_as_the_kernel_means_them() {
-        let start = |key: &str| Raw { key: ip(key), end: false, left: None };
-        let end = |key: &str| Raw { key: ip(key), end: true, left: None };
-        let held = |first: &str, last: &str| Held { first: ip(first), last: ip(last), left: None };
+        let raw = |key: &str, end| Raw { key: ip(key), end, left: None, counter: 0, marked: false };
+        let (start, end) = (|key: &str| raw(key, false), |key: &str| raw(key, true));
+        let held = |first: &str, last: &str| Held::plain(ip(first), ip(last));
         let cases = [
             (vec![end("0.0.0.0")], vec![]),
             (vec![start("10.0.0.1"), end("10.0.0.2")], vec![held("10.0.0.1", "10.0.0.1")]),

@@ -6,7 +6,7 @@ use netlink_bindings::nftables::OpGetgenDo;
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_bindings::utils::find_attr;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketFlags, recv};
+use rustix::net::{RecvFlags, SocketFlags, netlink, recv};
 use tokio::net::UdpSocket;
 
 use super::NetlinkError;
@@ -63,8 +63,9 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Starts to listen. `watched` are families and names of tables. Must be called within the runtime.
     pub(crate) fn open(watched: Vec<(u8, String)>) -> Result<Self, NetlinkError> {
-        let fd = raw_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
-            .map_err(NetlinkError::Open)?;
+        let fd =
+            raw_socket(Some(netlink::NETFILTER), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
+                .map_err(NetlinkError::Open)?;
         grow_receive_buffer(fd.as_fd());
         let socket = UdpSocket::from_std(fd.into()).map_err(NetlinkError::Open)?;
         Ok(Self { socket, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })

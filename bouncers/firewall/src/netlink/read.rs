@@ -34,6 +34,17 @@ pub(crate) struct CounterValue {
     pub(crate) packets: u64,
     /// Bytes since it was made.
     pub(crate) bytes: u64,
+    /// Its comment; empty when it has none.
+    pub(crate) comment: String,
+}
+
+/// What a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableHeader {
+    /// `NFT_TABLE_F_*`.
+    pub(crate) flags: u32,
+    /// How many chains, sets, objects and flow tables it holds.
+    pub(crate) objects: u32,
 }
 
 /// What a set is, without its elements.
@@ -80,7 +91,7 @@ impl Socket {
     /// it asks about a table that cannot exist.
     pub(crate) fn knows_destroy(&mut self) -> Result<bool, NetlinkError> {
         let address = std::net::IpAddr::from([192, 0, 2, 1]);
-        let slot = Slot { first: address, last: address, timeout: None };
+        let slot = Slot::plain(address, address);
         let mut probe = Transaction::default();
         probe.elements(nfproto::IPV4, Verb::Destroy, |buf| {
             encode_elements(buf, "palisade probe: no such table", "none", false, Verb::Destroy, [slot])
@@ -104,16 +115,18 @@ impl Socket {
         )
     }
 
-    /// The flags of a table, if there is one of this name.
-    pub(crate) fn table_flags(&mut self, family: u8, table: &str) -> Result<Option<u32>, NetlinkError> {
+    /// A table, if there is one of this name.
+    pub(crate) fn table(&mut self, family: u8, table: &str) -> Result<Option<TableHeader>, NetlinkError> {
         self.dump(
             Dump { what: "the tables", kind: NFT_MSG_GETTABLE, family },
             |_| {},
             || None,
-            |flags, payload| {
+            |table_header, payload| {
                 let (header, found) = OpGettableDo::decode_reply(payload);
                 if header.nfgen_family == family && text(found.get_name().ok()) == table {
-                    *flags = Some(found.get_flags().unwrap_or(0));
+                    let (flags, objects) =
+                        (found.get_flags().unwrap_or(0), found.get_use().unwrap_or(u32::MAX));
+                    *table_header = Some(TableHeader { flags, objects });
                 }
             },
         )
@@ -145,13 +158,14 @@ impl Socket {
         )
     }
 
-    /// The rules of a table with the chains they are in, in order, each as `read` makes it.
+    /// The rules of a table with the chains they are in, in order, each as `read` makes it of its expressions and its
+    /// comment.
     pub(crate) fn rules<T>(
         &mut self,
         family: u8,
         table: &str,
-        read: impl Fn(&IterableExprListAttrs<'_>) -> Option<T>,
-    ) -> Result<Vec<(String, Option<T>)>, NetlinkError> {
+        read: impl Fn(Option<&IterableExprListAttrs<'_>>, &str) -> T,
+    ) -> Result<Vec<(String, T)>, NetlinkError> {
         self.dump(
             Dump { what: "the rules of a table", kind: NFT_MSG_GETRULE, family },
             |buf| {
@@ -162,13 +176,15 @@ impl Socket {
                 let (_, rule) = OpGetruleDo::decode_reply(payload);
                 if text(rule.get_table().ok()) == table {
                     let expressions = rule.get_expressions().ok();
-                    rules.push((text(rule.get_chain().ok()), expressions.and_then(|list| read(&list))));
+                    let read = read(expressions.as_ref(), &comment(rule.get_userdata().ok()));
+                    rules.push((text(rule.get_chain().ok()), read));
                 }
             },
         )
     }
 
-    /// The named sets of a table, in the order they were made. Anonymous sets and maps are left out.
+    /// The named sets of a table and its maps of counters, in the order they were made. Anonymous sets and maps of data
+    /// are left out.
     pub(crate) fn sets(&mut self, family: u8, table: &str) -> Result<Vec<SetHeader>, NetlinkError> {
         self.dump(
             Dump { what: "the sets of a table", kind: NFT_MSG_GETSET, family },
@@ -179,7 +195,7 @@ impl Socket {
             |sets, payload| {
                 let (_, set) = OpGetsetDo::decode_reply(payload);
                 let flags = set.get_flags().unwrap_or(0);
-                if text(set.get_table().ok()) == table && flags & ANONYMOUS_OR_MAP == 0 {
+                if text(set.get_table().ok()) == table && flags & ANONYMOUS_OR_DATA == 0 {
                     let name = text(set.get_name().ok());
                     sets.push(SetHeader { name, flags, key_bytes: set.get_key_len().unwrap_or(0) });
                 }
@@ -235,6 +251,7 @@ impl Socket {
                         name: text(object.get_name().ok()),
                         packets: value.get_packets().unwrap_or(0),
                         bytes: value.get_bytes().unwrap_or(0),
+                        comment: comment(object.get_userdata().ok()),
                     });
                 }
             },
@@ -309,7 +326,21 @@ impl Socket {
     }
 }
 
-const ANONYMOUS_OR_MAP: u32 = 1 | 8 | 64;
+const ANONYMOUS_OR_DATA: u32 = 1 | 8;
+
+/// The comment in the user data of a rule or an object: type 0, length, text with its zero.
+fn comment(data: Option<&[u8]>) -> String {
+    let mut rest = data.unwrap_or_default();
+    while let [kind, length, tail @ ..] = rest {
+        let Some((value, after)) = tail.split_at_checked(usize::from(*length)) else { break };
+        if *kind == 0 {
+            let value = value.strip_suffix(&[0]).unwrap_or(value);
+            return String::from_utf8_lossy(value).into_owned();
+        }
+        rest = after;
+    }
+    String::new()
+}
 
 fn text(name: Option<&CStr>) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send, socket_with,
-    sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
+    socket_with, sockopt,
 };
 
 use super::frame::{Frames, Message, end_message, start_message};
@@ -65,7 +65,17 @@ pub(crate) struct Dump {
 impl Socket {
     /// Opens a socket in the current network namespace and gives it the largest send buffer it may have.
     pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let fd = raw_socket(SocketFlags::CLOEXEC, 0).map_err(NetlinkError::Open)?;
+        Self::of(Some(netlink::NETFILTER))
+    }
+
+    /// Opens a socket for questions about addresses and routes.
+    pub(crate) fn open_route() -> Result<Self, NetlinkError> {
+        // `NETLINK_ROUTE` is protocol 0.
+        Self::of(None)
+    }
+
+    fn of(protocol: Option<Protocol>) -> Result<Self, NetlinkError> {
+        let fd = raw_socket(protocol, SocketFlags::CLOEXEC, 0).map_err(NetlinkError::Open)?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(ANSWER_DEADLINE))
             .map_err(|cause| NetlinkError::Open(cause.into()))?;
         grow_receive_buffer(fd.as_fd());
@@ -244,9 +254,9 @@ pub(super) fn refusal(what: &'static str, cause: Errno) -> NetlinkError {
     }
 }
 
-/// A bound netfilter netlink socket; `groups` is the mask of multicast groups to join.
-pub(super) fn raw_socket(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
-    let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::NETFILTER))?;
+/// A bound netlink socket; `groups` is the mask of multicast groups to join.
+pub(super) fn raw_socket(protocol: Option<Protocol>, flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
+    let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
     bind(&fd, &netlink::SocketAddrNetlink::new(0, groups))?;
     Ok(fd)
 }

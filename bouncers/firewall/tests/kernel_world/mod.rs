@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use palisade_cache::{Batch, Ledger, Mode as Apply, Policy, Reason};
-use palisade_firewall::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs};
-use palisade_firewall::{EnforceError, Enforcer, Orders, Status};
+use palisade_firewall::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs, ShortestPrefix};
+use palisade_firewall::{EnforceError, Enforcer, LocalNetwork, Orders, Status};
 use palisade_stream::{CacheHandle, Publisher, channel, now};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -63,6 +63,7 @@ pub(crate) struct World {
     cache: CacheHandle,
     orders: Option<watch::Sender<Orders>>,
     protected: Vec<IpAddr>,
+    pub(crate) local: LocalNetwork,
     status: watch::Receiver<Status>,
     tasks: JoinSet<Result<(), EnforceError>>,
     stop: CancellationToken,
@@ -70,7 +71,7 @@ pub(crate) struct World {
 
 impl World {
     fn new() -> Self {
-        let mut ledger = Ledger::new(Policy::default(), 0);
+        let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
         let last_full = Some(palisade_stream::now());
         publisher.tell(palisade_stream::Freshness { last_full, ..Default::default() });
@@ -81,6 +82,7 @@ impl World {
             cache,
             orders: None,
             protected: Vec::new(),
+            local: LocalNetwork::default(),
             status: watch::channel(Status::default()).1,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
@@ -98,7 +100,8 @@ impl World {
     /// Starts the enforcing task.
     pub(crate) fn launch(&mut self, config: Config) {
         self.settle();
-        let orders = Orders { config: Arc::new(config), protected: self.protected.clone() };
+        let (config, protected, local) = (Arc::new(config), self.protected.clone(), self.local.clone());
+        let orders = Orders { config, protected, local };
         let (sender, receiver) = watch::channel(orders);
         let (enforcer, status) = Enforcer::new(receiver, self.cache.clone());
         (self.orders, self.status, self.stop) = (Some(sender), status, CancellationToken::new());
@@ -106,7 +109,8 @@ impl World {
     }
 
     pub(crate) async fn reload(&mut self, config: Config) {
-        let orders = Orders { config: Arc::new(config), protected: self.protected.clone() };
+        let (config, protected, local) = (Arc::new(config), self.protected.clone(), self.local.clone());
+        let orders = Orders { config, protected, local };
         self.orders.as_ref().unwrap().send_replace(orders);
     }
 
@@ -181,6 +185,7 @@ pub(crate) fn config() -> Config {
         set: format!("crowdsec{suffix}-blacklists"),
         priority: -10,
         set_only: false,
+        exclusive: false,
     };
     Config {
         mode: Mode::Nftables,
@@ -197,6 +202,7 @@ pub(crate) fn config() -> Config {
         types: vec!["ban".into()],
         prometheus: None,
         present_as: PresentAs::Palisade,
+        shortest_prefix: ShortestPrefix::default(),
         reconcile_interval: Duration::from_secs(60),
     }
 }

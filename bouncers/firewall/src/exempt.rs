@@ -1,0 +1,160 @@
+//! Addresses that are never treated as banned, whatever the decisions say, as disjoint intervals.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::IpFamily;
+use crate::enforce::Orders;
+use crate::layout::family_of;
+use crate::netlink::following;
+
+/// Why an address is exempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It is in `allow.addresses`.
+    Allowed,
+    /// It is a LAPI's, and `protect_lapi` is on.
+    Lapi,
+    /// It is one of this host's own.
+    Own,
+    /// It is a loopback, link-local or unspecified address.
+    Special,
+}
+
+impl Reason {
+    /// For people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allow.addresses",
+            Self::Lapi => "protect_lapi: the address of a LAPI",
+            Self::Own => "an address of this host",
+            Self::Special => "a loopback or link-local address",
+        }
+    }
+}
+
+/// Loopback, link-local and unspecified addresses: none can belong to an attacker elsewhere.
+const SPECIAL: [&str; 6] = ["0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "::/128", "::1/128", "fe80::/10"];
+
+fn special() -> impl Iterator<Item = IpNet> {
+    SPECIAL.iter().map(|net| net.parse().expect("the table holds prefixes"))
+}
+
+/// Everything exempt, sorted and merged.
+pub(crate) fn intervals(orders: &Orders) -> Vec<(IpAddr, IpAddr)> {
+    let lapi = orders.protected.iter().filter(|_| orders.config.protect_lapi);
+    let single = lapi.chain(&orders.local.addresses).map(|address| IpNet::from(address.to_canonical()));
+    let nets = orders.config.allow.nets.iter().copied().chain(special()).chain(single);
+    let mut all: Vec<_> = nets.map(|net| (net.network(), net.broadcast())).collect();
+    merge(&mut all);
+    all
+}
+
+/// Sorts intervals, and makes one of those that overlap or adjoin.
+pub(crate) fn merge(intervals: &mut Vec<(IpAddr, IpAddr)>) {
+    intervals.sort_unstable();
+    intervals.dedup_by(|(first, last), (_, reach)| {
+        let joins = *first <= *reach || following(*reach) == Some(*first);
+        if joins {
+            *reach = (*reach).max(*last);
+        }
+        joins
+    });
+}
+
+/// Why an address is exempt, if it is.
+pub(crate) fn reason(orders: &Orders, address: IpAddr) -> Option<Reason> {
+    if orders.config.allow.nets.iter().any(|net| net.contains(&address)) {
+        Some(Reason::Allowed)
+    } else if orders.config.protect_lapi && orders.protected.iter().any(|lapi| lapi.to_canonical() == address)
+    {
+        Some(Reason::Lapi)
+    } else if orders.local.addresses.contains(&address) {
+        Some(Reason::Own)
+    } else {
+        special().any(|net| net.contains(&address)).then_some(Reason::Special)
+    }
+}
+
+/// The families that have anything exempt.
+pub(crate) fn families(intervals: &[(IpAddr, IpAddr)]) -> Vec<IpFamily> {
+    [IpFamily::V4, IpFamily::V6]
+        .into_iter()
+        .filter(|ip| intervals.iter().any(|(first, _)| family_of(*first) == *ip))
+        .collect()
+}
+
+/// Whether any of these sorted, disjoint intervals covers an address.
+pub(crate) fn covers(intervals: &[(IpAddr, IpAddr)], address: IpAddr) -> bool {
+    let after = intervals.partition_point(|(first, _)| *first <= address);
+    after.checked_sub(1).is_some_and(|at| address <= intervals[at].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Allow, Config};
+    use crate::local::LocalNetwork;
+
+    fn orders(nets: &[&str], protected: &[&str], own: &[&str]) -> Orders {
+        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Orders {
+            config: Arc::new(Config {
+                allow: Allow { nets, interfaces: Vec::new() },
+                ..crate::testing::config()
+            }),
+            protected: addresses(protected),
+            local: LocalNetwork { addresses: addresses(own), ..LocalNetwork::default() },
+        }
+    }
+
+    fn merged(orders: &Orders) -> Vec<String> {
+        let intervals = intervals(orders);
+        for (first, last) in &intervals {
+            assert!(covers(&intervals, *first) && covers(&intervals, *last));
+        }
+        assert!(!covers(&intervals, "1.1.1.1".parse().unwrap()));
+        let special: Vec<IpNet> = special().collect();
+        let shown = intervals.iter().filter(|(first, _)| !special.iter().any(|net| net.contains(first)));
+        shown.map(|(first, last)| format!("{first}-{last}")).collect()
+    }
+
+    #[test]
+    fn overlapping_and_neighbouring_prefixes_become_one() {
+        let nets = ["10.0.0.0/25", "10.0.0.128/25", "10.0.0.7/32", "2001:db8::/32", "192.0.2.0/24"];
+        let expected = [
+            "10.0.0.0-10.0.0.255",
+            "192.0.2.0-192.0.2.255",
+            "2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+        ];
+        assert_eq!(merged(&orders(&nets, &["192.0.2.9"], &["127.0.0.1", "::1"])), expected);
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        assert_eq!(merged(&orders(&[], &["::ffff:203.0.113.5"], &[])), ["203.0.113.5-203.0.113.5"]);
+    }
+
+    #[test]
+    fn each_exempt_address_has_its_reason() {
+        let orders = orders(&["192.0.2.0/24"], &["203.0.113.5"], &["198.51.100.1"]);
+        for (address, expected) in [
+            ("192.0.2.7", Some(Reason::Allowed)),
+            ("203.0.113.5", Some(Reason::Lapi)),
+            ("198.51.100.1", Some(Reason::Own)),
+            ("127.0.0.53", Some(Reason::Special)),
+            ("169.254.169.254", Some(Reason::Special)),
+            ("fe80::1", Some(Reason::Special)),
+            ("198.51.100.2", None),
+            ("2001:db8::1", None),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(reason(&orders, address), expected, "{address}");
+            assert_eq!(covers(&intervals(&orders), address), expected.is_some(), "{address}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Gates: hash sets of the cells that any decision touches, looked up before anything else.
+//!
+//! A cell is a prefix of fixed width. A packet whose address lies in no cell of any gate is not banned, so its price is
+//! one look-up per gate, whatever the number of decisions, origins and prefix lengths behind it. A gate must hold a
+//! superset of what it guards at every moment; cells are counted, so that a cell goes with the last element in it.
+//!
+//! ```text
+//!  192.0.2.7/32   ─► 192.0.0.0/22                      a host or a long prefix: the cell around it
+//!  10.1.0.0/16    ─► 10.1.0.0/22, 10.1.4.0/22, ...     at most 8 bits shorter than the gate: every cell in it
+//!  10.0.0.0/8     ─► 10.0.0.0/8 in the gate of width 8  shorter still: a gate of its own width
+//! ```
+//!
+//! Pure.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::config::IpFamily;
+use crate::layout::SetId;
+
+/// A prefix that is this many bits shorter than the main gate is still spread over its cells, of which it fills 256.
+const SPREAD_BITS: u8 = 8;
+
+/// The ranges of one prefix length fill at most this many cells of the main gate (some 20 MB of kernel memory); from
+/// there on they get a gate of their own width.
+const SPREAD_CELLS: u64 = 1 << 18;
+
+/// Width of the gate that guards hosts and most ranges. Narrower cells let fewer clean packets pass and take more
+/// memory; measured in packet-cost terms, /22 is best for lists of 100,000 to 200,000. IPv6 lists hold /64 and longer
+/// prefixes of sites, which get a /48.
+pub(crate) fn main_width(ip: IpFamily) -> u8 {
+    match ip {
+        IpFamily::V4 => 22,
+        IpFamily::V6 => 48,
+    }
+}
+
+/// Width of the gate that guards ranges of this prefix length, when there are `count` of them.
+pub(crate) fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
+    let main = main_width(ip);
+    let Some(missing) = main.checked_sub(length) else { return main };
+    let spread = missing <= SPREAD_BITS && u64::from(count) << missing <= SPREAD_CELLS;
+    if spread { main } else { length }
+}
+
+/// The cells of this width that a prefix touches.
+pub(crate) fn cells(net: IpNet, width: u8) -> impl Iterator<Item = IpAddr> {
+    let missing = width.saturating_sub(net.prefix_len());
+    let first = truncate(net.addr(), width);
+    // `missing` is bound by `SPREAD_BITS`, see `width`.
+    (0..1_u32 << missing).map(move |nth| match first {
+        IpAddr::V4(first) => {
+            let step = u32::from(32 - width);
+            Ipv4Addr::from_bits(first.to_bits() | nth.checked_shl(step).unwrap_or(0)).into()
+        }
+        IpAddr::V6(first) => {
+            let step = u32::from(128 - width);
+            Ipv6Addr::from_bits(first.to_bits() | u128::from(nth).checked_shl(step).unwrap_or(0)).into()
+        }
+    })
+}
+
+/// The cell of this width around an address.
+pub(crate) fn truncate(address: IpAddr, width: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(width)).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(width)).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+/// How many elements lie in each cell of each gate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CellCounts {
+    v4: HashMap<(SetId, u32), u32>,
+    v6: HashMap<(SetId, u128), u32>,
+}
+
+impl CellCounts {
+    /// Counts one more element in a cell; `true` when it is the first.
+    pub(crate) fn enter(&mut self, gate: SetId, cell: IpAddr) -> bool {
+        let count = match cell {
+            IpAddr::V4(cell) => self.v4.entry((gate, cell.to_bits())).or_default(),
+            IpAddr::V6(cell) => self.v6.entry((gate, cell.to_bits())).or_default(),
+        };
+        *count += 1;
+        *count == 1
+    }
+
+    /// Counts one element less in a cell; `true` when it was the last.
+    pub(crate) fn leave(&mut self, gate: SetId, cell: IpAddr) -> bool {
+        fn leave<K>(entry: Entry<'_, K, u32>) -> bool {
+            match entry {
+                Entry::Occupied(mut entry) if *entry.get() > 1 => {
+                    *entry.get_mut() -= 1;
+                    false
+                }
+                Entry::Occupied(entry) => {
+                    entry.remove();
+                    true
+                }
+                Entry::Vacant(_) => false,
+            }
+        }
+        match cell {
+            IpAddr::V4(cell) => leave(self.v4.entry((gate, cell.to_bits()))),
+            IpAddr::V6(cell) => leave(self.v6.entry((gate, cell.to_bits()))),
+        }
+    }
+
+    /// Whether any element lies in this cell.
+    pub(crate) fn holds(&self, gate: SetId, cell: IpAddr) -> bool {
+        match cell {
+            IpAddr::V4(cell) => self.v4.contains_key(&(gate, cell.to_bits())),
+            IpAddr::V6(cell) => self.v6.contains_key(&(gate, cell.to_bits())),
+        }
+    }
+
+    /// Every cell with anything in it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SetId, IpAddr)> {
+        let v4 = self.v4.keys().map(|(gate, cell)| (*gate, Ipv4Addr::from_bits(*cell).into()));
+        v4.chain(self.v6.keys().map(|(gate, cell)| (*gate, Ipv6Addr::from_bits(*cell).into())))
+    }
+
+    /// How many cells have anything in them.
+    pub(crate) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(net: &str, width: u8) -> Vec<String> {
+        cells(net.parse().unwrap(), width).map(|cell| cell.to_string()).collect()
+    }
+
+    #[test]
+    fn cells_cover_the_prefix() {
+        assert_eq!(of("192.0.2.7/32", 22), ["192.0.0.0"]);
+        assert_eq!(of("192.0.2.0/24", 22), ["192.0.0.0"]);
+        assert_eq!(of("10.0.0.0/20", 22), ["10.0.0.0", "10.0.4.0", "10.0.8.0", "10.0.12.0"]);
+        assert_eq!(of("10.0.0.0/14", 22).len(), 256);
+        assert_eq!(of("255.255.252.0/22", 22), ["255.255.252.0"]);
+        assert_eq!(of("0.0.0.0/0", 0), ["0.0.0.0"]);
+        assert_eq!(of("2001:db8::/47", 48), ["2001:db8::", "2001:db8:1::"]);
+        assert_eq!(of("2001:db8:0:1::7/128", 48), ["2001:db8::"]);
+        assert_eq!(of("::/0", 0), ["::"]);
+    }
+
+    #[test]
+    fn short_or_numerous_prefixes_get_a_gate_of_their_own() {
+        for (ip, length, count, expected) in [
+            (IpFamily::V4, 32, 1_000_000, 22),
+            (IpFamily::V4, 22, 1_000_000, 22),
+            (IpFamily::V4, 16, 4096, 22),
+            (IpFamily::V4, 16, 4097, 16),
+            (IpFamily::V4, 14, 1, 22),
+            (IpFamily::V4, 13, 1, 13),
+            (IpFamily::V4, 0, 1, 0),
+            (IpFamily::V6, 64, 1_000_000, 48),
+            (IpFamily::V6, 40, 1024, 48),
+            (IpFamily::V6, 40, 1025, 40),
+            (IpFamily::V6, 32, 1, 32),
+        ] {
+            assert_eq!(width(ip, length, count), expected, "{ip:?} /{length} x {count}");
+        }
+    }
+
+    #[test]
+    fn a_cell_goes_with_the_last_element_in_it() {
+        let (mut counts, gate) = (CellCounts::default(), SetId(3));
+        let cell = "192.0.0.0".parse().unwrap();
+        assert!(counts.enter(gate, cell));
+        assert!(!counts.enter(gate, cell));
+        assert!(!counts.leave(gate, cell));
+        assert!(counts.holds(gate, cell));
+        assert!(counts.leave(gate, cell));
+        assert!(!counts.holds(gate, cell));
+        assert_eq!(counts.len(), 0);
+    }
+}
