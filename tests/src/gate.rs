@@ -115,9 +115,7 @@ impl Gate {
         let sets = self.host.ruleset()?.sets();
         let after = Instant::now();
         let mut ends = Ends::new();
-        // Who is never to be shut out, such as the LAPI, is in a set of its own.
-        let bans =
-            sets.into_iter().filter(|set| set.table.starts_with("crowdsec") && !set.name.ends_with(".allow"));
+        let bans = sets.into_iter().filter(|set| set.table.starts_with("crowdsec") && set.bans());
         for element in bans.flat_map(|set| set.elements) {
             let left = Duration::from_secs(element.expires.unwrap_or(u64::from(u32::MAX)));
             note(&mut ends, element.value, (before + left, after + left));

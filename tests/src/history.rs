@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::changes::Changes;
 use crate::host::Host;
+use crate::nft::{bans, range_length};
 use crate::outcome::{Failure, Outcome};
 use crate::world::World;
 
@@ -139,9 +140,8 @@ fn read(log: &str) -> Outcome<Vec<Moment>> {
             (_, Some(rest)) => (false, rest),
             _ => {
                 // A set that goes takes its elements with it.
-                if let Some(set) =
-                    line.strip_prefix("delete set ").or_else(|| line.strip_prefix("flush set "))
-                {
+                let kinds = ["delete set ", "flush set ", "delete map ", "flush map "];
+                if let Some(set) = kinds.into_iter().find_map(|kind| line.strip_prefix(kind)) {
                     let values: Vec<String> = holders.keys().cloned().collect();
                     for value in values {
                         touch(&value, &holders, &mut before);
@@ -152,10 +152,14 @@ fn read(log: &str) -> Outcome<Vec<Moment>> {
             }
         };
         let Some((set, elements)) = rest.split_once(" { ") else { continue };
+        if !bans(set) {
+            continue;
+        }
         for element in elements.trim_end_matches([' ', '}']).split(", ") {
-            let value = element.split_whitespace().next().unwrap_or_default();
-            touch(value, &holders, &mut before);
-            let sets = holders.entry(value.to_owned()).or_default();
+            let mut value = element.split_whitespace().next().unwrap_or_default().to_owned();
+            value.extend(range_length(set).map(|length| format!("/{length}")));
+            touch(&value, &holders, &mut before);
+            let sets = holders.entry(value).or_default();
             if add {
                 sets.insert(set.to_owned())
             } else {

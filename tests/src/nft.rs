@@ -96,9 +96,9 @@ impl Ruleset {
         self.each("rule").filter(move |rule| text(rule, "table") == table && text(rule, "chain") == chain)
     }
 
-    /// All sets, in nft's order.
+    /// All sets and maps, in nft's order. What a map of ranges of one prefix length holds is read as prefixes.
     pub fn sets(&self) -> Vec<Set> {
-        self.each("set").map(Set::read).collect()
+        self.each("set").chain(self.each("map")).map(Set::read).collect()
     }
 
     /// One set by name.
@@ -142,7 +142,7 @@ impl Ruleset {
     /// two sets counts once; the longer time is kept.
     pub fn banned(&self) -> BTreeMap<String, Element> {
         let mut banned: BTreeMap<String, Element> = BTreeMap::new();
-        for set in self.sets().into_iter().filter(|set| set.table.starts_with("crowdsec")) {
+        for set in self.sets().into_iter().filter(|set| set.table.starts_with("crowdsec") && set.bans()) {
             for element in set.elements {
                 let kept = banned.entry(element.value.clone()).or_insert_with(|| element.clone());
                 if element.expires > kept.expires {
@@ -164,17 +164,38 @@ impl Ruleset {
     }
 }
 
+/// The prefix length of what a set of this name holds, if that is ranges of one length.
+pub(crate) fn range_length(set: &str) -> Option<u8> {
+    set.rsplit_once(".ranges-").and_then(|(_, length)| length.parse().ok())
+}
+
+/// Whether a set of this name holds what is banned, and not what is let through or where to look.
+pub(crate) fn bans(set: &str) -> bool {
+    !set.ends_with(".allow") && !set.contains(".gate-")
+}
+
 impl Set {
     fn read(set: &Value) -> Self {
         let list = |key: &str| set[key].as_array().cloned().unwrap_or_default();
+        let name = text(set, "name");
+        let length = range_length(&name);
+        let mut elements: Vec<_> = list("elem").iter().map(Element::read).collect();
+        for element in &mut elements {
+            element.value.extend(length.map(|length| format!("/{length}")));
+        }
         Self {
             family: text(set, "family"),
             table: text(set, "table"),
-            name: text(set, "name"),
+            name,
             kind: set["type"].as_str().map_or_else(|| set["type"].to_string(), str::to_owned),
             flags: list("flags").iter().filter_map(|flag| flag.as_str().map(str::to_owned)).collect(),
-            elements: list("elem").iter().map(Element::read).collect(),
+            elements,
         }
+    }
+
+    /// Whether it holds what is banned.
+    pub fn bans(&self) -> bool {
+        bans(&self.name)
     }
 
     /// Its element of this value.
@@ -185,7 +206,8 @@ impl Set {
 
 impl Element {
     fn read(element: &Value) -> Self {
-        // `"192.0.2.1"` bare, or `{"elem": {"val": …, "timeout": 60, "expires": 59}}`.
+        // `"192.0.2.1"` bare, or `{"elem": {"val": …, "timeout": 60, "expires": 59}}`; in a map the first of a pair.
+        let element = element.get(0).unwrap_or(element);
         let (value, about) = match element.get("elem") {
             Some(about) => (&about["val"], Some(about)),
             None => (element, None),

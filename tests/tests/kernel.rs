@@ -21,7 +21,9 @@ fn what_others_remove_stands_again_within_a_second() -> Outcome {
             "delete table ip crowdsec; delete table ip6 crowdsec6",
             "flush set ip crowdsec crowdsec-blacklists-cscli",
             "delete element ip crowdsec crowdsec-blacklists-cscli { 198.51.100.77 }",
-            "flush set ip6 crowdsec6 crowdsec6-blacklists.ranges-cscli",
+            "flush map ip6 crowdsec6 crowdsec6-blacklists.ranges-64",
+            "flush set ip6 crowdsec6 crowdsec6-blacklists.gate-48",
+            "flush chain ip crowdsec crowdsec-chain.source",
             "flush chain ip crowdsec crowdsec-chain-input",
             "flush table ip6 crowdsec6",
             "flush chain ip crowdsec crowdsec-chain-input; delete chain ip crowdsec crowdsec-chain-input",
@@ -108,11 +110,10 @@ fn what_the_stock_bouncer_left_behind_is_taken_over() -> Outcome {
             let _firewall = Firewall::start_with(world, &config)?;
             lapi.pulled(2)?;
             let rules = world.router.ruleset()?;
-            assert_eq!(rules.chains("ip", "crowdsec"), ["crowdsec-chain-forward", "crowdsec-chain-input"]);
-            assert_eq!(
-                rules.chains("ip6", "crowdsec6"),
-                ["crowdsec6-chain-forward", "crowdsec6-chain-input"]
-            );
+            for (family, table) in [("ip", "crowdsec"), ("ip6", "crowdsec6")] {
+                let chains = ["-forward", "-input", ".deny", ".source"];
+                assert_eq!(rules.chains(family, table), chains.map(|chain| format!("{table}-chain{chain}")));
+            }
             assert!(rules.set("crowdsec", "crowdsec-blacklists").is_err(), "the old set is gone");
             assert!(!rules.bans("192.0.2.1"), "and with it what it held that is banned no more");
             assert!(rules.bans("198.51.100.77"));

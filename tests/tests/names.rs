@@ -30,12 +30,13 @@ fn tables_sets_and_rules_have_the_stock_names() -> Outcome {
                     "{name}"
                 );
                 let all: Vec<String> = rules.rules(table, &name).map(Value::to_string).collect();
-                let set =
-                    format!("{}-blacklists-script", if family == "ip" { "crowdsec" } else { "crowdsec6" });
-                let looks = all.iter().filter(|rule| rule.contains(&format!("@{set}"))).count();
-                assert_eq!(looks, 1, "one rule of {name} looks into {set}: {all:#?}");
                 assert!(all.iter().any(|rule| rule.contains("processed")), "{all:#?}");
             }
+            let set = format!("{}-blacklists-script", if family == "ip" { "crowdsec" } else { "crowdsec6" });
+            let name = format!("{prefix}.source");
+            let all: Vec<String> = rules.rules(table, &name).map(Value::to_string).collect();
+            let looks = all.iter().filter(|rule| rule.contains(&format!("@{set}\""))).count();
+            assert_eq!(looks, 1, "one rule of {name} looks into {set}: {all:#?}");
         }
         let of_v4 = rules.set("crowdsec", "crowdsec-blacklists-script")?;
         assert_eq!((of_v4.kind.as_str(), of_v4.elements.len()), ("ipv4_addr", 3));
@@ -57,7 +58,8 @@ fn tables_sets_and_rules_have_the_stock_names() -> Outcome {
             .set("blacklists_ipv4", "my-set");
         let _firewall = Firewall::start_with(world, &config)?;
         let rules = world.router.ruleset()?;
-        assert_eq!(rules.chains("ip", "mine"), ["my-chain-forward", "my-chain-input"]);
+        let chains = ["-forward", "-input", ".deny", ".source"].map(|chain| format!("my-chain{chain}"));
+        assert_eq!(rules.chains("ip", "mine"), chains);
         assert_eq!(rules.set("mine", "my-set-script")?.elements.len(), 3);
         Ok(())
     })

@@ -116,7 +116,7 @@ fn a_hundred_decisions_with_duplicates_make_as_many_elements_as_addresses() -> O
             rules
                 .sets()
                 .iter()
-                .filter(|set| set.family == family)
+                .filter(|set| set.family == family && set.bans())
                 .map(|set| set.elements.len())
                 .sum::<usize>()
         };

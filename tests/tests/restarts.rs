@@ -37,7 +37,7 @@ fn a_restart_opens_no_gap() -> Outcome {
         let touched: Vec<_> = changed.iter().filter(|line| line.contains("element")).collect();
         assert!(touched.is_empty(), "elements that stay need no touching: {touched:#?}");
         let rules = world.router.ruleset()?;
-        let looks = rules.rules("crowdsec", "crowdsec-chain-input");
+        let looks = rules.rules("crowdsec", "crowdsec-chain.source");
         let looks = looks.filter(|rule| rule.to_string().contains("@crowdsec-blacklists-cscli\"")).count();
         assert_eq!(looks, 1, "rules are not piled up");
         Ok(())
@@ -259,7 +259,10 @@ fn a_reload_with_other_names_moves_the_bans_without_a_gap() -> Outcome {
             eventually("only the new table is there", || Ok(world.router.ruleset()?.tables() == only))?;
             let rules = world.router.ruleset()?;
             assert!(rules.set("mine", "unwelcome-cscli")?.element("198.51.100.77").is_some());
-            assert_eq!(rules.chains("ip", "mine"), ["guard-forward", "guard-input"]);
+            assert_eq!(
+                rules.chains("ip", "mine"),
+                ["guard-forward", "guard-input", "guard.deny", "guard.source"]
+            );
             Ok(())
         })?;
         assert_eq!(arrived, 0, "datagrams through the gap");

@@ -210,7 +210,7 @@ impl Script {
 
     /// The sets as the kernel has them.
     fn show_sets(&self, router: &Host) -> Outcome {
-        for set in router.ruleset()?.sets() {
+        for set in router.ruleset()?.sets().into_iter().filter(|set| set.bans()) {
             for element in &set.elements {
                 let left = element.expires.map_or("no end".to_owned(), |seconds| format!("{seconds} s left"));
                 self.tell(

@@ -1,6 +1,7 @@
 //! A namespace with a cache, an enforcing task and `nft` to look at the result.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code: a panic is how it fails")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use palisade_cache::{Batch, Ledger, Mode as Apply, Policy, Reason};
+use palisade_cache::{Batch, Ledger, Mode as Apply, Policy, Reason, Timestamp};
 use palisade_firewall::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs, ShortestPrefix};
 use palisade_firewall::{EnforceError, Enforcer, LocalNetwork, Orders, Status};
 use palisade_stream::{CacheHandle, Publisher, channel, now};
@@ -150,7 +151,30 @@ impl World {
         );
     }
 
-    fn settle(&mut self) {
+    /// Adds a decision that ends at this moment, in milliseconds.
+    pub(crate) fn announce_until(&mut self, net: ipnet::IpNet, source: &str, until: i64) {
+        let (origin, scenario) = source.split_once(':').unwrap_or((source, "test"));
+        let reason = Reason { remediation: "ban", origin, scenario };
+        self.batch.announce_net(net, reason, Timestamp::from_millis(until), 1);
+    }
+
+    /// Lifts all decisions on a target with what will be published next.
+    pub(crate) fn lift_later(&mut self, net: ipnet::IpNet) {
+        self.batch.lift_net(net, "ban");
+    }
+
+    /// Removes what has ended from the cache.
+    pub(crate) fn expire(&mut self, now: Timestamp) {
+        self.ledger.expire(now);
+    }
+
+    /// Ends the task where it stands: nothing is taken out of the kernel.
+    pub(crate) async fn kill(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// Publishes what was announced.
+    pub(crate) fn settle(&mut self) {
         self.ledger.apply(Apply::Changes, std::mem::take(&mut self.batch));
         // These worlds know everything: what they hold is the LAPI's whole answer.
         let last_full = Some(palisade_stream::now());
@@ -216,6 +240,13 @@ pub(crate) fn set_only(table: &str, set: &str) -> Config {
 pub(crate) fn nft(script: &str) -> String {
     let output = try_nft(script);
     assert!(output.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same in JSON.
+pub(crate) fn nft_json(script: &str) -> String {
+    let output = Command::new("nft").args(["-j", script]).output().unwrap();
+    assert!(output.status.success(), "nft -j: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
