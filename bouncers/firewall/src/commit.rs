@@ -258,8 +258,8 @@ impl Commit<'_> {
         let target = self.layout.target(set);
         let until = until.filter(|_| target.dialect.timeout);
         // Zero would mean for ever: what has just ended gets the shortest life there is.
-        let timeout =
-            until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let left = until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let timeout = left.map(|left| left + target.dialect.grace());
         let counter = source.filter(|_| target.dialect.counters).map(|source| self.layout.counter(source));
         Slot { first, last, timeout, counter, marked: target.purpose == Purpose::Everything }
     }

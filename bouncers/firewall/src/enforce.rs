@@ -103,6 +103,8 @@ pub struct Enforcer {
     /// How long to pause before the next round of changes.
     pause: Option<Duration>,
     warned: Warned,
+    /// Operators' interval sets may hold expired intervals that the kernel has not collected yet.
+    uncollected: bool,
     /// What is guarded has been logged for the current orders.
     announced: bool,
 }
@@ -159,6 +161,7 @@ impl Enforcer {
             pace: Pace::default(),
             pause: None,
             warned: Warned::default(),
+            uncollected: true,
             announced: false,
         };
         (enforcer, report)
@@ -190,6 +193,7 @@ impl Enforcer {
                         return Err(error);
                     }
                     Err(error) => {
+                        self.uncollected = true;
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
                         need = if matches!(error, EnforceError::Refused(_)) && need == Need::Changes {

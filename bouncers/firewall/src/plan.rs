@@ -95,6 +95,8 @@ pub(crate) struct Excluded {
     sets: HashMap<SetId, Vec<(IpAddr, IpAddr)>>,
     /// When the first of the operator's own elements ends that stands where one of ours would.
     pub(crate) until: Option<Timestamp>,
+    /// When the first of the operator's own intervals ends.
+    pub(crate) first_end: Option<Timestamp>,
 }
 
 impl Excluded {
@@ -129,6 +131,16 @@ impl Plan {
             Change::Element { add, .. } => add.is_some(),
             Change::Intervals { remove, add } => !add.is_empty() || remove.iter().any(exempts),
         });
+    }
+
+    /// Whether any interval comes into a set whose elements end by themselves.
+    pub(crate) fn adds_ending_intervals(&self, layout: &Layout) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Intervals { add, .. } => {
+                add.iter().any(|one| !layout.target(one.set).dialect.grace().is_zero())
+            }
+            Change::Cell { .. } | Change::Element { .. } => false,
+        })
     }
 
     fn element(&mut self, net: IpNet, remove: Option<Place>, add: Option<(Place, Timestamp)>) {
@@ -247,10 +259,6 @@ pub(crate) fn delta<'d>(
         {
             let flat = |snapshot| flatten(layout, ip, place.set, snapshot, excluded.of(place.set));
             let (mut gone, mut come) = (flat(older), flat(newer));
-            // Where elements end by themselves, what has ended is left to the kernel: to remove one half of an interval
-            // whose other half is gone already would join the neighbours.
-            let ends_itself = layout.target(place.set).dialect.timeout;
-            gone.retain(|interval| !ends_itself || interval.until.is_none_or(|until| until > now));
             come.retain(|interval| interval.until.is_none_or(|until| until > now));
             // What only changed its scenario or id stays as it is.
             drop_common(&mut gone, &mut come);
@@ -288,7 +296,11 @@ fn exclude_foreign(
         let foreign = || kernel.of(place.set).iter().filter(|held| !layout.is_ours(held));
         let mut excluded: Vec<_> = exempt.chain(foreign().map(|held| (held.first, held.last))).collect();
         out.foreign += foreign().count();
-        if foreign().any(|held| held.left.is_some()) {
+        if let Some(left) = foreign().filter_map(|held| held.left).min() {
+            if layout.target(place.set).dialect.interval {
+                let end = now.saturating_add(left);
+                out.excluded.first_end = out.excluded.first_end.into_iter().chain([end]).min();
+            }
             let banned = flatten(layout, ip, place.set, wanted, &[]);
             let stands_in = |held: &&Held| {
                 let near = banned.partition_point(|interval| interval.last < held.first);
@@ -458,7 +470,10 @@ fn ends_alike(
         // Such a set has no timeouts; its elements are taken out by us.
         _ if !layout.target(set).dialect.timeout => true,
         (None, None) => true,
-        (Some(left), Some(until)) => left.abs_diff(until.saturating_duration_since(now)) <= TOLERANCE,
+        (Some(left), Some(until)) => {
+            let wanted = until.saturating_duration_since(now) + layout.target(set).dialect.grace();
+            left.abs_diff(wanted) <= TOLERANCE
+        }
         (None, Some(_)) | (Some(_), None) => false,
     }
 }

@@ -24,6 +24,9 @@ use crate::structure::Structure;
 /// which takes as long as the change itself.
 const BULK: usize = 2000;
 
+/// The kernel collects expired intervals at most once in a second.
+const COLLECTION: Duration = Duration::from_millis(1050);
+
 /// A round of changes that took longer than this is followed by a pause as long as it took, so that a storm of changes
 /// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
 const SHORT_ROUND: Duration = Duration::from_millis(50);
@@ -35,6 +38,8 @@ const NAMED: usize = 10;
 enum Step {
     Done(Plan, Committed, CellCounts),
     Bulk(Plan, CellCounts),
+    /// Expired intervals have to be collected first.
+    Uncollected,
 }
 
 /// What a comparison did, to be reported when the rules look at it.
@@ -48,6 +53,16 @@ impl Compared {
     /// How many changes the kernel did not take.
     pub(super) fn refused(&self) -> usize {
         self.committed.refused.len()
+    }
+
+    /// This comparison, which followed on another one that was not reported.
+    pub(super) fn after(mut self, mut earlier: Self) -> Self {
+        self.plan.added += earlier.plan.added;
+        self.plan.deleted += earlier.plan.deleted;
+        earlier.plan.changes.append(&mut self.plan.changes);
+        self.plan.changes = earlier.plan.changes;
+        self.committed.generations.extend(earlier.committed.generations);
+        self
     }
 }
 
@@ -69,9 +84,14 @@ impl Enforcer {
         let (older, excluded) = (standing.snapshot.clone(), Arc::clone(&standing.excluded));
         // Lost when the kernel refuses: then everything is compared, which counts the cells anew.
         let mut cells = std::mem::take(&mut standing.cells);
+        let (unknown, first_end) = (self.uncollected, excluded.first_end);
+        let uncollected = move |now| unknown || first_end.is_some_and(|end| end <= now);
         let step = self.hands.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let plan = plan::delta(&layout, &older, &newest, &excluded, &mut cells, now);
+            if uncollected(now) && plan.adds_ending_intervals(&layout) {
+                return Ok(Step::Uncollected);
+            }
             if plan.changes.len() > BULK {
                 return Ok(Step::Bulk(plan, cells));
             }
@@ -79,6 +99,7 @@ impl Enforcer {
             Ok::<_, EnforceError>(Step::Done(plan, committed, cells))
         });
         let (plan, committed, cells) = match step.await?? {
+            Step::Uncollected => return self.compare_sets().await,
             Step::Done(plan, committed, cells) => (plan, committed, cells),
             Step::Bulk(plan, cells) => {
                 let (plan, committed) = self.commit_unmonitored(plan, false).await?;
@@ -119,7 +140,8 @@ impl Enforcer {
         let (layout, newest, older) =
             (Arc::clone(&standing.layout), newer.clone(), standing.snapshot.clone());
         let exempt = exempt::intervals(&self.current);
-        let comparison = self.hands.kernel(move |kernel: &mut Kernel| {
+        let first_end = standing.excluded.first_end;
+        let compare = move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
             if lenient || keep {
@@ -127,8 +149,13 @@ impl Enforcer {
             }
             (found.plan.added, found.plan.deleted) = tally(&layout, &older, &newest);
             Ok::<_, EnforceError>(found)
-        });
-        let found = comparison.await??;
+        };
+        let mut found = self.hands.kernel(compare.clone()).await??;
+        let expired = first_end.is_some_and(|end| end <= palisade_stream::now());
+        if found.plan.adds_ending_intervals(&standing.layout) && (self.uncollected || expired) {
+            self.collect_intervals(Arc::clone(&standing.layout)).await?;
+            found = self.hands.kernel(compare).await??;
+        }
         let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(None) };
@@ -154,6 +181,21 @@ impl Enforcer {
             );
         }
         Ok(Some(Compared { snapshot: newer, plan, committed }))
+    }
+
+    /// Waits until the kernel has collected every interval that had expired in an operator's set.
+    async fn collect_intervals(&mut self, layout: Arc<Layout>) -> Result<(), EnforceError> {
+        for last in [false, true] {
+            let touched = Arc::clone(&layout);
+            let generations =
+                self.hands.kernel(move |kernel: &mut Kernel| kernel.collect_intervals(&touched)).await??;
+            self.hands.remember(generations);
+            if !last {
+                tokio::time::sleep(COLLECTION).await;
+            }
+        }
+        self.uncollected = false;
+        Ok(())
     }
 
     /// When an element of the operator's own ends where one of ours is wanted.

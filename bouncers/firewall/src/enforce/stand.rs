@@ -78,15 +78,17 @@ impl Enforcer {
         }
         self.take_prints().await?;
         self.announce();
-        let Some(compared) = compared else { return Ok(()) };
-        let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
-        self.in_force(compared, Some(refused)).await;
+        let Some(mut compared) = compared else { return Ok(()) };
         self.take_leftovers_away(&found).await;
         self.retire_former().await;
         if rebuilt {
             // Bans were only added so far.
-            self.compare_sets().await?;
+            if let Some(again) = self.compare(false).await? {
+                compared = again.after(compared);
+            }
         }
+        let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
+        self.in_force(compared, Some(refused)).await;
         Ok(())
     }
 
