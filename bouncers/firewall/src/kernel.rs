@@ -1,7 +1,7 @@
 //! The kernel's side of enforcing, blocking: reads sets, plans, commits. Owned by one task, used on a thread where
 //! blocking is allowed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_cache::{Snapshot, Timestamp};
@@ -11,8 +11,8 @@ use crate::config::{Config, Family, IpFamily};
 use crate::found::{Found, flags, key_bytes};
 use crate::layout::{Dialect, Layout, nfproto_of};
 use crate::netlink::{
-    NetlinkError, Reading, SetHeader, Slot, Socket, StructurePrint, Transaction, Verb, encode_elements,
-    nfproto,
+    NetlinkError, Reading, SetHeader, Slot, Socket, StructurePrint, Transaction, Verb, Watched,
+    encode_elements, nfproto,
 };
 use crate::plan::{self, Comparison, KernelSets, Plan};
 
@@ -117,9 +117,13 @@ impl Kernel {
         Ok(generations)
     }
 
-    /// Prints of the structure of some tables.
-    pub(crate) fn prints(&mut self, tables: &[(u8, String)]) -> Result<Vec<StructurePrint>, NetlinkError> {
-        tables.iter().map(|(family, table)| self.socket.structure(*family, table)).collect()
+    /// Prints of the structure of some tables, as far as objects of these names are concerned.
+    pub(crate) fn prints(
+        &mut self,
+        tables: &[Watched],
+        names: &HashSet<String>,
+    ) -> Result<Vec<StructurePrint>, NetlinkError> {
+        tables.iter().map(|of| self.socket.structure(of.family, &of.table, names)).collect()
     }
 
     /// Reads one managed table.
@@ -157,13 +161,18 @@ fn operators_families(ip: IpFamily) -> [u8; 2] {
 }
 
 /// The tables whose changes concern us: our own, and every one that may be the operator's.
-pub(crate) fn watched_tables(config: &Config) -> Vec<(u8, String)> {
+pub(crate) fn watched_tables(config: &Config) -> Vec<Watched> {
     config
         .families()
         .flat_map(|(ip, family)| {
             let families =
                 if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
-            families.into_iter().map(|number| (number, family.table.clone()))
+            let additions = !family.set_only || family.exclusive;
+            families.into_iter().map(move |number| Watched {
+                family: number,
+                table: family.table.clone(),
+                additions,
+            })
         })
         .collect()
 }

@@ -21,7 +21,7 @@ use std::io;
 use rustix::io::Errno;
 
 pub(crate) use element::{Held, Slot, Verb, counter_print, encode_elements, following, preceding};
-pub(crate) use monitor::{Event, Monitor};
+pub(crate) use monitor::{Event, Monitor, Watched};
 pub(crate) use read::{CounterValue, SetHeader, StructurePrint};
 pub(crate) use socket::{Dump, Reading, Socket};
 pub(crate) use transaction::{Rejection, Transaction};

@@ -17,13 +17,14 @@ use crate::exempt::{covers, merge};
 use crate::gate::CellCounts;
 use crate::intervals::{Interval, drop_common, flatten, overlap_groups};
 use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of};
+use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
 
 /// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Too wide ranges that a plan names.
-const NAMED_TOO_WIDE: usize = 20;
+/// Odd decisions of each kind that a plan names.
+const NAMED: usize = 10;
 
 /// The elements of every set of a layout, by set.
 #[derive(Debug, Default)]
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) unenforceable_ranges: usize,
     /// Some of the ranges that came and are wider than may be enforced.
     pub(crate) too_wide: Vec<IpNet>,
+    /// Some of the bans that came and hit something this host depends on, and what that is.
+    pub(crate) hits: Vec<(IpNet, String)>,
 }
 
 /// How many elements of a source are wanted.
@@ -141,6 +144,20 @@ impl Plan {
             }
             Change::Cell { .. } | Change::Element { .. } => false,
         })
+    }
+
+    /// Counts a decision that comes into force, and notes when it is an odd one.
+    pub(crate) fn note_new(&mut self, layout: &Layout, local: &LocalNetwork, net: IpNet) {
+        if layout.is_too_wide(net) {
+            if self.too_wide.len() < NAMED {
+                self.too_wide.push(net);
+            }
+            return;
+        }
+        self.added += 1;
+        if self.hits.len() < NAMED {
+            self.hits.extend(local.hit_by(net).map(|hit| (net, hit)));
+        }
     }
 
     fn element(&mut self, net: IpNet, remove: Option<Place>, add: Option<(Place, Timestamp)>) {
@@ -218,7 +235,7 @@ pub(crate) fn delta<'d>(
     layout: &Layout,
     older: &'d Snapshot,
     newer: &'d Snapshot,
-    excluded: &Excluded,
+    (excluded, local): (&Excluded, &LocalNetwork),
     cells: &mut CellCounts,
     now: Timestamp,
 ) -> Plan {
@@ -229,11 +246,9 @@ pub(crate) fn delta<'d>(
     for change in newer.diff(older) {
         let net = change.net;
         touched[usize::from(net.addr().is_ipv6())] = true;
-        let too_wide = layout.is_too_wide(net);
         match (change.before, change.after) {
-            (None, Some(_)) if too_wide && plan.too_wide.len() < NAMED_TOO_WIDE => plan.too_wide.push(net),
-            (None, Some(_)) if !too_wide => plan.added += 1,
-            (Some(_), None) if !too_wide => plan.deleted += 1,
+            (None, Some(_)) => plan.note_new(layout, local, net),
+            (Some(_), None) if !layout.is_too_wide(net) => plan.deleted += 1,
             _ => {}
         }
         let mut place = |decision: Option<Decision<'d>>| {
@@ -359,12 +374,7 @@ fn compare_elements(
     let mut placer = Placer::new(layout);
     let hosts = wanted.hosts().map(|(address, decision)| (IpNet::from(address), decision));
     for (net, decision) in hosts.chain(wanted.ranges()) {
-        let Some(place) = placer.place(net, &decision) else {
-            if layout.is_too_wide(net) && out.plan.too_wide.len() < NAMED_TOO_WIDE {
-                out.plan.too_wide.push(net);
-            }
-            continue;
-        };
+        let Some(place) = placer.place(net, &decision) else { continue };
         if covers(out.excluded.of(place.set), net.addr()) {
             continue;
         }

@@ -290,7 +290,7 @@ fn at_every_moment_the_kernel_bans_exactly_what_holds() {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let (first, count) = (number("PALISADE_SEED", 1), number("PALISADE_SCHEDULES", 16));
+    let (first, count) = (number("PALISADE_SEED", 1), number("PALISADE_SCHEDULES", 8));
     let seeds = std::sync::Mutex::new(first..first + count);
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {

@@ -197,7 +197,7 @@ proptest! {
         let mut now = NOW;
         let publish = |ledger: &mut Ledger, held: &mut Snapshot, cells: &mut CellCounts, model: &mut Model, now| {
             let newer = ledger.snapshot();
-            let plan = delta(&layout, held, &newer, &excluded, cells, now);
+            let plan = delta(&layout, held, &newer, (&excluded, &LocalNetwork::default()), cells, now);
             model.apply(&layout, &plan, now);
             *held = newer;
         };
@@ -356,7 +356,14 @@ fn an_end_that_is_nearly_right_is_left_alone() {
     for (left, changes) in [(98, 0), (102, 0), (97, 2), (103, 2)] {
         let mut model = Model::default();
         let (mut cells, excluded) = (CellCounts::default(), Excluded::default());
-        let plan = delta(&layout, &Snapshot::default(), &wanted, &excluded, &mut cells, NOW);
+        let plan = delta(
+            &layout,
+            &Snapshot::default(),
+            &wanted,
+            (&excluded, &LocalNetwork::default()),
+            &mut cells,
+            NOW,
+        );
         model.apply(&layout, &plan, NOW);
         for held in model.0.0.values_mut().flatten().filter(|held| held.left.is_some()) {
             held.left = Some(Duration::from_secs(left));
@@ -376,8 +383,10 @@ fn too_wide_ranges_are_named_and_not_enforced() {
     }
     ledger.apply(Mode::Changes, batch);
     let mut cells = CellCounts::default();
-    let plan =
-        delta(&layout, &Snapshot::default(), &ledger.snapshot(), &Excluded::default(), &mut cells, NOW);
+    let local = LocalNetwork { subnets: vec!["10.1.0.0/16".parse().unwrap()], ..LocalNetwork::default() };
+    let (older, newer) = (Snapshot::default(), ledger.snapshot());
+    let plan = delta(&layout, &older, &newer, (&Excluded::default(), &local), &mut cells, NOW);
+    assert_eq!(plan.hits, [("10.0.0.0/8".parse().unwrap(), "this host's own network 10.1.0.0/16".to_owned())]);
     assert_eq!(
         plan.too_wide.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["0.0.0.0/0", "10.0.0.0/7"]
