@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use palisade_cache::{Batch, Reason, Timestamp};
-use palisade_wire::{GoDuration, Scope, StreamDecision, StreamItem};
+use palisade_wire::{ElementFault, GoDuration, Scope, StreamDecision, StreamItem};
 use tracing::{info, warn};
 
 /// Why a decision was not admitted.
@@ -21,7 +21,17 @@ pub enum Refusal {
     BadDuration,
     /// An empty scope, value or type.
     Empty,
+    /// The entry is longer than [`MAX_VALUE_BYTES`](palisade_wire::MAX_VALUE_BYTES), or its scope, value, type or origin
+    /// is longer than [`MAX_FIELD_BYTES`].
+    TooLong,
 }
+
+/// The longest scope, value, type or origin that is admitted, in bytes.
+pub const MAX_FIELD_BYTES: usize = 1024;
+/// How much of a scenario is kept, in bytes. It is only shown, so a decision with a longer one holds all the same.
+pub const MAX_SCENARIO_BYTES: usize = 1024;
+/// How much of a field of a refused decision is logged, in characters.
+const LOGGED_CHARS: usize = 80;
 
 impl Refusal {
     /// The reason as a metric label and in logs.
@@ -31,6 +41,7 @@ impl Refusal {
             Self::BadAddress => "bad_address",
             Self::BadDuration => "bad_duration",
             Self::Empty => "empty_field",
+            Self::TooLong => "too_long",
         }
     }
 }
@@ -126,12 +137,36 @@ impl Admission {
             StreamItem::New(decision) => (decision, true),
             StreamItem::Deleted(_) if full => return,
             StreamItem::Deleted(decision) => (decision, false),
-            StreamItem::Unreadable { list, reason } => {
-                return self.refuse(Refusal::Unreadable, &format!("an entry of `{list}`: {reason}"));
+            StreamItem::Unreadable { list, fault, reason } => {
+                let refusal = match fault {
+                    ElementFault::NoDecision => Refusal::Unreadable,
+                    ElementFault::TooLong => Refusal::TooLong,
+                };
+                if self.is_first(refusal) {
+                    warn!(
+                        reason = refusal.as_str(),
+                        list,
+                        error = reason,
+                        "the LAPI sent an entry that cannot be read; it is counted and left out (logged once per reason)"
+                    );
+                }
+                return;
             }
         };
-        if let Err(refusal) = self.enter(&decision, announced, now, batch) {
-            self.refuse(refusal, &format!("{decision:?}"));
+        if let Err(refusal) = self.enter(&decision, announced, now, batch)
+            && self.is_first(refusal)
+        {
+            warn!(
+                reason = refusal.as_str(),
+                id = decision.id,
+                r#type = %shortened(&decision.kind),
+                scope = %shortened(&decision.scope),
+                value = %shortened(&decision.value),
+                duration = %shortened(&decision.duration),
+                origin = %shortened(&decision.origin),
+                scenario = %shortened(&decision.scenario),
+                "the LAPI sent a decision that cannot be admitted; it is counted and left out (logged once per reason)"
+            );
         }
     }
 
@@ -144,6 +179,10 @@ impl Admission {
     ) -> Result<(), Refusal> {
         if decision.kind.is_empty() || decision.scope.is_empty() {
             return Err(Refusal::Empty);
+        }
+        let fields = [&decision.kind, &decision.scope, &decision.value, &decision.origin];
+        if fields.iter().any(|field| field.len() > MAX_FIELD_BYTES) {
+            return Err(Refusal::TooLong);
         }
         if let Some(types) = &self.types
             && !types.iter().any(|wanted| wanted.eq_ignore_ascii_case(&decision.kind))
@@ -164,8 +203,8 @@ impl Admission {
         // A decision that ended on the way here is no decision any more.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
-        let reason =
-            Reason { remediation: &decision.kind, origin: &decision.origin, scenario: &decision.scenario };
+        let scenario = &decision.scenario[..decision.scenario.floor_char_boundary(MAX_SCENARIO_BYTES)];
+        let reason = Reason { remediation: &decision.kind, origin: &decision.origin, scenario };
         match target {
             Admitted::Net { net, host_bits } => {
                 if host_bits {
@@ -187,16 +226,19 @@ impl Admission {
         Ok(())
     }
 
-    fn refuse(&mut self, refusal: Refusal, what: &str) {
+    /// Counts a refusal; whether it is the first of its kind.
+    fn is_first(&mut self, refusal: Refusal) -> bool {
         let count = self.refused.entry(refusal).or_default();
         *count += 1;
-        if *count == 1 {
-            warn!(
-                reason = refusal.as_str(),
-                decision = what,
-                "the LAPI sent a decision that cannot be admitted; it is counted and left out (said once per reason)"
-            );
-        }
+        *count == 1
+    }
+}
+
+/// A text of the LAPI as a log line bears it.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LOGGED_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -243,6 +285,8 @@ mod tests {
             value: value.into(),
             duration: duration.into(),
         };
+        let unreadable = |fault| StreamItem::Unreadable { list: "new", fault, reason: "odd".to_owned() };
+        let long: &'static str = "é".repeat(MAX_FIELD_BYTES / 2 + 1).leak();
         let mut admission = Admission::new(Some(vec!["ban".to_owned()]));
         let mut batch = Batch::new();
         let now = Timestamp::from_millis(0);
@@ -253,12 +297,37 @@ mod tests {
             StreamItem::New(decision("192.0.2.999", "ban", "1h")),
             StreamItem::New(decision("192.0.2.4", "ban", "-3s")),
             StreamItem::Deleted(decision("192.0.2.5", "ban", "")),
-            StreamItem::Unreadable { list: "new", reason: "odd".to_owned() },
+            unreadable(ElementFault::NoDecision),
+            unreadable(ElementFault::TooLong),
+            StreamItem::New(decision(long, "ban", "1h")),
+            StreamItem::New(decision("192.0.2.6", long, "1h")),
+            StreamItem::New(decision("192.0.2.7", "ban", long)),
         ] {
             admission.take(item, false, now, &mut batch);
         }
         assert_eq!((batch.announced(), batch.lifted(), admission.other_types()), (1, 1, 1));
         let refused: Vec<_> = admission.refused().iter().map(|(why, n)| (why.as_str(), *n)).collect();
-        assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 1)]);
+        assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 2), ("too_long", 3)]);
+    }
+
+    #[test]
+    fn a_ban_with_a_long_scenario_holds_under_its_beginning() {
+        let mut batch = Batch::new();
+        let decision = StreamDecision {
+            id: 1,
+            origin: "crowdsec".into(),
+            scenario: "é".repeat(MAX_SCENARIO_BYTES).into(),
+            scope: "Ip".into(),
+            kind: "ban".into(),
+            value: "192.0.2.1".into(),
+            duration: "1h".into(),
+        };
+        let now = Timestamp::from_millis(0);
+        Admission::new(None).take(StreamItem::New(decision), true, now, &mut batch);
+        let mut ledger = palisade_cache::Ledger::new(palisade_cache::Policy::default(), 0);
+        ledger.apply(palisade_cache::Mode::Everything, batch);
+        let snapshot = ledger.snapshot();
+        let held = snapshot.decisions().next().unwrap();
+        assert_eq!((held.scenario.len(), shortened(held.scenario).chars().count()), (MAX_SCENARIO_BYTES, 81));
     }
 }

@@ -91,6 +91,17 @@ async fn sized_chunked_closed_and_compressed_answers_are_read_alike() {
 }
 
 #[tokio::test]
+async fn a_decision_with_a_scenario_of_megabytes_costs_itself_only() {
+    let long = "x".repeat(1_500_000);
+    let bad = format!(r#"{{"id":3,"scope":"Ip","type":"ban","value":"192.0.2.3","scenario":"{long}"}}"#);
+    let body = ONE.replace(r#""new":["#, &format!(r#""new":[{bad},"#));
+    let peer = Peer::on_tcp(vec![sized("200 OK", "", body)]).await;
+    let (answer, seen) = pull(&client_of(&peer)).await;
+    assert_eq!(answer.unwrap().items_unreadable, 2);
+    assert_eq!(seen, ["-192.0.2.9", "?new", "+192.0.2.1", "?new"]);
+}
+
+#[tokio::test]
 async fn a_cut_answer_is_an_error_however_it_is_cut() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(ONE.as_bytes()).unwrap();
