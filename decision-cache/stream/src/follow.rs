@@ -1,13 +1,14 @@
 //! The task that follows a LAPI: sole owner of the ledger, stoppable at every await, honest about doubt.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palisade_cache::{Batch, Ledger, Mode, Timestamp};
 use palisade_client::{Backoff, Continuation, StreamSink};
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, Why};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
@@ -54,6 +55,8 @@ const PULSE: Duration = Duration::from_secs(1);
 /// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would
 /// be counted from too late.
 const NAP: Duration = Duration::from_secs(3);
+/// A request whose answer has not begun after this, apart from the time it may be held, is worth a log line.
+const SLOW_ANSWER: Duration = Duration::from_secs(10);
 /// How soon a refused first request is repeated.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 
@@ -78,7 +81,7 @@ impl<S: Source> Follower<S> {
             if let Some(doubt) = request.doubt {
                 debug!(?doubt, "asking for every decision in force");
             }
-            let Some(pulled) = self.pull(&request, &stop).await else {
+            let Some(pulled) = self.pull(&request, &mut trouble, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
@@ -117,6 +120,7 @@ impl<S: Source> Follower<S> {
     async fn pull(
         &mut self,
         request: &Request,
+        trouble: &mut Trouble,
         stop: &CancellationToken,
     ) -> Option<Result<Answer, PullFault>> {
         let Self { source, admission, ledger, publisher, state, .. } = self;
@@ -124,7 +128,11 @@ impl<S: Source> Follower<S> {
         state.full_pulls += u64::from(request.ask == Ask::Everything);
         let batch = Batch::new();
         let full = request.ask == Ask::Everything;
-        let mut taking = Taking { admission, request, batch, full, items: 0, begun: now() };
+        let has_begun = AtomicBool::new(false);
+        let mut taking =
+            Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
+        let slow = Instant::now() + request.wait + SLOW_ANSWER;
+        let asked = source.name();
         let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
         // The last look, and the one before: when this process goes on after a while, the clock may be looked at
         // before what lay in a buffer.
@@ -140,6 +148,14 @@ impl<S: Source> Follower<S> {
                     () = sleep(ending) => expire(ledger, publisher),
                 }
                 before = std::mem::replace(&mut awake, now());
+                let is_slow = Instant::now() >= slow && !has_begun.load(Ordering::Relaxed);
+                if is_slow && !std::mem::replace(&mut trouble.slow, true) {
+                    warn!(
+                        lapi = asked,
+                        seconds = (request.wait + SLOW_ANSWER).as_secs(),
+                        "the LAPI has not begun to answer yet; the last decisions stay in force"
+                    );
+                }
             }
         };
         let Taking { batch, items, begun, .. } = taking;
@@ -282,6 +298,8 @@ impl<S: Source> Follower<S> {
 /// What has been said of the failures since the last answer.
 #[derive(Debug, Default)]
 struct Trouble {
+    /// A slow answer was logged.
+    slow: bool,
     several: bool,
     all: bool,
     refused: bool,
@@ -321,12 +339,14 @@ struct Taking<'a> {
     items: usize,
     /// When the head arrived.
     begun: Timestamp,
+    has_begun: &'a AtomicBool,
 }
 
 impl StreamSink for Taking<'_> {
     fn begin(&mut self, head: Option<&Continuation>) {
         self.full = self.request.brings(head) == Ask::Everything;
         self.begun = now();
+        self.has_begun.store(true, Ordering::Relaxed);
     }
 
     fn item(&mut self, item: StreamItem<'_>) {

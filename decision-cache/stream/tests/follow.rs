@@ -112,6 +112,36 @@ impl Source for Script {
     }
 }
 
+/// The log of a test, as text. It is the thread's, so the test must run on one.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = subscriber.without_time().with_target(false).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines_with(&self, part: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(part)).map(|line| line.trim().to_owned()).collect()
+    }
+}
+
 struct Story {
     cache: CacheHandle,
     asked: mpsc::UnboundedReceiver<Ask>,
@@ -363,4 +393,28 @@ async fn a_ban_ends_on_time_though_no_answer_comes() {
         .unwrap()
         .unwrap();
     assert_eq!(story.held(), ["192.0.2.1 cscli"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_begin_is_logged_after_ten_seconds_once() {
+    let (log, _guard) = Log::begin();
+    let mut story = Story::begin(vec![]);
+    story.asked.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let lines = log.lines_with("has not begun");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(r#"lapi="the script" seconds=10"#), "{lines:?}");
+
+    // A request that may be held for 25 s is slow after 35.
+    let (log, _guard) = Log::begin();
+    let first = Answer::Kept("T1", Content::Everything(Why::Start), Some(25), vec![A], vec![]);
+    let mut story = Story::begin(vec![first]);
+    story.asked.recv().await.unwrap();
+    story.asked.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(34)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 1);
 }

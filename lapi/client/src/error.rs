@@ -161,7 +161,7 @@ pub enum PullError {
         cause: Option<reqwest::Error>,
     },
     /// The LAPI stopped speaking.
-    #[error("the LAPI at {url} kept silent for {after:?} {while_awaiting}")]
+    #[error("the LAPI at {url} kept silent for {} s {while_awaiting}", after.as_secs_f64().round())]
     TimedOut {
         /// The LAPI.
         url: String,
@@ -169,6 +169,19 @@ pub enum PullError {
         while_awaiting: &'static str,
         /// For how long.
         after: Duration,
+    },
+    /// The body of an answer makes no progress worth the name.
+    #[error(
+        "the answer of the LAPI at {url} is given up: it brought less than {least} bytes in {} s",
+        window.as_secs_f64().round()
+    )]
+    TooSlow {
+        /// The LAPI.
+        url: String,
+        /// How many bytes it had to bring.
+        least: u64,
+        /// In what time.
+        window: Duration,
     },
 }
 
@@ -194,7 +207,9 @@ impl PullError {
             Self::Status { status: 429, .. } => Duration::from_secs(5),
             Self::Status { .. } => Duration::from_secs(30),
             Self::Header { .. } => Duration::from_secs(5),
-            Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } => Duration::from_secs(1),
+            Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } | Self::TooSlow { .. } => {
+                Duration::from_secs(1)
+            }
         }
     }
 
@@ -232,7 +247,7 @@ impl PullError {
             Self::Header { .. } => format!("API error: {self}"),
             Self::CutShort { cause: Some(cause), .. } => format!("API error: {}", chain(cause)),
             Self::CutShort { cause: None, .. } => "API error: unexpected EOF".to_owned(),
-            Self::TimedOut { .. } => "API error: context deadline exceeded".to_owned(),
+            Self::TimedOut { .. } | Self::TooSlow { .. } => "API error: context deadline exceeded".to_owned(),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! A [`MachineClient`] is what log processors and the admin CLI are to a LAPI: it has a login and a token, posts
 //! alerts, and lists and deletes alerts and decisions.
 //!
-//! Every await in here has a deadline, no redirect is ever followed (it would carry the key elsewhere), and
+//! Every await in here has a deadline, a body has a minimum pace, no redirect is ever followed (it would carry the key elsewhere), and
 //! a bouncer's request is never retried: that is the caller's, with [`Backoff`]. A machine's is, as [`Retries`] say.
 //!
 //! ```no_run
@@ -36,6 +36,7 @@ mod endpoint;
 mod error;
 mod lapis;
 mod machine;
+mod pace;
 mod token;
 mod transport;
 

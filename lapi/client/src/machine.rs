@@ -327,7 +327,8 @@ impl MachineClient {
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, MachineError> {
         let mut body = Vec::new();
-        while let Some(piece) = self.link.piece(response, self.link.idle, body.len() as u64).await? {
+        let mut pace = self.link.pace();
+        while let Some(piece) = self.link.piece(response, &mut pace, body.len() as u64).await? {
             body.extend_from_slice(&piece);
             if body.len() > LARGEST_ANSWER {
                 return Err(self.unexpected(response.url().path(), "it is longer than 1 GiB".to_owned()));
