@@ -13,8 +13,9 @@ use crate::prefix::Prefix;
 pub struct Batch {
     pub(crate) nets: Vec<NewNet>,
     pub(crate) names: Vec<NewName>,
-    pub(crate) lifted_nets: Vec<(Prefix, u32)>,
-    pub(crate) lifted_names: Vec<(Box<str>, Box<str>, u32)>,
+    /// Each with the highest id of a decision it lifts.
+    pub(crate) lifted_nets: Vec<(Prefix, u32, i64)>,
+    pub(crate) lifted_names: Vec<(Box<str>, Box<str>, u32, i64)>,
     pub(crate) words: Words,
 }
 
@@ -66,14 +67,24 @@ impl Batch {
 
     /// No decision with this remediation holds for this address or range any more.
     pub fn lift_net(&mut self, net: IpNet, remediation: &str) {
+        self.lift_net_up_to(net, remediation, i64::MAX);
+    }
+
+    /// The same, but decisions with a higher id than `newest` stay.
+    pub fn lift_net_up_to(&mut self, net: IpNet, remediation: &str, newest: i64) {
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
-        self.lifted_nets.push((Prefix::new(net), words));
+        self.lifted_nets.push((Prefix::new(net), words, newest));
     }
 
     /// No decision with this remediation holds for this value any more.
     pub fn lift_name(&mut self, scope: &str, value: &str, remediation: &str) {
+        self.lift_name_up_to(scope, value, remediation, i64::MAX);
+    }
+
+    /// The same, but decisions with a higher id than `newest` stay.
+    pub fn lift_name_up_to(&mut self, scope: &str, value: &str, remediation: &str, newest: i64) {
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
-        self.lifted_names.push((scope.into(), value.into(), words));
+        self.lifted_names.push((scope.into(), value.into(), words, newest));
     }
 
     /// How many decisions the answer announces.

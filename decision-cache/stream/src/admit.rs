@@ -1,8 +1,9 @@
 //! From wire text to decisions: what a LAPI says is parsed here, once, or refused and counted.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_cache::{Batch, Reason, Timestamp};
@@ -30,6 +31,11 @@ pub enum Refusal {
 pub const MAX_FIELD_BYTES: usize = 1024;
 /// How much of a scenario is kept, in bytes. It is only shown, so a decision with a longer one holds all the same.
 pub const MAX_SCENARIO_BYTES: usize = 1024;
+/// An end that a full answer lists can be repeated by the next answer only if it is younger: a stock LAPI repeats the
+/// ends of the 2 s before the last request.
+const REPEATED_END: Duration = Duration::from_secs(60);
+/// The most ids of ends that are kept from one answer to the next.
+const MAX_ENDED_IDS: usize = 100_000;
 /// How much of a field of a refused decision is logged, in characters.
 const LOGGED_CHARS: usize = 80;
 
@@ -107,6 +113,11 @@ pub struct Admission {
     refused: BTreeMap<Refusal, u64>,
     other_types: u64,
     host_bits: u64,
+    /// Ids of the ends in the last answer of a stock LAPI. The next one may repeat them, and a repeated end must not
+    /// lift a decision that came meanwhile under another notation of the same address.
+    ended: HashSet<i64>,
+    /// The same of the answer at hand.
+    ending: HashSet<i64>,
 }
 
 impl Admission {
@@ -130,12 +141,30 @@ impl Admission {
         self.other_types
     }
 
+    /// An answer begins.
+    pub fn begin_answer(&mut self) {
+        self.ending.clear();
+    }
+
+    /// The answer was whole and is applied. `stock`: it is from a LAPI that repeats ends.
+    pub fn end_answer(&mut self, stock: bool) {
+        let ending = std::mem::take(&mut self.ending);
+        self.ended = if stock { ending } else { HashSet::new() };
+    }
+
     /// Takes one item of an answer that arrived at `now`. Ends are left out of a `full` answer, which needs
     /// none.
     pub fn take(&mut self, item: StreamItem<'_>, full: bool, now: Timestamp, batch: &mut Batch) {
         let (decision, announced) = match item {
             StreamItem::New(decision) => (decision, true),
-            StreamItem::Deleted(_) if full => return,
+            StreamItem::Deleted(decision) if full => {
+                let left = decision.duration.parse::<GoDuration>();
+                let oldest = -i128::try_from(REPEATED_END.as_nanos()).unwrap_or(i128::MAX);
+                if left.is_ok_and(|left| i128::from(left.nanos()) >= oldest) {
+                    self.note_end(decision.id);
+                }
+                return;
+            }
             StreamItem::Deleted(decision) => (decision, false),
             StreamItem::Unreadable { list, fault, reason } => {
                 let refusal = match fault {
@@ -193,9 +222,14 @@ impl Admission {
         let scope = Scope::parse(&decision.scope);
         let target = admit(scope, &decision.value)?;
         if !announced {
+            self.note_end(decision.id);
+            // An end says that nothing is left, whatever its id; a repeated one said so before the newer decisions came.
+            let newest = if self.ended.contains(&decision.id) { decision.id } else { i64::MAX };
             match target {
-                Admitted::Net { net, .. } => batch.lift_net(net, &decision.kind),
-                Admitted::Name(value) => batch.lift_name(scope.as_str(), &value, &decision.kind),
+                Admitted::Net { net, .. } => batch.lift_net_up_to(net, &decision.kind, newest),
+                Admitted::Name(value) => {
+                    batch.lift_name_up_to(scope.as_str(), &value, &decision.kind, newest);
+                }
             }
             return Ok(());
         }
@@ -224,6 +258,13 @@ impl Admission {
             }
         }
         Ok(())
+    }
+
+    fn note_end(&mut self, id: i64) {
+        // Without an id (0) two ends cannot be told apart.
+        if id != 0 && self.ending.len() < MAX_ENDED_IDS {
+            self.ending.insert(id);
+        }
     }
 
     /// Counts a refusal; whether it is the first of its kind.

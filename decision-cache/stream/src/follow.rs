@@ -128,6 +128,7 @@ impl<S: Source> Follower<S> {
         state.full_pulls += u64::from(request.ask == Ask::Everything);
         let batch = Batch::new();
         let full = request.ask == Ask::Everything;
+        admission.begin_answer();
         let has_begun = AtomicBool::new(false);
         let mut taking =
             Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
@@ -187,6 +188,7 @@ impl<S: Source> Follower<S> {
         let held = self.ledger.len();
         let mode = schedule.mode(request, head.as_ref(), announced, held);
         let applied = self.ledger.apply(mode, batch);
+        self.admission.end_answer(head.is_none());
         let heard = Heard { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
         let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());

@@ -23,6 +23,8 @@ type Line = (&'static str, &'static str, &'static str, i64);
 #[derive(Debug)]
 enum Answer {
     Full(Vec<Line>),
+    /// A full answer that lists ends too, as a stock LAPI's does.
+    FullWithEnds(Vec<Line>, Vec<Line>),
     Delta {
         new: Vec<Line>,
         deleted: Vec<Line>,
@@ -81,6 +83,12 @@ impl Source for Script {
             Answer::Full(new) => {
                 assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
                 new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                Ok(None)
+            }
+            Answer::FullWithEnds(new, deleted) => {
+                assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
                 Ok(None)
             }
             Answer::Kept(cursor, content, wait, new, deleted) => {
@@ -244,6 +252,53 @@ async fn an_end_under_an_id_never_seen_ends_it_and_twice_is_harmless() {
         Story::begin(vec![full(&[A, B]), delta(&[], &[other_id]), delta(&[], &[other_id, other_id])]);
     story.play_out().await;
     assert_eq!(story.held(), ["192.0.2.2 CAPI"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
+    // A stock LAPI repeats the ends of the 2 s before the last request, and knows addresses by their notation.
+    let first = ("::ffff:192.0.2.1", "cscli", "4h", 5);
+    let ended = ("::ffff:192.0.2.1", "cscli", "-1s", 5);
+    let again = ("192.0.2.1/32", "cscli", "4h", 6);
+    let mut story = Story::begin(vec![
+        full(&[first]),
+        delta(&[], &[ended]),
+        delta(&[again], &[ended]),
+        delta(&[], &[ended]),
+        delta(&[], &[ended]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held(), ["192.0.2.1 cscli"], "the new ban holds");
+
+    // The end of the new ban itself lifts it, whatever was repeated before.
+    let mut story = Story::begin(vec![
+        full(&[first]),
+        delta(&[], &[ended]),
+        delta(&[again], &[ended]),
+        delta(&[], &[ended, ("192.0.2.1/32", "cscli", "-1s", 6)]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 0);
+
+    // The end may have been told in a full answer first.
+    let old = ("192.0.2.1/32", "cscli", "-2m", 5);
+    for (told, held) in [(ended, 1), (old, 0)] {
+        let whole = Answer::FullWithEnds(vec![again], vec![told]);
+        let mut story = Story::begin(vec![whole, delta(&[], &[ended])]);
+        story.play_out().await;
+        assert_eq!(story.held().len(), held, "{told:?}");
+    }
+
+    // An answer that was cut has told nothing, and a LAPI that keeps cursors repeats nothing.
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, None, vec![again], vec![]),
+        Answer::Kept("T2", Content::Changes, None, vec![], vec![ended]),
+        Answer::Kept("T3", Content::Changes, None, vec![again], vec![]),
+        Answer::Kept("T4", Content::Changes, None, vec![], vec![ended]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
