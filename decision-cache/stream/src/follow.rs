@@ -191,6 +191,7 @@ impl<S: Source> Follower<S> {
         self.admission.end_answer(head.is_none());
         let heard = Heard { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
+        schedule.note_next_end(self.ledger.next_expiry());
         let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());
         let state = &mut self.state;
         (state.peer, state.push) = (schedule.peer(), schedule.pushes());

@@ -473,3 +473,60 @@ async fn an_answer_that_does_not_begin_is_logged_after_ten_seconds_once() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(log.lines_with("has not begun").len(), 1);
 }
+
+/// A stock LAPI with one decision, which it prolongs without announcing that in its changes.
+struct Prolongs {
+    ends: Arc<Mutex<std::time::Instant>>,
+}
+
+impl Source for Prolongs {
+    async fn pull(
+        &mut self,
+        request: &Request,
+        sink: &mut dyn StreamSink,
+    ) -> Result<Option<Continuation>, PullFault> {
+        sink.begin(None);
+        let left = self.ends.lock().unwrap().saturating_duration_since(std::time::Instant::now());
+        if request.ask == Ask::Everything && !left.is_zero() {
+            let duration = format!("{}ms", left.as_millis());
+            let one = StreamDecision { duration: duration.into(), ..decision(A) };
+            sink.item(StreamItem::New(one));
+        }
+        Ok(None)
+    }
+
+    fn name(&self) -> String {
+        "a stock LAPI".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_a_stock_lapi_prolongs_in_silence_holds_without_a_gap() {
+    let in_seconds = |seconds| std::time::Instant::now() + Duration::from_secs(seconds);
+    let ends = Arc::new(Mutex::new(in_seconds(4)));
+    let mut ledger = Ledger::new(Policy::default(), 0);
+    let (publisher, cache) = channel(ledger.snapshot());
+    let mut follower = Follower {
+        source: Prolongs { ends: Arc::clone(&ends) },
+        cadence: Cadence { interval: Duration::from_millis(200), ..Cadence::default() },
+        backoff: Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1),
+        admission: Admission::new(None),
+        ledger,
+        cursor: String::new(),
+        publisher,
+        state: Freshness::default(),
+    };
+    let stop = CancellationToken::new();
+    let holds = || cache.read().holds("192.0.2.1".parse().unwrap());
+    let looking = async {
+        cache.changed().wait_for(|generation| *generation > 0).await.unwrap();
+        *ends.lock().unwrap() = in_seconds(3600);
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(holds(), "the decision is in force at the LAPI");
+        }
+        assert!(cache.freshness().full_pulls <= 4, "{}", cache.freshness().full_pulls);
+        stop.cancel();
+    };
+    tokio::join!(follower.run(false, stop.clone()), looking);
+}

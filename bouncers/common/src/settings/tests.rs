@@ -47,7 +47,7 @@ fn a_stock_file_reads_as_it_always_did() {
     assert_eq!(key_of(&read), "foo$bar");
     assert!(!read.client.insecure_skip_verify);
     assert_eq!(read.cadence.interval, Duration::from_secs(10));
-    assert_eq!(read.cadence.resync, Duration::from_secs(3600));
+    assert_eq!((read.cadence.resync, read.cadence.resync_by_size), (Duration::from_secs(3600), true));
     assert_eq!(read.retry_initial_connect, Some(true));
     let query = "origins=cscli&scenarios_containing=ssh&scenarios_not_containing=probing&scopes=Ip%2CRange";
     assert_eq!(read.query.to_query_string(), query);
@@ -111,7 +111,7 @@ fn short_intervals_are_legal() {
     let read =
         settings("api_url: http://x\napi_key: k\nupdate_frequency: 0.01s\nresync_interval: 30m").unwrap();
     assert_eq!(read.cadence.interval, Duration::from_millis(10));
-    assert_eq!(read.cadence.resync, Duration::from_secs(1800));
+    assert_eq!((read.cadence.resync, read.cadence.resync_by_size), (Duration::from_secs(1800), false));
 }
 
 #[test]
