@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use palisade_cache::{Ledger, Mode, Policy};
+use palisade_cache::{Ledger, Policy};
 use palisade_client::{Backoff, Lapis, PullError, RetryPolicy};
 use palisade_stream::{
     Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
 
-/// Changes are written to disk at most this often.
-const REMEMBER_EVERY: Duration = Duration::from_secs(5);
+/// Changes are written to disk at most this often, and at once when the last write is longer ago.
+const REMEMBER_EVERY: Duration = Duration::from_millis(500);
 
 /// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Subscription {
             match memory.load(now()) {
                 Ok(None) => {}
                 Ok(Some(remembered)) => {
-                    ledger.apply(Mode::Everything, remembered.batch);
-                    cursor = remembered.cursor;
+                    cursor.clone_from(&remembered.cursor);
                     let age = now().saturating_duration_since(remembered.written);
+                    remembered.restore(&mut ledger, now());
                     info!(
                         decisions = ledger.len(),
-                        ?age,
+                        age_seconds = age.as_secs(),
                         "remembered decisions are in force until the LAPI answers"
                     );
                 }
@@ -165,7 +165,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use palisade_cache::{Batch, Reason, Timestamp};
+    use palisade_cache::{Batch, Mode, Reason, Timestamp};
     use palisade_client::{Auth, ClientConfig, Secret, StreamQuery, UserAgent};
     use palisade_stream::Cadence;
 

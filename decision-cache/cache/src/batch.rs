@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 use ipnet::IpNet;
 
-use crate::Timestamp;
 use crate::prefix::Prefix;
+use crate::{Decision, Target, Timestamp};
 
 /// The decisions of one answer in canonical form.
 ///
@@ -47,6 +47,19 @@ pub struct Reason<'a> {
     pub scenario: &'a str,
 }
 
+/// The end of every decision with one target and remediation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lift<'a> {
+    /// The scope of a name; empty for an address or range.
+    pub scope: &'a str,
+    /// What is lifted.
+    pub target: Target<'a>,
+    /// The remediation that ends.
+    pub remediation: &'a str,
+    /// Decisions with a higher id stay.
+    pub newest: i64,
+}
+
 impl Batch {
     /// An empty answer.
     pub fn new() -> Self {
@@ -85,6 +98,35 @@ impl Batch {
     pub fn lift_name_up_to(&mut self, scope: &str, value: &str, remediation: &str, newest: i64) {
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
         self.lifted_names.push((scope.into(), value.into(), words, newest));
+    }
+
+    /// What the answer announces.
+    pub fn announcements(&self) -> impl Iterator<Item = Decision<'_>> {
+        let nets = self.nets.iter().map(|new| {
+            let Reason { remediation, origin, scenario } = self.words.get(new.words);
+            let scope = if new.prefix.is_host() { "Ip" } else { "Range" };
+            let target = Target::Net(new.prefix.net());
+            Decision { scope, target, remediation, origin, scenario, until: new.until, id: new.id }
+        });
+        let names = self.names.iter().map(|new| {
+            let Reason { remediation, origin, scenario } = self.words.get(new.words);
+            let (scope, target) = (&*new.scope, Target::Name(&new.value));
+            Decision { scope, target, remediation, origin, scenario, until: new.until, id: new.id }
+        });
+        nets.chain(names)
+    }
+
+    /// What the answer lifts.
+    pub fn lifts(&self) -> impl Iterator<Item = Lift<'_>> {
+        let nets = self.lifted_nets.iter().map(|(prefix, words, newest)| {
+            let remediation = self.words.get(*words).remediation;
+            Lift { scope: "", target: Target::Net(prefix.net()), remediation, newest: *newest }
+        });
+        let names = self.lifted_names.iter().map(|(scope, value, words, newest)| {
+            let remediation = self.words.get(*words).remediation;
+            Lift { scope, target: Target::Name(value), remediation, newest: *newest }
+        });
+        nets.chain(names)
     }
 
     /// How many decisions the answer announces.

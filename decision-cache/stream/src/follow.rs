@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use crate::admit::Admission;
 use crate::cadence::{Ask, Doubt, Peer, Request};
 use crate::publish::{Freshness, Publisher};
+use crate::remember::Record;
 use crate::schedule::{Failure, Heard, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
@@ -187,6 +188,8 @@ impl<S: Source> Follower<S> {
         let (announced, lifted, highest_id) = (batch.announced(), batch.lifted(), batch.highest_id());
         let held = self.ledger.len();
         let mode = schedule.mode(request, head.as_ref(), announced, held);
+        // Encoded before it is consumed: the journal of remembered decisions replays it.
+        let record = (mode == Mode::Changes && announced + lifted > 0).then(|| Record::of(&batch, received));
         let applied = self.ledger.apply(mode, batch);
         self.admission.end_answer(head.is_none());
         let heard = Heard { head, items, announced, highest_id };
@@ -237,7 +240,14 @@ impl<S: Source> Follower<S> {
         state.other_types = self.admission.other_types();
         // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
         self.publisher.tell(state.clone());
-        self.publisher.publish_at(self.ledger.snapshot(), schedule.cursor());
+        let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
+        if applied.added + applied.renewed + applied.removed == 0 {
+            self.publisher.publish_changes(snapshot, cursor, None);
+        } else if mode == Mode::Changes {
+            self.publisher.publish_changes(snapshot, cursor, record);
+        } else {
+            self.publisher.publish_at(snapshot, cursor);
+        }
         next.wait
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use palisade_cache::{Ledger, Policy};
 use palisade_client::{Backoff, Continuation, RetryPolicy, StreamSink};
 use palisade_stream::{
-    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Peer, PullFault, Request, Source,
-    channel,
+    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Memory, Peer, PullFault, Request,
+    Source, channel, keep, now,
 };
 use palisade_wire::follow::{Content, Why};
 use palisade_wire::{StreamDecision, StreamItem};
@@ -529,4 +529,36 @@ async fn a_decision_that_a_stock_lapi_prolongs_in_silence_holds_without_a_gap() 
         stop.cancel();
     };
     tokio::join!(follower.run(false, stop.clone()), looking);
+}
+
+#[tokio::test]
+async fn what_an_answer_changes_is_remembered_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Memory::new(folder.path().join("decisions"), ["a"], "all");
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, Some(60), vec![A], vec![]),
+        Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),
+        Answer::Kept("T3", Content::Changes, Some(60), vec![RANGE], vec![A]),
+    ]);
+    let stop = CancellationToken::new();
+    let keeping = keep(memory.clone(), story.cache.clone(), Duration::from_millis(500), stop.clone());
+    let looking = async {
+        story.play_out().await;
+        let in_force = std::time::Instant::now();
+        loop {
+            let mut ledger = Ledger::new(Policy::default(), 0);
+            if let Some(remembered) = memory.load(now()).unwrap() {
+                let cursor = remembered.cursor.clone();
+                remembered.restore(&mut ledger, now());
+                if cursor == "T3" {
+                    break assert_eq!(ledger.len(), 2);
+                }
+            }
+            assert!(in_force.elapsed() < Duration::from_secs(1), "{} are remembered", ledger.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(keeping, looking);
 }
