@@ -286,7 +286,11 @@ impl<S: Source> Follower<S> {
         };
         schedule.failed(now(), request, failure);
         state.push = schedule.pushes();
-        let wait = if fault.elsewhere { Duration::ZERO } else { self.backoff.next(fault.shortest_retry) };
+        let wait = if fault.elsewhere {
+            Duration::ZERO
+        } else {
+            self.backoff.next_for(fault.shortest_retry, fault.settled_retry)
+        };
         let text = describe(fault);
         state.failed_requests += 1;
         state.failures_in_a_row += 1;

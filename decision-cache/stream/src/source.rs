@@ -15,6 +15,8 @@ pub struct PullFault {
     pub error: Box<dyn std::error::Error + Send + Sync>,
     /// Not worth asking again sooner.
     pub shortest_retry: Duration,
+    /// The same once the trouble has lasted for minutes.
+    pub settled_retry: Duration,
     /// The LAPI may have counted the answer as delivered.
     pub may_have_reached_lapi: bool,
     /// Every LAPI there is answered and refused us: asking faster does not help.
@@ -57,6 +59,8 @@ struct Mark {
     /// It has failed since one of them answered, or since all had failed.
     tried: bool,
     refused: bool,
+    /// See [`PullFault::settled_retry`].
+    settled: Duration,
     /// Not to be asked before.
     not_before: Option<Instant>,
 }
@@ -78,10 +82,15 @@ impl Lapi {
     fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
         let place = self.lapis.place();
         let shortest = error.shortest_retry();
-        self.marks[place] =
-            Mark { tried: true, refused: error.is_refusal(), not_before: now.checked_add(shortest) };
+        self.marks[place] = Mark {
+            tried: true,
+            refused: error.is_refusal(),
+            settled: error.settled_retry(),
+            not_before: now.checked_add(shortest),
+        };
         let mut fault = PullFault {
             shortest_retry: shortest,
+            settled_retry: error.settled_retry(),
             may_have_reached_lapi: error.may_have_reached_lapi(),
             refused: false,
             may_end_a_hold: error.may_end_a_hold(),
@@ -103,6 +112,8 @@ impl Lapi {
         let soonest = others.chain([place]).min_by_key(|other| left(&self.marks[*other])).unwrap_or(place);
         self.lapis.move_to(soonest);
         fault.shortest_retry = left(&self.marks[soonest]);
+        // One of them may heal sooner.
+        fault.settled_retry = self.marks.iter().map(|mark| mark.settled).min().unwrap_or_default();
         fault.refused = self.marks.iter().all(|mark| mark.refused);
         self.marks.iter_mut().for_each(|mark| mark.tried = false);
         fault
@@ -154,7 +165,7 @@ mod tests {
     }
 
     fn refused() -> PullError {
-        PullError::Refused { url: String::new(), status: 403, message: String::new() }
+        PullError::Refused { url: String::new(), status: 403, message: String::new(), retry_after: None }
     }
 
     /// Which of them is asked next, whether at once, and else after how long.
@@ -202,7 +213,8 @@ mod tests {
         let (mut lapi, now) = (lapi(2), Instant::now());
         assert!(!lapi.failed(refused(), now).refused, "the other may know the key");
         let fault = lapi.failed(refused(), now);
-        assert!(fault.refused && fault.shortest_retry == Duration::from_secs(60), "{fault:?}");
+        assert!(fault.refused && fault.shortest_retry == Duration::from_secs(2), "{fault:?}");
+        assert_eq!(fault.settled_retry, Duration::from_secs(60));
         let mut alone = self::lapi(1);
         assert!(alone.failed(refused(), now).refused);
     }

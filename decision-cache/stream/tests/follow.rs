@@ -65,7 +65,8 @@ impl Source for Script {
         let ask = request.ask;
         let fault = |text: &str, may_have_reached_lapi, refused| PullFault {
             error: text.to_owned().into(),
-            shortest_retry: Duration::from_secs(if refused { 60 } else { 1 }),
+            shortest_retry: Duration::from_secs(if refused { 2 } else { 1 }),
+            settled_retry: Duration::from_secs(if refused { 60 } else { 0 }),
             may_have_reached_lapi,
             refused,
             may_end_a_hold: may_have_reached_lapi,
@@ -561,4 +562,20 @@ async fn what_an_answer_changes_is_remembered_within_a_second() {
         stop.cancel();
     };
     tokio::join!(keeping, looking);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_added_again_is_tried_within_seconds() {
+    let begun = tokio::time::Instant::now();
+    let refused = (0..20).map(|_| Answer::Refused);
+    let answers = [full(&[A])].into_iter().chain(refused).chain([full(&[A])]).collect();
+    let mut story = Story::begin(answers);
+    let mut asked = Vec::new();
+    while asked.len() < 22 {
+        story.asked.recv().await.unwrap();
+        asked.push(begun.elapsed());
+    }
+    let apart: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).skip(1).collect();
+    assert!(apart.iter().all(|apart| *apart <= Duration::from_millis(10_010)), "{apart:?}");
+    assert!(apart[..3].iter().sum::<Duration>() <= Duration::from_secs(13), "{apart:?}");
 }

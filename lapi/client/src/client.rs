@@ -275,7 +275,7 @@ impl Client {
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
         match status {
-            401 | 403 => PullError::Refused { url, status, message },
+            401 | 403 => PullError::Refused { url, status, message, retry_after },
             _ => PullError::Status { url, status, message, retry_after },
         }
     }

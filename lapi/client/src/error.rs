@@ -101,6 +101,8 @@ pub enum PullError {
         status: u16,
         /// Its words.
         message: String,
+        /// How long it asked us to wait, in `Retry-After`.
+        retry_after: Option<Duration>,
     },
     /// Any other answer that is not a success.
     #[error("the LAPI at {url} answered {status}: {message}{}", next_step(*status))]
@@ -194,22 +196,29 @@ fn next_step(status: u16) -> &'static str {
 }
 
 impl PullError {
-    /// The soonest it makes sense to ask again. A refused key or a wrong address does not heal by asking faster;
-    /// a LAPI that is just starting does.
+    /// The soonest it makes sense to ask again: what the LAPI asked for, or enough for one that is just starting.
     pub fn shortest_retry(&self) -> Duration {
         match self {
             Self::Unreachable { .. } => Duration::from_millis(100),
-            Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
-            Self::Status { retry_after: Some(wait), .. } => {
+            Self::Status { retry_after: Some(wait), .. } | Self::Refused { retry_after: Some(wait), .. } => {
                 (*wait).clamp(Duration::from_secs(1), LONGEST_OBEYED)
             }
             Self::Status { status: 500.., .. } => Duration::from_millis(500),
-            Self::Status { status: 429, .. } => Duration::from_secs(5),
-            Self::Status { .. } => Duration::from_secs(30),
-            Self::Header { .. } => Duration::from_secs(5),
+            Self::Status { status: 429, .. } | Self::Header { .. } => Duration::from_secs(5),
+            Self::Refused { .. } | Self::Redirected { .. } | Self::Status { .. } => Duration::from_secs(2),
             Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } | Self::TooSlow { .. } => {
                 Duration::from_secs(1)
             }
+        }
+    }
+
+    /// The soonest it makes sense to ask again once the trouble has lasted for minutes. A refused key or a wrong address
+    /// may be put right at once by whoever sees the message; later on, asking often does not help.
+    pub fn settled_retry(&self) -> Duration {
+        match self {
+            Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
+            Self::Status { status: ..=428 | 430..=499, .. } => Duration::from_secs(30),
+            _ => Duration::ZERO,
         }
     }
 

@@ -40,7 +40,7 @@ mod pace;
 mod token;
 mod transport;
 
-pub use backoff::{Backoff, RetryPolicy};
+pub use backoff::{Backoff, EARLY, EARLY_LONGEST, RetryPolicy};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use continuation::{Continuation, StreamSink};

@@ -220,7 +220,8 @@ async fn a_full_pull_that_hangs_is_given_up_like_any_other_request() {
 async fn a_refusal_names_itself_and_asks_for_patience() {
     for status in ["403 Forbidden", "401 Unauthorized"] {
         let error = pull_one(sized(status, "", r#"{"message":"access forbidden"}"#)).await.unwrap_err();
-        assert!(error.is_refusal() && error.shortest_retry() >= Duration::from_secs(60));
+        assert!(error.is_refusal() && error.shortest_retry() <= Duration::from_secs(2));
+        assert!(error.settled_retry() >= Duration::from_secs(60));
         assert_eq!(error.stock_text(), "API error: access forbidden");
         assert!(
             error.to_string().contains("cscli bouncers add") && !error.to_string().contains("secret-key")
@@ -239,6 +240,9 @@ async fn failures_keep_what_the_lapi_said() {
     assert!(matches!(&error, PullError::Status { status: 503, .. }));
     assert_eq!(error.shortest_retry(), Duration::from_secs(17));
     assert_eq!(error.stock_text(), "API error: http code 503, response: busy");
+
+    let error = pull_one(sized("403 Forbidden", "Retry-After: 30\r\n", "later")).await.unwrap_err();
+    assert_eq!((error.is_refusal(), error.shortest_retry()), (true, Duration::from_secs(30)));
 
     let error = pull_one(sized("404 Not Found", "", "")).await.unwrap_err();
     assert!(error.to_string().contains("api_url"), "{error}");
