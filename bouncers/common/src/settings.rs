@@ -120,9 +120,15 @@ pub enum SettingsError {
     /// Values that are missing, wrong, or do not go together.
     #[error("unable to configure bouncer: {0}")]
     Invalid(Problems),
-    /// An HTTP client cannot be made of them.
+    /// An HTTP client cannot be made of them. Not its source: the text is the same, and would be shown twice.
     #[error("unable to configure bouncer: {0}")]
-    Client(#[from] BuildError),
+    Client(BuildError),
+}
+
+impl From<BuildError> for SettingsError {
+    fn from(error: BuildError) -> Self {
+        Self::Client(error)
+    }
 }
 
 impl LapiSettings {

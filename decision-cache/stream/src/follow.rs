@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palisade_cache::{Batch, Ledger, Mode, Timestamp};
-use palisade_client::{Backoff, Continuation, StreamSink};
+use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, Why};
 use tokio::time::{Instant, sleep};
@@ -291,7 +291,7 @@ impl<S: Source> Follower<S> {
         } else {
             self.backoff.next_for(fault.shortest_retry, fault.settled_retry)
         };
-        let text = describe(fault);
+        let text = with_causes(fault.error.as_ref());
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
         if trouble.is_news(fault, &text, state.failing.as_deref()) {
@@ -415,18 +415,6 @@ fn tell_why(request: &Request, head: Option<&Continuation>) {
         }
         _ => {}
     }
-}
-
-/// The fault and its causes in one line.
-fn describe(fault: &PullFault) -> String {
-    let mut text = fault.error.to_string();
-    let mut cause = fault.error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn until_next_end(ledger: &Ledger) -> Duration {

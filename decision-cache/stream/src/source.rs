@@ -145,7 +145,7 @@ impl Source for Lapi {
 
 #[cfg(test)]
 mod tests {
-    use palisade_client::{Auth, Client, ClientConfig, Secret, UserAgent};
+    use palisade_client::{Auth, Client, ClientConfig, Credential, Secret, UserAgent};
 
     use super::*;
 
@@ -165,7 +165,13 @@ mod tests {
     }
 
     fn refused() -> PullError {
-        PullError::Refused { url: String::new(), status: 403, message: String::new(), retry_after: None }
+        PullError::Refused {
+            url: String::new(),
+            credential: Credential::Key,
+            status: 403,
+            message: String::new(),
+            retry_after: None,
+        }
     }
 
     /// Which of them is asked next, whether at once, and else after how long.

@@ -13,10 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{ClientConfig, UserAgent};
 use crate::continuation::{self, Continuation, StreamSink};
+use crate::diagnosis::{self, SettingNames};
 use crate::endpoint::{Endpoint, redacted};
-use crate::error::{BuildError, PullError, PushError};
+use crate::error::{BuildError, Credential, PullError, PushError};
 use crate::pace::{FullPullTimeout, GiveUp, MIN_BYTES_PER_WINDOW, Pace};
-use crate::transport::{self, Setup};
+use crate::transport::{self, Identification, Setup};
 
 /// How much of an answer that is not a success is read.
 pub(crate) const ERROR_BODY_LIMIT: usize = 16 * 1024;
@@ -28,6 +29,9 @@ pub struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) endpoint: Endpoint,
     pub(crate) idle: Duration,
+    /// What is shown to the LAPI, and how the settings are called, for messages.
+    credential: Credential,
+    names: SettingNames,
     /// How long the head of the next full pull may take.
     full_pull: Arc<Mutex<FullPullTimeout>>,
     /// Who answered last.
@@ -72,6 +76,11 @@ impl Client {
         Ok(Self {
             http: transport::build(setup, &endpoint, agent)?,
             idle: setup.idle_timeout,
+            credential: match setup.identity {
+                Identification::Certificate { .. } => Credential::Certificate,
+                Identification::Key(_) | Identification::None => Credential::Key,
+            },
+            names: setup.names,
             full_pull: Arc::new(Mutex::new(FullPullTimeout::new(setup.idle_timeout, startup_idle))),
             endpoint,
             peer: Arc::default(),
@@ -194,8 +203,12 @@ impl Client {
         let sent = timeout(idle, request.send())
             .await
             .map_err(|_| self.timed_out("before the answer began", idle))?;
-        let response =
-            sent.map_err(|cause| PullError::Unreachable { url: self.url(), cause: cause.without_url() })?;
+        let response = sent.map_err(|cause| {
+            let cause = cause.without_url();
+            let has_certificate = self.credential == Credential::Certificate;
+            let problem = diagnosis::describe(&cause, &self.endpoint, self.names, has_certificate);
+            PullError::Unreachable { problem, cause }
+        })?;
         if let Some(peer) = response.remote_addr() {
             *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
         }
@@ -275,7 +288,10 @@ impl Client {
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
         match status {
-            401 | 403 => PullError::Refused { url, status, message, retry_after },
+            401 | 403 => {
+                let credential = self.credential;
+                PullError::Refused { url, credential, status, message, retry_after }
+            }
             _ => PullError::Status { url, status, message, retry_after },
         }
     }

@@ -1,10 +1,12 @@
 //! What can go wrong between us and a LAPI, and what to do about it.
 
-use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use palisade_wire::DecodeError;
+
+use crate::diagnosis::with_causes;
 
 /// Why no client can be made of a configuration. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +36,7 @@ pub enum BuildError {
         url: String,
     },
     /// The client certificate or its key.
-    #[error("unable to load certificate '{}' and key '{}': {reason}", cert.display(), key.display())]
+    #[error("unable to load certificate '{}' and key '{}': {reason}; correct `cert_path` or `key_path`", cert.display(), key.display())]
     Certificate {
         /// `cert_path`.
         cert: PathBuf,
@@ -44,7 +46,7 @@ pub enum BuildError {
         reason: String,
     },
     /// The additional certificate authorities.
-    #[error("unable to load CA certificate '{}': {reason}", path.display())]
+    #[error("unable to load CA certificate '{}': {reason}; correct `ca_cert_path`", path.display())]
     Ca {
         /// `ca_cert_path`.
         path: PathBuf,
@@ -81,22 +83,20 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum PullError {
     /// No connection, or one that broke before an answer came.
-    #[error("cannot reach the LAPI at {url}; is it running, and is `api_url` right?")]
+    #[error("{problem}")]
     Unreachable {
-        /// The LAPI.
-        url: String,
-        /// What the connection said.
-        #[source]
+        /// What happened and which setting is likely to be wrong.
+        problem: String,
+        /// What the connection said; its text is in `problem`.
         cause: reqwest::Error,
     },
     /// 401 or 403: LAPI does not know us.
-    #[error(
-        "the LAPI at {url} refused our key or certificate ({status}: {message}); run `cscli bouncers add NAME` \
-         there and put the key it prints in `api_key`"
-    )]
+    #[error("the LAPI at {url} refused {credential} ({status}: {message}); {}", credential.advice())]
     Refused {
         /// The LAPI.
         url: String,
+        /// What was shown to it.
+        credential: Credential,
         /// 401 or 403.
         status: u16,
         /// Its words.
@@ -105,7 +105,7 @@ pub enum PullError {
         retry_after: Option<Duration>,
     },
     /// Any other answer that is not a success.
-    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(*status))]
+    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(url, *status, message))]
     Status {
         /// The LAPI.
         url: String,
@@ -187,8 +187,44 @@ pub enum PullError {
     },
 }
 
-fn next_step(status: u16) -> &'static str {
+/// What was shown to a LAPI that refused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// The API key.
+    Key,
+    /// The client certificate.
+    Certificate,
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "the key in `api_key`",
+            Self::Certificate => "the client certificate in `cert_path`",
+        })
+    }
+}
+
+impl Credential {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Key => {
+                "run `cscli bouncers add NAME` where the LAPI is and put the key it prints in `api_key`"
+            }
+            Self::Certificate => {
+                "is its organizational unit among `bouncers_allowed_ou` of the LAPI, and is it not revoked?"
+            }
+        }
+    }
+}
+
+fn next_step(url: &str, status: u16, message: &str) -> &'static str {
     match status {
+        // What a Go server answers to plain HTTP where it speaks TLS.
+        400 if message.contains("HTTP request to an HTTPS server") => "; `api_url` must begin with https://",
+        404 | 405 if url.trim_end_matches('/').ends_with("/v1") => {
+            "; leave `/v1` out of `api_url`, which is the LAPI's root"
+        }
         404 | 405 => "; does `api_url` lead to the LAPI's root?",
         500.. => "; its log knows more",
         _ => "",
@@ -244,6 +280,16 @@ impl PullError {
         }
     }
 
+    /// What to do, without what the LAPI said.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Refused { url, credential, status, .. } => {
+                format!("the LAPI at {url} refused {credential} ({status}); {}", credential.advice())
+            }
+            other => with_causes(other),
+        }
+    }
+
     /// What the stock bouncers log for the same trouble, for those who search logs for it.
     pub fn stock_text(&self) -> String {
         match self {
@@ -281,16 +327,7 @@ pub enum PushError {
 
 /// An error with what caused it, and a word for what Go would have called it.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
+    let mut text = with_causes(error);
     if text.contains("UnknownIssuer") {
         text.push_str(" (x509: certificate signed by unknown authority)");
     }

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 
 use crate::client::Client;
 use crate::config::{Secret, UserAgent};
+use crate::diagnosis::SettingNames;
 use crate::error::BuildError;
 use crate::token::{MachineAuth, MachineConfig, MachineError, Retries, Token};
 use crate::transport::{Identification, Setup};
@@ -67,6 +68,7 @@ impl MachineClient {
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
             instance: None,
+            names: SettingNames::MACHINE,
         };
         Ok(Self {
             link: Client::assemble(&config.url, &setup, config.idle_timeout, agent)?,

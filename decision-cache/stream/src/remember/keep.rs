@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use palisade_cache::Timestamp;
+use palisade_client::with_causes;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -76,7 +77,7 @@ pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: Can
                         whole_not_before = Instant::now() + RETRY;
                         if !std::mem::replace(&mut failing, true) {
                             warn!(
-                                error = %chain(&error),
+                                error = with_causes(&error),
                                 "decisions are enforced but not remembered: after a reboot this host waits for the \
                                  LAPI; tried again until it works"
                             );
@@ -138,15 +139,4 @@ fn write(
         // Whether the old file is still the one that the journal belongs to is not known.
         Err(error) => (OnDisk::default(), Err(error)),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

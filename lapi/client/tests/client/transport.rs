@@ -223,6 +223,7 @@ async fn a_refusal_names_itself_and_asks_for_patience() {
         assert!(error.is_refusal() && error.shortest_retry() <= Duration::from_secs(2));
         assert!(error.settled_retry() >= Duration::from_secs(60));
         assert_eq!(error.stock_text(), "API error: access forbidden");
+        assert!(error.to_string().contains("refused the key in `api_key`"), "{error}");
         assert!(
             error.to_string().contains("cscli bouncers add") && !error.to_string().contains("secret-key")
         );
@@ -245,8 +246,17 @@ async fn failures_keep_what_the_lapi_said() {
     assert_eq!((error.is_refusal(), error.shortest_retry()), (true, Duration::from_secs(30)));
 
     let error = pull_one(sized("404 Not Found", "", "")).await.unwrap_err();
-    assert!(error.to_string().contains("api_url"), "{error}");
+    assert!(error.to_string().contains("does `api_url` lead to the LAPI's root?"), "{error}");
     assert_eq!(error.stock_text(), "API error: http code 404, no response body");
+
+    let peer = Peer::on_tcp(vec![sized("404 Not Found", "", "")]).await;
+    let client = Client::new(&config(format!("http://{}/v1", peer.at())), &agent()).unwrap();
+    let error = pull(&client).await.0.unwrap_err();
+    assert!(error.to_string().contains("leave `/v1` out of `api_url`"), "{error}");
+
+    let go = "Client sent an HTTP request to an HTTPS server.\n";
+    let error = pull_one(sized("400 Bad Request", "", go)).await.unwrap_err();
+    assert!(error.to_string().ends_with("`api_url` must begin with https://"), "{error}");
 
     // The status counts even when its body never ends.
     let endless = Answer::ThenSilence(b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\nhalf".to_vec());
