@@ -247,7 +247,7 @@ impl Admission {
                         info!(
                             value = %decision.value, enforced = %net,
                             "a decision's range has bits set behind its prefix length; the whole range is \
-                             enforced (said once)"
+                             enforced (logged once)"
                         );
                     }
                 }

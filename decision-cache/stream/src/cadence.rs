@@ -110,6 +110,33 @@ pub enum Doubt {
     Timer,
 }
 
+impl Ask {
+    /// The word in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+impl Doubt {
+    /// The reason in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::LostAnswer => "lost_answer",
+            Self::Gap => "gap",
+            Self::OtherDatabase => "other_database",
+            Self::OtherLapi => "other_lapi",
+            Self::NoCursor => "no_cursor",
+            Self::NoPlace => "no_place",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Timer => "timer",
+        }
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {

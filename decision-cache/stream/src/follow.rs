@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use palisade_cache::{Batch, Ledger, Mode, Timestamp};
+use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
 use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, Why};
@@ -80,7 +80,7 @@ impl<S: Source> Follower<S> {
         loop {
             let request = schedule.ask(now());
             if let Some(doubt) = request.doubt {
-                debug!(?doubt, "asking for every decision in force");
+                debug!(reason = doubt.as_str(), "asking for every decision in force");
             }
             let Some(pulled) = self.pull(&request, &mut trouble, &stop).await else {
                 return Ended::Stopped;
@@ -135,7 +135,7 @@ impl<S: Source> Follower<S> {
             Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
         let slow = Instant::now() + request.wait + SLOW_ANSWER;
         let asked = source.name();
-        let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
+        let span = info_span!("pull", ask = request.ask.as_str(), wait_seconds = request.wait.as_secs());
         // The last look, and the one before: when this process goes on after a while, the clock may be looked at
         // before what lay in a buffer.
         let (mut awake, mut before) = (now(), now());
@@ -199,18 +199,26 @@ impl<S: Source> Follower<S> {
         let state = &mut self.state;
         (state.peer, state.push) = (schedule.peer(), schedule.pushes());
         tell_kind(before, state);
+        let held_now = self.ledger.len();
+        let Applied { added, renewed, removed, .. } = applied;
+        let is_news = added + renewed + removed > 0;
         match mode {
-            Mode::Changes if applied.added + applied.renewed + applied.removed > 0 => {
-                info!(announced, lifted, ?applied, held = self.ledger.len(), "decisions changed");
+            Mode::Changes if is_news => {
+                info!(added, renewed, removed, held = held_now, "decisions changed");
             }
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
             Mode::Everything => {
                 state.last_full = Some(received);
                 if next.compared {
-                    state.missed += applied.added as u64;
-                    state.vanished += applied.removed as u64;
+                    state.missed += added as u64;
+                    state.vanished += removed as u64;
                 }
-                info!(announced, ?applied, "every decision in force was pulled");
+                let text = "every decision in force was pulled";
+                if is_news || request.doubt != Some(Doubt::Timer) {
+                    info!(added, renewed, removed, held = held_now, "{text}");
+                } else {
+                    debug!(held = held_now, "{text}");
+                }
             }
             Mode::Additions => {
                 state.held_back += 1;
@@ -229,8 +237,8 @@ impl<S: Source> Follower<S> {
         if next.warn_of_theft {
             warn!(
                 missed = state.missed,
-                every = ?schedule.resync_interval(),
-                before = ?resync,
+                every_seconds = schedule.resync_interval().as_secs(),
+                before_seconds = resync.as_secs(),
                 "full pulls find decisions that no update told: probably another bouncer uses this API key from \
                  the same address. Give each its own key (`cscli bouncers add NAME` on the LAPI), or use a LAPI that \
                  keeps cursors (palisade-lapi); until then everything is pulled more often"
@@ -241,7 +249,7 @@ impl<S: Source> Follower<S> {
         // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
         self.publisher.tell(state.clone());
         let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
-        if applied.added + applied.renewed + applied.removed == 0 {
+        if !is_news {
             self.publisher.publish_changes(snapshot, cursor, None);
         } else if mode == Mode::Changes {
             self.publisher.publish_changes(snapshot, cursor, record);
@@ -291,12 +299,16 @@ impl<S: Source> Follower<S> {
         } else {
             self.backoff.next_for(fault.shortest_retry, fault.settled_retry)
         };
+        let retry_seconds = (wait.as_secs_f64() * 10.0).round() / 10.0;
         let text = with_causes(fault.error.as_ref());
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
         if trouble.is_news(fault, &text, state.failing.as_deref()) {
             if fault.refused {
-                error!(error = text, retry_in = ?wait, "the LAPI refuses this bouncer; the last decisions stay in force");
+                error!(
+                    error = text,
+                    retry_seconds, "the LAPI refuses this bouncer; the last decisions stay in force"
+                );
             } else if fault.elsewhere {
                 warn!(
                     error = text,
@@ -304,7 +316,10 @@ impl<S: Source> Follower<S> {
                     "no answer from this LAPI; asking the next one"
                 );
             } else {
-                warn!(error = text, retry_in = ?wait, "no answer from the LAPI; the last decisions stay in force");
+                warn!(
+                    error = text,
+                    retry_seconds, "no answer from the LAPI; the last decisions stay in force"
+                );
             }
         }
         state.failing = Some(text);

@@ -579,3 +579,31 @@ async fn a_key_that_is_added_again_is_tried_within_seconds() {
     assert!(apart.iter().all(|apart| *apart <= Duration::from_millis(10_010)), "{apart:?}");
     assert!(apart[..3].iter().sum::<Duration>() <= Duration::from_secs(13), "{apart:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn log_lines_carry_fields_and_one_line_each() {
+    let (log, _guard) = Log::begin();
+    let mut story = Story::begin(vec![
+        full(&[A, B]),
+        delta(&[RANGE], &[A]),
+        delta(&[], &[]),
+        Answer::Unreachable,
+        Answer::Refused,
+        full(&[B, RANGE]),
+    ]);
+    story.play_out().await;
+    let one = |part: &str| {
+        let lines = log.lines_with(part);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0].clone()
+    };
+    assert!(one("decisions changed").ends_with("added=1 renewed=0 removed=1 held=2"));
+    let pulls = log.lines_with("every decision in force was pulled");
+    assert!(pulls[0].ends_with("added=2 renewed=0 removed=0 held=2"), "{pulls:?}");
+    assert!(pulls[1].ends_with("added=0 renewed=0 removed=0 held=2"), "{pulls:?}");
+    assert!(one("no answer from the LAPI").contains("retry_seconds="));
+    let all = log.lines_with("");
+    for odd in [" { ", "Some(", "None", "applied=", "retry_in"] {
+        assert!(all.iter().all(|line| !line.contains(odd)), "{odd}: {all:?}");
+    }
+}

@@ -160,7 +160,9 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no socket: is it running?".to_owned(),
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("it kept silent for {PATIENCE:?}"),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("it kept silent for {} s", PATIENCE.as_secs())
+        }
         _ => error.to_string(),
     }
 }
