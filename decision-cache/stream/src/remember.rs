@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A reader sees the old state or the new one: of the journal it takes the records up to the first that is not whole, and
-//! only those that belong to the file beside it. [`keep`] decides what is written when.
+//! only those that belong to the file beside it. [`keep()`] decides what is written when.
 
 mod format;
 mod journal;

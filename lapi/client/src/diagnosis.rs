@@ -50,8 +50,8 @@ pub(crate) fn describe(
     let innermost = innermost(error);
     match kind(error, endpoint) {
         Kind::ServerCertificate(CertificateError::UnknownIssuer) => format!(
-            "the certificate of the LAPI at {endpoint} is signed by an authority that this host does not know; put the \
-             authority's certificate into a file and name it in `{ca}`"
+            "the LAPI at {endpoint} has a certificate signed by unknown authority; put that authority's certificate into a \
+             file and name it in `{ca}`"
         ),
         Kind::ServerCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -143,12 +143,21 @@ fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     None
 }
 
+/// The innermost cause in the words of Go's programs, which scripts look for: `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;
     }
-    innermost.to_string()
+    let text = innermost.to_string();
+    let text = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words);
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// An error and what caused it in one line; what a cause repeats is left out.
@@ -196,7 +205,7 @@ mod tests {
                 assert!(!text.contains("is it running"), "{text}");
             }
         }
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let refused = io::Error::from_raw_os_error(111);
         let text = told(refused, "http://lapi.example:8080", false);
         assert!(text.contains("is it running, and is `api_url` right? (connection refused)"), "{text}");
     }
