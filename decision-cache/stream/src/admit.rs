@@ -29,6 +29,9 @@ pub enum Refusal {
 
 /// The longest scope, value, type or origin that is admitted, in bytes.
 pub const MAX_FIELD_BYTES: usize = 1024;
+/// The highest id that is believed: the largest integer that every JSON reader has exactly. A higher one would make the ids
+/// of all later decisions look like those of another database.
+pub const MAX_ID: i64 = (1 << 53) - 1;
 /// How much of a scenario is kept, in bytes. It is only shown, so a decision with a longer one holds all the same.
 pub const MAX_SCENARIO_BYTES: usize = 1024;
 /// An end that a full answer lists can be repeated by the next answer only if it is younger: a stock LAPI repeats the
@@ -223,7 +226,8 @@ impl Admission {
         let target = admit(scope, &decision.value)?;
         if !announced {
             self.note_end(decision.id);
-            // An end says that nothing is left, whatever its id; a repeated one said so before the newer decisions came.
+            // An end means that no decision is left, whatever its id. A repeated one meant that before the newer decisions
+            // came.
             let newest = if self.ended.contains(&decision.id) { decision.id } else { i64::MAX };
             match target {
                 Admitted::Net { net, .. } => batch.lift_net_up_to(net, &decision.kind, newest),
@@ -237,6 +241,7 @@ impl Admission {
         // A decision that ended on the way here is no decision any more.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
+        let id = if (0..=MAX_ID).contains(&decision.id) { decision.id } else { 0 };
         let scenario = &decision.scenario[..decision.scenario.floor_char_boundary(MAX_SCENARIO_BYTES)];
         let reason = Reason { remediation: &decision.kind, origin: &decision.origin, scenario };
         match target {
@@ -251,17 +256,17 @@ impl Admission {
                         );
                     }
                 }
-                batch.announce_net(net, reason, until, decision.id);
+                batch.announce_net(net, reason, until, id);
             }
             Admitted::Name(value) => {
-                batch.announce_name(scope.as_str(), &value, reason, until, decision.id);
+                batch.announce_name(scope.as_str(), &value, reason, until, id);
             }
         }
         Ok(())
     }
 
     fn note_end(&mut self, id: i64) {
-        // Without an id (0) two ends cannot be told apart.
+        // Without an id (0) two ends cannot be distinguished.
         if id != 0 && self.ending.len() < MAX_ENDED_IDS {
             self.ending.insert(id);
         }
@@ -349,6 +354,25 @@ mod tests {
         assert_eq!((batch.announced(), batch.lifted(), admission.other_types()), (1, 1, 1));
         let refused: Vec<_> = admission.refused().iter().map(|(why, n)| (why.as_str(), *n)).collect();
         assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 2), ("too_long", 3)]);
+    }
+
+    #[test]
+    fn an_id_out_of_range_does_not_make_later_ids_look_low() {
+        let mut batch = Batch::new();
+        for (id, value) in [(i64::MAX, "192.0.2.1"), (-7, "192.0.2.2"), (12, "192.0.2.3")] {
+            let decision = StreamDecision {
+                id,
+                origin: "cscli".into(),
+                scenario: "s".into(),
+                scope: "Ip".into(),
+                kind: "ban".into(),
+                value: value.into(),
+                duration: "1h".into(),
+            };
+            let now = Timestamp::from_millis(0);
+            Admission::new(None).take(StreamItem::New(decision), true, now, &mut batch);
+        }
+        assert_eq!((batch.announced(), batch.highest_id()), (3, Some(12)));
     }
 
     #[test]

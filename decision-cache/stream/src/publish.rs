@@ -80,7 +80,7 @@ pub(crate) struct Unsaved {
 #[derive(Debug, Default)]
 struct Saving {
     unsaved: Unsaved,
-    /// Somebody writes them to disk; else nothing is collected.
+    /// A task writes them to disk; without one nothing is collected.
     collecting: bool,
     bytes: usize,
 }

@@ -47,7 +47,7 @@ pub struct Schedule {
     astray: u32,
     /// The full pull under way comes right after a delta, so it should bring nothing new.
     comparing: bool,
-    /// It comes because of an end: a decision that was prolonged in silence is no sign of theft.
+    /// It comes because of an end: a decision that was prolonged without an announcement is no sign of theft.
     for_end: bool,
     /// How many entries the last full answer had.
     full_entries: usize,
@@ -304,7 +304,7 @@ impl Schedule {
     }
 
     /// Whether a stock LAPI is to be asked for everything because a decision is about to end, or has ended since it was
-    /// asked last: it may have been prolonged without a word.
+    /// asked last: it may have been prolonged without an announcement.
     fn end_check_due(&self, now: Timestamp) -> bool {
         let Some(last_full) = self.last_full.filter(|_| self.peer == Peer::Stock) else { return false };
         if now.saturating_duration_since(last_full) < self.cadence.end_check_of(self.full_entries) {

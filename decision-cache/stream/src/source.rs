@@ -215,6 +215,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn from_a_lapi_that_drips_it_turns_to_the_next() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (mut clients, mut serving) = (Vec::new(), tokio::task::JoinSet::new());
+        for drips in [true, false] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut config = ClientConfig::new(
+                format!("http://{}", listener.local_addr().unwrap()),
+                Auth::Key(Secret::new("k")),
+            );
+            config.idle_timeout = Duration::from_millis(300);
+            clients.push(Client::new(&config, &UserAgent::new("palisade-test", "v0").unwrap()).unwrap());
+            serving.spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(head.as_bytes()).await.unwrap();
+                if !drips {
+                    return stream.write_all(b"2\r\n{}\r\n0\r\n\r\n").await.unwrap();
+                }
+                while stream.write_all(b"1\r\n \r\n").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        let mut clients = clients.into_iter();
+        let mut lapi = Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default());
+        let request = crate::Schedule::new(crate::Cadence::default()).ask(crate::now());
+        let mut ignore = |_: palisade_client::StreamItem<'_>| {};
+        let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();
+        assert!(fault.elsewhere && fault.may_have_reached_lapi, "{fault:?}");
+        lapi.pull(&request, &mut ignore).await.unwrap();
+        assert_eq!(lapi.lapis.place(), 1);
+    }
+
+    #[tokio::test]
     async fn only_when_all_refuse_is_the_key_no_good() {
         let (mut lapi, now) = (lapi(2), Instant::now());
         assert!(!lapi.failed(refused(), now).refused, "the other may know the key");

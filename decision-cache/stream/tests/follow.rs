@@ -281,16 +281,16 @@ async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
     story.play_out().await;
     assert_eq!(story.held().len(), 0);
 
-    // The end may have been told in a full answer first.
+    // The end may have been in a full answer first.
     let old = ("192.0.2.1/32", "cscli", "-2m", 5);
-    for (told, held) in [(ended, 1), (old, 0)] {
-        let whole = Answer::FullWithEnds(vec![again], vec![told]);
+    for (listed, held) in [(ended, 1), (old, 0)] {
+        let whole = Answer::FullWithEnds(vec![again], vec![listed]);
         let mut story = Story::begin(vec![whole, delta(&[], &[ended])]);
         story.play_out().await;
-        assert_eq!(story.held().len(), held, "{told:?}");
+        assert_eq!(story.held().len(), held, "{listed:?}");
     }
 
-    // An answer that was cut has told nothing, and a LAPI that keeps cursors repeats nothing.
+    // A LAPI that keeps cursors repeats nothing.
     let start = Content::Everything(Why::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, None, vec![again], vec![]),
@@ -502,7 +502,7 @@ impl Source for Prolongs {
 }
 
 #[tokio::test]
-async fn a_decision_that_a_stock_lapi_prolongs_in_silence_holds_without_a_gap() {
+async fn a_decision_that_a_stock_lapi_prolongs_unannounced_holds_without_a_gap() {
     let in_seconds = |seconds| std::time::Instant::now() + Duration::from_secs(seconds);
     let ends = Arc::new(Mutex::new(in_seconds(4)));
     let mut ledger = Ledger::new(Policy::default(), 0);

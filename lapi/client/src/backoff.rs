@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 /// In the first minutes of trouble, so long in waits, no two tries are further apart than [`EARLY_LONGEST`]: most trouble
-/// is a restart, or a key that is put right by somebody who watches.
+/// is a restart, or a key that is being corrected.
 pub const EARLY: Duration = Duration::from_secs(300);
 /// The longest wait in the first minutes of trouble, unless the LAPI asked for more.
 pub const EARLY_LONGEST: Duration = Duration::from_secs(10);

@@ -72,7 +72,7 @@ impl Client {
         startup_idle: Duration,
         agent: &UserAgent,
     ) -> Result<Self, BuildError> {
-        let endpoint = Endpoint::parse(url)?;
+        let endpoint = Endpoint::parse_setting(url, setup.names.url)?;
         Ok(Self {
             http: transport::build(setup, &endpoint, agent)?,
             idle: setup.idle_timeout,
@@ -260,14 +260,15 @@ impl Client {
     pub(crate) fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
         let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
         PullError::Redirected {
+            setting: self.names.url,
             url: self.url(),
             status: status.as_u16(),
             location: location.as_deref().map_or_else(|| "nowhere".to_owned(), redacted),
         }
     }
 
-    /// As much as is wanted of the body of an answer that says no, and of what comes within `at_most`. What cannot be
-    /// read of it is not worth another error: the status says enough.
+    /// The beginning of the body of an error response, as far as it comes within `at_most`. A body that cannot be read is
+    /// not worth another error: the status is enough.
     pub(crate) async fn error_body(&self, response: &mut Response, at_most: Duration) -> Vec<u8> {
         let mut body = Vec::new();
         let deadline = Instant::now() + at_most;

@@ -1,4 +1,4 @@
-//! What probably is wrong when no answer comes, in the words of the file that the user edits. Pure.
+//! Finds the likely cause when no answer comes, and names the setting in the configuration file. Pure.
 
 use std::error::Error;
 use std::io;
@@ -22,7 +22,7 @@ impl SettingNames {
     pub(crate) const MACHINE: Self = Self { url: "url", ..Self::BOUNCER };
 }
 
-/// What kind of failure an error is, as far as it can be told.
+/// The kind of a failure, as far as the error shows it.
 #[derive(Debug)]
 enum Kind {
     /// The server's certificate does not verify.
@@ -143,7 +143,7 @@ fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     None
 }
 
-/// The innermost cause in the words of Go's programs, which scripts look for: `connection refused`.
+/// The innermost cause as Go's programs print it, because scripts search for that text: `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
@@ -179,7 +179,7 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn told(error: io::Error, url: &str, has_certificate: bool) -> String {
+    fn text_of(error: io::Error, url: &str, has_certificate: bool) -> String {
         let endpoint = Endpoint::parse(url).unwrap();
         describe(&error, &endpoint, SettingNames::BOUNCER, has_certificate)
     }
@@ -200,13 +200,13 @@ mod tests {
         ] {
             // However deep it is wrapped.
             for error in [tls(error.clone()), io::Error::other(tls(error))] {
-                let text = told(error, "https://lapi.example:8080", has_certificate);
+                let text = text_of(error, "https://lapi.example:8080", has_certificate);
                 assert!(text.contains(part), "{text}");
                 assert!(!text.contains("is it running"), "{text}");
             }
         }
         let refused = io::Error::from_raw_os_error(111);
-        let text = told(refused, "http://lapi.example:8080", false);
+        let text = text_of(refused, "http://lapi.example:8080", false);
         assert!(text.contains("is it running, and is `api_url` right? (connection refused)"), "{text}");
     }
 

@@ -12,9 +12,11 @@ use crate::diagnosis::with_causes;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// `api_url` cannot be used.
-    #[error("`api_url` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
+    /// The URL cannot be used.
+    #[error("`{setting}` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
     Url {
+        /// The setting that holds it.
+        setting: &'static str,
         /// As written, without a password.
         url: String,
         /// What is wrong with it.
@@ -119,9 +121,11 @@ pub enum PullError {
     /// 3xx: not followed, because the key would go with it.
     #[error(
         "the LAPI at {url} redirects to {location:?} ({status}), which is not followed because our key would go \
-         with it; put the address it means into `api_url`"
+         with it; put the address it means into `{setting}`"
     )]
     Redirected {
+        /// The setting that holds the LAPI's URL.
+        setting: &'static str,
         /// The LAPI.
         url: String,
         /// The HTTP status.
@@ -249,7 +253,7 @@ impl PullError {
     }
 
     /// The soonest it makes sense to ask again once the trouble has lasted for minutes. A refused key or a wrong address
-    /// may be put right at once by whoever sees the message; later on, asking often does not help.
+    /// is often corrected at once; later on, asking often does not help.
     pub fn settled_retry(&self) -> Duration {
         match self {
             Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
@@ -280,7 +284,7 @@ impl PullError {
         }
     }
 
-    /// What to do, without what the LAPI said.
+    /// What to do, without the LAPI's own message.
     pub fn advice(&self) -> String {
         match self {
             Self::Refused { url, credential, status, .. } => {

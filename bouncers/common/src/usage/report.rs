@@ -90,8 +90,8 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                     account.delivered(at);
                     supported = true;
                 }
-                // Nothing comes after the last report, so nothing is said of what comes next. An endpoint that is
-                // missing while both sides end is no sign of an old LAPI.
+                // No report follows the last one, so no warning about the next is due. An endpoint that is missing while
+                // both sides end is no sign of an old LAPI.
                 Ok(Err(error)) if stopping => {
                     debug!(
                         error = crate::subscription::with_causes(&error),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_report_that_fails_at_the_end_says_nothing_of_the_next() {
+    async fn a_report_that_fails_at_the_end_logs_nothing_about_the_next() {
         let unsupported = Some(PushError::Unsupported { url: "http://x/".into() });
         for answer in [unsupported, broken(), None] {
             let (log, _guard) = crate::test_log::begin();
