@@ -204,7 +204,8 @@ impl<S: Source> Follower<S> {
         let is_news = added + renewed + removed > 0;
         match mode {
             Mode::Changes if is_news => {
-                info!(added, renewed, removed, held = held_now, "decisions changed");
+                // What comes of it is for the enforcer to log.
+                debug!(added, renewed, removed, held = held_now, "decisions changed");
             }
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
             Mode::Everything => {
