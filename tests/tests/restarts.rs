@@ -1,11 +1,12 @@
 //! Starts, stops, crashes, reloads, second instances: none of them opens a gap, none takes what is not its own.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use palisade_e2e::{
     Changes, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story,
-    throughout,
+    throughout, tools,
 };
 
 #[test]
@@ -40,6 +41,52 @@ fn a_restart_opens_no_gap() -> Outcome {
         let looks = rules.rules("crowdsec", "crowdsec-chain.source");
         let looks = looks.filter(|rule| rule.to_string().contains("@crowdsec-blacklists-cscli\"")).count();
         assert_eq!(looks, 1, "rules are not piled up");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let path = config.write(world)?;
+        // What systemd answers when it is asked for its jobs.
+        let folder = world.fresh_path("bin");
+        std::fs::create_dir(&folder)?;
+        let job = |kind: &str| -> Outcome {
+            let script = format!(
+                "#!/bin/sh\necho '7 other.service stop running'\necho '8 fw.service {kind} running'\n"
+            );
+            let program = folder.join("systemctl");
+            std::fs::write(&program, script)?;
+            Ok(std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?)
+        };
+        let start = || -> Outcome<Firewall> {
+            let mut command = tools::command(Implementation::under_test()?.program())?;
+            let tools = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
+            let path_variable =
+                format!("{}:{}", folder.display(), tools.unwrap_or_default().to_string_lossy());
+            command.env("PATH", path_variable).env("PALISADE_UNIT", "fw.service");
+            let mut firewall = Firewall::launch_prepared(world, &world.router, command, &path, &config)?;
+            firewall.ready()?;
+            Ok(firewall)
+        };
+        let firewall = start()?;
+        job("restart")?;
+        let drip = Drip::start(&world.visitor, &world.router)?;
+        let mut again = None;
+        let arrived = drip.during(|| {
+            assert!(firewall.stop()?.success());
+            again = Some(start()?);
+            Ok(())
+        })?;
+        assert_eq!(arrived, 0, "datagrams through the gap");
+        job("stop")?;
+        if let Some(firewall) = again {
+            assert!(firewall.stop()?.success());
+        }
+        assert_eq!(world.router.ruleset()?.tables(), []);
         Ok(())
     })
 }

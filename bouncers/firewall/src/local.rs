@@ -23,7 +23,7 @@ const IFADDRMSG_BYTES: usize = 8;
 /// What a ban should not hit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalNetwork {
-    /// Addresses of this host, sorted.
+    /// Addresses of this host but link-local IPv6 ones, sorted.
     pub addresses: Vec<IpAddr>,
     /// The networks that its interfaces are in.
     pub subnets: Vec<IpNet>,
@@ -91,8 +91,12 @@ fn addresses() -> Result<Vec<IpNet>, NetlinkError> {
                 Some(bytes) => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
                 None => None,
             };
+            let net = address.and_then(|address| IpNet::new(address, header[1]).ok());
+            // Link-local addresses are exempt as such, and every virtual interface brings one: they are no news.
+            let link_local =
+                |net: &IpNet| matches!(net.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
             if nets.len() < MAX_ADDRESSES {
-                nets.extend(address.and_then(|address| IpNet::new(address, header[1]).ok()));
+                nets.extend(net.filter(|net| !link_local(net)));
             }
         },
     )

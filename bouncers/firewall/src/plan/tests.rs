@@ -386,7 +386,10 @@ fn too_wide_ranges_are_named_and_not_enforced() {
     let local = LocalNetwork { subnets: vec!["10.1.0.0/16".parse().unwrap()], ..LocalNetwork::default() };
     let (older, newer) = (Snapshot::default(), ledger.snapshot());
     let plan = delta(&layout, &older, &newer, (&Excluded::default(), &local), &mut cells, NOW);
-    assert_eq!(plan.hits, [("10.0.0.0/8".parse().unwrap(), "this host's own network 10.1.0.0/16".to_owned())]);
+    assert_eq!(
+        plan.hits,
+        [("10.0.0.0/8".parse().unwrap(), "this host's own network 10.1.0.0/16".to_owned())]
+    );
     assert_eq!(
         plan.too_wide.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["0.0.0.0/0", "10.0.0.0/7"]
