@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use palisade_cache::{Snapshot, Timestamp};
 
 use crate::config::IpFamily;
+use crate::exempt::merge;
 use crate::layout::{Layout, SetId, family_of};
 use crate::netlink::{following, preceding};
 
@@ -122,8 +123,27 @@ fn push(out: &mut Vec<Laid>, (first, last, until): Laid) {
     }
 }
 
+/// The parts of intervals of one set that none of `others` covers.
+pub(crate) fn uncovered(intervals: &[Interval], others: &[Interval]) -> Vec<Interval> {
+    let mut covered: Vec<_> = others.iter().map(|other| (other.first, other.last)).collect();
+    merge(&mut covered);
+    let parts = intervals.iter().flat_map(|interval| {
+        let whole = vec![(interval.first, interval.last, interval.until)];
+        subtract(whole, &covered).into_iter().map(|(first, last, until)| Interval {
+            first,
+            last,
+            until,
+            ..*interval
+        })
+    });
+    parts.collect()
+}
+
 /// Cuts `excluded` (sorted and disjoint) out of sorted intervals.
-fn subtract(laid: Vec<Laid>, excluded: &[(IpAddr, IpAddr)]) -> Vec<Laid> {
+fn subtract<T: Copy>(
+    laid: Vec<(IpAddr, IpAddr, T)>,
+    excluded: &[(IpAddr, IpAddr)],
+) -> Vec<(IpAddr, IpAddr, T)> {
     if excluded.is_empty() {
         return laid;
     }

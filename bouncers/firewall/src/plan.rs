@@ -15,7 +15,7 @@ use palisade_cache::{Decision, Snapshot, Timestamp};
 use crate::config::IpFamily;
 use crate::exempt::{covers, merge};
 use crate::gate::CellCounts;
-use crate::intervals::{Interval, drop_common, flatten, overlap_groups};
+use crate::intervals::{Interval, drop_common, flatten, overlap_groups, uncovered};
 use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of};
 use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
@@ -129,10 +129,16 @@ impl Plan {
     /// known.
     pub(crate) fn keep_bans(&mut self, layout: &Layout) {
         let exempts = |interval: &Interval| layout.target(interval.set).purpose == Purpose::Allow;
-        self.changes.retain(|change| match change {
+        self.changes.retain_mut(|change| match change {
             Change::Cell { add, .. } => *add,
             Change::Element { add, .. } => add.is_some(),
-            Change::Intervals { remove, add } => !add.is_empty() || remove.iter().any(exempts),
+            Change::Intervals { remove, .. } if remove.iter().any(exempts) => true,
+            Change::Intervals { remove, add } => {
+                // What is banned by an interval that would have to go stays so.
+                *add = uncovered(add, remove);
+                remove.clear();
+                !add.is_empty()
+            }
         });
     }
 

@@ -81,7 +81,10 @@ impl Enforcer {
         self.announce();
         let Some(mut compared) = compared else { return Ok(()) };
         self.take_leftovers_away(&found).await;
-        self.retire_former().await;
+        if self.standing.as_ref().is_some_and(|standing| standing.unmet.is_none()) {
+            // (A family that could not be built keeps what its former configuration put up: that is all it has.)
+            self.retire_former().await;
+        }
         if rebuilt {
             // Bans were only added so far.
             if let Some(again) = self.compare(false).await? {

@@ -397,3 +397,26 @@ fn too_wide_ranges_are_named_and_not_enforced() {
     let elements = plan.changes.iter().filter(|change| matches!(change, Change::Element { .. })).count();
     assert_eq!((elements, plan.added), (1, 1));
 }
+
+#[test]
+fn while_not_all_is_known_nothing_is_lifted() {
+    let layout = layout(Some(Dialect { interval: true, timeout: true, counters: false }));
+    let FamilyLayout::SetOnly(Some(place)) = layout.part(IpFamily::V4) else { panic!("set-only") };
+    let mut ledger = Ledger::new(Policy::longest_wins(), 0);
+    let mut batch = Batch::new();
+    for net in [(16, 28), (64, 27)] {
+        batch.announce_net(prefix(net), reason(0), NOW.saturating_add(Duration::from_secs(100)), 1);
+    }
+    ledger.apply(Mode::Changes, batch);
+    let ip = |n: u32| prefix((n, 32)).addr();
+    let mut model = Model::default();
+    let left = Some(Duration::from_secs(50));
+    *model.set(place.set) =
+        [(0, 23), (40, 50)].map(|(a, b)| Held { left, marked: true, ..Held::plain(ip(a), ip(b)) }).into();
+    let mut compared = reconcile(&layout, &model.0, &ledger.snapshot(), &[], NOW);
+    compared.plan.keep_bans(&layout);
+    model.apply(&layout, &compared.plan, NOW);
+    let held: Vec<_> = model.set(place.set).iter().map(|held| (held.first, held.last)).collect();
+    let expected = [(0, 23), (40, 50), (24, 31), (64, 95)].map(|(a, b)| (ip(a), ip(b)));
+    assert_eq!(held, expected);
+}
