@@ -14,6 +14,7 @@ pub mod config;
 mod conntrack;
 mod counters;
 mod dry_run;
+mod effect;
 mod enforce;
 mod error;
 mod exempt;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use palisade_wire::GoDuration;
 
-use super::{Held, LookupAnswer, Source, State, StatusAnswer};
+use super::{Effect, Held, LookupAnswer, Source, State, StatusAnswer};
 
 pub(super) fn lookup(answer: &LookupAnswer) -> String {
     let mut text = String::new();
     let subject = plain(&answer.subject);
+    let running = answer.state.source == Source::Running;
+    line(&mut text, format_args!("{subject}: {}", effect(answer.effect.as_ref(), running)));
     match &answer.verdict {
         Some(held) => {
             line(
@@ -122,6 +124,16 @@ fn state(state: &State) -> String {
     text
 }
 
+fn effect(effect: Option<&Effect>, running: bool) -> String {
+    match effect {
+        Some(Effect { denied: Some(true), reason }) => format!("denied ({})", plain(reason)),
+        Some(Effect { denied: Some(false), reason }) => format!("let through: {}", plain(reason)),
+        Some(Effect { denied: None, reason }) => plain(reason),
+        None if running => "effect unknown: the running bouncer does not report it".to_owned(),
+        None => "effect unknown: no bouncer is running".to_owned(),
+    }
+}
+
 fn why(held: &Held) -> String {
     format!(
         "{} {} from {}, {:?}, until {} (id {})",
@@ -189,18 +201,23 @@ mod tests {
     fn a_lookup_reads_like_a_sentence() {
         assert_eq!(
             lookup(&looked_up("192.0.2.7")),
-            "192.0.2.7: ban for 4h0m0s\n  \
+            "192.0.2.7: denied (drop)\n\
+             192.0.2.7: ban for 4h0m0s\n  \
              because of Range 192.0.2.0/24 from cscli, \"why\", until 2025-10-09T12:53:20Z (id 4)\n  \
              also captcha for 400h0m0s: Ip 192.0.2.7 from crowdsec, \"why\", until 2025-10-26T00:53:20Z (id 400)\n\
              palisade-test v0.1.0: 4 decisions, http://127.0.0.1:8080/ answered 0s ago\n"
         );
-        let text = lookup(&looked_up("203.0.113.1"));
-        assert!(text.starts_with("203.0.113.1: no decision holds\npalisade-test"), "{text}");
-        let text = lookup(&looked_up("192.0.0.0/16"));
-        assert!(
-            text.starts_with("192.0.0.0/16: no decision covers all of it, but these touch it\n  also ban"),
-            "{text}"
-        );
+        let effect = |denied, reason: &str| Some(Effect { denied, reason: reason.into() });
+        let answer = LookupAnswer { effect: effect(Some(false), "no decision"), ..looked_up("203.0.113.1") };
+        let text = lookup(&answer);
+        let expected = "203.0.113.1: let through: no decision\n203.0.113.1: no decision holds\npalisade-test";
+        assert!(text.starts_with(expected), "{text}");
+        let text = lookup(&LookupAnswer { effect: effect(None, "in set x"), ..looked_up("192.0.0.0/16") });
+        let expected = "192.0.0.0/16: in set x\n\
+                        192.0.0.0/16: no decision covers all of it, but these touch it\n  also ban";
+        assert!(text.starts_with(expected), "{text}");
+        let text = lookup(&LookupAnswer { effect: None, ..looked_up("192.0.2.7") });
+        assert!(text.starts_with("192.0.2.7: effect unknown: the running bouncer does not report it\n"));
     }
 
     #[test]
