@@ -39,6 +39,9 @@ pub struct ControlError {
     cause: io::Error,
 }
 
+/// What a packet from a subject meets. It must not block.
+pub type EffectOf = Box<dyn Fn(&Subject, &Snapshot) -> Effect + Send + Sync>;
+
 /// What the answers are made of.
 pub struct View {
     /// Who answers.
@@ -48,7 +51,7 @@ pub struct View {
     /// What the bouncer itself has to say for `status`, in order of the keys. It must not block.
     pub enforcer: Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
     /// What a packet from a subject meets, by these decisions.
-    pub effect: Box<dyn Fn(&Subject, &Snapshot) -> Effect + Send + Sync>,
+    pub effect: EffectOf,
 }
 
 /// A socket that answers `lookup` and `status`, for the owner of the process only.

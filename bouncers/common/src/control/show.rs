@@ -1,6 +1,6 @@
 //! Answers for people.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use palisade_wire::GoDuration;
@@ -9,14 +9,14 @@ use super::{Effect, Held, LookupAnswer, Source, State, StatusAnswer};
 
 pub(super) fn lookup(answer: &LookupAnswer) -> String {
     let mut text = String::new();
-    let subject = plain(&answer.subject);
+    let subject = printable(&answer.subject);
     let running = answer.state.source == Source::Running;
     line(&mut text, format_args!("{subject}: {}", effect(answer.effect.as_ref(), running)));
     match &answer.verdict {
         Some(held) => {
             line(
                 &mut text,
-                format_args!("{subject}: {} for {}", plain(&held.remediation), span(held.seconds_left)),
+                format_args!("{subject}: {} for {}", printable(&held.remediation), span(held.seconds_left)),
             );
             line(&mut text, format_args!("  because of {}", why(held)));
         }
@@ -27,15 +27,7 @@ pub(super) fn lookup(answer: &LookupAnswer) -> String {
     }
     let others = answer.decisions.iter().filter(|held| Some(*held) != answer.verdict.as_ref());
     for held in others {
-        line(
-            &mut text,
-            format_args!(
-                "  also {} for {}: {}",
-                plain(&held.remediation),
-                span(held.seconds_left),
-                why(held)
-            ),
-        );
+        line(&mut text, format_args!("  also {held}"));
     }
     if answer.not_listed > 0 {
         line(&mut text, format_args!("  and {} more", answer.not_listed));
@@ -49,8 +41,8 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         let heads = ["origin", "remediation", "ipv4", "ipv6", "other"].map(str::to_owned);
         let rows = answer.counts.iter().map(|count| {
             [
-                plain(&count.origin),
-                plain(&count.remediation),
+                printable(&count.origin),
+                printable(&count.remediation),
                 count.ipv4.to_string(),
                 count.ipv6.to_string(),
                 count.other.to_string(),
@@ -65,7 +57,7 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         );
     }
     for (reason, count) in &answer.refused {
-        line(&mut text, format_args!("not admitted: {count} ({})", plain(reason)));
+        line(&mut text, format_args!("not admitted: {count} ({})", printable(reason)));
     }
     if answer.missed > 0 {
         line(
@@ -77,7 +69,7 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         );
     }
     for (name, value) in &answer.enforcer {
-        line(&mut text, format_args!("{}: {}", plain(name), plain(value)));
+        line(&mut text, format_args!("{}: {}", printable(name), printable(value)));
     }
     text
 }
@@ -85,8 +77,8 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
 fn state(state: &State) -> String {
     let mut text = String::new();
     let age = state.seconds_since_last_answer.map(span);
-    let about = format!("{} {}", plain(&state.about.program), plain(&state.about.version));
-    let lapi = plain(&state.about.lapi);
+    let about = format!("{} {}", printable(&state.about.program), printable(&state.about.version));
+    let lapi = printable(&state.about.lapi);
     let decisions = match state.decisions {
         1 => "1 decision".to_owned(),
         many => format!("{many} decisions"),
@@ -116,31 +108,37 @@ fn state(state: &State) -> String {
             1 => "; it is the second that was turned to".to_owned(),
             more => format!("; LAPIs were changed {more} times"),
         };
-        line(&mut text, format_args!("{} {kind}{overs}", plain(which)));
+        line(&mut text, format_args!("{} {kind}{overs}", printable(which)));
     }
     if let Some(failing) = &state.failing {
-        line(&mut text, format_args!("the LAPI fails: {}", plain(failing)));
+        line(&mut text, format_args!("the LAPI fails: {}", printable(failing)));
     }
     text
 }
 
 fn effect(effect: Option<&Effect>, running: bool) -> String {
     match effect {
-        Some(Effect { denied: Some(true), reason }) => format!("denied ({})", plain(reason)),
-        Some(Effect { denied: Some(false), reason }) => format!("let through: {}", plain(reason)),
-        Some(Effect { denied: None, reason }) => plain(reason),
+        Some(Effect { denied: Some(true), reason }) => format!("denied ({})", printable(reason)),
+        Some(Effect { denied: Some(false), reason }) => format!("let through: {}", printable(reason)),
+        Some(Effect { denied: None, reason }) => printable(reason),
         None if running => "effect unknown: the running bouncer does not report it".to_owned(),
         None => "effect unknown: no bouncer is running".to_owned(),
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}: {}", printable(&self.remediation), span(self.seconds_left), why(self))
     }
 }
 
 fn why(held: &Held) -> String {
     format!(
         "{} {} from {}, {:?}, until {} (id {})",
-        plain(&held.scope),
-        plain(&held.value),
-        plain(&held.origin),
-        plain(&held.scenario),
+        printable(&held.scope),
+        printable(&held.value),
+        printable(&held.origin),
+        printable(&held.scenario),
         held.until,
         held.id
     )
@@ -150,8 +148,8 @@ fn span(seconds: u64) -> String {
     GoDuration::from(Duration::from_secs(seconds)).to_string()
 }
 
-/// Texts come from a LAPI; a terminal must not obey them.
-fn plain(text: &str) -> String {
+/// A text with everything escaped that a terminal would obey: texts come from a LAPI, or from the kernel.
+pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control()
