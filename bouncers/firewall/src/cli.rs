@@ -23,6 +23,9 @@ pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// What `-t` says at info level when all is well.
 pub const CONFIG_IS_VALID: &str = "config is valid";
 
+/// The configuration file of the packaged service: what commands read when none is given.
+pub const PACKAGED_CONFIG: &str = "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml";
+
 const JSON: Flag = Flag::switch("json", "print JSON instead of text");
 
 /// Everything the program understands; usage text and manual page are made from it.
@@ -119,8 +122,10 @@ impl Invocation {
         if typed.switch("version") || typed.switch("V") {
             return Ok(Self::Version);
         }
-        let config =
-            PathBuf::from(typed.value("c").filter(|path| !path.is_empty()).ok_or(CliError::NoConfig)?);
+        // The daemon requires it as the stock one does; commands are typed by hand.
+        let default = typed.command().map(|_| PACKAGED_CONFIG);
+        let config = typed.value("c").or(default).filter(|path| !path.is_empty());
+        let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
         let overrides = Overrides { verbose: typed.switch("v"), strict: typed.switch("strict") };
         if let Some(question) = question(&typed) {
             return Ok(Self::Ask { config, overrides, question, json: typed.switch("json") });
@@ -387,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_is_named() {
-        for line in ["", "-t", "-T", "-v", "-c=", "lookup 192.0.2.1"] {
+        for line in ["", "-t", "-T", "-v", "-c=", "-c= lookup 192.0.2.1"] {
             assert_eq!(invocation(line).unwrap_err().to_string(), "configuration file is required", "{line}");
         }
     }
