@@ -18,6 +18,7 @@ mod effect;
 mod enforce;
 mod error;
 mod exempt;
+mod explain;
 mod exposition;
 mod found;
 mod gate;
@@ -39,10 +40,11 @@ pub use bare::bare_load;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;
+pub use explain::explain;
 pub use local::LocalNetwork;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
-pub use serve::{about, connect, serve};
+pub use serve::{about, connect, orders, serve};
 pub use status::{InForce, Status};
 
 #[cfg(test)]

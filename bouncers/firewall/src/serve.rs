@@ -63,12 +63,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     let cache = subscription.cache.clone();
     let remembered = !cache.read().is_empty();
 
-    let orders = Orders {
-        protected: protected(&loaded.config, &lapis).await,
-        config: Arc::new(loaded.config.clone()),
-        local: local_network().await.unwrap_or_default(),
-    };
-    let (orders, current_orders) = watch::channel(orders);
+    let (orders, current_orders) = watch::channel(orders(&loaded, &lapis).await);
     let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
     let counters = Counters::new(current_orders, status.clone());
     let (clients, current_client) = watch::channel(lapis.clone());
@@ -403,6 +398,15 @@ fn answer_questions(
         }),
     };
     life.tasks.spawn(control.serve(view, life.stop.clone()));
+}
+
+/// What a daemon with this configuration would be given to enforce. Asks name servers for the LAPI's addresses.
+pub async fn orders(loaded: &Loaded, lapis: &Lapis) -> Orders {
+    Orders {
+        protected: protected(&loaded.config, lapis).await,
+        config: Arc::new(loaded.config.clone()),
+        local: local_network().await.unwrap_or_default(),
+    }
 }
 
 /// Who answers `lookup` and `status`.
