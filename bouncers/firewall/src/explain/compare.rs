@@ -10,7 +10,7 @@ use palisade_bouncer::control::{Effect, Held, LookupAnswer};
 
 use super::evaluate::{Element, Sets};
 use super::hooks::Own;
-use super::report::{CacheReport, Report, SetReport};
+use super::report::{CacheReport, HookReport, Report, SetReport};
 use super::ruleset::Ruleset;
 use crate::cli::{self, Protocol};
 use crate::config::{Family, IpFamily, Mode};
@@ -21,6 +21,9 @@ use crate::layout::family_of;
 
 /// Decisions that are shown.
 const DECISIONS: usize = 8;
+
+/// Tables that are named as not read.
+const UNREAD: usize = 8;
 
 /// Puts everything together. `cache` is the cache's answer, or why there is none.
 pub(crate) fn report(
@@ -75,6 +78,10 @@ impl Reporter<'_> {
                 in_words(&self.described(expected))
             ));
         }
+        notes.extend(self.ruleset.unread.iter().take(UNREAD).map(|table| {
+            format!("table {table} is not evaluated: its chains may deny packets before all others")
+        }));
+        notes.extend(hooks.iter().flat_map(ties));
         if self.ruleset.unsettled {
             notes.push("the kernel's rules changed while they were read: run it again".to_owned());
         }
@@ -148,6 +155,18 @@ fn differs(expected: &Expected, own: &[Own]) -> Vec<String> {
         }
     }
     texts.into_iter().map(|(text, hooks)| format!("{text} (at {})", hooks.join(", "))).collect()
+}
+
+/// Neighbours of equal priority that do not agree.
+fn ties(hook: &HookReport) -> impl Iterator<Item = String> {
+    let pairs = hook.chains.windows(2).filter_map(|pair| match pair {
+        [one, other] if one.priority == other.priority && one.denies != other.denies => Some((one, other)),
+        _ => None,
+    });
+    pairs.map(|(one, other)| {
+        let (one, other) = (&one.chain, &other.chain);
+        format!("{one} and {other} have the same priority at {}: their order is not known", hook.hook)
+    })
 }
 
 /// Where the operator's set does not hold what is expected.

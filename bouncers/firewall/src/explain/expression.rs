@@ -122,10 +122,14 @@ fn known(data: &ExprOps<'_>) -> Option<Expression> {
         }
         ExprOps::Reject(_) => Expression::Verdict(Verdict::Reject),
         // Extensions of iptables-nft.
-        ExprOps::Match(extension) => Expression::Opaque(format!("match {}", text(extension.get_name().ok()))),
+        ExprOps::Match(extension) => match text(extension.get_name().ok()).as_str() {
+            "comment" => Expression::Neutral,
+            other => Expression::Opaque(format!("match {other}")),
+        },
         ExprOps::Target(extension) => match text(extension.get_name().ok()).as_str() {
             "REJECT" => Expression::Verdict(Verdict::Reject),
-            "LOG" | "NFLOG" | "MARK" | "TCPMSS" => Expression::Neutral,
+            "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "TCPMSS" | "CT" | "SET" | "TRACE" => Expression::Neutral,
+            "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" => Expression::Verdict(Verdict::Accept),
             other => Expression::Verdict(Verdict::Other(format!("target {other}"))),
         },
         _ => return None,

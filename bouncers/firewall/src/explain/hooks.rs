@@ -194,6 +194,7 @@ impl<'a> Reporter<'a> {
             chain: title(chain),
             priority: chain.base.as_ref().map_or(0, |base| base.priority),
             ours,
+            denies: outcome.verdict.denies(),
             reached,
             verdict: verdict_of(chain, outcome),
             rules: outcome.steps.iter().filter_map(texts).take(RULES).collect(),

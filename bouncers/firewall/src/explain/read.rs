@@ -24,6 +24,9 @@ use crate::netlink::{
 /// Everything is read again when it changed meanwhile, this often.
 const ATTEMPTS: usize = 3;
 
+/// Families whose chains packets may pass before those of `ip`, `ip6` and `inet`: `NFPROTO_NETDEV` and `_BRIDGE`.
+const UNREAD: [(u8, &str); 2] = [(5, "netdev"), (7, "bridge")];
+
 /// The policy of a base chain that lets packets on (`NF_ACCEPT`).
 const ACCEPT: u32 = 1;
 
@@ -35,6 +38,10 @@ pub(crate) fn ruleset(socket: &mut Socket, ip: IpFamily) -> Result<Ruleset, Netl
         let mut ruleset = Ruleset::default();
         for family in [nfproto_of(ip), nfproto::INET] {
             read_family(socket, family, &mut ruleset)?;
+        }
+        for (family, table) in socket.tables()? {
+            let unread = UNREAD.into_iter().find(|(number, _)| *number == family);
+            ruleset.unread.extend(unread.map(|(_, name)| format!("{name} {table}")));
         }
         let settled = socket.generation()? == before;
         if settled || attempt == ATTEMPTS {

@@ -78,6 +78,8 @@ pub(crate) struct ChainReport {
     pub(crate) priority: i32,
     /// Whether it is ours.
     pub(crate) ours: bool,
+    /// Whether it denies the packet.
+    pub(crate) denies: bool,
     /// Whether the packet gets there.
     pub(crate) reached: bool,
     /// The verdict and where it is from.

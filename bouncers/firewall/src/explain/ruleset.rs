@@ -11,6 +11,8 @@ pub(crate) struct Ruleset {
     pub(crate) tables: Vec<(u8, String, bool)>,
     /// All sets and maps, anonymous ones included.
     pub(crate) sets: HashMap<SetKey, SetShape>,
+    /// Tables of families that packets pass as well and that are not read.
+    pub(crate) unread: Vec<String>,
     /// Something was changed while it was read, several times over.
     pub(crate) unsettled: bool,
 }

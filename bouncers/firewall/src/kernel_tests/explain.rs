@@ -144,6 +144,41 @@ fn a_banned_host_and_a_banned_range_are_traced_to_their_elements() {
 }
 
 #[test]
+fn ipv6_is_traced_alike() {
+    in_namespace(test_name!(), || {
+        let config = managed();
+        nft("add element ip6 crowdsec6 crowdsec6-blacklists.gate-48 { 2001:db8:: }");
+        nft("add element ip6 crowdsec6 crowdsec6-blacklists-CAPI { 2001:db8::7 timeout 1h }");
+        nft("add table inet mine; \
+             add chain inet mine first { type filter hook input priority -20; policy accept; }; \
+             add rule inet mine first meta nfproto ipv4 drop; \
+             add rule inet mine first ip6 saddr 2001:db8:5::/48 udp dport 53 drop");
+        let text = explained(&config, "2001:db8::7", &["2001:db8::7"]);
+        let gate = "crowdsec6-blacklists.gate-48 has its cell 2001:db8::/48: jump crowdsec6-chain.source\n";
+        let host = "crowdsec6-blacklists-CAPI has 2001:db8::7, ";
+        assert_lines(&text, &["2001:db8::7: denied by the kernel at input, forward\n", gate, host]);
+        let text = explained(&config, "2001:db8:5::7", &[]);
+        let doubt = "may be denied before (cannot be judged): rule ";
+        assert_lines(
+            &text,
+            &["let through by the kernel at input, forward\n", doubt, " of inet mine first: drop\n"],
+        );
+    });
+}
+
+#[test]
+fn what_limits_the_answer_is_noted() {
+    in_namespace(test_name!(), || {
+        let config = managed();
+        nft("add table netdev early; add table inet mine; \
+             add chain inet mine same { type filter hook input priority -10; policy drop; }");
+        let text = explained(&config, "203.0.113.1", &[]);
+        let same = "ip crowdsec crowdsec-chain-input and inet mine same have the same priority at input";
+        assert_lines(&text, &["note: table netdev early is not evaluated", same]);
+    });
+}
+
+#[test]
 fn what_is_let_through_has_its_reason() {
     in_namespace(test_name!(), || {
         let config = managed();
