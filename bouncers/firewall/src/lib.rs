@@ -3,6 +3,8 @@
 //! ```text
 //!  cli ─► config ─► serve ─┬─► Subscription ──CacheHandle──► Enforcer ─┬─► nft       tables, chains, sets, rules
 //!                          └─► Orders (config, reload) ─────────▲      └─► netlink   elements, dumps, counters, news
+//!
+//!  cli ─► lookup, status ─► control socket        cli ─► explain ─► netlink, control socket
 //! ```
 
 mod alone;
