@@ -126,7 +126,7 @@ pub(crate) fn described(orders: &Orders, expected: &Expected, set: &str) -> Effe
         Expected::LetThrough(reason) => (Some(false), reason.clone()),
         Expected::InSet => (None, format!("the operator's rules decide: it is in set {set}")),
         Expected::NotInSet(reason) => {
-            (None, format!("the operator's rules decide: it is not in set {set}: {reason}"))
+            (None, format!("the operator's rules decide: it is not put in set {set}: {reason}"))
         }
     };
     Effect { denied, reason }
@@ -272,9 +272,9 @@ mod tests {
         for (takes_ranges, subject, reason) in [
             (true, "192.0.4.7", format!("it is in set {set}")),
             (false, "192.0.2.7", format!("it is in set {set}")),
-            (false, "192.0.4.7", format!("it is not in set {set}: the set holds single addresses only")),
-            (true, "203.0.113.1", format!("it is not in set {set}: no decision covers it")),
-            (true, "192.0.2.30", format!("it is not in set {set}: allow.addresses has it")),
+            (false, "192.0.4.7", format!("it is not put in set {set}: the set holds single addresses only")),
+            (true, "203.0.113.1", format!("it is not put in set {set}: no decision covers it")),
+            (true, "192.0.2.30", format!("it is not put in set {set}: allow.addresses has it")),
         ] {
             let (denied, reported) = of(&set_only(), &status(takes_ranges), subject);
             assert_eq!(

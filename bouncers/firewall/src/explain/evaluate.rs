@@ -200,6 +200,7 @@ impl Walk<'_> {
                 continue;
             }
             let Some(verdict) = verdict else { continue };
+            let reached = certain;
             let certain = certain && matched;
             let ends = match &verdict {
                 Verdict::Continue => continue,
@@ -211,7 +212,8 @@ impl Walk<'_> {
                     matches!(verdict, Verdict::Goto(_))
                 }
                 Verdict::Return => {
-                    if !certain {
+                    // Where the chain may not be reached at all, to leave it changes nothing.
+                    if reached && !matched {
                         self.outcome.doubts.push(Doubt { place: place(), verdict });
                     }
                     true

@@ -216,6 +216,8 @@ fn an_allowed_interface_is_a_condition() {
         let hooks =
             "denied by the kernel at input, forward, forward (as destination), output (as destination)\n";
         assert_lines(&text, &[hooks, "    unless this applies (cannot be judged): ", &unless]);
+        // Whether the unknown source of a packet to the address is allowed changes nothing.
+        assert!(!text.contains("crowdsec-chain.source: return"), "{text}");
         assert_lines(
             &text,
             &["hook output, to 192.0.2.7: drop: rule", ".gate-22 has its cell 192.0.0.0/22: jump"],
@@ -345,7 +347,10 @@ fn an_operators_set_is_read_with_the_rules_that_look_at_it() {
             ],
         );
         let text = explained(&config, "198.51.100.7", &[]);
-        assert_lines(&text, &["not in set bad: no decision covers it", "an element of the operator\n"]);
+        assert_lines(
+            &text,
+            &["it is not put in set bad: no decision covers it", "an element of the operator\n"],
+        );
         let text = explained(&config, "192.0.2.7", &[]);
         assert_lines(
             &text,
