@@ -15,3 +15,6 @@ pub mod usage;
 
 pub use stream_metrics::StreamMetrics;
 pub use subscription::{Change, Subscription, Terminated};
+
+#[cfg(test)]
+mod test_log;

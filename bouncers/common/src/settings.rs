@@ -76,7 +76,7 @@ pub struct LapiFile {
     pub scenarios_containing: Option<Vec<String>>,
     /// No decision whose scenario contains one of these words.
     pub scenarios_not_containing: Option<Vec<String>>,
-    /// Time between two pulls of everything, as a Go duration. Palisade's own.
+    /// Time between two pulls of everything, as a Go duration; absent, the length of the list decides. Palisade's own.
     pub resync_interval: Option<String>,
     /// How often usage metrics are sent; a Go duration, `0` for never.
     pub usage_metrics_interval: Option<String>,
@@ -120,9 +120,15 @@ pub enum SettingsError {
     /// Values that are missing, wrong, or do not go together.
     #[error("unable to configure bouncer: {0}")]
     Invalid(Problems),
-    /// An HTTP client cannot be made of them.
+    /// An HTTP client cannot be made of them. Not its source: the text is the same, and would be shown twice.
     #[error("unable to configure bouncer: {0}")]
-    Client(#[from] BuildError),
+    Client(BuildError),
+}
+
+impl From<BuildError> for SettingsError {
+    fn from(error: BuildError) -> Self {
+        Self::Client(error)
+    }
 }
 
 impl LapiSettings {
@@ -189,6 +195,7 @@ impl LapiFile {
         let mut warnings = Vec::new();
         let interval = self.interval(&mut wrong, &mut warnings);
         let resync = self.resync(&mut wrong);
+        let resync_by_size = self.resync_interval.as_deref().is_none_or(str::is_empty);
         let usage_interval = self.usage_interval(&mut wrong);
         let hold = self.push_wait(&mut wrong);
         let urls = self.urls(&mut wrong);
@@ -215,7 +222,7 @@ impl LapiFile {
                 scenarios_not_containing: list(self.scenarios_not_containing),
                 ..StreamQuery::default()
             },
-            cadence: Cadence { interval, resync, hold, ..Cadence::default() },
+            cadence: Cadence { interval, resync, resync_by_size, hold, ..Cadence::default() },
             usage_interval,
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {

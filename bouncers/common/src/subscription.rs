@@ -1,9 +1,9 @@
 //! One bouncer's view of its LAPI's decisions: remembered ones first, then followed.
 
-use std::error::Error;
 use std::time::Duration;
 
-use palisade_cache::{Ledger, Mode, Policy};
+use palisade_cache::{Ledger, Policy};
+pub(crate) use palisade_client::with_causes;
 use palisade_client::{Backoff, Lapis, PullError, RetryPolicy};
 use palisade_stream::{
     Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
 
-/// Changes are written to disk at most this often.
-const REMEMBER_EVERY: Duration = Duration::from_secs(5);
+/// Changes are written to disk at most this often, and at once when the last write is longer ago.
+const REMEMBER_EVERY: Duration = Duration::from_millis(500);
 
 /// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Subscription {
             match memory.load(now()) {
                 Ok(None) => {}
                 Ok(Some(remembered)) => {
-                    ledger.apply(Mode::Everything, remembered.batch);
-                    cursor = remembered.cursor;
+                    cursor.clone_from(&remembered.cursor);
                     let age = now().saturating_duration_since(remembered.written);
+                    remembered.restore(&mut ledger, now());
                     info!(
                         decisions = ledger.len(),
-                        ?age,
+                        age_seconds = age.as_secs(),
                         "remembered decisions are in force until the LAPI answers"
                     );
                 }
@@ -131,27 +131,11 @@ pub struct Terminated {
 
 impl From<PullFault> for Terminated {
     fn from(fault: PullFault) -> Self {
-        let stock = match fault.error.downcast_ref::<PullError>() {
-            Some(error) => error.stock_text(),
-            None => fault.error.to_string(),
-        };
-        Self { stock, advice: with_causes(fault.error.as_ref()) }
-    }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
+        match fault.error.downcast_ref::<PullError>() {
+            Some(error) => Self { stock: error.stock_text(), advice: error.advice() },
+            None => Self { stock: fault.error.to_string(), advice: with_causes(fault.error.as_ref()) },
         }
-        cause = error.source();
     }
-    text
 }
 
 /// Differs between processes, so that nobody can choose addresses that crowd one place of a table.
@@ -165,7 +149,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use palisade_cache::{Batch, Reason, Timestamp};
+    use palisade_cache::{Batch, Mode, Reason, Timestamp};
     use palisade_client::{Auth, ClientConfig, Secret, StreamQuery, UserAgent};
     use palisade_stream::Cadence;
 
@@ -270,5 +254,7 @@ mod tests {
         let ended = tokio::time::timeout(Duration::from_secs(20), following).await.unwrap();
         let text = ended.unwrap_err().to_string();
         assert!(text.starts_with("process terminated with error: API error: access forbidden"), "{text}");
+        assert_eq!(text.matches("access forbidden").count(), 1, "{text}");
+        assert!(text.contains("the key in `api_key` (403)"), "{text}");
     }
 }

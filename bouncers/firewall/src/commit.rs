@@ -121,7 +121,8 @@ impl Commit<'_> {
                     }
                     // An interval that had just ended by itself: what is left has to be read first.
                     Err(rejection)
-                        if rejection.names(Errno::NOENT) && packed.iter().any(removes_intervals) =>
+                        if rejection.names(Errno::NOENT)
+                            && packed.iter().any(|change| self.removes_exactly(change)) =>
                     {
                         return Err(CommitError::Refused(Errno::NOENT));
                     }
@@ -197,7 +198,7 @@ impl Commit<'_> {
 
     /// Writes the messages of some changes: everything that goes, then everything that comes, set by set.
     fn encode(&self, transaction: &mut Transaction, changes: &[&Change]) {
-        let (mut gone, mut gone_intervals, mut come) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut gone, mut gone_exactly, mut come) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Cell { set, cell, add } => {
@@ -208,14 +209,17 @@ impl Commit<'_> {
                     let slot = |place: &Place, until| {
                         (place.set, self.slot(place.set, (net.addr(), net.addr()), Some(place.source), until))
                     };
-                    gone.extend(remove.as_ref().map(|place| slot(place, None)));
+                    let removed =
+                        remove.as_ref().map(|place| (slot(place, None), self.is_removed_exactly(place)));
+                    gone_exactly.extend(removed.filter(|(_, exactly)| *exactly).map(|(slot, _)| slot));
+                    gone.extend(removed.filter(|(_, exactly)| !exactly).map(|(slot, _)| slot));
                     come.extend(add.as_ref().map(|(place, until)| slot(place, Some(*until))));
                 }
                 Change::Intervals { remove, add } => {
                     let slot = |one: &Interval| {
                         (one.set, self.slot(one.set, (one.first, one.last), None, one.until))
                     };
-                    gone_intervals.extend(remove.iter().map(slot));
+                    gone_exactly.extend(remove.iter().map(slot));
                     come.extend(add.iter().map(slot));
                 }
             }
@@ -229,14 +233,38 @@ impl Commit<'_> {
         }
         // An interval goes whole or not at all: if it has ended by itself, only its closing half would be found, and
         // without that the next interval reaches up to the one after.
-        self.write(transaction, Verb::Delete, &mut gone_intervals);
+        self.write(transaction, Verb::Delete, &mut gone_exactly);
         self.write(transaction, Verb::Add, &mut come);
+    }
+
+    /// Whether a change fails when what it removes is not there.
+    fn removes_exactly(&self, change: &Change) -> bool {
+        match change {
+            Change::Cell { .. } => false,
+            Change::Element { remove, .. } => remove.is_some_and(|place| self.is_removed_exactly(&place)),
+            Change::Intervals { remove, .. } => !remove.is_empty(),
+        }
+    }
+
+    fn is_removed_exactly(&self, place: &Place) -> bool {
+        // (Where removal means adding first, an operator's own element would be taken along.)
+        self.removal == Removal::AddThenDelete && self.layout.target(place.set).purpose == Purpose::Everything
+    }
+
+    /// An element of the operator's own must not be made ours by adding to it.
+    fn exact(&self, set: SetId, verb: Verb) -> Verb {
+        if verb == Verb::Add && self.layout.target(set).purpose == Purpose::Everything {
+            Verb::AddNew
+        } else {
+            verb
+        }
     }
 
     fn write(&self, transaction: &mut Transaction, verb: Verb, slots: &mut [(SetId, Slot<'_>)]) {
         slots.sort_by_key(|(set, _)| *set);
         for of_set in slots.chunk_by(|(a, _), (b, _)| a == b) {
             let target = self.layout.target(of_set[0].0);
+            let verb = self.exact(of_set[0].0, verb);
             let mut rest = of_set;
             while !rest.is_empty() {
                 let written = transaction.elements(target.nfproto, verb, |buf| {
@@ -258,8 +286,8 @@ impl Commit<'_> {
         let target = self.layout.target(set);
         let until = until.filter(|_| target.dialect.timeout);
         // Zero would mean for ever: what has just ended gets the shortest life there is.
-        let timeout =
-            until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let left = until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let timeout = left.map(|left| left + target.dialect.grace());
         let counter = source.filter(|_| target.dialect.counters).map(|source| self.layout.counter(source));
         Slot { first, last, timeout, counter, marked: target.purpose == Purpose::Everything }
     }
@@ -298,10 +326,6 @@ impl Committed {
 struct Unit {
     messages: Range<usize>,
     changes: Range<usize>,
-}
-
-fn removes_intervals(change: &&Change) -> bool {
-    matches!(change, Change::Intervals { remove, .. } if !remove.is_empty())
 }
 
 /// Refusals that say nothing about the changes and pass by themselves.

@@ -103,6 +103,8 @@ pub struct Enforcer {
     /// How long to pause before the next round of changes.
     pause: Option<Duration>,
     warned: Warned,
+    /// Operators' interval sets may hold expired intervals that the kernel has not collected yet.
+    uncollected: bool,
     /// What is guarded has been logged for the current orders.
     announced: bool,
 }
@@ -159,6 +161,7 @@ impl Enforcer {
             pace: Pace::default(),
             pause: None,
             warned: Warned::default(),
+            uncollected: true,
             announced: false,
         };
         (enforcer, report)
@@ -190,6 +193,7 @@ impl Enforcer {
                         return Err(error);
                     }
                     Err(error) => {
+                        self.uncollected = true;
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
                         need = if matches!(error, EnforceError::Refused(_)) && need == Need::Changes {
@@ -344,7 +348,11 @@ impl Enforcer {
 
     fn open_monitor(&mut self) -> Result<(), EnforceError> {
         if self.monitor.is_none() {
-            self.monitor = Some(Monitor::open(watched_tables(&self.current.config))?);
+            let mut monitor = Monitor::open(watched_tables(&self.current.config))?;
+            if let Some(standing) = &self.standing {
+                monitor.narrow(standing.own_names());
+            }
+            self.monitor = Some(monitor);
         }
         Ok(())
     }
@@ -369,6 +377,15 @@ impl Enforcer {
 }
 
 impl Standing {
+    /// Names of the chains and sets that are ours, and of operators' sets.
+    fn own_names(&self) -> Arc<HashSet<String>> {
+        let sets = self.layout.targets().map(|(_, target)| target.name.clone());
+        // (One that is missing yet is in no layout.)
+        let operators = self.config.families().filter(|(_, family)| family.set_only);
+        let sets = sets.chain(operators.map(|(_, family)| family.set.clone()));
+        Arc::new(sets.chain(self.structures.iter().flat_map(Structure::chain_names)).collect())
+    }
+
     /// Nothing in force yet.
     fn new(config: Arc<Config>, layout: Layout) -> Self {
         Self {

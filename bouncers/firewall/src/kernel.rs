@@ -1,8 +1,8 @@
 //! The kernel's side of enforcing, blocking: reads sets, plans, commits. Owned by one task, used on a thread where
 //! blocking is allowed.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palisade_cache::{Snapshot, Timestamp};
 
@@ -10,7 +10,10 @@ use crate::commit::{Commit, CommitError, Committed, Removal};
 use crate::config::{Config, Family, IpFamily};
 use crate::found::{Found, flags, key_bytes};
 use crate::layout::{Dialect, Layout, nfproto_of};
-use crate::netlink::{NetlinkError, Reading, SetHeader, Socket, StructurePrint, nfproto};
+use crate::netlink::{
+    NetlinkError, Reading, SetHeader, Slot, Socket, StructurePrint, Transaction, Verb, Watched,
+    encode_elements, nfproto,
+};
 use crate::plan::{self, Comparison, KernelSets, Plan};
 
 /// A socket and what it was found to be capable of.
@@ -87,9 +90,40 @@ impl Kernel {
         Commit { layout, now, removal: self.removal, isolate }.apply(&mut self.socket, &plan.changes)
     }
 
-    /// Prints of the structure of some tables.
-    pub(crate) fn prints(&mut self, tables: &[(u8, String)]) -> Result<Vec<StructurePrint>, NetlinkError> {
-        tables.iter().map(|(family, table)| self.socket.structure(*family, table)).collect()
+    /// Makes the kernel collect expired intervals of operators' sets, if its last collection is a second ago: it does so
+    /// with a transaction that changes the set. Returns the generations this made.
+    pub(crate) fn collect_intervals(&mut self, layout: &Layout) -> Result<Vec<u32>, NetlinkError> {
+        let mut generations = Vec::new();
+        let ending = layout.targets().filter(|(_, target)| !target.dialect.grace().is_zero());
+        for (_, target) in ending {
+            // A loopback address is exempt, so it is in no interval of ours.
+            let loopback: IpAddr = match target.ip {
+                IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
+                IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
+            };
+            let slot = Slot { marked: true, ..Slot::plain(loopback, loopback) };
+            for verb in [Verb::Add, Verb::Delete] {
+                let mut transaction = Transaction::default();
+                transaction.elements(target.nfproto, verb, |buf| {
+                    encode_elements(buf, &target.table, &target.name, true, verb, [slot])
+                });
+                match transaction.commit(&mut self.socket)? {
+                    Ok(generation) => generations.push(generation),
+                    // The operator's own element is in the way, or the set is gone: the comparison finds that out.
+                    Err(_) => break,
+                }
+            }
+        }
+        Ok(generations)
+    }
+
+    /// Prints of the structure of some tables, as far as objects of these names are concerned.
+    pub(crate) fn prints(
+        &mut self,
+        tables: &[Watched],
+        names: &HashSet<String>,
+    ) -> Result<Vec<StructurePrint>, NetlinkError> {
+        tables.iter().map(|of| self.socket.structure(of.family, &of.table, names)).collect()
     }
 
     /// Reads one managed table.
@@ -127,13 +161,18 @@ fn operators_families(ip: IpFamily) -> [u8; 2] {
 }
 
 /// The tables whose changes concern us: our own, and every one that may be the operator's.
-pub(crate) fn watched_tables(config: &Config) -> Vec<(u8, String)> {
+pub(crate) fn watched_tables(config: &Config) -> Vec<Watched> {
     config
         .families()
         .flat_map(|(ip, family)| {
             let families =
                 if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
-            families.into_iter().map(|number| (number, family.table.clone()))
+            let additions = !family.set_only || family.exclusive;
+            families.into_iter().map(move |number| Watched {
+                family: number,
+                table: family.table.clone(),
+                additions,
+            })
         })
         .collect()
 }

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_cache::{Decision, Snapshot};
@@ -26,6 +27,14 @@ pub(crate) const MAX_SOURCES: usize = 512;
 
 /// The source that stands for every one beyond [`MAX_SOURCES`].
 pub(crate) const OTHER_SOURCE: &str = "other";
+
+/// How much longer than its decision an element of an interval set lives in the kernel. We take it out when the decision
+/// ends; the kernel does so only when this process is gone or hangs.
+///
+/// The kernel leaves expired intervals in its tree until it collects them, and then pairs a start with the nearest end
+/// above it. An interval that was put in over an expired one loses its end that way, and reaches up to the next one. So
+/// none may expire while others are put in.
+pub(crate) const INTERVAL_GRACE: Duration = Duration::from_secs(3);
 
 /// One of the sets in a [`Layout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +70,13 @@ pub(crate) struct Dialect {
     pub(crate) timeout: bool,
     /// Elements name the counter of their source.
     pub(crate) counters: bool,
+}
+
+impl Dialect {
+    /// How much longer than its decision an element lives.
+    pub(crate) fn grace(self) -> Duration {
+        if self.interval && self.timeout { INTERVAL_GRACE } else { Duration::ZERO }
+    }
 }
 
 /// What the elements of a set are there for.
@@ -146,13 +162,6 @@ pub(crate) struct Missing {
     pub(crate) lengths: BTreeMap<(IpFamily, u8), u32>,
     /// Ranges of some length have become so many that they need another gate: the layout must be made anew.
     pub(crate) other_gate: bool,
-}
-
-impl Missing {
-    /// Whether nothing is missing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sources.is_empty() && self.lengths.is_empty() && !self.other_gate
-    }
 }
 
 impl Layout {

@@ -34,6 +34,7 @@ mod nft;
 mod plan;
 mod rules;
 mod serve;
+mod service_manager;
 mod status;
 mod structure;
 

@@ -17,13 +17,14 @@ use crate::exempt::{covers, merge};
 use crate::gate::CellCounts;
 use crate::intervals::{Interval, drop_common, flatten, overlap_groups};
 use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of};
+use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
 
 /// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Too wide ranges that a plan names.
-const NAMED_TOO_WIDE: usize = 20;
+/// Odd decisions of each kind that a plan names.
+const NAMED: usize = 10;
 
 /// The elements of every set of a layout, by set.
 #[derive(Debug, Default)]
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) unenforceable_ranges: usize,
     /// Some of the ranges that came and are wider than may be enforced.
     pub(crate) too_wide: Vec<IpNet>,
+    /// Some of the bans that came and hit something this host depends on, and what that is.
+    pub(crate) hits: Vec<(IpNet, String)>,
 }
 
 /// How many elements of a source are wanted.
@@ -95,6 +98,8 @@ pub(crate) struct Excluded {
     sets: HashMap<SetId, Vec<(IpAddr, IpAddr)>>,
     /// When the first of the operator's own elements ends that stands where one of ours would.
     pub(crate) until: Option<Timestamp>,
+    /// When the first of the operator's own intervals ends.
+    pub(crate) first_end: Option<Timestamp>,
 }
 
 impl Excluded {
@@ -129,6 +134,30 @@ impl Plan {
             Change::Element { add, .. } => add.is_some(),
             Change::Intervals { remove, add } => !add.is_empty() || remove.iter().any(exempts),
         });
+    }
+
+    /// Whether any interval comes into a set whose elements end by themselves.
+    pub(crate) fn adds_ending_intervals(&self, layout: &Layout) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Intervals { add, .. } => {
+                add.iter().any(|one| !layout.target(one.set).dialect.grace().is_zero())
+            }
+            Change::Cell { .. } | Change::Element { .. } => false,
+        })
+    }
+
+    /// Counts a decision that comes into force, and notes when it is an odd one.
+    pub(crate) fn note_new(&mut self, layout: &Layout, local: &LocalNetwork, net: IpNet) {
+        if layout.is_too_wide(net) {
+            if self.too_wide.len() < NAMED {
+                self.too_wide.push(net);
+            }
+            return;
+        }
+        self.added += 1;
+        if self.hits.len() < NAMED {
+            self.hits.extend(local.hit_by(net).map(|hit| (net, hit)));
+        }
     }
 
     fn element(&mut self, net: IpNet, remove: Option<Place>, add: Option<(Place, Timestamp)>) {
@@ -206,7 +235,7 @@ pub(crate) fn delta<'d>(
     layout: &Layout,
     older: &'d Snapshot,
     newer: &'d Snapshot,
-    excluded: &Excluded,
+    (excluded, local): (&Excluded, &LocalNetwork),
     cells: &mut CellCounts,
     now: Timestamp,
 ) -> Plan {
@@ -217,11 +246,9 @@ pub(crate) fn delta<'d>(
     for change in newer.diff(older) {
         let net = change.net;
         touched[usize::from(net.addr().is_ipv6())] = true;
-        let too_wide = layout.is_too_wide(net);
         match (change.before, change.after) {
-            (None, Some(_)) if too_wide && plan.too_wide.len() < NAMED_TOO_WIDE => plan.too_wide.push(net),
-            (None, Some(_)) if !too_wide => plan.added += 1,
-            (Some(_), None) if !too_wide => plan.deleted += 1,
+            (None, Some(_)) => plan.note_new(layout, local, net),
+            (Some(_), None) if !layout.is_too_wide(net) => plan.deleted += 1,
             _ => {}
         }
         let mut place = |decision: Option<Decision<'d>>| {
@@ -247,10 +274,6 @@ pub(crate) fn delta<'d>(
         {
             let flat = |snapshot| flatten(layout, ip, place.set, snapshot, excluded.of(place.set));
             let (mut gone, mut come) = (flat(older), flat(newer));
-            // Where elements end by themselves, what has ended is left to the kernel: to remove one half of an interval
-            // whose other half is gone already would join the neighbours.
-            let ends_itself = layout.target(place.set).dialect.timeout;
-            gone.retain(|interval| !ends_itself || interval.until.is_none_or(|until| until > now));
             come.retain(|interval| interval.until.is_none_or(|until| until > now));
             // What only changed its scenario or id stays as it is.
             drop_common(&mut gone, &mut come);
@@ -288,7 +311,11 @@ fn exclude_foreign(
         let foreign = || kernel.of(place.set).iter().filter(|held| !layout.is_ours(held));
         let mut excluded: Vec<_> = exempt.chain(foreign().map(|held| (held.first, held.last))).collect();
         out.foreign += foreign().count();
-        if foreign().any(|held| held.left.is_some()) {
+        if let Some(left) = foreign().filter_map(|held| held.left).min() {
+            if layout.target(place.set).dialect.interval {
+                let end = now.saturating_add(left);
+                out.excluded.first_end = out.excluded.first_end.into_iter().chain([end]).min();
+            }
             let banned = flatten(layout, ip, place.set, wanted, &[]);
             let stands_in = |held: &&Held| {
                 let near = banned.partition_point(|interval| interval.last < held.first);
@@ -347,12 +374,7 @@ fn compare_elements(
     let mut placer = Placer::new(layout);
     let hosts = wanted.hosts().map(|(address, decision)| (IpNet::from(address), decision));
     for (net, decision) in hosts.chain(wanted.ranges()) {
-        let Some(place) = placer.place(net, &decision) else {
-            if layout.is_too_wide(net) && out.plan.too_wide.len() < NAMED_TOO_WIDE {
-                out.plan.too_wide.push(net);
-            }
-            continue;
-        };
+        let Some(place) = placer.place(net, &decision) else { continue };
         if covers(out.excluded.of(place.set), net.addr()) {
             continue;
         }
@@ -458,7 +480,10 @@ fn ends_alike(
         // Such a set has no timeouts; its elements are taken out by us.
         _ if !layout.target(set).dialect.timeout => true,
         (None, None) => true,
-        (Some(left), Some(until)) => left.abs_diff(until.saturating_duration_since(now)) <= TOLERANCE,
+        (Some(left), Some(until)) => {
+            let wanted = until.saturating_duration_since(now) + layout.target(set).dialect.grace();
+            left.abs_diff(wanted) <= TOLERANCE
+        }
         (None, Some(_)) | (Some(_), None) => false,
     }
 }

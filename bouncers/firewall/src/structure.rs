@@ -75,6 +75,11 @@ impl Structure {
         Self { ip, family: family.clone(), counters, sets, chains }
     }
 
+    /// Names of its chains.
+    pub(crate) fn chain_names(&self) -> impl Iterator<Item = String> {
+        self.chains.iter().map(|chain| chain.name.clone())
+    }
+
     /// Its address family.
     pub(crate) fn ip(&self) -> IpFamily {
         self.ip

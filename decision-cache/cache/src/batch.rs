@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 use ipnet::IpNet;
 
-use crate::Timestamp;
 use crate::prefix::Prefix;
+use crate::{Decision, Target, Timestamp};
 
 /// The decisions of one answer in canonical form.
 ///
@@ -13,8 +13,9 @@ use crate::prefix::Prefix;
 pub struct Batch {
     pub(crate) nets: Vec<NewNet>,
     pub(crate) names: Vec<NewName>,
-    pub(crate) lifted_nets: Vec<(Prefix, u32)>,
-    pub(crate) lifted_names: Vec<(Box<str>, Box<str>, u32)>,
+    /// Each with the highest id of a decision it lifts.
+    pub(crate) lifted_nets: Vec<(Prefix, u32, i64)>,
+    pub(crate) lifted_names: Vec<(Box<str>, Box<str>, u32, i64)>,
     pub(crate) words: Words,
 }
 
@@ -46,6 +47,19 @@ pub struct Reason<'a> {
     pub scenario: &'a str,
 }
 
+/// The end of every decision with one target and remediation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lift<'a> {
+    /// The scope of a name; empty for an address or range.
+    pub scope: &'a str,
+    /// What is lifted.
+    pub target: Target<'a>,
+    /// The remediation that ends.
+    pub remediation: &'a str,
+    /// Decisions with a higher id stay.
+    pub newest: i64,
+}
+
 impl Batch {
     /// An empty answer.
     pub fn new() -> Self {
@@ -66,14 +80,53 @@ impl Batch {
 
     /// No decision with this remediation holds for this address or range any more.
     pub fn lift_net(&mut self, net: IpNet, remediation: &str) {
+        self.lift_net_up_to(net, remediation, i64::MAX);
+    }
+
+    /// The same, but decisions with a higher id than `newest` stay.
+    pub fn lift_net_up_to(&mut self, net: IpNet, remediation: &str, newest: i64) {
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
-        self.lifted_nets.push((Prefix::new(net), words));
+        self.lifted_nets.push((Prefix::new(net), words, newest));
     }
 
     /// No decision with this remediation holds for this value any more.
     pub fn lift_name(&mut self, scope: &str, value: &str, remediation: &str) {
+        self.lift_name_up_to(scope, value, remediation, i64::MAX);
+    }
+
+    /// The same, but decisions with a higher id than `newest` stay.
+    pub fn lift_name_up_to(&mut self, scope: &str, value: &str, remediation: &str, newest: i64) {
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
-        self.lifted_names.push((scope.into(), value.into(), words));
+        self.lifted_names.push((scope.into(), value.into(), words, newest));
+    }
+
+    /// What the answer announces.
+    pub fn announcements(&self) -> impl Iterator<Item = Decision<'_>> {
+        let nets = self.nets.iter().map(|new| {
+            let Reason { remediation, origin, scenario } = self.words.get(new.words);
+            let scope = if new.prefix.is_host() { "Ip" } else { "Range" };
+            let target = Target::Net(new.prefix.net());
+            Decision { scope, target, remediation, origin, scenario, until: new.until, id: new.id }
+        });
+        let names = self.names.iter().map(|new| {
+            let Reason { remediation, origin, scenario } = self.words.get(new.words);
+            let (scope, target) = (&*new.scope, Target::Name(&new.value));
+            Decision { scope, target, remediation, origin, scenario, until: new.until, id: new.id }
+        });
+        nets.chain(names)
+    }
+
+    /// What the answer lifts.
+    pub fn lifts(&self) -> impl Iterator<Item = Lift<'_>> {
+        let nets = self.lifted_nets.iter().map(|(prefix, words, newest)| {
+            let remediation = self.words.get(*words).remediation;
+            Lift { scope: "", target: Target::Net(prefix.net()), remediation, newest: *newest }
+        });
+        let names = self.lifted_names.iter().map(|(scope, value, words, newest)| {
+            let remediation = self.words.get(*words).remediation;
+            Lift { scope, target: Target::Name(value), remediation, newest: *newest }
+        });
+        nets.chain(names)
     }
 
     /// How many decisions the answer announces.

@@ -64,7 +64,8 @@ impl Snapshot {
     /// another id counts as the same. Costs with the change: storage that both share is not looked at.
     pub fn diff<'a>(&'a self, older: &'a Self) -> Vec<DecisionChange<'a>> {
         let (old, new) = (&older.inner().table, &self.inner().table);
-        let (mut gone, mut come): (Vec<(Prefix, u32)>, Vec<(Prefix, u32)>) = (Vec::new(), Vec::new());
+        let mut gone: Vec<(Prefix, u32)> = Vec::new();
+        let mut come: Vec<(Prefix, u32)> = Vec::new();
         new.rows.differences(&old.rows, |at, before, after| {
             let (before, after) = (before.filter(|row| row.leads()), after.filter(|row| row.leads()));
             if before.is_some() && after.is_some() && new.same(at, old, at) {

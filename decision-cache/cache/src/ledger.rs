@@ -112,11 +112,12 @@ impl Ledger {
     pub fn apply(&mut self, mode: Mode, batch: Batch) -> Applied {
         let mut applied = Applied::default();
         if mode == Mode::Changes {
-            for (prefix, words) in &batch.lifted_nets {
-                applied.removed += self.lift_net(prefix, batch.words.get(*words).remediation);
+            for (prefix, words, newest) in &batch.lifted_nets {
+                applied.removed += self.lift_net(prefix, batch.words.get(*words).remediation, *newest);
             }
-            for (scope, value, words) in &batch.lifted_names {
-                applied.removed += self.lift_name(scope, value, batch.words.get(*words).remediation);
+            for (scope, value, words, newest) in &batch.lifted_names {
+                let remediation = batch.words.get(*words).remediation;
+                applied.removed += self.lift_name(scope, value, remediation, *newest);
             }
         }
         if self.table.rows.len() == 0 {
@@ -410,12 +411,12 @@ impl Ledger {
         }
     }
 
-    fn lift_net(&mut self, prefix: &Prefix, remediation: &str) -> usize {
+    fn lift_net(&mut self, prefix: &Prefix, remediation: &str, newest: i64) -> usize {
         let mut removed = 0;
         let mut at = find_head(&self.heads, &self.hasher, &self.table, prefix).unwrap_or(NONE);
         while at != NONE {
             let row = *self.table.row(at);
-            if &*self.table.labels.get(row.label).remediation == remediation {
+            if row.id <= newest && &*self.table.labels.get(row.label).remediation == remediation {
                 self.remove(at);
                 removed += 1;
             }
@@ -424,11 +425,11 @@ impl Ledger {
         removed
     }
 
-    fn lift_name(&mut self, scope: &str, value: &str, remediation: &str) -> usize {
+    fn lift_name(&mut self, scope: &str, value: &str, remediation: &str, newest: i64) -> usize {
         if self.named.get(scope, value).is_none() {
             return 0;
         }
-        self.retain_name(scope, value, |_, word| word != remediation)
+        self.retain_name(scope, value, |row, word| row.id > newest || word != remediation)
     }
 
     fn retain_name(&mut self, scope: &str, value: &str, keep: impl Fn(&NamedRow, &str) -> bool) -> usize {

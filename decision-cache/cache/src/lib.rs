@@ -45,7 +45,7 @@ mod table;
 mod time;
 mod tree;
 
-pub use batch::{Batch, Reason};
+pub use batch::{Batch, Lift, Reason};
 pub use cover::{DecisionChange, Span};
 pub use decision::{Decision, Target};
 pub use ledger::{Applied, Ledger, Mode};

@@ -328,3 +328,25 @@ fn other_scopes_are_kept_lifted_and_expired() {
     assert_eq!(ledger.apply(Mode::Everything, Batch::new()).removed, 1);
     assert!(ledger.snapshot().is_empty());
 }
+
+#[test]
+fn a_lift_up_to_an_id_leaves_newer_decisions() {
+    let reason = |origin| Reason { remediation: "ban", origin, scenario: "s" };
+    let until = Timestamp::from_millis(60_000);
+    let net: IpNet = "192.0.2.1/32".parse().unwrap();
+    let mut ledger = Ledger::new(Policy::default(), 0);
+    let mut batch = Batch::new();
+    for (origin, id) in [("cscli", 5), ("CAPI", 6), ("crowdsec", 7)] {
+        batch.announce_net(net, reason(origin), until, id);
+        batch.announce_name("Country", "FR", reason(origin), until, id);
+    }
+    ledger.apply(Mode::Changes, batch);
+    let mut batch = Batch::new();
+    batch.lift_net_up_to(net, "ban", 6);
+    batch.lift_name_up_to("Country", "FR", "ban", 5);
+    assert_eq!(ledger.apply(Mode::Changes, batch).removed, 3);
+    let snapshot = ledger.snapshot();
+    let mut ids: Vec<i64> = snapshot.decisions().map(|decision| decision.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [6, 7, 7]);
+}

@@ -1,12 +1,13 @@
 //! From wire text to decisions: what a LAPI says is parsed here, once, or refused and counted.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_cache::{Batch, Reason, Timestamp};
-use palisade_wire::{GoDuration, Scope, StreamDecision, StreamItem};
+use palisade_wire::{ElementFault, GoDuration, Scope, StreamDecision, StreamItem};
 use tracing::{info, warn};
 
 /// Why a decision was not admitted.
@@ -21,7 +22,25 @@ pub enum Refusal {
     BadDuration,
     /// An empty scope, value or type.
     Empty,
+    /// The entry is longer than [`MAX_VALUE_BYTES`](palisade_wire::MAX_VALUE_BYTES), or its scope, value, type or origin
+    /// is longer than [`MAX_FIELD_BYTES`].
+    TooLong,
 }
+
+/// The longest scope, value, type or origin that is admitted, in bytes.
+pub const MAX_FIELD_BYTES: usize = 1024;
+/// The highest id that is believed: the largest integer that every JSON reader has exactly. A higher one would make the ids
+/// of all later decisions look like those of another database.
+pub const MAX_ID: i64 = (1 << 53) - 1;
+/// How much of a scenario is kept, in bytes. It is only shown, so a decision with a longer one holds all the same.
+pub const MAX_SCENARIO_BYTES: usize = 1024;
+/// An end that a full answer lists can be repeated by the next answer only if it is younger: a stock LAPI repeats the
+/// ends of the 2 s before the last request.
+const REPEATED_END: Duration = Duration::from_secs(60);
+/// The most ids of ends that are kept from one answer to the next.
+const MAX_ENDED_IDS: usize = 100_000;
+/// How much of a field of a refused decision is logged, in characters.
+const LOGGED_CHARS: usize = 80;
 
 impl Refusal {
     /// The reason as a metric label and in logs.
@@ -31,6 +50,7 @@ impl Refusal {
             Self::BadAddress => "bad_address",
             Self::BadDuration => "bad_duration",
             Self::Empty => "empty_field",
+            Self::TooLong => "too_long",
         }
     }
 }
@@ -96,6 +116,11 @@ pub struct Admission {
     refused: BTreeMap<Refusal, u64>,
     other_types: u64,
     host_bits: u64,
+    /// Ids of the ends in the last answer of a stock LAPI. The next one may repeat them, and a repeated end must not
+    /// lift a decision that came meanwhile under another notation of the same address.
+    ended: HashSet<i64>,
+    /// The same of the answer at hand.
+    ending: HashSet<i64>,
 }
 
 impl Admission {
@@ -119,19 +144,61 @@ impl Admission {
         self.other_types
     }
 
+    /// An answer begins.
+    pub fn begin_answer(&mut self) {
+        self.ending.clear();
+    }
+
+    /// The answer was whole and is applied. `stock`: it is from a LAPI that repeats ends.
+    pub fn end_answer(&mut self, stock: bool) {
+        let ending = std::mem::take(&mut self.ending);
+        self.ended = if stock { ending } else { HashSet::new() };
+    }
+
     /// Takes one item of an answer that arrived at `now`. Ends are left out of a `full` answer, which needs
     /// none.
     pub fn take(&mut self, item: StreamItem<'_>, full: bool, now: Timestamp, batch: &mut Batch) {
         let (decision, announced) = match item {
             StreamItem::New(decision) => (decision, true),
-            StreamItem::Deleted(_) if full => return,
+            StreamItem::Deleted(decision) if full => {
+                let left = decision.duration.parse::<GoDuration>();
+                let oldest = -i128::try_from(REPEATED_END.as_nanos()).unwrap_or(i128::MAX);
+                if left.is_ok_and(|left| i128::from(left.nanos()) >= oldest) {
+                    self.note_end(decision.id);
+                }
+                return;
+            }
             StreamItem::Deleted(decision) => (decision, false),
-            StreamItem::Unreadable { list, reason } => {
-                return self.refuse(Refusal::Unreadable, &format!("an entry of `{list}`: {reason}"));
+            StreamItem::Unreadable { list, fault, reason } => {
+                let refusal = match fault {
+                    ElementFault::NoDecision => Refusal::Unreadable,
+                    ElementFault::TooLong => Refusal::TooLong,
+                };
+                if self.is_first(refusal) {
+                    warn!(
+                        reason = refusal.as_str(),
+                        list,
+                        error = reason,
+                        "the LAPI sent an entry that cannot be read; it is counted and left out (logged once per reason)"
+                    );
+                }
+                return;
             }
         };
-        if let Err(refusal) = self.enter(&decision, announced, now, batch) {
-            self.refuse(refusal, &format!("{decision:?}"));
+        if let Err(refusal) = self.enter(&decision, announced, now, batch)
+            && self.is_first(refusal)
+        {
+            warn!(
+                reason = refusal.as_str(),
+                id = decision.id,
+                r#type = %shortened(&decision.kind),
+                scope = %shortened(&decision.scope),
+                value = %shortened(&decision.value),
+                duration = %shortened(&decision.duration),
+                origin = %shortened(&decision.origin),
+                scenario = %shortened(&decision.scenario),
+                "the LAPI sent a decision that cannot be admitted; it is counted and left out (logged once per reason)"
+            );
         }
     }
 
@@ -145,6 +212,10 @@ impl Admission {
         if decision.kind.is_empty() || decision.scope.is_empty() {
             return Err(Refusal::Empty);
         }
+        let fields = [&decision.kind, &decision.scope, &decision.value, &decision.origin];
+        if fields.iter().any(|field| field.len() > MAX_FIELD_BYTES) {
+            return Err(Refusal::TooLong);
+        }
         if let Some(types) = &self.types
             && !types.iter().any(|wanted| wanted.eq_ignore_ascii_case(&decision.kind))
         {
@@ -154,9 +225,15 @@ impl Admission {
         let scope = Scope::parse(&decision.scope);
         let target = admit(scope, &decision.value)?;
         if !announced {
+            self.note_end(decision.id);
+            // An end means that no decision is left, whatever its id. A repeated one meant that before the newer decisions
+            // came.
+            let newest = if self.ended.contains(&decision.id) { decision.id } else { i64::MAX };
             match target {
-                Admitted::Net { net, .. } => batch.lift_net(net, &decision.kind),
-                Admitted::Name(value) => batch.lift_name(scope.as_str(), &value, &decision.kind),
+                Admitted::Net { net, .. } => batch.lift_net_up_to(net, &decision.kind, newest),
+                Admitted::Name(value) => {
+                    batch.lift_name_up_to(scope.as_str(), &value, &decision.kind, newest);
+                }
             }
             return Ok(());
         }
@@ -164,8 +241,9 @@ impl Admission {
         // A decision that ended on the way here is no decision any more.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
-        let reason =
-            Reason { remediation: &decision.kind, origin: &decision.origin, scenario: &decision.scenario };
+        let id = if (0..=MAX_ID).contains(&decision.id) { decision.id } else { 0 };
+        let scenario = &decision.scenario[..decision.scenario.floor_char_boundary(MAX_SCENARIO_BYTES)];
+        let reason = Reason { remediation: &decision.kind, origin: &decision.origin, scenario };
         match target {
             Admitted::Net { net, host_bits } => {
                 if host_bits {
@@ -174,29 +252,39 @@ impl Admission {
                         info!(
                             value = %decision.value, enforced = %net,
                             "a decision's range has bits set behind its prefix length; the whole range is \
-                             enforced (said once)"
+                             enforced (logged once)"
                         );
                     }
                 }
-                batch.announce_net(net, reason, until, decision.id);
+                batch.announce_net(net, reason, until, id);
             }
             Admitted::Name(value) => {
-                batch.announce_name(scope.as_str(), &value, reason, until, decision.id);
+                batch.announce_name(scope.as_str(), &value, reason, until, id);
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, refusal: Refusal, what: &str) {
+    fn note_end(&mut self, id: i64) {
+        // Without an id (0) two ends cannot be distinguished.
+        if id != 0 && self.ending.len() < MAX_ENDED_IDS {
+            self.ending.insert(id);
+        }
+    }
+
+    /// Counts a refusal; whether it is the first of its kind.
+    fn is_first(&mut self, refusal: Refusal) -> bool {
         let count = self.refused.entry(refusal).or_default();
         *count += 1;
-        if *count == 1 {
-            warn!(
-                reason = refusal.as_str(),
-                decision = what,
-                "the LAPI sent a decision that cannot be admitted; it is counted and left out (said once per reason)"
-            );
-        }
+        *count == 1
+    }
+}
+
+/// A text of the LAPI as a log line bears it.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LOGGED_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -243,6 +331,8 @@ mod tests {
             value: value.into(),
             duration: duration.into(),
         };
+        let unreadable = |fault| StreamItem::Unreadable { list: "new", fault, reason: "odd".to_owned() };
+        let long: &'static str = "é".repeat(MAX_FIELD_BYTES / 2 + 1).leak();
         let mut admission = Admission::new(Some(vec!["ban".to_owned()]));
         let mut batch = Batch::new();
         let now = Timestamp::from_millis(0);
@@ -253,12 +343,56 @@ mod tests {
             StreamItem::New(decision("192.0.2.999", "ban", "1h")),
             StreamItem::New(decision("192.0.2.4", "ban", "-3s")),
             StreamItem::Deleted(decision("192.0.2.5", "ban", "")),
-            StreamItem::Unreadable { list: "new", reason: "odd".to_owned() },
+            unreadable(ElementFault::NoDecision),
+            unreadable(ElementFault::TooLong),
+            StreamItem::New(decision(long, "ban", "1h")),
+            StreamItem::New(decision("192.0.2.6", long, "1h")),
+            StreamItem::New(decision("192.0.2.7", "ban", long)),
         ] {
             admission.take(item, false, now, &mut batch);
         }
         assert_eq!((batch.announced(), batch.lifted(), admission.other_types()), (1, 1, 1));
         let refused: Vec<_> = admission.refused().iter().map(|(why, n)| (why.as_str(), *n)).collect();
-        assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 1)]);
+        assert_eq!(refused, [("unreadable", 1), ("bad_address", 1), ("bad_duration", 2), ("too_long", 3)]);
+    }
+
+    #[test]
+    fn an_id_out_of_range_does_not_make_later_ids_look_low() {
+        let mut batch = Batch::new();
+        for (id, value) in [(i64::MAX, "192.0.2.1"), (-7, "192.0.2.2"), (12, "192.0.2.3")] {
+            let decision = StreamDecision {
+                id,
+                origin: "cscli".into(),
+                scenario: "s".into(),
+                scope: "Ip".into(),
+                kind: "ban".into(),
+                value: value.into(),
+                duration: "1h".into(),
+            };
+            let now = Timestamp::from_millis(0);
+            Admission::new(None).take(StreamItem::New(decision), true, now, &mut batch);
+        }
+        assert_eq!((batch.announced(), batch.highest_id()), (3, Some(12)));
+    }
+
+    #[test]
+    fn a_ban_with_a_long_scenario_holds_under_its_beginning() {
+        let mut batch = Batch::new();
+        let decision = StreamDecision {
+            id: 1,
+            origin: "crowdsec".into(),
+            scenario: "é".repeat(MAX_SCENARIO_BYTES).into(),
+            scope: "Ip".into(),
+            kind: "ban".into(),
+            value: "192.0.2.1".into(),
+            duration: "1h".into(),
+        };
+        let now = Timestamp::from_millis(0);
+        Admission::new(None).take(StreamItem::New(decision), true, now, &mut batch);
+        let mut ledger = palisade_cache::Ledger::new(palisade_cache::Policy::default(), 0);
+        ledger.apply(palisade_cache::Mode::Everything, batch);
+        let snapshot = ledger.snapshot();
+        let held = snapshot.decisions().next().unwrap();
+        assert_eq!((held.scenario.len(), shortened(held.scenario).chars().count()), (MAX_SCENARIO_BYTES, 81));
     }
 }

@@ -20,9 +20,13 @@ pub enum Ask {
 pub struct Cadence {
     /// Between two requests for changes.
     pub interval: Duration,
-    /// Between two full pulls from a stock LAPI; shortened by up to a tenth so that machines spread out. One that keeps
+    /// Between two full pulls from a stock LAPI; shortened by up to a quarter so that machines spread out. One that keeps
     /// cursors is asked for everything [`AUDIT`](Self::AUDIT) times as rarely.
     pub resync: Duration,
+    /// Pull everything from a stock LAPI more often than [`resync`](Self::resync) where its list is short:
+    /// [`RESYNC_ENTRIES_PER_SECOND`](Self::RESYNC_ENTRIES_PER_SECOND) on average, but not more often than every
+    /// [`SHORTEST_RESYNC`](Self::SHORTEST_RESYNC).
+    pub resync_by_size: bool,
     /// The shortest time between two full pulls that suspicion may lead to.
     pub resync_floor: Duration,
     /// How soon an answer that would empty the cache is asked for again.
@@ -34,14 +38,48 @@ pub struct Cadence {
 impl Cadence {
     /// How much rarer full pulls are from a LAPI that keeps cursors.
     pub const AUDIT: u32 = 24;
+    /// The shortest time between two full pulls of a short list, unless suspicion or an end asks for one.
+    pub const SHORTEST_RESYNC: Duration = Duration::from_secs(120);
+    /// How many entries a second regular full pulls fetch on average (12 KB): a list of 6,000 is pulled every two
+    /// minutes, one of 180,000 every hour.
+    pub const RESYNC_ENTRIES_PER_SECOND: u32 = 50;
+    /// The same for the full pulls around the ends of decisions, which come at most one per interval: a list of 1,000 may
+    /// be pulled every 10 s, one of 15,000 every 150 s.
+    pub const END_CHECK_ENTRIES_PER_SECOND: u32 = 100;
+    /// What a full pull may take, so that it is asked for that much earlier before an end.
+    pub const END_CHECK_LEAD: Duration = Duration::from_secs(2);
+
+    /// The regular time between two full pulls of a list of so many entries.
+    pub(crate) fn resync_of(&self, entries: usize) -> Duration {
+        if !self.resync_by_size {
+            return self.resync;
+        }
+        time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::SHORTEST_RESYNC).min(self.resync)
+    }
+
+    /// The shortest time between two full pulls of a list of so many entries because decisions end.
+    pub(crate) fn end_check_of(&self, entries: usize) -> Duration {
+        time_for(entries, Self::END_CHECK_ENTRIES_PER_SECOND).max(self.interval)
+    }
+
+    /// How long before an end everything is asked for: at the last request before it, or the one before that.
+    pub(crate) fn end_check_window(&self) -> Duration {
+        self.interval.saturating_mul(3) / 2 + Self::END_CHECK_LEAD
+    }
+}
+
+fn time_for(entries: usize, per_second: u32) -> Duration {
+    Duration::from_millis(entries as u64 * 1000 / u64::from(per_second))
 }
 
 impl Default for Cadence {
-    /// Changes every 10 s as the stock bouncers do, everything once an hour, and push where it is offered.
+    /// Changes every 10 s as the stock bouncers do, everything every two minutes to every hour, and push where it is
+    /// offered.
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(10),
             resync: Duration::from_secs(3600),
+            resync_by_size: true,
             resync_floor: Duration::from_secs(60),
             confirm_after: Duration::from_secs(5),
             hold: Duration::from_secs(25),
@@ -68,8 +106,35 @@ pub enum Doubt {
     NoPlace,
     /// The last full answer would have removed most of what is held; it must be heard twice.
     Unconfirmed,
-    /// The timer.
+    /// The timer, or a decision that is about to end or has ended since the last full pull.
     Timer,
+}
+
+impl Ask {
+    /// The word in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+impl Doubt {
+    /// The reason in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::LostAnswer => "lost_answer",
+            Self::Gap => "gap",
+            Self::OtherDatabase => "other_database",
+            Self::OtherLapi => "other_lapi",
+            Self::NoCursor => "no_cursor",
+            Self::NoPlace => "no_place",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Timer => "timer",
+        }
+    }
 }
 
 /// One request.

@@ -1,19 +1,21 @@
 //! The task that follows a LAPI: sole owner of the ledger, stoppable at every await, honest about doubt.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use palisade_cache::{Batch, Ledger, Mode, Timestamp};
-use palisade_client::{Backoff, Continuation, StreamSink};
+use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
+use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, Why};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::admit::Admission;
 use crate::cadence::{Ask, Doubt, Peer, Request};
 use crate::publish::{Freshness, Publisher};
+use crate::remember::Record;
 use crate::schedule::{Failure, Heard, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
@@ -54,6 +56,8 @@ const PULSE: Duration = Duration::from_secs(1);
 /// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would
 /// be counted from too late.
 const NAP: Duration = Duration::from_secs(3);
+/// A request whose answer has not begun after this, apart from the time it may be held, is worth a log line.
+const SLOW_ANSWER: Duration = Duration::from_secs(10);
 /// How soon a refused first request is repeated.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 
@@ -76,9 +80,9 @@ impl<S: Source> Follower<S> {
         loop {
             let request = schedule.ask(now());
             if let Some(doubt) = request.doubt {
-                debug!(?doubt, "asking for every decision in force");
+                debug!(reason = doubt.as_str(), "asking for every decision in force");
             }
-            let Some(pulled) = self.pull(&request, &stop).await else {
+            let Some(pulled) = self.pull(&request, &mut trouble, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
@@ -117,6 +121,7 @@ impl<S: Source> Follower<S> {
     async fn pull(
         &mut self,
         request: &Request,
+        trouble: &mut Trouble,
         stop: &CancellationToken,
     ) -> Option<Result<Answer, PullFault>> {
         let Self { source, admission, ledger, publisher, state, .. } = self;
@@ -124,8 +129,13 @@ impl<S: Source> Follower<S> {
         state.full_pulls += u64::from(request.ask == Ask::Everything);
         let batch = Batch::new();
         let full = request.ask == Ask::Everything;
-        let mut taking = Taking { admission, request, batch, full, items: 0, begun: now() };
-        let span = info_span!("pull", ask = ?request.ask, wait = ?request.wait);
+        admission.begin_answer();
+        let has_begun = AtomicBool::new(false);
+        let mut taking =
+            Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
+        let slow = Instant::now() + request.wait + SLOW_ANSWER;
+        let asked = source.name();
+        let span = info_span!("pull", ask = request.ask.as_str(), wait_seconds = request.wait.as_secs());
         // The last look, and the one before: when this process goes on after a while, the clock may be looked at
         // before what lay in a buffer.
         let (mut awake, mut before) = (now(), now());
@@ -140,6 +150,14 @@ impl<S: Source> Follower<S> {
                     () = sleep(ending) => expire(ledger, publisher),
                 }
                 before = std::mem::replace(&mut awake, now());
+                let is_slow = Instant::now() >= slow && !has_begun.load(Ordering::Relaxed);
+                if is_slow && !std::mem::replace(&mut trouble.slow, true) {
+                    warn!(
+                        lapi = asked,
+                        seconds = (request.wait + SLOW_ANSWER).as_secs(),
+                        "the LAPI has not begun to answer yet; the last decisions stay in force"
+                    );
+                }
             }
         };
         let Taking { batch, items, begun, .. } = taking;
@@ -170,25 +188,38 @@ impl<S: Source> Follower<S> {
         let (announced, lifted, highest_id) = (batch.announced(), batch.lifted(), batch.highest_id());
         let held = self.ledger.len();
         let mode = schedule.mode(request, head.as_ref(), announced, held);
+        // Encoded before it is consumed: the journal of remembered decisions replays it.
+        let record = (mode == Mode::Changes && announced + lifted > 0).then(|| Record::of(&batch, received));
         let applied = self.ledger.apply(mode, batch);
+        self.admission.end_answer(head.is_none());
         let heard = Heard { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
+        schedule.note_next_end(self.ledger.next_expiry());
         let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());
         let state = &mut self.state;
         (state.peer, state.push) = (schedule.peer(), schedule.pushes());
         tell_kind(before, state);
+        let held_now = self.ledger.len();
+        let Applied { added, renewed, removed, .. } = applied;
+        let is_news = added + renewed + removed > 0;
         match mode {
-            Mode::Changes if applied.added + applied.renewed + applied.removed > 0 => {
-                info!(announced, lifted, ?applied, held = self.ledger.len(), "decisions changed");
+            Mode::Changes if is_news => {
+                // What comes of it is for the enforcer to log.
+                debug!(added, renewed, removed, held = held_now, "decisions changed");
             }
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
             Mode::Everything => {
                 state.last_full = Some(received);
                 if next.compared {
-                    state.missed += applied.added as u64;
-                    state.vanished += applied.removed as u64;
+                    state.missed += added as u64;
+                    state.vanished += removed as u64;
                 }
-                info!(announced, ?applied, "every decision in force was pulled");
+                let text = "every decision in force was pulled";
+                if is_news || request.doubt != Some(Doubt::Timer) {
+                    info!(added, renewed, removed, held = held_now, "{text}");
+                } else {
+                    debug!(held = held_now, "{text}");
+                }
             }
             Mode::Additions => {
                 state.held_back += 1;
@@ -207,8 +238,8 @@ impl<S: Source> Follower<S> {
         if next.warn_of_theft {
             warn!(
                 missed = state.missed,
-                every = ?schedule.resync_interval(),
-                before = ?resync,
+                every_seconds = schedule.resync_interval().as_secs(),
+                before_seconds = resync.as_secs(),
                 "full pulls find decisions that no update told: probably another bouncer uses this API key from \
                  the same address. Give each its own key (`cscli bouncers add NAME` on the LAPI), or use a LAPI that \
                  keeps cursors (palisade-lapi); until then everything is pulled more often"
@@ -218,7 +249,14 @@ impl<S: Source> Follower<S> {
         state.other_types = self.admission.other_types();
         // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
         self.publisher.tell(state.clone());
-        self.publisher.publish_at(self.ledger.snapshot(), schedule.cursor());
+        let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
+        if !is_news {
+            self.publisher.publish_changes(snapshot, cursor, None);
+        } else if mode == Mode::Changes {
+            self.publisher.publish_changes(snapshot, cursor, record);
+        } else {
+            self.publisher.publish_at(snapshot, cursor);
+        }
         next.wait
     }
 
@@ -257,13 +295,21 @@ impl<S: Source> Follower<S> {
         };
         schedule.failed(now(), request, failure);
         state.push = schedule.pushes();
-        let wait = if fault.elsewhere { Duration::ZERO } else { self.backoff.next(fault.shortest_retry) };
-        let text = describe(fault);
+        let wait = if fault.elsewhere {
+            Duration::ZERO
+        } else {
+            self.backoff.next_for(fault.shortest_retry, fault.settled_retry)
+        };
+        let retry_seconds = (wait.as_secs_f64() * 10.0).round() / 10.0;
+        let text = with_causes(fault.error.as_ref());
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
         if trouble.is_news(fault, &text, state.failing.as_deref()) {
             if fault.refused {
-                error!(error = text, retry_in = ?wait, "the LAPI refuses this bouncer; the last decisions stay in force");
+                error!(
+                    error = text,
+                    retry_seconds, "the LAPI refuses this bouncer; the last decisions stay in force"
+                );
             } else if fault.elsewhere {
                 warn!(
                     error = text,
@@ -271,7 +317,10 @@ impl<S: Source> Follower<S> {
                     "no answer from this LAPI; asking the next one"
                 );
             } else {
-                warn!(error = text, retry_in = ?wait, "no answer from the LAPI; the last decisions stay in force");
+                warn!(
+                    error = text,
+                    retry_seconds, "no answer from the LAPI; the last decisions stay in force"
+                );
             }
         }
         state.failing = Some(text);
@@ -282,6 +331,8 @@ impl<S: Source> Follower<S> {
 /// What has been said of the failures since the last answer.
 #[derive(Debug, Default)]
 struct Trouble {
+    /// A slow answer was logged.
+    slow: bool,
     several: bool,
     all: bool,
     refused: bool,
@@ -321,12 +372,14 @@ struct Taking<'a> {
     items: usize,
     /// When the head arrived.
     begun: Timestamp,
+    has_begun: &'a AtomicBool,
 }
 
 impl StreamSink for Taking<'_> {
     fn begin(&mut self, head: Option<&Continuation>) {
         self.full = self.request.brings(head) == Ask::Everything;
         self.begun = now();
+        self.has_begun.store(true, Ordering::Relaxed);
     }
 
     fn item(&mut self, item: StreamItem<'_>) {
@@ -378,18 +431,6 @@ fn tell_why(request: &Request, head: Option<&Continuation>) {
         }
         _ => {}
     }
-}
-
-/// The fault and its causes in one line.
-fn describe(fault: &PullFault) -> String {
-    let mut text = fault.error.to_string();
-    let mut cause = fault.error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn until_next_end(ledger: &Ledger) -> Duration {

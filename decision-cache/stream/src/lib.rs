@@ -20,7 +20,7 @@ mod remember;
 mod schedule;
 mod source;
 
-pub use admit::{Admission, Admitted, Refusal, admit};
+pub use admit::{Admission, Admitted, MAX_FIELD_BYTES, MAX_ID, MAX_SCENARIO_BYTES, Refusal, admit};
 pub use cadence::{Ask, Cadence, Doubt, Peer, Request};
 pub use clock::now;
 pub use follow::{Ended, Follower};

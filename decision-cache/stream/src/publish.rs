@@ -1,13 +1,17 @@
 //! Between the one writer and its readers: an atomic pointer and a generation to wait on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use palisade_cache::{Snapshot, Timestamp};
 use tokio::sync::watch;
 
 use crate::Peer;
+use crate::remember::Record;
+
+/// More than this of changes is not held for the disk: everything is written instead.
+const UNSAVED_AT_MOST: usize = 1 << 20;
 
 /// How current the published snapshot is, and what went wrong on the way to it.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +67,24 @@ pub(crate) struct Kept {
     pub(crate) cursor: String,
 }
 
+/// What is published and not yet on disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unsaved {
+    pub(crate) kept: Arc<Kept>,
+    /// Answers with changes, in order.
+    pub(crate) records: Vec<Record>,
+    /// Something changed that no record describes.
+    pub(crate) whole: bool,
+}
+
+#[derive(Debug, Default)]
+struct Saving {
+    unsaved: Unsaved,
+    /// A task writes them to disk; without one nothing is collected.
+    collecting: bool,
+    bytes: usize,
+}
+
 /// The writer's end.
 #[derive(Debug)]
 pub struct Publisher {
@@ -73,7 +95,7 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
-    kept: ArcSwap<Kept>,
+    saving: Mutex<Saving>,
     freshness: ArcSwap<Freshness>,
 }
 
@@ -88,7 +110,7 @@ pub struct CacheHandle {
 pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
     let (sender, receiver) = watch::channel(first.generation());
     let shared = Arc::new(Shared {
-        kept: ArcSwap::from_pointee(Kept { snapshot: first.clone(), cursor: String::new() }),
+        saving: Mutex::new(Saving::of(first.clone())),
         snapshot: ArcSwap::from_pointee(first),
         freshness: ArcSwap::from_pointee(Freshness::default()),
     });
@@ -107,16 +129,30 @@ impl Publisher {
 
     /// The same for a snapshot that `cursor` belongs to: a later process may go on from both together.
     pub fn publish_at(&self, snapshot: Snapshot, cursor: &str) {
-        let generation = snapshot.generation();
-        self.shared.kept.store(Arc::new(Kept { snapshot: snapshot.clone(), cursor: cursor.to_owned() }));
-        self.shared.snapshot.store(Arc::new(snapshot));
-        self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
+        self.shared.saving().all(snapshot.clone(), cursor);
+        self.show(snapshot);
+    }
+
+    /// The same, when `record` is what was done to the snapshot before; `None` when nothing was.
+    pub(crate) fn publish_changes(&self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
+        self.shared.saving().some(snapshot.clone(), cursor, record);
+        self.show(snapshot);
     }
 
     /// Publishes what is left after some decisions have ended: the cursor stays.
     pub(crate) fn publish_rest(&self, snapshot: Snapshot) {
-        let cursor = self.shared.kept.load().cursor.clone();
-        self.publish_at(snapshot, &cursor);
+        {
+            let mut saving = self.shared.saving();
+            let cursor = saving.unsaved.kept.cursor.clone();
+            saving.some(snapshot.clone(), &cursor, None);
+        }
+        self.show(snapshot);
+    }
+
+    fn show(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation();
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
     }
 
     /// Tells readers how current the snapshot is.
@@ -138,9 +174,26 @@ impl CacheHandle {
         self.shared.snapshot.load_full()
     }
 
-    /// The current snapshot with the cursor that belongs to it.
-    pub(crate) fn kept(&self) -> Arc<Kept> {
-        self.shared.kept.load_full()
+    /// Collects what is to be written to disk until the guard is dropped. First of all that is everything.
+    pub(crate) fn collect_unsaved(&self) -> Collecting {
+        let mut saving = self.shared.saving();
+        saving.collecting = true;
+        saving.everything();
+        drop(saving);
+        Collecting(Arc::clone(&self.shared))
+    }
+
+    /// What is to be written now.
+    pub(crate) fn take_unsaved(&self) -> Unsaved {
+        let mut saving = self.shared.saving();
+        let kept = Arc::clone(&saving.unsaved.kept);
+        saving.bytes = 0;
+        std::mem::replace(&mut saving.unsaved, Unsaved { kept, ..Unsaved::default() })
+    }
+
+    /// Has everything written next, whatever changes.
+    pub(crate) fn save_whole(&self) {
+        self.shared.saving().everything();
     }
 
     /// A receiver that wakes for each new generation; slow readers skip generations.
@@ -151,5 +204,51 @@ impl CacheHandle {
     /// How current the snapshot is.
     pub fn freshness(&self) -> Arc<Freshness> {
         self.shared.freshness.load_full()
+    }
+}
+
+/// Ends the collecting when dropped.
+#[derive(Debug)]
+pub(crate) struct Collecting(Arc<Shared>);
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        let mut saving = self.0.saving();
+        saving.collecting = false;
+        saving.everything();
+    }
+}
+
+impl Shared {
+    fn saving(&self) -> MutexGuard<'_, Saving> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Saving {
+    fn of(snapshot: Snapshot) -> Self {
+        let kept = Arc::new(Kept { snapshot, cursor: String::new() });
+        Self { unsaved: Unsaved { kept, ..Unsaved::default() }, ..Self::default() }
+    }
+
+    fn all(&mut self, snapshot: Snapshot, cursor: &str) {
+        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
+        self.everything();
+    }
+
+    fn some(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
+        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
+        let Some(record) = record.filter(|_| self.collecting) else { return };
+        self.bytes += record.bytes();
+        self.unsaved.records.push(record.with_cursor(cursor));
+        if self.bytes > UNSAVED_AT_MOST {
+            self.unsaved.records = Vec::new();
+            self.bytes = 0;
+            self.everything();
+        }
+    }
+
+    fn everything(&mut self) {
+        self.unsaved.whole = true;
     }
 }

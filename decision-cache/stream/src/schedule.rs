@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A stock LAPI has no acknowledgement and moves its cursor whether or not an answer arrived, so everything doubtful is
-//! answered with a full pull (see [`Doubt`]), and a full pull comes round on a timer besides. A LAPI that keeps cursors
+//! answered with a full pull (see [`Doubt`]), and a full pull comes round on a timer besides. It may also prolong a
+//! decision without announcing that: so a full pull comes shortly before a decision ends and at the next request after
+//! it, as often as the length of the list permits (see [`Cadence`]). A LAPI that keeps cursors
 //! gives ours back with each answer: whatever fails is asked again with the same one, and nothing is in doubt.
 
 use std::time::Duration;
@@ -45,6 +47,17 @@ pub struct Schedule {
     astray: u32,
     /// The full pull under way comes right after a delta, so it should bring nothing new.
     comparing: bool,
+    /// It comes because of an end: a decision that was prolonged without an announcement is no sign of theft.
+    for_end: bool,
+    /// How many entries the last full answer had.
+    full_entries: usize,
+    last_full: Option<Timestamp>,
+    /// When the next decision ends.
+    next_end: Option<Timestamp>,
+    /// The earliest of the ends noted since the last full pull.
+    earliest_end: Option<Timestamp>,
+    /// How many decisions changes announced since the last full pull.
+    announced_since: usize,
     /// Comparisons that found decisions no delta had told. One may be a coincidence.
     suspicions: u32,
 }
@@ -107,6 +120,12 @@ impl Schedule {
             unconfirmed: None,
             astray: 0,
             comparing: false,
+            for_end: false,
+            full_entries: 0,
+            last_full: None,
+            next_end: None,
+            earliest_end: None,
+            announced_since: 0,
             suspicions: 0,
         }
     }
@@ -148,6 +167,12 @@ impl Schedule {
         }
     }
 
+    /// Notes when the next decision ends, after an answer was applied and before [`answered`](Self::answered).
+    pub fn note_next_end(&mut self, end: Option<Timestamp>) {
+        self.next_end = end;
+        self.earliest_end = self.earliest_end.into_iter().chain(end).min();
+    }
+
     /// After an answer was applied. `spread`, from 0 to 1, is chance: what this machine does a little earlier or later
     /// than others.
     pub fn answered(
@@ -173,11 +198,15 @@ impl Schedule {
                 if !self.take_changes(request, heard) {
                     self.astray += u32::from(request.ask == Ask::Changes);
                     next.wait = Duration::ZERO;
-                } else if now >= self.full_due(now) {
-                    // A delta first and a full pull at once: what the full pull brings that the delta of a stock LAPI
-                    // did not was lost on the way.
-                    self.comparing = true;
-                    next.wait = Duration::ZERO;
+                } else {
+                    self.announced_since += heard.announced;
+                    let timer = now >= self.full_due(now);
+                    if timer || self.end_check_due(now) {
+                        // A delta first and a full pull at once: what the full pull brings that the delta of a stock LAPI
+                        // did not was lost on the way.
+                        (self.comparing, self.for_end) = (true, !timer);
+                        next.wait = Duration::ZERO;
+                    }
                 }
             }
             Mode::Additions => {
@@ -193,7 +222,12 @@ impl Schedule {
             Mode::Everything => {
                 let compared = std::mem::take(&mut self.comparing);
                 next.compared = compared && before == Peer::Stock && self.peer == Peer::Stock;
-                let stolen = next.compared && applied.added > 0;
+                let for_end = std::mem::take(&mut self.for_end);
+                // A stock LAPI loses about one in a thousand by itself (a commit that is later than its time), and
+                // another client of the same key takes a large part.
+                let announced = std::mem::take(&mut self.announced_since);
+                let many = applied.added > usize::from(for_end) && applied.added * 9 >= announced;
+                let stolen = next.compared && many;
                 self.resync = if stolen {
                     (self.resync / 4).max(self.cadence.resync_floor).min(self.cadence.resync)
                 } else if next.compared {
@@ -205,9 +239,11 @@ impl Schedule {
                 self.suspicions += u32::from(stolen);
                 next.warn_of_theft = stolen && self.suspicions == 2;
                 (self.doubt, self.unconfirmed) = (None, None);
+                (self.full_entries, self.last_full) = (heard.items, Some(now));
+                self.earliest_end = self.next_end;
                 self.highest_id = heard.highest_id.unwrap_or(0);
                 self.cursor = head.map_or_else(String::new, |head| head.cursor.clone());
-                let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 10.0);
+                let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 4.0);
                 self.next_full = Some(now.saturating_add(until_full));
             }
         }
@@ -263,8 +299,26 @@ impl Schedule {
     fn full_interval(&self) -> Duration {
         match self.peer {
             Peer::KeepsCursors => self.cadence.resync.saturating_mul(Cadence::AUDIT),
-            Peer::Stock | Peer::Unknown => self.resync,
+            Peer::Stock | Peer::Unknown => self.resync.min(self.cadence.resync_of(self.full_entries)),
         }
+    }
+
+    /// Whether a stock LAPI is to be asked for everything because a decision is about to end, or has ended since it was
+    /// asked last: it may have been prolonged without an announcement.
+    fn end_check_due(&self, now: Timestamp) -> bool {
+        let Some(last_full) = self.last_full.filter(|_| self.peer == Peer::Stock) else { return false };
+        if now.saturating_duration_since(last_full) < self.cadence.end_check_of(self.full_entries) {
+            return false;
+        }
+        let window = self.cadence.end_check_window();
+        let ended = self.earliest_end.is_some_and(|end| end <= now);
+        // What ends in less than the lead is left to the look afterwards: the answer might list it or not.
+        let ends_soon = self.next_end.is_some_and(|end| {
+            let left = end.saturating_duration_since(now);
+            let seen = end.saturating_duration_since(last_full) <= window;
+            left > Cadence::END_CHECK_LEAD && left <= window && !seen
+        });
+        ended || ends_soon
     }
 
     /// Whether an answer whose head arrives now has lain somewhere since it was made: this machine was suspended

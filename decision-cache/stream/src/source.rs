@@ -15,6 +15,8 @@ pub struct PullFault {
     pub error: Box<dyn std::error::Error + Send + Sync>,
     /// Not worth asking again sooner.
     pub shortest_retry: Duration,
+    /// The same once the trouble has lasted for minutes.
+    pub settled_retry: Duration,
     /// The LAPI may have counted the answer as delivered.
     pub may_have_reached_lapi: bool,
     /// Every LAPI there is answered and refused us: asking faster does not help.
@@ -57,6 +59,8 @@ struct Mark {
     /// It has failed since one of them answered, or since all had failed.
     tried: bool,
     refused: bool,
+    /// See [`PullFault::settled_retry`].
+    settled: Duration,
     /// Not to be asked before.
     not_before: Option<Instant>,
 }
@@ -78,10 +82,15 @@ impl Lapi {
     fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
         let place = self.lapis.place();
         let shortest = error.shortest_retry();
-        self.marks[place] =
-            Mark { tried: true, refused: error.is_refusal(), not_before: now.checked_add(shortest) };
+        self.marks[place] = Mark {
+            tried: true,
+            refused: error.is_refusal(),
+            settled: error.settled_retry(),
+            not_before: now.checked_add(shortest),
+        };
         let mut fault = PullFault {
             shortest_retry: shortest,
+            settled_retry: error.settled_retry(),
             may_have_reached_lapi: error.may_have_reached_lapi(),
             refused: false,
             may_end_a_hold: error.may_end_a_hold(),
@@ -103,6 +112,8 @@ impl Lapi {
         let soonest = others.chain([place]).min_by_key(|other| left(&self.marks[*other])).unwrap_or(place);
         self.lapis.move_to(soonest);
         fault.shortest_retry = left(&self.marks[soonest]);
+        // One of them may heal sooner.
+        fault.settled_retry = self.marks.iter().map(|mark| mark.settled).min().unwrap_or_default();
         fault.refused = self.marks.iter().all(|mark| mark.refused);
         self.marks.iter_mut().for_each(|mark| mark.tried = false);
         fault
@@ -134,7 +145,7 @@ impl Source for Lapi {
 
 #[cfg(test)]
 mod tests {
-    use palisade_client::{Auth, Client, ClientConfig, Secret, UserAgent};
+    use palisade_client::{Auth, Client, ClientConfig, Credential, Secret, UserAgent};
 
     use super::*;
 
@@ -154,7 +165,13 @@ mod tests {
     }
 
     fn refused() -> PullError {
-        PullError::Refused { url: String::new(), status: 403, message: String::new() }
+        PullError::Refused {
+            url: String::new(),
+            credential: Credential::Key,
+            status: 403,
+            message: String::new(),
+            retry_after: None,
+        }
     }
 
     /// Which of them is asked next, whether at once, and else after how long.
@@ -198,11 +215,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn from_a_lapi_that_drips_it_turns_to_the_next() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (mut clients, mut serving) = (Vec::new(), tokio::task::JoinSet::new());
+        for drips in [true, false] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut config = ClientConfig::new(
+                format!("http://{}", listener.local_addr().unwrap()),
+                Auth::Key(Secret::new("k")),
+            );
+            config.idle_timeout = Duration::from_millis(300);
+            clients.push(Client::new(&config, &UserAgent::new("palisade-test", "v0").unwrap()).unwrap());
+            serving.spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(head.as_bytes()).await.unwrap();
+                if !drips {
+                    return stream.write_all(b"2\r\n{}\r\n0\r\n\r\n").await.unwrap();
+                }
+                while stream.write_all(b"1\r\n \r\n").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        let mut clients = clients.into_iter();
+        let mut lapi = Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default());
+        let request = crate::Schedule::new(crate::Cadence::default()).ask(crate::now());
+        let mut ignore = |_: palisade_client::StreamItem<'_>| {};
+        let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();
+        assert!(fault.elsewhere && fault.may_have_reached_lapi, "{fault:?}");
+        lapi.pull(&request, &mut ignore).await.unwrap();
+        assert_eq!(lapi.lapis.place(), 1);
+    }
+
+    #[tokio::test]
     async fn only_when_all_refuse_is_the_key_no_good() {
         let (mut lapi, now) = (lapi(2), Instant::now());
         assert!(!lapi.failed(refused(), now).refused, "the other may know the key");
         let fault = lapi.failed(refused(), now);
-        assert!(fault.refused && fault.shortest_retry == Duration::from_secs(60), "{fault:?}");
+        assert!(fault.refused && fault.shortest_retry == Duration::from_secs(2), "{fault:?}");
+        assert_eq!(fault.settled_retry, Duration::from_secs(60));
         let mut alone = self::lapi(1);
         assert!(alone.failed(refused(), now).refused);
     }

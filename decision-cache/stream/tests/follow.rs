@@ -9,8 +9,8 @@ use std::time::Duration;
 use palisade_cache::{Ledger, Policy};
 use palisade_client::{Backoff, Continuation, RetryPolicy, StreamSink};
 use palisade_stream::{
-    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Peer, PullFault, Request, Source,
-    channel,
+    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Memory, Peer, PullFault, Request,
+    Source, channel, keep, now,
 };
 use palisade_wire::follow::{Content, Why};
 use palisade_wire::{StreamDecision, StreamItem};
@@ -23,6 +23,8 @@ type Line = (&'static str, &'static str, &'static str, i64);
 #[derive(Debug)]
 enum Answer {
     Full(Vec<Line>),
+    /// A full answer that lists ends too, as a stock LAPI's does.
+    FullWithEnds(Vec<Line>, Vec<Line>),
     Delta {
         new: Vec<Line>,
         deleted: Vec<Line>,
@@ -63,7 +65,8 @@ impl Source for Script {
         let ask = request.ask;
         let fault = |text: &str, may_have_reached_lapi, refused| PullFault {
             error: text.to_owned().into(),
-            shortest_retry: Duration::from_secs(if refused { 60 } else { 1 }),
+            shortest_retry: Duration::from_secs(if refused { 2 } else { 1 }),
+            settled_retry: Duration::from_secs(if refused { 60 } else { 0 }),
             may_have_reached_lapi,
             refused,
             may_end_a_hold: may_have_reached_lapi,
@@ -81,6 +84,12 @@ impl Source for Script {
             Answer::Full(new) => {
                 assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
                 new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                Ok(None)
+            }
+            Answer::FullWithEnds(new, deleted) => {
+                assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
+                new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
+                deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
                 Ok(None)
             }
             Answer::Kept(cursor, content, wait, new, deleted) => {
@@ -109,6 +118,36 @@ impl Source for Script {
 
     fn name(&self) -> String {
         "the script".to_owned()
+    }
+}
+
+/// The log of a test, as text. It is the thread's, so the test must run on one.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = subscriber.without_time().with_target(false).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines_with(&self, part: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(part)).map(|line| line.trim().to_owned()).collect()
     }
 }
 
@@ -214,6 +253,53 @@ async fn an_end_under_an_id_never_seen_ends_it_and_twice_is_harmless() {
         Story::begin(vec![full(&[A, B]), delta(&[], &[other_id]), delta(&[], &[other_id, other_id])]);
     story.play_out().await;
     assert_eq!(story.held(), ["192.0.2.2 CAPI"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
+    // A stock LAPI repeats the ends of the 2 s before the last request, and knows addresses by their notation.
+    let first = ("::ffff:192.0.2.1", "cscli", "4h", 5);
+    let ended = ("::ffff:192.0.2.1", "cscli", "-1s", 5);
+    let again = ("192.0.2.1/32", "cscli", "4h", 6);
+    let mut story = Story::begin(vec![
+        full(&[first]),
+        delta(&[], &[ended]),
+        delta(&[again], &[ended]),
+        delta(&[], &[ended]),
+        delta(&[], &[ended]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held(), ["192.0.2.1 cscli"], "the new ban holds");
+
+    // The end of the new ban itself lifts it, whatever was repeated before.
+    let mut story = Story::begin(vec![
+        full(&[first]),
+        delta(&[], &[ended]),
+        delta(&[again], &[ended]),
+        delta(&[], &[ended, ("192.0.2.1/32", "cscli", "-1s", 6)]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 0);
+
+    // The end may have been in a full answer first.
+    let old = ("192.0.2.1/32", "cscli", "-2m", 5);
+    for (listed, held) in [(ended, 1), (old, 0)] {
+        let whole = Answer::FullWithEnds(vec![again], vec![listed]);
+        let mut story = Story::begin(vec![whole, delta(&[], &[ended])]);
+        story.play_out().await;
+        assert_eq!(story.held().len(), held, "{listed:?}");
+    }
+
+    // A LAPI that keeps cursors repeats nothing.
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, None, vec![again], vec![]),
+        Answer::Kept("T2", Content::Changes, None, vec![], vec![ended]),
+        Answer::Kept("T3", Content::Changes, None, vec![again], vec![]),
+        Answer::Kept("T4", Content::Changes, None, vec![], vec![ended]),
+    ]);
+    story.play_out().await;
+    assert_eq!(story.held().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,4 +449,161 @@ async fn a_ban_ends_on_time_though_no_answer_comes() {
         .unwrap()
         .unwrap();
     assert_eq!(story.held(), ["192.0.2.1 cscli"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_begin_is_logged_after_ten_seconds_once() {
+    let (log, _guard) = Log::begin();
+    let mut story = Story::begin(vec![]);
+    story.asked.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let lines = log.lines_with("has not begun");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(r#"lapi="the script" seconds=10"#), "{lines:?}");
+
+    // A request that may be held for 25 s is slow after 35.
+    let (log, _guard) = Log::begin();
+    let first = Answer::Kept("T1", Content::Everything(Why::Start), Some(25), vec![A], vec![]);
+    let mut story = Story::begin(vec![first]);
+    story.asked.recv().await.unwrap();
+    story.asked.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(34)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(log.lines_with("has not begun").len(), 1);
+}
+
+/// A stock LAPI with one decision, which it prolongs without announcing that in its changes.
+struct Prolongs {
+    ends: Arc<Mutex<std::time::Instant>>,
+}
+
+impl Source for Prolongs {
+    async fn pull(
+        &mut self,
+        request: &Request,
+        sink: &mut dyn StreamSink,
+    ) -> Result<Option<Continuation>, PullFault> {
+        sink.begin(None);
+        let left = self.ends.lock().unwrap().saturating_duration_since(std::time::Instant::now());
+        if request.ask == Ask::Everything && !left.is_zero() {
+            let duration = format!("{}ms", left.as_millis());
+            let one = StreamDecision { duration: duration.into(), ..decision(A) };
+            sink.item(StreamItem::New(one));
+        }
+        Ok(None)
+    }
+
+    fn name(&self) -> String {
+        "a stock LAPI".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_a_stock_lapi_prolongs_unannounced_holds_without_a_gap() {
+    let in_seconds = |seconds| std::time::Instant::now() + Duration::from_secs(seconds);
+    let ends = Arc::new(Mutex::new(in_seconds(4)));
+    let mut ledger = Ledger::new(Policy::default(), 0);
+    let (publisher, cache) = channel(ledger.snapshot());
+    let mut follower = Follower {
+        source: Prolongs { ends: Arc::clone(&ends) },
+        cadence: Cadence { interval: Duration::from_millis(200), ..Cadence::default() },
+        backoff: Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1),
+        admission: Admission::new(None),
+        ledger,
+        cursor: String::new(),
+        publisher,
+        state: Freshness::default(),
+    };
+    let stop = CancellationToken::new();
+    let holds = || cache.read().holds("192.0.2.1".parse().unwrap());
+    let looking = async {
+        cache.changed().wait_for(|generation| *generation > 0).await.unwrap();
+        *ends.lock().unwrap() = in_seconds(3600);
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(holds(), "the decision is in force at the LAPI");
+        }
+        assert!(cache.freshness().full_pulls <= 4, "{}", cache.freshness().full_pulls);
+        stop.cancel();
+    };
+    tokio::join!(follower.run(false, stop.clone()), looking);
+}
+
+#[tokio::test]
+async fn what_an_answer_changes_is_remembered_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Memory::new(folder.path().join("decisions"), ["a"], "all");
+    let start = Content::Everything(Why::Start);
+    let mut story = Story::begin(vec![
+        Answer::Kept("T1", start, Some(60), vec![A], vec![]),
+        Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),
+        Answer::Kept("T3", Content::Changes, Some(60), vec![RANGE], vec![A]),
+    ]);
+    let stop = CancellationToken::new();
+    let keeping = keep(memory.clone(), story.cache.clone(), Duration::from_millis(500), stop.clone());
+    let looking = async {
+        story.play_out().await;
+        let in_force = std::time::Instant::now();
+        loop {
+            let mut ledger = Ledger::new(Policy::default(), 0);
+            if let Some(remembered) = memory.load(now()).unwrap() {
+                let cursor = remembered.cursor.clone();
+                remembered.restore(&mut ledger, now());
+                if cursor == "T3" {
+                    break assert_eq!(ledger.len(), 2);
+                }
+            }
+            assert!(in_force.elapsed() < Duration::from_secs(1), "{} are remembered", ledger.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(keeping, looking);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_added_again_is_tried_within_seconds() {
+    let begun = tokio::time::Instant::now();
+    let refused = (0..20).map(|_| Answer::Refused);
+    let answers = [full(&[A])].into_iter().chain(refused).chain([full(&[A])]).collect();
+    let mut story = Story::begin(answers);
+    let mut asked = Vec::new();
+    while asked.len() < 22 {
+        story.asked.recv().await.unwrap();
+        asked.push(begun.elapsed());
+    }
+    let apart: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).skip(1).collect();
+    assert!(apart.iter().all(|apart| *apart <= Duration::from_millis(10_010)), "{apart:?}");
+    assert!(apart[..3].iter().sum::<Duration>() <= Duration::from_secs(13), "{apart:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_lines_carry_fields_and_one_line_each() {
+    let (log, _guard) = Log::begin();
+    let mut story = Story::begin(vec![
+        full(&[A, B]),
+        delta(&[RANGE], &[A]),
+        delta(&[], &[]),
+        Answer::Unreachable,
+        Answer::Refused,
+        full(&[B, RANGE]),
+    ]);
+    story.play_out().await;
+    let one = |part: &str| {
+        let lines = log.lines_with(part);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines[0].clone()
+    };
+    assert!(log.lines_with("decisions changed").is_empty(), "that is the enforcer's line");
+    let pulls = log.lines_with("every decision in force was pulled");
+    assert!(pulls[0].ends_with("added=2 renewed=0 removed=0 held=2"), "{pulls:?}");
+    assert!(pulls[1].ends_with("added=0 renewed=0 removed=0 held=2"), "{pulls:?}");
+    assert!(one("no answer from the LAPI").contains("retry_seconds="));
+    let all = log.lines_with("");
+    for odd in [" { ", "Some(", "None", "applied=", "retry_in"] {
+        assert!(all.iter().all(|line| !line.contains(odd)), "{odd}: {all:?}");
+    }
 }

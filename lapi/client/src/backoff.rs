@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+/// In the first minutes of trouble, so long in waits, no two tries are further apart than [`EARLY_LONGEST`]: most trouble
+/// is a restart, or a key that is being corrected.
+pub const EARLY: Duration = Duration::from_secs(300);
+/// The longest wait in the first minutes of trouble, unless the LAPI asked for more.
+pub const EARLY_LONGEST: Duration = Duration::from_secs(10);
+
 /// How waits grow from one failure to the next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
@@ -20,7 +26,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// For a client that otherwise asks every `interval`: the first retry after 200 ms to twice that, then growing by half
     /// up to the interval (no less than half a second, no more than five minutes), and each wait up to twice as long
-    /// by chance, so that a thousand clients that lost their LAPI in the same instant do not come back in step, and all
+    /// by chance, but in the first minutes 10 s at most, so that a thousand clients that lost their LAPI in the same instant do not come back in step, and all
     /// of them within about the time it was away.
     pub fn for_interval(interval: Duration) -> Self {
         Self {
@@ -42,7 +48,7 @@ impl RetryPolicy {
 /// let first = backoff.next(Duration::ZERO);
 /// assert!(first >= Duration::from_millis(200) && first <= Duration::from_millis(400));
 /// assert!(backoff.next(Duration::ZERO) >= Duration::from_millis(300));
-/// // A refused key does not heal by asking faster.
+/// // `Retry-After` is honoured.
 /// assert!(backoff.next(Duration::from_secs(60)) >= Duration::from_secs(60));
 /// backoff.reset();
 /// ```
@@ -50,18 +56,20 @@ impl RetryPolicy {
 pub struct Backoff {
     policy: RetryPolicy,
     failures: u32,
+    /// The waits since the first failure.
+    waited: Duration,
     chance: Rng,
 }
 
 impl Backoff {
     /// Starts with no failure counted.
     pub fn new(policy: RetryPolicy) -> Self {
-        Self { policy, failures: 0, chance: Rng::new() }
+        Self { policy, failures: 0, waited: Duration::ZERO, chance: Rng::new() }
     }
 
     /// The same, with waits that can be foretold.
     pub fn with_seed(policy: RetryPolicy, seed: u64) -> Self {
-        Self { policy, failures: 0, chance: Rng::with_seed(seed) }
+        Self { policy, failures: 0, waited: Duration::ZERO, chance: Rng::with_seed(seed) }
     }
 
     /// How many failures in a row were counted.
@@ -72,20 +80,36 @@ impl Backoff {
     /// Counts a failure and tells how long to wait, which is never less than `shortest` (see
     /// [`PullError::shortest_retry`](crate::PullError::shortest_retry)).
     pub fn next(&mut self, shortest: Duration) -> Duration {
+        self.next_for(shortest, Duration::ZERO)
+    }
+
+    /// The same for trouble that does not heal by asking often: once it has lasted for [`EARLY`], no wait is shorter than
+    /// `settled` either (see [`PullError::settled_retry`](crate::PullError::settled_retry)).
+    pub fn next_for(&mut self, shortest: Duration, settled: Duration) -> Duration {
+        let jitter = self.policy.jitter.clamp(0.0, 1.0);
+        let early = self.waited < EARLY;
+        // With what chance adds, an early wait is still no longer than it may be.
+        let early_longest = EARLY_LONGEST.as_secs_f64() / (1.0 + jitter);
+        let longest = self.policy.longest.as_secs_f64();
+        let longest = if early { longest.min(early_longest) } else { longest.max(settled.as_secs_f64()) };
         let exponent = i32::try_from(self.failures.min(64)).unwrap_or(64);
         self.failures = self.failures.saturating_add(1);
         let grown = self.policy.first.as_secs_f64() * self.policy.factor.max(1.0).powi(exponent);
-        let base = grown.min(self.policy.longest.as_secs_f64()).max(shortest.as_secs_f64());
+        let least = if early { shortest } else { shortest.max(settled) };
+        let base = grown.min(longest).max(least.as_secs_f64());
         // Chance only lengthens: `shortest` is a promise to the other side. It is spread as wide as the policy's own
         // waits get, and by a second at least: all who were sent away together were told the same time.
-        let width = base.min(self.policy.longest.as_secs_f64()).max(shortest.as_secs_f64().min(1.0));
-        let wait = base + width * self.policy.jitter.clamp(0.0, 1.0) * self.chance.f64();
-        Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest)
+        let width = base.min(longest).max(shortest.as_secs_f64().min(1.0));
+        let wait = base + width * jitter * self.chance.f64();
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest);
+        self.waited = self.waited.saturating_add(wait);
+        wait
     }
 
     /// Forgets the failures, after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
+        self.waited = Duration::ZERO;
     }
 }
 
@@ -97,11 +121,15 @@ mod tests {
     fn waits_grow_up_to_the_interval_and_start_again_after_a_success() {
         let interval = Duration::from_secs(10);
         let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(interval), 7);
-        let mut expected = 0.2;
+        let (mut expected, mut waited) = (0.2, 0.0);
         for _ in 0..200 {
             let wait = backoff.next(Duration::ZERO).as_secs_f64();
-            assert!(wait >= expected && wait <= expected * 2.0 + 1e-9, "{wait} for {expected}");
-            expected = (expected * 1.5_f64).min(10.0);
+            // Half as long in the first minutes.
+            let longest = if waited < EARLY.as_secs_f64() { 5.0 } else { 10.0 };
+            let expected_now = f64::min(expected, longest);
+            assert!(wait >= expected_now && wait <= expected_now * 2.0 + 1e-9, "{wait} for {expected_now}");
+            expected *= 1.5;
+            waited += wait;
         }
         assert_eq!(backoff.failures(), 200);
         backoff.reset();
@@ -118,6 +146,33 @@ mod tests {
         }
     }
 
+    /// Whatever the interval and the trouble.
+    #[test]
+    fn tries_are_close_together_in_the_first_minutes_of_trouble() {
+        for (interval, shortest, settled) in [(10, 0, 0), (10, 2, 60), (1, 2, 60), (600, 0, 0), (600, 5, 60)]
+        {
+            for seed in 0..50 {
+                let policy = RetryPolicy::for_interval(Duration::from_secs(interval));
+                let mut backoff = Backoff::with_seed(policy, seed);
+                let mut next =
+                    || backoff.next_for(Duration::from_secs(shortest), Duration::from_secs(settled));
+                let (mut waited, mut tries) = (Duration::ZERO, 0);
+                while waited < EARLY {
+                    let wait = next();
+                    assert!(wait <= EARLY_LONGEST, "{wait:?} after {waited:?}");
+                    (waited, tries) = (waited + wait, tries + 1);
+                    assert!(waited > Duration::from_secs(30) || tries > 2 || wait < Duration::from_secs(10));
+                }
+                let later = next();
+                assert!(later >= Duration::from_secs(settled), "{later:?}");
+            }
+        }
+        let mut backoff = Backoff::with_seed(RetryPolicy::for_interval(Duration::from_secs(10)), 1);
+        let three: Duration = (0..3).map(|_| backoff.next_for(Duration::from_secs(2), Duration::ZERO)).sum();
+        assert!(three <= Duration::from_secs(12), "a key that is added again is tried soon: {three:?}");
+        assert!(backoff.next(Duration::from_secs(17)) >= Duration::from_secs(17), "Retry-After");
+    }
+
     #[test]
     fn a_senseless_policy_does_not_panic() {
         let policy = RetryPolicy {
@@ -128,7 +183,7 @@ mod tests {
         };
         let mut backoff = Backoff::new(policy);
         for _ in 0..100 {
-            backoff.next(Duration::MAX);
+            backoff.next_for(Duration::MAX, Duration::MAX);
         }
     }
 

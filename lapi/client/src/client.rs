@@ -3,19 +3,21 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use palisade_wire::{ErrorBody, StreamDecoder, StreamItem, StreamQuery, UsageMetrics};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{ClientConfig, UserAgent};
 use crate::continuation::{self, Continuation, StreamSink};
+use crate::diagnosis::{self, SettingNames};
 use crate::endpoint::{Endpoint, redacted};
-use crate::error::{BuildError, PullError, PushError};
-use crate::transport::{self, Setup};
+use crate::error::{BuildError, Credential, PullError, PushError};
+use crate::pace::{FullPullTimeout, GiveUp, MIN_BYTES_PER_WINDOW, Pace};
+use crate::transport::{self, Identification, Setup};
 
 /// How much of an answer that is not a success is read.
 pub(crate) const ERROR_BODY_LIMIT: usize = 16 * 1024;
@@ -27,7 +29,11 @@ pub struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) endpoint: Endpoint,
     pub(crate) idle: Duration,
-    pub(crate) startup_idle: Duration,
+    /// What is shown to the LAPI, and how the settings are called, for messages.
+    credential: Credential,
+    names: SettingNames,
+    /// How long the head of the next full pull may take.
+    full_pull: Arc<Mutex<FullPullTimeout>>,
     /// Who answered last.
     peer: Arc<Mutex<Option<SocketAddr>>>,
 }
@@ -66,11 +72,16 @@ impl Client {
         startup_idle: Duration,
         agent: &UserAgent,
     ) -> Result<Self, BuildError> {
-        let endpoint = Endpoint::parse(url)?;
+        let endpoint = Endpoint::parse_setting(url, setup.names.url)?;
         Ok(Self {
             http: transport::build(setup, &endpoint, agent)?,
             idle: setup.idle_timeout,
-            startup_idle,
+            credential: match setup.identity {
+                Identification::Certificate { .. } => Credential::Certificate,
+                Identification::Key(_) | Identification::None => Credential::Key,
+            },
+            names: setup.names,
+            full_pull: Arc::new(Mutex::new(FullPullTimeout::new(setup.idle_timeout, startup_idle))),
             endpoint,
             peer: Arc::default(),
         })
@@ -88,11 +99,18 @@ impl Client {
 
     /// The address that answered last; `None` before the first answer and on a unix socket.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn full_pull(&self) -> MutexGuard<'_, FullPullTimeout> {
+        self.full_pull.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for decisions and hands them to `sink` as they arrive, so that the JSON text and the decisions are
     /// never in memory together. A request that may be held is waited for that much longer.
+    ///
+    /// The head of a full pull may take as long as any other's at first, and longer from the third try on; see
+    /// [`ClientConfig::startup_idle_timeout`]. A body that brings next to nothing is given up.
     ///
     /// # Errors
     /// Whatever the sink got must be discarded. If [`PullError::may_have_reached_lapi`], what the answer of a stock
@@ -105,11 +123,24 @@ impl Client {
         query: &StreamQuery,
         sink: &mut dyn StreamSink,
     ) -> Result<StreamAnswer, PullError> {
-        let idle = if query.startup { self.startup_idle } else { self.idle };
+        let silence = if query.startup { self.full_pull().current() } else { self.idle };
         let url = self.endpoint.route("v1/decisions/stream", &query.to_query_string());
-        let until_head = idle.saturating_add(Duration::from_secs(query.wait.into()));
+        let begun = Instant::now();
+        let until_head = silence.saturating_add(Duration::from_secs(query.wait.into()));
         let request = self.http.get(url).header(ACCEPT, "application/json");
-        let mut response = self.ask(request, until_head).await?;
+        let answer = self.ask(request, until_head).await;
+        let head = Instant::now();
+        if query.startup {
+            match &answer {
+                Ok(_) => self.full_pull().answered(head - begun),
+                Err(PullError::TimedOut { .. }) => self.full_pull().missed(),
+                Err(_) => {}
+            }
+        }
+        let mut response = answer?;
+        // A LAPI that sends the head of a held request at once may send blanks until there is something to report.
+        let held = Duration::from_secs(query.wait.into()).saturating_sub(head - begun);
+        let mut pace = Pace::new(head, held.saturating_add(self.idle), self.idle, silence);
 
         let continuation = continuation::read(response.headers())
             .map_err(|(name, text)| PullError::Header { url: self.url(), name, text })?;
@@ -117,7 +148,7 @@ impl Client {
         let mut answer =
             StreamAnswer { continuation, peer: response.remote_addr(), ..StreamAnswer::default() };
         let mut decoder = StreamDecoder::new();
-        while let Some(chunk) = self.piece(&mut response, idle, answer.bytes).await? {
+        while let Some(chunk) = self.piece(&mut response, &mut pace, answer.bytes).await? {
             answer.bytes += chunk.len() as u64;
             let mut count = |item: StreamItem<'_>| {
                 match &item {
@@ -148,7 +179,8 @@ impl Client {
         match self.ask(request, self.idle).await {
             // Read to its end, so that the connection can be used again.
             Ok(mut response) => {
-                while self.piece(&mut response, self.idle, 0).await?.is_some() {}
+                let mut pace = self.pace();
+                while self.piece(&mut response, &mut pace, 0).await?.is_some() {}
                 Ok(())
             }
             Err(PullError::Status { status: 404, url, .. }) => Err(PushError::Unsupported { url }),
@@ -171,27 +203,53 @@ impl Client {
         let sent = timeout(idle, request.send())
             .await
             .map_err(|_| self.timed_out("before the answer began", idle))?;
-        let response =
-            sent.map_err(|cause| PullError::Unreachable { url: self.url(), cause: cause.without_url() })?;
+        let response = sent.map_err(|cause| {
+            let cause = cause.without_url();
+            let has_certificate = self.credential == Credential::Certificate;
+            let problem = diagnosis::describe(&cause, &self.endpoint, self.names, has_certificate);
+            PullError::Unreachable { problem, cause }
+        })?;
         if let Some(peer) = response.remote_addr() {
-            *self.peer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(peer);
+            *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
         }
         Ok(response)
+    }
+
+    /// The pace of an answer that begins now.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(Instant::now(), self.idle, self.idle, self.idle)
     }
 
     /// The next piece of a body, or `None` at its end.
     pub(crate) async fn piece(
         &self,
         response: &mut Response,
-        idle: Duration,
+        pace: &mut Pace,
         received: u64,
     ) -> Result<Option<impl Deref<Target = [u8]> + use<>>, PullError> {
-        match timeout(idle, response.chunk()).await {
-            Ok(Ok(piece)) => Ok(piece),
+        let deadline = pace.deadline();
+        // Looked at first: a flood of blanks is always ready to be read.
+        if Instant::now() >= deadline {
+            return Err(self.given_up(pace));
+        }
+        match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(piece)) => {
+                pace.received(Instant::now(), piece.as_deref().unwrap_or_default());
+                Ok(piece)
+            }
             Ok(Err(cause)) => {
                 Err(PullError::CutShort { url: self.url(), received, cause: Some(cause.without_url()) })
             }
-            Err(_) => Err(self.timed_out("in the middle of an answer", idle)),
+            Err(_) => Err(self.given_up(pace)),
+        }
+    }
+
+    fn given_up(&self, pace: &Pace) -> PullError {
+        match pace.verdict(Instant::now()) {
+            GiveUp::Silent(after) => self.timed_out("in the middle of an answer", after),
+            GiveUp::TooSlow(window) => {
+                PullError::TooSlow { url: self.url(), least: MIN_BYTES_PER_WINDOW, window }
+            }
         }
     }
 
@@ -202,17 +260,19 @@ impl Client {
     pub(crate) fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
         let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
         PullError::Redirected {
+            setting: self.names.url,
             url: self.url(),
             status: status.as_u16(),
             location: location.as_deref().map_or_else(|| "nowhere".to_owned(), redacted),
         }
     }
 
-    /// As much as is wanted of the body of an answer that says no. What cannot be read of it is not worth another
-    /// error: the status says enough.
-    pub(crate) async fn error_body(&self, response: &mut Response, idle: Duration) -> Vec<u8> {
+    /// The beginning of the body of an error response, as far as it comes within `at_most`. A body that cannot be read is
+    /// not worth another error: the status is enough.
+    pub(crate) async fn error_body(&self, response: &mut Response, at_most: Duration) -> Vec<u8> {
         let mut body = Vec::new();
-        while let Ok(Some(piece)) = self.piece(response, idle, 0).await {
+        let deadline = Instant::now() + at_most;
+        while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
             body.extend_from_slice(&piece);
             if body.len() >= ERROR_BODY_LIMIT {
                 body.truncate(ERROR_BODY_LIMIT);
@@ -229,7 +289,10 @@ impl Client {
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
         match status {
-            401 | 403 => PullError::Refused { url, status, message },
+            401 | 403 => {
+                let credential = self.credential;
+                PullError::Refused { url, credential, status, message, retry_after }
+            }
             _ => PullError::Status { url, status, message, retry_after },
         }
     }

@@ -86,9 +86,10 @@ pub struct ClientConfig {
     pub insecure_skip_verify: bool,
     /// How long the connection, TLS included, may take to stand.
     pub connect_timeout: Duration,
-    /// How long an answer may make no progress: until its head, and between any two pieces of its body.
+    /// How long the head of an answer may take, and in what time its body must bring 4 KiB (blanks not counted) or end.
     pub idle_timeout: Duration,
-    /// The same for a full pull, which a LAPI with millions of rows prepares for minutes.
+    /// The longest the head of a full pull may take, which a stock LAPI with millions of rows prepares for minutes. The
+    /// first two tries get `idle_timeout`, each later one twice as long as the one before, up to this.
     pub startup_idle_timeout: Duration,
     /// Used for plain `http` with a key and a host that is not this one, as the stock bouncers do.
     pub proxy: ProxyConfig,
@@ -97,8 +98,8 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// A configuration with everything else at its default: 10 s to connect, 30 s without progress, five minutes
-    /// for full pulls, no proxy.
+    /// A configuration with everything else at its default: 10 s to connect, 30 s without progress, up to
+    /// five minutes for the head of a full pull that timed out before, no proxy.
     pub fn new(url: impl Into<String>, auth: Auth) -> Self {
         Self {
             url: url.into(),

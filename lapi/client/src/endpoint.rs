@@ -18,9 +18,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
+        Self::parse_setting(text, "api_url")
+    }
+
+    /// `setting` is what holds the text, for errors.
+    pub(crate) fn parse_setting(text: &str, setting: &'static str) -> Result<Self, BuildError> {
         let text = text.trim();
-        let wrong = |reason: String| BuildError::Url { url: redacted(text), reason };
+        let wrong = |reason: String| BuildError::Url { setting, url: redacted(text), reason };
         let path = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text));
         if let Some(path) = path {
             if !path.starts_with('/') {

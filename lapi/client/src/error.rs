@@ -1,18 +1,22 @@
 //! What can go wrong between us and a LAPI, and what to do about it.
 
-use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use palisade_wire::DecodeError;
 
+use crate::diagnosis::with_causes;
+
 /// Why no client can be made of a configuration. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// `api_url` cannot be used.
-    #[error("`api_url` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
+    /// The URL cannot be used.
+    #[error("`{setting}` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
     Url {
+        /// The setting that holds it.
+        setting: &'static str,
         /// As written, without a password.
         url: String,
         /// What is wrong with it.
@@ -34,7 +38,7 @@ pub enum BuildError {
         url: String,
     },
     /// The client certificate or its key.
-    #[error("unable to load certificate '{}' and key '{}': {reason}", cert.display(), key.display())]
+    #[error("unable to load certificate '{}' and key '{}': {reason}; correct `cert_path` or `key_path`", cert.display(), key.display())]
     Certificate {
         /// `cert_path`.
         cert: PathBuf,
@@ -44,7 +48,7 @@ pub enum BuildError {
         reason: String,
     },
     /// The additional certificate authorities.
-    #[error("unable to load CA certificate '{}': {reason}", path.display())]
+    #[error("unable to load CA certificate '{}': {reason}; correct `ca_cert_path`", path.display())]
     Ca {
         /// `ca_cert_path`.
         path: PathBuf,
@@ -81,29 +85,29 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum PullError {
     /// No connection, or one that broke before an answer came.
-    #[error("cannot reach the LAPI at {url}; is it running, and is `api_url` right?")]
+    #[error("{problem}")]
     Unreachable {
-        /// The LAPI.
-        url: String,
-        /// What the connection said.
-        #[source]
+        /// What happened and which setting is likely to be wrong.
+        problem: String,
+        /// What the connection said; its text is in `problem`.
         cause: reqwest::Error,
     },
     /// 401 or 403: LAPI does not know us.
-    #[error(
-        "the LAPI at {url} refused our key or certificate ({status}: {message}); run `cscli bouncers add NAME` \
-         there and put the key it prints in `api_key`"
-    )]
+    #[error("the LAPI at {url} refused {credential} ({status}: {message}); {}", credential.advice())]
     Refused {
         /// The LAPI.
         url: String,
+        /// What was shown to it.
+        credential: Credential,
         /// 401 or 403.
         status: u16,
         /// Its words.
         message: String,
+        /// How long it asked us to wait, in `Retry-After`.
+        retry_after: Option<Duration>,
     },
     /// Any other answer that is not a success.
-    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(*status))]
+    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(url, *status, message))]
     Status {
         /// The LAPI.
         url: String,
@@ -117,9 +121,11 @@ pub enum PullError {
     /// 3xx: not followed, because the key would go with it.
     #[error(
         "the LAPI at {url} redirects to {location:?} ({status}), which is not followed because our key would go \
-         with it; put the address it means into `api_url`"
+         with it; put the address it means into `{setting}`"
     )]
     Redirected {
+        /// The setting that holds the LAPI's URL.
+        setting: &'static str,
         /// The LAPI.
         url: String,
         /// The HTTP status.
@@ -161,7 +167,7 @@ pub enum PullError {
         cause: Option<reqwest::Error>,
     },
     /// The LAPI stopped speaking.
-    #[error("the LAPI at {url} kept silent for {after:?} {while_awaiting}")]
+    #[error("the LAPI at {url} kept silent for {} s {while_awaiting}", after.as_secs_f64().round())]
     TimedOut {
         /// The LAPI.
         url: String,
@@ -170,10 +176,59 @@ pub enum PullError {
         /// For how long.
         after: Duration,
     },
+    /// The body of an answer makes no progress worth the name.
+    #[error(
+        "the answer of the LAPI at {url} is given up: it brought less than {least} bytes in {} s",
+        window.as_secs_f64().round()
+    )]
+    TooSlow {
+        /// The LAPI.
+        url: String,
+        /// How many bytes it had to bring.
+        least: u64,
+        /// In what time.
+        window: Duration,
+    },
 }
 
-fn next_step(status: u16) -> &'static str {
+/// What was shown to a LAPI that refused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// The API key.
+    Key,
+    /// The client certificate.
+    Certificate,
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "the key in `api_key`",
+            Self::Certificate => "the client certificate in `cert_path`",
+        })
+    }
+}
+
+impl Credential {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Key => {
+                "run `cscli bouncers add NAME` where the LAPI is and put the key it prints in `api_key`"
+            }
+            Self::Certificate => {
+                "is its organizational unit among `bouncers_allowed_ou` of the LAPI, and is it not revoked?"
+            }
+        }
+    }
+}
+
+fn next_step(url: &str, status: u16, message: &str) -> &'static str {
     match status {
+        // What a Go server answers to plain HTTP where it speaks TLS.
+        400 if message.contains("HTTP request to an HTTPS server") => "; `api_url` must begin with https://",
+        404 | 405 if url.trim_end_matches('/').ends_with("/v1") => {
+            "; leave `/v1` out of `api_url`, which is the LAPI's root"
+        }
         404 | 405 => "; does `api_url` lead to the LAPI's root?",
         500.. => "; its log knows more",
         _ => "",
@@ -181,20 +236,29 @@ fn next_step(status: u16) -> &'static str {
 }
 
 impl PullError {
-    /// The soonest it makes sense to ask again. A refused key or a wrong address does not heal by asking faster;
-    /// a LAPI that is just starting does.
+    /// The soonest it makes sense to ask again: what the LAPI asked for, or enough for one that is just starting.
     pub fn shortest_retry(&self) -> Duration {
         match self {
             Self::Unreachable { .. } => Duration::from_millis(100),
-            Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
-            Self::Status { retry_after: Some(wait), .. } => {
+            Self::Status { retry_after: Some(wait), .. } | Self::Refused { retry_after: Some(wait), .. } => {
                 (*wait).clamp(Duration::from_secs(1), LONGEST_OBEYED)
             }
             Self::Status { status: 500.., .. } => Duration::from_millis(500),
-            Self::Status { status: 429, .. } => Duration::from_secs(5),
-            Self::Status { .. } => Duration::from_secs(30),
-            Self::Header { .. } => Duration::from_secs(5),
-            Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } => Duration::from_secs(1),
+            Self::Status { status: 429, .. } | Self::Header { .. } => Duration::from_secs(5),
+            Self::Refused { .. } | Self::Redirected { .. } | Self::Status { .. } => Duration::from_secs(2),
+            Self::Malformed { .. } | Self::CutShort { .. } | Self::TimedOut { .. } | Self::TooSlow { .. } => {
+                Duration::from_secs(1)
+            }
+        }
+    }
+
+    /// The soonest it makes sense to ask again once the trouble has lasted for minutes. A refused key or a wrong address
+    /// is often corrected at once; later on, asking often does not help.
+    pub fn settled_retry(&self) -> Duration {
+        match self {
+            Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
+            Self::Status { status: ..=428 | 430..=499, .. } => Duration::from_secs(30),
+            _ => Duration::ZERO,
         }
     }
 
@@ -220,6 +284,16 @@ impl PullError {
         }
     }
 
+    /// What to do, without the LAPI's own message.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Refused { url, credential, status, .. } => {
+                format!("the LAPI at {url} refused {credential} ({status}); {}", credential.advice())
+            }
+            other => with_causes(other),
+        }
+    }
+
     /// What the stock bouncers log for the same trouble, for those who search logs for it.
     pub fn stock_text(&self) -> String {
         match self {
@@ -232,7 +306,7 @@ impl PullError {
             Self::Header { .. } => format!("API error: {self}"),
             Self::CutShort { cause: Some(cause), .. } => format!("API error: {}", chain(cause)),
             Self::CutShort { cause: None, .. } => "API error: unexpected EOF".to_owned(),
-            Self::TimedOut { .. } => "API error: context deadline exceeded".to_owned(),
+            Self::TimedOut { .. } | Self::TooSlow { .. } => "API error: context deadline exceeded".to_owned(),
         }
     }
 }
@@ -257,16 +331,7 @@ pub enum PushError {
 
 /// An error with what caused it, and a word for what Go would have called it.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
+    let mut text = with_causes(error);
     if text.contains("UnknownIssuer") {
         text.push_str(" (x509: certificate signed by unknown authority)");
     }

@@ -11,7 +11,7 @@
 //! A [`MachineClient`] is what log processors and the admin CLI are to a LAPI: it has a login and a token, posts
 //! alerts, and lists and deletes alerts and decisions.
 //!
-//! Every await in here has a deadline, no redirect is ever followed (it would carry the key elsewhere), and
+//! Every await in here has a deadline, a body has a minimum pace, no redirect is ever followed (it would carry the key elsewhere), and
 //! a bouncer's request is never retried: that is the caller's, with [`Backoff`]. A machine's is, as [`Retries`] say.
 //!
 //! ```no_run
@@ -32,18 +32,21 @@ mod backoff;
 mod client;
 mod config;
 mod continuation;
+mod diagnosis;
 mod endpoint;
 mod error;
 mod lapis;
 mod machine;
+mod pace;
 mod token;
 mod transport;
 
-pub use backoff::{Backoff, RetryPolicy};
+pub use backoff::{Backoff, EARLY, EARLY_LONGEST, RetryPolicy};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use continuation::{Continuation, StreamSink};
-pub use error::{BuildError, PullError, PushError};
+pub use diagnosis::with_causes;
+pub use error::{BuildError, Credential, PullError, PushError};
 pub use lapis::Lapis;
 pub use machine::{MachineClient, Registered};
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 
 use crate::client::Client;
 use crate::config::{Secret, UserAgent};
+use crate::diagnosis::SettingNames;
 use crate::error::BuildError;
 use crate::token::{MachineAuth, MachineConfig, MachineError, Retries, Token};
 use crate::transport::{Identification, Setup};
@@ -67,6 +68,7 @@ impl MachineClient {
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
             instance: None,
+            names: SettingNames::MACHINE,
         };
         Ok(Self {
             link: Client::assemble(&config.url, &setup, config.idle_timeout, agent)?,
@@ -327,7 +329,8 @@ impl MachineClient {
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, MachineError> {
         let mut body = Vec::new();
-        while let Some(piece) = self.link.piece(response, self.link.idle, body.len() as u64).await? {
+        let mut pace = self.link.pace();
+        while let Some(piece) = self.link.piece(response, &mut pace, body.len() as u64).await? {
             body.extend_from_slice(&piece);
             if body.len() > LARGEST_ANSWER {
                 return Err(self.unexpected(response.url().path(), "it is longer than 1 GiB".to_owned()));

@@ -10,6 +10,7 @@ use reqwest::{Certificate, Identity, NoProxy, Proxy};
 use tracing::{info, warn};
 
 use crate::config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
+use crate::diagnosis::SettingNames;
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 
@@ -25,6 +26,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) idle_timeout: Duration,
     pub(crate) proxy: &'a ProxyConfig,
     pub(crate) instance: Option<&'a str>,
+    pub(crate) names: SettingNames,
 }
 
 /// What every request carries to prove who we are.
@@ -52,6 +54,7 @@ impl<'a> From<&'a ClientConfig> for Setup<'a> {
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
             instance: config.instance.as_deref(),
+            names: SettingNames::BOUNCER,
         }
     }
 }

@@ -42,11 +42,23 @@ pub enum StreamItem<'a> {
     New(StreamDecision<'a>),
     /// From `deleted`: no longer holds.
     Deleted(StreamDecision<'a>),
-    /// An element that is sound JSON but no decision. It is to be counted; the rest of the answer stands.
+    /// An element that is no decision, or is longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES). It is to be
+    /// counted; the rest of the answer counts.
     Unreadable {
         /// `new` or `deleted`.
         list: &'static str,
+        /// Which of the two it is.
+        fault: ElementFault,
         /// What was wrong, and at which byte of the body.
         reason: String,
     },
+}
+
+/// Why an element of a list cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ElementFault {
+    /// It is JSON, but no decision: a field is missing or has another type.
+    NoDecision,
+    /// It is longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES).
+    TooLong,
 }

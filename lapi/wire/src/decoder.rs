@@ -2,7 +2,9 @@
 //!
 //! Between the values of the document a small state machine follows the punctuation. A value that lies whole in
 //! the chunk at hand goes straight to `serde_json`, which finds its end and decodes it in one pass, in place.
-//! One that the chunk's edge cuts is gathered in a carry buffer until [`Boundary`] sees its end.
+//! One that the chunk's edge cuts is gathered in a carry buffer until [`Boundary`] sees its end. A value longer than
+//! [`MAX_VALUE_BYTES`] is not gathered: its bytes are dropped until its end, it is reported as one element that cannot
+//! be read, and the rest of the answer counts.
 
 use std::borrow::Cow;
 
@@ -10,9 +12,10 @@ use serde::de::IgnoredAny;
 
 use crate::StreamItem;
 use crate::boundary::Boundary;
-use crate::value::{List, Parsed, element, parse, syntax};
+use crate::value::{List, Parsed, element, parse, syntax, too_long};
 
-/// The longest key, element or ignored value that is accepted, in bytes. A decision is about 200.
+/// The longest element that is decoded, in bytes; a decision is about 200. It is also the most a decoder buffers: a
+/// longer element, key or value of an unknown key is skipped, and only its brackets and quotes are looked at.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// Why a body is not a decision stream. Whatever was decoded before it must be discarded.
@@ -34,12 +37,6 @@ pub enum DecodeError {
         offset: u64,
         /// What was expected and what stands there.
         reason: String,
-    },
-    /// A value longer than [`MAX_VALUE_BYTES`].
-    #[error("the value that begins at byte {offset} is longer than {MAX_VALUE_BYTES} bytes")]
-    TooLong {
-        /// Position in the body, from 0.
-        offset: u64,
     },
     /// The body ended before the document did.
     #[error("the document is cut short after {received} bytes")]
@@ -93,7 +90,9 @@ pub struct StreamDecoder {
     /// The beginning of a value that the last chunk cut; empty when none was.
     carry: Vec<u8>,
     boundary: Boundary,
-    /// How many bytes came before the chunk at hand (or, with a carry, before the cut value).
+    /// How many bytes of a cut value have been dropped because it is too long; zero when none is being skipped.
+    skipped: u64,
+    /// How many bytes came before the chunk at hand (or, within a cut value, before that value).
     before: u64,
     seen_new: bool,
     seen_deleted: bool,
@@ -112,6 +111,7 @@ impl StreamDecoder {
             place: Place::Start,
             carry: Vec::new(),
             boundary: Boundary::default(),
+            skipped: 0,
             before: 0,
             seen_new: false,
             seen_deleted: false,
@@ -139,34 +139,19 @@ impl StreamDecoder {
         match self.place {
             Place::End => Ok(()),
             Place::Failed => Err(DecodeError::AlreadyFailed),
-            _ => Err(DecodeError::CutShort { received: self.before + self.carry.len() as u64 }),
+            _ => {
+                Err(DecodeError::CutShort { received: self.before + self.carry.len() as u64 + self.skipped })
+            }
         }
     }
 
     fn take(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         let mut at = 0;
-        if !self.carry.is_empty() {
-            let end = self.boundary.find_end(chunk);
-            self.carry.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
-            if self.carry.len() > MAX_VALUE_BYTES {
-                return Err(DecodeError::TooLong { offset: self.before });
+        if !self.carry.is_empty() || self.skipped > 0 {
+            match self.go_on(chunk, sink)? {
+                Some(end) => at = end,
+                None => return Ok(()),
             }
-            let Some(end) = end else { return Ok(()) };
-            let carry = std::mem::take(&mut self.carry);
-            match self.value(&carry, self.before, true, sink)? {
-                Some(length) if length == carry.len() => {}
-                _ => {
-                    return Err(DecodeError::Syntax {
-                        offset: self.before,
-                        reason: "the value is not well-formed".into(),
-                    });
-                }
-            }
-            // From where the value began to where this chunk begins.
-            self.before += (carry.len() - end) as u64;
-            at = end;
-            self.carry = carry;
-            self.carry.clear();
         }
         while let Some(byte) = chunk.get(at).copied() {
             if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -179,28 +164,77 @@ impl StreamDecoder {
                 continue;
             }
             match self.value(&chunk[at..], here, false, sink)? {
-                Some(length) if length > MAX_VALUE_BYTES => {
-                    return Err(DecodeError::TooLong { offset: here });
-                }
                 Some(length) => at += length,
                 None => {
                     let cut = &chunk[at..];
-                    if cut.len() > MAX_VALUE_BYTES {
-                        return Err(DecodeError::TooLong { offset: here });
-                    }
                     self.boundary = Boundary::of(byte);
                     if self.boundary.find_end(cut).is_some() {
                         // The parser found no end, so there is none; should the two ever differ, trust neither.
                         let reason = "the brackets do not match".into();
                         return Err(DecodeError::Syntax { offset: here, reason });
                     }
-                    self.carry.extend_from_slice(cut);
                     self.before = here;
+                    self.gather(cut);
                     return Ok(());
                 }
             }
         }
         self.before += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Goes on with a value that an earlier chunk cut. `Some(n)`: it ended after `n` bytes of this chunk.
+    fn go_on(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut dyn FnMut(StreamItem<'_>),
+    ) -> Result<Option<usize>, DecodeError> {
+        let end = self.boundary.find_end(chunk);
+        self.gather(&chunk[..end.unwrap_or(chunk.len())]);
+        let Some(end) = end else { return Ok(None) };
+        let length = if self.skipped > 0 {
+            self.skip(sink)?;
+            std::mem::take(&mut self.skipped)
+        } else {
+            let carry = std::mem::take(&mut self.carry);
+            let length = carry.len();
+            if self.value(&carry, self.before, true, sink)? != Some(length) {
+                return Err(DecodeError::Syntax {
+                    offset: self.before,
+                    reason: "the value is not well-formed".into(),
+                });
+            }
+            self.carry = carry;
+            self.carry.clear();
+            length as u64
+        };
+        // From where the value began to where this chunk begins.
+        self.before += length - end as u64;
+        Ok(Some(end))
+    }
+
+    /// Keeps the next piece of a cut value, or only counts it once the value is too long.
+    fn gather(&mut self, piece: &[u8]) {
+        if self.skipped > 0 || self.carry.len() + piece.len() > MAX_VALUE_BYTES {
+            self.skipped += (self.carry.len() + piece.len()) as u64;
+            self.carry = Vec::new();
+        } else {
+            self.carry.extend_from_slice(piece);
+        }
+    }
+
+    /// Moves on over a value that was too long to be kept.
+    fn skip(&mut self, sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
+        self.place = match self.place {
+            Place::FirstElement(list) | Place::Element(list) => {
+                sink(too_long(list, self.before, self.skipped));
+                Place::AfterElement(list)
+            }
+            // Longer than any key of ours, however it is escaped.
+            Place::FirstKey | Place::Key => Place::Colon(None),
+            Place::ListStart(list) => return Err(not_a_list(list, self.before)),
+            _ => Place::AfterValue,
+        };
         Ok(())
     }
 
@@ -289,14 +323,18 @@ impl StreamDecoder {
                 if let Place::ListStart(list) = place
                     && &bytes[..length] != b"null"
                 {
-                    let reason = format!("{:?} is neither a list nor null", list.name());
-                    return Err(DecodeError::WrongShape { offset: here, reason });
+                    return Err(not_a_list(list, here));
                 }
                 self.place = Place::AfterValue;
                 Ok(Some(length))
             }
         }
     }
+}
+
+fn not_a_list(list: List, offset: u64) -> DecodeError {
+    let reason = format!("{:?} is neither a list nor null", list.name());
+    DecodeError::WrongShape { offset, reason }
 }
 
 #[cfg(test)]

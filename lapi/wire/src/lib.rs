@@ -50,7 +50,7 @@ pub use allowlist::{
     Allowlist, AllowlistItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
     read_bulk_check,
 };
-pub use decision::{StreamDecision, StreamItem};
+pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use duration::{DurationError, GoDuration};
 pub use error_body::ErrorBody;

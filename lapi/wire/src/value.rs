@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use crate::boundary::{Boundary, ends_bare_value};
-use crate::{DecodeError, StreamDecision, StreamItem};
+use crate::{DecodeError, ElementFault, MAX_VALUE_BYTES, StreamDecision, StreamItem};
 
 /// One of the two lists of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub(crate) fn element(
     let is_object = bytes.first() == Some(&b'{');
     let complaint = if is_object {
         match parse::<StreamDecision<'_>>(bytes, whole) {
+            // The limit must not depend on where the chunks are cut.
+            Parsed::Value(_, length) if length > MAX_VALUE_BYTES => {
+                sink(too_long(list, here, length as u64));
+                return Ok(Some(length));
+            }
             Parsed::Value(decision, length) => {
                 sink(match list {
                     List::New => StreamItem::New(decision),
@@ -55,13 +60,23 @@ pub(crate) fn element(
     // Not a decision. Sound JSON is one element lost; anything else is a document that cannot be trusted.
     match parse::<IgnoredAny>(bytes, whole) {
         Parsed::Value(IgnoredAny, length) => {
-            let reason = format!("{complaint} (element at byte {here})");
-            sink(StreamItem::Unreadable { list: list.name(), reason });
+            if length > MAX_VALUE_BYTES {
+                sink(too_long(list, here, length as u64));
+            } else {
+                let reason = format!("{complaint} (element at byte {here})");
+                sink(StreamItem::Unreadable { list: list.name(), fault: ElementFault::NoDecision, reason });
+            }
             Ok(Some(length))
         }
         Parsed::Cut => Ok(None),
         Parsed::Bad(error) => Err(syntax(here, &error)),
     }
+}
+
+/// An element that is passed over because of its length.
+pub(crate) fn too_long(list: List, here: u64, length: u64) -> StreamItem<'static> {
+    let reason = format!("{length} bytes long, at most {MAX_VALUE_BYTES} are read (element at byte {here})");
+    StreamItem::Unreadable { list: list.name(), fault: ElementFault::TooLong, reason }
 }
 
 /// What came of parsing a value.

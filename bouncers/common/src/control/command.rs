@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_cache::{Ledger, Mode, Policy};
-use palisade_stream::{Freshness, Memory, Remembered, now};
+use palisade_cache::{Ledger, Policy};
+use palisade_stream::{Freshness, Memory, now};
 
 use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
 use crate::settings::LapiSettings;
@@ -123,13 +123,14 @@ impl Inquiry<'_> {
     /// The answer from the file.
     fn remembered(&self, memory: &Memory, subject: Option<&Subject>) -> Result<Answer, String> {
         let now = now();
-        let Remembered { batch, written, .. } = match memory.load(now) {
+        let remembered = match memory.load(now) {
             Ok(Some(found)) => found,
             Ok(None) => return Err(format!("nothing is remembered at {}", memory.path().display())),
             Err(error) => return Err(with_causes(&error)),
         };
         let mut ledger = Ledger::new(self.policy.clone(), 0);
-        ledger.apply(Mode::Everything, batch);
+        let written = remembered.written;
+        remembered.restore(&mut ledger, now);
         let snapshot = ledger.snapshot();
         let state = State::remembered(self.about.clone(), &snapshot, written, now);
         Ok(match subject {
@@ -174,7 +175,9 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "there is no socket: is it running?".to_owned(),
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("it kept silent for {PATIENCE:?}"),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("it kept silent for {} s", PATIENCE.as_secs())
+        }
         _ => error.to_string(),
     }
 }

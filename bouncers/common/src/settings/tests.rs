@@ -47,7 +47,7 @@ fn a_stock_file_reads_as_it_always_did() {
     assert_eq!(key_of(&read), "foo$bar");
     assert!(!read.client.insecure_skip_verify);
     assert_eq!(read.cadence.interval, Duration::from_secs(10));
-    assert_eq!(read.cadence.resync, Duration::from_secs(3600));
+    assert_eq!((read.cadence.resync, read.cadence.resync_by_size), (Duration::from_secs(3600), true));
     assert_eq!(read.retry_initial_connect, Some(true));
     let query = "origins=cscli&scenarios_containing=ssh&scenarios_not_containing=probing&scopes=Ip%2CRange";
     assert_eq!(read.query.to_query_string(), query);
@@ -111,7 +111,7 @@ fn short_intervals_are_legal() {
     let read =
         settings("api_url: http://x\napi_key: k\nupdate_frequency: 0.01s\nresync_interval: 30m").unwrap();
     assert_eq!(read.cadence.interval, Duration::from_millis(10));
-    assert_eq!(read.cadence.resync, Duration::from_secs(1800));
+    assert_eq!((read.cadence.resync, read.cadence.resync_by_size), (Duration::from_secs(1800), false));
 }
 
 #[test]
@@ -213,4 +213,29 @@ fn an_instance_is_named_by_the_file_or_by_the_host() {
     read.introduce();
     assert_eq!(read.client.instance.as_deref(), Some("web-1"));
     assert!(settings("api_url: http://a\napi_key: k\ninstance: 'web 1'\n").unwrap_err().contains("instance"));
+}
+
+#[test]
+fn a_missing_authority_file_is_named_once() {
+    let read = settings("api_url: https://192.0.2.1\napi_key: k\nca_cert_path: /no/such/ca.pem").unwrap();
+    let error = read.connect(&UserAgent::new("a", "b").unwrap()).unwrap_err();
+    let text = palisade_client::with_causes(&error);
+    assert_eq!(format!("{:#}", Chain(&error)), text, "the chain repeats nothing");
+    assert!(text.starts_with("unable to configure bouncer: unable to load CA certificate '/no/such/ca.pem'"));
+    assert!(text.ends_with("correct `ca_cert_path`"), "{text}");
+}
+
+/// All of an error's chain, as a program's last line shows it.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

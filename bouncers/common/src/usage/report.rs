@@ -90,6 +90,15 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                     account.delivered(at);
                     supported = true;
                 }
+                // No report follows the last one, so no warning about the next is due. An endpoint that is missing while
+                // both sides end is no sign of an old LAPI.
+                Ok(Err(error)) if stopping => {
+                    debug!(
+                        error = crate::subscription::with_causes(&error),
+                        "the last usage metrics were not sent"
+                    );
+                }
+                Err(_) if stopping => debug!("the last usage metrics were not sent in time"),
                 Ok(Err(PushError::Unsupported { .. })) => {
                     if supported {
                         info!("metrics endpoint not found, older LAPI? Usage metrics are off until tomorrow");
@@ -249,6 +258,30 @@ mod tests {
         running.task.join_next().await;
         assert!(began.elapsed() <= LAST_PATIENCE);
         assert!(running.got.recv().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_that_fails_at_the_end_logs_nothing_about_the_next() {
+        let unsupported = Some(PushError::Unsupported { url: "http://x/".into() });
+        for answer in [unsupported, broken(), None] {
+            let (log, _guard) = crate::test_log::begin();
+            let mut running = start(vec![answer]);
+            tokio::task::yield_now().await;
+            running.stop.cancel();
+            running.task.join_next().await;
+            assert!(running.got.recv().await.is_some());
+            let text = log.text();
+            assert!(!text.contains("older LAPI") && !text.contains("next report"), "{text}");
+            assert!(!text.contains("WARN"), "{text}");
+        }
+        // While it runs, an old LAPI is named once.
+        let (log, _guard) = crate::test_log::begin();
+        let unsupported = || Some(PushError::Unsupported { url: "http://x/".into() });
+        let mut running = start(vec![unsupported(), unsupported(), unsupported()]);
+        for _ in 0..3 {
+            running.got.recv().await.unwrap();
+        }
+        assert_eq!(log.text().matches("older LAPI").count(), 1, "{}", log.text());
     }
 
     #[tokio::test]

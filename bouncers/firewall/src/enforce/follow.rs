@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_cache::Snapshot;
 use rustix::io::Errno;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::exempt;
 use crate::gate::CellCounts;
 use crate::kernel::Kernel;
 use crate::layout::Layout;
+use crate::local::LocalNetwork;
 use crate::netlink::Reading;
 use crate::plan::{self, Plan};
 use crate::status::InForce;
@@ -23,6 +25,9 @@ use crate::structure::Structure;
 /// From so many changes on nothing listens for news meanwhile: the kernel would announce every single element,
 /// which takes as long as the change itself.
 const BULK: usize = 2000;
+
+/// The kernel collects expired intervals at most once in a second.
+const COLLECTION: Duration = Duration::from_millis(1050);
 
 /// A round of changes that took longer than this is followed by a pause as long as it took, so that a storm of changes
 /// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
@@ -35,6 +40,8 @@ const NAMED: usize = 10;
 enum Step {
     Done(Plan, Committed, CellCounts),
     Bulk(Plan, CellCounts),
+    /// Expired intervals have to be collected first.
+    Uncollected,
 }
 
 /// What a comparison did, to be reported when the rules look at it.
@@ -48,6 +55,16 @@ impl Compared {
     /// How many changes the kernel did not take.
     pub(super) fn refused(&self) -> usize {
         self.committed.refused.len()
+    }
+
+    /// This comparison, which followed on another one that was not reported.
+    pub(super) fn after(mut self, mut earlier: Self) -> Self {
+        self.plan.added += earlier.plan.added;
+        self.plan.deleted += earlier.plan.deleted;
+        earlier.plan.changes.append(&mut self.plan.changes);
+        self.plan.changes = earlier.plan.changes;
+        self.committed.generations.extend(earlier.committed.generations);
+        self
     }
 }
 
@@ -69,9 +86,15 @@ impl Enforcer {
         let (older, excluded) = (standing.snapshot.clone(), Arc::clone(&standing.excluded));
         // Lost when the kernel refuses: then everything is compared, which counts the cells anew.
         let mut cells = std::mem::take(&mut standing.cells);
+        let local = self.current.local.clone();
+        let (unknown, first_end) = (self.uncollected, excluded.first_end);
+        let uncollected = move |now| unknown || first_end.is_some_and(|end| end <= now);
         let step = self.hands.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
-            let plan = plan::delta(&layout, &older, &newest, &excluded, &mut cells, now);
+            let plan = plan::delta(&layout, &older, &newest, (&excluded, &local), &mut cells, now);
+            if uncollected(now) && plan.adds_ending_intervals(&layout) {
+                return Ok(Step::Uncollected);
+            }
             if plan.changes.len() > BULK {
                 return Ok(Step::Bulk(plan, cells));
             }
@@ -79,6 +102,7 @@ impl Enforcer {
             Ok::<_, EnforceError>(Step::Done(plan, committed, cells))
         });
         let (plan, committed, cells) = match step.await?? {
+            Step::Uncollected => return self.compare_sets().await,
             Step::Done(plan, committed, cells) => (plan, committed, cells),
             Step::Bulk(plan, cells) => {
                 let (plan, committed) = self.commit_unmonitored(plan, false).await?;
@@ -118,17 +142,23 @@ impl Enforcer {
         let Some(standing) = &self.standing else { return Ok(None) };
         let (layout, newest, older) =
             (Arc::clone(&standing.layout), newer.clone(), standing.snapshot.clone());
-        let exempt = exempt::intervals(&self.current);
-        let comparison = self.hands.kernel(move |kernel: &mut Kernel| {
+        let (exempt, local) = (exempt::intervals(&self.current), self.current.local.clone());
+        let first_end = standing.excluded.first_end;
+        let compare = move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
             if lenient || keep {
                 found.plan.keep_bans(&layout);
             }
-            (found.plan.added, found.plan.deleted) = tally(&layout, &older, &newest);
+            tally(&layout, &local, &older, &newest, &mut found.plan);
             Ok::<_, EnforceError>(found)
-        });
-        let found = comparison.await??;
+        };
+        let mut found = self.hands.kernel(compare.clone()).await??;
+        let expired = first_end.is_some_and(|end| end <= palisade_stream::now());
+        if found.plan.adds_ending_intervals(&standing.layout) && (self.uncollected || expired) {
+            self.collect_intervals(Arc::clone(&standing.layout)).await?;
+            found = self.hands.kernel(compare).await??;
+        }
         let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(None) };
@@ -154,6 +184,21 @@ impl Enforcer {
             );
         }
         Ok(Some(Compared { snapshot: newer, plan, committed }))
+    }
+
+    /// Waits until the kernel has collected every interval that had expired in an operator's set.
+    async fn collect_intervals(&mut self, layout: Arc<Layout>) -> Result<(), EnforceError> {
+        for last in [false, true] {
+            let touched = Arc::clone(&layout);
+            let generations =
+                self.hands.kernel(move |kernel: &mut Kernel| kernel.collect_intervals(&touched)).await??;
+            self.hands.remember(generations);
+            if !last {
+                tokio::time::sleep(COLLECTION).await;
+            }
+        }
+        self.uncollected = false;
+        Ok(())
     }
 
     /// When an element of the operator's own ends where one of ours is wanted.
@@ -290,10 +335,10 @@ impl Enforcer {
         });
     }
 
-    /// Says once of each range that it is too wide to be enforced, and of each ban what of this host it hits.
+    /// Warns once of each range that is too wide to be enforced, and of each ban that hits something of this host.
     fn warn_of_odd_decisions(&mut self, plan: &Plan) {
         let shortest = self.current.config.shortest_prefix;
-        for net in plan.too_wide.iter().take(NAMED) {
+        for net in &plan.too_wide {
             if self.warned.note(*net) {
                 let (key, least) = if net.addr().is_ipv4() {
                     ("shortest_prefix.ipv4", shortest.v4)
@@ -303,17 +348,8 @@ impl Enforcer {
                 tracing::warn!(range = %net, key, least, "a decision on so wide a range is not enforced");
             }
         }
-        let new = plan.changes.iter().filter_map(|change| match change {
-            plan::Change::Element { net, remove: None, add: Some(_) } => Some(*net),
-            _ => None,
-        });
-        let mut named = 0;
-        for net in new {
-            if named < NAMED
-                && let Some(hit) = self.current.local.hit_by(net)
-                && self.warned.note(net)
-            {
-                named += 1;
+        for (net, hit) in &plan.hits {
+            if self.warned.note(*net) {
                 tracing::warn!(decision = %net, hit, "a ban that is in force covers something this host depends on");
             }
         }
@@ -359,18 +395,29 @@ impl Standing {
     }
 }
 
-/// How many decisions came into force, and how many went, between two snapshots.
-fn tally(layout: &Layout, older: &Snapshot, newer: &Snapshot) -> (usize, usize) {
-    let enforced = |snapshot: &Snapshot| {
-        snapshot.hosts().count() + snapshot.ranges().filter(|(net, _)| !layout.is_too_wide(*net)).count()
-    };
-    if newer.len() > BULK.max(2 * older.len()) {
-        // A difference of that many would take more memory than everything else.
-        return (enforced(newer).saturating_sub(enforced(older)), 0);
+/// Counts the decisions that came into force, and those that went, between two snapshots.
+fn tally(layout: &Layout, local: &LocalNetwork, older: &Snapshot, newer: &Snapshot, plan: &mut Plan) {
+    if newer.len() <= BULK.max(2 * older.len()) {
+        for change in newer.diff(older) {
+            match (change.before, change.after) {
+                (None, Some(_)) => plan.note_new(layout, local, change.net),
+                (Some(_), None) if !layout.is_too_wide(change.net) => plan.deleted += 1,
+                _ => {}
+            }
+        }
+        return;
     }
-    let changes = newer.diff(older);
-    let count = |pick: fn(&palisade_cache::DecisionChange<'_>) -> bool| {
-        changes.iter().filter(|change| pick(change) && !layout.is_too_wide(change.net)).count()
-    };
-    (count(|change| change.before.is_none()), count(|change| change.after.is_none()))
+    // A difference of that many would take more memory than everything else: all that is held counts as new, and the
+    // number of what was held before is taken off.
+    for net in prefixes(newer) {
+        plan.note_new(layout, local, net);
+    }
+    let before = prefixes(older).filter(|net| !layout.is_too_wide(*net)).count();
+    plan.added = plan.added.saturating_sub(before);
+}
+
+/// Every address and range that has a decision.
+fn prefixes(snapshot: &Snapshot) -> impl Iterator<Item = IpNet> {
+    let hosts = snapshot.hosts().map(|(address, _)| IpNet::from(address));
+    hosts.chain(snapshot.ranges().map(|(net, _)| net))
 }

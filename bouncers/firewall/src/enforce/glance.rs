@@ -82,6 +82,7 @@ impl Enforcer {
     fn look(&self, before: Option<Differences>) -> Option<Glance> {
         let standing = self.standing.as_ref()?;
         let (layout, prints) = (Arc::clone(&standing.layout), standing.prints.clone());
+        let names = standing.own_names();
         let wanted = Snapshot::clone(&self.cache.load());
         let exempt = exempt::intervals(&self.current);
         let tables = watched_tables(&self.current.config);
@@ -89,7 +90,7 @@ impl Enforcer {
         let looking = tokio::task::spawn_blocking(move || {
             // A socket of its own: the other one is for those who are in a hurry.
             let mut kernel = Kernel::open()?;
-            if kernel.prints(&tables)? != prints {
+            if kernel.prints(&tables, &names)? != prints {
                 return Ok(Seen::OtherStructure);
             }
             let now = palisade_stream::now();

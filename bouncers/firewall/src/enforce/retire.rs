@@ -10,6 +10,7 @@ use crate::error::EnforceError;
 use crate::kernel::{Kernel, OperatorsSet};
 use crate::layout::Layout;
 use crate::netlink::Reading;
+use crate::service_manager;
 use crate::structure::Structure;
 
 /// How often the operator's set is read again when elements end while ours are taken out.
@@ -27,6 +28,10 @@ impl Enforcer {
         }
         if orders.config.keep_on_stop {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");
+            return;
+        }
+        if service_manager::restarts_us().await {
+            tracing::info!("stopping for a restart; what is in the kernel stays for the next process");
             return;
         }
         tracing::info!("Shutting down backend");

@@ -17,7 +17,7 @@ use crate::found::Found;
 use crate::kernel::{OperatorsSet, watched_tables};
 use crate::layout::{Dialect, Layout};
 use crate::names::Holds;
-use crate::netlink::nfproto;
+use crate::netlink::{Monitor, nfproto};
 use crate::nft::{self, Command, NftError, command};
 use crate::rules;
 use crate::structure::{Collision, Structure};
@@ -34,7 +34,8 @@ impl Enforcer {
         let config = Arc::clone(&self.current.config);
         // Listening before looking: what happens in between is news, not a gap.
         self.monitor = None;
-        self.open_monitor()?;
+        // Of everything in the tables, until it is known what is ours.
+        self.monitor = Some(Monitor::open(watched_tables(&config))?);
 
         let looked_at = Arc::clone(&config);
         let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
@@ -78,15 +79,17 @@ impl Enforcer {
         }
         self.take_prints().await?;
         self.announce();
-        let Some(compared) = compared else { return Ok(()) };
-        let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
-        self.in_force(compared, Some(refused)).await;
+        let Some(mut compared) = compared else { return Ok(()) };
         self.take_leftovers_away(&found).await;
         self.retire_former().await;
         if rebuilt {
             // Bans were only added so far.
-            self.compare_sets().await?;
+            if let Some(again) = self.compare(false).await? {
+                compared = again.after(compared);
+            }
         }
+        let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
+        self.in_force(compared, Some(refused)).await;
         Ok(())
     }
 
@@ -224,15 +227,20 @@ impl Enforcer {
 
     /// Whether nobody has touched the structure since it was last looked at.
     pub(super) async fn stands_untouched(&mut self) -> Result<bool, EnforceError> {
-        let tables = watched_tables(&self.current.config);
-        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables)).await??;
+        let Some(standing) = &self.standing else { return Ok(false) };
+        let (tables, names) = (watched_tables(&self.current.config), standing.own_names());
+        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
         Ok(self.standing.as_ref().is_some_and(|standing| standing.prints == prints))
     }
 
     /// Notes the structure as it is now, after a change of our own.
     pub(super) async fn take_prints(&mut self) -> Result<(), EnforceError> {
-        let tables = watched_tables(&self.current.config);
-        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables)).await??;
+        let Some(standing) = &self.standing else { return Ok(()) };
+        let (tables, names) = (watched_tables(&self.current.config), standing.own_names());
+        if let Some(monitor) = &mut self.monitor {
+            monitor.narrow(Arc::clone(&names));
+        }
+        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
         if let Some(standing) = &mut self.standing {
             standing.prints = prints;
         }

@@ -280,10 +280,14 @@ fn numbers_of_generations_are_ours_for_certain() {
         assert_eq!(done.generations, [before + 1]);
         assert_eq!(world.socket.generation().unwrap(), before + 1);
         assert_eq!(world.socket.tables().unwrap(), [(nfproto::IPV4, "crowdsec".to_owned())]);
-        let print = world.socket.structure(nfproto::IPV4, "crowdsec").unwrap();
+        let names = ["crowdsec-blacklists-cscli", "ours"].map(str::to_owned).into();
+        let print = world.socket.structure(nfproto::IPV4, "crowdsec", &names).unwrap();
         world.apply(Removal::Destroy, false, &[world.host(2, false, 60)]).unwrap();
-        assert_eq!(world.socket.structure(nfproto::IPV4, "crowdsec").unwrap(), print, "elements do not show");
+        let mut again = || world.socket.structure(nfproto::IPV4, "crowdsec", &names).unwrap();
+        assert_eq!(again(), print, "elements do not show");
         nft("add chain ip crowdsec mine");
-        assert_ne!(world.socket.structure(nfproto::IPV4, "crowdsec").unwrap(), print);
+        assert_eq!(again(), print, "nor do objects of others");
+        nft("add chain ip crowdsec ours");
+        assert_ne!(again(), print);
     });
 }

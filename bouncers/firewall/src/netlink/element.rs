@@ -35,8 +35,10 @@ pub(crate) const MARK: &[u8] = b"\x00\x09palisade\0";
 /// What happens to elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Put in, or leave as it is.
+    /// Put in, or leave as it is (from kernel 6.12 on with the new timeout).
     Add,
+    /// Put in; the transaction fails when it is there.
+    AddNew,
     /// Take out; the transaction fails when it is not there.
     Delete,
     /// Take out if it is there (kernel 6.3 and later).
@@ -82,7 +84,8 @@ pub(crate) fn encode_elements<'a>(
     let mut written = 0;
     for slot in slots {
         // A deletion goes by key alone.
-        let slot = if verb == Verb::Add { slot } else { Slot::plain(slot.first, slot.last) };
+        let slot =
+            if matches!(verb, Verb::Add | Verb::AddNew) { slot } else { Slot::plain(slot.first, slot.last) };
         elements = push_element(elements, slot, 0);
         if interval && let Some(end) = following(slot.last) {
             elements = push_element(elements, Slot::plain(end, end), INTERVAL_END);

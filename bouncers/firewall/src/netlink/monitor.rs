@@ -1,6 +1,8 @@
 //! Hears of every change of the ruleset the moment it is committed (multicast group `NFNLGRP_NFTABLES`).
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use netlink_bindings::nftables::OpGetgenDo;
 use netlink_bindings::traits::NetlinkRequest;
@@ -20,8 +22,16 @@ const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_DELSETELEM: u16 = 14;
 const NFT_MSG_NEWGEN: u16 = 15;
 const NFT_MSG_NEWOBJ: u16 = 18;
+const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_DELCHAIN: u16 = 5;
 /// Every table-bound nftables message names its table in attribute 1.
 const TABLE_ATTRIBUTE: u16 = 1;
+/// A chain's name; behind its handle.
+const CHAIN_NAME_ATTRIBUTE: u16 = 3;
+/// The chain of a rule, the name of a set or an object, the set of elements.
+const NAME_ATTRIBUTE: u16 = 2;
 const READ_BYTES: usize = 64 << 10;
 
 /// What a generation changed in a watched table.
@@ -49,26 +59,51 @@ pub(crate) enum Event {
     Overrun,
 }
 
+/// A table whose changes matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Watched {
+    /// `NFPROTO_*`.
+    pub(crate) family: u8,
+    /// Its name.
+    pub(crate) table: String,
+    /// Whether elements matter that others put in. Ours are never put in over them, see [`super::Verb::AddNew`].
+    pub(crate) additions: bool,
+}
+
 /// Listens for changes of some tables.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     /// A netlink socket in the clothes of a datagram socket: reading is the same system call, and this is the
     /// runtime's safe way to wait for a descriptor it did not open itself.
     socket: UdpSocket,
-    watched: Vec<(u8, String)>,
+    filter: Filter,
     touched: Touched,
     buffer: Vec<u8>,
 }
 
+/// What matters.
+#[derive(Debug)]
+struct Filter {
+    tables: Vec<Watched>,
+    /// Names of chains and sets in them; `None` while all matter.
+    names: Option<Arc<HashSet<String>>>,
+}
+
 impl Monitor {
-    /// Starts to listen. `watched` are families and names of tables. Must be called within the runtime.
-    pub(crate) fn open(watched: Vec<(u8, String)>) -> Result<Self, NetlinkError> {
+    /// Starts to listen for changes of anything in these tables. Must be called within the runtime.
+    pub(crate) fn open(tables: Vec<Watched>) -> Result<Self, NetlinkError> {
         let fd =
             raw_socket(Some(netlink::NETFILTER), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
                 .map_err(NetlinkError::Open)?;
         grow_receive_buffer(fd.as_fd());
         let socket = UdpSocket::from_std(fd.into()).map_err(NetlinkError::Open)?;
-        Ok(Self { socket, watched, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
+        let filter = Filter { tables, names: None };
+        Ok(Self { socket, filter, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
+    }
+
+    /// From now on only the tables themselves and chains and sets of these names matter: the others are not ours.
+    pub(crate) fn narrow(&mut self, names: Arc<HashSet<String>>) {
+        self.filter.names = Some(names);
     }
 
     /// Waits for news about a watched table. Cancel-safe: what was read before is kept.
@@ -84,7 +119,7 @@ impl Monitor {
                 },
             };
             // The news of a commit end with its generation, and a datagram never goes past it.
-            if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
+            if let Some(event) = read_news(&self.buffer[..length], &self.filter, &mut self.touched) {
                 return Ok(event);
             }
         }
@@ -101,7 +136,7 @@ impl Monitor {
                 Err(Errno::INTR) => continue,
                 Err(cause) => return Some(Err(NetlinkError::Receive { what: "the change monitor", cause })),
             };
-            if let Some(event) = read_news(&self.buffer[..length], &self.watched, &mut self.touched) {
+            if let Some(event) = read_news(&self.buffer[..length], &self.filter, &mut self.touched) {
                 return Some(Ok(event));
             }
         }
@@ -113,7 +148,7 @@ impl Monitor {
     }
 }
 
-fn read_news(datagram: &[u8], watched: &[(u8, String)], touched: &mut Touched) -> Option<Event> {
+fn read_news(datagram: &[u8], filter: &Filter, touched: &mut Touched) -> Option<Event> {
     let mut news = None;
     for message in Frames::new(datagram) {
         let Message::Data { kind, payload, .. } = message else { continue };
@@ -130,7 +165,7 @@ fn read_news(datagram: &[u8], watched: &[(u8, String)], touched: &mut Touched) -
             let program = attributes.get_proc_name().map(|name| name.to_string_lossy().into_owned());
             let generation = attributes.get_id().unwrap_or(0);
             news = Some(Event::Committed { generation, touched: seen, program: program.unwrap_or_default() });
-        } else if message != NFT_MSG_NEWOBJ && is_watched(payload, watched) {
+        } else if message != NFT_MSG_NEWOBJ && filter.matches(message, payload) {
             // (A reset counter announces itself as a new object.)
             match message {
                 NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => touched.elements = true,
@@ -141,11 +176,29 @@ fn read_news(datagram: &[u8], watched: &[(u8, String)], touched: &mut Touched) -
     news
 }
 
-fn is_watched(payload: &[u8], watched: &[(u8, String)]) -> bool {
-    let Some((header, attributes)) = payload.split_at_checked(4) else { return false };
-    let Some(table) = find_attr(attributes, TABLE_ATTRIBUTE) else { return false };
-    let table = table.strip_suffix(&[0]).unwrap_or(table);
-    watched.iter().any(|(family, name)| header[0] == *family && name.as_bytes() == table)
+impl Filter {
+    fn matches(&self, message: u16, payload: &[u8]) -> bool {
+        let Some((header, attributes)) = payload.split_at_checked(4) else { return false };
+        let text = |kind| {
+            let text = find_attr(attributes, kind)?;
+            Some(text.strip_suffix(&[0]).unwrap_or(text))
+        };
+        let Some(table) = text(TABLE_ATTRIBUTE) else { return false };
+        let mut tables = self.tables.iter();
+        let Some(watched) = tables.find(|of| of.family == header[0] && of.table.as_bytes() == table) else {
+            return false;
+        };
+        let name = match message {
+            NFT_MSG_NEWTABLE..=NFT_MSG_DELTABLE => return true,
+            NFT_MSG_NEWSETELEM if !watched.additions => return false,
+            NFT_MSG_NEWCHAIN..=NFT_MSG_DELCHAIN => text(CHAIN_NAME_ATTRIBUTE),
+            _ => text(NAME_ATTRIBUTE),
+        };
+        match (&self.names, name.map(std::str::from_utf8)) {
+            (Some(names), Some(Ok(name))) => names.contains(name),
+            _ => true,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,14 +218,16 @@ mod tests {
 
     #[test]
     fn only_generations_that_touched_a_watched_table_are_news() {
-        let watched = [(2, "crowdsec".to_owned())];
+        let watched = |family, table: &str, additions| Watched { family, table: table.into(), additions };
+        let filter =
+            Filter { tables: vec![watched(2, "crowdsec", true), watched(1, "mine", false)], names: None };
         let mut touched = Touched::default();
         let mut read = |messages: &[(u16, u8, &[u8])]| {
             let mut buf = Vec::new();
             for (kind, family, attribute) in messages {
                 message(&mut buf, *kind, *family, attribute);
             }
-            read_news(&buf, &watched, &mut touched)
+            read_news(&buf, &filter, &mut touched)
         };
         let generation = 9_u32.to_be_bytes();
         assert_eq!(read(&[(0, 2, b"other\0"), (15, 0, &generation)]), None, "another table");
@@ -183,5 +238,36 @@ mod tests {
             panic!("the generation brings the news")
         };
         assert_eq!(touched, Touched { structure: false, elements: true });
+        assert_eq!(
+            read(&[(12, 1, b"mine\0"), (15, 0, &generation)]),
+            None,
+            "an addition that does not matter"
+        );
+        assert!(read(&[(14, 1, b"mine\0"), (15, 0, &generation)]).is_some(), "a removal");
+    }
+
+    #[test]
+    fn objects_of_others_in_a_shared_table_are_no_news() {
+        let tables = vec![Watched { family: 2, table: "filter".into(), additions: true }];
+        let names = Some(Arc::new(HashSet::from(["ours".to_owned()])));
+        let filter = Filter { tables, names };
+        let matters = |kind: u16, attribute: u16, name: &str| {
+            let mut payload = vec![2, 0, 0, 0];
+            for (kind, text) in [(TABLE_ATTRIBUTE, "filter"), (attribute, name)] {
+                let len = u16::try_from(text.len() + 5).unwrap();
+                payload.extend_from_slice(&len.to_ne_bytes());
+                payload.extend_from_slice(&kind.to_ne_bytes());
+                payload.extend_from_slice(text.as_bytes());
+                payload.resize((payload.len() + 1).next_multiple_of(4), 0);
+            }
+            filter.matches(kind, &payload)
+        };
+        for kind in [3, 5] {
+            assert!(matters(kind, 3, "ours") && !matters(kind, 3, "docker"), "chains");
+        }
+        for kind in [6, 8, 9, 11, 12, 14] {
+            assert!(matters(kind, 2, "ours") && !matters(kind, 2, "docker"), "rules, sets, elements: {kind}");
+        }
+        assert!(matters(2, 2, "docker"), "the table itself");
     }
 }

@@ -1,6 +1,7 @@
 //! What the kernel holds, read back: generation, tables, set headers, elements, counters, and a print of the
 //! structure that changes when anybody touches it.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 
 use netlink_bindings::nftables::{
@@ -67,8 +68,8 @@ pub(crate) struct ChainHeader {
     pub(crate) base: Option<(String, u32, i32, u32)>,
 }
 
-/// Identity and settings of everything in a table but elements and counter values. Equal prints: nobody touched
-/// it. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
+/// Identity and settings of our objects in a table but elements and counter values. Equal prints: nobody touched
+/// them. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct StructurePrint(Vec<(char, String, u64, u32, i64)>);
 
@@ -258,8 +259,14 @@ impl Socket {
         )
     }
 
-    /// The print of a table's structure; empty when there is no such table.
-    pub(crate) fn structure(&mut self, family: u8, table: &str) -> Result<StructurePrint, NetlinkError> {
+    /// The print of a table's structure, as far as chains and sets of these names are concerned; empty when there is no
+    /// such table.
+    pub(crate) fn structure(
+        &mut self,
+        family: u8,
+        table: &str,
+        names: &HashSet<String>,
+    ) -> Result<StructurePrint, NetlinkError> {
         let mut print = Vec::new();
         print.extend(self.dump(
             Dump { what: "the tables", kind: NFT_MSG_GETTABLE, family },
@@ -322,6 +329,7 @@ impl Socket {
                 }
             },
         )?);
+        print.retain(|(kind, name, ..)| *kind == 't' || names.contains(name));
         Ok(StructurePrint(print))
     }
 }

@@ -15,6 +15,7 @@ const NFT_MSG_DELSETELEM: u16 = NFNL_SUBSYS_NFTABLES << 8 | 14;
 const NFT_MSG_DESTROYSETELEM: u16 = NFNL_SUBSYS_NFTABLES << 8 | 30;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 
 /// Bytes that begin and end of a batch take.
@@ -85,6 +86,7 @@ impl Transaction {
     ) -> usize {
         let (kind, flags) = match verb {
             Verb::Add => (NFT_MSG_NEWSETELEM, NLM_F_CREATE),
+            Verb::AddNew => (NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL),
             Verb::Delete => (NFT_MSG_DELSETELEM, 0),
             Verb::Destroy => (NFT_MSG_DESTROYSETELEM, 0),
         };

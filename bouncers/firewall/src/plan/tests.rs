@@ -69,7 +69,8 @@ impl Model {
                         let clash =
                             held.iter().find(|held| held.first <= come.last && come.first <= held.last);
                         assert_eq!(clash, None, "in the way of {come:?}");
-                        let left = come.until.and_then(left);
+                        let grace = layout.target(come.set).dialect.grace();
+                        let left = come.until.and_then(left).map(|left| left + grace);
                         held.push(Held { left, marked, ..Held::plain(come.first, come.last) });
                     }
                 }
@@ -108,14 +109,16 @@ impl Model {
         });
         let covering = self.0.0.iter().flat_map(|(set, held)| {
             let purpose = layout.target(*set).purpose;
-            held.iter().filter(move |held| match purpose {
+            let grace = layout.target(*set).dialect.grace();
+            let covering = held.iter().filter(move |held| match purpose {
                 Purpose::Hosts => near && held.first == address,
                 Purpose::Ranges(length) => near && held.first == crate::gate::truncate(address, length),
                 Purpose::Everything => held.first <= address && address <= held.last,
                 Purpose::Gate(_) | Purpose::Allow => false,
-            })
+            });
+            covering.filter_map(move |held| held.left).map(move |left| left.saturating_sub(grace))
         });
-        covering.filter_map(|held| held.left).map(|left| now.saturating_add(left)).max()
+        covering.map(|left| now.saturating_add(left)).max()
     }
 }
 
@@ -192,6 +195,12 @@ proptest! {
         let (mut cells, excluded) = (CellCounts::default(), Excluded::default());
         let mut batch = Batch::new();
         let mut now = NOW;
+        let publish = |ledger: &mut Ledger, held: &mut Snapshot, cells: &mut CellCounts, model: &mut Model, now| {
+            let newer = ledger.snapshot();
+            let plan = delta(&layout, held, &newer, (&excluded, &LocalNetwork::default()), cells, now);
+            model.apply(&layout, &plan, now);
+            *held = newer;
+        };
         for step in steps.into_iter().chain([Step::Publish]) {
             match step {
                 Step::Ban { net, origin, secs } => {
@@ -199,16 +208,19 @@ proptest! {
                 }
                 Step::Lift { net } => batch.lift_net(prefix(net), "ban"),
                 Step::Wait { secs } => {
-                    now = now.saturating_add(Duration::from_secs(secs));
-                    model.pass(&layout, Duration::from_secs(secs));
+                    for _ in 0..secs {
+                        now = now.saturating_add(Duration::from_secs(1));
+                        model.pass(&layout, Duration::from_secs(1));
+                        // Ends are published as they come, which an interval set depends on.
+                        if ledger.expire(now) > 0 && operator.is_some_and(|dialect| dialect.interval) {
+                            publish(&mut ledger, &mut held, &mut cells, &mut model, now);
+                        }
+                    }
                 }
                 Step::Publish => {
                     ledger.apply(Mode::Changes, std::mem::take(&mut batch));
                     ledger.expire(now);
-                    let newer = ledger.snapshot();
-                    let plan = delta(&layout, &held, &newer, &excluded, &mut cells, now);
-                    model.apply(&layout, &plan, now);
-                    held = newer;
+                    publish(&mut ledger, &mut held, &mut cells, &mut model, now);
                 }
             }
         }
@@ -344,7 +356,14 @@ fn an_end_that_is_nearly_right_is_left_alone() {
     for (left, changes) in [(98, 0), (102, 0), (97, 2), (103, 2)] {
         let mut model = Model::default();
         let (mut cells, excluded) = (CellCounts::default(), Excluded::default());
-        let plan = delta(&layout, &Snapshot::default(), &wanted, &excluded, &mut cells, NOW);
+        let plan = delta(
+            &layout,
+            &Snapshot::default(),
+            &wanted,
+            (&excluded, &LocalNetwork::default()),
+            &mut cells,
+            NOW,
+        );
         model.apply(&layout, &plan, NOW);
         for held in model.0.0.values_mut().flatten().filter(|held| held.left.is_some()) {
             held.left = Some(Duration::from_secs(left));
@@ -364,8 +383,10 @@ fn too_wide_ranges_are_named_and_not_enforced() {
     }
     ledger.apply(Mode::Changes, batch);
     let mut cells = CellCounts::default();
-    let plan =
-        delta(&layout, &Snapshot::default(), &ledger.snapshot(), &Excluded::default(), &mut cells, NOW);
+    let local = LocalNetwork { subnets: vec!["10.1.0.0/16".parse().unwrap()], ..LocalNetwork::default() };
+    let (older, newer) = (Snapshot::default(), ledger.snapshot());
+    let plan = delta(&layout, &older, &newer, (&Excluded::default(), &local), &mut cells, NOW);
+    assert_eq!(plan.hits, [("10.0.0.0/8".parse().unwrap(), "this host's own network 10.1.0.0/16".to_owned())]);
     assert_eq!(
         plan.too_wide.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["0.0.0.0/0", "10.0.0.0/7"]

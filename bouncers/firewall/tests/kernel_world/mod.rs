@@ -168,6 +168,16 @@ impl World {
         self.ledger.expire(now);
     }
 
+    /// Removes what has ended, and publishes that as the one that follows a LAPI does.
+    pub(crate) async fn publish_ends(&mut self, stopped: bool) {
+        if self.ledger.expire(now()) > 0 {
+            self.publisher.publish(self.ledger.snapshot());
+            if !stopped {
+                eventually("it is in force", Duration::from_secs(60), || self.is_in_force()).await;
+            }
+        }
+    }
+
     /// Ends the task where it stands: nothing is taken out of the kernel.
     pub(crate) async fn kill(&mut self) {
         self.tasks.shutdown().await;

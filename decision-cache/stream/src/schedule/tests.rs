@@ -365,3 +365,110 @@ fn only_what_was_held_counts_as_ended_by_being_held() {
     exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
     assert_eq!(schedule.ask(at(30)).wait.as_secs(), 25);
 }
+
+/// Plays one exchange with a stock LAPI, after which the next decision ends at `end`.
+fn stock_exchange(
+    schedule: &mut Schedule,
+    now: i64,
+    end: Option<i64>,
+    entries: usize,
+    applied: Applied,
+) -> (Ask, Next) {
+    let request = schedule.ask(at(now));
+    let mode = if request.ask == Ask::Everything { Mode::Everything } else { Mode::Changes };
+    let items = if mode == Mode::Everything { entries } else { 0 };
+    let heard = Heard { items, announced: items, highest_id: Some(100), head: None };
+    schedule.note_next_end(end.map(at));
+    let next = schedule.answered(at(now), &request, &heard, mode, applied, 0.0);
+    (request.ask, next)
+}
+
+/// When everything is asked for, of requests every `step` seconds for a while, when decisions end at `ends`.
+fn full_pulls(cadence: Cadence, entries: usize, ends: &[i64], seconds: i64) -> Vec<i64> {
+    let step = i64::try_from(cadence.interval.as_secs()).unwrap();
+    let mut schedule = Schedule::new(cadence);
+    let mut pulls = Vec::new();
+    for now in (0..seconds).step_by(usize::try_from(step).unwrap()) {
+        loop {
+            let end = ends.iter().copied().filter(|end| *end > now).min();
+            let (ask, next) = stock_exchange(&mut schedule, now, end, entries, NONE);
+            pulls.extend((ask == Ask::Everything).then_some(now));
+            if !next.wait.is_zero() {
+                break;
+            }
+        }
+    }
+    pulls
+}
+
+#[test]
+fn a_stock_lapi_is_asked_for_everything_before_and_after_an_end() {
+    let hourly = Cadence { resync_by_size: false, ..Cadence::default() };
+    // Within an interval and a half of the end, and at the first request after it.
+    assert_eq!(full_pulls(hourly.clone(), 5, &[605], 1000), [0, 590, 610]);
+    assert_eq!(full_pulls(hourly.clone(), 5, &[600], 1000), [0, 590, 600]);
+    // Too late to be sure of an answer before the end: the look afterwards has it.
+    assert_eq!(full_pulls(hourly.clone(), 5, &[12], 100), [0, 20]);
+    // Ends close to each other share their pulls.
+    let many: Vec<i64> = (600..620).collect();
+    assert_eq!(full_pulls(hourly.clone(), 5, &many, 1000), [0, 590, 600, 610, 620]);
+    let quick = Cadence { interval: SECOND, ..hourly };
+    assert_eq!(full_pulls(quick, 5, &[600], 1000), [0, 597, 600]);
+}
+
+#[test]
+fn ends_do_not_have_a_long_list_pulled_without_pause() {
+    let hourly = Cadence { resync_by_size: false, ..Cadence::default() };
+    let ends: Vec<i64> = (0..3600).collect();
+    for (entries, pulls) in [(5, 360), (1_000, 360), (15_000, 24), (100_000, 4), (1_000_000, 1)] {
+        assert_eq!(full_pulls(hourly.clone(), entries, &ends, 3600).len(), pulls, "{entries} entries");
+    }
+}
+
+#[test]
+fn a_short_list_of_a_stock_lapi_is_pulled_every_two_minutes_and_a_long_one_every_hour() {
+    for (entries, every) in [(0, 120), (6_000, 120), (30_000, 600), (180_000, 3600), (5_000_000, 3600)] {
+        let pulls = full_pulls(Cadence::default(), entries, &[], 8000);
+        assert!(pulls.windows(2).all(|pair| pair[1] - pair[0] == every), "{entries}: {pulls:?}");
+        assert!(pulls.len() >= 3, "{entries}: {pulls:?}");
+    }
+    // The key, where it is set, and machines spread out.
+    let set = Cadence { resync: Duration::from_secs(300), resync_by_size: false, ..Cadence::default() };
+    assert_eq!(full_pulls(set, 5, &[], 700), [0, 300, 600]);
+    let mut schedule = Schedule::new(Cadence::default());
+    let request = schedule.ask(at(0));
+    schedule.answered(at(0), &request, &Heard::default(), Mode::Everything, NONE, 1.0);
+    assert_eq!(schedule.next_full, Some(at(90)));
+}
+
+#[test]
+fn a_lapi_that_keeps_cursors_is_not_asked_for_everything_because_of_an_end() {
+    let mut schedule = ours();
+    for second in 1..100 {
+        schedule.note_next_end(Some(at(second + 10)));
+        let (request, ..) =
+            exchange(&mut schedule, (second, second), head("T2", Content::Changes, 25), (0, 5));
+        assert_eq!(request.ask, Ask::Changes, "{second}");
+    }
+}
+
+#[test]
+fn what_a_stock_lapi_loses_by_itself_is_not_taken_for_theft() {
+    // (announced by changes, missed by them, because of an end, whether it is suspicious)
+    for (announced, missed, for_end, suspicious) in [
+        (0, 1, false, true),
+        (1, 1, false, true),
+        (1000, 1, false, false),
+        (1000, 200, false, true),
+        (0, 1, true, false),
+        (0, 2, true, true),
+    ] {
+        let mut schedule = stock();
+        schedule.announced_since = announced;
+        (schedule.comparing, schedule.for_end) = (true, for_end);
+        let applied = Applied { added: missed, ..NONE };
+        let (ask, next) = stock_exchange(&mut schedule, 10, None, 5, applied);
+        assert_eq!((ask, next.compared), (Ask::Everything, true));
+        assert_eq!(schedule.suspicions, u32::from(suspicious), "{announced} {missed} {for_end}");
+    }
+}

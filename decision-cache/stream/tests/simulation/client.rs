@@ -83,6 +83,7 @@ impl Client {
         };
         let mode = self.schedule.mode(&reply.request, head, heard.announced, self.ledger.len());
         let applied = self.ledger.apply(mode, batch);
+        self.schedule.note_next_end(self.ledger.next_expiry());
         let next = self.schedule.answered(received, &reply.request, &heard, mode, applied, spread);
         self.phase = Phase::Idle(now + i64::try_from(next.wait.as_millis()).expect("a short time"));
         true

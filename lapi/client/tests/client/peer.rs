@@ -18,6 +18,8 @@ pub(crate) enum Answer {
     ThenClose(Vec<u8>),
     /// Sends this and says nothing more, for ever.
     ThenSilence(Vec<u8>),
+    /// Sends the first, and then the second again and again with a pause of so many milliseconds.
+    ThenDrips(Vec<u8>, Vec<u8>, u64),
 }
 
 /// An answer with a length.
@@ -134,6 +136,13 @@ async fn serve(
                 stream.write_all(&bytes).await.unwrap();
                 // Until the other side gives up.
                 let _ = stream.read(&mut [0; 1]).await;
+                return;
+            }
+            Answer::ThenDrips(bytes, drip, pause) => {
+                stream.write_all(&bytes).await.unwrap();
+                while stream.write_all(&drip).await.is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+                }
                 return;
             }
         }

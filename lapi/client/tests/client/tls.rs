@@ -8,6 +8,7 @@ use palisade_client::{
     Auth, BuildError, Client, ClientConfig, PullError, Secret, StreamItem, StreamQuery, UserAgent,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -90,6 +91,8 @@ async fn a_private_authority_must_be_named() {
     assert!(!error.may_have_reached_lapi(), "{error:?}");
     assert!(error.stock_text().contains("certificate signed by unknown authority"), "{}", error.stock_text());
 
+    assert!(error.to_string().contains("name it in `ca_cert_path`"), "{error}");
+
     pull(&build(&peer, key(), |config| config.ca = Some(pki.path("ca.pem"))).unwrap()).await.unwrap();
     assert!(peer.requests()[0].contains("x-api-key: k"));
 }
@@ -107,9 +110,50 @@ async fn a_client_certificate_opens_the_door_and_no_key_is_sent() {
     let peer = pki.serve(true).await;
     let trust = |config: &mut ClientConfig| config.ca = Some(pki.path("ca.pem"));
     let auth = Auth::Certificate { cert: pki.path("client.pem"), key: pki.path("client.key") };
-    assert!(pull(&build(&peer, key(), trust).unwrap()).await.is_err());
+    let error = pull(&build(&peer, key(), trust).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("wants a client certificate") && error.contains("`cert_path`"), "{error}");
     pull(&build(&peer, auth, trust).unwrap()).await.unwrap();
     assert!(!peer.requests()[0].contains("x-api-key"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_an_unknown_authority_is_named() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let peer = pki.serve(true).await;
+    let auth = Auth::Certificate { cert: stranger.path("client.pem"), key: stranger.path("client.key") };
+    let client = build(&peer, auth, |config| config.ca = Some(pki.path("ca.pem"))).unwrap();
+    let error = pull(&client).await.unwrap_err();
+    let text = palisade_client::with_causes(&error);
+    assert!(text.contains("did not accept the client certificate in `cert_path`"), "{text}");
+    assert!(!text.contains("is it running"), "{text}");
+    assert_eq!(text.matches("client certificate").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_wrong_scheme_is_called_so() {
+    let pki = Pki::new();
+    let peer = pki.serve(false).await;
+    // What Go's server does with anything that is no HTTP.
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain_at = plain.local_addr().unwrap();
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move {
+        let (mut stream, _) = plain.accept().await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request")
+            .await
+            .unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    for (url, part) in [
+        (format!("http://{}", peer.at()), "should `api_url` begin with https://"),
+        (format!("https://{plain_at}"), "should `api_url` begin with http://"),
+    ] {
+        let config = ClientConfig::new(url, key());
+        let client = Client::new(&config, &UserAgent::new("a", "b").unwrap()).unwrap();
+        let text = palisade_client::with_causes(&pull(&client).await.unwrap_err());
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -123,6 +167,7 @@ async fn files_that_hold_no_certificate_are_named() {
     for name in ["missing.pem", "junk.pem"] {
         let error = text(key(), Some(&pki.path(name)));
         assert!(error.starts_with("unable to load CA certificate '") && error.contains(name), "{error}");
+        assert!(error.contains("correct `ca_cert_path`"), "{error}");
         let cert = Auth::Certificate { cert: pki.path(name), key: pki.path("client.key") };
         let error = text(cert, None);
         assert!(error.starts_with("unable to load certificate '") && error.contains(name), "{error}");

@@ -9,6 +9,7 @@ use palisade_client::{
     StreamItem, StreamQuery, UsageMetrics, UserAgent,
 };
 use palisade_wire::follow::Content;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const EMPTY: &str = r#"{"new": [], "deleted": []}"#;
 const ONE: &str = r#"{"deleted":[{"duration":"-1s","id":1,"origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.9"}],"new":[{"duration":"4h","id":2,"origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.1"},{"bad":1}]}"#;
@@ -91,6 +92,17 @@ async fn sized_chunked_closed_and_compressed_answers_are_read_alike() {
 }
 
 #[tokio::test]
+async fn a_decision_with_a_scenario_of_megabytes_costs_itself_only() {
+    let long = "x".repeat(1_500_000);
+    let bad = format!(r#"{{"id":3,"scope":"Ip","type":"ban","value":"192.0.2.3","scenario":"{long}"}}"#);
+    let body = ONE.replace(r#""new":["#, &format!(r#""new":[{bad},"#));
+    let peer = Peer::on_tcp(vec![sized("200 OK", "", body)]).await;
+    let (answer, seen) = pull(&client_of(&peer)).await;
+    assert_eq!(answer.unwrap().items_unreadable, 2);
+    assert_eq!(seen, ["-192.0.2.9", "?new", "+192.0.2.1", "?new"]);
+}
+
+#[tokio::test]
 async fn a_cut_answer_is_an_error_however_it_is_cut() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(ONE.as_bytes()).unwrap();
@@ -132,12 +144,86 @@ async fn silence_ends_with_the_deadline_at_every_stage() {
     }
 }
 
+/// One chunk of a chunked body.
+fn chunk(body: &str) -> Vec<u8> {
+    format!("{:x}\r\n{body}\r\n", body.len()).into_bytes()
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_is_given_up() {
+    let refusal = b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for (answer, expected) in [
+        (Answer::ThenDrips(chunks(&["{"]), chunk(" "), 20), "brought less than 4096 bytes"),
+        (Answer::ThenDrips(chunks(&["{"]), chunk(" "), 0), "brought less than 4096 bytes"),
+        (Answer::ThenDrips(chunks(&[r#"{"x":""#]), chunk("y"), 20), "brought less than 4096 bytes"),
+        (Answer::ThenDrips(b"HTTP/1.1 200 OK\r\nX-A: ".to_vec(), b"a".to_vec(), 20), "kept silent"),
+        // The status counts, whatever becomes of the body.
+        (Answer::ThenDrips(refusal, chunk("y"), 20), "answered 500"),
+    ] {
+        let begun = std::time::Instant::now();
+        let error = pull_one(answer).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error:?}");
+        assert!(error.may_have_reached_lapi());
+        // 300 ms here, 30 s by default.
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{expected}: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_that_makes_progress_is_read_to_its_end() {
+    // A decision of 5 KiB every 100 ms for longer than the deadline: the end comes with the 12th.
+    let scenario = "x".repeat(5000);
+    let one = format!(r#",{{"scope":"Ip","type":"ban","value":"192.0.2.1","scenario":"{scenario}"}}"#);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(&config(listener.local_addr().unwrap().to_string()), &agent()).unwrap();
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        stream.write_all(&chunks(&[&format!(r#"{{"new":[{}"#, &one[1..])])).await.unwrap();
+        for _ in 0..11 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stream.write_all(&chunk(&one)).await.unwrap();
+        }
+        stream.write_all(&chunk("]}")).await.unwrap();
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        stream
+    };
+    let ((answer, _), _stream) = tokio::join!(pull(&client), serving);
+    assert_eq!(answer.unwrap().items_new, 12);
+}
+
+#[tokio::test]
+async fn usage_metrics_do_not_wait_for_a_dripping_answer() {
+    let peer = Peer::on_tcp(vec![Answer::ThenDrips(chunks(&[]), chunk(" "), 20)]).await;
+    let pushed = client_of(&peer).push_usage_metrics(&UsageMetrics { remediation_components: vec![] }).await;
+    assert!(matches!(pushed, Err(PushError::Failed(PullError::TooSlow { .. }))), "{pushed:?}");
+}
+
+#[tokio::test]
+async fn a_full_pull_that_hangs_is_given_up_like_any_other_request() {
+    let hung = || Answer::ThenSilence(vec![]);
+    let peer = Peer::on_tcp(vec![hung(), hung(), hung(), chunked(&[EMPTY])]).await;
+    let url = format!("http://{}", peer.at());
+    let patient = ClientConfig { startup_idle_timeout: Duration::from_secs(60), ..config(url) };
+    let client = Client::new(&patient, &agent()).unwrap();
+    for within in [300..550, 300..550, 600..1000] {
+        let begun = std::time::Instant::now();
+        let error = pull(&client).await.0.unwrap_err();
+        assert!(matches!(error, PullError::TimedOut { .. }), "{error:?}");
+        let took = begun.elapsed().as_millis();
+        assert!(within.contains(&took), "{took} ms, expected {within:?}");
+    }
+    pull(&client).await.0.unwrap();
+}
+
 #[tokio::test]
 async fn a_refusal_names_itself_and_asks_for_patience() {
     for status in ["403 Forbidden", "401 Unauthorized"] {
         let error = pull_one(sized(status, "", r#"{"message":"access forbidden"}"#)).await.unwrap_err();
-        assert!(error.is_refusal() && error.shortest_retry() >= Duration::from_secs(60));
+        assert!(error.is_refusal() && error.shortest_retry() <= Duration::from_secs(2));
+        assert!(error.settled_retry() >= Duration::from_secs(60));
         assert_eq!(error.stock_text(), "API error: access forbidden");
+        assert!(error.to_string().contains("refused the key in `api_key`"), "{error}");
         assert!(
             error.to_string().contains("cscli bouncers add") && !error.to_string().contains("secret-key")
         );
@@ -156,9 +242,21 @@ async fn failures_keep_what_the_lapi_said() {
     assert_eq!(error.shortest_retry(), Duration::from_secs(17));
     assert_eq!(error.stock_text(), "API error: http code 503, response: busy");
 
+    let error = pull_one(sized("403 Forbidden", "Retry-After: 30\r\n", "later")).await.unwrap_err();
+    assert_eq!((error.is_refusal(), error.shortest_retry()), (true, Duration::from_secs(30)));
+
     let error = pull_one(sized("404 Not Found", "", "")).await.unwrap_err();
-    assert!(error.to_string().contains("api_url"), "{error}");
+    assert!(error.to_string().contains("does `api_url` lead to the LAPI's root?"), "{error}");
     assert_eq!(error.stock_text(), "API error: http code 404, no response body");
+
+    let peer = Peer::on_tcp(vec![sized("404 Not Found", "", "")]).await;
+    let client = Client::new(&config(format!("http://{}/v1", peer.at())), &agent()).unwrap();
+    let error = pull(&client).await.0.unwrap_err();
+    assert!(error.to_string().contains("leave `/v1` out of `api_url`"), "{error}");
+
+    let go = "Client sent an HTTP request to an HTTPS server.\n";
+    let error = pull_one(sized("400 Bad Request", "", go)).await.unwrap_err();
+    assert!(error.to_string().ends_with("`api_url` must begin with https://"), "{error}");
 
     // The status counts even when its body never ends.
     let endless = Answer::ThenSilence(b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\nhalf".to_vec());

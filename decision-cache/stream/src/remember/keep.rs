@@ -1,0 +1,142 @@
+//! When remembered decisions are written, and how: appended to the journal, or whole.
+
+use std::time::Duration;
+
+use palisade_cache::Timestamp;
+use palisade_client::with_causes;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::journal::Journal;
+use super::{Memory, RememberError, Written};
+use crate::publish::{CacheHandle, Unsaved};
+
+/// After a whole file was written, the next one waits so many times as long as that took: with a large list at most a
+/// twentieth of the time goes into writing it. 100,000 decisions (4 MB) are written in some tens of milliseconds.
+const WHOLE_REST: u32 = 20;
+/// A journal is written into the file when it is larger than this and than half the file.
+const JOURNAL_AT_LEAST: u64 = 256 * 1024;
+/// When a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is on disk.
+#[derive(Debug, Default)]
+struct OnDisk {
+    base: Option<Written>,
+    journal: Option<Journal>,
+    cursor: String,
+}
+
+/// Writes what changed to disk, at most once per `pause`, until `stop`; then once more.
+///
+/// An answer with changes is appended to a journal, so what it costs does not depend on how much is held. Anything
+/// else, such as a full pull that found something, is written whole, which is delayed where that takes long; bans that
+/// come meanwhile are appended all the same.
+///
+/// Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. A failure is logged
+/// when it begins and when it ends, and tried again at the next pause.
+pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
+    let mut changed = cache.changed();
+    let _collecting = cache.collect_unsaved();
+    let mut disk = OnDisk::default();
+    let mut seen = 0;
+    let mut failing = false;
+    let mut whole_not_before = Instant::now();
+    loop {
+        let stopping = stop.is_cancelled();
+        let mut whole_waits = false;
+        if cache.freshness().is_complete() && cache.read().generation() != 0 {
+            let unsaved = cache.take_unsaved();
+            seen = unsaved.kept.snapshot.generation();
+            // A cursor that moved on over changes that are none of ours is worth a write at the end only.
+            let tidy = stopping && (disk.journal.is_some() || unsaved.kept.cursor != disk.cursor);
+            let wants_whole = unsaved.whole || tidy || disk.is_grown();
+            let whole = wants_whole && (stopping || Instant::now() >= whole_not_before);
+            if unsaved.whole && !whole {
+                cache.save_whole();
+            }
+            whole_waits = wants_whole && !whole;
+            if whole || !unsaved.records.is_empty() && disk.base.is_some() {
+                let begun = Instant::now();
+                let memory = memory.clone();
+                let task = move || write(&memory, disk, &unsaved, whole, crate::now());
+                let Ok((on_disk, result)) = tokio::task::spawn_blocking(task).await else {
+                    return; // the runtime is going down
+                };
+                disk = on_disk;
+                if whole {
+                    whole_not_before = Instant::now() + begun.elapsed() * WHOLE_REST;
+                }
+                match result {
+                    Ok(()) if std::mem::take(&mut failing) => info!("decisions are remembered on disk again"),
+                    Ok(()) => {}
+                    Err(error) => {
+                        cache.save_whole();
+                        whole_waits = true;
+                        whole_not_before = Instant::now() + RETRY;
+                        if !std::mem::replace(&mut failing, true) {
+                            warn!(
+                                error = with_causes(&error),
+                                "decisions are enforced but not remembered: after a reboot this host waits for the \
+                                 LAPI; tried again until it works"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        if stopping {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => continue,
+            () = sleep(pause) => {}
+        }
+        let whole_due = async {
+            if whole_waits { sleep_until(whole_not_before).await } else { std::future::pending().await }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = whole_due => {}
+            _ = changed.wait_for(|generation| *generation != seen) => {}
+        }
+    }
+}
+
+impl OnDisk {
+    /// Whether the journal is to be written into the file.
+    fn is_grown(&self) -> bool {
+        let base = self.base.map_or(0, |base| base.bytes);
+        self.journal.as_ref().is_some_and(|journal| journal.bytes > JOURNAL_AT_LEAST.max(base / 2))
+    }
+}
+
+/// One write. What is on disk afterwards comes back.
+fn write(
+    memory: &Memory,
+    mut disk: OnDisk,
+    unsaved: &Unsaved,
+    whole: bool,
+    now: Timestamp,
+) -> (OnDisk, Result<(), RememberError>) {
+    let result = match disk.base {
+        Some(base) if !whole => {
+            // While other changes wait to be written whole, no cursor belongs to what the journal leads to.
+            let cursor = if unsaved.whole { "" } else { unsaved.kept.cursor.as_str() };
+            let has_cursor = !unsaved.whole;
+            Journal::append(disk.journal.take(), memory, base, &unsaved.records, has_cursor)
+                .map(|journal| OnDisk { base: disk.base, journal: Some(journal), cursor: cursor.to_owned() })
+        }
+        _ => memory.save_at(&unsaved.kept.snapshot, &unsaved.kept.cursor, now).map(|base| OnDisk {
+            base: Some(base),
+            journal: None,
+            cursor: unsaved.kept.cursor.clone(),
+        }),
+    };
+    match result {
+        Ok(disk) => (disk, Ok(())),
+        // Whether the old file is still the one that the journal belongs to is not known.
+        Err(error) => (OnDisk::default(), Err(error)),
+    }
+}
