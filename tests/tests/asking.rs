@@ -4,7 +4,7 @@ use palisade_e2e::{
     Ban, Config, Failure, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
     against_either_lapi, eventually, story,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 against_either_lapi!(lookup_tells_what_holds_for_an_address_and_why,);
 
@@ -17,6 +17,7 @@ fn lookup_tells_what_holds_for_an_address_and_why(world: &World, make: Make) -> 
     let ask = |subject: &str| ask(world, &firewall, &["lookup", "-json", subject]);
     let host = ask("198.51.100.77")?;
     assert_eq!(host["verdict"]["remediation"], "ban", "{host:#}");
+    assert_eq!(host["effect"], json!({"denied": true, "reason": "drop"}), "{host:#}");
     let covering = host["decisions"].as_array().map_or(0, Vec::len);
     assert_eq!(covering, 2, "its own ban and the range's: {host:#}");
     let other = ask("198.51.100.78")?;
@@ -24,9 +25,15 @@ fn lookup_tells_what_holds_for_an_address_and_why(world: &World, make: Make) -> 
     assert_eq!(other["verdict"]["value"], "198.51.100.0/24", "{other:#}");
     assert!(other["verdict"]["seconds_left"].as_u64().is_some_and(|left| (3000..=3600).contains(&left)));
     let free = ask("203.0.113.9")?;
+    assert_eq!(free["effect"]["denied"], false, "{free:#}");
     assert!(free["verdict"].is_null() && free["state"]["source"] == "running", "{free:#}");
     let (status, said) = run(world, &firewall, &["lookup", "198.51.100.78"])?;
-    assert!(status && said.contains("198.51.100.78: ban for") && said.contains("bad guests"), "{said}");
+    assert!(
+        status
+            && said.contains("198.51.100.78: denied (drop)\n198.51.100.78: ban for")
+            && said.contains("bad guests"),
+        "{said}"
+    );
     let (status, said) = run(world, &firewall, &["lookup", "not an address"])?;
     assert!(!status, "{said}");
     Ok(())
@@ -55,6 +62,28 @@ fn status_tells_how_fresh_it_is_and_what_the_trouble_is() -> Outcome {
 }
 
 #[test]
+fn explain_reads_the_kernel_beside_the_running_bouncer() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban("198.51.100.77");
+        let firewall = Firewall::start(world, &lapi.access())?;
+        eventually("it is in force", || Ok(world.router.ruleset()?.banned().len() == 1))?;
+        let banned = ask(world, &firewall, &["explain", "-json", "-port", "443", "198.51.100.77"])?;
+        assert_eq!(banned["cache"]["source"], "running", "{banned:#}");
+        assert_eq!(banned["cache"]["effect"]["denied"], true, "{banned:#}");
+        assert_eq!(banned["disagreements"], json!([]), "{banned:#}");
+        let hooks = banned["hooks"].as_array().map_or(&[][..], Vec::as_slice);
+        assert!(!hooks.is_empty() && hooks.iter().all(|hook| hook["denied"] == true), "{banned:#}");
+        let (status, said) = run(world, &firewall, &["explain", "198.51.100.78"])?;
+        assert!(status && said.contains("198.51.100.78: let through by the kernel at "), "{said}");
+        assert!(said.contains("cache: let through: no decision covers it"), "{said}");
+        let (status, said) = run(world, &firewall, &["explain", "198.51.100.0/24"])?;
+        assert!(!status && said.contains("is not an address"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_stopped_bouncer_is_answered_for_by_what_it_remembers() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
@@ -65,6 +94,7 @@ fn a_stopped_bouncer_is_answered_for_by_what_it_remembers() -> Outcome {
         let (status, said) =
             Implementation::under_test()?.run(world, &["-c", &path, "lookup", "198.51.100.77"])?;
         assert!(status.success() && said.contains("198.51.100.77: ban for"), "{said}");
+        assert!(said.contains("effect unknown: no bouncer is running"), "{said}");
         assert!(said.contains("is not running"), "{said}");
         assert!(world.router.ruleset()?.tables().is_empty(), "asking changes nothing");
         Ok(())

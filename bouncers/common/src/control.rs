@@ -9,10 +9,11 @@ mod command;
 mod server;
 mod show;
 
-pub use answer::{About, Answer, CountLine, Held, LookupAnswer, Source, State, StatusAnswer};
+pub use answer::{About, Answer, CountLine, Effect, Held, LookupAnswer, Source, State, StatusAnswer};
 pub use ask::{Request, Subject, SubjectError};
 pub use command::{Inquiry, InquiryError};
-pub use server::{Control, ControlError, View};
+pub use server::{Control, ControlError, EffectOf, View};
+pub use show::printable;
 
 #[cfg(test)]
 mod tests;

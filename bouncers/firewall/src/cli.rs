@@ -4,6 +4,7 @@
 //! kernel or the network.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -23,6 +24,9 @@ pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// What `-t` says at info level when all is well.
 pub const CONFIG_IS_VALID: &str = "config is valid";
 
+/// The configuration file of the packaged service: what commands read when none is given.
+pub const PACKAGED_CONFIG: &str = "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml";
+
 const JSON: Flag = Flag::switch("json", "print JSON instead of text");
 
 /// Everything the program understands; usage text and manual page are made from it.
@@ -30,7 +34,11 @@ pub const PROGRAM: Program = Program {
     name: "palisade-firewall",
     about: "Keeps addresses banned by a CrowdSec LAPI out with nftables.",
     flags: &[
-        Flag::valued("c", "file", "configuration file; required"),
+        Flag::valued(
+            "c",
+            "file",
+            "configuration file; required, except by commands (default: the packaged one)",
+        ),
         Flag::switch("v", "log at debug level at least"),
         Flag::switch("t", "test the configuration without touching anything, and exit"),
         Flag::switch("T", "print the configuration with its .local merged in, and exit"),
@@ -50,6 +58,12 @@ pub const PROGRAM: Program = Program {
             words: &[],
             flags: &[JSON],
             help: "how many decisions there are, and how fresh",
+        },
+        Command {
+            name: "explain",
+            words: &["address"],
+            flags: &[Flag::valued("port", "number", "destination port: 443 or 443/tcp, 53/udp"), JSON],
+            help: "what a packet from an address meets in the kernel, why, and where decisions differ",
         },
     ],
 };
@@ -98,6 +112,26 @@ pub enum Question {
     Lookup(String),
     /// How many decisions there are, and how fresh.
     Status,
+    /// What a packet meets in the kernel.
+    Explain(Packet),
+}
+
+/// A packet to be explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Its protocol and destination port.
+    pub port: Option<(Protocol, u16)>,
+}
+
+/// A protocol that has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// Why a command line cannot be followed.
@@ -110,6 +144,12 @@ pub enum CliError {
     /// `-c` is missing or empty.
     #[error("configuration file is required")]
     NoConfig,
+    /// `explain` is about one address.
+    #[error("explain: {0:?} is not an address")]
+    NotAnAddress(String),
+    /// `-port` is wrong.
+    #[error("explain: {0:?} is not a port; write for example 443 or 53/udp")]
+    NotAPort(String),
 }
 
 impl Invocation {
@@ -119,10 +159,12 @@ impl Invocation {
         if typed.switch("version") || typed.switch("V") {
             return Ok(Self::Version);
         }
-        let config =
-            PathBuf::from(typed.value("c").filter(|path| !path.is_empty()).ok_or(CliError::NoConfig)?);
+        // The daemon requires it as the stock one does; commands are typed by hand.
+        let default = typed.command().map(|_| PACKAGED_CONFIG);
+        let config = typed.value("c").or(default).filter(|path| !path.is_empty());
+        let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
         let overrides = Overrides { verbose: typed.switch("v"), strict: typed.switch("strict") };
-        if let Some(question) = question(&typed) {
+        if let Some(question) = question(&typed)? {
             return Ok(Self::Ask { config, overrides, question, json: typed.switch("json") });
         }
         Ok(match (typed.switch("T"), typed.switch("t")) {
@@ -133,12 +175,34 @@ impl Invocation {
     }
 }
 
-fn question(typed: &Typed) -> Option<Question> {
-    match typed.command()? {
-        // The table says that the word is there.
-        "lookup" => Some(Question::Lookup(typed.words().first().cloned().unwrap_or_default())),
-        _ => Some(Question::Status),
-    }
+fn question(typed: &Typed) -> Result<Option<Question>, CliError> {
+    // The parser has checked that the word of a command that takes one is there.
+    let word = || typed.words().first().cloned().unwrap_or_default();
+    Ok(match typed.command() {
+        None => None,
+        Some("lookup") => Some(Question::Lookup(word())),
+        Some("explain") => Some(Question::Explain(packet(&word(), typed.value("port"))?)),
+        Some(_) => Some(Question::Status),
+    })
+}
+
+fn packet(address: &str, port: Option<&str>) -> Result<Packet, CliError> {
+    let source: IpAddr =
+        address.trim().parse().map_err(|_| CliError::NotAnAddress(address.chars().take(80).collect()))?;
+    let read = |text: &str| {
+        let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return None,
+        };
+        number.parse().ok().filter(|number| *number > 0).map(|number| (protocol, number))
+    };
+    let port = match port {
+        None => None,
+        Some(text) => Some(read(text).ok_or_else(|| CliError::NotAPort(text.chars().take(80).collect()))?),
+    };
+    Ok(Packet { source: source.to_canonical(), port })
 }
 
 /// What is left to do after [`begin`].
@@ -380,6 +444,15 @@ mod tests {
                 "status -c f.yaml",
                 Invocation::Ask { config, overrides, question: Question::Status, json: false },
             ),
+            (
+                "lookup 192.0.2.1",
+                Invocation::Ask {
+                    config: PACKAGED_CONFIG.into(),
+                    overrides,
+                    question: Question::Lookup("192.0.2.1".into()),
+                    json: false,
+                },
+            ),
         ] {
             assert_eq!(invocation(line), Ok(expected), "{line}");
         }
@@ -387,8 +460,33 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_is_named() {
-        for line in ["", "-t", "-T", "-v", "-c=", "lookup 192.0.2.1"] {
+        for line in ["", "-t", "-T", "-v", "-c=", "-c= lookup 192.0.2.1"] {
             assert_eq!(invocation(line).unwrap_err().to_string(), "configuration file is required", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_packet_is_read_from_address_and_port() {
+        for (line, address, port) in [
+            ("explain 192.0.2.1", "192.0.2.1", None),
+            ("explain ::ffff:192.0.2.1 -port 443", "192.0.2.1", Some((Protocol::Tcp, 443))),
+            ("explain --port=53/udp 2001:db8::1", "2001:db8::1", Some((Protocol::Udp, 53))),
+            ("explain 192.0.2.1 -port 22/tcp", "192.0.2.1", Some((Protocol::Tcp, 22))),
+        ] {
+            let Ok(Invocation::Ask { question: Question::Explain(packet), .. }) = invocation(line) else {
+                panic!("{line} is not understood")
+            };
+            assert_eq!(packet, Packet { source: address.parse().unwrap(), port }, "{line}");
+        }
+        for (line, error) in [
+            ("explain 192.0.2.0/24", "explain: \"192.0.2.0/24\" is not an address"),
+            ("explain 192.0.2.1 -port 0", "explain: \"0\" is not a port; write for example 443 or 53/udp"),
+            (
+                "explain 192.0.2.1 -port 1/x",
+                "explain: \"1/x\" is not a port; write for example 443 or 53/udp",
+            ),
+        ] {
+            assert_eq!(invocation(line).unwrap_err().to_string(), error);
         }
     }
 

@@ -23,13 +23,13 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// For people.
+    /// As a clause of a sentence about the address.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Allowed => "allow.addresses",
-            Self::Lapi => "protect_lapi: the address of a LAPI",
-            Self::Own => "an address of this host",
-            Self::Special => "a loopback or link-local address",
+            Self::Allowed => "allow.addresses has it",
+            Self::Lapi => "protect_lapi: it is the address of a LAPI",
+            Self::Own => "it is an address of this host",
+            Self::Special => "it is a loopback or link-local address",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the host's rules are involved. `nft` is the independent witness.
 
 mod commits;
+mod explain;
 mod structures;
 
 use std::process::{Command, Output};

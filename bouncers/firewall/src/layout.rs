@@ -310,6 +310,12 @@ impl Layout {
             .map(|(id, _)| id)
     }
 
+    /// Whether ranges of a source can be enforced: an operator's set may hold single addresses only.
+    pub(crate) fn takes_ranges(&self, source: &Source) -> bool {
+        let target = self.target(source.hosts);
+        target.purpose != Purpose::Everything || target.dialect.interval
+    }
+
     /// The name of a source's counter: that of its set of hosts.
     pub(crate) fn counter(&self, id: SourceId) -> &str {
         &self.target(self.source(id).hosts).name

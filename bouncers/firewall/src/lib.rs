@@ -3,6 +3,8 @@
 //! ```text
 //!  cli ─► config ─► serve ─┬─► Subscription ──CacheHandle──► Enforcer ─┬─► nft       tables, chains, sets, rules
 //!                          └─► Orders (config, reload) ─────────▲      └─► netlink   elements, dumps, counters, news
+//!
+//!  cli ─► lookup, status ─► control socket        cli ─► explain ─► netlink, control socket
 //! ```
 
 mod alone;
@@ -14,9 +16,11 @@ pub mod config;
 mod conntrack;
 mod counters;
 mod dry_run;
+mod effect;
 mod enforce;
 mod error;
 mod exempt;
+mod explain;
 mod exposition;
 mod found;
 mod gate;
@@ -39,10 +43,11 @@ pub use bare::bare_load;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;
+pub use explain::explain;
 pub use local::LocalNetwork;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
-pub use serve::{about, connect, serve};
+pub use serve::{about, connect, orders, serve};
 pub use status::{InForce, Status};
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::io;
 use std::process::ExitCode;
 
-use palisade_bouncer::control::Inquiry;
+use palisade_bouncer::control::{Inquiry, Subject};
 use palisade_cache::Policy;
 use palisade_daemon::life;
 use palisade_daemon::logs::Logs;
 use palisade_firewall::cli::{Begun, CONFIG_IS_VALID, Question, begin};
 use palisade_firewall::config::Loaded;
-use palisade_firewall::{about, check, connect, serve};
+use palisade_firewall::{about, check, connect, explain, orders, serve};
 use tracing::info;
 
 fn main() -> ExitCode {
@@ -42,6 +42,13 @@ fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()
         json,
     };
     match question {
+        Question::Explain(packet) => {
+            let cache = inquiry.decisions_on(&Subject::Address(packet.source));
+            let cache = cache.map_err(|error| error.to_string());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let orders = runtime.block_on(orders(loaded, &lapis));
+            explain(&orders, *packet, cache, json, &mut io::stdout())?;
+        }
         Question::Lookup(subject) => inquiry.lookup(subject, &mut io::stdout())?,
         Question::Status => inquiry.status(&mut io::stdout())?,
     }

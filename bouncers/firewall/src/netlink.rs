@@ -20,9 +20,14 @@ use std::io;
 
 use rustix::io::Errno;
 
-pub(crate) use element::{Held, Slot, Verb, counter_print, encode_elements, following, preceding};
+pub(crate) use element::{
+    Held, MARK, NFTA_SET_ELEM_OBJREF, Slot, Verb, counter_print, encode_elements, following, preceding,
+};
 pub(crate) use monitor::{Event, Monitor, Watched};
-pub(crate) use read::{CounterValue, SetHeader, StructurePrint};
+pub(crate) use read::{
+    CounterValue, NFT_MSG_GETCHAIN, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE,
+    SetHeader, StructurePrint, text,
+};
 pub(crate) use socket::{Dump, Reading, Socket};
 pub(crate) use transaction::{Rejection, Transaction};
 

@@ -31,6 +31,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::cli::VERSION;
 use crate::config::{self, Config, Loaded, Mode, Note, Overrides};
+use crate::effect::effect;
 use crate::exposition::Counters;
 use crate::{Enforcer, LocalNetwork, Orders, Status, alone, dry_run};
 
@@ -62,12 +63,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     let cache = subscription.cache.clone();
     let remembered = !cache.read().is_empty();
 
-    let orders = Orders {
-        protected: protected(&loaded.config, &lapis).await,
-        config: Arc::new(loaded.config.clone()),
-        local: local_network().await.unwrap_or_default(),
-    };
-    let (orders, current_orders) = watch::channel(orders);
+    let (orders, current_orders) = watch::channel(orders(&loaded, &lapis).await);
     let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
     let counters = Counters::new(current_orders, status.clone());
     let (clients, current_client) = watch::channel(lapis.clone());
@@ -106,7 +102,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::
     };
     let reports = life.tasks.spawn(reporter.run(life.stop.clone()));
     expose(&life, &loaded, &cache, counters);
-    answer_questions(&life, &settings, &lapis, &cache, status.clone());
+    answer_questions(&life, &settings, &lapis, &cache, (status.clone(), orders.subscribe()));
 
     let daemon = Daemon { life: life.clone(), overrides, lapis, orders, changes, clients, cache, status };
     daemon.run(loaded, remembered).await;
@@ -380,7 +376,7 @@ fn answer_questions(
     settings: &LapiSettings,
     lapis: &Lapis,
     cache: &CacheHandle,
-    status: watch::Receiver<Status>,
+    (status, orders): (watch::Receiver<Status>, watch::Receiver<Orders>),
 ) {
     let Some(path) = settings.control_socket() else { return };
     let control = match Control::bind(&path) {
@@ -390,12 +386,27 @@ fn answer_questions(
             return;
         }
     };
+    let reported = status.clone();
     let view = View {
         about: about(lapis),
         cache: cache.clone(),
-        enforcer: Box::new(move || describe(&status.borrow())),
+        enforcer: Box::new(move || describe(&reported.borrow())),
+        // Copied out: a walk over all decisions must not keep a reload or a report waiting.
+        effect: Box::new(move |subject, snapshot| {
+            let (orders, status) = (orders.borrow().clone(), status.borrow().clone());
+            effect(&orders, &status, snapshot, subject)
+        }),
     };
     life.tasks.spawn(control.serve(view, life.stop.clone()));
+}
+
+/// What a daemon with this configuration would be given to enforce. Asks name servers for the LAPI's addresses.
+pub async fn orders(loaded: &Loaded, lapis: &Lapis) -> Orders {
+    Orders {
+        protected: protected(&loaded.config, lapis).await,
+        config: Arc::new(loaded.config.clone()),
+        local: local_network().await.unwrap_or_default(),
+    }
 }
 
 /// Who answers `lookup` and `status`.

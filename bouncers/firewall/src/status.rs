@@ -43,6 +43,8 @@ pub struct InForce {
     pub hosts: u64,
     /// Disjoint ranges.
     pub ranges: u64,
+    /// Whether ranges can be enforced: an operator's set without the interval flag holds single addresses only.
+    pub takes_ranges: bool,
 }
 
 impl Status {

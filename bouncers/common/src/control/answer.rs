@@ -101,11 +101,23 @@ pub struct Held {
     pub seconds_left: u64,
 }
 
+/// What a packet from a subject meets in the running bouncer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Whether it is denied; `None` when rules decide that are not the bouncer's.
+    pub denied: Option<bool>,
+    /// How it is denied, or else why it is not.
+    pub reason: String,
+}
+
 /// What holds for a subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LookupAnswer {
     /// As it was understood.
     pub subject: String,
+    /// What a packet from it meets; `None` when no bouncer is running.
+    #[serde(default)]
+    pub effect: Option<Effect>,
     /// The decision that counts for all of it.
     pub verdict: Option<Held>,
     /// All that cover it, strongest first; for a range also those that touch a part of it.
@@ -189,7 +201,13 @@ impl State {
 }
 
 impl LookupAnswer {
-    pub(super) fn of(subject: &Subject, snapshot: &Snapshot, state: State, now: Timestamp) -> Self {
+    pub(super) fn of(
+        subject: &Subject,
+        snapshot: &Snapshot,
+        effect: Option<Effect>,
+        state: State,
+        now: Timestamp,
+    ) -> Self {
         let (verdict, found) = match subject {
             Subject::Address(address) => (snapshot.verdict(*address), snapshot.covering(*address)),
             Subject::Range(range) => {
@@ -212,6 +230,7 @@ impl LookupAnswer {
         };
         Self {
             subject: subject.to_string(),
+            effect,
             verdict: verdict.map(|decision| Held::of(&decision, now)),
             not_listed: found.len().saturating_sub(LISTED),
             decisions: found.iter().take(LISTED).map(|decision| Held::of(decision, now)).collect(),
@@ -321,7 +340,8 @@ pub(super) mod tests {
         let snapshot = snapshot();
         let freshness = Freshness { last_answer: Some(NOW), ..Freshness::default() };
         let state = State::running(about(), &snapshot, &freshness, NOW);
-        LookupAnswer::of(&subject.parse().unwrap(), &snapshot, state, NOW)
+        let effect = Effect { denied: Some(true), reason: "drop".into() };
+        LookupAnswer::of(&subject.parse().unwrap(), &snapshot, Some(effect), state, NOW)
     }
 
     fn values(decisions: &[Held]) -> Vec<&str> {
@@ -353,10 +373,16 @@ pub(super) mod tests {
         let answer = Answer::Lookup(looked_up("192.0.2.7"));
         let text = serde_json::to_string(&answer).unwrap();
         assert!(
-            text.starts_with(r#"{"answer":"lookup","subject":"192.0.2.7","verdict":{"scope":"Range""#),
+            text.starts_with(
+                r#"{"answer":"lookup","subject":"192.0.2.7","effect":{"denied":true,"reason":"drop"},"verdict":{"#
+            ),
             "{text}"
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
+        // Earlier versions do not send the effect.
+        let without = text.replace(r#""effect":{"denied":true,"reason":"drop"},"#, "");
+        let Answer::Lookup(read) = serde_json::from_str(&without).unwrap() else { panic!("{without}") };
+        assert_eq!(read.effect, None);
     }
 
     #[test]

@@ -78,6 +78,21 @@ impl Inquiry<'_> {
         self.print(&answer, out)
     }
 
+    /// What the running bouncer, or else the file it left, has on an address, a range or `Scope:value`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, InquiryError> {
+        let request = Request::Lookup { subject: subject.to_string() };
+        match self.answer(&request, Some(subject))? {
+            Answer::Lookup(answer) => Ok(answer),
+            Answer::Status(_) | Answer::Refused { .. } => Err(InquiryError::Strange {
+                socket: self.settings.control_socket().unwrap_or_default(),
+                reason: "it is no answer to a lookup".to_owned(),
+            }),
+        }
+    }
+
     /// Prints how many decisions there are, how fresh they are, and what is wrong.
     ///
     /// # Errors
@@ -119,7 +134,7 @@ impl Inquiry<'_> {
         let snapshot = ledger.snapshot();
         let state = State::remembered(self.about.clone(), &snapshot, written, now);
         Ok(match subject {
-            Some(subject) => Answer::Lookup(LookupAnswer::of(subject, &snapshot, state, now)),
+            Some(subject) => Answer::Lookup(LookupAnswer::of(subject, &snapshot, None, state, now)),
             None => {
                 Answer::Status(StatusAnswer::of(&snapshot, &Freshness::default(), state, BTreeMap::new()))
             }

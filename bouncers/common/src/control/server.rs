@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_cache::Snapshot;
 use palisade_stream::{CacheHandle, now};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject};
+use super::{About, Answer, Effect, LookupAnswer, Request, State, StatusAnswer, Subject};
 
 /// The longest question, in bytes.
 const LONGEST: u64 = 4096;
@@ -38,6 +39,9 @@ pub struct ControlError {
     cause: io::Error,
 }
 
+/// What a packet from a subject meets. It must not block.
+pub type EffectOf = Box<dyn Fn(&Subject, &Snapshot) -> Effect + Send + Sync>;
+
 /// What the answers are made of.
 pub struct View {
     /// Who answers.
@@ -46,6 +50,8 @@ pub struct View {
     pub cache: CacheHandle,
     /// What the bouncer itself has to say for `status`, in order of the keys. It must not block.
     pub enforcer: Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
+    /// What a packet from a subject meets, by these decisions.
+    pub effect: EffectOf,
 }
 
 /// A socket that answers `lookup` and `status`, for the owner of the process only.
@@ -146,7 +152,10 @@ fn answer(line: &[u8], view: &View) -> Answer {
     match request {
         Request::Status => Answer::Status(StatusAnswer::of(&snapshot, &freshness, state, (view.enforcer)())),
         Request::Lookup { subject } => match subject.parse::<Subject>() {
-            Ok(subject) => Answer::Lookup(LookupAnswer::of(&subject, &snapshot, state, now)),
+            Ok(subject) => {
+                let effect = (view.effect)(&subject, &snapshot);
+                Answer::Lookup(LookupAnswer::of(&subject, &snapshot, Some(effect), state, now))
+            }
             Err(error) => Answer::Refused { reason: error.to_string() },
         },
     }

@@ -1,20 +1,22 @@
 //! Answers for people.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use palisade_wire::GoDuration;
 
-use super::{Held, LookupAnswer, Source, State, StatusAnswer};
+use super::{Effect, Held, LookupAnswer, Source, State, StatusAnswer};
 
 pub(super) fn lookup(answer: &LookupAnswer) -> String {
     let mut text = String::new();
-    let subject = plain(&answer.subject);
+    let subject = printable(&answer.subject);
+    let running = answer.state.source == Source::Running;
+    line(&mut text, format_args!("{subject}: {}", effect(answer.effect.as_ref(), running)));
     match &answer.verdict {
         Some(held) => {
             line(
                 &mut text,
-                format_args!("{subject}: {} for {}", plain(&held.remediation), span(held.seconds_left)),
+                format_args!("{subject}: {} for {}", printable(&held.remediation), span(held.seconds_left)),
             );
             line(&mut text, format_args!("  because of {}", why(held)));
         }
@@ -25,15 +27,7 @@ pub(super) fn lookup(answer: &LookupAnswer) -> String {
     }
     let others = answer.decisions.iter().filter(|held| Some(*held) != answer.verdict.as_ref());
     for held in others {
-        line(
-            &mut text,
-            format_args!(
-                "  also {} for {}: {}",
-                plain(&held.remediation),
-                span(held.seconds_left),
-                why(held)
-            ),
-        );
+        line(&mut text, format_args!("  also {held}"));
     }
     if answer.not_listed > 0 {
         line(&mut text, format_args!("  and {} more", answer.not_listed));
@@ -47,8 +41,8 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         let heads = ["origin", "remediation", "ipv4", "ipv6", "other"].map(str::to_owned);
         let rows = answer.counts.iter().map(|count| {
             [
-                plain(&count.origin),
-                plain(&count.remediation),
+                printable(&count.origin),
+                printable(&count.remediation),
                 count.ipv4.to_string(),
                 count.ipv6.to_string(),
                 count.other.to_string(),
@@ -63,7 +57,7 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         );
     }
     for (reason, count) in &answer.refused {
-        line(&mut text, format_args!("not admitted: {count} ({})", plain(reason)));
+        line(&mut text, format_args!("not admitted: {count} ({})", printable(reason)));
     }
     if answer.missed > 0 {
         line(
@@ -75,7 +69,7 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
         );
     }
     for (name, value) in &answer.enforcer {
-        line(&mut text, format_args!("{}: {}", plain(name), plain(value)));
+        line(&mut text, format_args!("{}: {}", printable(name), printable(value)));
     }
     text
 }
@@ -83,8 +77,8 @@ pub(super) fn status(answer: &StatusAnswer) -> String {
 fn state(state: &State) -> String {
     let mut text = String::new();
     let age = state.seconds_since_last_answer.map(span);
-    let about = format!("{} {}", plain(&state.about.program), plain(&state.about.version));
-    let lapi = plain(&state.about.lapi);
+    let about = format!("{} {}", printable(&state.about.program), printable(&state.about.version));
+    let lapi = printable(&state.about.lapi);
     let decisions = match state.decisions {
         1 => "1 decision".to_owned(),
         many => format!("{many} decisions"),
@@ -114,21 +108,37 @@ fn state(state: &State) -> String {
             1 => "; it is the second that was turned to".to_owned(),
             more => format!("; LAPIs were changed {more} times"),
         };
-        line(&mut text, format_args!("{} {kind}{overs}", plain(which)));
+        line(&mut text, format_args!("{} {kind}{overs}", printable(which)));
     }
     if let Some(failing) = &state.failing {
-        line(&mut text, format_args!("the LAPI fails: {}", plain(failing)));
+        line(&mut text, format_args!("the LAPI fails: {}", printable(failing)));
     }
     text
+}
+
+fn effect(effect: Option<&Effect>, running: bool) -> String {
+    match effect {
+        Some(Effect { denied: Some(true), reason }) => format!("denied ({})", printable(reason)),
+        Some(Effect { denied: Some(false), reason }) => format!("let through: {}", printable(reason)),
+        Some(Effect { denied: None, reason }) => printable(reason),
+        None if running => "effect unknown: the running bouncer does not report it".to_owned(),
+        None => "effect unknown: no bouncer is running".to_owned(),
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}: {}", printable(&self.remediation), span(self.seconds_left), why(self))
+    }
 }
 
 fn why(held: &Held) -> String {
     format!(
         "{} {} from {}, {:?}, until {} (id {})",
-        plain(&held.scope),
-        plain(&held.value),
-        plain(&held.origin),
-        plain(&held.scenario),
+        printable(&held.scope),
+        printable(&held.value),
+        printable(&held.origin),
+        printable(&held.scenario),
         held.until,
         held.id
     )
@@ -138,8 +148,8 @@ fn span(seconds: u64) -> String {
     GoDuration::from(Duration::from_secs(seconds)).to_string()
 }
 
-/// Texts come from a LAPI; a terminal must not obey them.
-fn plain(text: &str) -> String {
+/// A text with everything escaped that a terminal would obey: texts come from a LAPI, or from the kernel.
+pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control()
@@ -189,18 +199,23 @@ mod tests {
     fn a_lookup_reads_like_a_sentence() {
         assert_eq!(
             lookup(&looked_up("192.0.2.7")),
-            "192.0.2.7: ban for 4h0m0s\n  \
+            "192.0.2.7: denied (drop)\n\
+             192.0.2.7: ban for 4h0m0s\n  \
              because of Range 192.0.2.0/24 from cscli, \"why\", until 2025-10-09T12:53:20Z (id 4)\n  \
              also captcha for 400h0m0s: Ip 192.0.2.7 from crowdsec, \"why\", until 2025-10-26T00:53:20Z (id 400)\n\
              palisade-test v0.1.0: 4 decisions, http://127.0.0.1:8080/ answered 0s ago\n"
         );
-        let text = lookup(&looked_up("203.0.113.1"));
-        assert!(text.starts_with("203.0.113.1: no decision holds\npalisade-test"), "{text}");
-        let text = lookup(&looked_up("192.0.0.0/16"));
-        assert!(
-            text.starts_with("192.0.0.0/16: no decision covers all of it, but these touch it\n  also ban"),
-            "{text}"
-        );
+        let effect = |denied, reason: &str| Some(Effect { denied, reason: reason.into() });
+        let answer = LookupAnswer { effect: effect(Some(false), "no decision"), ..looked_up("203.0.113.1") };
+        let text = lookup(&answer);
+        let expected = "203.0.113.1: let through: no decision\n203.0.113.1: no decision holds\npalisade-test";
+        assert!(text.starts_with(expected), "{text}");
+        let text = lookup(&LookupAnswer { effect: effect(None, "in set x"), ..looked_up("192.0.0.0/16") });
+        let expected = "192.0.0.0/16: in set x\n\
+                        192.0.0.0/16: no decision covers all of it, but these touch it\n  also ban";
+        assert!(text.starts_with(expected), "{text}");
+        let text = lookup(&LookupAnswer { effect: None, ..looked_up("192.0.2.7") });
+        assert!(text.starts_with("192.0.2.7: effect unknown: the running bouncer does not report it\n"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Timestamp};
+use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Snapshot, Timestamp};
 use palisade_client::{Auth, ClientConfig, Secret};
 use palisade_stream::{Cadence, channel, now};
 use palisade_wire::StreamQuery;
@@ -49,8 +49,12 @@ fn serve(settings: &LapiSettings) -> Serving {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (_, cache) = channel(snapshot());
     let enforcer = Box::new(|| BTreeMap::from([("backend".to_owned(), "none".to_owned())]));
+    let effect = Box::new(|subject: &Subject, _: &Snapshot| Effect {
+        denied: Some(false),
+        reason: format!("{subject} is exempt"),
+    });
     let control = Control::bind(&settings.control_socket().unwrap()).unwrap();
-    tasks.spawn(control.serve(View { about: about(), cache, enforcer }, stop.clone()));
+    tasks.spawn(control.serve(View { about: about(), cache, enforcer, effect }, stop.clone()));
     tasks.close();
     Serving { stop, tasks }
 }
@@ -68,7 +72,10 @@ async fn a_running_bouncer_answers_its_owner_only() {
 
     tokio::task::spawn_blocking(move || {
         let text = inquire(&settings, false, Some("192.0.2.8")).unwrap();
-        assert!(text.starts_with("192.0.2.8: ban for "), "{text}");
+        assert!(
+            text.starts_with("192.0.2.8: let through: 192.0.2.8 is exempt\n192.0.2.8: ban for "),
+            "{text}"
+        );
         let text = inquire(&settings, false, None).unwrap();
         assert!(text.contains("4 decisions") && text.contains("backend: none"), "{text}");
         let text = inquire(&settings, true, None).unwrap();
@@ -141,7 +148,8 @@ fn without_a_bouncer_the_file_answers_and_says_so() {
 
     let text = inquire(&settings, false, Some("192.0.2.9")).unwrap();
     assert!(
-        text.contains("192.0.2.9: ban for") && text.contains("is not running: 1 decision, remembered 0s ago"),
+        text.starts_with("192.0.2.9: effect unknown: no bouncer is running\n192.0.2.9: ban for")
+            && text.contains("is not running: 1 decision, remembered 0s ago"),
         "{text}"
     );
     assert!(inquire(&settings, true, None).unwrap().contains(r#""source":"remembered""#));

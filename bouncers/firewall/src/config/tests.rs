@@ -359,7 +359,8 @@ fn every_key_is_in_the_reference_file_and_the_manual() {
 #[test]
 fn every_flag_and_command_is_in_the_manual() {
     let program = crate::cli::PROGRAM;
-    for flag in program.flags {
+    let of_commands = program.commands.iter().flat_map(|command| command.flags);
+    for flag in program.flags.iter().chain(of_commands) {
         assert!(
             COMMANDS.contains(&format!("\\-{}", flag.name)),
             "-{} is missing in the manual page",

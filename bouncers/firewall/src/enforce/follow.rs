@@ -389,6 +389,7 @@ impl Standing {
             family: source.ip,
             hosts: elements.hosts,
             ranges: elements.ranges,
+            takes_ranges: self.layout.takes_ranges(source),
         });
         parts.collect()
     }

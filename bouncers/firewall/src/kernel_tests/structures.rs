@@ -34,7 +34,7 @@ fn found(config: &Config) -> Vec<Found> {
 }
 
 /// Makes what stands in the kernel what is wanted; returns how many commands that took.
-fn build(config: &Config, sources: &[&str]) -> usize {
+pub(super) fn build(config: &Config, sources: &[&str]) -> usize {
     let commands: Vec<_> = wanted(config, sources)
         .iter()
         .zip(found(config))

@@ -27,7 +27,7 @@ const INTERVAL_END: u32 = SetElemFlags::IntervalEnd as u32;
 
 /// The object that an element of a map of objects names. The bindings count it one too low: their source lacks the
 /// kernel's padding attribute before it.
-const NFTA_SET_ELEM_OBJREF: u16 = 9;
+pub(crate) const NFTA_SET_ELEM_OBJREF: u16 = 9;
 
 /// The user data of an element that `nft` shows as `comment "palisade"`: type 0 (comment), length, text with its zero.
 pub(crate) const MARK: &[u8] = b"\x00\x09palisade\0";

@@ -18,11 +18,11 @@ use super::transaction::{NFT_MSG_NEWSETELEM, Transaction};
 use super::{NetlinkError, Slot, Verb, encode_elements, nfproto};
 
 const NFT: u16 = NFT_MSG_NEWSETELEM & 0xff00;
-const NFT_MSG_GETTABLE: u16 = NFT | 1;
-const NFT_MSG_GETCHAIN: u16 = NFT | 4;
-const NFT_MSG_GETRULE: u16 = NFT | 7;
-const NFT_MSG_GETSET: u16 = NFT | 10;
-const NFT_MSG_GETSETELEM: u16 = NFT | 13;
+pub(crate) const NFT_MSG_GETTABLE: u16 = NFT | 1;
+pub(crate) const NFT_MSG_GETCHAIN: u16 = NFT | 4;
+pub(crate) const NFT_MSG_GETRULE: u16 = NFT | 7;
+pub(crate) const NFT_MSG_GETSET: u16 = NFT | 10;
+pub(crate) const NFT_MSG_GETSETELEM: u16 = NFT | 13;
 const NFT_MSG_GETGEN: u16 = NFT | 16;
 const NFT_MSG_GETOBJ: u16 = NFT | 19;
 
@@ -350,6 +350,6 @@ fn comment(data: Option<&[u8]>) -> String {
     String::new()
 }
 
-fn text(name: Option<&CStr>) -> String {
+pub(crate) fn text(name: Option<&CStr>) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
