@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use crate::config::{IpFamily, LogRate, RatePeriod};
 use crate::gate::truncate;
 
+/// Where a look-up puts what it found. (The bindings number it otherwise than the kernel.)
+const NFTA_LOOKUP_DREG: u16 = 3;
+
 /// The burst that `nft` gives a limit that names none.
 const BURST: u32 = 5;
 
@@ -225,7 +228,8 @@ pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Opt
                 clauses.push(compared(key, compare.get_data().ok()?.get_value().ok()?)?);
             }
             (ExprOps::Lookup(lookup), Some(Loaded::Prefix(prefix))) => {
-                if lookup.get_dreg().is_ok() || lookup.get_flags().unwrap_or(0) != 0 {
+                let makes_verdict = find_attr(lookup.get_buf(), NFTA_LOOKUP_DREG).is_some();
+                if makes_verdict || lookup.get_flags().unwrap_or(0) != 0 {
                     return None;
                 }
                 clauses.push(Clause::In(prefix, lookup.get_set().ok()?.to_str().ok()?.to_owned()));
