@@ -7,7 +7,6 @@
 
 mod allow;
 mod alone;
-mod bare;
 mod clause;
 pub mod cli;
 mod commit;
@@ -31,8 +30,6 @@ mod spans;
 mod status;
 mod structure;
 
-#[doc(hidden)]
-pub use bare::bare_load;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;

@@ -1,0 +1,243 @@
+//! One cell of the matrix: a list of so many origins in force, and what packets and changes then cost.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use palisade_e2e::{
+    Config, Doing, Failure, Firewall, Host, Implementation, Outcome, Signal, World, eventually_within, tools,
+};
+use serde::{Deserialize, Serialize};
+
+use super::frames::{Cost, Receiver, SENT, Sender, Sent};
+use super::lists::{Contents, List};
+use super::origin::Origin;
+use super::stock;
+use crate::netlink::Notifications;
+use crate::report::median;
+use crate::scripted::ScriptedStream;
+
+/// How long a bouncer may take to have a list in force.
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+/// Changes of one kind, as many as fit into the time.
+const CHANGES: usize = 11;
+const CHANGES_LIMIT: Duration = Duration::from_secs(5);
+/// How long one change may take.
+const CHANGE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What packets pay over no rules.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Costs {
+    pub(crate) bare: Cost,
+    pub(crate) ours: Cost,
+    pub(crate) stock: Cost,
+}
+
+/// Milliseconds from the last byte of the LAPI's answer to the change in the kernel, the middle of several.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Changes {
+    pub(crate) more: Option<f64>,
+    pub(crate) less: Option<f64>,
+}
+
+/// All figures of one list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) contents: Contents,
+    pub(crate) origins: usize,
+    pub(crate) clean: Costs,
+    /// Clean packets from right beside what is banned; none when nothing is.
+    pub(crate) near: Option<Costs>,
+    pub(crate) banned: Option<Costs>,
+    pub(crate) load_seconds: f64,
+    pub(crate) hosts: Changes,
+    pub(crate) ranges: Changes,
+    pub(crate) kernel_mb: f64,
+    pub(crate) stock_kernel_mb: f64,
+    pub(crate) resident_mb: f64,
+}
+
+/// The hosts that packets are sent through.
+pub(crate) struct Bench<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) sender: Sender,
+    pub(crate) bare: Receiver,
+    pub(crate) ours: Receiver,
+    pub(crate) stock: Receiver,
+}
+
+impl Bench<'_> {
+    /// Puts a list into force and measures everything about it; leaves no rules behind.
+    pub(crate) fn measure(&self, contents: Contents, origins: usize) -> Outcome<Cell> {
+        let measured = self.measure_loaded(contents, origins);
+        for host in [&self.ours.host, &self.stock.host] {
+            host.nft("flush ruleset")?;
+        }
+        measured
+    }
+
+    fn measure_loaded(&self, contents: Contents, origins: usize) -> Outcome<Cell> {
+        let (host, v6) = (&self.ours.host, contents.v6);
+        let mut list = List::new(contents);
+        let origins = Origin::several(origins);
+        let decisions = list.nets.iter().enumerate();
+        let decisions = decisions.map(|(id, net)| origins[id % origins.len()].decision(id + 1, *net));
+        let lapi = ScriptedStream::start(host, decisions)?;
+
+        let before = kernel_memory()?;
+        stock::load(&self.stock.host, v6, &list.nets, &origins)?;
+        let stock_kernel_mb = settled_memory()? - before;
+
+        let before = kernel_memory()?;
+        let config = Config::new(self.world, &lapi.access())?.set("update_frequency", "0.02s");
+        let path = config.write(self.world)?;
+        let command = tools::command(Implementation::under_test()?.program())?;
+        let start = Instant::now();
+        let mut firewall = Firewall::launch_prepared(self.world, host, command, &path, &config)?;
+        eventually_within(LOAD_LIMIT, "the list is in force", || match firewall.process().exited() {
+            Some(status) => Err(Failure::new(format!("palisade-firewall ended with {status}"))),
+            None => firewall.is_ready(),
+        })?;
+        let load_seconds = start.elapsed().as_secs_f64();
+        let kernel_mb = settled_memory()? - before;
+        let resident_mb = firewall.process().memory("VmRSS")? as f64 / 1024.0;
+
+        let clean = list.clean();
+        let changes = |nets: Vec<IpNet>| changes(host, &lapi, &origins[0], &nets);
+        let few = || clean.iter().take(CHANGES);
+        let hosts = changes(few().map(|address| IpNet::from(*address)).collect())?;
+        let around = |address: &IpAddr| IpNet::new(*address, if v6 { 64 } else { 24 });
+        let ranges = few().filter_map(|address| around(address).ok()).map(|net| net.trunc()).collect();
+        let ranges = changes(ranges)?;
+
+        // Its own work would disturb the measuring; the rules act without it.
+        firewall.process().signal(Signal::STOP)?;
+        let clean = self.costs(v6, &[clean], true).doing("clean packets")?;
+        let banned_list = !list.nets.is_empty();
+        let near = banned_list.then(|| self.costs(v6, &[list.neighbours()], true).doing("near packets"));
+        let banned = banned_list.then(|| {
+            let (all, first) = (list.banned(false), list.banned(true));
+            self.costs(v6, &[all, first], false).doing("banned packets")
+        });
+        let (near, banned) = (near.transpose()?, banned.transpose()?);
+        firewall.process().signal(Signal::CONT)?;
+        firewall.process().kill()?;
+        Ok(Cell {
+            contents,
+            origins: origins.len(),
+            clean,
+            near,
+            banned,
+            load_seconds,
+            hosts,
+            ranges,
+            kernel_mb,
+            stock_kernel_mb,
+            resident_mb,
+        })
+    }
+
+    /// Sends the same packets without rules and with each kind of rules; with a second list of sources, those are
+    /// for the stock rules. Checks with the sockets' and the rules' counters that `pass` came true.
+    fn costs(&self, v6: bool, sources: &[Vec<IpAddr>], pass: bool) -> Outcome<Costs> {
+        let counted = Counted::read(&self.ours.host, v6)?;
+        let first = &sources[0];
+        let (ours, stock) = match sources.get(1) {
+            None => {
+                let all = self.sender.send(v6, first, &[&self.bare, &self.ours, &self.stock])?;
+                let stock = Sent {
+                    costs: vec![all.costs[0], all.costs[2]],
+                    delivered: vec![all.delivered[0], all.delivered[2]],
+                };
+                (all, stock)
+            }
+            Some(second) => (
+                self.sender.send(v6, first, &[&self.bare, &self.ours])?,
+                self.sender.send(v6, second, &[&self.bare, &self.stock])?,
+            ),
+        };
+        for (sent, what) in [(&ours, "palisade-firewall"), (&stock, "the stock rules")] {
+            sent.check(0, "no rules", true)?;
+            sent.check(1, what, pass)?;
+        }
+        let now = Counted::read(&self.ours.host, v6)?;
+        let denied = now.denied - counted.denied;
+        if denied != if pass { 0 } else { SENT } {
+            return Err(Failure::new(format!("the origins' counters say that {denied} packets were denied")));
+        }
+        if now.processed - counted.processed < SENT {
+            return Err(Failure::new(format!("`processed` misses some of {SENT} packets")));
+        }
+        Ok(Costs {
+            bare: ours.costs[0],
+            ours: ours.costs[1].over(ours.costs[0]),
+            stock: stock.costs[1].over(stock.costs[0]),
+        })
+    }
+}
+
+/// One more and one less of each, one after the other.
+fn changes(host: &Host, lapi: &ScriptedStream, origin: &Origin, nets: &[IpNet]) -> Outcome<Changes> {
+    let notifications = Notifications::start(host)?;
+    let start = Instant::now();
+    let (mut more, mut less) = (Vec::new(), Vec::new());
+    for (n, net) in nets.iter().enumerate() {
+        let decision = origin.decision(10_000_000 + n, *net);
+        notifications.forget();
+        let announced = lapi.announce(&decision)?;
+        let in_force = notifications.changed(CHANGE_LIMIT);
+        let deleted = lapi.delete(&decision)?;
+        let gone = notifications.changed(CHANGE_LIMIT);
+        let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f64() * 1e3;
+        more.extend(in_force.map(|at| milliseconds(announced, at)));
+        less.extend(gone.map(|at| milliseconds(deleted, at)));
+        if start.elapsed() > CHANGES_LIMIT {
+            break;
+        }
+    }
+    let middle = |figures: Vec<f64>| (!figures.is_empty()).then(|| median(figures));
+    Ok(Changes { more: middle(more), less: middle(less) })
+}
+
+/// What the rules of one family have counted.
+struct Counted {
+    processed: u64,
+    denied: u64,
+}
+
+impl Counted {
+    fn read(host: &Host, v6: bool) -> Outcome<Self> {
+        let text = host.tool(["nft", "-j", "list", "counters"])?;
+        let parsed: serde_json::Value = serde_json::from_str(&text).doing("reading nft's JSON")?;
+        let objects = parsed["nftables"].as_array().doing("nft printed no list")?;
+        let family = if v6 { "ip6" } else { "ip" };
+        let counters = objects.iter().filter_map(|object| object.get("counter"));
+        let counters = counters.filter(|counter| counter["family"] == family);
+        let mut counted = Self { processed: 0, denied: 0 };
+        for counter in counters {
+            let packets = counter["packets"].as_u64().unwrap_or(0);
+            match counter["name"].as_str() {
+                Some("processed") => counted.processed += packets,
+                _ => counted.denied += packets,
+            }
+        }
+        Ok(counted)
+    }
+}
+
+/// Megabytes the kernel holds that it cannot give back on demand, where sets and rules are.
+fn kernel_memory() -> Outcome<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let kilobytes = text.lines().filter_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        let counts = ["SUnreclaim", "VmallocUsed", "Percpu"].contains(&name);
+        counts.then(|| rest.trim().trim_end_matches(" kB").parse::<f64>().ok())?
+    });
+    Ok(kilobytes.sum::<f64>() / 1024.0)
+}
+
+/// The same once a set has grown to its load, which the kernel does behind it.
+fn settled_memory() -> Outcome<f64> {
+    std::thread::sleep(Duration::from_millis(300));
+    kernel_memory()
+}
