@@ -5,6 +5,7 @@
 mod cache;
 mod data;
 mod firewall;
+mod floor;
 mod lapi;
 mod netlink;
 mod packet;
