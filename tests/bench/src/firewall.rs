@@ -99,7 +99,7 @@ fn measure() -> Outcome<Vec<Row>> {
             Target::WithinTimes(2.0),
         ),
         if one_more.is_empty() {
-            Row::failed(one_more_figure, "the kernel told of no change")
+            Row::failed(one_more_figure, "no notification of a change")
         } else {
             let peer = stock_more.map(|ms| (ms, stock_name));
             Row::new(one_more_figure, "ms", median(one_more), peer, Target::AtMost(10.0))
@@ -150,7 +150,7 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
     if run.loaded.is_some() {
         let begin = Instant::now();
         for n in (0..MORE).take_while(|_| begin.elapsed() < MORE_LIMIT) {
-            notifications.forget();
+            notifications.discard();
             let sent = lapi.announce(&decision(&format!("198.51.100.{n}")))?;
             let Some(seen) = notifications.changed(ONE_MORE_LIMIT) else {
                 // The bans so far count.

@@ -116,7 +116,7 @@ impl Batches {
     }
 }
 
-/// What one notification tells.
+/// One notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
     /// This many elements came or went.
@@ -194,8 +194,8 @@ impl Notifications {
         }
     }
 
-    /// Forgets what has been told so far.
-    pub(crate) fn forget(&self) {
+    /// Discards what has arrived so far.
+    pub(crate) fn discard(&self) {
         while self.notices.try_recv().is_ok() {}
     }
 }

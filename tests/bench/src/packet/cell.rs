@@ -9,7 +9,7 @@ use palisade_e2e::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::frames::{Cost, Receiver, SENT, Sender, Sent};
+use super::frames::{Cost, Receiver, Sender, Sent};
 use super::lists::{Contents, List};
 use super::origin::Origin;
 use super::stock;
@@ -147,6 +147,7 @@ impl Bench<'_> {
                 let all = self.sender.send(v6, first, &[&self.bare, &self.ours, &self.stock])?;
                 let stock = Sent {
                     costs: vec![all.costs[0], all.costs[2]],
+                    frames: all.frames,
                     delivered: vec![all.delivered[0], all.delivered[2]],
                 };
                 (all, stock)
@@ -162,11 +163,11 @@ impl Bench<'_> {
         }
         let now = Counted::read(&self.ours.host, v6)?;
         let denied = now.denied - counted.denied;
-        if denied != if pass { 0 } else { SENT } {
+        if denied != if pass { 0 } else { ours.frames } {
             return Err(Failure::new(format!("the origins' counters say that {denied} packets were denied")));
         }
-        if now.processed - counted.processed < SENT {
-            return Err(Failure::new(format!("`processed` misses some of {SENT} packets")));
+        if now.processed - counted.processed < ours.frames {
+            return Err(Failure::new(format!("`processed` misses some of {} packets", ours.frames)));
         }
         Ok(Costs {
             bare: ours.costs[0],
@@ -183,7 +184,7 @@ fn changes(host: &Host, lapi: &ScriptedStream, origin: &Origin, nets: &[IpNet]) 
     let (mut more, mut less) = (Vec::new(), Vec::new());
     for (n, net) in nets.iter().enumerate() {
         let decision = origin.decision(10_000_000 + n, *net);
-        notifications.forget();
+        notifications.discard();
         let announced = lapi.announce(&decision)?;
         let in_force = notifications.changed(CHANGE_LIMIT);
         let deleted = lapi.delete(&decision)?;

@@ -4,8 +4,9 @@
 //
 // FAMILY is 4 or 6. SOURCES is a file of 16-byte source addresses (IPv4: the first four bytes), a power of two of
 // them. Each run sends COUNT frames through INTERFACE of every namespace and prints one line for each segment of
-// 16,384 frames: the namespace's place in the arguments and nanoseconds a frame. A shorter run of each comes first
-// and is not printed. Exit status 77: this kernel or user may not do it.
+// 8,192 frames but the first, which warms the caches: the namespace's place in the arguments and nanoseconds a
+// frame. After ENOUGH seconds no run begins but the first two; the last line is the number of frames each namespace
+// got. Exit status 77: this kernel or user may not do it.
 //
 //   BPF_PROG_TEST_RUN ──frame──► XDP program: next source ──XDP_PASS──► receive path of INTERFACE ──► rules ──► socket
 //
@@ -27,12 +28,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#define SEGMENT 16384 // frames between two time stamps
+#define SEGMENT_BITS 13
+#define SEGMENT (1 << SEGMENT_BITS) // frames between two time stamps
 #define STAMPS 512    // segments of a run at most
 #define FRAME 64      // bytes
 #define BATCH 64      // frames the kernel passes up at once
+#define ENOUGH 3
 #define UNABLE 77
 
 // Where the frame holds what the program writes.
@@ -93,7 +97,7 @@ static int load(int family, int state, int sources, unsigned mask)
 		JUMP_IF(BPF_JNE, 1, 0, 8),
 		CALL(BPF_FUNC_ktime_get_ns),
 		MOVE(1, 8),
-		NUMBER(BPF_RSH, 1, 14),
+		NUMBER(BPF_RSH, 1, SEGMENT_BITS),
 		JUMP_IF(BPF_JGE, 1, STAMPS, 4),
 		NUMBER(BPF_LSH, 1, 3),
 		MOVE(2, 7),
@@ -217,22 +221,22 @@ int main(int argc, char **argv)
 	}
 	int program = load(family, state_map, sources_map, number - 1);
 
-	for (int run = -1; run < runs; run++)
+	time_t start = time(0);
+	int run = 0;
+	for (; run < runs && (run < 2 || time(0) - start < ENOUGH); run++)
 		for (int space = 0; space < spaces; space++) {
 			enter(argv[7 + space]);
 			address_of(interface, frame);
-			unsigned frames = run < 0 ? count / 4 : count;
 			struct xdp_md context = { .data_end = FRAME, .ingress_ifindex = if_nametoindex(interface) };
-			union bpf_attr attr = { .test = { .prog_fd = program, .repeat = frames, .batch_size = BATCH,
+			union bpf_attr attr = { .test = { .prog_fd = program, .repeat = count, .batch_size = BATCH,
 				.data_in = (size_t)frame, .data_size_in = FRAME, .ctx_in = (size_t)&context,
 				.ctx_size_in = sizeof context, .flags = BPF_F_TEST_XDP_LIVE_FRAMES } };
 			memset(state, 0, sizeof *state);
 			if (bpf(BPF_PROG_TEST_RUN, &attr))
 				fail("sending live frames", errno == EPERM || errno == EINVAL ? UNABLE : 1);
-			if (run < 0) continue;
-			// The first segment also warms the caches.
-			for (unsigned at = 1; at < (frames - 1) / SEGMENT; at++)
+			for (unsigned at = 1; at < (count - 1) / SEGMENT; at++)
 				printf("%d %.1f\n", space, (state->stamps[at + 1] - state->stamps[at]) / (double)SEGMENT);
 		}
+	printf("sent %llu\n", (unsigned long long)run * count);
 	return 0;
 }

@@ -8,16 +8,16 @@ use palisade_e2e::{Doing, Failure, Host, Outcome, World, tools};
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 
+use super::lists::SOURCES;
 use crate::report::median;
 
-/// Frames in a run: eight segments.
-const COUNT: usize = 1 << 17;
-const RUNS: usize = 5;
+/// Frames in a run: 16 segments, one frame from each source.
+const COUNT: usize = SOURCES;
+/// Runs of each receiver at most. A run takes the kernel a tenth of a second beside the packets, on a busy machine.
+const RUNS: usize = 4;
 /// Where all packets go; every receiver has these addresses.
 const TO: [&str; 2] = ["192.0.2.99", "2001:db8:99::99"];
 const PORT: u16 = 9999;
-/// Frames each receiver gets, with the warm-up.
-pub(crate) const SENT: u64 = (COUNT * RUNS + COUNT / 4) as u64;
 /// The exit status of `frames.c` when the kernel or this user may not do it.
 const UNABLE: i32 = 77;
 /// Datagrams that a socket with the smallest buffer may keep: received, and not yet counted.
@@ -40,6 +40,8 @@ impl Cost {
 /// What hosts paid for the same packets.
 pub(crate) struct Sent {
     pub(crate) costs: Vec<Cost>,
+    /// Frames each receiver got.
+    pub(crate) frames: u64,
     /// Datagrams that reached a socket, by host.
     pub(crate) delivered: Vec<u64>,
 }
@@ -47,12 +49,12 @@ pub(crate) struct Sent {
 impl Sent {
     /// Fails unless all, or none, of the packets reached the socket of this host.
     pub(crate) fn check(&self, host: usize, what: &str, delivered: bool) -> Outcome {
-        let reached = self.delivered[host];
-        let right = if delivered { reached + QUEUED >= SENT && reached <= SENT } else { reached == 0 };
+        let (reached, sent) = (self.delivered[host], self.frames);
+        let right = if delivered { reached + QUEUED >= sent && reached <= sent } else { reached == 0 };
         if right {
             return Ok(());
         }
-        Err(Failure::new(format!("{what}: {reached} of {SENT} packets reached the socket")))
+        Err(Failure::new(format!("{what}: {reached} of {sent} packets reached the socket")))
     }
 }
 
@@ -131,10 +133,12 @@ impl Sender {
         let before = to.iter().map(|receiver| receiver.delivered()).collect::<Outcome<Vec<_>>>()?;
         let ran = self.run(v6, sources, to)?;
         succeeded(&ran)?;
-        let mut segments = vec![Vec::new(); to.len()];
+        let (mut segments, mut frames) = (vec![Vec::new(); to.len()], 0);
         for line in String::from_utf8_lossy(&ran.stdout).lines() {
-            let (host, nanoseconds) = line.split_once(' ').doing("a line has two numbers")?;
-            segments[host.parse::<usize>()?].push(nanoseconds.parse::<f64>()?);
+            match line.split_once(' ').doing("a line has two words")? {
+                ("sent", count) => frames = count.parse()?,
+                (host, nanoseconds) => segments[host.parse::<usize>()?].push(nanoseconds.parse::<f64>()?),
+            }
         }
         let costs = segments.into_iter().map(|segments| Cost {
             min: segments.iter().copied().fold(f64::INFINITY, f64::min),
@@ -143,7 +147,7 @@ impl Sender {
         let costs = costs.collect();
         let after = to.iter().map(|receiver| receiver.delivered()).collect::<Outcome<Vec<_>>>()?;
         let delivered = after.iter().zip(before).map(|(after, before)| after - before).collect();
-        Ok(Sent { costs, delivered })
+        Ok(Sent { costs, frames, delivered })
     }
 
     fn run(&self, v6: bool, sources: &[IpAddr], to: &[&Receiver]) -> Outcome<Output> {

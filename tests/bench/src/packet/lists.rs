@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// Sources of one kind of packets: a power of two, as the sender of frames asks.
-pub(crate) const SOURCES: usize = 1 << 18;
+pub(crate) const SOURCES: usize = 1 << 17;
 
 /// Prefix lengths of ranges, and how many in a thousand have each: as public IPv4 lists have them, and for IPv6 the
 /// sizes that are handed out to customers.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use self::cell::{Bench, Cell};
 use self::frames::{Receiver, Sender};
 use self::lists::{Contents, Spread};
-use crate::report::{self, Row, Target};
+use crate::report::{Row, Target, save};
 
 /// A clean packet pays at most this many nanoseconds over no rules.
 const CLEAN_NS: f64 = 450.0;
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(14 * 60);
 
 /// What the child prints.
 #[derive(Serialize, Deserialize)]
-enum Told {
+enum Report {
     Unable(String),
     Cells(Vec<Cell>, Vec<(Contents, usize, String)>),
 }
@@ -60,17 +60,17 @@ pub(crate) fn packet(name: &str) -> Vec<Row> {
     child.args(["child-packet", name]).env("PALISADE_REAL_ROOT", "1").stderr(Stdio::inherit());
     let output = child.output().expect("this program can run itself");
     let text = String::from_utf8_lossy(&output.stdout);
-    let Some(told) = text.lines().find_map(|line| line.strip_prefix("told: ")) else {
+    let Some(report) = text.lines().find_map(|line| line.strip_prefix("report: ")) else {
         return vec![Row::failed(FIGURE, "the run in the namespaces failed")];
     };
-    match serde_json::from_str(told).expect("the child prints what is read here") {
-        Told::Unable(why) => {
+    match serde_json::from_str(report).expect("the child prints what is read here") {
+        Report::Unable(why) => {
             eprintln!("{name} is skipped: needs root and Linux 5.18: {why}");
             vec![Row::skipped(FIGURE, &format!("needs root and Linux 5.18: {why}"))]
         }
-        Told::Cells(cells, failed) => {
+        Report::Cells(cells, failed) => {
             print!("{}", table::print(&cells));
-            let saved = report::save(&format!("{name}-cells"), &cells);
+            let saved = save(&format!("{name}-cells"), &cells);
             let unsaved = saved.err().map(|error| Row::failed("all figures as JSON", &error.to_string()));
             let failed = failed.iter().map(|(contents, origins, why)| {
                 Row::failed(&table::describe(contents, *origins), why.as_str())
@@ -96,7 +96,7 @@ fn rows(cell: &Cell) -> Vec<Row> {
             let text = format!("{what}: one {change} range");
             rows.push(match figure {
                 Some(ms) => Row::new(text, "ms", ms, None, Target::AtMost(RANGE_MS)),
-                None => Row::failed(&text, "the kernel told of no change"),
+                None => Row::failed(&text, "no notification of a change"),
             });
         }
     }
@@ -106,10 +106,10 @@ fn rows(cell: &Cell) -> Vec<Row> {
 /// The child of [`packet`]; returns only its exit.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
 pub(crate) fn child(name: &str) -> bool {
-    let told = palisade_e2e::enter().and_then(|()| measure(name == "packet-quick"));
-    match told {
-        Ok(told) => {
-            println!("told: {}", serde_json::to_string(&told).expect("figures are plain data"));
+    let reported = palisade_e2e::enter().and_then(|()| measure(name == "packet-quick"));
+    match reported {
+        Ok(report) => {
+            println!("report: {}", serde_json::to_string(&report).expect("figures are plain data"));
             true
         }
         Err(failure) => {
@@ -120,13 +120,13 @@ pub(crate) fn child(name: &str) -> bool {
 }
 
 #[expect(clippy::print_stderr, reason = "a run of minutes shows that it goes on")]
-fn measure(quick: bool) -> Outcome<Told> {
+fn measure(quick: bool) -> Outcome<Report> {
     let start = Instant::now();
     let world = World::raise()?;
     let sender = Sender::build(&world)?;
     let bare = Receiver::new(&world, "bare", 21)?;
     if let Some(why) = sender.unable(&bare)? {
-        return Ok(Told::Unable(why));
+        return Ok(Report::Unable(why));
     }
     let (ours, stock) = (Receiver::new(&world, "ours", 22)?, Receiver::new(&world, "stock", 23)?);
     let bench = Bench { world: &world, sender, bare, ours, stock };
@@ -150,7 +150,7 @@ fn measure(quick: bool) -> Outcome<Told> {
             }
         }
     }
-    Ok(Told::Cells(cells, failed))
+    Ok(Report::Cells(cells, failed))
 }
 
 fn matrix(quick: bool) -> Vec<(Contents, usize)> {
