@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{Config, Failure, Firewall, Implementation, Outcome, World, eventually, many_addresses};
 
-use crate::netlink::{Batches, Notifications};
+use crate::netlink::{Batches, Change, Notifications};
 use crate::report::{Row, Target, median};
 use crate::scripted::ScriptedStream;
 
@@ -152,7 +152,7 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
         for n in (0..MORE).take_while(|_| begin.elapsed() < MORE_LIMIT) {
             notifications.discard();
             let sent = lapi.announce(&decision(&format!("198.51.100.{n}")))?;
-            let Some(seen) = notifications.changed(ONE_MORE_LIMIT) else {
+            let Some(seen) = notifications.next(Change::Added, ONE_MORE_LIMIT) else {
                 // The bans so far count.
                 break;
             };

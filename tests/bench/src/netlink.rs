@@ -116,11 +116,18 @@ impl Batches {
     }
 }
 
+/// What happened to an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    Removed,
+}
+
 /// One notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
-    /// This many elements came or went.
-    Elements(usize),
+    /// This many elements came, or went.
+    Elements(Change, usize),
     /// The transaction is in force: the ruleset has a new generation.
     Committed,
 }
@@ -167,16 +174,32 @@ impl Notifications {
         let end = Instant::now() + within;
         let mut count = 0;
         while let Ok((_, notice)) = self.notices.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if let Notice::Elements(more) = notice {
+            if let Notice::Elements(_, more) = notice {
                 count += more;
             }
         }
         count
     }
 
-    /// When the next transaction that changes an element is in force. One that follows at once belongs to the same
-    /// change, so the last before a short silence counts.
-    pub(crate) fn changed(&self, within: Duration) -> Option<Instant> {
+    /// When the last transaction that changed elements was in force, and how many it and those before it changed;
+    /// none when there is silence from the start.
+    pub(crate) fn until_silent(&self, silence: Duration, within: Duration) -> Option<(Instant, usize)> {
+        let end = Instant::now() + within;
+        let (mut last, mut count) = (None, 0);
+        while Instant::now() < end
+            && let Ok((at, notice)) = self.notices.recv_timeout(silence)
+        {
+            if let Notice::Elements(_, more) = notice {
+                count += more;
+                last = Some(at);
+            }
+        }
+        last.map(|last| (last, count))
+    }
+
+    /// When the next transaction that adds, or removes, an element is in force. One that follows at once belongs to
+    /// the same change, so the last before a short silence counts.
+    pub(crate) fn next(&self, change: Change, within: Duration) -> Option<Instant> {
         const SILENCE: Duration = Duration::from_millis(20);
         let end = Instant::now() + within;
         let (mut elements, mut committed) = (false, None);
@@ -186,7 +209,7 @@ impl Notifications {
                 None => end.saturating_duration_since(Instant::now()),
             };
             match self.notices.recv_timeout(patience) {
-                Ok((_, Notice::Elements(_))) => elements = true,
+                Ok((_, Notice::Elements(what, _))) => elements |= what == change,
                 Ok((at, Notice::Committed)) if elements => (elements, committed) = (false, Some(at)),
                 Ok((_, Notice::Committed)) => {}
                 Err(_) => return committed,
@@ -289,9 +312,10 @@ fn read(kind: u16, body: &[u8]) -> Option<Notice> {
     }
     match kind & 0xff {
         NFT_MSG_NEWGEN => Some(Notice::Committed),
-        NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => {
+        message @ (NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM) => {
+            let change = if message == NFT_MSG_NEWSETELEM { Change::Added } else { Change::Removed };
             let lists = attributes(body.get(4..)?).filter(|(kind, _)| *kind == ELEMENTS);
-            Some(Notice::Elements(lists.map(|(_, list)| attributes(list).count()).sum()))
+            Some(Notice::Elements(change, lists.map(|(_, list)| attributes(list).count()).sum()))
         }
         _ => None,
     }
@@ -307,6 +331,6 @@ mod tests {
         let keys: Vec<IpAddr> = (1..=3u8).map(|n| IpAddr::from([192, 0, 2, n])).collect();
         batches.add("t", "s", &keys, Some(Duration::from_secs(5)));
         let notices: Vec<_> = messages(&batches.batch).filter_map(|(kind, body)| read(kind, body)).collect();
-        assert_eq!(notices, [Notice::Elements(3)]);
+        assert_eq!(notices, [Notice::Elements(Change::Added, 3)]);
     }
 }

@@ -101,6 +101,8 @@ impl Drop for ScriptedStream {
 }
 
 fn serve(mut connection: TcpStream, shared: &Shared) {
+    // Head and body are two writes: the second must not wait for the first to be acknowledged.
+    let _ = connection.set_nodelay(true);
     let mut buffer = Vec::new();
     while let Some(head) = read_request(&mut connection, &mut buffer) {
         if shared.state().closed {
