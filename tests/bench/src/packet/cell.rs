@@ -110,12 +110,16 @@ impl Bench<'_> {
         let kernel_mb = (settled_memory()? - loaded).max(0.0);
         let resident_mb = firewall.process().memory("VmRSS")? as f64 / 1024.0;
 
-        let changes = |nets: Vec<IpNet>| changes(host, &lapi, &origins[0], &nets);
-        let mut few = || list.clean().into_iter().take(CHANGES);
-        let hosts = changes(few().map(IpNet::from).collect())?;
-        let around = |address: IpAddr| IpNet::new(address, if v6 { 64 } else { 24 });
-        let ranges = few().filter_map(|address| around(address).ok()).map(|net| net.trunc()).collect();
-        let ranges = changes(ranges)?;
+        let length = if v6 { 64 } else { 24 };
+        let mut changes = |around: fn(IpAddr, u8) -> Option<IpNet>| {
+            let some = list.clean().into_iter().take(CHANGES);
+            let nets: Vec<IpNet> = some.filter_map(|address| around(address, length)).collect();
+            // A ban that ends late must not look like a wrong one.
+            list.exclude(&nets);
+            changes(host, &lapi, &origins[0], &nets)
+        };
+        let hosts = changes(|address, _| Some(address.into()))?;
+        let ranges = changes(|address, length| IpNet::new(address, length).ok().map(|net| net.trunc()))?;
 
         // Its own work would disturb the measuring; the rules act without it.
         firewall.process().signal(Signal::STOP)?;

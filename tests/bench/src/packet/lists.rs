@@ -136,6 +136,13 @@ impl List {
         self.table.longest_match(address).is_some()
     }
 
+    /// Keeps these out of what is clean from now on, without banning them.
+    pub(crate) fn exclude(&mut self, nets: &[IpNet]) {
+        for net in nets {
+            self.table.insert(network(*net), ());
+        }
+    }
+
     /// Addresses that are not banned: anywhere for a uniform list; half of them in the neighbourhood (/16, IPv6 /32)
     /// of an entry for a clustered one, as visitors and attackers share providers.
     pub(crate) fn clean(&mut self) -> Vec<IpAddr> {
