@@ -11,7 +11,7 @@ export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 help: ## list the targets
 	@printf 'Palisade: CrowdSec decisions become closed doors.\n\n'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
-	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\n'
+	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\nbench takes the beginning of a name too: make bench ONLY=lapi\n'
 
 run: tools ## show a ban close a door, step by step, in a throw-away network
 	@$(CARGO) build --locked --workspace --bins

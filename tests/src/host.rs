@@ -72,7 +72,7 @@ impl Host {
     }
 
     /// A path by which other programs of this world find its network stack.
-    pub(crate) fn network_path(&self) -> String {
+    pub fn network_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.inner.netns.as_raw_fd())
     }
 

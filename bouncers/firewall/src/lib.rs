@@ -8,7 +8,6 @@
 //! ```
 
 mod alone;
-mod bare;
 mod clause;
 pub mod cli;
 mod commit;
@@ -38,8 +37,6 @@ mod service_manager;
 mod status;
 mod structure;
 
-#[doc(hidden)]
-pub use bare::bare_load;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;

@@ -1,12 +1,16 @@
 //! Compares Palisade with its peers and with physical limits, each in turn in one run.
 //!
-//! `palisade-bench [NAME…]` runs all comparisons, or those named.
+//! `palisade-bench [NAME…]` runs all comparisons, or those named or whose name begins so.
 
 mod cache;
 mod data;
 mod firewall;
+mod floor;
 mod lapi;
+mod netlink;
+mod packet;
 mod report;
+mod scripted;
 mod stream;
 
 use std::process::ExitCode;
@@ -21,6 +25,8 @@ const BENCHES: &[Bench] = &[
     ("delta", cache::delta),
     ("startup", stream::startup),
     ("firewall", firewall::firewall),
+    ("packet", || packet::packet("packet")),
+    (QUICK, || packet::packet(QUICK)),
     ("lapi-import", || lapi::bench("lapi-import")),
     ("lapi-startup", || lapi::bench("lapi-startup")),
     ("lapi-delta", || lapi::bench("lapi-delta")),
@@ -31,6 +37,15 @@ const BENCHES: &[Bench] = &[
     ("push-waiters", || lapi::bench("push-waiters")),
     ("push-fleet", || lapi::bench("push-fleet")),
 ];
+
+/// A selection of `packet`: runs only when it is named.
+const QUICK: &str = "packet-quick";
+
+/// The comparisons of this name, else those whose name begins so.
+fn named(arg: &str) -> impl Iterator<Item = &'static Bench> {
+    let exact = BENCHES.iter().any(|(name, _)| *name == arg);
+    BENCHES.iter().filter(move |(name, _)| if exact { *name == arg } else { name.starts_with(arg) })
+}
 
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
 fn main() -> ExitCode {
@@ -49,13 +64,19 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|first| first == "child-firewall") {
         return if firewall::child() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    if let Some(unknown) = args.iter().find(|arg| BENCHES.iter().all(|(name, _)| name != arg)) {
+    if let [first, name] = args.as_slice()
+        && first == "child-packet"
+    {
+        return if packet::child(name) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let Some(unknown) = args.iter().find(|arg| named(arg).next().is_none()) {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
-        eprintln!("no benchmark is named `{unknown}`; there are: {}", names.join(", "));
+        eprintln!("no benchmark's name begins with `{unknown}`; there are: {}", names.join(", "));
         return ExitCode::from(2);
     }
     for (name, run) in BENCHES {
-        if args.is_empty() || args.iter().any(|arg| arg == name) {
+        let wanted = args.iter().any(|arg| named(arg).any(|(found, _)| found == name));
+        if wanted || (args.is_empty() && *name != QUICK) {
             eprintln!("running {name} ...");
             if let Err(error) = report::publish(name, &run()) {
                 eprintln!("cannot write the figures of {name}: {error}");

@@ -62,6 +62,11 @@ impl Row {
         }
     }
 
+    /// A figure that cannot be measured on this machine, which is no fault.
+    pub(crate) fn skipped(figure: &str, why: &str) -> Self {
+        Self { target: "skipped".to_owned(), met: true, ..Self::failed(figure, why) }
+    }
+
     /// A figure that could not be measured, so its target is not met.
     pub(crate) fn failed(figure: &str, why: &str) -> Self {
         Self {
@@ -80,15 +85,16 @@ impl Row {
 /// Prints the rows and writes them down.
 #[expect(clippy::print_stdout, reason = "printing figures is what a benchmark is for")]
 pub(crate) fn publish(name: &str, rows: &[Row]) -> std::io::Result<()> {
+    let width = rows.iter().map(|row| row.figure.len()).max().unwrap_or(0).max(58);
     println!("\n{name}");
     println!(
-        "  {:<58} {:>12} {:>12} {:<10} {:>8}  {:<16} met   peer",
+        "  {:<width$} {:>12} {:>12} {:<10} {:>8}  {:<16} met   peer",
         "figure", "ours", "peer", "unit", "ratio", "target"
     );
     for row in rows {
         let number = |value: f64| if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") };
         println!(
-            "  {:<58} {:>12} {:>12} {:<10} {:>8}  {:<16} {:<5} {}",
+            "  {:<width$} {:>12} {:>12} {:<10} {:>8}  {:<16} {:<5} {}",
             row.figure,
             number(row.ours),
             row.peer.map_or("-".to_owned(), number),
@@ -99,9 +105,14 @@ pub(crate) fn publish(name: &str, rows: &[Row]) -> std::io::Result<()> {
             row.peer_name
         );
     }
+    save(name, rows)
+}
+
+/// Writes figures to `target/bench/<name>.json`.
+pub(crate) fn save(name: &str, figures: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
     let folder = folder();
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join(format!("{name}.json")), serde_json::to_string_pretty(rows)? + "\n")
+    fs::write(folder.join(format!("{name}.json")), serde_json::to_string_pretty(figures)? + "\n")
 }
 
 /// `target/bench` of this workspace.
