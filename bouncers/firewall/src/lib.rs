@@ -7,6 +7,7 @@
 
 mod alone;
 mod bare;
+mod capability;
 mod clause;
 pub mod cli;
 mod commit;
@@ -35,6 +36,7 @@ mod structure;
 
 #[doc(hidden)]
 pub use bare::bare_load;
+pub use capability::pass_on_net_admin;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;
