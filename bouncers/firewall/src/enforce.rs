@@ -50,6 +50,10 @@ pub use stand::check;
 /// News of others' changes come in bursts (a reload flushes, then loads): this long it waits for the rest.
 const SETTLE: Duration = Duration::from_millis(30);
 
+/// How often is looked whether the LAPI has told everything, after a comparison with remembered decisions only. An
+/// answer that brings nothing new makes no new generation.
+const UNTIL_KNOWN: Duration = Duration::from_millis(500);
+
 /// What to enforce besides the decisions. Send a new one to reload.
 #[derive(Debug, Clone)]
 pub struct Orders {
@@ -93,6 +97,10 @@ pub struct Enforcer {
     standing: Option<Standing>,
     /// What must be looked at because news may have been missed.
     suspicion: Need,
+    /// Another program has changed a table since the last comparison.
+    disturbed: bool,
+    /// Something in the kernel was changed that was as wanted before.
+    put_right: bool,
     /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
     lenient: bool,
     /// The look at everything that is under way.
@@ -153,6 +161,8 @@ impl Enforcer {
             monitor: None,
             standing: None,
             suspicion: Need::Nothing,
+            disturbed: false,
+            put_right: false,
             lenient: false,
             glance: None,
             look_again: None,
@@ -180,6 +190,7 @@ impl Enforcer {
                     Ok(()) => {
                         if need >= Need::Sets {
                             self.glance = None;
+                            self.note_repair();
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
@@ -204,8 +215,9 @@ impl Enforcer {
             let wake = if need > Need::Nothing {
                 not_before
             } else {
-                let soonest = [self.foreign_element_ends(), self.look_again].into_iter().flatten().min();
-                soonest.map_or(verify, |soonest| soonest.min(verify))
+                let until_known = self.lenient.then(|| Instant::now() + UNTIL_KNOWN);
+                let soonest = [self.foreign_element_ends(), self.look_again, until_known];
+                soonest.into_iter().flatten().min().map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
                 biased;
@@ -214,8 +226,8 @@ impl Enforcer {
                     let foreign = self.judge(event);
                     if foreign > need {
                         // (More of the same burst falls into the same repair.)
-                        not_before = not_before.max(Instant::now() + self.pace.repair().max(SETTLE));
-                        self.report(|status| status.repairs += 1);
+                        not_before = not_before.max(Instant::now() + self.pace.disturbed().max(SETTLE));
+                        self.disturbed = true;
                         need = foreign;
                     }
                 }
@@ -245,8 +257,12 @@ impl Enforcer {
                             need = need.max(Need::Sets);
                         }
                         verify = Instant::now() + self.current.config.reconcile_interval;
-                    } else if need == Need::Nothing {
-                        // An element of the operator's own has ended where one of ours is wanted.
+                    } else if need == Need::Nothing
+                        && (self.foreign_element_ends().is_some_and(|due| due <= Instant::now())
+                            || self.lenient && self.knows_all())
+                    {
+                        // An element of the operator's own has ended where one of ours is wanted; or all is known now,
+                        // without any news that would have said so.
                         need = Need::Sets;
                     }
                 }
@@ -303,11 +319,12 @@ impl Enforcer {
             Ok(Event::Committed { generation, .. }) if self.hands.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
                 let what = if touched.structure { "structure" } else { "elements" };
-                // One line for a burst.
-                if self.pace.is_calm() {
+                let shared = self.current.config.families().all(|(_, family)| family.set_only);
+                // One line for a burst; and none where others are expected to work as well.
+                if self.pace.is_calm() && !shared {
                     tracing::info!(program, what, "another program changed a table of ours: comparing");
                 } else {
-                    tracing::debug!(program, what, "another program changed a table of ours again");
+                    tracing::debug!(program, what, "another program changed a table of ours");
                 }
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
@@ -332,6 +349,16 @@ impl Enforcer {
             self.former.push(former);
         }
         self.monitor = None;
+    }
+
+    /// Counts a repair, if the last comparison was made because of others and found something to put right.
+    fn note_repair(&mut self) {
+        let (disturbed, put_right) =
+            (std::mem::take(&mut self.disturbed), std::mem::take(&mut self.put_right));
+        if disturbed && put_right {
+            self.pace.repaired();
+            self.report(|status| status.repairs += 1);
+        }
     }
 
     /// Takes in the news that have already arrived.

@@ -122,11 +122,17 @@ impl Plan {
     /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the rules
     /// in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so that is
     /// known.
-    pub(crate) fn keep_bans(&mut self, layout: &Layout) {
-        let exempts = |interval: &Interval| layout.target(interval.set).purpose == Purpose::Allow;
+    pub(crate) fn keep_bans(&mut self, layout: &Layout, exempt: &[(IpAddr, IpAddr)]) {
+        let is_exempt = |first, last| {
+            let after = exempt.partition_point(|(from, _)| *from <= first);
+            after.checked_sub(1).is_some_and(|at| last <= exempt[at].1)
+        };
+        let exempts = |interval: &Interval| {
+            layout.target(interval.set).purpose == Purpose::Allow || is_exempt(interval.first, interval.last)
+        };
         self.changes.retain(|change| match change {
             Change::Cell { add, .. } => *add,
-            Change::Element { add, .. } => add.is_some(),
+            Change::Element { net, add, .. } => add.is_some() || is_exempt(net.network(), net.broadcast()),
             Change::Intervals { remove, add } => !add.is_empty() || remove.iter().any(exempts),
         });
     }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use palisade_cache::Snapshot;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::{Enforcer, Need, Standing};
-use crate::commit::Committed;
+use crate::commit::{Committed, Refused};
 use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
 use crate::exempt;
 use crate::gate::CellCounts;
+use crate::intervals::Interval;
 use crate::kernel::Kernel;
-use crate::layout::Layout;
+use crate::layout::{Layout, Purpose};
 use crate::netlink::Reading;
 use crate::plan::{self, Plan};
 use crate::status::InForce;
@@ -123,12 +125,13 @@ impl Enforcer {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
             if lenient || keep {
-                found.plan.keep_bans(&layout);
+                found.plan.keep_bans(&layout, &exempt);
             }
             (found.plan.added, found.plan.deleted) = tally(&layout, &older, &newest);
             Ok::<_, EnforceError>(found)
         });
         let found = comparison.await??;
+        self.put_right |= !found.plan.changes.is_empty();
         let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(None) };
@@ -145,8 +148,8 @@ impl Enforcer {
                 *count = count.saturating_sub(1);
             }
         }
-        if found.foreign != standing.foreign {
-            standing.foreign = found.foreign;
+        let before = std::mem::replace(&mut standing.foreign, found.foreign);
+        if before == 0 && found.foreign > 0 {
             tracing::info!(
                 elements = found.foreign,
                 "the operator's set holds elements that are not ours: they stay (nftables.ipv4.exclusive and \
@@ -237,30 +240,18 @@ impl Enforcer {
     pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
         let Compared { snapshot, plan, committed } = compared;
         self.hands.remember(committed.generations.iter().copied());
-        for refused in committed.refused.iter().take(NAMED) {
-            let set = self.standing.as_ref().map(|standing| standing.layout.target(refused.set).name.clone());
-            let reason = refused.reason;
-            tracing::warn!(
-                element = refused.what,
-                set = set.unwrap_or_default(),
-                %reason,
-                "the kernel refuses an element{}; everything else is in force",
-                if reason == Errno::NFILE { ": the set is full (give it a larger `size`)" } else { "" }
-            );
-        }
-        if committed.refused.len() > NAMED {
-            tracing::warn!(more = committed.refused.len() - NAMED, "the kernel refuses more elements");
-        }
+        self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {
             tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
         }
         if plan.deleted > 0 {
             tracing::info!("{} decision{} deleted", plan.deleted, if plan.deleted == 1 { "" } else { "s" });
         }
-        if plan.added + plan.deleted == 0 && refused.is_some() && !plan.changes.is_empty() {
-            tracing::info!(changes = plan.changes.len(), "elements in the kernel were put right");
+        let bans = plan.changes.iter().filter(|change| !self.is_about_exempt(change)).count();
+        if plan.added + plan.deleted == 0 && refused.is_some() && bans > 0 {
+            tracing::info!(changes = bans, "elements in the kernel were put right");
         }
-        self.warn_of_odd_decisions(&plan);
+        self.warn_of_odd_decisions(&plan, &snapshot);
         let flows = self.cut_flows(&plan).await;
         let parts = self.standing.as_ref().map(Standing::in_force).unwrap_or_default();
         let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone());
@@ -290,8 +281,48 @@ impl Enforcer {
         });
     }
 
+    /// Names what the kernel refused: a full set in one line, anything else element by element.
+    async fn warn_of_refusals(&mut self, refused: &[Refused]) {
+        let Some(standing) = &self.standing else { return };
+        let layout = Arc::clone(&standing.layout);
+        let (full, other): (Vec<_>, Vec<_>) = refused.iter().partition(|one| one.reason == Errno::NFILE);
+        for (id, target) in layout.targets() {
+            let of_set = || full.iter().filter(|one| one.set == id);
+            let Some(first) = of_set().next() else { continue };
+            let (family, table, name) = (target.nfproto, target.table.clone(), target.name.clone());
+            let size = self.hands.kernel(move |kernel| kernel.set_size(family, &table, &name)).await;
+            let size = size.ok().flatten().map_or_else(|| "unknown".to_owned(), |size| size.to_string());
+            tracing::warn!(
+                set = target.name,
+                refused = of_set().count(),
+                first = first.what,
+                "the set is full: size {size}; what it has no room for is NOT enforced: make it anew with a larger \
+                 `size`, or without one"
+            );
+        }
+        for refused in other.iter().take(NAMED) {
+            tracing::warn!(
+                element = refused.what,
+                set = layout.target(refused.set).name,
+                reason = %refused.reason,
+                "the kernel refuses an element; everything else is in force"
+            );
+        }
+        if other.len() > NAMED {
+            tracing::warn!(more = other.len() - NAMED, "the kernel refuses more elements");
+        }
+    }
+
+    /// Whether a change only concerns what is let through.
+    fn is_about_exempt(&self, change: &plan::Change) -> bool {
+        let plan::Change::Intervals { remove, add } = change else { return false };
+        let Some(standing) = &self.standing else { return false };
+        let is_allow = |interval: &Interval| standing.layout.target(interval.set).purpose == Purpose::Allow;
+        remove.iter().chain(add).all(is_allow)
+    }
+
     /// Says once of each range that it is too wide to be enforced, and of each ban what of this host it hits.
-    fn warn_of_odd_decisions(&mut self, plan: &Plan) {
+    fn warn_of_odd_decisions(&mut self, plan: &Plan, snapshot: &Snapshot) {
         let shortest = self.current.config.shortest_prefix;
         for net in plan.too_wide.iter().take(NAMED) {
             if self.warned.note(*net) {
@@ -307,8 +338,17 @@ impl Enforcer {
             plan::Change::Element { net, remove: None, add: Some(_) } => Some(*net),
             _ => None,
         });
+        // Intervals are not told apart by decision: there all of them are looked through.
+        let filled = plan.changes.iter().any(|change| {
+            matches!(change, plan::Change::Intervals { add, .. } if !add.is_empty())
+                && !self.is_about_exempt(change)
+        });
+        let hosts = snapshot.hosts().map(|(address, _)| IpNet::from(address));
+        let all = hosts.chain(snapshot.ranges().map(|(net, _)| net));
+        let layout = self.standing.as_ref().map(|standing| Arc::clone(&standing.layout));
+        let enforced = all.filter(|net| layout.as_ref().is_some_and(|layout| !layout.is_too_wide(*net)));
         let mut named = 0;
-        for net in new {
+        for net in new.chain(enforced.take(if filled { usize::MAX } else { 0 })) {
             if named < NAMED
                 && let Some(hit) = self.current.local.hit_by(net)
                 && self.warned.note(net)

@@ -129,17 +129,23 @@ impl Enforcer {
         found: &[ManagedFound],
     ) -> Result<Built, EnforceError> {
         let mut refused: Option<(Vec<IpFamily>, EnforceError)> = None;
-        let mut rebuilt = false;
         for (wanted, found) in structures.iter().zip(found) {
             if let Some(collision) = wanted.collision(&found.found) {
                 let error = found.collision(&collision);
                 refused.get_or_insert_with(|| (Vec::new(), error)).0.push(found.ip);
-                continue;
             }
+        }
+        let mut rebuilt = false;
+        // At the start a collision is fatal: the other family is not touched before that is known to be none.
+        if refused.is_some() {
+            return Ok(Built { refused, rebuilt, compared: None });
+        }
+        for (wanted, found) in structures.iter().zip(found) {
             rebuilt |= found.found.table && !wanted.changes(&found.found).is_empty();
             // A set that has to be made anew cannot be while rules look it up: then all is done at once.
             let remake = wanted.must_remake(&found.found);
             let commands = if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) };
+            self.put_right |= !commands.is_empty();
             let built = self.hands.nft("build tables and sets", commands).await;
             self.note_refusal(found, built, &mut refused)?;
         }
@@ -150,6 +156,7 @@ impl Enforcer {
         for (wanted, found) in structures.iter().zip(found) {
             if !wanted.must_remake(&found.found) {
                 let current = self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found);
+                self.put_right |= !current.is_empty();
                 let built = self.hands.nft("build chains and rules", current).await;
                 self.note_refusal(found, built, &mut refused)?;
             }
