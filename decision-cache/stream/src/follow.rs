@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use palisade_cache::{Batch, Ledger, Mode, Timestamp};
+use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
 use palisade_client::{Backoff, Continuation, StreamSink};
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, Why};
@@ -177,18 +177,22 @@ impl<S: Source> Follower<S> {
         let state = &mut self.state;
         (state.peer, state.push) = (schedule.peer(), schedule.pushes());
         tell_kind(before, state);
+        let held_now = self.ledger.len();
+        let Applied { added, renewed, removed, .. } = applied;
+        let is_news = added + renewed + removed > 0;
         match mode {
-            Mode::Changes if applied.added + applied.renewed + applied.removed > 0 => {
-                info!(announced, lifted, ?applied, held = self.ledger.len(), "decisions changed");
+            // What a bouncer does with them is the fact that it logs itself.
+            Mode::Changes if is_news => {
+                debug!(added, renewed, removed, held = held_now, "decisions changed");
             }
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
             Mode::Everything => {
                 state.last_full = Some(received);
                 if next.compared {
-                    state.missed += applied.added as u64;
-                    state.vanished += applied.removed as u64;
+                    state.missed += added as u64;
+                    state.vanished += removed as u64;
                 }
-                info!(announced, ?applied, "every decision in force was pulled");
+                info!(added, renewed, removed, held = held_now, "every decision in force was pulled");
             }
             Mode::Additions => {
                 state.held_back += 1;
