@@ -1,6 +1,6 @@
 //! A ban in a real LAPI closes the door in a real kernel, to exactly whom it names, for exactly as long.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
