@@ -103,10 +103,13 @@ impl Enforcer {
 
     /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
+        let started = Instant::now();
         if let Some(compared) = self.compare(false).await? {
             let refused = u64::try_from(compared.committed.refused.len()).unwrap_or(u64::MAX);
             self.in_force(compared, Some(refused)).await;
         }
+        // Others may change a set that is shared with them all the time.
+        self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::error::EnforceError;
 use crate::exempt;
 use crate::found::Found;
 use crate::kernel::{OperatorsSet, watched_tables};
-use crate::layout::{Dialect, Layout};
+use crate::layout::{Dialect, FamilyLayout, Layout};
 use crate::names::Holds;
 use crate::netlink::nfproto;
 use crate::nft::{self, Command, NftError, command};
@@ -40,6 +40,7 @@ impl Enforcer {
         let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
         let mut served = config;
         let mut unmet = None;
+        let mut unserved = Vec::new();
         let (rebuilt, compared) = loop {
             let (layout, missing) = self.lay_out(&served, &found).await?;
             unmet = unmet.or(missing);
@@ -70,6 +71,7 @@ impl Enforcer {
                 return Err(error);
             }
             found.retain(|found| !refused.contains(&found.ip));
+            unserved.extend(refused);
             unmet = Some(error);
         };
         let unmet = self.note_unmet(unmet);
@@ -82,7 +84,11 @@ impl Enforcer {
         let refused = u64::try_from(compared.refused()).unwrap_or(u64::MAX);
         self.in_force(compared, Some(refused)).await;
         self.take_leftovers_away(&found).await;
-        self.retire_former().await;
+        if let Some(standing) = &self.standing {
+            let lacks_set = |ip: &IpFamily| *standing.layout.part(*ip) == FamilyLayout::SetOnly(None);
+            unserved.extend([IpFamily::V4, IpFamily::V6].into_iter().filter(lacks_set));
+        }
+        self.retire_former(&unserved).await;
         if rebuilt {
             // Bans were only added so far.
             self.compare_sets().await?;
@@ -314,7 +320,7 @@ impl Enforcer {
             "taking away what an earlier bouncer or configuration left"
         );
         let taken = async {
-            self.hands.nft("take leftovers away", commands).await?;
+            self.remove("take leftovers away", commands).await?;
             self.take_prints().await
         };
         if let Err(error) = taken.await {
@@ -365,7 +371,7 @@ struct Built {
 }
 
 /// The configuration without these families.
-fn without(config: &Config, families: &[IpFamily]) -> Config {
+pub(super) fn without(config: &Config, families: &[IpFamily]) -> Config {
     let mut rest = config.clone();
     for ip in families {
         match ip {
