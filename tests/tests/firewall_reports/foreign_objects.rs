@@ -115,6 +115,73 @@ fn an_operators_set_of_our_name_is_left_alone_and_named() -> Outcome {
 }
 
 #[test]
+fn a_reload_into_a_taken_name_keeps_the_bans() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let taken = "table ip filter { chain crowdsec-chain-input { type filter hook input priority 10; counter accept; } ; }";
+        world.router.nft(taken)?;
+        let config = Config::new(world, &lapi.access())?;
+        let mut firewall = Firewall::start_with(world, &config)?;
+        let before = ruleset(world)?;
+        let foreign: BTreeMap<_, _> =
+            before.into_iter().filter(|(name, _)| name.starts_with("table ip filter")).collect();
+        let (drip, drip_v6) =
+            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let mut arrived_v6 = 0;
+        let arrived = drip.during(|| {
+            arrived_v6 = drip_v6.during(|| {
+                config.clone().set("nftables.ipv4.table", "filter").write_to(firewall.config_file())?;
+                firewall.reload()?;
+                firewall.says("holds a chain 'crowdsec-chain-input' that is not ours")?;
+                lapi.ban("2001:db8:b::9");
+                eventually("the other family goes on", || Ok(world.router.ruleset()?.bans("2001:db8:b::9")))?;
+                assert_eq!(foreign_of(world, &foreign)?, foreign, "after the reload");
+                lapi.pulled(2)
+            })?;
+            // The name is free again.
+            world.router.nft(
+                "flush chain ip filter crowdsec-chain-input; delete chain ip filter crowdsec-chain-input",
+            )?;
+            eventually("the new table is filled and the old one gone", || {
+                let chains = world.router.ruleset()?.chains("ip", "filter");
+                let tables = world.router.ruleset()?.tables();
+                Ok(chains.len() == 4 && !tables.iter().any(|(_, name)| name == "crowdsec"))
+            })
+            .map(drop)
+        })?;
+        assert_eq!((arrived, arrived_v6), (0, 0), "datagrams through the gap");
+        assert_eq!(firewall.log().matches("that is not ours").count(), 1, "said once");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        let config = Config::new(world, &lapi.access())?;
+        let firewall = Firewall::start_with(world, &config)?;
+        let _service = world.router.echoes_on(80)?;
+        eventually("both doors shut", || is_shut(world))?;
+        // Somebody counts what our set matches, in a chain of his own.
+        world.router.nft(
+            "table ip crowdsec { chain watch { type filter hook input priority 5; ip saddr @crowdsec-blacklists-cscli \
+             counter; } ; }",
+        )?;
+        assert!(firewall.stop()?.success());
+        eventually("both doors are open", || {
+            world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80)
+        })?;
+        assert_eq!(world.router.ruleset()?.chains("ip", "crowdsec"), ["watch"], "his chain stays, ours go");
+        // And the next start finds its way.
+        let firewall = Firewall::start_with(world, &config)?;
+        eventually("both doors shut again", || is_shut(world))?;
+        assert!(firewall.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
 fn an_operators_empty_table_stays_at_the_stop() -> Outcome {
     story(|world| {
         let lapi = banning(world)?;
