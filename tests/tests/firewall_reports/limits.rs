@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, eventually, eventually_within,
+    Ban, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, eventually, eventually_within,
     many_addresses, pace, story, story_within,
 };
 
@@ -158,6 +158,46 @@ fn a_storm_of_ranges_of_every_length_touches_no_clean_neighbour() -> Outcome {
         });
         assert_eq!(deviations, [], "at the end");
         assert!(looks > 20, "only {looks} looks");
+        Ok(())
+    })
+}
+
+/// So many ranges of one length get a gate of their own; while rules are made anew for that, nothing slips through.
+#[test]
+fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
+    const MANY: u32 = 1200;
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban_all(["198.48.0.0/14", "2001:db8::/40"].map(Ban::of));
+        let firewall = Firewall::start(world, &lapi.access())?;
+        let (drip, drip_v6) =
+            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let many = || {
+            (0..MANY).flat_map(|n| {
+                let v4 = Ipv4Addr::from_bits(0x1000_0000 + (n << 18));
+                [format!("{v4}/14"), format!("2a00:{:x}:{:x}00::/40", n >> 8, n & 0xff)]
+            })
+        };
+        let held = |count: usize| move || Ok::<_, palisade_e2e::Failure>(world.router.ruleset()?.banned().len() == count);
+        let mut arrived_v6 = 0;
+        let arrived = drip.during(|| {
+            arrived_v6 = drip_v6.during(|| {
+                for _ in 0..2 {
+                    lapi.ban_all(many().map(Ban::of));
+                    eventually_within(Duration::from_secs(40), "all are in force", held(2 * MANY as usize + 2))?;
+                    let gates = world.router.ruleset()?.sets();
+                    let gate = |name: &str| gates.iter().any(|set| set.name == name);
+                    assert!(gate("crowdsec-blacklists.gate-14") && gate("crowdsec6-blacklists.gate-40"));
+                    many().for_each(|net| assert_eq!(lapi.lift(&net), 1));
+                    eventually_within(Duration::from_secs(40), "all are lifted", held(2))?;
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        assert_eq!((arrived, arrived_v6), (0, 0), "datagrams through the gap");
+        assert!(firewall.stop()?.success());
+        assert!(world.router.ruleset()?.tables().is_empty());
         Ok(())
     })
 }

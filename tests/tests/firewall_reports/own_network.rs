@@ -116,3 +116,54 @@ fn stays_reachable(world: &World, operators_set: bool) -> Outcome {
     assert!(firewall.process().exited().is_none());
     Ok(())
 }
+
+#[test]
+fn a_ban_of_everything_that_is_asked_for_leaves_the_host_itself() -> Outcome {
+    story(|world| everything_is_banned(world, false))
+}
+
+#[test]
+fn a_ban_of_everything_that_is_asked_for_leaves_the_host_itself_in_an_operators_set() -> Outcome {
+    story(|world| everything_is_banned(world, true))
+}
+
+/// `shortest_prefix` 0: who wants to ban everything may, and is not locked out of the host by its own addresses.
+fn everything_is_banned(world: &World, operators_set: bool) -> Outcome {
+    let lapi = ScriptedLapi::start(&world.router)?;
+    lapi.ban_all(["0.0.0.0/0", "::/0"].map(Ban::of));
+    let config = if operators_set {
+        operators_tables(world, "interval,timeout")?;
+        set_only(world, &lapi)?
+    } else {
+        Config::new(world, &lapi.access())?
+    };
+    let config = config.set("allow.addresses", vec!["203.0.113.9"]);
+    let mut firewall = Firewall::start_with(world, &config)?;
+    let _service = world.router.echoes_on(80)?;
+    assert!(world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80));
+    let wide = config.clone().set("shortest_prefix.ipv4", 0).set("shortest_prefix.ipv6", 0);
+    wide.write_to(firewall.config_file())?;
+    firewall.reload()?;
+    eventually("everything is banned", || {
+        !world.visitor.reaches(&world.router, 80)
+            && !world.visitor.reaches_v6(&world.router, 80)
+            && !world.neighbour.reaches_v6(&world.router, 80)
+    })?;
+    let at = |text: &str| -> SocketAddr { text.parse().expect("an address with a port") };
+    for own in ["127.0.0.1:80", "198.51.100.1:80", "[::1]:80", "[2001:db8:a::1]:80"] {
+        assert!(world.router.reaches_at(at(own)), "{own}");
+    }
+    assert!(world.neighbour.reaches(&world.router, 80), "what is allowed");
+    lapi.lift("0.0.0.0/0");
+    eventually("half of it is lifted", || world.visitor.reaches(&world.router, 80))?;
+    assert!(!world.visitor.reaches_v6(&world.router, 80));
+    lapi.ban("0.0.0.0/0");
+    eventually("and banned again", || !world.visitor.reaches(&world.router, 80))?;
+    config.write_to(firewall.config_file())?;
+    firewall.reload()?;
+    eventually("the default refuses both", || {
+        world.visitor.reaches(&world.router, 80) && world.visitor.reaches_v6(&world.router, 80)
+    })?;
+    assert!(firewall.stop()?.success());
+    Ok(())
+}

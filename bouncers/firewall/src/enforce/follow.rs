@@ -58,13 +58,14 @@ impl Enforcer {
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
         let started = Instant::now();
         let newer = Snapshot::clone(&self.cache.load());
+        // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
+        if self.make_room(&newer).await? {
+            return self.stand().await;
+        }
         let older = self.standing.as_ref().map_or(0, |standing| standing.snapshot.len());
         if newer.len() > BULK.max(2 * older) {
             // Nearly everything is new: comparing takes less memory than a difference, and no more time.
             return self.compare_sets().await;
-        }
-        if self.make_room(&newer).await? {
-            return self.stand().await;
         }
         let Some(standing) = &mut self.standing else { return Ok(()) };
         let (layout, newest) = (Arc::clone(&standing.layout), newer.clone());
