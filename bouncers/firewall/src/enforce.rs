@@ -183,7 +183,12 @@ impl Enforcer {
         let mut verify = Instant::now() + self.current.config.reconcile_interval;
         let mut cache_open = true;
         let mut orders_open = true;
+        let mut news = false;
         loop {
+            if news && need > Need::Changes && self.disturbed && Instant::now() < not_before {
+                self.follow_meanwhile().await;
+            }
+            news = false;
             if need > Need::Nothing && Instant::now() >= not_before && !stop.is_cancelled() {
                 generations.mark_unchanged();
                 match self.satisfy(need).await {
@@ -239,7 +244,10 @@ impl Enforcer {
                     Err(_closed) => orders_open = false,
                 },
                 changed = generations.changed(), if cache_open => match changed {
-                    Ok(()) => need = need.max(Need::Changes),
+                    Ok(()) => {
+                        need = need.max(Need::Changes);
+                        news = true;
+                    }
                     Err(_closed) => cache_open = false,
                 },
                 looked = Self::looked(&mut self.glance) => {
@@ -287,6 +295,16 @@ impl Enforcer {
                 self.compare_sets().await
             }
             Need::Changes | Need::Sets | Need::Everything => self.stand().await,
+        }
+    }
+
+    /// Brings in what is new while a repair is put off, because another program undoes it again and again: bans do not
+    /// wait for that. What fails is part of the repair.
+    async fn follow_meanwhile(&mut self) {
+        if self.standing.is_some()
+            && let Err(error) = self.follow().await
+        {
+            tracing::debug!(%error, "what is new waits for the repair");
         }
     }
 

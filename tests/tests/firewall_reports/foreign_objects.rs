@@ -1,9 +1,12 @@
 //! Tables that are shared with others, and names that are taken: what is not ours stays as it is.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use palisade_e2e::{
-    Config, Doing, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story,
+    Ban, Config, Doing, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
+    eventually_within, pace, story,
 };
 
 /// What docker, ufw and an administrator have on a host, the first two in the table that people configure for bans.
@@ -177,6 +180,45 @@ fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
         let firewall = Firewall::start_with(world, &config)?;
         eventually("both doors shut again", || is_shut(world))?;
         assert!(firewall.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
+fn new_bans_do_not_wait_while_another_program_keeps_undoing_old_ones() -> Outcome {
+    story(|world| {
+        let lapi = banning(world)?;
+        lapi.ban(Ban::of("192.0.2.1").from_origin("CAPI"));
+        let _firewall = Firewall::start(world, &lapi.access())?;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let undoing = scope.spawn(|| {
+                let mut times = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    world.router.nft("flush set ip crowdsec crowdsec-blacklists-cscli")?;
+                    times += 1;
+                    pace(Duration::from_millis(50));
+                }
+                Ok::<_, palisade_e2e::Failure>(times)
+            });
+            let mut told = Ok(());
+            for n in 2..30 {
+                pace(Duration::from_millis(150));
+                let address = format!("192.0.2.{n}");
+                lapi.ban(Ban::of(&address).from_origin("CAPI"));
+                told = told.and_then(|()| {
+                    let within = Duration::from_secs(1);
+                    eventually_within(within, &format!("{address} is in force"), || {
+                        Ok(world.router.ruleset()?.bans(&address))
+                    })
+                    .map(drop)
+                });
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(undoing.join().expect("it does not panic")? > 40, "it was at work");
+            told
+        })?;
+        eventually("what was undone is back", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
         Ok(())
     })
 }

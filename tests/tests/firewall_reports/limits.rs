@@ -178,13 +178,19 @@ fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
                 [format!("{v4}/14"), format!("2a00:{:x}:{:x}00::/40", n >> 8, n & 0xff)]
             })
         };
-        let held = |count: usize| move || Ok::<_, palisade_e2e::Failure>(world.router.ruleset()?.banned().len() == count);
+        let held = |count: usize| {
+            move || Ok::<_, palisade_e2e::Failure>(world.router.ruleset()?.banned().len() == count)
+        };
         let mut arrived_v6 = 0;
         let arrived = drip.during(|| {
             arrived_v6 = drip_v6.during(|| {
                 for _ in 0..2 {
                     lapi.ban_all(many().map(Ban::of));
-                    eventually_within(Duration::from_secs(40), "all are in force", held(2 * MANY as usize + 2))?;
+                    eventually_within(
+                        Duration::from_secs(40),
+                        "all are in force",
+                        held(2 * MANY as usize + 2),
+                    )?;
                     let gates = world.router.ruleset()?.sets();
                     let gate = |name: &str| gates.iter().any(|set| set.name == name);
                     assert!(gate("crowdsec-blacklists.gate-14") && gate("crowdsec6-blacklists.gate-40"));
