@@ -99,6 +99,8 @@ pub struct Enforcer {
     suspicion: Need,
     /// Another program has changed a table since the last comparison.
     disturbed: bool,
+    /// How often in a row intervals were refused because of some that have ended.
+    lingering: u8,
     /// Something in the kernel was changed that was as wanted before.
     put_right: bool,
     /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
@@ -162,6 +164,7 @@ impl Enforcer {
             standing: None,
             suspicion: Need::Nothing,
             disturbed: false,
+            lingering: 0,
             put_right: false,
             lenient: false,
             glance: None,
@@ -208,10 +211,10 @@ impl Enforcer {
                     Err(error) => {
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
-                        need = if matches!(error, EnforceError::Refused(_)) && need == Need::Changes {
-                            Need::Sets
-                        } else {
-                            Need::Everything
+                        need = match error {
+                            EnforceError::Refused(_) if need == Need::Changes => Need::Sets,
+                            EnforceError::Lingering => Need::Sets,
+                            _ => Need::Everything,
                         };
                         not_before = Instant::now() + pause;
                     }
@@ -397,10 +400,11 @@ impl Enforcer {
     fn failed(&mut self, error: &EnforceError, pause: Duration) {
         let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         // A table taken away is built again at once; that is a repair, no failure to be afraid of.
-        if matches!(error, EnforceError::Gone) {
-            tracing::info!(retry_ms, "{error}");
-        } else {
-            tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}");
+        match error {
+            EnforceError::Gone => tracing::info!(retry_ms, "{error}"),
+            // Over within a second or so.
+            EnforceError::Lingering => tracing::debug!(retry_ms, "{error}"),
+            error => tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}"),
         }
         self.report(|status| {
             status.failures += 1;

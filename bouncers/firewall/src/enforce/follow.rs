@@ -30,6 +30,10 @@ const BULK: usize = 2000;
 /// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
 const SHORT_ROUND: Duration = Duration::from_millis(50);
 
+/// How often in a row an interval is tried again that one which has ended may stand in the way of, before it counts as
+/// refused: the kernel collects what has ended every second.
+const LINGERING_TRIES: u8 = 7;
+
 /// Refused elements and odd decisions named in the log, per round.
 const NAMED: usize = 10;
 
@@ -111,7 +115,7 @@ impl Enforcer {
         }
         // Others may change a set that is shared with them all the time.
         self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
-        Ok(())
+        if self.lingering > 0 { Err(EnforceError::Lingering) } else { Ok(()) }
     }
 
     /// Reads every set, compares, and changes what differs. With `keep`, bans are only added.
@@ -136,9 +140,20 @@ impl Enforcer {
         });
         let found = comparison.await??;
         self.put_right |= !found.plan.changes.is_empty();
-        let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
+        let (plan, mut committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(None) };
+        let layout = &standing.layout;
+        let lingers =
+            |refused: &Refused| refused.reason == Errno::EXIST && layout.target(refused.set).dialect.interval;
+        self.lingering = if !committed.refused.iter().any(lingers) {
+            0
+        } else if self.lingering < LINGERING_TRIES {
+            committed.refused.retain(|refused| !lingers(refused));
+            self.lingering + 1
+        } else {
+            0
+        };
         standing.snapshot = newer.clone();
         standing.cells = found.cells;
         standing.elements = found.wanted;
@@ -258,7 +273,8 @@ impl Enforcer {
         self.warn_of_odd_decisions(&plan, &snapshot);
         let flows = self.cut_flows(&plan).await;
         let parts = self.standing.as_ref().map(Standing::in_force).unwrap_or_default();
-        let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone());
+        let lingering = (self.lingering > 0).then(|| EnforceError::Lingering.to_string());
+        let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone()).or(lingering);
         let generation = snapshot.generation();
         let unenforceable = u64::try_from(plan.unenforceable_ranges).unwrap_or(u64::MAX);
         let transactions = u64::try_from(committed.generations.len()).unwrap_or(u64::MAX);

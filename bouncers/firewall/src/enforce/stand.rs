@@ -89,8 +89,8 @@ impl Enforcer {
             unserved.extend([IpFamily::V4, IpFamily::V6].into_iter().filter(lacks_set));
         }
         self.retire_former(&unserved).await;
-        if rebuilt {
-            // Bans were only added so far.
+        if rebuilt || self.lingering > 0 {
+            // Bans were only added so far, or some of them could not be.
             self.compare_sets().await?;
         }
         Ok(())
