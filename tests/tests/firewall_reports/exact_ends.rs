@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, pace, story,
+    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, eventually_within, pace,
+    story,
 };
 
 use crate::probe::{Expected, Probe, after, before};
@@ -89,6 +90,34 @@ fn lifts_around_the_end_of_a_range_lift_nothing_else() -> Outcome {
 #[test]
 fn lifts_around_the_end_of_a_range_lift_nothing_else_in_an_operators_set() -> Outcome {
     story(|world| lifts_near_an_end(world, Sets::Operators("interval,timeout")))
+}
+
+/// The kernel refuses an interval around one that has ended, for as long as it has not collected that.
+#[test]
+fn a_range_around_a_host_whose_ban_has_just_ended_is_in_force_soon() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        let config = Sets::Operators("interval,timeout").config(world, &lapi)?;
+        let _firewall = Firewall::start_with(world, &config)?;
+        let hosts: Vec<IpAddr> = vec!["100.65.6.77".parse()?, "2001:db8:f:6::77".parse()?];
+        let probe = Probe::from_visitor(world, &hosts)?;
+        let all = |expected| move |_| expected;
+        let ranges = ["100.65.6.0/24", "2001:db8:f:6::/64"];
+        for _ in 0..4 {
+            lapi.ban_all(
+                hosts.iter().map(|host| Ban::of(host.to_string()).lasting(Duration::from_millis(1500))),
+            );
+            eventually("both hosts are blocked", || probe.deviations(all(Expected::Blocked)).is_empty())?;
+            eventually("their bans have ended", || probe.deviations(all(Expected::Open)).is_empty())?;
+            lapi.ban_all(ranges.map(Ban::of));
+            eventually_within(Duration::from_secs(3), "the ranges around them are in force", || {
+                probe.deviations(all(Expected::Blocked)).is_empty()
+            })?;
+            ranges.iter().for_each(|range| assert_eq!(lapi.lift(range), 1));
+            eventually("they are lifted", || probe.deviations(all(Expected::Open)).is_empty())?;
+        }
+        Ok(())
+    })
 }
 
 fn the_end_is_exact(world: &World, sets: Sets, restart: bool) -> Outcome {
