@@ -22,6 +22,8 @@ pub struct Element {
     pub timeout: Option<u64>,
     /// Seconds left.
     pub expires: Option<u64>,
+    /// Its comment, if it has one.
+    pub comment: Option<String>,
 }
 
 /// A set with its elements.
@@ -213,7 +215,8 @@ impl Element {
             None => (element, None),
         };
         let seconds = |key: &str| about.and_then(|about| about[key].as_u64());
-        Self { value: spell(value), timeout: seconds("timeout"), expires: seconds("expires") }
+        let comment = about.and_then(|about| about["comment"].as_str()).map(str::to_owned);
+        Self { value: spell(value), timeout: seconds("timeout"), expires: seconds("expires"), comment }
     }
 }
 

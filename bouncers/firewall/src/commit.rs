@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::intervals::Interval;
 use crate::layout::{Layout, Place, Purpose, SetId, SourceId};
-use crate::netlink::{NetlinkError, Rejection, Slot, Socket, Transaction, Verb, encode_elements};
+use crate::netlink::{NetlinkError, Rejection, Slot, Socket, Transaction, Verb, describe, encode_elements};
 use crate::plan::Change;
 
 /// Changes that are encoded together: small enough to find a culprit soon, large enough to fill messages.
@@ -77,7 +77,7 @@ pub(crate) enum CommitError {
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,
     /// The kernel holds something else than expected, or is short of memory.
-    #[error("the kernel refuses the transaction: {0}; its sets will be read and compared")]
+    #[error("the kernel refuses the transaction: {}; its sets will be read and compared", describe(*.0))]
     Refused(Errno),
 }
 

@@ -50,6 +50,10 @@ pub use stand::check;
 /// News of others' changes come in bursts (a reload flushes, then loads): this long it waits for the rest.
 const SETTLE: Duration = Duration::from_millis(30);
 
+/// How often is looked whether the LAPI has told everything, after a comparison with remembered decisions only. An
+/// answer that brings nothing new makes no new generation.
+const UNTIL_KNOWN: Duration = Duration::from_millis(500);
+
 /// What to enforce besides the decisions. Send a new one to reload.
 #[derive(Debug, Clone)]
 pub struct Orders {
@@ -93,6 +97,12 @@ pub struct Enforcer {
     standing: Option<Standing>,
     /// What must be looked at because news may have been missed.
     suspicion: Need,
+    /// Another program has changed a table since the last comparison.
+    disturbed: bool,
+    /// How often in a row intervals were refused because of some that have ended.
+    lingering: u8,
+    /// Something in the kernel was changed that was as wanted before.
+    put_right: bool,
     /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
     lenient: bool,
     /// The look at everything that is under way.
@@ -155,6 +165,9 @@ impl Enforcer {
             monitor: None,
             standing: None,
             suspicion: Need::Nothing,
+            disturbed: false,
+            lingering: 0,
+            put_right: false,
             lenient: false,
             glance: None,
             look_again: None,
@@ -176,13 +189,19 @@ impl Enforcer {
         let mut verify = Instant::now() + self.current.config.reconcile_interval;
         let mut cache_open = true;
         let mut orders_open = true;
+        let mut news = false;
         loop {
+            if news && need > Need::Changes && self.disturbed && Instant::now() < not_before {
+                self.follow_meanwhile().await;
+            }
+            news = false;
             if need > Need::Nothing && Instant::now() >= not_before && !stop.is_cancelled() {
                 generations.mark_unchanged();
                 match self.satisfy(need).await {
                     Ok(()) => {
                         if need >= Need::Sets {
                             self.glance = None;
+                            self.note_repair();
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
@@ -196,10 +215,10 @@ impl Enforcer {
                         self.uncollected = true;
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
-                        need = if matches!(error, EnforceError::Refused(_)) && need == Need::Changes {
-                            Need::Sets
-                        } else {
-                            Need::Everything
+                        need = match error {
+                            EnforceError::Refused(_) if need == Need::Changes => Need::Sets,
+                            EnforceError::Lingering => Need::Sets,
+                            _ => Need::Everything,
                         };
                         not_before = Instant::now() + pause;
                     }
@@ -208,8 +227,9 @@ impl Enforcer {
             let wake = if need > Need::Nothing {
                 not_before
             } else {
-                let soonest = [self.foreign_element_ends(), self.look_again].into_iter().flatten().min();
-                soonest.map_or(verify, |soonest| soonest.min(verify))
+                let until_known = self.lenient.then(|| Instant::now() + UNTIL_KNOWN);
+                let soonest = [self.foreign_element_ends(), self.look_again, until_known];
+                soonest.into_iter().flatten().min().map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
                 biased;
@@ -218,8 +238,8 @@ impl Enforcer {
                     let foreign = self.judge(event);
                     if foreign > need {
                         // (More of the same burst falls into the same repair.)
-                        not_before = not_before.max(Instant::now() + self.pace.repair().max(SETTLE));
-                        self.report(|status| status.repairs += 1);
+                        not_before = not_before.max(Instant::now() + self.pace.disturbed().max(SETTLE));
+                        self.disturbed = true;
                         need = foreign;
                     }
                 }
@@ -231,7 +251,10 @@ impl Enforcer {
                     Err(_closed) => orders_open = false,
                 },
                 changed = generations.changed(), if cache_open => match changed {
-                    Ok(()) => need = need.max(Need::Changes),
+                    Ok(()) => {
+                        need = need.max(Need::Changes);
+                        news = true;
+                    }
                     Err(_closed) => cache_open = false,
                 },
                 looked = Self::looked(&mut self.glance) => {
@@ -249,8 +272,12 @@ impl Enforcer {
                             need = need.max(Need::Sets);
                         }
                         verify = Instant::now() + self.current.config.reconcile_interval;
-                    } else if need == Need::Nothing {
-                        // An element of the operator's own has ended where one of ours is wanted.
+                    } else if need == Need::Nothing
+                        && (self.foreign_element_ends().is_some_and(|due| due <= Instant::now())
+                            || self.lenient && self.knows_all())
+                    {
+                        // An element of the operator's own has ended where one of ours is wanted; or all is known now,
+                        // without any news that would have said so.
                         need = Need::Sets;
                     }
                 }
@@ -278,6 +305,16 @@ impl Enforcer {
         }
     }
 
+    /// Brings in what is new while a repair is put off, because another program undoes it again and again: bans do not
+    /// wait for that. What fails is part of the repair.
+    async fn follow_meanwhile(&mut self) {
+        if self.standing.is_some()
+            && let Err(error) = self.follow().await
+        {
+            tracing::debug!(%error, "what is new waits for the repair");
+        }
+    }
+
     /// Whether the LAPI has told everything since the start. What is remembered may be some seconds older than
     /// what stands in the kernel, so until then elements are only added: those beyond it end by themselves.
     fn knows_all(&self) -> bool {
@@ -286,7 +323,7 @@ impl Enforcer {
 
     /// Dry-run mode: says what it would do, in the stock bouncer's words.
     async fn pretend(&mut self) {
-        self.retire_former().await;
+        self.retire_former(&[]).await;
         let newer = Snapshot::clone(&self.cache.load());
         let older = self.standing.as_ref().map(|standing| standing.snapshot.clone());
         dry_run::tell(older.as_ref(), &newer);
@@ -307,11 +344,12 @@ impl Enforcer {
             Ok(Event::Committed { generation, .. }) if self.hands.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
                 let what = if touched.structure { "structure" } else { "elements" };
-                // One line for a burst.
-                if self.pace.is_calm() {
+                let shared = self.current.config.families().all(|(_, family)| family.set_only);
+                // One line for a burst; and none where others are expected to work as well.
+                if self.pace.is_calm() && !shared {
                     tracing::info!(program, what, "another program changed a table of ours: comparing");
                 } else {
-                    tracing::debug!(program, what, "another program changed a table of ours again");
+                    tracing::debug!(program, what, "another program changed a table of ours");
                 }
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
@@ -338,6 +376,16 @@ impl Enforcer {
         self.monitor = None;
     }
 
+    /// Counts a repair, if the last comparison was made because of others and found something to put right.
+    fn note_repair(&mut self) {
+        let (disturbed, put_right) =
+            (std::mem::take(&mut self.disturbed), std::mem::take(&mut self.put_right));
+        if disturbed && put_right {
+            self.pace.repaired();
+            self.report(|status| status.repairs += 1);
+        }
+    }
+
     /// Takes in the news that have already arrived.
     fn hear_out(&mut self) {
         while let Some(event) = self.monitor.as_mut().and_then(Monitor::waiting) {
@@ -360,10 +408,11 @@ impl Enforcer {
     fn failed(&mut self, error: &EnforceError, pause: Duration) {
         let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         // A table taken away is built again at once; that is a repair, no failure to be afraid of.
-        if matches!(error, EnforceError::Gone) {
-            tracing::info!(retry_ms, "{error}");
-        } else {
-            tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}");
+        match error {
+            EnforceError::Gone => tracing::info!(retry_ms, "{error}"),
+            // Over within a second or so.
+            EnforceError::Lingering => tracing::debug!(retry_ms, "{error}"),
+            error => tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}"),
         }
         self.report(|status| {
             status.failures += 1;

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::commit::CommitError;
-use crate::netlink::NetlinkError;
+use crate::netlink::{NetlinkError, describe};
 use crate::nft::NftError;
 
 /// Why decisions could not be put in force. All but the refusals that [`EnforceError::is_hopeless`] names are
@@ -49,8 +49,11 @@ pub enum EnforceError {
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,
     /// The kernel's sets are not as expected.
-    #[error("the kernel refuses the transaction: {0}; its sets will be read and compared")]
+    #[error("the kernel refuses the transaction: {}; its sets will be read and compared", describe(*.0))]
     Refused(Errno),
+    /// An interval that has ended is not collected by the kernel yet, and stands in the way of one around it.
+    #[error("the kernel has not collected an interval that has ended, and refuses one around it until then")]
+    Lingering,
     /// Set-only mode without its table.
     #[error(
         "nftables: could not find table '{table}' of family {families}; set-only mode never creates it: create it, \

@@ -131,6 +131,12 @@ impl Kernel {
         Found::read(&mut self.socket, ip, table)
     }
 
+    /// How many elements a set may hold, if that is bounded and known.
+    pub(crate) fn set_size(&mut self, family: u8, table: &str, set: &str) -> Option<u32> {
+        let sets = self.socket.sets(family, table).ok()?;
+        sets.into_iter().find(|header| header.name == set)?.size
+    }
+
     /// Looks for the operator's set: in a table of the address family itself, else in an `inet` table.
     pub(crate) fn operators_set(
         &mut self,

@@ -8,6 +8,7 @@
 //! ```
 
 mod alone;
+mod capability;
 mod clause;
 pub mod cli;
 mod commit;
@@ -37,6 +38,7 @@ mod service_manager;
 mod status;
 mod structure;
 
+pub use capability::pass_on_net_admin;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, Orders, check};
 pub use error::EnforceError;

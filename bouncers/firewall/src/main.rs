@@ -9,10 +9,12 @@ use palisade_daemon::life;
 use palisade_daemon::logs::Logs;
 use palisade_firewall::cli::{Begun, CONFIG_IS_VALID, Question, begin};
 use palisade_firewall::config::Loaded;
-use palisade_firewall::{about, check, connect, explain, orders, serve};
+use palisade_firewall::{about, check, connect, explain, orders, pass_on_net_admin, serve};
 use tracing::info;
 
 fn main() -> ExitCode {
+    // Before any thread is started. Where it is refused, `nft` says what it lacks.
+    let _best_effort = pass_on_net_admin();
     match begin(std::env::args().skip(1)) {
         Begun::Done(code) => code,
         Begun::Test(loaded, logs) => finish(&logs, test(&loaded)),

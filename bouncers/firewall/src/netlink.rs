@@ -20,6 +20,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::capability::has_net_admin;
+
 pub(crate) use element::{
     Held, MARK, NFTA_SET_ELEM_OBJREF, Slot, Verb, counter_print, encode_elements, following, preceding,
 };
@@ -48,13 +50,10 @@ pub(crate) mod nfproto {
 #[non_exhaustive]
 pub enum NetlinkError {
     /// The socket could not be opened or set up.
-    #[error("cannot open a netfilter netlink socket: {0}; is the nf_tables kernel module available?")]
-    Open(#[source] io::Error),
+    #[error("cannot open a netlink socket: {0}; {hint}", hint = why_not_open(.0))]
+    Open(io::Error),
     /// The kernel refuses this process.
-    #[error(
-        "the kernel refuses nftables changes ({0}); run with CAP_NET_ADMIN, and check that no other \
-             program owns the table (flag owner)"
-    )]
+    #[error("the kernel refuses nftables changes ({0}): {hint}", hint = why_denied())]
     Denied(Errno),
     /// Sending failed.
     #[error("cannot send {what} to the kernel: {cause}")]
@@ -88,6 +87,44 @@ pub enum NetlinkError {
         /// How often it was tried.
         attempts: u32,
     },
+}
+
+const MISSING_CAPABILITY: &str = "the capability CAP_NET_ADMIN is missing; in the unit set \
+                                  AmbientCapabilities=CAP_NET_ADMIN (and leave it in CapabilityBoundingSet=), or run \
+                                  `setcap cap_net_admin+ep` on the program, or run it as root";
+
+/// What keeps a process from opening a netlink socket, and the way out.
+fn why_not_open(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::AFNOSUPPORT) => {
+            "the service may not use netlink: add AF_NETLINK to RestrictAddressFamilies= of its unit"
+        }
+        Some(Errno::PROTONOSUPPORT) => "is the nf_tables kernel module available?",
+        // Listening to the ruleset's changes needs the same capability as changing it.
+        Some(Errno::PERM | Errno::ACCESS) if !has_net_admin() => MISSING_CAPABILITY,
+        Some(Errno::PERM | Errno::ACCESS) => {
+            "a filter of system calls forbids it: see SystemCallFilter= of the unit, or the container's profile"
+        }
+        _ => "is the system short of memory or of open files?",
+    }
+}
+
+/// Why the kernel denies changes of the ruleset, and the way out.
+fn why_denied() -> &'static str {
+    if has_net_admin() {
+        "another program owns the table (flag owner), or this user namespace may not change the ruleset of its \
+         network namespace"
+    } else {
+        MISSING_CAPABILITY
+    }
+}
+
+/// The kernel's reason for refusing an element or a transaction, in words that fit a packet filter.
+pub(crate) fn describe(reason: Errno) -> String {
+    match reason {
+        Errno::NFILE => "a set is full".to_owned(),
+        reason => reason.to_string(),
+    }
 }
 
 impl NetlinkError {

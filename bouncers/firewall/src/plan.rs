@@ -23,6 +23,9 @@ use crate::netlink::{Held, counter_print};
 /// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
+/// What the kernel's ticks and the time of a commit make of a timeout.
+const ROUNDING: Duration = Duration::from_millis(100);
+
 /// Odd decisions of each kind that a plan names.
 const NAMED: usize = 10;
 
@@ -127,11 +130,17 @@ impl Plan {
     /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the rules
     /// in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so that is
     /// known.
-    pub(crate) fn keep_bans(&mut self, layout: &Layout) {
-        let exempts = |interval: &Interval| layout.target(interval.set).purpose == Purpose::Allow;
+    pub(crate) fn keep_bans(&mut self, layout: &Layout, exempt: &[(IpAddr, IpAddr)]) {
+        let is_exempt = |first, last| {
+            let after = exempt.partition_point(|(from, _)| *from <= first);
+            after.checked_sub(1).is_some_and(|at| last <= exempt[at].1)
+        };
+        let exempts = |interval: &Interval| {
+            layout.target(interval.set).purpose == Purpose::Allow || is_exempt(interval.first, interval.last)
+        };
         self.changes.retain_mut(|change| match change {
             Change::Cell { add, .. } => *add,
-            Change::Element { add, .. } => add.is_some(),
+            Change::Element { net, add, .. } => add.is_some() || is_exempt(net.network(), net.broadcast()),
             Change::Intervals { remove, .. } if remove.iter().any(exempts) => true,
             Change::Intervals { remove, add } => {
                 // What is banned by an interval that would have to go stays so.
@@ -488,7 +497,9 @@ fn ends_alike(
         (None, None) => true,
         (Some(left), Some(until)) => {
             let wanted = until.saturating_duration_since(now) + layout.target(set).dialect.grace();
-            left.abs_diff(wanted) <= TOLERANCE
+            // With its end in sight there may be no other comparison in time.
+            let too_soon = left < 2 * TOLERANCE && left + ROUNDING < wanted;
+            !too_soon && left.abs_diff(wanted) <= TOLERANCE
         }
         (None, Some(_)) | (Some(_), None) => false,
     }

@@ -114,8 +114,9 @@ impl Structure {
             };
             wanted.is_some_and(|wanted| !adoptable(wanted)) && !found.owns_chain(&self.family, &chain.name)
         };
+        // Also one whose name a later source, prefix length or gate would need.
         let foreign_set = |set: &&FoundSet| {
-            self.sets.iter().any(|wanted| wanted.name == set.name) && !found.owns_set(&self.family, &set.name)
+            names::holds(&self.family, &set.name).is_some() && !found.owns_set(&self.family, &set.name)
         };
         let chain = found.chains.iter().find(foreign_chain).map(|chain| ("chain", &chain.name));
         let set = || found.sets.iter().find(foreign_set).map(|set| ("set", &set.name));

@@ -9,13 +9,14 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::{Enforcer, Need, Standing};
-use crate::commit::Committed;
+use crate::commit::{Committed, Refused};
 use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
 use crate::exempt;
 use crate::gate::CellCounts;
+use crate::intervals::Interval;
 use crate::kernel::Kernel;
-use crate::layout::Layout;
+use crate::layout::{Layout, Purpose};
 use crate::local::LocalNetwork;
 use crate::netlink::Reading;
 use crate::plan::{self, Plan};
@@ -32,6 +33,10 @@ const COLLECTION: Duration = Duration::from_millis(1050);
 /// A round of changes that took longer than this is followed by a pause as long as it took, so that a storm of changes
 /// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
 const SHORT_ROUND: Duration = Duration::from_millis(50);
+
+/// How often in a row an interval is tried again that one which has ended may stand in the way of, before it counts as
+/// refused: the kernel collects what has ended every second.
+const LINGERING_TRIES: u8 = 7;
 
 /// Refused elements and odd decisions named in the log, per round.
 const NAMED: usize = 10;
@@ -73,13 +78,14 @@ impl Enforcer {
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
         let started = Instant::now();
         let newer = Snapshot::clone(&self.cache.load());
+        // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
+        if self.make_room(&newer).await? {
+            return self.stand().await;
+        }
         let older = self.standing.as_ref().map_or(0, |standing| standing.snapshot.len());
         if newer.len() > BULK.max(2 * older) {
             // Nearly everything is new: comparing takes less memory than a difference, and no more time.
             return self.compare_sets().await;
-        }
-        if self.make_room(&newer).await? {
-            return self.stand().await;
         }
         let Some(standing) = &mut self.standing else { return Ok(()) };
         let (layout, newest) = (Arc::clone(&standing.layout), newer.clone());
@@ -125,11 +131,14 @@ impl Enforcer {
 
     /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
+        let started = Instant::now();
         if let Some(compared) = self.compare(false).await? {
             let refused = u64::try_from(compared.committed.refused.len()).unwrap_or(u64::MAX);
             self.in_force(compared, Some(refused)).await;
         }
-        Ok(())
+        // Others may change a set that is shared with them all the time.
+        self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
+        if self.lingering > 0 { Err(EnforceError::Lingering) } else { Ok(()) }
     }
 
     /// Reads every set, compares, and changes what differs. With `keep`, bans are only added.
@@ -148,7 +157,7 @@ impl Enforcer {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
             if lenient || keep {
-                found.plan.keep_bans(&layout);
+                found.plan.keep_bans(&layout, &exempt);
             }
             tally(&layout, &local, &older, &newest, &mut found.plan);
             Ok::<_, EnforceError>(found)
@@ -159,9 +168,21 @@ impl Enforcer {
             self.collect_intervals(Arc::clone(&standing.layout)).await?;
             found = self.hands.kernel(compare).await??;
         }
-        let (plan, committed) = self.commit_unmonitored(found.plan, true).await?;
+        self.put_right |= !found.plan.changes.is_empty();
+        let (plan, mut committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(standing) = &mut self.standing else { return Ok(None) };
+        let layout = &standing.layout;
+        let lingers =
+            |refused: &Refused| refused.reason == Errno::EXIST && layout.target(refused.set).dialect.interval;
+        self.lingering = if !committed.refused.iter().any(lingers) {
+            0
+        } else if self.lingering < LINGERING_TRIES {
+            committed.refused.retain(|refused| !lingers(refused));
+            self.lingering + 1
+        } else {
+            0
+        };
         standing.snapshot = newer.clone();
         standing.cells = found.cells;
         standing.elements = found.wanted;
@@ -175,8 +196,8 @@ impl Enforcer {
                 *count = count.saturating_sub(1);
             }
         }
-        if found.foreign != standing.foreign {
-            standing.foreign = found.foreign;
+        let before = std::mem::replace(&mut standing.foreign, found.foreign);
+        if before == 0 && found.foreign > 0 {
             tracing::info!(
                 elements = found.foreign,
                 "the operator's set holds elements that are not ours: they stay (nftables.ipv4.exclusive and \
@@ -282,33 +303,22 @@ impl Enforcer {
     pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
         let Compared { snapshot, plan, committed } = compared;
         self.hands.remember(committed.generations.iter().copied());
-        for refused in committed.refused.iter().take(NAMED) {
-            let set = self.standing.as_ref().map(|standing| standing.layout.target(refused.set).name.clone());
-            let reason = refused.reason;
-            tracing::warn!(
-                element = refused.what,
-                set = set.unwrap_or_default(),
-                %reason,
-                "the kernel refuses an element{}; everything else is in force",
-                if reason == Errno::NFILE { ": the set is full (give it a larger `size`)" } else { "" }
-            );
-        }
-        if committed.refused.len() > NAMED {
-            tracing::warn!(more = committed.refused.len() - NAMED, "the kernel refuses more elements");
-        }
+        self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {
             tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
         }
         if plan.deleted > 0 {
             tracing::info!("{} decision{} deleted", plan.deleted, if plan.deleted == 1 { "" } else { "s" });
         }
-        if plan.added + plan.deleted == 0 && refused.is_some() && !plan.changes.is_empty() {
-            tracing::info!(changes = plan.changes.len(), "elements in the kernel were put right");
+        let bans = plan.changes.iter().filter(|change| !self.is_about_exempt(change)).count();
+        if plan.added + plan.deleted == 0 && refused.is_some() && bans > 0 {
+            tracing::info!(changes = bans, "elements in the kernel were put right");
         }
         self.warn_of_odd_decisions(&plan);
         let flows = self.cut_flows(&plan).await;
         let parts = self.standing.as_ref().map(Standing::in_force).unwrap_or_default();
-        let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone());
+        let lingering = (self.lingering > 0).then(|| EnforceError::Lingering.to_string());
+        let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone()).or(lingering);
         let generation = snapshot.generation();
         let unenforceable = u64::try_from(plan.unenforceable_ranges).unwrap_or(u64::MAX);
         let transactions = u64::try_from(committed.generations.len()).unwrap_or(u64::MAX);
@@ -333,6 +343,46 @@ impl Enforcer {
             status.unenforceable_ranges = unenforceable;
             status.flows_dropped += flows;
         });
+    }
+
+    /// Names what the kernel refused: a full set in one line, anything else element by element.
+    async fn warn_of_refusals(&mut self, refused: &[Refused]) {
+        let Some(standing) = &self.standing else { return };
+        let layout = Arc::clone(&standing.layout);
+        let (full, other): (Vec<_>, Vec<_>) = refused.iter().partition(|one| one.reason == Errno::NFILE);
+        for (id, target) in layout.targets() {
+            let of_set = || full.iter().filter(|one| one.set == id);
+            let Some(first) = of_set().next() else { continue };
+            let (family, table, name) = (target.nfproto, target.table.clone(), target.name.clone());
+            let size = self.hands.kernel(move |kernel| kernel.set_size(family, &table, &name)).await;
+            let size = size.ok().flatten().map_or_else(|| "unknown".to_owned(), |size| size.to_string());
+            tracing::warn!(
+                set = target.name,
+                refused = of_set().count(),
+                first = first.what,
+                "the set is full: size {size}; what it has no room for is NOT enforced: make it anew with a larger \
+                 `size`, or without one"
+            );
+        }
+        for refused in other.iter().take(NAMED) {
+            tracing::warn!(
+                element = refused.what,
+                set = layout.target(refused.set).name,
+                reason = %refused.reason,
+                "the kernel refuses an element; everything else is in force"
+            );
+        }
+        if other.len() > NAMED {
+            tracing::warn!(more = other.len() - NAMED, "the kernel refuses more elements");
+        }
+    }
+
+    /// Whether a change only concerns what is let through.
+    fn is_about_exempt(&self, change: &plan::Change) -> bool {
+        let plan::Change::Intervals { remove, add } = change else { return false };
+        let Some(standing) = &self.standing else { return false };
+        let is_allow = |interval: &Interval| standing.layout.target(interval.set).purpose == Purpose::Allow;
+        remove.iter().chain(add).all(is_allow)
     }
 
     /// Warns once of each range that is too wide to be enforced, and of each ban that hits something of this host.

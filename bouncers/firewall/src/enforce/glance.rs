@@ -96,7 +96,7 @@ impl Enforcer {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Rough, &layout, &wanted, &exempt, now)?;
             if lenient {
-                found.plan.keep_bans(&layout);
+                found.plan.keep_bans(&layout, &exempt);
             }
             Ok(Seen::Sets(Differences::of(&found.plan)))
         });

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 const FREE_REPAIRS: u32 = 20;
 /// After so long without a repair the count starts anew.
 const CALM: Duration = Duration::from_secs(30);
-/// Repairs within this time are one story in the log.
+/// Disturbances within this time are one story in the log.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Counts failures and repairs in a row.
@@ -21,6 +21,7 @@ pub(super) struct Pace {
     failures: u32,
     repairs: u32,
     last_repair: Option<Instant>,
+    last_disturbance: Option<Instant>,
 }
 
 impl Pace {
@@ -40,23 +41,28 @@ impl Pace {
         pause
     }
 
-    /// Whether the last repair is so long ago that the next one is worth a line in the log.
+    /// Whether the last disturbance is so long ago that the next one is worth a line in the log.
     pub(super) fn is_calm(&self) -> bool {
-        self.last_repair.is_none_or(|last| last.elapsed() > BURST)
+        self.last_disturbance.is_none_or(|last| last.elapsed() > BURST)
     }
 
-    /// Notes that another program changed our objects; returns how long to wait before putting that right.
-    pub(super) fn repair(&mut self) -> Duration {
-        let now = Instant::now();
-        if self.last_repair.is_none_or(|last| now.duration_since(last) > CALM) {
+    /// Notes that another program changed a table; returns how long to wait before looking what it was.
+    pub(super) fn disturbed(&mut self) -> Duration {
+        self.last_disturbance = Some(Instant::now());
+        if self.last_repair.is_none_or(|last| last.elapsed() > CALM) {
             self.repairs = 0;
         }
-        self.last_repair = Some(now);
-        self.repairs = self.repairs.saturating_add(1);
-        match self.repairs.saturating_sub(FREE_REPAIRS) {
+        match (self.repairs + 1).saturating_sub(FREE_REPAIRS) {
             0 => Duration::ZERO,
             n => (FIRST * (1 << n.min(10))).min(LONGEST),
         }
+    }
+
+    /// Notes that what another program had changed was ours, and was put right. (Elements that others add to a set they
+    /// share with us are none of our business, and no reason to become slow.)
+    pub(super) fn repaired(&mut self) {
+        self.last_repair = Some(Instant::now());
+        self.repairs = self.repairs.saturating_add(1).min(1000);
     }
 }
 
@@ -81,11 +87,21 @@ mod tests {
     fn repairs_are_immediate_until_somebody_fights() {
         let mut pace = Pace::default();
         for _ in 0..FREE_REPAIRS {
-            assert_eq!(pace.repair(), Duration::ZERO);
+            assert_eq!(pace.disturbed(), Duration::ZERO);
+            pace.repaired();
         }
-        assert!(pace.repair() > Duration::ZERO);
+        assert!(pace.disturbed() > Duration::ZERO);
         for _ in 0..100 {
-            assert!(pace.repair() <= LONGEST);
+            pace.repaired();
+            assert!(pace.disturbed() <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn elements_of_others_in_a_shared_set_make_nothing_slower() {
+        let mut pace = Pace::default();
+        for _ in 0..10 * FREE_REPAIRS {
+            assert_eq!(pace.disturbed(), Duration::ZERO);
         }
     }
 }

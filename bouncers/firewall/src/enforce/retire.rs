@@ -1,7 +1,10 @@
 //! Taking away: everything at the stop, and what only former orders wanted after a reload.
 
+use std::sync::Arc;
+
 use palisade_cache::Snapshot;
 
+use super::stand::without;
 use super::{Enforcer, Orders};
 use crate::commit::CommitError;
 use crate::config::{Config, Family, IpFamily, Mode};
@@ -10,6 +13,7 @@ use crate::error::EnforceError;
 use crate::kernel::{Kernel, OperatorsSet};
 use crate::layout::Layout;
 use crate::netlink::Reading;
+use crate::nft::{Command, NftError};
 use crate::service_manager;
 use crate::structure::Structure;
 
@@ -24,7 +28,7 @@ impl Enforcer {
         let orders = self.current.clone();
         if orders.config.mode == Mode::DryRun {
             dry_run::shut_down();
-            return self.retire_former().await;
+            return self.retire_former(&[]).await;
         }
         if orders.config.keep_on_stop {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");
@@ -43,11 +47,22 @@ impl Enforcer {
         }
     }
 
-    /// After a reload: takes away what only former orders wanted.
-    pub(super) async fn retire_former(&mut self) {
+    /// After a reload: takes away what only former orders wanted. Families that cannot be served as the current orders
+    /// want it go on as they stand.
+    pub(super) async fn retire_former(&mut self, unserved: &[IpFamily]) {
         for former in std::mem::take(&mut self.former) {
             let current = self.current.config.clone();
-            self.retire_orders(&former, &current).await;
+            let stays = |ip: &IpFamily| unserved.contains(ip);
+            let families = |stay: bool| {
+                let ips: Vec<_> = former.config.families().map(|(ip, _)| ip).collect();
+                let others: Vec<_> = ips.into_iter().filter(|ip| stays(ip) != stay).collect();
+                Orders { config: Arc::new(without(&former.config, &others)), ..former.clone() }
+            };
+            let (later, now) = (families(true), families(false));
+            self.retire_orders(&now, &current).await;
+            if later.config.families().next().is_some() {
+                self.former.push(later);
+            }
         }
     }
 
@@ -92,11 +107,39 @@ impl Enforcer {
         }
         tracing::info!("removing '{}' table", family.table);
         let commands = Structure::empty(ip, family).retirement(&found);
-        match self.hands.nft("delete our objects", commands).await {
+        match self.remove("delete our objects", commands).await {
             // Somebody was faster.
             Err(EnforceError::Nft(error)) if error.is_missing() => Ok(()),
             done => done,
         }
+    }
+
+    /// Takes objects away at once; or, when rules of others refer to some of them, all that can go.
+    pub(super) async fn remove(
+        &mut self,
+        what: &'static str,
+        commands: Vec<Command>,
+    ) -> Result<(), EnforceError> {
+        match self.hands.nft(what, commands.clone()).await {
+            Err(EnforceError::Nft(error @ NftError::Refused { .. })) if !error.is_missing() => {}
+            done => return done,
+        }
+        let mut staying = 0;
+        for command in commands {
+            // A set is known as ours by its counter.
+            if staying > 0 && command["delete"]["counter"].is_object() {
+                continue;
+            }
+            match self.hands.nft(what, vec![command]).await {
+                Err(EnforceError::Nft(NftError::Refused { .. })) => staying += 1,
+                done => done?,
+            }
+        }
+        tracing::warn!(
+            staying,
+            "rules of others refer to objects of ours: those stay, without effect on packets"
+        );
+        Ok(())
     }
 
     /// Takes our elements out of the operator's set.

@@ -15,7 +15,7 @@ use crate::error::EnforceError;
 use crate::exempt;
 use crate::found::Found;
 use crate::kernel::{OperatorsSet, watched_tables};
-use crate::layout::{Dialect, Layout};
+use crate::layout::{Dialect, FamilyLayout, Layout};
 use crate::names::Holds;
 use crate::netlink::{Monitor, nfproto};
 use crate::nft::{self, Command, NftError, command};
@@ -41,6 +41,7 @@ impl Enforcer {
         let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
         let mut served = config;
         let mut unmet = None;
+        let mut unserved = Vec::new();
         let (rebuilt, compared) = loop {
             let (layout, missing) = self.lay_out(&served, &found).await?;
             unmet = unmet.or(missing);
@@ -71,6 +72,7 @@ impl Enforcer {
                 return Err(error);
             }
             found.retain(|found| !refused.contains(&found.ip));
+            unserved.extend(refused);
             unmet = Some(error);
         };
         let unmet = self.note_unmet(unmet);
@@ -81,12 +83,13 @@ impl Enforcer {
         self.announce();
         let Some(mut compared) = compared else { return Ok(()) };
         self.take_leftovers_away(&found).await;
-        if self.standing.as_ref().is_some_and(|standing| standing.unmet.is_none()) {
-            // (A family that could not be built keeps what its former configuration put up: that is all it has.)
-            self.retire_former().await;
+        if let Some(standing) = &self.standing {
+            let lacks_set = |ip: &IpFamily| *standing.layout.part(*ip) == FamilyLayout::SetOnly(None);
+            unserved.extend([IpFamily::V4, IpFamily::V6].into_iter().filter(lacks_set));
         }
-        if rebuilt {
-            // Bans were only added so far.
+        self.retire_former(&unserved).await;
+        if rebuilt || self.lingering > 0 {
+            // Bans were only added so far, or some of them could not be.
             if let Some(again) = self.compare(false).await? {
                 compared = again.after(compared);
             }
@@ -135,17 +138,23 @@ impl Enforcer {
         found: &[ManagedFound],
     ) -> Result<Built, EnforceError> {
         let mut refused: Option<(Vec<IpFamily>, EnforceError)> = None;
-        let mut rebuilt = false;
         for (wanted, found) in structures.iter().zip(found) {
             if let Some(collision) = wanted.collision(&found.found) {
                 let error = found.collision(&collision);
                 refused.get_or_insert_with(|| (Vec::new(), error)).0.push(found.ip);
-                continue;
             }
+        }
+        let mut rebuilt = false;
+        // At the start a collision is fatal: the other family is not touched before that is known to be none.
+        if refused.is_some() {
+            return Ok(Built { refused, rebuilt, compared: None });
+        }
+        for (wanted, found) in structures.iter().zip(found) {
             rebuilt |= found.found.table && !wanted.changes(&found.found).is_empty();
             // A set that has to be made anew cannot be while rules look it up: then all is done at once.
             let remake = wanted.must_remake(&found.found);
             let commands = if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) };
+            self.put_right |= !commands.is_empty();
             let built = self.hands.nft("build tables and sets", commands).await;
             self.note_refusal(found, built, &mut refused)?;
         }
@@ -156,6 +165,7 @@ impl Enforcer {
         for (wanted, found) in structures.iter().zip(found) {
             if !wanted.must_remake(&found.found) {
                 let current = self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found);
+                self.put_right |= !current.is_empty();
                 let built = self.hands.nft("build chains and rules", current).await;
                 self.note_refusal(found, built, &mut refused)?;
             }
@@ -318,7 +328,7 @@ impl Enforcer {
             "taking away what an earlier bouncer or configuration left"
         );
         let taken = async {
-            self.hands.nft("take leftovers away", commands).await?;
+            self.remove("take leftovers away", commands).await?;
             self.take_prints().await
         };
         if let Err(error) = taken.await {
@@ -369,7 +379,7 @@ struct Built {
 }
 
 /// The configuration without these families.
-fn without(config: &Config, families: &[IpFamily]) -> Config {
+pub(super) fn without(config: &Config, families: &[IpFamily]) -> Config {
     let mut rest = config.clone();
     for ip in families {
         match ip {

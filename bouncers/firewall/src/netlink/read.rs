@@ -57,6 +57,8 @@ pub(crate) struct SetHeader {
     pub(crate) flags: u32,
     /// Bytes of a key.
     pub(crate) key_bytes: u32,
+    /// How many elements it may hold, if that is bounded.
+    pub(crate) size: Option<u32>,
 }
 
 /// What a chain is, without its rules.
@@ -198,7 +200,9 @@ impl Socket {
                 let flags = set.get_flags().unwrap_or(0);
                 if text(set.get_table().ok()) == table && flags & ANONYMOUS_OR_DATA == 0 {
                     let name = text(set.get_name().ok());
-                    sets.push(SetHeader { name, flags, key_bytes: set.get_key_len().unwrap_or(0) });
+                    let key_bytes = set.get_key_len().unwrap_or(0);
+                    let size = set.get_desc().and_then(|desc| desc.get_size()).ok();
+                    sets.push(SetHeader { name, flags, key_bytes, size });
                 }
             },
         )

@@ -414,7 +414,7 @@ fn while_not_all_is_known_nothing_is_lifted() {
     *model.set(place.set) =
         [(0, 23), (40, 50)].map(|(a, b)| Held { left, marked: true, ..Held::plain(ip(a), ip(b)) }).into();
     let mut compared = reconcile(&layout, &model.0, &ledger.snapshot(), &[], NOW);
-    compared.plan.keep_bans(&layout);
+    compared.plan.keep_bans(&layout, &[]);
     model.apply(&layout, &compared.plan, NOW);
     let held: Vec<_> = model.set(place.set).iter().map(|held| (held.first, held.last)).collect();
     let expected = [(0, 23), (40, 50), (24, 31), (64, 95)].map(|(a, b)| (ip(a), ip(b)));
