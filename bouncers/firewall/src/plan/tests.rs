@@ -420,3 +420,19 @@ fn while_not_all_is_known_nothing_is_lifted() {
     let expected = [(0, 23), (40, 50), (24, 31), (64, 95)].map(|(a, b)| (ip(a), ip(b)));
     assert_eq!(held, expected);
 }
+
+#[test]
+fn an_element_that_is_read_twice_is_one_element() {
+    let layout = layout(None);
+    let mut ledger = Ledger::new(Policy::longest_wins(), 0);
+    let mut batch = Batch::new();
+    batch.announce_net(prefix((1, 32)), reason(0), NOW.saturating_add(Duration::from_secs(100)), 1);
+    ledger.apply(Mode::Changes, batch);
+    let wanted = ledger.snapshot();
+    let mut model = Model::default();
+    model.apply(&layout, &reconcile(&layout, &model.0, &wanted, &[], NOW).plan, NOW);
+    for held in model.0.0.values_mut() {
+        held.extend(held.clone());
+    }
+    assert_eq!(reconcile(&layout, &model.0, &wanted, &[], NOW).plan.changes, []);
+}
