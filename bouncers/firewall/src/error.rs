@@ -28,7 +28,7 @@ pub enum EnforceError {
         #[source]
         cause: NftError,
     },
-    /// An object of somebody else has the name of one of ours.
+    /// A foreign object has the name of one of ours.
     #[error(
         "table {family} {table} holds a {kind} '{name}' that is not ours; nothing of it was changed: rename it, or set \
              nftables.{key}.table or nftables.{key}.chain to a name that is free"
@@ -88,8 +88,8 @@ pub enum EnforceError {
 }
 
 impl EnforceError {
-    /// Whether trying again cannot help: not allowed to change the ruleset, no program to do it with, or an object of
-    /// somebody else where one of ours belongs.
+    /// Whether trying again cannot help: not allowed to change the ruleset, no program to do it with, or a foreign
+    /// object where one of ours belongs.
     pub fn is_hopeless(&self) -> bool {
         matches!(
             self,

@@ -177,7 +177,7 @@ impl Found {
         self.rules.iter().filter(move |rule| rule.chain == chain)
     }
 
-    /// Whether a chain is ours, or the stock bouncer's. A chain without rules is nobody's.
+    /// Whether a chain is ours, or the stock bouncer's. A chain without rules is not.
     pub(crate) fn owns_chain(&self, family: &Family, chain: &str) -> bool {
         let mut rules = self.rules_of(chain);
         let Some(first) = rules.next() else { return false };
@@ -217,7 +217,7 @@ impl Found {
         })
     }
 
-    /// Whether nothing in the table is anybody else's, and we made it. (A table of an earlier release or of the stock
+    /// Whether everything in the table is ours, and we made it. (A table of an earlier release or of the stock
     /// bouncer carries no word on that: it counts as made by them.)
     pub(crate) fn is_wholly_ours(&self, family: &Family) -> bool {
         let chains = self.chains.iter().filter(|chain| self.owns_chain(family, &chain.name)).count();

@@ -2,7 +2,7 @@
 //!
 //! A change is the unit of all or nothing: everything that concerns one address or prefix, or one group of intervals that
 //! overlap each other, is one change. Changes are independent of each other, so they may be split over several
-//! transactions, or one of them left out, without banning or admitting anybody else. Gate cells come first when they are
+//! transactions, or one of them left out, without banning or admitting any other address. Gate cells come first when they are
 //! added and last when they are removed, so that a gate never lacks what it guards.
 
 use std::collections::HashMap;
@@ -434,7 +434,7 @@ fn standing_place(layout: &Layout, set: SetId, held: &Held) -> Place {
     let by_counter = |id| held.counter != 0 && counter_print(layout.counter(id).as_bytes()) == held.counter;
     let mut sources = layout.sources();
     let source = sources.find(|(id, source)| source.hosts == set || by_counter(*id));
-    // The counter of an unknown source matters to nobody: it is only named to take the element out.
+    // The counter of an unknown source does not matter: it is only named to take the element out.
     Place { set, source: source.map_or(crate::layout::SourceId(0), |(id, _)| id) }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn sides(config: &Config) -> Vec<Side> {
     Side::ALL.into_iter().filter(|side| chains.iter().any(|(_, sides)| sides.contains(side))).collect()
 }
 
-/// The rules of a base chain: who is let through at once, then the gates.
+/// The rules of a base chain: what is let through at once, then the gates.
 pub(crate) fn base_rules(
     config: &Config,
     ip: IpFamily,

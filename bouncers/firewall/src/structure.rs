@@ -32,7 +32,7 @@ struct WantedChain {
     rules: Vec<Rule>,
 }
 
-/// An object of somebody else that stands where one of ours belongs.
+/// A foreign object that stands where one of ours belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Collision {
     /// `chain` or `set`.
@@ -104,7 +104,7 @@ impl Structure {
         }
     }
 
-    /// The first object of somebody else that has the name of a wanted one.
+    /// The first foreign object that has the name of a wanted one.
     pub(crate) fn collision(&self, found: &Found) -> Option<Collision> {
         let foreign_chain = |chain: &&FoundChain| {
             let wanted = self.chains.iter().find(|wanted| wanted.name == chain.name);

@@ -38,7 +38,7 @@ fn bans_of_the_host_itself_leave_it_reachable_through_an_operators_set() -> Outc
 }
 
 fn stays_reachable(world: &World, operators_set: bool) -> Outcome {
-    // The way out, and a name server that is somebody else.
+    // The gateway, and a name server on another host.
     world.router.feed(["ip", "-batch", "-"], "route add default via 203.0.113.9\n")?;
     let resolv = world.fresh_path("resolv.conf");
     std::fs::write(&resolv, "nameserver 192.0.2.53\n")?;
@@ -127,7 +127,7 @@ fn a_ban_of_everything_that_is_asked_for_leaves_the_host_itself_in_an_operators_
     story(|world| everything_is_banned(world, true))
 }
 
-/// `shortest_prefix` 0: who wants to ban everything may, and is not locked out of the host by its own addresses.
+/// `shortest_prefix` 0: everything may be banned, and the host's own addresses stay let through.
 fn everything_is_banned(world: &World, operators_set: bool) -> Outcome {
     let lapi = ScriptedLapi::start(&world.router)?;
     lapi.ban_all(["0.0.0.0/0", "::/0"].map(Ban::of));

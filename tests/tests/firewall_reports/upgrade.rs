@@ -86,7 +86,7 @@ fn taken_over(world: &World, fixture: &str, shut: [bool; 4]) -> Outcome {
             assert!(known || matches!(number, Some(Ok(_))), "no set of before is left: {name}");
         }
     }
-    // Counts go on: who has a dashboard sees no name change and no fall.
+    // Counters go on under their names: dashboards see no new name and no fall.
     let (old, new) = (before.counters(), rules.counters());
     for (name, (packets, _)) in old {
         let now = new.get(&name).doing(format_args!("the counter {name} is still there"))?;

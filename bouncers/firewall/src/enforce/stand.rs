@@ -130,7 +130,7 @@ impl Enforcer {
     }
 
     /// Brings the structures and everything wanted into force. Each family is built by itself, so that one the kernel
-    /// refuses (an object of somebody else in the way, a kernel without the family) does not keep the other from being
+    /// refuses (a foreign object in the way, a kernel without the family) does not keep the other from being
     /// enforced.
     async fn build(
         &mut self,

@@ -231,7 +231,7 @@ fn foreign_chains_stay_and_old_ones_of_ours_go() {
 }
 
 #[test]
-fn an_object_of_somebody_else_is_in_the_way_and_stays() {
+fn a_foreign_object_is_in_the_way_and_stays() {
     in_namespace(test_name!(), || {
         let config = Config { v6: None, ..testing::config() };
         for (object, kind, name) in [
@@ -266,7 +266,7 @@ fn an_object_of_somebody_else_is_in_the_way_and_stays() {
             assert_eq!(nft("list ruleset"), before);
             nft("delete table ip crowdsec");
         }
-        // An empty chain that is just as wanted takes nothing away from anybody.
+        // An empty chain that is just as wanted loses nothing by being adopted.
         nft("add table ip crowdsec");
         nft("add chain ip crowdsec crowdsec-chain-input { type filter hook input priority -10; }");
         assert_eq!(wanted(&config, &["CAPI"])[0].collision(&found(&config)[0]), None);

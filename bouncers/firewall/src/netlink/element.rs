@@ -5,7 +5,7 @@
 //! element. Only the first of the two may carry a timeout.
 //!
 //! An element of a map of counters also names its counter. An element in an operator's set carries [`MARK`], so that it
-//! is told from the operator's own after a restart.
+//! can be distinguished from the operator's own after a restart.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
