@@ -7,7 +7,7 @@
 //! ```text
 //!  192.0.2.7/32   ─► 192.0.0.0/22                      a host or a long prefix: the cell around it
 //!  10.1.0.0/16    ─► 10.1.0.0/22, 10.1.4.0/22, ...     at most 8 bits shorter than the gate: every cell in it
-//!  10.0.0.0/8     ─► 10.0.0.0/8 in the gate of width 8  shorter still: a gate of its own width
+//!  10.8.0.0/13    ─► 10.0.0.0/8 in the gate of width 8  shorter still: a gate for all lengths from 8 to 15
 //! ```
 //!
 //! Pure.
@@ -38,12 +38,18 @@ pub(crate) fn main_width(ip: IpFamily) -> u8 {
     }
 }
 
+/// Lengths that are too short for the main gate share one for each so many bits, so that a clean packet passes few.
+const SHARED_BITS: u8 = 8;
+
 /// Width of the gate that guards ranges of this prefix length, when there are `count` of them.
 pub(crate) fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
     let main = main_width(ip);
     let Some(missing) = main.checked_sub(length) else { return main };
-    let spread = missing <= SPREAD_BITS && u64::from(count) << missing <= SPREAD_CELLS;
-    if spread { main } else { length }
+    if missing > SPREAD_BITS {
+        // (A gate of width 0 would let everything pass.)
+        return if length < SHARED_BITS { length } else { length - length % SHARED_BITS };
+    }
+    if u64::from(count) << missing <= SPREAD_CELLS { main } else { length }
 }
 
 /// The cells of this width that a prefix touches.
@@ -147,25 +153,30 @@ mod tests {
         assert_eq!(of("10.0.0.0/14", 22).len(), 256);
         assert_eq!(of("255.255.252.0/22", 22), ["255.255.252.0"]);
         assert_eq!(of("0.0.0.0/0", 0), ["0.0.0.0"]);
+        assert_eq!(of("10.8.0.0/13", 8), ["10.0.0.0"]);
         assert_eq!(of("2001:db8::/47", 48), ["2001:db8::", "2001:db8:1::"]);
         assert_eq!(of("2001:db8:0:1::7/128", 48), ["2001:db8::"]);
         assert_eq!(of("::/0", 0), ["::"]);
     }
 
     #[test]
-    fn short_or_numerous_prefixes_get_a_gate_of_their_own() {
+    fn short_or_numerous_prefixes_get_another_gate() {
         for (ip, length, count, expected) in [
             (IpFamily::V4, 32, 1_000_000, 22),
             (IpFamily::V4, 22, 1_000_000, 22),
             (IpFamily::V4, 16, 4096, 22),
             (IpFamily::V4, 16, 4097, 16),
             (IpFamily::V4, 14, 1, 22),
-            (IpFamily::V4, 13, 1, 13),
+            (IpFamily::V4, 13, 1, 8),
+            (IpFamily::V4, 8, 1, 8),
+            (IpFamily::V4, 7, 1, 7),
             (IpFamily::V4, 0, 1, 0),
             (IpFamily::V6, 64, 1_000_000, 48),
             (IpFamily::V6, 40, 1024, 48),
             (IpFamily::V6, 40, 1025, 40),
+            (IpFamily::V6, 39, 1_000_000, 32),
             (IpFamily::V6, 32, 1, 32),
+            (IpFamily::V6, 29, 1, 24),
         ] {
             assert_eq!(width(ip, length, count), expected, "{ip:?} /{length} x {count}");
         }
