@@ -34,20 +34,32 @@ pub(crate) trait Compiled<K>: Clone + std::fmt::Debug {
     fn spans_within(&self, first: K, last: K) -> Vec<Cell<K>>;
 }
 
-/// The rows an address meets: its own host row and the strongest range row, either may be
-/// [`NONE`].
+/// The rows an address meets: its own host row and the strongest range row, either may be [`NONE`].
+///
+/// Whether they are rows is said apart from them: where this is all that a caller asks, the rows are not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
+    /// Whether either is a row.
+    pub(crate) is_held: bool,
+    /// Whether the host is a row.
+    pub(crate) on_address: bool,
     pub(crate) host: u32,
     pub(crate) span: u32,
 }
 
 impl Found {
-    /// Whether either is a row.
+    /// The rows of a host and a span: a pair that is returned in registers.
     #[inline]
-    pub(crate) fn is_held(self) -> bool {
+    pub(crate) fn rows(self) -> (u32, u32) {
+        (self.host, self.span)
+    }
+}
+
+impl From<(u32, u32)> for Found {
+    #[inline]
+    fn from((host, span): (u32, u32)) -> Self {
         // NONE is all ones: one test, because each alone cannot be predicted.
-        self.host & self.span != NONE
+        Self { is_held: host & span != NONE, on_address: host != NONE, host, span }
     }
 }
 

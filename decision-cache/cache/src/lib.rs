@@ -35,7 +35,10 @@ mod hosts;
 mod index;
 mod labels;
 mod ledger;
+mod line;
 mod named;
+mod page;
+mod pages;
 mod policy;
 mod prefix;
 mod snapshot;
@@ -43,7 +46,6 @@ mod spans;
 mod split;
 mod table;
 mod time;
-mod tree;
 
 pub use batch::{Batch, Lift, Reason};
 pub use cover::{DecisionChange, Span};

@@ -6,8 +6,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::hosts::{Bucket, Slots};
 use crate::index::Compiled;
+use crate::pages::Pages;
 use crate::split::Split;
-use crate::tree::Tree;
 
 /// An address of one family, as the index files it.
 pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
@@ -71,13 +71,19 @@ impl V6 {
     pub(crate) fn from_bits(bits: u128) -> Self {
         Self { hi: (bits >> 64) as u64, lo: bits as u64 }
     }
+
+    /// The IPv4 address that is mapped to this one.
+    #[inline]
+    pub(crate) fn as_mapped(self) -> Option<V4> {
+        (self.hi == 0 && self.lo >> 32 == 0xffff).then_some(self.lo as V4)
+    }
 }
 
 impl Key for V4 {
     const BITS: u8 = 32;
     const FIRST: Self = 0;
     const LAST: Self = Self::MAX;
-    type Index = Tree;
+    type Index = Pages;
     fn end_of(self, length: u8) -> Self {
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
     }

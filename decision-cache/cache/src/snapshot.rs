@@ -9,7 +9,7 @@ use crate::decision::{Decision, Target, source_of};
 use crate::index::{Compiled, Found};
 use crate::named::{Named, NamedEntry, NamedRow};
 use crate::prefix::{Key, Prefix, V4, V6};
-use crate::table::{NONE, Table};
+use crate::table::Table;
 
 /// Every decision in force at one moment. A clone is one reference count.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,7 @@ impl<'a> Verdict<'a> {
     /// The strongest decision over all prefixes that cover the address.
     #[inline]
     pub fn decision(&self) -> Decision<'a> {
-        let Found { host, span } = self.found;
+        let Found { host, span, .. } = self.found;
         let table = &self.inner.table;
         table.decision(table.row(table.stronger(host, span)))
     }
@@ -61,7 +61,7 @@ impl<'a> Verdict<'a> {
     /// Whether an address decision holds; else it is a range decision alone.
     #[inline]
     pub fn is_on_address(&self) -> bool {
-        self.found.host != NONE
+        self.found.on_address
     }
 }
 
@@ -134,7 +134,7 @@ impl Snapshot {
     #[inline]
     pub fn find(&self, ip: IpAddr) -> Option<Verdict<'_>> {
         let found = self.0.find(ip);
-        found.is_held().then(|| Verdict { inner: &self.0, found })
+        found.is_held.then(|| Verdict { inner: &self.0, found })
     }
 
     /// The strongest decision over all prefixes that cover this address, or `None` when it is free.
@@ -148,7 +148,7 @@ impl Snapshot {
     /// Whether any decision covers this address: [`Snapshot::verdict`] without the reason.
     #[inline]
     pub fn holds(&self, ip: IpAddr) -> bool {
-        self.0.find(ip).is_held()
+        self.0.find(ip).is_held
     }
 
     /// The strongest decision on a value of another scope, such as `("Country", "FR")`.
@@ -192,15 +192,29 @@ impl Snapshot {
 }
 
 impl Inner {
-    #[inline]
+    // Always a part of its caller: only there the compiler sees which rows nobody uses, and leaves them unread.
+    #[inline(always)]
     fn find(&self, ip: IpAddr) -> Found {
         match ip {
             IpAddr::V4(ip) => self.v4.find(ip.to_bits()),
-            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-                Some(ip) => self.v4.find(ip.to_bits()),
-                None => self.v6.find(V6::from_bits(ip.to_bits())),
-            },
+            IpAddr::V6(ip) => self.find_v6(V6::from_bits(ip.to_bits())).into(),
         }
+    }
+
+    // Apart, so that the look-up of an IPv4 address is small enough to become a part of its caller. Address and rows
+    // go through registers: bytes that are written and read again at once would hold up the look-ups that follow.
+    #[inline(never)]
+    fn find_v6(&self, ip: V6) -> (u32, u32) {
+        match ip.as_mapped() {
+            Some(ip) => self.find_mapped(ip),
+            None => self.v6.find(ip).rows(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_mapped(&self, ip: V4) -> (u32, u32) {
+        self.v4.find(ip).rows()
     }
 
     fn named_decision<'a>(&'a self, entry: &'a NamedEntry, row: &NamedRow) -> Decision<'a> {

@@ -22,7 +22,7 @@ impl<K: Wide> Compiled<K> for Split<K> {
 
     #[inline]
     fn find(&self, key: K) -> Found {
-        Found { host: self.hosts.find(key), span: self.spans.find(key) }
+        (self.hosts.find(key), self.spans.find(key)).into()
     }
 
     fn rebuild(&mut self, hosts: Vec<Cell<K>>, spans: &[Cell<K>], table: &Table) {

@@ -1,0 +1,310 @@
+//! A page of the IPv4 index: 64 neighbouring leaves, their keys apart from their rows.
+//!
+//! ```text
+//!  lines: │ 2 lines: which line is each leaf's │ leaf │ leaf │ leaf, longer │ its keys │ its keys │ ...
+//!  rows:  │ of the leaf's hosts, of its first address, of its boundaries │ ...
+//! ```
+//! A leaf that fits is one line: its host keys, then its boundary keys, and in the last words their numbers, where
+//! its rows are, and which boundaries begin a range rather than a gap. So one line tells held from free. Keys are
+//! the low 16 bits of an address. A longer leaf has its keys in further lines and the first key of each of these in
+//! its own line. Neighbours without hosts and boundaries share one line.
+
+use std::hint::select_unpredictable;
+use std::sync::Arc;
+
+use crate::index::{Cell, Found};
+use crate::line::{KEYS, Line, WORDS};
+use crate::prefix::V4;
+use crate::table::NONE;
+
+/// Leaves in a page.
+pub(crate) const LEAVES: usize = 64;
+/// A leaf with more hosts and boundaries than this does not fit in a page. A /24 always does.
+pub(crate) const LEAF_MAX: usize = 512;
+/// Lines that say where the leaves are.
+const INDEX: usize = LEAVES / WORDS;
+/// First word of the head of a leaf that is longer than a line. In its place stand the numbers of hosts and of
+/// boundaries of a leaf that fits.
+const LONG: u16 = 0xff00;
+/// First word of the head of a leaf that lies elsewhere.
+const CROWDED: u16 = 0xff01;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    lines: Arc<[Line]>,
+    rows: Arc<[u32]>,
+}
+
+/// Where a search in a page ended.
+pub(crate) enum Step {
+    Found(Found),
+    /// The leaf is longer than a line, or crowded.
+    Elsewhere,
+}
+
+/// What holds in a block of addresses: sorted hosts, and spans of which the first says what holds at the block's
+/// first address unless it starts later: then it is `carried`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Content<'a> {
+    pub(crate) hosts: &'a [Cell<V4>],
+    pub(crate) spans: &'a [Cell<V4>],
+    pub(crate) carried: u32,
+}
+
+impl Content<'_> {
+    /// Takes off what lies at `last` or before.
+    pub(crate) fn take_up_to(&mut self, last: V4) -> Self {
+        let (hosts, later_hosts) = self.hosts.split_at(self.hosts.partition_point(|cell| cell.key <= last));
+        let (spans, later_spans) = self.spans.split_at(self.spans.partition_point(|cell| cell.key <= last));
+        let taken = Self { hosts, spans, carried: self.carried };
+        self.carried = spans.last().map_or(self.carried, |cell| cell.row);
+        (self.hosts, self.spans) = (later_hosts, later_spans);
+        taken
+    }
+
+    pub(crate) fn fits_leaf(&self) -> bool {
+        self.hosts.len() + self.spans.len() <= LEAF_MAX
+    }
+
+    /// The same with its spans after the first address `start`, and the row there in `carried`.
+    fn from(&self, start: V4) -> Self {
+        match self.spans {
+            [first, rest @ ..] if first.key == start => Self { spans: rest, carried: first.row, ..*self },
+            _ => *self,
+        }
+    }
+}
+
+impl Page {
+    /// A page all of which has this row.
+    pub(crate) fn uniform(row: u32) -> Self {
+        let mut writer = Writer::default();
+        (0..LEAVES).for_each(|_| writer.uniform(row));
+        writer.page()
+    }
+
+    /// The row that all of the page has in common and that no host breaks.
+    pub(crate) fn as_uniform(&self) -> Option<u32> {
+        let alone = self.lines.len() == INDEX + 1 && self.lines[INDEX].0[KEYS] == 0;
+        alone.then(|| self.rows[0])
+    }
+
+    /// No less than the number of hosts and boundaries here, and more by one per leaf at most.
+    pub(crate) fn weight(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline]
+    fn line_of(&self, leaf: usize) -> usize {
+        self.lines[leaf / WORDS].0[leaf % WORDS].into()
+    }
+
+    pub(crate) fn is_crowded(&self, leaf: usize) -> bool {
+        self.lines[self.line_of(leaf)].0[KEYS] == CROWDED
+    }
+
+    #[inline]
+    fn row(&self, at: u16) -> u32 {
+        // No panic: so a row that a caller does not use need not be read.
+        self.rows.get(usize::from(at)).copied().unwrap_or(NONE)
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, leaf: usize, key: u16) -> Step {
+        let number = self.line_of(leaf);
+        let line = &self.lines[number];
+        let [.., sizes, rows, covered, covered_above] = line.0;
+        if sizes >= LONG {
+            return Step::Elsewhere;
+        }
+        let (hosts, boundaries) = (sizes & 0xff, sizes >> 8);
+        let (place, passed) = line.search(hosts, key);
+        let passed = passed.min(boundaries);
+        let covered = u32::from(covered) | u32::from(covered_above) << 16;
+        Step::Found(Found {
+            is_held: (place != 0) | (covered >> (passed & 31) & 1 != 0),
+            on_address: place != 0,
+            host: select_unpredictable(place == 0, NONE, self.row(rows + place.saturating_sub(1))),
+            span: self.row(rows + hosts + passed),
+        })
+    }
+
+    /// The rows of a host and a span in a leaf longer than a line.
+    pub(crate) fn find_long(&self, leaf: usize, key: u16) -> (u32, u32) {
+        let number = self.line_of(leaf);
+        let head = &self.lines[number];
+        let [.., rows, hosts, boundaries] = head.0;
+        let (host_lines, all_lines) = lines_for(hosts, boundaries);
+        let host = match head.count_up_to(0, host_lines, key) {
+            0 => NONE,
+            passed => {
+                let before = (passed - 1) * WORDS as u16;
+                let place = self.lines[number + usize::from(passed)].place_of(hosts - before, key);
+                if place == 0 { NONE } else { self.row(rows + before + place - 1) }
+            }
+        };
+        let passed = match head.count_up_to(host_lines, all_lines, key) {
+            0 => 0,
+            passed => {
+                let before = (passed - 1) * WORDS as u16;
+                let line = &self.lines[number + usize::from(host_lines + passed)];
+                before + line.count_up_to(0, boundaries - before, key)
+            }
+        };
+        (host, self.row(rows + hosts + passed))
+    }
+
+    /// The hosts and spans of a leaf that starts at `start`, the first span there.
+    pub(crate) fn read(&self, leaf: usize, start: V4) -> (Vec<Cell<V4>>, Vec<Cell<V4>>) {
+        let number = self.line_of(leaf);
+        let Extent { hosts, boundaries, rows, keys, .. } = self.extent(number);
+        let high = start & 0xffff_0000;
+        let words = self.lines[number + keys..].iter().flat_map(|line| line.0);
+        let boundaries_at = if keys == 0 { hosts } else { hosts.next_multiple_of(WORDS) };
+        let cell = |(word, row): (u16, &u32)| Cell { key: high | u32::from(word), row: *row };
+        let (host_rows, rows) = self.rows[rows..].split_at(hosts);
+        let mut spans = vec![Cell { key: start, row: rows[0] }];
+        spans.extend(words.clone().skip(boundaries_at).zip(&rows[1..]).take(boundaries).map(cell));
+        (words.zip(host_rows).map(cell).collect(), spans)
+    }
+
+    fn extent(&self, number: usize) -> Extent {
+        let [.., sizes, rows, third, fourth] = self.lines[number].0;
+        let (hosts, boundaries, keys, lines) = match sizes {
+            CROWDED => return Extent { hosts: 0, boundaries: 0, rows: 0, keys: 0, lines: 1 },
+            LONG => (third, fourth, 1, 1 + lines_for(third, fourth).1),
+            _ => (sizes & 0xff, sizes >> 8, 0, 1),
+        };
+        let [hosts, boundaries, rows, lines] = [hosts, boundaries, rows, lines].map(usize::from);
+        Extent { hosts, boundaries, rows, keys, lines }
+    }
+}
+
+/// The size of a leaf.
+struct Extent {
+    hosts: usize,
+    boundaries: usize,
+    /// Where its rows begin.
+    rows: usize,
+    /// Lines before its keys.
+    keys: usize,
+    lines: usize,
+}
+
+/// How many lines of their own the hosts take, and hosts and boundaries together.
+fn lines_for(hosts: u16, boundaries: u16) -> (u16, u16) {
+    let host_lines = hosts.div_ceil(WORDS as u16);
+    (host_lines, host_lines + boundaries.div_ceil(WORDS as u16))
+}
+
+/// A page being written, leaf by leaf.
+pub(crate) struct Writer {
+    lines: Vec<Line>,
+    rows: Vec<u32>,
+    leaf: usize,
+    /// The line that leaves with nothing but this row share.
+    uniform: Option<(u32, u16)>,
+    crowded: Option<u16>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { lines: vec![Line::of([]); INDEX], rows: Vec::new(), leaf: 0, uniform: None, crowded: None }
+    }
+}
+
+impl Writer {
+    pub(crate) fn page(self) -> Page {
+        Page { lines: self.lines.into(), rows: self.rows.into() }
+    }
+
+    /// The next leaf starts at `start`, and its content fits.
+    pub(crate) fn leaf(&mut self, start: V4, content: &Content<'_>) {
+        let Content { hosts, spans, carried } = content.from(start);
+        if hosts.is_empty() && spans.is_empty() {
+            return self.uniform(carried);
+        }
+        let number = self.next_line();
+        let rows = self.rows.len() as u16;
+        self.rows.extend(hosts.iter().map(|cell| cell.row));
+        self.rows.push(carried);
+        self.rows.extend(spans.iter().map(|cell| cell.row));
+        let keys = |cells: &[Cell<V4>]| cells.iter().map(|cell| cell.key as u16).collect::<Vec<_>>();
+        let (hosts, boundaries) = (keys(hosts), keys(spans));
+        let [host_count, boundary_count] = [&hosts, &boundaries].map(|keys| keys.len() as u16);
+        let (line, head);
+        if hosts.len() + boundaries.len() <= KEYS {
+            line = Line::of([hosts, boundaries].concat());
+            let held = std::iter::once(carried).chain(spans.iter().map(|cell| cell.row));
+            let covered = held.enumerate().fold(0, |bits, (at, row)| bits | u32::from(row != NONE) << at);
+            head = [host_count | boundary_count << 8, rows, covered as u16, (covered >> 16) as u16];
+            self.lines.push(line);
+        } else {
+            let parts: Vec<_> = hosts.chunks(WORDS).chain(boundaries.chunks(WORDS)).collect();
+            line = Line::of(parts.iter().map(|part| part[0]));
+            head = [LONG, rows, host_count, boundary_count];
+            self.lines.push(line);
+            self.lines.extend(parts.into_iter().map(|part| Line::of(part.iter().copied())));
+        }
+        self.head(number, head);
+        self.place(number);
+    }
+
+    /// The next leaf has nothing but this row.
+    fn uniform(&mut self, row: u32) {
+        let number = match self.uniform {
+            Some((shared, number)) if shared == row => number,
+            _ => {
+                let number = self.next_line();
+                self.lines.push(Line::of([]));
+                self.head(number, [0, self.rows.len() as u16, u16::from(row != NONE), 0]);
+                self.rows.push(row);
+                number
+            }
+        };
+        self.uniform = Some((row, number));
+        self.place(number);
+    }
+
+    /// The next leaf lies elsewhere.
+    pub(crate) fn crowded(&mut self) {
+        let number = self.crowded.unwrap_or_else(|| {
+            let number = self.next_line();
+            self.lines.push(Line::of([]));
+            self.head(number, [CROWDED, 0, 0, 0]);
+            number
+        });
+        self.crowded = Some(number);
+        self.place(number);
+    }
+
+    /// The next leaf is as it is in `page`.
+    pub(crate) fn copy(&mut self, page: &Page) {
+        let from = page.line_of(self.leaf);
+        let Extent { hosts, boundaries, rows, lines, .. } = page.extent(from);
+        if page.is_crowded(self.leaf) {
+            return self.crowded();
+        }
+        if hosts + boundaries == 0 {
+            return self.uniform(page.rows[rows]);
+        }
+        let number = self.next_line();
+        self.lines.extend_from_slice(&page.lines[from..from + lines]);
+        self.lines[usize::from(number)].0[KEYS + 1] = self.rows.len() as u16;
+        self.rows.extend_from_slice(&page.rows[rows..=rows + hosts + boundaries]);
+        self.place(number);
+    }
+
+    fn next_line(&self) -> u16 {
+        self.lines.len() as u16
+    }
+
+    fn head(&mut self, number: u16, head: [u16; WORDS - KEYS]) {
+        self.lines[usize::from(number)].0[KEYS..].copy_from_slice(&head);
+    }
+
+    fn place(&mut self, number: u16) {
+        self.lines[self.leaf / WORDS].0[self.leaf % WORDS] = number;
+        self.leaf += 1;
+    }
+}
