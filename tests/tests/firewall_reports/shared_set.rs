@@ -10,7 +10,8 @@ use palisade_e2e::{
 
 use crate::{operators_tables, set_only};
 
-const SECOND: Duration = Duration::from_secs(1);
+/// A second, and what a busy machine makes of it.
+const SOON: Duration = Duration::from_secs(8);
 
 #[test]
 fn an_operators_hash_set_keeps_the_elements_of_others() -> Outcome {
@@ -42,7 +43,7 @@ fn an_exclusive_set_holds_ours_alone() -> Outcome {
             };
             eventually("what others had put in is gone", only_ours)?;
             add(world, "192.0.2.201")?;
-            eventually_within(SECOND, "what others put in goes", only_ours)?;
+            eventually_within(SOON, "what others put in goes", only_ours)?;
             assert!(firewall.stop()?.success());
             assert!(held(world)?.is_empty());
             world.router.nft("delete table ip mine\ndelete table ip6 mine")?;
@@ -125,19 +126,19 @@ fn shares(
     eventually("the operator's element has ended", || {
         Ok(held(world)?.get("192.0.2.51").is_none_or(|ours| *ours))
     })?;
-    // In an interval set the kernel has to collect the ended one first, which it does once in a second.
-    let soon = if interval { SECOND * 2 } else { SECOND };
-    eventually_within(soon, "ours takes its place", || is_ours(world, "192.0.2.51"))?;
+    // In an interval set the kernel has to collect the ended one first, which it does once in a second; and the machine
+    // may be busy.
+    eventually_within(SOON, "ours takes its place", || is_ours(world, "192.0.2.51"))?;
     // One is taken out by the operator.
     world.router.nft("delete element ip mine crowdsec-blacklists { 192.0.2.50 }")?;
-    eventually_within(SECOND, "ours takes its place too", || is_ours(world, "192.0.2.50"))?;
+    eventually_within(SOON, "ours takes its place too", || is_ours(world, "192.0.2.50"))?;
     let mut gone = vec!["192.0.2.50", "192.0.2.51"];
     theirs_stay("after two of them have gone", &gone)?;
     if interval {
         assert!(is_ours(world, "198.18.0.7")? && is_ours(world, "198.18.2.7")?);
         world.router.nft("delete element ip mine crowdsec-blacklists { 198.18.1.0/24 }")?;
         gone.push("198.18.1.0/24");
-        eventually_within(SECOND, "our range closes over it", || is_ours(world, "198.18.1.7"))?;
+        eventually_within(SOON, "our range closes over it", || is_ours(world, "198.18.1.7"))?;
     }
     // Bans and lifts, some of them where the operator's element stands.
     for n in 0..5 {
