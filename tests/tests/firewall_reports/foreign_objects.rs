@@ -207,7 +207,7 @@ fn new_bans_do_not_wait_while_another_program_keeps_undoing_old_ones() -> Outcom
                 let address = format!("192.0.2.{n}");
                 lapi.ban(Ban::of(&address).from_origin("CAPI"));
                 told = told.and_then(|()| {
-                    let within = Duration::from_secs(1);
+                    let within = Duration::from_secs(5);
                     eventually_within(within, &format!("{address} is in force"), || {
                         Ok(world.router.ruleset()?.bans(&address))
                     })
