@@ -38,8 +38,11 @@ pub(crate) fn main_width(ip: IpFamily) -> u8 {
     }
 }
 
-/// Lengths that are too short for the main gate share one for each so many bits, so that a clean packet passes few.
+/// Lengths that are too short for the main gate share one for each so many bits, so that a clean packet passes few...
 const SHARED_BITS: u8 = 8;
+
+/// ...while there are no more ranges of such a length than this: a shared gate is coarse, and lets more packets pass.
+const SHARED_RANGES: u32 = 1024;
 
 /// Width of the gate that guards ranges of this prefix length, when there are `count` of them.
 pub(crate) fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
@@ -47,7 +50,8 @@ pub(crate) fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
     let Some(missing) = main.checked_sub(length) else { return main };
     if missing > SPREAD_BITS {
         // (A gate of width 0 would let everything pass.)
-        return if length < SHARED_BITS { length } else { length - length % SHARED_BITS };
+        let shared = length >= SHARED_BITS && count <= SHARED_RANGES;
+        return if shared { length - length % SHARED_BITS } else { length };
     }
     if u64::from(count) << missing <= SPREAD_CELLS { main } else { length }
 }
@@ -174,7 +178,8 @@ mod tests {
             (IpFamily::V6, 64, 1_000_000, 48),
             (IpFamily::V6, 40, 1024, 48),
             (IpFamily::V6, 40, 1025, 40),
-            (IpFamily::V6, 39, 1_000_000, 32),
+            (IpFamily::V6, 39, 1024, 32),
+            (IpFamily::V6, 39, 1025, 39),
             (IpFamily::V6, 32, 1, 32),
             (IpFamily::V6, 29, 1, 24),
         ] {

@@ -360,7 +360,7 @@ impl Layout {
                     None => drop(missing.lengths.insert((ip, length), count)),
                     // Never back while nothing else changes, so that a list about the limit changes no rules.
                     Some(width) => {
-                        missing.other_gate |= *width > length && gate::width(ip, length, count) != *width
+                        missing.other_gate |= *width != length && gate::width(ip, length, count) != *width
                     }
                 }
             }

@@ -114,12 +114,16 @@ impl Bench<'_> {
         let resident_mb = firewall.process().memory("VmRSS")? as f64 / 1024.0;
 
         let length = if v6 { 64 } else { 24 };
+        // A stock LAPI gives each decision a higher id than the one before; a lower one would look like another database,
+        // which is answered with a full pull.
+        let mut first_id = 10_000_000;
         let mut changes = |around: fn(IpAddr, u8) -> Option<IpNet>| {
             let some = list.clean().into_iter().take(CHANGES);
             let nets: Vec<IpNet> = some.filter_map(|address| around(address, length)).collect();
             // A ban that ends late must not look like a wrong one.
             list.exclude(&nets);
-            changes(host, &lapi, &origins[0], &nets)
+            first_id += CHANGES;
+            changes(host, &lapi, &origins[0], first_id, &nets)
         };
         let hosts = changes(|address, _| Some(address.into()))?;
         let ranges = changes(|address, length| IpNet::new(address, length).ok().map(|net| net.trunc()))?;
@@ -192,12 +196,18 @@ impl Bench<'_> {
 }
 
 /// One more and one less of each, one after the other.
-fn changes(host: &Host, lapi: &ScriptedStream, origin: &Origin, nets: &[IpNet]) -> Outcome<Changes> {
+fn changes(
+    host: &Host,
+    lapi: &ScriptedStream,
+    origin: &Origin,
+    first_id: usize,
+    nets: &[IpNet],
+) -> Outcome<Changes> {
     let notifications = Notifications::start(host)?;
     let start = Instant::now();
     let (mut more, mut less) = (Vec::new(), Vec::new());
     for (n, net) in nets.iter().enumerate() {
-        let decision = origin.decision(10_000_000 + n, *net);
+        let decision = origin.decision(first_id + n, *net);
         notifications.discard();
         let announced = lapi.announce(&decision)?;
         let in_force = notifications.next(Change::Added, CHANGE_LIMIT);
