@@ -50,7 +50,7 @@ pub use stand::check;
 /// News of others' changes come in bursts (a reload flushes, then loads): this long it waits for the rest.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// How often is looked whether the LAPI has told everything, after a comparison with remembered decisions only. An
+/// How often it is checked whether the LAPI has sent everything, after a comparison with remembered decisions only. An
 /// answer that brings nothing new makes no new generation.
 const UNTIL_KNOWN: Duration = Duration::from_millis(500);
 

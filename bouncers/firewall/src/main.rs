@@ -13,7 +13,7 @@ use palisade_firewall::{about, check, connect, explain, orders, pass_on_net_admi
 use tracing::info;
 
 fn main() -> ExitCode {
-    // Before any thread is started. Where it is refused, `nft` says what it lacks.
+    // Before any thread is started. Where it is refused, the error of `nft` names what is missing.
     let _best_effort = pass_on_net_admin();
     match begin(std::env::args().skip(1)) {
         Begun::Done(code) => code,

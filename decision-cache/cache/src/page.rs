@@ -5,7 +5,7 @@
 //!  rows:  │ of the leaf's hosts, of its first address, of its boundaries │ ...
 //! ```
 //! A leaf that fits is one line: its host keys, then its boundary keys, and in the last words their numbers, where
-//! its rows are, and which boundaries begin a range rather than a gap. So one line tells held from free. Keys are
+//! its rows are, and which boundaries begin a range rather than a gap. So one line shows whether an address is held. Keys are
 //! the low 16 bits of an address. A longer leaf has its keys in further lines and the first key of each of these in
 //! its own line. Neighbours without hosts and boundaries share one line.
 
@@ -42,7 +42,7 @@ pub(crate) enum Step {
     Elsewhere,
 }
 
-/// What holds in a block of addresses: sorted hosts, and spans of which the first says what holds at the block's
+/// What holds in a block of addresses: sorted hosts, and spans of which the first is what holds at the block's
 /// first address unless it starts later: then it is `carried`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Content<'a> {

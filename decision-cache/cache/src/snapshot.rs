@@ -192,7 +192,7 @@ impl Snapshot {
 }
 
 impl Inner {
-    // Always a part of its caller: only there the compiler sees which rows nobody uses, and leaves them unread.
+    // Always a part of its caller: only there the compiler sees which rows are not used, and leaves them unread.
     #[inline(always)]
     fn find(&self, ip: IpAddr) -> Found {
         match ip {

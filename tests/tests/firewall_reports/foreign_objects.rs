@@ -166,7 +166,7 @@ fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
         let firewall = Firewall::start_with(world, &config)?;
         let _service = world.router.echoes_on(80)?;
         eventually("both doors shut", || is_shut(world))?;
-        // Somebody counts what our set matches, in a chain of his own.
+        // A rule of the operator counts what our set matches.
         world.router.nft(
             "table ip crowdsec { chain watch { type filter hook input priority 5; ip saddr @crowdsec-blacklists-cscli \
              counter; } ; }",

@@ -32,7 +32,7 @@ fn a_restart_with_keep_on_stop_lets_no_datagram_through() -> Outcome {
     })
 }
 
-/// As the README says it: without `keep_on_stop` bans go at the stop, and are back when the next start is ready.
+/// As in the README: without `keep_on_stop` bans go at the stop, and are back when the next start is ready.
 #[test]
 fn a_restart_without_it_is_open_from_the_stop_until_it_is_ready() -> Outcome {
     story(|world| {

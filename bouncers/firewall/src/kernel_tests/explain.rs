@@ -76,7 +76,7 @@ fn explained(config: &Config, address: &str, decisions: &[&str]) -> String {
     explained_with(config, address, None, cache(decisions))
 }
 
-/// What each line of `expected` says is in the text, in this order.
+/// Each line of `expected` is in the text, in this order.
 fn assert_lines(text: &str, expected: &[&str]) {
     let mut rest = text;
     for part in expected {

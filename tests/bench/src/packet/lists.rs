@@ -53,7 +53,7 @@ pub(crate) struct Contents {
     pub(crate) ranges: usize,
 }
 
-/// A list and who sends packets.
+/// A list and the sources of packets.
 pub(crate) struct List {
     contents: Contents,
     pub(crate) nets: Vec<IpNet>,
