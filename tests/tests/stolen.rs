@@ -41,9 +41,12 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
 
         // Once may be chance. The second time each says so, with the remedy, and from the first on it has asked for
         // everything more often.
+        let mut bans = 0;
         eventually_within(RESYNC + patience(), "both say so", || {
             ban_and_see_who_has_it()?;
-            pace(Duration::from_millis(500));
+            // Of a different length each time: bans in step with the requests would all go to the same firewall.
+            bans += 1;
+            pace(Duration::from_millis(400 + bans * 37 % 200));
             Ok(gates.iter().all(|gate| gate.firewall.has_said(WARNING)))
         })?;
         for gate in &gates {
