@@ -3,24 +3,24 @@
 //! ```text
 //! accept (TCP, unix socket) ─► handshake (TLS) ─► hyper: HTTP/1.1, HTTP/2 ─► router
 //!    ▲ a place per connection                      ▲
-//!    └───────────── warden: cuts whoever is idle, slow to ask or slow to listen
+//!    └───────────── reaper: cuts whoever is idle, slow to ask or slow to listen
 //! ```
 
 mod accept;
 mod bind;
 mod connection;
-mod pace;
+mod connection_reaper;
+mod observed_io;
 mod socket;
 pub mod tls;
-mod warden;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::{Listeners, Serving};
 pub use bind::{ListenError, bind};
+pub use connection_reaper::Limits;
 pub use socket::{SocketFile, bind_socket};
-pub use warden::Limits;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};

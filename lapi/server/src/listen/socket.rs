@@ -95,9 +95,9 @@ mod tests {
         drop(file);
         assert!(!path.exists(), "removed at the end");
 
-        fs::write(&path, "notes").unwrap();
+        fs::write(&path, "activity").unwrap();
         assert!(bind_socket(&path).unwrap_err().to_string().contains("no socket"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "activity");
         let long = dir.path().join("x".repeat(120));
         assert!(bind_socket(&long).unwrap_err().to_string().contains("choose a shorter one"));
     }

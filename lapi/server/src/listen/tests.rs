@@ -88,8 +88,8 @@ fn quick() -> Limits {
         headers: Duration::from_millis(400),
         idle: Duration::from_millis(1500),
         idle_when_full: Duration::from_millis(100),
-        deaf: Duration::from_millis(400),
-        farewell: Duration::from_millis(500),
+        write_stalled: Duration::from_millis(400),
+        drain: Duration::from_millis(500),
         ..Limits::default()
     }
 }
@@ -246,8 +246,7 @@ async fn many_connections_and_a_full_house() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
-    let open =
-        Open::new(Fixture::new("").await, Limits { farewell: Duration::from_secs(5), ..quick() }).await;
+    let open = Open::new(Fixture::new("").await, Limits { drain: Duration::from_secs(5), ..quick() }).await;
     let token = open.lapi.machine("m").await;
     let mut idle = open.connect().await;
     ask(&mut idle, "GET /health HTTP/1.1").await;

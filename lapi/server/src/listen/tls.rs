@@ -143,10 +143,10 @@ fn verifier(
     let mandatory = match tls.client_verification {
         ClientVerification::None => return Ok((None, false)),
         ClientVerification::Request => {
-            return Ok((Some(Arc::new(Anybody { mandatory: false, provider })), false));
+            return Ok((Some(Arc::new(AcceptAnyCertificate { mandatory: false, provider })), false));
         }
         ClientVerification::RequireAny => {
-            return Ok((Some(Arc::new(Anybody { mandatory: true, provider })), false));
+            return Ok((Some(Arc::new(AcceptAnyCertificate { mandatory: true, provider })), false));
         }
         ClientVerification::VerifyIfGiven => false,
         ClientVerification::RequireAndVerify => true,
@@ -165,12 +165,12 @@ fn verifier(
 
 /// Takes any certificate; the client must only have its key. Nobody is let in by such a one.
 #[derive(Debug)]
-struct Anybody {
+struct AcceptAnyCertificate {
     mandatory: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Anybody {
+impl ClientCertVerifier for AcceptAnyCertificate {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
