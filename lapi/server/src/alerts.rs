@@ -11,9 +11,9 @@ use palisade_wire::{Alert, ErrorBody};
 use serde::Serialize;
 
 use crate::auth::{Machine, TrustedAddress};
-use crate::blocking::away;
 use crate::body::Body;
 use crate::error::{ApiError, json};
+use crate::offload::offload;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
@@ -95,7 +95,7 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         return Ok(json(&()));
     }
     let size: usize = alerts.iter().map(|alert| 1 + alert.decisions.len() + alert.events.len()).sum();
-    if size > MANY { away(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
+    if size > MANY { offload(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
 }
 
 #[utoipa::path(
@@ -151,7 +151,7 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let alert = lapi.find_alert(&id).await?;
-    if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
+    if alert.decisions.len() > MANY { offload(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
 }
 
 #[utoipa::path(

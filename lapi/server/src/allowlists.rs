@@ -16,9 +16,9 @@ use palisade_wire::{
 };
 
 use crate::auth::Machine;
-use crate::blocking::away;
 use crate::body::Body;
 use crate::error::{ApiError, json};
+use crate::offload::offload;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
@@ -172,7 +172,7 @@ pub(crate) async fn check_many(
         }
         Ok(BulkCheckAnswer { results })
     };
-    let answer = if body.len() > MANY { away(look).await? } else { look()? };
+    let answer = if body.len() > MANY { offload(look).await? } else { look()? };
     Ok(json(&answer))
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Machine`] | a machine's token | 401 with `code` |
 //! | [`Bouncer`] | a bouncer's key or certificate | 403 `access forbidden` |
-//! | [`Either`] | one of the two | as above |
+//! | [`MachineOrBouncer`] | one of the two | as above |
 //! | [`ClientAddress`] | everybody; says where from | never |
 //! | [`TrustedAddress`] | addresses of `trusted_ips`, loopback, the socket | 403 `access forbidden from this IP (…)` |
 //!
@@ -29,8 +29,8 @@ use arc_swap::ArcSwap;
 use self::{certificate::Certificates, password::Passwords, throttle::Throttle, token::Tokens};
 use crate::error::ApiError;
 pub use address::{ClientAddress, Peer, TrustedAddress};
-pub(crate) use extract::{Agent, bearer, standing};
-pub use extract::{Bouncer, Either, Machine, hash_key};
+pub(crate) use extract::{Agent, bearer, require_valid_machine};
+pub use extract::{Bouncer, Machine, MachineOrBouncer, hash_key};
 
 /// What proving who one is takes.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Auth {
     /// # Errors
     ///
     /// 429 with the time to wait.
-    pub fn may_try(&self, client: &ClientAddress) -> Result<(), ApiError> {
+    pub fn check_throttle(&self, client: &ClientAddress) -> Result<(), ApiError> {
         let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         throttle.check(throttled_as(client), Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -74,7 +74,7 @@ impl Auth {
     }
 
     /// This client failed to log in, or asked for an account.
-    pub fn tried(&self, client: &ClientAddress) {
+    pub fn record_attempt(&self, client: &ClientAddress) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         throttle.take(throttled_as(client), Instant::now());
     }

@@ -28,9 +28,9 @@ mod fixture;
 
 mod alerts;
 mod allowlists;
-mod blocking;
 mod decisions;
 mod ingest;
+mod offload;
 mod openapi;
 mod push;
 mod retention;

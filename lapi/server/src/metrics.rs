@@ -17,38 +17,38 @@ use prometheus_client::{
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RequestLabels {
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByMachine {
+struct MachineLabels {
     machine: String,
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByBouncer {
+struct BouncerRouteLabels {
     bouncer: String,
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBouncer {
+struct BouncerLabels {
     bouncer: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Endpoint {
+struct DurationLabels {
     endpoint: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Active {
+struct DecisionLabels {
     reason: String,
     origin: String,
     action: String,
@@ -56,13 +56,13 @@ struct Active {
 
 /// Why everything was told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Because {
+pub struct ResyncLabels {
     /// The word on the wire.
     pub why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct AlertLabels {
     reason: String,
 }
 
@@ -70,14 +70,14 @@ struct Reason {
 #[derive(Debug)]
 pub struct LapiMetrics {
     level: MetricsLevel,
-    routes: Family<Route, Counter>,
-    machines: Family<ByMachine, Counter>,
-    bouncers: Family<ByBouncer, Counter>,
-    ok: Family<OfBouncer, Counter>,
-    ko: Family<OfBouncer, Counter>,
-    durations: Family<Endpoint, Histogram, fn() -> Histogram>,
-    active: Family<Active, Gauge>,
-    alerts: Family<Reason, Gauge>,
+    routes: Family<RequestLabels, Counter>,
+    machines: Family<MachineLabels, Counter>,
+    bouncers: Family<BouncerRouteLabels, Counter>,
+    ok: Family<BouncerLabels, Counter>,
+    ko: Family<BouncerLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    active: Family<DecisionLabels, Gauge>,
+    alerts: Family<AlertLabels, Gauge>,
     alert_counts: Mutex<HashMap<String, i64>>,
     /// Alerts that were refused while others of their batch may have been taken.
     pub alerts_refused: Counter,
@@ -96,7 +96,7 @@ pub struct LapiMetrics {
     /// Held requests that were answered because there was something.
     pub pushed: Counter,
     /// Clients with a cursor that had to be told everything, by reason.
-    pub everything: Family<Because, Counter>,
+    pub everything: Family<ResyncLabels, Counter>,
     /// Requests whose handler panicked.
     pub panics: Counter,
     /// Requests refused because their address asked too often.
@@ -233,23 +233,27 @@ impl LapiMetrics {
 
     /// A request was answered.
     pub fn answered(&self, route: &'static str, method: &'static str, took: Duration) {
-        self.routes.get_or_create(&Route { route, method }).inc();
+        self.routes.get_or_create(&RequestLabels { route, method }).inc();
         if self.full() {
-            self.durations.get_or_create(&Endpoint { endpoint: route, method }).observe(took.as_secs_f64());
+            self.durations
+                .get_or_create(&DurationLabels { endpoint: route, method })
+                .observe(took.as_secs_f64());
         }
     }
 
     /// A machine proved who it is.
     pub fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.machines.get_or_create(&ByMachine { machine: machine.to_owned(), route, method }).inc();
+            self.machines.get_or_create(&MachineLabels { machine: machine.to_owned(), route, method }).inc();
         }
     }
 
     /// A bouncer proved who it is.
     pub fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.bouncers.get_or_create(&ByBouncer { bouncer: bouncer.to_owned(), route, method }).inc();
+            self.bouncers
+                .get_or_create(&BouncerRouteLabels { bouncer: bouncer.to_owned(), route, method })
+                .inc();
         }
     }
 
@@ -257,7 +261,7 @@ impl LapiMetrics {
     pub fn queried(&self, bouncer: &str, found: bool) {
         if self.full() {
             let family = if found { &self.ok } else { &self.ko };
-            family.get_or_create(&OfBouncer { bouncer: bouncer.to_owned() }).inc();
+            family.get_or_create(&BouncerLabels { bouncer: bouncer.to_owned() }).inc();
         }
     }
 
@@ -280,12 +284,12 @@ impl LapiMetrics {
         }
         self.active.clear();
         for ((reason, origin, action), count) in active {
-            self.active.get_or_create(&Active { reason, origin, action }).set(count);
+            self.active.get_or_create(&DecisionLabels { reason, origin, action }).set(count);
         }
         self.alerts.clear();
         for (reason, count) in &*self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) {
             if *count > 0 {
-                self.alerts.get_or_create(&Reason { reason: reason.clone() }).set(*count);
+                self.alerts.get_or_create(&AlertLabels { reason: reason.clone() }).set(*count);
             }
         }
     }

@@ -108,7 +108,7 @@ impl Roster {
     }
 
     /// Other certificates are taken than before: who waits with one has to show it again.
-    pub(crate) fn look_to_certificates(&self) {
+    pub(crate) fn certificates_changed(&self) {
         self.readings.send_modify(|count| *count += 1);
     }
 
@@ -127,7 +127,7 @@ impl Roster {
     /// # Errors
     ///
     /// When the store had to be asked and failed.
-    pub async fn machine_such(
+    pub async fn machine_matching(
         &self,
         name: &str,
         fit: impl Fn(&Machine) -> bool,
@@ -136,7 +136,7 @@ impl Roster {
         if known.as_deref().is_some_and(fit) {
             return Ok(known);
         }
-        Box::pin(self.look_again()).await?;
+        Box::pin(self.refresh_if_stale()).await?;
         Ok(self.machine(name))
     }
 
@@ -146,7 +146,7 @@ impl Roster {
     /// # Errors
     ///
     /// When the store fails; memory stays as it was.
-    pub async fn look_again(&self) -> Result<(), StoreError> {
+    pub async fn refresh_if_stale(&self) -> Result<(), StoreError> {
         let asked = self.looks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
         if self.looks.load(Ordering::Acquire) > asked {
@@ -231,7 +231,7 @@ impl Roster {
         if let Some(first) = self.read().first_with_key(key) {
             return Ok(first);
         }
-        Box::pin(self.look_again()).await.map_err(Refusal::Store)?;
+        Box::pin(self.refresh_if_stale()).await.map_err(Refusal::Store)?;
         self.read().first_with_key(key).ok_or(Refusal::Unknown)
     }
 
@@ -250,7 +250,7 @@ impl Roster {
 
     async fn settle_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
         if self.read().first_with_key(key).is_none() {
-            self.look_again().await.map_err(Refusal::Store)?;
+            self.refresh_if_stale().await.map_err(Refusal::Store)?;
         }
         let mut known = self.changing().await.map_err(Refusal::Store)?;
         // Somebody may have been faster.
@@ -303,7 +303,7 @@ impl Roster {
         name: &str,
         ip: &str,
     ) -> Result<Arc<Bouncer>, Refusal> {
-        self.look_again().await.map_err(Refusal::Store)?;
+        self.refresh_if_stale().await.map_err(Refusal::Store)?;
         let mut known = self.changing().await.map_err(Refusal::Store)?;
         if let Some(bouncer) = self.bouncer(name) {
             return certified(bouncer, name);

@@ -54,11 +54,11 @@ pub fn router(lapi: Lapi) -> Router {
 }
 
 fn around(routes: Router<Lapi>, lapi: Lapi) -> Router {
-    routes.layer(from_fn_with_state(lapi.clone(), attend)).with_state(lapi)
+    routes.layer(from_fn_with_state(lapi.clone(), instrument)).with_state(lapi)
 }
 
 /// Finds the route, answers what has none, catches panics, counts.
-async fn attend(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
+async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let path = request.uri().path().to_owned();

@@ -7,7 +7,7 @@ use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
 use palisade_wire::{ErrorBody, OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
 
-use crate::auth::Either;
+use crate::auth::MachineOrBouncer;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::openapi::UsagePost;
@@ -30,13 +30,15 @@ pub(crate) fn routes() -> Router<Lapi> {
         (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn take(
-    from: Either,
+    from: MachineOrBouncer,
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
     let (kind, sender, producer) = match &from {
-        Either::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
-        Either::Bouncer(bouncer) => (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name),
+        MachineOrBouncer::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
+        MachineOrBouncer::Bouncer(bouncer) => {
+            (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name)
+        }
     };
     let report = read_usage_metrics(&body, sender).map_err(refused)?;
     let row = UsageRow {
@@ -48,7 +50,7 @@ pub(crate) async fn take(
     lapi.store.add_usage(row).await.map_err(failed)?;
     // What it says of itself belongs to whoever authenticated, whatever the report calls it.
     match (report, from) {
-        (UsageReport::RemediationComponent(report), Either::Bouncer(bouncer)) => {
+        (UsageReport::RemediationComponent(report), MachineOrBouncer::Bouncer(bouncer)) => {
             let update = BouncerUpdate {
                 id: bouncer.id,
                 version: Some(report.version),
@@ -56,9 +58,9 @@ pub(crate) async fn take(
                 feature_flags: Some(report.feature_flags.join(",")),
                 ..BouncerUpdate::default()
             };
-            lapi.roster.learned_of_bouncer(&bouncer, update);
+            lapi.roster.record_bouncer(&bouncer, update);
         }
-        (UsageReport::LogProcessor(report), Either::Machine(machine)) => {
+        (UsageReport::LogProcessor(report), MachineOrBouncer::Machine(machine)) => {
             let update = MachineUpdate {
                 id: machine.id,
                 version: Some(report.version),
@@ -68,7 +70,7 @@ pub(crate) async fn take(
                 datasources: serde_json::to_string(&report.datasources).ok(),
                 ..MachineUpdate::default()
             };
-            lapi.roster.learned_of_machine(&machine, update);
+            lapi.roster.record_machine(&machine, update);
         }
         _ => {}
     }

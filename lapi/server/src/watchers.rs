@@ -16,7 +16,7 @@ use palisade_store::StoreError;
 use palisade_wire::LoginAnswer;
 
 use crate::{
-    auth::{Machine, bearer, standing, token::TokenError},
+    auth::{Machine, bearer, require_valid_machine, token::TokenError},
     error::{self, ApiError},
     state::Lapi,
 };
@@ -53,7 +53,7 @@ pub(crate) async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Res
     let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
     let token = bearer(&headers).ok_or(TokenError::Missing).map_err(refused)?;
     let claims = lapi.auth.tokens.check_refreshable(token, lapi.clock.now()).map_err(refused)?;
-    let machine = standing(&lapi, &claims.id).await?;
+    let machine = require_valid_machine(&lapi, &claims.id).await?;
     token_for(&lapi, &machine.name)
 }
 

@@ -33,7 +33,7 @@ pub struct Bouncer(pub Arc<roster::Bouncer>);
 
 /// A machine or a bouncer.
 #[derive(Debug, Clone)]
-pub enum Either {
+pub enum MachineOrBouncer {
     /// A machine.
     Machine(Machine),
     /// A bouncer.
@@ -63,7 +63,7 @@ impl FromRequestParts<Lapi> for Machine {
         let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
         let token = bearer(&parts.headers).ok_or(TokenError::Missing).map_err(refused)?;
         let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
-        let machine = standing(lapi, &claims.id).await?;
+        let machine = require_valid_machine(lapi, &claims.id).await?;
         let (route, method) = RouteLabel::of(parts);
         lapi.metrics.machine(&machine.name, route, method);
         Ok(Self(machine))
@@ -71,8 +71,8 @@ impl FromRequestParts<Lapi> for Machine {
 }
 
 /// The machine of this name, if it is still there and valid. Unlike the stock server, which lets a token live on.
-pub(crate) async fn standing(lapi: &Lapi, name: &str) -> Result<Arc<roster::Machine>, ApiError> {
-    match lapi.roster.machine_such(name, |machine| machine.validated).await {
+pub(crate) async fn require_valid_machine(lapi: &Lapi, name: &str) -> Result<Arc<roster::Machine>, ApiError> {
+    match lapi.roster.machine_matching(name, |machine| machine.validated).await {
         Ok(Some(machine)) if machine.validated => Ok(machine),
         Ok(Some(_)) => Err(ApiError::unauthorized(format!("machine {name} not validated"))),
         Ok(None) => Err(ApiError::unauthorized("ent: machine not found")),
@@ -192,7 +192,7 @@ fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }
     let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
-    lapi.roster.learned_of_bouncer(bouncer, update);
+    lapi.roster.record_bouncer(bouncer, update);
 }
 
 /// SHA-512 of a key in lower-case hexadecimal, as it is stored.
@@ -205,7 +205,7 @@ pub fn hash_key(key: &[u8]) -> String {
     text
 }
 
-impl FromRequestParts<Lapi> for Either {
+impl FromRequestParts<Lapi> for MachineOrBouncer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {

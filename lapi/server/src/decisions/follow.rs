@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
-use crate::metrics::Because;
+use crate::metrics::ResyncLabels;
 use crate::push::{self, LONGEST, OLDEST, Seat, Told};
 use crate::query::Pairs;
 use crate::roster::{self, AuthType};
@@ -165,7 +165,7 @@ fn changes(
 }
 
 fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
-    lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
+    lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.word() }).inc();
     let answer = view.answer(&ask.request, None, now);
     let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()

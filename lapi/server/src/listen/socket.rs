@@ -95,9 +95,9 @@ mod tests {
         drop(file);
         assert!(!path.exists(), "removed at the end");
 
-        fs::write(&path, "activity").unwrap();
+        fs::write(&path, "notes").unwrap();
         assert!(bind_socket(&path).unwrap_err().to_string().contains("no socket"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "activity");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
         let long = dir.path().join("x".repeat(120));
         assert!(bind_socket(&long).unwrap_err().to_string().contains("choose a shorter one"));
     }

@@ -60,7 +60,7 @@ impl Roster {
             cursor: settled.then_some((commit, started)),
             ..BouncerUpdate::default()
         };
-        self.learned_of_bouncer(bouncer, update);
+        self.record_bouncer(bouncer, update);
     }
 
     /// A bouncer asked a live question. Its last pull moves when it is older than a minute, as in the stock server; how
@@ -81,7 +81,7 @@ impl Roster {
         // One that is later than now was noted by a clock that has been put right since.
         if bouncer.last_pull().is_none_or(|last| !(0..millis).contains(&now.0.saturating_sub(last.0))) {
             let update = BouncerUpdate { last_pull: Some(now), ..BouncerUpdate::default() };
-            self.learned_of_bouncer(bouncer, update);
+            self.record_bouncer(bouncer, update);
         }
     }
 
@@ -91,7 +91,7 @@ impl Roster {
     }
 
     /// Takes note of whatever was learned about a bouncer; what is `None` stays as it is.
-    pub fn learned_of_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
+    pub fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
         {
             let mut live = bouncer.lock();
             let update = update.clone();
@@ -110,17 +110,17 @@ impl Roster {
     /// A machine said that it lives.
     pub fn heartbeat(&self, machine: &Machine, now: UnixMillis) {
         let update = MachineUpdate { last_heartbeat: Some(now), ..MachineUpdate::default() };
-        self.learned_of_machine(machine, update);
+        self.record_machine(machine, update);
     }
 
     /// A machine sent alerts.
     pub fn pushed(&self, machine: &Machine, now: UnixMillis) {
         let update = MachineUpdate { last_push: Some(now), ..MachineUpdate::default() };
-        self.learned_of_machine(machine, update);
+        self.record_machine(machine, update);
     }
 
     /// Takes note of whatever was learned about a machine; what is `None` stays as it is.
-    pub fn learned_of_machine(&self, machine: &Machine, update: MachineUpdate) {
+    pub fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
         {
             let mut live = machine.lock();
             let update = update.clone();

@@ -33,10 +33,10 @@ async fn who_is_made_at_one_lapi_is_let_in_at_the_other() {
     assert_eq!(other.bouncer_by_key("key of fw").await.unwrap().name, "fw");
     let web = NewMachine { name: "web-1".into(), auth_type: "password".into(), ..NewMachine::default() };
     one.add_machine(NOW, web).await.unwrap();
-    let found = other.machine_such("web-1", |machine| machine.validated).await.unwrap();
+    let found = other.machine_matching("web-1", |machine| machine.validated).await.unwrap();
     assert!(!found.unwrap().validated);
     one.store.validate_machine(NOW, "web-1", true).await.unwrap();
-    let found = other.machine_such("web-1", |machine| machine.validated).await.unwrap();
+    let found = other.machine_matching("web-1", |machine| machine.validated).await.unwrap();
     assert!(found.unwrap().validated);
     assert!(matches!(other.bouncer_by_key("unknown").await, Err(Refusal::Unknown)));
 }
@@ -48,8 +48,8 @@ async fn a_fresh_key_gets_one_row_per_address_whichever_lapi_is_asked_first() {
     // From two addresses at two LAPIs at once, and from one address at both.
     for (name, addresses) in [("fw", ["192.0.2.1", "192.0.2.2"]), ("gate", ["192.0.2.1", "192.0.2.1"])] {
         add_key(&one, name).await;
-        one.look_again().await.unwrap();
-        other.look_again().await.unwrap();
+        one.refresh_if_stale().await.unwrap();
+        other.refresh_if_stale().await.unwrap();
         let key = format!("key of {name}");
         let (first, second) =
             tokio::join!(one.bouncer_at(NOW, &key, addresses[0]), other.bouncer_at(NOW, &key, addresses[1]));
@@ -108,7 +108,7 @@ async fn without_a_database_keys_are_refused_as_unknown_only_if_that_is_known() 
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = two(&folder).await;
     add_key(&one, "fw").await;
-    one.look_again().await.unwrap();
+    one.refresh_if_stale().await.unwrap();
     one.store.close().await;
     other.store.close().await;
     // Both ask at once, and one of them shares the other's look, which fails.

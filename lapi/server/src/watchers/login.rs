@@ -35,7 +35,7 @@ const MOST_SCENARIOS: usize = 100_000;
 pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
-    lapi.auth.may_try(&client).inspect_err(|_| {
+    lapi.auth.check_throttle(&client).inspect_err(|_| {
         lapi.metrics.throttled.inc();
     })?;
     let peer = parts.extensions.get::<Peer>().cloned();
@@ -49,7 +49,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         info!(client = %client.text, "login refused: {}", refusal.text());
     })?;
     let version = version(&headers);
-    lapi.roster.learned_of_machine(
+    lapi.roster.record_machine(
         &machine,
         MachineUpdate {
             scenarios: (!scenarios.is_empty()).then(|| joined(&scenarios)),
@@ -85,9 +85,9 @@ async fn with_password(
         })
     })?;
     let name = &login.machine_id;
-    let found = lapi.roster.machine_such(name, |machine| machine.validated).await;
+    let found = lapi.roster.machine_matching(name, |machine| machine.validated).await;
     let Some(machine) = found.map_err(|cause| ApiError::store(&cause, "unable to query"))? else {
-        lapi.auth.tried(client);
+        lapi.auth.record_attempt(client);
         return Err(ApiError::unauthorized("ent: machine not found"));
     };
     if machine.auth != AuthType::Password {
@@ -101,18 +101,18 @@ async fn with_password(
     }
     // Of many guesses at once, those whose turn comes after the bucket is empty are not even looked at.
     let (still, from) = (lapi.clone(), client.clone());
-    let turn = move || still.auth.may_try(&from).is_ok();
+    let turn = move || still.auth.check_throttle(&from).is_ok();
     match lapi.auth.passwords.verify(login.password, machine.password.clone(), turn).await {
         Some(true) => Ok((machine, login.scenarios)),
         Some(false) => {
-            lapi.auth.tried(client);
+            lapi.auth.record_attempt(client);
             Err(ApiError::unauthorized(WRONG))
         }
         None => {
             lapi.metrics.throttled.inc();
             Err(lapi
                 .auth
-                .may_try(client)
+                .check_throttle(client)
                 .err()
                 .unwrap_or_else(|| ApiError::slow_down(1, "too many attempts")))
         }
@@ -129,7 +129,7 @@ async fn with_certificate(
     let admitted = lapi.auth.certificates.load().admit(Role::Machine, peer, now);
     let name = admitted.map_err(|cause| ApiError::unauthorized(cause.to_string()))?;
     let name = format!("{name}@{}", client.text);
-    let found = lapi.roster.machine_such(&name, |_| true).await;
+    let found = lapi.roster.machine_matching(&name, |_| true).await;
     let machine = match found.map_err(|cause| ApiError::store(&cause, "unable to query"))? {
         Some(machine) if machine.auth == AuthType::Tls => machine,
         Some(machine) => {
@@ -152,7 +152,7 @@ async fn with_certificate(
                 // Another login of the same machine was faster.
                 Err(palisade_store::StoreError::Exists { .. }) => lapi
                     .roster
-                    .machine_such(&name, |_| true)
+                    .machine_matching(&name, |_| true)
                     .await
                     .ok()
                     .flatten()

@@ -34,7 +34,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {
         return Err(ApiError::forbidden());
     }
-    lapi.auth.may_try(&client).inspect_err(|_| {
+    lapi.auth.check_throttle(&client).inspect_err(|_| {
         lapi.metrics.throttled.inc();
     })?;
     let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
@@ -45,11 +45,11 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     })?;
     let auto = lapi.server.auto_registration.as_ref();
     let validated = may_join(auto, &registration.registration_token, &client).inspect_err(|_| {
-        lapi.auth.tried(&client);
+        lapi.auth.record_attempt(&client);
     })?;
     if !validated {
         // Everybody may do this, so nobody may do it all day.
-        lapi.auth.tried(&client);
+        lapi.auth.record_attempt(&client);
     }
     let name = registration.machine_id;
     let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));

@@ -216,6 +216,6 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     lapi.add_bouncer("new", "fresh").await;
     assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 200);
     lapi.lapi.store.delete_bouncer("new").await.unwrap();
-    lapi.lapi.roster.look_again().await.unwrap();
+    lapi.lapi.roster.refresh_if_stale().await.unwrap();
     assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 403);
 }

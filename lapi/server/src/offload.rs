@@ -9,7 +9,7 @@ use crate::error::ApiError;
 /// # Errors
 ///
 /// What the work says; 500 with an empty body when it breaks off, as the stock server answers a panic.
-pub(crate) async fn away<T: Send + 'static>(
+pub(crate) async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(work).await {
