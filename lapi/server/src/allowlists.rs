@@ -25,7 +25,7 @@ use crate::state::Lapi;
 /// A body of more bytes is worked through away from the threads that answer requests.
 const MANY: usize = 64 * 1024;
 
-/// Allowlists in memory: alerts are checked without a query. Replaced whole when the roster has moved.
+/// Allowlists in memory: alerts are checked without a query. Replaced whole when the registry has moved.
 #[derive(Debug, Default)]
 pub(crate) struct Allowlists {
     lists: ArcSwap<Vec<Allowlist>>,

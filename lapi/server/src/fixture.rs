@@ -21,7 +21,7 @@ use crate::{
     auth::{Auth, Peer, certificate::Certificates, hash_key},
     listen,
     metrics::LapiMetrics,
-    roster::Roster,
+    registry::Registry,
     router::router,
     tail,
 };
@@ -82,7 +82,7 @@ impl Fixture {
             None => Certificates::default(),
         };
         let lapi = Lapi::new(Setup {
-            roster: Roster::load(store.clone()).await.unwrap(),
+            registry: Registry::load(store.clone()).await.unwrap(),
             profiles: Profiles::parse(
                 "name: p\nfilters: [\"false\"]\ndecisions: []\non_success: break\n",
                 "p.yaml",

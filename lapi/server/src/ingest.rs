@@ -23,7 +23,7 @@ use palisade_store::StoreError;
 use palisade_wire::{BodyError, UnixMillis, read_alerts};
 
 use crate::error::ApiError;
-use crate::{Lapi, roster};
+use crate::{Lapi, registry};
 use history::StoredHistory;
 use prepare::{Intake, Prepared, prepare};
 
@@ -98,7 +98,11 @@ impl Lapi {
     ///
     /// When the body cannot be read, when every alert is refused, when the database fails. Nothing is stored then,
     /// but for a database that fails in the middle of a very large import.
-    pub(crate) async fn take_in(&self, from: &roster::Machine, body: Bytes) -> Result<Vec<i64>, IngestError> {
+    pub(crate) async fn take_in(
+        &self,
+        from: &registry::Machine,
+        body: Bytes,
+    ) -> Result<Vec<i64>, IngestError> {
         let now = self.clock.now();
         let large = body.len() > LARGE || self.profiles.load().needs_history();
         let (posted, prepared) = if large {

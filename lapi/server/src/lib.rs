@@ -18,7 +18,7 @@ mod health;
 pub mod listen;
 pub mod metrics;
 pub mod query;
-pub mod roster;
+pub mod registry;
 pub mod router;
 pub mod serve;
 pub mod state;

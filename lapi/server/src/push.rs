@@ -44,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// memory stays bounded.
 const SHARED_AT_MOST: usize = 16 * 1024 * 1024;
 
-/// Everybody that waits, and what seals their cursors.
+/// RegistryIndex that waits, and what seals their cursors.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) sealer: Sealer,

@@ -21,8 +21,9 @@ use crate::{
     database::database,
     listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
     metrics::LapiMetrics,
-    push, retention,
-    roster::Roster,
+    push,
+    registry::Registry,
+    retention,
     router::router,
     state::{Clock, Lapi, Setup},
     tail,
@@ -98,7 +99,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
     let background = CancellationToken::new();
     let lapi = Lapi::new(Setup {
         auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
-        roster: Roster::load(store.clone()).await.context("unable to read machines and bouncers")?,
+        registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
         metrics: LapiMetrics::new(metrics_level, &life.metrics),
         profiles: files.profiles,
         store: store.clone(),
@@ -111,7 +112,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
         config,
     });
     tail::load(&lapi).await.context("unable to load the active decisions")?;
-    let (machines, bouncers) = lapi.roster.len();
+    let (machines, bouncers) = lapi.registry.len();
     info!(machines, bouncers, "active decisions, machines and bouncers are loaded");
 
     let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
@@ -129,7 +130,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
     // Nobody asks any more: what was learned is written, then everything is put away.
     drop(socket);
     background.cancel();
-    if let Err(cause) = lapi.roster.write_back(lapi.clock.now()).await {
+    if let Err(cause) = lapi.registry.write_back(lapi.clock.now()).await {
         warn!(
             error = &cause as &dyn std::error::Error,
             "the last pulls and heartbeats are lost; bouncers get their last changes again"
@@ -175,8 +176,11 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
     named("tail", Box::pin(tail::follow(lapi.clone(), background.clone())));
     named("push", Box::pin(push::run(lapi.clone(), background.clone())));
     named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
-    let (roster, stop) = (lapi.clone(), background.clone());
-    named("roster", Box::pin(async move { roster.roster.keep_writing(roster.clock.clone(), stop).await }));
+    let (registry, stop) = (lapi.clone(), background.clone());
+    named(
+        "registry",
+        Box::pin(async move { registry.registry.run_writer(registry.clock.clone(), stop).await }),
+    );
     named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), life.stop.clone())));
     if let Some(block) = &lapi.config.prometheus {
         let shown = lapi.clone();

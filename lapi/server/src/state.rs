@@ -16,7 +16,7 @@ use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, roster::Roster, tail};
+use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, registry::Registry, tail};
 
 /// The LAPI. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Parts {
     /// Where everything is kept.
     pub store: Store,
     /// Machines and bouncers.
-    pub roster: Roster,
+    pub registry: Registry,
     /// Counters.
     pub metrics: LapiMetrics,
     /// Tokens, passwords, certificates, throttling.
@@ -79,7 +79,7 @@ pub struct Setup {
     /// The store, open.
     pub store: Store,
     /// Machines and bouncers, loaded.
-    pub roster: Roster,
+    pub registry: Registry,
     /// Counters.
     pub metrics: LapiMetrics,
     /// Tokens, passwords, certificates, throttling.
@@ -103,7 +103,7 @@ impl Lapi {
             clock,
             profiles,
             store,
-            roster,
+            registry,
             metrics,
             auth,
             sealer,
@@ -117,7 +117,7 @@ impl Lapi {
             clock,
             profiles: ArcSwap::from_pointee(profiles),
             store,
-            roster,
+            registry,
             metrics,
             auth,
             tail: tail::Tail::default(),

@@ -151,7 +151,7 @@ pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     lapi.count_alerts().await
 }
 
-/// Applies commits in order, looks for those of others, re-reads roster and allowlists when they changed, and ends
+/// Applies commits in order, looks for those of others, re-reads registry and allowlists when they changed, and ends
 /// decisions on time, until `stop` fires.
 pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
     tokio::join!(feed::run(lapi.clone(), stop.clone()), watch::run(lapi, stop));

@@ -58,7 +58,7 @@ pub(crate) async fn take(
                 feature_flags: Some(report.feature_flags.join(",")),
                 ..BouncerUpdate::default()
             };
-            lapi.roster.record_bouncer(&bouncer, update);
+            lapi.registry.record_bouncer(&bouncer, update);
         }
         (UsageReport::LogProcessor(report), MachineOrBouncer::Machine(machine)) => {
             let update = MachineUpdate {
@@ -70,7 +70,7 @@ pub(crate) async fn take(
                 datasources: serde_json::to_string(&report.datasources).ok(),
                 ..MachineUpdate::default()
             };
-            lapi.roster.record_machine(&machine, update);
+            lapi.registry.record_machine(&machine, update);
         }
         _ => {}
     }

@@ -65,7 +65,7 @@ pub(crate) async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Res
         (status = 401, description = "No token, or not a good one", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
-    lapi.roster.heartbeat(&machine, lapi.clock.now());
+    lapi.registry.record_heartbeat(&machine, lapi.clock.now());
     StatusCode::OK
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> Sta
         (status = 500, description = "It was gone already", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn leave(State(lapi): State<Lapi>, machine: Machine) -> Result<StatusCode, ApiError> {
-    match lapi.roster.delete_machine(&machine.name).await {
+    match lapi.registry.delete_machine(&machine.name).await {
         Ok(()) => {
             tracing::info!(machine = machine.name, "machine has deleted itself");
             Ok(StatusCode::NO_CONTENT)

@@ -90,7 +90,7 @@ impl Store {
         self.writer
             .write("create an allowlist", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     if id_of(session, &name).await.is_ok() {
                         return Err(StoreError::Exists { kind: "allowlist", name });
@@ -119,7 +119,7 @@ impl Store {
         self.writer
             .write("delete an allowlist", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM allowlists WHERE name = $1").bind(name.as_str());
                     if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }

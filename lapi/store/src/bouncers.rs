@@ -6,7 +6,7 @@ mod rows;
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
-pub use instances::{BouncerInstance, InstanceSeen};
+pub use instances::{BouncerInstance, InstanceReport};
 pub(crate) use rows::newer;
 use rows::{COLUMNS, by_name, insert, merged, note_pulls, read_bouncer, update};
 
@@ -199,7 +199,7 @@ impl Store {
                     let sql = session.sql(&text).bind(ip).bind(now.0).bind(id);
                     let adopted = session.first(sql, read_bouncer).await?;
                     if adopted.is_some() {
-                        tx.touch_roster();
+                        tx.bump_registry_version();
                     }
                     Ok(adopted)
                 })
@@ -274,7 +274,7 @@ impl Store {
                     let mut sql = session.sql("DELETE FROM bouncers WHERE name");
                     sql.in_texts(&gone);
                     session.run(sql).await?;
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     Ok(BouncerDeletion::Deleted(gone))
                 })
             })
@@ -291,7 +291,7 @@ impl Store {
         self.writer
             .write("delete bouncers", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let mut sql = session.sql("DELETE FROM bouncers WHERE id");
                     sql.in_ints(&ids);

@@ -21,7 +21,7 @@ pub struct Head {
     /// The last commit that touched decisions.
     pub commit: Commit,
     /// Grows with every change of machines, bouncers and allowlists that others must see.
-    pub roster: i64,
+    pub registry_version: i64,
 }
 
 /// An open database. Cheap to clone; all clones share the connections.
@@ -104,7 +104,7 @@ pub(crate) async fn read_head(session: &mut Session) -> Result<Head, StoreError>
             Ok(Head {
                 database: Uuid::from_slice(&database).unwrap_or_default(),
                 commit: Commit(commit.unsigned_abs()),
-                roster: row.get(2)?,
+                registry_version: row.get(2)?,
             })
         })
         .await?;

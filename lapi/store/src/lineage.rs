@@ -22,7 +22,7 @@ impl Store {
             .write("begin a line of history", move |tx| {
                 Box::pin(async move {
                     // Others have to know of it, too.
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let commit = tx.last_commit();
                     let session = tx.session();
                     let sql = session

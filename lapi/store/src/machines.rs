@@ -99,7 +99,7 @@ impl Store {
         self.writer
             .write("create a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     if by_name(session, &machine.name).await?.is_some() {
                         return Err(StoreError::Exists { kind: "machine", name: machine.name });
@@ -159,7 +159,7 @@ impl Store {
         self.writer
             .write("change a machine's password", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session
                         .sql("UPDATE machines SET password = $1, updated_at = $2 WHERE name = $3")
@@ -187,7 +187,7 @@ impl Store {
         self.writer
             .write("validate a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session
                         .sql("UPDATE machines SET validated = $1, updated_at = $2 WHERE name = $3")
@@ -210,7 +210,7 @@ impl Store {
         self.writer
             .write("delete a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM machines WHERE name = $1").bind(name.as_str());
                     if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
@@ -229,7 +229,7 @@ impl Store {
         self.writer
             .write("delete machines", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let mut sql = session.sql("DELETE FROM machines WHERE id");
                     sql.in_ints(&ids);

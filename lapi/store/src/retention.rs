@@ -154,7 +154,7 @@ impl Store {
         &self,
         doing: &'static str,
         table: &'static str,
-        in_roster: bool,
+        in_registry: bool,
         select: impl Fn(&mut Sql) + Clone + Send + Sync + 'static,
     ) -> Result<u64, StoreError> {
         let mut total = 0;
@@ -170,8 +170,8 @@ impl Store {
                         select(&mut sql);
                         sql.push(&format!(" LIMIT {STEP})"));
                         let deleted = session.run(sql).await?;
-                        if in_roster && deleted > 0 {
-                            tx.touch_roster();
+                        if in_registry && deleted > 0 {
+                            tx.bump_registry_version();
                         }
                         Ok(deleted)
                     })

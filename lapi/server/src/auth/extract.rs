@@ -18,18 +18,18 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    roster::{self, Refusal},
+    registry::{self, Refusal},
     router::RouteLabel,
     state::Lapi,
 };
 
 /// The machine that asks.
 #[derive(Debug, Clone)]
-pub struct Machine(pub Arc<roster::Machine>);
+pub struct Machine(pub Arc<registry::Machine>);
 
 /// The bouncer that asks.
 #[derive(Debug, Clone)]
-pub struct Bouncer(pub Arc<roster::Bouncer>);
+pub struct Bouncer(pub Arc<registry::Bouncer>);
 
 /// A machine or a bouncer.
 #[derive(Debug, Clone)]
@@ -41,17 +41,17 @@ pub enum MachineOrBouncer {
 }
 
 impl Deref for Machine {
-    type Target = roster::Machine;
+    type Target = registry::Machine;
 
-    fn deref(&self) -> &roster::Machine {
+    fn deref(&self) -> &registry::Machine {
         &self.0
     }
 }
 
 impl Deref for Bouncer {
-    type Target = roster::Bouncer;
+    type Target = registry::Bouncer;
 
-    fn deref(&self) -> &roster::Bouncer {
+    fn deref(&self) -> &registry::Bouncer {
         &self.0
     }
 }
@@ -71,8 +71,11 @@ impl FromRequestParts<Lapi> for Machine {
 }
 
 /// The machine of this name, if it is still there and valid. Unlike the stock server, which lets a token live on.
-pub(crate) async fn require_valid_machine(lapi: &Lapi, name: &str) -> Result<Arc<roster::Machine>, ApiError> {
-    match lapi.roster.machine_matching(name, |machine| machine.validated).await {
+pub(crate) async fn require_valid_machine(
+    lapi: &Lapi,
+    name: &str,
+) -> Result<Arc<registry::Machine>, ApiError> {
+    match lapi.registry.machine_matching(name, |machine| machine.validated).await {
         Ok(Some(machine)) if machine.validated => Ok(machine),
         Ok(Some(_)) => Err(ApiError::unauthorized(format!("machine {name} not validated"))),
         Ok(None) => Err(ApiError::unauthorized("ent: machine not found")),
@@ -111,9 +114,9 @@ impl FromRequestParts<Lapi> for Bouncer {
                 };
                 let key = hash_key(key);
                 if parts.method == Method::HEAD {
-                    lapi.roster.bouncer_by_key(&key).await
+                    lapi.registry.bouncer_by_key(&key).await
                 } else {
-                    lapi.roster.bouncer_at(now, &key, &client.text).await
+                    lapi.registry.bouncer_at(now, &key, &client.text).await
                 }
             }
         };
@@ -132,11 +135,11 @@ async fn by_certificate(
     peer: &Peer,
     client: &ClientAddress,
     now: UnixMillis,
-) -> Result<Result<Arc<roster::Bouncer>, Refusal>, ApiError> {
+) -> Result<Result<Arc<registry::Bouncer>, Refusal>, ApiError> {
     match lapi.auth.certificates.load().admit(Role::Bouncer, peer, now) {
         Ok(name) => {
             let name = format!("{name}@{}", client.text);
-            Ok(lapi.roster.bouncer_with_certificate(now, &name, &client.text).await)
+            Ok(lapi.registry.bouncer_with_certificate(now, &name, &client.text).await)
         }
         Err(cause) => {
             warn!(client = %client.text, "bouncer's certificate refused: {cause}");
@@ -182,7 +185,7 @@ impl Agent {
 }
 
 /// Writes down what the bouncer says it is, when that is new.
-fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
+fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     let Agent { kind, version, odd } = Agent::of(headers);
     if bouncer.is_agent(&kind, &version) {
         return;
@@ -192,7 +195,7 @@ fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }
     let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
-    lapi.roster.record_bouncer(bouncer, update);
+    lapi.registry.record_bouncer(bouncer, update);
 }
 
 /// SHA-512 of a key in lower-case hexadecimal, as it is stored.

@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::metrics::ResyncLabels;
 use crate::push::{self, LONGEST, OLDEST, Seat, Told};
 use crate::query::Pairs;
-use crate::roster::{self, AuthType};
+use crate::registry::{self, AuthType};
 use crate::state::Lapi;
 
 /// An answer's extension: for how long the request was held. That is no time it took to answer.
@@ -65,7 +65,7 @@ impl Ask {
 /// 403 when the bouncer is deleted while it waits; 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
 pub(super) async fn answer(
     lapi: &Lapi,
-    bouncer: &roster::Bouncer,
+    bouncer: &registry::Bouncer,
     ask: Ask,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
@@ -95,13 +95,13 @@ pub(super) async fn answer(
     seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
     if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        // From here on until they have a seat, readings are looked at: none is missed.
-        let readings = lapi.roster.readings();
+        // From here on until they have a seat, reloads are looked at: none is missed.
+        let reloads = lapi.registry.reloads();
         let seat = lapi.push.join(&lapi.tail, &origin, (&ask.request, ask.digest), cursor, now);
         if let Some(seat) = seat {
             drop(view);
             let begun = Instant::now();
-            let mut response = hold(lapi, bouncer, &ask, seat, readings).await?;
+            let mut response = hold(lapi, bouncer, &ask, seat, reloads).await?;
             response.extensions_mut().insert(Held(begun.elapsed()));
             return Ok(response);
         }
@@ -112,14 +112,14 @@ pub(super) async fn answer(
 /// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
 async fn hold(
     lapi: &Lapi,
-    bouncer: &roster::Bouncer,
+    bouncer: &registry::Bouncer,
     ask: &Ask,
     mut seat: Seat,
-    mut readings: watch::Receiver<u64>,
+    mut reloads: watch::Receiver<u64>,
 ) -> Result<Response, ApiError> {
     let let_in_no_more = async {
-        while lapi.roster.is_current(bouncer) {
-            if readings.changed().await.is_err() {
+        while lapi.registry.is_current(bouncer) {
+            if reloads.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             if bouncer.auth == AuthType::Tls {

@@ -14,7 +14,7 @@ use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::openapi::DecisionStream;
 use crate::query::Pairs;
-use crate::roster::Seen;
+use crate::registry::ClientReport;
 use crate::state::Lapi;
 
 /// The media type of a stream; the stock server names no character set here.
@@ -56,14 +56,14 @@ pub(crate) async fn pull(
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     if let Some(ask) = Ask::of(&request, &query)? {
-        lapi.roster.followed(&bouncer, lapi.clock.now());
+        lapi.registry.record_stream_request(&bouncer, lapi.clock.now());
         let instance = instance(client, &headers, lapi.clock.now());
         // They hold on to what was read from the connection, which may be held for long.
         drop((headers, query, request));
         let note = |place: Option<Cursor>| {
             if let Some(instance) = instance {
                 let commit = place.map_or(Commit(0), |cursor| cursor.commit);
-                lapi.roster.seen(&bouncer, Seen { commit, ..instance });
+                lapi.registry.record_report(&bouncer, ClientReport { commit, ..instance });
             }
         };
         return follow::answer(&lapi, &bouncer, ask, note).await;
@@ -71,21 +71,21 @@ pub(crate) async fn pull(
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
     let view = lapi.tail.view();
-    let cursor = bouncer.pulled().map(|(commit, time)| Cursor { commit, time });
+    let cursor = bouncer.stream_cursor().map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;
-    let written = move || lapi.roster.pulled(&bouncer, next.time, next.commit);
+    let written = move || lapi.registry.record_pull(&bouncer, next.time, next.commit);
     let body = axum::body::Body::new(StreamBody::new(answer, written));
     Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }
 
 /// A machine that names itself, as it is listed; how far it has come is yet to be seen.
-fn instance(client: ClientAddress, headers: &HeaderMap, now: UnixMillis) -> Option<Seen> {
+fn instance(client: ClientAddress, headers: &HeaderMap, now: UnixMillis) -> Option<ClientReport> {
     let name = headers.get(INSTANCE_HEADER).and_then(|name| name.to_str().ok()).map(str::trim);
     let name = name.filter(|name| !name.is_empty())?;
     let Agent { kind, version, .. } = Agent::of(headers);
     let instance = name.chars().take(INSTANCE_AT_MOST).collect();
-    Some(Seen { instance, ip: client.text, kind, version, at: now, commit: Commit(0) })
+    Some(ClientReport { instance, ip: client.text, kind, version, at: now, commit: Commit(0) })
 }
 
 /// Tells that the key is good, and nothing else.

@@ -408,12 +408,12 @@ async fn certificates_admit_machines_and_bouncers() {
     closed(&mut plain).await;
 
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
-    let row = open.lapi.lapi.roster.bouncer("fw@127.0.0.1").unwrap();
-    assert!(row.auto_created && row.auth == crate::roster::AuthType::Tls);
+    let row = open.lapi.lapi.registry.bouncer("fw@127.0.0.1").unwrap();
+    assert!(row.auto_created && row.auth == crate::registry::AuthType::Tls);
     assert_eq!(over_tls(&open, &ours, Some(&machine), stream).await.unwrap(), forbidden, "wrong unit");
     assert_eq!(over_tls(&open, &ours, Some(&revoked), stream).await.unwrap(), forbidden, "revoked");
     assert!(over_tls(&open, &ours, Some(&foreign), stream).await.is_err(), "signed by somebody else");
-    assert!(open.lapi.lapi.roster.bouncer("gone@127.0.0.1").is_none());
+    assert!(open.lapi.lapi.registry.bouncer("gone@127.0.0.1").is_none());
 
     let login = "POST /v1/watchers/login HTTP/1.1\r\nuser-agent: crowdsec/v1\r\ncontent-length: 0";
     let answer = over_tls(&open, &ours, Some(&machine), login).await.unwrap();
@@ -426,7 +426,7 @@ async fn certificates_admit_machines_and_bouncers() {
         answer.contains("client certificate OU [bouncer-ou] doesn't match expected OU [agent-ou]"),
         "{answer}"
     );
-    let machine_row = open.lapi.lapi.roster.machine("lp@127.0.0.1").unwrap();
+    let machine_row = open.lapi.lapi.registry.machine("lp@127.0.0.1").unwrap();
     assert!(machine_row.validated, "made at first contact");
 
     // Revoked while it is connected, and admitted again.

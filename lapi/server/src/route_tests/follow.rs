@@ -79,7 +79,7 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
         request.headers_mut().insert("x-palisade-instance", name.parse().unwrap());
         stand.send(request).await;
     }
-    stand.lapi.roster.write_back(stand.now()).await.unwrap();
+    stand.lapi.registry.write_back(stand.now()).await.unwrap();
     let listed = stand.lapi.store.bouncer_instances(None).await.unwrap();
     let listed: Vec<_> = listed
         .iter()
@@ -92,7 +92,7 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
         [("door", "web-1/a", "192.0.2.10", "v1.0", 1), ("door", "web-2/b", "192.0.2.10", "v1.0", 1)]
     );
     // Prune and autodelete go by it.
-    assert_eq!(stand.lapi.roster.bouncer("door").unwrap().live().last_pull, Some(stand.now()));
+    assert_eq!(stand.lapi.registry.bouncer("door").unwrap().live().last_pull, Some(stand.now()));
 }
 
 #[tokio::test]

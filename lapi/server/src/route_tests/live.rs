@@ -39,8 +39,8 @@ async fn head_asks_the_same_and_tells_nothing() {
 async fn a_live_query_moves_the_last_pull_and_no_place_in_the_stream() {
     let stand = Stand::new().await;
     let door = || {
-        let door = stand.lapi.roster.bouncer("door").unwrap();
-        (door.last_pull(), door.pulled())
+        let door = stand.lapi.registry.bouncer("door").unwrap();
+        (door.last_pull(), door.stream_cursor())
     };
     stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
     assert_eq!(door(), (Some(stand.now()), None));

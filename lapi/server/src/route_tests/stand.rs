@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
-use crate::roster::Roster;
+use crate::registry::Registry;
 use crate::{Clock, Lapi, Setup, push, retention, tail};
 
 /// When the tests take place.
@@ -121,7 +121,7 @@ impl Stand {
         }
         let time = Arc::new(AtomicI64::new(NOW.0));
         let clock = Clock::Set(Arc::clone(&time));
-        let roster = Roster::load(store.clone()).await.unwrap();
+        let registry = Registry::load(store.clone()).await.unwrap();
         let stop = CancellationToken::new();
         let lapi = Lapi::new(Setup {
             config,
@@ -129,7 +129,7 @@ impl Stand {
             clock,
             profiles: Profiles::parse(profiles, "profiles.yaml").unwrap(),
             store,
-            roster,
+            registry,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
             sealer: palisade_active::Sealer::new(b"a key for cursors"),

@@ -68,7 +68,7 @@ async fn one_key_at_several_addresses_is_several_bouncers() {
     stand.ban("192.0.2.2", "1h").await;
     assert_eq!(pull([192, 0, 2, 10]).await, ["192.0.2.2"]);
     assert_eq!(pull([192, 0, 2, 11]).await, ["192.0.2.2"]);
-    assert!(stand.lapi.roster.bouncer("door@192.0.2.11").is_some());
+    assert!(stand.lapi.registry.bouncer("door@192.0.2.11").is_some());
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ fn reload(
     } else {
         tls.store(files.tls.map(Arc::new));
         lapi.auth.certificates.store(Arc::new(files.certificates));
-        lapi.roster.certificates_changed();
+        lapi.registry.certificates_changed();
     }
     life.logs.configure(&config.logs)?;
     lapi.profiles.store(Arc::new(files.profiles));
@@ -110,7 +110,7 @@ pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
         match lists(path, lapi.clock.now()) {
             Ok(lists) => {
                 lapi.auth.certificates.load().relist(lists);
-                lapi.roster.certificates_changed();
+                lapi.registry.certificates_changed();
                 info!(path = %path.display(), "revocation lists read again");
             }
             Err(cause) => warn!(

@@ -47,14 +47,16 @@ pub(super) struct Watching {
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     database: Uuid,
-    roster: i64,
+    registry_version: i64,
     reload: bool,
 }
 
 impl Watching {
     /// The memory holds what the database held at `head`.
     pub(super) fn begin(&self, head: Head) {
-        self.change(|seen| *seen = Seen { database: head.database, roster: head.roster, reload: false });
+        self.change(|seen| {
+            *seen = Seen { database: head.database, registry_version: head.registry_version, reload: false }
+        });
     }
 
     /// A commit is missing: look soon.
@@ -63,8 +65,8 @@ impl Watching {
     }
 
     /// Somebody committed, and the memory is at `head`.
-    fn moved(&self, head: Commit, commit: Commit, roster: i64, own: bool) {
-        if self.seen().roster != roster || (commit > head && !own) {
+    fn moved(&self, head: Commit, commit: Commit, registry_version: i64, own: bool) {
+        if self.seen().registry_version != registry_version || (commit > head && !own) {
             self.now.notify_one();
         } else if commit > head {
             // Our own words come by a shorter way, unless whoever wrote was given up.
@@ -107,7 +109,9 @@ async fn hear(lapi: &Lapi, mut listener: Listener) {
     let mut deaf = false;
     loop {
         match listener.next().await {
-            Notice::Moved { commit, roster, own } => watching.moved(lapi.tail.head(), commit, roster, own),
+            Notice::Moved { commit, registry_version, own } => {
+                watching.moved(lapi.tail.head(), commit, registry_version, own)
+            }
             Notice::Listening => {
                 watching.listening.store(true, Ordering::Relaxed);
                 // Whatever was said before was not heard.
@@ -171,7 +175,7 @@ async fn watch(lapi: &Lapi, stop: &CancellationToken) {
     }
 }
 
-/// Looks once: hands everything that is new to the feed, and reads the roster again when it has moved. Returns the
+/// Looks once: hands everything that is new to the feed, and reads the registry again when it has moved. Returns the
 /// commit that the memory will reach by it.
 pub(super) async fn look(lapi: &Lapi) -> Result<Commit, StoreError> {
     let watching = &lapi.tail.watching;
@@ -190,7 +194,7 @@ pub(super) async fn look(lapi: &Lapi) -> Result<Commit, StoreError> {
         known = through;
         let _ = lapi.tail.inbox.send(Word::Read { after, through, commits });
     }
-    if head.roster != seen.roster {
+    if head.registry_version != seen.registry_version {
         refresh(lapi, head).await?;
     }
     Ok(known)
@@ -217,9 +221,9 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
 async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.allowlists.refresh(&lapi.store, now).await?;
-    lapi.roster.refresh().await?;
+    lapi.registry.refresh().await?;
     let lineages = lapi.store.lineages().await?;
     lapi.tail.active_mut().went_on(head.database, lineages);
-    lapi.tail.watching.change(|seen| seen.roster = head.roster);
+    lapi.tail.watching.change(|seen| seen.registry_version = head.registry_version);
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
     auth::{ClientAddress, Peer, certificate::Role},
     body::{self, BodyFailure},
     error::ApiError,
-    roster::{AuthType, Machine},
+    registry::{AuthType, Machine},
     state::Lapi,
 };
 
@@ -49,7 +49,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         info!(client = %client.text, "login refused: {}", refusal.text());
     })?;
     let version = version(&headers);
-    lapi.roster.record_machine(
+    lapi.registry.record_machine(
         &machine,
         MachineUpdate {
             scenarios: (!scenarios.is_empty()).then(|| joined(&scenarios)),
@@ -85,7 +85,7 @@ async fn with_password(
         })
     })?;
     let name = &login.machine_id;
-    let found = lapi.roster.machine_matching(name, |machine| machine.validated).await;
+    let found = lapi.registry.machine_matching(name, |machine| machine.validated).await;
     let Some(machine) = found.map_err(|cause| ApiError::store(&cause, "unable to query"))? else {
         lapi.auth.record_attempt(client);
         return Err(ApiError::unauthorized("ent: machine not found"));
@@ -129,7 +129,7 @@ async fn with_certificate(
     let admitted = lapi.auth.certificates.load().admit(Role::Machine, peer, now);
     let name = admitted.map_err(|cause| ApiError::unauthorized(cause.to_string()))?;
     let name = format!("{name}@{}", client.text);
-    let found = lapi.roster.machine_matching(&name, |_| true).await;
+    let found = lapi.registry.machine_matching(&name, |_| true).await;
     let machine = match found.map_err(|cause| ApiError::store(&cause, "unable to query"))? {
         Some(machine) if machine.auth == AuthType::Tls => machine,
         Some(machine) => {
@@ -147,11 +147,11 @@ async fn with_certificate(
                 validated: true,
                 ip: client.text.clone(),
             };
-            match lapi.roster.add_machine(now, new).await {
+            match lapi.registry.add_machine(now, new).await {
                 Ok(machine) => machine,
                 // Another login of the same machine was faster.
                 Err(palisade_store::StoreError::Exists { .. }) => lapi
-                    .roster
+                    .registry
                     .machine_matching(&name, |_| true)
                     .await
                     .ok()

@@ -13,7 +13,7 @@ use crate::{
     auth::{ClientAddress, password},
     body,
     error::ApiError,
-    roster::AuthType,
+    registry::AuthType,
     state::Lapi,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
         lapi.auth.record_attempt(&client);
     })?;
     if !validated {
-        // Everybody may do this, so nobody may do it all day.
+        // RegistryIndex may do this, so nobody may do it all day.
         lapi.auth.record_attempt(&client);
     }
     let name = registration.machine_id;
@@ -56,7 +56,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if registration.password.len() > password::LONGEST {
         return Err(ApiError::bad_request("unable to hash"));
     }
-    if lapi.roster.machine(&name).is_some() {
+    if lapi.registry.machine(&name).is_some() {
         return Err(taken());
     }
     let hash = lapi.auth.passwords.hash(registration.password).await;
@@ -67,7 +67,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
         validated,
         ip: client.text.clone(),
     };
-    match lapi.roster.add_machine(lapi.clock.now(), new).await {
+    match lapi.registry.add_machine(lapi.clock.now(), new).await {
         Ok(_) if validated => {
             info!(machine = name, client = %client.text, "machine registered with the token, it may log in");
             Ok(StatusCode::ACCEPTED)

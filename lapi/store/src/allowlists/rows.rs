@@ -92,7 +92,7 @@ pub(super) async fn id_of(session: &mut Session, name: &str) -> Result<i64, Stor
 }
 
 pub(super) async fn note_change(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
-    tx.touch_roster();
+    tx.bump_registry_version();
     let session = tx.session();
     let sql = session.sql("UPDATE allowlists SET updated_at = $1 WHERE id = $2").bind(now.0).bind(list);
     session.run(sql).await.map(drop)

@@ -38,7 +38,7 @@ pub struct BouncerInstance {
 
 /// What is to be noted about such a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceSeen {
+pub struct InstanceReport {
     /// The bouncer's row.
     pub bouncer: i64,
     /// How it names itself.
@@ -62,7 +62,7 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails; then nothing was written.
-    pub async fn note_instances(&self, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+    pub async fn upsert_instances(&self, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());
         }
@@ -127,8 +127,8 @@ fn read_instance(row: &Row) -> Result<BouncerInstance, Error> {
 }
 
 /// The latest word about each, by bouncer: one statement cannot write a row twice.
-fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
-    let mut by_name: BTreeMap<(i64, String), InstanceSeen> = BTreeMap::new();
+fn latest(seen: Vec<InstanceReport>) -> Vec<InstanceReport> {
+    let mut by_name: BTreeMap<(i64, String), InstanceReport> = BTreeMap::new();
     for one in seen {
         let key = (one.bouncer, one.instance.clone());
         if by_name.get(&key).is_none_or(|there| there.at <= one.at) {
@@ -139,7 +139,7 @@ fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
 }
 
 /// One statement for all: each would cost a way to the database and back.
-async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+async fn note_all(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql(
         "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit) \
@@ -148,7 +148,7 @@ async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError
     match session.kind() {
         Kind::Sqlite => {
             let rows = seen.iter().map(|one| {
-                let InstanceSeen { bouncer, instance, ip, kind, version, at, commit } = one;
+                let InstanceReport { bouncer, instance, ip, kind, version, at, commit } = one;
                 (bouncer, instance, ip, kind, version, at.0, number(*commit))
             });
             sql.push(
@@ -158,7 +158,7 @@ async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError
             sql.arg(json(rows)).push(")) AS s")
         }
         Kind::Postgres => {
-            let texts = |of: fn(&InstanceSeen) -> &String| {
+            let texts = |of: fn(&InstanceReport) -> &String| {
                 Value::Texts(seen.iter().map(|one| of(one).clone()).collect())
             };
             sql.push("UNNEST(").arg(Value::Ints(seen.iter().map(|one| one.bouncer).collect()));

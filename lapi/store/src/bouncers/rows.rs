@@ -45,7 +45,7 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
 }
 
 pub(super) async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
-    tx.touch_roster();
+    tx.bump_registry_version();
     let session = tx.session();
     let text = format!(
         "INSERT INTO bouncers (created_at, updated_at, name, key_hash, auth_type, ip, auto_created) \

@@ -35,8 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const DOING: &str = "listen for what others write";
 
 /// What a writer tells when it commits.
-pub(super) fn notice(commit: i64, roster: i64, writer: &str) -> String {
-    format!("{commit} {roster} {writer}")
+pub(super) fn notice(commit: i64, registry_version: i64, writer: &str) -> String {
+    format!("{commit} {registry_version} {writer}")
 }
 
 /// What was heard.
@@ -49,7 +49,7 @@ pub enum Notice {
         /// The last commit that touched decisions.
         commit: Commit,
         /// As in [`Head`](crate::Head).
-        roster: i64,
+        registry_version: i64,
         /// By this very store, which knows already.
         own: bool,
     },
@@ -120,8 +120,8 @@ impl Listener {
 fn read(payload: &str, own: &str) -> Option<Notice> {
     let mut words = payload.split(' ');
     let commit = Commit(words.next()?.parse().ok()?);
-    let roster = words.next()?.parse().ok()?;
-    Some(Notice::Moved { commit, roster, own: words.next() == Some(own) })
+    let registry_version = words.next()?.parse().ok()?;
+    Some(Notice::Moved { commit, registry_version, own: words.next() == Some(own) })
 }
 
 enum Heard {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_notice_is_read_as_it_was_written() {
-        let moved = |own| Some(Notice::Moved { commit: Commit(7), roster: 3, own });
+        let moved = |own| Some(Notice::Moved { commit: Commit(7), registry_version: 3, own });
         assert_eq!(read(&notice(7, 3, "me"), "me"), moved(true));
         assert_eq!(read(&notice(7, 3, "you"), "me"), moved(false));
         assert_eq!(read("7 3", "me"), moved(false));

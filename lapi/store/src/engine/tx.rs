@@ -8,7 +8,7 @@ use super::session::Session;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) commit: i64,
-    pub(super) roster: i64,
+    pub(super) registry_version: i64,
     pub(super) alert: i64,
     pub(super) decision: i64,
 }
@@ -56,7 +56,7 @@ impl Tx {
     }
 
     /// Says that machines, bouncers or allowlists changed.
-    pub(crate) fn touch_roster(&mut self) {
-        self.counters.roster += 1;
+    pub(crate) fn bump_registry_version(&mut self) {
+        self.counters.registry_version += 1;
     }
 }

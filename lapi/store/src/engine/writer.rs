@@ -273,7 +273,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
         .first(sql, |row| {
             Ok(Counters {
                 commit: row.get(0)?,
-                roster: row.get(1)?,
+                registry_version: row.get(1)?,
                 alert: row.get(2)?,
                 decision: row.get(3)?,
             })
@@ -318,13 +318,13 @@ async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreEr
             .session
             .sql("UPDATE head SET commit_no = $1, roster = $2, last_alert_id = $3, last_decision_id = $4 WHERE one = 1")
             .bind(now.commit)
-            .bind(now.roster)
+            .bind(now.registry_version)
             .bind(now.alert)
             .bind(now.decision);
-        let moved = (now.commit, now.roster) != (before.commit, before.roster);
+        let moved = (now.commit, now.registry_version) != (before.commit, before.registry_version);
         if moved && tx.session.kind() == Kind::Postgres {
             sql.push(" RETURNING pg_notify(").arg(news::CHANNEL).push(", ");
-            sql.arg(news::notice(now.commit, now.roster, name)).push(")");
+            sql.arg(news::notice(now.commit, now.registry_version, name)).push(")");
         }
         tx.session.run(sql).await?;
     }

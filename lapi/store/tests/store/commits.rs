@@ -11,7 +11,7 @@ use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
 pub(crate) async fn a_new_database_has_no_commits(db: Db) {
     let store = db.open().await;
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(0), 0));
+    assert_eq!((head.commit, head.registry_version), (Commit(0), 0));
     assert!(!head.database.is_nil());
     assert_eq!(store.changes_since(Commit(0), 100).await.unwrap(), []);
     assert_eq!(loaded(&store, NOW).await, (vec![], Commit(0)));
@@ -34,7 +34,7 @@ pub(crate) async fn every_write_takes_the_next_commit(db: Db) {
     store.create_machine(NOW, NewMachine { name: "m".into(), ..NewMachine::default() }).await.unwrap();
     assert_eq!(store.end_decisions(later(1), &[99]).await.unwrap().commit, None);
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(1), 1));
+    assert_eq!((head.commit, head.registry_version), (Commit(1), 1));
     let ended = store.end_decisions(later(1), &[2]).await.unwrap();
     assert_eq!(ended.commit.as_ref().map(|(commit, _)| *commit), Some(Commit(2)));
     assert_eq!(store.head().await.unwrap().commit, Commit(2));
@@ -219,7 +219,7 @@ pub(crate) async fn a_failed_write_takes_nobody_with_it(db: Db) {
     let made = tasks.join_all().await.into_iter().filter(|made| *made).count();
     assert_eq!((made, store.machines().await.unwrap().len()), (20, 20));
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(60), 20));
+    assert_eq!((head.commit, head.registry_version), (Commit(60), 20));
     assert_eq!(loaded(&store, NOW).await.0.len(), 60);
 }
 

@@ -153,7 +153,7 @@ impl Bouncer {
     }
 
     /// Its place in the stream: up to which commit, and which time, it has been told everything.
-    pub fn pulled(&self) -> Option<(Commit, UnixMillis)> {
+    pub fn stream_cursor(&self) -> Option<(Commit, UnixMillis)> {
         self.lock().cursor
     }
 

@@ -1,20 +1,20 @@
 //! Machines and bouncers in memory: who may ask, and what each of them has got so far.
 //!
-//! The store is the truth about who exists; the roster is loaded from it and loaded again whenever `head.roster` has
+//! The store is the truth about who exists; the registry is loaded from it and loaded again whenever `head.registry_version` has
 //! moved. When somebody called last, from where and with which version changes all the time; that is kept here and
 //! written back in batches, about once a second and at the end. What is lost with the process only repeats a delta.
 //!
 //! What asks the store is a box of its own: a request is held with the space of all that it might have had to wait for.
 
-mod entry;
-mod everybody;
-mod notes;
-mod seen;
+mod client_report;
+mod index;
+mod pending_writes;
+mod records;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
-pub use seen::Seen;
+pub use client_report::ClientReport;
+pub use records::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
 
 use std::{
     sync::{
@@ -28,31 +28,31 @@ use palisade_store::{NewBouncer, NewMachine, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 
-use self::{everybody::Everybody, notes::Notes};
+use self::{index::RegistryIndex, pending_writes::PendingWrites};
 
 /// Machines and bouncers in memory.
 #[derive(Debug)]
-pub struct Roster {
+pub struct Registry {
     store: Store,
-    everybody: RwLock<Everybody>,
+    index: RwLock<RegistryIndex>,
     /// Held by whoever reads the store anew or adds somebody, so that a reading from before an addition cannot undo
     /// it.
-    changing: tokio::sync::Mutex<Known>,
+    changing: tokio::sync::Mutex<LastCheck>,
     /// How many looks at the store have begun.
-    looks: AtomicU64,
-    notes: Mutex<Notes>,
-    /// Counts the readings of the store and of certificates, for those who wait and must know when they are let in no
+    checks: AtomicU64,
+    pending: Mutex<PendingWrites>,
+    /// Counts the reloads of the store and of certificates, for those who wait and must know when they are let in no
     /// longer.
-    readings: watch::Sender<u64>,
+    reloads: watch::Sender<u64>,
 }
 
-/// How long somebody waits for others who change the roster: they may be waiting for the store in their turn.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long somebody waits for others who change the registry: they may be waiting for the store in their turn.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// What is known of the store.
 #[derive(Debug)]
-struct Known {
-    /// The roster's number at the last reading.
+struct LastCheck {
+    /// The registry's number at the last reading.
     number: i64,
     /// What the last look came to.
     last: Result<(), StoreError>,
@@ -73,23 +73,23 @@ pub enum Refusal {
     Store(#[source] StoreError),
 }
 
-impl Roster {
-    /// Reads everybody from the store.
+impl Registry {
+    /// Reads index from the store.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let roster = Self {
+        let registry = Self {
             store,
-            everybody: RwLock::default(),
-            changing: tokio::sync::Mutex::new(Known { number: -1, last: Ok(()) }),
-            looks: AtomicU64::new(0),
-            notes: Mutex::default(),
-            readings: watch::Sender::new(0),
+            index: RwLock::default(),
+            changing: tokio::sync::Mutex::new(LastCheck { number: -1, last: Ok(()) }),
+            checks: AtomicU64::new(0),
+            pending: Mutex::default(),
+            reloads: watch::Sender::new(0),
         };
-        roster.refresh().await?;
-        Ok(roster)
+        registry.refresh().await?;
+        Ok(registry)
     }
 
     /// The machine of this name, as far as memory knows.
@@ -109,12 +109,12 @@ impl Roster {
 
     /// Other certificates are taken than before: who waits with one has to show it again.
     pub(crate) fn certificates_changed(&self) {
-        self.readings.send_modify(|count| *count += 1);
+        self.reloads.send_modify(|count| *count += 1);
     }
 
     /// Wakes whenever the store or certificates were read anew.
-    pub fn readings(&self) -> watch::Receiver<u64> {
-        self.readings.subscribe()
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.reloads.subscribe()
     }
 
     /// How many machines and bouncers there are.
@@ -140,45 +140,45 @@ impl Roster {
         Ok(self.machine(name))
     }
 
-    /// Reads everybody anew if the store says that something has changed. Requests that come while somebody looks
+    /// Reads index anew if the store says that something has changed. Requests that come while somebody looks
     /// share the next look.
     ///
     /// # Errors
     ///
     /// When the store fails; memory stays as it was.
     pub async fn refresh_if_stale(&self) -> Result<(), StoreError> {
-        let asked = self.looks.load(Ordering::Acquire);
+        let asked = self.checks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
-        if self.looks.load(Ordering::Acquire) > asked {
+        if self.checks.load(Ordering::Acquire) > asked {
             // A look that began after we asked has ended.
             return known.last.clone();
         }
-        self.look(&mut known, false).await
+        self.check(&mut known, false).await
     }
 
-    /// Reads everybody anew, come what may.
+    /// Reads index anew, come what may.
     ///
     /// # Errors
     ///
     /// When the store fails; memory stays as it was.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let mut known = self.changing().await?;
-        self.look(&mut known, true).await
+        self.check(&mut known, true).await
     }
 
-    async fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, Known>, StoreError> {
-        tokio::time::timeout(PATIENCE, self.changing.lock())
+    async fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, LastCheck>, StoreError> {
+        tokio::time::timeout(LOCK_TIMEOUT, self.changing.lock())
             .await
             .map_err(|_| self.store.unavailable("look for machines and bouncers", "others wait for it, too"))
     }
 
-    async fn look(&self, known: &mut Known, anyway: bool) -> Result<(), StoreError> {
-        self.looks.fetch_add(1, Ordering::AcqRel);
+    async fn check(&self, known: &mut LastCheck, anyway: bool) -> Result<(), StoreError> {
+        self.checks.fetch_add(1, Ordering::AcqRel);
         // Who is given up in the middle leaves word that it came to nothing.
         known.last = Err(self.store.unavailable("look for machines and bouncers", "the look was given up"));
         known.last = match self.store.head().await {
-            Ok(head) if anyway || head.roster != known.number => {
-                self.read_store(&mut known.number, head.roster).await
+            Ok(head) if anyway || head.registry_version != known.number => {
+                self.read_store(&mut known.number, head.registry_version).await
             }
             Ok(_) => Ok(()),
             Err(cause) => Err(cause),
@@ -190,11 +190,11 @@ impl Roster {
     async fn read_store(&self, known: &mut i64, number: i64) -> Result<(), StoreError> {
         let machines = self.store.machines().await?;
         let bouncers = self.store.bouncers().await?;
-        let mut everybody = self.everybody.write().unwrap_or_else(PoisonError::into_inner);
-        let read = everybody.replaced_by(machines, bouncers);
-        *everybody = read;
-        drop(everybody);
-        self.readings.send_modify(|count| *count += 1);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let read = index.replaced_by(machines, bouncers);
+        *index = read;
+        drop(index);
+        self.reloads.send_modify(|count| *count += 1);
         *known = number;
         Ok(())
     }
@@ -245,10 +245,15 @@ impl Roster {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
-        Box::pin(self.settle_at(now, key, ip)).await
+        Box::pin(self.resolve_bouncer_at(now, key, ip)).await
     }
 
-    async fn settle_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
+    async fn resolve_bouncer_at(
+        &self,
+        now: UnixMillis,
+        key: &str,
+        ip: &str,
+    ) -> Result<Arc<Bouncer>, Refusal> {
         if self.read().first_with_key(key).is_none() {
             self.refresh_if_stale().await.map_err(Refusal::Store)?;
         }
@@ -267,7 +272,7 @@ impl Roster {
                 Err(cause) => return Err(Refusal::Store(cause)),
             }
             // Another LAPI was faster, perhaps for the very same address.
-            self.look(&mut known, true).await.map_err(Refusal::Store)?;
+            self.check(&mut known, true).await.map_err(Refusal::Store)?;
             if let Some(bouncer) = self.read().at(key, ip) {
                 return key_row(bouncer);
             }
@@ -294,10 +299,10 @@ impl Roster {
         if let Some(bouncer) = self.bouncer(name) {
             return certified(bouncer, name);
         }
-        Box::pin(self.settle_certificate(now, name, ip)).await
+        Box::pin(self.resolve_certificate(now, name, ip)).await
     }
 
-    async fn settle_certificate(
+    async fn resolve_certificate(
         &self,
         now: UnixMillis,
         name: &str,
@@ -319,23 +324,23 @@ impl Roster {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(StoreError::Exists { .. }) => {
                 // Another LAPI was faster.
-                self.look(&mut known, true).await.map_err(Refusal::Store)?;
+                self.check(&mut known, true).await.map_err(Refusal::Store)?;
                 certified(self.bouncer(name).ok_or(Refusal::Unknown)?, name)
             }
             Err(cause) => Err(Refusal::Store(cause)),
         }
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Everybody> {
-        self.everybody.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, RegistryIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Everybody> {
-        self.everybody.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, RegistryIndex> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> std::sync::MutexGuard<'_, PendingWrites> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use palisade_active::Commit;
-use palisade_store::InstanceSeen;
+use palisade_store::InstanceReport;
 use palisade_wire::UnixMillis;
 
 /// How many of one bouncer are kept; the store keeps no more either.
-const OF_ONE: usize = 10_000;
+const MAX_PER_BOUNCER: usize = 10_000;
 /// How many of all: bounds the memory while the database is away.
-const OF_ALL: usize = 50_000;
+const MAX_TOTAL: usize = 50_000;
 
 /// A machine that shares a bouncer's key, when it asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ClientReport {
     /// How it names itself.
     pub instance: String,
     /// The address it came from.
@@ -30,16 +30,16 @@ pub struct Seen {
 
 /// The latest word about each, by the number of the bouncer's row and by name.
 #[derive(Debug, Default)]
-pub(super) struct Instances {
-    by_bouncer: HashMap<i64, HashMap<String, Seen>>,
+pub(super) struct ClientReports {
+    by_bouncer: HashMap<i64, HashMap<String, ClientReport>>,
     count: usize,
 }
 
-impl Instances {
+impl ClientReports {
     /// Adds one, or what is newer about it. When there are too many, of the bouncer or of all, the tenth of the
     /// bouncer's that was silent longest makes way; a bouncer without any waits for the next writing.
-    pub(super) fn add(&mut self, bouncer: i64, seen: Seen) {
-        let full = self.count >= OF_ALL;
+    pub(super) fn add(&mut self, bouncer: i64, seen: ClientReport) {
+        let full = self.count >= MAX_TOTAL;
         let of_one = self.by_bouncer.entry(bouncer).or_default();
         if let Some(there) = of_one.get_mut(&seen.instance) {
             if there.at <= seen.at {
@@ -47,7 +47,7 @@ impl Instances {
             }
             return;
         }
-        if full || of_one.len() >= OF_ONE {
+        if full || of_one.len() >= MAX_PER_BOUNCER {
             let Some(silent) = oldest(of_one.values(), of_one.len().div_ceil(10)) else {
                 self.by_bouncer.remove(&bouncer);
                 return;
@@ -69,7 +69,7 @@ impl Instances {
         let Some(until) = oldest(all, at_most) else { return Self::default() };
         let mut taken = Self::default();
         for (bouncer, of_one) in &mut self.by_bouncer {
-            let out: HashMap<String, Seen> = of_one.extract_if(|_, seen| seen.at <= until).collect();
+            let out: HashMap<String, ClientReport> = of_one.extract_if(|_, seen| seen.at <= until).collect();
             taken.count += out.len();
             taken.by_bouncer.insert(*bouncer, out);
         }
@@ -79,7 +79,7 @@ impl Instances {
     }
 
     /// Takes over what others have noted meanwhile.
-    pub(super) fn take_in(&mut self, others: Self) {
+    pub(super) fn merge(&mut self, others: Self) {
         for (bouncer, of_one) in others.by_bouncer {
             for seen in of_one.into_values() {
                 self.add(bouncer, seen);
@@ -88,30 +88,30 @@ impl Instances {
     }
 
     /// As the store takes them.
-    pub(super) fn rows(&self) -> Vec<InstanceSeen> {
+    pub(super) fn rows(&self) -> Vec<InstanceReport> {
         let all = self.by_bouncer.iter();
         all.flat_map(|(bouncer, of_one)| of_one.values().map(|seen| row(*bouncer, seen))).collect()
     }
 }
 
 /// When the last of so many that were silent longest asked; `None` when there is nobody.
-fn oldest<'a>(all: impl Iterator<Item = &'a Seen>, count: usize) -> Option<UnixMillis> {
+fn oldest<'a>(all: impl Iterator<Item = &'a ClientReport>, count: usize) -> Option<UnixMillis> {
     let mut times: Vec<UnixMillis> = all.map(|seen| seen.at).collect();
     let last = count.min(times.len()).checked_sub(1)?;
     Some(*times.select_nth_unstable(last).1)
 }
 
-fn row(bouncer: i64, seen: &Seen) -> InstanceSeen {
-    let Seen { instance, ip, kind, version, at, commit } = seen.clone();
-    InstanceSeen { bouncer, instance, ip, kind, version, at, commit }
+fn row(bouncer: i64, seen: &ClientReport) -> InstanceReport {
+    let ClientReport { instance, ip, kind, version, at, commit } = seen.clone();
+    InstanceReport { bouncer, instance, ip, kind, version, at, commit }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(instance: &str, at: i64) -> Seen {
-        Seen {
+    fn seen(instance: &str, at: i64) -> ClientReport {
+        ClientReport {
             instance: instance.into(),
             ip: "192.0.2.1".into(),
             kind: "palisade-firewall".into(),
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    fn names(all: &Instances) -> Vec<(i64, String, i64)> {
+    fn names(all: &ClientReports) -> Vec<(i64, String, i64)> {
         let mut rows: Vec<_> =
             all.rows().into_iter().map(|row| (row.bouncer, row.instance, row.at.0)).collect();
         rows.sort();
@@ -130,20 +130,20 @@ mod tests {
 
     #[test]
     fn the_latest_word_about_each_is_kept() {
-        let mut all = Instances::default();
+        let mut all = ClientReports::default();
         for (bouncer, name, at) in [(1, "a", 5), (1, "b", 1), (2, "a", 2), (1, "a", 3), (1, "b", 7)] {
             all.add(bouncer, seen(name, at));
         }
-        let mut later = Instances::default();
+        let mut later = ClientReports::default();
         later.add(1, seen("a", 6));
         later.add(1, seen("b", 6));
-        all.take_in(later);
+        all.merge(later);
         assert_eq!(names(&all), [(1, "a".into(), 6), (1, "b".into(), 7), (2, "a".into(), 2)]);
     }
 
     #[test]
     fn there_are_never_too_many() {
-        let mut all = Instances::default();
+        let mut all = ClientReports::default();
         let mut time = 0;
         for bouncer in 0..6 {
             for n in 0..11_000 {
@@ -151,29 +151,29 @@ mod tests {
                 all.add(bouncer, seen(&format!("{n:05}"), time));
             }
         }
-        let of = |all: &Instances, bouncer| {
+        let of = |all: &ClientReports, bouncer| {
             let rows = names(all).into_iter().filter(|row| row.0 == bouncer);
             rows.map(|row| row.1).collect::<Vec<_>>()
         };
-        assert!(all.count <= OF_ALL && all.count == all.rows().len(), "{}", all.count);
+        assert!(all.count <= MAX_TOTAL && all.count == all.rows().len(), "{}", all.count);
         let first = of(&all, 0);
-        assert!(first.len() <= OF_ONE && first.len() > OF_ONE * 8 / 10, "{}", first.len());
+        assert!(first.len() <= MAX_PER_BOUNCER && first.len() > MAX_PER_BOUNCER * 8 / 10, "{}", first.len());
         assert_eq!(first.last().unwrap(), "10999", "the oldest made way");
         // Who is known is noted even then; who is not makes a place among its own.
-        while all.count < OF_ALL {
+        while all.count < MAX_TOTAL {
             time += 1;
             all.add(5, seen(&format!("more{time}"), time));
         }
         all.add(0, seen("10999", time + 1));
         all.add(99, seen("stranger", time + 2));
-        assert!(all.count == OF_ALL && of(&all, 99).is_empty());
+        assert!(all.count == MAX_TOTAL && of(&all, 99).is_empty());
         all.add(0, seen("new", time + 3));
         assert!(of(&all, 0).contains(&"new".to_owned()) && of(&all, 0).contains(&"10999".to_owned()));
     }
 
     #[test]
     fn those_noted_first_are_taken_first() {
-        let mut all = Instances::default();
+        let mut all = ClientReports::default();
         for (bouncer, name, at) in [(1, "a", 5), (1, "b", 1), (2, "a", 2), (2, "c", 9)] {
             all.add(bouncer, seen(name, at));
         }

@@ -1,4 +1,4 @@
-//! The tables of the roster. Pure.
+//! The tables of the registry. Pure.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,9 +6,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::{AuthType, Bouncer, Machine};
 
-/// Everybody by the ways they are looked for.
+/// RegistryIndex by the ways they are looked for.
 #[derive(Debug, Default)]
-pub(super) struct Everybody {
+pub(super) struct RegistryIndex {
     machines: HashMap<String, Arc<Machine>>,
     bouncers: HashMap<String, Arc<Bouncer>>,
     keys: HashMap<String, KeyRows>,
@@ -22,7 +22,7 @@ struct KeyRows {
     by_ip: HashMap<String, Arc<Bouncer>>,
 }
 
-impl Everybody {
+impl RegistryIndex {
     /// The next state, read from the store. What changes while they work is taken over from this one.
     pub(super) fn replaced_by(
         &self,
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_fresh_key_is_adopted_once() {
-        let mut all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
+        let mut all = RegistryIndex::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
         assert!(all.at("k", "192.0.2.1").is_none());
         assert_eq!(all.fresh("k").unwrap().id, 1);
         all.add_bouncer(row(1, "fw", "k", "192.0.2.1"));
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn reading_anew_keeps_what_is_newer_in_memory() {
-        let all = Everybody::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
+        let all = RegistryIndex::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
         let held = all.fresh("k").unwrap();
         // Another LAPI was the first that saw it used.
         let rows = vec![row(2, "fw@192.0.2.2", "k", "192.0.2.2"), row(1, "fw", "k", "192.0.2.1")];
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_row_that_takes_over_a_name_ends_the_old_one() {
-        let mut all = Everybody::default()
+        let mut all = RegistryIndex::default()
             .replaced_by(vec![], vec![row(1, "a@::1", "old", "::1"), row(2, "a", "new", "")]);
         all.add_bouncer(row(1, "a@::1", "new", "::1"));
         assert!(all.first_with_key("old").is_none());

@@ -4,25 +4,25 @@ use palisade_active::Commit;
 use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
 use palisade_wire::UnixMillis;
 
-use super::{Refusal, Roster, Seen};
+use super::{ClientReport, Refusal, Registry};
 
 const NOW: UnixMillis = UnixMillis(1_782_900_000_000);
 
 /// Two LAPIs' rosters on one database.
-async fn two(folder: &tempfile::TempDir) -> (Roster, Roster) {
+async fn two(folder: &tempfile::TempDir) -> (Registry, Registry) {
     let config = DbConfig::sqlite(folder.path().join("lapi.db"));
-    let one = Roster::load(Store::open(&config).await.unwrap()).await.unwrap();
-    (one, Roster::load(Store::open(&config).await.unwrap()).await.unwrap())
+    let one = Registry::load(Store::open(&config).await.unwrap()).await.unwrap();
+    (one, Registry::load(Store::open(&config).await.unwrap()).await.unwrap())
 }
 
-async fn add_key(roster: &Roster, name: &str) {
+async fn add_key(registry: &Registry, name: &str) {
     let new = NewBouncer {
         name: name.into(),
         key_hash: format!("key of {name}"),
         auth_type: "api-key".into(),
         ..NewBouncer::default()
     };
-    roster.store.create_bouncer(NOW, new).await.unwrap();
+    registry.store.create_bouncer(NOW, new).await.unwrap();
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
     let at_one = one.bouncer_at(NOW, "key of fw", "192.0.2.1").await.unwrap();
     let at_other = other.bouncer_at(NOW, "key of fw", "192.0.2.1").await.unwrap();
     let at = |millis| UnixMillis(NOW.0 + millis);
-    let seen = |millis, commit| Seen {
+    let seen = |millis, commit| ClientReport {
         instance: "web-1".into(),
         ip: "192.0.2.1".into(),
         kind: "palisade-firewall".into(),
@@ -85,10 +85,10 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
         at: at(millis),
         commit: Commit(commit),
     };
-    one.pulled(&at_one, at(1), Commit(1));
-    one.seen(&at_one, seen(1, 1));
-    other.pulled(&at_other, at(2), Commit(2));
-    other.seen(&at_other, seen(2, 2));
+    one.record_pull(&at_one, at(1), Commit(1));
+    one.record_report(&at_one, seen(1, 1));
+    other.record_pull(&at_other, at(2), Commit(2));
+    other.record_report(&at_other, seen(2, 2));
     other.write_back(at(3)).await.unwrap();
     one.write_back(at(3)).await.unwrap();
     let row = one.store.bouncer("fw").await.unwrap().unwrap();
@@ -98,8 +98,8 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
     // Those who keep their own place move no place, and are noted once a second.
     for (millis, expected) in [(3, at(2)), (1001, at(2)), (1002, at(1002)), (1500, at(1002)), (500, at(500))]
     {
-        other.followed(&at_other, at(millis));
-        assert_eq!((at_other.last_pull(), at_other.pulled()), (Some(expected), row.cursor), "{millis}");
+        other.record_stream_request(&at_other, at(millis));
+        assert_eq!((at_other.last_pull(), at_other.stream_cursor()), (Some(expected), row.cursor), "{millis}");
     }
 }
 
@@ -119,8 +119,8 @@ async fn without_a_database_keys_are_refused_as_unknown_only_if_that_is_known() 
     // A fresh key is served, but nobody has a place in a row that may be several machines'.
     for address in ["192.0.2.1", "192.0.2.2"] {
         let bouncer = one.bouncer_at(NOW, "key of fw", address).await.unwrap();
-        assert_eq!(bouncer.pulled(), None, "{address}");
-        one.pulled(&bouncer, NOW, Commit(7));
-        assert_eq!((bouncer.last_pull(), bouncer.pulled()), (Some(NOW), None), "{address}");
+        assert_eq!(bouncer.stream_cursor(), None, "{address}");
+        one.record_pull(&bouncer, NOW, Commit(7));
+        assert_eq!((bouncer.last_pull(), bouncer.stream_cursor()), (Some(NOW), None), "{address}");
     }
 }
