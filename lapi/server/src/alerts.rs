@@ -255,7 +255,7 @@ impl Lapi {
 
     /// Alerts are gone: bouncers are told of their decisions, and the metrics are counted anew.
     async fn deleted(&self, count: u64, commits: Vec<(Commit, Vec<Change>)>) {
-        self.tail.applied(commits).await;
+        self.replication.apply_local(commits).await;
         if count > 0
             && let Err(error) = self.count_alerts().await
         {

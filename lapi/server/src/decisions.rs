@@ -55,7 +55,7 @@ pub(crate) async fn remove_many(
     // What was decided a moment ago by other hands is to be lifted as well.
     lapi.catch_up().await.map_err(unable_to_delete)?;
     let now = lapi.clock.now();
-    let ids = lapi.tail.view().ids(&filter, now);
+    let ids = lapi.replication.view().ids(&filter, now);
     if ids.is_empty() {
         return Ok(Deleted::answer(0));
     }
@@ -94,7 +94,7 @@ async fn remove_stream(_: Machine) -> ApiError {
 impl Lapi {
     /// Decisions were ended: the answer goes out once bouncers can be told.
     async fn lifted(&self, ended: Ended) -> Response {
-        self.tail.applied(ended.commit.into_iter().collect()).await;
+        self.replication.apply_local(ended.commit.into_iter().collect()).await;
         Deleted::answer(ended.count)
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     listen,
     metrics::LapiMetrics,
     registry::Registry,
+    replication,
     router::router,
-    tail,
 };
 
 /// A LAPI without listeners.
@@ -99,8 +99,8 @@ impl Fixture {
             server,
             config,
         });
-        tail::load(&lapi).await.unwrap();
-        lapi.tasks.spawn(tail::follow(lapi.clone(), stop.clone()));
+        replication::load(&lapi).await.unwrap();
+        lapi.tasks.spawn(replication::follow(lapi.clone(), stop.clone()));
         let router = router(lapi.clone());
         Self { lapi, router, metrics, folder, stop }
     }

@@ -1,7 +1,7 @@
 //! Takes alerts in.
 //!
 //! ```text
-//! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► tail ──► ids
+//! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► replication ──► ids
 //!                      │             │                         │
 //!                   refused       dropped                   repeated: the earlier id
 //! ```
@@ -129,7 +129,7 @@ impl Lapi {
                 self.metrics.alerts_changed(scenario, 1);
             }
         }
-        self.tail.applied(added.commits).await;
+        self.replication.apply_local(added.commits).await;
         Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
     }
 

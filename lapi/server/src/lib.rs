@@ -3,7 +3,7 @@
 //! ```text
 //! listen ──► router ──► auth (who asks) ──► routes ──► ingest ──► store
 //!                                              │                    │ commits
-//!                                              └── ActiveSet ◄── tail
+//!                                              └── ActiveSet ◄── replication
 //! ```
 //!
 //! `listen` takes connections in, `router` decides what a path and a method mean, `auth` who asks, the route modules
@@ -33,8 +33,8 @@ mod ingest;
 mod offload;
 mod openapi;
 mod push;
+mod replication;
 mod retention;
-mod tail;
 mod usage;
 mod watchers;
 

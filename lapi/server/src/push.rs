@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request with a cursor, nothing new ──► a seat beside those who ask for the same ──► waits
-//!   tail: a commit is applied ──► run(): one delta, one body for each filter ──► everybody who waits for it, row by row
+//!   replication: a commit is applied ──► run(): one delta, one body for each filter ──► everybody who waits for it, row by row
 //! ```
 //!
 //! The seats of one filter stand in rows, and a row is told when the one before it has been: however many wait, another
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Lapi;
-use crate::tail::Tail;
+use crate::replication::Replication;
 
 /// The longest that a request is held.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
@@ -92,14 +92,14 @@ impl Push {
     /// A seat for somebody with this cursor, which is good in `origin`; `None` when they are to be answered at once.
     pub(crate) fn join(
         self: &Arc<Self>,
-        tail: &Tail,
+        replication: &Replication,
         origin: &Arc<Origin>,
         asked: (&StreamRequest, u64),
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<Seat> {
         let mut waiting = self.waiting();
-        let (view, of) = tail.state();
+        let (view, of) = replication.state();
         if of != *origin {
             return None;
         }
@@ -147,7 +147,7 @@ impl Drop for Seat {
 
 /// Tells everybody who waits what each commit did, until `stop` fires.
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
-    let mut commits = lapi.tail.commits();
+    let mut commits = lapi.replication.commits();
     let mut earliest = Instant::now();
     loop {
         tokio::select! {
@@ -172,7 +172,7 @@ async fn round(lapi: &Lapi) {
     let made = tokio::task::spawn_blocking(move || {
         let (tellings, origin) = {
             let mut waiting = lapi.push.waiting();
-            let (view, origin) = lapi.tail.state();
+            let (view, origin) = lapi.replication.state();
             (waiting.round(&view, &origin, lapi.clock.now()), origin)
         };
         let mut made: Vec<(Rows, Told)> =

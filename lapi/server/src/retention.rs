@@ -6,8 +6,8 @@ use palisade_lapi_config::{AutoDelete, Flush};
 use palisade_store::{Autodelete, Leadership, Retention};
 use tokio_util::sync::CancellationToken;
 
+use crate::replication::HISTORY;
 use crate::state::Lapi;
-use crate::tail::HISTORY;
 
 /// How often.
 const PACE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ pub(crate) async fn once(lapi: &Lapi) {
     let keep = keep(flush, lapi.ingest.import_under_way());
     match lapi.store.flush(lapi.clock.now(), &keep).await {
         Ok(flushed) => {
-            lapi.tail.applied(flushed.commits).await;
+            lapi.replication.apply_local(flushed.commits).await;
             let quiet = flushed.alerts + flushed.usage + flushed.bouncers + flushed.machines == 0;
             if !quiet || flushed.allowlist_items + flushed.instances > 0 {
                 tracing::info!(

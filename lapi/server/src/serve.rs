@@ -23,10 +23,9 @@ use crate::{
     metrics::LapiMetrics,
     push,
     registry::Registry,
-    retention,
+    replication, retention,
     router::router,
     state::{Clock, Lapi, Setup},
-    tail,
 };
 
 /// What the files named in `api.server` hold.
@@ -111,7 +110,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
         clock,
         config,
     });
-    tail::load(&lapi).await.context("unable to load the active decisions")?;
+    replication::load(&lapi).await.context("unable to load the active decisions")?;
     let (machines, bouncers) = lapi.registry.len();
     info!(machines, bouncers, "active decisions, machines and bouncers are loaded");
 
@@ -173,7 +172,7 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
             Ok(())
         });
     };
-    named("tail", Box::pin(tail::follow(lapi.clone(), background.clone())));
+    named("replication", Box::pin(replication::follow(lapi.clone(), background.clone())));
     named("push", Box::pin(push::run(lapi.clone(), background.clone())));
     named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
     let (registry, stop) = (lapi.clone(), background.clone());
@@ -188,7 +187,7 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
             let shown = shown.clone();
             async move {
                 // Counting many decisions takes a moment.
-                let _ = tokio::task::spawn_blocking(move || tail::show(&shown)).await;
+                let _ = tokio::task::spawn_blocking(move || replication::show(&shown)).await;
             }
         });
         let serving = metrics::serve(block.listen.clone(), life.metrics.clone(), life.stop.clone());

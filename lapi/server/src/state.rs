@@ -16,7 +16,7 @@ use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, registry::Registry, tail};
+use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, registry::Registry, replication};
 
 /// The LAPI. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Parts {
     /// Tokens, passwords, certificates, throttling.
     pub auth: Auth,
     /// What feeds the active decisions with commits.
-    pub(crate) tail: tail::Tail,
+    pub(crate) replication: replication::Replication,
     /// Requests that are held until there is something for them.
     pub(crate) push: Arc<push::Push>,
     /// What takes alerts in.
@@ -120,7 +120,7 @@ impl Lapi {
             registry,
             metrics,
             auth,
-            tail: tail::Tail::default(),
+            replication: replication::Replication::default(),
             push: Arc::new(push::Push::new(sealer)),
             ingest: ingest::Ingest::default(),
             allowlists: allowlists::Allowlists::default(),

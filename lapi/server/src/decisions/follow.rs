@@ -69,13 +69,13 @@ pub(super) async fn answer(
     ask: Ask,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
-    let (mut view, mut origin) = lapi.tail.state();
+    let (mut view, mut origin) = lapi.replication.state();
     let mut now = lapi.clock.now();
     let mut place = ask.place(lapi, &view, &origin, now);
     if matches!(place, Place::At(_, Standing::Ahead)) {
         // Another LAPI on this database has told it what has not come here yet.
         Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
-        (view, origin) = lapi.tail.state();
+        (view, origin) = lapi.replication.state();
         now = lapi.clock.now();
         place = ask.place(lapi, &view, &origin, now);
     }
@@ -97,7 +97,7 @@ pub(super) async fn answer(
     if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
         // From here on until they have a seat, reloads are looked at: none is missed.
         let reloads = lapi.registry.reloads();
-        let seat = lapi.push.join(&lapi.tail, &origin, (&ask.request, ask.digest), cursor, now);
+        let seat = lapi.push.join(&lapi.replication, &origin, (&ask.request, ask.digest), cursor, now);
         if let Some(seat) = seat {
             drop(view);
             let begun = Instant::now();
@@ -140,7 +140,7 @@ async fn hold(
         lapi.metrics.pushed.inc();
         return Ok((headers(lapi, next, Content::Changes), Body::from(body)).into_response());
     }
-    let (view, of) = lapi.tail.state();
+    let (view, of) = lapi.replication.state();
     let now = lapi.clock.now();
     Ok(match ask.place(lapi, &view, &of, now) {
         Place::At(cursor, Standing::Abreast | Standing::Behind) => {

@@ -82,7 +82,7 @@ pub(crate) async fn query_head(
 /// The first piece of the answer, and what follows.
 fn ask(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(Bytes, LiveAnswer), ApiError> {
     let filter = Filter::for_query(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
-    let view = lapi.tail.view();
+    let view = lapi.replication.view();
     let mut answer = view.live(&filter, lapi.clock.now());
     let first = answer.next().unwrap_or_default();
     lapi.metrics.queried(&bouncer.name, first.as_ref() != b"null");

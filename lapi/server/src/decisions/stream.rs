@@ -70,7 +70,7 @@ pub(crate) async fn pull(
     }
     // In this order: a decision that comes between the two belongs to the next pull.
     let now = lapi.clock.now();
-    let view = lapi.tail.view();
+    let view = lapi.replication.view();
     let cursor = bouncer.stream_cursor().map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;

@@ -99,7 +99,11 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
     for (millis, expected) in [(3, at(2)), (1001, at(2)), (1002, at(1002)), (1500, at(1002)), (500, at(500))]
     {
         other.record_stream_request(&at_other, at(millis));
-        assert_eq!((at_other.last_pull(), at_other.stream_cursor()), (Some(expected), row.cursor), "{millis}");
+        assert_eq!(
+            (at_other.last_pull(), at_other.stream_cursor()),
+            (Some(expected), row.cursor),
+            "{millis}"
+        );
     }
 }
 

@@ -326,7 +326,11 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
         ("192.0.2.1", "palisade-firewall", "v9")
     );
     assert_eq!(a.last_seen, later(9));
-    assert_eq!(store.head().await.unwrap().registry_version, 2, "nobody has to read the registry again for it");
+    assert_eq!(
+        store.head().await.unwrap().registry_version,
+        2,
+        "nobody has to read the registry again for it"
+    );
     // Ten thousand of a bouncer at most; the oldest give way.
     let many = (0..10_001).map(|n| seen(fw, &format!("n{n:05}"), 100 + n, 1)).collect();
     store.upsert_instances(many).await.unwrap();

@@ -132,7 +132,8 @@ async fn every_commit_is_told_to_the_others() {
     let mut listener = listening(&other).await;
     // Not ours, and not to be stumbled over.
     shared().sql(&config, "NOTIFY palisade_head, 'something else'");
-    let moved = |commit, registry_version, own| Notice::Moved { commit: Commit(commit), registry_version, own };
+    let moved =
+        |commit, registry_version, own| Notice::Moved { commit: Commit(commit), registry_version, own };
     store_one(&one, banning(&["192.0.2.1"])).await;
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(1, 0, false));
     store_one(&other, banning(&["192.0.2.2"])).await;

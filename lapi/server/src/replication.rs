@@ -8,9 +8,9 @@
 //!
 //! A write is answered after its commit has been applied, so whoever posts and then pulls finds what they posted.
 
-mod feed;
-mod order;
-mod watch;
+mod apply;
+mod commit_sequencer;
+mod poll;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use order::Changes;
+use commit_sequencer::Changes;
 
 use crate::Lapi;
 
@@ -33,29 +33,29 @@ pub(crate) const HISTORY: Duration = Duration::from_secs(24 * 3600);
 const HISTORY_ENTRIES: usize = 1_000_000;
 /// How long the answer to a write waits for its commit to be applied. Longer it waits only where an earlier commit
 /// is missing and the database does not answer; what was written is safe nevertheless.
-const PATIENCE: Duration = Duration::from_secs(5);
+const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The active decisions, the way in for commits, and how far they have come.
 #[derive(Debug)]
-pub(crate) struct Tail {
-    active: RwLock<Held>,
-    inbox: mpsc::UnboundedSender<Word>,
-    /// The other end of `inbox`, until the feed takes it.
-    words: Mutex<Option<mpsc::UnboundedReceiver<Word>>>,
+pub(crate) struct Replication {
+    active: RwLock<ReplicaState>,
+    sender: mpsc::UnboundedSender<ReplicationEvent>,
+    /// The other end of `sender`, until the feed takes it.
+    events: Mutex<Option<mpsc::UnboundedReceiver<ReplicationEvent>>>,
     applied: latest::Sender<Commit>,
-    watching: watch::Watching,
+    polling: poll::PollState,
 }
 
 /// The active decisions, and whose they are: cursors count the commits of one database.
 #[derive(Debug)]
-struct Held {
+struct ReplicaState {
     set: ActiveSet,
     origin: Arc<Origin>,
 }
 
-impl Held {
+impl ReplicaState {
     /// Another LAPI on this database has begun a line of its history.
-    fn went_on(&mut self, database: Uuid, lineages: Vec<Lineage>) {
+    fn set_timelines(&mut self, database: Uuid, lineages: Vec<Lineage>) {
         if self.origin.database == database && self.origin.lineages != lineages {
             self.origin = Arc::new(Origin { database, lineages });
         }
@@ -64,33 +64,33 @@ impl Held {
 
 /// What the feed is told. Bounded by the writes under way: each waits for its own to be applied.
 #[derive(Debug)]
-enum Word {
+enum ReplicationEvent {
     /// A writer's own commits.
-    Told(Vec<(Commit, Changes)>),
+    Local(Vec<(Commit, Changes)>),
     /// All that is left of the commits after `after` up to `through`, read from the database.
-    Read { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
+    Fetched { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
     /// The database is another one, or went back: this is what it holds.
-    Replaced(Box<Held>),
+    Reset(Box<ReplicaState>),
 }
 
-impl Default for Tail {
+impl Default for Replication {
     /// Empty, until [`load`] fills it.
     fn default() -> Self {
-        let (inbox, words) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         Self {
-            active: RwLock::new(Held {
+            active: RwLock::new(ReplicaState {
                 set: ActiveSet::new(HISTORY, HISTORY_ENTRIES),
                 origin: Arc::default(),
             }),
-            inbox,
-            words: Mutex::new(Some(words)),
+            sender,
+            events: Mutex::new(Some(events)),
             applied: latest::Sender::new(Commit(0)),
-            watching: watch::Watching::default(),
+            polling: poll::PollState::default(),
         }
     }
 }
 
-impl Tail {
+impl Replication {
     /// The active decisions as they are now; what comes later does not change it.
     pub(crate) fn view(&self) -> View {
         self.state().0
@@ -98,8 +98,8 @@ impl Tail {
 
     /// The same, and whose commits it counts.
     pub(crate) fn state(&self) -> (View, Arc<Origin>) {
-        let held = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        (held.set.view(), held.origin.clone())
+        let replica = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        (replica.set.view(), replica.origin.clone())
     }
 
     /// Wakes for every commit that is applied; slow readers skip some.
@@ -107,7 +107,7 @@ impl Tail {
         self.applied.subscribe()
     }
 
-    fn active_mut(&self) -> RwLockWriteGuard<'_, Held> {
+    fn active_mut(&self) -> RwLockWriteGuard<'_, ReplicaState> {
         self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,19 +117,19 @@ impl Tail {
     }
 
     /// Hands on what a write did, and waits until it is applied.
-    pub(crate) async fn applied(&self, commits: Vec<(Commit, Vec<Change>)>) {
+    pub(crate) async fn apply_local(&self, commits: Vec<(Commit, Vec<Change>)>) {
         let Some(last) = commits.iter().map(|(commit, _)| *commit).max() else { return };
         // Nobody listens at the very end of the process, when nobody asks either.
-        if self.inbox.send(Word::Told(commits)).is_ok() {
-            self.reached(last).await;
+        if self.sender.send(ReplicationEvent::Local(commits)).is_ok() {
+            self.wait_until_applied(last).await;
         }
     }
 
     /// Waits until a commit is applied, within reason.
-    async fn reached(&self, commit: Commit) {
+    async fn wait_until_applied(&self, commit: Commit) {
         let mut applied = self.applied.subscribe();
         let reached = applied.wait_for(|head| *head >= commit);
-        if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(APPLY_TIMEOUT, reached).await, Ok(Ok(_))) {
             tracing::warn!(
                 commit = commit.0,
                 "a commit is stored and not yet applied; bouncers get it later"
@@ -142,10 +142,10 @@ impl Tail {
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
-    let (held, head) = read(&lapi.store, now).await?;
-    *lapi.tail.active_mut() = held;
-    lapi.tail.applied.send_replace(head.commit);
-    lapi.tail.watching.begin(head);
+    let (replica, head) = read(&lapi.store, now).await?;
+    *lapi.replication.active_mut() = replica;
+    lapi.replication.applied.send_replace(head.commit);
+    lapi.replication.polling.begin(head);
     lapi.metrics.database_up.set(1);
     lapi.allowlists.refresh(&lapi.store, now).await?;
     lapi.count_alerts().await
@@ -154,14 +154,14 @@ pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
 /// Applies commits in order, looks for those of others, re-reads registry and allowlists when they changed, and ends
 /// decisions on time, until `stop` fires.
 pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
-    tokio::join!(feed::run(lapi.clone(), stop.clone()), watch::run(lapi, stop));
+    tokio::join!(apply::run(lapi.clone(), stop.clone()), poll::run(lapi, stop));
 }
 
 /// Brings the gauges that are read from memory up to date; called before each scrape.
 pub(crate) fn show(lapi: &Lapi) {
     lapi.metrics.waiting.set(i64::try_from(lapi.push.seats()).unwrap_or(i64::MAX));
     // A scan, so of a view: nobody waits for it.
-    let view = lapi.tail.view();
+    let view = lapi.replication.view();
     let count = |count: Count| {
         ((count.reason, count.origin, count.action), i64::try_from(count.count).unwrap_or(i64::MAX))
     };
@@ -169,7 +169,7 @@ pub(crate) fn show(lapi: &Lapi) {
 }
 
 /// Reads everything the memory needs.
-async fn read(store: &Store, now: UnixMillis) -> Result<(Held, Head), StoreError> {
+async fn read(store: &Store, now: UnixMillis) -> Result<(ReplicaState, Head), StoreError> {
     // Before the snapshot: what is committed between the two is read again by the watch.
     let mut head = store.head().await?;
     let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
@@ -177,7 +177,7 @@ async fn read(store: &Store, now: UnixMillis) -> Result<(Held, Head), StoreError
     head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
     set.replace(loading, head.commit);
     let origin = Arc::new(Origin { database: head.database, lineages: store.lineages().await? });
-    Ok((Held { set, origin }, head))
+    Ok((ReplicaState { set, origin }, head))
 }
 
 impl Lapi {
@@ -187,8 +187,8 @@ impl Lapi {
     ///
     /// When the database fails.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
-        let head = watch::look(self).await?;
-        self.tail.reached(head).await;
+        let head = poll::poll_once(self).await?;
+        self.replication.wait_until_applied(head).await;
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use palisade_active::Commit;
 use tokio_util::sync::CancellationToken;
 
-use super::order::{Changes, Order};
-use super::{Held, Word};
+use super::commit_sequencer::{Changes, CommitSequencer};
+use super::{ReplicaState, ReplicationEvent};
 use crate::Lapi;
 
 /// How often decisions that ended are moved out of the way.
@@ -17,56 +17,59 @@ const LARGE: usize = 1_000;
 
 /// Runs until `stop` fires: the only writer of the memory.
 pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
-    let Some(mut words) = lapi.tail.words.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    let Some(mut events) = lapi.replication.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    else {
         return tracing::error!("commits are followed already");
     };
-    let mut order = Order::new(lapi.tail.head());
+    let mut sequencer = CommitSequencer::new(lapi.replication.head());
     let mut expiry = tokio::time::interval(EXPIRY);
     expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(word) = words.recv() => take(&lapi, &mut order, word).await,
+            Some(event) = events.recv() => handle(&lapi, &mut sequencer, event).await,
             _ = expiry.tick() => {
                 let now = lapi.clock.now();
-                let mut active = lapi.tail.active_mut();
+                let mut active = lapi.replication.active_mut();
                 active.set.expire(now);
                 if active.set.needs_reload(now) {
-                    lapi.tail.watching.reload();
+                    lapi.replication.polling.reload();
                 }
             }
         }
     }
     // Writes that are being answered still get theirs.
-    words.close();
-    while let Some(word) = words.recv().await {
-        take(&lapi, &mut order, word).await;
+    events.close();
+    while let Some(event) = events.recv().await {
+        handle(&lapi, &mut sequencer, event).await;
     }
 }
 
-async fn take(lapi: &Lapi, order: &mut Order, word: Word) {
-    match word {
-        Word::Told(commits) => {
+async fn handle(lapi: &Lapi, sequencer: &mut CommitSequencer, event: ReplicationEvent) {
+    match event {
+        ReplicationEvent::Local(commits) => {
             for (commit, changes) in commits {
-                order.offer(commit, changes);
+                sequencer.push_local(commit, changes);
             }
         }
-        Word::Read { after, through, commits } => order.fetched(after, through, commits),
-        Word::Replaced(held) => {
-            *order = Order::new(held.set.head());
-            replace(lapi, *held);
+        ReplicationEvent::Fetched { after, through, commits } => {
+            sequencer.push_fetched(after, through, commits)
+        }
+        ReplicationEvent::Reset(replica) => {
+            *sequencer = CommitSequencer::new(replica.set.head());
+            replace(lapi, *replica);
         }
     }
-    while let Some((commit, changes)) = order.next() {
+    while let Some((commit, changes)) = sequencer.next() {
         if !apply(lapi, commit, changes).await {
-            lapi.tail.watching.reload();
+            lapi.replication.polling.reload();
             return;
         }
-        lapi.tail.applied.send_replace(commit);
+        lapi.replication.applied.send_replace(commit);
     }
-    if order.has_gap() {
-        lapi.tail.watching.hurry();
+    if sequencer.has_gap() {
+        lapi.replication.polling.poll_soon();
     }
 }
 
@@ -74,7 +77,7 @@ async fn take(lapi: &Lapi, order: &mut Order, word: Word) {
 async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
     let large = changes.len() > LARGE;
     let memory = lapi.clone();
-    let apply = move || memory.tail.active_mut().set.apply(memory.clock.now(), commit, changes);
+    let apply = move || memory.replication.active_mut().set.apply(memory.clock.now(), commit, changes);
     let applied = if large {
         match tokio::task::spawn_blocking(apply).await {
             Ok(applied) => applied,
@@ -92,8 +95,8 @@ async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
     applied.is_ok()
 }
 
-fn replace(lapi: &Lapi, held: Held) {
-    let head = held.set.head();
-    *lapi.tail.active_mut() = held;
-    lapi.tail.applied.send_replace(head);
+fn replace(lapi: &Lapi, replica: ReplicaState) {
+    let head = replica.set.head();
+    *lapi.replication.active_mut() = replica;
+    lapi.replication.applied.send_replace(head);
 }

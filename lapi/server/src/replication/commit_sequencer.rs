@@ -12,12 +12,12 @@ pub(crate) type Changes = Vec<Change>;
 
 /// Commits that have come, and the number of the last that was handed on.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct CommitSequencer {
     head: Commit,
     parked: BTreeMap<Commit, Changes>,
 }
 
-impl Order {
+impl CommitSequencer {
     /// Nothing is parked; the next commit is the one after `head`.
     pub(crate) fn new(head: Commit) -> Self {
         Self { head, parked: BTreeMap::new() }
@@ -25,7 +25,7 @@ impl Order {
 
     /// Takes what a writer in this process committed. One that was handed on before is of no interest: it was read
     /// from the database meanwhile.
-    pub(crate) fn offer(&mut self, commit: Commit, changes: Changes) {
+    pub(crate) fn push_local(&mut self, commit: Commit, changes: Changes) {
         if commit > self.head {
             self.parked.insert(commit, changes);
         }
@@ -36,7 +36,7 @@ impl Order {
     /// later one.
     ///
     /// What a writer said about its own commit is kept in preference: it is the same or more.
-    pub(crate) fn fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
+    pub(crate) fn push_fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
         let mut commits = commits.into_iter().peekable();
         // An answer that begins behind the head is common: a writer was faster.
         for number in after.0.saturating_add(1)..=through.0 {
@@ -90,24 +90,24 @@ mod tests {
         })
     }
 
-    fn drain(order: &mut Order) -> Vec<Commit> {
-        std::iter::from_fn(|| order.next()).map(|(commit, _)| commit).collect()
+    fn drain(sequencer: &mut CommitSequencer) -> Vec<Commit> {
+        std::iter::from_fn(|| sequencer.next()).map(|(commit, _)| commit).collect()
     }
 
     #[test]
     fn a_commit_that_came_too_early_waits_for_the_one_before() {
-        let mut order = Order::new(Commit(4));
-        order.offer(Commit(6), vec![put(2, 6)]);
-        assert_eq!((drain(&mut order), order.has_gap()), (vec![], true));
-        order.offer(Commit(5), vec![put(1, 5)]);
-        assert_eq!((drain(&mut order), order.has_gap()), (vec![Commit(5), Commit(6)], false));
+        let mut sequencer = CommitSequencer::new(Commit(4));
+        sequencer.push_local(Commit(6), vec![put(2, 6)]);
+        assert_eq!((drain(&mut sequencer), sequencer.has_gap()), (vec![], true));
+        sequencer.push_local(Commit(5), vec![put(1, 5)]);
+        assert_eq!((drain(&mut sequencer), sequencer.has_gap()), (vec![Commit(5), Commit(6)], false));
     }
 
     #[test]
     fn commits_that_left_nothing_behind_count_as_empty() {
-        let mut order = Order::new(Commit(4));
-        order.fetched(Commit(4), Commit(8), vec![(Commit(6), vec![put(1, 6)])]);
-        let out: Vec<_> = std::iter::from_fn(|| order.next()).collect();
+        let mut sequencer = CommitSequencer::new(Commit(4));
+        sequencer.push_fetched(Commit(4), Commit(8), vec![(Commit(6), vec![put(1, 6)])]);
+        let out: Vec<_> = std::iter::from_fn(|| sequencer.next()).collect();
         assert_eq!(
             out,
             [(Commit(5), vec![]), (Commit(6), vec![put(1, 6)]), (Commit(7), vec![]), (Commit(8), vec![]),]
@@ -116,19 +116,23 @@ mod tests {
 
     #[test]
     fn what_was_handed_on_does_not_come_again() {
-        let mut order = Order::new(Commit(0));
-        order.offer(Commit(1), vec![put(1, 1)]);
-        assert_eq!(drain(&mut order), [Commit(1)]);
-        order.offer(Commit(1), vec![put(1, 1)]);
-        order.fetched(Commit(0), Commit(2), vec![(Commit(1), vec![put(1, 1)]), (Commit(2), vec![put(2, 2)])]);
-        assert_eq!(drain(&mut order), [Commit(2)]);
+        let mut sequencer = CommitSequencer::new(Commit(0));
+        sequencer.push_local(Commit(1), vec![put(1, 1)]);
+        assert_eq!(drain(&mut sequencer), [Commit(1)]);
+        sequencer.push_local(Commit(1), vec![put(1, 1)]);
+        sequencer.push_fetched(
+            Commit(0),
+            Commit(2),
+            vec![(Commit(1), vec![put(1, 1)]), (Commit(2), vec![put(2, 2)])],
+        );
+        assert_eq!(drain(&mut sequencer), [Commit(2)]);
     }
 
-    /// One arrival: a writer's own word, or an answer of the database about a stretch of commits.
+    /// One arrival: a writer's own event, or an answer of the database about a stretch of commits.
     #[derive(Debug, Clone)]
     enum Arrival {
-        Told(u64),
-        Read { after: u64, through: u64 },
+        Local(u64),
+        Fetched { after: u64, through: u64 },
     }
 
     fn arrivals(total: u64) -> impl Strategy<Value = Vec<Arrival>> {
@@ -141,13 +145,13 @@ mod tests {
         )
             .prop_map(move |(told, kept, reads)| {
                 let mut all: Vec<Arrival> =
-                    told.into_iter().filter(|n| kept[(*n - 1) as usize]).map(Arrival::Told).collect();
+                    told.into_iter().filter(|n| kept[(*n - 1) as usize]).map(Arrival::Local).collect();
                 for (a, b, place) in reads {
-                    let read = Arrival::Read { after: a.min(b), through: a.max(b) };
+                    let read = Arrival::Fetched { after: a.min(b), through: a.max(b) };
                     all.insert(place.index(all.len() + 1), read);
                 }
                 // In the end somebody looks at the database.
-                all.push(Arrival::Read { after: 0, through: total });
+                all.push(Arrival::Fetched { after: 0, through: total });
                 all
             })
     }
@@ -158,24 +162,24 @@ mod tests {
             arrivals(n).prop_map(move |list| (n, list))
         })) {
             let (total, arrivals) = arrivals;
-            let mut order = Order::new(Commit(0));
+            let mut sequencer = CommitSequencer::new(Commit(0));
             let mut out = Vec::new();
             for arrival in arrivals {
                 match arrival {
-                    Arrival::Told(n) => order.offer(Commit(n), vec![put(n as i64, n)]),
-                    Arrival::Read { after, through } => order.fetched(
+                    Arrival::Local(n) => sequencer.push_local(Commit(n), vec![put(n as i64, n)]),
+                    Arrival::Fetched { after, through } => sequencer.push_fetched(
                         Commit(after),
                         Commit(through),
                         (after + 1..=through).map(|n| (Commit(n), vec![put(n as i64, n)])).collect(),
                     ),
                 }
-                while let Some((commit, changes)) = order.next() {
+                while let Some((commit, changes)) = sequencer.next() {
                     prop_assert_eq!(changes, vec![put(commit.0 as i64, commit.0)]);
                     out.push(commit.0);
                 }
             }
             prop_assert_eq!(out, (1..=total).collect::<Vec<_>>());
-            prop_assert!(!order.has_gap());
+            prop_assert!(!sequencer.has_gap());
         }
     }
 }
