@@ -110,7 +110,7 @@ async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
     let mut disconnected = false;
     loop {
         match listener.next().await {
-            Notice::Moved { commit, registry_version, own } => {
+            Notice::Committed { commit, registry_version, own } => {
                 polling.on_commit(lapi.replication.head(), commit, registry_version, own)
             }
             Notice::Listening => {
@@ -121,7 +121,7 @@ async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
                     tracing::info!("the database tells of changes at once again");
                 }
             }
-            Notice::Deaf(error) => {
+            Notice::Disconnected(error) => {
                 polling.listening.store(false, Ordering::Relaxed);
                 if !std::mem::replace(&mut disconnected, true) {
                     tracing::warn!(

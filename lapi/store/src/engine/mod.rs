@@ -3,7 +3,7 @@
 mod bulk;
 mod fault;
 mod lead;
-mod news;
+mod notifications;
 mod postgres;
 mod session;
 mod sql;
@@ -14,7 +14,7 @@ mod writer;
 pub(crate) use bulk::{Column, insert};
 pub(crate) use fault::{Place, fault};
 pub use lead::Leadership;
-pub use news::{Listener, Notice};
+pub use notifications::{Listener, Notice};
 pub(crate) use session::{Row, Session, patient};
 pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::lock_beside;

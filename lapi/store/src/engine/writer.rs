@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::fault::Place;
-use super::news;
+use super::notifications;
 use super::session::{AT_ONCE, Session};
 use super::sql::Kind;
 use super::tx::{Counters, Tx};
@@ -323,8 +323,8 @@ async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreEr
             .bind(now.decision);
         let moved = (now.commit, now.registry_version) != (before.commit, before.registry_version);
         if moved && tx.session.kind() == Kind::Postgres {
-            sql.push(" RETURNING pg_notify(").arg(news::CHANNEL).push(", ");
-            sql.arg(news::notice(now.commit, now.registry_version, name)).push(")");
+            sql.push(" RETURNING pg_notify(").arg(notifications::CHANNEL).push(", ");
+            sql.arg(notifications::payload(now.commit, now.registry_version, name)).push(")");
         }
         tx.session.run(sql).await?;
     }

@@ -133,7 +133,7 @@ async fn every_commit_is_told_to_the_others() {
     // Not ours, and not to be stumbled over.
     shared().sql(&config, "NOTIFY palisade_head, 'something else'");
     let moved =
-        |commit, registry_version, own| Notice::Moved { commit: Commit(commit), registry_version, own };
+        |commit, registry_version, own| Notice::Committed { commit: Commit(commit), registry_version, own };
     store_one(&one, banning(&["192.0.2.1"])).await;
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(1, 0, false));
     store_one(&other, banning(&["192.0.2.2"])).await;
@@ -162,12 +162,12 @@ async fn a_listener_that_lost_its_connection_says_so_and_hears_again() {
          AND query LIKE 'SELECT pg_notify($1%'",
     );
     let lost = wait_for(&mut listener, |_| true).await;
-    assert!(matches!(lost, Notice::Deaf(StoreError::Unavailable { .. })), "{lost:?}");
+    assert!(matches!(lost, Notice::Disconnected(StoreError::Unavailable { .. })), "{lost:?}");
     assert_eq!(wait_for(&mut listener, |_| true).await, Notice::Listening);
     store_one(&one, banning(&["192.0.2.1"])).await;
     assert_eq!(
         wait_for(&mut listener, |_| true).await,
-        Notice::Moved { commit: Commit(1), registry_version: 0, own: false }
+        Notice::Committed { commit: Commit(1), registry_version: 0, own: false }
     );
 }
 
@@ -251,7 +251,7 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
     }
     assert!(tasks.join_all().await.into_iter().all(|failed| failed));
     assert!(began.elapsed() < bound * 3 * patience(), "many do not wait longer than one");
-    wait_for(&mut listener, |notice| matches!(notice, Notice::Deaf(_))).await;
+    wait_for(&mut listener, |notice| matches!(notice, Notice::Disconnected(_))).await;
 
     server.signal(Signal::CONT);
     wait_for(&mut listener, |notice| *notice == Notice::Listening).await;

@@ -25,27 +25,27 @@ use crate::StoreError;
 /// Where it is told.
 pub(super) const CHANNEL: &str = "palisade_head";
 /// How often a listener makes sure that it hears.
-const PROBE: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long its own word may be under way.
-const ECHO: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first pause after a failure; each is twice the one before.
-const PAUSE: Duration = Duration::from_millis(250);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
 /// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 const DOING: &str = "listen for what others write";
 
 /// What a writer tells when it commits.
-pub(super) fn notice(commit: i64, registry_version: i64, writer: &str) -> String {
+pub(super) fn payload(commit: i64, registry_version: i64, writer: &str) -> String {
     format!("{commit} {registry_version} {writer}")
 }
 
-/// What was heard.
+/// What was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Notices come from now on. What was committed before may have been missed: look.
     Listening,
     /// Somebody committed.
-    Moved {
+    Committed {
         /// The last commit that touched decisions.
         commit: Commit,
         /// As in [`Head`](crate::Head).
@@ -54,7 +54,7 @@ pub enum Notice {
         own: bool,
     },
     /// Notices do not come. It is tried again by the next call, after a pause.
-    Deaf(StoreError),
+    Disconnected(StoreError),
 }
 
 /// Hears what other processes write to a server, over a connection of its own.
@@ -63,8 +63,8 @@ pub struct Listener {
     options: Arc<PgConnectOptions>,
     place: Arc<Place>,
     own: Arc<str>,
-    ear: Option<Ear>,
-    pause: Duration,
+    connection: Option<PgNotifications>,
+    backoff: Duration,
 }
 
 impl Listener {
@@ -74,8 +74,8 @@ impl Listener {
             options: pool.connect_options(),
             place: Arc::clone(place),
             own: Arc::clone(writer.name()),
-            ear: None,
-            pause: Duration::ZERO,
+            connection: None,
+            backoff: Duration::ZERO,
         })
     }
 
@@ -83,34 +83,34 @@ impl Listener {
     /// up may take the connection's next words with it.
     pub async fn next(&mut self) -> Notice {
         loop {
-            let heard = match &mut self.ear {
-                Some(ear) => ear.next().await,
+            let received = match &mut self.connection {
+                Some(connection) => connection.next().await,
                 None => {
-                    tokio::time::sleep(self.pause).await;
-                    match Ear::open(&self.options).await {
-                        Ok(ear) => {
-                            self.ear = Some(ear);
+                    tokio::time::sleep(self.backoff).await;
+                    match PgNotifications::open(&self.options).await {
+                        Ok(connection) => {
+                            self.connection = Some(connection);
                             continue;
                         }
                         Err(error) => Err(error),
                     }
                 }
             };
-            match heard {
-                Ok(Heard::Proven) => {
-                    self.pause = Duration::ZERO;
+            match received {
+                Ok(Received::Listening) => {
+                    self.backoff = Duration::ZERO;
                     return Notice::Listening;
                 }
-                Ok(Heard::Told(told)) => {
+                Ok(Received::Notification(notification)) => {
                     // What others put on the channel is no business of ours.
-                    if let Some(notice) = read(told.payload(), &self.own) {
+                    if let Some(notice) = read(notification.payload(), &self.own) {
                         return notice;
                     }
                 }
                 Err(error) => {
-                    self.ear = None;
-                    self.pause = (self.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
-                    return Notice::Deaf(fault(&error, &self.place, DOING));
+                    self.connection = None;
+                    self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
+                    return Notice::Disconnected(fault(&error, &self.place, DOING));
                 }
             }
         }
@@ -121,28 +121,28 @@ fn read(payload: &str, own: &str) -> Option<Notice> {
     let mut words = payload.split(' ');
     let commit = Commit(words.next()?.parse().ok()?);
     let registry_version = words.next()?.parse().ok()?;
-    Some(Notice::Moved { commit, registry_version, own: words.next() == Some(own) })
+    Some(Notice::Committed { commit, registry_version, own: words.next() == Some(own) })
 }
 
-enum Heard {
+enum Received {
     /// Our own word came back for the first time.
-    Proven,
-    Told(PgNotification),
+    Listening,
+    Notification(PgNotification),
 }
 
 /// A connection that listens.
 #[derive(Debug)]
-struct Ear {
+struct PgNotifications {
     listener: PgListener,
     /// Where it writes to itself.
-    mirror: String,
-    proven: bool,
+    probe_channel: String,
+    listening: bool,
     /// Its own word is under way.
-    asked: bool,
+    probe_sent: bool,
     due: Instant,
 }
 
-impl Ear {
+impl PgNotifications {
     async fn open(options: &Arc<PgConnectOptions>) -> Result<Self, Error> {
         let opened = async {
             // A pool is how this driver listens; of one, so that nobody else waits for it.
@@ -156,50 +156,51 @@ impl Ear {
             let mut listener = PgListener::connect_with(&pool).await?;
             // A lost connection is to be told of: what was said meanwhile was missed.
             listener.eager_reconnect(false);
-            let mirror = format!("palisade_ear_{}", Uuid::new_v4().simple());
-            listener.listen_all([CHANNEL, &mirror]).await?;
-            Ok((listener, mirror))
+            let probe_channel = format!("palisade_ear_{}", Uuid::new_v4().simple());
+            listener.listen_all([CHANNEL, &probe_channel]).await?;
+            Ok((listener, probe_channel))
         };
-        let (listener, mirror) = patient(CONNECT + AT_ONCE, opened).await?;
-        Ok(Self { listener, mirror, proven: false, asked: false, due: Instant::now() })
+        let (listener, probe_channel) = patient(CONNECT + AT_ONCE, opened).await?;
+        Ok(Self { listener, probe_channel, listening: false, probe_sent: false, due: Instant::now() })
     }
 
-    async fn next(&mut self) -> Result<Heard, Error> {
+    async fn next(&mut self) -> Result<Received, Error> {
         loop {
-            let heard = tokio::select! {
-                heard = self.listener.try_recv() => heard?,
+            let received = tokio::select! {
+                received = self.listener.try_recv() => received?,
                 () = tokio::time::sleep_until(self.due) => {
                     self.probe().await?;
                     continue;
                 }
             };
-            let told = heard.ok_or_else(|| silent("the connection broke"))?;
-            if told.channel() != self.mirror {
-                return Ok(Heard::Told(told));
+            let notification = received.ok_or_else(|| aborted("the connection broke"))?;
+            if notification.channel() != self.probe_channel {
+                return Ok(Received::Notification(notification));
             }
-            self.asked = false;
-            self.due = Instant::now() + PROBE;
-            if !std::mem::replace(&mut self.proven, true) {
-                return Ok(Heard::Proven);
+            self.probe_sent = false;
+            self.due = Instant::now() + PROBE_INTERVAL;
+            if !std::mem::replace(&mut self.listening, true) {
+                return Ok(Received::Listening);
             }
         }
     }
 
     /// Writes to itself, or finds that what it wrote has not come back.
     async fn probe(&mut self) -> Result<(), Error> {
-        if self.asked {
-            return Err(silent("notices do not come, a pooler between us and the server may swallow them"));
+        if self.probe_sent {
+            return Err(aborted("notices do not come, a pooler between us and the server may swallow them"));
         }
-        let sent =
-            sqlx::query("SELECT pg_notify($1, '')").bind(self.mirror.clone()).execute(&mut self.listener);
+        let sent = sqlx::query("SELECT pg_notify($1, '')")
+            .bind(self.probe_channel.clone())
+            .execute(&mut self.listener);
         patient(AT_ONCE, sent).await?;
-        self.asked = true;
-        self.due = Instant::now() + ECHO;
+        self.probe_sent = true;
+        self.due = Instant::now() + PROBE_TIMEOUT;
         Ok(())
     }
 }
 
-fn silent(words: &str) -> Error {
+fn aborted(words: &str) -> Error {
     Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, words.to_owned()))
 }
 
@@ -209,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_notice_is_read_as_it_was_written() {
-        let moved = |own| Some(Notice::Moved { commit: Commit(7), registry_version: 3, own });
-        assert_eq!(read(&notice(7, 3, "me"), "me"), moved(true));
-        assert_eq!(read(&notice(7, 3, "you"), "me"), moved(false));
+        let moved = |own| Some(Notice::Committed { commit: Commit(7), registry_version: 3, own });
+        assert_eq!(read(&payload(7, 3, "me"), "me"), moved(true));
+        assert_eq!(read(&payload(7, 3, "you"), "me"), moved(false));
         assert_eq!(read("7 3", "me"), moved(false));
         for odd in ["", "7", "x 3", "-1 3", "7 x you"] {
             assert_eq!(read(odd, "me"), None, "{odd}");
