@@ -14,10 +14,10 @@ use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::cursor_token::CursorScope;
 use crate::filter::StreamRequest;
 use crate::row::Commit;
-use crate::ticket::Origin;
-use crate::view::{Cursor, Standing, View};
+use crate::view::{Cursor, CursorStatus, View};
 
 /// Everybody who waits. `S` is what the caller keeps of those of one filter until they are told: their seats.
 ///
@@ -38,7 +38,7 @@ type Key = (Uuid, u64);
 struct Gathering<S> {
     request: StreamRequest,
     /// Of which line of history the cursors here are.
-    lineage: u64,
+    timeline: u64,
     /// Nobody here has been told less than this, each in its own right.
     oldest: Cursor,
     seats: S,
@@ -62,20 +62,20 @@ impl<S: Default> Gatherings<S> {
     /// them all they lack: in a storm everybody is behind again as soon as they ask.
     pub fn enter(
         &mut self,
-        (view, origin): (&View, &Origin),
+        (view, scope): (&View, &CursorScope),
         (request, digest): (&StreamRequest, u64),
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<&mut S> {
-        match view.standing(request, cursor, now) {
-            Standing::Abreast => {}
+        match view.status(request, cursor, now) {
+            CursorStatus::UpToDate => {}
             // The last round was told up to here or before: what came after it is for the next.
-            Standing::Behind if self.covers(origin).is_some_and(|covered| covered <= cursor.commit) => {}
+            CursorStatus::Behind if self.covers(scope).is_some_and(|covered| covered <= cursor.commit) => {}
             _ => return None,
         }
-        let gathering = self.by_filter.entry((origin.database, digest)).or_insert_with(|| Gathering {
+        let gathering = self.by_filter.entry((scope.database, digest)).or_insert_with(|| Gathering {
             request: request.clone(),
-            lineage: origin.lineage(),
+            timeline: scope.timeline(),
             oldest: cursor,
             seats: S::default(),
         });
@@ -84,9 +84,9 @@ impl<S: Default> Gatherings<S> {
         Some(&mut gathering.seats)
     }
 
-    fn covers(&self, origin: &Origin) -> Option<Commit> {
-        let (database, lineage, commit) = self.covered?;
-        (database == origin.database && lineage == origin.lineage()).then_some(commit)
+    fn covers(&self, scope: &CursorScope) -> Option<Commit> {
+        let (database, timeline, commit) = self.covered?;
+        (database == scope.database && timeline == scope.timeline()).then_some(commit)
     }
 
     /// Those who wait, filter by filter.
@@ -105,19 +105,19 @@ impl<S: Default> Gatherings<S> {
 
     /// Whom this state concerns, and what they are told. Answers are made as they are read, so that the lock need not be
     /// held meanwhile.
-    pub fn round(&mut self, view: &View, origin: &Origin, now: UnixMillis) -> Vec<Telling<S>> {
-        self.covered = Some((origin.database, origin.lineage(), view.head()));
+    pub fn round(&mut self, view: &View, scope: &CursorScope, now: UnixMillis) -> Vec<Telling<S>> {
+        self.covered = Some((scope.database, scope.timeline(), view.head()));
         let mut tellings = Vec::new();
         self.by_filter.retain(|(database, digest), gathering| {
             // Whether the cursors here are still good is for each to be looked at when history took another line.
-            let same = *database == origin.database && gathering.lineage == origin.lineage();
+            let same = *database == scope.database && gathering.timeline == scope.timeline();
             let since = gathering.oldest;
-            let standing = view.standing(&gathering.request, since, now);
-            if same && standing == Standing::Abreast {
+            let status = view.status(&gathering.request, since, now);
+            if same && status == CursorStatus::UpToDate {
                 gathering.oldest.commit = view.head();
                 return true;
             }
-            let answer = (same && standing == Standing::Behind)
+            let answer = (same && status == CursorStatus::Behind)
                 .then(|| view.answer(&gathering.request, Some(since), now));
             tellings.push(Telling { digest: *digest, answer, seats: std::mem::take(&mut gathering.seats) });
             false
@@ -131,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ticket::Lineage;
+    use crate::cursor_token::Timeline;
     use crate::{ActiveSet, Change, Filter, Row};
 
     const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
@@ -161,28 +161,30 @@ mod tests {
     /// A LAPI's memory and who waits there, by name.
     struct Hall {
         set: ActiveSet,
-        origin: Origin,
+        scope: CursorScope,
         waiting: Gatherings<Vec<&'static str>>,
     }
 
     impl Hall {
         fn new() -> Self {
-            let origin =
-                Origin { database: Uuid::nil(), lineages: vec![Lineage { token: 1, from: Commit(0) }] };
+            let scope = CursorScope {
+                database: Uuid::nil(),
+                timelines: vec![Timeline { token: 1, from: Commit(0) }],
+            };
             let set = ActiveSet::new(Duration::from_secs(1000), 1000);
-            Self { set, origin, waiting: Gatherings::default() }
+            Self { set, scope, waiting: Gatherings::default() }
         }
 
         fn enter(&mut self, who: &'static str, kind: &str, commit: u64) -> bool {
             let (request, cursor) = (of(kind), Cursor { commit: Commit(commit), time: NOW });
-            let state = (&self.set.view(), &self.origin);
+            let state = (&self.set.view(), &self.scope);
             let seats = self.waiting.enter(state, (&request, request.digest()), cursor, NOW);
             seats.map(|seats| seats.push(who)).is_some()
         }
 
         /// Who is told, and how many decisions; `None` for whoever must look for themselves.
         fn round(&mut self) -> Vec<(Vec<&'static str>, Option<usize>)> {
-            let tellings = self.waiting.round(&self.set.view(), &self.origin, NOW);
+            let tellings = self.waiting.round(&self.set.view(), &self.scope, NOW);
             let mut told: Vec<_> = tellings
                 .into_iter()
                 .map(|telling| {
@@ -229,7 +231,7 @@ mod tests {
         commit(&mut hall.set, "ban");
         hall.round();
         assert!(hall.enter("a", "ban", 1));
-        hall.origin.lineages.push(Lineage { token: 2, from: Commit(1) });
+        hall.scope.timelines.push(Timeline { token: 2, from: Commit(1) });
         commit(&mut hall.set, "ban");
         assert!(!hall.enter("b", "ban", 1), "the last round was of another line");
         assert_eq!(hall.round(), [(vec!["a"], None)]);

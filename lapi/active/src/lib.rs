@@ -34,6 +34,7 @@
 
 mod addresses;
 mod answer;
+mod cursor_token;
 mod delta;
 mod filter;
 mod gathering;
@@ -46,17 +47,16 @@ mod paged;
 mod row;
 mod set;
 mod tables;
-mod ticket;
 mod view;
 
 pub use answer::{Answer, LiveAnswer};
+pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
 pub use filter::{Filter, FilterError, StreamRequest};
 pub use gathering::{Gatherings, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
-pub use ticket::{Lineage, Origin, Place, Sealer, Ticket};
-pub use view::{Count, Cursor, Standing, View};
+pub use view::{Count, Cursor, CursorStatus, View};
 
 #[cfg(test)]
 mod model_tests;

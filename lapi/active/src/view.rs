@@ -49,9 +49,9 @@ pub struct View {
 
 /// How a client's cursor stands to a state, as far as commits go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum CursorStatus {
     /// No decision the request is about was written since: the request may be left waiting.
-    Abreast,
+    UpToDate,
     /// There is something to tell.
     Behind,
     /// The state is older than the cursor: more is to be read from the database first.
@@ -96,23 +96,23 @@ impl View {
 
     /// How a cursor stands to this state. Ends that come with time alone are no news: whoever was told of a decision
     /// knows when it ends.
-    pub fn standing(&self, request: &StreamRequest, cursor: Cursor, now: UnixMillis) -> Standing {
+    pub fn status(&self, request: &StreamRequest, cursor: Cursor, now: UnixMillis) -> CursorStatus {
         if cursor.commit > self.head {
-            return Standing::Ahead;
+            return CursorStatus::Ahead;
         }
         if !self.reaches_back_to(cursor, now) {
-            return Standing::TooOld;
+            return CursorStatus::TooOld;
         }
         if cursor.commit == self.head {
-            return Standing::Abreast;
+            return CursorStatus::UpToDate;
         }
         if !self.tables.knows_commits_after(cursor.commit) {
-            return Standing::Behind;
+            return CursorStatus::Behind;
         }
         let mut matcher = Matcher::new(request.filter.clone());
         let mut written = self.tables.written_after(cursor.commit);
         let concerned = |id: i64| self.tables.rows.get(&id).is_some_and(|row| matcher.matches(row));
-        if written.any(concerned) { Standing::Behind } else { Standing::Abreast }
+        if written.any(concerned) { CursorStatus::Behind } else { CursorStatus::UpToDate }
     }
 
     /// The body of a `GET /v1/decisions`: every row in force that matches, in ascending id, or `null`.

@@ -91,7 +91,7 @@ impl Fixture {
             metrics: LapiMetrics::new(MetricsLevel::Full, &metrics),
             auth: Auth::new(&[7; 64], certificates).unwrap(),
             clock: Clock::System,
-            sealer: palisade_active::Sealer::new(b"a key for cursors"),
+            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use bytes::{Bytes, BytesMut};
-use palisade_active::{Cursor, Gatherings, Origin, Sealer, StreamRequest, Telling, Ticket};
+use palisade_active::{Cursor, CursorScope, CursorSigner, CursorToken, Gatherings, StreamRequest, Telling};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ const SHARED_AT_MOST: usize = 16 * 1024 * 1024;
 /// RegistryIndex that waits, and what seals their cursors.
 #[derive(Debug)]
 pub(crate) struct Push {
-    pub(crate) sealer: Sealer,
+    pub(crate) signer: CursorSigner,
     waiting: Mutex<Gatherings<Rows>>,
     seats: AtomicU64,
 }
@@ -75,8 +75,8 @@ pub(crate) struct Seat {
 }
 
 impl Push {
-    pub(crate) fn new(sealer: Sealer) -> Self {
-        Self { sealer, waiting: Mutex::default(), seats: AtomicU64::new(0) }
+    pub(crate) fn new(signer: CursorSigner) -> Self {
+        Self { signer, waiting: Mutex::default(), seats: AtomicU64::new(0) }
     }
 
     /// How many requests are held.
@@ -93,17 +93,17 @@ impl Push {
     pub(crate) fn join(
         self: &Arc<Self>,
         replication: &Replication,
-        origin: &Arc<Origin>,
+        scope: &Arc<CursorScope>,
         asked: (&StreamRequest, u64),
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<Seat> {
         let mut waiting = self.waiting();
         let (view, of) = replication.state();
-        if of != *origin {
+        if of != *scope {
             return None;
         }
-        let rows = waiting.enter((&view, origin), asked, cursor, now)?;
+        let rows = waiting.enter((&view, scope), asked, cursor, now)?;
         let row = match rows.last().filter(|row| row.receiver_count() < ROW) {
             Some(row) => row.subscribe(),
             None => {
@@ -114,7 +114,7 @@ impl Push {
             }
         };
         self.seats.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { push: Arc::clone(self), database: origin.database, digest: asked.1, row: Some(row) })
+        Some(Seat { push: Arc::clone(self), database: scope.database, digest: asked.1, row: Some(row) })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Gatherings<Rows>> {
@@ -170,13 +170,13 @@ async fn round(lapi: &Lapi) {
     let lapi = lapi.clone();
     // Made away from the threads that answer: a large change takes a while to write.
     let made = tokio::task::spawn_blocking(move || {
-        let (tellings, origin) = {
+        let (tellings, scope) = {
             let mut waiting = lapi.push.waiting();
-            let (view, origin) = lapi.replication.state();
-            (waiting.round(&view, &origin, lapi.clock.now()), origin)
+            let (view, scope) = lapi.replication.state();
+            (waiting.round(&view, &scope, lapi.clock.now()), scope)
         };
         let mut made: Vec<(Rows, Told)> =
-            tellings.into_iter().map(|telling| tell(&lapi.push.sealer, &origin, telling)).collect();
+            tellings.into_iter().map(|telling| tell(&lapi.push.signer, &scope, telling)).collect();
         // A few are not kept waiting by many.
         made.sort_by_key(|(rows, _)| rows.len());
         made
@@ -194,19 +194,20 @@ async fn round(lapi: &Lapi) {
     }
 }
 
-fn tell(sealer: &Sealer, origin: &Origin, telling: Telling<Rows>) -> (Rows, Told) {
+fn tell(signer: &CursorSigner, scope: &CursorScope, telling: Telling<Rows>) -> (Rows, Told) {
     let Telling { digest, answer, seats } = telling;
     let told = answer.and_then(|answer| {
         let cursor = answer.next;
-        let ticket = Ticket { database: origin.database, lineage: origin.lineage(), filter: digest, cursor };
-        Some(Told::Answer(gather(answer)?, sealed(sealer, &ticket)))
+        let token =
+            CursorToken { database: scope.database, timeline: scope.timeline(), filter: digest, cursor };
+        Some(Told::Answer(gather(answer)?, sealed(signer, &token)))
     });
     (seats, told.unwrap_or(Told::Look))
 }
 
 /// A cursor as a header has it.
-pub(crate) fn sealed(sealer: &Sealer, ticket: &Ticket) -> HeaderValue {
-    HeaderValue::try_from(sealer.seal(ticket)).expect("base64 is visible ASCII")
+pub(crate) fn sealed(signer: &CursorSigner, token: &CursorToken) -> HeaderValue {
+    HeaderValue::try_from(signer.sign(token)).expect("base64 is visible ASCII")
 }
 
 /// The pieces of a body as one; `None` when it is too long for that.

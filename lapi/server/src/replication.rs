@@ -15,7 +15,7 @@ mod poll;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Count, Lineage, Origin, View};
+use palisade_active::{ActiveSet, Change, Commit, Count, CursorScope, Timeline, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};
@@ -50,14 +50,14 @@ pub(crate) struct Replication {
 #[derive(Debug)]
 struct ReplicaState {
     set: ActiveSet,
-    origin: Arc<Origin>,
+    scope: Arc<CursorScope>,
 }
 
 impl ReplicaState {
     /// Another LAPI on this database has begun a line of its history.
-    fn set_timelines(&mut self, database: Uuid, lineages: Vec<Lineage>) {
-        if self.origin.database == database && self.origin.lineages != lineages {
-            self.origin = Arc::new(Origin { database, lineages });
+    fn set_timelines(&mut self, database: Uuid, timelines: Vec<Timeline>) {
+        if self.scope.database == database && self.scope.timelines != timelines {
+            self.scope = Arc::new(CursorScope { database, timelines });
         }
     }
 }
@@ -80,7 +80,7 @@ impl Default for Replication {
         Self {
             active: RwLock::new(ReplicaState {
                 set: ActiveSet::new(HISTORY, HISTORY_ENTRIES),
-                origin: Arc::default(),
+                scope: Arc::default(),
             }),
             sender,
             events: Mutex::new(Some(events)),
@@ -97,9 +97,9 @@ impl Replication {
     }
 
     /// The same, and whose commits it counts.
-    pub(crate) fn state(&self) -> (View, Arc<Origin>) {
+    pub(crate) fn state(&self) -> (View, Arc<CursorScope>) {
         let replica = self.active.read().unwrap_or_else(PoisonError::into_inner);
-        (replica.set.view(), replica.origin.clone())
+        (replica.set.view(), replica.scope.clone())
     }
 
     /// Wakes for every commit that is applied; slow readers skip some.
@@ -141,7 +141,7 @@ impl Replication {
 /// Loads the active decisions and allowlists. Called once, before anybody is served.
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
-    lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
+    lapi.store.begin_timeline(now, fastrand::u64(1..)).await?;
     let (replica, head) = read(&lapi.store, now).await?;
     *lapi.replication.active_mut() = replica;
     lapi.replication.applied.send_replace(head.commit);
@@ -176,8 +176,8 @@ async fn read(store: &Store, now: UnixMillis) -> Result<(ReplicaState, Head), St
     let mut loading = set.loading(now);
     head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
     set.replace(loading, head.commit);
-    let origin = Arc::new(Origin { database: head.database, lineages: store.lineages().await? });
-    Ok((ReplicaState { set, origin }, head))
+    let scope = Arc::new(CursorScope { database: head.database, timelines: store.timelines().await? });
+    Ok((ReplicaState { set, scope }, head))
 }
 
 impl Lapi {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use palisade_active::Sealer;
+use palisade_active::CursorSigner;
 use palisade_daemon::{life::Life, logs::LogLevel, metrics};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
@@ -102,7 +102,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
         metrics: LapiMetrics::new(metrics_level, &life.metrics),
         profiles: files.profiles,
         store: store.clone(),
-        sealer: Sealer::new(&cursor_key),
+        signer: CursorSigner::new(&cursor_key),
         closing: life.stop.clone(),
         stop: background.clone(),
         tasks: life.tasks.clone(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use palisade_active::Sealer;
+use palisade_active::CursorSigner;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_store::Store;
@@ -85,7 +85,7 @@ pub struct Setup {
     /// Tokens, passwords, certificates, throttling.
     pub auth: Auth,
     /// Seals the cursors of clients.
-    pub sealer: Sealer,
+    pub signer: CursorSigner,
     /// Fires when no new requests are taken.
     pub closing: CancellationToken,
     /// Fires when the LAPI must end.
@@ -106,7 +106,7 @@ impl Lapi {
             registry,
             metrics,
             auth,
-            sealer,
+            signer,
             closing,
             stop,
             tasks,
@@ -121,7 +121,7 @@ impl Lapi {
             metrics,
             auth,
             replication: replication::Replication::default(),
-            push: Arc::new(push::Push::new(sealer)),
+            push: Arc::new(push::Push::new(signer)),
             ingest: ingest::Ingest::default(),
             allowlists: allowlists::Allowlists::default(),
             closing,

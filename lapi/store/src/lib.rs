@@ -19,12 +19,12 @@ mod engine;
 mod error;
 mod head;
 mod import;
-mod lineage;
 mod machines;
 mod replay;
 mod retention;
 mod settings;
 mod span;
+mod timeline;
 mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_active::{
-    ActiveSet, Answer, Commit, Cursor, Filter, Gatherings, Origin, Place, Sealer, Standing, StreamRequest,
-    Ticket,
+    ActiveSet, Answer, Commit, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken,
+    Filter, Gatherings, StreamRequest,
 };
 use palisade_client::Continuation;
 use palisade_stream::{Ask, Request};
@@ -22,7 +22,7 @@ const OLDEST: i64 = 120_000;
 pub(crate) struct Lapi {
     pub(crate) alive: bool,
     set: ActiveSet,
-    origin: Origin,
+    scope: CursorScope,
     /// How far its clock is off, in milliseconds.
     skew: i64,
     waiting: Gatherings<Vec<Seat>>,
@@ -54,7 +54,7 @@ impl Lapi {
     pub(crate) fn start(log: &mut Log, true_time: i64, skew: i64, chance: &mut fastrand::Rng) -> Self {
         log.begin(chance);
         let set = log.load(UnixMillis(true_time + skew));
-        Self { alive: true, set, origin: log.origin(), skew, waiting: Gatherings::default() }
+        Self { alive: true, set, scope: log.scope(), skew, waiting: Gatherings::default() }
     }
 
     pub(crate) fn now(&self, true_time: i64) -> UnixMillis {
@@ -69,7 +69,7 @@ impl Lapi {
             self.set.apply(self.now(true_time), commit, changes.clone()).expect("commits are in order");
         }
         if self.set.head() == log.head() {
-            self.origin = log.origin();
+            self.scope = log.scope();
         }
     }
 
@@ -82,7 +82,7 @@ impl Lapi {
     pub(crate) fn take(
         &mut self,
         log: &Log,
-        sealer: &Sealer,
+        signer: &CursorSigner,
         true_time: i64,
         client: usize,
         filter: &StreamRequest,
@@ -90,25 +90,25 @@ impl Lapi {
     ) -> Option<Reply> {
         let asked = StreamRequest { startup: request.ask == Ask::Everything, ..filter.clone() };
         let digest = asked.digest();
-        let mut place = self.place(sealer, true_time, &asked, &request);
-        if matches!(place, Place::At(_, Standing::Ahead)) {
+        let mut place = self.place(signer, true_time, &asked, &request);
+        if matches!(place, CursorLookup::Valid(_, CursorStatus::Ahead)) {
             self.catch_up(log, true_time, usize::MAX);
-            place = self.place(sealer, true_time, &asked, &request);
+            place = self.place(signer, true_time, &asked, &request);
         }
         let now = self.now(true_time);
-        if let Place::At(cursor, Standing::Abreast | Standing::Behind) = place
+        if let CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) = place
             && !request.wait.is_zero()
             && now.0 - cursor.time.0 <= OLDEST
         {
-            let state = (&self.set.view(), &self.origin);
+            let state = (&self.set.view(), &self.scope);
             if let Some(seats) = self.waiting.enter(state, (&asked, digest), cursor, now) {
                 let wait = i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
-                let (database, until) = (self.origin.database, true_time + wait);
+                let (database, until) = (self.scope.database, true_time + wait);
                 seats.push(Seat { client, request, asked, digest, database, until });
                 return None;
             }
         }
-        Some(self.answer(sealer, true_time, client, request, &asked, place))
+        Some(self.answer(signer, true_time, client, request, &asked, place))
     }
 
     /// Who waits.
@@ -117,23 +117,23 @@ impl Lapi {
     }
 
     /// Tells those who wait what is new, and answers those whose time is up.
-    pub(crate) fn tell(&mut self, sealer: &Sealer, true_time: i64) -> Vec<Reply> {
+    pub(crate) fn tell(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
         let mut replies = Vec::new();
-        for telling in self.waiting.round(&self.set.view(), &self.origin, self.now(true_time)) {
+        for telling in self.waiting.round(&self.set.view(), &self.scope, self.now(true_time)) {
             let answer = telling.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
             for seat in telling.seats {
                 replies.push(match &answer {
                     Some((next, body)) => {
-                        let head = self.head(sealer, telling.digest, *next, Content::Changes);
+                        let head = self.head(signer, telling.digest, *next, Content::Changes);
                         let (client, request) = (seat.client, seat.request);
                         Reply { client, request, head, body: body.clone(), made: true_time }
                     }
-                    None => self.look(sealer, true_time, seat),
+                    None => self.look(signer, true_time, seat),
                 });
             }
         }
         for seat in self.take_up(|seat| seat.until <= true_time) {
-            replies.push(self.look(sealer, true_time, seat));
+            replies.push(self.look(signer, true_time, seat));
         }
         replies
     }
@@ -154,43 +154,49 @@ impl Lapi {
     }
 
     /// Answers somebody from what there is now.
-    fn look(&self, sealer: &Sealer, true_time: i64, seat: Seat) -> Reply {
-        let place = self.place(sealer, true_time, &seat.asked, &seat.request);
-        self.answer(sealer, true_time, seat.client, seat.request, &seat.asked, place)
+    fn look(&self, signer: &CursorSigner, true_time: i64, seat: Seat) -> Reply {
+        let place = self.place(signer, true_time, &seat.asked, &seat.request);
+        self.answer(signer, true_time, seat.client, seat.request, &seat.asked, place)
     }
 
-    fn place(&self, sealer: &Sealer, true_time: i64, asked: &StreamRequest, request: &Request) -> Place {
+    fn place(
+        &self,
+        signer: &CursorSigner,
+        true_time: i64,
+        asked: &StreamRequest,
+        request: &Request,
+    ) -> CursorLookup {
         let view = self.set.view();
-        sealer.place((&view, &self.origin), (asked, asked.digest()), &request.cursor, self.now(true_time))
+        signer.lookup((&view, &self.scope), (asked, asked.digest()), &request.cursor, self.now(true_time))
     }
 
     fn answer(
         &self,
-        sealer: &Sealer,
+        signer: &CursorSigner,
         true_time: i64,
         client: usize,
         request: Request,
         asked: &StreamRequest,
-        place: Place,
+        place: CursorLookup,
     ) -> Reply {
         let (since, content) = match place {
-            Place::Nowhere(why) => (None, Content::Everything(why)),
-            Place::At(_, Standing::Ahead) => (None, Content::Everything(Why::OtherDatabase)),
-            Place::At(cursor, _) => (Some(cursor), Content::Changes),
+            CursorLookup::Invalid(why) => (None, Content::Everything(why)),
+            CursorLookup::Valid(_, CursorStatus::Ahead) => (None, Content::Everything(Why::OtherDatabase)),
+            CursorLookup::Valid(cursor, _) => (Some(cursor), Content::Changes),
         };
         let answer: Answer = self.set.view().answer(asked, since, self.now(true_time));
-        let head = self.head(sealer, asked.digest(), answer.next, content);
+        let head = self.head(signer, asked.digest(), answer.next, content);
         Reply { client, request, head, body: answer.flatten().collect(), made: true_time }
     }
 
-    fn head(&self, sealer: &Sealer, digest: u64, next: Cursor, content: Content) -> Continuation {
-        let ticket = Ticket {
-            database: self.origin.database,
-            lineage: self.origin.lineage(),
+    fn head(&self, signer: &CursorSigner, digest: u64, next: Cursor, content: Content) -> Continuation {
+        let token = CursorToken {
+            database: self.scope.database,
+            timeline: self.scope.timeline(),
             filter: digest,
             cursor: next,
         };
-        Continuation { cursor: sealer.seal(&ticket), content, wait: Some(LONGEST) }
+        Continuation { cursor: signer.sign(&token), content, wait: Some(LONGEST) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_active::{ActiveSet, Change, Commit, Lineage, Origin, Row};
+use palisade_active::{ActiveSet, Change, Commit, CursorScope, Row, Timeline};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub(crate) struct Log {
     /// One more than there are commits: the first is empty.
     states: Vec<Rows>,
     removed: Vec<(UnixMillis, Row)>,
-    lineages: Vec<Lineage>,
+    timelines: Vec<Timeline>,
     last_id: i64,
     last_token: u64,
 }
@@ -68,11 +68,11 @@ impl Log {
     /// A LAPI starts: a line of history begins.
     pub(crate) fn begin(&mut self, chance: &mut fastrand::Rng) {
         self.last_token = chance.u64(1..);
-        self.lineages.push(Lineage { token: self.last_token, from: self.head() });
+        self.timelines.push(Timeline { token: self.last_token, from: self.head() });
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { database: Uuid::from_u128(1), lineages: self.lineages.clone() }
+    pub(crate) fn scope(&self) -> CursorScope {
+        CursorScope { database: Uuid::from_u128(1), timelines: self.timelines.clone() }
     }
 
     /// What a LAPI reads when it starts.

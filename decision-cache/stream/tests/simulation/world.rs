@@ -1,6 +1,6 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_active::{Commit, Row, Sealer, StreamRequest, span};
+use palisade_active::{Commit, CursorSigner, Row, StreamRequest, span};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, Why};
@@ -34,7 +34,7 @@ pub(crate) struct World {
     log: Log,
     /// States to put back.
     backup: Option<Log>,
-    sealer: Sealer,
+    signer: CursorSigner,
     lapis: Vec<Lapi>,
     clients: Vec<(Client, StreamRequest, Passes)>,
     /// Answers under way, and when they arrive.
@@ -58,8 +58,8 @@ impl World {
                 (Client::new(), filter(query), passes)
             })
             .collect();
-        let sealer = Sealer::new(b"a key");
-        Self { chance, now, log, backup: None, sealer, lapis, clients, under_way: Vec::new() }
+        let signer = CursorSigner::new(b"a key");
+        Self { chance, now, log, backup: None, signer, lapis, clients, under_way: Vec::new() }
     }
 
     /// Trouble of all kinds.
@@ -246,7 +246,7 @@ impl World {
         for at in 0..self.lapis.len() {
             if self.lapis[at].alive {
                 self.lapis[at].expire(self.now);
-                let replies = self.lapis[at].tell(&self.sealer, self.now);
+                let replies = self.lapis[at].tell(&self.signer, self.now);
                 replies.into_iter().for_each(|reply| self.send(reply));
             }
         }
@@ -281,7 +281,7 @@ impl World {
             let failure = Failure { may_have_reached_lapi: false, may_end_a_hold: false, elsewhere: true };
             return client.failed(self.now, failure, self.chance.i64(100..2_000));
         }
-        if let Some(reply) = lapi.take(&self.log, &self.sealer, self.now, at, filter, request) {
+        if let Some(reply) = lapi.take(&self.log, &self.signer, self.now, at, filter, request) {
             self.send(reply);
         }
     }
@@ -303,18 +303,14 @@ impl World {
             assert!(why != Why::Start || before.is_empty() || reply.request.doubt.is_some(), "{reply:?}");
         }
         let cursor = self.clients[reply.client].0.cursor().to_owned();
-        let Some(ticket) = self.sealer.open(&cursor) else { return };
-        let Some(rows) = self.log.at(ticket.cursor.commit) else { return };
-        if !self.log.origin().knows(&ticket) {
+        let Some(token) = self.signer.verify(&cursor) else { return };
+        let Some(rows) = self.log.at(token.cursor.commit) else { return };
+        if !self.log.scope().knows(&token) {
             // Of a history that was undone while the answer was under way.
             return;
         }
-        let wanted = holds(
-            rows,
-            self.clients[reply.client].2,
-            ticket.cursor.time.0,
-            ticket.cursor.time.0 - reply.made,
-        );
+        let wanted =
+            holds(rows, self.clients[reply.client].2, token.cursor.time.0, token.cursor.time.0 - reply.made);
         let held = self.clients[reply.client].0.holds(self.now);
         self.same(reply.client, &wanted, &held, self.now, "after an answer");
     }

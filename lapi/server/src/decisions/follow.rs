@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, Origin, Place, Standing, StreamRequest, Ticket, View};
+use palisade_active::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
 use tokio::sync::watch;
@@ -53,8 +53,8 @@ impl Ask {
         }))
     }
 
-    fn place(&self, lapi: &Lapi, view: &View, origin: &Origin, now: UnixMillis) -> Place {
-        lapi.push.sealer.place((view, origin), (&self.request, self.digest), &self.cursor, now)
+    fn place(&self, lapi: &Lapi, view: &View, scope: &CursorScope, now: UnixMillis) -> CursorLookup {
+        lapi.push.signer.lookup((view, scope), (&self.request, self.digest), &self.cursor, now)
     }
 }
 
@@ -69,35 +69,35 @@ pub(super) async fn answer(
     ask: Ask,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
-    let (mut view, mut origin) = lapi.replication.state();
+    let (mut view, mut scope) = lapi.replication.state();
     let mut now = lapi.clock.now();
-    let mut place = ask.place(lapi, &view, &origin, now);
-    if matches!(place, Place::At(_, Standing::Ahead)) {
+    let mut place = ask.place(lapi, &view, &scope, now);
+    if matches!(place, CursorLookup::Valid(_, CursorStatus::Ahead)) {
         // Another LAPI on this database has told it what has not come here yet.
         Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
-        (view, origin) = lapi.replication.state();
+        (view, scope) = lapi.replication.state();
         now = lapi.clock.now();
-        place = ask.place(lapi, &view, &origin, now);
+        place = ask.place(lapi, &view, &scope, now);
     }
-    let (cursor, standing) = match place {
-        Place::Nowhere(why) => {
+    let (cursor, status) = match place {
+        CursorLookup::Invalid(why) => {
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &origin, now, why));
+            return Ok(everything(lapi, &ask, &view, &scope, now, why));
         }
-        Place::At(_, Standing::Ahead) => {
+        CursorLookup::Valid(_, CursorStatus::Ahead) => {
             // The database has less than it had: it was put back to an earlier state.
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &origin, now, Why::OtherDatabase));
+            return Ok(everything(lapi, &ask, &view, &scope, now, Why::OtherDatabase));
         }
-        Place::At(cursor, standing) => (cursor, standing),
+        CursorLookup::Valid(cursor, status) => (cursor, status),
     };
-    let abreast = standing == Standing::Abreast;
-    seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
+    let up_to_date = status == CursorStatus::UpToDate;
+    seen(Some(if up_to_date { Cursor { commit: view.head(), ..cursor } } else { cursor }));
     let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
     if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
         // From here on until they have a seat, reloads are looked at: none is missed.
         let reloads = lapi.registry.reloads();
-        let seat = lapi.push.join(&lapi.replication, &origin, (&ask.request, ask.digest), cursor, now);
+        let seat = lapi.push.join(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
         if let Some(seat) = seat {
             drop(view);
             let begun = Instant::now();
@@ -106,7 +106,7 @@ pub(super) async fn answer(
             return Ok(response);
         }
     }
-    Ok(changes(lapi, &ask, &view, &origin, now, cursor))
+    Ok(changes(lapi, &ask, &view, &scope, now, cursor))
 }
 
 /// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
@@ -143,11 +143,11 @@ async fn hold(
     let (view, of) = lapi.replication.state();
     let now = lapi.clock.now();
     Ok(match ask.place(lapi, &view, &of, now) {
-        Place::At(cursor, Standing::Abreast | Standing::Behind) => {
+        CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) => {
             changes(lapi, ask, &view, &of, now, cursor)
         }
-        Place::At(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
-        Place::Nowhere(why) => everything(lapi, ask, &view, &of, now, why),
+        CursorLookup::Valid(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
+        CursorLookup::Invalid(why) => everything(lapi, ask, &view, &of, now, why),
     })
 }
 
@@ -155,25 +155,33 @@ fn changes(
     lapi: &Lapi,
     ask: &Ask,
     view: &View,
-    origin: &Origin,
+    scope: &CursorScope,
     now: UnixMillis,
     cursor: Cursor,
 ) -> Response {
     let answer = view.answer(&ask.request, Some(cursor), now);
-    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Changes);
+    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Changes);
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
+fn everything(
+    lapi: &Lapi,
+    ask: &Ask,
+    view: &View,
+    scope: &CursorScope,
+    now: UnixMillis,
+    why: Why,
+) -> Response {
     lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.word() }).inc();
     let answer = view.answer(&ask.request, None, now);
-    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Everything(why));
+    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn cursor_header(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> HeaderValue {
-    let ticket = Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor };
-    push::sealed(&lapi.push.sealer, &ticket)
+fn cursor_header(lapi: &Lapi, ask: &Ask, scope: &CursorScope, cursor: Cursor) -> HeaderValue {
+    let token =
+        CursorToken { database: scope.database, timeline: scope.timeline(), filter: ask.digest, cursor };
+    push::sealed(&lapi.push.signer, &token)
 }
 
 fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {

@@ -207,7 +207,7 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
         "the database or the clock went back, or the memory does not fit it; everything is read again"
     );
     let now = lapi.clock.now();
-    lapi.store.begin_lineage(now, fastrand::u64(1..)).await?;
+    lapi.store.begin_timeline(now, fastrand::u64(1..)).await?;
     let (replica, head) = read(&lapi.store, now).await?;
     let _ = lapi.replication.sender.send(ReplicationEvent::Reset(Box::new(replica)));
     lapi.replication.polling.change(|seen| {
@@ -223,8 +223,8 @@ async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.allowlists.refresh(&lapi.store, now).await?;
     lapi.registry.refresh().await?;
-    let lineages = lapi.store.lineages().await?;
-    lapi.replication.active_mut().set_timelines(head.database, lineages);
+    let timelines = lapi.store.timelines().await?;
+    lapi.replication.active_mut().set_timelines(head.database, timelines);
     lapi.replication.polling.change(|seen| seen.registry_version = head.registry_version);
     Ok(())
 }

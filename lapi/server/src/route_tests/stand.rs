@@ -132,7 +132,7 @@ impl Stand {
             registry,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
-            sealer: palisade_active::Sealer::new(b"a key for cursors"),
+            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),

@@ -1,6 +1,6 @@
 //! Which history the commit numbers belong to.
 
-use palisade_active::{Commit, Lineage};
+use palisade_active::{Commit, Timeline};
 use palisade_wire::UnixMillis;
 
 use crate::engine::Session;
@@ -17,7 +17,7 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn begin_lineage(&self, now: UnixMillis, token: u64) -> Result<(), StoreError> {
+    pub async fn begin_timeline(&self, now: UnixMillis, token: u64) -> Result<(), StoreError> {
         self.writer
             .write("begin a line of history", move |tx| {
                 Box::pin(async move {
@@ -49,18 +49,18 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn lineages(&self) -> Result<Vec<Lineage>, StoreError> {
+    pub async fn timelines(&self) -> Result<Vec<Timeline>, StoreError> {
         let mut session = self.snapshot("read the lines of history").await?;
         read(&mut session).await
     }
 }
 
-async fn read(session: &mut Session) -> Result<Vec<Lineage>, StoreError> {
+async fn read(session: &mut Session) -> Result<Vec<Timeline>, StoreError> {
     let sql = session.sql("SELECT token, commit_no FROM lineages ORDER BY id");
     session
         .read(sql, |row| {
             let (token, commit): (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok(Lineage { token: token.cast_unsigned(), from: Commit(commit.unsigned_abs()) })
+            Ok(Timeline { token: token.cast_unsigned(), from: Commit(commit.unsigned_abs()) })
         })
         .await
 }

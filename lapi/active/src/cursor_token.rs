@@ -1,7 +1,7 @@
 //! A client's own cursor as text: sealed, so that nobody but a LAPI on this database makes one.
 //!
 //! ```text
-//!   version 1 ┃ database 16 ┃ lineage 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 87 characters
+//!   version 1 ┃ database 16 ┃ timeline 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 87 characters
 //! ```
 //!
 //! The seal is the front half of HMAC-SHA-256 under a key that all LAPIs on the database share.
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::filter::StreamRequest;
 use crate::row::Commit;
-use crate::view::{Cursor, Standing, View};
+use crate::view::{Cursor, CursorStatus, View};
 
 const VERSION: u8 = 1;
 const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;
@@ -24,11 +24,11 @@ const SEAL: usize = 16;
 
 /// What a cursor says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
+pub struct CursorToken {
     /// Which database it counts the commits of.
     pub database: Uuid,
     /// In which line of its history.
-    pub lineage: u64,
+    pub timeline: u64,
     /// Which decisions it is about: [`StreamRequest::digest`].
     pub filter: u64,
     /// Up to where the client has been told.
@@ -37,36 +37,36 @@ pub struct Ticket {
 
 /// Seals tickets and knows its own seal.
 #[derive(Clone)]
-pub struct Sealer(Hmac<Sha256>);
+pub struct CursorSigner(Hmac<Sha256>);
 
-impl std::fmt::Debug for Sealer {
+impl std::fmt::Debug for CursorSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer")
+        f.write_str("CursorSigner")
     }
 }
 
-impl Sealer {
+impl CursorSigner {
     /// With a key that is kept for the database.
     pub fn new(key: &[u8]) -> Self {
         Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
     }
 
     /// The cursor to hand out.
-    pub fn seal(&self, ticket: &Ticket) -> String {
+    pub fn sign(&self, token: &CursorToken) -> String {
         let mut bytes = Vec::with_capacity(SEALED + SEAL);
         bytes.push(VERSION);
-        bytes.extend_from_slice(ticket.database.as_bytes());
-        bytes.extend_from_slice(&ticket.lineage.to_be_bytes());
-        bytes.extend_from_slice(&ticket.filter.to_be_bytes());
-        bytes.extend_from_slice(&ticket.cursor.commit.0.to_be_bytes());
-        bytes.extend_from_slice(&ticket.cursor.time.0.to_be_bytes());
+        bytes.extend_from_slice(token.database.as_bytes());
+        bytes.extend_from_slice(&token.timeline.to_be_bytes());
+        bytes.extend_from_slice(&token.filter.to_be_bytes());
+        bytes.extend_from_slice(&token.cursor.commit.0.to_be_bytes());
+        bytes.extend_from_slice(&token.cursor.time.0.to_be_bytes());
         let seal = self.0.clone().chain_update(&bytes).finalize().into_bytes();
         bytes.extend_from_slice(&seal[..SEAL]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// Reads a cursor; `None` for one that was not sealed with this key.
-    pub fn open(&self, text: &str) -> Option<Ticket> {
+    pub fn verify(&self, text: &str) -> Option<CursorToken> {
         // Longer than any of ours: not worth decoding.
         if text.len() > 2 * (SEALED + SEAL) {
             return None;
@@ -78,13 +78,13 @@ impl Sealer {
         }
         let (version, rest) = said.split_first()?;
         let (database, rest) = rest.split_first_chunk::<16>()?;
-        let (lineage, rest) = rest.split_first_chunk::<8>()?;
+        let (timeline, rest) = rest.split_first_chunk::<8>()?;
         let (filter, rest) = rest.split_first_chunk::<8>()?;
         let (commit, rest) = rest.split_first_chunk::<8>()?;
         let time = rest.first_chunk::<8>()?;
-        (*version == VERSION).then(|| Ticket {
+        (*version == VERSION).then(|| CursorToken {
             database: Uuid::from_bytes(*database),
-            lineage: u64::from_be_bytes(*lineage),
+            timeline: u64::from_be_bytes(*timeline),
             filter: u64::from_be_bytes(*filter),
             cursor: Cursor {
                 commit: Commit(u64::from_be_bytes(*commit)),
@@ -99,7 +99,7 @@ impl Sealer {
 /// A database may be put back to an earlier state, after which it counts the same commits again for other changes. Each
 /// start of a LAPI begins a line, so a cursor of the lost one is known: it is further than its line went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lineage {
+pub struct Timeline {
     /// Chance made it.
     pub token: u64,
     /// The last commit before it.
@@ -108,62 +108,62 @@ pub struct Lineage {
 
 /// Whose commits a state counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct CursorScope {
     /// Which database.
     pub database: Uuid,
     /// The lines of its history, the oldest first.
-    pub lineages: Vec<Lineage>,
+    pub timelines: Vec<Timeline>,
 }
 
-impl Origin {
+impl CursorScope {
     /// The line that goes on now; 0 before the first.
-    pub fn lineage(&self) -> u64 {
-        self.lineages.last().map_or(0, |line| line.token)
+    pub fn timeline(&self) -> u64 {
+        self.timelines.last().map_or(0, |line| line.token)
     }
 
     /// Whether a cursor counts commits of this history.
-    pub fn knows(&self, ticket: &Ticket) -> bool {
-        let Some(at) = self.lineages.iter().rposition(|line| line.token == ticket.lineage) else {
+    pub fn knows(&self, token: &CursorToken) -> bool {
+        let Some(at) = self.timelines.iter().rposition(|line| line.token == token.timeline) else {
             return false;
         };
-        let until = self.lineages.get(at + 1).map(|next| next.from);
-        ticket.database == self.database && until.is_none_or(|until| ticket.cursor.commit <= until)
+        let until = self.timelines.get(at + 1).map(|next| next.from);
+        token.database == self.database && until.is_none_or(|until| token.cursor.commit <= until)
     }
 }
 
 /// What a cursor is worth to a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum CursorLookup {
     /// Nothing: everything must be told.
-    Nowhere(Why),
+    Invalid(Why),
     /// It is good, or ahead of the state: then more is to be read from the database, and when it is ahead even then,
     /// the database was put back ([`Why::OtherDatabase`]).
-    At(Cursor, Standing),
+    Valid(Cursor, CursorStatus),
 }
 
-impl Sealer {
+impl CursorSigner {
     /// Where a client is that sends this cursor with a request of this [digest](StreamRequest::digest) to a LAPI whose
     /// state is `view`, which comes from `origin`.
-    pub fn place(
+    pub fn lookup(
         &self,
-        (view, origin): (&View, &Origin),
+        (view, scope): (&View, &CursorScope),
         (request, digest): (&StreamRequest, u64),
         cursor: &str,
         now: UnixMillis,
-    ) -> Place {
+    ) -> CursorLookup {
         if request.startup || cursor.is_empty() {
-            return Place::Nowhere(Why::Start);
+            return CursorLookup::Invalid(Why::Start);
         }
-        let Some(ticket) = self.open(cursor) else { return Place::Nowhere(Why::Forged) };
-        if !origin.knows(&ticket) {
-            return Place::Nowhere(Why::OtherDatabase);
+        let Some(token) = self.verify(cursor) else { return CursorLookup::Invalid(Why::Forged) };
+        if !scope.knows(&token) {
+            return CursorLookup::Invalid(Why::OtherDatabase);
         }
-        if ticket.filter != digest {
-            return Place::Nowhere(Why::OtherFilter);
+        if token.filter != digest {
+            return CursorLookup::Invalid(Why::OtherFilter);
         }
-        match view.standing(request, ticket.cursor, now) {
-            Standing::TooOld => Place::Nowhere(Why::TooOld),
-            standing => Place::At(ticket.cursor, standing),
+        match view.status(request, token.cursor, now) {
+            CursorStatus::TooOld => CursorLookup::Invalid(Why::TooOld),
+            status => CursorLookup::Valid(token.cursor, status),
         }
     }
 }
@@ -183,54 +183,54 @@ mod tests {
     use super::*;
     use crate::Filter;
 
-    fn ticket() -> Ticket {
+    fn token() -> CursorToken {
         let cursor = Cursor { commit: Commit(7), time: UnixMillis(1_790_000_000_000) };
-        Ticket { database: Uuid::from_u128(5), lineage: 3, filter: 9, cursor }
+        CursorToken { database: Uuid::from_u128(5), timeline: 3, filter: 9, cursor }
     }
 
     #[test]
     fn what_was_sealed_is_read_by_whoever_has_the_key() {
-        let text = Sealer::new(b"key").seal(&ticket());
+        let text = CursorSigner::new(b"key").sign(&token());
         assert_eq!(text.len(), 87);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
-        assert_eq!(Sealer::new(b"key").open(&text), Some(ticket()));
-        assert_eq!(Sealer::new(b"other").open(&text), None);
+        assert_eq!(CursorSigner::new(b"key").verify(&text), Some(token()));
+        assert_eq!(CursorSigner::new(b"other").verify(&text), None);
     }
 
     #[test]
     fn nothing_else_is_read() {
-        let sealer = Sealer::new(b"key");
-        let text = sealer.seal(&ticket());
+        let signer = CursorSigner::new(b"key");
+        let text = signer.sign(&token());
         for at in 0..text.len() {
             let mut bent = text.clone().into_bytes();
             bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
             let bent = String::from_utf8(bent).unwrap();
-            assert_eq!(sealer.open(&bent), None, "character {at}");
-            assert_eq!(sealer.open(&text[..at]), None, "cut at {at}");
+            assert_eq!(signer.verify(&bent), None, "character {at}");
+            assert_eq!(signer.verify(&text[..at]), None, "cut at {at}");
         }
         for junk in ["", "?", "AAAA", &"A".repeat(76), &"A".repeat(100_000), &format!("{text}AAAA")] {
-            assert_eq!(sealer.open(junk), None);
+            assert_eq!(signer.verify(junk), None);
         }
     }
 
     #[test]
     fn a_cursor_of_a_history_that_was_undone_is_known() {
         let database = Uuid::from_u128(5);
-        let line = |token, from| Lineage { token, from: Commit(from) };
-        let origin = Origin { database, lineages: vec![line(1, 0), line(2, 40), line(3, 90)] };
-        let knows = |lineage, commit| {
+        let line = |token, from| Timeline { token, from: Commit(from) };
+        let scope = CursorScope { database, timelines: vec![line(1, 0), line(2, 40), line(3, 90)] };
+        let knows = |timeline, commit| {
             let cursor = Cursor { commit: Commit(commit), ..Cursor::default() };
-            origin.knows(&Ticket { database, lineage, filter: 0, cursor })
+            scope.knows(&CursorToken { database, timeline, filter: 0, cursor })
         };
         // The second line had come to 100 when the database was put back to 90.
-        for (lineage, commit, known) in
+        for (timeline, commit, known) in
             [(1, 40, true), (1, 41, false), (2, 90, true), (2, 100, false), (3, 100, true), (4, 1, false)]
         {
-            assert_eq!(knows(lineage, commit), known, "{lineage} {commit}");
+            assert_eq!(knows(timeline, commit), known, "{timeline} {commit}");
         }
-        let elsewhere = Origin { database: Uuid::nil(), ..origin.clone() };
+        let elsewhere = CursorScope { database: Uuid::nil(), ..scope.clone() };
         let cursor = Cursor::default();
-        assert!(!elsewhere.knows(&Ticket { database, lineage: 3, filter: 0, cursor }));
+        assert!(!elsewhere.knows(&CursorToken { database, timeline: 3, filter: 0, cursor }));
     }
 
     #[test]
