@@ -37,7 +37,6 @@ mod answer;
 mod cursor_token;
 mod delta;
 mod filter;
-mod gathering;
 mod json;
 mod label;
 mod load;
@@ -48,15 +47,16 @@ mod row;
 mod set;
 mod tables;
 mod view;
+mod wait_groups;
 
 pub use answer::{Answer, LiveAnswer};
 pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
 pub use filter::{Filter, FilterError, StreamRequest};
-pub use gathering::{Gatherings, Telling};
 pub use load::Loading;
 pub use row::{Change, Commit, InvalidAddress, Row, net, span};
 pub use set::{ActiveSet, OutOfOrder};
 pub use view::{Count, Cursor, CursorStatus, View};
+pub use wait_groups::{Broadcast, WaitGroups};
 
 #[cfg(test)]
 mod model_tests;

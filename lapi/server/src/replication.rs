@@ -159,7 +159,7 @@ pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
 
 /// Brings the gauges that are read from memory up to date; called before each scrape.
 pub(crate) fn show(lapi: &Lapi) {
-    lapi.metrics.waiting.set(i64::try_from(lapi.push.seats()).unwrap_or(i64::MAX));
+    lapi.metrics.waiting.set(i64::try_from(lapi.long_poll.waiters()).unwrap_or(i64::MAX));
     // A scan, so of a view: nobody waits for it.
     let view = lapi.replication.view();
     let count = |count: Count| {

@@ -22,7 +22,8 @@ use tracing::{debug, error};
 
 use self::table::Found;
 use crate::{
-    alerts, allowlists, decisions, decisions::follow::Held, health, openapi, state::Lapi, usage, watchers,
+    alerts, allowlists, decisions, decisions::follow::ParkedFor, health, openapi, state::Lapi, usage,
+    watchers,
 };
 
 /// The route of a request as metrics name it, and its method. Put into each request that has a route.
@@ -77,8 +78,8 @@ async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) 
         Found::Slash(other) => (table::NO_ROUTE, redirect(&request, &other)),
         Found::Nothing => (table::NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
-    let held = response.extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
-    let took = started.elapsed().saturating_sub(held);
+    let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
+    let took = started.elapsed().saturating_sub(parked);
     lapi.metrics.answered(route, method, took);
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response

@@ -20,8 +20,8 @@ use crate::{
     auth::{Auth, certificate::Certificates},
     database::database,
     listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
+    long_poll,
     metrics::LapiMetrics,
-    push,
     registry::Registry,
     replication, retention,
     router::router,
@@ -173,7 +173,7 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
         });
     };
     named("replication", Box::pin(replication::follow(lapi.clone(), background.clone())));
-    named("push", Box::pin(push::run(lapi.clone(), background.clone())));
+    named("long-poll", Box::pin(long_poll::run(lapi.clone(), background.clone())));
     named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
     let (registry, stop) = (lapi.clone(), background.clone());
     named(

@@ -16,7 +16,9 @@ use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, registry::Registry, replication};
+use crate::{
+    allowlists, auth::Auth, ingest, long_poll, metrics::LapiMetrics, registry::Registry, replication,
+};
 
 /// The LAPI. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ pub struct Parts {
     /// What feeds the active decisions with commits.
     pub(crate) replication: replication::Replication,
     /// Requests that are held until there is something for them.
-    pub(crate) push: Arc<push::Push>,
+    pub(crate) long_poll: Arc<long_poll::LongPoll>,
     /// What takes alerts in.
     pub(crate) ingest: ingest::Ingest,
     /// Allowlists in memory.
@@ -121,7 +123,7 @@ impl Lapi {
             metrics,
             auth,
             replication: replication::Replication::default(),
-            push: Arc::new(push::Push::new(signer)),
+            long_poll: Arc::new(long_poll::LongPoll::new(signer)),
             ingest: ingest::Ingest::default(),
             allowlists: allowlists::Allowlists::default(),
             closing,

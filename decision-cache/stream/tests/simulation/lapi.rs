@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use palisade_active::{
     ActiveSet, Answer, Commit, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken,
-    Filter, Gatherings, StreamRequest,
+    Filter, StreamRequest, WaitGroups,
 };
 use palisade_client::Continuation;
 use palisade_stream::{Ask, Request};
@@ -25,11 +25,11 @@ pub(crate) struct Lapi {
     scope: CursorScope,
     /// How far its clock is off, in milliseconds.
     skew: i64,
-    waiting: Gatherings<Vec<Seat>>,
+    waiting: WaitGroups<Vec<Waiter>>,
 }
 
 /// Somebody who waits.
-pub(crate) struct Seat {
+pub(crate) struct Waiter {
     pub(crate) client: usize,
     pub(crate) request: Request,
     asked: StreamRequest,
@@ -54,7 +54,7 @@ impl Lapi {
     pub(crate) fn start(log: &mut Log, true_time: i64, skew: i64, chance: &mut fastrand::Rng) -> Self {
         log.begin(chance);
         let set = log.load(UnixMillis(true_time + skew));
-        Self { alive: true, set, scope: log.scope(), skew, waiting: Gatherings::default() }
+        Self { alive: true, set, scope: log.scope(), skew, waiting: WaitGroups::default() }
     }
 
     pub(crate) fn now(&self, true_time: i64) -> UnixMillis {
@@ -101,10 +101,10 @@ impl Lapi {
             && now.0 - cursor.time.0 <= OLDEST
         {
             let state = (&self.set.view(), &self.scope);
-            if let Some(seats) = self.waiting.enter(state, (&asked, digest), cursor, now) {
+            if let Some(waiters) = self.waiting.register(state, (&asked, digest), cursor, now) {
                 let wait = i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
                 let (database, until) = (self.scope.database, true_time + wait);
-                seats.push(Seat { client, request, asked, digest, database, until });
+                waiters.push(Waiter { client, request, asked, digest, database, until });
                 return None;
             }
         }
@@ -113,50 +113,53 @@ impl Lapi {
 
     /// Who waits.
     pub(crate) fn waiting(&mut self) -> Vec<usize> {
-        self.waiting.seats().flatten().map(|seat| seat.client).collect()
+        self.waiting.waiters().flatten().map(|waiter| waiter.client).collect()
     }
 
     /// Tells those who wait what is new, and answers those whose time is up.
     pub(crate) fn tell(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
         let mut replies = Vec::new();
-        for telling in self.waiting.round(&self.set.view(), &self.scope, self.now(true_time)) {
-            let answer = telling.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
-            for seat in telling.seats {
+        for broadcast in self.waiting.broadcast(&self.set.view(), &self.scope, self.now(true_time)) {
+            let answer = broadcast.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
+            for waiter in broadcast.waiters {
                 replies.push(match &answer {
                     Some((next, body)) => {
-                        let head = self.head(signer, telling.digest, *next, Content::Changes);
-                        let (client, request) = (seat.client, seat.request);
+                        let head = self.head(signer, broadcast.digest, *next, Content::Changes);
+                        let (client, request) = (waiter.client, waiter.request);
                         Reply { client, request, head, body: body.clone(), made: true_time }
                     }
-                    None => self.look(signer, true_time, seat),
+                    None => self.look(signer, true_time, waiter),
                 });
             }
         }
-        for seat in self.take_up(|seat| seat.until <= true_time) {
-            replies.push(self.look(signer, true_time, seat));
+        for waiter in self.take_up(|waiter| waiter.until <= true_time) {
+            replies.push(self.look(signer, true_time, waiter));
         }
         replies
     }
 
     /// Somebody who waited has gone away.
     pub(crate) fn hang_up(&mut self, client: usize) {
-        self.take_up(|seat| seat.client == client);
+        self.take_up(|waiter| waiter.client == client);
     }
 
     /// Who leaves before being told.
-    fn take_up(&mut self, leaves: impl Fn(&Seat) -> bool) -> Vec<Seat> {
-        let left: Vec<Seat> =
-            self.waiting.seats().flat_map(|seats| seats.extract_if(.., |seat| leaves(seat))).collect();
-        for seat in &left {
-            self.waiting.forget(seat.database, seat.digest, |seats| seats.is_empty());
+    fn take_up(&mut self, leaves: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let left: Vec<Waiter> = self
+            .waiting
+            .waiters()
+            .flat_map(|waiters| waiters.extract_if(.., |waiter| leaves(waiter)))
+            .collect();
+        for waiter in &left {
+            self.waiting.forget(waiter.database, waiter.digest, |waiters| waiters.is_empty());
         }
         left
     }
 
     /// Answers somebody from what there is now.
-    fn look(&self, signer: &CursorSigner, true_time: i64, seat: Seat) -> Reply {
-        let place = self.place(signer, true_time, &seat.asked, &seat.request);
-        self.answer(signer, true_time, seat.client, seat.request, &seat.asked, place)
+    fn look(&self, signer: &CursorSigner, true_time: i64, waiter: Waiter) -> Reply {
+        let place = self.place(signer, true_time, &waiter.asked, &waiter.request);
+        self.answer(signer, true_time, waiter.client, waiter.request, &waiter.asked, place)
     }
 
     fn place(

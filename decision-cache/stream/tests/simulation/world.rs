@@ -241,7 +241,7 @@ impl World {
         waiting.into_iter().for_each(|client| self.cut(client));
     }
 
-    /// What is due now: tellings, arrivals, requests.
+    /// What is due now: broadcasts, arrivals, requests.
     fn go_on(&mut self) {
         for at in 0..self.lapis.len() {
             if self.lapis[at].alive {

@@ -14,18 +14,18 @@ use tokio::sync::watch;
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
+use crate::long_poll::{self, MAX_CURSOR_AGE, MAX_WAIT, PollResult, Waiter};
 use crate::metrics::ResyncLabels;
-use crate::push::{self, LONGEST, OLDEST, Seat, Told};
 use crate::query::Pairs;
 use crate::registry::{self, AuthType};
 use crate::state::Lapi;
 
 /// An answer's extension: for how long the request was held. That is no time it took to answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held(pub(crate) Duration);
+pub(crate) struct ParkedFor(pub(crate) Duration);
 
 /// One request.
-pub(super) struct Ask {
+pub(super) struct CursorRequest {
     request: StreamRequest,
     digest: u64,
     /// As sent; empty when the client has none yet.
@@ -33,7 +33,7 @@ pub(super) struct Ask {
     wait: Duration,
 }
 
-impl Ask {
+impl CursorRequest {
     /// Reads `cursor` and `wait`; `None` for a client that knows of no cursors.
     ///
     /// # Errors
@@ -49,12 +49,12 @@ impl Ask {
             request: StreamRequest { by_address: true, ..request.clone() },
             digest: request.digest(),
             cursor: cursor.to_owned(),
-            wait: Duration::from_secs(seconds).min(LONGEST),
+            wait: Duration::from_secs(seconds).min(MAX_WAIT),
         }))
     }
 
     fn place(&self, lapi: &Lapi, view: &View, scope: &CursorScope, now: UnixMillis) -> CursorLookup {
-        lapi.push.signer.lookup((view, scope), (&self.request, self.digest), &self.cursor, now)
+        lapi.long_poll.signer.lookup((view, scope), (&self.request, self.digest), &self.cursor, now)
     }
 }
 
@@ -66,7 +66,7 @@ impl Ask {
 pub(super) async fn answer(
     lapi: &Lapi,
     bouncer: &registry::Bouncer,
-    ask: Ask,
+    ask: CursorRequest,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
     let (mut view, mut scope) = lapi.replication.state();
@@ -93,16 +93,18 @@ pub(super) async fn answer(
     };
     let up_to_date = status == CursorStatus::UpToDate;
     seen(Some(if up_to_date { Cursor { commit: view.head(), ..cursor } } else { cursor }));
-    let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
-    if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
+    let recent =
+        now.0.saturating_sub(cursor.time.0) <= i64::try_from(MAX_CURSOR_AGE.as_millis()).unwrap_or(i64::MAX);
+    if recent && !ask.wait.is_zero() && lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
         // From here on until they have a seat, reloads are looked at: none is missed.
         let reloads = lapi.registry.reloads();
-        let seat = lapi.push.join(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
-        if let Some(seat) = seat {
+        let waiter =
+            lapi.long_poll.register(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
+        if let Some(waiter) = waiter {
             drop(view);
             let begun = Instant::now();
-            let mut response = hold(lapi, bouncer, &ask, seat, reloads).await?;
-            response.extensions_mut().insert(Held(begun.elapsed()));
+            let mut response = park(lapi, bouncer, &ask, waiter, reloads).await?;
+            response.extensions_mut().insert(ParkedFor(begun.elapsed()));
             return Ok(response);
         }
     }
@@ -110,33 +112,33 @@ pub(super) async fn answer(
 }
 
 /// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
-async fn hold(
+async fn park(
     lapi: &Lapi,
     bouncer: &registry::Bouncer,
-    ask: &Ask,
-    mut seat: Seat,
+    ask: &CursorRequest,
+    mut waiter: Waiter,
     mut reloads: watch::Receiver<u64>,
 ) -> Result<Response, ApiError> {
-    let let_in_no_more = async {
+    let revoked = async {
         while lapi.registry.is_current(bouncer) {
             if reloads.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             if bouncer.auth == AuthType::Tls {
                 // Whether its certificate is still good is looked at when it asks again.
-                return Ok(Told::Look);
+                return Ok(PollResult::Recompute);
             }
         }
         Err(ApiError::forbidden())
     };
-    let told = tokio::select! {
-        told = seat.told() => told,
-        told = let_in_no_more => told?,
-        () = tokio::time::sleep(ask.wait) => Told::Look,
-        () = lapi.closing.cancelled() => Told::Look,
+    let result = tokio::select! {
+        result = waiter.result() => result,
+        result = revoked => result?,
+        () = tokio::time::sleep(ask.wait) => PollResult::Recompute,
+        () = lapi.closing.cancelled() => PollResult::Recompute,
     };
-    drop(seat);
-    if let Told::Answer(body, next) = told {
+    drop(waiter);
+    if let PollResult::Response(body, next) = result {
         lapi.metrics.pushed.inc();
         return Ok((headers(lapi, next, Content::Changes), Body::from(body)).into_response());
     }
@@ -153,7 +155,7 @@ async fn hold(
 
 fn changes(
     lapi: &Lapi,
-    ask: &Ask,
+    ask: &CursorRequest,
     view: &View,
     scope: &CursorScope,
     now: UnixMillis,
@@ -166,7 +168,7 @@ fn changes(
 
 fn everything(
     lapi: &Lapi,
-    ask: &Ask,
+    ask: &CursorRequest,
     view: &View,
     scope: &CursorScope,
     now: UnixMillis,
@@ -178,10 +180,10 @@ fn everything(
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn cursor_header(lapi: &Lapi, ask: &Ask, scope: &CursorScope, cursor: Cursor) -> HeaderValue {
+fn cursor_header(lapi: &Lapi, ask: &CursorRequest, scope: &CursorScope, cursor: Cursor) -> HeaderValue {
     let token =
         CursorToken { database: scope.database, timeline: scope.timeline(), filter: ask.digest, cursor };
-    push::sealed(&lapi.push.signer, &token)
+    long_poll::cursor_header(&lapi.long_poll.signer, &token)
 }
 
 fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
@@ -191,8 +193,8 @@ fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static(CURSOR_HEADER), cursor);
     headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));
-    if lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(LONGEST.as_secs()));
+    if lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
+        headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(MAX_WAIT.as_secs()));
     }
     headers
 }

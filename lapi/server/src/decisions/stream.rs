@@ -8,7 +8,7 @@ use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
 use palisade_wire::{ErrorBody, UnixMillis};
 
 use super::body::StreamBody;
-use super::follow::{self, Ask};
+use super::follow::{self, CursorRequest};
 use crate::alerts::nothing;
 use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
@@ -55,7 +55,7 @@ pub(crate) async fn pull(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
-    if let Some(ask) = Ask::of(&request, &query)? {
+    if let Some(ask) = CursorRequest::of(&request, &query)? {
         lapi.registry.record_stream_request(&bouncer, lapi.clock.now());
         let instance = instance(client, &headers, lapi.clock.now());
         // They hold on to what was read from the connection, which may be held for long.

@@ -124,7 +124,7 @@ async fn tcp_and_socket_and_http2_without_tls() {
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let open = Open::new(Fixture::new("").await, Limits::default()).await;
     let lapi = open.lapi.lapi.clone();
-    lapi.tasks.spawn(crate::push::run(lapi.clone(), open.stop.clone()));
+    lapi.tasks.spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -149,7 +149,7 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let token = open.lapi.machine("m").await;
     let banning = async {
         let patience = Instant::now() + Duration::from_secs(10);
-        while lapi.push.seats() < 2 {
+        while lapi.long_poll.waiters() < 2 {
             assert!(Instant::now() < patience, "both are held");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -184,16 +184,16 @@ async fn a_request_is_held_until_something_concerns_it() {
         let others = captchas.pull(&stand, 30);
         tokio::pin!(held, others);
         let banning = async {
-            eventually("both wait", || async { stand.lapi.push.seats() == 2 }).await;
+            eventually("both wait", || async { stand.lapi.long_poll.waiters() == 2 }).await;
             stand.ban("192.0.2.1", "1h").await;
         };
         let waiting = async {
             tokio::select! { told = &mut held => told, _ = &mut others => panic!("not theirs") }
         };
         assert_eq!(tokio::join!(banning, waiting).1, (Content::Changes, words(&["192.0.2.1"]), vec![]));
-        eventually("one waits on", || async { stand.lapi.push.seats() == 1 }).await;
+        eventually("one waits on", || async { stand.lapi.long_poll.waiters() == 1 }).await;
     }
-    eventually("who goes away gives up the seat", || async { stand.lapi.push.seats() == 0 }).await;
+    eventually("who goes away gives up the seat", || async { stand.lapi.long_poll.waiters() == 0 }).await;
     // The one who was not told anything has its old cursor, which is still good.
     assert_eq!(captchas.pull(&stand, 0).await, (Content::Changes, vec![], vec![]));
     // Ends that come with time are told when the time is up, and wake nobody.
@@ -215,7 +215,7 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
     stand.pass(Duration::from_secs(1));
     let waiting = clients.iter_mut().map(|client| client.pull(&stand, 30));
     let banning = async {
-        eventually("all wait", || async { stand.lapi.push.seats() == 20 }).await;
+        eventually("all wait", || async { stand.lapi.long_poll.waiters() == 20 }).await;
         stand.ban("192.0.2.2", "1h").await;
     };
     let (told, ()) = tokio::join!(futures_all(waiting), banning);
@@ -244,14 +244,14 @@ async fn those_of_every_row_are_told_in_a_storm_too() {
         }
     };
     let banning = async {
-        eventually("all wait", || async { stand.lapi.push.seats() == CLIENTS as u64 }).await;
+        eventually("all wait", || async { stand.lapi.long_poll.waiters() == CLIENTS as u64 }).await;
         for n in 0..BANS {
             stand.ban(&format!("198.51.100.{n}"), "1h").await;
         }
     };
     let (answers, ()) = tokio::join!(futures_all((0..CLIENTS).map(follow)), banning);
     assert!(answers.iter().all(|count| *count <= usize::from(BANS)), "{answers:?}");
-    assert_eq!(stand.lapi.push.seats(), 0);
+    assert_eq!(stand.lapi.long_poll.waiters(), 0);
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
     let mut client = Client::new("");
     client.pull(&stand, 0).await;
     let deleting = async {
-        eventually("it waits", || async { stand.lapi.push.seats() == 1 }).await;
+        eventually("it waits", || async { stand.lapi.long_poll.waiters() == 1 }).await;
         stand.lapi.store.delete_bouncer("door").await.unwrap();
     };
     let (answer, ()) = tokio::join!(timeout(SOON, client.ask(&stand, 60)), deleting);
@@ -273,7 +273,7 @@ async fn whoever_waits_is_answered_when_the_lapi_closes() {
     let mut client = Client::new("");
     client.pull(&stand, 0).await;
     let closing = async {
-        eventually("it waits", || async { stand.lapi.push.seats() == 1 }).await;
+        eventually("it waits", || async { stand.lapi.long_poll.waiters() == 1 }).await;
         stand.lapi.closing.cancel();
     };
     let (told, ()) = tokio::join!(client.pull(&stand, 60), closing);

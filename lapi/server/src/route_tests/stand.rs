@@ -25,7 +25,7 @@ use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, Peer, hash_key};
 use crate::metrics::LapiMetrics;
 use crate::registry::Registry;
-use crate::{Clock, Lapi, Setup, push, replication, retention};
+use crate::{Clock, Lapi, Setup, long_poll, replication, retention};
 
 /// When the tests take place.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -139,7 +139,7 @@ impl Stand {
         });
         replication::load(&lapi).await.unwrap();
         lapi.tasks.spawn(replication::follow(lapi.clone(), stop.clone()));
-        lapi.tasks.spawn(push::run(lapi.clone(), stop.clone()));
+        lapi.tasks.spawn(long_poll::run(lapi.clone(), stop.clone()));
         let router = crate::router::router(lapi.clone());
         Self { lapi, router, time, stop, folder }
     }

@@ -24,43 +24,43 @@ use crate::view::{Cursor, CursorStatus, View};
 /// All of it is to be called under one lock, with a state that was taken under the same lock, so that nobody enters
 /// between a round and its state.
 #[derive(Debug, Default)]
-pub struct Gatherings<S> {
-    by_filter: HashMap<Key, Gathering<S>>,
+pub struct WaitGroups<S> {
+    by_filter: HashMap<GroupKey, WaitGroup<S>>,
     /// What the last round was about: whose commits, and how many.
-    covered: Option<(Uuid, u64, Commit)>,
+    last_broadcast: Option<(Uuid, u64, Commit)>,
 }
 
 /// Of which database the cursors are, and the digest of what is asked for.
-type Key = (Uuid, u64);
+type GroupKey = (Uuid, u64);
 
 /// Everybody who waits for the same decisions.
 #[derive(Debug)]
-struct Gathering<S> {
+struct WaitGroup<S> {
     request: StreamRequest,
     /// Of which line of history the cursors here are.
     timeline: u64,
     /// Nobody here has been told less than this, each in its own right.
     oldest: Cursor,
-    seats: S,
+    waiters: S,
 }
 
 /// What some who waited are told. They wait no longer.
 #[derive(Debug)]
-pub struct Telling<S> {
+pub struct Broadcast<S> {
     /// The digest of what they asked for.
     pub digest: u64,
     /// The answer to all of them; `None` when each must ask for themselves.
     pub answer: Option<Answer>,
     /// Who they are.
-    pub seats: S,
+    pub waiters: S,
 }
 
-impl<S: Default> Gatherings<S> {
+impl<S: Default> WaitGroups<S> {
     /// Somebody with this cursor, which is good, may wait: returns where they sit, with others of the same `digest`.
     ///
     /// `None` when they are to be answered at once. Who is behind may wait all the same when a round is due that tells
     /// them all they lack: in a storm everybody is behind again as soon as they ask.
-    pub fn enter(
+    pub fn register(
         &mut self,
         (view, scope): (&View, &CursorScope),
         (request, digest): (&StreamRequest, u64),
@@ -70,34 +70,35 @@ impl<S: Default> Gatherings<S> {
         match view.status(request, cursor, now) {
             CursorStatus::UpToDate => {}
             // The last round was told up to here or before: what came after it is for the next.
-            CursorStatus::Behind if self.covers(scope).is_some_and(|covered| covered <= cursor.commit) => {}
+            CursorStatus::Behind
+                if self.last_broadcast_commit(scope).is_some_and(|broadcast| broadcast <= cursor.commit) => {}
             _ => return None,
         }
-        let gathering = self.by_filter.entry((scope.database, digest)).or_insert_with(|| Gathering {
+        let group = self.by_filter.entry((scope.database, digest)).or_insert_with(|| WaitGroup {
             request: request.clone(),
             timeline: scope.timeline(),
             oldest: cursor,
-            seats: S::default(),
+            waiters: S::default(),
         });
-        let oldest = &mut gathering.oldest;
+        let oldest = &mut group.oldest;
         *oldest = Cursor { commit: oldest.commit.min(cursor.commit), time: oldest.time.min(cursor.time) };
-        Some(&mut gathering.seats)
+        Some(&mut group.waiters)
     }
 
-    fn covers(&self, scope: &CursorScope) -> Option<Commit> {
-        let (database, timeline, commit) = self.covered?;
+    fn last_broadcast_commit(&self, scope: &CursorScope) -> Option<Commit> {
+        let (database, timeline, commit) = self.last_broadcast?;
         (database == scope.database && timeline == scope.timeline()).then_some(commit)
     }
 
     /// Those who wait, filter by filter.
-    pub fn seats(&mut self) -> impl Iterator<Item = &mut S> {
-        self.by_filter.values_mut().map(|gathering| &mut gathering.seats)
+    pub fn waiters(&mut self) -> impl Iterator<Item = &mut S> {
+        self.by_filter.values_mut().map(|group| &mut group.waiters)
     }
 
     /// Forgets a filter if nobody is left there who waits.
     pub fn forget(&mut self, database: Uuid, digest: u64, is_empty: impl FnOnce(&mut S) -> bool) {
-        if let Some(gathering) = self.by_filter.get_mut(&(database, digest))
-            && is_empty(&mut gathering.seats)
+        if let Some(group) = self.by_filter.get_mut(&(database, digest))
+            && is_empty(&mut group.waiters)
         {
             self.by_filter.remove(&(database, digest));
         }
@@ -105,24 +106,28 @@ impl<S: Default> Gatherings<S> {
 
     /// Whom this state concerns, and what they are told. Answers are made as they are read, so that the lock need not be
     /// held meanwhile.
-    pub fn round(&mut self, view: &View, scope: &CursorScope, now: UnixMillis) -> Vec<Telling<S>> {
-        self.covered = Some((scope.database, scope.timeline(), view.head()));
-        let mut tellings = Vec::new();
-        self.by_filter.retain(|(database, digest), gathering| {
+    pub fn broadcast(&mut self, view: &View, scope: &CursorScope, now: UnixMillis) -> Vec<Broadcast<S>> {
+        self.last_broadcast = Some((scope.database, scope.timeline(), view.head()));
+        let mut broadcasts = Vec::new();
+        self.by_filter.retain(|(database, digest), group| {
             // Whether the cursors here are still good is for each to be looked at when history took another line.
-            let same = *database == scope.database && gathering.timeline == scope.timeline();
-            let since = gathering.oldest;
-            let status = view.status(&gathering.request, since, now);
+            let same = *database == scope.database && group.timeline == scope.timeline();
+            let since = group.oldest;
+            let status = view.status(&group.request, since, now);
             if same && status == CursorStatus::UpToDate {
-                gathering.oldest.commit = view.head();
+                group.oldest.commit = view.head();
                 return true;
             }
             let answer = (same && status == CursorStatus::Behind)
-                .then(|| view.answer(&gathering.request, Some(since), now));
-            tellings.push(Telling { digest: *digest, answer, seats: std::mem::take(&mut gathering.seats) });
+                .then(|| view.answer(&group.request, Some(since), now));
+            broadcasts.push(Broadcast {
+                digest: *digest,
+                answer,
+                waiters: std::mem::take(&mut group.waiters),
+            });
             false
         });
-        tellings
+        broadcasts
     }
 }
 
@@ -159,38 +164,38 @@ mod tests {
     }
 
     /// A LAPI's memory and who waits there, by name.
-    struct Hall {
+    struct Harness {
         set: ActiveSet,
         scope: CursorScope,
-        waiting: Gatherings<Vec<&'static str>>,
+        waiting: WaitGroups<Vec<&'static str>>,
     }
 
-    impl Hall {
+    impl Harness {
         fn new() -> Self {
             let scope = CursorScope {
                 database: Uuid::nil(),
                 timelines: vec![Timeline { token: 1, from: Commit(0) }],
             };
             let set = ActiveSet::new(Duration::from_secs(1000), 1000);
-            Self { set, scope, waiting: Gatherings::default() }
+            Self { set, scope, waiting: WaitGroups::default() }
         }
 
-        fn enter(&mut self, who: &'static str, kind: &str, commit: u64) -> bool {
+        fn register(&mut self, who: &'static str, kind: &str, commit: u64) -> bool {
             let (request, cursor) = (of(kind), Cursor { commit: Commit(commit), time: NOW });
             let state = (&self.set.view(), &self.scope);
-            let seats = self.waiting.enter(state, (&request, request.digest()), cursor, NOW);
-            seats.map(|seats| seats.push(who)).is_some()
+            let waiters = self.waiting.register(state, (&request, request.digest()), cursor, NOW);
+            waiters.map(|waiters| waiters.push(who)).is_some()
         }
 
         /// Who is told, and how many decisions; `None` for whoever must look for themselves.
-        fn round(&mut self) -> Vec<(Vec<&'static str>, Option<usize>)> {
-            let tellings = self.waiting.round(&self.set.view(), &self.scope, NOW);
-            let mut told: Vec<_> = tellings
+        fn broadcast(&mut self) -> Vec<(Vec<&'static str>, Option<usize>)> {
+            let broadcasts = self.waiting.broadcast(&self.set.view(), &self.scope, NOW);
+            let mut told: Vec<_> = broadcasts
                 .into_iter()
-                .map(|telling| {
-                    let body = telling.answer.map(|answer| answer.flatten().collect::<Vec<u8>>());
+                .map(|broadcast| {
+                    let body = broadcast.answer.map(|answer| answer.flatten().collect::<Vec<u8>>());
                     let count = |body: Vec<u8>| String::from_utf8(body).unwrap().matches("\"id\"").count();
-                    (telling.seats, body.map(count))
+                    (broadcast.waiters, body.map(count))
                 })
                 .collect();
             told.sort();
@@ -200,54 +205,58 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_what_concerns_them_and_waits_no_longer() {
-        let mut hall = Hall::new();
-        commit(&mut hall.set, "ban");
-        assert!(hall.enter("a", "ban", 1) && hall.enter("b", "ban", 1) && hall.enter("c", "captcha", 1));
-        assert_eq!(hall.round(), [], "there is nothing new");
-        commit(&mut hall.set, "ban");
-        assert_eq!(hall.round(), [(vec!["a", "b"], Some(1))]);
-        commit(&mut hall.set, "captcha");
-        assert_eq!(hall.round(), [(vec!["c"], Some(1))]);
-        assert_eq!(hall.waiting.seats().count(), 0);
+        let mut harness = Harness::new();
+        commit(&mut harness.set, "ban");
+        assert!(
+            harness.register("a", "ban", 1)
+                && harness.register("b", "ban", 1)
+                && harness.register("c", "captcha", 1)
+        );
+        assert_eq!(harness.broadcast(), [], "there is nothing new");
+        commit(&mut harness.set, "ban");
+        assert_eq!(harness.broadcast(), [(vec!["a", "b"], Some(1))]);
+        commit(&mut harness.set, "captcha");
+        assert_eq!(harness.broadcast(), [(vec!["c"], Some(1))]);
+        assert_eq!(harness.waiting.waiters().count(), 0);
     }
 
     #[test]
     fn who_is_behind_waits_only_for_a_round_that_is_due_and_tells_all_they_lack() {
-        let mut hall = Hall::new();
-        commit(&mut hall.set, "ban");
-        assert!(!hall.enter("a", "ban", 0), "no round has been: nobody knows whether one is due");
-        hall.round();
-        commit(&mut hall.set, "ban");
-        assert!(!hall.enter("a", "ban", 0), "the next round is about less than they lack");
-        assert!(hall.enter("b", "ban", 1) && hall.enter("c", "ban", 2));
+        let mut harness = Harness::new();
+        commit(&mut harness.set, "ban");
+        assert!(!harness.register("a", "ban", 0), "no round has been: nobody knows whether one is due");
+        harness.broadcast();
+        commit(&mut harness.set, "ban");
+        assert!(!harness.register("a", "ban", 0), "the next round is about less than they lack");
+        assert!(harness.register("b", "ban", 1) && harness.register("c", "ban", 2));
         // It tells the one who is abreast what they know; that is no harm.
-        assert_eq!(hall.round(), [(vec!["b", "c"], Some(1))]);
-        assert!(!hall.enter("b", "ban", 1), "the round has been");
+        assert_eq!(harness.broadcast(), [(vec!["b", "c"], Some(1))]);
+        assert!(!harness.register("b", "ban", 1), "the round has been");
     }
 
     #[test]
     fn whom_another_line_of_history_concerns_looks_for_themselves() {
-        let mut hall = Hall::new();
-        commit(&mut hall.set, "ban");
-        hall.round();
-        assert!(hall.enter("a", "ban", 1));
-        hall.scope.timelines.push(Timeline { token: 2, from: Commit(1) });
-        commit(&mut hall.set, "ban");
-        assert!(!hall.enter("b", "ban", 1), "the last round was of another line");
-        assert_eq!(hall.round(), [(vec!["a"], None)]);
+        let mut harness = Harness::new();
+        commit(&mut harness.set, "ban");
+        harness.broadcast();
+        assert!(harness.register("a", "ban", 1));
+        harness.scope.timelines.push(Timeline { token: 2, from: Commit(1) });
+        commit(&mut harness.set, "ban");
+        assert!(!harness.register("b", "ban", 1), "the last round was of another line");
+        assert_eq!(harness.broadcast(), [(vec!["a"], None)]);
     }
 
     #[test]
     fn a_filter_is_forgotten_when_nobody_waits_there() {
-        let mut hall = Hall::new();
-        assert!(hall.enter("a", "ban", 0) && hall.enter("b", "captcha", 0));
+        let mut harness = Harness::new();
+        assert!(harness.register("a", "ban", 0) && harness.register("b", "captcha", 0));
         let digest = of("ban").digest();
-        hall.waiting.forget(Uuid::nil(), digest, |seats| seats.is_empty());
-        assert_eq!(hall.waiting.seats().count(), 2);
-        hall.waiting.forget(Uuid::nil(), digest, |seats| {
-            seats.clear();
-            seats.is_empty()
+        harness.waiting.forget(Uuid::nil(), digest, |waiters| waiters.is_empty());
+        assert_eq!(harness.waiting.waiters().count(), 2);
+        harness.waiting.forget(Uuid::nil(), digest, |waiters| {
+            waiters.clear();
+            waiters.is_empty()
         });
-        assert_eq!(hall.waiting.seats().flatten().collect::<Vec<_>>(), [&"b"]);
+        assert_eq!(harness.waiting.waiters().flatten().collect::<Vec<_>>(), [&"b"]);
     }
 }
