@@ -57,7 +57,7 @@ pub(crate) async fn add(
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let ids = lapi.take_in(&machine, body).await?;
+    let ids = lapi.ingest(&machine, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     Ok((StatusCode::CREATED, json(&ids)).into_response())
 }

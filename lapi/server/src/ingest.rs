@@ -10,8 +10,8 @@
 //! rest, because a log processor sends a refused batch again for ever.
 
 mod digest;
+mod evaluate;
 mod history;
-mod prepare;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,13 +24,13 @@ use palisade_wire::{BodyError, UnixMillis, read_alerts};
 
 use crate::error::ApiError;
 use crate::{Lapi, registry};
+use evaluate::{EvaluatedBatch, IngestContext, evaluate};
 use history::StoredHistory;
-use prepare::{Intake, Prepared, prepare};
 
 /// A larger body is read away from the threads that answer requests.
 const LARGE: usize = 64 * 1024;
 /// How many dropped decisions of a request are named in the log; the others are only counted.
-const NAMED: usize = 10;
+const MAX_LOGGED: usize = 10;
 
 /// What the ingest keeps between requests.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ struct Import(Arc<AtomicUsize>);
 
 impl Ingest {
     /// Whether an import is under way.
-    pub(crate) fn import_under_way(&self) -> bool {
+    pub(crate) fn import_in_progress(&self) -> bool {
         self.imports.load(Ordering::Relaxed) > 0
     }
 
@@ -98,30 +98,30 @@ impl Lapi {
     ///
     /// When the body cannot be read, when every alert is refused, when the database fails. Nothing is stored then,
     /// but for a database that fails in the middle of a very large import.
-    pub(crate) async fn take_in(
+    pub(crate) async fn ingest(
         &self,
         from: &registry::Machine,
         body: Bytes,
     ) -> Result<Vec<i64>, IngestError> {
         let now = self.clock.now();
         let large = body.len() > LARGE || self.profiles.load().needs_history();
-        let (posted, prepared) = if large {
+        let (posted, batch) = if large {
             let (lapi, machine) = (self.clone(), from.name.clone());
-            let judge = move || lapi.judge(now, &machine, &body);
-            tokio::task::spawn_blocking(judge).await.map_err(|_| IngestError::Broken)??
+            let evaluate = move || lapi.evaluate(now, &machine, &body);
+            tokio::task::spawn_blocking(evaluate).await.map_err(|_| IngestError::Broken)??
         } else {
-            self.judge(now, &from.name, &body)?
+            self.evaluate(now, &from.name, &body)?
         };
-        self.tell(&from.name, &prepared);
-        if let Some(reason) = prepared.all_refused(posted) {
+        self.log_rejections(&from.name, &batch);
+        if let Some(reason) = batch.all_refused(posted) {
             return Err(IngestError::Refused(reason.to_owned()));
         }
-        if prepared.alerts.is_empty() {
+        if batch.alerts.is_empty() {
             return Ok(Vec::new());
         }
-        let _import = prepared.import.then(|| self.ingest.begin_import());
-        let scenarios: Vec<String> = prepared.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
-        let added = self.store.add_alerts(now, Some(&from.name), prepared.alerts).await?;
+        let _import = batch.import.then(|| self.ingest.begin_import());
+        let scenarios: Vec<String> = batch.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
+        let added = self.store.add_alerts(now, Some(&from.name), batch.alerts).await?;
         for (stored, scenario) in added.ids.iter().zip(&scenarios) {
             if stored.repeated {
                 self.metrics.alerts_repeated.inc();
@@ -134,7 +134,12 @@ impl Lapi {
     }
 
     /// Reads and judges a batch. May ask the database about the past, and then blocks.
-    fn judge(&self, now: UnixMillis, machine: &str, body: &[u8]) -> Result<(usize, Prepared), IngestError> {
+    fn evaluate(
+        &self,
+        now: UnixMillis,
+        machine: &str,
+        body: &[u8],
+    ) -> Result<(usize, EvaluatedBatch), IngestError> {
         let posted = read_alerts(body)?;
         let count = posted.len();
         let profiles = self.profiles.load();
@@ -147,18 +152,18 @@ impl Lapi {
             stored = StoredHistory::unused();
             &NoHistory
         };
-        let intake = Intake { now, machine, allowlists: &allowlists, profiles: &profiles, history };
-        let prepared = prepare(posted, &intake);
+        let context = IngestContext { now, machine, allowlists: &allowlists, profiles: &profiles, history };
+        let batch = evaluate(posted, &context);
         // An alert that was refused because the database is away is no bad alert.
         match stored.into_failure() {
             Some(error) => Err(error.into()),
-            None => Ok((count, prepared)),
+            None => Ok((count, batch)),
         }
     }
 
     /// Names and counts what was not taken as it came.
-    fn tell(&self, machine: &str, prepared: &Prepared) {
-        for refusal in &prepared.refused {
+    fn log_rejections(&self, machine: &str, batch: &EvaluatedBatch) {
+        for refusal in &batch.refused {
             self.metrics.alerts_refused.inc();
             tracing::error!(
                 machine,
@@ -168,7 +173,7 @@ impl Lapi {
                 "alert refused"
             );
         }
-        for passed in &prepared.allowlisted {
+        for passed in &batch.allowlisted {
             self.metrics.alerts_allowlisted.inc();
             tracing::info!(
                 machine,
@@ -177,8 +182,8 @@ impl Lapi {
                 "alert passed over: allowlisted"
             );
         }
-        self.metrics.decisions_invalid.inc_by(prepared.invalid.len() as u64);
-        for invalid in prepared.invalid.iter().take(NAMED) {
+        self.metrics.decisions_invalid.inc_by(batch.invalid.len() as u64);
+        for invalid in batch.invalid.iter().take(MAX_LOGGED) {
             tracing::error!(
                 machine,
                 index = invalid.index,
@@ -186,14 +191,14 @@ impl Lapi {
                 "decision dropped: no address"
             );
         }
-        if prepared.invalid.len() > NAMED {
-            let more = prepared.invalid.len() - NAMED;
+        if batch.invalid.len() > MAX_LOGGED {
+            let more = batch.invalid.len() - MAX_LOGGED;
             tracing::error!(machine, more, "more decisions dropped: no addresses");
         }
-        if prepared.emptied > 0 {
+        if batch.emptied > 0 {
             tracing::error!(
                 machine,
-                alerts = prepared.emptied,
+                alerts = batch.emptied,
                 "alerts dropped: none of their decisions can be kept"
             );
         }

@@ -68,7 +68,7 @@ impl Turn {
 /// One round.
 pub(crate) async fn once(lapi: &Lapi) {
     let flush = lapi.config.database.as_ref().and_then(|database| database.flush.as_ref());
-    let keep = keep(flush, lapi.ingest.import_under_way());
+    let keep = keep(flush, lapi.ingest.import_in_progress());
     match lapi.store.flush(lapi.clock.now(), &keep).await {
         Ok(flushed) => {
             lapi.replication.apply_local(flushed.commits).await;

@@ -124,5 +124,5 @@ async fn an_import_of_many_decisions_is_whole_and_ordered() {
     assert_eq!(stand.post_alerts(&[stand.by_hand(&decisions)]).await, ["1"]);
     assert_eq!(stand.pull("").await.0.len(), 12_000);
     assert_eq!(stand.pull("").await, (vec![], vec![]));
-    assert!(!stand.lapi.ingest.import_under_way());
+    assert!(!stand.lapi.ingest.import_in_progress());
 }

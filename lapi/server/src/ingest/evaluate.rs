@@ -12,7 +12,7 @@ use super::digest;
 pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
 
 /// What judging a batch needs to know.
-pub(crate) struct Intake<'a> {
+pub(crate) struct IngestContext<'a> {
     /// When the request came.
     pub(crate) now: UnixMillis,
     /// Who posts.
@@ -27,7 +27,7 @@ pub(crate) struct Intake<'a> {
 
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Prepared {
+pub(crate) struct EvaluatedBatch {
     /// To be stored, in the order of the batch.
     pub(crate) alerts: Vec<NewAlert>,
     /// Refused, each with its reason. The others are stored nevertheless: one bad alert must not hold up the queue
@@ -72,7 +72,7 @@ pub(crate) struct InvalidDecision {
     pub(crate) value: String,
 }
 
-impl Prepared {
+impl EvaluatedBatch {
     /// The stock server's answer when nothing of a batch could be taken: the reason of the first refusal.
     pub(crate) fn all_refused(&self, posted: usize) -> Option<&str> {
         let first = self.refused.first()?;
@@ -81,44 +81,44 @@ impl Prepared {
 }
 
 /// Judges a whole batch. Nothing is stored yet.
-pub(crate) fn prepare(posted: Vec<PostedAlert>, intake: &Intake<'_>) -> Prepared {
-    let mut prepared = Prepared::default();
+pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
+    let mut batch = EvaluatedBatch::default();
     for (index, posted) in posted.into_iter().enumerate() {
         let name = posted.name();
         let alert = match posted.validate(index) {
             Ok(alert) => alert,
             Err(failure) => {
-                prepared.refused.push(Refusal { index, alert: name, reason: failure.to_string() });
+                batch.refused.push(Refusal { index, alert: name, reason: failure.to_string() });
                 continue;
             }
         };
-        if let Err(reason) = prepared.take(index, &name, alert, intake) {
-            prepared.refused.push(Refusal { index, alert: name, reason });
+        if let Err(reason) = batch.into_alert(index, &name, alert, context) {
+            batch.refused.push(Refusal { index, alert: name, reason });
         }
     }
-    prepared
+    batch
 }
 
-impl Prepared {
-    fn take(
+impl EvaluatedBatch {
+    fn into_alert(
         &mut self,
         index: usize,
         name: &str,
         mut alert: Alert,
-        intake: &Intake<'_>,
+        context: &IngestContext<'_>,
     ) -> Result<(), String> {
-        let digest = digest::of(intake.machine, &alert);
+        let digest = digest::of(context.machine, &alert);
         normalise(&mut alert.source.scope);
-        alert.machine_id = intake.machine.to_owned();
+        alert.machine_id = context.machine.to_owned();
         alert.uuid = new_uuid().to_string();
         let own = std::mem::take(&mut alert.decisions);
-        let start = UnixMillis::parse_rfc3339(&alert.stop_at).unwrap_or(intake.now);
+        let start = UnixMillis::parse_rfc3339(&alert.stop_at).unwrap_or(context.now);
         let decisions = if own.is_empty() {
-            if let Some(reason) = allowlisted(&alert, intake) {
+            if let Some(reason) = allowlisted(&alert, context) {
                 self.allowlisted.push(Allowlisted { alert: name.to_owned(), reason });
                 return Ok(());
             }
-            from_profiles(&alert, start, intake)?
+            from_profiles(&alert, start, context)?
         } else {
             let import = own.first().is_some_and(|decision| decision.origin == IMPORT_ORIGIN);
             let simulated = alert.simulated;
@@ -152,14 +152,18 @@ impl Prepared {
 
 /// Why an alert is passed over: its source is an address or a range that an allowlist covers. A source that cannot
 /// be read is on no list.
-fn allowlisted(alert: &Alert, intake: &Intake<'_>) -> Option<String> {
+fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
     let net = palisade_active::span(&alert.source.scope, &alert.source.value)?.ok()?;
-    let reasons = intake.allowlists.reasons(&net, intake.now);
+    let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-fn from_profiles(alert: &Alert, start: UnixMillis, intake: &Intake<'_>) -> Result<Vec<NewDecision>, String> {
-    let outcome = intake.profiles.evaluate(alert, intake.history).map_err(|error| error.to_string())?;
+fn from_profiles(
+    alert: &Alert,
+    start: UnixMillis,
+    context: &IngestContext<'_>,
+) -> Result<Vec<NewDecision>, String> {
+    let outcome = context.profiles.evaluate(alert, context.history).map_err(|error| error.to_string())?;
     let decide = |decision: palisade_profiles::ProfileDecision| NewDecision {
         until: start.plus(decision.duration),
         origin: decision.origin,
