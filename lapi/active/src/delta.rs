@@ -37,7 +37,7 @@ pub(crate) struct Delta {
     dedup: bool,
     by_address: bool,
     matcher: Matcher,
-    keys: FxHashMap<(u64, usize), Key>,
+    keys: FxHashMap<(u64, usize), KeyState>,
     list: List,
     rows: Rows,
 }
@@ -68,7 +68,7 @@ struct Since {
 
 /// What a key has to tell.
 #[derive(Debug, Clone, Copy)]
-struct Key {
+struct KeyState {
     /// One of its rows.
     row: i64,
     /// The winner, and whether it is news.
@@ -197,7 +197,12 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn is_new(&self, row: &Packed, matcher: &mut Matcher, keys: &mut FxHashMap<(u64, usize), Key>) -> bool {
+    fn is_new(
+        &self,
+        row: &Packed,
+        matcher: &mut Matcher,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
+    ) -> bool {
         if !row.active(self.now) || !matcher.matches(row) {
             return false;
         }
@@ -211,7 +216,7 @@ impl Asked<'_> {
         &self,
         row: &Packed,
         matcher: &mut Matcher,
-        keys: &mut FxHashMap<(u64, usize), Key>,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
     ) -> bool {
         let active = row.active(self.now);
         if (active && !self.by_address) || !self.touched(row) || !matcher.matches(row) {
@@ -237,7 +242,12 @@ impl Asked<'_> {
     }
 
     /// What a matching row's key has to tell.
-    fn key(&self, row: &Packed, matcher: &mut Matcher, keys: &mut FxHashMap<(u64, usize), Key>) -> Key {
+    fn key(
+        &self,
+        row: &Packed,
+        matcher: &mut Matcher,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
+    ) -> KeyState {
         // Rows of one key with different labels are remembered apart, which only costs a little.
         let name = (self.tables.hash(&row.value), std::sync::Arc::as_ptr(&row.label).addr());
         if let Some(key) = keys.get(&name)
@@ -245,7 +255,7 @@ impl Asked<'_> {
         {
             return *key;
         }
-        let mut key = Key { row: row.id, winner: None, ended: None, size: 0 };
+        let mut key = KeyState { row: row.id, winner: None, ended: None, size: 0 };
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
         let (mut touched_first, mut touched_second) = (None, None);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::label::Label;
 use crate::packed::{Packed, Value};
-use crate::row::{Row, net, span};
+use crate::row::{ReplicaRow, net, span};
 
 /// Which decisions a request is about: every condition given must hold. `Default` lets everything pass that is not
 /// simulated.
@@ -132,7 +132,7 @@ impl Filter {
     }
 
     /// Whether a row meets every condition but those of paging. Whether it is in force is not asked.
-    pub fn matches(&self, row: &Row) -> bool {
+    pub fn matches(&self, row: &ReplicaRow) -> bool {
         self.matches_words(&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated)
             && self.value.as_ref().is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid)

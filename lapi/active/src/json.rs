@@ -126,7 +126,7 @@ mod tests {
             ("2001:db8::/32", 0, Some(uuid)),
             ("quoted \"text\"", 31_536_000_000, None),
         ] {
-            let row = crate::Row {
+            let row = crate::ReplicaRow {
                 id: 4711,
                 commit: crate::Commit(1),
                 until: UnixMillis(now.0 + left),

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
 use crate::json;
-use crate::row::Row;
+use crate::row::ReplicaRow;
 
 /// Everything of a decision that is a word out of few: shared by all rows that say the same.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Labels {
 type Words<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
-    pub(crate) fn of(&mut self, row: &Row, gone: bool) -> Arc<Label> {
+    pub(crate) fn of(&mut self, row: &ReplicaRow, gone: bool) -> Arc<Label> {
         self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
     }
 
@@ -100,8 +100,8 @@ impl Label {
 mod tests {
     use super::*;
 
-    fn row(scenario: &str) -> Row {
-        Row {
+    fn row(scenario: &str) -> ReplicaRow {
+        ReplicaRow {
             id: 1,
             commit: crate::Commit(1),
             until: palisade_wire::UnixMillis(0),

@@ -9,11 +9,11 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use palisade_active::{ActiveSet, Change, Commit, Filter, Row};
+//! use palisade_active::{ActiveSet, Change, Commit, Filter, ReplicaRow};
 //! use palisade_wire::UnixMillis;
 //!
 //! let now = UnixMillis(1_000_000);
-//! let row = Row {
+//! let row = ReplicaRow {
 //!     id: 1, commit: Commit(1), until: UnixMillis(now.0 + 60_000), alert: 1, simulated: false, uuid: None,
 //!     origin: "cscli".into(), scenario: "by hand".into(), scope: "Ip".into(), kind: "ban".into(),
 //!     value: "192.0.2.1".into(),
@@ -53,7 +53,7 @@ pub use answer::{Answer, LiveAnswer};
 pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
 pub use filter::{Filter, FilterError, StreamRequest};
 pub use load::Loading;
-pub use row::{Change, Commit, InvalidAddress, Row, net, span};
+pub use row::{Change, Commit, InvalidAddress, ReplicaRow, net, span};
 pub use set::{ActiveSet, OutOfOrder};
 pub use view::{Count, Cursor, CursorStatus, View};
 pub use wait_groups::{Broadcast, WaitGroups};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::json;
 use crate::label::Label;
-use crate::row::{Commit, Row, net};
+use crate::row::{Commit, ReplicaRow, net};
 
 /// A decision's value. An address or prefix takes no text where its own notation is what was posted, so two values
 /// are equal exactly when their texts are.
@@ -161,7 +161,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(row: &Row, label: Arc<Label>) -> Self {
+    pub(crate) fn new(row: &ReplicaRow, label: Arc<Label>) -> Self {
         Self {
             id: row.id,
             until: row.until.0,
@@ -173,8 +173,8 @@ impl Packed {
         }
     }
 
-    pub(crate) fn row(&self) -> Row {
-        Row {
+    pub(crate) fn row(&self) -> ReplicaRow {
+        ReplicaRow {
             id: self.id,
             commit: self.commit(),
             until: self.until(),

@@ -13,7 +13,7 @@ pub struct Commit(pub u64);
 
 /// A decision as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ReplicaRow {
     /// Its number; never used again.
     pub id: i64,
     /// The commit that wrote it last: made it, ended it early.
@@ -42,10 +42,10 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is there, or is now like this. Ended early when `until` is not in the future.
-    Put(Row),
+    Put(ReplicaRow),
     /// Its row is gone (deleted with its alert, or by retention). What it was is kept so that bouncers can be told;
     /// `until` says when it would have ended, `commit` who removed it.
-    Removed(Row),
+    Removed(ReplicaRow),
 }
 
 /// The addresses a decision's value covers; `None` for scopes other than `Ip` and `Range`. IPv4-mapped IPv6

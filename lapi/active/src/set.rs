@@ -9,7 +9,7 @@ use crate::filter::Filter;
 use crate::label::Labels;
 use crate::load::Loading;
 use crate::packed::Packed;
-use crate::row::{Change, Commit, Row};
+use crate::row::{Change, Commit, ReplicaRow};
 use crate::tables::Tables;
 use crate::view::{Count, Floor, View};
 
@@ -141,7 +141,7 @@ impl ActiveSet {
     /// The rows in force that match, each by itself, in ascending id; `limit`, `offset` and `id_gt` are honoured.
     /// An address or a value is looked up, everything else is a scan. To answer a request without collecting rows,
     /// see [`View::live`].
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<Row> {
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
         self.view().query(filter, now)
     }
 
@@ -156,7 +156,7 @@ impl ActiveSet {
         self.view().counts(now)
     }
 
-    fn put(&mut self, now: UnixMillis, commit: Commit, row: &Row) {
+    fn put(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         let mut packed = Packed::new(row, self.labels.of(row, false));
         packed.set_commit(commit);
         let forgotten = packed.until().0 <= now.0.saturating_sub(self.history);
@@ -177,7 +177,7 @@ impl ActiveSet {
         self.tables.note(commit, row.id, NOTES);
     }
 
-    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &Row) {
+    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         if let Some(held) = self.tables.rows.get(&row.id) {
             let label = self.labels.gone(&held.label);
             self.tables.mark_gone(row.id, label, commit, now);

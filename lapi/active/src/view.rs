@@ -11,7 +11,7 @@ use crate::delta::{Delta, OVERLAP};
 use crate::filter::{Filter, StreamRequest};
 use crate::label::Label;
 use crate::matcher::{Matcher, Selection};
-use crate::row::{Commit, Row};
+use crate::row::{Commit, ReplicaRow};
 use crate::tables::Tables;
 
 /// How far a bouncer has followed the stream: kept for it, and given back with its next request.
@@ -121,7 +121,7 @@ impl View {
     }
 
     /// As [`ActiveSet::query`](crate::ActiveSet::query).
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<Row> {
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
         let mut selection = Selection::new(self.tables.clone(), filter, now);
         std::iter::from_fn(|| selection.next().map(crate::packed::Packed::row)).collect()
     }

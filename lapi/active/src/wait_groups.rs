@@ -137,13 +137,13 @@ mod tests {
 
     use super::*;
     use crate::cursor_token::Timeline;
-    use crate::{ActiveSet, Change, Filter, Row};
+    use crate::{ActiveSet, Change, Filter, ReplicaRow};
 
     const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
     fn commit(set: &mut ActiveSet, kind: &str) {
         let next = Commit(set.head().0 + 1);
-        let row = Row {
+        let row = ReplicaRow {
             id: i64::try_from(next.0).unwrap(),
             commit: next,
             until: UnixMillis(NOW.0 + 3_600_000),

@@ -1,8 +1,8 @@
 //! Alerts: taking them in with their decisions, finding and deleting them.
 
 mod add;
+mod alert_row;
 mod find;
-mod prepare;
 mod remove;
 mod staged;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub(crate) use remove::remove_matching;
 
 use crate::{AlertQuery, Store, StoreError};
-use prepare::{Prepared, prepare};
+use alert_row::{AlertRow, prepare};
 
 /// An alert with more decisions is an import, written in steps of so many.
 pub(crate) const STAGED_FROM: usize = 10_000;
@@ -180,7 +180,7 @@ impl Store {
         &self,
         now: UnixMillis,
         machine: Option<&str>,
-        alerts: Vec<Prepared>,
+        alerts: Vec<AlertRow>,
     ) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
         let (machine, bulk) = (machine.map(str::to_owned), self.bulk);
         self.writer
@@ -200,7 +200,7 @@ impl Store {
         &self,
         now: UnixMillis,
         machine: Option<&str>,
-        alert: Prepared,
+        alert: AlertRow,
     ) -> Result<(Stored, Vec<(Commit, Vec<Change>)>), StoreError> {
         let (store, machine) = (self.clone(), machine.map(str::to_owned));
         // Seen through to its end even when the caller goes away: half an import is worse than one nobody waits for.

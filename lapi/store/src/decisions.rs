@@ -8,11 +8,11 @@ use palisade_wire::UnixMillis;
 use sqlx::Error;
 use uuid::Uuid;
 
-use crate::engine::{Row, Session, Tx};
+use crate::engine::{Session, SqlRow, Tx};
 use crate::span::push_covers;
 use crate::{Store, StoreError};
 
-/// The columns of [`palisade_active::Row`], in `decisions` and `tombstones` alike.
+/// The columns of [`palisade_active::ReplicaRow`], in `decisions` and `tombstones` alike.
 pub(crate) const COLUMNS: &str =
     "id, commit_no, until, alert_id, simulated, uuid, origin, scenario, scope, kind, value";
 
@@ -29,10 +29,10 @@ pub struct Ended {
 }
 
 /// Reads [`COLUMNS`].
-pub(crate) fn read_row(row: &Row) -> Result<palisade_active::Row, Error> {
+pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_active::ReplicaRow, Error> {
     let commit: i64 = row.get(1)?;
     let uuid: Option<Vec<u8>> = row.get(5)?;
-    Ok(palisade_active::Row {
+    Ok(palisade_active::ReplicaRow {
         id: row.get(0)?,
         commit: Commit(commit.unsigned_abs()),
         until: UnixMillis(row.get(2)?),
@@ -69,7 +69,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
 }
 
 /// A commit that changed nothing is none.
-fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::Row>) -> Ended {
+fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>) -> Ended {
     if rows.is_empty() {
         tx.take_back(commit);
         return Ended::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_active::{Change, Commit, Row};
+use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use crate::decisions::{COLUMNS, number, read_row};
@@ -96,7 +96,12 @@ impl Store {
 }
 
 /// Sorts changes into their commits; those that left nothing are there too.
-fn by_commit(after: Commit, until: Commit, put: Vec<Row>, removed: Vec<Row>) -> Vec<(Commit, Vec<Change>)> {
+fn by_commit(
+    after: Commit,
+    until: Commit,
+    put: Vec<ReplicaRow>,
+    removed: Vec<ReplicaRow>,
+) -> Vec<(Commit, Vec<Change>)> {
     let mut commits: Vec<(Commit, Vec<Change>)> =
         (after.0 + 1..=until.0).map(|n| (Commit(n), Vec::new())).collect();
     let put = put.into_iter().map(|row| (row.commit, Change::Put(row)));
@@ -115,7 +120,7 @@ async fn between(
     after: Commit,
     until: Commit,
     limit: usize,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReplicaRow>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM {table} WHERE commit_no > $1 AND commit_no <= $2 ORDER BY commit_no, id LIMIT $3"
     );

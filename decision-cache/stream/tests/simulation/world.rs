@@ -1,6 +1,6 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_active::{Commit, CursorSigner, Row, StreamRequest, span};
+use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, span};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, Why};
@@ -18,7 +18,7 @@ const LATE: i64 = 2_500;
 /// Ends that a client has are rounded, late and by clocks that differ.
 const ABOUT: i64 = 2 * SKEW + 2 * LATE + 1_500;
 
-type Passes = fn(&Row) -> bool;
+type Passes = fn(&ReplicaRow) -> bool;
 
 /// What clients ask for, and the same again in other words.
 const FILTERS: [(&[(&str, &str)], Passes); 4] = [
@@ -132,8 +132,8 @@ impl World {
                 let mut ids = some(&mut self.chance);
                 ids.sort_unstable();
                 ids.dedup();
-                let ended = |id: &i64| Row { until: now, ..self.log.rows()[id].clone() };
-                let active = |row: &Row| row.until > now;
+                let ended = |id: &i64| ReplicaRow { until: now, ..self.log.rows()[id].clone() };
+                let active = |row: &ReplicaRow| row.until > now;
                 let rows = ids.iter().map(ended).zip(&ids);
                 let rows = rows.filter(|(_, id)| active(&self.log.rows()[*id])).map(|(row, _)| row).collect();
                 self.log.commit(now, rows, &[]);
@@ -145,14 +145,14 @@ impl World {
         }
     }
 
-    fn row(&mut self, now: UnixMillis) -> Row {
+    fn row(&mut self, now: UnixMillis) -> ReplicaRow {
         let pick = |chance: &mut fastrand::Rng, words: &[&str]| words[chance.usize(..words.len())].to_owned();
         let chance = &mut self.chance;
         let value = pick(
             chance,
             &["10.0.0.1", "10.0.0.1/32", "10.0.0.2", "10.0.0.3", "10.0.0.0/30", "2001:db8::1", "2001:DB8::1"],
         );
-        Row {
+        ReplicaRow {
             id: 0,
             commit: Commit(0),
             until: UnixMillis(now.0 + chance.i64(20..4_000) * 1_000),

@@ -68,14 +68,14 @@ impl CommitSequencer {
 
 #[cfg(test)]
 mod tests {
-    use palisade_active::Row;
+    use palisade_active::ReplicaRow;
     use palisade_wire::UnixMillis;
     use proptest::prelude::*;
 
     use super::*;
 
     fn put(id: i64, commit: u64) -> Change {
-        Change::Put(Row {
+        Change::Put(ReplicaRow {
             id,
             commit: Commit(commit),
             until: UnixMillis(0),

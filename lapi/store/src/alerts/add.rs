@@ -6,7 +6,7 @@ use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use super::Stored;
-use super::prepare::{Prepared, columns, rows};
+use super::alert_row::{AlertRow, columns, rows};
 use crate::StoreError;
 use crate::engine::{Column, Tx, insert};
 
@@ -52,22 +52,22 @@ pub(super) async fn insert_alerts(
     tx: &mut Tx,
     now: UnixMillis,
     machine: Option<i64>,
-    alerts: &mut [&mut Prepared],
+    alerts: &mut [&mut AlertRow],
     staged: bool,
     bulk: usize,
 ) -> Result<Vec<i64>, StoreError> {
     let ids: Vec<i64> = alerts.iter().map(|_| tx.next_alert()).collect();
     let count = ids.len();
-    fn texts(alerts: &mut [&mut Prepared], take: impl Fn(&mut Prepared) -> &mut String) -> Column {
+    fn texts(alerts: &mut [&mut AlertRow], take: impl Fn(&mut AlertRow) -> &mut String) -> Column {
         Column::Texts(alerts.iter_mut().map(|one| std::mem::take(take(one))).collect())
     }
-    let ints = |of: &dyn Fn(&Prepared) -> i64, alerts: &[&mut Prepared]| {
+    let ints = |of: &dyn Fn(&AlertRow) -> i64, alerts: &[&mut AlertRow]| {
         Column::Ints(alerts.iter().map(|one| of(one)).collect())
     };
-    let reals = |of: &dyn Fn(&Prepared) -> f32, alerts: &[&mut Prepared]| {
+    let reals = |of: &dyn Fn(&AlertRow) -> f32, alerts: &[&mut AlertRow]| {
         Column::Reals(alerts.iter().map(|one| f64::from(of(one))).collect())
     };
-    let flags = |of: &dyn Fn(&Prepared) -> bool, alerts: &[&mut Prepared]| {
+    let flags = |of: &dyn Fn(&AlertRow) -> bool, alerts: &[&mut AlertRow]| {
         Column::Bools(alerts.iter().map(|one| of(one)).collect())
     };
     let columns = vec![
@@ -111,7 +111,7 @@ pub(super) async fn add_whole(
     tx: &mut Tx,
     now: UnixMillis,
     machine: Option<i64>,
-    mut alerts: Vec<Prepared>,
+    mut alerts: Vec<AlertRow>,
     bulk: usize,
 ) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
     let digests = alerts.iter().filter_map(|one| one.digest.clone()).collect();
@@ -121,7 +121,7 @@ pub(super) async fn add_whole(
         .map(|one| one.digest.as_ref().and_then(|digest| there.get(digest)))
         .map(|id| id.map(|&alert| Stored { alert, repeated: true }))
         .collect();
-    let mut fresh: Vec<&mut Prepared> =
+    let mut fresh: Vec<&mut AlertRow> =
         alerts.iter_mut().zip(&stored).filter(|(_, stored)| stored.is_none()).map(|(one, _)| one).collect();
     let mut commit = None;
     if !fresh.is_empty() {
@@ -140,7 +140,7 @@ pub(super) async fn add_whole(
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: UnixMillis,
-    alerts: Vec<(i64, Vec<super::prepare::PreparedDecision>)>,
+    alerts: Vec<(i64, Vec<super::alert_row::DecisionRow>)>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     let count = alerts.iter().map(|(_, decisions)| decisions.len()).sum();

@@ -2,7 +2,7 @@
 //! turn, which is short.
 
 use jiff::tz::TimeZone;
-use palisade_active::{Commit, Row, span};
+use palisade_active::{Commit, ReplicaRow, span};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ const META_VALUE_BYTES: usize = 4095;
 
 /// An alert whose numbers alone are missing.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct AlertRow {
     pub(super) alert: Alert,
     pub(super) started: UnixMillis,
     pub(super) stopped: UnixMillis,
@@ -29,18 +29,18 @@ pub(super) struct Prepared {
     pub(super) meta: String,
     pub(super) digest: Option<Vec<u8>>,
     pub(super) community: bool,
-    pub(super) decisions: Vec<PreparedDecision>,
+    pub(super) decisions: Vec<DecisionRow>,
 }
 
 /// A decision with the addresses it covers.
 #[derive(Debug)]
-pub(super) struct PreparedDecision {
+pub(super) struct DecisionRow {
     decision: NewDecision,
     bounds: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Makes an alert ready.
-pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<Prepared, StoreError> {
+pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreError> {
     let NewAlert { mut alert, decisions, digest } = new;
     let mut prepared = Vec::with_capacity(decisions.len());
     for decision in decisions {
@@ -49,7 +49,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<Prepared, StoreE
             Some(Ok(net)) => Some(bounds(&net)),
             Some(Err(bad)) => return Err(StoreError::Refused(bad.to_string())),
         };
-        prepared.push(PreparedDecision { decision, bounds });
+        prepared.push(DecisionRow { decision, bounds });
     }
     if alert.uuid.is_empty() {
         alert.uuid = Uuid::new_v4().to_string();
@@ -66,7 +66,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<Prepared, StoreE
         .into_iter()
         .map(|item| MetaItem { key: cut(item.key, META_KEY_BYTES), value: cut(item.value, META_VALUE_BYTES) })
         .collect();
-    Ok(Prepared {
+    Ok(AlertRow {
         started: moment(&alert.start_at),
         stopped: moment(&alert.stop_at),
         events: json(&events),
@@ -83,7 +83,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// Whether `include_capi=false` leaves it out.
-fn is_community(source_scope: &str, decisions: &[PreparedDecision]) -> bool {
+fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
     if decisions.is_empty() {
         source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
     } else {
@@ -151,10 +151,10 @@ fn cut(mut text: String, bytes: usize) -> String {
 }
 
 /// The rows of decisions, once their alert and their numbers are known.
-pub(super) fn rows(decisions: &[PreparedDecision], alert: i64, first_id: i64, commit: Commit) -> Vec<Row> {
+pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit: Commit) -> Vec<ReplicaRow> {
     (first_id..)
         .zip(decisions)
-        .map(|(id, PreparedDecision { decision, .. })| Row {
+        .map(|(id, DecisionRow { decision, .. })| ReplicaRow {
             id,
             commit,
             until: decision.until,
@@ -173,14 +173,14 @@ pub(super) fn rows(decisions: &[PreparedDecision], alert: i64, first_id: i64, co
 /// The columns of decisions for the bulk insert.
 pub(super) fn columns(
     now: UnixMillis,
-    rows: &[Row],
-    decisions: Vec<PreparedDecision>,
+    rows: &[ReplicaRow],
+    decisions: Vec<DecisionRow>,
 ) -> Vec<(&'static str, Column)> {
     let count = rows.len();
     let commits = rows.iter().map(|row| crate::decisions::number(row.commit)).collect();
     let (mut starts, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let [mut origins, mut scenarios, mut scopes, mut kinds, mut values] = [const { Vec::new() }; 5];
-    for PreparedDecision { decision, bounds } in decisions {
+    for DecisionRow { decision, bounds } in decisions {
         let (start, end) = bounds.unzip();
         starts.push(start);
         ends.push(end);

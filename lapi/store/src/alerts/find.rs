@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use palisade_wire::{Alert, Decision, Event, MetaItem, Source, UnixMillis};
 use sqlx::Error;
 
-use crate::engine::{Row, Session, Sql};
+use crate::engine::{Session, Sql, SqlRow};
 use crate::span::{push_covers, push_within};
 use crate::{AlertQuery, SortOrder, StoreError};
 
@@ -120,7 +120,7 @@ fn push_has_decision(sql: &mut Sql, column: &str, wanted: &str) {
     sql.push(column).push(" = ").arg(wanted).push(")");
 }
 
-fn read_alert(row: &Row) -> Result<Alert, Error> {
+fn read_alert(row: &SqlRow) -> Result<Alert, Error> {
     let moment = |column| row.get(column).map(|millis| UnixMillis(millis).rfc3339());
     let events: String = row.get(25)?;
     let meta: String = row.get(26)?;

@@ -1,6 +1,6 @@
 //! Deleting alerts for good, in steps that leave the others their turn.
 
-use palisade_active::{Change, Commit, Row};
+use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use super::Deleted;
@@ -91,7 +91,7 @@ async fn remove_step(
 async fn bury(
     tx: &mut Tx,
     now: UnixMillis,
-    mut rows: Vec<Row>,
+    mut rows: Vec<ReplicaRow>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     if rows.is_empty() {
@@ -100,8 +100,9 @@ async fn bury(
     let commit = tx.next_commit();
     rows.sort_unstable_by_key(|row| row.id);
     rows.iter_mut().for_each(|row| row.commit = commit);
-    let texts = |of: fn(&Row) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
-    let ints = |of: fn(&Row) -> i64| Column::Ints(rows.iter().map(of).collect());
+    let texts =
+        |of: fn(&ReplicaRow) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
+    let ints = |of: fn(&ReplicaRow) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
         ("removed_at", Column::Ints(vec![now.0; rows.len()])),

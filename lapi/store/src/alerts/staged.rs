@@ -4,7 +4,7 @@ use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use super::add::{insert_alerts, insert_decisions, note_push, repeated};
-use super::prepare::{Prepared, PreparedDecision};
+use super::alert_row::{AlertRow, DecisionRow};
 use super::{STAGED_FROM, Stored};
 use crate::engine::Tx;
 use crate::{Store, StoreError};
@@ -16,7 +16,7 @@ pub(super) async fn import(
     store: &Store,
     now: UnixMillis,
     machine: Option<String>,
-    mut alert: Prepared,
+    mut alert: AlertRow,
 ) -> Result<(Stored, Commits), StoreError> {
     let bulk = store.bulk;
     let doing = "import decisions";
@@ -63,7 +63,7 @@ pub(super) async fn import(
     Ok((stored, commits))
 }
 
-fn take_step(decisions: &mut Vec<PreparedDecision>) -> Vec<PreparedDecision> {
+fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
     let rest = decisions.split_off(STAGED_FROM.min(decisions.len()));
     std::mem::replace(decisions, rest)
 }

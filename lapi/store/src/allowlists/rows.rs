@@ -8,7 +8,7 @@ use sqlx::Error;
 
 use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem};
 use crate::StoreError;
-use crate::engine::{Column, Row, Session, Tx, insert};
+use crate::engine::{Column, Session, SqlRow, Tx, insert};
 
 /// Not yet run out.
 pub(super) const LIVE: &str = "(expires_at IS NULL OR expires_at > ";
@@ -17,7 +17,7 @@ pub(super) fn missing(name: &str) -> StoreError {
     StoreError::NotFound { kind: "allowlist", name: name.to_owned() }
 }
 
-pub(super) fn read_list(row: &Row) -> Result<Allowlist, Error> {
+pub(super) fn read_list(row: &SqlRow) -> Result<Allowlist, Error> {
     Ok(Allowlist {
         id: row.get(0)?,
         name: row.get(1)?,

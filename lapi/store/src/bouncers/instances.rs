@@ -8,7 +8,7 @@ use palisade_wire::UnixMillis;
 use sqlx::Error;
 
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Tx, Value, json};
+use crate::engine::{Kind, Session, SqlRow, Tx, Value, json};
 use crate::replay::before;
 use crate::{Store, StoreError};
 
@@ -113,7 +113,7 @@ impl Store {
     }
 }
 
-fn read_instance(row: &Row) -> Result<BouncerInstance, Error> {
+fn read_instance(row: &SqlRow) -> Result<BouncerInstance, Error> {
     let commit: i64 = row.get(6)?;
     Ok(BouncerInstance {
         bouncer: row.get(0)?,

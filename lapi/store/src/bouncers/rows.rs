@@ -10,12 +10,12 @@ use sqlx::Error;
 use super::{Bouncer, BouncerUpdate, NewBouncer};
 use crate::StoreError;
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Sql, Tx, Value, json};
+use crate::engine::{Kind, Session, Sql, SqlRow, Tx, Value, json};
 
 pub(super) const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
      cursor_commit, cursor_time, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
 
-pub(super) fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
+pub(super) fn read_bouncer(row: &SqlRow) -> Result<Bouncer, Error> {
     let commit: Option<i64> = row.get(10)?;
     let time: Option<i64> = row.get(11)?;
     Ok(Bouncer {

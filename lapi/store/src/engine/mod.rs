@@ -15,7 +15,7 @@ pub(crate) use bulk::{Column, insert};
 pub(crate) use fault::{Place, fault};
 pub use lead::Leadership;
 pub use notifications::{Listener, Notice};
-pub(crate) use session::{Row, Session, patient};
+pub(crate) use session::{Session, SqlRow, patient};
 pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::lock_beside;
 pub(crate) use tx::Tx;

@@ -39,12 +39,12 @@ pub(crate) struct Session {
 }
 
 /// One row of an answer.
-pub(crate) enum Row {
+pub(crate) enum SqlRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
 
-impl Row {
+impl SqlRow {
     /// The column of that number, from 0.
     pub(crate) fn get<T>(&self, column: usize) -> Result<T, Error>
     where
@@ -92,18 +92,18 @@ impl Session {
     }
 
     /// All rows of an answer.
-    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
         let (text, values) = sql.into_parts();
         let patience = self.patience();
         let rows = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
-                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(SqlRow::Sqlite).collect())
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
                 let rows = patient(patience, query.fetch_all(connection)).await;
-                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                rows.map(|rows| rows.into_iter().map(SqlRow::Postgres).collect())
             }
         };
         rows.map_err(|error| self.failed(&error))
@@ -113,7 +113,7 @@ impl Session {
     pub(crate) async fn read<T>(
         &mut self,
         sql: Sql,
-        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        mut read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, StoreError> {
         let rows = self.rows(sql).await?;
         rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
@@ -123,7 +123,7 @@ impl Session {
     pub(crate) async fn first<T>(
         &mut self,
         sql: Sql,
-        read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,
     ) -> Result<Option<T>, StoreError> {
         Ok(self.read(sql, read).await?.into_iter().next())
     }

@@ -6,12 +6,12 @@ use sqlx::Error;
 use super::{Machine, MachineUpdate};
 use crate::StoreError;
 use crate::bouncers::newer;
-use crate::engine::{Row, Session, Tx};
+use crate::engine::{Session, SqlRow, Tx};
 
 pub(super) const COLUMNS: &str = "id, name, password, created_at, updated_at, last_push, last_heartbeat, ip, scenarios, \
      version, validated, auth_type, os_name, os_family, os_version, feature_flags, hub_state, datasources";
 
-pub(super) fn read_machine(row: &Row) -> Result<Machine, Error> {
+pub(super) fn read_machine(row: &SqlRow) -> Result<Machine, Error> {
     let moment = |column| row.get::<Option<i64>>(column).map(|millis| millis.map(UnixMillis));
     Ok(Machine {
         id: row.get(0)?,

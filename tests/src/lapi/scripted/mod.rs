@@ -214,7 +214,7 @@ impl ScriptedLapi {
             std::mem::take(&mut state.rows.rows).into_iter().partition(|row| row.ban.origin == origin);
         state.rows.rows = kept;
         let now = Instant::now();
-        let old: Vec<rows::Row> = old;
+        let old: Vec<rows::ScriptedRow> = old;
         for row in old {
             state.rows.add(row.ban.lasting(duration), now);
         }
