@@ -7,7 +7,7 @@ mod surroundings;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_client::{Auth, BuildError, Client, ClientConfig, Lapis, Secret, StreamQuery, UserAgent};
+use palisade_client::{Auth, BuildError, Client, ClientConfig, LapiPool, Secret, StreamQuery, UserAgent};
 use palisade_daemon::{ConfigError, Document, Problems};
 use palisade_stream::{Cadence, Memory};
 use palisade_wire::GoDuration;
@@ -155,13 +155,13 @@ impl LapiSettings {
     ///
     /// # Errors
     /// A URL, the key or a certificate cannot be used.
-    pub fn connect(&self, agent: &UserAgent) -> Result<Lapis, SettingsError> {
+    pub fn connect(&self, agent: &UserAgent) -> Result<LapiPool, SettingsError> {
         let first = Client::new(&self.client, agent)?;
         let others = self.urls.iter().skip(1).map(|url| {
             let config = ClientConfig { url: url.clone(), ..self.client.clone() };
             Client::new(&config, agent)
         });
-        Ok(Lapis::new(first, others.collect::<Result<Vec<_>, _>>()?))
+        Ok(LapiPool::new(first, others.collect::<Result<Vec<_>, _>>()?))
     }
 
     /// Logs what the operator should know.

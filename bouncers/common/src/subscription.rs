@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
 pub(crate) use palisade_client::with_causes;
-use palisade_client::{Backoff, Lapis, PullError, RetryPolicy};
+use palisade_client::{Backoff, LapiPool, PullError, RetryPolicy};
 use palisade_stream::{
     Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
 };
@@ -33,7 +33,7 @@ pub struct Change {
     /// The new settings.
     pub settings: LapiSettings,
     /// Clients made from them.
-    pub lapis: Lapis,
+    pub lapis: LapiPool,
     /// The decision types to admit now.
     pub types: Option<Vec<String>>,
 }
@@ -44,7 +44,12 @@ impl Subscription {
     /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
     /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
     /// (`retry_initial_connect`); a LAPI that is away never does.
-    pub fn open(settings: &LapiSettings, lapis: Lapis, types: Option<Vec<String>>, policy: Policy) -> Self {
+    pub fn open(
+        settings: &LapiSettings,
+        lapis: LapiPool,
+        types: Option<Vec<String>>,
+        policy: Policy,
+    ) -> Self {
         let memory = settings.memory(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
         let mut cursor = String::new();
@@ -173,7 +178,7 @@ mod tests {
         format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn client(settings: &LapiSettings) -> Lapis {
+    fn client(settings: &LapiSettings) -> LapiPool {
         settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap()
     }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use palisade_client::{Continuation, Lapis, PullError, StreamQuery, StreamSink};
+use palisade_client::{Continuation, LapiPool, PullError, StreamQuery, StreamSink};
 use tokio::time::Instant;
 
 use crate::{Ask, Request};
@@ -48,7 +48,7 @@ pub trait Source: Send {
 /// to at once; when each has failed in a row, the one that may be asked soonest is.
 #[derive(Debug)]
 pub struct Lapi {
-    lapis: Lapis,
+    lapis: LapiPool,
     query: StreamQuery,
     /// What became of the last request to each.
     marks: Vec<Mark>,
@@ -67,7 +67,7 @@ struct Mark {
 
 impl Lapi {
     /// Asks these; `startup`, `cursor` and `wait` of the query are set as needed.
-    pub fn new(lapis: impl Into<Lapis>, query: StreamQuery) -> Self {
+    pub fn new(lapis: impl Into<LapiPool>, query: StreamQuery) -> Self {
         let lapis = lapis.into();
         Self { query, marks: vec![Mark::default(); lapis.all().len()], lapis }
     }
@@ -156,7 +156,7 @@ mod tests {
                 ClientConfig::new(format!("http://lapi-{n}.test:8080/"), Auth::Key(Secret::new("k")));
             Client::new(&config, &agent).unwrap()
         });
-        Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default())
+        Lapi::new(LapiPool::new(clients.next().unwrap(), clients), StreamQuery::default())
     }
 
     fn status(status: u16, retry_after: Option<u64>) -> PullError {
@@ -240,7 +240,7 @@ mod tests {
             });
         }
         let mut clients = clients.into_iter();
-        let mut lapi = Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default());
+        let mut lapi = Lapi::new(LapiPool::new(clients.next().unwrap(), clients), StreamQuery::default());
         let request = crate::Schedule::new(crate::Cadence::default()).ask(crate::now());
         let mut ignore = |_: palisade_client::StreamItem<'_>| {};
         let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use palisade_daemon::life;
+use palisade_daemon::runtime;
 use palisade_lapi::{
     cli::{Begun, begin},
     serve::{check, serve},
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             code
         }
         Begun::Daemon { config, level, logs } => {
-            life::run(logs, async move |life| serve(*config, level, life).await)
+            runtime::run(logs, async move |daemon| serve(*config, level, daemon).await)
         }
     }
 }

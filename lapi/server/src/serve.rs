@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use palisade_active::CursorSigner;
-use palisade_daemon::{life::Life, logs::LogLevel, metrics};
+use palisade_daemon::{logs::LogLevel, metrics, runtime::DaemonContext};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_store::Store;
@@ -76,7 +76,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// What stops the start.
-pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyhow::Result<()> {
+pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let server = enabled(&config)?.clone();
     let clock = Clock::System;
     let secret = secret::chosen()?;
@@ -99,13 +99,13 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
     let lapi = Lapi::new(Setup {
         auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
         registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
-        metrics: LapiMetrics::new(metrics_level, &life.metrics),
+        metrics: LapiMetrics::new(metrics_level, &daemon.metrics),
         profiles: files.profiles,
         store: store.clone(),
         signer: CursorSigner::new(&cursor_key),
-        closing: life.stop.clone(),
+        closing: daemon.stop.clone(),
         stop: background.clone(),
-        tasks: life.tasks.clone(),
+        tasks: daemon.tasks.clone(),
         server,
         clock,
         config,
@@ -116,15 +116,15 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
 
     let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
     let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
-    spawn_background(&lapi, &life, &background);
-    life.tasks.spawn(reload::follow(lapi.clone(), level, tls, life.clone()));
+    spawn_background(&lapi, &daemon, &background);
+    daemon.tasks.spawn(reload::follow(lapi.clone(), level, tls, daemon.clone()));
     for line in where_we_listen(&lapi, &listeners) {
         info!("{line}");
     }
-    let ready = life.latch();
+    let ready = daemon.latch();
     ready.release();
-    life.status("serving");
-    listeners.serve(serving, life.stop.clone()).await;
+    daemon.status("serving");
+    listeners.serve(serving, daemon.stop.clone()).await;
 
     // Nobody asks any more: what was learned is written, then everything is put away.
     drop(socket);
@@ -165,9 +165,9 @@ fn where_we_listen(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     lines
 }
 
-fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
+fn spawn_background(lapi: &Lapi, daemon: &DaemonContext, background: &CancellationToken) {
     let named = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-        life.spawn(name, async move {
+        daemon.spawn(name, async move {
             work.await;
             Ok(())
         });
@@ -180,17 +180,17 @@ fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
         "registry",
         Box::pin(async move { registry.registry.run_writer(registry.clock.clone(), stop).await }),
     );
-    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), life.stop.clone())));
+    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), daemon.stop.clone())));
     if let Some(block) = &lapi.config.prometheus {
         let shown = lapi.clone();
-        life.metrics.before_scrape(move || {
+        daemon.metrics.before_scrape(move || {
             let shown = shown.clone();
             async move {
                 // Counting many decisions takes a moment.
                 let _ = tokio::task::spawn_blocking(move || replication::show(&shown)).await;
             }
         });
-        let serving = metrics::serve(block.listen.clone(), life.metrics.clone(), life.stop.clone());
-        life.tasks.spawn(serving);
+        let serving = metrics::serve(block.listen.clone(), daemon.metrics.clone(), daemon.stop.clone());
+        daemon.tasks.spawn(serving);
     }
 }

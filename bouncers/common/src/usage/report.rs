@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use palisade_client::{Lapis, PushError};
+use palisade_client::{LapiPool, PushError};
 use palisade_wire::{MetricsWindow, OsInfo, RemediationComponent, UsageMetrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ pub trait Receiver: Send + Sync {
     fn push(&self, metrics: &UsageMetrics) -> impl Future<Output = Result<(), PushError>> + Send;
 }
 
-impl Receiver for Lapis {
+impl Receiver for LapiPool {
     async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         self.push_usage_metrics(metrics).await
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use palisade_daemon::{life::Life, logs::LogLevel};
+use palisade_daemon::{logs::LogLevel, runtime::DaemonContext};
 use palisade_lapi_config::Config;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,19 +27,19 @@ pub(super) async fn follow(
     lapi: Lapi,
     level: Option<LogLevel>,
     tls: Arc<ArcSwapOption<TlsServer>>,
-    life: Life,
+    daemon: DaemonContext,
 ) {
-    let mut asked = life.reload.clone();
+    let mut asked = daemon.reload.clone();
     loop {
-        match life.stop.run_until_cancelled(asked.changed()).await {
+        match daemon.stop.run_until_cancelled(asked.changed()).await {
             Some(Ok(())) => {}
             _ => return,
         }
-        match reload(&lapi, level, &tls, &life) {
+        match reload(&lapi, level, &tls, &daemon) {
             Ok(()) => info!("configuration reloaded"),
             Err(cause) => warn!("the configuration was not reloaded, the old one stays in force: {cause:#}"),
         }
-        life.reloaded();
+        daemon.reloaded();
     }
 }
 
@@ -47,7 +47,7 @@ fn reload(
     lapi: &Lapi,
     level: Option<LogLevel>,
     tls: &ArcSwapOption<TlsServer>,
-    life: &Life,
+    daemon: &DaemonContext,
 ) -> anyhow::Result<()> {
     let mut config = Config::load(&lapi.config.path)?;
     config.logs.level = level.unwrap_or(config.logs.level);
@@ -60,7 +60,7 @@ fn reload(
         lapi.auth.certificates.store(Arc::new(files.certificates));
         lapi.registry.certificates_changed();
     }
-    life.logs.configure(&config.logs)?;
+    daemon.logs.configure(&config.logs)?;
     lapi.profiles.store(Arc::new(files.profiles));
     announce(&config);
     for key in needs_restart(&lapi.config, &config) {

@@ -1,24 +1,24 @@
 //! The life of a daemon: start, ready, reload, stop.
 //!
 //! [`run`] builds the runtime, listens for signals, and waits for the body with the patience of a grace period. The body
-//! gets a [`Life`] and does its work through it:
+//! gets a [`DaemonContext`] and does its work through it:
 //!
 //! ```no_run
-//! use palisade_daemon::{life::{self, Life}, logs::Logs};
+//! use palisade_daemon::{runtime::{self, DaemonContext}, logs::Logs};
 //!
 //! # fn main() -> std::process::ExitCode {
 //! let logs = Logs::start().expect("nothing else logs yet");
-//! life::run(logs, async |life: Life| {
-//!     let serving = life.latch();
-//!     life.spawn("serve", {
-//!         let stop = life.stop.clone();
+//! runtime::run(logs, async |context: DaemonContext| {
+//!     let serving = context.latch();
+//!     context.spawn("serve", {
+//!         let stop = context.stop.clone();
 //!         async move {
 //!             serving.release();           // READY=1 goes out when every latch is released
 //!             stop.cancelled().await;
 //!             Ok(())
 //!         }
 //!     });
-//!     life.stop.cancelled().await;
+//!     context.stop.cancelled().await;
 //!     Ok(())
 //! })
 //! # }
@@ -48,12 +48,12 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Everything a daemon's body works with. Clones are the same life.
 #[derive(Debug, Clone)]
-pub struct Life {
-    /// Fires when the daemon must end: on a signal, on [`Life::spawn`]ed work that failed, and when the body is done.
+pub struct DaemonContext {
+    /// Fires when the daemon must end: on a signal, on [`DaemonContext::spawn`]ed work that failed, and when the body is done.
     pub stop: CancellationToken,
     /// Owner of tasks that need no supervision; joined at the end.
     pub tasks: TaskTracker,
-    /// Counts the requests to reload (SIGHUP). Answer each with [`Life::reloaded`].
+    /// Counts the requests to reload (SIGHUP). Answer each with [`DaemonContext::reloaded`].
     pub reload: watch::Receiver<u64>,
     /// The program's log.
     pub logs: Logs,
@@ -63,7 +63,7 @@ pub struct Life {
     failure: Arc<Mutex<Option<anyhow::Error>>>,
 }
 
-impl Life {
+impl DaemonContext {
     /// Holds back READY=1 until the latch is released. A latch that is dropped unreleased holds it back for ever.
     pub fn latch(&self) -> Latch {
         self.readiness.latch()
@@ -130,7 +130,7 @@ impl Life {
 
 /// Runs a daemon from here to its end and returns what to exit with: 0 after a regular end, 1 after an error, which is
 /// logged at fatal level with all its causes.
-pub fn run(logs: Logs, body: impl AsyncFnOnce(Life) -> anyhow::Result<()>) -> ExitCode {
+pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<()>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => {
@@ -151,9 +151,9 @@ pub fn run(logs: Logs, body: impl AsyncFnOnce(Life) -> anyhow::Result<()>) -> Ex
     code
 }
 
-async fn live(logs: Logs, body: impl AsyncFnOnce(Life) -> anyhow::Result<()>) -> anyhow::Result<()> {
+async fn live(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let (reload_sender, reload) = watch::channel(0);
-    let life = Life {
+    let context = DaemonContext {
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         reload,
@@ -166,31 +166,31 @@ async fn live(logs: Logs, body: impl AsyncFnOnce(Life) -> anyhow::Result<()>) ->
     let signals = TaskTracker::new();
     signals.spawn(signals::listen(
         signals::open()?,
-        life.stop.clone(),
+        context.stop.clone(),
         reload_sender,
-        life.readiness.clone(),
+        context.readiness.clone(),
         logs,
     ));
 
-    let stop = life.stop.clone();
+    let stop = context.stop.clone();
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     let result = tokio::select! {
-        result = body(life.clone()) => result,
+        result = body(context.clone()) => result,
         () = overdue => {
             warn!("not everything ended within {GRACE:?}; leaving all the same");
             Ok(())
         }
     };
     ready::notify(&[sd_notify::NotifyState::Stopping]);
-    life.stop.cancel();
-    life.tasks.close();
-    if tokio::time::timeout(GRACE, life.tasks.wait()).await.is_err() {
-        warn!(tasks = life.tasks.len(), "tasks did not end within {GRACE:?}; leaving all the same");
+    context.stop.cancel();
+    context.tasks.close();
+    if tokio::time::timeout(GRACE, context.tasks.wait()).await.is_err() {
+        warn!(tasks = context.tasks.len(), "tasks did not end within {GRACE:?}; leaving all the same");
     }
     // The failure of a task is why the body ended, if both have one.
-    let failure = life.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let failure = context.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(result, Err)
 }

@@ -11,8 +11,8 @@ use std::{
 };
 
 use palisade_daemon::{
-    life::{self, Life},
     logs::Logs,
+    runtime::{self, DaemonContext},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,24 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn daemon_under_test() {
     let Ok(part) = std::env::var("PALISADE_LIFE_PART") else { return };
     let logs = Logs::start().unwrap();
-    let code = life::run(logs, async |life: Life| {
-        let latch = life.latch();
+    let code = runtime::run(logs, async |context: DaemonContext| {
+        let latch = context.latch();
         match part.as_str() {
             "fails" => anyhow::bail!("it did not work"),
-            "task-panics" => life.spawn("sample", async { panic!("out of luck") }),
-            "stuck" => life.spawn("sample", async {
+            "task-panics" => context.spawn("sample", async { panic!("out of luck") }),
+            "stuck" => context.spawn("sample", async {
                 std::future::pending::<()>().await;
                 Ok(())
             }),
             _ => {}
         }
-        life.status("all is well");
-        life.watchdog(|| true);
+        context.status("all is well");
+        context.watchdog(|| true);
         latch.release();
-        let mut reload = life.reload.clone();
-        while let Some(changed) = life.stop.run_until_cancelled(reload.changed()).await {
+        let mut reload = context.reload.clone();
+        while let Some(changed) = context.stop.run_until_cancelled(reload.changed()).await {
             changed?;
-            life.reloaded();
+            context.reloaded();
         }
         anyhow::Ok(())
     });

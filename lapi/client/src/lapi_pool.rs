@@ -10,12 +10,12 @@ use crate::{Client, PullError, PushError};
 
 /// One or more LAPIs that stand for each other. Clones share which one is asked.
 #[derive(Debug, Clone)]
-pub struct Lapis {
+pub struct LapiPool {
     clients: Arc<[Client]>,
     current: Arc<AtomicUsize>,
 }
 
-impl Lapis {
+impl LapiPool {
     /// These, in the order in which they are tried; the first is asked first.
     pub fn new(first: Client, others: impl IntoIterator<Item = Client>) -> Self {
         Self { clients: std::iter::once(first).chain(others).collect(), current: Arc::default() }
@@ -74,7 +74,7 @@ fn not_taken(error: &PullError) -> bool {
     matches!(error, PullError::Refused { .. } | PullError::Status { .. }) || !error.may_have_reached_lapi()
 }
 
-impl From<Client> for Lapis {
+impl From<Client> for LapiPool {
     fn from(client: Client) -> Self {
         Self::new(client, [])
     }
