@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use palisade_client::{Auth, BuildError, Client, ClientConfig, LapiPool, Secret, StreamQuery, UserAgent};
 use palisade_daemon::{ConfigError, Document, Problems};
-use palisade_stream::{Cadence, Memory};
+use palisade_stream::{Cadence, StateFile};
 use palisade_wire::GoDuration;
 use serde::Deserialize;
 
@@ -173,10 +173,10 @@ impl LapiSettings {
 
     /// Where the decisions of these LAPIs are remembered. `types` are the decision types the bouncer admits: a file
     /// written for others is not used.
-    pub fn memory(&self, types: Option<&[String]>) -> Option<Memory> {
+    pub fn memory(&self, types: Option<&[String]>) -> Option<StateFile> {
         let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
         let urls = self.urls.iter().map(|url| url.trim_end_matches('/'));
-        Some(Memory::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
+        Some(StateFile::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
     }
 
     /// The socket `lookup` and `status` ask.
@@ -197,7 +197,7 @@ impl LapiFile {
         let resync = self.resync(&mut wrong);
         let resync_by_size = self.resync_interval.as_deref().is_none_or(str::is_empty);
         let usage_interval = self.usage_interval(&mut wrong);
-        let hold = self.push_wait(&mut wrong);
+        let max_wait = self.push_wait(&mut wrong);
         let urls = self.urls(&mut wrong);
         if self.instance.as_deref().is_some_and(|name| !instance::is_sendable(name)) {
             wrong.add("instance", "must be 1 to 96 characters of visible ASCII; for example web-1");
@@ -222,7 +222,7 @@ impl LapiFile {
                 scenarios_not_containing: list(self.scenarios_not_containing),
                 ..StreamQuery::default()
             },
-            cadence: Cadence { interval, resync, resync_by_size, hold, ..Cadence::default() },
+            cadence: Cadence { interval, resync, resync_by_size, max_wait, ..Cadence::default() },
             usage_interval,
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {
@@ -256,7 +256,7 @@ impl LapiFile {
     }
 
     fn push_wait(&self, wrong: &mut Problems) -> Duration {
-        let default = Cadence::default().hold;
+        let default = Cadence::default().max_wait;
         let Some(text) = self.push_wait.as_deref().filter(|text| !text.is_empty()) else {
             return default;
         };

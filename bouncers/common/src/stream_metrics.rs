@@ -102,7 +102,7 @@ mod tests {
         let (publisher, cache) = channel(Snapshot::default());
         let metrics = Metrics::new();
         metrics.register(|registry| registry.register_collector(Box::new(StreamMetrics::new(cache))));
-        publisher.tell(Freshness {
+        publisher.publish_freshness(Freshness {
             requests: 7,
             failed_requests: 2,
             last_answer: Some(now()),

@@ -6,7 +6,7 @@ use palisade_cache::{Ledger, Policy};
 pub(crate) use palisade_client::with_causes;
 use palisade_client::{Backoff, LapiPool, PullError, RetryPolicy};
 use palisade_stream::{
-    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
+    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, PullFault, StateFile, channel, keep, now,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub struct Subscription {
     /// Where the decisions are.
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
-    memory: Option<Memory>,
+    memory: Option<StateFile>,
     give_up: bool,
 }
 

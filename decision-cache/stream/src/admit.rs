@@ -185,7 +185,7 @@ impl Admission {
                 return;
             }
         };
-        if let Err(refusal) = self.enter(&decision, announced, now, batch)
+        if let Err(refusal) = self.stage(&decision, announced, now, batch)
             && self.is_first(refusal)
         {
             warn!(
@@ -202,7 +202,7 @@ impl Admission {
         }
     }
 
-    fn enter(
+    fn stage(
         &mut self,
         decision: &StreamDecision<'_>,
         announced: bool,

@@ -8,7 +8,7 @@ use palisade_wire::follow::Content;
 
 /// What to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ask {
+pub enum PullKind {
     /// Every decision in force.
     Everything,
     /// What changed since the last answer.
@@ -32,7 +32,7 @@ pub struct Cadence {
     /// How soon an answer that would empty the cache is asked for again.
     pub confirm_after: Duration,
     /// For how long a LAPI that can may hold a request until there is something to tell; zero for no push.
-    pub hold: Duration,
+    pub max_wait: Duration,
 }
 
 impl Cadence {
@@ -82,14 +82,14 @@ impl Default for Cadence {
             resync_by_size: true,
             resync_floor: Duration::from_secs(60),
             confirm_after: Duration::from_secs(5),
-            hold: Duration::from_secs(25),
+            max_wait: Duration::from_secs(25),
         }
     }
 }
 
 /// Why the next pull is a full one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum ResyncReason {
     /// Nothing has been pulled yet.
     Start,
     /// A request failed after it may have moved a stock LAPI's cursor.
@@ -104,13 +104,13 @@ pub enum Doubt {
     NoCursor,
     /// Changes came although there was no cursor to count them from.
     NoPlace,
-    /// The last full answer would have removed most of what is held; it must be heard twice.
+    /// The last full answer would have removed most of what is held; it must be summary twice.
     Unconfirmed,
     /// The timer, or a decision that is about to end or has ended since the last full pull.
     Timer,
 }
 
-impl Ask {
+impl PullKind {
     /// The word in logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ impl Ask {
     }
 }
 
-impl Doubt {
+impl ResyncReason {
     /// The reason in logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,23 +141,23 @@ impl Doubt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// What is asked for.
-    pub ask: Ask,
+    pub ask: PullKind,
     /// The cursor of the last answer that was taken; empty when there is none.
     pub cursor: String,
     /// For how long the LAPI may hold the request, in whole seconds; zero for not at all.
     pub wait: Duration,
     /// Why everything is asked for.
-    pub doubt: Option<Doubt>,
+    pub resync_reason: Option<ResyncReason>,
     /// When it was made.
     pub at: Timestamp,
 }
 
 impl Request {
     /// What an answer to this request with this head holds. A stock LAPI (no head) tells what it was asked for.
-    pub fn brings(&self, head: Option<&Continuation>) -> Ask {
+    pub fn brings(&self, head: Option<&Continuation>) -> PullKind {
         match head.map(|head| head.content) {
-            Some(Content::Everything(_)) => Ask::Everything,
-            Some(Content::Changes) => Ask::Changes,
+            Some(Content::Everything(_)) => PullKind::Everything,
+            Some(Content::Changes) => PullKind::Changes,
             None => self.ask,
         }
     }

@@ -1,4 +1,4 @@
-//! The task that follows a LAPI: sole owner of the ledger, stoppable at every await, honest about doubt.
+//! The task that follows a LAPI: sole owner of the ledger, stoppable at every await, explicit about what needs a full pull.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::admit::Admission;
-use crate::cadence::{Ask, Doubt, Peer, Request};
+use crate::cadence::{Peer, PullKind, Request, ResyncReason};
+use crate::persist::Record;
 use crate::publish::{Freshness, Publisher};
-use crate::remember::Record;
-use crate::schedule::{Failure, Heard, Schedule};
+use crate::schedule::{Failure, ResponseSummary, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
 
@@ -52,14 +52,14 @@ pub enum Ended {
 }
 
 /// Somebody who waits for an answer looks at the clock that often.
-const PULSE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(1);
 /// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would
 /// be counted from too late.
-const NAP: Duration = Duration::from_secs(3);
+const SUSPEND_THRESHOLD: Duration = Duration::from_secs(3);
 /// A request whose answer has not begun after this, apart from the time it may be held, is worth a log line.
 const SLOW_ANSWER: Duration = Duration::from_secs(10);
 /// How soon a refused first request is repeated.
-const SECOND_CHANCE: Duration = Duration::from_secs(2);
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
 
 impl<S: Source> Follower<S> {
     /// Follows until `stop`. Decisions end on time whatever the LAPI does.
@@ -73,20 +73,20 @@ impl<S: Source> Follower<S> {
         let mut schedule = Schedule::resume(self.cadence.clone(), std::mem::take(&mut self.cursor));
         let mut answered = false;
         let mut refusals = 0;
-        let mut trouble = Trouble::default();
+        let mut log = FailureLog::default();
         (self.state.last_full, self.state.resumed) = (None, None);
         self.state.lapi = self.source.name();
-        self.publisher.tell(self.state.clone());
+        self.publisher.publish_freshness(self.state.clone());
         loop {
             let request = schedule.ask(now());
-            if let Some(doubt) = request.doubt {
-                debug!(reason = doubt.as_str(), "asking for every decision in force");
+            if let Some(resync_reason) = request.resync_reason {
+                debug!(reason = resync_reason.as_str(), "asking for every decision in force");
             }
-            let Some(pulled) = self.pull(&request, &mut trouble, &stop).await else {
+            let Some(pulled) = self.pull(&request, &mut log, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
-                Ok(answer) if answer.slept || schedule.is_stale(answer.begun, &request) => {
+                Ok(answer) if answer.suspended || schedule.is_stale(answer.begun, &request) => {
                     warn!("this process was suspended while an answer was under way; it is asked for again");
                     schedule.failed(
                         now(),
@@ -98,7 +98,7 @@ impl<S: Source> Follower<S> {
                 }
                 Ok(answer) => {
                     answered = true;
-                    trouble = Trouble::default();
+                    log = FailureLog::default();
                     self.answered(&mut schedule, &request, answer)
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
@@ -106,11 +106,11 @@ impl<S: Source> Follower<S> {
                     if refusals > 1 {
                         return Ended::GaveUp(fault);
                     }
-                    self.failed(&mut schedule, &request, &fault, &mut trouble).min(SECOND_CHANCE)
+                    self.failed(&mut schedule, &request, &fault, &mut log).min(REFUSED_RETRY)
                 }
-                Err(fault) => self.failed(&mut schedule, &request, &fault, &mut trouble),
+                Err(fault) => self.failed(&mut schedule, &request, &fault, &mut log),
             };
-            self.publisher.tell(self.state.clone());
+            self.publisher.publish_freshness(self.state.clone());
             if !self.wait(wait, &stop).await {
                 return Ended::Stopped;
             }
@@ -121,37 +121,37 @@ impl<S: Source> Follower<S> {
     async fn pull(
         &mut self,
         request: &Request,
-        trouble: &mut Trouble,
+        log: &mut FailureLog,
         stop: &CancellationToken,
     ) -> Option<Result<Answer, PullFault>> {
         let Self { source, admission, ledger, publisher, state, .. } = self;
         state.requests += 1;
-        state.full_pulls += u64::from(request.ask == Ask::Everything);
+        state.full_pulls += u64::from(request.ask == PullKind::Everything);
         let batch = Batch::new();
-        let full = request.ask == Ask::Everything;
+        let full = request.ask == PullKind::Everything;
         admission.begin_answer();
         let has_begun = AtomicBool::new(false);
-        let mut taking =
-            Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
+        let mut sink =
+            ResponseSink { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
         let slow = Instant::now() + request.wait + SLOW_ANSWER;
         let asked = source.name();
         let span = info_span!("pull", ask = request.ask.as_str(), wait_seconds = request.wait.as_secs());
         // The last look, and the one before: when this process goes on after a while, the clock may be looked at
         // before what lay in a buffer.
-        let (mut awake, mut before) = (now(), now());
+        let (mut last_tick, mut previous_tick) = (now(), now());
         let pulled = {
-            let mut pull = pin!(source.pull(request, &mut taking).instrument(span));
+            let mut pull = pin!(source.pull(request, &mut sink).instrument(span));
             loop {
-                let ending = until_next_end(ledger).min(PULSE);
+                let ending = until_next_end(ledger).min(TICK);
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return None,
                     pulled = &mut pull => break pulled,
                     () = sleep(ending) => expire(ledger, publisher),
                 }
-                before = std::mem::replace(&mut awake, now());
+                previous_tick = std::mem::replace(&mut last_tick, now());
                 let is_slow = Instant::now() >= slow && !has_begun.load(Ordering::Relaxed);
-                if is_slow && !std::mem::replace(&mut trouble.slow, true) {
+                if is_slow && !std::mem::replace(&mut log.slow, true) {
                     warn!(
                         lapi = asked,
                         seconds = (request.wait + SLOW_ANSWER).as_secs(),
@@ -160,10 +160,11 @@ impl<S: Source> Follower<S> {
                 }
             }
         };
-        let Taking { batch, items, begun, .. } = taking;
+        let ResponseSink { batch, items, begun, .. } = sink;
         // Of a long answer the head came before the last look.
-        let slept = !request.wait.is_zero() && begun.saturating_duration_since(before) > NAP;
-        Some(pulled.map(|head| Answer { head, batch, items, begun, slept }))
+        let suspended =
+            !request.wait.is_zero() && begun.saturating_duration_since(previous_tick) > SUSPEND_THRESHOLD;
+        Some(pulled.map(|head| Answer { head, batch, items, begun, suspended }))
     }
 
     /// Waits, ending decisions meanwhile. `false` when stopped.
@@ -192,13 +193,13 @@ impl<S: Source> Follower<S> {
         let record = (mode == Mode::Changes && announced + lifted > 0).then(|| Record::of(&batch, received));
         let applied = self.ledger.apply(mode, batch);
         self.admission.end_answer(head.is_none());
-        let heard = Heard { head, items, announced, highest_id };
+        let summary = ResponseSummary { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
-        schedule.note_next_end(self.ledger.next_expiry());
-        let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());
+        schedule.set_next_end(self.ledger.next_expiry());
+        let next = schedule.answered(received, request, &summary, mode, applied, fastrand::f64());
         let state = &mut self.state;
-        (state.peer, state.push) = (schedule.peer(), schedule.pushes());
-        tell_kind(before, state);
+        (state.peer, state.push) = (schedule.peer(), schedule.long_polls());
+        log_peer_change(before, state);
         let held_now = self.ledger.len();
         let Applied { added, renewed, removed, .. } = applied;
         let is_news = added + renewed + removed > 0;
@@ -215,7 +216,7 @@ impl<S: Source> Follower<S> {
                     state.vanished += removed as u64;
                 }
                 let text = "every decision in force was pulled";
-                if is_news || request.doubt != Some(Doubt::Timer) {
+                if is_news || request.resync_reason != Some(ResyncReason::Timer) {
                     info!(added, renewed, removed, held = held_now, "{text}");
                 } else {
                     debug!(held = held_now, "{text}");
@@ -234,7 +235,7 @@ impl<S: Source> Follower<S> {
         if mode == Mode::Changes && state.last_full.is_none() && !schedule.cursor().is_empty() {
             state.resumed.get_or_insert(received);
         }
-        tell_why(request, heard.head.as_ref());
+        log_full_response(request, summary.head.as_ref());
         if next.warn_of_theft {
             warn!(
                 missed = state.missed,
@@ -248,7 +249,7 @@ impl<S: Source> Follower<S> {
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
         // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
-        self.publisher.tell(state.clone());
+        self.publisher.publish_freshness(state.clone());
         let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
         if !is_news {
             self.publisher.publish_changes(snapshot, cursor, None);
@@ -285,7 +286,7 @@ impl<S: Source> Follower<S> {
         schedule: &mut Schedule,
         request: &Request,
         fault: &PullFault,
-        trouble: &mut Trouble,
+        log: &mut FailureLog,
     ) -> Duration {
         let state = &mut self.state;
         let failure = Failure {
@@ -294,7 +295,7 @@ impl<S: Source> Follower<S> {
             elsewhere: fault.elsewhere,
         };
         schedule.failed(now(), request, failure);
-        state.push = schedule.pushes();
+        state.push = schedule.long_polls();
         let wait = if fault.elsewhere {
             Duration::ZERO
         } else {
@@ -304,7 +305,7 @@ impl<S: Source> Follower<S> {
         let text = with_causes(fault.error.as_ref());
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
-        if trouble.is_news(fault, &text, state.failing.as_deref()) {
+        if log.is_news(fault, &text, state.failing.as_deref()) {
             if fault.refused {
                 error!(
                     error = text,
@@ -330,7 +331,7 @@ impl<S: Source> Follower<S> {
 
 /// What has been said of the failures since the last answer.
 #[derive(Debug, Default)]
-struct Trouble {
+struct FailureLog {
     /// A slow answer was logged.
     slow: bool,
     several: bool,
@@ -338,7 +339,7 @@ struct Trouble {
     refused: bool,
 }
 
-impl Trouble {
+impl FailureLog {
     /// One line when trouble begins or changes, not one per try. Each of several LAPIs has its own trouble: there is a
     /// line for the first, and one when none is left.
     fn is_news(&mut self, fault: &PullFault, text: &str, before: Option<&str>) -> bool {
@@ -360,11 +361,11 @@ struct Answer {
     /// When its head arrived.
     begun: Timestamp,
     /// Nobody was awake just before.
-    slept: bool,
+    suspended: bool,
 }
 
 /// Stages an answer as it arrives.
-struct Taking<'a> {
+struct ResponseSink<'a> {
     admission: &'a mut Admission,
     request: &'a Request,
     batch: Batch,
@@ -375,9 +376,9 @@ struct Taking<'a> {
     has_begun: &'a AtomicBool,
 }
 
-impl StreamSink for Taking<'_> {
+impl StreamSink for ResponseSink<'_> {
     fn begin(&mut self, head: Option<&Continuation>) {
-        self.full = self.request.brings(head) == Ask::Everything;
+        self.full = self.request.brings(head) == PullKind::Everything;
         self.begun = now();
         self.has_begun.store(true, Ordering::Relaxed);
     }
@@ -389,7 +390,7 @@ impl StreamSink for Taking<'_> {
 }
 
 /// Says what kind of LAPI answers, when that is news.
-fn tell_kind(before: Peer, state: &Freshness) {
+fn log_peer_change(before: Peer, state: &Freshness) {
     let (lapi, push) = (&state.lapi, state.push);
     match (before, state.peer) {
         (before, now) if before == now => {}
@@ -409,7 +410,7 @@ fn tell_kind(before: Peer, state: &Freshness) {
 }
 
 /// Says why everything was told, when that is worth knowing.
-fn tell_why(request: &Request, head: Option<&Continuation>) {
+fn log_full_response(request: &Request, head: Option<&Continuation>) {
     match head.map(|head| head.content) {
         Some(Content::Everything(why @ (Why::OtherDatabase | Why::Forged))) => {
             warn!(
@@ -418,15 +419,15 @@ fn tell_why(request: &Request, head: Option<&Continuation>) {
                  stand in for each other. It told every decision in force"
             );
         }
-        Some(Content::Everything(why)) if request.ask == Ask::Changes => {
+        Some(Content::Everything(why)) if request.ask == PullKind::Changes => {
             info!(why = why.word(), "the LAPI cannot go on from our cursor and told every decision in force");
         }
-        None if request.doubt == Some(Doubt::OtherDatabase) => {
+        None if request.resync_reason == Some(ResyncReason::OtherDatabase) => {
             warn!(
                 "the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again"
             );
         }
-        Some(Content::Changes) if request.ask == Ask::Everything || request.cursor.is_empty() => {
+        Some(Content::Changes) if request.ask == PullKind::Everything || request.cursor.is_empty() => {
             warn!("the LAPI told changes where it was asked for every decision in force; it is asked again");
         }
         _ => {}
@@ -446,6 +447,6 @@ fn expire(ledger: &mut Ledger, publisher: &Publisher) {
     let ended = ledger.expire(now());
     if ended > 0 {
         debug!(ended, "decisions ended");
-        publisher.publish_rest(ledger.snapshot());
+        publisher.publish_expired(ledger.snapshot());
     }
 }

@@ -8,10 +8,10 @@ use palisade_cache::{Snapshot, Timestamp};
 use tokio::sync::watch;
 
 use crate::Peer;
-use crate::remember::Record;
+use crate::persist::Record;
 
 /// More than this of changes is not held for the disk: everything is written instead.
-const UNSAVED_AT_MOST: usize = 1 << 20;
+const MAX_UNSAVED_BYTES: usize = 1 << 20;
 
 /// How current the published snapshot is, and what went wrong on the way to it.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,7 @@ impl Freshness {
 
 /// A snapshot and the cursor that belongs to exactly this; empty when none does.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
+pub(crate) struct SnapshotAt {
     pub(crate) snapshot: Snapshot,
     pub(crate) cursor: String,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Kept {
 /// What is published and not yet on disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unsaved {
-    pub(crate) kept: Arc<Kept>,
+    pub(crate) latest: Arc<SnapshotAt>,
     /// Answers with changes, in order.
     pub(crate) records: Vec<Record>,
     /// Something changed that no record describes.
@@ -129,34 +129,34 @@ impl Publisher {
 
     /// The same for a snapshot that `cursor` belongs to: a later process may go on from both together.
     pub fn publish_at(&self, snapshot: Snapshot, cursor: &str) {
-        self.shared.saving().all(snapshot.clone(), cursor);
-        self.show(snapshot);
+        self.shared.saving().set_whole(snapshot.clone(), cursor);
+        self.store(snapshot);
     }
 
     /// The same, when `record` is what was done to the snapshot before; `None` when nothing was.
     pub(crate) fn publish_changes(&self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
-        self.shared.saving().some(snapshot.clone(), cursor, record);
-        self.show(snapshot);
+        self.shared.saving().add_record(snapshot.clone(), cursor, record);
+        self.store(snapshot);
     }
 
     /// Publishes what is left after some decisions have ended: the cursor stays.
-    pub(crate) fn publish_rest(&self, snapshot: Snapshot) {
+    pub(crate) fn publish_expired(&self, snapshot: Snapshot) {
         {
             let mut saving = self.shared.saving();
-            let cursor = saving.unsaved.kept.cursor.clone();
-            saving.some(snapshot.clone(), &cursor, None);
+            let cursor = saving.unsaved.latest.cursor.clone();
+            saving.add_record(snapshot.clone(), &cursor, None);
         }
-        self.show(snapshot);
+        self.store(snapshot);
     }
 
-    fn show(&self, snapshot: Snapshot) {
+    fn store(&self, snapshot: Snapshot) {
         let generation = snapshot.generation();
         self.shared.snapshot.store(Arc::new(snapshot));
         self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
     }
 
     /// Tells readers how current the snapshot is.
-    pub fn tell(&self, freshness: Freshness) {
+    pub fn publish_freshness(&self, freshness: Freshness) {
         self.shared.freshness.store(Arc::new(freshness));
     }
 }
@@ -178,7 +178,7 @@ impl CacheHandle {
     pub(crate) fn collect_unsaved(&self) -> Collecting {
         let mut saving = self.shared.saving();
         saving.collecting = true;
-        saving.everything();
+        saving.require_whole();
         drop(saving);
         Collecting(Arc::clone(&self.shared))
     }
@@ -186,14 +186,14 @@ impl CacheHandle {
     /// What is to be written now.
     pub(crate) fn take_unsaved(&self) -> Unsaved {
         let mut saving = self.shared.saving();
-        let kept = Arc::clone(&saving.unsaved.kept);
+        let latest = Arc::clone(&saving.unsaved.latest);
         saving.bytes = 0;
-        std::mem::replace(&mut saving.unsaved, Unsaved { kept, ..Unsaved::default() })
+        std::mem::replace(&mut saving.unsaved, Unsaved { latest, ..Unsaved::default() })
     }
 
     /// Has everything written next, whatever changes.
     pub(crate) fn save_whole(&self) {
-        self.shared.saving().everything();
+        self.shared.saving().require_whole();
     }
 
     /// A receiver that wakes for each new generation; slow readers skip generations.
@@ -215,7 +215,7 @@ impl Drop for Collecting {
     fn drop(&mut self) {
         let mut saving = self.0.saving();
         saving.collecting = false;
-        saving.everything();
+        saving.require_whole();
     }
 }
 
@@ -227,28 +227,28 @@ impl Shared {
 
 impl Saving {
     fn of(snapshot: Snapshot) -> Self {
-        let kept = Arc::new(Kept { snapshot, cursor: String::new() });
-        Self { unsaved: Unsaved { kept, ..Unsaved::default() }, ..Self::default() }
+        let latest = Arc::new(SnapshotAt { snapshot, cursor: String::new() });
+        Self { unsaved: Unsaved { latest, ..Unsaved::default() }, ..Self::default() }
     }
 
-    fn all(&mut self, snapshot: Snapshot, cursor: &str) {
-        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
-        self.everything();
+    fn set_whole(&mut self, snapshot: Snapshot, cursor: &str) {
+        self.unsaved.latest = Arc::new(SnapshotAt { snapshot, cursor: cursor.to_owned() });
+        self.require_whole();
     }
 
-    fn some(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
-        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
+    fn add_record(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
+        self.unsaved.latest = Arc::new(SnapshotAt { snapshot, cursor: cursor.to_owned() });
         let Some(record) = record.filter(|_| self.collecting) else { return };
         self.bytes += record.bytes();
         self.unsaved.records.push(record.with_cursor(cursor));
-        if self.bytes > UNSAVED_AT_MOST {
+        if self.bytes > MAX_UNSAVED_BYTES {
             self.unsaved.records = Vec::new();
             self.bytes = 0;
-            self.everything();
+            self.require_whole();
         }
     }
 
-    fn everything(&mut self) {
+    fn require_whole(&mut self) {
         self.unsaved.whole = true;
     }
 }

@@ -6,24 +6,24 @@
 //! ```
 //!
 //! A stock LAPI has no acknowledgement and moves its cursor whether or not an answer arrived, so everything doubtful is
-//! answered with a full pull (see [`Doubt`]), and a full pull comes round on a timer besides. It may also prolong a
+//! answered with a full pull (see [`ResyncReason`]), and a full pull comes round on a timer besides. It may also prolong a
 //! decision without announcing that: so a full pull comes shortly before a decision ends and at the next request after
 //! it, as often as the length of the list permits (see [`Cadence`]). A LAPI that keeps cursors
-//! gives ours back with each answer: whatever fails is asked again with the same one, and nothing is in doubt.
+//! gives ours back with each answer: whatever fails is asked again with the same one, and nothing has to be pulled in full.
 
 use std::time::Duration;
 
 use palisade_cache::{Applied, Mode, Timestamp};
 use palisade_client::Continuation;
 
-use crate::cadence::{Ask, Cadence, Doubt, Peer, Request};
-use crate::hold::Hold;
+use crate::cadence::{Cadence, Peer, PullKind, Request, ResyncReason};
+use crate::long_poll_window::LongPollWindow;
 
 /// An answer with changes is made and arrives within this, apart from the time it is held: longer than any client waits
 /// for its head.
-const FRESH: Duration = Duration::from_secs(60);
+const MAX_RESPONSE_AGE: Duration = Duration::from_secs(60);
 /// The same for a list of everything, which a stock LAPI prepares for minutes.
-const FRESH_LIST: Duration = Duration::from_secs(330);
+const MAX_FULL_RESPONSE_AGE: Duration = Duration::from_secs(330);
 
 /// The state between requests.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ pub struct Schedule {
     peer: Peer,
     /// Where we are with a LAPI that keeps cursors; empty when there is no such place.
     cursor: String,
-    hold: Hold,
+    long_poll: LongPollWindow,
     /// The next request is only to see who answers, so it is not to be held.
-    feeling: bool,
-    doubt: Option<Doubt>,
+    probing: bool,
+    resync_reason: Option<ResyncReason>,
     last_answer: Option<Timestamp>,
     next_full: Option<Timestamp>,
     highest_id: i64,
@@ -44,7 +44,7 @@ pub struct Schedule {
     unconfirmed: Option<usize>,
     /// Answers in a row that did not go on where we were. One is a restored database; more are, for example, LAPIs of
     /// different databases behind one address.
-    astray: u32,
+    cursor_mismatches: u32,
     /// The full pull under way comes right after a delta, so it should bring nothing new.
     comparing: bool,
     /// It comes because of an end: a decision that was prolonged without an announcement is no sign of theft.
@@ -59,12 +59,12 @@ pub struct Schedule {
     /// How many decisions changes announced since the last full pull.
     announced_since: usize,
     /// Comparisons that found decisions no delta had told. One may be a coincidence.
-    suspicions: u32,
+    theft_signs: u32,
 }
 
 /// An answer, once it is whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct ResponseSummary {
     /// Its head; `None` from a stock LAPI.
     pub head: Option<Continuation>,
     /// How many items it had, of any kind.
@@ -109,16 +109,16 @@ impl Schedule {
         Self {
             resync: cadence.resync,
             peer: Peer::Unknown,
-            hold: Hold::new(cadence.hold),
+            long_poll: LongPollWindow::new(cadence.max_wait),
             cadence,
-            feeling: true,
-            doubt: cursor.is_empty().then_some(Doubt::Start),
+            probing: true,
+            resync_reason: cursor.is_empty().then_some(ResyncReason::Start),
             cursor,
             last_answer: None,
             next_full: None,
             highest_id: 0,
             unconfirmed: None,
-            astray: 0,
+            cursor_mismatches: 0,
             comparing: false,
             for_end: false,
             full_entries: 0,
@@ -126,25 +126,25 @@ impl Schedule {
             next_end: None,
             earliest_end: None,
             announced_since: 0,
-            suspicions: 0,
+            theft_signs: 0,
         }
     }
 
     /// What to ask for now.
     pub fn ask(&mut self, now: Timestamp) -> Request {
         let gap = (self.cadence.interval * 3).max(Duration::from_secs(30));
-        if self.doubt.is_none()
+        if self.resync_reason.is_none()
             && self.peer == Peer::Stock
             && self.last_answer.is_some_and(|last| now.saturating_duration_since(last) > gap)
         {
-            self.doubt = Some(Doubt::Gap);
+            self.resync_reason = Some(ResyncReason::Gap);
         }
-        self.comparing &= self.doubt.is_none();
-        let doubt = if self.comparing { Some(Doubt::Timer) } else { self.doubt };
-        let ask = if doubt.is_some() { Ask::Everything } else { Ask::Changes };
-        let held = ask == Ask::Changes && self.peer == Peer::KeepsCursors && !self.feeling;
-        let wait = if held { self.hold.ask(now) } else { Duration::ZERO };
-        Request { ask, cursor: self.cursor.clone(), wait, doubt, at: now }
+        self.comparing &= self.resync_reason.is_none();
+        let resync_reason = if self.comparing { Some(ResyncReason::Timer) } else { self.resync_reason };
+        let ask = if resync_reason.is_some() { PullKind::Everything } else { PullKind::Changes };
+        let held = ask == PullKind::Changes && self.peer == Peer::KeepsCursors && !self.probing;
+        let wait = if held { self.long_poll.ask(now) } else { Duration::ZERO };
+        Request { ask, cursor: self.cursor.clone(), wait, resync_reason, at: now }
     }
 
     /// How to apply an answer: whether a full one may remove what it does not list.
@@ -156,8 +156,8 @@ impl Schedule {
         held: usize,
     ) -> Mode {
         match request.brings(head) {
-            Ask::Changes => Mode::Changes,
-            Ask::Everything => {
+            PullKind::Changes => Mode::Changes,
+            PullKind::Everything => {
                 let shrinks = if held < 100 { announced == 0 && held > 0 } else { announced < held / 2 };
                 // Twice about the same is the truth.
                 let confirmed =
@@ -168,7 +168,7 @@ impl Schedule {
     }
 
     /// Notes when the next decision ends, after an answer was applied and before [`answered`](Self::answered).
-    pub fn note_next_end(&mut self, end: Option<Timestamp>) {
+    pub fn set_next_end(&mut self, end: Option<Timestamp>) {
         self.next_end = end;
         self.earliest_end = self.earliest_end.into_iter().chain(end).min();
     }
@@ -179,27 +179,27 @@ impl Schedule {
         &mut self,
         now: Timestamp,
         request: &Request,
-        heard: &Heard,
+        summary: &ResponseSummary,
         mode: Mode,
         applied: Applied,
         spread: f64,
     ) -> Next {
-        let head = heard.head.as_ref();
+        let head = summary.head.as_ref();
         let before =
             std::mem::replace(&mut self.peer, if head.is_some() { Peer::KeepsCursors } else { Peer::Stock });
         self.last_answer = Some(now);
-        self.feeling = false;
+        self.probing = false;
         if request.brings(head) != request.ask {
-            self.astray += 1;
+            self.cursor_mismatches += 1;
         }
-        let mut next = Next { wait: self.usual_wait(now, request, heard, spread), ..Next::AT_ONCE };
+        let mut next = Next { wait: self.usual_wait(now, request, summary, spread), ..Next::IMMEDIATELY };
         match mode {
             Mode::Changes => {
-                if !self.take_changes(request, heard) {
-                    self.astray += u32::from(request.ask == Ask::Changes);
+                if !self.take_changes(request, summary) {
+                    self.cursor_mismatches += u32::from(request.ask == PullKind::Changes);
                     next.wait = Duration::ZERO;
                 } else {
-                    self.announced_since += heard.announced;
+                    self.announced_since += summary.announced;
                     let timer = now >= self.full_due(now);
                     if timer || self.end_check_due(now) {
                         // A delta first and a full pull at once: what the full pull brings that the delta of a stock LAPI
@@ -214,8 +214,8 @@ impl Schedule {
                 if head.is_none() {
                     self.cursor.clear();
                 }
-                self.unconfirmed = Some(heard.announced);
-                self.doubt = Some(Doubt::Unconfirmed);
+                self.unconfirmed = Some(summary.announced);
+                self.resync_reason = Some(ResyncReason::Unconfirmed);
                 self.comparing = false;
                 next.wait = self.cadence.confirm_after.min(self.cadence.interval);
             }
@@ -236,18 +236,18 @@ impl Schedule {
                     // Not a comparison, so it says nothing of theft.
                     self.resync
                 };
-                self.suspicions += u32::from(stolen);
-                next.warn_of_theft = stolen && self.suspicions == 2;
-                (self.doubt, self.unconfirmed) = (None, None);
-                (self.full_entries, self.last_full) = (heard.items, Some(now));
+                self.theft_signs += u32::from(stolen);
+                next.warn_of_theft = stolen && self.theft_signs == 2;
+                (self.resync_reason, self.unconfirmed) = (None, None);
+                (self.full_entries, self.last_full) = (summary.items, Some(now));
                 self.earliest_end = self.next_end;
-                self.highest_id = heard.highest_id.unwrap_or(0);
+                self.highest_id = summary.highest_id.unwrap_or(0);
                 self.cursor = head.map_or_else(String::new, |head| head.cursor.clone());
                 let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 4.0);
                 self.next_full = Some(now.saturating_add(until_full));
             }
         }
-        if self.astray > 1 {
+        if self.cursor_mismatches > 1 {
             // Once is put right at once; what does not help is not done again and again.
             next.wait = next.wait.max(self.cadence.interval);
         }
@@ -256,38 +256,48 @@ impl Schedule {
 
     /// Moves on to where an answer with changes leads; `false` when they are not to be relied on, so that everything
     /// must be asked for.
-    fn take_changes(&mut self, request: &Request, heard: &Heard) -> bool {
-        let doubt = match &heard.head {
-            Some(_) if request.ask == Ask::Everything || request.cursor.is_empty() => Some(Doubt::NoPlace),
+    fn take_changes(&mut self, request: &Request, summary: &ResponseSummary) -> bool {
+        let resync_reason = match &summary.head {
+            Some(_) if request.ask == PullKind::Everything || request.cursor.is_empty() => {
+                Some(ResyncReason::NoPlace)
+            }
             Some(head) => {
                 self.cursor.clone_from(&head.cursor);
-                self.astray = 0;
+                self.cursor_mismatches = 0;
                 None
             }
             None if !request.cursor.is_empty() => {
                 self.cursor.clear();
-                Some(Doubt::NoCursor)
+                Some(ResyncReason::NoCursor)
             }
-            None if heard.highest_id.is_some_and(|id| id < self.highest_id) => Some(Doubt::OtherDatabase),
+            None if summary.highest_id.is_some_and(|id| id < self.highest_id) => {
+                Some(ResyncReason::OtherDatabase)
+            }
             None => {
-                self.astray = 0;
+                self.cursor_mismatches = 0;
                 None
             }
         };
-        self.highest_id = heard.highest_id.map_or(self.highest_id, |id| id.max(self.highest_id));
-        self.doubt = self.doubt.or(doubt);
-        doubt.is_none()
+        self.highest_id = summary.highest_id.map_or(self.highest_id, |id| id.max(self.highest_id));
+        self.resync_reason = self.resync_reason.or(resync_reason);
+        resync_reason.is_none()
     }
 
     /// How long to wait when nothing special is up.
-    fn usual_wait(&mut self, now: Timestamp, request: &Request, heard: &Heard, spread: f64) -> Duration {
-        let Some(head) = &heard.head else {
-            self.hold.forget_grant();
+    fn usual_wait(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        summary: &ResponseSummary,
+        spread: f64,
+    ) -> Duration {
+        let Some(head) = &summary.head else {
+            self.long_poll.forget_grant();
             return self.cadence.interval;
         };
         let took = now.saturating_duration_since(request.at);
-        let empty = heard.items == 0;
-        self.hold.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
+        let empty = summary.items == 0;
+        self.long_poll.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
     }
 
     /// When everything is asked for again, unless that has become necessary before.
@@ -326,27 +336,27 @@ impl Schedule {
     /// [failed](Self::failed).
     pub fn is_stale(&self, now: Timestamp, request: &Request) -> bool {
         let fresh = match request.ask {
-            Ask::Changes => FRESH,
-            Ask::Everything => FRESH_LIST,
+            PullKind::Changes => MAX_RESPONSE_AGE,
+            PullKind::Everything => MAX_FULL_RESPONSE_AGE,
         };
         now.saturating_duration_since(request.at) > request.wait + fresh
     }
 
     /// After a request failed.
     pub fn failed(&mut self, now: Timestamp, request: &Request, failure: Failure) {
-        if self.peer == Peer::Stock && self.doubt.is_none() {
-            self.doubt = if failure.may_have_reached_lapi {
-                Some(Doubt::LostAnswer)
+        if self.peer == Peer::Stock && self.resync_reason.is_none() {
+            self.resync_reason = if failure.may_have_reached_lapi {
+                Some(ResyncReason::LostAnswer)
             } else {
-                failure.elsewhere.then_some(Doubt::OtherLapi)
+                failure.elsewhere.then_some(ResyncReason::OtherLapi)
             };
         }
         self.comparing = false;
-        self.feeling = true;
+        self.probing = true;
         if !failure.may_have_reached_lapi {
-            self.hold.nobody_there();
+            self.long_poll.lapi_unreachable();
         } else if failure.may_end_a_hold && !request.wait.is_zero() {
-            self.hold.broke(now, now.saturating_duration_since(request.at));
+            self.long_poll.interrupted(now, now.saturating_duration_since(request.at));
         }
     }
 
@@ -362,17 +372,17 @@ impl Schedule {
 
     /// The cursor that belongs to what is held; empty when none does.
     pub fn cursor(&self) -> &str {
-        if self.doubt.is_none() { &self.cursor } else { "" }
+        if self.resync_reason.is_none() { &self.cursor } else { "" }
     }
 
     /// Whether the LAPI holds our requests until there is something to tell.
-    pub fn pushes(&self) -> bool {
-        self.peer == Peer::KeepsCursors && self.hold.is_granted()
+    pub fn long_polls(&self) -> bool {
+        self.peer == Peer::KeepsCursors && self.long_poll.is_long_polling()
     }
 }
 
 impl Next {
-    const AT_ONCE: Self = Self { wait: Duration::ZERO, compared: false, warn_of_theft: false };
+    const IMMEDIATELY: Self = Self { wait: Duration::ZERO, compared: false, warn_of_theft: false };
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_client::{Continuation, LapiPool, PullError, StreamQuery, StreamSink};
 use tokio::time::Instant;
 
-use crate::{Ask, Request};
+use crate::{PullKind, Request};
 
 /// A request gave no usable answer.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Source for Lapi {
         request: &Request,
         sink: &mut dyn StreamSink,
     ) -> Result<Option<Continuation>, PullFault> {
-        self.query.startup = request.ask == Ask::Everything;
+        self.query.startup = request.ask == PullKind::Everything;
         self.query.cursor = Some(request.cursor.clone());
         self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
         match self.lapis.current().decision_stream(&self.query, sink).await {

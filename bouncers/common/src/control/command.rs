@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
-use palisade_stream::{Freshness, Memory, now};
+use palisade_stream::{Freshness, StateFile, now};
 
 use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
 use crate::settings::LapiSettings;
@@ -121,7 +121,7 @@ impl Inquiry<'_> {
     }
 
     /// The answer from the file.
-    fn remembered(&self, memory: &Memory, subject: Option<&Subject>) -> Result<Answer, String> {
+    fn remembered(&self, memory: &StateFile, subject: Option<&Subject>) -> Result<Answer, String> {
         let now = now();
         let remembered = match memory.load(now) {
             Ok(Some(found)) => found,

@@ -192,8 +192,9 @@ fn several_lapis_are_one_list_in_order() {
 
 #[test]
 fn push_is_on_unless_it_is_switched_off() {
-    let wait =
-        |line: &str| settings(&format!("api_url: http://a\napi_key: k\n{line}\n")).map(|it| it.cadence.hold);
+    let wait = |line: &str| {
+        settings(&format!("api_url: http://a\napi_key: k\n{line}\n")).map(|it| it.cadence.max_wait)
+    };
     for (line, seconds) in [("", 25), ("push_wait: 0", 0), ("push_wait: 0s", 0), ("push_wait: 2m", 120)] {
         assert_eq!(wait(line), Ok(Duration::from_secs(seconds)), "{line}");
     }

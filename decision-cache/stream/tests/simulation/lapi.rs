@@ -7,7 +7,7 @@ use palisade_active::{
     Filter, StreamRequest, WaitGroups,
 };
 use palisade_client::Continuation;
-use palisade_stream::{Ask, Request};
+use palisade_stream::{PullKind, Request};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, Why};
 use uuid::Uuid;
@@ -88,7 +88,7 @@ impl Lapi {
         filter: &StreamRequest,
         request: Request,
     ) -> Option<Reply> {
-        let asked = StreamRequest { startup: request.ask == Ask::Everything, ..filter.clone() };
+        let asked = StreamRequest { startup: request.ask == PullKind::Everything, ..filter.clone() };
         let digest = asked.digest();
         let mut place = self.place(signer, true_time, &asked, &request);
         if matches!(place, CursorLookup::Valid(_, CursorStatus::Ahead)) {

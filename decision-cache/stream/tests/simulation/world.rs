@@ -300,7 +300,10 @@ impl World {
         if let Content::Everything(why) = reply.head.content {
             assert_ne!(why, Why::Forged, "no cursor here is forged");
             assert_ne!(why, Why::OtherFilter, "nobody changes what they ask for");
-            assert!(why != Why::Start || before.is_empty() || reply.request.doubt.is_some(), "{reply:?}");
+            assert!(
+                why != Why::Start || before.is_empty() || reply.request.resync_reason.is_some(),
+                "{reply:?}"
+            );
         }
         let cursor = self.clients[reply.client].0.cursor().to_owned();
         let Some(token) = self.signer.verify(&cursor) else { return };

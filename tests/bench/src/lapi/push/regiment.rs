@@ -9,8 +9,8 @@ use palisade_cache::{Ledger, Policy};
 use palisade_client::{Auth, Backoff, Client, ClientConfig, RetryPolicy, Secret, StreamQuery, UserAgent};
 use palisade_e2e::Outcome;
 use palisade_stream::{
-    Admission, Ask, Cadence, Continuation, Follower, Freshness, Lapi, PullFault, Request, Source, StreamSink,
-    channel,
+    Admission, Cadence, Continuation, Follower, Freshness, Lapi, PullFault, PullKind, Request, Source,
+    StreamSink, channel,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -163,7 +163,7 @@ impl Source for Witnessed {
         self.log.note(self.client, What::Asked { wait: !request.wait.is_zero() });
         let pulled = self.lapi.pull(request, sink).await;
         let what = match &pulled {
-            Ok(head) => What::Answered { everything: request.brings(head.as_ref()) == Ask::Everything },
+            Ok(head) => What::Answered { everything: request.brings(head.as_ref()) == PullKind::Everything },
             Err(_) => What::Failed,
         };
         self.log.note(self.client, what);

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use palisade_cache::{Batch, Timestamp};
 
 use super::format::{Input, put_decisions, put_lifts, put_text};
-use super::{Memory, RememberError, Remembered, Written, create};
+use super::{PersistError, PersistedState, StateFile, Written, create};
 
 const MAGIC: &[u8; 8] = b"PLSDJNL1";
 
@@ -58,7 +58,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Begins the journal of a file that was just written.
-    fn begin(memory: &Memory, base: Written) -> io::Result<Self> {
+    fn begin(memory: &StateFile, base: Written) -> io::Result<Self> {
         let mut file = create(&memory.journal())?;
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&base.checksum.to_le_bytes());
@@ -71,11 +71,11 @@ impl Journal {
     /// Appends records in one write and waits for the disk. Without `has_cursor` no cursor belongs to what they lead to.
     pub(super) fn append(
         journal: Option<Self>,
-        memory: &Memory,
+        memory: &StateFile,
         base: Written,
         records: &[Record],
         has_cursor: bool,
-    ) -> Result<Self, RememberError> {
+    ) -> Result<Self, PersistError> {
         let appended = (|| {
             let mut journal = journal.map_or_else(|| Self::begin(memory, base), Ok)?;
             let mut bytes = Vec::new();
@@ -85,12 +85,12 @@ impl Journal {
             journal.bytes += bytes.len() as u64;
             Ok(journal)
         })();
-        appended.map_err(|cause| RememberError::Io { doing: "write", path: memory.journal(), cause })
+        appended.map_err(|cause| PersistError::Io { doing: "write", path: memory.journal(), cause })
     }
 }
 
 /// Adds what a journal holds to the file it belongs to; nothing when it belongs to another.
-pub(super) fn read(bytes: &[u8], base: Written, remembered: &mut Remembered) {
+pub(super) fn read(bytes: &[u8], base: Written, remembered: &mut PersistedState) {
     let mut input = Input(bytes);
     let head = (input.take::<8>(), input.take::<4>(), input.take::<8>());
     if head != (Some(*MAGIC), Some(base.checksum.to_le_bytes()), Some(base.bytes.to_le_bytes())) {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_cache::{Batch, Decision, Lift, Reason, Snapshot, Target, Timestamp};
 
-use super::{Identity, Remembered, Written};
+use super::{Identity, PersistedState, Written};
 
 const MAGIC: &[u8; 8] = b"PLSDMEM2";
 pub(super) const WITHOUT_CURSOR: &[u8; 8] = b"PLSDMEM1";
@@ -100,7 +100,7 @@ pub(super) fn decode(
     bytes: &[u8],
     identity: &Identity,
     now: Timestamp,
-) -> Result<(Remembered, Written), Unusable> {
+) -> Result<(PersistedState, Written), Unusable> {
     let (rest, has_cursor) = match (bytes.strip_prefix(MAGIC), bytes.strip_prefix(WITHOUT_CURSOR)) {
         (Some(rest), _) => (rest, true),
         (None, Some(rest)) => (rest, false),
@@ -121,7 +121,7 @@ pub(super) fn decode(
         let written = Timestamp::from_millis(i64::from_le_bytes(input.take()?));
         let mut base = Batch::new();
         input.decisions(now, &mut base)?;
-        input.0.is_empty().then_some(Remembered { base, changes: Vec::new(), written, cursor })
+        input.0.is_empty().then_some(PersistedState { base, changes: Vec::new(), written, cursor })
     };
     let written = Written { checksum, bytes: bytes.len() as u64 };
     Ok((read().ok_or(Unusable::Damaged)?, written))

@@ -30,7 +30,7 @@ fn texts(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// What is remembered, as text, and its cursor.
-fn loaded(memory: &Memory, now: Timestamp) -> (Vec<String>, String) {
+fn loaded(memory: &StateFile, now: Timestamp) -> (Vec<String>, String) {
     let remembered = memory.load(now).unwrap().unwrap();
     let cursor = remembered.cursor.clone();
     let mut ledger = Ledger::new(Policy::default(), 0);
@@ -41,7 +41,7 @@ fn loaded(memory: &Memory, now: Timestamp) -> (Vec<String>, String) {
 #[test]
 fn what_was_saved_is_loaded_without_what_ended_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["http://127.0.0.1:8080"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["http://127.0.0.1:8080"], "ban");
     assert!(memory.load(Timestamp::default()).unwrap().is_none());
     memory.save_at(&snapshot(), "T7", Timestamp::from_millis(5)).unwrap();
     let mode = fs::metadata(memory.path()).unwrap().permissions().mode();
@@ -86,7 +86,7 @@ fn answers() -> (Ledger, Vec<(Record, Vec<String>)>) {
 #[test]
 fn a_journal_is_replayed_up_to_the_first_torn_record() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
     let base = memory.save_at(&snapshot(), "T", Timestamp::default()).unwrap();
     let (_, steps) = answers();
     let mut journal = None;
@@ -128,7 +128,7 @@ fn complete() -> Freshness {
 }
 
 /// Waits until so many decisions are remembered; how long that took.
-async fn remembered(memory: &Memory, count: usize) -> Duration {
+async fn remembered(memory: &StateFile, count: usize) -> Duration {
     let begun = std::time::Instant::now();
     loop {
         let found = memory.load(Timestamp::default()).unwrap();
@@ -143,7 +143,7 @@ async fn remembered(memory: &Memory, count: usize) -> Duration {
 #[tokio::test]
 async fn what_is_in_force_is_on_disk_within_a_second() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
     let mut ledger = Ledger::new(Policy::default(), 0);
     let (publisher, cache) = channel(ledger.snapshot());
     let stop = CancellationToken::new();
@@ -167,7 +167,7 @@ async fn what_is_in_force_is_on_disk_within_a_second() {
     let living = async {
         // The answer comes while the keeper has looked once already.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        publisher.tell(complete());
+        publisher.publish_freshness(complete());
         publisher.publish_at(ban(1).0, "T1");
         assert!(remembered(&memory, 1).await < second);
         assert!(!memory.journal().exists());
@@ -198,7 +198,7 @@ async fn what_is_in_force_is_on_disk_within_a_second() {
 #[tokio::test]
 async fn a_journal_that_grows_is_written_into_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
     let mut ledger = Ledger::new(Policy::default(), 0);
     let (publisher, cache) = channel(ledger.snapshot());
     let stop = CancellationToken::new();
@@ -206,7 +206,7 @@ async fn a_journal_that_grows_is_written_into_the_file() {
     let reason = Reason { remediation: "ban", origin: "cscli", scenario: "s" };
     let far = crate::now().saturating_add(Duration::from_secs(3600));
     let living = async {
-        publisher.tell(complete());
+        publisher.publish_freshness(complete());
         let mut largest = 0;
         for round in 0..40u32 {
             let mut batch = Batch::new();
@@ -231,7 +231,7 @@ async fn a_journal_that_grows_is_written_into_the_file() {
 fn a_list_of_lapis_may_grow_and_shrink() {
     let folder = tempfile::tempdir().unwrap();
     let memory = |lapis: &[&str], kind: &str| {
-        Memory::new(folder.path().join("decisions"), lapis.iter().copied(), kind)
+        StateFile::new(folder.path().join("decisions"), lapis.iter().copied(), kind)
     };
     memory(&["http://a", "http://b"], "ban").save(&snapshot(), Timestamp::default()).unwrap();
     for (lapis, kind, usable) in [
@@ -241,7 +241,7 @@ fn a_list_of_lapis_may_grow_and_shrink() {
         (&["http://a"], "ban,captcha", false),
     ] {
         let found = memory(lapis, kind).load(Timestamp::default());
-        let other = matches!(found, Err(RememberError::OtherLapi { .. }));
+        let other = matches!(found, Err(PersistError::OtherLapi { .. }));
         assert_eq!((found.is_ok(), other), (usable, !usable), "{lapis:?} {kind}");
     }
 }
@@ -249,7 +249,7 @@ fn a_list_of_lapis_may_grow_and_shrink() {
 #[test]
 fn a_file_of_the_version_before_is_read_and_has_no_cursor() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["http://a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["http://a"], "ban");
     let (mut old, _) = encode(&snapshot(), "http://a (ban)", "", Timestamp::from_millis(5));
     let body = old.len() - 4;
     old.truncate(body);
@@ -267,28 +267,28 @@ fn a_file_of_the_version_before_is_read_and_has_no_cursor() {
 #[test]
 fn damaged_and_foreign_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
     memory.save(&snapshot(), Timestamp::default()).unwrap();
     let good = fs::read(memory.path()).unwrap();
     for at in 8..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
         fs::write(memory.path(), &bad).unwrap();
-        assert!(matches!(memory.load(Timestamp::default()), Err(RememberError::Damaged { .. })), "byte {at}");
+        assert!(matches!(memory.load(Timestamp::default()), Err(PersistError::Damaged { .. })), "byte {at}");
         fs::write(memory.path(), &good[..at]).unwrap();
         assert!(memory.load(Timestamp::default()).is_err(), "cut at {at}");
     }
     fs::write(memory.path(), b"#!/bin/sh\n").unwrap();
-    assert!(matches!(memory.load(Timestamp::default()), Err(RememberError::Foreign { .. })));
+    assert!(matches!(memory.load(Timestamp::default()), Err(PersistError::Foreign { .. })));
     fs::write(memory.path(), &good).unwrap();
-    let other = Memory::new(memory.path(), ["b"], "ban");
-    assert!(matches!(other.load(Timestamp::default()), Err(RememberError::OtherLapi { .. })));
+    let other = StateFile::new(memory.path(), ["b"], "ban");
+    assert!(matches!(other.load(Timestamp::default()), Err(PersistError::OtherLapi { .. })));
 }
 
 #[test]
 fn a_failed_write_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "ban");
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
     memory.save(&snapshot(), Timestamp::default()).unwrap();
     let before = fs::read(memory.path()).unwrap();
     fs::create_dir(memory.path().with_extension("new")).unwrap();

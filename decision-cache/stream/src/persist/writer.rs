@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::journal::Journal;
-use super::{Memory, RememberError, Written};
+use super::{PersistError, StateFile, Written};
 use crate::publish::{CacheHandle, Unsaved};
 
 /// After a whole file was written, the next one waits so many times as long as that took: with a large list at most a
 /// twentieth of the time goes into writing it. 100,000 decisions (4 MB) are written in some tens of milliseconds.
-const WHOLE_REST: u32 = 20;
+const WHOLE_WRITE_PAUSE_FACTOR: u32 = 20;
 /// A journal is written into the file when it is larger than this and than half the file.
-const JOURNAL_AT_LEAST: u64 = 256 * 1024;
+const MIN_JOURNAL_BYTES: u64 = 256 * 1024;
 /// When a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -36,11 +36,11 @@ struct OnDisk {
 ///
 /// Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. A failure is logged
 /// when it begins and when it ends, and tried again at the next pause.
-pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
+pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
     let mut changed = cache.changed();
     let _collecting = cache.collect_unsaved();
     let mut disk = OnDisk::default();
-    let mut seen = 0;
+    let mut saved_generation = 0;
     let mut failing = false;
     let mut whole_not_before = Instant::now();
     loop {
@@ -48,9 +48,9 @@ pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: Can
         let mut whole_waits = false;
         if cache.freshness().is_complete() && cache.read().generation() != 0 {
             let unsaved = cache.take_unsaved();
-            seen = unsaved.kept.snapshot.generation();
+            saved_generation = unsaved.latest.snapshot.generation();
             // A cursor that moved on over changes that are none of ours is worth a write at the end only.
-            let tidy = stopping && (disk.journal.is_some() || unsaved.kept.cursor != disk.cursor);
+            let tidy = stopping && (disk.journal.is_some() || unsaved.latest.cursor != disk.cursor);
             let wants_whole = unsaved.whole || tidy || disk.is_grown();
             let whole = wants_whole && (stopping || Instant::now() >= whole_not_before);
             if unsaved.whole && !whole {
@@ -66,7 +66,7 @@ pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: Can
                 };
                 disk = on_disk;
                 if whole {
-                    whole_not_before = Instant::now() + begun.elapsed() * WHOLE_REST;
+                    whole_not_before = Instant::now() + begun.elapsed() * WHOLE_WRITE_PAUSE_FACTOR;
                 }
                 match result {
                     Ok(()) if std::mem::take(&mut failing) => info!("decisions are remembered on disk again"),
@@ -99,7 +99,7 @@ pub async fn keep(memory: Memory, cache: CacheHandle, pause: Duration, stop: Can
         tokio::select! {
             () = stop.cancelled() => {}
             () = whole_due => {}
-            _ = changed.wait_for(|generation| *generation != seen) => {}
+            _ = changed.wait_for(|generation| *generation != saved_generation) => {}
         }
     }
 }
@@ -108,30 +108,30 @@ impl OnDisk {
     /// Whether the journal is to be written into the file.
     fn is_grown(&self) -> bool {
         let base = self.base.map_or(0, |base| base.bytes);
-        self.journal.as_ref().is_some_and(|journal| journal.bytes > JOURNAL_AT_LEAST.max(base / 2))
+        self.journal.as_ref().is_some_and(|journal| journal.bytes > MIN_JOURNAL_BYTES.max(base / 2))
     }
 }
 
 /// One write. What is on disk afterwards comes back.
 fn write(
-    memory: &Memory,
+    memory: &StateFile,
     mut disk: OnDisk,
     unsaved: &Unsaved,
     whole: bool,
     now: Timestamp,
-) -> (OnDisk, Result<(), RememberError>) {
+) -> (OnDisk, Result<(), PersistError>) {
     let result = match disk.base {
         Some(base) if !whole => {
             // While other changes wait to be written whole, no cursor belongs to what the journal leads to.
-            let cursor = if unsaved.whole { "" } else { unsaved.kept.cursor.as_str() };
+            let cursor = if unsaved.whole { "" } else { unsaved.latest.cursor.as_str() };
             let has_cursor = !unsaved.whole;
             Journal::append(disk.journal.take(), memory, base, &unsaved.records, has_cursor)
                 .map(|journal| OnDisk { base: disk.base, journal: Some(journal), cursor: cursor.to_owned() })
         }
-        _ => memory.save_at(&unsaved.kept.snapshot, &unsaved.kept.cursor, now).map(|base| OnDisk {
+        _ => memory.save_at(&unsaved.latest.snapshot, &unsaved.latest.cursor, now).map(|base| OnDisk {
             base: Some(base),
             journal: None,
-            cursor: unsaved.kept.cursor.clone(),
+            cursor: unsaved.latest.cursor.clone(),
         }),
     };
     match result {

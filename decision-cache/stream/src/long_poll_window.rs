@@ -5,23 +5,23 @@ use std::time::Duration;
 use palisade_cache::Timestamp;
 
 /// A request that dies younger than this did not die of being held.
-const HELD: Duration = Duration::from_secs(1);
+const MIN_INTERRUPTED: Duration = Duration::from_secs(1);
 /// Holding for less is not worth a request: the LAPI is asked at the interval instead.
-const SHORTEST: Duration = Duration::from_secs(2);
+const MIN_WAIT: Duration = Duration::from_secs(2);
 /// When longer holds are tried again after some were ended on the way.
-const TRY_AGAIN: Duration = Duration::from_secs(600);
+const RETRY_LONGER_AFTER: Duration = Duration::from_secs(600);
 /// A held request that comes back empty sooner was not held.
-const AT_ONCE: Duration = Duration::from_millis(200);
+const MIN_PARKED: Duration = Duration::from_millis(200);
 /// How long such a LAPI is left in peace; up to half of it is added by chance.
-const PEACE: Duration = Duration::from_secs(1);
+const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 /// What is known of holding requests on the way to the LAPI.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct LongPollWindow {
     /// What the operator wants; zero for no push.
-    wanted: Duration,
+    configured: Duration,
     /// What the way bears.
-    bearable: Duration,
+    allowed: Duration,
     /// The same before it was shortened the last time.
     before: Duration,
     shortened: Option<Timestamp>,
@@ -29,20 +29,20 @@ pub(crate) struct Hold {
     granted: Option<Duration>,
 }
 
-impl Hold {
-    pub(crate) fn new(wanted: Duration) -> Self {
-        Self { wanted, bearable: wanted, before: wanted, shortened: None, granted: None }
+impl LongPollWindow {
+    pub(crate) fn new(configured: Duration) -> Self {
+        Self { configured, allowed: configured, before: configured, shortened: None, granted: None }
     }
 
     /// For how long to ask to be held, in whole seconds; zero for not at all.
     pub(crate) fn ask(&mut self, now: Timestamp) -> Duration {
-        if self.shortened.is_some_and(|at| now.saturating_duration_since(at) >= TRY_AGAIN) {
-            *self = Self { granted: self.granted, ..Self::new(self.wanted) };
+        if self.shortened.is_some_and(|at| now.saturating_duration_since(at) >= RETRY_LONGER_AFTER) {
+            *self = Self { granted: self.granted, ..Self::new(self.configured) };
         }
-        if !self.is_on() {
+        if !self.is_enabled() {
             return Duration::ZERO;
         }
-        Duration::from_secs(self.granted.unwrap_or(self.bearable).min(self.bearable).as_secs())
+        Duration::from_secs(self.granted.unwrap_or(self.allowed).min(self.allowed).as_secs())
     }
 
     /// After an answer to a request that asked for `wait` and took `took`: how long until the next request.
@@ -56,31 +56,31 @@ impl Hold {
         spread: f64,
     ) -> Duration {
         self.granted = granted;
-        if !self.is_on() {
+        if !self.is_enabled() {
             interval
         } else if granted.is_none() && !wait.is_zero() {
             // It was asked and did not want to.
             interval
-        } else if !wait.is_zero() && empty && took < AT_ONCE {
-            PEACE + PEACE.mul_f64(spread.clamp(0.0, 1.0) / 2.0)
+        } else if !wait.is_zero() && empty && took < MIN_PARKED {
+            QUIET_PERIOD + QUIET_PERIOD.mul_f64(spread.clamp(0.0, 1.0) / 2.0)
         } else {
             Duration::ZERO
         }
     }
 
     /// A held request died after so long: the next is held for half the time, or for well below that.
-    pub(crate) fn broke(&mut self, now: Timestamp, after: Duration) {
-        if after >= HELD {
-            let shorter = (self.bearable / 2).min((after * 2 / 3).max(SHORTEST));
-            (self.before, self.bearable) = (self.bearable, shorter);
+    pub(crate) fn interrupted(&mut self, now: Timestamp, after: Duration) {
+        if after >= MIN_INTERRUPTED {
+            let shorter = (self.allowed / 2).min((after * 2 / 3).max(MIN_WAIT));
+            (self.before, self.allowed) = (self.allowed, shorter);
             self.shortened = Some(now);
         }
     }
 
     /// Nobody was there: what had ended the hold was the LAPI itself, and nothing on the way.
-    pub(crate) fn nobody_there(&mut self) {
-        self.bearable = self.bearable.max(self.before);
-        if self.bearable == self.wanted {
+    pub(crate) fn lapi_unreachable(&mut self) {
+        self.allowed = self.allowed.max(self.before);
+        if self.allowed == self.configured {
             self.shortened = None;
         }
     }
@@ -90,12 +90,12 @@ impl Hold {
         self.granted = None;
     }
 
-    fn is_on(&self) -> bool {
-        self.bearable >= SHORTEST
+    fn is_enabled(&self) -> bool {
+        self.allowed >= MIN_WAIT
     }
 
     /// Whether the LAPI holds our requests.
-    pub(crate) fn is_granted(&self) -> bool {
-        self.is_on() && self.granted.is_some()
+    pub(crate) fn is_long_polling(&self) -> bool {
+        self.is_enabled() && self.granted.is_some()
     }
 }

@@ -10,7 +10,7 @@
 
 mod format;
 mod journal;
-mod keep;
+mod writer;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,12 +21,12 @@ use palisade_cache::{Batch, Ledger, Mode, Snapshot, Timestamp};
 
 use self::format::{Unusable, decode, encode};
 pub(crate) use self::journal::Record;
-pub use self::keep::keep;
+pub use self::writer::keep;
 
 /// A remembered file could not be used, or not be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RememberError {
+pub enum PersistError {
     /// The file system said no.
     #[error("cannot {doing} the remembered decisions at {}", path.display())]
     Io {
@@ -62,7 +62,7 @@ pub enum RememberError {
 
 /// Where the last good decisions are kept.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub struct StateFile {
     path: PathBuf,
     identity: Identity,
 }
@@ -76,7 +76,7 @@ struct Identity {
 
 /// Decisions that were remembered.
 #[derive(Debug, Default)]
-pub struct Remembered {
+pub struct PersistedState {
     /// What the file holds.
     base: Batch,
     /// What the journal holds, in order.
@@ -87,7 +87,7 @@ pub struct Remembered {
     pub cursor: String,
 }
 
-impl Remembered {
+impl PersistedState {
     /// Puts the decisions that still hold at `now` into a ledger, in place of what it held.
     pub fn restore(self, ledger: &mut Ledger, now: Timestamp) {
         ledger.apply(Mode::Everything, self.base);
@@ -106,7 +106,7 @@ pub(crate) struct Written {
     bytes: u64,
 }
 
-impl Memory {
+impl StateFile {
     /// Keeps decisions at `path`. `lapis` names where they come from (URLs of LAPIs that stand for each other) and
     /// `kind` which ones they are: a file that names none of these LAPIs, or another kind, is refused.
     pub fn new<'a>(
@@ -131,8 +131,8 @@ impl Memory {
     ///
     /// # Errors
     /// When there is a file and it cannot be read, or is not ours, not whole, or not of this LAPI.
-    pub fn load(&self, now: Timestamp) -> Result<Option<Remembered>, RememberError> {
-        let io = |cause| RememberError::Io { doing: "read", path: self.path.clone(), cause };
+    pub fn load(&self, now: Timestamp) -> Result<Option<PersistedState>, PersistError> {
+        let io = |cause| PersistError::Io { doing: "read", path: self.path.clone(), cause };
         let mut bytes = Vec::new();
         match File::open(&self.path) {
             Ok(mut file) => file.read_to_end(&mut bytes).map_err(io)?,
@@ -141,10 +141,10 @@ impl Memory {
         };
         let (mut remembered, written) = match decode(&bytes, &self.identity, now) {
             Ok(found) => found,
-            Err(Unusable::Foreign) => return Err(RememberError::Foreign { path: self.path.clone() }),
-            Err(Unusable::Damaged) => return Err(RememberError::Damaged { path: self.path.clone() }),
+            Err(Unusable::Foreign) => return Err(PersistError::Foreign { path: self.path.clone() }),
+            Err(Unusable::Damaged) => return Err(PersistError::Damaged { path: self.path.clone() }),
             Err(Unusable::OtherLapi(theirs)) => {
-                return Err(RememberError::OtherLapi { path: self.path.clone(), theirs });
+                return Err(PersistError::OtherLapi { path: self.path.clone(), theirs });
             }
         };
         if let Ok(journal) = fs::read(self.journal()) {
@@ -157,7 +157,7 @@ impl Memory {
     ///
     /// # Errors
     /// When the directory is missing or full; the old file then stays as it was.
-    pub fn save(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), RememberError> {
+    pub fn save(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), PersistError> {
         self.save_at(snapshot, "", now).map(drop)
     }
 
@@ -167,7 +167,7 @@ impl Memory {
         snapshot: &Snapshot,
         cursor: &str,
         now: Timestamp,
-    ) -> Result<Written, RememberError> {
+    ) -> Result<Written, PersistError> {
         let (bytes, checksum) = encode(snapshot, &self.identity.text(), cursor, now);
         let staged = self.path.with_extension("new");
         let moved = (|| {
@@ -185,7 +185,7 @@ impl Memory {
         moved.map_err(|cause| {
             // What is left of it takes room on a full disk; that it may be gone already is no news.
             let _ = fs::remove_file(&staged);
-            RememberError::Io { doing: "write", path: self.path.clone(), cause }
+            PersistError::Io { doing: "write", path: self.path.clone(), cause }
         })?;
         Ok(Written { checksum, bytes: bytes.len() as u64 })
     }
@@ -218,10 +218,10 @@ impl Identity {
 #[doc(hidden)]
 pub fn fuzz_decode(bytes: &[u8]) -> Option<usize> {
     let identity = Identity { lapis: vec!["x".to_owned()], kind: "fuzz".to_owned() };
-    journal::read(bytes, Written { checksum: 0, bytes: 0 }, &mut Remembered::default());
+    journal::read(bytes, Written { checksum: 0, bytes: 0 }, &mut PersistedState::default());
     decode(bytes, &identity, Timestamp::default()).ok().map(|(found, _)| found.base.announced())
 }
 
 #[cfg(test)]
-#[path = "remember/tests.rs"]
+#[path = "persist/tests.rs"]
 mod tests;
