@@ -7,7 +7,7 @@ use std::time::Duration;
 use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
 use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
 use palisade_wire::StreamItem;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -412,15 +412,18 @@ fn log_peer_change(before: Peer, state: &Freshness) {
 /// Says why everything was told, when that is worth knowing.
 fn log_full_response(request: &Request, head: Option<&Continuation>) {
     match head.map(|head| head.content) {
-        Some(Content::Everything(why @ (Why::OtherDatabase | Why::Forged))) => {
+        Some(Content::Everything(why @ (FullReason::OtherDatabase | FullReason::Forged))) => {
             warn!(
-                why = why.word(),
+                why = why.as_str(),
                 "the LAPI does not know our cursor: its database was restored or replaced, or LAPIs of different databases \
                  stand in for each other. It told every decision in force"
             );
         }
         Some(Content::Everything(why)) if request.ask == PullKind::Changes => {
-            info!(why = why.word(), "the LAPI cannot go on from our cursor and told every decision in force");
+            info!(
+                why = why.as_str(),
+                "the LAPI cannot go on from our cursor and told every decision in force"
+            );
         }
         None if request.resync_reason == Some(ResyncReason::OtherDatabase) => {
             warn!(

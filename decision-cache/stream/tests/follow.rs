@@ -12,7 +12,7 @@ use palisade_stream::{
     Admission, CacheHandle, Cadence, Ended, Follower, Freshness, Peer, PullFault, PullKind, Request, Source,
     StateFile, channel, keep, now,
 };
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use palisade_wire::{StreamDecision, StreamItem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -291,7 +291,7 @@ async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
     }
 
     // A LAPI that keeps cursors repeats nothing.
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, None, vec![again], vec![]),
         Answer::Kept("T2", Content::Changes, None, vec![], vec![ended]),
@@ -386,7 +386,7 @@ async fn a_blocklist_told_again_under_new_ids_is_no_change() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fails() {
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, Some(60), vec![A], vec![]),
         Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),
@@ -394,7 +394,7 @@ async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fai
         Answer::Unreachable,
         Answer::Kept("T3", Content::Changes, Some(60), vec![], vec![A]),
         // It was asked for changes, and knows better.
-        Answer::Kept("T4", Content::Everything(Why::TooOld), Some(60), vec![B, RANGE], vec![]),
+        Answer::Kept("T4", Content::Everything(FullReason::TooOld), Some(60), vec![B, RANGE], vec![]),
     ]);
     use PullKind::{Changes, Everything};
     let mut asked = Vec::new();
@@ -413,7 +413,7 @@ async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fai
 
 #[tokio::test(start_paused = true)]
 async fn a_lapi_that_turns_out_to_be_a_stock_one_is_asked_for_everything() {
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, None, vec![A], vec![]),
         delta(&[B], &[]),
@@ -465,7 +465,7 @@ async fn an_answer_that_does_not_begin_is_logged_after_ten_seconds_once() {
 
     // A request that may be held for 25 s is slow after 35.
     let (log, _guard) = Log::begin();
-    let first = Answer::Kept("T1", Content::Everything(Why::Start), Some(25), vec![A], vec![]);
+    let first = Answer::Kept("T1", Content::Everything(FullReason::Start), Some(25), vec![A], vec![]);
     let mut story = Story::begin(vec![first]);
     story.asked.recv().await.unwrap();
     story.asked.recv().await.unwrap();
@@ -536,7 +536,7 @@ async fn a_decision_that_a_stock_lapi_prolongs_unannounced_holds_without_a_gap()
 async fn what_an_answer_changes_is_remembered_within_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let memory = StateFile::new(folder.path().join("decisions"), ["a"], "all");
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, Some(60), vec![A], vec![]),
         Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),

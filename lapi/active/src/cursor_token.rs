@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::Why;
+use palisade_wire::follow::FullReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -135,9 +135,9 @@ impl CursorScope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorLookup {
     /// Nothing: everything must be told.
-    Invalid(Why),
+    Invalid(FullReason),
     /// It is good, or ahead of the state: then more is to be read from the database, and when it is ahead even then,
-    /// the database was put back ([`Why::OtherDatabase`]).
+    /// the database was put back ([`FullReason::OtherDatabase`]).
     Valid(Cursor, CursorStatus),
 }
 
@@ -152,17 +152,17 @@ impl CursorSigner {
         now: UnixMillis,
     ) -> CursorLookup {
         if request.startup || cursor.is_empty() {
-            return CursorLookup::Invalid(Why::Start);
+            return CursorLookup::Invalid(FullReason::Start);
         }
-        let Some(token) = self.verify(cursor) else { return CursorLookup::Invalid(Why::Forged) };
+        let Some(token) = self.verify(cursor) else { return CursorLookup::Invalid(FullReason::Forged) };
         if !scope.knows(&token) {
-            return CursorLookup::Invalid(Why::OtherDatabase);
+            return CursorLookup::Invalid(FullReason::OtherDatabase);
         }
         if token.filter != digest {
-            return CursorLookup::Invalid(Why::OtherFilter);
+            return CursorLookup::Invalid(FullReason::OtherFilter);
         }
         match view.status(request, token.cursor, now) {
-            CursorStatus::TooOld => CursorLookup::Invalid(Why::TooOld),
+            CursorStatus::TooOld => CursorLookup::Invalid(FullReason::TooOld),
             status => CursorLookup::Valid(token.cursor, status),
         }
     }

@@ -64,7 +64,7 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'stati
 
 #[cfg(test)]
 mod tests {
-    use palisade_wire::follow::Why;
+    use palisade_wire::follow::FullReason;
     use reqwest::header::{HeaderName, HeaderValue};
 
     use super::*;
@@ -87,7 +87,7 @@ mod tests {
         let held = |wait: Option<u64>, content| {
             Ok(Some(Continuation { cursor: "T1".into(), content, wait: wait.map(Duration::from_secs) }))
         };
-        let everything = Content::Everything(Why::TooOld);
+        let everything = Content::Everything(FullReason::TooOld);
         let long = "x".repeat(LONGEST_CURSOR + 1);
         for (cursor, content, wait, expected) in [
             ("T1", "changes", Some("25"), held(Some(25), Content::Changes)),

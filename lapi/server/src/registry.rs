@@ -278,7 +278,7 @@ impl Registry {
             }
         }
         let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
-        match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.word(), key, ip).await {
+        match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.as_str(), key, ip).await {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(cause @ StoreError::Exists { .. }) => Err(Refusal::NameTaken(cause.to_string())),
             Err(cause) => Err(Refusal::Store(cause)),
@@ -316,7 +316,7 @@ impl Registry {
         let new = NewBouncer {
             name: name.to_owned(),
             key_hash: String::new(),
-            auth_type: AuthType::Tls.word().to_owned(),
+            auth_type: AuthType::Tls.as_str().to_owned(),
             ip: ip.to_owned(),
             auto_created: true,
         };

@@ -1,6 +1,6 @@
 //! The rules, one by one, against a LAPI that is a table.
 
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn head(cursor: &str, content: Content, wait: u64) -> Option<Continuation> {
     Some(Continuation { cursor: cursor.to_owned(), content, wait })
 }
 
-const EVERYTHING: Content = Content::Everything(Why::Start);
+const EVERYTHING: Content = Content::Everything(FullReason::Start);
 
 /// Plays one exchange: asks at one time and hears an answer at another. The request and what follows come back.
 fn exchange(
@@ -217,7 +217,7 @@ fn an_audit_comes_a_day_later_and_suspects_nobody() {
 
 #[test]
 fn everything_counts_as_everything_whatever_was_asked() {
-    for why in [Why::TooOld, Why::OtherDatabase, Why::OtherFilter, Why::Forged] {
+    for why in [FullReason::TooOld, FullReason::OtherDatabase, FullReason::OtherFilter, FullReason::Forged] {
         let mut schedule = ours();
         let told = head("N1", Content::Everything(why), 25);
         let (request, mode, _) = exchange(&mut schedule, (1, 2), told, (5, 5));
@@ -232,7 +232,7 @@ fn everything_counts_as_everything_whatever_was_asked() {
 #[test]
 fn an_unconfirmed_list_does_not_move_the_cursor() {
     let mut schedule = ours();
-    let told = |cursor| head(cursor, Content::Everything(Why::OtherDatabase), 25);
+    let told = |cursor| head(cursor, Content::Everything(FullReason::OtherDatabase), 25);
     let (_, mode, next) = exchange(&mut schedule, (1, 1), told("N1"), (0, 5));
     assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
     assert_eq!(schedule.cursor(), "", "no cursor belongs to what is held now");
@@ -278,12 +278,12 @@ fn lapis_of_different_databases_behind_one_address_are_not_asked_at_full_speed()
     let mut schedule = ours();
     let mut waits = Vec::new();
     for (second, cursor) in [(1, "A"), (2, "B"), (12, "A")] {
-        let told = head(cursor, Content::Everything(Why::OtherDatabase), 25);
+        let told = head(cursor, Content::Everything(FullReason::OtherDatabase), 25);
         waits.push(exchange(&mut schedule, (second, second), told, (5, 5)).2.wait);
     }
     assert_eq!(waits, [Duration::ZERO, INTERVAL, INTERVAL]);
     exchange(&mut schedule, (22, 23), head("A2", Content::Changes, 25), (1, 5));
-    let told = head("B", Content::Everything(Why::OtherDatabase), 25);
+    let told = head("B", Content::Everything(FullReason::OtherDatabase), 25);
     assert_eq!(exchange(&mut schedule, (23, 24), told, (5, 5)).2.wait, Duration::ZERO);
 }
 

@@ -96,7 +96,7 @@ impl Client {
         self.phase = Phase::Idle(now + wait);
     }
 
-    /// The cursor that belongs to what is held; empty while something is in resync_reason.
+    /// The cursor that belongs to what is held; empty while a full pull is pending.
     pub(crate) fn cursor(&self) -> &str {
         self.schedule.cursor()
     }

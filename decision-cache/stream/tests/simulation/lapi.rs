@@ -9,7 +9,7 @@ use palisade_active::{
 use palisade_client::Continuation;
 use palisade_stream::{PullKind, Request};
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use uuid::Uuid;
 
 use crate::log::Log;
@@ -184,7 +184,9 @@ impl Lapi {
     ) -> Reply {
         let (since, content) = match place {
             CursorLookup::Invalid(why) => (None, Content::Everything(why)),
-            CursorLookup::Valid(_, CursorStatus::Ahead) => (None, Content::Everything(Why::OtherDatabase)),
+            CursorLookup::Valid(_, CursorStatus::Ahead) => {
+                (None, Content::Everything(FullReason::OtherDatabase))
+            }
             CursorLookup::Valid(cursor, _) => (Some(cursor), Content::Changes),
         };
         let answer: Answer = self.set.view().answer(asked, since, self.now(true_time));

@@ -3,7 +3,7 @@
 use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, span};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 
 use crate::client::{Client, Holds, Phase};
 use crate::lapi::{Lapi, Reply, filter};
@@ -298,10 +298,10 @@ impl World {
             return;
         }
         if let Content::Everything(why) = reply.head.content {
-            assert_ne!(why, Why::Forged, "no cursor here is forged");
-            assert_ne!(why, Why::OtherFilter, "nobody changes what they ask for");
+            assert_ne!(why, FullReason::Forged, "no cursor here is forged");
+            assert_ne!(why, FullReason::OtherFilter, "nobody changes what they ask for");
             assert!(
-                why != Why::Start || before.is_empty() || reply.request.resync_reason.is_some(),
+                why != FullReason::Start || before.is_empty() || reply.request.resync_reason.is_some(),
                 "{reply:?}"
             );
         }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use palisade_active::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
+use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, FullReason, WAIT_HEADER};
 use tokio::sync::watch;
 
 use super::body::StreamBody;
@@ -87,7 +87,7 @@ pub(super) async fn answer(
         CursorLookup::Valid(_, CursorStatus::Ahead) => {
             // The database has less than it had: it was put back to an earlier state.
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &scope, now, Why::OtherDatabase));
+            return Ok(everything(lapi, &ask, &view, &scope, now, FullReason::OtherDatabase));
         }
         CursorLookup::Valid(cursor, status) => (cursor, status),
     };
@@ -148,7 +148,7 @@ async fn park(
         CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) => {
             changes(lapi, ask, &view, &of, now, cursor)
         }
-        CursorLookup::Valid(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
+        CursorLookup::Valid(_, _) => everything(lapi, ask, &view, &of, now, FullReason::OtherDatabase),
         CursorLookup::Invalid(why) => everything(lapi, ask, &view, &of, now, why),
     })
 }
@@ -172,9 +172,9 @@ fn everything(
     view: &View,
     scope: &CursorScope,
     now: UnixMillis,
-    why: Why,
+    why: FullReason,
 ) -> Response {
-    lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.word() }).inc();
+    lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.as_str() }).inc();
     let answer = view.answer(&ask.request, None, now);
     let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()

@@ -18,7 +18,7 @@ pub enum AuthType {
 
 impl AuthType {
     /// The word in the store and in listings.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
             Self::ApiKey => "api-key",

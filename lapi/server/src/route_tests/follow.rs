@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use tokio::time::timeout;
 
 use super::stand::{Answer, Stand, eventually, told};
@@ -50,7 +50,10 @@ async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
     let stand = Stand::new().await;
     stand.ban("192.0.2.1", "1h").await;
     let mut one = Client::new("");
-    assert_eq!(one.pull(&stand, 0).await, (Content::Everything(Why::Start), words(&["192.0.2.1"]), vec![]));
+    assert_eq!(
+        one.pull(&stand, 0).await,
+        (Content::Everything(FullReason::Start), words(&["192.0.2.1"]), vec![])
+    );
     stand.ban("192.0.2.2", "1h").await;
     // Three answers nobody takes, and one of a neighbour with the same key behind the same address.
     for _ in 0..3 {
@@ -131,12 +134,12 @@ async fn cursors_that_are_no_good_get_everything_and_the_reason() {
     let mut bent = good.clone().into_bytes();
     bent[20] = if bent[20] == b'A' { b'B' } else { b'A' };
     for (cursor, query, why) in [
-        (String::new(), "", Why::Start),
-        (good.clone(), "startup=true", Why::Start),
-        (String::from_utf8(bent).unwrap(), "", Why::Forged),
-        ("junk%20%FF".to_owned(), "", Why::Forged),
-        (stranger.cursor, "", Why::OtherDatabase),
-        (good.clone(), "origins=cscli", Why::OtherFilter),
+        (String::new(), "", FullReason::Start),
+        (good.clone(), "startup=true", FullReason::Start),
+        (String::from_utf8(bent).unwrap(), "", FullReason::Forged),
+        ("junk%20%FF".to_owned(), "", FullReason::Forged),
+        (stranger.cursor, "", FullReason::OtherDatabase),
+        (good.clone(), "origins=cscli", FullReason::OtherFilter),
     ] {
         let mut asking = Client { query, cursor, from: [192, 0, 2, 10] };
         let expected = (Content::Everything(why), words(&["192.0.2.1"]), vec![]);
@@ -146,7 +149,7 @@ async fn cursors_that_are_no_good_get_everything_and_the_reason() {
     stand.pass(Duration::from_secs(25 * 3600));
     stand.ban("192.0.2.9", "1h").await;
     let mut old = Client { query: "", cursor: good, from: [192, 0, 2, 10] };
-    assert_eq!(old.pull(&stand, 30).await.0, Content::Everything(Why::TooOld));
+    assert_eq!(old.pull(&stand, 30).await.0, Content::Everything(FullReason::TooOld));
     let bad = stand.bouncer(Method::GET, "/v1/decisions/stream?cursor=&wait=soon").await;
     assert_eq!(bad.short().0, 400);
     assert!(bad.short().1.contains("\"soon\""), "{bad:?}");
@@ -164,7 +167,7 @@ async fn a_database_that_was_put_back_and_went_on_is_not_taken_for_the_one_it_wa
     // As far in its new history as the cursor was in the old one.
     stand.ban("192.0.2.3", "1h").await;
     let (content, new, _) = client.pull(&stand, 30).await;
-    assert_eq!(content, Content::Everything(Why::OtherDatabase));
+    assert_eq!(content, Content::Everything(FullReason::OtherDatabase));
     assert_eq!(new, ["192.0.2.1", "192.0.2.3"]);
     // An ordinary restart undoes nothing.
     let backup = stand.backup().await;

@@ -91,7 +91,7 @@ async fn with_password(
         return Err(ApiError::unauthorized("ent: machine not found"));
     };
     if machine.auth != AuthType::Password {
-        let kind = machine.auth.word();
+        let kind = machine.auth.as_str();
         return Err(ApiError::unauthorized(format!(
             "machine {name} attempted to auth with password but it is configured to use {kind}"
         )));
@@ -133,7 +133,7 @@ async fn with_certificate(
     let machine = match found.map_err(|cause| ApiError::store(&cause, "unable to query"))? {
         Some(machine) if machine.auth == AuthType::Tls => machine,
         Some(machine) => {
-            let kind = machine.auth.word();
+            let kind = machine.auth.as_str();
             return Err(ApiError::unauthorized(format!(
                 "machine {name} attempted to auth with TLS cert but it is configured to use {kind}"
             )));
@@ -143,7 +143,7 @@ async fn with_certificate(
             let new = NewMachine {
                 name: name.clone(),
                 password: String::new(),
-                auth_type: AuthType::Tls.word().to_owned(),
+                auth_type: AuthType::Tls.as_str().to_owned(),
                 validated: true,
                 ip: client.text.clone(),
             };

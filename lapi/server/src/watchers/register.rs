@@ -63,7 +63,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     let new = NewMachine {
         name: name.clone(),
         password: hash.ok_or_else(|| ApiError::bad_request("unable to hash"))?,
-        auth_type: AuthType::Password.word().to_owned(),
+        auth_type: AuthType::Password.as_str().to_owned(),
         validated,
         ip: client.text.clone(),
     };
