@@ -4,14 +4,14 @@
 //! line answers. When none is running, the commands answer from the remembered decisions, and say so.
 
 mod answer;
-mod ask;
 mod command;
+mod request;
 mod server;
 mod show;
 
-pub use answer::{About, Answer, CountLine, Effect, Held, LookupAnswer, Source, State, StatusAnswer};
-pub use ask::{Request, Subject, SubjectError};
-pub use command::{Inquiry, InquiryError};
+pub use answer::{About, Answer, CountLine, DecisionView, Effect, LookupAnswer, Source, State, StatusAnswer};
+pub use command::{LocalQuery, LocalQueryError};
+pub use request::{Request, Subject, SubjectError};
 pub use server::{Control, ControlError, EffectOf, View};
 pub use show::printable;
 

@@ -2,7 +2,7 @@
 
 mod instance;
 mod key;
-mod surroundings;
+mod process_env;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use palisade_stream::{Cadence, StateFile};
 use palisade_wire::GoDuration;
 use serde::Deserialize;
 
-pub use self::surroundings::Surroundings;
+pub use self::process_env::ProcessEnv;
 
 /// Keys this concern reads, for [`Document::unknown_keys`].
 pub const LAPI_KEYS: &[&str] = &[
@@ -136,14 +136,14 @@ impl LapiSettings {
     ///
     /// # Errors
     /// Everything that is wrong with them, at once, with file and line.
-    pub fn of(document: &Document, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
+    pub fn of(document: &Document, env: &ProcessEnv<'_>) -> Result<Self, SettingsError> {
         let file: LapiFile = document.parse()?;
-        file.check(around).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
+        file.check(env).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
     }
 
     /// Gives this machine its name, unless the file does. Keeps it in the state directory: for the daemon, not for
     /// those who only look.
-    pub fn introduce(&mut self) {
+    pub fn assign_instance(&mut self) {
         if self.client.instance.is_none() {
             let host = rustix::system::uname();
             let host = host.nodename().to_string_lossy();
@@ -165,7 +165,7 @@ impl LapiSettings {
     }
 
     /// Logs what the operator should know.
-    pub fn announce(&self) {
+    pub fn log_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
@@ -173,7 +173,7 @@ impl LapiSettings {
 
     /// Where the decisions of these LAPIs are remembered. `types` are the decision types the bouncer admits: a file
     /// written for others is not used.
-    pub fn memory(&self, types: Option<&[String]>) -> Option<StateFile> {
+    pub fn state_file(&self, types: Option<&[String]>) -> Option<StateFile> {
         let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
         let urls = self.urls.iter().map(|url| url.trim_end_matches('/'));
         Some(StateFile::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
@@ -190,7 +190,7 @@ impl LapiFile {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn check(self, around: &Surroundings<'_>) -> Result<LapiSettings, Problems> {
+    pub fn check(self, env: &ProcessEnv<'_>) -> Result<LapiSettings, Problems> {
         let mut wrong = Problems::new();
         let mut warnings = Vec::new();
         let interval = self.interval(&mut wrong, &mut warnings);
@@ -202,14 +202,14 @@ impl LapiFile {
         if self.instance.as_deref().is_some_and(|name| !instance::is_sendable(name)) {
             wrong.add("instance", "must be 1 to 96 characters of visible ASCII; for example web-1");
         }
-        let auth = self.auth(around, &mut wrong, &mut warnings);
+        let auth = self.auth(env, &mut wrong, &mut warnings);
         let (Some(url), Some(auth), true) = (urls.first(), auth, wrong.is_empty()) else { return Err(wrong) };
         let list = |list: Option<Vec<String>>| list.unwrap_or_default();
         Ok(LapiSettings {
             client: ClientConfig {
                 ca: self.ca_cert_path.filter(|path| !path.as_os_str().is_empty()),
                 insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
-                proxy: around.proxy.clone(),
+                proxy: env.proxy.clone(),
                 instance: self.instance,
                 ..ClientConfig::new(url.as_str(), auth)
             },
@@ -227,7 +227,7 @@ impl LapiFile {
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {
                 Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
-                None => around.state_dir.clone(),
+                None => env.state_dir.clone(),
             },
             warnings,
         })
@@ -318,12 +318,7 @@ impl LapiFile {
         default
     }
 
-    fn auth(
-        &self,
-        around: &Surroundings<'_>,
-        wrong: &mut Problems,
-        warnings: &mut Vec<String>,
-    ) -> Option<Auth> {
+    fn auth(&self, env: &ProcessEnv<'_>, wrong: &mut Problems, warnings: &mut Vec<String>) -> Option<Auth> {
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let (cert, cert_key) = (path(&self.cert_path), path(&self.key_path));
         let in_file = path(&self.api_key_file);
@@ -368,7 +363,7 @@ impl LapiFile {
                 }
                 Some(Auth::Key(key))
             }
-            (None, Some(file)) => match key::from_file(&file, around) {
+            (None, Some(file)) => match key::from_file(&file, env) {
                 Ok(key) => Some(Auth::Key(key)),
                 Err(text) => {
                     wrong.add("api_key_file", text);
@@ -376,7 +371,7 @@ impl LapiFile {
                 }
             },
             (None, None) => {
-                let credential = key::from_credentials(around);
+                let credential = key::from_credentials(env);
                 if credential.is_none() {
                     wrong.add(
                         "api_key",

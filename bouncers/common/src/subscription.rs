@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::settings::LapiSettings;
 
 /// Changes are written to disk at most this often, and at once when the last write is longer ago.
-const REMEMBER_EVERY: Duration = Duration::from_millis(500);
+const PERSIST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Subscription {
     /// Where the decisions are.
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
-    memory: Option<StateFile>,
+    state_file: Option<StateFile>,
     give_up: bool,
 }
 
@@ -50,11 +50,11 @@ impl Subscription {
         types: Option<Vec<String>>,
         policy: Policy,
     ) -> Self {
-        let memory = settings.memory(types.as_deref());
+        let state_file = settings.state_file(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
         let mut cursor = String::new();
-        if let Some(memory) = &memory {
-            match memory.load(now()) {
+        if let Some(state_file) = &state_file {
+            match state_file.load(now()) {
                 Ok(None) => {}
                 Ok(Some(remembered)) => {
                     cursor.clone_from(&remembered.cursor);
@@ -81,7 +81,7 @@ impl Subscription {
             publisher,
             state: Freshness::default(),
         };
-        Self { cache, follower, memory, give_up }
+        Self { cache, follower, state_file, give_up }
     }
 
     /// Follows until `stop`, with other settings whenever some come through `changes`: what is held then stays
@@ -104,14 +104,14 @@ impl Subscription {
                 round.cancel();
                 next
             };
-            let remember = async {
-                if let Some(memory) = self.memory.take() {
-                    keep(memory, self.cache.clone(), REMEMBER_EVERY, round.clone()).await;
+            let persist = async {
+                if let Some(state_file) = self.state_file.take() {
+                    keep(state_file, self.cache.clone(), PERSIST_INTERVAL, round.clone()).await;
                 }
             };
-            match tokio::join!(follow, remember).0 {
+            match tokio::join!(follow, persist).0 {
                 Ok(Change { settings, lapis, types }) => {
-                    self.memory = settings.memory(types.as_deref());
+                    self.state_file = settings.state_file(types.as_deref());
                     self.give_up = false;
                     self.follower.backoff =
                         Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
@@ -213,7 +213,7 @@ mod tests {
         let reason = Reason { remediation: "ban", origin: "cscli", scenario: "why" };
         batch.announce_net("192.0.2.0/24".parse().unwrap(), reason, until, 1);
         ledger.apply(Mode::Everything, batch);
-        settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+        settings.state_file(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
 
         let subscription = open(&settings);
         let cache = subscription.cache.clone();
@@ -246,7 +246,7 @@ mod tests {
         ended.unwrap();
 
         // A file that is no good does no harm.
-        std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
+        std::fs::write(settings.state_file(None).unwrap().path(), "junk").unwrap();
         assert!(open(&settings).cache.read().is_empty());
     }
 

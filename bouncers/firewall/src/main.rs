@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use palisade_bouncer::control::{Inquiry, Subject};
+use palisade_bouncer::control::{LocalQuery, Subject};
 use palisade_cache::Policy;
 use palisade_daemon::logs::Logs;
 use palisade_daemon::runtime;
@@ -36,7 +36,7 @@ fn test(loaded: &Loaded) -> anyhow::Result<()> {
 
 fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()> {
     let (settings, lapis) = connect(loaded)?;
-    let inquiry = Inquiry {
+    let inquiry = LocalQuery {
         about: about(&lapis),
         settings: &settings,
         types: Some(&loaded.config.types),

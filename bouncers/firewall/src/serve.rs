@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use palisade_bouncer::control::{About, Control, View};
-use palisade_bouncer::settings::{LapiSettings, Surroundings};
+use palisade_bouncer::settings::{LapiSettings, ProcessEnv};
 use palisade_bouncer::usage::{Identity, Receiver, Reporter, os_info};
 use palisade_bouncer::{Change, StreamMetrics, Subscription};
 use palisade_cache::Policy;
@@ -142,7 +142,7 @@ pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
 fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with(loaded, |settings| {
         if loaded.config.mode != Mode::DryRun {
-            settings.introduce();
+            settings.assign_instance();
         }
     })
 }
@@ -151,8 +151,8 @@ fn connect_with(
     loaded: &Loaded,
     prepare: impl FnOnce(&mut LapiSettings),
 ) -> anyhow::Result<(LapiSettings, LapiPool)> {
-    let mut settings = LapiSettings::of(&loaded.document, &Surroundings::of_process(PROGRAM))?;
-    settings.announce();
+    let mut settings = LapiSettings::of(&loaded.document, &ProcessEnv::of_process(PROGRAM))?;
+    settings.log_warnings();
     prepare(&mut settings);
     let agent =
         UserAgent::new(loaded.config.present_as.as_str(), VERSION).context("unable to configure bouncer")?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 
 /// How many decisions one answer lists at most.
-const LISTED: usize = 100;
+const MAX_LISTED: usize = 100;
 
 /// One line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub struct State {
 
 /// A decision in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct DecisionView {
     /// `Ip`, `Range`, …
     pub scope: String,
     /// What it applies to.
@@ -119,9 +119,9 @@ pub struct LookupAnswer {
     #[serde(default)]
     pub effect: Option<Effect>,
     /// The decision that counts for all of it.
-    pub verdict: Option<Held>,
+    pub verdict: Option<DecisionView>,
     /// All that cover it, strongest first; for a range also those that touch a part of it.
-    pub decisions: Vec<Held>,
+    pub decisions: Vec<DecisionView>,
     /// How many more there are.
     pub not_listed: usize,
     /// How fresh this is.
@@ -231,9 +231,13 @@ impl LookupAnswer {
         Self {
             subject: subject.to_string(),
             effect,
-            verdict: verdict.map(|decision| Held::of(&decision, now)),
-            not_listed: found.len().saturating_sub(LISTED),
-            decisions: found.iter().take(LISTED).map(|decision| Held::of(decision, now)).collect(),
+            verdict: verdict.map(|decision| DecisionView::of(&decision, now)),
+            not_listed: found.len().saturating_sub(MAX_LISTED),
+            decisions: found
+                .iter()
+                .take(MAX_LISTED)
+                .map(|decision| DecisionView::of(decision, now))
+                .collect(),
             state,
         }
     }
@@ -272,7 +276,7 @@ impl StatusAnswer {
     }
 }
 
-impl Held {
+impl DecisionView {
     fn of(decision: &Decision<'_>, now: Timestamp) -> Self {
         Self {
             scope: decision.scope.to_owned(),
@@ -344,7 +348,7 @@ pub(super) mod tests {
         LookupAnswer::of(&subject.parse().unwrap(), &snapshot, Some(effect), state, NOW)
     }
 
-    fn values(decisions: &[Held]) -> Vec<&str> {
+    fn values(decisions: &[DecisionView]) -> Vec<&str> {
         decisions.iter().map(|held| held.value.as_str()).collect()
     }
 

@@ -14,14 +14,14 @@ use crate::settings::LapiSettings;
 use crate::subscription::with_causes;
 
 /// How long the bouncer may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer, in bytes.
-const LONGEST: u64 = 16 << 20;
+const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InquiryError {
+pub enum LocalQueryError {
     /// What was asked for cannot be looked up.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -29,12 +29,12 @@ pub enum InquiryError {
     #[error("`state_dir` is empty, so a running bouncer cannot be asked and nothing is remembered")]
     NoState,
     /// Nobody answers, and nothing is remembered.
-    #[error("no bouncer answers at {} ({silence}), and {memory}", socket.display())]
+    #[error("no bouncer answers at {} ({failure}), and {memory}", socket.display())]
     Nothing {
         /// Where it would.
         socket: PathBuf,
         /// Why it does not.
-        silence: String,
+        failure: String,
         /// Why nothing is remembered.
         memory: String,
     },
@@ -53,7 +53,7 @@ pub enum InquiryError {
 
 /// A question about a bouncer's decisions.
 #[derive(Debug)]
-pub struct Inquiry<'a> {
+pub struct LocalQuery<'a> {
     /// Which bouncer, for answers from the file.
     pub about: About,
     /// Where it keeps its state.
@@ -66,12 +66,12 @@ pub struct Inquiry<'a> {
     pub json: bool,
 }
 
-impl Inquiry<'_> {
+impl LocalQuery<'_> {
     /// Prints what holds for an address, a range or `Scope:value`, and why.
     ///
     /// # Errors
     /// There is no answer.
-    pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), InquiryError> {
+    pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         // As typed: the bouncer reads it as we do, and only an address or a range is sure to read back the same.
         let request = Request::Lookup { subject: subject.to_owned() };
         let answer = self.answer(&request, Some(&subject.parse()?))?;
@@ -82,11 +82,11 @@ impl Inquiry<'_> {
     ///
     /// # Errors
     /// There is no answer.
-    pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, InquiryError> {
+    pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, LocalQueryError> {
         let request = Request::Lookup { subject: subject.to_string() };
         match self.answer(&request, Some(subject))? {
             Answer::Lookup(answer) => Ok(answer),
-            Answer::Status(_) | Answer::Refused { .. } => Err(InquiryError::Strange {
+            Answer::Status(_) | Answer::Refused { .. } => Err(LocalQueryError::Strange {
                 socket: self.settings.control_socket().unwrap_or_default(),
                 reason: "it is no answer to a lookup".to_owned(),
             }),
@@ -97,23 +97,23 @@ impl Inquiry<'_> {
     ///
     /// # Errors
     /// There is no answer.
-    pub fn status(&self, out: &mut dyn Write) -> Result<(), InquiryError> {
+    pub fn status(&self, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let answer = self.answer(&Request::Status, None)?;
         self.print(&answer, out)
     }
 
-    fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, InquiryError> {
-        let socket = self.settings.control_socket().ok_or(InquiryError::NoState)?;
-        let memory = self.settings.memory(self.types).ok_or(InquiryError::NoState)?;
-        let strange = |reason: String| InquiryError::Strange { socket: socket.clone(), reason };
-        match ask(&socket, request) {
+    fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, LocalQueryError> {
+        let socket = self.settings.control_socket().ok_or(LocalQueryError::NoState)?;
+        let memory = self.settings.state_file(self.types).ok_or(LocalQueryError::NoState)?;
+        let strange = |reason: String| LocalQueryError::Strange { socket: socket.clone(), reason };
+        match send_request(&socket, request) {
             Ok(line) => match serde_json::from_slice(&line) {
                 Ok(Answer::Refused { reason }) => Err(strange(reason)),
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(strange(error.to_string())),
             },
-            Err(silence) => self.remembered(&memory, subject).map_err(|memory| InquiryError::Nothing {
-                silence: explain(&silence),
+            Err(failure) => self.remembered(&memory, subject).map_err(|memory| LocalQueryError::Nothing {
+                failure: explain(&failure),
                 socket: socket.clone(),
                 memory,
             }),
@@ -141,7 +141,7 @@ impl Inquiry<'_> {
         })
     }
 
-    fn print(&self, answer: &Answer, out: &mut dyn Write) -> Result<(), InquiryError> {
+    fn print(&self, answer: &Answer, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let text = match answer {
             _ if self.json => {
                 serde_json::to_string(answer).expect("texts and numbers always serialise") + "\n"
@@ -150,20 +150,20 @@ impl Inquiry<'_> {
             Answer::Status(answer) => show::status(answer),
             Answer::Refused { reason } => format!("{reason}\n"),
         };
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(InquiryError::Print)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(LocalQueryError::Print)
     }
 }
 
 /// Asks the bouncer at a socket.
-fn ask(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
+fn send_request(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer"));
     }
@@ -176,7 +176,7 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("it kept silent for {} s", PATIENCE.as_secs())
+            format!("it kept silent for {} s", ANSWER_TIMEOUT.as_secs())
         }
         _ => error.to_string(),
     }

@@ -21,13 +21,13 @@ use tracing::{debug, warn};
 use super::{About, Answer, Effect, LookupAnswer, Request, State, StatusAnswer, Subject};
 
 /// The longest question, in bytes.
-const LONGEST: u64 = 4096;
+const MAX_REQUEST_BYTES: u64 = 4096;
 /// How long a question may take to come.
-const QUESTION: Duration = Duration::from_secs(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a question and its answer may take together.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many are answered at a time; the others wait in the socket's queue.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// The socket cannot be set up. The bouncer can do without it: only `lookup` and `status` cannot.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ impl Control {
 
     /// Answers until `stop`, then removes the socket.
     pub async fn serve(self, view: View, stop: CancellationToken) {
-        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(AT_ONCE)));
+        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(MAX_CONCURRENT)));
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
@@ -106,7 +106,7 @@ impl Control {
                     Ok((stream, _)) => {
                         let view = Arc::clone(&view);
                         connections.spawn(async move {
-                            if timeout(PATIENCE, attend(stream, view)).await.is_err() {
+                            if timeout(EXCHANGE_TIMEOUT, handle(stream, view)).await.is_err() {
                                 debug!("a question at the control socket took too long");
                             }
                             drop(permit);
@@ -128,11 +128,11 @@ impl Control {
     }
 }
 
-async fn attend(mut stream: UnixStream, view: Arc<View>) {
+async fn handle(mut stream: UnixStream, view: Arc<View>) {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
-    let mut reader = BufReader::new(reader.take(LONGEST));
-    let Ok(Ok(_)) = timeout(QUESTION, reader.read_until(b'\n', &mut line)).await else { return };
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
+    let Ok(Ok(_)) = timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await else { return };
     // A lookup walks the whole table: not on a thread that follows the LAPI.
     let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };
     let mut bytes = serde_json::to_vec(&answer).expect("texts and numbers always serialise");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_wire::GoDuration;
 
-use super::{Effect, Held, LookupAnswer, Source, State, StatusAnswer};
+use super::{DecisionView, Effect, LookupAnswer, Source, State, StatusAnswer};
 
 pub(super) fn lookup(answer: &LookupAnswer) -> String {
     let mut text = String::new();
@@ -126,13 +126,13 @@ fn effect(effect: Option<&Effect>, running: bool) -> String {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for DecisionView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {}: {}", printable(&self.remediation), span(self.seconds_left), why(self))
     }
 }
 
-fn why(held: &Held) -> String {
+fn why(held: &DecisionView) -> String {
     format!(
         "{} {} from {}, {:?}, until {} (id {})",
         printable(&held.scope),

@@ -16,13 +16,13 @@ const DIGITS: usize = 8;
 /// `HOST/1f3a09c2`: the digits are chance, kept in the state directory; without one, or when it cannot be written, they
 /// are those of this process.
 pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
-    let digits = match state_dir.map(kept) {
+    let digits = match state_dir.map(persisted) {
         Some(Ok(digits)) => digits,
         Some(Err(error)) => {
             tracing::warn!(%error, "the name of this instance cannot be kept; the LAPI lists it anew after a restart");
-            of_this_process()
+            process_digits()
         }
-        None => of_this_process(),
+        None => process_digits(),
     };
     let host: String =
         host.chars().filter(char::is_ascii_graphic).take(INSTANCE_AT_MOST - DIGITS - 1).collect();
@@ -35,14 +35,14 @@ pub(super) fn is_sendable(name: &str) -> bool {
 }
 
 /// The same after every reload.
-fn of_this_process() -> String {
+fn process_digits() -> String {
     static DIGITS: OnceLock<String> = OnceLock::new();
-    DIGITS.get_or_init(fresh).clone()
+    DIGITS.get_or_init(random_digits).clone()
 }
 
 /// The digits in the state directory, made when they are missing or no such. So is the directory: nothing may be
 /// remembered there yet.
-fn kept(state_dir: &Path) -> io::Result<String> {
+fn persisted(state_dir: &Path) -> io::Result<String> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let path = state_dir.join(FILE);
     match fs::read_to_string(&path) {
@@ -50,7 +50,7 @@ fn kept(state_dir: &Path) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let digits = fresh();
+    let digits = random_digits();
     // Beside it and then over it: half a name would be another name.
     let staged = path.with_extension("new");
     let mut options = OpenOptions::new();
@@ -65,7 +65,7 @@ fn is_digits(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn fresh() -> String {
+fn random_digits() -> String {
     format!("{:08x}", fastrand::u32(..))
 }
 

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use palisade_client::Secret;
 
-use super::Surroundings;
+use super::ProcessEnv;
 
 /// The credential that is used without being asked for, as in `LoadCredential=api_key:/etc/palisade/key`.
 const CREDENTIAL: &str = "api_key";
@@ -13,9 +13,9 @@ const CREDENTIAL: &str = "api_key";
 const LONGEST: usize = 4096;
 
 /// Reads the key from a file. A bare name is a systemd credential of the unit.
-pub(super) fn from_file(file: &Path, around: &Surroundings<'_>) -> Result<Secret, String> {
+pub(super) fn from_file(file: &Path, env: &ProcessEnv<'_>) -> Result<Secret, String> {
     let bare = matches!(file.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
-    let path = match (&around.credentials, bare) {
+    let path = match (&env.credentials, bare) {
         (Some(folder), true) => folder.join(file),
         (None, true) => {
             return Err(
@@ -26,14 +26,14 @@ pub(super) fn from_file(file: &Path, around: &Surroundings<'_>) -> Result<Secret
         }
         (_, false) => file.to_owned(),
     };
-    let bytes = (around.read)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = (env.read)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     clean(&bytes)
         .ok_or_else(|| format!("{} does not hold a key: one line of text, and nothing else", path.display()))
 }
 
 /// The key systemd handed over, if it did.
-pub(super) fn from_credentials(around: &Surroundings<'_>) -> Option<Secret> {
-    let bytes = (around.read)(&around.credentials.as_ref()?.join(CREDENTIAL)).ok()?;
+pub(super) fn from_credentials(env: &ProcessEnv<'_>) -> Option<Secret> {
+    let bytes = (env.read)(&env.credentials.as_ref()?.join(CREDENTIAL)).ok()?;
     clean(&bytes)
 }
 

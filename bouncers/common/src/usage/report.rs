@@ -9,14 +9,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Account, Reading};
+use super::{Accumulator, Reading};
 
 /// How long one report may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the last one, which keeps the process from ending.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a LAPI that knows no usage metrics is asked again: it may have been upgraded.
-const UNSUPPORTED: Duration = Duration::from_secs(24 * 3600);
+const RETRY_UNSUPPORTED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What is counted; the bouncer's side of a report.
 pub trait Meter: Send {
@@ -70,24 +70,24 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
             info!("usage metrics are switched off");
             return;
         }
-        let mut account = Account::new(now());
-        account.begin(self.meter.read().await);
+        let mut accumulator = Accumulator::new(now());
+        accumulator.begin(self.meter.read().await);
         let mut wait = self.interval;
         let mut supported = true;
         loop {
             let stopping = stop.run_until_cancelled(sleep(wait)).await.is_none();
-            account.read(self.meter.read().await);
+            accumulator.read(self.meter.read().await);
             let at = now();
-            let report = self.identity.report(account.window(at));
-            let patience = if stopping { LAST_PATIENCE } else { PATIENCE };
+            let report = self.identity.report(accumulator.window(at));
+            let limit = if stopping { FINAL_REPORT_TIMEOUT } else { REPORT_TIMEOUT };
             if stopping && !supported {
                 return;
             }
             wait = self.interval;
-            match timeout(patience, self.receiver.push(&report)).await {
+            match timeout(limit, self.receiver.push(&report)).await {
                 Ok(Ok(())) => {
                     debug!("usage metrics sent");
-                    account.delivered(at);
+                    accumulator.delivered(at);
                     supported = true;
                 }
                 // No report follows the last one, so no warning about the next is due. An endpoint that is missing while
@@ -104,9 +104,9 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                         info!("metrics endpoint not found, older LAPI? Usage metrics are off until tomorrow");
                     }
                     // Nobody will ever ask for them.
-                    account.delivered(at);
+                    accumulator.delivered(at);
                     supported = false;
-                    wait = UNSUPPORTED.max(self.interval);
+                    wait = RETRY_UNSUPPORTED_AFTER.max(self.interval);
                 }
                 Ok(Err(error)) => warn!(
                     "failed to send metrics: {}; they are kept for the next report",
@@ -256,7 +256,7 @@ mod tests {
         tokio::task::yield_now().await;
         running.stop.cancel();
         running.task.join_next().await;
-        assert!(began.elapsed() <= LAST_PATIENCE);
+        assert!(began.elapsed() <= FINAL_REPORT_TIMEOUT);
         assert!(running.got.recv().await.is_some());
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use palisade_client::ProxyConfig;
 
 /// Everything outside the configuration file that has a say in the settings.
-pub struct Surroundings<'a> {
+pub struct ProcessEnv<'a> {
     /// The folder of the unit's credentials (`$CREDENTIALS_DIRECTORY`).
     pub credentials: Option<PathBuf>,
     /// Where the program keeps its state unless the file says otherwise.
@@ -18,7 +18,7 @@ pub struct Surroundings<'a> {
     pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
-impl Surroundings<'static> {
+impl ProcessEnv<'static> {
     /// Those of this process. The state is kept where systemd says (`StateDirectory=`), else in
     /// `/var/lib/<program>`.
     pub fn of_process(program: &str) -> Self {
@@ -41,9 +41,9 @@ impl Surroundings<'static> {
     }
 }
 
-impl fmt::Debug for Surroundings<'_> {
+impl fmt::Debug for ProcessEnv<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings")
+        f.debug_struct("ProcessEnv")
             .field("credentials", &self.credentials)
             .field("state_dir", &self.state_dir)
             .field("proxy", &self.proxy)

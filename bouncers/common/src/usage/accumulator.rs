@@ -80,24 +80,24 @@ type Series = (&'static str, &'static str, BTreeMap<&'static str, String>);
 /// Sums readings up into reports.
 ///
 /// ```
-/// use palisade_bouncer::usage::{Account, Reading};
+/// use palisade_bouncer::usage::{Accumulator, Reading};
 ///
 /// let packets = |value| vec![Reading::counter("processed", "packet", [("ip_type", "ipv4")], value)];
-/// let mut account = Account::new(1_000);
-/// account.begin(packets(500));          // counted before we were there
-/// account.read(packets(530));
-/// account.read(packets(4));             // started again at zero
-/// let window = account.window(1_900);
+/// let mut accumulator = Accumulator::new(1_000);
+/// accumulator.begin(packets(500));          // counted before we were there
+/// accumulator.read(packets(530));
+/// accumulator.read(packets(4));             // started again at zero
+/// let window = accumulator.window(1_900);
 /// assert_eq!(window.items[0].value, 34.into());
 /// assert_eq!(window.meta.window_size_seconds, 900);
 /// // It did not get through: the next one holds it too.
-/// account.read(packets(5));
-/// assert_eq!(account.window(2_800).items[0].value, 35.into());
-/// account.delivered(2_800);
-/// assert_eq!(account.window(3_700).items[0].value, 0.into());
+/// accumulator.read(packets(5));
+/// assert_eq!(accumulator.window(2_800).items[0].value, 35.into());
+/// accumulator.delivered(2_800);
+/// assert_eq!(accumulator.window(3_700).items[0].value, 0.into());
 /// ```
 #[derive(Debug, Clone)]
-pub struct Account {
+pub struct Accumulator {
     /// When the current window began, in seconds since the Unix epoch.
     since: i64,
     /// Each counter as it was read last.
@@ -107,7 +107,7 @@ pub struct Account {
     gauges: BTreeMap<Series, u64>,
 }
 
-impl Account {
+impl Accumulator {
     /// Begins a window at `now`, in seconds since the Unix epoch.
     pub fn new(now: i64) -> Self {
         Self { since: now, last: BTreeMap::new(), counted: BTreeMap::new(), gauges: BTreeMap::new() }
@@ -180,22 +180,22 @@ mod tests {
         Reading::counter("dropped", "packet", [("origin", origin), ("ip_type", "ipv4")], value)
     }
 
-    fn shown(account: &Account, now: i64) -> Vec<String> {
+    fn shown(accumulator: &Accumulator, now: i64) -> Vec<String> {
         let item = |item: &MetricItem| format!("{} {} {}", item.name, item.labels["origin"], item.value);
-        account.window(now).items.iter().map(item).collect()
+        accumulator.window(now).items.iter().map(item).collect()
     }
 
     #[test]
     fn a_window_holds_what_was_counted_in_it() {
-        let mut account = Account::new(0);
-        account.begin([dropped("CAPI", 100)]);
-        account.read([dropped("CAPI", 150), dropped("cscli", 3)]);
-        assert_eq!(shown(&account, 900), ["dropped CAPI 50", "dropped cscli 3"]);
-        account.delivered(900);
-        account.read([dropped("CAPI", 151)]);
-        assert_eq!(shown(&account, 1800), ["dropped CAPI 1", "dropped cscli 0"]);
+        let mut accumulator = Accumulator::new(0);
+        accumulator.begin([dropped("CAPI", 100)]);
+        accumulator.read([dropped("CAPI", 150), dropped("cscli", 3)]);
+        assert_eq!(shown(&accumulator, 900), ["dropped CAPI 50", "dropped cscli 3"]);
+        accumulator.delivered(900);
+        accumulator.read([dropped("CAPI", 151)]);
+        assert_eq!(shown(&accumulator, 1800), ["dropped CAPI 1", "dropped cscli 0"]);
         assert_eq!(
-            account.window(1800).meta,
+            accumulator.window(1800).meta,
             MetricMeta { window_size_seconds: 900, utc_now_timestamp: 1800 }
         );
     }
@@ -203,45 +203,45 @@ mod tests {
     /// The stock bouncer reports 990 here.
     #[test]
     fn after_a_reset_the_new_value_counts() {
-        let mut account = Account::new(0);
-        account.read([dropped("CAPI", 1000)]);
-        account.delivered(900);
-        account.read([dropped("CAPI", 10)]);
-        assert_eq!(shown(&account, 1800), ["dropped CAPI 10"]);
-        account.read([dropped("CAPI", 12)]);
-        assert_eq!(shown(&account, 1800), ["dropped CAPI 12"]);
+        let mut accumulator = Accumulator::new(0);
+        accumulator.read([dropped("CAPI", 1000)]);
+        accumulator.delivered(900);
+        accumulator.read([dropped("CAPI", 10)]);
+        assert_eq!(shown(&accumulator, 1800), ["dropped CAPI 10"]);
+        accumulator.read([dropped("CAPI", 12)]);
+        assert_eq!(shown(&accumulator, 1800), ["dropped CAPI 12"]);
     }
 
     #[test]
     fn what_was_not_delivered_is_told_again_with_the_larger_window() {
-        let mut account = Account::new(0);
-        account.read([dropped("CAPI", 7)]);
-        account.read([dropped("CAPI", 9)]);
-        account.read([]); // could not be read this time
-        account.read([dropped("CAPI", 20)]);
-        assert_eq!(shown(&account, 2700), ["dropped CAPI 20"]);
-        assert_eq!(account.window(2700).meta.window_size_seconds, 2700);
+        let mut accumulator = Accumulator::new(0);
+        accumulator.read([dropped("CAPI", 7)]);
+        accumulator.read([dropped("CAPI", 9)]);
+        accumulator.read([]); // could not be read this time
+        accumulator.read([dropped("CAPI", 20)]);
+        assert_eq!(shown(&accumulator, 2700), ["dropped CAPI 20"]);
+        assert_eq!(accumulator.window(2700).meta.window_size_seconds, 2700);
     }
 
     #[test]
     fn gauges_are_as_last_read() {
         let gauge = |value| Reading::gauge("active_decisions", "ip", [("origin", "CAPI")], value);
-        let mut account = Account::new(0);
-        account.read([gauge(5)]);
-        account.read([gauge(3)]);
-        account.delivered(1);
-        assert_eq!(shown(&account, 2), ["active_decisions CAPI 3"]);
-        account.read([]);
-        assert_eq!(shown(&account, 2), [] as [&str; 0]);
+        let mut accumulator = Accumulator::new(0);
+        accumulator.read([gauge(5)]);
+        accumulator.read([gauge(3)]);
+        accumulator.delivered(1);
+        assert_eq!(shown(&accumulator, 2), ["active_decisions CAPI 3"]);
+        accumulator.read([]);
+        assert_eq!(shown(&accumulator, 2), [] as [&str; 0]);
     }
 
     #[test]
     fn labels_that_become_alike_are_added_up_and_nothing_overflows() {
         let long = |tail: &str| dropped(&format!("{}{tail}", "x".repeat(300)), u64::MAX - 1);
-        let mut account = Account::new(0);
-        account.read([long("a"), long("b")]);
-        account.read([long("a")]);
-        let window = account.window(i64::MIN);
+        let mut accumulator = Accumulator::new(0);
+        accumulator.read([long("a"), long("b")]);
+        accumulator.read([long("a")]);
+        let window = accumulator.window(i64::MIN);
         assert_eq!(window.items.len(), 1);
         assert_eq!(window.items[0].labels["origin"].len(), 255);
         assert_eq!(window.items[0].value, u64::MAX.into());
