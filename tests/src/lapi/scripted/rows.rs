@@ -21,7 +21,7 @@ pub(crate) struct ScriptedRow {
 }
 
 /// What is asked of the stream.
-pub(crate) struct Ask<'a> {
+pub(crate) struct StreamQuery<'a> {
     pub(crate) startup: bool,
     pub(crate) scopes: Option<&'a str>,
     pub(crate) origins: Option<&'a str>,
@@ -29,7 +29,7 @@ pub(crate) struct Ask<'a> {
 
 /// All rows, and where each key has read up to.
 #[derive(Default)]
-pub(crate) struct Rows {
+pub(crate) struct DecisionTable {
     pub(crate) rows: Vec<ScriptedRow>,
     pub(crate) cursors: HashMap<String, Instant>,
     pub(crate) last_id: i64,
@@ -37,7 +37,7 @@ pub(crate) struct Rows {
     pub(crate) modern: bool,
 }
 
-impl Rows {
+impl DecisionTable {
     pub(crate) fn add(&mut self, ban: Ban, created: Instant) -> i64 {
         self.last_id += 1;
         let until = Instant::now() + ban.duration;
@@ -53,7 +53,7 @@ impl Rows {
     }
 
     /// The body of a stream answer; moves the key's cursor to `now`.
-    pub(crate) fn stream(&mut self, key: &str, ask: &Ask<'_>, now: Instant) -> String {
+    pub(crate) fn stream(&mut self, key: &str, ask: &StreamQuery<'_>, now: Instant) -> String {
         let since = self.cursors.insert(key.to_owned(), now);
         let wanted = |row: &&ScriptedRow| {
             let scopes = ask.scopes.unwrap_or("ip,range");
@@ -135,13 +135,13 @@ fn remaining(until: Instant, now: Instant, modern: bool) -> String {
 mod tests {
     use super::*;
 
-    fn ask(startup: bool) -> Ask<'static> {
-        Ask { startup, scopes: None, origins: None }
+    fn ask(startup: bool) -> StreamQuery<'static> {
+        StreamQuery { startup, scopes: None, origins: None }
     }
 
     #[test]
     fn a_cursor_sees_each_change_and_each_key_has_its_own() {
-        let mut rows = Rows { modern: true, ..Rows::default() };
+        let mut rows = DecisionTable { modern: true, ..DecisionTable::default() };
         let start = Instant::now();
         rows.add(Ban::of("192.0.2.1"), start);
         assert!(rows.stream("a", &ask(true), start).contains("192.0.2.1"));
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_longest_of_a_value_stands_for_all() {
-        let mut rows = Rows::default();
+        let mut rows = DecisionTable::default();
         let now = Instant::now();
         rows.add(Ban::of("192.0.2.1").lasting(Duration::from_secs(7200)), now);
         rows.add(Ban::of("192.0.2.1").lasting(Duration::from_secs(60)), now);

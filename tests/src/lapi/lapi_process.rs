@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
-use crate::tools::{self, Said};
+use crate::tools::{self, ToolOutput};
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -64,7 +64,7 @@ impl Default for Setup {
 }
 
 /// A LAPI of either make: its files, its address, and its process while it runs.
-pub struct Rig {
+pub struct LapiProcess {
     make: Make,
     host: Host,
     config: PathBuf,
@@ -78,7 +78,7 @@ pub struct Rig {
     process: Option<Process>,
 }
 
-impl Rig {
+impl LapiProcess {
     /// Writes its files, but starts nothing. It is to run on the router.
     ///
     /// # Errors
@@ -149,9 +149,9 @@ impl Rig {
     /// # Errors
     /// When it does not come up.
     pub fn start(world: &World, make: Make, setup: &Setup) -> Outcome<Self> {
-        let mut rig = Self::prepare(world, make, setup)?;
-        rig.up(world)?;
-        Ok(rig)
+        let mut lapi = Self::prepare(world, make, setup)?;
+        lapi.up(world)?;
+        Ok(lapi)
     }
 
     /// Starts it, again or for the first time; returns once it answers.
@@ -293,7 +293,7 @@ impl Rig {
     ///
     /// # Errors
     /// When the tool cannot be started.
-    pub fn tool(&self, words: &[&str]) -> Outcome<Said> {
+    pub fn tool(&self, words: &[&str]) -> Outcome<ToolOutput> {
         let mut command = tools::command(self.make.admin()?)?;
         command.arg("-c").arg(&self.config).args(words);
         self.host.run(|| tools::run(&mut command, ""))

@@ -1,4 +1,4 @@
-//! Virtual cables between hosts, and the addresses at their ends.
+//! Veth pairs between hosts, and the addresses at their ends.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 use crate::wait::eventually;
 
-/// Puts a new host on a cable of its own to another that forwards, and takes the `.1` and `::1` beside its addresses.
+/// Puts a new host on a veth pair of its own to another that forwards, and takes the `.1` and `::1` beside its addresses.
 pub(crate) fn join(to: &Host, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
     let host = Host::new(name, v4, v6)?;
     lay(&host, "eth0", to, &format!("to-{name}"))?;
@@ -16,7 +16,7 @@ pub(crate) fn join(to: &Host, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome
     Ok(host)
 }
 
-/// Lays a cable between two hosts: interfaces that are up and have no address.
+/// Creates a veth pair between two hosts: interfaces that are up and have no address.
 pub(crate) fn lay(near: &Host, near_name: &str, far: &Host, far_name: &str) -> Outcome {
     let there = far.network_path();
     near.feed(

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use palisade_e2e::{Caller, Failure, Make, Outcome, Reply, Rig, Setup, World};
+use palisade_e2e::{Caller, Failure, LapiProcess, Make, Outcome, Reply, Setup, World};
 use serde_json::{Value, json};
 
 use crate::data;
@@ -18,12 +18,12 @@ pub(super) const MACHINE: (&str, &str) = ("bench", "password-of-the-bench");
 const PER_ALERT: usize = 100_000;
 
 /// A running LAPI.
-pub(super) struct Bed {
-    pub(super) rig: Rig,
+pub(super) struct BenchServer {
+    pub(super) process: LapiProcess,
     pub(super) token: String,
 }
 
-impl Bed {
+impl BenchServer {
     /// Starts one on an empty database.
     pub(super) fn start(world: &World, make: Make) -> Outcome<Self> {
         Self::start_with(world, make, |_| Ok(()))
@@ -33,7 +33,7 @@ impl Bed {
     pub(super) fn start_with(
         world: &World,
         make: Make,
-        prepare: impl FnOnce(&Rig) -> Outcome,
+        prepare: impl FnOnce(&LapiProcess) -> Outcome,
     ) -> Outcome<Self> {
         Self::start_server(world, make, json!({}), prepare)
     }
@@ -42,7 +42,7 @@ impl Bed {
     pub(super) fn start_for_hosts(
         world: &World,
         make: Make,
-        prepare: impl FnOnce(&Rig) -> Outcome,
+        prepare: impl FnOnce(&LapiProcess) -> Outcome,
     ) -> Outcome<Self> {
         let everywhere = format!("0.0.0.0:{}", world.router.free_port()?);
         Self::start_server(world, make, json!({ "listen_uri": everywhere }), prepare)
@@ -52,19 +52,19 @@ impl Bed {
         world: &World,
         make: Make,
         mut server: Value,
-        prepare: impl FnOnce(&Rig) -> Outcome,
+        prepare: impl FnOnce(&LapiProcess) -> Outcome,
     ) -> Outcome<Self> {
         // As benches are run on machines with a terminal to read, not to log at.
         server["log_level"] = "error".into();
         let config = json!({ "api": { "server": server }, "common": { "log_level": "error" } });
         let setup = Setup { config, ..Setup::default() };
-        let mut rig = Rig::prepare(world, make, &setup)?;
-        rig.add_machine(MACHINE.0, MACHINE.1)?;
-        rig.add_bouncer("bench", KEY)?;
-        prepare(&rig)?;
-        rig.up(world)?;
-        let token = rig.log_in(MACHINE.0, MACHINE.1)?;
-        Ok(Self { rig, token })
+        let mut process = LapiProcess::prepare(world, make, &setup)?;
+        process.add_machine(MACHINE.0, MACHINE.1)?;
+        process.add_bouncer("bench", KEY)?;
+        prepare(&process)?;
+        process.up(world)?;
+        let token = process.log_in(MACHINE.0, MACHINE.1)?;
+        Ok(Self { process, token })
     }
 
     /// Posts so many decisions, as an import does, and returns how long the answers took.
@@ -75,7 +75,7 @@ impl Bed {
     /// Posts a decision on each of these.
     pub(super) fn import_nets(&self, nets: &[IpNet], patience: Duration) -> Outcome<Duration> {
         let mut took = Duration::ZERO;
-        let mut caller = self.rig.caller().patient_for(patience);
+        let mut caller = self.process.caller().patient_for(patience);
         for chunk in nets.chunks(PER_ALERT) {
             let values = chunk.iter().map(ToString::to_string);
             let body = import_body(values, &format!("import bench: {} IPs", chunk.len()));

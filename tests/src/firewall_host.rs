@@ -20,7 +20,7 @@ use crate::world::World;
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// A host whose firewall follows a LAPI, and what its kernel has been told since before it began.
-pub struct Gate {
+pub struct FirewallHost {
     /// The host.
     pub host: Host,
     /// The firewall on it.
@@ -34,7 +34,7 @@ pub struct Gate {
 /// question and the answer, which on a busy machine are seconds apart.
 type Ends = BTreeMap<String, (Instant, Instant)>;
 
-impl Gate {
+impl FirewallHost {
     /// Starts recording and the firewall on a host; does not wait until it is ready.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Gate {
         Ok(Self { host: host.clone(), firewall, history, config: config.clone() })
     }
 
-    /// Starts gates on these hosts, all with the same key and settings, and waits until they are ready.
+    /// Starts firewalls on these hosts, all with the same key and settings, and waits until they are ready.
     ///
     /// # Errors
     /// When one does not become ready.
@@ -62,11 +62,11 @@ impl Gate {
             let running: Vec<_> = hosts.iter().map(|host| scope.spawn(launch(host))).collect();
             running.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
         });
-        let mut gates = launched.into_iter().collect::<Outcome<Vec<_>>>()?;
-        for gate in &mut gates {
-            gate.firewall.ready().doing(format_args!("on {}", gate.host.name()))?;
+        let mut firewall_hosts = launched.into_iter().collect::<Outcome<Vec<_>>>()?;
+        for firewall_host in &mut firewall_hosts {
+            firewall_host.firewall.ready().doing(format_args!("on {}", firewall_host.host.name()))?;
         }
-        Ok(gates)
+        Ok(firewall_hosts)
     }
 
     /// As [`all`](Self::all), each with a key of its own, as a stock LAPI wants it.
@@ -148,32 +148,32 @@ fn note(ends: &mut Ends, value: String, end: (Instant, Instant)) {
     *known = (*known).max(end);
 }
 
-/// Waits until every gate's kernel has been told to ban this address.
+/// Waits until every host's kernel has been told to ban this address.
 ///
 /// # Errors
 /// When one is not told in time.
-pub fn all_have_banned(gates: &[Gate], value: &str) -> Outcome<Duration> {
+pub fn all_have_banned(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<Duration> {
     eventually(&format!("every host has banned {value}"), || {
-        for gate in gates {
-            if !gate.has_banned(value)? {
-                return Err(Failure::new(format!("{} has not", gate.host.name())));
+        for firewall_host in firewall_hosts {
+            if !firewall_host.has_banned(value)? {
+                return Err(Failure::new(format!("{} has not", firewall_host.host.name())));
             }
         }
         Ok(true)
     })
 }
 
-/// Waits until every gate's kernel holds what the database holds: the same addresses, and each until the same time.
+/// Waits until every host's kernel holds what the database holds: the same addresses, and each until the same time.
 ///
 /// # Errors
 /// When one does not come to it in time; names the differences.
-pub fn agree(gates: &[Gate], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
+pub fn agree(firewall_hosts: &[FirewallHost], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
     eventually_within(deadline, "every host holds what the database holds", || {
         let wanted = active(lapi)?;
-        for gate in gates {
-            let held = gate.ends()?;
+        for firewall_host in firewall_hosts {
+            let held = firewall_host.ends()?;
             if let Some(difference) = differences(&wanted, &held) {
-                return Err(Failure::new(format!("{}: {difference}", gate.host.name())));
+                return Err(Failure::new(format!("{}: {difference}", firewall_host.host.name())));
             }
         }
         Ok(true)

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use fastrand::Rng;
-use palisade_e2e::{Caller, Doing as _, Failure, Outcome, Rig, Setup, story_within};
+use palisade_e2e::{Caller, Doing as _, Failure, LapiProcess, Outcome, Setup, story_within};
 use serde_json::json;
 
 use crate::bystander::Bystander;
@@ -134,22 +134,22 @@ const PIECES: &[&str] = &[
 #[test]
 fn made_up_requests_get_clear_answers() -> Outcome {
     story_within(Duration::from_secs(300), |world| {
-        let (mut rig, token) = start(world, &Setup::default())?;
-        let bystander = Bystander::start(&rig)?;
+        let (mut lapi, token) = start(world, &Setup::default())?;
+        let bystander = Bystander::start(&lapi)?;
         let mut random = Rng::with_seed(SEED);
-        let mut caller = rig.caller().patient_for(Duration::from_secs(20));
+        let mut caller = lapi.caller().patient_for(Duration::from_secs(20));
         for n in 0..REQUESTS {
             let made = Made::up(&mut random, &token);
             let told = tell(&mut caller, &made);
             told.doing(format_args!("request {n} of seed {SEED:#x}: {made:?}"))?;
-            if rig.process()?.exited().is_some() {
+            if lapi.process()?.exited().is_some() {
                 return Err(Failure::new(format!(
                     "request {n} of seed {SEED:#x} ended the server: {made:?}"
                 )));
             }
         }
         bystander.unharmed()?;
-        assert!(!rig.process()?.log().contains("panicked"), "a handler panicked");
+        assert!(!lapi.process()?.log().contains("panicked"), "a handler panicked");
         Ok(())
     })
 }
@@ -157,11 +157,11 @@ fn made_up_requests_get_clear_answers() -> Outcome {
 #[test]
 fn bytes_that_are_no_request_are_refused() -> Outcome {
     story_within(Duration::from_secs(180), |world| {
-        let (mut rig, token) = start(world, &Setup::default())?;
-        let bystander = Bystander::start(&rig)?;
+        let (mut lapi, token) = start(world, &Setup::default())?;
+        let bystander = Bystander::start(&lapi)?;
         let mut random = Rng::with_seed(SEED);
         for _ in 0..300 {
-            noise(&rig, &mut random, &token)?;
+            noise(&lapi, &mut random, &token)?;
         }
         let long = format!(
             "GET /v1/decisions?value={} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {KEY}\r\n\r\n",
@@ -169,7 +169,7 @@ fn bytes_that_are_no_request_are_refused() -> Outcome {
         );
         let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-More: much\r\n".repeat(100_000));
         for text in [long, many] {
-            let mut stream = rig.caller().patient_for(Duration::from_secs(20)).connect()?;
+            let mut stream = lapi.caller().patient_for(Duration::from_secs(20)).connect()?;
             let _ = stream.write_all(text.as_bytes());
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
@@ -177,7 +177,7 @@ fn bytes_that_are_no_request_are_refused() -> Outcome {
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
         }
         bystander.unharmed()?;
-        assert!(!rig.process()?.log().contains("panicked"), "a handler panicked");
+        assert!(!lapi.process()?.log().contains("panicked"), "a handler panicked");
         Ok(())
     })
 }
@@ -327,16 +327,16 @@ fn tell(caller: &mut Caller, made: &Made) -> Outcome {
 }
 
 /// Noise on a connection of its own; what matters is that the server is there afterwards.
-fn noise(rig: &Rig, random: &mut Rng, token: &str) -> Outcome {
+fn noise(lapi: &LapiProcess, random: &mut Rng, token: &str) -> Outcome {
     let good = palisade_e2e::request(
-        rig.address(),
+        lapi.address(),
         "POST",
         "/v1/alerts",
         &[("Authorization", token)],
         Some(bans(&["192.0.2.1".to_owned()], "noise").to_string().as_bytes()),
     );
     let bytes = if random.bool() { spoilt(random, &good) } else { (0..500).map(|_| random.u8(..)).collect() };
-    let mut stream = rig.caller().patient_for(Duration::from_millis(200)).connect()?;
+    let mut stream = lapi.caller().patient_for(Duration::from_millis(200)).connect()?;
     let _ = stream.write_all(&bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Failure, Outcome, Rig};
+use palisade_e2e::{Failure, LapiProcess, Outcome};
 
 /// The bystander's own key.
 pub(crate) const KEY: &str = "key-of-the-bystander";
@@ -21,9 +21,9 @@ pub(crate) struct Bystander {
 
 impl Bystander {
     /// Begins to ask, each time on a connection of its own.
-    pub(crate) fn start(rig: &Rig) -> Outcome<Self> {
+    pub(crate) fn start(lapi: &LapiProcess) -> Outcome<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (ended, to) = (Arc::clone(&stop), rig.address());
+        let (ended, to) = (Arc::clone(&stop), lapi.address());
         let from: IpAddr = "127.0.77.1".parse()?;
         let thread = std::thread::spawn(move || {
             let (mut asked, mut longest) = (0, Duration::ZERO);

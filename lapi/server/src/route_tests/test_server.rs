@@ -1,4 +1,4 @@
-//! What the tests stand on: a LAPI with one machine and keys for bouncers, a clock that is set by hand, and answers
+//! What the tests server on: a LAPI with one machine and keys for bouncers, a clock that is set by hand, and answers
 //! that are easy to look at.
 
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ on_success: break
 ";
 
 /// A LAPI that is running.
-pub(super) struct Stand {
+pub(super) struct TestServer {
     pub(super) lapi: Lapi,
     pub(super) router: Router,
     time: Arc<AtomicI64>,
@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-impl Stand {
+impl TestServer {
     /// With the shipped profiles.
     pub(super) async fn new() -> Self {
         Self::with(PROFILES, "").await
@@ -92,9 +92,9 @@ impl Stand {
 
     /// With these profiles, and these lines below `db_config`.
     pub(super) async fn with(profiles: &str, database: &str) -> Self {
-        let stand = Self::over(tempfile::tempdir().unwrap(), profiles, database).await;
-        stand.add_bouncer("door", KEY).await;
-        stand
+        let server = Self::over(tempfile::tempdir().unwrap(), profiles, database).await;
+        server.add_bouncer("door", KEY).await;
+        server
     }
 
     /// The same on a folder that may hold a database.
@@ -304,7 +304,7 @@ impl Stand {
     }
 }
 
-impl Drop for Stand {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -7,7 +7,7 @@ mod clients;
 mod disk;
 mod fuzz;
 
-use palisade_e2e::{Make, Outcome, Reply, Rig, Setup, World};
+use palisade_e2e::{LapiProcess, Make, Outcome, Reply, Setup, World};
 use serde_json::{Value, json};
 
 /// The bouncer's key.
@@ -15,14 +15,14 @@ const KEY: &str = "key-of-the-story";
 const MACHINE: (&str, &str) = ("harness", "password");
 
 /// A started LAPI, and the header value of a machine that is logged in.
-fn start(world: &World, setup: &Setup) -> Outcome<(Rig, String)> {
-    let mut rig = Rig::prepare(world, make(), setup)?;
-    rig.add_machine(MACHINE.0, MACHINE.1)?;
-    rig.add_bouncer("harness", KEY)?;
-    rig.add_bouncer("bystander", bystander::KEY)?;
-    rig.up(world)?;
-    let token = rig.log_in(MACHINE.0, MACHINE.1)?;
-    Ok((rig, token))
+fn start(world: &World, setup: &Setup) -> Outcome<(LapiProcess, String)> {
+    let mut lapi = LapiProcess::prepare(world, make(), setup)?;
+    lapi.add_machine(MACHINE.0, MACHINE.1)?;
+    lapi.add_bouncer("harness", KEY)?;
+    lapi.add_bouncer("bystander", bystander::KEY)?;
+    lapi.up(world)?;
+    let token = lapi.log_in(MACHINE.0, MACHINE.1)?;
+    Ok((lapi, token))
 }
 
 /// Ours; `PALISADE_LAPI=stock` shows what becomes of CrowdSec's.
@@ -53,8 +53,8 @@ fn bans(values: &[String], message: &str) -> Value {
 }
 
 /// Posts alerts.
-fn post(rig: &Rig, token: &str, body: &[u8]) -> Outcome<Reply> {
-    Ok(rig.caller().ask("POST", "/v1/alerts", &as_machine(token), Some(body))?)
+fn post(lapi: &LapiProcess, token: &str, body: &[u8]) -> Outcome<Reply> {
+    Ok(lapi.caller().ask("POST", "/v1/alerts", &as_machine(token), Some(body))?)
 }
 
 fn as_machine(token: &str) -> [(&str, &str); 2] {
@@ -70,8 +70,8 @@ fn message(reply: &Reply) -> String {
 }
 
 /// The addresses a start-up pull tells.
-fn told(rig: &Rig) -> Outcome<Vec<String>> {
-    let reply = rig.caller().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;
+fn told(lapi: &LapiProcess) -> Outcome<Vec<String>> {
+    let reply = lapi.caller().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;
     let answer: Value = serde_json::from_slice(&reply.body)?;
     let decisions = answer["new"].as_array().cloned().unwrap_or_default();
     Ok(decisions.iter().filter_map(|one| one["value"].as_str().map(str::to_owned)).collect())

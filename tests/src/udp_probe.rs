@@ -1,4 +1,4 @@
-//! A steady drip of datagrams, to see gaps that single connections would miss.
+//! A steady probe of datagrams, to see gaps that single connections would miss.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,13 +14,13 @@ use crate::wait::eventually;
 const PERIOD: Duration = Duration::from_micros(500);
 
 /// Sends a datagram every half millisecond from one host to another and counts what arrives, until dropped.
-pub struct Drip {
+pub struct UdpProbe {
     sent: Arc<AtomicU64>,
     arrived: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
-impl Drip {
+impl UdpProbe {
     /// Starts dripping over IPv4.
     ///
     /// # Errors
@@ -43,8 +43,8 @@ impl Drip {
         let to = SocketAddr::new(at, bucket.local_addr()?.port());
         let any: SocketAddr = if at.is_ipv6() { "[::]:0".parse()? } else { "0.0.0.0:0".parse()? };
         let tap = from.run(|| UdpSocket::bind(any)).doing("opening the tap")?;
-        let drip = Self { sent: Arc::default(), arrived: Arc::default(), stop: Arc::default() };
-        let (sent, stop) = (Arc::clone(&drip.sent), Arc::clone(&drip.stop));
+        let probe = Self { sent: Arc::default(), arrived: Arc::default(), stop: Arc::default() };
+        let (sent, stop) = (Arc::clone(&probe.sent), Arc::clone(&probe.stop));
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 // A rejected datagram is one that does not arrive.
@@ -53,11 +53,11 @@ impl Drip {
                 std::thread::sleep(PERIOD);
             }
         });
-        let (arrived, stop) = (Arc::clone(&drip.arrived), Arc::clone(&drip.stop));
+        let (arrived, stop) = (Arc::clone(&probe.arrived), Arc::clone(&probe.stop));
         std::thread::spawn(move || count(&bucket, &arrived, &stop));
-        let enough = drip.sent() + 20;
-        eventually("the drip has begun", || drip.sent() >= enough)?;
-        Ok(drip)
+        let enough = probe.sent() + 20;
+        eventually("the probe has begun", || probe.sent() >= enough)?;
+        Ok(probe)
     }
 
     /// How many were sent.
@@ -78,7 +78,7 @@ impl Drip {
         let before = self.arrived();
         doing()?;
         let enough = self.sent() + 20;
-        eventually("the drip goes on", || self.sent() >= enough)?;
+        eventually("the probe goes on", || self.sent() >= enough)?;
         Ok(self.arrived() - before)
     }
 }
@@ -96,7 +96,7 @@ fn count(bucket: &UdpSocket, arrived: &AtomicU64, stop: &AtomicBool) {
     }
 }
 
-impl Drop for Drip {
+impl Drop for UdpProbe {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -21,26 +21,26 @@ fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
         let wanted = CONNECTIONS.min(most.saturating_sub(500));
         println!("{wanted} connections; this system allows a process {most} open files");
-        let (mut rig, token) = start(world, &Setup::default())?;
+        let (mut lapi, token) = start(world, &Setup::default())?;
         let values: Vec<String> = (0..200).map(|n| format!("192.0.2.{n}")).collect();
-        assert_eq!(post(&rig, &token, bans(&values, "some").to_string().as_bytes())?.status, 201);
-        let bystander = Bystander::start(&rig)?;
+        assert_eq!(post(&lapi, &token, bans(&values, "some").to_string().as_bytes())?.status, 201);
+        let bystander = Bystander::start(&lapi)?;
         let mut open: Vec<TcpStream> = Vec::new();
         for n in 0..wanted {
             let from = Ipv4Addr::from(0x7f02_0001 + (n / 100) as u32);
-            open.push(Caller::new(rig.address()).from(IpAddr::from(from)).connect()?);
+            open.push(Caller::new(lapi.address()).from(IpAddr::from(from)).connect()?);
         }
         // Some of them say something, and are answered.
-        let ask = request(rig.address(), "GET", "/v1/decisions/stream", &[("X-Api-Key", KEY)], None);
+        let ask = request(lapi.address(), "GET", "/v1/decisions/stream", &[("X-Api-Key", KEY)], None);
         for connection in open.iter_mut().rev().step_by(50) {
             connection.write_all(&ask)?;
             assert_eq!(read_reply(connection, "GET", Instant::now())?.status, 200);
         }
-        println!("{} kB resident with them", rig.process()?.memory("VmRSS")?);
-        assert_eq!(post(&rig, &token, bans(&values, "more").to_string().as_bytes())?.status, 201);
+        println!("{} kB resident with them", lapi.process()?.memory("VmRSS")?);
+        assert_eq!(post(&lapi, &token, bans(&values, "more").to_string().as_bytes())?.status, 201);
         bystander.unharmed()?;
         drop(open);
-        let id = rig.process()?.id();
+        let id = lapi.process()?.id();
         eventually("the server lets go of them", || {
             Ok(std::fs::read_dir(format!("/proc/{id}/fd"))?.count() < 200)
         })?;
@@ -51,13 +51,13 @@ fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
 #[test]
 fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Outcome {
     story(|world| {
-        let (mut rig, token) = start(world, &Setup::default())?;
-        let bystander = Bystander::start(&rig)?;
-        let connect = || Caller::new(rig.address()).patient_for(Duration::from_secs(100)).connect();
+        let (mut lapi, token) = start(world, &Setup::default())?;
+        let bystander = Bystander::start(&lapi)?;
+        let connect = || Caller::new(lapi.address()).patient_for(Duration::from_secs(100)).connect();
         let mut heads: Vec<TcpStream> = (0..200).map(|_| connect()).collect::<Result<_, _>>()?;
         let mut bodies: Vec<TcpStream> = (0..100).map(|_| connect()).collect::<Result<_, _>>()?;
         let body = bans(&["192.0.2.1".to_owned()], "slow").to_string();
-        let whole = request(rig.address(), "POST", "/v1/alerts", &as_machine(&token), Some(body.as_bytes()));
+        let whole = request(lapi.address(), "POST", "/v1/alerts", &as_machine(&token), Some(body.as_bytes()));
         let begun = whole.len() - body.len() + 5;
         for connection in &mut bodies {
             connection.write_all(&whole[..begun])?;
@@ -73,7 +73,7 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
         for body in bodies.iter_mut() {
             let _ = body.write_all(b" ");
         }
-        eventually("the server answers others at once", || Ok(post(&rig, &token, b"[]")?.status == 201))?;
+        eventually("the server answers others at once", || Ok(post(&lapi, &token, b"[]")?.status == 201))?;
         bystander.unharmed()?;
         // One of each is watched to its end: closed, or told that it took too long.
         for connection in [&mut heads[0], &mut bodies[0]] {
@@ -83,7 +83,7 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
             let text = String::from_utf8_lossy(&rest).into_owned();
             assert!(rest.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
         }
-        assert!(rig.process()?.exited().is_none());
+        assert!(lapi.process()?.exited().is_none());
         Ok(())
     })
 }
@@ -91,21 +91,21 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
 #[test]
 fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
     story(|world| {
-        let (mut rig, token) = start(world, &Setup::default())?;
+        let (mut lapi, token) = start(world, &Setup::default())?;
         // An answer of several megabytes: more than sockets hold.
         for part in 0..4u32 {
             let values: Vec<String> =
                 (0..10_000u32).map(|n| Ipv4Addr::from(0x0b00_0000 + part * 10_000 + n).to_string()).collect();
             let body = bans(&values, &format!("part {part}")).to_string();
-            assert_eq!(post(&rig, &token, body.as_bytes())?.status, 201);
+            assert_eq!(post(&lapi, &token, body.as_bytes())?.status, 201);
         }
-        let bystander = Bystander::start(&rig)?;
-        let before = rig.process()?.memory("VmRSS")?;
+        let bystander = Bystander::start(&lapi)?;
+        let before = lapi.process()?.memory("VmRSS")?;
         let ask =
-            request(rig.address(), "GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None);
+            request(lapi.address(), "GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None);
         let mut readers = Vec::new();
         for _ in 0..100 {
-            let mut reader = Caller::new(rig.address()).patient_for(Duration::from_secs(60)).connect()?;
+            let mut reader = Caller::new(lapi.address()).patient_for(Duration::from_secs(60)).connect()?;
             reader.write_all(&ask)?;
             let mut first = [0; 100];
             reader.read_exact(&mut first)?;
@@ -113,14 +113,14 @@ fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
         }
         let alerts =
             format!("GET /v1/alerts?limit=0 HTTP/1.1\r\nHost: lapi\r\nAuthorization: {token}\r\n\r\n");
-        let mut lister = Caller::new(rig.address()).patient_for(Duration::from_secs(60)).connect()?;
+        let mut lister = Caller::new(lapi.address()).patient_for(Duration::from_secs(60)).connect()?;
         lister.write_all(alerts.as_bytes())?;
         assert_eq!(
-            post(&rig, &token, bans(&["192.0.2.1".to_owned()], "more").to_string().as_bytes())?.status,
+            post(&lapi, &token, bans(&["192.0.2.1".to_owned()], "more").to_string().as_bytes())?.status,
             201
         );
         std::thread::sleep(Duration::from_secs(1));
-        let grown = rig.process()?.memory("VmRSS")?.saturating_sub(before);
+        let grown = lapi.process()?.memory("VmRSS")?.saturating_sub(before);
         println!("{grown} kB more with 100 readers that do not read");
         assert!(grown < 150_000, "memory grew by {grown} kB");
         bystander.unharmed()?;

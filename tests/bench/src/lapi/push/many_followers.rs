@@ -40,7 +40,7 @@ pub(super) enum What {
 }
 
 /// All the clients, until dropped.
-pub(super) struct Regiment {
+pub(super) struct ManyFollowers {
     log: Arc<Log>,
     clients: usize,
     stop: CancellationToken,
@@ -60,7 +60,7 @@ struct Witnessed {
     log: Arc<Log>,
 }
 
-impl Regiment {
+impl ManyFollowers {
     /// So many clients of the LAPI at `url`, which poll at `interval` when they are not held, and try again by `policy`.
     pub(super) fn gather(
         clients: usize,
@@ -133,7 +133,7 @@ impl Regiment {
     }
 }
 
-impl Drop for Regiment {
+impl Drop for ManyFollowers {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {

@@ -13,9 +13,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cable::{address_ends, lay};
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
+use crate::veth::{address_ends, lay};
 use crate::world::World;
 
 /// VXLAN's own port.
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What a line does to each packet, in either direction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Weather {
+pub enum LinkConditions {
     /// Nothing.
     Fair,
     /// Delays all and loses this share of them, 0 to 1.
@@ -35,29 +35,29 @@ pub enum Weather {
         /// Which share of them never does.
         loss: f64,
     },
-    /// Loses all: the cable is cut, and nobody is told.
+    /// Loses all: the link is cut without any signal.
     Cut,
 }
 
 /// The line between a host and the router; fair until told otherwise, and cut for good when dropped.
-pub struct Line {
+pub struct LossyLink {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    weather: Mutex<Weather>,
+    conditions: Mutex<LinkConditions>,
     over: AtomicBool,
     passed: AtomicU64,
     lost: AtomicU64,
 }
 
 impl World {
-    /// One more host, joined to the router by a line whose weather the story makes: its networks, `/24` and `/64`,
+    /// One more host, joined to the router by a link whose conditions the story sets: its networks, `/24` and `/64`,
     /// must be new here.
     ///
     /// # Errors
     /// When the kernel refuses something, or `ethtool` is missing.
-    pub fn host_over_a_line(&self, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<(Host, Line)> {
+    pub fn host_over_a_line(&self, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<(Host, LossyLink)> {
         let host = Host::new(name, v4, v6)?;
         let relay = Host::new(&format!("relay-{name}"), v4, v6)?;
         let number = self.number();
@@ -87,17 +87,17 @@ impl World {
             end.tool(["ethtool", "-K", device, "tx", "off"])?;
             end.feed(["ip", "-batch", "-"], &format!("link set {device} up\n"))?;
         }
-        let line = Line::lay(&relay, [(at(1), at(2)), (at(5), at(6))])?;
+        let line = LossyLink::lay(&relay, [(at(1), at(2)), (at(5), at(6))])?;
         address_ends(&self.router, &host)?;
         Ok((host, line))
     }
 }
 
-impl Line {
+impl LossyLink {
     /// Starts the relay between two pairs of an own address and a peer's.
     fn lay(relay: &Host, ends: [(Ipv4Addr, Ipv4Addr); 2]) -> Outcome<Self> {
         let shared = Arc::new(Shared {
-            weather: Mutex::new(Weather::Fair),
+            conditions: Mutex::new(LinkConditions::Fair),
             over: AtomicBool::new(false),
             passed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -120,9 +120,9 @@ impl Line {
         Ok(Self { shared })
     }
 
-    /// Makes the weather from now on; what is under way arrives as it would have, unless the line is cut.
-    pub fn set(&self, weather: Weather) {
-        *self.shared.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    /// Sets the conditions from now on; what is under way arrives as it would have, unless the line is cut.
+    pub fn set(&self, conditions: LinkConditions) {
+        *self.shared.conditions.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
     }
 
     /// How many packets have passed, and how many were lost, both directions together.
@@ -132,8 +132,8 @@ impl Line {
 }
 
 impl Shared {
-    fn weather(&self) -> Weather {
-        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    fn conditions(&self) -> LinkConditions {
+        *self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads datagrams and decides what becomes of each.
@@ -143,10 +143,10 @@ impl Shared {
         while !self.over.load(Ordering::Relaxed) {
             // A refusal of the peer's (its tunnel is not up yet) is told here; like silence it means nothing.
             let Ok(length) = from.recv(&mut buffer) else { continue };
-            let due = match self.weather() {
-                Weather::Fair => Some(Instant::now()),
-                Weather::Bad { delay, loss } => (dice.f64() >= loss).then(|| Instant::now() + delay),
-                Weather::Cut => None,
+            let due = match self.conditions() {
+                LinkConditions::Fair => Some(Instant::now()),
+                LinkConditions::Bad { delay, loss } => (dice.f64() >= loss).then(|| Instant::now() + delay),
+                LinkConditions::Cut => None,
             };
             match due {
                 Some(due) if queue.send((due, buffer[..length].to_vec())).is_ok() => {}
@@ -159,14 +159,14 @@ impl Shared {
     fn hand_out(&self, queue: &Receiver<(Instant, Vec<u8>)>, to: &UdpSocket, peer: SocketAddr) {
         while let Ok((due, datagram)) = queue.recv() {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let sent = self.weather() != Weather::Cut && to.send_to(&datagram, peer).is_ok();
+            let sent = self.conditions() != LinkConditions::Cut && to.send_to(&datagram, peer).is_ok();
             let counted = if sent { &self.passed } else { &self.lost };
             counted.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for LossyLink {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
     }

@@ -10,13 +10,13 @@ use crate::wait::eventually;
 use crate::world::World;
 
 /// Listens to every change of a host's ruleset.
-pub struct Changes {
+pub struct NftMonitor {
     host: Host,
     monitor: Process,
     marks: AtomicUsize,
 }
 
-impl Changes {
+impl NftMonitor {
     /// Starts listening, and returns once it hears.
     ///
     /// # Errors

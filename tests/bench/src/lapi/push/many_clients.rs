@@ -26,7 +26,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Manner {
+pub(super) enum RequestMode {
     /// Ask to be held for so long, again and again.
     Wait(Duration),
     /// Ask that often, and are answered at once.
@@ -34,7 +34,7 @@ pub(super) enum Manner {
 }
 
 /// All the clients, until dropped.
-pub(super) struct Crowd {
+pub(super) struct ManyClients {
     shared: Arc<Shared>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -43,13 +43,13 @@ pub(super) struct Crowd {
 struct Shared {
     to: SocketAddr,
     key: String,
-    manner: Manner,
+    manner: RequestMode,
     /// Requests that are sent and not answered.
     asking: AtomicUsize,
     ledger: Mutex<Ledger>,
 }
 
-/// What has been told since the last [`Crowd::look_for`].
+/// What has been told since the last [`ManyClients::look_for`].
 #[derive(Default)]
 struct Ledger {
     looked_for: std::ops::Range<u16>,
@@ -83,14 +83,14 @@ pub(super) fn address(number: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 201, high, low)
 }
 
-impl Crowd {
+impl ManyClients {
     /// So many clients that go on from `cursor`.
     pub(super) fn gather(
         count: usize,
         to: SocketAddr,
         key: &str,
         cursor: &str,
-        manner: Manner,
+        manner: RequestMode,
     ) -> Outcome<Self> {
         let ledger = Ledger { members: vec![Member::default(); count], ..Ledger::default() };
         let shared = Arc::new(Shared {
@@ -150,7 +150,7 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for ManyClients {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
@@ -203,8 +203,10 @@ async fn client(shared: Arc<Shared>, number: usize, of: usize, mut cursor: Strin
     let mut due = tokio::time::Instant::now();
     // Those who have been waiting for long ask at any time, not all in the same second.
     let mut wait = match shared.manner {
-        Manner::Wait(longest) => Duration::from_secs((longest.as_secs_f64() * part).ceil().max(1.0) as u64),
-        Manner::Poll(interval) => {
+        RequestMode::Wait(longest) => {
+            Duration::from_secs((longest.as_secs_f64() * part).ceil().max(1.0) as u64)
+        }
+        RequestMode::Poll(interval) => {
             due += interval.mul_f64(part);
             Duration::ZERO
         }
@@ -241,8 +243,8 @@ async fn client(shared: Arc<Shared>, number: usize, of: usize, mut cursor: Strin
                 Err(error) => break error.into(),
             }
             match shared.manner {
-                Manner::Wait(longest) => wait = longest,
-                Manner::Poll(interval) => due += interval,
+                RequestMode::Wait(longest) => wait = longest,
+                RequestMode::Poll(interval) => due += interval,
             }
         };
         shared.failed(&failure);
