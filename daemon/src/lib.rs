@@ -6,4 +6,4 @@ pub mod logs;
 pub mod metrics;
 pub mod runtime;
 
-pub use config::{ConfigError, Document, Place, Problem, Problems, UnknownKey};
+pub use config::{ConfigError, Document, Problem, Problems, SourceLocation, UnknownKey};

@@ -44,7 +44,7 @@ use crate::{logs::Logs, metrics::Metrics};
 /// How long tasks may take to end once they are told to.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long what still blocks a thread is waited for after that.
-const LAST_WORD: Duration = Duration::from_millis(500);
+const FINAL_LOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Everything a daemon's body works with. Clones are the same life.
 #[derive(Debug, Clone)]
@@ -138,8 +138,8 @@ pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<(
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(live(logs.clone(), body));
-    runtime.shutdown_timeout(LAST_WORD);
+    let result = runtime.block_on(run_async(logs.clone(), body));
+    runtime.shutdown_timeout(FINAL_LOG_TIMEOUT);
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -151,7 +151,10 @@ pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<(
     code
 }
 
-async fn live(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<()>) -> anyhow::Result<()> {
+async fn run_async(
+    logs: Logs,
+    body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (reload_sender, reload) = watch::channel(0);
     let context = DaemonContext {
         stop: CancellationToken::new(),

@@ -15,7 +15,7 @@ use palisade_daemon::{
     runtime::{self, DaemonContext},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The daemon of these stories; runs only when a story has set its part.
 #[test]
@@ -57,7 +57,7 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        manager.set_read_timeout(Some(TIMEOUT)).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "daemon_under_test", "--nocapture"])
             .env("PALISADE_LIFE_PART", part)
@@ -92,7 +92,7 @@ impl Daemon {
     }
 
     fn ends(mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,

@@ -40,7 +40,7 @@ pub const LAPI_KEYS: &[&str] = &[
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest `push_wait`.
-const LONGEST_PUSH_WAIT: Duration = Duration::from_secs(300);
+const MAX_PUSH_WAIT: Duration = Duration::from_secs(300);
 /// As the stock bouncers report.
 const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 
@@ -263,7 +263,7 @@ impl LapiFile {
         match text.parse::<GoDuration>().map(GoDuration::to_std) {
             Err(error) => wrong.add("push_wait", error.to_string()),
             Ok(Some(span)) if span.is_zero() => return span,
-            Ok(Some(span)) if (Duration::from_secs(2)..=LONGEST_PUSH_WAIT).contains(&span) => return span,
+            Ok(Some(span)) if (Duration::from_secs(2)..=MAX_PUSH_WAIT).contains(&span) => return span,
             Ok(_) => wrong.add("push_wait", "must be from 2s to 5m, or 0 to ask at `update_frequency` only"),
         }
         default

@@ -25,7 +25,7 @@ pub struct Cadence {
     pub resync: Duration,
     /// Pull everything from a stock LAPI more often than [`resync`](Self::resync) where its list is short:
     /// [`RESYNC_ENTRIES_PER_SECOND`](Self::RESYNC_ENTRIES_PER_SECOND) on average, but not more often than every
-    /// [`SHORTEST_RESYNC`](Self::SHORTEST_RESYNC).
+    /// [`MIN_RESYNC`](Self::MIN_RESYNC).
     pub resync_by_size: bool,
     /// The shortest time between two full pulls that suspicion may lead to.
     pub resync_floor: Duration,
@@ -39,7 +39,7 @@ impl Cadence {
     /// How much rarer full pulls are from a LAPI that keeps cursors.
     pub const AUDIT: u32 = 24;
     /// The shortest time between two full pulls of a short list, unless suspicion or an end asks for one.
-    pub const SHORTEST_RESYNC: Duration = Duration::from_secs(120);
+    pub const MIN_RESYNC: Duration = Duration::from_secs(120);
     /// How many entries a second regular full pulls fetch on average (12 KB): a list of 6,000 is pulled every two
     /// minutes, one of 180,000 every hour.
     pub const RESYNC_ENTRIES_PER_SECOND: u32 = 50;
@@ -54,7 +54,7 @@ impl Cadence {
         if !self.resync_by_size {
             return self.resync;
         }
-        time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::SHORTEST_RESYNC).min(self.resync)
+        time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::MIN_RESYNC).min(self.resync)
     }
 
     /// The shortest time between two full pulls of a list of so many entries because decisions end.

@@ -51,11 +51,11 @@ pub struct Lapi {
     lapis: LapiPool,
     query: StreamQuery,
     /// What became of the last request to each.
-    marks: Vec<Mark>,
+    states: Vec<LapiState>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Mark {
+struct LapiState {
     /// It has failed since one of them answered, or since all had failed.
     tried: bool,
     refused: bool,
@@ -69,20 +69,20 @@ impl Lapi {
     /// Asks these; `startup`, `cursor` and `wait` of the query are set as needed.
     pub fn new(lapis: impl Into<LapiPool>, query: StreamQuery) -> Self {
         let lapis = lapis.into();
-        Self { query, marks: vec![Mark::default(); lapis.all().len()], lapis }
+        Self { query, states: vec![LapiState::default(); lapis.all().len()], lapis }
     }
 
     fn answered(&mut self) {
-        let place = self.lapis.place();
-        self.marks.iter_mut().for_each(|mark| mark.tried = false);
-        self.marks[place] = Mark::default();
+        let place = self.lapis.position();
+        self.states.iter_mut().for_each(|state| state.tried = false);
+        self.states[place] = LapiState::default();
     }
 
     /// Makes a fault of an error and turns to the LAPI that is asked next.
     fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
-        let place = self.lapis.place();
+        let place = self.lapis.position();
         let shortest = error.shortest_retry();
-        self.marks[place] = Mark {
+        self.states[place] = LapiState {
             tried: true,
             refused: error.is_refusal(),
             settled: error.settled_retry(),
@@ -98,24 +98,24 @@ impl Lapi {
             error: Box::new(error),
         };
         let may_be_asked =
-            |mark: &Mark| !mark.tried && mark.not_before.is_none_or(|not_before| not_before <= now);
-        let others = (1..self.marks.len()).map(|step| (place + step) % self.marks.len());
-        if let Some(next) = others.clone().find(|other| may_be_asked(&self.marks[*other])) {
-            self.lapis.move_to(next);
+            |state: &LapiState| !state.tried && state.not_before.is_none_or(|not_before| not_before <= now);
+        let others = (1..self.states.len()).map(|step| (place + step) % self.states.len());
+        if let Some(next) = others.clone().find(|other| may_be_asked(&self.states[*other])) {
+            self.lapis.switch_to(next);
             fault.elsewhere = true;
             return fault;
         }
-        let left = |mark: &Mark| {
-            mark.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
+        let left = |state: &LapiState| {
+            state.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
         };
         // Ties go to the next one, so that none is asked twice while another waits.
-        let soonest = others.chain([place]).min_by_key(|other| left(&self.marks[*other])).unwrap_or(place);
-        self.lapis.move_to(soonest);
-        fault.shortest_retry = left(&self.marks[soonest]);
+        let soonest = others.chain([place]).min_by_key(|other| left(&self.states[*other])).unwrap_or(place);
+        self.lapis.switch_to(soonest);
+        fault.shortest_retry = left(&self.states[soonest]);
         // One of them may heal sooner.
-        fault.settled_retry = self.marks.iter().map(|mark| mark.settled).min().unwrap_or_default();
-        fault.refused = self.marks.iter().all(|mark| mark.refused);
-        self.marks.iter_mut().for_each(|mark| mark.tried = false);
+        fault.settled_retry = self.states.iter().map(|state| state.settled).min().unwrap_or_default();
+        fault.refused = self.states.iter().all(|state| state.refused);
+        self.states.iter_mut().for_each(|state| state.tried = false);
         fault
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     /// Which of them is asked next, whether at once, and else after how long.
     fn next(lapi: &mut Lapi, error: PullError, now: Instant) -> (usize, Option<u64>) {
         let fault = lapi.failed(error, now);
-        (lapi.lapis.place(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
+        (lapi.lapis.position(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
     }
 
     #[tokio::test]
@@ -246,7 +246,7 @@ mod tests {
         let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();
         assert!(fault.elsewhere && fault.may_have_reached_lapi, "{fault:?}");
         lapi.pull(&request, &mut ignore).await.unwrap();
-        assert_eq!(lapi.lapis.place(), 1);
+        assert_eq!(lapi.lapis.position(), 1);
     }
 
     #[tokio::test]

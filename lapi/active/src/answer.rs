@@ -68,7 +68,7 @@ impl Iterator for Answer {
                 push_decision(&mut piece, row, now, true);
             } else if self.stage == Stage::New {
                 piece.extend_from_slice(b"], \"deleted\": [");
-                self.delta.turn_to_deleted();
+                self.delta.start_deleted();
                 (self.stage, self.comma) = (Stage::Deleted, false);
             } else {
                 piece.extend_from_slice(b"]}");

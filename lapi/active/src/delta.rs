@@ -20,13 +20,13 @@ use crate::view::Cursor;
 pub(crate) const OVERLAP: i64 = 2_000;
 
 /// A change of more rows than this is found by looking at every row: a list of ids per slow reader would cost more.
-pub(crate) const LIST_AT_MOST: usize = 16_384;
+pub(crate) const MAX_LIST: usize = 16_384;
 
 /// Keys with more rows than this are worth remembering.
 const REMEMBER_FROM: usize = 4;
 
 /// How many are remembered.
-const REMEMBER_AT_MOST: usize = 16_384;
+const MAX_REMEMBER: usize = 16_384;
 
 /// What changed for one bouncer, read row by row.
 #[derive(Debug)]
@@ -79,9 +79,9 @@ struct KeyState {
 }
 
 /// The question a delta answers: a macro because its other fields are borrowed for change meanwhile.
-macro_rules! asked {
+macro_rules! query {
     ($delta:ident) => {
-        Asked {
+        DeltaQuery {
             tables: &$delta.tables,
             since: $delta.since,
             now: $delta.now,
@@ -123,7 +123,7 @@ impl Delta {
     }
 
     /// Goes on to the second list.
-    pub(crate) fn turn_to_deleted(&mut self) {
+    pub(crate) fn start_deleted(&mut self) {
         self.list = List::Deleted;
         self.rows = self.rows_of(List::Deleted);
     }
@@ -138,7 +138,7 @@ impl Delta {
                     None => continue,
                 },
             };
-            let asked = asked!(self);
+            let asked = query!(self);
             let tell = match self.list {
                 List::New => asked.is_new(row, &mut self.matcher, &mut self.keys),
                 List::Deleted => asked.is_deleted(row, &mut self.matcher, &mut self.keys),
@@ -151,7 +151,7 @@ impl Delta {
 
     fn rows_of(&mut self, list: List) -> Rows {
         let all = Rows::All(self.tables.rows.start());
-        let asked = asked!(self);
+        let asked = query!(self);
         let mut ids: Vec<i64> = match (self.since, list) {
             (Some(since), _) => {
                 if !self.tables.knows_commits_after(since.commit) {
@@ -159,15 +159,15 @@ impl Delta {
                 }
                 let written = self.tables.written_after(since.commit);
                 let ended = self.tables.ending_between(since.after, since.to.max(self.tables.gone_until()));
-                written.chain(ended).take(LIST_AT_MOST + 1).collect()
+                written.chain(ended).take(MAX_LIST + 1).collect()
             }
             (None, List::New) => return all,
             (None, List::Deleted) => {
                 let to = self.now.max(self.tables.gone_until());
-                self.tables.ending_between(UnixMillis(i64::MIN), to).take(LIST_AT_MOST + 1).collect()
+                self.tables.ending_between(UnixMillis(i64::MIN), to).take(MAX_LIST + 1).collect()
             }
         };
-        if ids.len() > LIST_AT_MOST {
+        if ids.len() > MAX_LIST {
             return all;
         }
         if list == List::New && self.dedup {
@@ -188,7 +188,7 @@ impl Delta {
 
 /// The question, apart from what is remembered while answering it.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct DeltaQuery<'a> {
     tables: &'a Tables,
     since: Option<Since>,
     now: UnixMillis,
@@ -196,7 +196,7 @@ struct Asked<'a> {
     by_address: bool,
 }
 
-impl Asked<'_> {
+impl DeltaQuery<'_> {
     fn is_new(
         &self,
         row: &Packed,
@@ -228,7 +228,7 @@ impl Asked<'_> {
         if active {
             return false;
         }
-        // Told by id, a ghost's repeated end would take back what its id is now.
+        // Told by id, a tombstone's repeated end would take back what its id is now.
         let now_is = if row.id < 0 { self.tables.rows.get(&row.shown_id()) } else { None };
         !now_is.is_some_and(|other| other.active(self.now) && !self.touched(other) && matcher.matches(other))
     }
@@ -259,7 +259,7 @@ impl Asked<'_> {
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
         let (mut touched_first, mut touched_second) = (None, None);
-        for other in self.tables.about(&row.value) {
+        for other in self.tables.with_value_hash(&row.value) {
             key.size += 1;
             if !other.same_key(row, self.by_address) || !matcher.matches(other) {
                 continue;
@@ -288,7 +288,7 @@ impl Asked<'_> {
             key.ended = other.filter(|_| self.by_address);
         }
         if key.size > REMEMBER_FROM {
-            if keys.len() >= REMEMBER_AT_MOST {
+            if keys.len() >= MAX_REMEMBER {
                 keys.clear();
             }
             keys.insert(name, key);

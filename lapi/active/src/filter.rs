@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::label::Label;
 use crate::packed::{Packed, Value};
-use crate::row::{ReplicaRow, net, span};
+use crate::row::{ReplicaRow, parse_prefix, target_prefix};
 
 /// Which decisions a request is about: every condition given must hold. `Default` lets everything pass that is not
 /// simulated.
@@ -137,7 +137,7 @@ impl Filter {
             && self.value.as_ref().is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid)
             && self.net.is_none_or(|asked| {
-                matches!(span(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, asked))
+                matches!(target_prefix(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, asked))
             })
     }
 
@@ -149,7 +149,7 @@ impl Filter {
     pub(crate) fn matches_value(&self, row: &Packed, wanted: Option<&Value>) -> bool {
         wanted.is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid())
-            && self.net.is_none_or(|asked| row.span().is_some_and(|covered| self.covers(covered, asked)))
+            && self.net.is_none_or(|asked| row.prefix().is_some_and(|covered| self.covers(covered, asked)))
     }
 
     fn matches_words(&self, origin: &str, scenario: &str, scope: &str, kind: &str, simulated: bool) -> bool {
@@ -188,9 +188,9 @@ impl Filter {
             "type" => self.kind = Some(value.to_owned()),
             // Of both, the stock server takes one at random; here the first, as the pairs come.
             "ip" | "range" if self.net.is_none() => {
-                self.net = Some(net(value).map_err(|_| FilterError::Address(value.to_owned()))?);
+                self.net = Some(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?);
             }
-            "ip" | "range" => drop(net(value).map_err(|_| FilterError::Address(value.to_owned()))?),
+            "ip" | "range" => drop(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?),
             "contains" => self.inside = !boolean("contains", value)?,
             _ => {}
         }

@@ -34,7 +34,7 @@ pub(crate) struct Labels {
 }
 
 /// What a label is looked up by.
-type Words<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
+type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
     pub(crate) fn of(&mut self, row: &ReplicaRow, gone: bool) -> Arc<Label> {
@@ -47,7 +47,7 @@ impl Labels {
         self.intern((origin, scenario, scope, kind, simulated, true))
     }
 
-    fn intern(&mut self, words: Words<'_>) -> Arc<Label> {
+    fn intern(&mut self, words: LabelFields<'_>) -> Arc<Label> {
         let hash = FxBuildHasher.hash_one(words);
         if let Some(label) = self.table.find(hash, |label| label.words() == words) {
             return Arc::clone(label);
@@ -68,7 +68,7 @@ impl Labels {
 }
 
 impl Label {
-    fn new((origin, scenario, scope, kind, simulated, gone): Words<'_>) -> Self {
+    fn new((origin, scenario, scope, kind, simulated, gone): LabelFields<'_>) -> Self {
         let mut json = Vec::with_capacity(64 + origin.len() + scenario.len() + scope.len() + kind.len());
         for (name, text) in [
             (&b",\"origin\":"[..], origin),
@@ -91,7 +91,7 @@ impl Label {
         }
     }
 
-    fn words(&self) -> Words<'_> {
+    fn words(&self) -> LabelFields<'_> {
         (&self.origin, &self.scenario, &self.scope, &self.kind, self.simulated, self.gone)
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::json;
 use crate::label::Label;
-use crate::row::{Commit, ReplicaRow, net};
+use crate::row::{Commit, ReplicaRow, parse_prefix};
 
 /// A decision's value. An address or prefix takes no text where its own notation is what was posted, so two values
 /// are equal exactly when their texts are.
@@ -126,7 +126,7 @@ impl Value {
     }
 
     /// The addresses meant, as [`net`] reads the text.
-    pub(crate) fn net(&self) -> Option<IpNet> {
+    pub(crate) fn prefix(&self) -> Option<IpNet> {
         match self {
             Self::Four(octets, len) => {
                 let len = if *len == HOST { 32 } else { *len };
@@ -140,7 +140,7 @@ impl Value {
                     None => Ipv6Net::new(six, bits).ok().map(|net| IpNet::V6(net.trunc())),
                 }
             }
-            Self::Text(text) => net(text).ok(),
+            Self::Text(text) => parse_prefix(text).ok(),
         }
     }
 }
@@ -152,7 +152,7 @@ pub(crate) struct Packed {
     until: i64,
     /// The commit, shifted; the lowest bit says that other rows may have the same value.
     commit: u64,
-    /// A ghost keeps its former id here.
+    /// A tombstone keeps its former id here.
     alert: i64,
     /// Nil stands for none.
     uuid: Uuid,
@@ -190,11 +190,11 @@ impl Packed {
     }
 
     /// A copy under a number of the set's own, below zero, for a row that is about to be overwritten.
-    pub(crate) fn ghost(&self, id: i64) -> Self {
+    pub(crate) fn tombstone(&self, id: i64) -> Self {
         Self { id, alert: self.shown_id(), ..self.clone() }
     }
 
-    /// The id to tell: a ghost's is that of the row it was.
+    /// The id to tell: a tombstone's is that of the row it was.
     pub(crate) fn shown_id(&self) -> i64 {
         if self.id < 0 { self.alert } else { self.id }
     }
@@ -234,14 +234,14 @@ impl Packed {
     }
 
     /// The addresses it covers, if its scope is about addresses.
-    pub(crate) fn span(&self) -> Option<IpNet> {
-        if self.label.addressed { self.value.net() } else { None }
+    pub(crate) fn prefix(&self) -> Option<IpNet> {
+        if self.label.addressed { self.value.prefix() } else { None }
     }
 
     /// Whether it is about the same: value, type and scope by their texts or, `by_address`, addresses and type.
     pub(crate) fn same_key(&self, other: &Self, by_address: bool) -> bool {
-        if by_address && let Some(span) = self.span() {
-            return self.label.kind == other.label.kind && other.span() == Some(span);
+        if by_address && let Some(prefix) = self.prefix() {
+            return self.label.kind == other.label.kind && other.prefix() == Some(prefix);
         }
         self.value == other.value
             && (Arc::ptr_eq(&self.label, &other.label)
@@ -258,7 +258,7 @@ impl Packed {
 /// Hashes a value with the set's own key: values are chosen by those who attack. All notations of the same addresses
 /// have the same hash.
 pub(crate) fn hash_value(state: &RandomState, value: &Value) -> u64 {
-    match value.net() {
+    match value.prefix() {
         Some(net) => state.hash_one(net),
         None => state.hash_one(value),
     }
@@ -301,7 +301,7 @@ mod tests {
             let value = Value::new(text);
             assert_eq!(value.text(), text);
             assert_eq!(matches!(value, Value::Text(_)), is_text, "{text}");
-            assert_eq!(value.net(), net(text).ok(), "{text}");
+            assert_eq!(value.prefix(), parse_prefix(text).ok(), "{text}");
             let mut json = Vec::new();
             value.push_json(&mut json);
             assert_eq!(String::from_utf8(json).unwrap(), format!("\"{text}\""));

@@ -50,8 +50,8 @@ pub enum Change {
 
 /// The addresses a decision's value covers; `None` for scopes other than `Ip` and `Range`. IPv4-mapped IPv6
 /// addresses are IPv4, host bits are masked.
-pub fn span(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
-    matches!(scope, "Ip" | "Range").then(|| net(value))
+pub fn target_prefix(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
+    matches!(scope, "Ip" | "Range").then(|| parse_prefix(value))
 }
 
 /// Reads an address or a prefix as the LAPI does.
@@ -59,7 +59,7 @@ pub fn span(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
 /// # Errors
 ///
 /// When it is neither.
-pub fn net(value: &str) -> Result<IpNet, InvalidAddress> {
+pub fn parse_prefix(value: &str) -> Result<IpNet, InvalidAddress> {
     let bad = || InvalidAddress(value.to_owned());
     if value.contains('/') {
         let net: IpNet = value.parse().map_err(|_| bad())?;

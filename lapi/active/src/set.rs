@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use palisade_wire::UnixMillis;
 
-use crate::delta::LIST_AT_MOST as NOTES;
+use crate::delta::MAX_LIST as MAX_RUNS;
 use crate::filter::Filter;
 use crate::label::Labels;
 use crate::load::Loading;
 use crate::packed::Packed;
 use crate::row::{Change, Commit, ReplicaRow};
 use crate::tables::Tables;
-use crate::view::{Count, Floor, View};
+use crate::view::{Count, HistoryFloor, View};
 
 /// Rows that ended too long ago are forgotten in portions of this many, so that a large list that runs out at once
 /// does not hold up commits.
@@ -26,12 +26,12 @@ pub struct ActiveSet {
     tables: Tables,
     labels: Labels,
     head: Commit,
-    floor: Floor,
+    floor: HistoryFloor,
     /// In milliseconds.
     history: i64,
     max_history_entries: usize,
     /// The next id for a row that was overwritten by something else under its own id.
-    ghost: i64,
+    tombstone: i64,
 }
 
 impl ActiveSet {
@@ -42,10 +42,10 @@ impl ActiveSet {
             tables: Tables::default(),
             labels: Labels::default(),
             head: Commit(0),
-            floor: Floor::default(),
+            floor: HistoryFloor::default(),
             history: i64::try_from(history.as_millis()).unwrap_or(i64::MAX),
             max_history_entries,
-            ghost: -1,
+            tombstone: -1,
         }
     }
 
@@ -60,7 +60,7 @@ impl ActiveSet {
 
     /// Begins to collect what a store tells, row by row, while this set goes on answering.
     pub fn loading(&self, now: UnixMillis) -> Loading {
-        Loading::new(now, NOTES)
+        Loading::new(now, MAX_RUNS)
     }
 
     /// Puts what was collected, as of commit `head`, in the place of all that was held.
@@ -70,7 +70,7 @@ impl ActiveSet {
         self.head = head;
         // A moment later than the oldest row's end: a bouncer may have pulled in the same millisecond, before it.
         let reaches = now.0.saturating_sub(self.history).saturating_add(1);
-        self.floor = Floor { commit: Commit(0), time: UnixMillis(reaches) };
+        self.floor = HistoryFloor { commit: Commit(0), time: UnixMillis(reaches) };
         self.expire(now);
     }
 
@@ -89,7 +89,7 @@ impl ActiveSet {
                 Change::Removed(row) => self.removed(now, commit, &row),
             }
         }
-        self.tables.settle();
+        self.tables.index_pending();
         self.head = commit;
         self.expire(now);
         Ok(())
@@ -174,7 +174,7 @@ impl ActiveSet {
             return;
         }
         self.tables.put(packed);
-        self.tables.note(commit, row.id, NOTES);
+        self.tables.record_write(commit, row.id, MAX_RUNS);
     }
 
     fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
@@ -188,16 +188,16 @@ impl ActiveSet {
             packed.set_until(row.until.min(now));
             self.tables.put(packed);
         }
-        self.tables.note(commit, row.id, NOTES);
+        self.tables.record_write(commit, row.id, MAX_RUNS);
     }
 
     fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, old: &Packed) {
-        let id = self.ghost;
-        self.ghost = self.ghost.checked_sub(1).unwrap_or(-1);
+        let id = self.tombstone;
+        self.tombstone = self.tombstone.checked_sub(1).unwrap_or(-1);
         let label = self.labels.gone(&old.label);
-        self.tables.put(old.ghost(id));
+        self.tables.put(old.tombstone(id));
         self.tables.mark_gone(id, label, commit, now);
-        self.tables.note(commit, id, NOTES);
+        self.tables.record_write(commit, id, MAX_RUNS);
     }
 }
 

@@ -87,7 +87,7 @@ impl Tables {
         }
         let values = Paged::from_sorted(values);
         let mut addresses = Addresses::default();
-        addresses.insert(rows.iter().filter_map(|row| Some((row.span()?, row.id))));
+        addresses.insert(rows.iter().filter_map(|row| Some((row.prefix()?, row.id))));
         let gone = rows.iter().filter(|row| row.label.gone).map(Packed::until);
         let gone_until = gone.max().unwrap_or_default();
         let runs = Paged::from_sorted(runs);
@@ -106,14 +106,14 @@ impl Tables {
         };
         let (shared, before) = (old.shared(), old.until().0);
         let same_place = old.value == row.value && old.label.addressed == row.label.addressed;
-        self.settle();
+        self.index_pending();
         if !same_place {
             self.take(id);
             self.rows.insert(row);
             return self.unindexed.push(id);
         }
         self.rows.insert(row);
-        if shared || self.rows.get(&id).is_some_and(|row| self.about(&row.value).nth(1).is_some()) {
+        if shared || self.rows.get(&id).is_some_and(|row| self.with_value_hash(&row.value).nth(1).is_some()) {
             self.rows.modify(&id, Packed::set_shared);
         }
         if before != until {
@@ -123,12 +123,12 @@ impl Tables {
     }
 
     /// Lets the indexes know all rows. Many at once cost much less than each by itself.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn index_pending(&mut self) {
         let fresh = std::mem::take(&mut self.unindexed);
         let rows = || fresh.iter().filter_map(|id| self.rows.get(id));
         let mut ends: Vec<_> = rows().map(|row| (row.until().0, row.id)).collect();
         let mut values: Vec<_> = rows().map(|row| (self.hash(&row.value), row.id)).collect();
-        self.addresses.insert(rows().filter_map(|row| Some((row.span()?, row.id))));
+        self.addresses.insert(rows().filter_map(|row| Some((row.prefix()?, row.id))));
         ends.sort_unstable();
         values.sort_unstable();
         for same in values.chunk_by(|a, b| a.0 == b.0) {
@@ -151,12 +151,12 @@ impl Tables {
 
     /// Forgets a row.
     pub(crate) fn take(&mut self, id: i64) -> Option<Packed> {
-        self.settle();
+        self.index_pending();
         let row = self.rows.remove(&id)?;
         self.ends.remove(&(row.until().0, id));
         self.values.remove(&(hash_value(&self.state, &row.value), id));
-        if let Some(span) = row.span() {
-            self.addresses.remove(span, id);
+        if let Some(prefix) = row.prefix() {
+            self.addresses.remove(prefix, id);
         }
         Some(row)
     }
@@ -164,7 +164,7 @@ impl Tables {
     /// Marks a row as taken out of the store: ended at `now` by `commit`, unless it had ended before, and never to
     /// hold again.
     pub(crate) fn mark_gone(&mut self, id: i64, label: Arc<Label>, commit: Commit, now: UnixMillis) {
-        self.settle();
+        self.index_pending();
         let ended = self.rows.modify(&id, |row| {
             let before = row.until();
             row.label = label;
@@ -183,7 +183,7 @@ impl Tables {
     }
 
     /// Notes that a commit wrote a row, so that deltas find it; of the notes only the last `keep` stay.
-    pub(crate) fn note(&mut self, commit: Commit, id: i64, keep: usize) {
+    pub(crate) fn record_write(&mut self, commit: Commit, id: i64, keep: usize) {
         match self.runs.last().copied() {
             Some(run) if run.commit == commit && id == run.last + 1 => {
                 self.runs.modify(&run.key(), |run| run.last = id);
@@ -229,11 +229,11 @@ impl Tables {
 
     /// Rows of any type and scope with this value, in ascending id.
     pub(crate) fn with_value(&self, value: &Value) -> impl Iterator<Item = &Packed> {
-        self.about(value).filter(move |row| row.value == *value)
+        self.with_value_hash(value).filter(move |row| row.value == *value)
     }
 
     /// The same, and those with another notation of the same addresses; perhaps others besides.
-    pub(crate) fn about(&self, value: &Value) -> impl Iterator<Item = &Packed> {
+    pub(crate) fn with_value_hash(&self, value: &Value) -> impl Iterator<Item = &Packed> {
         let hash = hash_value(&self.state, value);
         let same = self.values.from((hash, i64::MIN)).take_while(move |(other, _)| *other == hash);
         same.filter_map(|(_, id)| self.rows.get(id))

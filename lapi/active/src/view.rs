@@ -25,7 +25,7 @@ pub struct Cursor {
 
 /// Up to where the history was forgotten.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Floor {
+pub(crate) struct HistoryFloor {
     /// Some rows written by commits up to this one are forgotten.
     pub(crate) commit: Commit,
     /// Rows that ended before or at this moment may be forgotten.
@@ -44,7 +44,7 @@ impl Default for Cursor {
 pub struct View {
     tables: Tables,
     head: Commit,
-    floor: Floor,
+    floor: HistoryFloor,
 }
 
 /// How a client's cursor stands to a state, as far as commits go.
@@ -74,7 +74,7 @@ pub struct Count {
 }
 
 impl View {
-    pub(crate) fn new(tables: Tables, head: Commit, floor: Floor) -> Self {
+    pub(crate) fn new(tables: Tables, head: Commit, floor: HistoryFloor) -> Self {
         Self { tables, head, floor }
     }
 

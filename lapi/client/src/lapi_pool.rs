@@ -27,18 +27,18 @@ impl LapiPool {
     }
 
     /// The place of the one that is asked.
-    pub fn place(&self) -> usize {
+    pub fn position(&self) -> usize {
         self.current.load(Ordering::Relaxed).min(self.clients.len() - 1)
     }
 
     /// The one that is asked.
     pub fn current(&self) -> &Client {
-        &self.clients[self.place()]
+        &self.clients[self.position()]
     }
 
     /// Asks the one at this place from now on.
-    pub fn move_to(&self, place: usize) {
-        self.current.store(place % self.clients.len(), Ordering::Relaxed);
+    pub fn switch_to(&self, position: usize) {
+        self.current.store(position % self.clients.len(), Ordering::Relaxed);
     }
 
     /// Where they are, as it may be shown.
@@ -57,20 +57,20 @@ impl LapiPool {
     /// # Errors
     /// The last one's; see [`Client::push_usage_metrics`].
     pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
-        let start = self.place();
-        let mut place = start;
+        let start = self.position();
+        let mut position = start;
         loop {
-            let pushed = self.clients[place].push_usage_metrics(metrics).await;
-            place = (place + 1) % self.clients.len();
+            let pushed = self.clients[position].push_usage_metrics(metrics).await;
+            position = (position + 1) % self.clients.len();
             match pushed {
-                Err(PushError::Failed(error)) if place != start && not_taken(&error) => {}
+                Err(PushError::Failed(error)) if position != start && surely_not_accepted(&error) => {}
                 done => return done,
             }
         }
     }
 }
 
-fn not_taken(error: &PullError) -> bool {
+fn surely_not_accepted(error: &PullError) -> bool {
     matches!(error, PullError::Refused { .. } | PullError::Status { .. }) || !error.may_have_reached_lapi()
 }
 

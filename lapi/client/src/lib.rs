@@ -37,7 +37,7 @@ mod endpoint;
 mod error;
 mod lapi_pool;
 mod machine;
-mod pace;
+mod progress;
 mod token;
 mod transport;
 

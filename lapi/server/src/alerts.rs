@@ -18,7 +18,7 @@ use crate::query::Pairs;
 use crate::state::Lapi;
 
 /// An answer of more decisions and events is written away from the threads that answer requests.
-const MANY: usize = 500;
+const OFFLOAD_ABOVE: usize = 500;
 
 /// How many rows were deleted: a number as text, as stock clients expect it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -95,7 +95,7 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         return Ok(json(&()));
     }
     let size: usize = alerts.iter().map(|alert| 1 + alert.decisions.len() + alert.events.len()).sum();
-    if size > MANY { offload(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
+    if size > OFFLOAD_ABOVE { offload(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
 }
 
 #[utoipa::path(
@@ -131,7 +131,7 @@ pub(crate) async fn list_head(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     lapi.find_alerts(&query).await?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
 #[utoipa::path(
@@ -151,7 +151,11 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let alert = lapi.find_alert(&id).await?;
-    if alert.decisions.len() > MANY { offload(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
+    if alert.decisions.len() > OFFLOAD_ABOVE {
+        offload(move || Ok(json(&alert))).await
+    } else {
+        Ok(json(&alert))
+    }
 }
 
 #[utoipa::path(
@@ -171,7 +175,7 @@ pub(crate) async fn one_head(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     lapi.find_alert(&id).await?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
 #[utoipa::path(
@@ -277,6 +281,6 @@ fn unable_to_delete(error: StoreError) -> ApiError {
 }
 
 /// 200 and an empty text, as the stock server answers HEAD.
-pub(crate) fn nothing() -> Response {
+pub(crate) fn empty_ok() -> Response {
     String::new().into_response()
 }

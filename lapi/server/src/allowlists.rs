@@ -11,8 +11,8 @@ use axum::routing::get;
 use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
 use palisade_wire::{
-    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult,
-    CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
+    Allowlist as WireAllowlist, AllowlistItem as WireItem, BulkCheckAnswer, BulkCheckRequest,
+    BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 
 use crate::auth::Machine;
@@ -23,7 +23,7 @@ use crate::query::Pairs;
 use crate::state::Lapi;
 
 /// A body of more bytes is worked through away from the threads that answer requests.
-const MANY: usize = 64 * 1024;
+const OFFLOAD_ABOVE: usize = 64 * 1024;
 
 /// Allowlists in memory: alerts are checked without a query. Replaced whole when the registry has moved.
 #[derive(Debug, Default)]
@@ -66,14 +66,14 @@ pub(crate) fn routes() -> Router<Lapi> {
     params(
         ("with_content" = Option<bool>, Query, description = "`true`: with what is on them")),
     security(("machine" = [])),
-    responses((status = 200, description = "All lists", body = Vec<Told>),
+    responses((status = 200, description = "All lists", body = Vec<WireAllowlist>),
         (status = 401, description = "No token, or not a good one", body = ErrorBody))
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
     let now = lapi.fresh_allowlists().await;
     let with_content = query.get("with_content") == Some("true");
     let lists = lapi.allowlists.lists.load();
-    json(&lists.iter().map(|list| told(list, with_content, now)).collect::<Vec<_>>())
+    json(&lists.iter().map(|list| to_wire(list, with_content, now)).collect::<Vec<_>>())
 }
 
 #[utoipa::path(
@@ -81,7 +81,7 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
     params(
         ("name" = String, Path, description = "The list's name")),
     security(("machine" = [])),
-    responses((status = 200, description = "The list", body = Told),
+    responses((status = 200, description = "The list", body = WireAllowlist),
         (status = 401, description = "No token, or not a good one", body = ErrorBody),
         (status = 500, description = "No such list", body = ErrorBody))
 )]
@@ -93,7 +93,7 @@ pub(crate) async fn one(
     let now = lapi.fresh_allowlists().await;
     let lists = lapi.allowlists.lists.load();
     match lists.iter().find(|list| list.name == name) {
-        Some(list) => Ok(json(&told(list, true, now))),
+        Some(list) => Ok(json(&to_wire(list, true, now))),
         None => Err(ApiError::internal(format!("allowlist '{name}' not found"))),
     }
 }
@@ -172,25 +172,25 @@ pub(crate) async fn check_many(
         }
         Ok(BulkCheckAnswer { results })
     };
-    let answer = if body.len() > MANY { offload(look).await? } else { look()? };
+    let answer = if body.len() > OFFLOAD_ABOVE { offload(look).await? } else { look()? };
     Ok(json(&answer))
 }
 
 /// An address or range as a client asks about it.
 fn address(text: &str) -> Result<IpNet, ApiError> {
-    palisade_active::net(text).map_err(|error| ApiError::internal(error.to_string()))
+    palisade_active::parse_prefix(text).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// A list as it is told: without what has run out since it was read.
-fn told(list: &Allowlist, with_content: bool, now: UnixMillis) -> Told {
-    let item = |item: &AllowlistItem| ToldItem {
+fn to_wire(list: &Allowlist, with_content: bool, now: UnixMillis) -> WireAllowlist {
+    let item = |item: &AllowlistItem| WireItem {
         created_at: item.created_at.rfc3339_millis(),
         description: item.comment.clone(),
         expiration: item.expires_at.map_or_else(|| NO_EXPIRATION.to_owned(), UnixMillis::rfc3339_millis),
         value: item.value.clone(),
     };
     let counts = |item: &&AllowlistItem| with_content && item.expires_at.is_none_or(|end| end > now);
-    Told {
+    WireAllowlist {
         allowlist_id: list.allowlist_id.clone(),
         console_managed: list.console_managed,
         created_at: list.created_at.rfc3339_millis(),

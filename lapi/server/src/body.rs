@@ -20,9 +20,9 @@ pub const LARGE: usize = 50 * 1024 * 1024;
 /// How every gzip stream begins.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// How long a client may stay silent in the middle of a body.
-const SILENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a whole body may take.
-const WHOLE: Duration = Duration::from_secs(600);
+const BODY_TIMEOUT: Duration = Duration::from_secs(600);
 /// The words for a body above its limit.
 pub const TOO_LARGE: &str = "http: request body too large";
 
@@ -106,7 +106,7 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> 
         _ => Coding::Plain,
     };
     // Who sends a byte now and then is not silent, and still must come to an end.
-    let whole = tokio::time::timeout(WHOLE, collect(request.into_body(), coding, limit)).await;
+    let whole = tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), coding, limit)).await;
     whole.unwrap_or(Err(BodyFailure::Silent))
 }
 
@@ -117,13 +117,13 @@ enum Coding {
 }
 
 /// Bytes as they come in, kept or decompressed, up to a limit.
-struct Kept {
+struct LimitedBuffer {
     bytes: Vec<u8>,
     limit: usize,
     full: bool,
 }
 
-impl std::io::Write for Kept {
+impl std::io::Write for LimitedBuffer {
     fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
         if self.bytes.len() + more.len() > self.limit {
             self.full = true;
@@ -139,15 +139,15 @@ impl std::io::Write for Kept {
 }
 
 async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Bytes, BodyFailure> {
-    let mut kept = Kept { bytes: Vec::new(), limit, full: false };
+    let mut buffer = LimitedBuffer { bytes: Vec::new(), limit, full: false };
     let mut gzip = None;
     if coding == Coding::Gzip {
-        gzip = Some(flate2::write::MultiGzDecoder::new(kept));
-        kept = Kept { bytes: Vec::new(), limit: 0, full: false };
+        gzip = Some(flate2::write::MultiGzDecoder::new(buffer));
+        buffer = LimitedBuffer { bytes: Vec::new(), limit: 0, full: false };
     }
     let mut start = Vec::new();
     loop {
-        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(IDLE_TIMEOUT, body.frame()).await {
             Err(_) => return Err(BodyFailure::Silent),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(BodyFailure::Broken),
@@ -155,7 +155,7 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         };
         let Ok(data) = frame.into_data() else { continue };
         match &mut gzip {
-            None => kept.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
+            None => buffer.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
             Some(decoder) => {
                 let missing = GZIP.len().saturating_sub(start.len());
                 start.extend(data.iter().take(missing));
@@ -170,19 +170,19 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         }
     }
     match gzip {
-        None => Ok(kept.bytes.into()),
+        None => Ok(buffer.bytes.into()),
         Some(_) if start.len() < GZIP.len() => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
             decoder.try_finish().map_err(|_| gzip_failure(&decoder))?;
             match decoder.finish() {
-                Ok(kept) => Ok(kept.bytes.into()),
+                Ok(buffer) => Ok(buffer.bytes.into()),
                 Err(_) => Err(BodyFailure::BrokenGzip),
             }
         }
     }
 }
 
-fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>) -> BodyFailure {
+fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<LimitedBuffer>) -> BodyFailure {
     if decoder.get_ref().full { BodyFailure::TooLarge } else { BodyFailure::BrokenGzip }
 }
 

@@ -33,9 +33,9 @@ pub const PROGRAM: Program = Program {
     commands: &[],
 };
 
-/// What is left to do after [`begin`].
+/// What is left to do after [`start_up`].
 #[derive(Debug)]
-pub enum Begun {
+pub enum Startup {
     /// Nothing: exit with this.
     Done(ExitCode),
     /// `-t`: check what only the files named in the configuration can tell.
@@ -52,24 +52,24 @@ pub enum Begun {
 }
 
 /// Follows the command line up to the point where something outside the configuration is touched.
-pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
+pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     let logs = match Logs::start() {
         Ok(logs) => logs,
         Err(error) => {
-            say(&error.to_string());
-            return Begun::Done(ExitCode::FAILURE);
+            print_error(&error.to_string());
+            return Startup::Done(ExitCode::FAILURE);
         }
     };
     let typed = match PROGRAM.parse(args) {
         Ok(typed) => typed,
         Err(error) => {
-            say(error.text().trim_end());
-            return Begun::Done(ExitCode::from(error.exit_code()));
+            print_error(error.text().trim_end());
+            return Startup::Done(ExitCode::from(error.exit_code()));
         }
     };
     if typed.switch("version") {
         print(&format!("version: {VERSION}\nPlatform: linux\nDatabases: sqlite, postgresql\n"));
-        return Begun::Done(ExitCode::SUCCESS);
+        return Startup::Done(ExitCode::SUCCESS);
     }
     let level = [
         ("trace", LogLevel::Trace),
@@ -88,17 +88,17 @@ pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
     config.logs.level = level.unwrap_or(config.logs.level);
     if typed.switch("t") {
         // The log file is not touched either.
-        return Begun::Test(Box::new(config), logs);
+        return Startup::Test(Box::new(config), logs);
     }
     if let Err(error) = logs.configure(&config.logs) {
         return failed(&logs, &error.to_string());
     }
-    announce(&config);
-    Begun::Daemon { config: Box::new(config), level, logs }
+    log_loaded(&config);
+    Startup::Daemon { config: Box::new(config), level, logs }
 }
 
 /// Says which files were read and what in them deserves a warning.
-pub(crate) fn announce(config: &Config) {
+pub(crate) fn log_loaded(config: &Config) {
     if let Some(local) = &config.local {
         info!(
             "Loading yaml file: '{}' with additional values from '{}'",
@@ -111,13 +111,13 @@ pub(crate) fn announce(config: &Config) {
     }
 }
 
-fn failed(logs: &Logs, text: &str) -> Begun {
+fn failed(logs: &Logs, text: &str) -> Startup {
     logs.fatal(text);
-    Begun::Done(ExitCode::FAILURE)
+    Startup::Done(ExitCode::FAILURE)
 }
 
 #[expect(clippy::print_stderr, reason = "before there is a log, or for a person at a terminal")]
-fn say(text: &str) {
+fn print_error(text: &str) {
     eprintln!("{text}");
 }
 

@@ -28,9 +28,9 @@ use tracing::{info, warn};
 /// File descriptors that are left for everything that is not a connection.
 const RESERVED: u64 = 256;
 /// Connections at least, however few descriptors there are.
-const FEWEST: u64 = 64;
+const MIN_CONNECTIONS: u64 = 64;
 /// Connections at most.
-const MOST: u64 = 500_000;
+const MAX_CONNECTIONS: u64 = 500_000;
 
 /// Asks for as many file descriptors as the system allows, and says how many connections they are good for.
 pub fn raise_limit() -> usize {
@@ -43,7 +43,7 @@ pub fn raise_limit() -> usize {
             Err(cause) => warn!(%cause, current, "the limit of open files cannot be raised"),
         }
     }
-    let most = current.saturating_sub(RESERVED).clamp(FEWEST, MOST);
+    let most = current.saturating_sub(RESERVED).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
     info!(connections = most, "connections at most; LimitNOFILE in the unit decides");
     usize::try_from(most).unwrap_or(usize::MAX)
 }

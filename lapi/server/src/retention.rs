@@ -10,18 +10,18 @@ use crate::replication::HISTORY;
 use crate::state::Lapi;
 
 /// How often.
-const PACE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration nothing of the
 /// operator's is ever deleted; only what is remembered of removed decisions ends with the memory it is for.
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
-    let mut pace = tokio::time::interval(PACE);
-    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut turn = Turn { leadership: lapi.store.leadership(), leads: None };
-    while stop.run_until_cancelled(pace.tick()).await.is_some() {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut role = LeaderRole { leadership: lapi.store.leadership(), leads: None };
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let round = async {
-            if turn.is_ours().await {
-                once(&lapi).await;
+            if role.acquire().await {
+                run_once(&lapi).await;
             }
             // The admin CLI and other LAPIs delete alerts, too: what is counted is counted anew every time.
             if let Err(error) = lapi.count_alerts().await {
@@ -35,19 +35,19 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
             break;
         }
     }
-    turn.leadership.resign().await;
+    role.leadership.resign().await;
 }
 
 /// Whose turn it is to do the work that one LAPI does for all.
-struct Turn {
+struct LeaderRole {
     leadership: Leadership,
     /// `None` before the first round.
     leads: Option<bool>,
 }
 
-impl Turn {
+impl LeaderRole {
     /// Asked before each round; a change is said once.
-    async fn is_ours(&mut self) -> bool {
+    async fn acquire(&mut self) -> bool {
         let leads = match self.leadership.hold().await {
             Ok(leads) => leads,
             Err(error) => {
@@ -66,7 +66,7 @@ impl Turn {
 }
 
 /// One round.
-pub(crate) async fn once(lapi: &Lapi) {
+pub(crate) async fn run_once(lapi: &Lapi) {
     let flush = lapi.config.database.as_ref().and_then(|database| database.flush.as_ref());
     let keep = keep(flush, lapi.ingest.import_in_progress());
     match lapi.store.flush(lapi.clock.now(), &keep).await {

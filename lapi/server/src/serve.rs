@@ -66,7 +66,7 @@ fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let server = enabled(config)?;
     config.database.as_ref().context("no database configuration provided")?;
-    secret::chosen()?;
+    secret::from_environment()?;
     Files::load(server, UnixMillis::now())?;
     Ok(())
 }
@@ -79,7 +79,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let server = enabled(&config)?.clone();
     let clock = Clock::System;
-    let secret = secret::chosen()?;
+    let secret = secret::from_environment()?;
     let files = Files::load(&server, clock.now())?;
     let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
     // Before the database: who cannot have the port should not touch anything.
@@ -90,10 +90,12 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let store = Store::open(&store_config).await.context("unable to init database client")?;
     let secret = match secret {
         Some(secret) => secret,
-        None => secret::kept(&store, clock.now()).await.context("while keeping the secret for tokens")?,
+        None => secret::stored_token_secret(&store, clock.now())
+            .await
+            .context("while keeping the secret for tokens")?,
     };
     let cursor_key =
-        secret::for_cursors(&store, clock.now()).await.context("while keeping the key for cursors")?;
+        secret::stored_cursor_key(&store, clock.now()).await.context("while keeping the key for cursors")?;
     let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
     let background = CancellationToken::new();
     let lapi = Lapi::new(Setup {
@@ -118,7 +120,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
     spawn_background(&lapi, &daemon, &background);
     daemon.tasks.spawn(reload::follow(lapi.clone(), level, tls, daemon.clone()));
-    for line in where_we_listen(&lapi, &listeners) {
+    for line in listening_lines(&lapi, &listeners) {
         info!("{line}");
     }
     let ready = daemon.latch();
@@ -153,7 +155,7 @@ async fn bind(server: &ServerConfig) -> anyhow::Result<(Listeners, Option<Socket
     Ok((listeners, file))
 }
 
-fn where_we_listen(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
+fn listening_lines(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(address) = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
         let tls = if lapi.server.tls.is_some() { " (TLS)" } else { "" };

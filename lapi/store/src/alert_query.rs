@@ -1,7 +1,7 @@
 //! The parameters of `GET` and `DELETE /v1/alerts`.
 
 use ipnet::IpNet;
-use palisade_active::net;
+use palisade_active::parse_prefix;
 use palisade_wire::{GoDuration, Scope};
 
 /// Which alerts. Everything that is set must hold.
@@ -123,7 +123,9 @@ impl AlertQuery {
             }
             "value" => self.value = text(),
             "scenario" => self.scenario = text(),
-            "ip" | "range" => self.net = Some(net(value).map_err(|bad| QueryError(bad.to_string()))?),
+            "ip" | "range" => {
+                self.net = Some(parse_prefix(value).map_err(|bad| QueryError(bad.to_string()))?)
+            }
             "contains" => {
                 self.contains = go_bool(value)
                     .map_err(|why| QueryError(format!("invalid contains value: {why}: invalid filter")))?;

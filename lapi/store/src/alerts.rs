@@ -187,7 +187,7 @@ impl Store {
             .write("store alerts", move |tx| {
                 Box::pin(async move {
                     let machine = match machine {
-                        Some(name) => add::note_push(tx, now, &name).await?,
+                        Some(name) => add::record_push(tx, now, &name).await?,
                         None => None,
                     };
                     add::add_whole(tx, now, machine, alerts, bulk).await
@@ -205,7 +205,7 @@ impl Store {
         let (store, machine) = (self.clone(), machine.map(str::to_owned));
         // Seen through to its end even when the caller goes away: half an import is worse than one nobody waits for.
         self.writer
-            .see_through("import decisions", async move {
+            .write_to_completion("import decisions", async move {
                 let lock = store.lock_for_import().await?;
                 let outcome = staged::import(&store, now, machine, alert).await;
                 drop(lock);

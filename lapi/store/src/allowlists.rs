@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use palisade_wire::UnixMillis;
 
-use rows::{add_items, attach_items, id_of, lists, missing, note_change};
+use rows::{add_items, attach_items, id_of, lists, missing, touch_list};
 
 use crate::{Ended, Store, StoreError, decisions};
 
@@ -168,7 +168,7 @@ impl Store {
                     sql.arg(list).push(" AND value").in_texts(&values);
                     let removed = session.run(sql).await?;
                     if removed > 0 {
-                        note_change(tx, now, list).await?;
+                        touch_list(tx, now, list).await?;
                     }
                     Ok(removed)
                 })

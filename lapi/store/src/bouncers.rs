@@ -8,7 +8,7 @@ use palisade_wire::UnixMillis;
 
 pub use instances::{BouncerInstance, InstanceReport};
 pub(crate) use rows::newer;
-use rows::{COLUMNS, by_name, insert, merged, note_pulls, read_bouncer, update};
+use rows::{COLUMNS, by_name, insert, merged, read_bouncer, record_pulls, update};
 
 use crate::{Store, StoreError};
 
@@ -338,7 +338,7 @@ impl Store {
                     for one in others {
                         update(tx, now, one).await?;
                     }
-                    note_pulls(tx, now, pulls).await
+                    record_pulls(tx, now, pulls).await
                 })
             })
             .await

@@ -9,7 +9,7 @@ use sqlx::Error;
 use uuid::Uuid;
 
 use crate::engine::{Session, SqlRow, Tx};
-use crate::span::push_covers;
+use crate::prefix_bounds::push_covers;
 use crate::{Store, StoreError};
 
 /// The columns of [`palisade_active::ReplicaRow`], in `decisions` and `tombstones` alike.
@@ -165,7 +165,7 @@ pub(crate) async fn touching(
 ) -> Result<Vec<i64>, StoreError> {
     let mut sql = session.sql("SELECT id FROM decisions WHERE until > ");
     sql.arg(now.0).push(" AND (");
-    crate::span::push_within(&mut sql, "", net);
+    crate::prefix_bounds::push_within(&mut sql, "", net);
     sql.push(") UNION SELECT id FROM decisions WHERE until > ").arg(now.0).push(" AND (");
     push_covers(&mut sql, "", net);
     sql.push(")");

@@ -7,7 +7,7 @@ use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
-use crate::engine::{self, Leadership, Listener, Place, Readers, Session, Writer};
+use crate::engine::{self, DatabaseLocation, Leadership, Listener, Readers, Session, Writer};
 use crate::{DbConfig, StoreError};
 
 /// How long a server may take to say how far it has come.
@@ -27,7 +27,7 @@ pub struct Head {
 /// An open database. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) place: Arc<Place>,
+    pub(crate) location: Arc<DatabaseLocation>,
     pub(crate) readers: Readers,
     pub(crate) writer: Writer,
     pub(crate) bulk: usize,
@@ -42,8 +42,12 @@ impl Store {
     /// When it cannot be reached, belongs to another program or a newer version, or is damaged.
     pub async fn open(config: &DbConfig) -> Result<Self, StoreError> {
         let opened = engine::open(config).await?;
-        let store =
-            Self { place: opened.place, readers: opened.readers, writer: opened.writer, bulk: config.bulk };
+        let store = Self {
+            location: opened.location,
+            readers: opened.readers,
+            writer: opened.writer,
+            bulk: config.bulk,
+        };
         store.remove_leftovers(UnixMillis::now()).await?;
         Ok(store)
     }
@@ -76,22 +80,22 @@ impl Store {
 
     /// The error for a database that is not available, for the caller's own reason.
     pub fn unavailable(&self, doing: &'static str, reason: impl Into<String>) -> StoreError {
-        StoreError::Unavailable { doing, database: self.place.to_string(), reason: reason.into() }
+        StoreError::Unavailable { doing, database: self.location.to_string(), reason: reason.into() }
     }
 
     /// What hears what other processes write. `None` on SQLite, which tells nobody.
     pub fn listen(&self) -> Option<Listener> {
-        Listener::new(&self.readers, &self.place, &self.writer)
+        Listener::new(&self.readers, &self.location, &self.writer)
     }
 
     /// The candidacy for work that one of all processes on this database does.
     pub fn leadership(&self) -> Leadership {
-        Leadership::new(&self.readers, &self.place)
+        Leadership::new(&self.readers, &self.location)
     }
 
     /// A session for reading that sees one state of everything.
     pub(crate) async fn snapshot(&self, doing: &'static str) -> Result<Session, StoreError> {
-        self.readers.snapshot(&self.place, doing).await
+        self.readers.snapshot(&self.location, doing).await
     }
 }
 

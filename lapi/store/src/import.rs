@@ -8,13 +8,13 @@ use palisade_wire::UnixMillis;
 use sqlx::postgres::PgConnection;
 
 use crate::alerts::remove_matching;
-use crate::engine::{Place, Readers, fault, lock_beside, patient};
+use crate::engine::{DatabaseLocation, Readers, fault, lock_beside, with_timeout};
 use crate::{Store, StoreError};
 
 /// The number of our lock on a PostgreSQL server: "PALIMPRT".
 const LOCK: i64 = i64::from_be_bytes(*b"PALIMPRT");
 /// How long a server may take for it; what it allows for waiting is shorter.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Held while an import goes on; given back when dropped, or when the process ends.
 #[derive(Debug)]
@@ -29,20 +29,20 @@ impl Store {
     /// Several imports may go on at once.
     pub(crate) async fn lock_for_import(&self) -> Result<ImportLock, StoreError> {
         let doing = "lock the database for an import";
-        match (&self.readers, &*self.place) {
-            (Readers::Postgres(pool), place) => {
-                let connection = pool.acquire().await.map_err(|error| fault(&error, place, doing))?;
+        match (&self.readers, &*self.location) {
+            (Readers::Postgres(pool), location) => {
+                let connection = pool.acquire().await.map_err(|error| fault(&error, location, doing))?;
                 // Out of the pool: the lock goes with the connection.
                 let mut connection = connection.detach();
                 let lock =
                     sqlx::query("SELECT pg_advisory_lock_shared($1)").bind(LOCK).execute(&mut connection);
-                patient(PATIENCE, lock).await.map_err(|error| fault(&error, place, doing))?;
+                with_timeout(LOCK_TIMEOUT, lock).await.map_err(|error| fault(&error, location, doing))?;
                 Ok(ImportLock::Server { _held: Box::new(connection) })
             }
-            (Readers::Sqlite(_), Place::File(path)) => {
+            (Readers::Sqlite(_), DatabaseLocation::File(path)) => {
                 let unavailable = |reason: String| StoreError::Unavailable {
                     doing,
-                    database: self.place.to_string(),
+                    database: self.location.to_string(),
                     reason,
                 };
                 let file =
@@ -55,7 +55,7 @@ impl Store {
                     Err(error) => Err(unavailable(error.to_string())),
                 }
             }
-            (Readers::Sqlite(_), Place::Server(_)) => unreachable!("a SQLite database is a file"),
+            (Readers::Sqlite(_), DatabaseLocation::Server(_)) => unreachable!("a SQLite database is a file"),
         }
     }
 
@@ -86,29 +86,29 @@ impl Store {
     /// `None` while an import goes on.
     async fn lock_against_imports(&self) -> Result<Option<ImportLock>, StoreError> {
         let doing = "remove what an interrupted import left";
-        match (&self.readers, &*self.place) {
-            (Readers::Postgres(pool), place) => {
-                let failed = |error: sqlx::Error| fault(&error, place, doing);
+        match (&self.readers, &*self.location) {
+            (Readers::Postgres(pool), location) => {
+                let failed = |error: sqlx::Error| fault(&error, location, doing);
                 let mut connection = pool.acquire().await.map_err(failed)?.detach();
                 let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
                     .bind(LOCK)
                     .fetch_one(&mut connection);
-                let mine: bool = patient(PATIENCE, lock).await.map_err(failed)?;
+                let mine: bool = with_timeout(LOCK_TIMEOUT, lock).await.map_err(failed)?;
                 Ok(mine.then(|| ImportLock::Server { _held: Box::new(connection) }))
             }
-            (Readers::Sqlite(_), Place::File(path)) => {
+            (Readers::Sqlite(_), DatabaseLocation::File(path)) => {
                 let locked = lock_beside(path, "-import.lock").map(|file| (file.try_lock(), file));
                 match locked {
                     Ok((Ok(()), file)) => Ok(Some(ImportLock::File { _held: file })),
                     Ok((Err(TryLockError::WouldBlock), _)) => Ok(None),
                     Ok((Err(TryLockError::Error(error)), _)) | Err(error) => Err(StoreError::Unavailable {
                         doing,
-                        database: self.place.to_string(),
+                        database: self.location.to_string(),
                         reason: error.to_string(),
                     }),
                 }
             }
-            (Readers::Sqlite(_), Place::Server(_)) => unreachable!("a SQLite database is a file"),
+            (Readers::Sqlite(_), DatabaseLocation::Server(_)) => unreachable!("a SQLite database is a file"),
         }
     }
 }

@@ -20,10 +20,10 @@ mod error;
 mod head;
 mod import;
 mod machines;
+mod prefix_bounds;
 mod replay;
 mod retention;
 mod settings;
-mod span;
 mod timeline;
 mod usage;
 

@@ -7,9 +7,9 @@ use crate::engine::Session;
 use crate::{Store, StoreError};
 
 /// For how long a line is remembered: well beyond the age of any cursor that is still good.
-const REMEMBERED: i64 = 7 * 24 * 3600 * 1000;
+const RETENTION_MILLIS: i64 = 7 * 24 * 3600 * 1000;
 /// How many at most: a LAPI that is started again and again must not fill the table.
-const AT_MOST: i64 = 1000;
+const MAX_TIMELINES: i64 = 1000;
 
 impl Store {
     /// Begins a line of history at the last commit. `token` is chance: nobody may have used it before.
@@ -36,8 +36,8 @@ impl Store {
                             "DELETE FROM lineages WHERE id < (SELECT MAX(id) FROM lineages) AND (begun_at < $1 \
                              OR id <= (SELECT MAX(id) FROM lineages) - $2)",
                         )
-                        .bind(now.0.saturating_sub(REMEMBERED))
-                        .bind(AT_MOST);
+                        .bind(now.0.saturating_sub(RETENTION_MILLIS))
+                        .bind(MAX_TIMELINES);
                     session.run(sql).await.map(drop)
                 })
             })

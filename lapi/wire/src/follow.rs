@@ -23,7 +23,7 @@ pub const WAIT_HEADER: &str = "x-palisade-wait";
 /// Request header: which of the machines that share a key this is. Shown to operators, never decided by.
 pub const INSTANCE_HEADER: &str = "x-palisade-instance";
 /// Longest instance name that is taken; more is cut off.
-pub const INSTANCE_AT_MOST: usize = 96;
+pub const MAX_INSTANCE_NAME: usize = 96;
 
 /// What an answer to a request with a cursor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

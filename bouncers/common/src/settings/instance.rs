@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use palisade_wire::follow::INSTANCE_AT_MOST;
+use palisade_wire::follow::MAX_INSTANCE_NAME;
 
 /// The file in the state directory.
 const FILE: &str = "instance";
@@ -25,13 +25,13 @@ pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
         None => process_digits(),
     };
     let host: String =
-        host.chars().filter(char::is_ascii_graphic).take(INSTANCE_AT_MOST - DIGITS - 1).collect();
+        host.chars().filter(char::is_ascii_graphic).take(MAX_INSTANCE_NAME - DIGITS - 1).collect();
     format!("{}/{digits}", if host.is_empty() { "host" } else { &host })
 }
 
 /// Whether a name an operator chose can be sent.
 pub(super) fn is_sendable(name: &str) -> bool {
-    (1..=INSTANCE_AT_MOST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_INSTANCE_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The same after every reload.

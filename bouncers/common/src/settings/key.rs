@@ -10,7 +10,7 @@ use super::ProcessEnv;
 const CREDENTIAL: &str = "api_key";
 
 /// The longest file that can be a key.
-const LONGEST: usize = 4096;
+const MAX_KEY_BYTES: usize = 4096;
 
 /// Reads the key from a file. A bare name is a systemd credential of the unit.
 pub(super) fn from_file(file: &Path, env: &ProcessEnv<'_>) -> Result<Secret, String> {
@@ -40,7 +40,7 @@ pub(super) fn from_credentials(env: &ProcessEnv<'_>) -> Option<Secret> {
 /// White space around a key is an editor's, not the key's.
 fn clean(bytes: &[u8]) -> Option<Secret> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
-    let sound = !text.is_empty() && bytes.len() <= LONGEST && !text.contains(char::is_control);
+    let sound = !text.is_empty() && bytes.len() <= MAX_KEY_BYTES && !text.contains(char::is_control);
     sound.then(|| Secret::new(text))
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::log::Log;
 
 /// The longest a request is held here, and how old a cursor may be to be held.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 const OLDEST: i64 = 120_000;
 
 /// One of several on the same database.
@@ -102,7 +102,7 @@ impl Lapi {
         {
             let state = (&self.set.view(), &self.scope);
             if let Some(waiters) = self.waiting.register(state, (&asked, digest), cursor, now) {
-                let wait = i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
+                let wait = i64::try_from(request.wait.min(MAX_WAIT).as_millis()).expect("a short time");
                 let (database, until) = (self.scope.database, true_time + wait);
                 waiters.push(Waiter { client, request, asked, digest, database, until });
                 return None;
@@ -201,7 +201,7 @@ impl Lapi {
             filter: digest,
             cursor: next,
         };
-        Continuation { cursor: signer.sign(&token), content, wait: Some(LONGEST) }
+        Continuation { cursor: signer.sign(&token), content, wait: Some(MAX_WAIT) }
     }
 }
 

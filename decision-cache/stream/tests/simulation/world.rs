@@ -1,6 +1,6 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, span};
+use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, target_prefix};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, FullReason};
@@ -346,7 +346,7 @@ impl World {
 fn holds(rows: &Rows, passes: Passes, at: i64, off: i64) -> Holds {
     let mut holds = Holds::new();
     for row in rows.values().filter(|row| row.until.0 > at && passes(row)) {
-        let Some(Ok(net)) = span(&row.scope, &row.value) else { continue };
+        let Some(Ok(net)) = target_prefix(&row.scope, &row.value) else { continue };
         let until = row.until.0 - off;
         let longest = holds.entry((net.to_string(), row.kind.clone())).or_insert(until);
         *longest = until.max(*longest);

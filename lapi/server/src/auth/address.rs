@@ -58,7 +58,7 @@ impl ClientAddress {
         if proxies.contains(ip) {
             for header in ["x-forwarded-for", "x-real-ip"] {
                 let line = headers.get(header).and_then(|value| value.to_str().ok());
-                if let Some((text, ip)) = line.and_then(|line| told(line, proxies)) {
+                if let Some((text, ip)) = line.and_then(|line| forwarded_client(line, proxies)) {
                     return Self { text, ip: Some(ip), socket: false };
                 }
             }
@@ -75,7 +75,7 @@ impl ClientAddress {
 
 /// The client in a list of forwarders: from the right the first that is no proxy of ours, or the leftmost. `None` when
 /// something unreadable stands in the way.
-fn told(line: &str, proxies: &Nets) -> Option<(String, IpAddr)> {
+fn forwarded_client(line: &str, proxies: &Nets) -> Option<(String, IpAddr)> {
     let entries: Vec<&str> = line.split(',').map(str::trim).collect();
     for (index, entry) in entries.iter().enumerate().rev() {
         let ip: IpAddr = entry.parse().ok()?;

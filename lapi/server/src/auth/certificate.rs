@@ -19,9 +19,9 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certific
 use super::address::Peer;
 
 /// Longest chain that is followed.
-const LONGEST_CHAIN: usize = 10;
+const MAX_CHAIN: usize = 10;
 /// How many verdicts are kept.
-const MOST_VERDICTS: usize = 16_384;
+const MAX_VERDICTS: usize = 16_384;
 
 /// What a certificate is to prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Certificates {
             return if verdict.revoked { Err(CertificateError::Revoked { cached: true }) } else { Ok(()) };
         }
         let revoked = is_revoked(leaf, shown, &self.roots, &lists);
-        if verdicts.len() >= MOST_VERDICTS {
+        if verdicts.len() >= MAX_VERDICTS {
             verdicts.clear();
         }
         verdicts.insert(print, Verdict { revoked, until: now + self.keep });
@@ -210,7 +210,7 @@ fn is_revoked(
         .filter_map(|der| X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate))
         .collect();
     let mut current = leaf;
-    for _ in 0..LONGEST_CHAIN {
+    for _ in 0..MAX_CHAIN {
         let is_signer = |signer: &&X509Certificate<'_>| {
             signer.subject().as_raw() == current.issuer().as_raw()
                 && current.verify_signature(Some(signer.public_key())).is_ok()

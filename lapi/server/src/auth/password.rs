@@ -12,7 +12,7 @@ use tracing::warn;
 /// bcrypt's cost, as in the stock server.
 pub const COST: u32 = 10;
 /// Longest password bcrypt can take, in bytes.
-pub const LONGEST: usize = 72;
+pub const MAX_PASSWORD_BYTES: usize = 72;
 /// How much less than others these threads want the processor.
 const NICE: i32 = 10;
 
@@ -76,7 +76,7 @@ impl Passwords {
         still: impl FnOnce() -> bool + Send + 'static,
     ) -> Option<bool> {
         // Go refuses to compare what it would not have hashed.
-        let fits = password.len() <= LONGEST;
+        let fits = password.len() <= MAX_PASSWORD_BYTES;
         self.run(move || still().then(|| fits && bcrypt::verify(password, &hash).unwrap_or(false)))
             .await
             .unwrap_or(Some(false))
@@ -84,7 +84,7 @@ impl Passwords {
 
     /// The hash of a password; `None` when it is too long.
     pub async fn hash(&self, password: String) -> Option<String> {
-        if password.len() > LONGEST {
+        if password.len() > MAX_PASSWORD_BYTES {
             return None;
         }
         self.run(move || bcrypt::hash(password, COST).ok()).await.flatten()

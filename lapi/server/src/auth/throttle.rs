@@ -25,7 +25,7 @@ pub const REMOTE: Allowance = Allowance { burst: 60, every: Duration::from_secs(
 pub const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
 
 /// How many addresses are remembered. Those that failed longest ago are forgotten first.
-const MOST: usize = 16_384;
+const MAX_BUCKETS: usize = 16_384;
 
 /// The buckets of those that failed lately.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Throttle {
     /// Takes a token from this address.
     pub fn take(&mut self, address: IpAddr, now: Instant) {
         let address = prefix(address);
-        if self.buckets.len() >= MOST && !self.buckets.contains_key(&address) {
+        if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&address) {
             self.make_room(now);
         }
         let allowance = if address.is_loopback() { LOCAL } else { REMOTE };
@@ -82,12 +82,12 @@ impl Throttle {
     /// Forgets full buckets, and the older half when all are in use.
     fn make_room(&mut self, now: Instant) {
         self.buckets.retain(|_, bucket| !bucket.filled(now).is_full());
-        if self.buckets.len() >= MOST {
+        if self.buckets.len() >= MAX_BUCKETS {
             let mut ages: Vec<Instant> = self.buckets.values().map(|bucket| bucket.at).collect();
             let middle = ages.len() / 2;
             let (_, median, _) = ages.select_nth_unstable(middle);
             let median = *median;
-            let mut spare = MOST / 2;
+            let mut spare = MAX_BUCKETS / 2;
             self.buckets
                 .retain(|_, bucket| bucket.at > median || (bucket.at == median && take_one(&mut spare)));
         }
@@ -153,17 +153,17 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_latest_failures_are_kept() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
-        let hour = u32::try_from(MOST).unwrap() * 3;
+        let hour = u32::try_from(MAX_BUCKETS).unwrap() * 3;
         for number in 0..hour {
             throttle
                 .take(IpAddr::from(number.to_be_bytes()), start + Duration::from_micros(u64::from(number)));
         }
-        assert!(throttle.buckets.len() <= MOST);
+        assert!(throttle.buckets.len() <= MAX_BUCKETS);
         assert!(throttle.buckets.contains_key(&IpAddr::from((hour - 1).to_be_bytes())));
         // All at the same moment is no way around it.
         for number in 0..hour {
             throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), start);
         }
-        assert!(throttle.buckets.len() <= MOST);
+        assert!(throttle.buckets.len() <= MAX_BUCKETS);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How long a token is good for, in seconds; also how long after its first issue it may be refreshed.
 pub const LIFETIME: i64 = 3600;
 /// Fewest bytes of a secret somebody chose.
-pub const SHORTEST_SECRET: usize = 64;
+pub const MIN_SECRET: usize = 64;
 
 /// Signs and checks tokens.
 #[derive(Clone)]

@@ -53,7 +53,7 @@ impl CursorRequest {
         }))
     }
 
-    fn place(&self, lapi: &Lapi, view: &View, scope: &CursorScope, now: UnixMillis) -> CursorLookup {
+    fn lookup(&self, lapi: &Lapi, view: &View, scope: &CursorScope, now: UnixMillis) -> CursorLookup {
         lapi.long_poll.signer.lookup((view, scope), (&self.request, self.digest), &self.cursor, now)
     }
 }
@@ -71,23 +71,23 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let (mut view, mut scope) = lapi.replication.state();
     let mut now = lapi.clock.now();
-    let mut place = ask.place(lapi, &view, &scope, now);
-    if matches!(place, CursorLookup::Valid(_, CursorStatus::Ahead)) {
+    let mut lookup = ask.lookup(lapi, &view, &scope, now);
+    if matches!(lookup, CursorLookup::Valid(_, CursorStatus::Ahead)) {
         // Another LAPI on this database has told it what has not come here yet.
         Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
         (view, scope) = lapi.replication.state();
         now = lapi.clock.now();
-        place = ask.place(lapi, &view, &scope, now);
+        lookup = ask.lookup(lapi, &view, &scope, now);
     }
-    let (cursor, status) = match place {
+    let (cursor, status) = match lookup {
         CursorLookup::Invalid(why) => {
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &scope, now, why));
+            return Ok(full_response(lapi, &ask, &view, &scope, now, why));
         }
         CursorLookup::Valid(_, CursorStatus::Ahead) => {
             // The database has less than it had: it was put back to an earlier state.
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &scope, now, FullReason::OtherDatabase));
+            return Ok(full_response(lapi, &ask, &view, &scope, now, FullReason::OtherDatabase));
         }
         CursorLookup::Valid(cursor, status) => (cursor, status),
     };
@@ -108,7 +108,7 @@ pub(super) async fn answer(
             return Ok(response);
         }
     }
-    Ok(changes(lapi, &ask, &view, &scope, now, cursor))
+    Ok(changes_response(lapi, &ask, &view, &scope, now, cursor))
 }
 
 /// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
@@ -144,16 +144,16 @@ async fn park(
     }
     let (view, of) = lapi.replication.state();
     let now = lapi.clock.now();
-    Ok(match ask.place(lapi, &view, &of, now) {
+    Ok(match ask.lookup(lapi, &view, &of, now) {
         CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) => {
-            changes(lapi, ask, &view, &of, now, cursor)
+            changes_response(lapi, ask, &view, &of, now, cursor)
         }
-        CursorLookup::Valid(_, _) => everything(lapi, ask, &view, &of, now, FullReason::OtherDatabase),
-        CursorLookup::Invalid(why) => everything(lapi, ask, &view, &of, now, why),
+        CursorLookup::Valid(_, _) => full_response(lapi, ask, &view, &of, now, FullReason::OtherDatabase),
+        CursorLookup::Invalid(why) => full_response(lapi, ask, &view, &of, now, why),
     })
 }
 
-fn changes(
+fn changes_response(
     lapi: &Lapi,
     ask: &CursorRequest,
     view: &View,
@@ -166,7 +166,7 @@ fn changes(
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn everything(
+fn full_response(
     lapi: &Lapi,
     ask: &CursorRequest,
     view: &View,

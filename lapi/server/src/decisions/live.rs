@@ -8,7 +8,7 @@ use palisade_active::{Filter, LiveAnswer};
 use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;
-use crate::alerts::nothing;
+use crate::alerts::empty_ok;
 use crate::auth::Bouncer;
 use crate::error::{ApiError, JSON};
 use crate::openapi::StreamDecision;
@@ -76,7 +76,7 @@ pub(crate) async fn query_head(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     ask(&lapi, &bouncer, &query)?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
 /// The first piece of the answer, and what follows.

@@ -4,12 +4,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use palisade_active::{Commit, Cursor, Filter};
-use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
+use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};
 
 use super::body::StreamBody;
 use super::follow::{self, CursorRequest};
-use crate::alerts::nothing;
+use crate::alerts::empty_ok;
 use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::openapi::DecisionStream;
@@ -84,7 +84,7 @@ fn instance(client: ClientAddress, headers: &HeaderMap, now: UnixMillis) -> Opti
     let name = headers.get(INSTANCE_HEADER).and_then(|name| name.to_str().ok()).map(str::trim);
     let name = name.filter(|name| !name.is_empty())?;
     let Agent { kind, version, .. } = Agent::of(headers);
-    let instance = name.chars().take(INSTANCE_AT_MOST).collect();
+    let instance = name.chars().take(MAX_INSTANCE_NAME).collect();
     Some(ClientReport { instance, ip: client.text, kind, version, at: now, commit: Commit(0) })
 }
 
@@ -96,5 +96,5 @@ fn instance(client: ClientAddress, headers: &HeaderMap, now: UnixMillis) -> Opti
         (status = 403, description = "No key, or not a good one", body = ErrorBody))
 )]
 pub(crate) async fn pull_head(_: Bouncer) -> Response {
-    nothing()
+    empty_ok()
 }

@@ -140,7 +140,8 @@ impl EvaluatedBatch {
     /// Passes over decisions about addresses that are none.
     fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
         decisions.retain(|decision| {
-            let valid = !matches!(palisade_active::span(&decision.scope, &decision.value), Some(Err(_)));
+            let valid =
+                !matches!(palisade_active::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
             if !valid {
                 self.invalid.push(InvalidDecision { index, value: decision.value.clone() });
             }
@@ -153,7 +154,7 @@ impl EvaluatedBatch {
 /// Why an alert is passed over: its source is an address or a range that an allowlist covers. A source that cannot
 /// be read is on no list.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
-    let net = palisade_active::span(&alert.source.scope, &alert.source.value)?.ok()?;
+    let net = palisade_active::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
     let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }

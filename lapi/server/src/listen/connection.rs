@@ -30,9 +30,9 @@ use super::{
 use crate::auth::Peer;
 
 /// Largest head of a request, in bytes.
-const LARGEST_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
-const MOST_STREAMS: u32 = 128;
+const MAX_STREAMS: u32 = 128;
 
 /// Answers the requests of one connection until it ends, the reaper cuts it, or `stop` fires and what is under way is
 /// answered.
@@ -60,15 +60,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     match http2 {
         Ok(false) => {
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(LARGEST_HEAD);
+            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
             drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop).await;
         }
         Ok(true) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(MOST_STREAMS)
-                .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX));
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
             Box::pin(drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop)).await;
         }
         Err(_) => {}

@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 use super::bind::ListenError;
 
 /// Longest path of a socket, in bytes.
-const LONGEST: usize = 107;
+const MAX_PATH_BYTES: usize = 107;
 
 /// The socket's file. Removed when this is dropped, unless somebody has put another one in its place.
 #[derive(Debug)]
@@ -47,9 +47,9 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     let wrong = |what: String| ListenError::Socket { path: path.to_owned(), what };
     let length = path.as_os_str().len();
-    if length > LONGEST {
+    if length > MAX_PATH_BYTES {
         return Err(wrong(format!(
-            "the path has {length} bytes, {LONGEST} are possible; choose a shorter one"
+            "the path has {length} bytes, {MAX_PATH_BYTES} are possible; choose a shorter one"
         )));
     }
     match fs::symlink_metadata(path) {

@@ -300,7 +300,7 @@ impl TestServer {
 
     /// One round of the retention jobs.
     pub(super) async fn flush(&self) {
-        retention::once(&self.lapi).await;
+        retention::run_once(&self.lapi).await;
     }
 }
 

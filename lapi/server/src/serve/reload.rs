@@ -14,13 +14,13 @@ use tracing::{info, warn};
 
 use super::{Files, enabled};
 use crate::{
-    cli::announce,
+    cli::log_loaded,
     listen::tls::{TlsServer, lists},
     state::Lapi,
 };
 
 /// How often the file of revocation lists is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const CRL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Answers each request to reload until the daemon stops. What cannot be used changes nothing.
 pub(super) async fn follow(
@@ -62,7 +62,7 @@ fn reload(
     }
     daemon.logs.configure(&config.logs)?;
     lapi.profiles.store(Arc::new(files.profiles));
-    announce(&config);
+    log_loaded(&config);
     for key in needs_restart(&lapi.config, &config) {
         warn!("{key} has changed; that takes a restart");
     }
@@ -99,7 +99,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
     let path = || lapi.auth.certificates.load().lists_path.clone();
     let mut known = path().map(|path| (stamp(&path), path));
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(CRL_CHECK_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let now = path().map(|path| (stamp(&path), path));
         if now == known {

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// What a failed check says, whatever failed about the password.
-const WRONG: &str = "incorrect Username or Password";
+const WRONG_CREDENTIALS: &str = "incorrect Username or Password";
 /// Longest list of scenarios that is kept, in bytes.
-const MOST_SCENARIOS: usize = 100_000;
+const MAX_SCENARIOS: usize = 100_000;
 
 #[utoipa::path(
     post, path = "/v1/watchers/login", tag = "machines",
@@ -52,7 +52,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     lapi.registry.record_machine(
         &machine,
         MachineUpdate {
-            scenarios: (!scenarios.is_empty()).then(|| joined(&scenarios)),
+            scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
             ip: Some(client.text.clone()),
             version: version.clone(),
             ..MachineUpdate::default()
@@ -60,7 +60,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     );
     if version.is_none() {
         warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
-        return Err(ApiError::unauthorized(WRONG));
+        return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
     }
     super::token_for(&lapi, &machine.name)
 }
@@ -106,7 +106,7 @@ async fn with_password(
         Some(true) => Ok((machine, login.scenarios)),
         Some(false) => {
             lapi.auth.record_attempt(client);
-            Err(ApiError::unauthorized(WRONG))
+            Err(ApiError::unauthorized(WRONG_CREDENTIALS))
         }
         None => {
             lapi.metrics.throttled.inc();
@@ -157,7 +157,7 @@ async fn with_certificate(
                     .ok()
                     .flatten()
                     .filter(|machine| machine.auth == AuthType::Tls)
-                    .ok_or_else(|| ApiError::unauthorized(WRONG))?,
+                    .ok_or_else(|| ApiError::unauthorized(WRONG_CREDENTIALS))?,
                 Err(cause) => return Err(ApiError::store(&cause, "unable to insert row")),
             }
         }
@@ -175,10 +175,10 @@ fn version(headers: &HeaderMap) -> Option<String> {
     (!version.contains('/')).then(|| version.to_owned())
 }
 
-fn joined(scenarios: &[String]) -> String {
+fn join_scenarios(scenarios: &[String]) -> String {
     let mut text = String::new();
     for scenario in scenarios {
-        if text.len() + scenario.len() + 1 > MOST_SCENARIOS {
+        if text.len() + scenario.len() + 1 > MAX_SCENARIOS {
             break;
         }
         if !text.is_empty() {

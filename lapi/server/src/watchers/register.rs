@@ -53,7 +53,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     }
     let name = registration.machine_id;
     let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));
-    if registration.password.len() > password::LONGEST {
+    if registration.password.len() > password::MAX_PASSWORD_BYTES {
         return Err(ApiError::bad_request("unable to hash"));
     }
     if lapi.registry.machine(&name).is_some() {

@@ -14,7 +14,7 @@ use crate::engine::{Column, Tx, insert};
 const REPEAT_WINDOW: i64 = 3_600_000;
 
 /// Notes that a machine posted; returns its row's number. `None` for a machine we do not have.
-pub(super) async fn note_push(
+pub(super) async fn record_push(
     tx: &mut Tx,
     now: UnixMillis,
     machine: &str,

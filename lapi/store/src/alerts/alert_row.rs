@@ -2,7 +2,7 @@
 //! turn, which is short.
 
 use jiff::tz::TimeZone;
-use palisade_active::{Commit, ReplicaRow, span};
+use palisade_active::{Commit, ReplicaRow, target_prefix};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{NewAlert, NewDecision};
 use crate::StoreError;
 use crate::engine::Column;
-use crate::span::bounds;
+use crate::prefix_bounds::bounds;
 
 /// The most bytes an event's details may take as JSON.
 const EVENT_BYTES: usize = 8191;
@@ -44,7 +44,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreE
     let NewAlert { mut alert, decisions, digest } = new;
     let mut prepared = Vec::with_capacity(decisions.len());
     for decision in decisions {
-        let bounds = match span(&decision.scope, &decision.value) {
+        let bounds = match target_prefix(&decision.scope, &decision.value) {
             None => None,
             Some(Ok(net)) => Some(bounds(&net)),
             Some(Err(bad)) => return Err(StoreError::Refused(bad.to_string())),

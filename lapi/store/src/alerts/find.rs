@@ -6,7 +6,7 @@ use palisade_wire::{Alert, Decision, Event, MetaItem, Source, UnixMillis};
 use sqlx::Error;
 
 use crate::engine::{Session, Sql, SqlRow};
-use crate::span::{push_covers, push_within};
+use crate::prefix_bounds::{push_covers, push_within};
 use crate::{AlertQuery, SortOrder, StoreError};
 
 const COLUMNS: &str = "a.id, a.created_at, a.scenario, a.message, a.events_count, a.started_at, a.stopped_at, \

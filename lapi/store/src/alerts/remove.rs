@@ -76,7 +76,7 @@ async fn remove_step(
     let rows = session.read(sql, read_row).await?;
     let whole = rows.len() == DECISIONS;
     let recent = rows.into_iter().filter(|row| row.until.0 > now.0 - RECENT).collect();
-    let commit = bury(tx, now, recent, bulk).await?;
+    let commit = insert_tombstones(tx, now, recent, bulk).await?;
     if whole {
         return Ok(Step { unfinished: alerts, deleted: 0, commit });
     }
@@ -88,7 +88,7 @@ async fn remove_step(
 }
 
 /// Notes that these rows are gone, so that bouncers can be told.
-async fn bury(
+async fn insert_tombstones(
     tx: &mut Tx,
     now: UnixMillis,
     mut rows: Vec<ReplicaRow>,

@@ -3,7 +3,7 @@
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
-use super::add::{insert_alerts, insert_decisions, note_push, repeated};
+use super::add::{insert_alerts, insert_decisions, record_push, repeated};
 use super::alert_row::{AlertRow, DecisionRow};
 use super::{STAGED_FROM, Stored};
 use crate::engine::Tx;
@@ -31,7 +31,7 @@ pub(super) async fn import(
                     return Ok((Stored { alert, repeated: true }, None));
                 }
                 let machine = match machine {
-                    Some(name) => note_push(tx, now, &name).await?,
+                    Some(name) => record_push(tx, now, &name).await?,
                     None => None,
                 };
                 let ids = insert_alerts(tx, now, machine, &mut [&mut alert], true, bulk).await?;
@@ -53,7 +53,7 @@ pub(super) async fn import(
             .writer
             .write(doing, move |tx| {
                 Box::pin(async move {
-                    go_on(tx, stored.alert, last).await?;
+                    resume_alert(tx, stored.alert, last).await?;
                     insert_decisions(tx, now, vec![(stored.alert, step)], bulk).await
                 })
             })
@@ -69,7 +69,7 @@ fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
 }
 
 /// Makes sure that nobody has taken the alert for a leftover and removed it.
-async fn go_on(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
+async fn resume_alert(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
     let session = tx.session();
     let sql = session.sql("UPDATE alerts SET staged = $1 WHERE id = $2 AND staged").bind(!last).bind(alert);
     if session.run(sql).await? == 0 {

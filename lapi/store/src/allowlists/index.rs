@@ -41,7 +41,8 @@ impl AllowlistIndex {
     /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list: of every item that has not run out
     /// and covers the target or lies within it.
     pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
-        let mut places: Vec<usize> = self.places(target).filter(|&place| self.lives(place, now)).collect();
+        let mut places: Vec<usize> =
+            self.places(target).filter(|&place| self.is_active(place, now)).collect();
         places.sort_by_key(|&place| (&self.items[place].0, place));
         places
             .into_iter()
@@ -57,10 +58,10 @@ impl AllowlistIndex {
 
     /// Whether any item holds for the target.
     pub fn holds(&self, target: &IpNet, now: UnixMillis) -> bool {
-        self.places(target).any(|place| self.lives(place, now))
+        self.places(target).any(|place| self.is_active(place, now))
     }
 
-    fn lives(&self, place: usize, now: UnixMillis) -> bool {
+    fn is_active(&self, place: usize, now: UnixMillis) -> bool {
         self.items[place].1.expires_at.is_none_or(|end| end > now)
     }
 
@@ -90,7 +91,7 @@ mod tests {
             .iter()
             .map(|(value, comment, end)| AllowlistItem {
                 value: (*value).to_owned(),
-                net: palisade_active::net(value).unwrap(),
+                net: palisade_active::parse_prefix(value).unwrap(),
                 comment: (*comment).to_owned(),
                 created_at: UnixMillis(0),
                 expires_at: end.map(UnixMillis),
@@ -105,7 +106,8 @@ mod tests {
             list("zoo", &[("10.0.0.0/8", "lan", None), ("2001:db8::1", "", None)]),
             list("bar", &[("10.1.2.3", "", None), ("192.0.2.0/24", "gone", Some(50))]),
         ]);
-        let reasons = |target: &str| index.reasons(&palisade_active::net(target).unwrap(), UnixMillis(100));
+        let reasons =
+            |target: &str| index.reasons(&palisade_active::parse_prefix(target).unwrap(), UnixMillis(100));
         assert_eq!(reasons("10.1.2.3"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("10.1.2.0/24"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("0.0.0.0/0"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
@@ -114,7 +116,7 @@ mod tests {
         for nothing in ["192.0.2.7", "11.0.0.0/8", "::/128", "::ffff:11.0.0.1"] {
             assert_eq!(reasons(nothing), Vec::<String>::new(), "{nothing}");
         }
-        assert!(index.holds(&palisade_active::net("192.0.2.7").unwrap(), UnixMillis(49)));
+        assert!(index.holds(&palisade_active::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
     }
 
     proptest::proptest! {
@@ -127,11 +129,11 @@ mod tests {
             let texts: Vec<String> = items.into_iter().map(text).collect();
             let entries: Vec<_> = texts.iter().map(|text| (text.as_str(), "", None)).collect();
             let index = AllowlistIndex::new(&[list("l", &entries)]);
-            let target = palisade_active::net(&text(target)).unwrap();
+            let target = palisade_active::parse_prefix(&text(target)).unwrap();
             let mut slow: Vec<String> = texts
                 .iter()
                 .filter(|text| {
-                    let net = palisade_active::net(text).unwrap();
+                    let net = palisade_active::parse_prefix(text).unwrap();
                     net.contains(&target) || target.contains(&net)
                 })
                 .map(|text| format!("{text} from l"))

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use palisade_active::net;
+use palisade_active::parse_prefix;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 
@@ -67,7 +67,7 @@ pub(super) async fn attach_items(
         .read(sql, |row| {
             let value: String = row.get(1)?;
             // Checked when it was added.
-            let net = net(&value).map_err(|error| Error::Decode(Box::new(error)))?;
+            let net = parse_prefix(&value).map_err(|error| Error::Decode(Box::new(error)))?;
             let item = AllowlistItem {
                 value,
                 net,
@@ -91,7 +91,7 @@ pub(super) async fn id_of(session: &mut Session, name: &str) -> Result<i64, Stor
     session.first(sql, |row| row.get(0)).await?.ok_or_else(|| missing(name))
 }
 
-pub(super) async fn note_change(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
+pub(super) async fn touch_list(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
     tx.bump_registry_version();
     let session = tx.session();
     let sql = session.sql("UPDATE allowlists SET updated_at = $1 WHERE id = $2").bind(now.0).bind(list);
@@ -115,7 +115,7 @@ pub(super) async fn add_items(
     let mut there: HashSet<String> = session.read(sql, |row| row.get(0)).await?.into_iter().collect();
     let mut fresh = Vec::new();
     for item in items {
-        if net(&item.value).is_err() {
+        if parse_prefix(&item.value).is_err() {
             outcome.invalid.push(item.value);
         } else if there.insert(item.value.clone()) {
             outcome.added.push(item.value.clone());
@@ -135,6 +135,6 @@ pub(super) async fn add_items(
         ("comment", Column::Texts(fresh.into_iter().map(|item| item.comment).collect())),
     ];
     insert(tx, "allowlist_items", columns, bulk).await?;
-    note_change(tx, now, list).await?;
+    touch_list(tx, now, list).await?;
     Ok(outcome)
 }

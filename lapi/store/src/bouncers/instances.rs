@@ -13,9 +13,9 @@ use crate::replay::before;
 use crate::{Store, StoreError};
 
 /// After how much silence one is forgotten.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many of a bouncer are remembered; the oldest give way.
-const AT_MOST: i64 = 10_000;
+const MAX_PER_BOUNCER: i64 = 10_000;
 
 /// A machine that uses a bouncer's key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Store {
                     let latest = latest(seen);
                     let mut bouncers: Vec<i64> = latest.iter().map(|one| one.bouncer).collect();
                     bouncers.dedup();
-                    note_all(tx, latest).await?;
+                    upsert(tx, latest).await?;
                     forget_beyond(tx, &bouncers).await
                 })
             })
@@ -100,7 +100,7 @@ impl Store {
 
     /// Forgets the machines that were not seen for a week.
     pub(crate) async fn forget_instances(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        let cutoff = before(now, KEPT);
+        let cutoff = before(now, RETENTION);
         self.writer
             .write("forget who used bouncers' keys", move |tx| {
                 Box::pin(async move {
@@ -139,7 +139,7 @@ fn latest(seen: Vec<InstanceReport>) -> Vec<InstanceReport> {
 }
 
 /// One statement for all: each would cost a way to the database and back.
-async fn note_all(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
+async fn upsert(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql(
         "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit) \
@@ -192,12 +192,12 @@ async fn forget_beyond(tx: &mut Tx, bouncers: &[i64]) -> Result<(), StoreError> 
          (SELECT bouncer_id, instance, ROW_NUMBER() OVER (PARTITION BY bouncer_id \
          ORDER BY last_seen DESC, instance) AS place FROM bouncer_instances WHERE bouncer_id",
     );
-    sql.in_ints(&full).push(") AS ranked WHERE place > ").arg(AT_MOST).push(")");
+    sql.in_ints(&full).push(") AS ranked WHERE place > ").arg(MAX_PER_BOUNCER).push(")");
     session.run(sql).await.map(drop)
 }
 
 async fn full_ones(session: &mut Session, bouncers: &[i64]) -> Result<Vec<i64>, StoreError> {
     let mut sql = session.sql("SELECT bouncer_id FROM bouncer_instances WHERE bouncer_id");
-    sql.in_ints(bouncers).push(" GROUP BY bouncer_id HAVING COUNT(*) > ").arg(AT_MOST);
+    sql.in_ints(bouncers).push(" GROUP BY bouncer_id HAVING COUNT(*) > ").arg(MAX_PER_BOUNCER);
     session.read(sql, |row| row.get(0)).await
 }

@@ -100,7 +100,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
 
 /// Writes how far bouncers have pulled. Thousands of them say so every few seconds: it is one statement, where each would
 /// cost a way to the database and back.
-pub(super) async fn note_pulls(
+pub(super) async fn record_pulls(
     tx: &mut Tx,
     now: UnixMillis,
     pulls: Vec<BouncerUpdate>,
@@ -123,7 +123,7 @@ pub(super) async fn note_pulls(
         sql.push(&format!(
             ", {column} = CASE WHEN pull.{time} IS NULL OR ({guard} > pull.{time} AND {guard} < "
         ))
-        .arg(believable(now))
+        .arg(latest_plausible(now))
         .push(&format!(") THEN {column} ELSE pull.{value} END"));
     }
     match session.kind() {
@@ -149,9 +149,9 @@ pub(super) async fn note_pulls(
 
 /// Times of the database after this one are not believed: whoever wrote them had a clock that ran ahead. They give
 /// way to older ones, or they would stay until the clocks have caught up with them.
-fn believable(now: UnixMillis) -> i64 {
-    const AHEAD: i64 = 60_000;
-    now.0.saturating_add(AHEAD)
+fn latest_plausible(now: UnixMillis) -> i64 {
+    const MAX_CLOCK_SKEW: i64 = 60_000;
+    now.0.saturating_add(MAX_CLOCK_SKEW)
 }
 
 /// Adds assignments that are made unless the row's `guard` is newer than `time`: another LAPI on the same database
@@ -159,7 +159,7 @@ fn believable(now: UnixMillis) -> i64 {
 pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, columns: &[(&str, i64)]) {
     for (column, value) in columns {
         sql.push(", ").push(column).push(" = CASE WHEN ").push(guard).push(" > ").arg(time);
-        sql.push(" AND ").push(guard).push(" < ").arg(believable(now));
+        sql.push(" AND ").push(guard).push(" < ").arg(latest_plausible(now));
         sql.push(" THEN ").push(column).push(" ELSE ").arg(*value).push(" END");
     }
 }

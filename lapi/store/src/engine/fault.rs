@@ -9,12 +9,12 @@ use crate::StoreError;
 
 /// Which database, for messages.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum DatabaseLocation {
     File(PathBuf),
     Server(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DatabaseLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -24,12 +24,12 @@ impl fmt::Display for Place {
 }
 
 /// Sorts an error of the driver. The driver knows no passwords in its texts.
-pub(crate) fn fault(error: &Error, place: &Place, doing: &'static str) -> StoreError {
-    let database = place.to_string();
+pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static str) -> StoreError {
+    let database = location.to_string();
     let unavailable = |reason: String| StoreError::Unavailable { doing, database: database.clone(), reason };
     match error {
-        Error::Database(told) => match (place, told.code().as_deref().map(str::to_owned)) {
-            (Place::File(path), Some(code)) => {
+        Error::Database(told) => match (location, told.code().as_deref().map(str::to_owned)) {
+            (DatabaseLocation::File(path), Some(code)) => {
                 let code: i64 = code.parse().unwrap_or(0);
                 let told = told.message().to_owned();
                 match code & 0xff {
@@ -44,7 +44,7 @@ pub(crate) fn fault(error: &Error, place: &Place, doing: &'static str) -> StoreE
                     _ => StoreError::Failed { doing, database, reason: told },
                 }
             }
-            (Place::Server(_), Some(code)) => {
+            (DatabaseLocation::Server(_), Some(code)) => {
                 let told = told.message().to_owned();
                 match code.as_str() {
                     "53100" => StoreError::Full { doing, database },

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnectOptions;
 
 use super::Readers;
-use super::fault::Place;
+use super::fault::DatabaseLocation;
 use super::postgres::connect;
-use super::session::{AT_ONCE, Link, Session};
+use super::session::{Link, STATEMENT_TIMEOUT, Session};
 use crate::StoreError;
 
 /// The number of the lock: "PALILEAD".
@@ -19,15 +19,15 @@ const DOING: &str = "see who does the work that one does for all";
 #[derive(Debug)]
 pub struct Leadership {
     /// Absent on SQLite, where nobody else is.
-    server: Option<(Arc<PgConnectOptions>, Arc<Place>)>,
+    server: Option<(Arc<PgConnectOptions>, Arc<DatabaseLocation>)>,
     held: Option<Session>,
 }
 
 impl Leadership {
-    pub(crate) fn new(readers: &Readers, place: &Arc<Place>) -> Self {
+    pub(crate) fn new(readers: &Readers, location: &Arc<DatabaseLocation>) -> Self {
         let server = match readers {
             Readers::Sqlite(_) => None,
-            Readers::Postgres(pool) => Some((pool.connect_options(), Arc::clone(place))),
+            Readers::Postgres(pool) => Some((pool.connect_options(), Arc::clone(location))),
         };
         Self { server, held: None }
     }
@@ -39,7 +39,7 @@ impl Leadership {
     ///
     /// When the server does not answer: then nobody can know, and this process does not lead.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
-        let Some((options, place)) = &self.server else { return Ok(true) };
+        let Some((options, location)) = &self.server else { return Ok(true) };
         if let Some(mut session) = self.held.take()
             && let Ok(held) = lock(&mut session).await
         {
@@ -47,8 +47,8 @@ impl Leadership {
             return Ok(held);
         }
         // Not leading, or the connection is gone, and the lock with it.
-        let connection = connect(options, place).await?;
-        let mut session = Session::new(Link::PostgresWrite(connection), Arc::clone(place), DOING);
+        let connection = connect(options, location).await?;
+        let mut session = Session::new(Link::PostgresWrite(connection), Arc::clone(location), DOING);
         let held = lock(&mut session).await?;
         if held {
             self.held = Some(session);
@@ -71,7 +71,7 @@ impl Leadership {
 async fn lock(session: &mut Session) -> Result<bool, StoreError> {
     let sql = session.sql("SELECT pg_try_advisory_lock($1)").bind(LOCK);
     // It never waits for anybody.
-    match tokio::time::timeout(AT_ONCE, session.first(sql, |row| row.get::<bool>(0))).await {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, session.first(sql, |row| row.get::<bool>(0))).await {
         Ok(held) => held?.ok_or_else(|| session.fails("no answer to the question for a lock")),
         Err(_) => Err(session.breaks()),
     }

@@ -12,10 +12,10 @@ mod tx;
 mod writer;
 
 pub(crate) use bulk::{Column, insert};
-pub(crate) use fault::{Place, fault};
+pub(crate) use fault::{DatabaseLocation, fault};
 pub use lead::Leadership;
 pub use notifications::{Listener, Notice};
-pub(crate) use session::{Session, SqlRow, patient};
+pub(crate) use session::{Session, SqlRow, with_timeout};
 pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::lock_beside;
 pub(crate) use tx::Tx;
@@ -36,7 +36,7 @@ pub(crate) enum Readers {
 
 /// What an opened database consists of.
 pub(crate) struct Opened {
-    pub(crate) place: Arc<Place>,
+    pub(crate) location: Arc<DatabaseLocation>,
     pub(crate) readers: Readers,
     pub(crate) writer: Writer,
 }
@@ -53,7 +53,7 @@ impl Readers {
     /// A session that sees one state of the database as long as it lives, and changes nothing.
     pub(crate) async fn snapshot(
         &self,
-        place: &Arc<Place>,
+        location: &Arc<DatabaseLocation>,
         doing: &'static str,
     ) -> Result<Session, StoreError> {
         let begun = match self {
@@ -61,11 +61,13 @@ impl Readers {
             Self::Postgres(pool) => {
                 let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
                 // The way to a connection has an end of its own; this is for the beginning.
-                patient(postgres::CONNECT + session::AT_ONCE, begun).await.map(session::Link::PostgresRead)
+                with_timeout(postgres::CONNECT + session::STATEMENT_TIMEOUT, begun)
+                    .await
+                    .map(session::Link::PostgresRead)
             }
         };
-        let link = begun.map_err(|error| fault(&error, place, doing))?;
-        Ok(Session::new(link, Arc::clone(place), doing))
+        let link = begun.map_err(|error| fault(&error, location, doing))?;
+        Ok(Session::new(link, Arc::clone(location), doing))
     }
 
     pub(crate) async fn close(&self) {

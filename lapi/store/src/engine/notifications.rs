@@ -16,9 +16,9 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::fault::{Place, fault};
+use super::fault::{DatabaseLocation, fault};
 use super::postgres::CONNECT;
-use super::session::{AT_ONCE, patient};
+use super::session::{STATEMENT_TIMEOUT, with_timeout};
 use super::{Readers, Writer};
 use crate::StoreError;
 
@@ -61,18 +61,18 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Listener {
     options: Arc<PgConnectOptions>,
-    place: Arc<Place>,
+    location: Arc<DatabaseLocation>,
     own: Arc<str>,
     connection: Option<PgNotifications>,
     backoff: Duration,
 }
 
 impl Listener {
-    pub(crate) fn new(readers: &Readers, place: &Arc<Place>, writer: &Writer) -> Option<Self> {
+    pub(crate) fn new(readers: &Readers, location: &Arc<DatabaseLocation>, writer: &Writer) -> Option<Self> {
         let Readers::Postgres(pool) = readers else { return None };
         Some(Self {
             options: pool.connect_options(),
-            place: Arc::clone(place),
+            location: Arc::clone(location),
             own: Arc::clone(writer.name()),
             connection: None,
             backoff: Duration::ZERO,
@@ -110,7 +110,7 @@ impl Listener {
                 Err(error) => {
                     self.connection = None;
                     self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-                    return Notice::Disconnected(fault(&error, &self.place, DOING));
+                    return Notice::Disconnected(fault(&error, &self.location, DOING));
                 }
             }
         }
@@ -160,7 +160,7 @@ impl PgNotifications {
             listener.listen_all([CHANNEL, &probe_channel]).await?;
             Ok((listener, probe_channel))
         };
-        let (listener, probe_channel) = patient(CONNECT + AT_ONCE, opened).await?;
+        let (listener, probe_channel) = with_timeout(CONNECT + STATEMENT_TIMEOUT, opened).await?;
         Ok(Self { listener, probe_channel, listening: false, probe_sent: false, due: Instant::now() })
     }
 
@@ -193,7 +193,7 @@ impl PgNotifications {
         let sent = sqlx::query("SELECT pg_notify($1, '')")
             .bind(self.probe_channel.clone())
             .execute(&mut self.listener);
-        patient(AT_ONCE, sent).await?;
+        with_timeout(STATEMENT_TIMEOUT, sent).await?;
         self.probe_sent = true;
         self.due = Instant::now() + PROBE_TIMEOUT;
         Ok(())

@@ -7,8 +7,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 
-use super::fault::{Place, fault};
-use super::session::{Link, Session, patient};
+use super::fault::{DatabaseLocation, fault};
+use super::session::{Link, Session, with_timeout};
 use super::sqlite::{MIGRATIONS_TABLE, clone, refused_migration};
 use super::writer::Writer;
 use super::{Opened, Readers};
@@ -32,18 +32,18 @@ const LOCK_MILLIS: &str = "6000";
 const SILENCE_MILLIS: &str = "15000";
 
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
-    let place = Arc::new(Place::Server(server.to_string()));
+    let location = Arc::new(DatabaseLocation::Server(server.to_string()));
     let doing = "open the database";
     let options = options(server)?;
     let writing = options.clone().options([("statement_timeout", WRITE_MILLIS)]);
-    let mut first = connect(&writing, &place).await?;
-    check_owner(&mut first, server, &place).await?;
+    let mut first = connect(&writing, &location).await?;
+    check_owner(&mut first, server, &location).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
     migrations
         .run_direct(None, &mut first, false)
         .await
-        .map_err(|error| refused_migration(error, &MIGRATIONS, &place))?;
+        .map_err(|error| refused_migration(error, &MIGRATIONS, &location))?;
 
     let pool = PgPoolOptions::new()
         .max_connections(config.max_open.saturating_sub(OTHERS).max(1))
@@ -58,17 +58,17 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
         .connect_lazy_with(options);
 
-    let first = Session::new(Link::PostgresWrite(first), Arc::clone(&place), doing);
-    let again = Arc::clone(&place);
+    let first = Session::new(Link::PostgresWrite(first), Arc::clone(&location), doing);
+    let again = Arc::clone(&location);
     let connect = Box::new(move || {
-        let (options, place) = (writing.clone(), Arc::clone(&again));
+        let (options, location) = (writing.clone(), Arc::clone(&again));
         Box::pin(async move {
-            let connection = connect(&options, &place).await?;
-            Ok(Session::new(Link::PostgresWrite(connection), place, doing))
+            let connection = connect(&options, &location).await?;
+            Ok(Session::new(Link::PostgresWrite(connection), location, doing))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&place));
-    Ok(Opened { place, readers: Readers::Postgres(pool), writer })
+    let writer = Writer::start(first, connect, Arc::clone(&location));
+    Ok(Opened { location, readers: Readers::Postgres(pool), writer })
 }
 
 fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
@@ -129,17 +129,20 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
 
 /// Whether the other side is there.
 async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    patient(ANSWER, connection.ping()).await
+    with_timeout(ANSWER, connection.ping()).await
 }
 
-pub(super) async fn connect(options: &PgConnectOptions, place: &Place) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    location: &DatabaseLocation,
+) -> Result<PgConnection, StoreError> {
     let doing = "connect";
     match tokio::time::timeout(CONNECT, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(fault(&error, place, doing)),
+        Ok(Err(error)) => Err(fault(&error, location, doing)),
         Err(_) => Err(StoreError::Unavailable {
             doing,
-            database: place.to_string(),
+            database: location.to_string(),
             reason: format!("no answer within {} s", CONNECT.as_secs()),
         }),
     }
@@ -149,13 +152,13 @@ pub(super) async fn connect(options: &PgConnectOptions, place: &Place) -> Result
 async fn check_owner(
     connection: &mut PgConnection,
     server: &PostgresServer,
-    place: &Place,
+    location: &DatabaseLocation,
 ) -> Result<(), StoreError> {
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
             .fetch_all(connection)
             .await
-            .map_err(|error| fault(&error, place, "open the database"))?;
+            .map_err(|error| fault(&error, location, "open the database"))?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     let theirs = ["alerts", "machines", "bouncers", "decisions"].into_iter().filter(|name| has(name)).count();
     if theirs > 0 && !has("head") {

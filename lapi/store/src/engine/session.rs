@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Error, Row as _, Transaction, Type};
 
-use super::fault::{Place, breaks_session, fault};
+use super::fault::{DatabaseLocation, breaks_session, fault};
 use super::sql::{Kind, Sql, bind_postgres, bind_sqlite};
 use crate::StoreError;
 
@@ -18,7 +18,7 @@ const READING: Duration = Duration::from_secs(20);
 /// The same for one that writes: somebody waits for each write, and so do all behind it.
 const WRITING: Duration = Duration::from_secs(10);
 /// How long it may take for what costs it nothing, such as the beginning of a transaction.
-pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connection below a session.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum Link {
 #[derive(Debug)]
 pub(crate) struct Session {
     link: Link,
-    place: Arc<Place>,
+    location: Arc<DatabaseLocation>,
     doing: &'static str,
     broken: bool,
 }
@@ -58,8 +58,8 @@ impl SqlRow {
 }
 
 impl Session {
-    pub(super) fn new(link: Link, place: Arc<Place>, doing: &'static str) -> Self {
-        Self { link, place, doing, broken: false }
+    pub(super) fn new(link: Link, location: Arc<DatabaseLocation>, doing: &'static str) -> Self {
+        Self { link, location, doing, broken: false }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -77,7 +77,7 @@ impl Session {
     /// Runs a statement; returns how many rows it touched.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.patience();
+        let patience = self.timeout();
         let done = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -85,7 +85,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                patient(patience, query.execute(connection)).await.map(|done| done.rows_affected())
+                with_timeout(patience, query.execute(connection)).await.map(|done| done.rows_affected())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -94,7 +94,7 @@ impl Session {
     /// All rows of an answer.
     pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.patience();
+        let patience = self.timeout();
         let rows = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -102,7 +102,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                let rows = patient(patience, query.fetch_all(connection)).await;
+                let rows = with_timeout(patience, query.fetch_all(connection)).await;
                 rows.map(|rows| rows.into_iter().map(SqlRow::Postgres).collect())
             }
         };
@@ -130,7 +130,7 @@ impl Session {
 
     /// Statements without values, separated by semicolons, in one round.
     pub(super) async fn raw(&mut self, text: &'static str) -> Result<(), StoreError> {
-        self.raw_within(self.patience(), text).await
+        self.raw_within(self.timeout(), text).await
     }
 
     /// The same with a patience of its own; SQLite needs none.
@@ -142,7 +142,7 @@ impl Session {
         let done = match self.connection() {
             Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(|_| ()),
             Connection::Postgres(connection) => {
-                patient(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
+                with_timeout(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -168,7 +168,7 @@ impl Session {
         tokio::time::timeout(Duration::from_secs(5), farewell).await.ok();
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         match self.link {
             Link::SqliteRead(_) | Link::PostgresRead(_) => READING,
             Link::SqliteWrite(_) | Link::PostgresWrite(_) => WRITING,
@@ -186,21 +186,25 @@ impl Session {
 
     /// The error for a database whose contents make no sense.
     pub(crate) fn fails(&self, reason: &str) -> StoreError {
-        StoreError::Failed { doing: self.doing, database: self.place.to_string(), reason: reason.to_owned() }
+        StoreError::Failed {
+            doing: self.doing,
+            database: self.location.to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// The error for those who wrote in the same transaction as the one whose statement broke the connection.
     pub(super) fn breaks(&self) -> StoreError {
         StoreError::Unavailable {
             doing: self.doing,
-            database: self.place.to_string(),
+            database: self.location.to_string(),
             reason: "the connection broke".to_owned(),
         }
     }
 
     fn failed(&mut self, error: &Error) -> StoreError {
         self.broken |= breaks_session(error);
-        fault(error, &self.place, self.doing)
+        fault(error, &self.location, self.doing)
     }
 }
 
@@ -210,7 +214,7 @@ enum Connection<'c> {
 }
 
 /// Work on a server with an end to it.
-pub(crate) async fn patient<T>(
+pub(crate) async fn with_timeout<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
-use super::fault::{Place, fault};
+use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session};
 use super::writer::Writer;
 use super::{Opened, Readers};
@@ -32,19 +32,19 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 /// How many rows a connection reads ahead; about two megabytes.
 const ROWS_AHEAD: usize = 2048;
 /// Each has a thread of its own; more do not read faster.
-const MOST_READERS: u32 = 8;
+const MAX_READERS: u32 = 8;
 
 pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
-    let place = Arc::new(Place::File(path.to_owned()));
+    let location = Arc::new(DatabaseLocation::File(path.to_owned()));
     let doing = "open the database";
     prepare_file(path)?;
-    let turn = take_turns(path).await;
+    let turn = lock_for_opening(path).await;
     let wal = wal.unwrap_or_else(|| !on_network(path));
     let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
-    let failed = |error: sqlx::Error| fault(&error, &place, doing);
+    let failed = |error: sqlx::Error| fault(&error, &location, doing);
     // Nothing is set here: how somebody else's file is kept is not ours to change.
     let mut looking = plain.connect().await.map_err(failed)?;
-    check_owner(&mut looking, path, &place).await?;
+    check_owner(&mut looking, path, &location).await?;
     looking.close().await.map_err(failed)?;
 
     let options = plain
@@ -58,10 +58,10 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .row_buffer_size(ROWS_AHEAD);
 
     let mut first = options.connect().await.map_err(failed)?;
-    migrate(&mut first, &place).await?;
+    migrate(&mut first, &location).await?;
 
     let pool = SqlitePoolOptions::new()
-        .max_connections(config.max_open.clamp(1, MOST_READERS))
+        .max_connections(config.max_open.clamp(1, MAX_READERS))
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         .connect_with(options.clone().pragma("query_only", "on"))
@@ -70,17 +70,17 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
 
     drop(turn);
 
-    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&place), doing);
-    let again = Arc::clone(&place);
+    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&location), doing);
+    let again = Arc::clone(&location);
     let connect = Box::new(move || {
-        let (options, place) = (options.clone(), Arc::clone(&again));
+        let (options, location) = (options.clone(), Arc::clone(&again));
         Box::pin(async move {
-            let connection = options.connect().await.map_err(|error| fault(&error, &place, doing))?;
-            Ok(Session::new(Link::SqliteWrite(connection), place, doing))
+            let connection = options.connect().await.map_err(|error| fault(&error, &location, doing))?;
+            Ok(Session::new(Link::SqliteWrite(connection), location, doing))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&place));
-    Ok(Opened { place, readers: Readers::Sqlite(pool), writer })
+    let writer = Writer::start(first, connect, Arc::clone(&location));
+    Ok(Opened { location, readers: Readers::Sqlite(pool), writer })
 }
 
 /// Makes a missing file so that only its owner and group may read it, and refuses what is no database at once.
@@ -144,10 +144,10 @@ fn on_network(path: &Path) -> bool {
 async fn check_owner(
     connection: &mut SqliteConnection,
     path: &Path,
-    place: &Place,
+    location: &DatabaseLocation,
 ) -> Result<(), StoreError> {
     let doing = "open the database";
-    let failed = |error: sqlx::Error| fault(&error, place, doing);
+    let failed = |error: sqlx::Error| fault(&error, location, doing);
     let application: i64 =
         sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
     let tables: Vec<String> = sqlx::query_scalar(
@@ -183,7 +183,7 @@ async fn check_owner(
 }
 
 /// One process at a time opens a database: changing how a file is kept, and making its tables, bear no company.
-async fn take_turns(path: &Path) -> Option<File> {
+async fn lock_for_opening(path: &Path) -> Option<File> {
     let path = path.to_owned();
     let locked = tokio::task::spawn_blocking(move || {
         let file = lock_beside(&path, "-open.lock")?;
@@ -194,11 +194,11 @@ async fn take_turns(path: &Path) -> Option<File> {
 }
 
 /// Brings the schema up to date.
-async fn migrate(connection: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
+async fn migrate(connection: &mut SqliteConnection, location: &DatabaseLocation) -> Result<(), StoreError> {
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
     let done = migrations.run_direct(None, connection, false).await;
-    done.map_err(|error| refused_migration(error, &MIGRATIONS, place))
+    done.map_err(|error| refused_migration(error, &MIGRATIONS, location))
 }
 
 /// Opens a file beside the database that serves as a lock between processes. It belongs to the database's owner even
@@ -220,16 +220,20 @@ pub(super) fn clone(migrations: &Migrator) -> Migrator {
 }
 
 /// Says what a schema that does not fit means.
-pub(super) fn refused_migration(error: MigrateError, known: &Migrator, place: &Place) -> StoreError {
+pub(super) fn refused_migration(
+    error: MigrateError,
+    known: &Migrator,
+    location: &DatabaseLocation,
+) -> StoreError {
     let doing = "bring the schema up to date";
     let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
     match error {
         MigrateError::VersionMissing(found) if found > known => {
-            StoreError::Newer { database: place.to_string(), found, known }
+            StoreError::Newer { database: location.to_string(), found, known }
         }
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            fault(&error, place, doing)
+            fault(&error, location, doing)
         }
-        other => StoreError::Failed { doing, database: place.to_string(), reason: other.to_string() },
+        other => StoreError::Failed { doing, database: location.to_string(), reason: other.to_string() },
     }
 }

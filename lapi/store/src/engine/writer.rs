@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::fault::Place;
+use super::fault::DatabaseLocation;
 use super::notifications;
-use super::session::{AT_ONCE, Session};
+use super::session::{STATEMENT_TIMEOUT, Session};
 use super::sql::Kind;
 use super::tx::{Counters, Tx};
 use crate::StoreError;
@@ -37,24 +37,24 @@ type Queue = mpsc::Sender<Box<dyn Job>>;
 pub(crate) struct Writer {
     queue: Arc<RwLock<Option<Queue>>>,
     tasks: TaskTracker,
-    place: Arc<Place>,
+    location: Arc<DatabaseLocation>,
     name: Arc<str>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Writer").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
 impl Writer {
-    pub(super) fn start(first: Session, connect: Connect, place: Arc<Place>) -> Self {
+    pub(super) fn start(first: Session, connect: Connect, location: Arc<DatabaseLocation>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
         let name: Arc<str> = Uuid::new_v4().simple().to_string().into();
         tasks.spawn(work(jobs, Some(first), connect, Arc::clone(&name)));
         tasks.close();
-        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, place, name }
+        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name }
     }
 
     /// What it signs its notices with.
@@ -70,7 +70,7 @@ impl Writer {
     {
         let gone = || StoreError::Unavailable {
             doing,
-            database: self.place.to_string(),
+            database: self.location.to_string(),
             reason: "it is being closed".to_owned(),
         };
         let queue = self.queue.read().ok().and_then(|queue| queue.clone()).ok_or_else(gone)?;
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Spawns work that consists of several writes, so that it goes on when its caller goes away.
-    pub(crate) async fn see_through<T: Send + 'static>(
+    pub(crate) async fn write_to_completion<T: Send + 'static>(
         &self,
         doing: &'static str,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -89,7 +89,7 @@ impl Writer {
         self.tasks.spawn(work).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable {
                 doing,
-                database: self.place.to_string(),
+                database: self.location.to_string(),
                 reason: "it is being closed".to_owned(),
             })
         })
@@ -170,7 +170,7 @@ async fn work(
         };
         let done = match session {
             Ok(session) => transact(session, &mut group, &connect, &name).await,
-            Err(error) => Done::away(error),
+            Err(error) => Done::unavailable(error),
         };
         if done.away {
             // Who waits behind a database that is away would only wait once more for the same answer.
@@ -202,7 +202,7 @@ impl Done {
         Self { committed, left, away: false }
     }
 
-    fn away(error: StoreError) -> Self {
+    fn unavailable(error: StoreError) -> Self {
         Self { committed: Err(error), left: None, away: true }
     }
 }
@@ -218,7 +218,7 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
                 Ok(tx) => tx,
                 Err(refused) => return Done::with(Err(refused.error), None),
             },
-            Err(error) => return Done::away(error),
+            Err(error) => return Done::unavailable(error),
         },
         Err(refused) => return Done::with(Err(refused.error), None),
     };
@@ -265,7 +265,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
             session.sql(read)
         }
         Kind::Postgres => {
-            session.raw_within(AT_ONCE, "BEGIN").await?;
+            session.raw_within(STATEMENT_TIMEOUT, "BEGIN").await?;
             session.sql(&format!("{read} FOR UPDATE"))
         }
     };

@@ -10,7 +10,7 @@ pub(crate) const MIN_BYTES_PER_WINDOW: u64 = 4096;
 
 /// Watches the pace of one body.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct ProgressMonitor {
     window: Duration,
     /// How long nothing at all may come: at least the window.
     silence: Duration,
@@ -26,14 +26,14 @@ pub(crate) struct Pace {
 
 /// Why a body is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GiveUp {
+pub(crate) enum ProgressError {
     /// Nothing came for so long.
     Silent(Duration),
     /// Something came, but too little.
     TooSlow(Duration),
 }
 
-impl Pace {
+impl ProgressMonitor {
     /// For a body whose head came at `now`. The first window is `first` long at least.
     pub(crate) fn new(now: Instant, first: Duration, window: Duration, silence: Duration) -> Self {
         let silence = silence.max(window);
@@ -58,9 +58,13 @@ impl Pace {
     }
 
     /// Why it is given up, once the deadline has passed.
-    pub(crate) fn verdict(&self, now: Instant) -> GiveUp {
+    pub(crate) fn verdict(&self, now: Instant) -> ProgressError {
         let silent = now.saturating_duration_since(self.last);
-        if silent >= self.window / 2 { GiveUp::Silent(silent) } else { GiveUp::TooSlow(self.window) }
+        if silent >= self.window / 2 {
+            ProgressError::Silent(silent)
+        } else {
+            ProgressError::TooSlow(self.window)
+        }
     }
 }
 
@@ -109,36 +113,36 @@ mod tests {
     fn blanks_and_drips_are_no_progress() {
         for piece in [b" ".as_slice(), b"\n\t \r", b"[1]"] {
             let start = Instant::now();
-            let mut pace = Pace::new(start, WINDOW, WINDOW, seconds(300));
-            (1..30).for_each(|second| pace.received(start + seconds(second), piece));
-            assert_eq!(pace.deadline(), start + WINDOW, "{piece:?}");
-            assert_eq!(pace.verdict(start + WINDOW), GiveUp::TooSlow(WINDOW));
+            let mut progress = ProgressMonitor::new(start, WINDOW, WINDOW, seconds(300));
+            (1..30).for_each(|second| progress.received(start + seconds(second), piece));
+            assert_eq!(progress.deadline(), start + WINDOW, "{piece:?}");
+            assert_eq!(progress.verdict(start + WINDOW), ProgressError::TooSlow(WINDOW));
         }
     }
 
     #[test]
     fn a_slow_answer_that_goes_on_is_never_given_up() {
         let start = Instant::now();
-        let mut pace = Pace::new(start, WINDOW, WINDOW, WINDOW);
+        let mut progress = ProgressMonitor::new(start, WINDOW, WINDOW, WINDOW);
         // 200 bytes a second for an hour.
         for second in 1..3600 {
             let now = start + seconds(second);
-            assert!(now < pace.deadline(), "after {second} s");
-            pace.received(now, &[b'x'; 200]);
+            assert!(now < progress.deadline(), "after {second} s");
+            progress.received(now, &[b'x'; 200]);
         }
     }
 
     #[test]
     fn only_utter_silence_may_last_longer_than_a_window() {
         let start = Instant::now();
-        let mut pace = Pace::new(start, WINDOW, WINDOW, seconds(120));
-        assert_eq!(pace.deadline(), start + seconds(120));
-        pace.received(start + seconds(100), &[b'x'; 5000]);
-        assert_eq!(pace.deadline(), start + seconds(220));
-        pace.received(start + seconds(140), b" ");
-        assert!(pace.deadline() <= start + seconds(140));
-        assert_eq!(pace.verdict(start + seconds(141)), GiveUp::TooSlow(WINDOW));
-        assert_eq!(pace.verdict(start + seconds(160)), GiveUp::Silent(seconds(20)));
+        let mut progress = ProgressMonitor::new(start, WINDOW, WINDOW, seconds(120));
+        assert_eq!(progress.deadline(), start + seconds(120));
+        progress.received(start + seconds(100), &[b'x'; 5000]);
+        assert_eq!(progress.deadline(), start + seconds(220));
+        progress.received(start + seconds(140), b" ");
+        assert!(progress.deadline() <= start + seconds(140));
+        assert_eq!(progress.verdict(start + seconds(141)), ProgressError::TooSlow(WINDOW));
+        assert_eq!(progress.verdict(start + seconds(160)), ProgressError::Silent(seconds(20)));
     }
 
     #[test]
