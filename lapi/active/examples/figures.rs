@@ -1,7 +1,5 @@
-//! Prints how much memory the set takes and how much processor time its answers, at 100,000 and 1,000,000 decisions.
-//! Linux only.
-//!
-//! `cargo run --release -p palisade-active --example figures`
+//! Prints the memory use of the set and the CPU time of its responses, for 100,000 and 1,000,000 decisions. Linux only.
+//! || `cargo run --release -p palisade-active --example figures`
 #![expect(clippy::print_stdout, reason = "printing is what this is for")]
 
 use std::time::Duration;
@@ -11,7 +9,7 @@ use palisade_wire::UnixMillis;
 
 const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
-/// One in ten is IPv6, one in fifty a range; a third comes from lists, and those have no UUID.
+/// One in ten is IPv6, one in fifty a range; a third comes from lists, which have no UUID.
 fn row(id: i64, commit: u64) -> ReplicaRow {
     let bits = u32::try_from(id).unwrap_or_default().wrapping_mul(2_654_435_761);
     let [a, b, c, d] = bits.to_be_bytes();
@@ -40,7 +38,7 @@ fn row(id: i64, commit: u64) -> ReplicaRow {
     }
 }
 
-/// Resident memory in bytes, as Linux tells it.
+/// Resident memory in bytes, from `/proc`.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -48,7 +46,7 @@ fn resident() -> u64 {
     number.unwrap_or_default() * 1024
 }
 
-/// How long this thread has been on a processor: what a busy machine does besides does not count.
+/// The CPU time of this thread, which does not depend on the load of the machine.
 fn on_processor() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
@@ -124,7 +122,7 @@ fn figures(count: i64) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The smaller first: what it leaves to the allocator is little beside the larger.
+    // The smaller set first: its freed memory hardly affects the larger measurement.
     figures(100_000)?;
     figures(1_000_000)
 }

@@ -1,10 +1,11 @@
-//! A client's own cursor as text: sealed, so that nobody but a LAPI on this database makes one.
+//! The signed text form of a client's cursor, and what a cursor is worth to a replica.
 //!
 //! ```text
-//!   version 1 ┃ database 16 ┃ timeline 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ seal 16        base64url, 87 characters
+//!    version 1 ┃ database 16 ┃ timeline 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ signature 16        base64url, 87 characters
 //! ```
 //!
-//! The seal is the front half of HMAC-SHA-256 under a key that all LAPIs on the database share.
+//! The signature is the first half of HMAC-SHA-256 under a key that all LAPIs on the database share, so that no one
+//! else can make a cursor.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,20 +23,20 @@ const VERSION: u8 = 1;
 const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;
 const SEAL: usize = 16;
 
-/// What a cursor says.
+/// The contents of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CursorToken {
-    /// Which database it counts the commits of.
+    /// The database whose commits it counts.
     pub database: Uuid,
-    /// In which line of its history.
+    /// The timeline of that database.
     pub timeline: u64,
-    /// Which decisions it is about: [`StreamRequest::digest`].
+    /// The decisions it is for: [`StreamRequest::digest`].
     pub filter: u64,
-    /// Up to where the client has been told.
+    /// The client's position.
     pub cursor: Cursor,
 }
 
-/// Seals tickets and knows its own seal.
+/// Signs and verifies cursors.
 #[derive(Clone)]
 pub struct CursorSigner(Hmac<Sha256>);
 
@@ -46,12 +47,12 @@ impl std::fmt::Debug for CursorSigner {
 }
 
 impl CursorSigner {
-    /// With a key that is kept for the database.
+    /// With the key stored in the database.
     pub fn new(key: &[u8]) -> Self {
         Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
     }
 
-    /// The cursor to hand out.
+    /// Encodes and signs a cursor.
     pub fn sign(&self, token: &CursorToken) -> String {
         let mut bytes = Vec::with_capacity(SEALED + SEAL);
         bytes.push(VERSION);
@@ -65,9 +66,9 @@ impl CursorSigner {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a cursor; `None` for one that was not sealed with this key.
+    /// Decodes a cursor; `None` unless it was signed with this key.
     pub fn verify(&self, text: &str) -> Option<CursorToken> {
-        // Longer than any of ours: not worth decoding.
+        // Too long to be valid: not worth decoding.
         if text.len() > 2 * (SEALED + SEAL) {
             return None;
         }
@@ -94,34 +95,33 @@ impl CursorSigner {
     }
 }
 
-/// A line of a database's history: what was committed after `from`, until the next line begins.
-///
-/// A database may be put back to an earlier state, after which it counts the same commits again for other changes. Each
-/// start of a LAPI begins a line, so a cursor of the lost one is known: it is further than its line went.
+/// A timeline of a database (as in PostgreSQL): the commits after `from`, until the next timeline begins.
+/// || After a database was restored to an earlier state, the same commit numbers count other changes. Each start of a
+/// LAPI begins a timeline, so a cursor from before the restore is recognised: it lies beyond the end of its timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {
-    /// Chance made it.
+    /// Random.
     pub token: u64,
     /// The last commit before it.
     pub from: Commit,
 }
 
-/// Whose commits a state counts.
+/// What the cursors of a replica refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CursorScope {
-    /// Which database.
+    /// Identifies the database.
     pub database: Uuid,
-    /// The lines of its history, the oldest first.
+    /// Its timelines, oldest first.
     pub timelines: Vec<Timeline>,
 }
 
 impl CursorScope {
-    /// The line that goes on now; 0 before the first.
+    /// The current timeline; 0 before the first.
     pub fn timeline(&self) -> u64 {
         self.timelines.last().map_or(0, |line| line.token)
     }
 
-    /// Whether a cursor counts commits of this history.
+    /// Whether the commit of a cursor is part of this history.
     pub fn knows(&self, token: &CursorToken) -> bool {
         let Some(at) = self.timelines.iter().rposition(|line| line.token == token.timeline) else {
             return false;
@@ -131,19 +131,19 @@ impl CursorScope {
     }
 }
 
-/// What a cursor is worth to a state.
+/// The result of checking a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorLookup {
-    /// Nothing: everything must be told.
+    /// Not usable: a full response is needed.
     Invalid(FullReason),
-    /// It is good, or ahead of the state: then more is to be read from the database, and when it is ahead even then,
-    /// the database was put back ([`FullReason::OtherDatabase`]).
+    /// Usable, or ahead of the replica: then more must be fetched from the database, and if the cursor is still ahead,
+    /// the database was restored ([`FullReason::OtherDatabase`]).
     Valid(Cursor, CursorStatus),
 }
 
 impl CursorSigner {
-    /// Where a client is that sends this cursor with a request of this [digest](StreamRequest::digest) to a LAPI whose
-    /// state is `view`, which comes from `origin`.
+    /// Checks the cursor of a request with this [digest](StreamRequest::digest) against the replica's snapshot and
+    /// scope.
     pub fn lookup(
         &self,
         (view, scope): (&View, &CursorScope),
@@ -169,8 +169,8 @@ impl CursorSigner {
 }
 
 impl StreamRequest {
-    /// Tells requests for different decisions apart; `startup` does not count. The same in every process of one
-    /// version: a LAPI of another version that digests otherwise gives everything once.
+    /// Identifies the decisions a request is for; `startup` does not count. Stable within one version: a LAPI of
+    /// another version may compute another digest, and then sends a full response once.
     pub fn digest(&self) -> u64 {
         let text = format!("{:?} {}", self.filter, self.dedup);
         let digest = Sha256::digest(text);
@@ -222,7 +222,7 @@ mod tests {
             let cursor = Cursor { commit: Commit(commit), ..Cursor::default() };
             scope.knows(&CursorToken { database, timeline, filter: 0, cursor })
         };
-        // The second line had come to 100 when the database was put back to 90.
+        // The second timeline had reached commit 100 when the database was restored to 90.
         for (timeline, commit, known) in
             [(1, 40, true), (1, 41, false), (2, 90, true), (2, 100, false), (3, 100, true), (4, 1, false)]
         {

@@ -1,4 +1,4 @@
-//! What many decisions have in common, kept once.
+//! Labels: the fields that many decisions share, interned.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustc_hash::FxBuildHasher;
 use crate::json;
 use crate::row::ReplicaRow;
 
-/// Everything of a decision that is a word out of few: shared by all rows that say the same.
+/// The fields of a decision that take few distinct values, shared by all rows with the same values.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) origin: Box<str>,
@@ -17,11 +17,11 @@ pub(crate) struct Label {
     pub(crate) scope: Box<str>,
     pub(crate) kind: Box<str>,
     pub(crate) simulated: bool,
-    /// Rows with it were taken out of the store: they never hold again, whatever the clock says.
+    /// Whether its rows were deleted from the store: they are never in force again, whatever the clock.
     pub(crate) gone: bool,
-    /// Whether values are addresses.
+    /// Whether values are addresses (scope `Ip` or `Range`).
     pub(crate) addressed: bool,
-    /// `,"origin":…,"scenario":…,"scope":…,"type":…` ready for a body.
+    /// `,"origin":…,"scenario":…,"scope":…,"type":…`, ready for a body.
     pub(crate) json: Box<[u8]>,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Label {
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     table: HashTable<Arc<Label>>,
-    /// Sweep when this many are held: reasons typed by hand would else pile up.
+    /// Unused labels are dropped when there are this many: free-text reasons would accumulate otherwise.
     sweep_at: usize,
 }
 
-/// What a label is looked up by.
+/// The key of a label.
 type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
@@ -41,7 +41,7 @@ impl Labels {
         self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
     }
 
-    /// The same label for rows that are gone.
+    /// The label with `gone` set.
     pub(crate) fn gone(&mut self, label: &Arc<Label>) -> Arc<Label> {
         let (origin, scenario, scope, kind, simulated, _) = label.words();
         self.intern((origin, scenario, scope, kind, simulated, true))

@@ -1,10 +1,10 @@
-//! The active decisions in memory: what every stream request is answered from. No I/O, no clock.
+//! The active decisions in memory, from which all stream requests are answered. No I/O and no clock.
 //!
 //! ```text
-//!   store ──load──► Loading ──┐                       ┌─► View::answer ──► Answer: pieces of a JSON body
+//!    store ──load──► Loading ──┐                       ┌─► View::answer ──► Answer: chunks of a JSON body
 //!                             ▼                       │
 //!   commits ──apply──► ActiveSet ──view (a few counters)──► View::live, query, ids, counts
-//!   the clock ─expire──►
+//!    clock ──expire──►
 //! ```
 //!
 //! ```
@@ -23,7 +23,7 @@
 //!
 //! let request = Filter::for_stream(&[])?;
 //! let answer = set.view().answer(&request, None, now);
-//! let cursor = answer.next; // to be kept once the body was sent
+//! let cursor = answer.next; // to be kept after the body was sent
 //! let body: Vec<u8> = answer.flatten().collect();
 //! assert!(body.starts_with(br#"{"new": [{"duration":"1m0s","id":1,"#));
 //!

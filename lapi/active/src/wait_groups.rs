@@ -1,12 +1,12 @@
-//! Those who wait for news, filter by filter, and what those of one filter are told together. No task, no channel.
+//! Long-poll waiters grouped by filter; each group shares one response. No task, no channel.
 //!
 //! ```text
-//!   enter(): abreast, or behind by no more than the next round tells ──► waits
-//!   round(): the state has moved ──► one answer for each filter that it concerns, for everybody in it
+//!    register(): up to date, or behind by no more than the next broadcast ──► waits
+//!    broadcast(): after a commit ──► one answer for each filter it concerns, for all waiters of the group
 //! ```
 //!
-//! One telling serves all: it holds what changed since the oldest cursor among them. To be told something twice costs a
-//! client nothing.
+//! The shared answer contains the changes since the oldest cursor of the group. Receiving a change twice does a client
+//! no harm.
 
 use std::collections::HashMap;
 
@@ -19,47 +19,45 @@ use crate::filter::StreamRequest;
 use crate::row::Commit;
 use crate::view::{Cursor, CursorStatus, View};
 
-/// Everybody who waits. `S` is what the caller keeps of those of one filter until they are told: their seats.
-///
-/// All of it is to be called under one lock, with a state that was taken under the same lock, so that nobody enters
-/// between a round and its state.
+/// All waiters. `S` is what the caller keeps per group: its waiters.
+/// || Call all methods under one lock, with a snapshot taken under the same lock, so that no waiter is registered
+/// between a broadcast and its snapshot.
 #[derive(Debug, Default)]
 pub struct WaitGroups<S> {
     by_filter: HashMap<GroupKey, WaitGroup<S>>,
-    /// What the last round was about: whose commits, and how many.
+    /// Database, timeline and commit of the last broadcast.
     last_broadcast: Option<(Uuid, u64, Commit)>,
 }
 
-/// Of which database the cursors are, and the digest of what is asked for.
+/// The database of the cursors, and the digest of the request.
 type GroupKey = (Uuid, u64);
 
-/// Everybody who waits for the same decisions.
+/// The waiters of one filter.
 #[derive(Debug)]
 struct WaitGroup<S> {
     request: StreamRequest,
-    /// Of which line of history the cursors here are.
+    /// The timeline of their cursors.
     timeline: u64,
-    /// Nobody here has been told less than this, each in its own right.
+    /// A lower bound of their cursors, by commit and by time.
     oldest: Cursor,
     waiters: S,
 }
 
-/// What some who waited are told. They wait no longer.
+/// An answer for the waiters of a group, who are no longer registered.
 #[derive(Debug)]
 pub struct Broadcast<S> {
-    /// The digest of what they asked for.
+    /// The digest of their request.
     pub digest: u64,
-    /// The answer to all of them; `None` when each must ask for themselves.
+    /// The shared answer; `None` when each request must compute its own.
     pub answer: Option<Answer>,
-    /// Who they are.
+    /// The group's waiters.
     pub waiters: S,
 }
 
 impl<S: Default> WaitGroups<S> {
-    /// Somebody with this cursor, which is good, may wait: returns where they sit, with others of the same `digest`.
-    ///
-    /// `None` when they are to be answered at once. Who is behind may wait all the same when a round is due that tells
-    /// them all they lack: in a storm everybody is behind again as soon as they ask.
+    /// Registers a waiter with this valid cursor: returns the waiters of its `digest`, to add it to.
+    /// || `None` when the request must be answered at once. A client that is behind may wait when the next broadcast
+    /// will include all it lacks: in a storm of changes every client is behind again as soon as it asks.
     pub fn register(
         &mut self,
         (view, scope): (&View, &CursorScope),
@@ -69,7 +67,7 @@ impl<S: Default> WaitGroups<S> {
     ) -> Option<&mut S> {
         match view.status(request, cursor, now) {
             CursorStatus::UpToDate => {}
-            // The last round was told up to here or before: what came after it is for the next.
+            // The last broadcast covered at most this cursor: everything after it will be in the next one.
             CursorStatus::Behind
                 if self.last_broadcast_commit(scope).is_some_and(|broadcast| broadcast <= cursor.commit) => {}
             _ => return None,
@@ -90,12 +88,12 @@ impl<S: Default> WaitGroups<S> {
         (database == scope.database && timeline == scope.timeline()).then_some(commit)
     }
 
-    /// Those who wait, filter by filter.
+    /// The waiters of each group.
     pub fn waiters(&mut self) -> impl Iterator<Item = &mut S> {
         self.by_filter.values_mut().map(|group| &mut group.waiters)
     }
 
-    /// Forgets a filter if nobody is left there who waits.
+    /// Removes a group when it has no waiters left.
     pub fn forget(&mut self, database: Uuid, digest: u64, is_empty: impl FnOnce(&mut S) -> bool) {
         if let Some(group) = self.by_filter.get_mut(&(database, digest))
             && is_empty(&mut group.waiters)
@@ -104,13 +102,13 @@ impl<S: Default> WaitGroups<S> {
         }
     }
 
-    /// Whom this state concerns, and what they are told. Answers are made as they are read, so that the lock need not be
-    /// held meanwhile.
+    /// The groups concerned by this snapshot, with their answers. Answers are generated as they are read, so the lock
+    /// need not be held meanwhile.
     pub fn broadcast(&mut self, view: &View, scope: &CursorScope, now: UnixMillis) -> Vec<Broadcast<S>> {
         self.last_broadcast = Some((scope.database, scope.timeline(), view.head()));
         let mut broadcasts = Vec::new();
         self.by_filter.retain(|(database, digest), group| {
-            // Whether the cursors here are still good is for each to be looked at when history took another line.
+            // On another timeline each cursor must be checked individually.
             let same = *database == scope.database && group.timeline == scope.timeline();
             let since = group.oldest;
             let status = view.status(&group.request, since, now);
@@ -163,7 +161,7 @@ mod tests {
         Filter::for_stream(&[("type".to_owned(), kind.to_owned())]).unwrap()
     }
 
-    /// A LAPI's memory and who waits there, by name.
+    /// A replica and named waiters.
     struct Harness {
         set: ActiveSet,
         scope: CursorScope,
@@ -187,7 +185,7 @@ mod tests {
             waiters.map(|waiters| waiters.push(who)).is_some()
         }
 
-        /// Who is told, and how many decisions; `None` for whoever must look for themselves.
+        /// The waiters woken, and the number of decisions sent; `None` when they must compute their own answer.
         fn broadcast(&mut self) -> Vec<(Vec<&'static str>, Option<usize>)> {
             let broadcasts = self.waiting.broadcast(&self.set.view(), &self.scope, NOW);
             let mut told: Vec<_> = broadcasts
@@ -229,7 +227,7 @@ mod tests {
         commit(&mut harness.set, "ban");
         assert!(!harness.register("a", "ban", 0), "the next round is about less than they lack");
         assert!(harness.register("b", "ban", 1) && harness.register("c", "ban", 2));
-        // It tells the one who is abreast what they know; that is no harm.
+        // A client that is up to date receives changes it has already; that does no harm.
         assert_eq!(harness.broadcast(), [(vec!["b", "c"], Some(1))]);
         assert!(!harness.register("b", "ban", 1), "the round has been");
     }

@@ -1,4 +1,4 @@
-//! The command line: the flags of the stock daemon that mean something without a log processor.
+//! The command line: those flags of the stock daemon that apply to a server without a log processor.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,12 +9,12 @@ use palisade_daemon::{
 use palisade_lapi_config::Config;
 use tracing::{info, warn};
 
-/// Our version, as `-version` and metrics show it.
+/// The version, as shown by `-version` and metrics.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// The configuration file when `-c` is not given.
 pub const DEFAULT_CONFIG: &str = "/etc/crowdsec/config.yaml";
 
-/// Everything the program understands.
+/// The flags and their help texts.
 pub const PROGRAM: Program = Program {
     name: "palisade-lapi",
     about: "Takes alerts from CrowdSec log processors, makes decisions, feeds bouncers.",
@@ -33,25 +33,25 @@ pub const PROGRAM: Program = Program {
     commands: &[],
 };
 
-/// What is left to do after [`start_up`].
+/// What the command line asks for; the result of [`start_up`].
 #[derive(Debug)]
 pub enum Startup {
-    /// Nothing: exit with this.
+    /// Exit with this code.
     Done(ExitCode),
-    /// `-t`: check what only the files named in the configuration can tell.
+    /// `-t`: validate the configuration and the files it names.
     Test(Box<Config>, Logs),
-    /// Serve.
+    /// Run the server.
     Daemon {
-        /// The configuration.
+        /// The validated configuration.
         config: Box<Config>,
-        /// The level told on the command line, which beats the file's.
+        /// The level given on the command line; it takes precedence over the file's.
         level: Option<LogLevel>,
-        /// The log.
+        /// The log that was set up.
         logs: Logs,
     },
 }
 
-/// Follows the command line up to the point where something outside the configuration is touched.
+/// Parses the command line and loads the configuration; touches nothing outside the configuration files and the log.
 pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     let logs = match Logs::start() {
         Ok(logs) => logs,
@@ -87,7 +87,7 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     };
     config.logs.level = level.unwrap_or(config.logs.level);
     if typed.switch("t") {
-        // The log file is not touched either.
+        // The log file is not opened either.
         return Startup::Test(Box::new(config), logs);
     }
     if let Err(error) = logs.configure(&config.logs) {
@@ -97,7 +97,7 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     Startup::Daemon { config: Box::new(config), level, logs }
 }
 
-/// Says which files were read and what in them deserves a warning.
+/// Logs which files were loaded, and their warnings.
 pub(crate) fn log_loaded(config: &Config) {
     if let Some(local) = &config.local {
         info!(

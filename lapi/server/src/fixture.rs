@@ -17,13 +17,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    Clock, Lapi, Setup,
-    auth::{Auth, Peer, certificate::Certificates, hash_key},
+    Lapi,
+    auth::{Auth, Peer, certificate::Certificates, extract::hash_key},
     listen,
     metrics::LapiMetrics,
     registry::Registry,
     replication,
     router::router,
+    state::{Clock, Setup},
 };
 
 /// A LAPI without listeners.
@@ -93,14 +94,12 @@ impl Fixture {
             clock: Clock::System,
             signer: palisade_active::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
-            stop: stop.clone(),
-            tasks: TaskTracker::new(),
             store,
             server,
             config,
         });
         replication::load(&lapi).await.unwrap();
-        lapi.tasks.spawn(replication::follow(lapi.clone(), stop.clone()));
+        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
         let router = router(lapi.clone());
         Self { lapi, router, metrics, folder, stop }
     }

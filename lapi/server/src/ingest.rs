@@ -1,4 +1,4 @@
-//! Takes alerts in.
+//! Ingests alerts posted by machines.
 //!
 //! ```text
 //! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► replication ──► ids
@@ -6,8 +6,8 @@
 //!                   refused       dropped                   repeated: the earlier id
 //! ```
 //!
-//! A whole batch is judged before anything is stored. What is refused is named in the log; it does not hold up the
-//! rest, because a log processor sends a refused batch again for ever.
+//! The whole batch is evaluated before anything is stored. A refused alert is logged and does not block the rest of its
+//! batch: a log processor would resend a refused batch forever.
 
 mod digest;
 mod evaluate;
@@ -27,23 +27,22 @@ use crate::{Lapi, registry};
 use evaluate::{EvaluatedBatch, IngestContext, evaluate};
 use history::StoredHistory;
 
-/// A larger body is read away from the threads that answer requests.
+/// Request bodies longer than this, in bytes, are evaluated on a blocking thread.
 const LARGE: usize = 64 * 1024;
-/// How many dropped decisions of a request are named in the log; the others are only counted.
+/// How many dropped decisions of a request are logged individually; the rest is only counted.
 const MAX_LOGGED: usize = 10;
 
-/// What the ingest keeps between requests.
+/// Ingest state shared by all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Ingest {
     imports: Arc<AtomicUsize>,
 }
 
-/// An import under way; retention leaves alerts alone meanwhile.
+/// Guard for an import in progress; retention does not delete alerts meanwhile.
 #[derive(Debug)]
 struct Import(Arc<AtomicUsize>);
 
 impl Ingest {
-    /// Whether an import is under way.
     pub(crate) fn import_in_progress(&self) -> bool {
         self.imports.load(Ordering::Relaxed) > 0
     }
@@ -60,19 +59,17 @@ impl Drop for Import {
     }
 }
 
-/// Why nothing of a batch was taken.
+/// Why no alert of a batch was stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IngestError {
-    /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// Every alert was refused; this is the first reason.
+    /// Every alert was refused; the reason of the first.
     #[error("{0}")]
     Refused(String),
-    /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The thread that judged the batch broke off: a fault of ours.
+    /// The blocking task that evaluates the batch panicked.
     #[error("the alerts could not be judged")]
     Broken,
 }
@@ -91,13 +88,11 @@ impl From<IngestError> for ApiError {
 }
 
 impl Lapi {
-    /// Takes in a batch as a machine posted it. Returns the numbers of the alerts, in order; those that were passed
-    /// over have none, those that were posted before have their earlier one.
-    ///
-    /// # Errors
-    ///
-    /// When the body cannot be read, when every alert is refused, when the database fails. Nothing is stored then,
-    /// but for a database that fails in the middle of a very large import.
+    /// Ingests a batch posted by a machine. Returns the alert ids in order: allowlisted alerts have none, repeated
+    /// alerts have their earlier id.
+    /// || # Errors
+    /// || When the body cannot be read, every alert is refused, or the database fails. Nothing is stored then, except
+    /// when the database fails in the middle of a very large import.
     pub(crate) async fn ingest(
         &self,
         from: &registry::Machine,
@@ -133,7 +128,7 @@ impl Lapi {
         Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
     }
 
-    /// Reads and judges a batch. May ask the database about the past, and then blocks.
+    /// Parses and evaluates a batch. May query the database for history, and then blocks.
     fn evaluate(
         &self,
         now: UnixMillis,
@@ -154,14 +149,14 @@ impl Lapi {
         };
         let context = IngestContext { now, machine, allowlists: &allowlists, profiles: &profiles, history };
         let batch = evaluate(posted, &context);
-        // An alert that was refused because the database is away is no bad alert.
+        // An alert must not count as refused when only the history query failed.
         match stored.into_failure() {
             Some(error) => Err(error.into()),
             None => Ok((count, batch)),
         }
     }
 
-    /// Names and counts what was not taken as it came.
+    /// Logs and counts alerts and decisions that are not stored.
     fn log_rejections(&self, machine: &str, batch: &EvaluatedBatch) {
         for refusal in &batch.refused {
             self.metrics.alerts_refused.inc();
@@ -193,7 +188,7 @@ impl Lapi {
         }
         if batch.invalid.len() > MAX_LOGGED {
             let more = batch.invalid.len() - MAX_LOGGED;
-            tracing::error!(machine, more, "more decisions dropped: no addresses");
+            tracing::error!(machine, more, "more decisions dropped: no address");
         }
         if batch.emptied > 0 {
             tracing::error!(

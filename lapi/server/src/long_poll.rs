@@ -1,12 +1,12 @@
-//! LongPoll: stream requests that are held until there is something for them.
+//! Long polling: parks stream requests until there are changes for them.
 //!
 //! ```text
-//!   request with a cursor, nothing new ──► a seat beside those who ask for the same ──► waits
-//!   replication: a commit is applied ──► run(): one delta, one body for each filter ──► everybody who waits for it, row by row
+//!    request with a cursor, nothing new ──► a waiter in the group of its filter ──► parked
+//!    replication applies a commit ──► run(): one delta and one body per filter ──► batch after batch of waiters
 //! ```
 //!
-//! The seats of one filter stand in rows, and a row is told when the one before it has been: however many wait, another
-//! request stands behind one row of them and whoever asks again, not behind all.
+//! The waiters of a filter are divided into batches, and a batch is woken when the one before has finished: a request
+//! that arrives meanwhile is delayed by one batch, not by all waiters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,27 +24,27 @@ use uuid::Uuid;
 use crate::Lapi;
 use crate::replication::Replication;
 
-/// The longest that a request is held.
+/// The longest time a request is parked.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
-/// A cursor that is older has ends to tell that came with time, and is answered at once: everybody who waits beside it
-/// would have to be told them too.
+/// Older cursors are answered at once: they lack ends that came with time, which a broadcast would have to repeat for
+/// every waiter of the group.
 pub(crate) const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
-/// Requests that are held at once; beyond that clients are told to poll.
+/// Maximum number of parked requests; beyond it clients are told to poll.
 const MAX_WAITERS: u64 = 100_000;
-/// Seats in a row.
+/// Waiters per batch.
 const BATCH_SIZE: usize = 128;
-/// How long a row is waited for. Its seats are given up as soon as their tasks have run.
+/// How long to wait for a batch to finish, that is until its tasks have dropped their waiters.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(500);
-/// After a round there is a pause as long as the round took, within these: a storm of single bans becomes a few answers
-/// and takes about half of the processor (more when a round takes longer than the longest pause), while a ban that comes
-/// alone is told at once.
+/// After a broadcast there is a pause as long as the broadcast took, within these bounds. A storm of single bans
+/// becomes a few responses and uses about half of a processor (more when a broadcast takes longer than the longest
+/// pause); a single ban is sent at once.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// A body up to this length is made once for all; a longer one is made piece by piece for each, as it is sent, so that
-/// memory stays bounded.
+/// Bodies up to this size are generated once and shared. Longer ones are generated for each client while they are sent,
+/// so that memory stays bounded.
 const MAX_SHARED_BODY: usize = 16 * 1024 * 1024;
 
-/// RegistryIndex that waits, and what seals their cursors.
+/// All parked requests, and the signer of their cursors.
 #[derive(Debug)]
 pub(crate) struct LongPoll {
     pub(crate) signer: CursorSigner,
@@ -52,25 +52,25 @@ pub(crate) struct LongPoll {
     waiters: AtomicU64,
 }
 
-/// The seats of those who ask for the same: each row tells its own, once.
+/// Wakes the waiters of one batch, once.
 type WaiterBatch = watch::Sender<Option<PollResult>>;
 
-/// What those who wait are told.
+/// Why a waiter was woken.
 #[derive(Debug, Clone)]
 pub(crate) enum PollResult {
-    /// This is the answer, and the sealed cursor after it.
+    /// The shared response body, and the cursor to send with it.
     Response(Bytes, HeaderValue),
-    /// There is something; look for yourself.
+    /// There may be changes: the request must compute its own response.
     Recompute,
 }
 
-/// A seat in a row, given up when dropped.
+/// A parked request's place in a batch; dropped when it is answered.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     long_poll: Arc<LongPoll>,
     database: Uuid,
     digest: u64,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     batch: Option<watch::Receiver<Option<PollResult>>>,
 }
 
@@ -79,17 +79,17 @@ impl LongPoll {
         Self { signer, waiting: Mutex::default(), waiters: AtomicU64::new(0) }
     }
 
-    /// How many requests are held.
+    /// The number of parked requests.
     pub(crate) fn waiters(&self) -> u64 {
         self.waiters.load(Ordering::Relaxed)
     }
 
-    /// Whether one more may be held.
+    /// Whether another request may be parked.
     pub(crate) fn has_room(&self) -> bool {
         self.waiters() < MAX_WAITERS
     }
 
-    /// A seat for somebody with this cursor, which is good in `origin`; `None` when they are to be answered at once.
+    /// Registers a waiter with this cursor, valid in `scope`. `None` when the request must be answered at once.
     pub(crate) fn register(
         self: &Arc<Self>,
         replication: &Replication,
@@ -128,12 +128,12 @@ impl LongPoll {
 }
 
 impl Waiter {
-    /// Waits until the row is told.
+    /// Waits until the batch is woken.
     pub(crate) async fn result(&mut self) -> PollResult {
         let Some(batch) = &mut self.batch else { return PollResult::Recompute };
         match batch.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(PollResult::Recompute),
-            // Nobody is left who could tell.
+            // The group was forgotten.
             Err(_) => PollResult::Recompute,
         }
     }
@@ -151,7 +151,7 @@ impl Drop for Waiter {
     }
 }
 
-/// Tells everybody who waits what each commit did, until `stop` fires.
+/// Broadcasts the changes of each commit to the waiters until `stop` fires.
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
     let mut commits = lapi.replication.commits();
     let mut earliest = Instant::now();
@@ -171,10 +171,10 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
     }
 }
 
-/// One round: all are told what is new to them. Ends when they have been.
+/// Sends all waiters the changes they lack; returns when all batches have finished.
 async fn broadcast(lapi: &Lapi) {
     let lapi = lapi.clone();
-    // Made away from the threads that answer: a large change takes a while to write.
+    // On a blocking thread: serialising a large change takes a while.
     let made = tokio::task::spawn_blocking(move || {
         let (broadcasts, scope) = {
             let mut waiting = lapi.long_poll.waiting();
@@ -185,18 +185,18 @@ async fn broadcast(lapi: &Lapi) {
             .into_iter()
             .map(|broadcast| poll_result(&lapi.long_poll.signer, &scope, broadcast))
             .collect();
-        // A few are not kept waiting by many.
+        // Smaller groups first, so that they do not wait for large ones.
         made.sort_by_key(|(batches, _)| batches.len());
         made
     });
     let made = made.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "broadcast those who wait failed; each looks for itself");
+        tracing::error!(%error, "the broadcast failed; each waiting request computes its own response");
         Vec::new()
     });
     for (batches, result) in made {
         for batch in batches {
             batch.send_replace(Some(result.clone()));
-            // It may take longer when the machine is busy: then there is no more to be gained by waiting.
+            // On a busy machine the batch may take longer; waiting more would not help.
             let _ = tokio::time::timeout(BATCH_TIMEOUT, batch.closed()).await;
         }
     }
@@ -217,12 +217,12 @@ fn poll_result(
     (waiters, result.unwrap_or(PollResult::Recompute))
 }
 
-/// A cursor as a header has it.
+/// The signed cursor as a header value.
 pub(crate) fn cursor_header(signer: &CursorSigner, token: &CursorToken) -> HeaderValue {
     HeaderValue::try_from(signer.sign(token)).expect("base64 is visible ASCII")
 }
 
-/// The pieces of a body as one; `None` when it is too long for that.
+/// Concatenates the chunks of a body; `None` above [`MAX_SHARED_BODY`].
 fn concat(pieces: impl Iterator<Item = Bytes>) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     for piece in pieces {

@@ -1,4 +1,4 @@
-//! `palisade-lapi`: flags in, Local API out.
+//! The `palisade-lapi` daemon.
 
 use std::process::ExitCode;
 

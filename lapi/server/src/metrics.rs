@@ -1,4 +1,4 @@
-//! Counters under the stock server's names.
+//! Prometheus metrics, under the stock server's names where it has them.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
 };
 
-/// Upper bounds of the duration histogram, in seconds: the stock server's.
+/// Bucket bounds of the duration histogram in seconds, the stock server's.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,11 +54,11 @@ struct DecisionLabels {
     action: String,
 }
 
-/// Why everything was told.
+/// Why a client with a cursor was sent all decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ResyncLabels {
-    /// The word on the wire.
-    pub why: &'static str,
+pub(crate) struct ResyncLabels {
+    /// The reason as it is sent in the header.
+    pub(crate) why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,9 +66,9 @@ struct AlertLabels {
     reason: String,
 }
 
-/// The LAPI's counters. What the level leaves out is not counted at all.
+/// The LAPI's metrics. Metrics that the configured level leaves out are not collected at all.
 #[derive(Debug)]
-pub struct LapiMetrics {
+pub(crate) struct LapiMetrics {
     level: MetricsLevel,
     routes: Family<RequestLabels, Counter>,
     machines: Family<MachineLabels, Counter>,
@@ -79,32 +79,30 @@ pub struct LapiMetrics {
     active: Family<DecisionLabels, Gauge>,
     alerts: Family<AlertLabels, Gauge>,
     alert_counts: Mutex<HashMap<String, i64>>,
-    /// Alerts that were refused while others of their batch may have been taken.
-    pub alerts_refused: Counter,
-    /// Alerts that were passed over because their source is allowlisted.
-    pub alerts_allowlisted: Counter,
-    /// Alerts that were posted again and not stored again.
-    pub alerts_repeated: Counter,
-    /// Decisions that were dropped because their value is no address.
-    pub decisions_invalid: Counter,
-    /// Looks at the database that failed.
-    pub database_failures: Counter,
+    /// Alerts refused; others of their batch may have been stored.
+    pub(crate) alerts_refused: Counter,
+    /// Alerts dropped because their source is allowlisted.
+    pub(crate) alerts_allowlisted: Counter,
+    /// Alerts posted again and not stored again.
+    pub(crate) alerts_repeated: Counter,
+    /// Decisions dropped because their value is not an address.
+    pub(crate) decisions_invalid: Counter,
+    /// Polls of the database that failed.
+    pub(crate) database_failures: Counter,
     /// 1 while the database answers.
-    pub database_up: Gauge,
-    /// Stream requests that are held until there is something for them.
-    pub waiting: Gauge,
-    /// Held requests that were answered because there was something.
-    pub pushed: Counter,
-    /// Clients with a cursor that had to be told everything, by reason.
-    pub everything: Family<ResyncLabels, Counter>,
-    /// Requests whose handler panicked.
-    pub panics: Counter,
-    /// Requests refused because their address asked too often.
-    pub throttled: Counter,
-    /// Connections that are open.
-    pub connections: Gauge,
-    /// Connections closed because the client was too slow or idle for too long.
-    pub cut: Counter,
+    pub(crate) database_up: Gauge,
+    /// Parked stream requests.
+    pub(crate) waiting: Gauge,
+    /// Parked requests that were answered with changes.
+    pub(crate) pushed: Counter,
+    /// Requests with a cursor that had to be sent all decisions, by reason.
+    pub(crate) everything: Family<ResyncLabels, Counter>,
+    pub(crate) panics: Counter,
+    /// Requests refused with 429.
+    pub(crate) throttled: Counter,
+    pub(crate) connections: Gauge,
+    /// Connections closed because the client was idle or stalled.
+    pub(crate) cut: Counter,
 }
 
 fn histogram() -> Histogram {
@@ -112,8 +110,8 @@ fn histogram() -> Histogram {
 }
 
 impl LapiMetrics {
-    /// Counters that tell as much as `level` says, registered in `metrics`.
-    pub fn new(level: MetricsLevel, metrics: &Metrics) -> Self {
+    /// Creates the metrics of `level` and registers them in `metrics`.
+    pub(crate) fn new(level: MetricsLevel, metrics: &Metrics) -> Self {
         let new = Self {
             level,
             routes: Family::default(),
@@ -231,8 +229,8 @@ impl LapiMetrics {
         self.level == MetricsLevel::Full
     }
 
-    /// A request was answered.
-    pub fn answered(&self, route: &'static str, method: &'static str, took: Duration) {
+    /// Counts an answered request.
+    pub(crate) fn answered(&self, route: &'static str, method: &'static str, took: Duration) {
         self.routes.get_or_create(&RequestLabels { route, method }).inc();
         if self.full() {
             self.durations
@@ -241,15 +239,15 @@ impl LapiMetrics {
         }
     }
 
-    /// A machine proved who it is.
-    pub fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
+    /// Counts an authenticated request of a machine.
+    pub(crate) fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
         if self.full() {
             self.machines.get_or_create(&MachineLabels { machine: machine.to_owned(), route, method }).inc();
         }
     }
 
-    /// A bouncer proved who it is.
-    pub fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
+    /// Counts an authenticated request of a bouncer.
+    pub(crate) fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
         if self.full() {
             self.bouncers
                 .get_or_create(&BouncerRouteLabels { bouncer: bouncer.to_owned(), route, method })
@@ -257,28 +255,28 @@ impl LapiMetrics {
         }
     }
 
-    /// A live query of a bouncer was answered, with decisions or without.
-    pub fn queried(&self, bouncer: &str, found: bool) {
+    /// Counts a live query, with or without a result.
+    pub(crate) fn queried(&self, bouncer: &str, found: bool) {
         if self.full() {
             let family = if found { &self.ok } else { &self.ko };
             family.get_or_create(&BouncerLabels { bouncer: bouncer.to_owned() }).inc();
         }
     }
 
-    /// So many alerts of this scenario came (or, negative, went).
-    pub fn alerts_changed(&self, scenario: &str, by: i64) {
+    /// Adjusts the number of stored alerts of a scenario.
+    pub(crate) fn alerts_changed(&self, scenario: &str, by: i64) {
         let mut counts = self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(scenario.to_owned()).or_default();
         *count = count.saturating_add(by).max(0);
     }
 
-    /// How many alerts there are by scenario, counted anew.
-    pub fn alerts_counted(&self, counts: impl IntoIterator<Item = (String, i64)>) {
+    /// Replaces the numbers of stored alerts by scenario.
+    pub(crate) fn alerts_counted(&self, counts: impl IntoIterator<Item = (String, i64)>) {
         *self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) = counts.into_iter().collect();
     }
 
-    /// Shows the active decisions by reason, origin and action, and the alerts. For just before a scrape.
-    pub fn show(&self, active: impl IntoIterator<Item = ((String, String, String), i64)>) {
+    /// Updates the gauges of active decisions and alerts; called before each scrape.
+    pub(crate) fn show(&self, active: impl IntoIterator<Item = ((String, String, String), i64)>) {
         if !self.full() {
             return;
         }

@@ -1,10 +1,9 @@
-//! Machines and bouncers in memory: who may ask, and what each of them has got so far.
+//! The registry: machines and bouncers in memory, and what each has received so far.
 //!
-//! The store is the truth about who exists; the registry is loaded from it and loaded again whenever `head.registry_version` has
-//! moved. When somebody called last, from where and with which version changes all the time; that is kept here and
-//! written back in batches, about once a second and at the end. What is lost with the process only repeats a delta.
-//!
-//! What asks the store is a box of its own: a request is held with the space of all that it might have had to wait for.
+//! The store is authoritative for which machines and bouncers exist; the registry is loaded from it and reloaded when
+//! the version in the table `head` has changed. Last pulls, addresses and versions change all the time: they are kept
+//! here and written back in batches about once a second and at shutdown. Losing them in a crash only repeats a delta.
+//! || Store futures are boxed so that a parked request does not reserve their space.
 
 mod client_report;
 mod index;
@@ -13,8 +12,8 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-pub use client_report::ClientReport;
-pub use records::{AuthType, Bouncer, BouncerLive, Machine, MachineLive};
+pub(crate) use client_report::ClientReport;
+pub(crate) use records::{AuthType, Bouncer, Machine};
 
 use std::{
     sync::{
@@ -32,54 +31,50 @@ use self::{index::RegistryIndex, pending_writes::PendingWrites};
 
 /// Machines and bouncers in memory.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     store: Store,
     index: RwLock<RegistryIndex>,
-    /// Held by whoever reads the store anew or adds somebody, so that a reading from before an addition cannot undo
+    /// Held while the store is read or a row is added, so that a reload that started before the addition cannot undo
     /// it.
     changing: tokio::sync::Mutex<LastCheck>,
-    /// How many looks at the store have begun.
+    /// The number of checks of the store that have begun.
     checks: AtomicU64,
     pending: Mutex<PendingWrites>,
-    /// Counts the reloads of the store and of certificates, for those who wait and must know when they are let in no
-    /// longer.
+    /// Incremented when the registry or the accepted certificates are reloaded, so that parked requests can check
+    /// whether they are still authorised.
     reloads: watch::Sender<u64>,
 }
 
-/// How long somebody waits for others who change the registry: they may be waiting for the store in their turn.
+/// How long to wait for the lock: its holder may itself be waiting for the store.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What is known of the store.
+/// The result of the last check of the store.
 #[derive(Debug)]
 struct LastCheck {
-    /// The registry's number at the last reading.
+    /// The registry version at the last reload.
     number: i64,
-    /// What the last look came to.
     last: Result<(), StoreError>,
 }
 
-/// Why a bouncer is not let in.
+/// Why a bouncer is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// No row has this key, or it is not one for keys.
+pub(crate) enum Refusal {
+    /// No bouncer has this key, or its row is not for key authentication.
     #[error("unknown key")]
     Unknown,
-    /// An operator gave the name of the new row to somebody else.
+    /// The name of the row to create belongs to another bouncer.
     #[error("cannot add the row for this address: {0}; delete or rename the bouncer of that name")]
     NameTaken(String),
-    /// The store failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
 }
 
 impl Registry {
-    /// Reads index from the store.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
-    pub async fn load(store: Store) -> Result<Self, StoreError> {
+    /// Loads the registry.
+    /// || # Errors
+    /// || When the store fails.
+    pub(crate) async fn load(store: Store) -> Result<Self, StoreError> {
         let registry = Self {
             store,
             index: RwLock::default(),
@@ -92,42 +87,40 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The machine of this name, as far as memory knows.
-    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+    /// The machine of this name, from memory.
+    pub(crate) fn machine(&self, name: &str) -> Option<Arc<Machine>> {
         self.read().machine(name)
     }
 
-    /// The bouncer of this name, as far as memory knows.
-    pub fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
+    /// The bouncer of this name, from memory.
+    pub(crate) fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
         self.read().bouncer(name)
     }
 
-    /// Whether this bouncer is still there, with this key.
-    pub fn is_current(&self, bouncer: &Bouncer) -> bool {
+    /// Whether this bouncer still exists with this key.
+    pub(crate) fn is_current(&self, bouncer: &Bouncer) -> bool {
         self.bouncer(&bouncer.name).is_some_and(|row| row.id == bouncer.id && row.key == bouncer.key)
     }
 
-    /// Other certificates are taken than before: who waits with one has to show it again.
+    /// Makes parked requests that authenticated with a certificate authenticate again.
     pub(crate) fn certificates_changed(&self) {
         self.reloads.send_modify(|count| *count += 1);
     }
 
-    /// Wakes whenever the store or certificates were read anew.
-    pub fn reloads(&self) -> watch::Receiver<u64> {
+    /// Wakes on every reload of the registry or of certificates.
+    pub(crate) fn reloads(&self) -> watch::Receiver<u64> {
         self.reloads.subscribe()
     }
 
-    /// How many machines and bouncers there are.
-    pub fn len(&self) -> (usize, usize) {
+    /// The number of machines and of bouncers.
+    pub(crate) fn len(&self) -> (usize, usize) {
         self.read().len()
     }
 
-    /// The machine of this name if `fit` agrees with it; if not, the store is asked whether something has changed.
-    ///
-    /// # Errors
-    ///
-    /// When the store had to be asked and failed.
-    pub async fn machine_matching(
+    /// The machine of this name if it satisfies `fit`; otherwise the store is checked for changes first.
+    /// || # Errors
+    /// || When the store had to be read and failed.
+    pub(crate) async fn machine_matching(
         &self,
         name: &str,
         fit: impl Fn(&Machine) -> bool,
@@ -140,28 +133,23 @@ impl Registry {
         Ok(self.machine(name))
     }
 
-    /// Reads index anew if the store says that something has changed. Requests that come while somebody looks
-    /// share the next look.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails; memory stays as it was.
-    pub async fn refresh_if_stale(&self) -> Result<(), StoreError> {
+    /// Reloads if the registry version has changed. Concurrent calls share one check of the store.
+    /// || # Errors
+    /// || When the store fails; memory stays as it was.
+    pub(crate) async fn refresh_if_stale(&self) -> Result<(), StoreError> {
         let asked = self.checks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
         if self.checks.load(Ordering::Acquire) > asked {
-            // A look that began after we asked has ended.
+            // A check that began after this call has already ended.
             return known.last.clone();
         }
         self.check(&mut known, false).await
     }
 
-    /// Reads index anew, come what may.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails; memory stays as it was.
-    pub async fn refresh(&self) -> Result<(), StoreError> {
+    /// Reloads unconditionally.
+    /// || # Errors
+    /// || When the store fails; memory stays as it was.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let mut known = self.changing().await?;
         self.check(&mut known, true).await
     }
@@ -174,7 +162,7 @@ impl Registry {
 
     async fn check(&self, known: &mut LastCheck, anyway: bool) -> Result<(), StoreError> {
         self.checks.fetch_add(1, Ordering::AcqRel);
-        // Who is given up in the middle leaves word that it came to nothing.
+        // If this future is dropped midway, later callers see this error.
         known.last = Err(self.store.unavailable("look for machines and bouncers", "the look was given up"));
         known.last = match self.store.head().await {
             Ok(head) if anyway || head.registry_version != known.number => {
@@ -186,7 +174,7 @@ impl Registry {
         known.last.clone()
     }
 
-    /// The number is from before the reading: what changes in between is read twice rather than never.
+    /// `number` was read before the tables: a change in between is read twice rather than missed.
     async fn read_store(&self, known: &mut i64, number: i64) -> Result<(), StoreError> {
         let machines = self.store.machines().await?;
         let bouncers = self.store.bouncers().await?;
@@ -199,35 +187,33 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds a machine.
-    ///
     /// # Errors
-    ///
-    /// [`StoreError::Exists`] when the name is taken; else when the store fails.
-    pub async fn add_machine(&self, now: UnixMillis, new: NewMachine) -> Result<Arc<Machine>, StoreError> {
+    /// || [`StoreError::Exists`] when the name is taken; otherwise when the store fails.
+    pub(crate) async fn add_machine(
+        &self,
+        now: UnixMillis,
+        new: NewMachine,
+    ) -> Result<Arc<Machine>, StoreError> {
         let _changing = self.changing().await?;
         let row = self.store.create_machine(now, new).await?;
         Ok(self.write().add_machine(row))
     }
 
-    /// Deletes a machine.
-    ///
     /// # Errors
-    ///
-    /// [`StoreError::NotFound`] when it is gone already; else when the store fails.
-    pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
+    /// || [`StoreError::NotFound`] when the machine does not exist; otherwise when the store fails.
+    pub(crate) async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
         let _changing = self.changing().await?;
         self.store.delete_machine(name).await?;
         self.write().remove_machine(name);
         Ok(())
     }
 
-    /// The bouncer for a `HEAD` request: whose key it is, with no trace left.
+    /// The bouncer with this key, without recording the request: for `HEAD`.
     ///
     /// # Errors
     ///
     /// When the key is unknown or the store fails.
-    pub async fn bouncer_by_key(&self, key: &str) -> Result<Arc<Bouncer>, Refusal> {
+    pub(crate) async fn bouncer_by_key(&self, key: &str) -> Result<Arc<Bouncer>, Refusal> {
         if let Some(first) = self.read().first_with_key(key) {
             return Ok(first);
         }
@@ -235,13 +221,18 @@ impl Registry {
         self.read().first_with_key(key).ok_or(Refusal::Unknown)
     }
 
-    /// The bouncer with this key at this address: the row there is, the fresh row of the key at its first use, or a
-    /// new row `NAME@ADDRESS`. Two requests at once get the same row.
+    /// The bouncer with this key at this address: the existing row, the key's unused row at its first use, or a new row
+    /// `NAME@ADDRESS`. Concurrent requests get the same row.
     ///
     /// # Errors
     ///
     /// See [`Refusal`].
-    pub async fn bouncer_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
+    pub(crate) async fn bouncer_at(
+        &self,
+        now: UnixMillis,
+        key: &str,
+        ip: &str,
+    ) -> Result<Arc<Bouncer>, Refusal> {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
@@ -258,7 +249,7 @@ impl Registry {
             self.refresh_if_stale().await.map_err(Refusal::Store)?;
         }
         let mut known = self.changing().await.map_err(Refusal::Store)?;
-        // Somebody may have been faster.
+        // Another request may have created the row meanwhile.
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
@@ -267,11 +258,12 @@ impl Registry {
             match self.store.adopt_bouncer(now, fresh.id, ip).await {
                 Ok(Some(row)) => return key_row(self.write().add_bouncer(row)),
                 Ok(None) => {}
-                // The key is good, and that is enough to be served from memory; whose row it is is settled later.
+                // The key is valid, so the request is served from memory; the row gets its address when the database is
+                // back.
                 Err(cause) if cause.is_temporary() => return key_row(fresh),
                 Err(cause) => return Err(Refusal::Store(cause)),
             }
-            // Another LAPI was faster, perhaps for the very same address.
+            // Another LAPI has claimed the row, perhaps for the same address.
             self.check(&mut known, true).await.map_err(Refusal::Store)?;
             if let Some(bouncer) = self.read().at(key, ip) {
                 return key_row(bouncer);
@@ -285,12 +277,10 @@ impl Registry {
         }
     }
 
-    /// The bouncer of a certificate, made at first contact.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NameTaken`] when the name belongs to a key; else when the store fails.
-    pub async fn bouncer_with_certificate(
+    /// The bouncer of a certificate, created at first contact.
+    /// || # Errors
+    /// || [`Refusal::NameTaken`] when the name belongs to a bouncer with a key; otherwise when the store fails.
+    pub(crate) async fn bouncer_with_certificate(
         &self,
         now: UnixMillis,
         name: &str,
@@ -323,7 +313,7 @@ impl Registry {
         match self.store.create_bouncer(now, new).await {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(StoreError::Exists { .. }) => {
-                // Another LAPI was faster.
+                // Another LAPI has created the row.
                 self.check(&mut known, true).await.map_err(Refusal::Store)?;
                 certified(self.bouncer(name).ok_or(Refusal::Unknown)?, name)
             }

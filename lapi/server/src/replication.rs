@@ -1,12 +1,13 @@
-//! Keeps the active decisions in memory abreast of the database.
+//! Replication: keeps the active decisions in memory up to date with the database.
 //!
 //! ```text
-//! a write ──► store ──► its commits ──┐
-//!                                     ├──► feed: in order, once each ──► ActiveSet ──► streams, live queries
-//! head, four times a second ──► what others wrote ──┘
+//!  local writes ──► store ──► their commits ───┐
+//!                                              ├──► apply: in order, once each ──► ActiveSet ──► streams, live queries
+//!  table `head`, polled ──► commits of others ─┘
 //! ```
 //!
-//! A write is answered after its commit has been applied, so whoever posts and then pulls finds what they posted.
+//! The response to a write is sent after its commit has been applied, so a client that posts and then pulls sees its
+//! own write.
 
 mod apply;
 mod commit_sequencer;
@@ -26,27 +27,26 @@ use commit_sequencer::Changes;
 
 use crate::Lapi;
 
-/// For how long it is remembered that a decision ended or was removed. A bouncer that was away for longer gets a
-/// full answer.
+/// How long ends and removals of decisions are remembered. A bouncer whose cursor is older gets a full response.
 pub(crate) const HISTORY: Duration = Duration::from_secs(24 * 3600);
-/// How many such memories there may be.
+/// The maximum number of remembered ends and removals.
 const HISTORY_ENTRIES: usize = 1_000_000;
-/// How long the answer to a write waits for its commit to be applied. Longer it waits only where an earlier commit
-/// is missing and the database does not answer; what was written is safe nevertheless.
+/// How long the response to a write waits for its commit to be applied. Only a missing earlier commit together with an
+/// unavailable database takes longer; the write itself is stored.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The active decisions, the way in for commits, and how far they have come.
+/// The replica of the active decisions and the queue of events to apply.
 #[derive(Debug)]
 pub(crate) struct Replication {
     active: RwLock<ReplicaState>,
     sender: mpsc::UnboundedSender<ReplicationEvent>,
-    /// The other end of `sender`, until the feed takes it.
+    /// The receiving end of `sender`, until [`apply`] takes it.
     events: Mutex<Option<mpsc::UnboundedReceiver<ReplicationEvent>>>,
     applied: latest::Sender<Commit>,
     polling: poll::PollState,
 }
 
-/// The active decisions, and whose they are: cursors count the commits of one database.
+/// The active decisions, and the database and timelines that cursors refer to.
 #[derive(Debug)]
 struct ReplicaState {
     set: ActiveSet,
@@ -54,7 +54,7 @@ struct ReplicaState {
 }
 
 impl ReplicaState {
-    /// Another LAPI on this database has begun a line of its history.
+    /// Another LAPI on this database has begun a timeline.
     fn set_timelines(&mut self, database: Uuid, timelines: Vec<Timeline>) {
         if self.scope.database == database && self.scope.timelines != timelines {
             self.scope = Arc::new(CursorScope { database, timelines });
@@ -62,19 +62,20 @@ impl ReplicaState {
     }
 }
 
-/// What the feed is told. Bounded by the writes under way: each waits for its own to be applied.
+/// Input of [`apply`]. The queue is bounded by the number of concurrent writes: each waits until its own commits are
+/// applied.
 #[derive(Debug)]
 enum ReplicationEvent {
-    /// A writer's own commits.
+    /// Commits of a write of this process.
     Local(Vec<(Commit, Changes)>),
     /// All that is left of the commits after `after` up to `through`, read from the database.
     Fetched { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
-    /// The database is another one, or went back: this is what it holds.
+    /// A full reload: the database was replaced or restored to an earlier state.
     Reset(Box<ReplicaState>),
 }
 
 impl Default for Replication {
-    /// Empty, until [`load`] fills it.
+    /// Empty until [`load`] is called.
     fn default() -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         Self {
@@ -91,18 +92,18 @@ impl Default for Replication {
 }
 
 impl Replication {
-    /// The active decisions as they are now; what comes later does not change it.
+    /// A snapshot of the active decisions.
     pub(crate) fn view(&self) -> View {
         self.state().0
     }
 
-    /// The same, and whose commits it counts.
+    /// A snapshot, and the scope of its cursors.
     pub(crate) fn state(&self) -> (View, Arc<CursorScope>) {
         let replica = self.active.read().unwrap_or_else(PoisonError::into_inner);
         (replica.set.view(), replica.scope.clone())
     }
 
-    /// Wakes for every commit that is applied; slow readers skip some.
+    /// Wakes for every applied commit; slow readers skip some.
     pub(crate) fn commits(&self) -> latest::Receiver<Commit> {
         self.applied.subscribe()
     }
@@ -111,34 +112,34 @@ impl Replication {
         self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last commit that is applied.
+    /// The last applied commit.
     pub(crate) fn head(&self) -> Commit {
         *self.applied.borrow()
     }
 
-    /// Hands on what a write did, and waits until it is applied.
+    /// Queues the commits of a local write and waits until they are applied.
     pub(crate) async fn apply_local(&self, commits: Vec<(Commit, Vec<Change>)>) {
         let Some(last) = commits.iter().map(|(commit, _)| *commit).max() else { return };
-        // Nobody listens at the very end of the process, when nobody asks either.
+        // The queue is closed only at the very end of shutdown.
         if self.sender.send(ReplicationEvent::Local(commits)).is_ok() {
             self.wait_until_applied(last).await;
         }
     }
 
-    /// Waits until a commit is applied, within reason.
+    /// Waits until a commit is applied, at most [`APPLY_TIMEOUT`].
     async fn wait_until_applied(&self, commit: Commit) {
         let mut applied = self.applied.subscribe();
         let reached = applied.wait_for(|head| *head >= commit);
         if !matches!(tokio::time::timeout(APPLY_TIMEOUT, reached).await, Ok(Ok(_))) {
             tracing::warn!(
                 commit = commit.0,
-                "a commit is stored and not yet applied; bouncers get it later"
+                "a commit is stored but not applied yet; bouncers receive it later"
             );
         }
     }
 }
 
-/// Loads the active decisions and allowlists. Called once, before anybody is served.
+/// Loads the active decisions and allowlists. Called once, before requests are served.
 pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.store.begin_timeline(now, fastrand::u64(1..)).await?;
@@ -151,16 +152,16 @@ pub(crate) async fn load(lapi: &Lapi) -> Result<(), StoreError> {
     lapi.count_alerts().await
 }
 
-/// Applies commits in order, looks for those of others, re-reads registry and allowlists when they changed, and ends
-/// decisions on time, until `stop` fires.
+/// Applies commits in order, polls for those of other processes, reloads the registry and allowlists when they have
+/// changed, and expires decisions, until `stop` fires.
 pub(crate) async fn follow(lapi: Lapi, stop: CancellationToken) {
     tokio::join!(apply::run(lapi.clone(), stop.clone()), poll::run(lapi, stop));
 }
 
-/// Brings the gauges that are read from memory up to date; called before each scrape.
+/// Updates the gauges that are computed from memory; called before each scrape.
 pub(crate) fn show(lapi: &Lapi) {
     lapi.metrics.waiting.set(i64::try_from(lapi.long_poll.waiters()).unwrap_or(i64::MAX));
-    // A scan, so of a view: nobody waits for it.
+    // A scan of all decisions: on a snapshot, so that it blocks no one.
     let view = lapi.replication.view();
     let count = |count: Count| {
         ((count.reason, count.origin, count.action), i64::try_from(count.count).unwrap_or(i64::MAX))
@@ -168,9 +169,9 @@ pub(crate) fn show(lapi: &Lapi) {
     lapi.metrics.show(view.counts(lapi.clock.now()).into_iter().map(count));
 }
 
-/// Reads everything the memory needs.
+/// Reads the whole state of the replica.
 async fn read(store: &Store, now: UnixMillis) -> Result<(ReplicaState, Head), StoreError> {
-    // Before the snapshot: what is committed between the two is read again by the watch.
+    // Before the snapshot: a commit in between is fetched again by the poll.
     let mut head = store.head().await?;
     let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
     let mut loading = set.loading(now);
@@ -181,7 +182,7 @@ async fn read(store: &Store, now: UnixMillis) -> Result<(ReplicaState, Head), St
 }
 
 impl Lapi {
-    /// Brings the memory up to what the database holds now, whoever wrote it.
+    /// Applies everything the database holds now.
     ///
     /// # Errors
     ///
@@ -192,7 +193,7 @@ impl Lapi {
         Ok(())
     }
 
-    /// Counts the alerts by scenario anew, for the metrics.
+    /// Recounts the alerts by scenario, for the metrics.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Deletes what is old, as configured, never what is in force. Of several LAPIs on one database one does it.
+//! Deletes old rows as configured, never decisions in force. On a shared database one LAPI does it, as the leader.
 
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::replication::HISTORY;
 use crate::state::Lapi;
 
-/// How often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration nothing of the
-/// operator's is ever deleted; only what is remembered of removed decisions ends with the memory it is for.
+/// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration only tombstones and
+/// other records of the LAPI itself are deleted.
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -23,7 +22,7 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
             if role.acquire().await {
                 run_once(&lapi).await;
             }
-            // The admin CLI and other LAPIs delete alerts, too: what is counted is counted anew every time.
+            // The admin CLI and other LAPIs delete alerts too, so the metrics are recounted each time.
             if let Err(error) = lapi.count_alerts().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -38,34 +37,33 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
     role.leadership.resign().await;
 }
 
-/// Whose turn it is to do the work that one LAPI does for all.
+/// The leadership that one LAPI per database holds.
 struct LeaderRole {
     leadership: Leadership,
-    /// `None` before the first round.
+    /// `None` before the first attempt.
     leads: Option<bool>,
 }
 
 impl LeaderRole {
-    /// Asked before each round; a change is said once.
+    /// Called before each run; logs changes of leadership.
     async fn acquire(&mut self) -> bool {
         let leads = match self.leadership.hold().await {
             Ok(leads) => leads,
             Err(error) => {
-                // That the database is away is said elsewhere.
-                tracing::debug!(error = &error as &dyn std::error::Error, "no round of retention");
+                // That the database is unavailable is logged by the poll.
+                tracing::debug!(error = &error as &dyn std::error::Error, "retention skipped");
                 return false;
             }
         };
         match (self.leads.replace(leads), leads) {
             (Some(before), now) if before == now => {}
-            (_, true) => tracing::info!("this LAPI deletes what is old"),
-            (_, false) => tracing::info!("another LAPI on this database deletes what is old"),
+            (_, true) => tracing::info!("this LAPI runs retention"),
+            (_, false) => tracing::info!("another LAPI on this database runs retention"),
         }
         leads
     }
 }
 
-/// One round.
 pub(crate) async fn run_once(lapi: &Lapi) {
     let flush = lapi.config.database.as_ref().and_then(|database| database.flush.as_ref());
     let keep = keep(flush, lapi.ingest.import_in_progress());
@@ -94,7 +92,7 @@ pub(crate) async fn run_once(lapi: &Lapi) {
     }
 }
 
-/// What is kept, by the configuration.
+/// The retention settings of a configuration.
 fn keep(flush: Option<&Flush>, alerts_paused: bool) -> Retention {
     let by = |delete: AutoDelete| Autodelete { cert: delete.cert, secret: delete.secret };
     let memory = Retention { history: Some(HISTORY), alerts_paused, ..Retention::default() };

@@ -1,4 +1,4 @@
-//! The LAPI's life: start, reload, stop.
+//! Runs the LAPI: start, reload, shutdown.
 
 mod reload;
 mod secret;
@@ -28,7 +28,7 @@ use crate::{
     state::{Clock, Lapi, Setup},
 };
 
-/// What the files named in `api.server` hold.
+/// The contents of the files named in `api.server`.
 struct Files {
     profiles: Profiles,
     tls: Option<TlsServer>,
@@ -51,18 +51,16 @@ impl Files {
     }
 }
 
-/// The block `api.server`, if there is something to run.
+/// The block `api.server`, if it is enabled.
 fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
     config.server.as_ref().filter(|server| server.enable).context(
         "You must run at least the API Server: api.server is missing or disabled, there is nothing else in here",
     )
 }
 
-/// `-t`: everything that can be known without opening the database, a port or a socket.
-///
-/// # Errors
-///
-/// What would stop the start.
+/// `-t`: checks everything that can be checked without opening the database, a port or a socket.
+/// || # Errors
+/// || What would prevent the start.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let server = enabled(config)?;
     config.database.as_ref().context("no database configuration provided")?;
@@ -71,18 +69,16 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the LAPI until it is told to stop.
-///
-/// # Errors
-///
-/// What stops the start.
+/// Runs the LAPI until shutdown.
+/// || # Errors
+/// || What prevents the start.
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let server = enabled(&config)?.clone();
     let clock = Clock::System;
     let secret = secret::from_environment()?;
     let files = Files::load(&server, clock.now())?;
     let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
-    // Before the database: who cannot have the port should not touch anything.
+    // Bind first, so that a second instance fails before it opens the database.
     let (listeners, socket) = bind(&server).await.context("while starting API server")?;
 
     let block = config.database.as_ref().context("no database configuration provided")?;
@@ -106,15 +102,13 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
         store: store.clone(),
         signer: CursorSigner::new(&cursor_key),
         closing: daemon.stop.clone(),
-        stop: background.clone(),
-        tasks: daemon.tasks.clone(),
         server,
         clock,
         config,
     });
     replication::load(&lapi).await.context("unable to load the active decisions")?;
     let (machines, bouncers) = lapi.registry.len();
-    info!(machines, bouncers, "active decisions, machines and bouncers are loaded");
+    info!(machines, bouncers, "active decisions, machines and bouncers loaded");
 
     let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
     let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
@@ -128,13 +122,13 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     daemon.status("serving");
     listeners.serve(serving, daemon.stop.clone()).await;
 
-    // Nobody asks any more: what was learned is written, then everything is put away.
+    // No requests are left: write pending updates, then close.
     drop(socket);
     background.cancel();
     if let Err(cause) = lapi.registry.write_back(lapi.clock.now()).await {
         warn!(
             error = &cause as &dyn std::error::Error,
-            "the last pulls and heartbeats are lost; bouncers get their last changes again"
+            "cannot write last pulls and heartbeats; bouncers will receive their last changes again"
         );
     }
     store.close().await;
@@ -188,7 +182,7 @@ fn spawn_background(lapi: &Lapi, daemon: &DaemonContext, background: &Cancellati
         daemon.metrics.before_scrape(move || {
             let shown = shown.clone();
             async move {
-                // Counting many decisions takes a moment.
+                // Counting many decisions takes a moment: on a blocking thread.
                 let _ = tokio::task::spawn_blocking(move || replication::show(&shown)).await;
             }
         });

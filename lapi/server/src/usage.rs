@@ -13,7 +13,6 @@ use crate::error::ApiError;
 use crate::openapi::UsagePost;
 use crate::state::Lapi;
 
-/// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/usage-metrics", post(take))
 }
@@ -22,12 +21,12 @@ pub(crate) fn routes() -> Router<Lapi> {
     post, path = "/v1/usage-metrics", tag = "usage",
     request_body = UsagePost,
     security(("machine" = []), ("bouncer" = [])),
-    responses((status = 201, description = "Taken"),
-        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 403, description = "No key, or not a good one", body = ErrorBody),
-        (status = 422, description = "Something is missing or too long", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 201, description = "Stored"),
+        (status = 400, description = "Malformed JSON", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 403, description = "Missing or invalid key", body = ErrorBody),
+        (status = 422, description = "A field is missing or too long", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn take(
     from: MachineOrBouncer,
@@ -48,7 +47,7 @@ pub(crate) async fn take(
         payload: report.payload(),
     };
     lapi.store.add_usage(row).await.map_err(failed)?;
-    // What it says of itself belongs to whoever authenticated, whatever the report calls it.
+    // The report describes the authenticated sender, whatever name it contains.
     match (report, from) {
         (UsageReport::RemediationComponent(report), MachineOrBouncer::Bouncer(bouncer)) => {
             let update = BouncerUpdate {
@@ -77,7 +76,7 @@ pub(crate) async fn take(
     Ok(StatusCode::CREATED)
 }
 
-/// Name, family and version; blank when the report does not say.
+/// Name, family and version; empty when the report has none.
 fn columns(os: Option<OsInfo>) -> (String, String, String) {
     os.map(|os| (os.name, os.family, os.version)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Handlers' arguments that say who asks.
+//! Extractors that authenticate a request: a machine's token, a bouncer's key or certificate.
 
 use std::{fmt::Write as _, ops::Deref, sync::Arc};
 
@@ -23,20 +23,18 @@ use crate::{
     state::Lapi,
 };
 
-/// The machine that asks.
+/// A request from a machine.
 #[derive(Debug, Clone)]
-pub struct Machine(pub Arc<registry::Machine>);
+pub(crate) struct Machine(pub(crate) Arc<registry::Machine>);
 
-/// The bouncer that asks.
+/// A request from a bouncer.
 #[derive(Debug, Clone)]
-pub struct Bouncer(pub Arc<registry::Bouncer>);
+pub(crate) struct Bouncer(pub(crate) Arc<registry::Bouncer>);
 
-/// A machine or a bouncer.
+/// A request from a machine or a bouncer.
 #[derive(Debug, Clone)]
-pub enum MachineOrBouncer {
-    /// A machine.
+pub(crate) enum MachineOrBouncer {
     Machine(Machine),
-    /// A bouncer.
     Bouncer(Bouncer),
 }
 
@@ -70,7 +68,8 @@ impl FromRequestParts<Lapi> for Machine {
     }
 }
 
-/// The machine of this name, if it is still there and valid. Unlike the stock server, which lets a token live on.
+/// The machine of this name if it still exists and is validated. The stock server checks the token alone, so there a
+/// deleted machine's token stays good until it expires.
 pub(crate) async fn require_valid_machine(
     lapi: &Lapi,
     name: &str,
@@ -83,7 +82,7 @@ pub(crate) async fn require_valid_machine(
     }
 }
 
-/// The token of a request: from its header, else from its cookie.
+/// The token of a request, from the `Authorization` header, else from the cookie.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) =
@@ -142,7 +141,7 @@ async fn by_certificate(
             Ok(lapi.registry.bouncer_with_certificate(now, &name, &client.text).await)
         }
         Err(cause) => {
-            warn!(client = %client.text, "bouncer's certificate refused: {cause}");
+            warn!(client = %client.text, "bouncer refused: {cause}");
             Err(ApiError::forbidden())
         }
     }
@@ -162,13 +161,13 @@ fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
     }
 }
 
-/// What a client says it is, in its User-Agent.
+/// The client's User-Agent, split.
 pub(crate) struct Agent {
-    /// Before the slash.
+    /// The part before the slash.
     pub(crate) kind: String,
-    /// After it.
+    /// The part after the slash.
     pub(crate) version: String,
-    /// There was not exactly one slash.
+    /// Whether the User-Agent does not have exactly one slash.
     odd: bool,
 }
 
@@ -184,7 +183,7 @@ impl Agent {
     }
 }
 
-/// Writes down what the bouncer says it is, when that is new.
+/// Records the bouncer's User-Agent when it has changed.
 fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     let Agent { kind, version, odd } = Agent::of(headers);
     if bouncer.is_agent(&kind, &version) {
@@ -198,8 +197,8 @@ fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     lapi.registry.record_bouncer(bouncer, update);
 }
 
-/// SHA-512 of a key in lower-case hexadecimal, as it is stored.
-pub fn hash_key(key: &[u8]) -> String {
+/// SHA-512 of a key in lower-case hexadecimal, the form in which keys are stored.
+pub(crate) fn hash_key(key: &[u8]) -> String {
     let mut text = String::with_capacity(128);
     for byte in Sha512::digest(key) {
         // Writing to a String cannot fail.

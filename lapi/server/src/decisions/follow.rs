@@ -1,5 +1,5 @@
-//! The stream for clients that keep their cursor themselves: what changed since it, at once or as soon as there is
-//! something. The wire is described in [`palisade_wire::follow`].
+//! The decision stream for clients that keep their own cursor: what changed since it, immediately or, when nothing has
+//! changed, as a long poll. The protocol is described in [`palisade_wire::follow`].
 
 use std::time::{Duration, Instant};
 
@@ -20,25 +20,23 @@ use crate::query::Pairs;
 use crate::registry::{self, AuthType};
 use crate::state::Lapi;
 
-/// An answer's extension: for how long the request was held. That is no time it took to answer.
+/// Response extension: how long the request was parked. Excluded from the measured response time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParkedFor(pub(crate) Duration);
 
-/// One request.
+/// A stream request with a cursor.
 pub(super) struct CursorRequest {
     request: StreamRequest,
     digest: u64,
-    /// As sent; empty when the client has none yet.
+    /// As sent; empty when the client has no cursor yet.
     cursor: String,
     wait: Duration,
 }
 
 impl CursorRequest {
-    /// Reads `cursor` and `wait`; `None` for a client that knows of no cursors.
-    ///
-    /// # Errors
-    ///
-    /// When `wait` is no number.
+    /// Reads `cursor` and `wait`; `None` when the request has no cursor.
+    /// || # Errors
+    /// || When `wait` is not a number.
     pub(super) fn of(request: &StreamRequest, query: &Pairs) -> Result<Option<Self>, ApiError> {
         let Some(cursor) = query.get("cursor") else { return Ok(None) };
         let wait = query.get("wait").unwrap_or("0");
@@ -58,11 +56,11 @@ impl CursorRequest {
     }
 }
 
-/// Answers a request. `seen` is told up to which commit the client is known to be abreast, once that is known.
-///
-/// # Errors
-///
-/// 403 when the bouncer is deleted while it waits; 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
+/// Answers a request. `seen` is called with the client's position as soon as it is known; `None` when the cursor is not
+/// usable.
+/// || # Errors
+/// || 403 when the bouncer is deleted while its request is parked. 503 when the cursor is ahead of the replica and the
+/// database cannot be queried: an older state must not be sent.
 pub(super) async fn answer(
     lapi: &Lapi,
     bouncer: &registry::Bouncer,
@@ -73,7 +71,7 @@ pub(super) async fn answer(
     let mut now = lapi.clock.now();
     let mut lookup = ask.lookup(lapi, &view, &scope, now);
     if matches!(lookup, CursorLookup::Valid(_, CursorStatus::Ahead)) {
-        // Another LAPI on this database has told it what has not come here yet.
+        // Another LAPI on this database has sent the client commits that this replica has not applied yet.
         Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
         (view, scope) = lapi.replication.state();
         now = lapi.clock.now();
@@ -85,7 +83,7 @@ pub(super) async fn answer(
             return Ok(full_response(lapi, &ask, &view, &scope, now, why));
         }
         CursorLookup::Valid(_, CursorStatus::Ahead) => {
-            // The database has less than it had: it was put back to an earlier state.
+            // The database has fewer commits than the cursor: it was restored to an earlier state.
             seen(None);
             return Ok(full_response(lapi, &ask, &view, &scope, now, FullReason::OtherDatabase));
         }
@@ -96,7 +94,7 @@ pub(super) async fn answer(
     let recent =
         now.0.saturating_sub(cursor.time.0) <= i64::try_from(MAX_CURSOR_AGE.as_millis()).unwrap_or(i64::MAX);
     if recent && !ask.wait.is_zero() && lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
-        // From here on until they have a seat, reloads are looked at: none is missed.
+        // Subscribe before the waiter is registered, so that no reload in between is missed.
         let reloads = lapi.registry.reloads();
         let waiter =
             lapi.long_poll.register(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
@@ -111,7 +109,7 @@ pub(super) async fn answer(
     Ok(changes_response(lapi, &ask, &view, &scope, now, cursor))
 }
 
-/// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
+/// Parks the request until there are changes for it, `wait` has passed, the LAPI shuts down, or the bouncer is deleted.
 async fn park(
     lapi: &Lapi,
     bouncer: &registry::Bouncer,
@@ -125,7 +123,7 @@ async fn park(
                 std::future::pending::<()>().await;
             }
             if bouncer.auth == AuthType::Tls {
-                // Whether its certificate is still good is looked at when it asks again.
+                // The client must authenticate again, so that its certificate is checked against the new lists.
                 return Ok(PollResult::Recompute);
             }
         }
@@ -189,7 +187,7 @@ fn cursor_header(lapi: &Lapi, ask: &CursorRequest, scope: &CursorScope, cursor: 
 fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(header::CONTENT_TYPE, JSON);
-    // An answer is for the one that asked; no proxy on the way may keep it.
+    // The response is specific to this client; proxies must not cache it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static(CURSOR_HEADER), cursor);
     headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));

@@ -1,5 +1,5 @@
-//! From what was posted to what is stored: validate, normalise, look at the allowlists, ask the profiles. Pure but
-//! for the history that profiles may ask for; the time is an argument.
+//! Turns posted alerts into alerts to store: validates, normalises, applies allowlists and profiles. Pure, except for
+//! the history that profiles may query; the time is an argument.
 
 use palisade_profiles::{History, Profiles};
 use palisade_store::{AllowlistIndex, NewAlert, NewDecision};
@@ -8,79 +8,78 @@ use uuid::Uuid;
 
 use super::digest;
 
-/// The origin of imports; they pause retention.
+/// The origin of imported decisions; imports pause retention.
 pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
 
-/// What judging a batch needs to know.
+/// What evaluating a batch depends on.
 pub(crate) struct IngestContext<'a> {
-    /// When the request came.
+    /// When the request arrived.
     pub(crate) now: UnixMillis,
-    /// Who posts.
+    /// The machine that posts.
     pub(crate) machine: &'a str,
-    /// Who is never to be banned by an alert that asks the profiles.
+    /// Applied to alerts without decisions of their own.
     pub(crate) allowlists: &'a AllowlistIndex,
-    /// What becomes of an alert without decisions.
+    /// Decide for alerts without decisions of their own.
     pub(crate) profiles: &'a Profiles,
-    /// What profiles may ask for.
+    /// History for the profiles.
     pub(crate) history: &'a dyn History,
 }
 
-/// What became of a batch.
+/// The result of evaluating a batch.
 #[derive(Debug, Default)]
 pub(crate) struct EvaluatedBatch {
-    /// To be stored, in the order of the batch.
+    /// Alerts to store, in the order of the batch.
     pub(crate) alerts: Vec<NewAlert>,
-    /// Refused, each with its reason. The others are stored nevertheless: one bad alert must not hold up the queue
-    /// of its log processor for ever.
+    /// Alerts that are refused, with reasons. The others are stored nevertheless, so that one bad alert does not block
+    /// its log processor's queue forever.
     pub(crate) refused: Vec<Refusal>,
-    /// Alerts passed over because their source is allowlisted.
+    /// Alerts dropped because their source is allowlisted.
     pub(crate) allowlisted: Vec<Allowlisted>,
-    /// Decisions passed over because their value is no address.
+    /// Decisions dropped because their value is not an address.
     pub(crate) invalid: Vec<InvalidDecision>,
-    /// Alerts of which nothing is left, because all their decisions are invalid.
+    /// Number of alerts dropped because all their decisions are invalid.
     pub(crate) emptied: usize,
-    /// Whether it holds an import.
+    /// Whether the batch contains an import.
     pub(crate) import: bool,
 }
 
-/// An alert that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Its place in the batch, from 0.
+    /// Index of the alert in the batch.
     pub(crate) index: usize,
-    /// Its scenario and source, as far as it has any.
+    /// Its scenario and source, as far as present.
     pub(crate) alert: String,
-    /// In the words of the stock server.
+    /// The stock server's text.
     pub(crate) reason: String,
 }
 
-/// An alert whose source stands on an allowlist.
+/// An alert whose source is on an allowlist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allowlisted {
     /// Its scenario and source.
     pub(crate) alert: String,
-    /// The items that cover it.
+    /// The allowlist items that cover the source.
     pub(crate) reason: String,
 }
 
-/// A decision about no address.
+/// A decision whose value is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidDecision {
-    /// The alert's place in the batch, from 0.
+    /// Index of the alert in the batch.
     pub(crate) index: usize,
-    /// What stands there instead.
+    /// The invalid value.
     pub(crate) value: String,
 }
 
 impl EvaluatedBatch {
-    /// The stock server's answer when nothing of a batch could be taken: the reason of the first refusal.
+    /// The reason of the first refusal when the whole batch was refused: the stock server's response then.
     pub(crate) fn all_refused(&self, posted: usize) -> Option<&str> {
         let first = self.refused.first()?;
         (self.refused.len() == posted).then_some(first.reason.as_str())
     }
 }
 
-/// Judges a whole batch. Nothing is stored yet.
+/// Evaluates a batch. Stores nothing.
 pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
     let mut batch = EvaluatedBatch::default();
     for (index, posted) in posted.into_iter().enumerate() {
@@ -137,7 +136,7 @@ impl EvaluatedBatch {
         Ok(())
     }
 
-    /// Passes over decisions about addresses that are none.
+    /// Drops decisions of scope `Ip` and `Range` whose value is not an address.
     fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
         decisions.retain(|decision| {
             let valid =
@@ -151,8 +150,8 @@ impl EvaluatedBatch {
     }
 }
 
-/// Why an alert is passed over: its source is an address or a range that an allowlist covers. A source that cannot
-/// be read is on no list.
+/// The allowlist items that cover the alert's source, joined; `None` when there is none or the source is not an
+/// address.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
     let net = palisade_active::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
     let reasons = context.allowlists.reasons(&net, context.now);
@@ -178,7 +177,7 @@ fn from_profiles(
     Ok(outcome.decisions.into_iter().map(decide).collect())
 }
 
-/// A decision that came with its alert: taken as it is. Its own flag counts as well as the alert's.
+/// A decision posted with its alert is stored as it is; it is simulated when it or the alert says so.
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
     let text = &decision.duration;
     let duration: GoDuration = text.parse().map_err(|error| {
@@ -198,7 +197,7 @@ fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Ne
     })
 }
 
-/// Brings a known scope into its canonical spelling.
+/// Replaces a known scope by its canonical spelling.
 fn normalise(scope: &mut String) {
     let canonical = Scope::parse(scope).as_str();
     if canonical != scope.as_str() {
@@ -206,7 +205,7 @@ fn normalise(scope: &mut String) {
     }
 }
 
-/// A random name. It is no secret, so it need not cost a system call: an import makes a hundred thousand.
+/// UUIDs need not be unpredictable: a userspace generator avoids a hundred thousand system calls in an import.
 fn new_uuid() -> Uuid {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid()
 }

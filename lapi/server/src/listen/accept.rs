@@ -1,4 +1,4 @@
-//! Accepts connections, one permit each.
+//! Accepts connections, each under a permit that bounds their number.
 
 use std::{
     io,
@@ -25,47 +25,46 @@ use super::{
 };
 use crate::{auth::Peer, state::Lapi};
 
-/// How long to wait after the system refused to give a connection: it has none left.
+/// Delay after `accept` failed: the process is usually out of descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often the same log is told.
+/// At most one log line per kind of failure in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is listened on.
+/// The sockets to listen on.
 #[derive(Debug, Default)]
-pub struct Listeners {
-    /// Over TCP, with TLS when [`Serving::tls`] is set.
-    pub tcp: Option<TcpListener>,
-    /// Over a unix socket, never with TLS.
-    pub unix: Option<UnixListener>,
+pub(crate) struct Listeners {
+    /// TCP, with TLS when [`Serving::tls`] is set.
+    pub(crate) tcp: Option<TcpListener>,
+    /// Unix socket, never with TLS.
+    pub(crate) unix: Option<UnixListener>,
 }
 
 /// What connections are served with.
 #[derive(Debug, Clone)]
-pub struct Serving {
-    /// The LAPI, for its counters.
-    pub lapi: Lapi,
-    /// Answers requests.
-    pub router: Router,
-    /// TLS; replaced at a reload, for the connections that come after.
-    pub tls: Arc<ArcSwapOption<TlsServer>>,
-    /// How long clients may take, and how many there may be.
-    pub limits: Limits,
+pub(crate) struct Serving {
+    /// For the connection metrics.
+    pub(crate) lapi: Lapi,
+    pub(crate) router: Router,
+    /// Replaced on reload, for later connections.
+    pub(crate) tls: Arc<ArcSwapOption<TlsServer>>,
+    /// Timeouts and the maximum number of connections.
+    pub(crate) limits: Limits,
 }
 
-/// What the tasks of all connections share.
+/// State shared by the tasks of all connections.
 struct AcceptContext {
     serving: Serving,
     permits: Arc<Semaphore>,
     reaper: Arc<ConnectionReaper>,
     connections: TaskTracker,
     stop: CancellationToken,
-    /// Fires when the time for farewells is over.
+    /// Fires when the drain timeout has passed.
     end: CancellationToken,
 }
 
 impl Listeners {
-    /// Serves until `stop` fires and the requests under way are answered, or their time is over.
-    pub async fn serve(self, serving: Serving, stop: CancellationToken) {
+    /// Serves until `stop` fires; then waits, up to the drain timeout, for requests in flight.
+    pub(crate) async fn serve(self, serving: Serving, stop: CancellationToken) {
         let context = Arc::new(AcceptContext {
             permits: Arc::new(Semaphore::new(serving.limits.connections.min(Semaphore::MAX_PERMITS))),
             reaper: Arc::new(ConnectionReaper::new()),
@@ -85,7 +84,8 @@ impl Listeners {
             if timeout(limits.drain, context.connections.wait()).await.is_err() {
                 warn!(
                     connections = context.connections.len(),
-                    "requests did not end within {:?}; their connections are closed", limits.drain
+                    drain_seconds = limits.drain.as_secs(),
+                    "requests did not end in time; closing their connections"
                 );
             }
             context.end.cancel();
@@ -101,7 +101,7 @@ async fn accept_tcp(context: &Arc<AcceptContext>, listener: Option<TcpListener>)
     while let Some((permit, accepted)) = context.next(&mut log, listener.accept()).await {
         match accepted {
             Ok((stream, address)) => {
-                // Answers are small and many; waiting for more of them to send together only delays.
+                // Responses are small; Nagle's algorithm would only delay them.
                 let _ = stream.set_nodelay(true);
                 context.spawn(permit, tcp(context.clone(), stream, address));
             }
@@ -131,7 +131,7 @@ async fn tcp(context: Arc<AcceptContext>, stream: TcpStream, address: SocketAddr
     let entry = context.reaper.register();
     let (router, stop) = (context.serving.router.clone(), context.stop.clone());
     let Some(tls) = context.serving.tls.load_full() else {
-        // In a box: who does not encrypt does not carry the room encryption would need.
+        // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
         return Box::pin(connection::serve(stream, Peer::plain(Some(address)), router, entry, stop)).await;
     };
     let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
@@ -155,7 +155,7 @@ async fn tcp(context: Arc<AcceptContext>, stream: TcpStream, address: SocketAddr
 }
 
 impl AcceptContext {
-    /// A permit and whoever takes it, or `None` when it is time to stop.
+    /// A permit together with an accepted connection; `None` when stopping.
     async fn next<T>(
         &self,
         log: &mut ThrottledLog,
@@ -188,7 +188,7 @@ impl AcceptContext {
     }
 }
 
-/// Counts a connection out, even when its task panics.
+/// Decrements the connection gauge, also when the task panics.
 struct Counted(Lapi);
 
 impl Drop for Counted {
@@ -197,7 +197,7 @@ impl Drop for Counted {
     }
 }
 
-/// Tells of log, and not too often.
+/// Logs failures to accept, each kind at most once per [`LOG_INTERVAL`].
 #[derive(Debug, Default)]
 struct ThrottledLog {
     full: Option<Instant>,
@@ -217,18 +217,18 @@ impl ThrottledLog {
         if Self::is_due(&mut self.full) {
             warn!(
                 connections,
-                "all connections are taken; idle ones are closed, new ones wait; raise LimitNOFILE to allow more"
+                "the connection limit is reached: new connections wait until idle ones are closed; raise LimitNOFILE to allow more"
             );
         }
     }
 
     async fn accept_failed(&mut self, cause: &io::Error, over: &str) {
-        // The client is gone already.
+        // The client closed the connection before it was accepted.
         if cause.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
         if Self::is_due(&mut self.refused) {
-            warn!(over, %cause, "the system gives no connection; trying again");
+            warn!(over, %cause, "cannot accept a connection; trying again");
         }
         tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
     }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection.
 
 use std::{
     convert::Infallible,
@@ -29,13 +29,13 @@ use super::{
 };
 use crate::auth::Peer;
 
-/// Largest head of a request, in bytes.
+/// Maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Requests at once on one HTTP/2 connection.
+/// Maximum number of concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
-/// Answers the requests of one connection until it ends, the reaper cuts it, or `stop` fires and what is under way is
-/// answered.
+/// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
+/// flight are answered.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     peer: Peer,
@@ -51,12 +51,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let mut stream = ObservedIo::new(stream, activity.clone());
     let http2 = tokio::select! {
         detected = stream.detect_http2() => detected,
-        // Nothing has been asked yet.
+        // No request has begun.
         _ = activity.close_signal() => return,
         () = stop.cancelled() => return,
     };
-    // Headers have a deadline with the reaper, who can tell a slow request from an idle connection. What goes wrong on
-    // a connection is the client's affair.
+    // The reaper enforces the header timeout, because it can tell a slow request from an idle connection. Protocol
+    // errors of a client are not logged.
     match http2 {
         Ok(false) => {
             let mut builder = http1::Builder::new();
@@ -75,7 +75,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 }
 
-/// Runs a connection to its end, or to where it is told to end.
+/// Drives a connection to its end, or until it is signalled to close.
 async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivity, stop: &CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
@@ -104,7 +104,7 @@ async fn answer(
     Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
 }
 
-/// A request that is not answered in full.
+/// A request whose response is not complete.
 struct InFlight(Arc<ConnectionActivity>);
 
 impl Drop for InFlight {
@@ -113,7 +113,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of an answer; the request is under way until it is gone.
+/// A response body that keeps its request in flight until it is dropped.
 struct Instrumented {
     body: Body,
     _in_flight: InFlight,

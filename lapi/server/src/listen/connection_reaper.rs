@@ -1,7 +1,7 @@
-//! Watches the connections and cuts those that hold a place without using it.
+//! Closes connections that are idle or stalled.
 //!
-//! Each connection activity when it began to do what it is doing; once a second all of them are looked at. So a
-//! connection costs no timer of its own, however many there are.
+//! Each connection records the start of its current activity; a sweep once a second checks them all. No connection
+//! needs a timer of its own.
 
 use std::{
     collections::HashMap,
@@ -15,23 +15,23 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// How long clients may take.
+/// Connection limits and timeouts.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at once.
-    pub connections: usize,
+pub(crate) struct Limits {
+    /// Maximum number of connections.
+    pub(crate) connections: usize,
     /// For the TLS handshake.
-    pub handshake: Duration,
+    pub(crate) handshake: Duration,
     /// From the first byte of a request to the end of its headers.
-    pub headers: Duration,
+    pub(crate) headers: Duration,
     /// Without a request.
-    pub idle: Duration,
-    /// Without a request, when all places are taken.
-    pub idle_when_full: Duration,
-    /// Without taking anything of what we have to say.
-    pub write_stalled: Duration,
-    /// For requests under way when the LAPI stops.
-    pub drain: Duration,
+    pub(crate) idle: Duration,
+    /// Without a request, while the connection limit is reached.
+    pub(crate) idle_when_full: Duration,
+    /// While the client reads nothing of a response.
+    pub(crate) write_stalled: Duration,
+    /// For requests in flight at shutdown.
+    pub(crate) drain: Duration,
 }
 
 impl Default for Limits {
@@ -40,7 +40,7 @@ impl Default for Limits {
             connections: 10_000,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(15),
-            // Log processors say that they live every minute, and should find their connection open.
+            // Log processors send a heartbeat every minute and should find their connection open.
             idle: Duration::from_secs(300),
             idle_when_full: Duration::from_secs(5),
             write_stalled: Duration::from_secs(60),
@@ -49,28 +49,28 @@ impl Default for Limits {
     }
 }
 
-/// What is to happen to a connection.
+/// What the reaper wants of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseSignal {
     /// Nothing.
     None,
-    /// Finish what is under way, then close.
+    /// Finish the requests in flight, then close.
     Graceful,
-    /// Close.
+    /// Close now.
     Immediate,
 }
 
-/// What a connection activity. Moments are milliseconds since the reaper began, and 0 for never.
+/// What a connection is doing. Times are milliseconds since the reaper was created; 0 is never.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     epoch: Instant,
     requests: AtomicU32,
     http2: AtomicBool,
-    /// Since when there is no request.
+    /// Since when there has been no request.
     idle: AtomicU64,
-    /// Since when a request is coming in.
+    /// Since when a request has been arriving.
     receiving: AtomicU64,
-    /// Since when the client takes nothing.
+    /// Since when writes have been blocked.
     write_stalled: AtomicU64,
     signal: AtomicU8,
     signalled: Notify,
@@ -81,14 +81,14 @@ impl ConnectionActivity {
         since(self.epoch)
     }
 
-    /// Bytes came in.
+    /// Bytes were received.
     pub(super) fn bytes_received(&self) {
         if self.requests.load(Ordering::Relaxed) == 0 && self.receiving.load(Ordering::Relaxed) == 0 {
             self.receiving.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    /// Bytes were taken by the client, or not.
+    /// A write was accepted (`taken`) or is blocked.
     pub(super) fn write_polled(&self, taken: bool) {
         if taken {
             if self.write_stalled.load(Ordering::Relaxed) != 0 {
@@ -99,21 +99,21 @@ impl ConnectionActivity {
         }
     }
 
-    /// A request is here in full but its body.
+    /// The headers of a request are complete.
     pub(super) fn begin(&self, http2: bool) {
         self.http2.store(http2, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.receiving.store(0, Ordering::Relaxed);
     }
 
-    /// A request is answered in full.
+    /// The response to a request is complete.
     pub(super) fn end(&self) {
         self.idle.store(self.now(), Ordering::Relaxed);
         self.receiving.store(0, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Waits for an order that is not `None`.
+    /// Waits for a signal other than `None`.
     pub(super) async fn close_signal(&self) -> CloseSignal {
         loop {
             let woken = self.signalled.notified();
@@ -125,7 +125,7 @@ impl ConnectionActivity {
         }
     }
 
-    /// Waits for `Cut`.
+    /// Waits for `Immediate`.
     pub(super) async fn immediate_close(&self) {
         loop {
             let woken = self.signalled.notified();
@@ -150,7 +150,7 @@ impl ConnectionActivity {
         new
     }
 
-    /// What is to happen to this connection at `now`. Pure.
+    /// The signal for this connection at `now`. Pure.
     fn evaluate(&self, now: u64, full: bool, limits: &Limits) -> CloseSignal {
         let lasts = |since: &AtomicU64, limit: Duration| {
             let since = since.load(Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl ConnectionActivity {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return CloseSignal::None;
         }
-        // Between requests HTTP/2 has things to say of its own.
+        // HTTP/2 has control frames between requests.
         if !self.http2.load(Ordering::Relaxed) && lasts(&self.receiving, limits.headers) {
             return CloseSignal::Immediate;
         }
@@ -170,7 +170,7 @@ impl ConnectionActivity {
         if !lasts(&self.idle, idle) {
             return CloseSignal::None;
         }
-        // Who was told to finish and is still here some seconds later is cut.
+        // A connection that is still open at the next idle check after `Graceful` is closed.
         if self.signal.load(Ordering::Acquire) == 1 { CloseSignal::Immediate } else { CloseSignal::Graceful }
     }
 }
@@ -179,7 +179,7 @@ fn since(epoch: Instant) -> u64 {
     u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-/// Knows all connections.
+/// All open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionReaper {
     epoch: Instant,
@@ -188,7 +188,7 @@ pub(super) struct ConnectionReaper {
     connections: Mutex<HashMap<u64, Arc<ConnectionActivity>>>,
 }
 
-/// A connection's entry; leaves when dropped.
+/// A connection's registration, removed on drop.
 pub(super) struct RegisteredConnection {
     number: u64,
     pub(super) activity: Arc<ConnectionActivity>,
@@ -228,12 +228,12 @@ impl ConnectionReaper {
         RegisteredConnection { number, activity, reaper: self.clone() }
     }
 
-    /// Whether all places are taken: then idle ones go sooner.
+    /// Whether the connection limit is reached: idle connections are then closed sooner.
     pub(super) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
 
-    /// Looks at all connections once; says how many it told to go.
+    /// Checks all connections once; returns how many were newly signalled.
     fn sweep(&self, limits: &Limits) -> u64 {
         let (now, full) = (since(self.epoch), self.full.load(Ordering::Relaxed));
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +242,7 @@ impl ConnectionReaper {
         u64::try_from(told.count()).unwrap_or(u64::MAX)
     }
 
-    /// Looks once a second until `stop` fires.
+    /// Sweeps once a second until `stop` fires.
     pub(super) async fn run(&self, limits: Limits, stop: CancellationToken, cut: impl Fn(u64)) {
         let fastest = limits.idle.min(limits.headers).min(limits.write_stalled) / 4;
         let mut ticks =
@@ -250,7 +250,7 @@ impl ConnectionReaper {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let told = self.sweep(&limits);
             if told > 0 {
-                tracing::debug!(connections = told, "idle or slow connections told to go");
+                tracing::debug!(connections = told, "closing idle or stalled connections");
                 cut(told);
             }
         }

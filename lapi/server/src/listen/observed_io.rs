@@ -1,4 +1,4 @@
-//! A stream that activity when the client talks and when it listens.
+//! A stream that records reads and blocked writes for the connection reaper.
 
 use std::{
     io,
@@ -11,16 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::connection_reaper::ConnectionActivity;
 
-/// What a client of HTTP/2 says first.
+/// The HTTP/2 connection preface.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for what comes first: all of an ordinary request's head.
+/// Buffer size for the first read: enough for the head of an ordinary request.
 const FIRST_READ: usize = 1024;
 
-/// The stream.
 pub(super) struct ObservedIo<S> {
     inner: S,
     activity: Arc<ConnectionActivity>,
-    /// Heard already, and yet to be read.
+    /// Read while detecting the protocol, and not yet consumed.
     buffered: Vec<u8>,
 }
 
@@ -29,8 +28,8 @@ impl<S> ObservedIo<S> {
         Self { inner, activity, buffered: Vec::new() }
     }
 
-    /// Whether the client speaks HTTP/2, once it has said enough to tell. What it said is still to be read, in one
-    /// piece: then a request takes one buffer of hyper's, where a first few bytes by themselves would make it two.
+    /// Whether the client speaks HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
+    /// piece: hyper then needs one buffer for the request instead of two.
     pub(super) async fn detect_http2(&mut self) -> io::Result<bool>
     where
         S: AsyncRead + Unpin,

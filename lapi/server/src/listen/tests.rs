@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls};
 use crate::fixture::Fixture;
@@ -43,7 +43,7 @@ impl Open {
         let serving =
             Serving { lapi: lapi.lapi.clone(), router: lapi.router.clone(), tls: encrypted.clone(), limits };
         let listeners = Listeners { tcp: Some(tcp), unix: Some(unix) };
-        let served = lapi.lapi.tasks.spawn(listeners.serve(serving, stop.clone()));
+        let served = TaskTracker::new().spawn(listeners.serve(serving, stop.clone()));
         Self { lapi, address, tls: encrypted, stop, served, _socket: socket }
     }
 
@@ -124,7 +124,7 @@ async fn tcp_and_socket_and_http2_without_tls() {
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let open = Open::new(Fixture::new("").await, Limits::default()).await;
     let lapi = open.lapi.lapi.clone();
-    lapi.tasks.spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
+    TaskTracker::new().spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();

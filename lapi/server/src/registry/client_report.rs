@@ -1,4 +1,4 @@
-//! The machines that share a bouncer's key and name themselves, as far as the store does not know it yet. Pure.
+//! Reports of clients that share a bouncer's key and send an instance name, until they are written to the store. Pure.
 
 use std::collections::HashMap;
 
@@ -6,29 +6,27 @@ use palisade_active::Commit;
 use palisade_store::InstanceReport;
 use palisade_wire::UnixMillis;
 
-/// How many of one bouncer are kept; the store keeps no more either.
+/// Reports kept per bouncer; the store keeps no more either.
 const MAX_PER_BOUNCER: usize = 10_000;
-/// How many of all: bounds the memory while the database is away.
+/// Reports kept in total: bounds memory while the database is unavailable.
 const MAX_TOTAL: usize = 50_000;
 
-/// A machine that shares a bouncer's key, when it asked.
+/// A request of a client that shares a bouncer's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientReport {
-    /// How it names itself.
-    pub instance: String,
-    /// The address it came from.
-    pub ip: String,
+pub(crate) struct ClientReport {
+    /// The instance name it sends.
+    pub(crate) instance: String,
+    pub(crate) ip: String,
     /// The User-Agent before the slash.
-    pub kind: String,
+    pub(crate) kind: String,
     /// The User-Agent after the slash.
-    pub version: String,
-    /// When it asked.
-    pub at: UnixMillis,
-    /// Up to which commit it has been told everything.
-    pub commit: Commit,
+    pub(crate) version: String,
+    pub(crate) at: UnixMillis,
+    /// The commit up to which it has received all changes.
+    pub(crate) commit: Commit,
 }
 
-/// The latest word about each, by the number of the bouncer's row and by name.
+/// The latest report of each client, by bouncer id and instance name.
 #[derive(Debug, Default)]
 pub(super) struct ClientReports {
     by_bouncer: HashMap<i64, HashMap<String, ClientReport>>,
@@ -36,8 +34,8 @@ pub(super) struct ClientReports {
 }
 
 impl ClientReports {
-    /// Adds one, or what is newer about it. When there are too many, of the bouncer or of all, the tenth of the
-    /// bouncer's that was silent longest makes way; a bouncer without any waits for the next writing.
+    /// Adds a report, or replaces an older one. At a limit, the tenth of the bouncer's reports that is oldest is
+    /// dropped; a bouncer without reports is skipped until the next write.
     pub(super) fn add(&mut self, bouncer: i64, seen: ClientReport) {
         let full = self.count >= MAX_TOTAL;
         let of_one = self.by_bouncer.entry(bouncer).or_default();
@@ -60,7 +58,7 @@ impl ClientReports {
         self.count += 1;
     }
 
-    /// Takes out so many, or all there are when there are fewer: those that were noted first.
+    /// Removes the oldest reports, at most `at_most`.
     pub(super) fn take(&mut self, at_most: usize) -> Self {
         let all = self.by_bouncer.values().flat_map(HashMap::values);
         if self.count <= at_most {
@@ -78,7 +76,7 @@ impl ClientReports {
         taken
     }
 
-    /// Takes over what others have noted meanwhile.
+    /// Adds reports that may be older than those present.
     pub(super) fn merge(&mut self, others: Self) {
         for (bouncer, of_one) in others.by_bouncer {
             for seen in of_one.into_values() {
@@ -87,14 +85,14 @@ impl ClientReports {
         }
     }
 
-    /// As the store takes them.
+    /// The reports as rows for the store.
     pub(super) fn rows(&self) -> Vec<InstanceReport> {
         let all = self.by_bouncer.iter();
         all.flat_map(|(bouncer, of_one)| of_one.values().map(|seen| row(*bouncer, seen))).collect()
     }
 }
 
-/// When the last of so many that were silent longest asked; `None` when there is nobody.
+/// The time of the newest among the `count` oldest reports; `None` when there are none.
 fn oldest<'a>(all: impl Iterator<Item = &'a ClientReport>, count: usize) -> Option<UnixMillis> {
     let mut times: Vec<UnixMillis> = all.map(|seen| seen.at).collect();
     let last = count.min(times.len()).checked_sub(1)?;
@@ -159,7 +157,7 @@ mod tests {
         let first = of(&all, 0);
         assert!(first.len() <= MAX_PER_BOUNCER && first.len() > MAX_PER_BOUNCER * 8 / 10, "{}", first.len());
         assert_eq!(first.last().unwrap(), "10999", "the oldest made way");
-        // Who is known is noted even then; who is not makes a place among its own.
+        // At the limit a known client is updated; a new one replaces a client of the same bouncer.
         while all.count < MAX_TOTAL {
             time += 1;
             all.add(5, seen(&format!("more{time}"), time));

@@ -1,4 +1,4 @@
-//! The tables of the registry. Pure.
+//! Lookup tables of the registry. Pure.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{AuthType, Bouncer, Machine};
 
-/// RegistryIndex by the ways they are looked for.
+/// Machines and bouncers by name, and bouncers by key and address.
 #[derive(Debug, Default)]
 pub(super) struct RegistryIndex {
     machines: HashMap<String, Arc<Machine>>,
@@ -17,13 +17,13 @@ pub(super) struct RegistryIndex {
 /// The rows that share a key.
 #[derive(Debug, Default)]
 struct KeyRows {
-    /// In ascending order of their numbers.
+    /// In ascending order of id.
     rows: Vec<Arc<Bouncer>>,
     by_ip: HashMap<String, Arc<Bouncer>>,
 }
 
 impl RegistryIndex {
-    /// The next state, read from the store. What changes while they work is taken over from this one.
+    /// A new index from the store's rows. State that changes at run time is carried over.
     pub(super) fn replaced_by(
         &self,
         machines: Vec<palisade_store::Machine>,
@@ -74,8 +74,8 @@ impl RegistryIndex {
         self.bouncers.get(name).cloned()
     }
 
-    /// The rows of a key. The table is asked by hash of a hash, which tells nothing worth measuring; what it finds is
-    /// compared without haste all the same.
+    /// The rows of a key. The lookup is by a hash of a hash, so its timing reveals nothing useful; the match is
+    /// compared in constant time all the same.
     fn rows(&self, key: &str) -> Option<&KeyRows> {
         let (known, rows) = self.keys.get_key_value(key)?;
         bool::from(known.as_bytes().ct_eq(key.as_bytes())).then_some(rows)
@@ -89,7 +89,7 @@ impl RegistryIndex {
         self.rows(key)?.by_ip.get(ip).cloned()
     }
 
-    /// The key's only row, if it was never used: it gets the address of its first use.
+    /// The key's only row, if the key was never used; it gets the address of the first use.
     pub(super) fn fresh(&self, key: &str) -> Option<Arc<Bouncer>> {
         let [only] = self.rows(key)?.rows.as_slice() else { return None };
         only.lock().ip.is_empty().then(|| only.clone())
@@ -105,7 +105,7 @@ impl RegistryIndex {
         self.machines.remove(name);
     }
 
-    /// Adds a row, or what became of one. One that was there under this name for an earlier key makes way.
+    /// Adds or replaces a row. An older row of the same name with another key is removed.
     pub(super) fn add_bouncer(&mut self, row: palisade_store::Bouncer) -> Arc<Bouncer> {
         let old = self.bouncers.remove(&row.name);
         if let Some(old) = &old
@@ -154,16 +154,16 @@ mod tests {
     fn reading_anew_keeps_what_is_newer_in_memory() {
         let all = RegistryIndex::default().replaced_by(vec![], vec![row(1, "fw", "k", "")]);
         let held = all.fresh("k").unwrap();
-        // Another LAPI was the first that saw it used.
+        // Another LAPI saw the key used first.
         let rows = vec![row(2, "fw@192.0.2.2", "k", "192.0.2.2"), row(1, "fw", "k", "192.0.2.1")];
         let next = all.replaced_by(vec![], rows);
         assert_eq!(next.at("k", "192.0.2.1").unwrap().id, 1);
         assert_eq!(next.at("k", "192.0.2.2").unwrap().id, 2);
         assert_eq!(next.first_with_key("k").unwrap().id, 1, "rows in order of their numbers");
-        // Who still holds the old entry writes to the new one.
+        // A handle to the old record writes to the shared state of the new one.
         held.lock().version = "v2".into();
         assert_eq!(next.bouncer("fw").unwrap().live().version, "v2");
-        // Another key under the same name is somebody else.
+        // Another key under the same name is another bouncer.
         let other = next.replaced_by(vec![], vec![row(1, "fw", "other", "")]);
         assert_eq!(other.bouncer("fw").unwrap().live().version, "");
         assert!(other.first_with_key("k").is_none());

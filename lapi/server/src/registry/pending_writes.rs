@@ -1,4 +1,4 @@
-//! What was learned about machines and bouncers and is not in the store yet.
+//! Updates of machines and bouncers that are not in the store yet, and the task that writes them back.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,12 +12,12 @@ use super::client_report::{ClientReport, ClientReports};
 use super::{AuthType, Bouncer, Machine, Registry};
 use crate::state::Clock;
 
-/// How often what was learned is written.
+/// How often pending updates are written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// How many machines that share keys are written at a time: a ban must not wait until ten thousand are.
+/// Client reports per write: ten thousand at once would delay the write of a ban.
 const REPORTS_PER_WRITE: usize = 2000;
 
-/// By number of the row; newer news replace older ones.
+/// Pending updates by row id; later updates replace earlier ones field by field.
 #[derive(Debug, Default)]
 pub(super) struct PendingWrites {
     machines: HashMap<i64, MachineUpdate>,
@@ -35,7 +35,7 @@ impl PendingWrites {
     }
 }
 
-/// Takes over every field of `from` that says something, into `to`.
+/// Copies every field of `from` that is set into `to`.
 macro_rules! merge {
     ($to:expr, $from:expr, $($field:ident)*) => { $( if $from.$field.is_some() { $to.$field = $from.$field; } )* };
 }
@@ -49,11 +49,11 @@ fn merge_machine(to: &mut MachineUpdate, from: MachineUpdate) {
 }
 
 impl Registry {
-    /// A bouncer has been told everything up to `commit` by an answer to a request that began at `started` and was
-    /// written completely.
-    pub fn record_pull(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
-        // While the database is away a fresh row serves whoever comes with its key: none of them has a place there,
-        // or one would miss what another was told. Each is told everything until its row is settled.
+    /// The bouncer has received all changes up to `commit`: a response to a request that began at `started` was written
+    /// completely.
+    pub(crate) fn record_pull(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
+        // While the database is unavailable, an unused row serves every client that uses its key. None of them gets a
+        // cursor there, or one would miss what another has received; each gets the full list until its own row exists.
         let settled = bouncer.auth == AuthType::Tls || !bouncer.lock().ip.is_empty();
         let update = BouncerUpdate {
             last_pull: Some(started),
@@ -63,35 +63,35 @@ impl Registry {
         self.record_bouncer(bouncer, update);
     }
 
-    /// A bouncer asked a live question. Its last pull moves when it is older than a minute, as in the stock server; how
-    /// far it has been told by streams does not.
-    pub fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
+    /// A live query. The last pull is updated when it is older than a minute, as in the stock server; the stream cursor
+    /// is not.
+    pub(crate) fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
         const MINUTE: i64 = 60_000;
         self.record_pull_time(bouncer, now, MINUTE);
     }
 
-    /// A bouncer that keeps its own place in the stream asked. Its last pull moves when it is older than a second.
-    pub fn record_stream_request(&self, bouncer: &Bouncer, now: UnixMillis) {
+    /// A stream request of a client that keeps its own cursor. The last pull is updated when it is older than a second.
+    pub(crate) fn record_stream_request(&self, bouncer: &Bouncer, now: UnixMillis) {
         const SECOND: i64 = 1_000;
         self.record_pull_time(bouncer, now, SECOND);
     }
 
-    /// Moves the last pull unless it was moved less than so many milliseconds ago.
+    /// Updates the last pull unless it was updated less than `millis` ago.
     fn record_pull_time(&self, bouncer: &Bouncer, now: UnixMillis, millis: i64) {
-        // One that is later than now was noted by a clock that has been put right since.
+        // A last pull in the future was written before the clock was set back.
         if bouncer.last_pull().is_none_or(|last| !(0..millis).contains(&now.0.saturating_sub(last.0))) {
             let update = BouncerUpdate { last_pull: Some(now), ..BouncerUpdate::default() };
             self.record_bouncer(bouncer, update);
         }
     }
 
-    /// A machine that shares the bouncer's key, and names itself, asked.
-    pub fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
+    /// A request of a client that shares the bouncer's key and sends an instance name.
+    pub(crate) fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
         self.pending().instances.add(bouncer.id, seen);
     }
 
-    /// Takes note of whatever was learned about a bouncer; what is `None` stays as it is.
-    pub fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
+    /// Applies an update to the bouncer and schedules it for writing; `None` fields are unchanged.
+    pub(crate) fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
         {
             let mut live = bouncer.lock();
             let update = update.clone();
@@ -107,20 +107,13 @@ impl Registry {
         merge_bouncer(self.pending().bouncer(bouncer.id), update);
     }
 
-    /// A machine said that it lives.
-    pub fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
+    pub(crate) fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
         let update = MachineUpdate { last_heartbeat: Some(now), ..MachineUpdate::default() };
         self.record_machine(machine, update);
     }
 
-    /// A machine sent alerts.
-    pub fn record_push(&self, machine: &Machine, now: UnixMillis) {
-        let update = MachineUpdate { last_push: Some(now), ..MachineUpdate::default() };
-        self.record_machine(machine, update);
-    }
-
-    /// Takes note of whatever was learned about a machine; what is `None` stays as it is.
-    pub fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
+    /// Applies an update to the machine and schedules it for writing; `None` fields are unchanged.
+    pub(crate) fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
         {
             let mut live = machine.lock();
             let update = update.clone();
@@ -139,16 +132,14 @@ impl Registry {
         merge_machine(self.pending().machine(machine.id), update);
     }
 
-    /// Writes everything that was learned. What cannot be written is kept for the next time.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
-    pub async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
+    /// Writes all pending updates. Updates that cannot be written stay pending.
+    /// || # Errors
+    /// || When the store fails.
+    pub(crate) async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
         self.write_batch(now, usize::MAX).await
     }
 
-    /// As [`Registry::write_back`], with so many machines that share keys; the others are kept too.
+    /// As [`Registry::write_back`], with at most `instances` client reports.
     async fn write_batch(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
         let taken = {
             let mut pending = self.pending();
@@ -164,7 +155,7 @@ impl Registry {
         };
         let bouncers: Vec<BouncerUpdate> = taken.bouncers.values().cloned().collect();
         let machines: Vec<MachineUpdate> = taken.machines.values().cloned().collect();
-        // At once: the writer of the store takes them in one transaction.
+        // Concurrently: the store's writer combines them in one transaction.
         let (bouncers, instances, machines) = tokio::join!(
             self.store.update_bouncers(now, bouncers),
             self.store.upsert_instances(taken.instances.rows()),
@@ -184,7 +175,7 @@ impl Registry {
         bouncers.and(instances).and(machines)
     }
 
-    /// Puts pending back under those that came since.
+    /// Puts updates back, below those that were recorded since.
     fn restore(&self, older: PendingWrites) {
         let mut pending = self.pending();
         let newer = std::mem::replace(&mut *pending, older);
@@ -197,22 +188,22 @@ impl Registry {
         pending.instances.merge(newer.instances);
     }
 
-    /// Writes back once a second until `stop` fires. The last writing is the caller's, when no request is left.
-    pub async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
+    /// Writes once a second until `stop` fires. The caller makes the final write when no request is left.
+    pub(crate) async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(WRITE_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             match self.write_batch(clock.now(), REPORTS_PER_WRITE).await {
                 Ok(()) if failing => {
-                    info!("last pulls and heartbeats are written again");
+                    info!("last pulls and heartbeats are written to the database again");
                     failing = false;
                 }
                 Ok(()) => {}
                 Err(cause) if !failing => {
                     warn!(
                         error = &cause as &dyn std::error::Error,
-                        "last pulls and heartbeats cannot be written; they are kept and tried again every second"
+                        "cannot write last pulls and heartbeats; they are kept in memory and retried every second"
                     );
                     failing = true;
                 }

@@ -1,24 +1,24 @@
-//! One machine, one bouncer.
+//! The records of the registry: one machine, one bouncer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
-/// How somebody proves who they are.
+/// How a machine or bouncer authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AuthType {
+pub(crate) enum AuthType {
     /// Machines: a password.
     Password,
-    /// Bouncers: a key.
+    /// Bouncers: an API key.
     ApiKey,
     /// Both: a client certificate.
     Tls,
 }
 
 impl AuthType {
-    /// The word in the store and in listings.
-    pub fn as_str(self) -> &'static str {
+    /// The value in the store and in listings.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
             Self::ApiKey => "api-key",
@@ -29,70 +29,65 @@ impl AuthType {
 
 /// A machine: a log processor, or an administrator's `cscli`.
 #[derive(Debug)]
-pub struct Machine {
-    /// Number of its row.
-    pub id: i64,
-    /// Its name, unique.
-    pub name: String,
-    /// bcrypt hash of its password.
-    pub password: String,
-    /// Whether an administrator, a token or a certificate let it in.
-    pub validated: bool,
-    /// How it logs in.
-    pub auth: AuthType,
+pub(crate) struct Machine {
+    pub(crate) id: i64,
+    /// Unique.
+    pub(crate) name: String,
+    /// bcrypt hash of the password.
+    pub(crate) password: String,
+    /// Whether an administrator, a registration token or a certificate has validated it.
+    pub(crate) validated: bool,
+    pub(crate) auth: AuthType,
     live: Arc<Mutex<MachineLive>>,
 }
 
-/// What changes while a machine works.
+/// The state of a machine that changes at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MachineLive {
-    /// Address it logged in from.
-    pub ip: String,
-    /// Version it told at login.
-    pub version: String,
+pub(crate) struct MachineLive {
+    /// Address of the last login.
+    pub(crate) ip: String,
+    /// Version sent at the last login.
+    pub(crate) version: String,
     /// Names of its scenarios, joined by commas.
-    pub scenarios: String,
-    /// When it last said that it lives.
-    pub last_heartbeat: Option<UnixMillis>,
-    /// When it last sent alerts.
-    pub last_push: Option<UnixMillis>,
+    pub(crate) scenarios: String,
+    pub(crate) last_heartbeat: Option<UnixMillis>,
+    /// When it last posted alerts.
+    pub(crate) last_push: Option<UnixMillis>,
 }
 
 /// A bouncer: one row per key and address.
 #[derive(Debug)]
-pub struct Bouncer {
-    /// Number of its row.
-    pub id: i64,
-    /// Its name, unique: as given, or `NAME@ADDRESS`.
-    pub name: String,
+pub(crate) struct Bouncer {
+    pub(crate) id: i64,
+    /// Unique: as given, or `NAME@ADDRESS`.
+    pub(crate) name: String,
     /// SHA-512 of its key in lower-case hexadecimal; empty for certificates.
-    pub key: String,
-    /// How it authenticates.
-    pub auth: AuthType,
-    /// Whether it was made at first contact rather than by an administrator.
-    pub auto_created: bool,
+    pub(crate) key: String,
+    pub(crate) auth: AuthType,
+    /// Whether it was created at first contact rather than by an administrator.
+    #[cfg(test)]
+    pub(crate) auto_created: bool,
     live: Arc<Mutex<BouncerLive>>,
 }
 
-/// What changes while a bouncer works.
+/// The state of a bouncer that changes at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BouncerLive {
-    /// Address it calls from; empty until the first call.
-    pub ip: String,
-    /// What it is, by its User-Agent.
-    pub kind: String,
-    /// Its version.
-    pub version: String,
-    /// When it last asked for decisions.
-    pub last_pull: Option<UnixMillis>,
-    /// Its place in the stream: up to which commit, and which time, it has been told everything. `None` while it never
-    /// had a stream, or keeps its place itself.
-    pub cursor: Option<(Commit, UnixMillis)>,
+pub(crate) struct BouncerLive {
+    /// Address of its requests; empty until the first.
+    pub(crate) ip: String,
+    /// The product in its User-Agent.
+    pub(crate) kind: String,
+    pub(crate) version: String,
+    /// When it last requested decisions.
+    pub(crate) last_pull: Option<UnixMillis>,
+    /// Its stream cursor: the commit and time up to which it has received all changes. `None` before its first stream,
+    /// and for clients that keep their own cursor.
+    pub(crate) cursor: Option<(Commit, UnixMillis)>,
 }
 
 impl Machine {
-    /// A row of the store. `before` is the same row as it was known: what changes is shared with it, for what is in
-    /// memory is newer than what is in the store.
+    /// From a row of the store. The run-time state of `before`, the previous record of the same row, is shared: memory
+    /// is newer than the store.
     pub(super) fn from_row(row: palisade_store::Machine, before: Option<&Self>) -> Self {
         let live = match before {
             Some(before) => before.live.clone(),
@@ -108,19 +103,14 @@ impl Machine {
         Self { id: row.id, name: row.name, password: row.password, validated: row.validated, auth, live }
     }
 
-    /// What changes, as it is now.
-    pub fn live(&self) -> MachineLive {
-        self.lock().clone()
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, MachineLive> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Bouncer {
-    /// A row of the store; `before` as for machines. Only the address of a fresh row is settled by the store, where
-    /// another LAPI may have been the first.
+    /// From a row of the store; `before` as for machines. The address of a previously unused row is taken from the
+    /// store, where another LAPI may have set it.
     pub(super) fn from_row(row: palisade_store::Bouncer, before: Option<&Self>) -> Self {
         let live = match before {
             Some(before) => {
@@ -138,27 +128,36 @@ impl Bouncer {
             })),
         };
         let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::ApiKey };
-        Self { id: row.id, name: row.name, key: row.key_hash, auth, auto_created: row.auto_created, live }
+        Self {
+            id: row.id,
+            name: row.name,
+            key: row.key_hash,
+            auth,
+            #[cfg(test)]
+            auto_created: row.auto_created,
+            live,
+        }
     }
 
-    /// What changes, as it is now.
-    pub fn live(&self) -> BouncerLive {
+    /// A copy of the run-time state.
+    #[cfg(test)]
+    pub(crate) fn live(&self) -> BouncerLive {
         self.lock().clone()
     }
 
-    /// Whether this is what its User-Agent said last.
+    /// Whether the User-Agent is the last one recorded.
     pub(crate) fn is_agent(&self, kind: &str, version: &str) -> bool {
         let live = self.lock();
         live.kind == kind && live.version == version
     }
 
-    /// Its place in the stream: up to which commit, and which time, it has been told everything.
-    pub fn stream_cursor(&self) -> Option<(Commit, UnixMillis)> {
+    /// The stream cursor: the commit and time up to which the bouncer has received all changes.
+    pub(crate) fn stream_cursor(&self) -> Option<(Commit, UnixMillis)> {
         self.lock().cursor
     }
 
-    /// When it last asked for decisions.
-    pub fn last_pull(&self) -> Option<UnixMillis> {
+    /// When it last requested decisions.
+    pub(crate) fn last_pull(&self) -> Option<UnixMillis> {
         self.lock().last_pull
     }
 

@@ -1,4 +1,4 @@
-//! Applies commits to the memory, in order.
+//! Applies commits to the replica in order. The only writer of the replica.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -10,16 +10,15 @@ use super::commit_sequencer::{Changes, CommitSequencer};
 use super::{ReplicaState, ReplicationEvent};
 use crate::Lapi;
 
-/// How often decisions that ended are moved out of the way.
+/// How often expired decisions are moved out of the active set.
 const EXPIRY: Duration = Duration::from_secs(1);
-/// A commit of more changes is applied away from the threads that answer requests.
+/// Commits with more changes than this are applied on a blocking thread.
 const LARGE: usize = 1_000;
 
-/// Runs until `stop` fires: the only writer of the memory.
 pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
     let Some(mut events) = lapi.replication.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     else {
-        return tracing::error!("commits are followed already");
+        return tracing::error!("replication is already running");
     };
     let mut sequencer = CommitSequencer::new(lapi.replication.head());
     let mut expiry = tokio::time::interval(EXPIRY);
@@ -39,7 +38,7 @@ pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
             }
         }
     }
-    // Writes that are being answered still get theirs.
+    // Writes whose responses are still pending must have their commits applied.
     events.close();
     while let Some(event) = events.recv().await {
         handle(&lapi, &mut sequencer, event).await;
@@ -73,7 +72,7 @@ async fn handle(lapi: &Lapi, sequencer: &mut CommitSequencer, event: Replication
     }
 }
 
-/// Applies one commit; false when the memory would not have it, which only a fault of ours explains.
+/// Applies one commit; false when the active set rejects it, which only a bug explains.
 async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
     let large = changes.len() > LARGE;
     let memory = lapi.clone();
@@ -82,7 +81,7 @@ async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
         match tokio::task::spawn_blocking(apply).await {
             Ok(applied) => applied,
             Err(error) => {
-                tracing::error!(%error, commit = commit.0, "applying a commit failed; everything is read again");
+                tracing::error!(%error, commit = commit.0, "applying a commit panicked; reloading all decisions");
                 return false;
             }
         }
@@ -90,7 +89,7 @@ async fn apply(lapi: &Lapi, commit: Commit, changes: Changes) -> bool {
         apply()
     };
     if let Err(error) = &applied {
-        tracing::error!(%error, commit = commit.0, "a commit does not fit the memory; everything is read again");
+        tracing::error!(%error, commit = commit.0, "a commit does not follow the replica's state; reloading all decisions");
     }
     applied.is_ok()
 }

@@ -1,16 +1,16 @@
-//! Puts commits into order: pure logic, no lock, no clock, no database.
+//! Puts commits into order. Pure: no lock, no clock, no database.
 //!
-//! Writers tell their commits when they are done, which is in no particular order; commits of other processes are
-//! read from the database. What comes out is every commit once, in the order in which they were made.
+//! Local writes report their commits in no particular order; commits of other processes are read from the database. The
+//! output is every commit once, in commit order.
 
 use std::collections::BTreeMap;
 
 use palisade_active::{Change, Commit};
 
-/// What a commit did.
+/// The changes of a commit.
 pub(crate) type Changes = Vec<Change>;
 
-/// Commits that have come, and the number of the last that was handed on.
+/// Commits that wait for earlier ones, and the last commit that was output.
 #[derive(Debug)]
 pub(crate) struct CommitSequencer {
     head: Commit,
@@ -18,27 +18,23 @@ pub(crate) struct CommitSequencer {
 }
 
 impl CommitSequencer {
-    /// Nothing is parked; the next commit is the one after `head`.
     pub(crate) fn new(head: Commit) -> Self {
         Self { head, parked: BTreeMap::new() }
     }
 
-    /// Takes what a writer in this process committed. One that was handed on before is of no interest: it was read
-    /// from the database meanwhile.
+    /// Adds a commit of this process. Ignored when it was already fetched from the database and output.
     pub(crate) fn push_local(&mut self, commit: Commit, changes: Changes) {
         if commit > self.head {
             self.parked.insert(commit, changes);
         }
     }
 
-    /// Takes what was read from the database: all that is left of the commits after `after` up to `through`. A
-    /// commit in between that is not in the answer left nothing behind: everything it wrote was written again by a
-    /// later one.
-    ///
-    /// What a writer said about its own commit is kept in preference: it is the same or more.
+    /// Adds what was read from the database: all that is left of the commits after `after` up to `through`. A commit in
+    /// between that is missing left nothing behind: later commits have overwritten everything it wrote.
+    /// || A commit reported locally takes precedence: it has the same changes or more.
     pub(crate) fn push_fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
         let mut commits = commits.into_iter().peekable();
-        // An answer that begins behind the head is common: a writer was faster.
+        // Commits up to `head` are common here: a local write was reported first.
         for number in after.0.saturating_add(1)..=through.0 {
             let number = Commit(number);
             while commits.next_if(|(commit, _)| *commit < number).is_some() {}
@@ -49,7 +45,7 @@ impl CommitSequencer {
         }
     }
 
-    /// The next commit in order, when it is there.
+    /// The next commit in order, if present.
     pub(crate) fn next(&mut self) -> Option<(Commit, Changes)> {
         let entry = self.parked.first_entry()?;
         if entry.key().0 != self.head.0 + 1 {
@@ -60,7 +56,7 @@ impl CommitSequencer {
         Some((commit, changes))
     }
 
-    /// Whether later commits wait for one that has not come.
+    /// Whether later commits wait for a missing one.
     pub(crate) fn has_gap(&self) -> bool {
         self.parked.first_key_value().is_some_and(|(first, _)| first.0 != self.head.0 + 1)
     }
@@ -128,7 +124,7 @@ mod tests {
         assert_eq!(drain(&mut sequencer), [Commit(2)]);
     }
 
-    /// One arrival: a writer's own event, or an answer of the database about a stretch of commits.
+    /// One input: a local commit, or a range of commits read from the database.
     #[derive(Debug, Clone)]
     enum Arrival {
         Local(u64),
@@ -139,7 +135,7 @@ mod tests {
         let told: Vec<u64> = (1..=total).collect();
         (
             Just(told).prop_shuffle(),
-            // Some are never told: other processes wrote them.
+            // Some are not reported locally: other processes wrote them.
             prop::collection::vec(any::<bool>(), total as usize),
             prop::collection::vec((0..=total, 0..=total, any::<prop::sample::Index>()), 0..6),
         )
@@ -150,7 +146,7 @@ mod tests {
                     let read = Arrival::Fetched { after: a.min(b), through: a.max(b) };
                     all.insert(place.index(all.len() + 1), read);
                 }
-                // In the end somebody looks at the database.
+                // Finally everything is fetched.
                 all.push(Arrival::Fetched { after: 0, through: total });
                 all
             })

@@ -1,8 +1,7 @@
-//! Looks at the database for what others wrote: the admin CLI, or another LAPI.
+//! Polls the database for commits of other processes: the admin CLI and other LAPIs.
 //!
-//! On PostgreSQL a notice says when there is something to see, and it is polled at once. A notice may be lost with its
-//! connection, so the database is polled at now and then as well: rarely while notices are known to come, four times a
-//! second otherwise.
+//! On PostgreSQL a notification triggers a poll at once. Notifications can be lost with their connection, so there is a
+//! timer as well: slow while notifications are known to arrive, four times a second otherwise.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -20,27 +19,27 @@ use uuid::Uuid;
 use super::{ReplicationEvent, read};
 use crate::Lapi;
 
-/// How often `head` is polled at.
+/// How often `head` is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How often while notices come: only for one that got lost, and then it is a second at most.
+/// The same while notifications arrive: only for one that was lost.
 const POLL_INTERVAL_LISTENING: Duration = Duration::from_secs(1);
-/// The longest pause while the database is unreachable_since.
+/// The longest pause between polls while the database is unavailable.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// How long a missing commit may be under way before it is polled for in the database.
+/// How long a missing commit may take to be reported locally before it is fetched.
 const GAP_GRACE: Duration = Duration::from_millis(20);
-/// About how many changes are read at once.
+/// About how many changes are fetched at once.
 const CHANGES_PER_READ: usize = 20_000;
 
-/// What was seen last, and who wants it polled at gap.
+/// The state of the last poll, and the triggers of the next.
 #[derive(Debug, Default)]
 pub(super) struct PollState {
     seen: Mutex<LastSeen>,
     gap: Notify,
-    /// Somebody else has committed what the memory has not got: no grace for it.
+    /// Another process has committed: poll without the grace period.
     immediate: Notify,
-    /// Notices come.
+    /// Whether notifications arrive.
     listening: AtomicBool,
-    /// One looks at a time, so that what was read earlier never replaces what was read later.
+    /// Serialises polls, so that an older result never replaces a newer one.
     poll_lock: tokio::sync::Mutex<()>,
 }
 
@@ -52,7 +51,7 @@ struct LastSeen {
 }
 
 impl PollState {
-    /// The memory holds what the database replica at `head`.
+    /// The replica holds the database's state at `head`.
     pub(super) fn begin(&self, head: Head) {
         self.change(|seen| {
             *seen =
@@ -60,22 +59,22 @@ impl PollState {
         });
     }
 
-    /// A commit is missing: look soon.
+    /// A commit is missing: poll after the grace period.
     pub(super) fn poll_soon(&self) {
         self.gap.notify_one();
     }
 
-    /// Somebody committed, and the memory is at `head`.
+    /// A notification arrived, while the replica is at `head`.
     fn on_commit(&self, head: Commit, commit: Commit, registry_version: i64, own: bool) {
         if self.seen().registry_version != registry_version || (commit > head && !own) {
             self.immediate.notify_one();
         } else if commit > head {
-            // Our own events come by a shorter way, unless whoever wrote was given up.
+            // Local commits are reported directly, unless the writing request was dropped.
             self.gap.notify_one();
         }
     }
 
-    /// The memory is not to be trusted: read everything again.
+    /// The replica is inconsistent: reload everything at the next poll.
     pub(super) fn reload(&self) {
         self.change(|seen| seen.reload = true);
         self.gap.notify_one();
@@ -94,7 +93,7 @@ impl PollState {
     }
 }
 
-/// Looks, and listens where that is possible, until `stop` fires.
+/// Polls, and on PostgreSQL listens, until `stop` fires.
 pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
     let notifications = async {
         if let Some(listener) = lapi.store.listen() {
@@ -104,7 +103,7 @@ pub(super) async fn run(lapi: Lapi, stop: CancellationToken) {
     tokio::join!(poll_loop(&lapi, &stop), notifications);
 }
 
-/// Takes in what is said about commits.
+/// Handles notifications.
 async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
     let polling = &lapi.replication.polling;
     let mut disconnected = false;
@@ -115,10 +114,10 @@ async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
             }
             Notice::Listening => {
                 polling.listening.store(true, Ordering::Relaxed);
-                // Whatever was said before was not heard.
+                // Commits before this may have been missed.
                 polling.immediate.notify_one();
                 if std::mem::take(&mut disconnected) {
-                    tracing::info!("the database tells of changes at once again");
+                    tracing::info!("change notifications arrive again");
                 }
             }
             Notice::Disconnected(error) => {
@@ -126,7 +125,7 @@ async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
                 if !std::mem::replace(&mut disconnected, true) {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
-                        "the database does not tell of changes; it is asked for them four times a second"
+                        "change notifications do not arrive; the database is polled four times a second"
                     );
                 }
             }
@@ -134,7 +133,7 @@ async fn receive_notifications(lapi: &Lapi, mut listener: Listener) {
     }
 }
 
-/// Looks until `stop` fires. While the database is away everything is answered from memory.
+/// Polls until `stop` fires. While the database is unavailable, requests are answered from memory.
 async fn poll_loop(lapi: &Lapi, stop: &CancellationToken) {
     let mut unreachable_since: Option<Instant> = None;
     let mut pause = POLL_INTERVAL;
@@ -146,16 +145,16 @@ async fn poll_loop(lapi: &Lapi, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            // While the database is away, hurrying would be asking it in a circle.
+            // While the database is unavailable, gaps must not cause a busy loop.
             () = gap, if unreachable_since.is_none() => {}
-            // Somebody got through to it, whatever we met with.
+            // Another process has reached the database, so this one may too.
             () = lapi.replication.polling.immediate.notified() => {}
         }
         let Some(polled) = stop.run_until_cancelled(poll_once(lapi)).await else { return };
         match polled {
             Ok(_) => {
                 if let Some(since) = unreachable_since.take() {
-                    tracing::info!(after = ?since.elapsed(), "the database answers again");
+                    tracing::info!(seconds = since.elapsed().as_secs(), "the database answers again");
                 }
                 lapi.metrics.database_up.set(1);
                 pause = lapi.replication.polling.interval();
@@ -176,12 +175,12 @@ async fn poll_loop(lapi: &Lapi, stop: &CancellationToken) {
     }
 }
 
-/// Looks once: hands everything that is new to the feed, and reads the registry again when it has moved. Returns the
-/// commit that the memory will reach by it.
+/// Polls once: queues new commits and reloads the registry when its version has changed. Returns the commit that the
+/// replica will reach.
 pub(super) async fn poll_once(lapi: &Lapi) -> Result<Commit, StoreError> {
     let polling = &lapi.replication.polling;
     let _guard = polling.poll_lock.lock().await;
-    // Before the database is asked: what is applied cannot be ahead of what is committed.
+    // Read before the database is queried, so that it cannot be ahead of what is committed.
     let mut known = lapi.replication.head();
     let head = lapi.store.head().await?;
     let seen = polling.seen();
@@ -201,10 +200,10 @@ pub(super) async fn poll_once(lapi: &Lapi) -> Result<Commit, StoreError> {
     Ok(known)
 }
 
-/// The database is another one than before: what is remembered of it is void.
+/// Reloads everything, because the replica cannot be brought up to date by commits.
 async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
     tracing::warn!(
-        "the database or the clock went back, or the memory does not fit it; everything is read again"
+        "the database was replaced or restored, or the replica is inconsistent; reloading all decisions"
     );
     let now = lapi.clock.now();
     lapi.store.begin_timeline(now, fastrand::u64(1..)).await?;
@@ -218,7 +217,7 @@ async fn reload(lapi: &Lapi) -> Result<Commit, StoreError> {
     Ok(head.commit)
 }
 
-/// Machines, bouncers or allowlists were changed by somebody.
+/// Reloads machines, bouncers, allowlists and timelines.
 async fn refresh(lapi: &Lapi, head: Head) -> Result<(), StoreError> {
     let now = lapi.clock.now();
     lapi.allowlists.refresh(&lapi.store, now).await?;

@@ -22,10 +22,11 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::{Auth, Peer, hash_key};
+use crate::auth::{Auth, Peer, extract::hash_key};
 use crate::metrics::LapiMetrics;
 use crate::registry::Registry;
-use crate::{Clock, Lapi, Setup, long_poll, replication, retention};
+use crate::state::{Clock, Setup};
+use crate::{Lapi, long_poll, replication, retention};
 
 /// When the tests take place.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -134,12 +135,10 @@ impl TestServer {
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
             signer: palisade_active::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
-            stop: stop.clone(),
-            tasks: TaskTracker::new(),
         });
         replication::load(&lapi).await.unwrap();
-        lapi.tasks.spawn(replication::follow(lapi.clone(), stop.clone()));
-        lapi.tasks.spawn(long_poll::run(lapi.clone(), stop.clone()));
+        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
+        TaskTracker::new().spawn(long_poll::run(lapi.clone(), stop.clone()));
         let router = crate::router::router(lapi.clone());
         Self { lapi, router, time, stop, folder }
     }

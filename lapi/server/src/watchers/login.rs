@@ -1,4 +1,4 @@
-//! `POST /v1/watchers/login`. The checks come in the stock server's order, with its words.
+//! `POST /v1/watchers/login`. Checks are made in the stock server's order and fail with its texts.
 
 use std::sync::Arc;
 
@@ -20,17 +20,17 @@ use crate::{
     state::Lapi,
 };
 
-/// What a failed check says, whatever failed about the password.
+/// The text for a wrong password, as for any other failure of password authentication.
 const WRONG_CREDENTIALS: &str = "incorrect Username or Password";
-/// Longest list of scenarios that is kept, in bytes.
+/// The longest list of scenarios that is stored, in bytes.
 const MAX_SCENARIOS: usize = 100_000;
 
 #[utoipa::path(
     post, path = "/v1/watchers/login", tag = "machines",
     request_body = palisade_wire::Login,
-    responses((status = 200, description = "A token for an hour", body = palisade_wire::LoginAnswer),
-        (status = 401, description = "Not this machine, not this password, or not yet validated", body = palisade_wire::ErrorBody),
-        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+    responses((status = 200, description = "A token, valid for one hour", body = palisade_wire::LoginAnswer),
+        (status = 401, description = "Unknown machine, wrong password, or not validated yet", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
@@ -65,7 +65,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     super::token_for(&lapi, &machine.name)
 }
 
-/// What is wrong with a body is a failed login, except where the stock server's decompression answers first.
+/// A bad body is a failed login, except where the stock server's decompression middleware answers first.
 async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     body::read(request, body::SMALL).await.map_err(|failure| match failure {
         BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
@@ -99,7 +99,7 @@ async fn with_password(
     if !machine.validated {
         return Err(ApiError::unauthorized(format!("machine {name} not validated")));
     }
-    // Of many guesses at once, those whose turn comes after the bucket is empty are not even looked at.
+    // When a burst of guesses is queued, those that are due after the bucket has emptied are not verified.
     let (still, from) = (lapi.clone(), client.clone());
     let turn = move || still.auth.check_throttle(&from).is_ok();
     match lapi.auth.passwords.verify(login.password, machine.password.clone(), turn).await {
@@ -139,7 +139,7 @@ async fn with_certificate(
             )));
         }
         None => {
-            info!(machine = name, "machine with a certificate seen for the first time, adding it");
+            info!(machine = name, "adding a machine at its first login with a certificate");
             let new = NewMachine {
                 name: name.clone(),
                 password: String::new(),
@@ -149,7 +149,7 @@ async fn with_certificate(
             };
             match lapi.registry.add_machine(now, new).await {
                 Ok(machine) => machine,
-                // Another login of the same machine was faster.
+                // A concurrent login has added the machine.
                 Err(palisade_store::StoreError::Exists { .. }) => lapi
                     .registry
                     .machine_matching(&name, |_| true)
@@ -168,7 +168,7 @@ async fn with_certificate(
     Ok((machine, scenarios))
 }
 
-/// The part after the slash of a User-Agent that has exactly one.
+/// The version in a User-Agent with exactly one slash.
 fn version(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
     let (_, version) = agent.split_once('/')?;
