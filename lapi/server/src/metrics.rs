@@ -154,14 +154,18 @@ impl LapiMetrics {
                 ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.alerts_refused),
                 (
                     "palisade_lapi_alerts_allowlisted",
-                    "Alerts passed over, allowlisted",
+                    "Alerts dropped, source allowlisted",
                     &new.alerts_allowlisted,
                 ),
                 ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.alerts_repeated),
-                ("palisade_lapi_decisions_invalid", "Decisions dropped, no address", &new.decisions_invalid),
+                (
+                    "palisade_lapi_decisions_invalid",
+                    "Decisions dropped, value not an address",
+                    &new.decisions_invalid,
+                ),
                 (
                     "palisade_lapi_database_failures",
-                    "Looks at the database that failed",
+                    "Polls of the database that failed",
                     &new.database_failures,
                 ),
             ] {
@@ -172,15 +176,15 @@ impl LapiMetrics {
                 "1 while the database answers",
                 new.database_up.clone(),
             );
-            registry.register("palisade_lapi_waiting", "Held stream requests", new.waiting.clone());
+            registry.register("palisade_lapi_waiting", "Parked stream requests", new.waiting.clone());
             registry.register(
                 "palisade_lapi_pushed",
-                "Held requests that were told something",
+                "Parked requests answered with changes",
                 new.pushed.clone(),
             );
             registry.register(
                 "palisade_lapi_everything_told",
-                "Requests with a cursor that were told everything",
+                "Requests with a cursor answered with all decisions",
                 new.everything.clone(),
             );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());

@@ -20,9 +20,8 @@ pub(crate) fn routes() -> Router<Lapi> {
 #[openapi(
     info(
         title = "Palisade LAPI",
-        description = "The Local API of CrowdSec as Palisade's companion server speaks it. Statuses and texts are \
-                       those of the stock server, also where they are odd: what a client must put right is often \
-                       told by a 500."
+        description = "The Local API of CrowdSec as implemented by Palisade. Statuses and texts are those of the \
+                       stock server, which answers many client errors with 500."
     ),
     paths(
         crate::health::health,

@@ -155,15 +155,15 @@ impl Registry {
     }
 
     async fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, LastCheck>, StoreError> {
-        tokio::time::timeout(LOCK_TIMEOUT, self.changing.lock())
-            .await
-            .map_err(|_| self.store.unavailable("look for machines and bouncers", "others wait for it, too"))
+        tokio::time::timeout(LOCK_TIMEOUT, self.changing.lock()).await.map_err(|_| {
+            self.store.unavailable("reload machines and bouncers", "another request holds the lock")
+        })
     }
 
     async fn check(&self, known: &mut LastCheck, anyway: bool) -> Result<(), StoreError> {
         self.checks.fetch_add(1, Ordering::AcqRel);
         // If this future is dropped midway, later callers see this error.
-        known.last = Err(self.store.unavailable("look for machines and bouncers", "the look was given up"));
+        known.last = Err(self.store.unavailable("reload machines and bouncers", "the reload was cancelled"));
         known.last = match self.store.head().await {
             Ok(head) if anyway || head.registry_version != known.number => {
                 self.read_store(&mut known.number, head.registry_version).await

@@ -1,4 +1,4 @@
-//! Decisions: their rows, ending them early, and what profiles ask about the past.
+//! Decisions: reads rows, ends decisions early, and counts them for profiles.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::engine::{Session, SqlRow, Tx};
 use crate::prefix_bounds::push_covers;
 use crate::{Store, StoreError};
 
-/// The columns of [`palisade_active::ReplicaRow`], in `decisions` and `tombstones` alike.
+/// The columns of [`palisade_active::ReplicaRow`], in both `decisions` and `tombstones`.
 pub(crate) const COLUMNS: &str =
     "id, commit_no, until, alert_id, simulated, uuid, origin, scenario, scope, kind, value";
 
-/// How many decisions one statement touches.
+/// Decisions per statement.
 pub(crate) const STEP: usize = 2000;
 
 /// Decisions that were ended early.
@@ -24,11 +24,11 @@ pub(crate) const STEP: usize = 2000;
 pub struct Ended {
     /// How many.
     pub count: u64,
-    /// What happened; `None` when nothing did.
+    /// The commit; `None` when nothing changed.
     pub commit: Option<(Commit, Vec<Change>)>,
 }
 
-/// Reads [`COLUMNS`].
+/// Reads a row of [`COLUMNS`].
 pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_active::ReplicaRow, Error> {
     let commit: i64 = row.get(1)?;
     let uuid: Option<Vec<u8>> = row.get(5)?;
@@ -47,7 +47,7 @@ pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_active::ReplicaRow, Erro
     })
 }
 
-/// Commits as the database counts them.
+/// A commit number as the database stores it.
 pub(crate) fn number(commit: Commit) -> i64 {
     i64::try_from(commit.0).unwrap_or(i64::MAX)
 }
@@ -68,7 +68,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
     Ok(ended(tx, commit, changes))
 }
 
-/// A commit that changed nothing is none.
+/// No commit is made when nothing changed.
 fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>) -> Ended {
     if rows.is_empty() {
         tx.take_back(commit);
@@ -80,11 +80,9 @@ fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>
 }
 
 impl Store {
-    /// Ends those of these decisions that are still in force, in one commit.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; then nothing was ended.
+    /// Ends those of these decisions that are in force, in one commit.
+    /// || # Errors
+    /// || When the database fails; nothing is ended then.
     pub async fn end_decisions(&self, now: UnixMillis, ids: &[i64]) -> Result<Ended, StoreError> {
         if ids.is_empty() {
             return Ok(Ended::default());
@@ -93,7 +91,7 @@ impl Store {
         self.writer.write("end decisions", move |tx| Box::pin(async move { end(tx, now, &ids).await })).await
     }
 
-    /// Ends one decision now, even if it had ended before. `None` when there is none of that number.
+    /// Ends one decision now, even if it had ended before. `None` when it does not exist.
     ///
     /// # Errors
     ///
@@ -118,8 +116,8 @@ impl Store {
             .await
     }
 
-    /// How many stored decisions cover this address or range: all, or only those made at or after `since`, or only
-    /// those in force at `active_at`.
+    /// Counts stored decisions that cover this address or range: all, those created at or after `since`, or those in
+    /// force at `active_at`.
     ///
     /// # Errors
     ///
@@ -142,13 +140,13 @@ impl Store {
         Ok(session.first(sql, |row| row.get(0)).await?.unwrap_or(0))
     }
 
-    /// How long the longest decision that covers this address or range has still to go; zero when there is none.
+    /// The time left of the longest decision that covers this address or range; zero when there is none.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn active_time_left(&self, value: &IpNet, now: UnixMillis) -> Result<Duration, StoreError> {
-        let mut session = self.snapshot("look for decisions").await?;
+        let mut session = self.snapshot("find decisions").await?;
         let mut sql = session.sql("SELECT MAX(until) FROM decisions WHERE ");
         push_covers(&mut sql, "", value);
         let last: Option<i64> = session.first(sql, |row| row.get(0)).await?.flatten();
@@ -157,7 +155,7 @@ impl Store {
     }
 }
 
-/// The numbers of the decisions in force that lie within `net` or cover it.
+/// The ids of decisions in force that lie within `net` or cover it.
 pub(crate) async fn touching(
     session: &mut Session,
     net: &IpNet,

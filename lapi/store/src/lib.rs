@@ -1,13 +1,13 @@
-//! Where alerts, decisions, machines, bouncers and allowlists are kept: SQLite or PostgreSQL.
+//! Persistent storage of alerts, decisions, machines, bouncers and allowlists, in SQLite or PostgreSQL.
 //!
 //! ```text
-//!   add_alerts, end_decisions, …  ──► queue ──► one writer ──► one transaction for all that waited ──► answers
+//!    add_alerts, end_decisions, …  ──► queue ──► one writer ──► one transaction per group of jobs ──► results
 //!   alerts, machines, …           ──► readers (a pool)
-//!   load, changes_since           ──► readers, in one snapshot          the memory of the server replays these
+//!    load, changes_since           ──► readers, in one snapshot          replayed by the server's replica
 //! ```
 //!
-//! Every write that touches decisions takes the next [`Commit`] inside its transaction, so
-//! commits are in order and without gaps whoever writes: the server, or the admin CLI in another process.
+//! Every write that changes decisions takes the next [`Commit`] inside its transaction, so commits are ordered and
+//! without gaps whichever process writes: the server or the admin CLI.
 
 mod alert_query;
 mod alerts;

@@ -1,4 +1,4 @@
-//! Addresses as the database keeps them: the first and the last of a prefix, 4 or 16 bytes, compared bytewise.
+//! Prefixes as the database stores them: first and last address, 4 or 16 bytes, compared bytewise.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::engine::Sql;
 
-/// The first and the last address of a prefix.
+/// The first and last address of a prefix.
 pub(crate) fn bounds(net: &IpNet) -> (Vec<u8>, Vec<u8>) {
     (octets(net.network()), octets(net.broadcast()))
 }
@@ -18,8 +18,9 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The first addresses of all prefixes that contain this one, each once. Every stored span is a prefix, so a span
-/// that covers this one begins at one of them: at most 129 places in the index instead of half of it.
+/// The first addresses of all prefixes that contain this one, without duplicates. Every stored pair of bounds is a
+/// prefix, so one that covers this prefix begins at one of them: at most 129 index lookups instead of a scan of half
+/// the index.
 fn beginnings(net: &IpNet) -> Vec<Vec<u8>> {
     let mut list: Vec<Vec<u8>> = (0..=net.prefix_len())
         .filter_map(|length| IpNet::new(net.addr(), length).ok())
@@ -29,13 +30,13 @@ fn beginnings(net: &IpNet) -> Vec<Vec<u8>> {
     list
 }
 
-/// Adds the condition that the decision's span covers `net`.
+/// Appends the condition that the decision's prefix covers `net`.
 pub(crate) fn push_covers(sql: &mut Sql, table: &str, net: &IpNet) {
     sql.push(table).push("start_ip").in_bytes(beginnings(net));
     sql.push(" AND ").push(table).push("end_ip >= ").arg(bounds(net).1);
 }
 
-/// Adds the condition that the decision's span lies within `net`.
+/// Appends the condition that the decision's prefix lies within `net`.
 pub(crate) fn push_within(sql: &mut Sql, table: &str, net: &IpNet) {
     let (first, last) = bounds(net);
     let size = i64::try_from(first.len()).expect("4 or 16");

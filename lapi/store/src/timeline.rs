@@ -1,4 +1,4 @@
-//! Which history the commit numbers belong to.
+//! Timelines: which history the commit numbers belong to.
 
 use palisade_active::{Commit, Timeline};
 use palisade_wire::UnixMillis;
@@ -6,22 +6,22 @@ use palisade_wire::UnixMillis;
 use crate::engine::Session;
 use crate::{Store, StoreError};
 
-/// For how long a line is remembered: well beyond the age of any cursor that is still good.
+/// How long timelines are kept: well beyond the age of any valid cursor.
 const RETENTION_MILLIS: i64 = 7 * 24 * 3600 * 1000;
-/// How many at most: a LAPI that is started again and again must not fill the table.
+/// Maximum number of timelines: frequent restarts must not fill the table.
 const MAX_TIMELINES: i64 = 1000;
 
 impl Store {
-    /// Begins a line of history at the last commit. `token` is chance: nobody may have used it before.
+    /// Begins a timeline at the last commit. `token` must be random.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn begin_timeline(&self, now: UnixMillis, token: u64) -> Result<(), StoreError> {
         self.writer
-            .write("begin a line of history", move |tx| {
+            .write("begin a timeline", move |tx| {
                 Box::pin(async move {
-                    // Others have to know of it, too.
+                    // Other LAPIs must see the new timeline.
                     tx.bump_registry_version();
                     let commit = tx.last_commit();
                     let session = tx.session();
@@ -44,13 +44,13 @@ impl Store {
             .await
     }
 
-    /// The lines of history, the oldest first.
+    /// The timelines, oldest first.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn timelines(&self) -> Result<Vec<Timeline>, StoreError> {
-        let mut session = self.snapshot("read the lines of history").await?;
+        let mut session = self.snapshot("read the timelines").await?;
         read(&mut session).await
     }
 }

@@ -34,7 +34,9 @@ impl StoredHistory {
     where
         A: Future<Output = Result<T, StoreError>>,
     {
-        let Some((store, handle, now)) = &self.asked else { return Err("nobody knows the past".to_owned()) };
+        let Some((store, handle, now)) = &self.asked else {
+            return Err("no history is available".to_owned());
+        };
         handle.block_on(question(store.clone(), *now)).map_err(|error| {
             let text = error.to_string();
             self.failure.borrow_mut().get_or_insert(error);

@@ -237,9 +237,9 @@ impl ConnectionReaper {
     fn sweep(&self, limits: &Limits) -> u64 {
         let (now, full) = (since(self.epoch), self.full.load(Ordering::Relaxed));
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let told =
+        let signalled =
             connections.values().filter(|activity| activity.send(activity.evaluate(now, full, limits)));
-        u64::try_from(told.count()).unwrap_or(u64::MAX)
+        u64::try_from(signalled.count()).unwrap_or(u64::MAX)
     }
 
     /// Sweeps once a second until `stop` fires.
@@ -248,10 +248,10 @@ impl ConnectionReaper {
         let mut ticks =
             tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let told = self.sweep(&limits);
-            if told > 0 {
-                tracing::debug!(connections = told, "closing idle or stalled connections");
-                cut(told);
+            let signalled = self.sweep(&limits);
+            if signalled > 0 {
+                tracing::debug!(connections = signalled, "closing idle or stalled connections");
+                cut(signalled);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Writing alerts.
+//! Writes alerts and their decisions.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use super::alert_row::{AlertRow, columns, rows};
 use crate::StoreError;
 use crate::engine::{Column, Tx, insert};
 
-/// For how long the same alert is the same, in milliseconds.
+/// How long an alert with the same digest counts as repeated, in milliseconds.
 const REPEAT_WINDOW: i64 = 3_600_000;
 
-/// Notes that a machine posted; returns its row's number. `None` for a machine we do not have.
+/// Records that a machine has posted; returns its row id, or `None` for an unknown machine.
 pub(super) async fn record_push(
     tx: &mut Tx,
     now: UnixMillis,
@@ -27,7 +27,7 @@ pub(super) async fn record_push(
     session.first(sql, |row| row.get(0)).await
 }
 
-/// The alerts that are there already, by digest: stored within the last hour and not lifted altogether.
+/// The stored alerts with these digests: created within the last hour, with a decision in force.
 pub(super) async fn repeated(
     tx: &mut Tx,
     now: UnixMillis,
@@ -47,7 +47,7 @@ pub(super) async fn repeated(
     Ok(found.into_iter().collect())
 }
 
-/// Writes the rows of alerts; returns their numbers.
+/// Inserts alert rows; returns their ids.
 pub(super) async fn insert_alerts(
     tx: &mut Tx,
     now: UnixMillis,
@@ -106,7 +106,7 @@ pub(super) async fn insert_alerts(
     Ok(ids)
 }
 
-/// Writes several whole alerts in one commit.
+/// Writes several complete alerts in one commit.
 pub(super) async fn add_whole(
     tx: &mut Tx,
     now: UnixMillis,
@@ -136,7 +136,7 @@ pub(super) async fn add_whole(
     Ok((stored.into_iter().flatten().collect(), commit))
 }
 
-/// Writes the decisions of alerts in one commit; none, when there are none.
+/// Writes the decisions of alerts in one commit; without decisions there is no commit.
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: UnixMillis,

@@ -1,5 +1,5 @@
-//! Alerts made ready for storing: texts cut to size, moments read, addresses read. Pure; done before the writer's
-//! turn, which is short.
+//! Converts alerts to rows: truncates texts, parses times and addresses. Pure; done before the write is queued, to keep
+//! the transaction short.
 
 use jiff::tz::TimeZone;
 use palisade_active::{Commit, ReplicaRow, target_prefix};
@@ -12,14 +12,14 @@ use crate::StoreError;
 use crate::engine::Column;
 use crate::prefix_bounds::bounds;
 
-/// The most bytes an event's details may take as JSON.
+/// Maximum size of an event's details as JSON, in bytes.
 const EVENT_BYTES: usize = 8191;
-/// The longest name in an alert's context, in bytes.
+/// Maximum length of a key in an alert's context, in bytes.
 const META_KEY_BYTES: usize = 255;
-/// The longest value in an alert's context, in bytes.
+/// Maximum length of a value in an alert's context, in bytes.
 const META_VALUE_BYTES: usize = 4095;
 
-/// An alert whose numbers alone are missing.
+/// An alert ready to insert; only the ids are missing.
 #[derive(Debug)]
 pub(super) struct AlertRow {
     pub(super) alert: Alert,
@@ -32,14 +32,14 @@ pub(super) struct AlertRow {
     pub(super) decisions: Vec<DecisionRow>,
 }
 
-/// A decision with the addresses it covers.
+/// A decision with the bounds of the prefix it covers.
 #[derive(Debug)]
 pub(super) struct DecisionRow {
     decision: NewDecision,
     bounds: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Makes an alert ready.
+/// Converts an alert.
 pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreError> {
     let NewAlert { mut alert, decisions, digest } = new;
     let mut prepared = Vec::with_capacity(decisions.len());
@@ -82,7 +82,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and lists are JSON")
 }
 
-/// Whether `include_capi=false` leaves it out.
+/// Whether `include_capi=false` excludes it.
 fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
     if decisions.is_empty() {
         source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
@@ -91,7 +91,7 @@ fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
     }
 }
 
-/// A moment as Go prints it, `2026-07-01 10:00:00.5 +0000 UTC`; `now` when the text is none.
+/// A time as Go prints it, `2026-07-01 10:00:00.5 +0000 UTC`; `now` when the text is not a time.
 fn go_time(text: &str, now: UnixMillis) -> String {
     let moment = text.parse::<jiff::Timestamp>().or_else(|_| jiff::Timestamp::from_millisecond(now.0));
     let moment = moment.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
@@ -106,7 +106,7 @@ fn go_time(text: &str, now: UnixMillis) -> String {
     text
 }
 
-/// Cuts the longest values of an event until it may be stored; without any detail if that is not enough.
+/// Truncates the longest values of an event until it fits; drops all details if that is not enough.
 fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
     if go_json_bytes(&meta) <= EVENT_BYTES {
         return meta;
@@ -123,11 +123,11 @@ fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
         }
         size /= 2;
     }
-    warn!(scenario, "an event has more details than can be kept; it is stored without them");
+    warn!(scenario, "the details of an event are too large; storing it without details");
     Vec::new()
 }
 
-/// How long the list is as Go writes it, which is what the limit counts: `<`, `>`, `&` take six bytes there.
+/// The length of Go's JSON encoding, to which the limit applies: `<`, `>` and `&` take six bytes there.
 fn go_json_bytes(meta: &[MetaItem]) -> usize {
     let text = |text: &str| -> usize {
         text.chars()
@@ -150,7 +150,7 @@ fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
-/// The rows of decisions, once their alert and their numbers are known.
+/// The rows of decisions, with their alert and ids.
 pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit: Commit) -> Vec<ReplicaRow> {
     (first_id..)
         .zip(decisions)
@@ -238,10 +238,11 @@ mod tests {
         assert_eq!(fit_event(small.clone(), "s"), small);
         let cut = fit_event(vec![item("é".repeat(5000))], "s");
         assert_eq!(cut[0].value, format!("{}<stripped>", "é".repeat(1024)));
-        // Six values of 3,000 bytes: the first step, 2,048, leaves them alone, for they are not twice as long.
+        // Six values of 3,000 bytes: the first step, 2,048, does not truncate them, since they are shorter than twice
+        // that.
         let several = fit_event(vec![item("y".repeat(3000)); 6], "s");
         assert_eq!(several[0].value, format!("{}<stripped>", "y".repeat(1024)));
-        // Nothing helps against many.
+        // Truncation does not help against many values.
         assert_eq!(fit_event(vec![item("z".into()); 1000], "s"), []);
         assert_eq!(go_json_bytes(&[item("<\"\n".into())]), r#"[{"key":"k","value":"\u003c\"\n"}]"#.len());
     }

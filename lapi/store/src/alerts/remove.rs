@@ -1,4 +1,4 @@
-//! Deleting alerts for good, in steps that leave the others their turn.
+//! Deletes alerts in bounded steps, so that other writes get their turn.
 
 use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
@@ -8,23 +8,23 @@ use crate::decisions::{COLUMNS, number, read_row};
 use crate::engine::{Column, Sql, Tx, insert};
 use crate::{Store, StoreError};
 
-/// How many alerts one step takes on.
+/// Alerts per step.
 const ALERTS: usize = 200;
-/// How many decisions one step deletes.
+/// Decisions per step.
 const DECISIONS: usize = 10_000;
-/// Of decisions that ended longer ago than this nobody needs to hear that their rows are gone, in milliseconds.
+/// Decisions that ended longer ago than this, in milliseconds, need no tombstone: bouncers have dropped them.
 const RECENT: i64 = 24 * 3_600_000;
 
-/// What is left to do after a step.
+/// What is left after a step.
 struct Step {
-    /// Alerts whose decisions are not all gone yet.
+    /// Alerts that still have decisions.
     unfinished: Vec<i64>,
     deleted: u64,
     commit: Option<(Commit, Vec<Change>)>,
 }
 
-/// Deletes the alerts that `select` finds, until it finds no more. It completes
-/// `SELECT a.id FROM alerts a WHERE …`.
+/// Deletes the alerts that `select` finds, until it finds no more. `select` completes `SELECT a.id FROM alerts a WHERE
+/// …`.
 pub(crate) async fn remove_matching(
     store: &Store,
     now: UnixMillis,
@@ -63,7 +63,7 @@ async fn find(tx: &mut Tx, select: impl Fn(&mut Sql) + Send) -> Result<Vec<i64>,
     session.read(sql, |row| row.get(0)).await
 }
 
-/// Deletes decisions of these alerts, and the alerts once they have none left.
+/// Deletes decisions of these alerts, and alerts that have none left.
 async fn remove_step(
     tx: &mut Tx,
     now: UnixMillis,
@@ -87,7 +87,7 @@ async fn remove_step(
     Ok(Step { unfinished: Vec::new(), deleted, commit })
 }
 
-/// Notes that these rows are gone, so that bouncers can be told.
+/// Adds tombstones for deleted decisions, so that bouncers receive the ends.
 async fn insert_tombstones(
     tx: &mut Tx,
     now: UnixMillis,

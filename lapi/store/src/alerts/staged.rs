@@ -1,4 +1,4 @@
-//! One large alert in several transactions: it counts as there only once the last is committed.
+//! Writes one large alert in several transactions; it becomes visible with the last.
 
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
@@ -11,7 +11,7 @@ use crate::{Store, StoreError};
 
 type Commits = Vec<(Commit, Vec<Change>)>;
 
-/// Writes the alert and its decisions step by step.
+/// Writes the alert and its decisions in steps.
 pub(super) async fn import(
     store: &Store,
     now: UnixMillis,
@@ -68,7 +68,7 @@ fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
     std::mem::replace(decisions, rest)
 }
 
-/// Makes sure that nobody has taken the alert for a leftover and removed it.
+/// Checks that the alert was not removed as the remains of an interrupted import.
 async fn resume_alert(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
     let session = tx.session();
     let sql = session.sql("UPDATE alerts SET staged = $1 WHERE id = $2 AND staged").bind(!last).bind(alert);

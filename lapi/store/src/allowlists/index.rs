@@ -1,4 +1,4 @@
-//! Allowlists in memory: what holds for an address, without asking the database.
+//! An in-memory index of allowlists.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,13 @@ use palisade_wire::UnixMillis;
 
 use super::{Allowlist, AllowlistItem};
 
-/// Answers which items hold for an address or a range, without asking the database. Immutable; made anew when the
-/// roster changes.
+/// Finds the items that apply to an address or a range. Immutable; rebuilt when the registry version changes.
 #[derive(Debug, Clone, Default)]
 pub struct AllowlistIndex {
     items: Vec<(String, AllowlistItem)>,
-    /// Which items are exactly this prefix.
+    /// Items by their exact prefix.
     exact: HashMap<IpNet, Vec<usize>>,
-    /// The same in the order of addresses, for what lies within a range.
+    /// The same, ordered by address, to find items within a range.
     ordered: BTreeMap<IpNet, Vec<usize>>,
 }
 
@@ -33,13 +32,13 @@ impl AllowlistIndex {
         index
     }
 
-    /// Whether there is nothing on any list.
+    /// Whether no list has an item.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list: of every item that has not run out
-    /// and covers the target or lies within it.
+    /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list, of every unexpired item that covers the
+    /// target or lies within it.
     pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
         let mut places: Vec<usize> =
             self.places(target).filter(|&place| self.is_active(place, now)).collect();
@@ -56,7 +55,7 @@ impl AllowlistIndex {
             .collect()
     }
 
-    /// Whether any item holds for the target.
+    /// Whether any item applies to the target.
     pub fn holds(&self, target: &IpNet, now: UnixMillis) -> bool {
         self.places(target).any(|place| self.is_active(place, now))
     }
@@ -65,13 +64,13 @@ impl AllowlistIndex {
         self.items[place].1.expires_at.is_none_or(|end| end > now)
     }
 
-    /// Every item that covers the target, then every other that lies within it.
+    /// Items that cover the target, then items within it.
     fn places(&self, target: &IpNet) -> impl Iterator<Item = usize> {
         let target = target.trunc();
         let around = (0..=target.prefix_len())
             .filter_map(move |length| IpNet::new(target.addr(), length).ok())
             .filter_map(|net| self.exact.get(&net.trunc()));
-        // Prefixes are ordered by address, then by length, the families apart.
+        // Prefixes are ordered by family, address and length.
         let within = self
             .ordered
             .range(target..)

@@ -1,4 +1,4 @@
-//! Allowlists as rows: reading lists and items, adding items.
+//! Reads and writes allowlist rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem};
 use crate::StoreError;
 use crate::engine::{Column, Session, SqlRow, Tx, insert};
 
-/// Not yet run out.
+/// The start of a condition for items that have not expired.
 pub(super) const LIVE: &str = "(expires_at IS NULL OR expires_at > ";
 
 pub(super) fn missing(name: &str) -> StoreError {
@@ -31,7 +31,7 @@ pub(super) fn read_list(row: &SqlRow) -> Result<Allowlist, Error> {
     })
 }
 
-/// The lists, ordered by name: all, or the one of that name.
+/// All lists ordered by name, or the list of this name.
 pub(super) async fn lists(
     session: &mut Session,
     now: UnixMillis,
@@ -46,12 +46,12 @@ pub(super) async fn lists(
         sql.push(" WHERE name = ").arg(name);
     }
     let mut lists = session.read(sql, read_list).await?;
-    // Not left to the database: servers sort by the rules of a language.
+    // Sorted here, because database servers sort by the collation of a locale.
     lists.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(lists)
 }
 
-/// Gives lists their items.
+/// Reads the items of lists.
 pub(super) async fn attach_items(
     session: &mut Session,
     now: UnixMillis,
@@ -66,7 +66,7 @@ pub(super) async fn attach_items(
     let items = session
         .read(sql, |row| {
             let value: String = row.get(1)?;
-            // Checked when it was added.
+            // Validated when it was added.
             let net = parse_prefix(&value).map_err(|error| Error::Decode(Box::new(error)))?;
             let item = AllowlistItem {
                 value,

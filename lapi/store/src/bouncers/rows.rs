@@ -1,4 +1,4 @@
-//! Bouncers as rows: reading, making, noting what they did.
+//! Reads and writes bouncer rows.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -63,8 +63,8 @@ pub(super) async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Res
     made.ok_or_else(|| session.fails("the row that was made did not come back"))
 }
 
-/// One update for each bouncer, the later word of several; those that only say how far a bouncer has pulled apart,
-/// for they are nearly all.
+/// Merges updates of the same bouncer, later ones taking precedence. Returns updates that only move the last pull
+/// separately: they are the vast majority.
 pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<BouncerUpdate>) {
     let mut by_id: BTreeMap<i64, BouncerUpdate> = BTreeMap::new();
     for later in updates {
@@ -98,8 +98,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
     })
 }
 
-/// Writes how far bouncers have pulled. Thousands of them say so every few seconds: it is one statement, where each would
-/// cost a way to the database and back.
+/// Writes last pulls and cursors. Thousands arrive every few seconds: one statement, to save round trips.
 pub(super) async fn record_pulls(
     tx: &mut Tx,
     now: UnixMillis,
@@ -147,15 +146,15 @@ pub(super) async fn record_pulls(
     session.run(sql).await.map(drop)
 }
 
-/// Times of the database after this one are not believed: whoever wrote them had a clock that ran ahead. They give
-/// way to older ones, or they would stay until the clocks have caught up with them.
+/// Stored times after this one are implausible: they were written by a host whose clock was ahead. They are overwritten
+/// by older times, or they would stay until all clocks have caught up.
 fn latest_plausible(now: UnixMillis) -> i64 {
     const MAX_CLOCK_SKEW: i64 = 60_000;
     now.0.saturating_add(MAX_CLOCK_SKEW)
 }
 
-/// Adds assignments that are made unless the row's `guard` is newer than `time`: another LAPI on the same database
-/// may have written later news first.
+/// Appends assignments that apply unless the row's `guard` is newer than `time`: another LAPI may have written a later
+/// update first.
 pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, columns: &[(&str, i64)]) {
     for (column, value) in columns {
         sql.push(", ").push(column).push(" = CASE WHEN ").push(guard).push(" > ").arg(time);
@@ -164,7 +163,7 @@ pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, colu
     }
 }
 
-/// Writes what one update says.
+/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE bouncers SET updated_at = ");

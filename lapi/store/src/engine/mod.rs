@@ -1,4 +1,5 @@
-//! The two databases behind one face: statements with `$1`, sessions that run them, one writer, many readers.
+//! Abstracts over SQLite and PostgreSQL: statements with `$1` placeholders, sessions that run them, one writer, many
+//! readers.
 
 mod bulk;
 mod fault;
@@ -27,21 +28,21 @@ use sqlx::{PgPool, SqlitePool};
 
 use crate::{DbConfig, Engine, StoreError};
 
-/// Where reading sessions come from.
+/// The source of reading sessions.
 #[derive(Debug, Clone)]
 pub(crate) enum Readers {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
 
-/// What an opened database consists of.
+/// The parts of an opened database.
 pub(crate) struct Opened {
     pub(crate) location: Arc<DatabaseLocation>,
     pub(crate) readers: Readers,
     pub(crate) writer: Writer,
 }
 
-/// Opens either kind: checks whose it is, brings the schema up to date, starts the writer.
+/// Opens the database: verifies the owner, migrates the schema, starts the writer.
 pub(crate) async fn open(config: &DbConfig) -> Result<Opened, StoreError> {
     match &config.engine {
         Engine::Sqlite { path, wal } => sqlite::open(config, path, *wal).await,
@@ -50,7 +51,7 @@ pub(crate) async fn open(config: &DbConfig) -> Result<Opened, StoreError> {
 }
 
 impl Readers {
-    /// A session that sees one state of the database as long as it lives, and changes nothing.
+    /// A read-only session that sees one consistent snapshot.
     pub(crate) async fn snapshot(
         &self,
         location: &Arc<DatabaseLocation>,
@@ -60,7 +61,7 @@ impl Readers {
             Self::Sqlite(pool) => pool.begin().await.map(session::Link::SqliteRead),
             Self::Postgres(pool) => {
                 let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-                // The way to a connection has an end of its own; this is for the beginning.
+                // Acquiring a connection has its own timeout; this one bounds `BEGIN`.
                 with_timeout(postgres::CONNECT + session::STATEMENT_TIMEOUT, begun)
                     .await
                     .map(session::Link::PostgresRead)
@@ -73,7 +74,7 @@ impl Readers {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
-            // Waits for connections in use, which a server that hangs does not give back.
+            // Closing waits for connections in use, which a hung server never returns.
             Self::Postgres(pool) => {
                 tokio::time::timeout(postgres::CONNECT, pool.close()).await.ok();
             }

@@ -1,11 +1,11 @@
-//! Hearing what other processes write, the moment they do: `LISTEN` on a PostgreSQL server.
+//! Notifications of commits by other processes: `LISTEN` on a PostgreSQL server.
 //!
 //! ```text
-//! writer ── UPDATE head … RETURNING pg_notify ── COMMIT ──► server ──► every listener: "COMMIT ROSTER WRITER"
+//!  writer ── UPDATE head … RETURNING pg_notify ── COMMIT ──► server ──► every listener: "COMMIT REGISTRY_VERSION WRITER"
 //! ```
 //!
-//! Nothing depends on it: a notice may be lost with a connection, so whoever listens also looks now and then. A
-//! listener writes to itself, too; when that does not come back, it is not listening, whatever the server says.
+//! Notifications are an optimisation: one may be lost with a connection, so callers poll as well. A listener also
+//! notifies itself on a probe channel; when that does not arrive, it is not listening, whatever the server reports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,42 +22,42 @@ use super::session::{STATEMENT_TIMEOUT, with_timeout};
 use super::{Readers, Writer};
 use crate::StoreError;
 
-/// Where it is told.
+/// The channel of commit notifications.
 pub(super) const CHANNEL: &str = "palisade_head";
-/// How often a listener makes sure that it hears.
+/// How often a listener probes itself.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long its own word may be under way.
+/// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The first pause after a failure; each is twice the one before.
+/// The first delay after a failure; doubled after each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
-/// The longest.
+/// The longest delay.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-const DOING: &str = "listen for what others write";
+const DOING: &str = "listen for commits";
 
-/// What a writer tells when it commits.
+/// The payload a writer sends with a commit.
 pub(super) fn payload(commit: i64, registry_version: i64, writer: &str) -> String {
     format!("{commit} {registry_version} {writer}")
 }
 
-/// What was received.
+/// What a [`Listener`] reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Notices come from now on. What was committed before may have been missed: look.
+    /// Notifications arrive from now on. Commits before this may have been missed.
     Listening,
-    /// Somebody committed.
+    /// A process has committed.
     Committed {
-        /// The last commit that touched decisions.
+        /// The last commit that changed decisions.
         commit: Commit,
         /// As in [`Head`](crate::Head).
         registry_version: i64,
-        /// By this very store, which knows already.
+        /// Whether this store made the commit.
         own: bool,
     },
-    /// Notices do not come. It is tried again by the next call, after a pause.
+    /// Notifications do not arrive. The next call reconnects after a delay.
     Disconnected(StoreError),
 }
 
-/// Hears what other processes write to a server, over a connection of its own.
+/// Receives commit notifications over a connection of its own.
 #[derive(Debug)]
 pub struct Listener {
     options: Arc<PgConnectOptions>,
@@ -79,8 +79,7 @@ impl Listener {
         })
     }
 
-    /// Waits for the next word. Connects, and connects again, by itself. For a task of its own: a call that is given
-    /// up may take the connection's next words with it.
+    /// The next event; connects and reconnects as needed. Not cancel-safe: a dropped call may lose notifications.
     pub async fn next(&mut self) -> Notice {
         loop {
             let received = match &mut self.connection {
@@ -102,7 +101,7 @@ impl Listener {
                     return Notice::Listening;
                 }
                 Ok(Received::Notification(notification)) => {
-                    // What others put on the channel is no business of ours.
+                    // Ignore payloads of other programs on the channel.
                     if let Some(notice) = read(notification.payload(), &self.own) {
                         return notice;
                     }
@@ -125,19 +124,19 @@ fn read(payload: &str, own: &str) -> Option<Notice> {
 }
 
 enum Received {
-    /// Our own word came back for the first time.
+    /// The first probe arrived.
     Listening,
     Notification(PgNotification),
 }
 
-/// A connection that listens.
+/// A listening connection.
 #[derive(Debug)]
 struct PgNotifications {
     listener: PgListener,
-    /// Where it writes to itself.
+    /// A unique channel for probes.
     probe_channel: String,
     listening: bool,
-    /// Its own word is under way.
+    /// Whether a probe is in flight.
     probe_sent: bool,
     due: Instant,
 }
@@ -145,7 +144,7 @@ struct PgNotifications {
 impl PgNotifications {
     async fn open(options: &Arc<PgConnectOptions>) -> Result<Self, Error> {
         let opened = async {
-            // A pool is how this driver listens; of one, so that nobody else waits for it.
+            // sqlx listens through a pool; this one has a single connection.
             let pool = PgPoolOptions::new()
                 .max_connections(1)
                 .idle_timeout(None)
@@ -154,7 +153,7 @@ impl PgNotifications {
                 .acquire_slow_threshold(CONNECT * 2)
                 .connect_lazy_with(PgConnectOptions::clone(options));
             let mut listener = PgListener::connect_with(&pool).await?;
-            // A lost connection is to be told of: what was said meanwhile was missed.
+            // Report lost connections: notifications in between were missed.
             listener.eager_reconnect(false);
             let probe_channel = format!("palisade_ear_{}", Uuid::new_v4().simple());
             listener.listen_all([CHANNEL, &probe_channel]).await?;
@@ -185,7 +184,7 @@ impl PgNotifications {
         }
     }
 
-    /// Writes to itself, or finds that what it wrote has not come back.
+    /// Sends a probe, or fails when the last one has not arrived.
     async fn probe(&mut self) -> Result<(), Error> {
         if self.probe_sent {
             return Err(aborted("notices do not come, a pooler between us and the server may swallow them"));

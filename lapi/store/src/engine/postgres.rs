@@ -1,4 +1,4 @@
-//! Opening a database on a PostgreSQL server.
+//! Opens a database on a PostgreSQL server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,19 @@ use super::{Opened, Readers};
 use crate::{DbConfig, PostgresServer, SslMode, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
-/// How long to wait for a connection. A server that is away must be told of, not waited for.
+/// Connection timeout. An unavailable server must be reported quickly.
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
-/// Connections besides those of the pool: the writer's, the listener's, and that of whoever leads.
+/// Connections besides the pool's: the writer's, the listener's, the leader's.
 const OTHERS: u32 = 3;
-/// How long a connection from the pool may take to show that it lives.
+/// How long the liveness check of a pooled connection may take.
 const ANSWER: Duration = Duration::from_secs(1);
-/// What the server itself allows a statement that reads, in milliseconds; shorter than our own patience.
+/// `statement_timeout` of reading statements in milliseconds; shorter than the client-side timeout.
 const READ_MILLIS: &str = "15000";
-/// The same for one that writes.
+/// `statement_timeout` of writing statements.
 const WRITE_MILLIS: &str = "8000";
-/// What it allows for waiting for another writer, whose transactions are bounded.
+/// `lock_timeout`: transactions of other writers are bounded.
 const LOCK_MILLIS: &str = "6000";
-/// How long it bears one of us that holds a transaction open and says nothing: a suspended LAPI must not keep the
-/// others from writing.
+/// `idle_in_transaction_session_timeout`: a suspended LAPI must not block the writes of others.
 const SILENCE_MILLIS: &str = "15000";
 
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
@@ -48,11 +47,11 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
     let pool = PgPoolOptions::new()
         .max_connections(config.max_open.saturating_sub(OTHERS).max(1))
         .acquire_timeout(CONNECT)
-        // That a server is slow is said by those who wait for it.
+        // Slow acquisition is reported by the callers.
         .acquire_slow_threshold(CONNECT * 2)
         .idle_timeout(Duration::from_secs(300))
-        // Ours have an end: a connection whose other side is gone without a word must neither use up the time for
-        // the next one, nor keep its place among those that may be open.
+        // The liveness check below has a timeout, unlike sqlx's: a dead connection must neither use up the time for the
+        // next one nor occupy a place in the pool.
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(async move { Ok(answers(connection).await.is_ok()) }))
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
@@ -96,7 +95,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
             ("statement_timeout", READ_MILLIS),
             ("lock_timeout", LOCK_MILLIS),
             ("idle_in_transaction_session_timeout", SILENCE_MILLIS),
-            // A host of ours that has lost its power: the server gives its locks back within half a minute.
+            // If this host loses power, the server releases its locks within half a minute.
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
@@ -127,7 +126,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     Ok(options)
 }
 
-/// Whether the other side is there.
+/// Checks that the server responds.
 async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     with_timeout(ANSWER, connection.ping()).await
 }
@@ -148,7 +147,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Refuses a database that somebody else's tables are in under our names.
+/// Refuses a database that contains tables of another program with our names.
 async fn check_owner(
     connection: &mut PgConnection,
     server: &PostgresServer,

@@ -1,4 +1,4 @@
-//! A connection in use: runs statements, gives up on a server that does not answer.
+//! A database session: runs statements, with timeouts against a server that does not answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use super::fault::{DatabaseLocation, breaks_session, fault};
 use super::sql::{Kind, Sql, bind_postgres, bind_sqlite};
 use crate::StoreError;
 
-/// How long a server may take for one statement that reads. Its own limit is shorter, so that it is the one to say
-/// so; ours is for a server that has gone without a word.
+/// Client-side timeout of a reading statement. The server's own limit is shorter, so this one only applies when the
+/// server is unreachable.
 const READING: Duration = Duration::from_secs(20);
-/// The same for one that writes: somebody waits for each write, and so do all behind it.
+/// Client-side timeout of a writing statement: all queued writes wait behind it.
 const WRITING: Duration = Duration::from_secs(10);
-/// How long it may take for what costs it nothing, such as the beginning of a transaction.
+/// Timeout of trivial statements such as `BEGIN`.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connection below a session.
+/// The connection of a session.
 #[derive(Debug)]
 pub(crate) enum Link {
     SqliteRead(Transaction<'static, Sqlite>),
@@ -29,7 +29,7 @@ pub(crate) enum Link {
     PostgresWrite(PgConnection),
 }
 
-/// A connection, what it is used for, and whether it can still be used.
+/// A connection with the operation it is used for, and whether it is still usable.
 #[derive(Debug)]
 pub(crate) struct Session {
     link: Link,
@@ -38,14 +38,14 @@ pub(crate) struct Session {
     broken: bool,
 }
 
-/// One row of an answer.
+/// A row of a result.
 pub(crate) enum SqlRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
 
 impl SqlRow {
-    /// The column of that number, from 0.
+    /// The value of a column, by index.
     pub(crate) fn get<T>(&self, column: usize) -> Result<T, Error>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
@@ -69,12 +69,12 @@ impl Session {
         }
     }
 
-    /// A statement for this kind of database.
+    /// A statement in this session's dialect.
     pub(crate) fn sql(&self, text: &str) -> Sql {
         Sql::new(self.kind(), text)
     }
 
-    /// Runs a statement; returns how many rows it touched.
+    /// Runs a statement; returns the number of affected rows.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         let (text, values) = sql.into_parts();
         let patience = self.timeout();
@@ -91,7 +91,7 @@ impl Session {
         done.map_err(|error| self.failed(&error))
     }
 
-    /// All rows of an answer.
+    /// All rows of a result.
     pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
         let (text, values) = sql.into_parts();
         let patience = self.timeout();
@@ -109,7 +109,7 @@ impl Session {
         rows.map_err(|error| self.failed(&error))
     }
 
-    /// The rows of an answer, read.
+    /// All rows of a result, converted.
     pub(crate) async fn read<T>(
         &mut self,
         sql: Sql,
@@ -119,7 +119,7 @@ impl Session {
         rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
     }
 
-    /// The first row of an answer, read.
+    /// The first row of a result, converted.
     pub(crate) async fn first<T>(
         &mut self,
         sql: Sql,
@@ -128,12 +128,12 @@ impl Session {
         Ok(self.read(sql, read).await?.into_iter().next())
     }
 
-    /// Statements without values, separated by semicolons, in one round.
+    /// Runs statements without parameters, separated by semicolons, in one round trip.
     pub(super) async fn raw(&mut self, text: &'static str) -> Result<(), StoreError> {
         self.raw_within(self.timeout(), text).await
     }
 
-    /// The same with a patience of its own; SQLite needs none.
+    /// The same with an explicit timeout; not needed on SQLite.
     pub(super) async fn raw_within(
         &mut self,
         patience: Duration,
@@ -157,7 +157,7 @@ impl Session {
     }
 
     pub(super) async fn close(self) {
-        // What does not close politely within a moment is dropped.
+        // A connection that does not close within a moment is dropped.
         let farewell = async {
             match self.link {
                 Link::SqliteWrite(connection) => sqlx::Connection::close(connection).await.ok(),
@@ -184,7 +184,7 @@ impl Session {
         }
     }
 
-    /// The error for a database whose contents make no sense.
+    /// The error for inconsistent contents of the database.
     pub(crate) fn fails(&self, reason: &str) -> StoreError {
         StoreError::Failed {
             doing: self.doing,
@@ -193,7 +193,7 @@ impl Session {
         }
     }
 
-    /// The error for those who wrote in the same transaction as the one whose statement broke the connection.
+    /// The error for jobs whose transaction was lost because another job's statement broke the connection.
     pub(super) fn breaks(&self) -> StoreError {
         StoreError::Unavailable {
             doing: self.doing,
@@ -213,13 +213,13 @@ enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-/// Work on a server with an end to it.
+/// Runs a future with a timeout.
 pub(crate) async fn with_timeout<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
-        let told = format!("no answer within {} s", patience.as_secs());
-        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, told)))
+        let text = format!("no answer within {} s", patience.as_secs());
+        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     })
 }

@@ -1,5 +1,5 @@
-//! The one who writes. Whatever waits in the queue goes into one transaction, each job behind its own savepoint, so
-//! that many small writes cost one wait for the disk and a job that fails takes nobody with it.
+//! The single writer. Queued jobs share a transaction, each behind its own savepoint: many small writes cost one sync,
+//! and a failed job does not affect the others.
 
 use std::fmt;
 use std::future::Future;
@@ -17,22 +17,22 @@ use super::sql::Kind;
 use super::tx::{Counters, Tx};
 use crate::StoreError;
 
-/// How many jobs one transaction takes at most.
+/// Maximum number of jobs per transaction.
 const GROUP: usize = 128;
-/// How many jobs may wait before a caller has to.
+/// Capacity of the queue.
 const QUEUE: usize = 1024;
 
-/// Makes a new connection for the writer.
+/// Opens a new connection for the writer.
 pub(super) type Connect =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Session, StoreError>> + Send>> + Send + Sync>;
 
-/// What a job's body returns.
+/// The future of a job's body.
 pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
 
-/// The way into the queue; none once it is closed.
+/// The sending end of the queue; `None` after closing.
 type Queue = mpsc::Sender<Box<dyn Job>>;
 
-/// The queue to the one task that writes. Cheap to clone.
+/// A handle to the queue. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Writer {
     queue: Arc<RwLock<Option<Queue>>>,
@@ -57,12 +57,12 @@ impl Writer {
         Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name }
     }
 
-    /// What it signs its notices with.
+    /// The name it sends in notifications.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Queues a write and waits until it is committed. A caller that goes away does not stop it.
+    /// Queues a write and waits until it is committed. Dropping the future does not cancel the write.
     pub(crate) async fn write<T, F>(&self, doing: &'static str, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -80,7 +80,7 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Spawns work that consists of several writes, so that it goes on when its caller goes away.
+    /// Spawns work that consists of several writes, so that it completes even when the caller is dropped.
     pub(crate) async fn write_to_completion<T: Send + 'static>(
         &self,
         doing: &'static str,
@@ -95,7 +95,7 @@ impl Writer {
         })
     }
 
-    /// Takes no more jobs and waits for those under way.
+    /// Accepts no more jobs and waits for those in progress.
     pub(crate) async fn close(&self) {
         if let Ok(mut queue) = self.queue.write() {
             queue.take();
@@ -104,11 +104,11 @@ impl Writer {
     }
 }
 
-/// A write in the queue, whatever it returns.
+/// A queued write, with its result type erased.
 trait Job: Send {
     fn doing(&self) -> &'static str;
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
-    /// Tells the caller. With an error the transaction failed as a whole.
+    /// Sends the result to the caller. An error means that the whole transaction failed.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -140,13 +140,13 @@ where
 
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let outcome = match (committed, self.outcome) {
-            // Its own failure says more than the transaction's.
+            // A job's own error is more specific than the transaction's.
             (_, Some(Err(own))) => Err(own),
             (Err(error), _) => Err(error),
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => unreachable!("a committed job has run"),
         };
-        // Nobody waits any more: then nobody needs to know.
+        // The caller may have been dropped.
         self.answer.send(outcome).ok();
     }
 }
@@ -173,7 +173,7 @@ async fn work(
             Err(error) => Done::unavailable(error),
         };
         if done.away {
-            // Who waits behind a database that is away would only wait once more for the same answer.
+            // While the database is unavailable, jobs in the queue would each wait for the same timeout: fail them now.
             while let Ok(next) = jobs.try_recv() {
                 group.push(next);
             }
@@ -188,12 +188,12 @@ async fn work(
     }
 }
 
-/// What came of a group.
+/// The outcome of a group.
 struct Done {
     committed: Result<(), StoreError>,
-    /// The session, when it can be used again.
+    /// The session, if it is still usable.
     left: Option<Session>,
-    /// There was no way to the database.
+    /// Whether the database was unreachable.
     away: bool,
 }
 
@@ -207,12 +207,12 @@ impl Done {
     }
 }
 
-/// Runs a group in one transaction.
+/// Runs a group of jobs in one transaction.
 async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connect, name: &str) -> Done {
     let doing = group.first().map_or("write", |job| job.doing());
     let mut tx = match begin(session, doing).await {
         Ok(tx) => tx,
-        // The connection died while it was idle; that is no reason to fail a job.
+        // The connection broke while idle: reconnect instead of failing the jobs.
         Err(Refused { lost: true, .. }) => match connect().await {
             Ok(session) => match begin(session, doing).await {
                 Ok(tx) => tx,
@@ -225,7 +225,7 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
     let before = tx.counters;
     match run_all(&mut tx, group).await {
         Ok(0) => {
-            // Nothing to keep. A session that cannot even roll back is not used again.
+            // Nothing to commit. A session that cannot roll back is discarded.
             let clean = tx.session.raw("ROLLBACK").await.is_ok() && !tx.session.is_broken();
             Done::with(Ok(()), clean.then_some(tx.session))
         }
@@ -240,10 +240,10 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
     }
 }
 
-/// Why a transaction did not begin.
+/// Why a transaction could not begin.
 struct Refused {
     error: StoreError,
-    /// The connection is gone, which another one may heal.
+    /// Whether the connection was lost, so that a new one may help.
     lost: bool,
 }
 
@@ -255,9 +255,9 @@ async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, Refused>
     }
 }
 
-/// Begins, and reads how far others have come.
+/// Begins a transaction and reads the counters.
 async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
-    // PostgreSQL: whoever holds this row writes, all others wait, so commits are in order and nothing deadlocks.
+    // On PostgreSQL this locks the row against other writers, so commits are ordered and deadlocks impossible.
     let read = "SELECT commit_no, roster, last_alert_id, last_decision_id FROM head WHERE one = 1";
     let sql = match session.kind() {
         Kind::Sqlite => {
@@ -279,10 +279,10 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
             })
         })
         .await?;
-    counters.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
+    counters.ok_or_else(|| session.fails("its table head is empty: another program has changed it"))
 }
 
-/// Runs every job; returns how many succeeded. An error means that the transaction is lost.
+/// Runs all jobs; returns how many succeeded. An error means that the transaction is lost.
 async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, StoreError> {
     let alone = group.len() == 1;
     let mut sound = 0;
@@ -309,8 +309,8 @@ async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, Store
     Ok(sound)
 }
 
-/// Writes how far the transaction has come, tells those who listen on a server, and commits. The server sends what is
-/// told when the commit holds, and in the order of commits.
+/// Writes the counters, sends a notification and commits. PostgreSQL delivers notifications after the commit and in
+/// commit order.
 async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreError> {
     if tx.counters != before {
         let now = tx.counters;

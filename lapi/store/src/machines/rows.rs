@@ -1,4 +1,4 @@
-//! Machines as rows: reading, noting what they did.
+//! Reads and writes machine rows.
 
 use palisade_wire::UnixMillis;
 use sqlx::Error;
@@ -44,7 +44,7 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
     session.first(sql, read_machine).await
 }
 
-/// Writes what one update says.
+/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE machines SET updated_at = ");
