@@ -1,7 +1,7 @@
-//! `lookup` and `status`: what holds for this address and why, and how fresh that is.
+//! The control socket: `lookup` and `status`.
 //!
-//! A running bouncer answers on a unix socket in its state folder, for its owner only: one line of JSON asks, one
-//! line answers. When none is running, the commands answer from the remembered decisions, and say so.
+//! A running bouncer answers on a unix socket in its state directory, accessible to its owner only: one line of JSON
+//! per request and response. When no bouncer runs, the commands answer from the persisted decisions and say so.
 
 mod answer;
 mod command;

@@ -1,4 +1,4 @@
-//! How the following goes, for Prometheus: the stock names, and Palisade's own under another prefix.
+//! Prometheus metrics of the subscription: the stock names, and Palisade's own with a prefix.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct StreamMetrics {
 }
 
 impl StreamMetrics {
-    /// For this cache.
+    /// Metrics of this cache.
     pub fn new(cache: CacheHandle) -> Self {
         Self { cache }
     }

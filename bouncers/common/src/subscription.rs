@@ -1,4 +1,4 @@
-//! One bouncer's view of its LAPI's decisions: remembered ones first, then followed.
+//! A bouncer's subscription to its LAPI's decisions: persisted ones first, then followed.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
 
-/// Changes are written to disk at most this often, and at once when the last write is longer ago.
+/// The shortest time between two writes of changes to disk.
 const PERSIST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
+/// A subscription ready to run. Persisted decisions are in [`Subscription::cache`] from the start.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Where the decisions are.
+    /// The decisions.
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
     state_file: Option<StateFile>,
     give_up: bool,
 }
 
-/// Other settings to go on with, after a reload.
+/// New settings after a reload.
 #[derive(Debug)]
 pub struct Change {
     /// The new settings.
@@ -39,11 +39,10 @@ pub struct Change {
 }
 
 impl Subscription {
-    /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`.
-    ///
-    /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
-    /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
-    /// (`retry_initial_connect`); a LAPI that is away never does.
+    /// Loads persisted decisions and prepares to follow. `types` are the decision types to admit, all if `None`.
+    /// || Persisted decisions that cannot be used are logged and ignored. A LAPI that refuses the client from the start
+    /// ends the subscription, unless there are persisted decisions to enforce or the settings say to continue
+    /// (`retry_initial_connect`); an unreachable LAPI never ends it.
     pub fn open(
         settings: &LapiSettings,
         lapis: LapiPool,
@@ -84,11 +83,10 @@ impl Subscription {
         Self { cache, follower, state_file, give_up }
     }
 
-    /// Follows until `stop`, with other settings whenever some come through `changes`: what is held then stays
-    /// in force until the next full answer.
-    ///
-    /// # Errors
-    /// The LAPI refused us from the start; see [`Subscription::open`].
+    /// Follows until `stop`, with new settings whenever some arrive through `changes`: decisions then stay in force
+    /// until the next full response.
+    /// || # Errors
+    /// When the LAPI refused the client from the start; see [`Subscription::open`].
     pub async fn run(
         mut self,
         mut changes: mpsc::Receiver<Change>,
@@ -126,7 +124,7 @@ impl Subscription {
     }
 }
 
-/// The LAPI refused us from the start. The text is the stock bouncers'.
+/// The LAPI refused the client from the start. The text is the stock bouncers'.
 #[derive(Debug, thiserror::Error)]
 #[error("process terminated with error: {stock}; {advice}")]
 pub struct Terminated {
@@ -143,7 +141,7 @@ impl From<PullFault> for Terminated {
     }
 }
 
-/// Differs between processes, so that nobody can choose addresses that crowd one place of a table.
+/// Differs between processes, so that attackers cannot choose addresses that collide in a hash table.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
@@ -173,7 +171,7 @@ mod tests {
         }
     }
 
-    /// Where nobody listens.
+    /// An address where no server listens.
     fn vacant() -> String {
         format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
@@ -226,7 +224,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
-            // Another LAPI is named, and answers: now its list counts, once it has said so twice.
+            // Another LAPI answers: its list applies once it is confirmed.
             let url = answering("200 OK", r#"{"new":[],"deleted":[]}"#);
             let elsewhere = LapiSettings {
                 urls: vec![url.clone()],
@@ -245,7 +243,7 @@ mod tests {
         let (ended, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
         ended.unwrap();
 
-        // A file that is no good does no harm.
+        // An invalid file is ignored.
         std::fs::write(settings.state_file(None).unwrap().path(), "junk").unwrap();
         assert!(open(&settings).cache.read().is_empty());
     }

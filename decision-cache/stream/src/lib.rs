@@ -1,14 +1,14 @@
-//! Keeps decisions in step with a CrowdSec Local API.
+//! Keeps a ledger of decisions in sync with a CrowdSec Local API.
 //!
 //! ```text
 //!  Source ──StreamItem──► Admission ──Batch──► Ledger ──Snapshot──► Publisher ═══► CacheHandle (readers)
 //!  (LAPI)                 (parse, count)       (one owner: Follower)                    │
 //!                              ▲                                                        ▼
-//!                           StateFile ◄───────────────── keep(): the last good state ── on disk
+//!                             StateFile ◄───────────────── keep(): the last state ── on disk
 //! ```
 //!
-//! [`Follower`] owns the ledger and is the only task that changes it. [`Schedule`] decides when to ask and for
-//! what, without clock or socket, and owns the cursor. Readers hold a [`CacheHandle`].
+//! [`Follower`] owns the ledger and is the only task that changes it. [`Schedule`] decides when to send which request,
+//! without clock or socket, and owns the cursor. Readers hold a [`CacheHandle`].
 
 mod admit;
 mod cadence;

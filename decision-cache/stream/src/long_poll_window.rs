@@ -1,31 +1,31 @@
-//! For how long the LAPI is asked to hold a request, and when to ask again after an answer. Pure.
+//! How long requests ask to be parked, and when to send the next one. Pure.
 
 use std::time::Duration;
 
 use palisade_cache::Timestamp;
 
-/// A request that dies younger than this did not die of being held.
+/// A request that fails sooner did not fail because it was parked.
 const MIN_INTERRUPTED: Duration = Duration::from_secs(1);
-/// Holding for less is not worth a request: the LAPI is asked at the interval instead.
+/// Shorter waits are not worth a request: the LAPI is polled at the interval instead.
 const MIN_WAIT: Duration = Duration::from_secs(2);
-/// When longer holds are tried again after some were ended on the way.
+/// When longer waits are tried again after requests were interrupted on the way.
 const RETRY_LONGER_AFTER: Duration = Duration::from_secs(600);
-/// A held request that comes back empty sooner was not held.
+/// A long poll that returns empty sooner was not parked.
 const MIN_PARKED: Duration = Duration::from_millis(200);
-/// How long such a LAPI is left in peace; up to half of it is added by chance.
+/// The delay after such a response; up to half of it is added at random.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
-/// What is known of holding requests on the way to the LAPI.
+/// The longest wait that works between this client and the LAPI.
 #[derive(Debug)]
 pub(crate) struct LongPollWindow {
-    /// What the operator wants; zero for no push.
+    /// The configured wait; zero disables long polling.
     configured: Duration,
-    /// What the way bears.
+    /// The wait that has worked so far.
     allowed: Duration,
-    /// The same before it was shortened the last time.
+    /// The same before it was last shortened.
     before: Duration,
     shortened: Option<Timestamp>,
-    /// What the LAPI said it grants.
+    /// What the LAPI offers.
     granted: Option<Duration>,
 }
 
@@ -34,7 +34,7 @@ impl LongPollWindow {
         Self { configured, allowed: configured, before: configured, shortened: None, granted: None }
     }
 
-    /// For how long to ask to be held, in whole seconds; zero for not at all.
+    /// How long to ask to be parked, in whole seconds; zero for not at all.
     pub(crate) fn ask(&mut self, now: Timestamp) -> Duration {
         if self.shortened.is_some_and(|at| now.saturating_duration_since(at) >= RETRY_LONGER_AFTER) {
             *self = Self { granted: self.granted, ..Self::new(self.configured) };
@@ -45,7 +45,7 @@ impl LongPollWindow {
         Duration::from_secs(self.granted.unwrap_or(self.allowed).min(self.allowed).as_secs())
     }
 
-    /// After an answer to a request that asked for `wait` and took `took`: how long until the next request.
+    /// After a response to a request with `wait` that took `took`: the delay before the next request.
     pub(crate) fn answered(
         &mut self,
         wait: Duration,
@@ -59,7 +59,7 @@ impl LongPollWindow {
         if !self.is_enabled() {
             interval
         } else if granted.is_none() && !wait.is_zero() {
-            // It was asked and did not want to.
+            // The LAPI was asked to park the request and did not offer to.
             interval
         } else if !wait.is_zero() && empty && took < MIN_PARKED {
             QUIET_PERIOD + QUIET_PERIOD.mul_f64(spread.clamp(0.0, 1.0) / 2.0)
@@ -68,7 +68,7 @@ impl LongPollWindow {
         }
     }
 
-    /// A held request died after so long: the next is held for half the time, or for well below that.
+    /// A parked request failed after this time: the next one asks for half the time, or for well below that.
     pub(crate) fn interrupted(&mut self, now: Timestamp, after: Duration) {
         if after >= MIN_INTERRUPTED {
             let shorter = (self.allowed / 2).min((after * 2 / 3).max(MIN_WAIT));
@@ -77,7 +77,7 @@ impl LongPollWindow {
         }
     }
 
-    /// Nobody was there: what had ended the hold was the LAPI itself, and nothing on the way.
+    /// The LAPI was unreachable: it, and nothing in between, interrupted the last request.
     pub(crate) fn lapi_unreachable(&mut self) {
         self.allowed = self.allowed.max(self.before);
         if self.allowed == self.configured {
@@ -85,7 +85,7 @@ impl LongPollWindow {
         }
     }
 
-    /// The stay is with another LAPI, or with another kind.
+    /// Another LAPI, or another kind, is used now.
     pub(crate) fn forget_grant(&mut self) {
         self.granted = None;
     }
@@ -94,7 +94,7 @@ impl LongPollWindow {
         self.allowed >= MIN_WAIT
     }
 
-    /// Whether the LAPI holds our requests.
+    /// Whether the LAPI parks requests.
     pub(crate) fn is_long_polling(&self) -> bool {
         self.is_enabled() && self.granted.is_some()
     }

@@ -1,12 +1,12 @@
-//! The last good decisions on disk, so that a rebooted host enforces before the LAPI answers.
+//! Persists decisions on disk, so that a rebooted host enforces them before the LAPI answers.
 //!
 //! ```text
-//!   decisions          everything, written whole beside the old file, synced, and moved over it
-//!   decisions.journal  what changed since, one record per answer, appended and synced; each has a checksum
+//!    decisions          the whole state: written to a new file, synced, renamed over the old one
+//!    decisions.journal  the changes since, one checksummed record per response, appended and synced
 //! ```
 //!
-//! A reader sees the old state or the new one: of the journal it takes the records up to the first that is not whole, and
-//! only those that belong to the file beside it. [`keep()`] decides what is written when.
+//! A reader sees either the old or the new state: of the journal it uses the records up to the first incomplete one,
+//! and only if the journal belongs to the file. [`keep()`] decides what is written when.
 
 mod format;
 mod journal;
@@ -23,14 +23,14 @@ use self::format::{Unusable, decode, encode};
 pub(crate) use self::journal::Record;
 pub use self::writer::keep;
 
-/// A remembered file could not be used, or not be written.
+/// A state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PersistError {
-    /// The file system said no.
+    /// An operation of the file system failed.
     #[error("cannot {doing} the remembered decisions at {}", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         doing: &'static str,
         /// On which file.
         path: PathBuf,
@@ -38,60 +38,60 @@ pub enum PersistError {
         #[source]
         cause: io::Error,
     },
-    /// Not a file of ours, or of another version.
+    /// Not a state file, or of another version.
     #[error("{} is not a file of remembered decisions this version can read; it is left unused and will be replaced", path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
     },
-    /// The checksum or the structure does not hold.
+    /// Checksum or structure is invalid.
     #[error("{} is damaged; it is left unused and will be replaced", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
     },
-    /// The decisions are another LAPI's.
+    /// The decisions are from another LAPI.
     #[error("{} holds decisions of another LAPI ({theirs}); it is left unused and will be replaced", path.display())]
     OtherLapi {
         /// Which file.
         path: PathBuf,
-        /// The identity it carries.
+        /// The identity in the file.
         theirs: String,
     },
 }
 
-/// Where the last good decisions are kept.
+/// The location and identity of the persisted state.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     path: PathBuf,
     identity: Identity,
 }
 
-/// Whose decisions they are: any of these LAPIs', of this kind.
+/// What the decisions belong to: any of these LAPIs, and this kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
     lapis: Vec<String>,
     kind: String,
 }
 
-/// Decisions that were remembered.
+/// The persisted state, loaded.
 #[derive(Debug, Default)]
 pub struct PersistedState {
-    /// What the file holds.
+    /// The contents of the file.
     base: Batch,
-    /// What the journal holds, in order.
+    /// The records of the journal, in order.
     changes: Vec<Batch>,
-    /// When they were written.
+    /// When it was written.
     pub written: Timestamp,
-    /// The cursor that belongs to exactly these; empty when none does.
+    /// The cursor that belongs to exactly this state; empty without one.
     pub cursor: String,
 }
 
 impl PersistedState {
-    /// Puts the decisions that still hold at `now` into a ledger, in place of what it held.
+    /// Replaces the contents of a ledger by the decisions that are in force at `now`.
     pub fn restore(self, ledger: &mut Ledger, now: Timestamp) {
         ledger.apply(Mode::Everything, self.base);
-        // Also what has ended since: it may have replaced what ends later.
+        // Including ended decisions, which may have replaced decisions with a later end.
         for changes in self.changes {
             ledger.apply(Mode::Changes, changes);
         }
@@ -99,7 +99,7 @@ impl PersistedState {
     }
 }
 
-/// What identifies one written file to the journal beside it.
+/// Identifies a written file to its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
     checksum: u32,
@@ -107,8 +107,8 @@ pub(crate) struct Written {
 }
 
 impl StateFile {
-    /// Keeps decisions at `path`. `lapis` names where they come from (URLs of LAPIs that stand for each other) and
-    /// `kind` which ones they are: a file that names none of these LAPIs, or another kind, is refused.
+    /// State at `path`. `lapis` are the URLs of interchangeable LAPIs and `kind` describes the decisions: a file of
+    /// none of these LAPIs, or of another kind, is refused.
     pub fn new<'a>(
         path: impl Into<PathBuf>,
         lapis: impl IntoIterator<Item = &'a str>,
@@ -118,7 +118,7 @@ impl StateFile {
         Self { path: path.into(), identity: Identity { lapis, kind: kind.into() } }
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -127,10 +127,9 @@ impl StateFile {
         self.path.with_extension("journal")
     }
 
-    /// The remembered decisions; `None` when there is no file. A journal that cannot be used is ignored.
-    ///
-    /// # Errors
-    /// When there is a file and it cannot be read, or is not ours, not whole, or not of this LAPI.
+    /// Loads the persisted state; `None` when there is no file. An unusable journal is ignored.
+    /// || # Errors
+    /// When the file cannot be read, is not a state file, is damaged, or is of another LAPI.
     pub fn load(&self, now: Timestamp) -> Result<Option<PersistedState>, PersistError> {
         let io = |cause| PersistError::Io { doing: "read", path: self.path.clone(), cause };
         let mut bytes = Vec::new();
@@ -153,10 +152,9 @@ impl StateFile {
         Ok(Some(remembered))
     }
 
-    /// Writes a snapshot; only the owner can read the file. Blocks on the disk.
-    ///
-    /// # Errors
-    /// When the directory is missing or full; the old file then stays as it was.
+    /// Writes a snapshot, readable by the owner only. Blocks on the disk.
+    /// || # Errors
+    /// When the directory is missing or full; the old file is unchanged then.
     pub fn save(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), PersistError> {
         self.save_at(snapshot, "", now).map(drop)
     }
@@ -175,7 +173,7 @@ impl StateFile {
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&staged, &self.path)?;
-            // The journal of the file before is of no use any more, and would not be read.
+            // The journal of the previous file is no longer valid; free its space.
             match fs::remove_file(self.journal()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -183,20 +181,20 @@ impl StateFile {
             self.sync_directory()
         })();
         moved.map_err(|cause| {
-            // What is left of it takes room on a full disk; that it may be gone already is no news.
+            // Free the space of a partial file; it may not exist.
             let _ = fs::remove_file(&staged);
             PersistError::Io { doing: "write", path: self.path.clone(), cause }
         })?;
         Ok(Written { checksum, bytes: bytes.len() as u64 })
     }
 
-    /// A rename or a new file must itself survive a power cut.
+    /// Syncs the directory: a rename or a new file must survive a power failure.
     fn sync_directory(&self) -> io::Result<()> {
         self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     }
 }
 
-/// An empty file that only its owner can read.
+/// Creates a file readable by the owner only.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
@@ -214,7 +212,7 @@ impl Identity {
     }
 }
 
-/// Checks that bytes from anywhere decode or are refused, and never panic, as a file and as its journal. For fuzzing.
+/// Checks that arbitrary bytes, as a file or as a journal, are decoded or refused without panicking. For fuzzing.
 #[doc(hidden)]
 pub fn fuzz_decode(bytes: &[u8]) -> Option<usize> {
     let identity = Identity { lapis: vec!["x".to_owned()], kind: "fuzz".to_owned() };

@@ -1,4 +1,4 @@
-//! Where answers come from: the seam between the protocol's rules and the network.
+//! Sources of responses: separates the protocol's rules from the network.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,65 +8,64 @@ use tokio::time::Instant;
 
 use crate::{PullKind, Request};
 
-/// A request gave no usable answer.
+/// A request without a usable response.
 #[derive(Debug)]
 pub struct PullFault {
-    /// What happened, for the log.
+    /// The cause, for the log.
     pub error: Box<dyn std::error::Error + Send + Sync>,
-    /// Not worth asking again sooner.
+    /// The shortest delay before a retry is worthwhile.
     pub shortest_retry: Duration,
-    /// The same once the trouble has lasted for minutes.
+    /// The same after the failure has lasted for minutes.
     pub settled_retry: Duration,
-    /// The LAPI may have counted the answer as delivered.
+    /// The LAPI may have counted the response as delivered.
     pub may_have_reached_lapi: bool,
-    /// Every LAPI there is answered and refused us: asking faster does not help.
+    /// Every LAPI has answered and refused the client: retrying faster does not help.
     pub refused: bool,
-    /// It may have been ended because it was held too long for something on the way.
+    /// The request may have failed because it was parked for too long.
     pub may_end_a_hold: bool,
-    /// The next request goes to another LAPI, which may be asked at once.
+    /// The next request goes to another LAPI and may be sent at once.
     pub elsewhere: bool,
 }
 
-/// Something that answers decision-stream requests.
+/// Answers decision-stream requests.
 pub trait Source: Send {
-    /// Asks once. The sink is told the head of the answer, then each item as it arrives; once the answer is whole, its
-    /// head comes back. When it fails, everything the sink got is to be thrown away. Dropping the future abandons the
-    /// request.
+    /// Sends one request. The sink receives the head of the response, then each item as it arrives; the head is
+    /// returned after the last item. On failure everything the sink received must be discarded. Dropping the future
+    /// aborts the request.
     fn pull(
         &mut self,
         request: &Request,
         sink: &mut dyn StreamSink,
     ) -> impl Future<Output = Result<Option<Continuation>, PullFault>> + Send;
 
-    /// Who is asked, as it may be shown.
+    /// The LAPI in use, for display.
     fn name(&self) -> String;
 }
 
-/// One or more LAPIs, asked over HTTP with the same filters each time.
-///
-/// It stays with the one that works. After a failure the next one in the list that has not asked for patience is turned
-/// to at once; when each has failed in a row, the one that may be asked soonest is.
+/// One or more LAPIs, queried over HTTP with the same filters.
+/// || It stays with a LAPI that works. After a failure it switches at once to the next in the list that may be queried;
+/// when all have failed in a row, to the one that may be queried soonest.
 #[derive(Debug)]
 pub struct Lapi {
     lapis: LapiPool,
     query: StreamQuery,
-    /// What became of the last request to each.
+    /// The last result of each LAPI.
     states: Vec<LapiState>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct LapiState {
-    /// It has failed since one of them answered, or since all had failed.
+    /// It has failed since the last response, or since all had failed.
     tried: bool,
     refused: bool,
     /// See [`PullFault::settled_retry`].
     settled: Duration,
-    /// Not to be asked before.
+    /// It must not be queried before this time.
     not_before: Option<Instant>,
 }
 
 impl Lapi {
-    /// Asks these; `startup`, `cursor` and `wait` of the query are set as needed.
+    /// Queries these LAPIs; `startup`, `cursor` and `wait` of the query are set per request.
     pub fn new(lapis: impl Into<LapiPool>, query: StreamQuery) -> Self {
         let lapis = lapis.into();
         Self { query, states: vec![LapiState::default(); lapis.all().len()], lapis }
@@ -78,7 +77,7 @@ impl Lapi {
         self.states[place] = LapiState::default();
     }
 
-    /// Makes a fault of an error and turns to the LAPI that is asked next.
+    /// Converts an error and switches to the LAPI to query next.
     fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
         let place = self.lapis.position();
         let shortest = error.shortest_retry();
@@ -108,11 +107,11 @@ impl Lapi {
         let left = |state: &LapiState| {
             state.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
         };
-        // Ties go to the next one, so that none is asked twice while another waits.
+        // Ties go to the next one, so that none is queried twice in a row.
         let soonest = others.chain([place]).min_by_key(|other| left(&self.states[*other])).unwrap_or(place);
         self.lapis.switch_to(soonest);
         fault.shortest_retry = left(&self.states[soonest]);
-        // One of them may heal sooner.
+        // One of them may recover sooner.
         fault.settled_retry = self.states.iter().map(|state| state.settled).min().unwrap_or_default();
         fault.refused = self.states.iter().all(|state| state.refused);
         self.states.iter_mut().for_each(|state| state.tried = false);
@@ -174,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Which of them is asked next, whether at once, and else after how long.
+    /// The LAPI queried next, and the delay unless it is queried at once.
     fn next(lapi: &mut Lapi, error: PullError, now: Instant) -> (usize, Option<u64>) {
         let fault = lapi.failed(error, now);
         (lapi.lapis.position(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
@@ -185,10 +184,10 @@ mod tests {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(503, Some(30)), now), (1, None));
         assert_eq!(next(&mut lapi, status(503, Some(10)), now), (2, None));
-        // All have failed: the one that may be asked soonest, and not before.
+        // All have failed: the one that may be queried soonest, after its delay.
         assert_eq!(next(&mut lapi, status(503, Some(20)), now), (1, Some(10)));
         let now = now + Duration::from_secs(10);
-        // Of the others one may be asked in 10 s, one in 20 s.
+        // One of the others may be queried in 10 s, one in 20 s.
         assert_eq!(next(&mut lapi, status(503, Some(60)), now), (2, Some(10)));
     }
 
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(next(&mut lapi, status(500, None), now).0, 1);
         lapi.answered();
         assert_eq!(lapi.name(), "http://lapi-1.test:8080/");
-        // The first asked for half a second only, which is over: it is in turn again after the third.
+        // The first one's delay of half a second has passed: it is next after the third.
         let later = now + Duration::from_secs(60);
         assert_eq!(next(&mut lapi, status(500, None), later), (2, None));
         assert_eq!(next(&mut lapi, status(500, None), later), (0, None));

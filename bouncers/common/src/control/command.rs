@@ -1,4 +1,4 @@
-//! The `lookup` and `status` commands: ask the running bouncer, or else the file it left.
+//! The commands `lookup` and `status`: query the running bouncer, or else its persisted decisions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -13,75 +13,74 @@ use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, 
 use crate::settings::LapiSettings;
 use crate::subscription::with_causes;
 
-/// How long the bouncer may take to answer.
+/// Timeout of the running bouncer's response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
-/// Why a command has no answer.
+/// Why a command fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalQueryError {
-    /// What was asked for cannot be looked up.
+    /// The subject cannot be parsed.
     #[error(transparent)]
     Subject(#[from] SubjectError),
-    /// The settings keep no state, so there is neither a socket nor a file.
+    /// No state directory is configured, so there is neither a socket nor a file.
     #[error("`state_dir` is empty, so a running bouncer cannot be asked and nothing is remembered")]
     NoState,
-    /// Nobody answers, and nothing is remembered.
+    /// No bouncer answers, and there are no persisted decisions.
     #[error("no bouncer answers at {} ({failure}), and {memory}", socket.display())]
     Nothing {
-        /// Where it would.
+        /// The socket's path.
         socket: PathBuf,
-        /// Why it does not.
+        /// Why it does not answer.
         failure: String,
-        /// Why nothing is remembered.
+        /// Why there are no persisted decisions.
         memory: String,
     },
-    /// A bouncer answers, but not this.
+    /// The bouncer's response cannot be used.
     #[error("the bouncer at {} answers strangely: {reason}; is it of another version?", socket.display())]
     Strange {
-        /// Where it is.
+        /// The socket's path.
         socket: PathBuf,
-        /// What was wrong.
+        /// What is wrong with it.
         reason: String,
     },
-    /// The answer cannot be printed.
+    /// The response cannot be printed.
     #[error("cannot print the answer")]
     Print(#[source] io::Error),
 }
 
-/// A question about a bouncer's decisions.
+/// A query about a bouncer's decisions.
 #[derive(Debug)]
 pub struct LocalQuery<'a> {
-    /// Which bouncer, for answers from the file.
+    /// Identifies the bouncer in answers from the file.
     pub about: About,
-    /// Where it keeps its state.
+    /// The settings with the state directory.
     pub settings: &'a LapiSettings,
-    /// Which decision types it admits, as given to [`Subscription::open`](crate::Subscription::open).
+    /// The admitted decision types, as given to [`Subscription::open`](crate::Subscription::open).
     pub types: Option<&'a [String]>,
     /// Which remediation wins.
     pub policy: Policy,
-    /// Whether the answer is printed as JSON.
+    /// Whether to print JSON.
     pub json: bool,
 }
 
 impl LocalQuery<'_> {
-    /// Prints what holds for an address, a range or `Scope:value`, and why.
-    ///
-    /// # Errors
-    /// There is no answer.
+    /// Prints the decisions on an address, a range or `Scope:value`.
+    /// || # Errors
+    /// When there is no answer.
     pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), LocalQueryError> {
-        // As typed: the bouncer reads it as we do, and only an address or a range is sure to read back the same.
+        // Sent as typed: the bouncer parses it in the same way, and only addresses and ranges are certain to survive
+        // formatting.
         let request = Request::Lookup { subject: subject.to_owned() };
         let answer = self.answer(&request, Some(&subject.parse()?))?;
         self.print(&answer, out)
     }
 
-    /// What the running bouncer, or else the file it left, has on an address, a range or `Scope:value`.
-    ///
-    /// # Errors
-    /// There is no answer.
+    /// The decisions of the running bouncer, or else of its file, on an address, a range or `Scope:value`.
+    /// || # Errors
+    /// When there is no answer.
     pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, LocalQueryError> {
         let request = Request::Lookup { subject: subject.to_string() };
         match self.answer(&request, Some(subject))? {
@@ -93,10 +92,9 @@ impl LocalQuery<'_> {
         }
     }
 
-    /// Prints how many decisions there are, how fresh they are, and what is wrong.
-    ///
-    /// # Errors
-    /// There is no answer.
+    /// Prints the number of decisions, how current they are, and failures.
+    /// || # Errors
+    /// When there is no answer.
     pub fn status(&self, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let answer = self.answer(&Request::Status, None)?;
         self.print(&answer, out)
@@ -120,7 +118,7 @@ impl LocalQuery<'_> {
         }
     }
 
-    /// The answer from the file.
+    /// Answers from the persisted file.
     fn remembered(&self, memory: &StateFile, subject: Option<&Subject>) -> Result<Answer, String> {
         let now = now();
         let remembered = match memory.load(now) {
@@ -154,7 +152,7 @@ impl LocalQuery<'_> {
     }
 }
 
-/// Asks the bouncer at a socket.
+/// Sends a request to the bouncer at a socket.
 fn send_request(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;

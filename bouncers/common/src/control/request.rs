@@ -1,4 +1,4 @@
-//! What is asked.
+//! Requests of the control socket.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,36 +9,36 @@ use palisade_stream::{Admitted, admit};
 use palisade_wire::Scope;
 use serde::{Deserialize, Serialize};
 
-/// A question to a running bouncer, one line of JSON.
+/// A request: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "lowercase")]
 pub enum Request {
-    /// What holds for this subject, written as [`Subject`] reads it.
+    /// The decisions on this subject, written as [`Subject`] parses it.
     Lookup {
         /// An address, a prefix, or `Scope:value`.
         subject: String,
     },
-    /// How things are.
+    /// The bouncer's status.
     Status,
 }
 
-/// What a decision may apply to.
+/// A target of decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// One address; IPv4-mapped ones are read as IPv4.
+    /// An address; IPv4-mapped ones are read as IPv4.
     Address(IpAddr),
     /// A prefix, without host bits.
     Range(IpNet),
     /// A value of another scope.
     Named {
-        /// `Country`, `AS` or any other scope, in the canonical letter case.
+        /// `Country`, `AS` or another scope, in canonical spelling.
         scope: String,
         /// `FR`, `64500`, …
         value: String,
     },
 }
 
-/// A text is none of the things that can be looked up.
+/// A text is not a valid subject.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither an address nor a range; for other scopes write for example Country:FR or AS:64500")]
 pub struct SubjectError(String);
@@ -46,7 +46,7 @@ pub struct SubjectError(String);
 impl FromStr for Subject {
     type Err = SubjectError;
 
-    /// Reads it as decisions are admitted, so that what a LAPI calls `as64500` is found under `AS:64500`.
+    /// Parses it as decisions are admitted, so that a LAPI's `as64500` is found under `AS:64500`.
     fn from_str(text: &str) -> Result<Self, SubjectError> {
         let wrong = || SubjectError(text.chars().take(80).collect());
         if let Ok(Admitted::Net { net, .. }) = admit(Scope::Ip, text) {

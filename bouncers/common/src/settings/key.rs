@@ -1,4 +1,4 @@
-//! An API key that is not in the configuration file: in a file of its own, or handed over by systemd.
+//! API keys outside the configuration file: in a separate file, or a systemd credential.
 
 use std::path::{Component, Path};
 
@@ -6,10 +6,10 @@ use palisade_client::Secret;
 
 use super::ProcessEnv;
 
-/// The credential that is used without being asked for, as in `LoadCredential=api_key:/etc/palisade/key`.
+/// The credential used by default, as in `LoadCredential=api_key:/etc/palisade/key`.
 const CREDENTIAL: &str = "api_key";
 
-/// The longest file that can be a key.
+/// Maximum size of a key file.
 const MAX_KEY_BYTES: usize = 4096;
 
 /// Reads the key from a file. A bare name is a systemd credential of the unit.
@@ -31,20 +31,20 @@ pub(super) fn from_file(file: &Path, env: &ProcessEnv<'_>) -> Result<Secret, Str
         .ok_or_else(|| format!("{} does not hold a key: one line of text, and nothing else", path.display()))
 }
 
-/// The key systemd handed over, if it did.
+/// The key from the default credential, if present.
 pub(super) fn from_credentials(env: &ProcessEnv<'_>) -> Option<Secret> {
     let bytes = (env.read)(&env.credentials.as_ref()?.join(CREDENTIAL)).ok()?;
     clean(&bytes)
 }
 
-/// White space around a key is an editor's, not the key's.
+/// Trims white space, which editors add.
 fn clean(bytes: &[u8]) -> Option<Secret> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
     let sound = !text.is_empty() && bytes.len() <= MAX_KEY_BYTES && !text.contains(char::is_control);
     sound.then(|| Secret::new(text))
 }
 
-/// What a package writes where the key belongs.
+/// The placeholders that packages write.
 pub(super) fn is_placeholder(key: &Secret) -> bool {
     matches!(key.reveal(), "${API_KEY}" | "<API_KEY>")
 }

@@ -1,4 +1,4 @@
-//! What a process finds around it, as data.
+//! The process environment, as data.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,24 +6,23 @@ use std::path::{Path, PathBuf};
 
 use palisade_client::ProxyConfig;
 
-/// Everything outside the configuration file that has a say in the settings.
+/// Everything outside the configuration file that affects the settings.
 pub struct ProcessEnv<'a> {
-    /// The folder of the unit's credentials (`$CREDENTIALS_DIRECTORY`).
+    /// The directory of the unit's credentials (`$CREDENTIALS_DIRECTORY`).
     pub credentials: Option<PathBuf>,
-    /// Where the program keeps its state unless the file says otherwise.
+    /// The default state directory.
     pub state_dir: Option<PathBuf>,
-    /// The proxy of the environment.
+    /// The proxy from the environment.
     pub proxy: ProxyConfig,
-    /// Reads the file of a key.
+    /// Reads a key file.
     pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
 }
 
 impl ProcessEnv<'static> {
-    /// Those of this process. The state is kept where systemd says (`StateDirectory=`), else in
-    /// `/var/lib/<program>`.
+    /// The environment of this process. The state directory is systemd's (`StateDirectory=`), or `/var/lib/<program>`.
     pub fn of_process(program: &str) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        // systemd separates several folders by colons; the first is the unit's main one.
+        // systemd separates directories by colons; the first is the unit's main one.
         let state = variable("STATE_DIRECTORY")
             .and_then(|folders| folders.split(':').next().map(PathBuf::from))
             .unwrap_or_else(|| Path::new("/var/lib").join(program));
@@ -33,7 +32,7 @@ impl ProcessEnv<'static> {
             proxy: ProxyConfig::from_environment(|name| std::env::var(name).ok()),
             read: &|path| {
                 let mut bytes = Vec::new();
-                // Never the whole of a device or a log that was named by mistake.
+                // Bounded, in case the path names a device or a log.
                 std::fs::File::open(path)?.take(64 * 1024).read_to_end(&mut bytes)?;
                 Ok(bytes)
             },

@@ -1,20 +1,20 @@
-//! From counters that only ever grow (until they start again) to what happened in a span of time.
+//! Turns counters that grow (and may restart at zero) into the amounts of a time window.
 
 use std::collections::BTreeMap;
 
 use palisade_cache::Snapshot;
 use palisade_wire::{MetricItem, MetricMeta, MetricsWindow, clip_metric_text};
 
-/// How a number is to be understood.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Counts up; reported is by how much since the last report.
+    /// Counts up; reported as the increase since the last report.
     Counter,
-    /// Goes up and down; reported is its last value.
+    /// Goes up and down; reported as its last value.
     Gauge,
 }
 
-/// One number, read.
+/// A metric value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reading {
     /// `dropped`, `processed`, `active_decisions`, …
@@ -25,7 +25,7 @@ pub struct Reading {
     pub kind: Kind,
     /// `origin`, `ip_type`, `remediation`.
     pub labels: BTreeMap<&'static str, String>,
-    /// How many.
+    /// Its value.
     pub value: u64,
 }
 
@@ -51,7 +51,7 @@ impl Reading {
         Self { kind: Kind::Gauge, ..Self::counter(name, unit, labels, value) }
     }
 
-    /// The gauges `active_decisions` of a snapshot, one for each origin (lists each for itself) and IP family.
+    /// The gauges `active_decisions` of a snapshot, by origin (or list) and IP family.
     pub fn active_decisions(snapshot: &Snapshot) -> Vec<Self> {
         let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
         for count in snapshot.counts() {
@@ -74,23 +74,23 @@ impl Reading {
     }
 }
 
-/// What makes two readings the same number.
+/// The identity of a metric.
 type Series = (&'static str, &'static str, BTreeMap<&'static str, String>);
 
-/// Sums readings up into reports.
+/// Accumulates readings into reports.
 ///
 /// ```
 /// use palisade_bouncer::usage::{Accumulator, Reading};
 ///
 /// let packets = |value| vec![Reading::counter("processed", "packet", [("ip_type", "ipv4")], value)];
 /// let mut accumulator = Accumulator::new(1_000);
-/// accumulator.begin(packets(500));          // counted before we were there
+/// accumulator.begin(packets(500));          // counted before the start
 /// accumulator.read(packets(530));
-/// accumulator.read(packets(4));             // started again at zero
+/// accumulator.read(packets(4));             // restarted at zero
 /// let window = accumulator.window(1_900);
 /// assert_eq!(window.items[0].value, 34.into());
 /// assert_eq!(window.meta.window_size_seconds, 900);
-/// // It did not get through: the next one holds it too.
+/// // Not delivered: the next window includes it.
 /// accumulator.read(packets(5));
 /// assert_eq!(accumulator.window(2_800).items[0].value, 35.into());
 /// accumulator.delivered(2_800);
@@ -100,9 +100,9 @@ type Series = (&'static str, &'static str, BTreeMap<&'static str, String>);
 pub struct Accumulator {
     /// When the current window began, in seconds since the Unix epoch.
     since: i64,
-    /// Each counter as it was read last.
+    /// The last reading of each counter.
     last: BTreeMap<Series, u64>,
-    /// What each counter counted in the current window.
+    /// The increase of each counter in the current window.
     counted: BTreeMap<Series, u64>,
     gauges: BTreeMap<Series, u64>,
 }
@@ -113,16 +113,16 @@ impl Accumulator {
         Self { since: now, last: BTreeMap::new(), counted: BTreeMap::new(), gauges: BTreeMap::new() }
     }
 
-    /// Takes counters as they stand at the start, as a restarted bouncer finds them: what they hold was reported
-    /// by the process before. A counter that turns up later counts from zero.
+    /// Takes the initial counters of a restarted bouncer: an earlier process has reported them. Counters that appear
+    /// later start from zero.
     pub fn begin(&mut self, readings: impl IntoIterator<Item = Reading>) {
         for (series, sum) in sums(readings, Kind::Counter) {
             self.last.insert(series, sum);
         }
     }
 
-    /// Takes numbers as they stand now. A counter that is lower than before has started again, so all of it is
-    /// new; one that is missing is left as it was. Gauges replace all gauges of the reading before.
+    /// Takes new readings. A counter below its last value has restarted, so all of it counts; a missing counter is
+    /// unchanged. Gauges replace all earlier gauges.
     pub fn read(&mut self, readings: impl IntoIterator<Item = Reading> + Clone) {
         for (series, sum) in sums(readings.clone(), Kind::Counter) {
             let before = self.last.insert(series.clone(), sum).unwrap_or(0);
@@ -133,7 +133,7 @@ impl Accumulator {
         self.gauges = sums(readings, Kind::Gauge);
     }
 
-    /// What happened since the last delivered window.
+    /// The metrics since the last delivered window.
     pub fn window(&self, now: i64) -> MetricsWindow {
         let items = self.counted.iter().chain(&self.gauges).map(|((name, unit, labels), value)| MetricItem {
             name: (*name).to_owned(),
@@ -150,15 +150,15 @@ impl Accumulator {
         }
     }
 
-    /// The window that ended at `now` is the LAPI's: the next one begins.
+    /// The window that ended at `now` was delivered: begins the next one.
     pub fn delivered(&mut self, now: i64) {
         self.since = now;
-        // Counters that stand still are reported as zero, as the stock bouncers do.
+        // Unchanged counters are reported as zero, as the stock bouncers do.
         self.counted.values_mut().for_each(|counted| *counted = 0);
     }
 }
 
-/// Adds up readings of the same series, whose labels LAPI's limit may have made alike.
+/// Adds up readings of the same series; truncation to the LAPI's limit may have made labels equal.
 fn sums(readings: impl IntoIterator<Item = Reading>, kind: Kind) -> BTreeMap<Series, u64> {
     let mut sums: BTreeMap<Series, u64> = BTreeMap::new();
     for reading in readings.into_iter().filter(|reading| reading.kind == kind) {
@@ -217,7 +217,7 @@ mod tests {
         let mut accumulator = Accumulator::new(0);
         accumulator.read([dropped("CAPI", 7)]);
         accumulator.read([dropped("CAPI", 9)]);
-        accumulator.read([]); // could not be read this time
+        accumulator.read([]); // could not be read
         accumulator.read([dropped("CAPI", 20)]);
         assert_eq!(shown(&accumulator, 2700), ["dropped CAPI 20"]);
         assert_eq!(accumulator.window(2700).meta.window_size_seconds, 2700);

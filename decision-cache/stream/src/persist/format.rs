@@ -1,8 +1,7 @@
-//! The bytes of remembered decisions. Pure.
-//!
-//! All numbers are little-endian. The file: `PLSDMEM2`, the identity of the LAPI, the cursor that belongs to exactly
-//! these decisions (empty when none does), when it was written, the labels, the decisions, and a CRC-32 of everything
-//! before it. Ends are absolute wall-clock times. `PLSDMEM1`, which has no cursor, is read too.
+//! The binary format of persisted decisions. Pure.
+//! || All numbers are little-endian. A file consists of `PLSDMEM2`, the identity of the LAPI, the cursor that belongs
+//! to exactly these decisions (empty without one), the time of writing, the labels, the decisions, and a CRC-32 of
+//! everything before it. Ends are absolute wall-clock times. `PLSDMEM1`, without a cursor, is read too.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,14 +14,14 @@ use super::{Identity, PersistedState, Written};
 const MAGIC: &[u8; 8] = b"PLSDMEM2";
 pub(super) const WITHOUT_CURSOR: &[u8; 8] = b"PLSDMEM1";
 
-/// Why bytes are not used.
+/// Why bytes are refused.
 pub(super) enum Unusable {
     Foreign,
     Damaged,
     OtherLapi(String),
 }
 
-/// The file and its checksum.
+/// The file's bytes and checksum.
 pub(super) fn encode(snapshot: &Snapshot, identity: &str, cursor: &str, now: Timestamp) -> (Vec<u8>, u32) {
     let mut out = Vec::with_capacity(snapshot.len() * 40 + 1024);
     out.extend_from_slice(MAGIC);
@@ -35,7 +34,7 @@ pub(super) fn encode(snapshot: &Snapshot, identity: &str, cursor: &str, now: Tim
     (out, checksum)
 }
 
-/// Labels, each once, and decisions.
+/// Appends labels, each once, and decisions.
 pub(super) fn put_decisions<'a>(out: &mut Vec<u8>, decisions: impl Iterator<Item = Decision<'a>>) {
     let (mut labels, mut rows) = (Vec::new(), Vec::new());
     let mut label_of: HashMap<[&str; 3], u32> = HashMap::new();
@@ -95,7 +94,7 @@ fn put_target(out: &mut Vec<u8>, scope: &str, target: &Target<'_>) {
     }
 }
 
-/// Reads the file. What has ended by `now` is left out.
+/// Decodes a file, skipping decisions that have ended by `now`.
 pub(super) fn decode(
     bytes: &[u8],
     identity: &Identity,
@@ -127,7 +126,7 @@ pub(super) fn decode(
     Ok((read().ok_or(Unusable::Damaged)?, written))
 }
 
-/// Bytes that may be anything.
+/// Untrusted input.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 enum AnyTarget<'a> {
@@ -153,7 +152,7 @@ impl<'a> Input<'a> {
         std::str::from_utf8(self.bytes(length)?).ok()
     }
 
-    /// Those that end after `now`.
+    /// Decodes decisions that end after `now`.
     pub(super) fn decisions(&mut self, now: Timestamp, batch: &mut Batch) -> Option<()> {
         let mut labels = Vec::new();
         for _ in 0..u32::from_le_bytes(self.take()?) {

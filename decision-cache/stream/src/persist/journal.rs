@@ -1,8 +1,7 @@
-//! The journal beside the file of remembered decisions: what changed since it was written.
+//! The journal of a state file: the changes since the file was written.
 //!
-//! `PLSDJNL1`, checksum and length of the file it belongs to, then records: length, CRC-32, and the record itself (when
-//! it was written, the cursor after it, announcements, lifts). A record that a crash tore is recognised by its length or
-//! checksum and ends the journal.
+//! `PLSDJNL1`, checksum and length of its file, then records: length, CRC-32 and body (time of writing, cursor,
+//! announcements, lifts). A record torn by a crash is detected by length or checksum and ends the journal.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,16 +13,16 @@ use super::{PersistError, PersistedState, StateFile, Written, create};
 
 const MAGIC: &[u8; 8] = b"PLSDJNL1";
 
-/// One answer with changes, encoded before it is applied.
+/// A response with changes, encoded before it is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     body: Vec<u8>,
-    /// The cursor after it; empty when none belongs to it.
+    /// The cursor after it; empty without one.
     cursor: String,
 }
 
 impl Record {
-    /// `at` is when the answer came.
+    /// `at` is when the response arrived.
     pub(crate) fn of(batch: &Batch, at: Timestamp) -> Self {
         let mut body = at.as_millis().to_le_bytes().to_vec();
         put_decisions(&mut body, batch.announcements());
@@ -49,7 +48,7 @@ impl Record {
     }
 }
 
-/// A journal that is written.
+/// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
@@ -57,7 +56,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Begins the journal of a file that was just written.
+    /// Creates the journal of a file that was just written.
     fn begin(memory: &StateFile, base: Written) -> io::Result<Self> {
         let mut file = create(&memory.journal())?;
         let mut head = MAGIC.to_vec();
@@ -68,7 +67,7 @@ impl Journal {
         Ok(Self { file, bytes: head.len() as u64 })
     }
 
-    /// Appends records in one write and waits for the disk. Without `has_cursor` no cursor belongs to what they lead to.
+    /// Appends records in one write and syncs. Without `has_cursor`, no cursor belongs to the resulting state.
     pub(super) fn append(
         journal: Option<Self>,
         memory: &StateFile,
@@ -89,7 +88,7 @@ impl Journal {
     }
 }
 
-/// Adds what a journal holds to the file it belongs to; nothing when it belongs to another.
+/// Adds the journal's records to the state of its file; ignores the journal of another file.
 pub(super) fn read(bytes: &[u8], base: Written, remembered: &mut PersistedState) {
     let mut input = Input(bytes);
     let head = (input.take::<8>(), input.take::<4>(), input.take::<8>());
@@ -113,7 +112,7 @@ fn record<'a>(input: &mut Input<'a>) -> Option<(Batch, Timestamp, &'a str)> {
     let cursor = record.text()?;
     let written = Timestamp::from_millis(i64::from_le_bytes(record.take()?));
     let mut batch = Batch::new();
-    // Also what has ended since: it may have replaced what ends later.
+    // Including ended decisions, which may have replaced decisions with a later end.
     record.decisions(Timestamp::from_millis(i64::MIN), &mut batch)?;
     record.lifts(&mut batch)?;
     record.0.is_empty().then_some((batch, written, cursor))

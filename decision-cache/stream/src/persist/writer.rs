@@ -1,4 +1,4 @@
-//! When remembered decisions are written, and how: appended to the journal, or whole.
+//! The task that persists decisions: when to append to the journal, and when to rewrite the file.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::journal::Journal;
 use super::{PersistError, StateFile, Written};
 use crate::publish::{CacheHandle, Unsaved};
 
-/// After a whole file was written, the next one waits so many times as long as that took: with a large list at most a
-/// twentieth of the time goes into writing it. 100,000 decisions (4 MB) are written in some tens of milliseconds.
+/// After the whole file was written, the next whole write waits this many times as long as that took: at most a
+/// twentieth of the time is spent writing. 100,000 decisions (4 MB) take some tens of milliseconds.
 const WHOLE_WRITE_PAUSE_FACTOR: u32 = 20;
-/// A journal is written into the file when it is larger than this and than half the file.
+/// The journal is merged into the file when it is larger than this and than half of the file.
 const MIN_JOURNAL_BYTES: u64 = 256 * 1024;
-/// When a write that failed is tried again.
+/// When a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What is on disk.
@@ -28,14 +28,12 @@ struct OnDisk {
     cursor: String,
 }
 
-/// Writes what changed to disk, at most once per `pause`, until `stop`; then once more.
-///
-/// An answer with changes is appended to a journal, so what it costs does not depend on how much is held. Anything
-/// else, such as a full pull that found something, is written whole, which is delayed where that takes long; bans that
-/// come meanwhile are appended all the same.
-///
-/// Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. A failure is logged
-/// when it begins and when it ends, and tried again at the next pause.
+/// Persists changes, at most once per `pause`, until `stop`; then once more.
+/// || A response with changes is appended to the journal, at a cost independent of the number of decisions. Anything
+/// else, such as a full pull with differences, rewrites the file, which is delayed when that takes long; later changes
+/// are appended meanwhile.
+/// || Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. Failures are
+/// logged when they begin and end, and retried.
 pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
     let mut changed = cache.changed();
     let _collecting = cache.collect_unsaved();
@@ -49,7 +47,7 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
         if cache.freshness().is_complete() && cache.read().generation() != 0 {
             let unsaved = cache.take_unsaved();
             saved_generation = unsaved.latest.snapshot.generation();
-            // A cursor that moved on over changes that are none of ours is worth a write at the end only.
+            // A cursor that moved past changes irrelevant here is only written at the end.
             let tidy = stopping && (disk.journal.is_some() || unsaved.latest.cursor != disk.cursor);
             let wants_whole = unsaved.whole || tidy || disk.is_grown();
             let whole = wants_whole && (stopping || Instant::now() >= whole_not_before);
@@ -62,7 +60,7 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
                 let memory = memory.clone();
                 let task = move || write(&memory, disk, &unsaved, whole, crate::now());
                 let Ok((on_disk, result)) = tokio::task::spawn_blocking(task).await else {
-                    return; // the runtime is going down
+                    return; // the runtime is shutting down
                 };
                 disk = on_disk;
                 if whole {
@@ -105,14 +103,14 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
 }
 
 impl OnDisk {
-    /// Whether the journal is to be written into the file.
+    /// Whether the journal should be merged into the file.
     fn is_grown(&self) -> bool {
         let base = self.base.map_or(0, |base| base.bytes);
         self.journal.as_ref().is_some_and(|journal| journal.bytes > MIN_JOURNAL_BYTES.max(base / 2))
     }
 }
 
-/// One write. What is on disk afterwards comes back.
+/// Performs one write; returns what is on disk afterwards.
 fn write(
     memory: &StateFile,
     mut disk: OnDisk,
@@ -122,7 +120,7 @@ fn write(
 ) -> (OnDisk, Result<(), PersistError>) {
     let result = match disk.base {
         Some(base) if !whole => {
-            // While other changes wait to be written whole, no cursor belongs to what the journal leads to.
+            // While other changes still require a whole write, no cursor belongs to the journal's state.
             let cursor = if unsaved.whole { "" } else { unsaved.latest.cursor.as_str() };
             let has_cursor = !unsaved.whole;
             Journal::append(disk.journal.take(), memory, base, &unsaved.records, has_cursor)
@@ -136,7 +134,7 @@ fn write(
     };
     match result {
         Ok(disk) => (disk, Ok(())),
-        // Whether the old file is still the one that the journal belongs to is not known.
+        // The file may or may not be the one the journal belongs to.
         Err(error) => (OnDisk::default(), Err(error)),
     }
 }
