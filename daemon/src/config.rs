@@ -1,9 +1,8 @@
-//! Configuration files: a main YAML file, an optional `.local` one laid over it, environment variables in both.
+//! Configuration files: a YAML file, an optional `.local` file merged over it, and environment variables in both.
 //!
-//! The rules are those of CrowdSec's bouncers, so their files work unchanged: both files are maps, the second is merged
-//! into the first key by key, `$NAME` and `${NAME}` are expanded in the merged text, comments included. What this
-//! crate adds is that a mistake is named with the file and line it stands in, all mistakes at once, and that secrets do
-//! not end up in messages.
+//! The rules are those of CrowdSec's bouncers, so that their files work unchanged: both files are maps, the second is
+//! merged into the first key by key, and `$NAME` and `${NAME}` are expanded in the merged text, comments included. In
+//! addition, mistakes are reported all at once, with file and line, and messages contain no secrets.
 
 mod emit;
 mod expand;
@@ -29,7 +28,7 @@ pub use self::{
     unknown::UnknownKey,
 };
 
-/// Why a configuration cannot be used. The texts carry the prefixes operators know.
+/// Why a configuration cannot be used. The texts have the stock prefixes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -38,10 +37,10 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said; part of the text above.
+        /// The operating system's error; part of the text above.
         cause: io::Error,
     },
-    /// A file is not one YAML map, or has a key twice.
+    /// A file is not a single YAML map, or has a duplicate key.
     #[error("unable to read config file: {}: [{line}:{column}] {what}", path.display())]
     Syntax {
         /// The file.
@@ -60,22 +59,22 @@ pub enum ConfigError {
     Mismatch {
         /// Dotted path of the key.
         key: String,
-        /// Where the overriding value stands.
+        /// The location of the overriding value.
         place: SourceLocation,
         /// `can't merge a sequence into a scalar`.
         what: String,
     },
-    /// The text is no YAML map any more, or never ends, once environment variables are expanded.
+    /// After expansion of environment variables, the text is not a YAML map any more, or expansion does not end.
     #[error(
         "unable to load configuration: failed to unmarshal: {what} ({place}, after environment expansion)"
     )]
     Expanded {
-        /// The line the trouble comes from.
+        /// The line that causes it.
         place: SourceLocation,
         /// What is wrong there.
         what: String,
     },
-    /// Values that do not fit their keys, or do not fit together.
+    /// Values that are invalid or contradict each other.
     #[error("unable to load configuration: {0}")]
     Invalid(Problems),
 }
@@ -86,7 +85,7 @@ impl From<Problems> for ConfigError {
     }
 }
 
-/// The system's words without the number Rust appends, in the case Go writes them.
+/// The operating system's text without the error number that Rust appends, in Go's letter case.
 fn plain(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
@@ -96,7 +95,7 @@ fn plain(cause: &io::Error) -> String {
     }
 }
 
-/// A configuration, read, merged and expanded, ready to be parsed once per concern.
+/// A configuration that was read, merged and expanded, ready to be parsed once per concern.
 #[derive(Clone)]
 pub struct Document {
     path: PathBuf,
@@ -105,7 +104,7 @@ pub struct Document {
     root: Node,
 }
 
-/// Says which files, never what is in them.
+/// Shows the files, never their contents.
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Document")
@@ -128,7 +127,7 @@ impl Document {
         Self::from_text(path, &base, local.as_deref(), &|name| std::env::var(name).ok())
     }
 
-    /// The same from texts that were read already. `lookup` gives the value of an environment variable.
+    /// The same from texts. `lookup` returns the value of an environment variable.
     pub fn from_text(
         path: &Path,
         base: &str,
@@ -151,7 +150,7 @@ impl Document {
                 (emitted.text, Some(emitted.lines))
             }
         };
-        // From a line of the merged text to where it was written.
+        // Maps a line of the merged text to where it was written.
         let origin = |line: usize| match &origins {
             None => TextPosition { source: 0, line: line + 1, column: 1 },
             Some(spots) => spots.get(line).copied().unwrap_or_default(),
@@ -184,7 +183,7 @@ impl Document {
         self.local.as_deref()
     }
 
-    /// Logs that a `.local` file was used, if so. For after logging is set up.
+    /// Logs that a `.local` file was used, if so. To be called once logging is set up.
     pub fn announce(&self) {
         if let Some(local) = &self.local {
             tracing::info!(
@@ -200,7 +199,7 @@ impl Document {
         &self.merged
     }
 
-    /// Reads the keys `T` knows, leaving all others alone; names every value that does not fit.
+    /// Parses the keys of `T` and ignores all others; reports every invalid value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let mut wrong = Problems::new();
         match self.parse_into(&mut wrong) {
@@ -209,8 +208,8 @@ impl Document {
         }
     }
 
-    /// The same for a concern that goes on checking: values that do not fit are added to `wrong` and treated as absent.
-    /// `None` when nothing can be read at all, for example because a required key does not fit.
+    /// The same for a concern that continues checking: invalid values are added to `wrong` and treated as absent.
+    /// `None` when nothing can be parsed, for example because a required key is invalid.
     pub fn parse_into<T: DeserializeOwned>(&self, wrong: &mut Problems) -> Option<T> {
         let (value, faults) = typed::read(&self.root);
         let mut problems = Problems::new();
@@ -252,7 +251,7 @@ impl Document {
         self.root.find(dotted).map(|(position, _)| self.place(position))
     }
 
-    /// Fills in the file, line and value of each problem that names a key.
+    /// Adds file, line and value to each problem that names a key.
     pub fn locate(&self, mut problems: Problems) -> Problems {
         for problem in problems.iter_mut() {
             let found = self.root.find(&problem.key);
@@ -273,7 +272,7 @@ impl Document {
     }
 }
 
-/// Which file a spot is in.
+/// The file of a text position.
 struct Files<'p> {
     base: &'p Path,
     local: Option<&'p Path>,

@@ -1,12 +1,12 @@
-//! The command line, read as Go's `flag` package reads it, from a table that also writes the help.
+//! Command-line parsing as in Go's `flag` package, from a table that also generates the help.
 //!
-//! `-c file`, `-c=file`, `--c file` and `--c=file` mean the same. A switch is given as `-v` or `-v=true`. The first word
-//! without a dash ends the flags of the daemon and names a command; a command has flags and words of its own, in any
-//! order. `--` ends flags.
+//! `-c file`, `-c=file`, `--c file` and `--c=file` are equivalent. A switch is given as `-v` or `-v=true`. The first
+//! argument without a dash ends the daemon's flags and names a command; a command has flags and arguments of its own,
+//! in any order. `--` ends flags.
 
 use std::fmt::Write as _;
 
-/// One flag, as the parser, the usage text and the manual page see it.
+/// A flag, for the parser, the usage text and the manual page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flag {
     /// Name without dashes.
@@ -18,44 +18,44 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// A flag that is there or not.
+    /// A flag without a value.
     pub const fn switch(name: &'static str, help: &'static str) -> Self {
         Self { name, value: None, help }
     }
 
-    /// A flag followed by a value, called `value` in the help.
+    /// A flag with a value, called `value` in the help.
     pub const fn valued(name: &'static str, value: &'static str, help: &'static str) -> Self {
         Self { name, value: Some(value), help }
     }
 }
 
-/// A word after the daemon's name that makes it do something else and end.
+/// A subcommand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command {
-    /// The word.
+    /// Its name.
     pub name: &'static str,
-    /// Names of the words it takes, for the help; `[x]` is optional.
+    /// Names of its arguments, for the help; `[x]` is optional.
     pub words: &'static [&'static str],
-    /// Flags it takes besides those of the program.
+    /// Its flags, besides those of the program.
     pub flags: &'static [Flag],
     /// One sentence, lower-case.
     pub help: &'static str,
 }
 
-/// Everything a program understands.
+/// The command line of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
     /// Name in the usage text.
     pub name: &'static str,
     /// One sentence, lower-case.
     pub about: &'static str,
-    /// Flags of the daemon, which every command takes too.
+    /// Flags of the daemon, which every command accepts too.
     pub flags: &'static [Flag],
-    /// Commands.
+    /// Its subcommands.
     pub commands: &'static [Command],
 }
 
-/// What was typed.
+/// A parsed command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Typed {
     command: Option<&'static str>,
@@ -70,29 +70,29 @@ impl Typed {
         self.command
     }
 
-    /// The words after the command.
+    /// The arguments after the command.
     pub fn words(&self) -> &[String] {
         &self.words
     }
 
-    /// Whether the switch is on; the last mention counts.
+    /// Whether the switch is on; the last occurrence counts.
     pub fn switch(&self, name: &str) -> bool {
         self.switches.iter().rfind(|(known, _)| *known == name).is_some_and(|(_, on)| *on)
     }
 
-    /// The value of a flag; the last mention counts.
+    /// The value of a flag; the last occurrence counts.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// Why a command line leads nowhere. Either way the program prints and ends.
+/// Why a command line is not executed. The program prints the text and exits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlagError {
     /// `-h` or `-help`: print the usage and exit 0.
     Help(String),
-    /// Something that is not understood: print this, which ends in the usage, and exit 2.
+    /// An error: print this, which ends with the usage, and exit 2.
     Wrong(String),
 }
 
@@ -104,7 +104,7 @@ impl FlagError {
         }
     }
 
-    /// What to exit with: 0 for help, 2 for a mistake.
+    /// The exit code: 0 for help, 2 for an error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Help(_) => 0,
@@ -114,7 +114,7 @@ impl FlagError {
 }
 
 impl Program {
-    /// Reads the arguments after the program's name.
+    /// Parses the arguments after the program's name.
     pub fn parse<S: Into<String>>(&self, args: impl IntoIterator<Item = S>) -> Result<Typed, FlagError> {
         let mut typed = Typed::default();
         let mut command: Option<&'static Command> = None;
@@ -229,7 +229,7 @@ fn list(text: &mut String, flags: &[Flag], depth: usize) {
     }
 }
 
-/// The spellings Go's `strconv.ParseBool` takes.
+/// The spellings of Go's `strconv.ParseBool`.
 fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),

@@ -1,4 +1,4 @@
-//! How a Palisade daemon starts and stops: configuration files, flags, logs, metrics, signals, readiness.
+//! The common parts of Palisade's daemons: configuration files, flags, logs, metrics, signals, readiness.
 
 mod config;
 pub mod flags;

@@ -1,7 +1,7 @@
-//! Logs in the form operators of CrowdSec's programs know, to standard error or to a rotated file.
+//! Logs in the format of CrowdSec's programs, to standard error or to a rotated file.
 //!
-//! [`Logs::start`] comes first in a program: lines go to standard error at level info. [`Logs::configure`] follows once
-//! the configuration is read, and again whenever it is read anew.
+//! [`Logs::start`] is called first: lines go to standard error at level info. [`Logs::configure`] follows once the
+//! configuration has been read, and on each reload.
 
 mod format;
 mod keys;
@@ -27,7 +27,7 @@ use self::{format::Logfmt, writer::Queue};
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Why logging could not be set up.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
@@ -37,11 +37,11 @@ pub enum LogError {
     Open {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
-    /// The system gives no thread.
+    /// The writer thread cannot be started.
     #[error("cannot start the log thread")]
     Thread(#[source] io::Error),
     /// Another subscriber is installed already.
@@ -49,7 +49,7 @@ pub enum LogError {
     Twice,
 }
 
-/// The program's log. Clones are the same log.
+/// A handle to the program's log; clones share it.
 #[derive(Debug, Clone)]
 pub struct Logs {
     queue: Queue,
@@ -65,7 +65,7 @@ impl Logs {
         Ok(logs)
     }
 
-    /// The same without making it the log of the process.
+    /// The same without installing it as the process's log.
     fn detached() -> Result<(Self, impl Subscriber + Send + Sync), LogError> {
         let queue = Queue::start().map_err(LogError::Thread)?;
         let (filter, handle) = reload::Layer::new(targets(LogLevel::Info));
@@ -78,29 +78,29 @@ impl Logs {
         Ok((Self { queue, filter: Arc::new(handle) }, subscriber))
     }
 
-    /// Takes over level and target. When the file cannot be opened nothing changes.
+    /// Applies level and target. Nothing changes when the file cannot be opened.
     pub fn configure(&self, config: &LogConfig) -> Result<(), LogError> {
         self.queue.retarget(config.target.clone()).map_err(|cause| match &config.target {
             LogTarget::File { path, .. } => LogError::Open { path: path.clone(), cause },
             LogTarget::Stderr => LogError::Thread(cause),
         })?;
-        // Fails only when the subscriber is gone, and then there is nothing to filter.
+        // Fails only when the subscriber has been dropped; then there is nothing to filter.
         let _ = self.filter.reload(targets(config.level));
         Ok(())
     }
 
-    /// Logs what ends the program, in file mode to standard error too, and waits until it is written.
+    /// Logs the message that ends the program, in file mode to standard error too, and waits until it is written.
     pub fn fatal(&self, message: &str) {
         self.queue.line(format::line(&Zoned::now(), "fatal", message), true);
         self.flush();
     }
 
-    /// Lines that could not be written so far.
+    /// The number of lines lost so far.
     pub fn lost(&self) -> u64 {
         self.queue.lost()
     }
 
-    /// Waits until everything logged so far is written, two seconds at most.
+    /// Waits until everything logged so far is written, at most two seconds.
     pub fn flush(&self) {
         self.queue.flush(LAST_LINES);
     }
@@ -114,7 +114,7 @@ impl Logs {
     }
 }
 
-/// Ours at `level`; the libraries only when something is wrong, or when everything is asked for.
+/// The suite's crates at `level`; libraries at warn, or at trace when that is requested.
 fn targets(level: LogLevel) -> Targets {
     let (ours, theirs) = match level {
         LogLevel::Panic | LogLevel::Fatal => (LevelFilter::OFF, LevelFilter::OFF),
@@ -127,7 +127,7 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new().with_default(theirs).with_target("palisade", ours)
 }
 
-/// Hands each formatted line to the queue.
+/// Sends formatted lines to the queue.
 #[derive(Debug)]
 struct Lines {
     queue: Queue,
@@ -141,7 +141,7 @@ impl<'w> MakeWriter<'w> for Lines {
     }
 }
 
-/// One line on its way; handed over when it is complete.
+/// A line being formatted; sent when it is complete.
 struct Line<'w> {
     queue: &'w Queue,
     text: Vec<u8>,
@@ -181,7 +181,7 @@ mod tests {
         LogConfig { level, target: LogTarget::File { path: path.to_owned(), rotation: ROTATION } }
     }
 
-    /// What is in the file, without the times.
+    /// The contents of the file, without the times.
     fn lines(path: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
         text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_lines_and_nothing_else() {
         let (logs, subscriber) = Logs::detached().unwrap();
-        // Opening works, every write says "no space left on device".
+        // Opening works, every write fails with "no space left on device".
         logs.configure(&to_file(Path::new("/dev/full"), LogLevel::Info)).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             for number in 0..100 {

@@ -31,12 +31,12 @@ pub use self::{
     serve::serve,
 };
 
-/// How long a scrape waits for each hook; after that it shows the values there are.
+/// How long a scrape waits for each hook before it serves the old values.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Hook = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// A registry of metrics with hooks that bring them up to date. Clones are the same registry.
+/// A handle to a metrics registry with refresh hooks; clones share it.
 #[derive(Clone, Default)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -55,13 +55,13 @@ impl Metrics {
         Self::default()
     }
 
-    /// Gives access to the registry, to add metrics. Counters get `_total` appended to their name, gauges nothing.
+    /// Gives access to the registry, to add metrics. `_total` is appended to the names of counters.
     pub fn register<T>(&self, add: impl FnOnce(&mut Registry) -> T) -> T {
-        // A panic while adding leaves a registry that can still be read.
+        // A panic while adding leaves a usable registry.
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `hook` before each scrape and at each [`Self::refresh`], to bring metrics up to date.
+    /// Runs `hook` before each scrape and at each [`Self::refresh`].
     pub fn before_scrape<F: Future<Output = ()> + Send + 'static>(
         &self,
         hook: impl Fn() -> F + Send + Sync + 'static,
@@ -70,14 +70,12 @@ impl Metrics {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(hook));
     }
 
-    /// Runs every hook, one after the other, five seconds each at most.
+    /// Runs all hooks in turn, at most five seconds each.
     pub async fn refresh(&self) {
         let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for hook in hooks {
             if tokio::time::timeout(REFRESH_TIMEOUT, hook()).await.is_err() {
-                tracing::warn!(
-                    "metrics could not be brought up to date within 5s; the last values are shown"
-                );
+                tracing::warn!("metrics were not refreshed within 5s; serving the last values");
             }
         }
     }
@@ -91,7 +89,7 @@ impl Metrics {
     pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        // A collector of ours may refuse; what was written until then is still of use.
+        // When a collector fails, what was encoded before is still useful.
         if prometheus_client::encoding::text::encode(&mut text, &registry).is_err() {
             tracing::warn!("metrics are incomplete: a collector failed");
         }

@@ -1,7 +1,7 @@
-//! The life of a daemon: start, ready, reload, stop.
+//! Runs a daemon: start, readiness, reload, shutdown.
 //!
-//! [`run`] builds the runtime, listens for signals, and waits for the body with the patience of a grace period. The body
-//! gets a [`DaemonContext`] and does its work through it:
+//! [`run`] builds the async runtime, handles signals, and at shutdown waits for tasks up to a grace period. The
+//! daemon's body gets a [`DaemonContext`]:
 //!
 //! ```no_run
 //! use palisade_daemon::{runtime::{self, DaemonContext}, logs::Logs};
@@ -41,19 +41,20 @@ pub use self::ready::Latch;
 use self::ready::Readiness;
 use crate::{logs::Logs, metrics::Metrics};
 
-/// How long tasks may take to end once they are told to.
+/// How long tasks may take to end after `stop` has fired.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long what still blocks a thread is waited for after that.
-const FINAL_LOG_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long threads that still block are waited for after that.
+const BLOCKING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Everything a daemon's body works with. Clones are the same life.
+/// What a daemon's body works with; clones share it.
 #[derive(Debug, Clone)]
 pub struct DaemonContext {
-    /// Fires when the daemon must end: on a signal, on [`DaemonContext::spawn`]ed work that failed, and when the body is done.
+    /// Fires when the daemon must end: on a signal, when work started by [`DaemonContext::spawn`] fails, and when the
+    /// body returns.
     pub stop: CancellationToken,
-    /// Owner of tasks that need no supervision; joined at the end.
+    /// Tracks tasks that need no supervision; joined at shutdown.
     pub tasks: TaskTracker,
-    /// Counts the requests to reload (SIGHUP). Answer each with [`DaemonContext::reloaded`].
+    /// Counts reload requests (SIGHUP). Acknowledge each with [`DaemonContext::reloaded`].
     pub reload: watch::Receiver<u64>,
     /// The program's log.
     pub logs: Logs,
@@ -64,7 +65,7 @@ pub struct DaemonContext {
 }
 
 impl DaemonContext {
-    /// Holds back READY=1 until the latch is released. A latch that is dropped unreleased holds it back for ever.
+    /// Holds back READY=1 until the latch is released. A latch dropped without release holds it back forever.
     pub fn latch(&self) -> Latch {
         self.readiness.latch()
     }
@@ -74,17 +75,17 @@ impl DaemonContext {
         self.readiness.watch()
     }
 
-    /// Tells the service manager, in one line, how things are (`STATUS=`).
+    /// Sets the service manager's status line (`STATUS=`).
     pub fn status(&self, text: &str) {
         ready::notify(&[sd_notify::NotifyState::Status(text)]);
     }
 
-    /// Tells the service manager that a reload is done, whether the new configuration was taken or the old one kept.
+    /// Notifies the service manager that a reload has ended, successfully or not.
     pub fn reloaded(&self) {
         self.readiness.reloaded();
     }
 
-    /// Runs work that must go on until the end: if it fails or panics the daemon stops and exits 1 with its error.
+    /// Runs work that must continue until shutdown: if it fails or panics, the daemon stops and exits 1 with its error.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let handle = self.tasks.spawn(work);
         let (stop, failure) = (self.stop.clone(), self.failure.clone());
@@ -97,28 +98,28 @@ impl DaemonContext {
                 }
                 Err(_) => return,
             };
-            // The first failure is the cause, the ones after it are consequences.
+            // The first failure is the cause; later ones are consequences.
             warn!(task = name, "task failed, stopping");
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             stop.cancel();
         });
     }
 
-    /// Pings the service manager's watchdog, if it has one, as long as `alive` says so: asked twice per period.
-    /// `alive` must be quick and must not block.
+    /// Pings the service manager's watchdog, if enabled, while `alive` returns true; called twice per period. `alive`
+    /// must be quick and must not block.
     pub fn watchdog(&self, alive: impl Fn() -> bool + Send + 'static) {
         let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else { return };
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(period / 2);
             let mut was_alive = true;
-            // To the end of the grace period systemd has its own deadline.
+            // During the grace period systemd has its own deadline.
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
                 let is_alive = alive();
                 match (was_alive, is_alive) {
                     (_, true) => ready::notify(&[sd_notify::NotifyState::Watchdog]),
                     (true, false) => {
-                        warn!(?period, "the health check fails; the watchdog is not told to wait")
+                        warn!(?period, "the health check fails; the watchdog is not notified")
                     }
                     (false, false) => {}
                 }
@@ -128,8 +129,8 @@ impl DaemonContext {
     }
 }
 
-/// Runs a daemon from here to its end and returns what to exit with: 0 after a regular end, 1 after an error, which is
-/// logged at fatal level with all its causes.
+/// Runs a daemon and returns its exit code: 0 after a regular end, 1 after an error, which is logged at fatal level
+/// with all its causes.
 pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<()>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -139,7 +140,7 @@ pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<(
         }
     };
     let result = runtime.block_on(run_async(logs.clone(), body));
-    runtime.shutdown_timeout(FINAL_LOG_TIMEOUT);
+    runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -165,7 +166,7 @@ async fn run_async(
         readiness: Readiness::new(),
         failure: Arc::default(),
     };
-    // Not one of `life.tasks`: it must still hear the second signal while those are waited for.
+    // Not one of `context.tasks`: the second signal must be handled while those are waited for.
     let signals = TaskTracker::new();
     signals.spawn(signals::listen(
         signals::open()?,
@@ -183,7 +184,7 @@ async fn run_async(
     let result = tokio::select! {
         result = body(context.clone()) => result,
         () = overdue => {
-            warn!("not everything ended within {GRACE:?}; leaving all the same");
+            warn!("shutdown did not complete within {GRACE:?}; exiting anyway");
             Ok(())
         }
     };
@@ -191,9 +192,9 @@ async fn run_async(
     context.stop.cancel();
     context.tasks.close();
     if tokio::time::timeout(GRACE, context.tasks.wait()).await.is_err() {
-        warn!(tasks = context.tasks.len(), "tasks did not end within {GRACE:?}; leaving all the same");
+        warn!(tasks = context.tasks.len(), "tasks did not end within {GRACE:?}; exiting anyway");
     }
-    // The failure of a task is why the body ended, if both have one.
+    // If both have failed, the task's failure is the cause.
     let failure = context.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(result, Err)
 }

@@ -1,8 +1,8 @@
-//! A merged tree written out again as YAML, remembering where each line came from.
+//! Writes a merged tree as YAML and records where each line came from.
 
 use super::tree::{Entry, Kind, Node, TextPosition};
 
-/// Text, and for each of its lines the place it was written.
+/// A text, and the position each of its lines was written at.
 pub(crate) struct Emitted {
     pub text: String,
     /// First line first.
@@ -32,10 +32,10 @@ impl Writer {
         self.out.lines.push(position);
     }
 
-    /// `lead` stands in front of the first line instead of the indentation: the dash of a list.
+    /// `lead` replaces the indentation of the first line: the dash of a list.
     fn mapping(&mut self, entries: &[Entry], depth: usize, lead: &str) {
         for (index, entry) in entries.iter().enumerate() {
-            // A key is its text: a missing one reads as `~`, and must not come back as the word `null`.
+            // A missing key reads as `~` and must not become the word `null`.
             let missing = entry.key.plain && matches!(entry.key.text.as_str(), "" | "~");
             let key = if missing { "~" } else { &entry.key.yaml };
             let head = format!("{}{key}:", front(index, depth, lead));
@@ -79,7 +79,7 @@ fn front(index: usize, depth: usize, lead: &str) -> String {
     if index == 0 && !lead.is_empty() { lead.to_owned() } else { "  ".repeat(depth) }
 }
 
-/// One scalar as one line of YAML that reads back as the same value.
+/// A scalar as one line of YAML that parses to the same value.
 pub(crate) fn scalar(text: &str, plain: bool) -> String {
     let one_line = !text.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
     match (plain, one_line) {

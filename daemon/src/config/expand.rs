@@ -1,4 +1,4 @@
-//! Environment expansion of a configuration text, with the exact rules CrowdSec's bouncers have.
+//! Expansion of environment variables, with the exact rules of CrowdSec's bouncers.
 //!
 //! - `$NAME` (letters, digits, underscore) and `${NAME}` (up to the next `}`, wherever it is) are replaced when the
 //!   name is known, and left as they are when it is not: an API key such as `foo$bar` survives.
@@ -6,15 +6,15 @@
 //!   at their very start, and an empty value shields the byte that follows it.
 //! - There is no `${NAME:-default}` and no escape for `$`.
 //!
-//! Two things are better than in the original: a `$` at the very end does not crash, and a value that contains its own
-//! name ends in an error instead of filling the memory.
+//! Unlike the original, a `$` at the very end does not crash, and a value that contains its own name is an error
+//! instead of exhausting memory.
 
 use std::fmt;
 
-/// How much text expansion may add; a value that refers to itself would otherwise grow for ever.
+/// Maximum growth of the text by expansion; a value that refers to itself would grow forever.
 const MAX_ADDED_BYTES: usize = 1 << 20;
 
-/// An expanded text that still knows where its lines came from.
+/// An expanded text with the origin of its lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expanded {
     /// The text after expansion.
@@ -23,7 +23,7 @@ pub(crate) struct Expanded {
     pub lines: Vec<usize>,
 }
 
-/// Expansion did not come to an end.
+/// Expansion exceeded its limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ExpansionLimitExceeded {
     /// Line of the reference, counted from 0.
@@ -61,14 +61,14 @@ pub(crate) fn expand(
     Ok(scan.finish())
 }
 
-/// The text still to read, last byte first so that a value can be put in front of the rest, and the text already out.
+/// The pending text, last byte first so that values can be pushed in front of it, and the text produced so far.
 struct Scan {
     pending: Vec<(u8, usize)>,
     out: Vec<u8>,
     lines: Vec<usize>,
     line_begins: bool,
     added: usize,
-    /// No `}` is left in `pending`: saves looking for it at every `${`.
+    /// `pending` contains no `}`: avoids searching for one at every `${`.
     no_brace_left: bool,
 }
 
@@ -115,11 +115,11 @@ impl Scan {
             (name, taken)
         };
         let name = String::from_utf8(bytes).ok()?;
-        // The environment has no nameless variable, and no name holds these.
+        // The environment has no variable with an empty name or these characters.
         (!name.is_empty() && !name.contains(['=', '\0'])).then_some((name, taken))
     }
 
-    /// Puts `value` in place of the next `len` pending bytes; its first byte goes out unread.
+    /// Replaces the next `len` pending bytes by `value`, whose first byte is not scanned.
     fn replace(&mut self, len: usize, value: &str, line: usize) -> Result<(), ()> {
         self.added += value.len();
         if self.added > MAX_ADDED_BYTES {
@@ -143,7 +143,7 @@ impl Scan {
     }
 
     fn finish(self) -> Expanded {
-        // Whole values replace whole ASCII-bounded references, so valid UTF-8 stays valid; lossy only to never panic.
+        // Values replace ASCII references, so the text remains valid UTF-8; lossy only to rule out a panic.
         let text = String::from_utf8(self.out)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         Expanded { text, lines: self.lines }

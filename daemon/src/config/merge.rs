@@ -1,20 +1,20 @@
-//! A `.local` document laid over the main one.
+//! Merges a `.local` document over the main one.
 
 use super::tree::{Entry, Kind, Node, TextPosition};
 
-/// Two values that cannot be laid over each other.
+/// Two values that cannot be merged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch {
     /// Dotted path of the key.
     pub key: String,
-    /// Where the overriding value stands.
+    /// The position of the overriding value.
     pub position: TextPosition,
     /// `can't merge a sequence into a scalar`.
     pub what: String,
 }
 
-/// Lays `over` over `base`: maps merge key by key and keep the order of `base`, everything else is replaced whole.
-/// A null on either side never mismatches; an explicit null in `over` wins.
+/// Merges `over` over `base`: maps key by key in the order of `base`, everything else is replaced. A null on either
+/// side never mismatches; an explicit null in `over` wins.
 pub(crate) fn merge(base: Node, over: Node) -> Result<Node, Mismatch> {
     merge_at(base, over, String::new())
 }

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a configuration, collected so that one run names it all.
+//! Collects all problems of a configuration, so that one run reports them all.
 
 use std::{fmt, path::PathBuf};
 
@@ -17,14 +17,14 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Dotted path of the key, with `[0]` for list entries; empty for the file as a whole.
     pub key: String,
     /// What is wrong and the next step, lower-case, without a full stop. Must not quote secrets.
     pub text: String,
-    /// Where the key stands; `None` when it is missing or not looked up yet.
+    /// Where the key is; `None` when it is missing or not located yet.
     pub place: Option<SourceLocation>,
     /// The value as written, already redacted.
     pub value: Option<String>,
@@ -36,7 +36,7 @@ impl fmt::Debug for Problem {
     }
 }
 
-/// The text comes first, so that phrases operators look for follow the prefix of the message directly.
+/// The text comes first, so that the phrases operators search for directly follow the prefix of the message.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
@@ -56,29 +56,29 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems in the order they were found. Empty means that all is well.
+/// Problems in the order they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Nothing wrong so far.
+    /// No problems.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes that `key` (a dotted path) is wrong. `text` says what is wrong and what to do; the line and the value are
-    /// filled in by [`Document::locate`](super::Document::locate).
+    /// Adds a problem of `key` (a dotted path). `text` says what is wrong and what to do;
+    /// [`Document::locate`](super::Document::locate) adds line and value.
     pub fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
         self.push(Problem { key: key.into(), text: text.into(), place: None, value: None });
     }
 
-    /// Notes a problem that is complete already.
+    /// Adds a located problem.
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
     }
 
-    /// Adds the problems another look at the same file found. A key that is known to be wrong is not named again: what
-    /// comes after the first finding is mostly its consequence.
+    /// Adds the problems of another check of the same file, except for keys that have a problem already: later findings
+    /// are mostly its consequences.
     pub fn extend(&mut self, other: Self) {
         for problem in other.0 {
             let named = !problem.key.is_empty() && self.0.iter().any(|known| known.key == problem.key);
@@ -88,17 +88,17 @@ impl Problems {
         }
     }
 
-    /// Nothing is wrong.
+    /// Whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many things are wrong.
+    /// The number of problems.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Each problem, in the order found.
+    /// The problems, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
@@ -107,13 +107,13 @@ impl Problems {
         self.0.iter_mut()
     }
 
-    /// `value` if nothing is wrong, else the problems.
+    /// `value` if there are no problems.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }
 }
 
-/// All on one line, for a log.
+/// All problems on one line, for a log.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -128,7 +128,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Whether the value of this key must never be shown.
+/// Whether the value of this key is a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
     let last = last.split('[').next().unwrap_or(last).to_ascii_lowercase();
@@ -139,13 +139,13 @@ pub(crate) fn is_secret(key: &str) -> bool {
         && !last.ends_with("_file")
 }
 
-/// A value as it may be shown to an operator or in a log.
+/// A value in a form that may be shown or logged.
 pub(crate) fn shown(key: &str, value: &str) -> String {
     const MAX_CHARS: usize = 80;
     if is_secret(key) {
         return "[redacted]".to_owned();
     }
-    // The user part of a URL may hold a password.
+    // The user part of a URL may contain a password.
     let value =
         match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
             Some((scheme, host)) => format!("{scheme}://[redacted]@{host}"),

@@ -1,4 +1,4 @@
-//! A YAML document as a tree that remembers where everything stood.
+//! A YAML document as a tree with source positions.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, T
 
 use super::emit;
 
-/// More nodes than any configuration has; stops aliases that multiply.
+/// More nodes than any configuration has; bounds the expansion of aliases.
 const MAX_NODES: usize = 100_000;
 
-/// Where in a text something stands.
+/// A position in one of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TextPosition {
     /// Which text: 0 is the main file, 1 the `.local` one.
@@ -20,7 +20,7 @@ pub(crate) struct TextPosition {
     pub column: usize,
 }
 
-/// One value.
+/// A value with its position.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub position: TextPosition,
@@ -36,9 +36,9 @@ pub(crate) enum Kind {
 
 #[derive(Clone)]
 pub(crate) struct Scalar {
-    /// The value after quotes and escapes are undone.
+    /// The value with quotes and escapes resolved.
     pub text: String,
-    /// Written without quotes: `true`, `10` and `null` mean what they say.
+    /// Whether it was written without quotes, so that `true`, `10` and `null` have their YAML meaning.
     pub plain: bool,
     /// The same scalar as one line of YAML.
     pub yaml: String,
@@ -52,7 +52,7 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    /// No value at all: `key:`, `key: null` or `key: ~`.
+    /// Whether there is no value: `key:`, `key: null` or `key: ~`.
     pub(crate) fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar(scalar) => scalar.is_null(),
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// The word for this kind of value in messages.
+    /// The kind of value, for messages.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Scalar(_) => "scalar",
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// The entry a dotted path leads to.
+    /// The entry at a dotted path.
     pub(crate) fn entry(&self, dotted: &str) -> Option<&Entry> {
         let (first, rest) = match dotted.split_once('.') {
             Some((first, rest)) => (first, Some(rest)),
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// The value a path leads to, list entries written `[0]`, and the spot to show for it.
+    /// The value at a path with list indices like `[0]`, and the position to report for it.
     pub(crate) fn find(&self, path: &str) -> Option<(TextPosition, &Self)> {
         let Some(open) = path.find('[') else {
             return self.entry(path).map(|entry| (entry.position, &entry.value));
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// Calls `change` for every spot in the tree.
+    /// Calls `change` for every position in the tree.
     pub(crate) fn for_each_position(&mut self, change: &mut dyn FnMut(&mut TextPosition)) {
         change(&mut self.position);
         match &mut self.kind {
@@ -132,7 +132,7 @@ impl Scalar {
     }
 }
 
-/// Why a text is not one YAML map.
+/// Why a text is not a YAML map.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
     /// Line and column, both counted from 1.
@@ -141,7 +141,7 @@ pub(crate) struct SyntaxError {
     pub what: String,
 }
 
-/// Reads `text`, which must hold one mapping; an empty text is an empty mapping.
+/// Parses `text`, which must contain one mapping; an empty text is an empty mapping.
 pub(crate) fn compose(text: &str, source: u8) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::granit_parser::options! { emit_comments: false };
     let mut composer = Composer {
@@ -254,7 +254,7 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
             }
             entries.push(Entry { key, position: key_node.position, value });
         }
-        // Keys written here win over merged ones, and an earlier merged map wins over a later one.
+        // Keys written here win over merged ones, and an earlier merged map over a later one.
         for entry in merged {
             if !entries.iter().any(|known| known.key.text == entry.key.text) {
                 entries.push(entry);

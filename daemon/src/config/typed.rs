@@ -1,8 +1,8 @@
-//! From a tree to a typed value, naming every key that does not fit.
+//! Deserialises a tree into a typed value and reports every key that does not fit.
 //!
-//! Maps and lists are walked here, so that the path of each value is known; the scalars are read by `serde_saphyr`,
-//! which knows YAML's spellings of numbers and booleans (`yes` and `off` included, as Go reads them). A value that does
-//! not fit is noted and left out, and the rest is read again without it: so all of them are found, not only the first.
+//! Maps and lists are walked here, so that the path of each value is known; scalars are parsed by `serde_saphyr`, which
+//! knows YAML's spellings of numbers and booleans (including `yes` and `off`, as in Go). An invalid value is recorded
+//! and removed, and deserialisation repeated, so that all are found.
 
 use std::{collections::HashSet, fmt, slice};
 
@@ -16,10 +16,10 @@ use super::{
     tree::{Entry, Kind, Node, Scalar, TextPosition},
 };
 
-/// Stops a hopeless file from filling the log.
+/// Bounds the number of messages.
 const MAX_FAULTS: usize = 50;
 
-/// A value that is not what its key needs.
+/// An invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// Dotted path, `[0]` for list entries; `None` while it is not known.
@@ -27,8 +27,7 @@ pub(super) struct Fault {
     pub text: String,
 }
 
-/// Reads `root` as a `T` and says everything that does not fit; the value is without that. `None` when nothing can be
-/// made of it.
+/// Deserialises `root` and returns all faults; the value is without the faulty parts. `None` when no value can be made.
 pub(super) fn read<T: DeserializeOwned>(root: &Node) -> (Option<T>, Vec<Fault>) {
     let mut faults: Vec<Fault> = Vec::new();
     let mut left_out = HashSet::new();
@@ -45,7 +44,7 @@ pub(super) fn read<T: DeserializeOwned>(root: &Node) -> (Option<T>, Vec<Fault>) 
                     Some((path, _)) => faults.len() < MAX_FAULTS && left_out.insert(path.clone()),
                     None => false,
                 };
-                // A required key that is missing only because it was left out is no news.
+                // A required key that is missing only because it was removed is not a new fault.
                 if again || faults.is_empty() {
                     faults.push(fault);
                 }
@@ -83,17 +82,17 @@ impl de::Error for Fault {
     }
 }
 
-/// One value on its way to becoming typed.
+/// The deserializer of one value.
 struct Reader<'de, 'l> {
     node: &'de Node,
     path: String,
-    /// Where the key stands, which is where the operator looks.
+    /// The position of the key, which is what operators look for.
     position: TextPosition,
     left_out: &'l HashSet<String>,
 }
 
 impl<'de> Reader<'de, '_> {
-    /// Gives a fault the place of this value, unless one further in has done so.
+    /// Adds the position of this value to a fault that has none.
     fn placed<T>(path: &str, position: TextPosition, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|mut fault| {
             if fault.at.is_none() && !path.is_empty() {

@@ -1,4 +1,4 @@
-//! Keys that nothing reads, and what was probably meant.
+//! Finds keys that nothing reads, and suggests what was meant.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use super::{
 pub struct UnknownKey {
     /// Dotted path of the key.
     pub key: String,
-    /// Where it stands.
+    /// Where it is.
     pub place: SourceLocation,
-    /// The known key that looks most like it.
+    /// The most similar known key.
     pub suggestion: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for UnknownKey {
     }
 }
 
-/// Walks `root` and returns every key that is not in `known`, with its spot and the closest known key.
+/// Returns every key below `root` that is not in `known`, with its position and the closest known key.
 pub(super) fn unknown_keys(root: &Node, known: &[&str]) -> Vec<(String, TextPosition, Option<String>)> {
     let mut found = Vec::new();
     walk(root, "", known, &mut found);
@@ -54,7 +54,7 @@ fn walk(node: &Node, path: &str, known: &[&str], found: &mut Vec<(String, TextPo
     }
 }
 
-/// Known itself, the parent of a known key, or under a `prefix.*`.
+/// Whether a path is known itself, the parent of a known key, or below a `prefix.*`.
 fn is_known(path: &str, known: &[&str]) -> bool {
     known.iter().any(|key| match key.strip_suffix(".*") {
         Some(prefix) => path == prefix || below(path, prefix),
@@ -66,10 +66,10 @@ fn below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The known key most like `path`: a near spelling at the same level first, then the same word at another level.
+/// The known key most similar to `path`: a similar spelling at the same level, else the same name at another level.
 fn closest(path: &str, known: &[&str]) -> Option<String> {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-    // Every known key and every parent of one, once.
+    // All known keys and their parents, without duplicates.
     let mut all: Vec<&str> = Vec::new();
     for key in known {
         let key = key.strip_suffix(".*").unwrap_or(key);
@@ -93,12 +93,12 @@ fn closest(path: &str, known: &[&str]) -> Option<String> {
     sibling.or_else(elsewhere).map(|(_, key)| key.to_owned())
 }
 
-/// Spellings that people mix up read the same.
+/// A form in which commonly confused spellings are equal.
 fn folded(name: &str) -> Vec<char> {
     name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// Number of single-character insertions, deletions, replacements and swaps of neighbours between two words.
+/// The number of insertions, deletions, replacements and transpositions between two words.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

@@ -1,4 +1,4 @@
-//! One log line: `time="2026-01-02T03:04:05+01:00" level=info msg="what happened" key=value`.
+//! The log format: `time="2026-01-02T03:04:05+01:00" level=info msg="what happened" key=value`.
 
 use std::fmt::{self, Write as _};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The text format of the Go logger that CrowdSec's programs use.
+/// The text format of the Go logger used by CrowdSec's programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Logfmt;
 
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// Fields of a span, kept in the form the line needs: ` key=value key=value`.
+/// Formats the fields of a span as ` key=value key=value`.
 impl<'w> FormatFields<'w> for Logfmt {
     fn format_fields<R: tracing_subscriber::field::RecordFields>(
         &self,
@@ -71,7 +71,7 @@ impl<'w> FormatFields<'w> for Logfmt {
     }
 }
 
-/// A whole line, newline included, for what does not come from an event.
+/// A complete line for a message that is not an event.
 pub(super) fn line(now: &Zoned, level: &str, message: &str) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -122,7 +122,7 @@ impl Visit for Fields {
     }
 }
 
-/// A value, in quotes unless it is one plain word.
+/// A value, quoted unless it is one plain word.
 struct Value<'v>(&'v str);
 
 impl fmt::Display for Value<'_> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::config::Problems;
 
-/// Keys this concern reads, for [`Document::unknown_keys`](crate::Document::unknown_keys).
+/// The keys read here, for [`Document::unknown_keys`](crate::Document::unknown_keys).
 pub const LOG_KEYS: &[&str] = &[
     "log_mode",
     "log_dir",
@@ -19,12 +19,12 @@ pub const LOG_KEYS: &[&str] = &[
     "compress_logs",
 ];
 
-/// The keys as written. CrowdSec's documentation and its programs disagree on two names; both are read, and the
-/// documented one wins.
+/// The keys as written. CrowdSec's documentation and its programs disagree on two names; both are accepted, and the
+/// documented one takes precedence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LogKeys {
-    /// `stdout` (which really writes to standard error) or `file`.
+    /// `stdout` (which means standard error) or `file`.
     pub log_mode: Option<String>,
     /// Folder of the log file.
     pub log_dir: Option<PathBuf>,
@@ -44,22 +44,22 @@ pub struct LogKeys {
     pub compress_logs: Option<bool>,
 }
 
-/// How much is logged, from least to most, with the names operators know.
+/// Log levels, from least to most, with the stock names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Only panics.
     Panic,
-    /// And what ends the program.
+    /// Also what ends the program.
     Fatal,
-    /// And errors.
+    /// Also errors.
     Error,
-    /// And warnings.
+    /// Also warnings.
     Warn,
-    /// And changes of state; the default.
+    /// Also changes of state; the default.
     Info,
-    /// And every step.
+    /// Also every step.
     Debug,
-    /// And what the libraries do.
+    /// Also the libraries.
     Trace,
 }
 
@@ -78,7 +78,7 @@ impl LogLevel {
     }
 }
 
-/// Where lines go.
+/// Where log lines are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard error.
@@ -87,15 +87,15 @@ pub enum LogTarget {
     File {
         /// The file that is written.
         path: PathBuf,
-        /// When it is put aside, and for how long it is kept.
+        /// When it is rotated, and how long rotated files are kept.
         rotation: Rotation,
     },
 }
 
-/// When a log file is put aside, and for how long it is kept.
+/// When a log file is rotated, and how long rotated files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes a file may hold.
+    /// Maximum size of a file in bytes.
     pub max_bytes: u64,
     /// Rotated files to keep.
     pub max_files: u64,
@@ -105,17 +105,17 @@ pub struct Rotation {
     pub compress: bool,
 }
 
-/// Logging as meant.
+/// The logging configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Least important level that is written.
+    /// The lowest level that is written.
     pub level: LogLevel,
     /// Where lines go.
     pub target: LogTarget,
 }
 
 impl LogKeys {
-    /// Checks the keys. `file_name` is the name of the log file, which the operator cannot choose; `verbose` is `-v`.
+    /// Checks the keys. `file_name` is the fixed name of the log file; `verbose` is `-v`.
     pub fn check(self, file_name: &str, verbose: bool, wrong: &mut Problems) -> LogConfig {
         let mut level = LogLevel::Info;
         if let Some(word) = &self.log_level {

@@ -1,6 +1,6 @@
-//! A log file that is put aside when it is full, and old ones that are compressed and removed.
+//! Rotates the log file when it is full, and compresses and removes old ones.
 //!
-//! Names are those the stock programs leave: `name-2026-01-02T03-04-05.000.log`, `.gz` appended when compressed.
+//! File names are those of the stock programs: `name-2026-01-02T03-04-05.000.log`, with `.gz` when compressed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -24,15 +24,15 @@ pub(super) struct LogFile {
     rotation: Rotation,
     file: File,
     size: u64,
-    /// Size at which the file is put aside; raised after a rotation that failed.
+    /// The size at which the file is rotated; raised after a failed rotation.
     rotate_at: u64,
-    /// The last write stopped in the middle of a line.
+    /// Whether the last write stopped in the middle of a line.
     torn: bool,
     tidying: Option<JoinHandle<()>>,
 }
 
 impl LogFile {
-    /// Opens `path` to append; a new file is readable by its owner only, an existing one keeps its mode.
+    /// Opens `path` for appending; a new file is readable by its owner only, an existing one keeps its mode.
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let size = file.metadata()?.len();
@@ -43,12 +43,12 @@ impl LogFile {
         Ok(log)
     }
 
-    /// Writes one line, rotating first if it does not fit any more. A line longer than the limit is written all the same.
+    /// Writes a line, rotating first if it does not fit. A line longer than the limit is written all the same.
     pub(super) fn write_line(&mut self, line: &[u8], now: Timestamp) -> io::Result<()> {
         let len = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.size > 0 && self.size.saturating_add(len) > self.rotate_at && self.rotate(now).is_err() {
-            // No right to write in the folder, most likely. The file goes on growing, which is better than losing lines;
-            // the next attempt comes when it has grown by another tenth.
+            // Most likely the directory is not writable. The file keeps growing, which is better than losing lines; the
+            // next attempt is made when it has grown by another tenth.
             self.rotate_at = self.size.saturating_add(len).saturating_add(self.rotation.max_bytes / 10);
         }
         if self.torn {
@@ -89,14 +89,14 @@ impl LogFile {
                 Ok(())
             }
             Err(error) => {
-                // Lines still go to the old file, under its old name.
+                // Keep writing to the old file, under its old name.
                 let _ = fs::rename(&aside, &self.path);
                 Err(error)
             }
         }
     }
 
-    /// The first name, from `now` on in steps of a millisecond, that no file has.
+    /// The first name from `now` on, in steps of a millisecond, that does not exist.
     fn free_name(&self, now: Timestamp) -> io::Result<PathBuf> {
         for step in 0..1000_i64 {
             let at = now.checked_add(step.milliseconds()).unwrap_or(now);
@@ -116,7 +116,7 @@ impl LogFile {
         self.path.with_file_name(format!("{stem}-{stamp}{extension}"))
     }
 
-    /// Compresses and removes old files in a thread of its own, one at a time: the log goes on meanwhile.
+    /// Compresses and removes old files on a separate thread, one run at a time, while logging continues.
     fn tidy(&mut self) {
         if self.tidying.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
@@ -134,7 +134,7 @@ impl LogFile {
     }
 }
 
-/// `/var/log/name.log` is `name` and `.log`.
+/// Splits `/var/log/name.log` into `name` and `.log`.
 fn split(path: &Path) -> (String, String) {
     let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let extension =
@@ -173,7 +173,7 @@ fn rotated(path: &Path) -> Vec<Rotated> {
     found
 }
 
-/// Removes what is too old or too many, compresses what stays. What fails is tried again at the next rotation.
+/// Removes files that are too old or too many and compresses the rest. Failures are retried at the next rotation.
 fn tidy(path: &Path, rotation: Rotation, now: Timestamp) {
     let oldest = i64::try_from(rotation.max_age_days)
         .ok()
@@ -274,7 +274,7 @@ mod tests {
         let mut log = LogFile::open(&path, KEEP).unwrap();
         log.wait_until_tidy();
         log.write_line(b"fifteen bytes..\n", Timestamp::now()).unwrap();
-        // Putting a file aside needs its name; without it the open file still takes lines.
+        // Rotation needs the file's name; without it the open file still accepts lines.
         fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         for _ in 0..3 {
             log.write_line(b"fifteen bytes..\n", Timestamp::now()).unwrap();

@@ -1,7 +1,7 @@
 //! The thread that writes log lines.
 //!
-//! A full disk, a stuck pipe or a slow one must not hold up the daemon: lines wait in a queue of limited length, what
-//! does not fit or cannot be written is counted, and the count is logged as soon as writing works again.
+//! A full disk or a slow pipe must not block the daemon: lines wait in a bounded queue, lines that do not fit or cannot
+//! be written are counted, and the count is logged as soon as writing works again.
 
 use std::{
     io::{self, Write as _},
@@ -17,16 +17,16 @@ use jiff::{Timestamp, Zoned};
 
 use super::{format, keys::LogTarget, rotate::LogFile};
 
-/// Lines that may wait; at a few hundred bytes each a few megabytes at most.
+/// Capacity of the queue: a few megabytes at a few hundred bytes per line.
 const QUEUE: usize = 8192;
 
-/// How long a burst of lines may hold up the one who logs, once, before lines are dropped.
+/// How long a burst may block the logging thread, once, before lines are dropped.
 const BURST: Duration = Duration::from_millis(100);
 const STEP: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum Message {
-    /// `loud` lines go to standard error too.
+    /// `loud` lines also go to standard error.
     Line {
         text: String,
         loud: bool,
@@ -38,12 +38,12 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The daemon's end of the queue.
+/// The sending end of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     sender: SyncSender<Message>,
     lost: Arc<AtomicU64>,
-    /// The last line found no room in time.
+    /// Whether the last line was dropped.
     stuck: Arc<AtomicBool>,
 }
 
@@ -57,7 +57,7 @@ impl Queue {
         Ok(Self { sender, lost, stuck: Arc::default() })
     }
 
-    /// Hands a line over, newline included. A burst may wait a moment for the writer, a stuck writer is not waited for.
+    /// Sends a line, newline included. A burst may wait briefly for the writer; a stuck writer is not waited for.
     pub(super) fn line(&self, text: String, loud: bool) {
         let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { BURST };
         let sent = self.send(Message::Line { text, loud }, patience);
@@ -67,7 +67,7 @@ impl Queue {
         }
     }
 
-    /// Whether the message got into the queue within `longest`.
+    /// Whether the message was queued within `longest`.
     fn send(&self, mut message: Message, longest: Duration) -> bool {
         let mut waited = Duration::ZERO;
         loop {
@@ -82,12 +82,12 @@ impl Queue {
         }
     }
 
-    /// Lines that could not be written so far.
+    /// The number of lines lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Sends the lines that follow elsewhere. On an error they go where they went before.
+    /// Changes the target for the following lines. On an error the target stays.
     pub(super) fn retarget(&self, target: LogTarget) -> io::Result<()> {
         let (done, answer) = mpsc::sync_channel(1);
         let gone = || io::Error::other("the log thread has ended");
@@ -95,7 +95,7 @@ impl Queue {
         answer.recv().map_err(|_| gone())?
     }
 
-    /// Waits until everything handed over is written, but no longer than `longest`.
+    /// Waits until everything sent is written, at most `longest`.
     pub(super) fn flush(&self, longest: Duration) {
         let (done, answer) = mpsc::sync_channel(1);
         if self.send(Message::Flush(done), longest) {

@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use crate::config::Problems;
 
-/// Keys this concern reads, for [`Document::unknown_keys`](crate::Document::unknown_keys).
+/// The keys read here, for [`Document::unknown_keys`](crate::Document::unknown_keys).
 pub const PROMETHEUS_KEYS: &[&str] =
     &["prometheus.enabled", "prometheus.listen_addr", "prometheus.listen_port"];
 
-/// Port when `listen_port` is absent: the one the stock bouncer's shipped file has.
+/// The default of `listen_port`, from the stock bouncer's packaged file.
 const DEFAULT_PORT: u16 = 60601;
 
 /// Where `/metrics` is served.
@@ -24,7 +24,7 @@ pub struct Listen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PrometheusKeys {
-    /// Whether anything is served; off by default.
+    /// Whether metrics are served; off by default.
     pub enabled: Option<bool>,
     /// Address or host name to listen on; every address by default.
     pub listen_addr: Option<String>,
@@ -43,7 +43,7 @@ pub enum Port {
 }
 
 impl PrometheusKeys {
-    /// Checks the block; `None` when nothing is to be served.
+    /// Checks the block; `None` when metrics are not served.
     pub fn check(self, wrong: &mut Problems) -> Option<Listen> {
         let port = match self.listen_port {
             None => Some(DEFAULT_PORT),

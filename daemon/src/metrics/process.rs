@@ -1,4 +1,4 @@
-//! Metrics about the process itself, under the names Prometheus clients agree on.
+//! Process metrics, under the names common to Prometheus client libraries.
 
 use std::{fmt, fs};
 
@@ -10,10 +10,10 @@ use prometheus_client::{
 
 /// Clock ticks per second in `/proc`: fixed at 100 on every architecture Linux has a stable interface for.
 const TICKS: f64 = 100.0;
-/// Bytes per page in `/proc/self/statm`, where it is not known otherwise; `VmRSS` in `status` is preferred.
+/// Bytes per kilobyte in `/proc/self/status`.
 const KIB: u64 = 1024;
 
-/// Reads `/proc/self` at each scrape: memory, processor time, open files, start.
+/// Reads `/proc/self` at each scrape: memory, CPU time, open files, start time.
 #[derive(Debug, Default)]
 pub struct ProcessCollector {}
 
@@ -79,7 +79,7 @@ fn open_files() -> Option<f64> {
     as_float(u64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?)
 }
 
-/// The field of `/proc/self/stat` so many places after the closing bracket of the name, which may hold anything.
+/// A field of `/proc/self/stat`, counted from the closing parenthesis of the name, which may contain anything.
 fn ticks(stat: &str, after_name: usize) -> Option<f64> {
     let rest = &stat[stat.rfind(')')? + 1..];
     rest.split_whitespace().nth(after_name)?.parse().ok()

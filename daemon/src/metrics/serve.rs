@@ -1,4 +1,4 @@
-//! The HTTP listener behind `/metrics`.
+//! The HTTP listener of `/metrics`.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -21,18 +21,18 @@ use tracing::{debug, error, info};
 
 use super::{Listen, Metrics};
 
-/// How long a client may take to send its request line and headers.
+/// Timeout of a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may live; a scraper simply opens the next one.
+/// Maximum age of a connection; scrapers reconnect.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
-/// How many connections are open at once; more wait in the kernel's queue.
+/// Maximum number of open connections; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 32;
 
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves `/metrics` until `stop` fires. When the address cannot be used that is logged, and nothing else happens: a
-/// firewall without metrics is better than none.
+/// Serves `/metrics` until `stop` fires. An address that cannot be used is logged and otherwise ignored: a firewall
+/// without metrics is better than none.
 pub async fn serve(listen: Listen, metrics: Metrics, stop: CancellationToken) {
     match bind(&listen).await {
         Ok(listener) => {
@@ -53,7 +53,7 @@ async fn bind(listen: &Listen) -> io::Result<TcpListener> {
     if !addr.is_empty() {
         return TcpListener::bind((addr, listen.port)).await;
     }
-    // Both families where the kernel has both.
+    // Both families where the kernel supports both.
     match TcpListener::bind(("::", listen.port)).await {
         Ok(listener) => Ok(listener),
         Err(_) => TcpListener::bind(("0.0.0.0", listen.port)).await,
@@ -78,7 +78,7 @@ async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken
                 });
             }
             Err(cause) => {
-                // Out of file descriptors, or the client is gone already: breathe, do not spin.
+                // Out of file descriptors, or the client has disconnected: pause, to avoid a busy loop.
                 debug!(error = &cause as &dyn std::error::Error, "cannot accept a connection for metrics");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, metrics: Metrics, stop: CancellationToken
             .max_buf_size(16 * 1024)
             .serve_connection(TokioIo::new(stream), service)
     );
-    // What goes wrong on a connection is the client's affair.
+    // Protocol errors of a client are not logged.
     if stop.run_until_cancelled(connection.as_mut()).await.is_none() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(Duration::from_secs(1), connection).await;

@@ -1,7 +1,7 @@
-//! From OpenMetrics text to the older Prometheus text format, which every scraper reads.
+//! Converts OpenMetrics text to the older Prometheus text format, which every scraper reads.
 
-/// Rewrites OpenMetrics text: counters carry `_total` in their `HELP` and `TYPE` lines, and what the older format does
-/// not know (`UNIT`, `EOF`) goes away. Exemplars, which it does not know either, are nowhere used here.
+/// In the older format counters have `_total` in their `HELP` and `TYPE` lines, and there is no `UNIT` and `EOF`.
+/// Exemplars, which it does not support either, are not used.
 pub(super) fn prometheus(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len() + 64);
     let mut help: Option<(&str, &str)> = None;

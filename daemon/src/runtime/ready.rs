@@ -1,4 +1,4 @@
-//! When the daemon is ready, and what the service manager hears about it.
+//! Readiness of the daemon, and notifications of the service manager.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,14 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tracing::debug;
 
-/// Sends a notification, if there is somebody to notify. That it cannot be sent changes nothing for the daemon.
+/// Sends a notification, if there is a service manager. Failure to send it is not an error.
 pub(super) fn notify(state: &[NotifyState<'_>]) {
     if let Err(cause) = sd_notify::notify(state) {
         debug!(error = &cause as &dyn std::error::Error, "cannot notify the service manager");
     }
 }
 
-/// Counts the latches that still hold back readiness.
+/// Counts the latches that are not released yet.
 #[derive(Debug, Clone)]
 pub(super) struct Readiness {
     held: Arc<AtomicUsize>,
@@ -37,7 +37,7 @@ impl Readiness {
         self.ready.subscribe()
     }
 
-    /// A reload begins. Before the daemon is ready this says nothing: to the service manager it is still starting.
+    /// A reload begins. Not sent before the daemon is ready: for the service manager it is still starting then.
     pub(super) fn reloading(&self) {
         if *self.ready.borrow() {
             match NotifyState::monotonic_usec_now() {
@@ -62,7 +62,7 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// What this latch stands for is up. With the last latch the daemon is ready, for good.
+    /// Releases the latch. The daemon becomes ready, for good, with the last one.
     pub fn release(self) {
         if self.readiness.held.fetch_sub(1, Ordering::AcqRel) == 1 && !self.readiness.ready.send_replace(true)
         {

@@ -1,4 +1,4 @@
-//! Signals: SIGTERM and SIGINT end the daemon, a second one at once; SIGHUP asks for a reload.
+//! Signals: SIGTERM and SIGINT stop the daemon, a second one immediately; SIGHUP requests a reload.
 
 use std::io;
 
@@ -12,14 +12,14 @@ use tracing::{info, warn};
 use super::ready::Readiness;
 use crate::logs::Logs;
 
-/// What the daemon listens to.
+/// The signals the daemon handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-/// Takes over the signals: from here on none of them kills the process.
+/// Installs the handlers: from then on no signal kills the process.
 pub(super) fn open() -> io::Result<Signals> {
     Ok(Signals {
         terminate: signal(SignalKind::terminate())?,
@@ -28,7 +28,7 @@ pub(super) fn open() -> io::Result<Signals> {
     })
 }
 
-/// Turns signals into `stop` and `reload` until the runtime ends.
+/// Translates signals into `stop` and `reload` until the runtime ends.
 pub(super) async fn listen(
     mut signals: Signals,
     stop: CancellationToken,
@@ -51,7 +51,7 @@ pub(super) async fn listen(
             }
         }
         if asked_to_stop {
-            warn!("second shutdown signal, leaving at once");
+            warn!("second shutdown signal, exiting immediately");
             logs.flush();
             std::process::exit(1);
         }
