@@ -1,33 +1,33 @@
-//! How long to wait before asking again. Policy is data; nothing here sleeps.
+//! Retry delays. Computes delays only; nothing here sleeps.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// In the first minutes of trouble, so long in waits, no two tries are further apart than [`EARLY_LONGEST`]: most trouble
-/// is a restart, or a key that is being corrected.
+/// While failures have lasted for less than this, in waited time, delays are at most [`EARLY_LONGEST`]: most failures
+/// are restarts, or keys being corrected.
 pub const EARLY: Duration = Duration::from_secs(300);
-/// The longest wait in the first minutes of trouble, unless the LAPI asked for more.
+/// The longest delay in that first period, unless the LAPI asks for more.
 pub const EARLY_LONGEST: Duration = Duration::from_secs(10);
 
-/// How waits grow from one failure to the next.
+/// How delays grow from failure to failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// The first wait.
+    /// The first delay.
     pub first: Duration,
-    /// No wait is longer, unless the error itself asks for more.
+    /// The longest delay, unless the error itself asks for more.
     pub longest: Duration,
-    /// By how much each wait exceeds the one before.
+    /// The growth factor from one delay to the next.
     pub factor: f64,
-    /// The part of a wait that is left to chance, from 0 to 1, so that a fleet does not ask in step.
+    /// The random part of a delay, from 0 to 1, so that many clients do not retry in step.
     pub jitter: f64,
 }
 
 impl RetryPolicy {
-    /// For a client that otherwise asks every `interval`: the first retry after 200 ms to twice that, then growing by half
-    /// up to the interval (no less than half a second, no more than five minutes), and each wait up to twice as long
-    /// by chance, but in the first minutes 10 s at most, so that a thousand clients that lost their LAPI in the same instant do not come back in step, and all
-    /// of them within about the time it was away.
+    /// For a client that otherwise sends a request every `interval`. The first retry is after 200 to 400 ms; delays
+    /// then grow by half up to the interval (at least half a second, at most five minutes), each up to doubled at
+    /// random. In the first minutes delays are at most 10 s. A thousand clients that lost their LAPI at the same
+    /// instant thus come back spread out, and all within about the time it was unavailable.
     pub fn for_interval(interval: Duration) -> Self {
         Self {
             first: Duration::from_millis(200),
@@ -38,7 +38,7 @@ impl RetryPolicy {
     }
 }
 
-/// Counts failures in a row and tells the next wait.
+/// Counts consecutive failures and computes the next delay.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,39 +56,39 @@ impl RetryPolicy {
 pub struct Backoff {
     policy: RetryPolicy,
     failures: u32,
-    /// The waits since the first failure.
+    /// Total delay since the first failure.
     waited: Duration,
     chance: Rng,
 }
 
 impl Backoff {
-    /// Starts with no failure counted.
+    /// Without failures.
     pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, failures: 0, waited: Duration::ZERO, chance: Rng::new() }
     }
 
-    /// The same, with waits that can be foretold.
+    /// The same with a fixed seed.
     pub fn with_seed(policy: RetryPolicy, seed: u64) -> Self {
         Self { policy, failures: 0, waited: Duration::ZERO, chance: Rng::with_seed(seed) }
     }
 
-    /// How many failures in a row were counted.
+    /// The number of consecutive failures.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts a failure and tells how long to wait, which is never less than `shortest` (see
+    /// Counts a failure and returns the delay, at least `shortest` (see
     /// [`PullError::shortest_retry`](crate::PullError::shortest_retry)).
     pub fn next(&mut self, shortest: Duration) -> Duration {
         self.next_for(shortest, Duration::ZERO)
     }
 
-    /// The same for trouble that does not heal by asking often: once it has lasted for [`EARLY`], no wait is shorter than
-    /// `settled` either (see [`PullError::settled_retry`](crate::PullError::settled_retry)).
+    /// The same for failures that frequent retries do not resolve: after [`EARLY`], delays are also at least `settled`
+    /// (see [`PullError::settled_retry`](crate::PullError::settled_retry)).
     pub fn next_for(&mut self, shortest: Duration, settled: Duration) -> Duration {
         let jitter = self.policy.jitter.clamp(0.0, 1.0);
         let early = self.waited < EARLY;
-        // With what chance adds, an early wait is still no longer than it may be.
+        // Leaves room for the random part.
         let early_longest = EARLY_LONGEST.as_secs_f64() / (1.0 + jitter);
         let longest = self.policy.longest.as_secs_f64();
         let longest = if early { longest.min(early_longest) } else { longest.max(settled.as_secs_f64()) };
@@ -97,8 +97,8 @@ impl Backoff {
         let grown = self.policy.first.as_secs_f64() * self.policy.factor.max(1.0).powi(exponent);
         let least = if early { shortest } else { shortest.max(settled) };
         let base = grown.min(longest).max(least.as_secs_f64());
-        // Chance only lengthens: `shortest` is a promise to the other side. It is spread as wide as the policy's own
-        // waits get, and by a second at least: all who were sent away together were told the same time.
+        // The random part only lengthens a delay: `shortest` is what the LAPI asked for. It is at least a second wide,
+        // because all clients may have been given the same time.
         let width = base.min(longest).max(shortest.as_secs_f64().min(1.0));
         let wait = base + width * jitter * self.chance.f64();
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest);
@@ -106,7 +106,7 @@ impl Backoff {
         wait
     }
 
-    /// Forgets the failures, after a success.
+    /// Resets the failures after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
         self.waited = Duration::ZERO;
@@ -196,8 +196,8 @@ mod tests {
         assert!(waits.len() > 40);
     }
 
-    /// A LAPI that starts again sends all away with the same `Retry-After`: no tenth of a second after it brings back
-    /// more than twice its share.
+    /// A restarting LAPI sends all clients away with the same `Retry-After`: no tenth of a second after it may bring
+    /// back more than twice its share.
     #[test]
     fn a_fleet_that_was_told_the_same_time_is_spread_behind_it() {
         let mut tenths = [0; 10];

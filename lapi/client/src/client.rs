@@ -1,4 +1,4 @@
-//! The requests a bouncer makes.
+//! The bouncer's client.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,30 +19,30 @@ use crate::error::{BuildError, Credential, PullError, PushError};
 use crate::progress::{FullPullTimeout, MIN_BYTES_PER_WINDOW, ProgressError, ProgressMonitor};
 use crate::transport::{self, Identification, Setup};
 
-/// How much of an answer that is not a success is read.
+/// How much of an error response is read.
 pub(crate) const ERROR_BODY_LIMIT: usize = 16 * 1024;
 
-/// A LAPI as one bouncer sees it. Clones share connections, and are the same client: only one of them may follow
-/// the stream of a stock LAPI, for two that share a key share a cursor there, and steal each other's decisions.
+/// A client of one LAPI with one key. Clones share connections and are the same client. At a stock LAPI only one of
+/// them may follow the stream: clients with the same key share a position there and would take each other's decisions.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) endpoint: Endpoint,
     pub(crate) idle: Duration,
-    /// What is shown to the LAPI, and how the settings are called, for messages.
+    /// The kind of credential, and the names of settings for messages.
     credential: Credential,
     names: SettingNames,
-    /// How long the head of the next full pull may take.
+    /// The timeout of the next full pull's head.
     full_pull: Arc<Mutex<FullPullTimeout>>,
-    /// Who answered last.
+    /// The address that answered last.
     peer: Arc<Mutex<Option<SocketAddr>>>,
 }
 
-/// What a decision stream brought, once it was whole.
+/// A complete decision stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamAnswer {
-    /// Where to go on; `None` from a stock LAPI.
+    /// How to continue; `None` from a stock LAPI.
     pub continuation: Option<Continuation>,
     /// Length of the JSON text.
     pub bytes: u64,
@@ -50,14 +50,14 @@ pub struct StreamAnswer {
     pub items_new: u64,
     /// Decisions in `deleted`.
     pub items_deleted: u64,
-    /// Elements that are no decisions.
+    /// Elements that are not decisions.
     pub items_unreadable: u64,
-    /// Who answered; `None` on a unix socket. Behind a proxy, the proxy.
+    /// The remote address; `None` on a unix socket. Behind a proxy, the proxy's.
     pub peer: Option<SocketAddr>,
 }
 
 impl Client {
-    /// Prepares a client. Reads the certificate files, and connects to nothing.
+    /// Creates a client. Reads the certificate files; does not connect.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -65,7 +65,7 @@ impl Client {
         Self::assemble(&config.url, &config.into(), config.startup_idle_timeout, agent)
     }
 
-    /// The same, for any way to prove who we are.
+    /// The same for any kind of identification.
     pub(crate) fn assemble(
         url: &str,
         setup: &Setup<'_>,
@@ -87,7 +87,7 @@ impl Client {
         })
     }
 
-    /// Where the LAPI is, as it may be shown.
+    /// The LAPI's URL, for display.
     pub fn url(&self) -> String {
         self.endpoint.to_string()
     }
@@ -106,18 +106,17 @@ impl Client {
         self.full_pull.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for decisions and hands them to `sink` as they arrive, so that the JSON text and the decisions are
-    /// never in memory together. A request that may be held is waited for that much longer.
-    ///
-    /// The head of a full pull may take as long as any other's at first, and longer from the third try on; see
-    /// [`ClientConfig::startup_idle_timeout`]. A body that brings next to nothing is given up.
+    /// Requests decisions and passes them to `sink` as they arrive, so that neither the JSON text nor the decisions are
+    /// held in memory. The timeout of a long poll includes its `wait`.
+    /// || The timeout of a full pull's head grows from the third attempt on; see
+    /// [`ClientConfig::startup_idle_timeout`]. A body that makes too little progress is aborted.
     ///
     /// # Errors
-    /// Whatever the sink got must be discarded. If [`PullError::may_have_reached_lapi`], what the answer of a stock
-    /// LAPI held comes back only with `startup`.
+    /// What the sink received must be discarded. If [`PullError::may_have_reached_lapi`], the contents of a stock
+    /// LAPI's response can only be had again with `startup`.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection; the LAPI may have moved the cursor all the same.
+    /// Dropping the future closes the connection; the LAPI may have moved its position nevertheless.
     pub async fn decision_stream(
         &self,
         query: &StreamQuery,
@@ -138,7 +137,7 @@ impl Client {
             }
         }
         let mut response = answer?;
-        // A LAPI that sends the head of a held request at once may send blanks until there is something to report.
+        // A LAPI that sends the head of a parked request at once may send blanks until there are changes.
         let held = Duration::from_secs(query.wait.into()).saturating_sub(head - begun);
         let mut progress = ProgressMonitor::new(head, held.saturating_add(self.idle), self.idle, silence);
 
@@ -168,16 +167,15 @@ impl Client {
         }
     }
 
-    /// Reports what was done. Sent as it is, never compressed: LAPIs before 1.7 cannot read gzip.
-    ///
-    /// # Errors
-    /// The report did not get through, or nobody knows whether it did.
+    /// Sends a usage report, uncompressed: LAPIs before 1.7 cannot read gzip.
+    /// || # Errors
+    /// When the report was not delivered, or that is not known.
     pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         let url = self.endpoint.route("v1/usage-metrics", "");
         let body = serde_json::to_vec(metrics).expect("numbers and texts always serialise");
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         match self.ask(request, self.idle).await {
-            // Read to its end, so that the connection can be used again.
+            // Read to the end, so that the connection can be reused.
             Ok(mut response) => {
                 let mut progress = self.progress();
                 while self.piece(&mut response, &mut progress, 0).await?.is_some() {}
@@ -188,7 +186,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and sees to it that a success comes back.
+    /// Sends a request; any response but success is an error.
     pub(crate) async fn ask(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
         let response = self.send(request, idle).await?;
         match response.status() {
@@ -198,7 +196,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the head of an answer, whatever it says.
+    /// Sends a request and waits for the head of a response, whatever its status.
     pub(crate) async fn send(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
         let sent = timeout(idle, request.send())
             .await
@@ -215,12 +213,12 @@ impl Client {
         Ok(response)
     }
 
-    /// The pace of an answer that begins now.
+    /// The progress monitor of a response that begins now.
     pub(crate) fn progress(&self) -> ProgressMonitor {
         ProgressMonitor::new(Instant::now(), self.idle, self.idle, self.idle)
     }
 
-    /// The next piece of a body, or `None` at its end.
+    /// The next chunk of a body, or `None` at its end.
     pub(crate) async fn piece(
         &self,
         response: &mut Response,
@@ -228,7 +226,7 @@ impl Client {
         received: u64,
     ) -> Result<Option<impl Deref<Target = [u8]> + use<>>, PullError> {
         let deadline = progress.deadline();
-        // Looked at first: a flood of blanks is always ready to be read.
+        // Checked first: an endless stream of blanks is always ready to be read.
         if Instant::now() >= deadline {
             return Err(self.given_up(progress));
         }
@@ -267,8 +265,8 @@ impl Client {
         }
     }
 
-    /// The beginning of the body of an error response, as far as it comes within `at_most`. A body that cannot be read is
-    /// not worth another error: the status is enough.
+    /// The beginning of an error response's body, as far as it arrives within `at_most`. A body that cannot be read is
+    /// not another error: the status is enough.
     pub(crate) async fn error_body(&self, response: &mut Response, at_most: Duration) -> Vec<u8> {
         let mut body = Vec::new();
         let deadline = Instant::now() + at_most;
@@ -282,7 +280,7 @@ impl Client {
         body
     }
 
-    /// Makes an error of an answer that says no.
+    /// Converts an error response.
     async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
         let retry_after = retry_after(response.headers(), SystemTime::now());
         let body = self.error_body(&mut response, idle).await;

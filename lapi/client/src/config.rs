@@ -1,4 +1,4 @@
-//! Where the LAPI is, who we are to it, and how long we wait.
+//! Client configuration: the LAPI's address, credentials, timeouts.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,23 +8,23 @@ use serde::Deserialize;
 
 use crate::BuildError;
 
-/// A text that is never shown: it prints itself as `[redacted]`.
+/// A text that is never displayed: it prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one place that sends it.
+    /// The text, for the code that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing to hide.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -36,11 +36,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a bouncer proves who it is. LAPI ignores a key that comes with a client certificate, so it is one or the
-/// other.
+/// A bouncer's credentials. LAPI ignores a key sent with a client certificate, so there is one or the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
-    /// The key `cscli bouncers add NAME` has printed, sent as `X-Api-Key`.
+    /// The key printed by `cscli bouncers add NAME`, sent as `X-Api-Key`.
     Key(Secret),
     /// A client certificate and its private key, both PEM.
     Certificate {
@@ -51,18 +50,18 @@ pub enum Auth {
     },
 }
 
-/// An HTTP proxy, as the environment names it.
+/// The HTTP proxy from the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// Its URL (may hold a password, so do not print it); `None` connects directly.
+    /// Its URL (may contain a password); `None` connects directly.
     pub url: Option<Secret>,
     /// Hosts, domains and prefixes to reach directly, separated by commas.
     pub except: Option<String>,
 }
 
 impl ProxyConfig {
-    /// What `HTTP_PROXY` and `NO_PROXY` (or their lower-case forms) say, through `lookup`, such as
-    /// `|name| std::env::var(name).ok()`.
+    /// The proxy in `HTTP_PROXY` and `NO_PROXY` (or their lower-case forms), read through `lookup`, such as `|name|
+    /// std::env::var(name).ok()`.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&str; 2]| names.into_iter().filter_map(&lookup).find(|text| !text.is_empty());
         Self {
@@ -72,7 +71,7 @@ impl ProxyConfig {
     }
 }
 
-/// Everything a [`Client`](crate::Client) needs to know.
+/// The configuration of a [`Client`](crate::Client).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
     /// `http://…` or `https://…`, with or without a slash at the end; `/path/to.sock` or `unix:///path/to.sock`
@@ -84,22 +83,23 @@ pub struct ClientConfig {
     pub ca: Option<PathBuf>,
     /// Accept any server certificate.
     pub insecure_skip_verify: bool,
-    /// How long the connection, TLS included, may take to stand.
+    /// Timeout of connecting, including TLS.
     pub connect_timeout: Duration,
-    /// How long the head of an answer may take, and in what time its body must bring 4 KiB (blanks not counted) or end.
+    /// Timeout of the head of a response, and the time in which its body must deliver 4 KiB (blanks not counted) or
+    /// end.
     pub idle_timeout: Duration,
-    /// The longest the head of a full pull may take, which a stock LAPI with millions of rows prepares for minutes. The
-    /// first two tries get `idle_timeout`, each later one twice as long as the one before, up to this.
+    /// The longest timeout of a full pull's head, which a stock LAPI with millions of rows prepares for minutes. The
+    /// first two attempts use `idle_timeout`; it doubles with each further one, up to this.
     pub startup_idle_timeout: Duration,
-    /// Used for plain `http` with a key and a host that is not this one, as the stock bouncers do.
+    /// Used for plain `http` with a key and a remote host, as in the stock bouncers.
     pub proxy: ProxyConfig,
-    /// Which of the machines that share a key this is, for the LAPI to show; see [`palisade_wire::follow`].
+    /// The instance name, which tells machines that share a key apart in listings; see [`palisade_wire::follow`].
     pub instance: Option<String>,
 }
 
 impl ClientConfig {
-    /// A configuration with everything else at its default: 10 s to connect, 30 s without progress, up to
-    /// five minutes for the head of a full pull that timed out before, no proxy.
+    /// The defaults: 10 s to connect, 30 s without progress, up to five minutes for the head of a full pull that timed
+    /// out before, no proxy.
     pub fn new(url: impl Into<String>, auth: Auth) -> Self {
         Self {
             url: url.into(),
@@ -115,16 +115,15 @@ impl ClientConfig {
     }
 }
 
-/// How we name ourselves: `type/version`. LAPI stores the halves as the bouncer's type and version, and takes
-/// neither when there is not exactly one slash.
+/// The client's name, `type/version`. LAPI stores the halves as the bouncer's type and version, and neither when there
+/// is not exactly one slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserAgent(String);
 
 impl UserAgent {
     /// Joins a type, such as `palisade-firewall`, and a version, such as `v0.1.0`.
-    ///
-    /// # Errors
-    /// One of them is empty or holds a slash, white space or anything else that is not visible ASCII.
+    /// || # Errors
+    /// When one of them is empty or contains a slash, white space or anything but visible ASCII.
     pub fn new(kind: &str, version: &str) -> Result<Self, BuildError> {
         for part in [kind, version] {
             if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {

@@ -1,4 +1,4 @@
-//! What the head of an answer says beyond the stock protocol (see [`palisade_wire::follow`]), and who is told.
+//! The response headers that extend the stock protocol (see [`palisade_wire::follow`]), and the sink of a response.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use palisade_wire::StreamItem;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER};
 use reqwest::header::HeaderMap;
 
-/// The longest cursor that is kept: it has to fit into a request's line again.
+/// The longest accepted cursor: it must fit into a request line.
 const MAX_CURSOR_BYTES: usize = 2048;
 
-/// How to go on after an answer. Only a LAPI that keeps cursors says so; a stock one does not.
+/// How to continue after a response. Sent by LAPIs that keep cursors, not by stock ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Continuation {
-    /// The cursor to send next, once the whole answer has been taken. Opaque, never empty.
+    /// The cursor of the next request, once the whole response was processed. Opaque, never empty.
     pub cursor: String,
-    /// What the answer holds, whatever was asked.
+    /// What the response contains, whatever was requested.
     pub content: Content,
-    /// For how long the LAPI holds a request; `None` when it would not hold one.
+    /// How long the LAPI would park a request; `None` if it would not.
     pub wait: Option<Duration>,
 }
 
-/// What takes an answer as it arrives. A closure over the items is one that does not care about the head.
+/// Receives a response as it arrives. A closure over items is a sink that ignores the head.
 pub trait StreamSink: Send {
-    /// An answer begins; `None` from a stock LAPI.
+    /// The head of the response; `None` from a stock LAPI.
     fn begin(&mut self, head: Option<&Continuation>);
 
     /// The next item.
@@ -37,7 +37,7 @@ impl<F: FnMut(StreamItem<'_>) + Send> StreamSink for F {
     }
 }
 
-/// Reads the headers; `None` when they are a stock LAPI's. What cannot be understood comes back with its name.
+/// Parses the headers; `None` for a stock LAPI. The error is the name and value of a malformed header.
 pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'static str, String)> {
     let text = |name: &'static str| match headers.get(name) {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Finds the likely cause when no answer comes, and names the setting in the configuration file. Pure.
+//! Diagnoses failed connections: the likely cause, and the setting to check. Pure.
 
 use std::error::Error;
 use std::io;
@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::endpoint::Endpoint;
 
-/// The names of settings, as the file that the user edits has them.
+/// Names of settings in the file that the user edits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SettingNames {
     pub(crate) url: &'static str,
@@ -22,24 +22,24 @@ impl SettingNames {
     pub(crate) const MACHINE: Self = Self { url: "url", ..Self::BOUNCER };
 }
 
-/// The kind of a failure, as far as the error shows it.
+/// The kind of failure, as far as the error reveals it.
 #[derive(Debug)]
 enum Kind {
-    /// The server's certificate does not verify.
+    /// The server's certificate cannot be verified.
     ServerCertificate(CertificateError),
-    /// The server ended the handshake because of our certificate, or of having none.
+    /// The server aborted the handshake because of the client's certificate, or the lack of one.
     ClientCertificate(AlertDescription),
-    /// TLS was begun and something else came back.
+    /// The server does not speak TLS.
     NoTls,
-    /// HTTP was sent and something else came back.
+    /// The server does not speak HTTP.
     NoHttp,
-    /// The name does not resolve.
+    /// The host name cannot be resolved.
     Name,
     /// Anything else, such as a refused connection.
     Other,
 }
 
-/// One line: what happened, what is likely to be wrong, and the innermost cause, each once.
+/// One line with the failure, the likely cause, and the innermost error, without repetitions.
 pub(crate) fn describe(
     error: &(dyn Error + 'static),
     endpoint: &Endpoint,
@@ -124,7 +124,7 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint) -> Kind {
     Kind::Other
 }
 
-/// The TLS error that an error carries. An I/O error hides what it wraps from `source`.
+/// The TLS error inside an error. An I/O error does not expose what it wraps as its `source`.
 fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
@@ -143,7 +143,7 @@ fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     None
 }
 
-/// The innermost cause as Go's programs print it, because scripts search for that text: `connection refused`.
+/// The innermost error as Go programs print it, because scripts search for that text: `connection refused`.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
@@ -160,7 +160,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// An error and what caused it in one line; what a cause repeats is left out.
+/// An error and its causes on one line, without repetitions.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -198,7 +198,7 @@ mod tests {
             (certificate(CertificateError::Expired), false, "has expired, or this host's clock is wrong"),
             (not_tls, false, "should `api_url` begin with http://"),
         ] {
-            // However deep it is wrapped.
+            // At any depth.
             for error in [tls(error.clone()), io::Error::other(tls(error))] {
                 let text = text_of(error, "https://lapi.example:8080", has_certificate);
                 assert!(text.contains(part), "{text}");

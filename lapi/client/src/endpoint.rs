@@ -1,4 +1,4 @@
-//! The `api_url` setting, read.
+//! The parsed `api_url` setting.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 use crate::BuildError;
 
-/// Where a LAPI answers. Shows itself as the operator wrote it, without a password.
+/// The address of a LAPI. Displays as configured, without a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// Ends in a slash. For a unix socket it is `http://unix/`, as Go's clients send it.
@@ -23,7 +23,7 @@ impl Endpoint {
         Self::parse_setting(text, "api_url")
     }
 
-    /// `setting` is what holds the text, for errors.
+    /// `setting` names the setting in errors.
     pub(crate) fn parse_setting(text: &str, setting: &'static str) -> Result<Self, BuildError> {
         let text = text.trim();
         let wrong = |reason: String| BuildError::Url { setting, url: redacted(text), reason };
@@ -34,7 +34,7 @@ impl Endpoint {
                     "a socket needs an absolute path, such as unix:///run/crowdsec.sock".into(),
                 ));
             }
-            // The kernel's limit for a socket's address, its closing zero included.
+            // The kernel's limit on the path of a socket, including the final NUL.
             if path.len() >= 108 {
                 return Err(wrong("a socket's path must be shorter than 108 bytes".into()));
             }
@@ -79,7 +79,7 @@ impl Endpoint {
         self.base.scheme() == "https"
     }
 
-    /// This machine itself, which no proxy stands in front of.
+    /// Whether it is this host, which is never reached through a proxy.
     pub(crate) fn is_local(&self) -> bool {
         self.socket.is_some()
             || match self.base.host() {
@@ -97,7 +97,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A URL without what stands before the `@`.
+/// A URL without its user part.
 pub(crate) fn redacted(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority_end = rest.find('/').unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a LAPI, and what to do about it.
+//! Errors of the clients, and how to react to them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,30 +8,30 @@ use palisade_wire::DecodeError;
 
 use crate::diagnosis::with_causes;
 
-/// Why no client can be made of a configuration. Nothing was sent.
+/// Why a client cannot be created. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The URL cannot be used.
     #[error("`{setting}` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
     Url {
-        /// The setting that holds it.
+        /// The name of the setting.
         setting: &'static str,
-        /// As written, without a password.
+        /// As configured, without a password.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The key holds characters that no HTTP header may.
+    /// The key contains characters that are not allowed in an HTTP header.
     #[error("`api_key` holds characters that cannot be sent, such as a line break; copy it again")]
     Key,
-    /// The name or version of the bouncer does not fit into a User-Agent.
+    /// The bouncer's name or version cannot be part of a User-Agent.
     #[error("{part:?} cannot be half of a User-Agent: it must be visible ASCII without a slash")]
     UserAgent {
         /// The part in question.
         part: String,
     },
-    /// A client certificate proves nothing without TLS.
+    /// A client certificate requires TLS.
     #[error("certificate authentication needs an https `api_url`, not {url}")]
     CertificateWithoutTls {
         /// The LAPI.
@@ -61,7 +61,7 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The name of this machine cannot be sent.
+    /// The instance name cannot be sent.
     #[error(
         "the instance name {name:?} cannot be sent: it must be 1 to {} characters of visible ASCII",
         palisade_wire::follow::MAX_INSTANCE_NAME
@@ -80,45 +80,45 @@ pub enum BuildError {
     },
 }
 
-/// Why a pull brought nothing. What the sink got of it must be discarded.
+/// Why a pull failed. What the sink received must be discarded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError {
-    /// No connection, or one that broke before an answer came.
+    /// No connection, or one that broke before a response.
     #[error("{problem}")]
     Unreachable {
-        /// What happened and which setting is likely to be wrong.
+        /// What happened, and which setting to check.
         problem: String,
-        /// What the connection said; its text is in `problem`.
+        /// The underlying error; its text is part of `problem`.
         cause: reqwest::Error,
     },
-    /// 401 or 403: LAPI does not know us.
+    /// 401 or 403: the LAPI does not accept the credentials.
     #[error("the LAPI at {url} refused {credential} ({status}: {message}); {}", credential.advice())]
     Refused {
         /// The LAPI.
         url: String,
-        /// What was shown to it.
+        /// The kind of credential that was sent.
         credential: Credential,
         /// 401 or 403.
         status: u16,
-        /// Its words.
+        /// The LAPI's message.
         message: String,
-        /// How long it asked us to wait, in `Retry-After`.
+        /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
-    /// Any other answer that is not a success.
+    /// Any other error status.
     #[error("the LAPI at {url} answered {status}: {message}{}", next_step(url, *status, message))]
     Status {
         /// The LAPI.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// The LAPI's message.
         message: String,
-        /// How long it asked us to wait, in `Retry-After`.
+        /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
-    /// 3xx: not followed, because the key would go with it.
+    /// 3xx: not followed, because the key would be sent along.
     #[error(
         "the LAPI at {url} redirects to {location:?} ({status}), which is not followed because our key would go \
          with it; put the address it means into `{setting}`"
@@ -133,16 +133,16 @@ pub enum PullError {
         /// Where to.
         location: String,
     },
-    /// The answer is no decision stream.
+    /// The body is not a decision stream.
     #[error("what answers at {url} does not speak like a LAPI; does `api_url` lead to another service?")]
     Malformed {
         /// The LAPI.
         url: String,
-        /// Where and what.
+        /// The position and the error.
         #[source]
         cause: DecodeError,
     },
-    /// A header of a LAPI that keeps cursors cannot be understood.
+    /// A header of a LAPI that keeps cursors is malformed.
     #[error(
         "the LAPI at {url} sends a header this version does not understand ({name}: {text:?}); is it of another \
          version, or does a proxy change its headers?"
@@ -152,31 +152,31 @@ pub enum PullError {
         url: String,
         /// Which header.
         name: &'static str,
-        /// What it holds; empty when it is missing.
+        /// Its value; empty when it is missing.
         text: String,
     },
-    /// The answer ended too early.
+    /// The body ended too early.
     #[error("the answer of the LAPI at {url} was cut short after {received} bytes")]
     CutShort {
         /// The LAPI.
         url: String,
-        /// How much came.
+        /// The number of bytes received.
         received: u64,
-        /// What the connection said; `None` when it just ended.
+        /// The connection's error; `None` when it just ended.
         #[source]
         cause: Option<reqwest::Error>,
     },
-    /// The LAPI stopped speaking.
+    /// The LAPI sent nothing for too long.
     #[error("the LAPI at {url} kept silent for {} s {while_awaiting}", after.as_secs_f64().round())]
     TimedOut {
         /// The LAPI.
         url: String,
-        /// What we waited for.
+        /// What was awaited.
         while_awaiting: &'static str,
         /// For how long.
         after: Duration,
     },
-    /// The body of an answer makes no progress worth the name.
+    /// The body made too little progress.
     #[error(
         "the answer of the LAPI at {url} is given up: it brought less than {least} bytes in {} s",
         window.as_secs_f64().round()
@@ -184,14 +184,14 @@ pub enum PullError {
     TooSlow {
         /// The LAPI.
         url: String,
-        /// How many bytes it had to bring.
+        /// The number of bytes required.
         least: u64,
         /// In what time.
         window: Duration,
     },
 }
 
-/// What was shown to a LAPI that refused it.
+/// The kind of credential that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     /// The API key.
@@ -224,7 +224,7 @@ impl Credential {
 
 fn next_step(url: &str, status: u16, message: &str) -> &'static str {
     match status {
-        // What a Go server answers to plain HTTP where it speaks TLS.
+        // The response of a Go server to plain HTTP on its TLS port.
         400 if message.contains("HTTP request to an HTTPS server") => "; `api_url` must begin with https://",
         404 | 405 if url.trim_end_matches('/').ends_with("/v1") => {
             "; leave `/v1` out of `api_url`, which is the LAPI's root"
@@ -236,7 +236,7 @@ fn next_step(url: &str, status: u16, message: &str) -> &'static str {
 }
 
 impl PullError {
-    /// The soonest it makes sense to ask again: what the LAPI asked for, or enough for one that is just starting.
+    /// The shortest delay before a retry is worthwhile: the LAPI's `Retry-After`, or enough for one that is starting.
     pub fn shortest_retry(&self) -> Duration {
         match self {
             Self::Unreachable { .. } => Duration::from_millis(100),
@@ -252,8 +252,8 @@ impl PullError {
         }
     }
 
-    /// The soonest it makes sense to ask again once the trouble has lasted for minutes. A refused key or a wrong address
-    /// is often corrected at once; later on, asking often does not help.
+    /// The same once the failure has lasted for minutes. A refused key or a wrong address is often corrected at once;
+    /// later on, frequent retries do not help.
     pub fn settled_retry(&self) -> Duration {
         match self {
             Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
@@ -262,19 +262,19 @@ impl PullError {
         }
     }
 
-    /// Whether the LAPI may have moved our cursor, so that what it sent is lost unless everything is asked for
-    /// again. Only a request that never got out cannot have used up a delta.
+    /// Whether a stock LAPI may have moved its position, so that only a full pull gets back what it sent. Only a
+    /// request that was never sent cannot have used up changes.
     pub fn may_have_reached_lapi(&self) -> bool {
         !matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
-    /// Whether the LAPI does not know us, which an operator has to mend.
+    /// Whether the credentials were refused, which an operator must correct.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 
-    /// Whether something on the way may have given up on a request that was being held: a proxy, a firewall that
-    /// forgets quiet connections, or the LAPI that ended.
+    /// Whether the request may have failed because it was parked: a proxy, a firewall that drops idle connections, or
+    /// the LAPI's shutdown.
     pub fn may_end_a_hold(&self) -> bool {
         match self {
             Self::CutShort { .. } | Self::TimedOut { .. } => true,
@@ -294,7 +294,7 @@ impl PullError {
         }
     }
 
-    /// What the stock bouncers log for the same trouble, for those who search logs for it.
+    /// The stock bouncers' log text for this failure, for log searches.
     pub fn stock_text(&self) -> String {
         match self {
             Self::Unreachable { cause, .. } => {
@@ -311,25 +311,25 @@ impl PullError {
     }
 }
 
-/// The longest `Retry-After` that is obeyed: nobody keeps a firewall in the dark for a day.
+/// The longest `Retry-After` that is obeyed: a firewall must not go without updates for a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Why a report did not get through. It can be sent again: counters are the sender's to keep.
+/// Why a report was not delivered. It can be sent again: the sender keeps the counters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// 404: a LAPI before 1.6.3, which knows no usage metrics.
+    /// 404: a LAPI before 1.6.3, without usage metrics.
     #[error("the LAPI at {url} knows no usage metrics (they came with CrowdSec 1.6.3)")]
     Unsupported {
         /// The LAPI.
         url: String,
     },
-    /// Anything that can befall a pull, too.
+    /// Any failure of a request.
     #[error(transparent)]
     Failed(#[from] PullError),
 }
 
-/// An error with what caused it, and a word for what Go would have called it.
+/// An error with its causes, including Go's term for it.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = with_causes(error);
     if text.contains("UnknownIssuer") {

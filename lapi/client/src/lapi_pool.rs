@@ -1,4 +1,4 @@
-//! The LAPIs of a list: any of them will do, and one of them is asked.
+//! A pool of interchangeable LAPIs, of which one is in use.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use palisade_wire::UsageMetrics;
 
 use crate::{Client, PullError, PushError};
 
-/// One or more LAPIs that stand for each other. Clones share which one is asked.
+/// One or more interchangeable LAPIs. Clones share which one is in use.
 #[derive(Debug, Clone)]
 pub struct LapiPool {
     clients: Arc<[Client]>,
@@ -16,7 +16,7 @@ pub struct LapiPool {
 }
 
 impl LapiPool {
-    /// These, in the order in which they are tried; the first is asked first.
+    /// In order of preference; the first is used first.
     pub fn new(first: Client, others: impl IntoIterator<Item = Client>) -> Self {
         Self { clients: std::iter::once(first).chain(others).collect(), current: Arc::default() }
     }
@@ -26,22 +26,22 @@ impl LapiPool {
         &self.clients
     }
 
-    /// The place of the one that is asked.
+    /// The index of the LAPI in use.
     pub fn position(&self) -> usize {
         self.current.load(Ordering::Relaxed).min(self.clients.len() - 1)
     }
 
-    /// The one that is asked.
+    /// The LAPI in use.
     pub fn current(&self) -> &Client {
         &self.clients[self.position()]
     }
 
-    /// Asks the one at this place from now on.
+    /// Uses the LAPI at this index from now on.
     pub fn switch_to(&self, position: usize) {
         self.current.store(position % self.clients.len(), Ordering::Relaxed);
     }
 
-    /// Where they are, as it may be shown.
+    /// Their URLs, for display.
     pub fn urls(&self) -> String {
         self.clients.iter().map(Client::url).collect::<Vec<_>>().join(", ")
     }
@@ -51,11 +51,10 @@ impl LapiPool {
         self.clients.iter().filter_map(Client::peer_address)
     }
 
-    /// Reports to the one that is asked, or to the next one that takes the report: only where it is sure that none
-    /// before has taken it.
-    ///
-    /// # Errors
-    /// The last one's; see [`Client::push_usage_metrics`].
+    /// Sends a report to the LAPI in use, or to the next ones, as long as it is certain that none before has accepted
+    /// it.
+    /// || # Errors
+    /// The last error; see [`Client::push_usage_metrics`].
     pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         let start = self.position();
         let mut position = start;

@@ -1,18 +1,18 @@
-//! The HTTP clients of a CrowdSec Local API: a bouncer's, which asks for decisions and reports usage, and a
-//! machine's.
+//! HTTP clients of a CrowdSec Local API: a bouncer's, which receives decisions and reports usage, and a machine's.
 //!
 //! ```text
 //!   ClientConfig ──► Client ──► GET /v1/decisions/stream ──► Continuation ──► StreamSink::begin
 //!                       │                                └─► StreamDecoder ──► StreamSink::item, as it arrives
 //!                       └─────► POST /v1/usage-metrics
-//!   PullError ──► shortest_retry() ──► Backoff ──► how long to wait
+//!    PullError ──► shortest_retry() ──► Backoff ──► delay
 //! ```
 //!
-//! A [`MachineClient`] is what log processors and the admin CLI are to a LAPI: it has a login and a token, posts
-//! alerts, and lists and deletes alerts and decisions.
+//! A [`MachineClient`] is used by log processors and the admin CLI: it logs in, posts alerts, and lists and deletes
+//! alerts and decisions.
 //!
-//! Every await in here has a deadline, a body has a minimum pace, no redirect is ever followed (it would carry the key elsewhere), and
-//! a bouncer's request is never retried: that is the caller's, with [`Backoff`]. A machine's is, as [`Retries`] say.
+//! Every await has a deadline and every body a minimum rate. Redirects are never followed, since the key would be sent
+//! along. A bouncer's request is never retried here: that is up to the caller, with [`Backoff`]. A machine's request is
+//! retried according to [`Retries`].
 //!
 //! ```no_run
 //! use palisade_client::{Auth, Client, ClientConfig, Secret, StreamItem, StreamQuery, UserAgent};

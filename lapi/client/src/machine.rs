@@ -1,4 +1,4 @@
-//! The requests a machine makes: what log processors and the admin CLI ask of a LAPI.
+//! The client of a machine: a log processor or the admin CLI.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::error::BuildError;
 use crate::token::{MachineAuth, MachineConfig, MachineError, Retries, Token};
 use crate::transport::{Identification, Setup};
 
-/// How often a request is tried again with a new token.
+/// How often a request is retried with a new token.
 const NEW_TOKENS: usize = 2;
-/// Larger answers are not taken: nothing a LAPI lists is.
+/// Maximum size of a response; nothing a LAPI lists is larger.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
 
-/// A LAPI as one machine sees it. Logs in when it has to.
+/// A client of one LAPI for one machine. Logs in as needed.
 pub struct MachineClient {
     link: Client,
     auth: MachineAuth,
@@ -35,10 +35,10 @@ pub struct MachineClient {
     token: Mutex<Option<Token>>,
 }
 
-/// What came of a registration.
+/// The result of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registered {
-    /// An administrator has to validate the machine.
+    /// An administrator must validate the machine.
     Pending,
     /// The registration token has validated it.
     Validated,
@@ -51,7 +51,7 @@ struct Deleted {
 }
 
 impl MachineClient {
-    /// Prepares a client. Reads the certificate files, and connects to nothing.
+    /// Creates a client. Reads the certificate files; does not connect.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -79,15 +79,14 @@ impl MachineClient {
         })
     }
 
-    /// Where the LAPI is, as it may be shown.
+    /// The LAPI's URL, for display.
     pub fn url(&self) -> String {
         self.link.url()
     }
 
-    /// Asks for an account. Needs no login.
-    ///
-    /// # Errors
-    /// The LAPI refused it (the name may be taken), or could not be asked.
+    /// Registers the machine. Needs no login.
+    /// || # Errors
+    /// When the LAPI refuses it (the name may be taken) or cannot be reached.
     pub async fn register(&self, registration: &Registration) -> Result<Registered, MachineError> {
         let mut response = self.post_without_token("v1/watchers", registration).await?;
         let status = response.status();
@@ -98,20 +97,19 @@ impl MachineClient {
         Ok(if status == StatusCode::ACCEPTED { Registered::Validated } else { Registered::Pending })
     }
 
-    /// Gets a new token, whether or not there is one. Other requests do this by themselves.
-    ///
-    /// # Errors
-    /// The LAPI does not know us, or could not be asked.
+    /// Logs in, whether or not there is a token. Other requests do this as needed.
+    /// || # Errors
+    /// When the LAPI refuses the credentials or cannot be reached.
     pub async fn login(&self) -> Result<LoginAnswer, MachineError> {
         let answer = self.log_in().await?;
         *self.token.lock().await = Some(Token::new(answer.clone(), UnixMillis::now()));
         Ok(answer)
     }
 
-    /// Says that this machine lives.
+    /// Sends a heartbeat.
     ///
     /// # Errors
-    /// As for every request: the LAPI refused it, or could not be asked.
+    /// As for every request: when the LAPI refuses it or cannot be reached.
     pub async fn heartbeat(&self) -> Result<(), MachineError> {
         self.request(Method::GET, "v1/heartbeat", "", None).await.map(|_| ())
     }
@@ -133,10 +131,10 @@ impl MachineClient {
         self.json(Method::GET, &format!("v1/alerts/{id}"), "", None).await
     }
 
-    /// Posts alerts and tells their numbers, which may be fewer than the alerts.
+    /// Posts alerts and returns their ids, of which there may be fewer than alerts.
     ///
     /// # Errors
-    /// As for every request. Nobody knows whether they were stored when no answer came.
+    /// As for every request. Without a response, it is unknown whether they were stored.
     pub async fn post_alerts(&self, alerts: &[Alert]) -> Result<Vec<String>, MachineError> {
         let alerts: Vec<_> = alerts.iter().map(Alert::posting).collect();
         let body = serde_json::to_vec(&alerts).expect("numbers and texts always serialise");
@@ -144,10 +142,10 @@ impl MachineClient {
         Ok(ids.unwrap_or_default())
     }
 
-    /// Deletes alerts with their decisions, all that match, and tells how many.
+    /// Deletes all alerts that match, with their decisions, and returns how many.
     ///
     /// # Errors
-    /// As for every request; the LAPI does not trust our address (403).
+    /// As for every request; when the LAPI does not trust this address (403).
     pub async fn delete_alerts(&self, query: &[(&str, String)]) -> Result<u64, MachineError> {
         self.delete("v1/alerts", query).await
     }
@@ -155,12 +153,12 @@ impl MachineClient {
     /// Deletes one alert with its decisions.
     ///
     /// # Errors
-    /// As for every request; there is no such alert (500).
+    /// As for every request; when the alert does not exist (500).
     pub async fn delete_alert(&self, id: i64) -> Result<u64, MachineError> {
         self.delete(&format!("v1/alerts/{id}"), &[]).await
     }
 
-    /// Ends active decisions, all that match, and tells how many.
+    /// Ends all active decisions that match, and returns how many.
     ///
     /// # Errors
     /// As for every request.
@@ -171,7 +169,7 @@ impl MachineClient {
     /// Ends one decision.
     ///
     /// # Errors
-    /// As for every request; there is no such decision (500).
+    /// As for every request; when the decision does not exist (500).
     pub async fn delete_decision(&self, id: i64) -> Result<u64, MachineError> {
         self.delete(&format!("v1/decisions/{id}"), &[]).await
     }
@@ -179,7 +177,7 @@ impl MachineClient {
     /// All allowlists.
     ///
     /// # Errors
-    /// As for every request; the LAPI is older than 1.6.6 and has none (404).
+    /// As for every request; when the LAPI is older than 1.6.6 and has no allowlists (404).
     pub async fn allowlists(&self, with_content: bool) -> Result<Vec<Allowlist>, MachineError> {
         let query = if with_content { "with_content=true" } else { "" };
         let lists: Option<Vec<Allowlist>> = self.json(Method::GET, "v1/allowlists", query, None).await?;
@@ -189,7 +187,7 @@ impl MachineClient {
     /// One allowlist.
     ///
     /// # Errors
-    /// As for every request; there is no such list (500).
+    /// As for every request; when the list does not exist (500).
     pub async fn allowlist(&self, name: &str, with_content: bool) -> Result<Allowlist, MachineError> {
         let query = if with_content { "with_content=true" } else { "" };
         self.json(Method::GET, &format!("v1/allowlists/{}", segment(name)), query, None).await
@@ -198,7 +196,7 @@ impl MachineClient {
     /// Whether an address or range is on a list.
     ///
     /// # Errors
-    /// As for every request; it is neither (500).
+    /// As for every request; when the target is neither an address nor a range (500).
     pub async fn check_allowlist(&self, target: &str) -> Result<CheckAnswer, MachineError> {
         self.json(Method::GET, &format!("v1/allowlists/check/{}", segment(target)), "", None).await
     }

@@ -1,4 +1,4 @@
-//! `common` (the log) and `cscli.output`.
+//! Checks `common` (the log) and `cscli.output`.
 
 use palisade_daemon::{
     Problems,
@@ -10,7 +10,7 @@ use crate::file;
 /// Name of the log file in `log_dir`.
 const LOG_FILE: &str = "palisade-lapi.log";
 
-/// How the admin CLI prints.
+/// Output format of the admin CLI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Output {
     /// Tables for people.
@@ -23,7 +23,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// Reads the word of `cscli.output` and `-o`.
+    /// Parses the value of `cscli.output` and `-o`.
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "human" => Self::Human,
@@ -34,7 +34,7 @@ impl Output {
     }
 }
 
-/// Checks the level named by `key`; `None` when it is absent or wrong.
+/// Parses the level of the key; `None` when it is absent or invalid.
 pub(crate) fn level(key: &str, word: Option<&str>, wrong: &mut Problems) -> Option<LogLevel> {
     let word = word.filter(|word| !word.is_empty())?;
     let known = match word.to_ascii_lowercase().as_str() {
@@ -60,7 +60,7 @@ pub(crate) fn level(key: &str, word: Option<&str>, wrong: &mut Problems) -> Opti
 pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConfig {
     let level = level("common.log_level", written.log_level.as_deref(), wrong).unwrap_or(LogLevel::Info);
     match written.log_format.as_deref() {
-        // JSON lines are not written yet; a stock file that asks for them must still start us.
+        // JSON lines are not supported yet; a stock file that requests them must still be accepted.
         None | Some("" | "text" | "json") => {}
         Some(_) => wrong.add("common.log_format", "expected text or json"),
     }
@@ -73,7 +73,7 @@ pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConf
         compress: written.compress_logs.unwrap_or(true),
     };
     let target = match written.log_media.as_deref() {
-        // The journal takes what goes to standard error.
+        // Standard error goes to the journal.
         None | Some("" | "stdout" | "syslog") => LogTarget::Stderr,
         Some("file") => {
             let dir = written.log_dir.filter(|dir| !dir.as_os_str().is_empty());

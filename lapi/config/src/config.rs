@@ -1,4 +1,4 @@
-//! `config.yaml` as it is meant.
+//! The checked `config.yaml`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     server::{self, Metrics, ServerConfig},
 };
 
-/// The whole configuration, checked. Reading it touches nothing but the file and its `.local`.
+/// The whole configuration, checked. Loading it reads only the file and its `.local`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The file.
@@ -21,7 +21,7 @@ pub struct Config {
     pub local: Option<PathBuf>,
     /// `common`: where log lines go.
     pub logs: LogConfig,
-    /// Whether `common.log_format` asks for JSON lines, which are not written yet.
+    /// Whether `common.log_format` requests JSON lines, which are not supported yet.
     pub json_logs: bool,
     /// `config_paths`.
     pub paths: ConfigPaths,
@@ -33,7 +33,7 @@ pub struct Config {
     pub prometheus_uri: Option<String>,
     /// `plugin_config`.
     pub plugins: Plugins,
-    /// `db_config`; absent on hosts that only log in elsewhere.
+    /// `db_config`; absent on hosts that only connect to a remote LAPI.
     pub database: Option<DbConfig>,
     /// `api.client`: the credentials file of this host's machine.
     pub credentials_path: Option<PathBuf>,
@@ -45,9 +45,9 @@ pub struct Config {
     pub server: Option<ServerConfig>,
     /// `prometheus`, when enabled.
     pub prometheus: Option<Metrics>,
-    /// What deserves a warning and stops nobody, to be logged once logging is set up.
+    /// Warnings, to be logged once logging is set up.
     pub warnings: Vec<String>,
-    /// The merged document before environment variables are put in, for `config show-yaml`.
+    /// The merged document before expansion of environment variables, for `config show-yaml`.
     pub merged_text: String,
 }
 
@@ -72,7 +72,7 @@ pub struct ConfigPaths {
     pub pattern_dir: Option<PathBuf>,
 }
 
-/// The block `plugin_config`: as whom notification plugins run.
+/// The block `plugin_config`: user and group of notification plugins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plugins {
     /// User.
@@ -86,8 +86,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is not YAML, has a key nobody knows, or a value that does not fit. The error names
-    /// everything that is wrong, each with its line.
+    /// When a file cannot be read, is not YAML, or has an unknown key or an invalid value. All problems are reported,
+    /// each with its line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::from_document(&Document::load(path)?)
     }
@@ -169,7 +169,7 @@ fn check_paths(written: file::ConfigPaths) -> ConfigPaths {
     }
 }
 
-/// Keys nobody knows, as problems.
+/// Unknown keys, as problems.
 pub(crate) fn unknown(document: &Document, known: &[&str]) -> Problems {
     let mut wrong = Problems::new();
     for key in document.unknown_keys(known) {
@@ -187,7 +187,7 @@ pub(crate) fn unknown(document: &Document, known: &[&str]) -> Problems {
     wrong
 }
 
-/// Relative to the folder we were started in, as the stock program reads paths.
+/// Makes a path absolute relative to the working directory, as the stock program does.
 pub(crate) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

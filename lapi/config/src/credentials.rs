@@ -1,4 +1,4 @@
-//! `local_api_credentials.yaml`: how a machine logs in.
+//! `local_api_credentials.yaml`: the credentials of a machine.
 
 use std::{
     fmt, fs,
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::{config::unknown, keys::CREDENTIALS_KEYS};
 
-/// How a machine reaches its LAPI and who it is there. Fields are as written; empty ones are absent.
+/// A machine's LAPI and credentials, as written; empty values are absent.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Credentials {
@@ -22,17 +22,17 @@ pub struct Credentials {
     pub login: Option<String>,
     /// Its password.
     pub password: Option<String>,
-    /// Who signed the LAPI's certificate.
+    /// The certificate authority of the LAPI.
     pub ca_cert_path: Option<PathBuf>,
-    /// Certificate to show instead of a password.
+    /// Client certificate, instead of a password.
     pub cert_path: Option<PathBuf>,
     /// Its key.
     pub key_path: Option<PathBuf>,
-    /// The console's address; only the central service uses it.
+    /// The console's address; used only for the central service.
     pub papi_url: Option<String>,
 }
 
-/// The password is not shown.
+/// Omits the password.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
@@ -44,22 +44,22 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why credentials cannot be read or written. The texts are those scripts look for.
+/// Why credentials cannot be read or written. Scripts search for these texts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The file is not there or cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("loading api client: while reading yaml file: open {}: {}", path.display(), plain(cause))]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said; part of the text above.
+        /// The operating system's error; part of the text above.
         cause: io::Error,
     },
-    /// The file says nothing.
+    /// The file is empty.
     #[error("loading api client: no credentials or URL found in api client configuration '{}'", .0.display())]
     Empty(PathBuf),
-    /// The file is no credentials file.
+    /// Not a credentials file.
     #[error("loading api client: failed to parse api client credential configuration file '{}': {cause}", path.display())]
     Invalid {
         /// The file.
@@ -67,10 +67,10 @@ pub enum CredentialsError {
         /// What is wrong, with lines; part of the text above.
         cause: ConfigError,
     },
-    /// A password and a certificate at once.
+    /// Both a password and a certificate.
     #[error("loading api client: user/password authentication and TLS authentication are mutually exclusive")]
     Both,
-    /// A certificate over a unix socket.
+    /// A certificate for a unix socket.
     #[error("loading api client: cannot use TLS with a unix socket")]
     TlsOverSocket,
     /// The file cannot be written.
@@ -78,7 +78,7 @@ pub enum CredentialsError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said; part of the text above.
+        /// The operating system's error; part of the text above.
         cause: io::Error,
     },
 }
@@ -93,12 +93,12 @@ fn plain(cause: &io::Error) -> String {
 }
 
 impl Credentials {
-    /// Reads the file and its `.local`, with environment variables expanded. Without a URL the file may still be
-    /// completed, so that is no error here.
+    /// Reads the file and its `.local`, with environment variables expanded. A missing URL is not an error: the file
+    /// may be completed later.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is empty, has keys nobody knows, or mixes two ways to log in.
+    /// When a file cannot be read, is empty, has unknown keys, or mixes two ways to log in.
     pub fn load(path: &Path) -> Result<Self, CredentialsError> {
         let invalid = |cause| CredentialsError::Invalid { path: path.to_owned(), cause };
         let document = match Document::load(path) {
@@ -106,7 +106,7 @@ impl Credentials {
             Err(ConfigError::Unreadable { path, cause }) => {
                 return Err(CredentialsError::Unreadable { path, cause });
             }
-            // A file without any key is no YAML map.
+            // A file without any key is not a YAML map.
             Err(_) if fs::read_to_string(path).is_ok_and(|text| is_blank(&text)) => {
                 return Err(CredentialsError::Empty(path.to_owned()));
             }
@@ -150,7 +150,7 @@ impl Credentials {
         self.url.as_deref().filter(|url| url.starts_with('/')).map(Path::new)
     }
 
-    /// The URL as it is used: `http://` in front when there is no scheme, `/` at its end; a socket's path as it is.
+    /// The URL in canonical form: with `http://` if there is no scheme, and a final `/`; a socket's path unchanged.
     pub fn base_url(&self) -> Option<String> {
         let url = self.url.as_deref()?;
         if url.starts_with('/') {
@@ -180,14 +180,14 @@ impl Credentials {
         text
     }
 
-    /// Writes the file, readable by its owner only: a new file beside it takes its name, so that nobody sees a half.
+    /// Writes the file, readable by its owner only, by renaming a new file, so that no partial file is ever visible.
     ///
     /// # Errors
     ///
     /// When the folder or the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CredentialsError> {
         let unwritable = |cause| CredentialsError::Unwritable { path: path.to_owned(), cause };
-        // A link stays a link: the file it names is replaced.
+        // For a symbolic link, the file it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:08x}.tmp", fastrand::u32(..)));
@@ -212,8 +212,8 @@ fn is_blank(text: &str) -> bool {
     })
 }
 
-/// As YAML text: bare where that is safe, else in double quotes. `$` is doubled nowhere: names that are not set in the
-/// environment stay as they are.
+/// As YAML: plain where that is safe, otherwise in double quotes. `$` need not be escaped: unset variables are left as
+/// they are.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@');
     let bare = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')

@@ -1,4 +1,4 @@
-//! `db_config`: where everything is kept, and for how long.
+//! Checks `db_config`: the database, and retention.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -7,14 +7,14 @@ use palisade_wire::GoDuration;
 
 use crate::{common::level, config::absolute, file};
 
-/// Connections when `max_open_conns` is absent.
+/// The default of `max_open_conns`.
 const MAX_OPEN: u32 = 100;
-/// Rows per statement when `decision_bulk_size` is absent, and at most.
+/// Default and maximum of `decision_bulk_size`.
 const BULK: (usize, usize) = (1000, 2000);
-/// How long usage metrics are kept when `metrics_max_age` is absent.
+/// The default of `metrics_max_age`.
 const METRICS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What `sslmode` may say.
+/// The accepted values of `sslmode`.
 const SSL_MODES: [&str; 7] = ["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// The block `db_config`.
@@ -26,7 +26,7 @@ pub struct DbConfig {
     pub max_open_conns: u32,
     /// Decisions per statement.
     pub decision_bulk_size: usize,
-    /// What is deleted; without the block nothing ever is.
+    /// Retention; without the block nothing is deleted.
     pub flush: Option<Flush>,
 }
 
@@ -37,7 +37,7 @@ pub enum DbKind {
     Sqlite {
         /// Its path.
         path: PathBuf,
-        /// Write-ahead log: as told, or by the kind of file system.
+        /// Write-ahead log; by default it depends on the file system.
         use_wal: Option<bool>,
     },
     /// A PostgreSQL server.
@@ -52,18 +52,18 @@ pub enum DbKind {
         password: String,
         /// Database.
         db_name: String,
-        /// libpq's word for how much TLS: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`; empty when not given.
+        /// libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`; empty when not set.
         sslmode: String,
-        /// Who signs the server's certificate.
+        /// The certificate authority of the server.
         ssl_ca_cert: Option<PathBuf>,
-        /// Our certificate.
+        /// The client certificate.
         ssl_client_cert: Option<PathBuf>,
         /// Its key.
         ssl_client_key: Option<PathBuf>,
     },
 }
 
-/// The password is not shown.
+/// Omits the password.
 impl fmt::Debug for DbKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,19 +86,19 @@ impl fmt::Debug for DbKind {
 /// The block `flush`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flush {
-    /// How many alerts are kept, counted by number.
+    /// The number of alerts to keep.
     pub max_items: Option<u64>,
-    /// How old alerts may become.
+    /// The maximum age of alerts.
     pub max_age: Option<Duration>,
-    /// How old usage metrics may become.
+    /// The maximum age of usage metrics.
     pub metrics_max_age: Duration,
-    /// When bouncers that do not call any more are forgotten.
+    /// When inactive bouncers are deleted.
     pub bouncers_autodelete: AutoDelete,
-    /// When machines that do not call any more are forgotten.
+    /// When inactive machines are deleted.
     pub agents_autodelete: AutoDelete,
 }
 
-/// After how long those who do not call are forgotten, by how they authenticate.
+/// How long inactive clients are kept, by type of authentication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AutoDelete {
     /// With a certificate.
@@ -146,7 +146,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             host: written
                 .host
                 .filter(|host| !host.is_empty())
-                // As in the stock server: the folder of the server's socket.
+                // As in the stock server: the directory of the server's socket.
                 .or_else(|| path(written.db_path).map(|path| path.display().to_string()))
                 .unwrap_or_else(|| "127.0.0.1".to_owned()),
             port: match &written.port {

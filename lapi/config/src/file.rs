@@ -1,11 +1,11 @@
-//! `config.yaml` as it is written: CrowdSec's names, everything optional, nothing checked.
+//! `config.yaml` as written: CrowdSec's names, everything optional, nothing checked.
 
 use std::path::PathBuf;
 
 use palisade_daemon::metrics::Port;
 use serde::Deserialize;
 
-/// The whole file. Blocks that only other programs of CrowdSec's read are known by their keys and not read.
+/// The whole file. Blocks that only other CrowdSec programs use are listed as known keys and not parsed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct File {
@@ -29,7 +29,7 @@ pub(crate) struct Common {
     pub log_max_size: Option<u64>,
     pub log_max_age: Option<u64>,
     pub log_max_files: Option<u64>,
-    /// Accepted: the service manager keeps us in the background.
+    /// Accepted and ignored: daemons are run by the service manager.
     #[serde(rename = "daemonize")]
     pub _daemonize: Option<bool>,
     #[serde(rename = "force_color_logs")]

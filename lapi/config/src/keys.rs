@@ -1,6 +1,6 @@
-//! The keys there are. What is not here is a mistake in the file.
+//! The known keys. Any other key is an error.
 
-/// Every key of CrowdSec's `config.yaml`, read by us or not.
+/// All keys of CrowdSec's `config.yaml`, used here or not.
 pub(crate) const CONFIG_KEYS: &[&str] = &[
     "common.daemonize",
     "common.pid_dir",
@@ -116,6 +116,6 @@ pub(crate) const CONFIG_KEYS: &[&str] = &[
     "api.server.tls.cache_expiration",
 ];
 
-/// Every key of a credentials file.
+/// All keys of a credentials file.
 pub(crate) const CREDENTIALS_KEYS: &[&str] =
     &["url", "login", "password", "ca_cert_path", "cert_path", "key_path", "papi_url"];

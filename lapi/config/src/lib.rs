@@ -1,7 +1,7 @@
 //! CrowdSec's `config.yaml` and credentials file, as the LAPI and its admin CLI read them.
 //!
-//! The file is read with its `.local` companion and with environment variables expanded. Every key CrowdSec knows is
-//! accepted, every other one is an error that names its line; all mistakes are told at once.
+//! Files are read with their `.local` companion and with environment variables expanded. All of CrowdSec's keys are
+//! accepted; any other key is an error. All errors are reported at once, with their lines.
 //!
 //! ```
 //! use std::path::Path;

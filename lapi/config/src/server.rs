@@ -1,4 +1,4 @@
-//! `api.server` and `prometheus`: where the LAPI listens, whom it believes, who may join.
+//! Checks `api.server` and `prometheus`: listeners, trusted addresses, registration, metrics.
 
 use std::{
     fmt,
@@ -21,39 +21,39 @@ use crate::{
     tls::{self, TlsConfig},
 };
 
-/// Fewest characters of a registration token.
+/// Minimum length of a registration token.
 const MIN_TOKEN: usize = 32;
-/// Port of `prometheus` when none is given.
+/// The default port of `prometheus`.
 const METRICS_PORT: u16 = 6060;
 
 /// The block `api.server`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Whether the LAPI runs at all.
+    /// Whether the LAPI is run.
     pub enable: bool,
-    /// Host and port to listen on. This or the socket is there when the LAPI runs.
+    /// TCP address to listen on. When the LAPI is run, this or the socket is set.
     pub listen_uri: Option<String>,
     /// Unix socket to listen on.
     pub listen_socket: Option<PathBuf>,
-    /// Profiles; there when the LAPI runs.
+    /// The profiles file; set when the LAPI is run.
     pub profiles_path: Option<PathBuf>,
     /// Console options.
     pub console_path: PathBuf,
     /// Level of the API's own log lines, if it differs from the common one.
     pub log_level: Option<LogLevel>,
-    /// Peers whose `X-Forwarded-For` and `X-Real-IP` are believed; empty when none is.
+    /// Peers whose `X-Forwarded-For` and `X-Real-IP` are trusted.
     pub trusted_proxies: Nets,
-    /// From where alerts may be deleted, besides loopback and the socket.
+    /// Addresses from which alerts may be deleted, besides loopback and the socket.
     pub trusted_ips: Nets,
-    /// Whether machines may be registered only from this host.
+    /// Whether machines can be registered only from this host.
     pub disable_remote_lapi_registration: bool,
-    /// Machines with the token are let in without an administrator.
+    /// Whether machines with the token are validated without an administrator.
     pub auto_registration: Option<AutoRegistration>,
-    /// Deprecated list of addresses the central service's decisions must not touch.
+    /// Deprecated list of addresses excluded from the central service's decisions.
     pub capi_whitelists_path: Option<PathBuf>,
     /// The central service.
     pub online_client: Option<OnlineClient>,
-    /// Whether usage metrics stay here.
+    /// Whether usage metrics are not sent to the central service.
     pub disable_usage_metrics_export: bool,
     /// TLS, if configured.
     pub tls: Option<TlsConfig>,
@@ -62,13 +62,13 @@ pub struct ServerConfig {
 /// The block `auto_registration`, when enabled.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AutoRegistration {
-    /// What a machine must show.
+    /// The token a machine must present.
     pub token: String,
-    /// From where it must come.
+    /// The ranges it must connect from.
     pub allowed_ranges: Nets,
 }
 
-/// The token is not shown.
+/// Omits the token.
 impl fmt::Debug for AutoRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AutoRegistration")
@@ -96,16 +96,16 @@ pub struct OnlineClient {
 pub struct Metrics {
     /// Where `/metrics` is served.
     pub listen: Listen,
-    /// How much is told.
+    /// The level of detail.
     pub level: MetricsLevel,
 }
 
-/// How much the metrics tell.
+/// Level of detail of the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricsLevel {
-    /// Only what concerns the process.
+    /// Only process metrics.
     None,
-    /// Nothing that names a machine, a bouncer or a scenario.
+    /// No labels for machines, bouncers or scenarios.
     Aggregated,
     /// Everything.
     #[default]
@@ -116,7 +116,7 @@ fn given(path: Option<PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty()).map(absolute)
 }
 
-/// Checks `api.server`. What is only needed to run is not asked for when `enable` is off.
+/// Checks `api.server`. Settings needed only to run the LAPI are optional when `enable` is off.
 pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &mut Problems) -> ServerConfig {
     let enable = written.enable.unwrap_or(true);
     let listen_uri = written.listen_uri.filter(|uri| !uri.is_empty());
@@ -134,7 +134,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         .map(|list| Nets::check("api.server.trusted_proxies", list, true, wrong));
     let trusted_proxies = match (proxies, written.use_forwarded_for_headers.unwrap_or(false)) {
         (Some(proxies), _) => proxies,
-        // The stock server believes every IPv4 peer then: anybody could come as 127.0.0.1.
+        // The stock server then trusts every IPv4 peer, so any client could claim to be 127.0.0.1.
         (None, true) => {
             warnings.push(
                 "api.server.use_forwarded_for_headers: without trusted_proxies only a proxy on this host is \
@@ -210,7 +210,7 @@ fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> 
     Some(AutoRegistration { token, allowed_ranges })
 }
 
-/// Checks `prometheus`; `None` when nothing is to be served.
+/// Checks `prometheus`; `None` when metrics are not served.
 pub(crate) fn check_metrics(written: file::Prometheus, wrong: &mut Problems) -> Option<Metrics> {
     let level = match written.level.as_deref() {
         None | Some("" | "full") => MetricsLevel::Full,

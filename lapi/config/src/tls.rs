@@ -1,4 +1,4 @@
-//! `api.server.tls`.
+//! Checks `api.server.tls`.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -7,45 +7,45 @@ use palisade_wire::GoDuration;
 
 use crate::{config::absolute, file};
 
-/// How long a verdict on a certificate is kept when `cache_expiration` is absent.
+/// The default of `cache_expiration`.
 const CACHE_EXPIRATION: Duration = Duration::from_secs(3600);
 
-/// How the LAPI shows itself over TLS, and which client certificates it takes.
+/// TLS settings of the LAPI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Certificate chain, PEM.
     pub cert_file: PathBuf,
     /// Its key, PEM.
     pub key_file: PathBuf,
-    /// Who signs client certificates, PEM. Nobody else is trusted, the system's roots neither.
+    /// Certificate authority of client certificates, PEM. No other is trusted, not even the system's.
     pub ca_cert_path: Option<PathBuf>,
-    /// What is asked of clients.
+    /// What clients must present.
     pub client_verification: ClientVerification,
-    /// Accepted; a server has no use for it.
+    /// Accepted and ignored; a server does not need it.
     pub server_name: Option<String>,
-    /// Organisational units whose certificates are machines.
+    /// Organisational units of machine certificates.
     pub agents_allowed_ou: BTreeSet<String>,
-    /// Organisational units whose certificates are bouncers.
+    /// Organisational units of bouncer certificates.
     pub bouncers_allowed_ou: BTreeSet<String>,
-    /// Revoked certificates: PEM, one list or more.
+    /// Certificate revocation lists, PEM.
     pub crl_path: Option<PathBuf>,
-    /// How long a verdict on a certificate is kept.
+    /// How long revocation results are cached.
     pub cache_expiration: Duration,
 }
 
-/// What is asked of clients in the TLS handshake. The names are Go's.
+/// What clients must present in the TLS handshake. The names are Go's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClientVerification {
-    /// `NoClientCert`: nothing.
+    /// `NoClientCert`: nothing is requested.
     None,
-    /// `RequestClientCert`: a certificate if they have one, whoever signed it.
+    /// `RequestClientCert`: a certificate is optional and not verified.
     Request,
-    /// `RequireAnyClientCert`: a certificate, whoever signed it.
+    /// `RequireAnyClientCert`: a certificate is required and not verified.
     RequireAny,
-    /// `VerifyClientCertIfGiven`: a certificate of ours if they have one.
+    /// `VerifyClientCertIfGiven`: a certificate is optional and verified.
     #[default]
     VerifyIfGiven,
-    /// `RequireAndVerifyClientCert`: a certificate of ours.
+    /// `RequireAndVerifyClientCert`: a certificate is required and verified.
     RequireAndVerify,
 }
 

@@ -1,4 +1,4 @@
-//! What a profile's expressions may use: `Alert`, the functions, and the ones that are refused with a reason.
+//! The environment of a profile's expressions: `Alert`, the functions, and functions that are refused with a reason.
 
 use std::{net::IpAddr, sync::LazyLock};
 
@@ -15,7 +15,7 @@ const TIME_LEFT: usize = 3;
 const LOG_INFO: usize = 4;
 const HOSTNAME: usize = 5;
 
-/// Functions of the reference that need what a LAPI does not have. Silently false would be worse than not starting.
+/// Functions of the reference that a LAPI cannot offer. Refusing to start is better than evaluating them as false.
 const REFUSED: [(&str, &str); 26] = [
     ("CrowdsecCTI", CTI),
     ("GeoIPEnrich", GEOIP),
@@ -71,17 +71,17 @@ static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     names
 });
 
-/// The names that expressions are compiled with.
+/// The names available to expressions.
 pub(crate) fn vocabulary() -> &'static Vocabulary {
     &VOCABULARY
 }
 
-/// Whether an expression asks for earlier decisions.
+/// Whether an expression uses decision history.
 pub(crate) fn needs_history(program: &Program) -> bool {
     [COUNT, SINCE_COUNT, ACTIVE_COUNT, TIME_LEFT].into_iter().any(|function| program.calls(function))
 }
 
-/// One alert and the past, for the expressions that judge it.
+/// An alert and its history, as input of expressions.
 pub(crate) struct Context<'a> {
     pub(crate) alert: &'a Alert,
     pub(crate) history: &'a dyn History,
@@ -109,10 +109,7 @@ impl Host for Context<'_> {
                 let Some(about) = plain_target(args)? else { return Ok(Value::Int(0)) };
                 let back = text(args, 1)?;
                 let Ok(back) = back.parse::<GoDuration>() else {
-                    tracing::error!(
-                        since = back,
-                        "GetDecisionsSinceCount: this is no duration; counting none"
-                    );
+                    tracing::error!(since = back, "GetDecisionsSinceCount: invalid duration; the count is 0");
                     return Ok(Value::Int(0));
                 };
                 self.history.decisions_since_count(&about, back).map(Value::Int).map_err(Fault)
@@ -138,7 +135,7 @@ impl Host for Context<'_> {
     }
 }
 
-/// What a question to the database costs in steps: an expression may ask a hundred times.
+/// The cost of a database query in evaluation steps: bounds how many an expression may make.
 const QUERY: usize = 10_000;
 
 fn text<'a>(args: &'a [Value<'_>], index: usize) -> Result<&'a str, Fault> {
@@ -152,7 +149,7 @@ fn text<'a>(args: &'a [Value<'_>], index: usize) -> Result<&'a str, Fault> {
     }
 }
 
-/// An address or a range.
+/// Parses an address or a range.
 fn target(text: &str) -> Result<IpNet, Fault> {
     let found = match text.parse::<IpAddr>() {
         Ok(address) => Some(IpNet::from(address.to_canonical())),
@@ -163,7 +160,7 @@ fn target(text: &str) -> Result<IpNet, Fault> {
     })
 }
 
-/// The same for the functions that count nothing for users, countries and the like.
+/// The same, but `None` for other scopes (users, countries and so on), which have no history.
 fn plain_target(args: &[Value<'_>]) -> Result<Option<IpNet>, Fault> {
     match target(text(args, 0)?) {
         Ok(target) => Ok(Some(target)),

@@ -1,4 +1,4 @@
-//! Why a file of profiles cannot be used, and why an alert cannot be evaluated.
+//! Errors in profiles, and errors of their evaluation.
 
 use std::{io, path::PathBuf};
 
@@ -15,34 +15,34 @@ pub enum ProfilesError {
         #[source]
         cause: io::Error,
     },
-    /// No document in either file.
+    /// Neither file has a document.
     #[error("{}: zero profiles loaded for LAPI; write at least one", path.display())]
     Empty {
         /// The main file.
         path: PathBuf,
     },
-    /// Something in a file is not right.
+    /// A file has an error.
     #[error("{}:{line}:{column}: {reason}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Line, counted from 1; 0 when it is about the file as a whole.
+        /// Line, counted from 1; 0 when the error concerns the whole file.
         line: usize,
         /// Column, counted from 1.
         column: usize,
-        /// What is wrong, and what to do.
+        /// What is wrong and what to do.
         reason: String,
     },
 }
 
-/// A filter failed in a profile whose `on_error` lets it fail. The whole request is refused with this text, which is
+/// A filter failed in a profile whose `on_error` does not handle it. The request is refused with this text, which is
 /// the stock server's up to the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("while running expression {filter}: {reason}")]
 pub struct EvaluationError {
     /// The profile's name.
     pub profile: String,
-    /// The expression as written.
+    /// The expression.
     pub filter: String,
     /// Why it failed.
     pub reason: String,

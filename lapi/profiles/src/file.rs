@@ -1,4 +1,4 @@
-//! `profiles.yaml` as it is written: several documents, CrowdSec's keys, each value with its place.
+//! `profiles.yaml` as written: several documents with CrowdSec's keys, and the source location of each value.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::ProfilesError;
 
-/// One document. Unknown keys are errors.
+/// A document. Unknown keys are errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileFile {
@@ -22,7 +22,7 @@ pub(crate) struct ProfileFile {
     pub(crate) on_error: Option<String>,
 }
 
-/// What a decision is to be like.
+/// The template of a decision.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Template {
@@ -32,7 +32,7 @@ pub(crate) struct Template {
     pub(crate) scope: Option<String>,
     pub(crate) origin: Option<String>,
     pub(crate) simulated: Option<bool>,
-    // Fields of a decision that mean nothing here; the reference accepts them too.
+    // Fields of a decision without meaning here; the reference accepts them too.
     #[serde(rename = "id")]
     _id: Option<IgnoredAny>,
     #[serde(rename = "scenario")]
@@ -45,7 +45,7 @@ pub(crate) struct Template {
     _value: Option<IgnoredAny>,
 }
 
-/// A file's text and name, for errors with a place.
+/// A file's name and text, for error locations.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'s> {
     pub(crate) path: &'s Path,
@@ -53,7 +53,7 @@ pub(crate) struct Source<'s> {
 }
 
 impl Source<'_> {
-    /// All documents. Empty ones are no profiles.
+    /// All documents that are not empty.
     pub(crate) fn documents(&self) -> Result<Vec<ProfileFile>, ProfilesError> {
         let options = serde_saphyr::options! { with_snippet: false };
         serde_saphyr::from_multiple_with_options(self.text, options).map_err(|error| {
@@ -66,7 +66,7 @@ impl Source<'_> {
         })
     }
 
-    /// Something is wrong at a place.
+    /// An error at a location.
     pub(crate) fn invalid(&self, place: Location, reason: impl Into<String>) -> ProfilesError {
         let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         ProfilesError::Invalid {
@@ -77,7 +77,7 @@ impl Source<'_> {
         }
     }
 
-    /// Something is wrong inside an expression that stands at a place; `line` and `column` count from its start.
+    /// An error inside an expression at a location; `line` and `column` count from the start of the expression.
     pub(crate) fn invalid_inside(
         &self,
         place: Location,
@@ -88,15 +88,15 @@ impl Source<'_> {
         let indent = usize::try_from(place.column()).unwrap_or(1);
         let written = self.text.lines().nth(start.wrapping_sub(1)).unwrap_or_default();
         let first = written.chars().nth(indent.saturating_sub(1));
-        // Quotes are one character before the text, and escapes in it may shift what follows. Only blocks have more
-        // than one line; their text is indented as far as its first line.
+        // A quoted text begins one character after its location, and escapes in it may shift columns. Only block
+        // scalars have more than one line; their indentation is that of the first line.
         let quote = usize::from(line == 1 && matches!(first, Some('\'' | '"')));
         let (line, column) = (start + line - 1, indent + column - 1 + quote);
         ProfilesError::Invalid { path: self.path.to_owned(), line, column, reason }
     }
 }
 
-/// What the reader says, without the place, which is told apart.
+/// The parser's message without the location, which is reported separately.
 fn reason(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let text = text.lines().next().unwrap_or_default();

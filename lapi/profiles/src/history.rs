@@ -1,27 +1,26 @@
-//! What earlier decisions say about an address: asked by the `Get…Decisions…` functions.
+//! Decision history of an address, for the functions `Get…Decisions…`.
 
 use ipnet::IpNet;
 use palisade_wire::GoDuration;
 
-/// Answers questions about the decisions that are stored. An address asked for counts as the range of one; a decision
-/// counts when its range contains the one asked for, whatever its origin, simulated ones included.
-///
-/// An error is the reason in words; it makes the expression fail.
+/// Queries stored decisions. An address is treated as a prefix of full length; a decision counts when its prefix
+/// contains the queried one, whatever its origin, including simulated ones.
+/// || Errors are texts; they make the expression fail.
 pub trait History {
-    /// How many decisions were ever stored, those that ended included while they are kept.
+    /// The number of stored decisions, including ended ones that have not been deleted yet.
     fn decisions_count(&self, about: &IpNet) -> Result<i64, String>;
 
-    /// The same, created within the time `back` from now.
+    /// The number of decisions created at most `back` ago.
     fn decisions_since_count(&self, about: &IpNet, back: GoDuration) -> Result<i64, String>;
 
-    /// How many are in force now.
+    /// The number of decisions in force.
     fn active_decisions_count(&self, about: &IpNet) -> Result<i64, String>;
 
-    /// The longest time that one in force has still to go; zero when none is.
+    /// The longest time left of a decision in force; zero without one.
     fn active_time_left(&self, about: &IpNet) -> Result<GoDuration, String>;
 }
 
-/// Nobody has a past: for checks that have no database at hand.
+/// An empty history, for checks without a database.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHistory;
 

@@ -1,13 +1,13 @@
-//! `profiles.yaml`: which alert becomes which decisions.
+//! Profiles (`profiles.yaml`): turn alerts into decisions.
 //!
 //! ```text
 //!   profiles.yaml.local ┐                                       Alert, History
 //!   profiles.yaml ──────┴─► file ─► Profile (filters compiled) ──────┴──────► Outcome: decisions, notifications, trace
 //! ```
 //!
-//! Everything that can be wrong is found when the file is read, with file, line and reason: unknown keys, words and
-//! names, durations, and functions that this server cannot offer. Evaluation is pure; what it asks about the past goes
-//! through [`History`].
+//! All errors in a file are found when it is read, with file, line and reason: unknown keys, values and names,
+//! durations, and functions that this server does not offer. Evaluation is pure; history is queried through
+//! [`History`].
 //!
 //! ```
 //! use palisade_profiles::{NoHistory, Profiles};

@@ -1,39 +1,39 @@
-//! What the profiles made of one alert.
+//! The result of evaluating the profiles for an alert.
 
 use palisade_wire::GoDuration;
 
 /// The result for one alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The decisions to attach: those of the first profile that matched and makes some. Empty when the alert came with
-    /// its own, for these are kept as they are.
+    /// The decisions to attach: those of the first profile that matches and has decisions. Empty when the alert has
+    /// decisions of its own, which are kept.
     pub decisions: Vec<ProfileDecision>,
-    /// Names of the notifications to send, in order, each once.
+    /// Names of the notifications to send, in order, without duplicates.
     pub notify: Vec<String>,
-    /// What each profile that was looked at did, in order; a person reads it.
+    /// What each evaluated profile did, in order, for display.
     pub trace: Vec<Step>,
 }
 
-/// A decision that a profile makes. Counted from the alert's `stop_at`, as all durations in alerts are.
+/// A decision made by a profile. Its duration counts from the alert's `stop_at`, as all durations in alerts do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileDecision {
-    /// How long it is to last.
+    /// Its duration.
     pub duration: GoDuration,
-    /// The template's scope or the alert source's, in its canonical spelling.
+    /// The template's scope or that of the alert's source, in canonical spelling.
     pub scope: String,
-    /// What is to be done: `ban`, `captcha`, or any other word.
+    /// `ban`, `captcha`, or another remediation.
     pub kind: String,
-    /// The alert source's value.
+    /// The value of the alert's source.
     pub value: String,
     /// The alert's scenario.
     pub scenario: String,
     /// `crowdsec`, or `crowdsec/` and the template's origin.
     pub origin: String,
-    /// Whether the template or the alert says that it is only a rehearsal.
+    /// Whether the template or the alert is simulated.
     pub simulated: bool,
 }
 
-/// What one profile did.
+/// The evaluation of one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The profile's name; may be empty.
@@ -42,32 +42,32 @@ pub struct Step {
     pub filters: Vec<FilterResult>,
     /// What came of it.
     pub result: StepResult,
-    /// How many decisions it made. They count only for the first profile that makes some.
+    /// The number of its decisions; only those of the first profile with decisions are used.
     pub decisions: usize,
-    /// What a person should know besides, such as a `duration_expr` that failed.
+    /// Further remarks, such as a `duration_expr` that failed.
     pub notes: Vec<String>,
-    /// Whether no further profile was looked at.
+    /// Whether later profiles were not evaluated.
     pub stopped: bool,
 }
 
-/// What one filter said.
+/// The result of one filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterResult {
-    /// The expression as written.
+    /// The expression.
     pub filter: String,
-    /// True, false, or why it could not be evaluated.
+    /// The result, or why it could not be evaluated.
     pub result: Result<bool, String>,
 }
 
-/// What came of one profile.
+/// The result of one profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StepResult {
     /// It matched.
     Matched,
-    /// None of its filters was true.
+    /// No filter was true.
     NotMatched,
-    /// A filter failed, and `on_error` says that the profile is to be passed over.
+    /// A filter failed, and `on_error` skips the profile.
     Skipped,
     /// A filter failed, and the profile counts as matched without decisions.
     MatchedWithoutDecisions,

@@ -1,4 +1,4 @@
-//! One profile: its filters, what it decides, and what it does when a filter fails.
+//! A profile: its filters, decisions and error handling.
 
 use palisade_expr::{CompileError, EvalError, Limits, Program};
 use palisade_wire::{Alert, GoDuration, Scope};
@@ -10,23 +10,23 @@ use crate::{
     file::{ProfileFile, Source, Template},
 };
 
-/// What a decision lasts when the profile says nothing: four hours, as CrowdSec documents.
+/// The default duration of a decision, as documented by CrowdSec.
 const DEFAULT: GoDuration = GoDuration::from_nanos(4 * 3600 * 1_000_000_000);
 
-/// What is done when a filter fails, for alerts without decisions.
+/// What happens when a filter fails, for alerts without decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnError {
-    /// The whole request fails. Also for words that mean nothing.
+    /// The whole request fails. Also for unknown values.
     Fail,
-    /// The profile is passed over.
+    /// The profile is skipped.
     Skip,
     /// The profile counts as matched.
     Apply,
-    /// Nothing further is looked at, if an earlier filter of the profile was true.
+    /// No further profile is evaluated, if an earlier filter of the profile was true.
     Break,
 }
 
-/// A profile, checked.
+/// A checked profile.
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Profile {
     duration: Option<Program>,
 }
 
-/// A template, checked.
+/// A checked template.
 #[derive(Debug)]
 struct Decided {
     kind: String,
@@ -49,13 +49,13 @@ struct Decided {
     simulated: bool,
 }
 
-/// What became of the filters.
+/// The result of evaluating a profile.
 pub(crate) struct ProfileEvaluation {
     pub(crate) filters: Vec<FilterResult>,
     pub(crate) matched: bool,
     pub(crate) decisions: Vec<ProfileDecision>,
     pub(crate) notes: Vec<String>,
-    /// A filter failed: later ones were not run and there are no decisions.
+    /// A filter failed: later filters were not run and there are no decisions.
     pub(crate) failed: Option<EvaluationError>,
 }
 
@@ -64,7 +64,7 @@ impl Profile {
     pub(crate) fn check(source: Source<'_>, written: ProfileFile) -> Result<Self, ProfilesError> {
         let name = written.name.unwrap_or_default();
         let on_success = word(source, "on_success", written.on_success, &["continue", "break"])?;
-        // Accepted and without effect, in the reference as here.
+        // Accepted and without effect, as in the reference.
         word(source, "on_failure", written.on_failure, &["continue", "break", "apply"])?;
         let on_error = match written.on_error.as_deref() {
             Some("apply") => OnError::Apply,
@@ -75,7 +75,7 @@ impl Profile {
                 tracing::warn!(
                     profile = name,
                     on_error = other,
-                    "not a known word: a filter that fails refuses the alert"
+                    "unknown value: a failing filter refuses the alert"
                 );
                 OnError::Fail
             }
@@ -112,17 +112,17 @@ impl Profile {
         self.filters.iter().chain(&self.duration)
     }
 
-    /// Whether an expression asks for earlier decisions.
+    /// Whether an expression uses decision history.
     pub(crate) fn needs_history(&self) -> bool {
         self.programs().any(needs_history)
     }
 
-    /// Whether an expression looks at the decisions that an earlier profile attached.
+    /// Whether an expression reads the decisions attached by an earlier profile.
     pub(crate) fn reads_decisions(&self) -> bool {
         self.programs().any(|program| program.reads("Decisions"))
     }
 
-    /// Runs the filters. Each that is true makes the decisions again, as in the reference.
+    /// Runs the filters. Each true filter makes the decisions again, as in the reference.
     pub(crate) fn evaluate(&self, context: &Context<'_>) -> ProfileEvaluation {
         let mut evaluation = ProfileEvaluation {
             filters: Vec::new(),
@@ -194,7 +194,7 @@ impl Decided {
             })?,
             None => {
                 if !computed {
-                    tracing::warn!(profile, "no duration specified for a decision: it lasts 4h");
+                    tracing::warn!(profile, "no duration specified for a decision: using 4h");
                 }
                 DEFAULT
             }
@@ -222,7 +222,7 @@ impl Decided {
     }
 }
 
-/// The duration that an expression gives: its value as text, read as a duration.
+/// The duration computed by an expression: its value as text, parsed.
 fn computed(program: &Program, context: &Context<'_>) -> Result<GoDuration, String> {
     let value = program.evaluate(context, Limits::default()).map_err(|error| error.to_string())?;
     let text = match &value {
@@ -248,7 +248,7 @@ fn compiled(
     })
 }
 
-/// Long expressions are not repeated whole in messages.
+/// Truncates long expressions for messages.
 fn brief(text: &str) -> String {
     let text = text.trim_end();
     if text.chars().count() <= 120 {
@@ -258,7 +258,7 @@ fn brief(text: &str) -> String {
     }
 }
 
-/// One of some words.
+/// One of a set of values.
 fn word(
     source: Source<'_>,
     key: &str,
@@ -273,25 +273,21 @@ fn word(
     Err(source.invalid(written.referenced, reason))
 }
 
-/// One filter on its own, for checks and measurements.
+/// A single filter, for checks and measurements.
 #[derive(Debug)]
 pub struct Filter(Program);
 
-/// Compiles a filter as a profile would.
-///
-/// # Errors
-///
-/// The reason, with line and column in the expression.
+/// Compiles a filter as in a profile.
+/// || # Errors
+/// || The reason, with line and column in the expression.
 pub fn compile_filter(expression: &str) -> Result<Filter, CompileError> {
     Program::compile_condition(expression, vocabulary()).map(Filter)
 }
 
 impl Filter {
-    /// Whether it is true for an alert about which nothing is known from before.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be evaluated.
+    /// Evaluates it for an alert without history.
+    /// || # Errors
+    /// || Why it cannot be evaluated.
     pub fn test(&self, alert: &Alert) -> Result<bool, EvalError> {
         self.0.test(&Context { alert, history: &NoHistory }, Limits::default())
     }

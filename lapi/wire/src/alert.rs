@@ -1,44 +1,43 @@
-//! Alerts and the decisions inside them, as `GET /v1/alerts` returns them and `POST /v1/alerts` takes them once
-//! they are validated.
+//! Alerts with their decisions, as returned by `GET /v1/alerts` and, once validated, as posted to `POST /v1/alerts`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a log processor, a person or an import reports. Every field that stock clients read without looking is
-/// always written; the others are left out when empty.
+/// An alert of a log processor, an operator or an import. Fields that stock clients read unconditionally are always
+/// written; the others are omitted when empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alert {
-    /// How much the bucket held.
+    /// The capacity of the scenario's bucket.
     #[serde(default)]
     pub capacity: i32,
-    /// When the LAPI took it, RFC 3339; ignored on the way in.
+    /// When the LAPI stored it, RFC 3339; ignored in requests.
     #[serde(default)]
     pub created_at: String,
-    /// What is to be done about it. `null` when there is nothing.
+    /// Its decisions; `null` when there are none.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
     pub decisions: Vec<Decision>,
-    /// The lines that led to it. `null` when there are none.
+    /// The log lines that led to it; `null` when there are none.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
     pub events: Vec<Event>,
-    /// How many events there were; more than are told, usually.
+    /// The number of events; usually more than are included.
     #[serde(default)]
     pub events_count: i32,
-    /// The alert's number; ignored on the way in.
+    /// The alert's id; ignored in requests.
     #[serde(default)]
     pub id: i64,
     /// `crowdsec`, `waf`, `capi`, `papi`, `cscli`, or nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Not stored: always written as `null`.
+    /// Not stored; always written as `null`.
     #[serde(default, serialize_with = "always_null", deserialize_with = "null_is_default")]
     pub labels: Vec<String>,
-    /// How fast the bucket leaked, such as `10s`.
+    /// The leak speed of the scenario's bucket, such as `10s`.
     #[serde(default)]
     pub leakspeed: String,
-    /// Who reported it: the machine's name, `N/A` when nobody owns it; ignored on the way in.
+    /// The machine's name, `N/A` without an owner; ignored in requests.
     #[serde(default)]
     pub machine_id: String,
-    /// What happened, in words.
+    /// A description.
     #[serde(default)]
     pub message: String,
     /// The alert's context: each value is a JSON array in a text.
@@ -47,7 +46,7 @@ pub struct Alert {
     /// Whether the scenario asks for a decision.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remediation: bool,
-    /// The scenario's name, or a reason in words.
+    /// The scenario's name, or a free-text reason.
     #[serde(default)]
     pub scenario: String,
     /// SHA-256 of the scenario's file, empty for local ones.
@@ -56,10 +55,10 @@ pub struct Alert {
     /// The scenario's version, `?` for local and changed ones.
     #[serde(default)]
     pub scenario_version: String,
-    /// Whether it is only a rehearsal.
+    /// Whether it is simulated.
     #[serde(default)]
     pub simulated: bool,
-    /// Whom it is about.
+    /// What it is about.
     #[serde(default)]
     pub source: Source,
     /// The first event, RFC 3339.
@@ -68,12 +67,12 @@ pub struct Alert {
     /// The last event, RFC 3339. Durations of decisions count from here.
     #[serde(default)]
     pub stop_at: String,
-    /// Made by the LAPI; ignored on the way in.
+    /// Assigned by the LAPI; ignored in requests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uuid: String,
 }
 
-/// Whom an alert is about.
+/// What an alert is about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Source {
@@ -106,19 +105,19 @@ pub struct Source {
     pub value: String,
 }
 
-/// One line of a log, parsed.
+/// A parsed log line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
-    /// What was found in it. `null` when it was too large to keep.
+    /// The extracted fields; `null` when they were too large to store.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
     pub meta: Vec<MetaItem>,
-    /// When it happened. The LAPI writes Go's text form, `2026-07-01 10:00:00 +0000 UTC`.
+    /// Its time. The LAPI writes Go's text form, `2026-07-01 10:00:00 +0000 UTC`.
     #[serde(default)]
     pub timestamp: String,
 }
 
-/// A name and a value.
+/// A key and a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetaItem {
@@ -130,33 +129,33 @@ pub struct MetaItem {
     pub value: String,
 }
 
-/// A decision inside an alert. The stream's shape is [`StreamDecision`](crate::StreamDecision).
+/// A decision inside an alert. The stream has another shape, [`StreamDecision`](crate::StreamDecision).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Decision {
-    /// On the way in how long it is to last, counted from the alert's `stop_at`; on the way out how long it has
-    /// still to go, negative once it has ended.
+    /// In requests its duration, counted from the alert's `stop_at`; in responses the time left, negative once it has
+    /// ended.
     #[serde(default)]
     pub duration: String,
-    /// The decision's number; ignored on the way in.
+    /// The decision's id; ignored in requests.
     #[serde(default)]
     pub id: i64,
     /// `crowdsec`, `cscli`, `cscli-import`, `lists`, `CAPI` and others.
     #[serde(default)]
     pub origin: String,
-    /// The scenario, the list's name, or a reason in words.
+    /// The scenario, the list's name, or a free-text reason.
     #[serde(default)]
     pub scenario: String,
     /// `Ip`, `Range`, `Country`, `AS`, or any other word.
     #[serde(default)]
     pub scope: String,
-    /// Whether it is only a rehearsal, never told to bouncers.
+    /// Whether it is simulated; such decisions are not sent to bouncers.
     #[serde(default)]
     pub simulated: bool,
-    /// `ban`, `captcha`, or any other word.
+    /// `ban`, `captcha`, or another remediation.
     #[serde(default, rename = "type")]
     pub kind: String,
-    /// Made by the LAPI; ignored on the way in.
+    /// Assigned by the LAPI; ignored in requests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uuid: String,
     /// The address, range, country and so on.
@@ -164,8 +163,8 @@ pub struct Decision {
     pub value: String,
 }
 
-/// An alert as it is posted: lists are always lists (`null` would be refused), and what the LAPI makes itself is
-/// left out.
+/// An alert in the form to post: lists are never `null`, which would be refused, and fields assigned by the LAPI are
+/// omitted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Posting<'a> {
     capacity: i32,
@@ -189,7 +188,7 @@ pub struct Posting<'a> {
     stop_at: &'a str,
 }
 
-/// An event with a list of what was found, even if it is empty.
+/// An event whose list of fields is never `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct PostingEvent<'a> {
     meta: &'a [MetaItem],

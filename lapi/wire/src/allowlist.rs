@@ -1,29 +1,29 @@
-//! Allowlists, as the LAPI tells about them.
+//! Allowlists, as returned by the LAPI.
 
 use serde::{Deserialize, Serialize};
 
 use crate::go_json::{self, BodyError, lenient, without_nulls};
 
-/// When an item without an end "ends": Go's zero time.
+/// The expiration of items that never expire: Go's zero time.
 pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00.000Z";
 
-/// A list of addresses and ranges that are never to be banned.
+/// A list of addresses and ranges that must not be banned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Allowlist {
-    /// Its number elsewhere; lists made here have none.
+    /// Its id at the central service; local lists have none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub allowlist_id: String,
-    /// Whether the console rules it.
+    /// Whether the console manages it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub console_managed: bool,
     /// RFC 3339 in UTC with milliseconds.
     #[serde(default)]
     pub created_at: String,
-    /// What it is for.
+    /// A description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// What is on it, without what has expired; empty unless asked for.
+    /// Its items that have not expired; empty unless requested.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub items: Vec<AllowlistItem>,
     /// Its name, unique.
@@ -44,22 +44,22 @@ pub struct AllowlistItem {
     /// A comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// When it ends, RFC 3339 in UTC with milliseconds; [`NO_EXPIRATION`] if never.
+    /// When it expires, RFC 3339 in UTC with milliseconds; [`NO_EXPIRATION`] if never.
     #[serde(default)]
     pub expiration: String,
-    /// The address or range as it was written.
+    /// The address or range as entered.
     #[serde(default)]
     pub value: String,
 }
 
-/// The answer of `GET /v1/allowlists/check/{ip_or_range}`: `{}` when it is on no list.
+/// The response of `GET /v1/allowlists/check/{ip_or_range}`: `{}` when the target is on no list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckAnswer {
-    /// Whether it is on a list.
+    /// Whether the target is on a list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allowlisted: bool,
-    /// Which items of which lists, with their comments.
+    /// The items and lists, with their comments.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -72,7 +72,7 @@ pub struct BulkCheckRequest {
     pub targets: Vec<String>,
 }
 
-/// Its answer: only those that are on a list.
+/// The response: only targets that are on a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckAnswer {
@@ -85,10 +85,10 @@ pub struct BulkCheckAnswer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckResult {
-    /// Which items of which lists, with their comments.
+    /// The items and lists, with their comments.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub allowlists: Vec<String>,
-    /// As it was asked for.
+    /// As requested.
     #[serde(default)]
     pub target: String,
 }
@@ -99,10 +99,9 @@ lenient! {
     }
 }
 
-/// Reads the body of `POST /v1/allowlists/check`. That the list is not empty is the server's to see to.
-///
-/// # Errors
-/// It cannot be read.
+/// Parses the body of `POST /v1/allowlists/check`. That the list is not empty must be checked by the server.
+/// || # Errors
+/// When it is malformed.
 pub fn read_bulk_check(body: &[u8]) -> Result<BulkCheckRequest, BodyError> {
     let posted: PostedCheck = go_json::read(body)?.unwrap_or_default();
     Ok(BulkCheckRequest { targets: without_nulls(posted.targets) })

@@ -1,27 +1,27 @@
-//! Finds where a JSON value ends that arrives in pieces.
+//! Finds the end of a JSON value that arrives in chunks.
 //!
-//! Only values cut by the edge of a chunk come here: each of their bytes is looked at once, however small the
-//! pieces are. Whether the value is sound is not asked; the JSON parser does that once the end is found.
+//! Used only for values cut by the edge of a chunk; each byte is examined once, however small the chunks are. The
+//! syntax is not checked: the JSON parser does that once the end is found.
 
-/// How far into a value we are.
+/// The position inside a value.
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
-    /// Objects and arrays still open.
+    /// Number of open objects and arrays.
     depth: usize,
     in_string: bool,
-    /// The last byte was a backslash inside a string.
+    /// Whether the last byte was a backslash inside a string.
     escaped: bool,
-    /// A number, `true`, `false` or `null`: it ends where something else begins.
+    /// Whether it is a number, `true`, `false` or `null`, which ends where something else begins.
     bare: bool,
 }
 
 impl Boundary {
-    /// Makes ready for a value that begins with `first`.
+    /// At the start of a value that begins with `first`.
     pub(crate) fn of(first: u8) -> Self {
         Self { bare: !matches!(first, b'{' | b'[' | b'"'), ..Self::default() }
     }
 
-    /// Takes the next piece. `Some(n)`: the value ends after `n` bytes of it; `None`: it goes on beyond it.
+    /// Processes the next chunk. `Some(n)`: the value ends after `n` bytes of it; `None`: it continues.
     pub(crate) fn find_end(&mut self, piece: &[u8]) -> Option<usize> {
         if self.bare {
             return piece.iter().position(|byte| ends_bare_value(*byte));
@@ -48,7 +48,7 @@ impl Boundary {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
-                    // Never below zero: the first byte was an opening one, and at zero we stop.
+                    // Cannot underflow: the first byte was an opening one, and the scan stops at zero.
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
                         return Some(at);
@@ -70,7 +70,7 @@ pub(crate) fn ends_bare_value(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Every value, cut at every place, followed by something that is no part of it.
+    /// Every value, cut at every position and followed by something else.
     #[test]
     fn the_end_is_found_wherever_the_value_is_cut() {
         for value in [

@@ -1,55 +1,53 @@
-//! One decision of a stream, borrowed from the bytes it came in.
+//! A decision of a stream, borrowed from the body.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// A decision as LAPI sends it. Its texts point into the answer wherever they hold no escape, so decoding one
-/// allocates nothing.
-///
-/// A text that is absent (never seen from a LAPI, but stand-ins leave some out) reads as empty, an absent `id`
-/// as 0; `scope`, `type` and `value` must be there. Unknown fields, `uuid` among them, are ignored.
+/// A decision as LAPI sends it. Texts without escapes borrow from the body, so decoding allocates nothing.
+/// || Missing texts (never seen from a LAPI, but some substitutes omit them) are empty, a missing `id` is 0; `scope`,
+/// `type` and `value` are required. Unknown fields, including `uuid`, are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StreamDecision<'a> {
-    /// The row's number in that LAPI's database. It is no identity: a deletion may name an id never announced.
+    /// The row id in that LAPI's database. Not an identity: a deletion may have an id that was never announced.
     #[serde(default)]
     pub id: i64,
-    /// Who decided: `crowdsec`, `cscli`, `CAPI`, `lists`, …
+    /// The origin: `crowdsec`, `cscli`, `CAPI`, `lists`, …
     #[serde(borrow, default)]
     pub origin: Cow<'a, str>,
-    /// Why: a scenario, a list's name when the origin is `lists`, or the reason typed in.
+    /// The scenario, the list's name for the origin `lists`, or a free-text reason.
     #[serde(borrow, default)]
     pub scenario: Cow<'a, str>,
-    /// What `value` is; see [`Scope::parse`](crate::Scope::parse).
+    /// The scope of `value`; see [`Scope::parse`](crate::Scope::parse).
     #[serde(borrow)]
     pub scope: Cow<'a, str>,
-    /// What to do: `ban`, `captcha`, `throttle`, or any other text.
+    /// The remediation: `ban`, `captcha`, `throttle`, or another.
     #[serde(borrow, rename = "type")]
     pub kind: Cow<'a, str>,
-    /// To whom: an address, a prefix, a country code, …
+    /// The target: an address, a prefix, a country code, …
     #[serde(borrow)]
     pub value: Cow<'a, str>,
-    /// For how long from now, as a Go duration; zero or negative in `deleted`.
+    /// The time left, as a Go duration; zero or negative in `deleted`.
     #[serde(borrow, default)]
     pub duration: Cow<'a, str>,
 }
 
-/// What comes out of a [`StreamDecoder`](crate::StreamDecoder), in the order of the document (which of the two
-/// lists is first depends on the server's version).
+/// An item decoded by [`StreamDecoder`](crate::StreamDecoder), in document order (which of the two lists is first
+/// depends on the server's version).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamItem<'a> {
-    /// From `new`: holds from now on.
+    /// From `new`: in force from now on.
     New(StreamDecision<'a>),
-    /// From `deleted`: no longer holds.
+    /// From `deleted`: no longer in force.
     Deleted(StreamDecision<'a>),
-    /// An element that is no decision, or is longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES). It is to be
-    /// counted; the rest of the answer counts.
+    /// An element that is not a decision, or longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES). It should be
+    /// counted; the rest of the response is valid.
     Unreadable {
         /// `new` or `deleted`.
         list: &'static str,
-        /// Which of the two it is.
+        /// Which of the two.
         fault: ElementFault,
-        /// What was wrong, and at which byte of the body.
+        /// What is wrong, and at which byte of the body.
         reason: String,
     },
 }
@@ -57,7 +55,7 @@ pub enum StreamItem<'a> {
 /// Why an element of a list cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ElementFault {
-    /// It is JSON, but no decision: a field is missing or has another type.
+    /// Valid JSON, but not a decision: a field is missing or has another type.
     NoDecision,
     /// It is longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES).
     TooLong,

@@ -1,10 +1,9 @@
-//! The incremental decoder of a decision stream's body.
+//! Incremental decoder of a decision stream's body.
 //!
-//! Between the values of the document a small state machine follows the punctuation. A value that lies whole in
-//! the chunk at hand goes straight to `serde_json`, which finds its end and decodes it in one pass, in place.
-//! One that the chunk's edge cuts is gathered in a carry buffer until [`Boundary`] sees its end. A value longer than
-//! [`MAX_VALUE_BYTES`] is not gathered: its bytes are dropped until its end, it is reported as one element that cannot
-//! be read, and the rest of the answer counts.
+//! A small state machine processes the punctuation between values. A value that is complete in the current chunk is
+//! decoded in place by `serde_json` in one pass. A value cut by the edge of a chunk is collected in a carry buffer
+//! until [`Boundary`] finds its end. A value longer than [`MAX_VALUE_BYTES`] is skipped and reported as one unreadable
+//! element; the rest of the response is valid.
 
 use std::borrow::Cow;
 
@@ -14,11 +13,11 @@ use crate::StreamItem;
 use crate::boundary::Boundary;
 use crate::value::{List, Parsed, element, parse, syntax, too_long};
 
-/// The longest element that is decoded, in bytes; a decision is about 200. It is also the most a decoder buffers: a
-/// longer element, key or value of an unknown key is skipped, and only its brackets and quotes are looked at.
+/// The longest element that is decoded, in bytes; a decision has about 200. Also the most a decoder buffers: longer
+/// elements, keys and values of unknown keys are skipped.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
-/// Why a body is not a decision stream. Whatever was decoded before it must be discarded.
+/// Why a body is not a decision stream. What was decoded before must be discarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -27,7 +26,7 @@ pub enum DecodeError {
     Syntax {
         /// Position in the body, from 0.
         offset: u64,
-        /// The parser's complaint.
+        /// The parser's message.
         reason: String,
     },
     /// JSON, but not of the shape `{"new":[…],"deleted":[…]}`.
@@ -35,21 +34,21 @@ pub enum DecodeError {
     WrongShape {
         /// Position in the body, from 0.
         offset: u64,
-        /// What was expected and what stands there.
+        /// What was expected and what was found.
         reason: String,
     },
-    /// The body ended before the document did.
+    /// The body ended before the document.
     #[error("the document is cut short after {received} bytes")]
     CutShort {
         /// Length of what there was.
         received: u64,
     },
-    /// The decoder was used again after an error.
+    /// The decoder was used after an error.
     #[error("this body was already found unreadable")]
     AlreadyFailed,
 }
 
-/// What the next byte that is not white space has to be.
+/// What the next byte that is not white space must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The document's `{`.
@@ -58,9 +57,9 @@ enum State {
     FirstKey,
     /// A key, after a comma.
     Key,
-    /// The colon after a key; `None` when the key is none of ours.
+    /// The colon after a key; `None` for unknown keys.
     Colon(Option<List>),
-    /// The `[` or `null` of one of our lists.
+    /// The `[` or `null` of a known list.
     ListStart(List),
     /// A list's first element, or `]`.
     FirstElement(List),
@@ -68,7 +67,7 @@ enum State {
     Element(List),
     /// A comma or `]`.
     AfterElement(List),
-    /// The value of a key that is none of ours.
+    /// The value of an unknown key.
     Ignored,
     /// A comma or `}`.
     AfterValue,
@@ -78,21 +77,19 @@ enum State {
     Failed,
 }
 
-/// Decodes a decision stream as it arrives: push chunks of any size, and items come out through the sink as
-/// they complete. Nothing that came out may be applied before [`finish`](Self::finish) has said that the
-/// document was whole.
-///
-/// Accepted are `null`, `[]` and absent lists, any order of keys and any unknown key. The memory held does not
-/// grow with the body.
+/// Decodes a decision stream as it arrives: push chunks of any size, and completed items are passed to the sink. They
+/// must not be applied before [`finish`](Self::finish) has confirmed that the document was complete.
+/// || `null`, `[]` and missing lists, any order of keys and unknown keys are accepted. Memory use does not depend on
+/// the size of the body.
 #[derive(Debug)]
 pub struct StreamDecoder {
     state: State,
-    /// The beginning of a value that the last chunk cut; empty when none was.
+    /// The beginning of a value cut by the last chunk; empty otherwise.
     carry: Vec<u8>,
     boundary: Boundary,
-    /// How many bytes of a cut value have been dropped because it is too long; zero when none is being skipped.
+    /// How many bytes of an overlong value have been skipped; zero otherwise.
     skipped: u64,
-    /// How many bytes came before the chunk at hand (or, within a cut value, before that value).
+    /// The number of bytes before the current chunk (or, inside a cut value, before that value).
     before: u64,
     seen_new: bool,
     seen_deleted: bool,
@@ -105,7 +102,7 @@ impl Default for StreamDecoder {
 }
 
 impl StreamDecoder {
-    /// A decoder for one body.
+    /// A decoder of one body.
     pub fn new() -> Self {
         Self {
             state: State::Start,
@@ -118,10 +115,9 @@ impl StreamDecoder {
         }
     }
 
-    /// Takes the next bytes of the body.
-    ///
-    /// # Errors
-    /// The body is no decision stream; the decoder is of no further use.
+    /// Processes the next bytes of the body.
+    /// || # Errors
+    /// When the body is not a decision stream; the decoder cannot be used any more.
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         let result = self.take(chunk, sink);
         if result.is_err() {
@@ -131,10 +127,9 @@ impl StreamDecoder {
         result
     }
 
-    /// Says that the body has ended.
-    ///
-    /// # Errors
-    /// The document had not.
+    /// Ends the body.
+    /// || # Errors
+    /// When the document was not complete.
     pub fn finish(self) -> Result<(), DecodeError> {
         match self.state {
             State::End => Ok(()),
@@ -169,7 +164,7 @@ impl StreamDecoder {
                     let cut = &chunk[at..];
                     self.boundary = Boundary::of(byte);
                     if self.boundary.find_end(cut).is_some() {
-                        // The parser found no end, so there is none; should the two ever differ, trust neither.
+                        // The parser and the boundary scan disagree about the end; trust neither.
                         let reason = "the brackets do not match".into();
                         return Err(DecodeError::Syntax { offset: here, reason });
                     }
@@ -183,7 +178,7 @@ impl StreamDecoder {
         Ok(())
     }
 
-    /// Goes on with a value that an earlier chunk cut. `Some(n)`: it ended after `n` bytes of this chunk.
+    /// Continues a value cut by an earlier chunk. `Some(n)`: it ended after `n` bytes of this chunk.
     fn resume(
         &mut self,
         chunk: &[u8],
@@ -208,12 +203,12 @@ impl StreamDecoder {
             self.carry.clear();
             length as u64
         };
-        // From where the value began to where this chunk begins.
+        // From the start of the value to the start of this chunk.
         self.before += length - end as u64;
         Ok(Some(end))
     }
 
-    /// Keeps the next piece of a cut value, or only counts it once the value is too long.
+    /// Appends a piece of a cut value, or only counts it once the value is too long.
     fn gather(&mut self, piece: &[u8]) {
         if self.skipped > 0 || self.carry.len() + piece.len() > MAX_VALUE_BYTES {
             self.skipped += (self.carry.len() + piece.len()) as u64;
@@ -223,14 +218,14 @@ impl StreamDecoder {
         }
     }
 
-    /// Moves on over a value that was too long to be kept.
+    /// Ends an overlong value.
     fn skip(&mut self, sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         self.state = match self.state {
             State::FirstElement(list) | State::Element(list) => {
                 sink(too_long(list, self.before, self.skipped));
                 State::AfterElement(list)
             }
-            // Longer than any key of ours, however it is escaped.
+            // Longer than any known key, however it is escaped.
             State::FirstKey | State::Key => State::Colon(None),
             State::ListStart(list) => return Err(not_a_list(list, self.before)),
             _ => State::AfterValue,
@@ -238,7 +233,7 @@ impl StreamDecoder {
         Ok(())
     }
 
-    /// Follows one byte of punctuation. `false`: at this place a value begins, and the byte belongs to it.
+    /// Processes one byte of punctuation. `false`: a value begins here, with this byte.
     fn punctuation(&mut self, byte: u8, here: u64) -> Result<bool, DecodeError> {
         let next = match (self.state, byte) {
             (State::Start, b'{') => State::FirstKey,
@@ -275,8 +270,8 @@ impl StreamDecoder {
         Ok(true)
     }
 
-    /// Decodes the value at the front of `bytes` and moves on. `None`: it is not whole yet (which cannot be when
-    /// `whole` says that its end is known to be there).
+    /// Decodes the value at the start of `bytes`. `None`: it is not complete yet (impossible when `whole` says that its
+    /// end is present).
     fn value(
         &mut self,
         bytes: &[u8],

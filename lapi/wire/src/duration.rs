@@ -1,4 +1,4 @@
-//! Go's durations, read and written as Go does it, plus the days that CrowdSec added.
+//! Go durations, parsed and formatted as Go does, plus CrowdSec's days.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,7 @@ const LIMIT: u64 = 1 << 63;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(i64);
 
-/// Why a text is no duration. The texts are Go's, for operators search for them.
+/// Why a text is not a duration. The texts are Go's, which operators search for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
@@ -66,15 +66,15 @@ impl GoDuration {
         self.0
     }
 
-    /// As a span forwards in time; `None` when negative.
+    /// As an unsigned duration; `None` when negative.
     pub fn to_std(self) -> Option<Duration> {
         u64::try_from(self.0).ok().map(Duration::from_nanos)
     }
 
-    /// In whole seconds, halves away from zero, as Go rounds.
+    /// In whole seconds, halves rounded away from zero, as in Go.
     pub const fn rounded_seconds(self) -> i64 {
         let (whole, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
-        // The seconds at either end have no room to be rounded outwards.
+        // The extreme values cannot be rounded outwards.
         if rest >= 500_000_000 && whole < 9_223_372_036 {
             whole + 1
         } else if rest <= -500_000_000 && whole > -9_223_372_036 {
@@ -84,18 +84,18 @@ impl GoDuration {
         }
     }
 
-    /// The same, as a duration: how current servers tell what a decision has still to go.
+    /// Rounded to seconds, the form in which current servers send the time left.
     pub const fn rounded(self) -> Self {
         Self(self.rounded_seconds() * 1_000_000_000)
     }
 
-    /// Whether it is less than nothing, as the durations of decisions that have ended are.
+    /// Whether it is negative, as the durations of ended decisions are.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
 }
 
-/// Spans beyond 292 years become 292 years.
+/// Durations beyond 292 years are saturated.
 impl From<Duration> for GoDuration {
     fn from(span: Duration) -> Self {
         Self(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
@@ -170,7 +170,7 @@ impl FromStr for GoDuration {
     }
 }
 
-/// Digits at the front; `None` when they exceed the range. No digits at all read as 0.
+/// Leading digits; `None` on overflow. No digits are 0.
 fn leading_int(text: &str) -> Option<(u64, &str)> {
     let mut value: u64 = 0;
     let mut length = 0;
@@ -205,7 +205,7 @@ fn leading_fraction(text: &str) -> (u64, f64, &str) {
     (value, scale, &text[length..])
 }
 
-/// The text may come from a peer; an error message carries no more of it than a log line bears.
+/// Truncates a text from a peer for error messages.
 fn brief(text: &str) -> String {
     match text.char_indices().nth(64) {
         Some((end, _)) => format!("{}…", &text[..end]),

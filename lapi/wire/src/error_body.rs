@@ -1,26 +1,26 @@
-//! What LAPI says when it says no.
+//! Error responses of a LAPI.
 
 use serde::Deserialize;
 
-/// The body of an answer that is not a success: `{"message":"access forbidden"}`, sometimes with `code` (which
-/// repeats the status) or `errors`. Routing errors, and proxies in between, send something else or nothing.
+/// The body of an error response: `{"message":"access forbidden"}`, sometimes with `code` (the status) or `errors`.
+/// Routing errors and proxies send something else or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
-    /// The reason in words.
+    /// The reason.
     #[serde(default)]
     pub message: String,
-    /// More about it; LAPI itself never sends it, but its clients show it in parentheses.
+    /// Details; LAPI itself never sends them, but its clients show them in parentheses.
     #[serde(default)]
     pub errors: String,
 }
 
-/// How much of a body that is not LAPI's own is quoted, in characters.
+/// How much of a foreign body is quoted, in characters.
 const QUOTED: usize = 200;
 
 impl ErrorBody {
-    /// The text CrowdSec's own clients show after `API error: ` for this status and body, so that what operators
-    /// search for stays the same. Long bodies are cut, and control characters made visible.
+    /// The text that CrowdSec's clients show after `API error: ` for this status and body, for log searches. Long
+    /// bodies are truncated, control characters escaped.
     pub fn describe(status: u16, body: &[u8]) -> String {
         if body.is_empty() {
             return format!("http code {status}, no response body");

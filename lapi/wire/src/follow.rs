@@ -1,51 +1,51 @@
-//! What Palisade's LAPI and clients say to each other in `GET /v1/decisions/stream` beyond the stock protocol.
+//! The extension of `GET /v1/decisions/stream` between Palisade's LAPI and clients: cursors and long polling.
 //!
 //! ```text
-//!   client ──► ?startup=true&cursor=            X-Palisade-Instance: web-1/5f3a09c2
-//!   LAPI   ──► everything                       X-Palisade-Cursor: T1   X-Palisade-Content: everything; start
+//!    client ──► ?startup=true&cursor=            X-Palisade-Instance: web-1/5f3a09c2
+//!    LAPI   ──► all decisions                    X-Palisade-Cursor: T1   X-Palisade-Content: everything; start
 //!   client ──► ?cursor=T1&wait=25
-//!   LAPI   ──► (held until there is something)  X-Palisade-Cursor: T2   X-Palisade-Content: changes   X-Palisade-Wait: 25
+//!    LAPI   ──► (parked until there are changes) X-Palisade-Cursor: T2   X-Palisade-Content: changes   X-Palisade-Wait: 25
 //! ```
 //!
-//! A stock LAPI ignores the parameters and sends none of the headers: that is how a client knows. A stock client sends
-//! no `cursor` and gets none of the headers.
+//! A stock LAPI ignores the parameters and sends none of the headers, which is how a client recognises it. A stock
+//! client sends no `cursor` and gets none of the headers.
 //!
-//! The cursor is the client's: the LAPI keeps nothing for it, so a request may be repeated, sent to another LAPI on the
-//! same database, or given up, and nothing is lost. A client takes over a new cursor only after the whole answer came.
+//! The client keeps the cursor and the LAPI keeps nothing: a request may be repeated, aborted, or sent to another LAPI
+//! on the same database without loss. A client uses a new cursor only after the whole response has arrived.
 
-/// Response header: the cursor to send next, once the whole answer has been taken. Opaque.
+/// Response header: the cursor of the next request, valid once the whole response was processed. Opaque.
 pub const CURSOR_HEADER: &str = "x-palisade-cursor";
-/// Response header: what the answer holds, as [`Content`] writes it.
+/// Response header: what the response contains, in the form of [`Content`].
 pub const CONTENT_HEADER: &str = "x-palisade-content";
-/// Response header: how long, in whole seconds, the LAPI holds a request that asks to `wait`. Absent when it would not
-/// have held this one at all: the client then asks at its interval.
+/// Response header: how long, in whole seconds, the LAPI parks a request with `wait`. Absent when it would not park
+/// this one: the client then polls at its interval.
 pub const WAIT_HEADER: &str = "x-palisade-wait";
-/// Request header: which of the machines that share a key this is. Shown to operators, never decided by.
+/// Request header: the instance name, which tells machines that share a key apart. Shown to operators only.
 pub const INSTANCE_HEADER: &str = "x-palisade-instance";
-/// Longest instance name that is taken; more is cut off.
+/// The longest instance name; longer ones are truncated.
 pub const MAX_INSTANCE_NAME: usize = 96;
 
-/// What an answer to a request with a cursor holds.
+/// What a response to a request with a cursor contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// What changed since the cursor.
+    /// The changes since the cursor.
     Changes,
-    /// Everything in force: what the client holds and the answer does not list no longer holds.
+    /// All decisions in force: decisions the client holds that are not included are no longer in force.
     Everything(FullReason),
 }
 
-/// Why everything is told.
+/// Why all decisions were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FullReason {
-    /// It was asked for, or the client has no cursor yet.
+    /// Requested, or the client has no cursor yet.
     Start,
     /// The history does not reach back to the cursor.
     TooOld,
-    /// The cursor is of another database, or the database went back.
+    /// The cursor is of another database, or the database was restored.
     OtherDatabase,
-    /// The cursor was got for other filters.
+    /// The cursor is for other filters.
     OtherFilter,
-    /// The cursor is not one this LAPI or its siblings have made.
+    /// The cursor was not signed with the database's key.
     Forged,
 }
 
@@ -58,14 +58,14 @@ impl FullReason {
         (Self::Forged, "forged"),
     ];
 
-    /// The word on the wire.
+    /// The value in the header.
     pub fn as_str(self) -> &'static str {
         Self::WORDS.iter().find(|(why, _)| *why == self).map_or("start", |(_, word)| word)
     }
 }
 
 impl Content {
-    /// As the header holds it.
+    /// The header's value.
     pub fn text(self) -> &'static str {
         match self {
             Self::Changes => "changes",
@@ -77,7 +77,7 @@ impl Content {
         }
     }
 
-    /// Reads the header. A reason that is not known yet is taken as [`FullReason::Start`]; a word that is not known is `None`.
+    /// Parses the header. An unknown reason is read as [`FullReason::Start`]; an unknown content is `None`.
     pub fn read(text: &str) -> Option<Self> {
         let (word, why) = text.split_once(';').unwrap_or((text, ""));
         match word.trim() {

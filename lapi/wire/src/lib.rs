@@ -1,4 +1,4 @@
-//! What CrowdSec's Local API (LAPI) says on the wire: types, durations, the incremental stream decoder. No I/O.
+//! The wire format of CrowdSec's Local API (LAPI): types, durations, the incremental stream decoder. No I/O.
 //!
 //! ```text
 //!   bytes of a body ──► StreamDecoder ──► StreamItem::{New, Deleted, Unreadable} ──► the caller's staging
@@ -19,7 +19,7 @@
 //!         }
 //!     })?;
 //! }
-//! decoder.finish()?; // only now may what came out be applied
+//! decoder.finish()?; // only now may the items be applied
 //! assert_eq!(banned, ["192.0.2.1"]);
 //! # Ok::<(), palisade_wire::DecodeError>(())
 //! ```

@@ -1,11 +1,11 @@
-//! Alerts on their way in: the body of `POST /v1/alerts`, and what must be in it.
+//! Parses and validates the body of `POST /v1/alerts`.
 
 use crate::go_json::{self, BodyError, brief, lenient, without_nulls};
 use crate::validation::{Group, ValidationFailure};
 use crate::{Alert, Decision, Event, MetaItem, Source};
 
 lenient! {
-    /// An alert as it was posted, before anything in it is required.
+    /// An alert as posted, before validation.
     pub struct PostedAlert as "Alert", list "models.AddAlertsRequest" {
         /// See [`Alert::capacity`].
         pub capacity: i32 = "capacity",
@@ -92,21 +92,19 @@ lenient! {
     }
 }
 
-/// Reads the body of `POST /v1/alerts` as Go's decoder does. A `null` in the list comes out as an alert in which
-/// everything is missing, so validation refuses it by its number.
-///
-/// # Errors
-/// It is no JSON, or holds a wrong type; the text is the stock server's for its 400.
+/// Parses the body of `POST /v1/alerts` as Go's decoder does. A `null` in the list becomes an alert without fields,
+/// which validation refuses by its index.
+/// || # Errors
+/// When it is not JSON or has a wrong type; the text is that of the stock server's 400.
 pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
     Ok(without_nulls(go_json::read(body)?))
 }
 
 impl PostedAlert {
-    /// Takes the alert if everything is there that must be. `index` is its place in the list, which the text
-    /// names. What the LAPI makes itself (`id`, `uuid`, `machine_id`, `created_at`) is left empty.
-    ///
-    /// # Errors
-    /// All that is missing, of nested structures in a list only the first that is not sound.
+    /// Validates the alert. `index` is its position in the list, which the text names. Fields assigned by the LAPI
+    /// (`id`, `uuid`, `machine_id`, `created_at`) are left empty.
+    /// || # Errors
+    /// Everything that is missing; of nested structures in a list only the first invalid one.
     pub fn validate(self, index: usize) -> Result<Alert, ValidationFailure> {
         let mut failures = Group::default();
         failures.require(format_args!("{index}.capacity"), &self.capacity);
@@ -152,7 +150,7 @@ impl PostedAlert {
         Ok(self.into_alert())
     }
 
-    /// The alert, with nothing for what is missing.
+    /// The alert, with defaults for missing fields.
     fn into_alert(self) -> Alert {
         let source = self.source.unwrap_or_default();
         Alert {
@@ -190,7 +188,7 @@ impl PostedAlert {
         }
     }
 
-    /// What to call it in a log: its scenario and source, cut short.
+    /// A name for logs: scenario and source, truncated.
     pub fn name(&self) -> String {
         let scenario = self.scenario.as_deref().unwrap_or("no scenario");
         let source = self.source.as_ref();
@@ -200,7 +198,7 @@ impl PostedAlert {
 }
 
 impl PostedDecision {
-    /// Run for each of a hundred thousand, so texts are only made for what is missing.
+    /// Runs for each of a hundred thousand decisions, so texts are only built for failures.
     fn require(&self, alert: usize, at: usize, failures: &mut Group) {
         for (name, field) in [
             ("duration", &self.duration),
@@ -244,7 +242,7 @@ fn meta(posted: Option<Vec<Option<PostedMeta>>>) -> Vec<MetaItem> {
         .collect()
 }
 
-/// The failures of the first element that has any.
+/// The failures of the first invalid element.
 fn first_invalid<T>(list: &[Option<T>], look: impl Fn(usize, Option<&T>) -> Group) -> Group {
     let groups = list.iter().enumerate().map(|(at, element)| look(at, element.as_ref()));
     groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default()

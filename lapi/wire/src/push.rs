@@ -1,11 +1,11 @@
-//! Writes one decision of a stream as JSON, as fast as can be: a start-up answer holds a hundred thousand.
+//! Writes a decision of a stream as JSON, quickly: a full response has a hundred thousand.
 
 use crate::GoDuration;
 
-/// A decision as the stream (and `GET /v1/decisions`) tells it.
+/// A decision as sent in streams and by `GET /v1/decisions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamObject<'a> {
-    /// How long it has still to go; written rounded to whole seconds.
+    /// The time left; written in whole seconds.
     pub duration: GoDuration,
     /// Its number.
     pub id: i64,
@@ -17,7 +17,7 @@ pub struct StreamObject<'a> {
     pub scope: &'a str,
     /// What to do.
     pub kind: &'a str,
-    /// Left out when `None`, as in answers to `GET /v1/decisions`.
+    /// Omitted when `None`, as in responses to `GET /v1/decisions`.
     pub uuid: Option<&'a str>,
     /// To whom.
     pub value: &'a str,
@@ -74,7 +74,7 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut at = digits.len();
     loop {
         at -= 1;
-        // The remainder of ten fits a byte.
+        // The remainder of ten fits into a byte.
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
@@ -84,7 +84,7 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// A JSON string with its quotes.
+/// A quoted JSON string.
 fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();

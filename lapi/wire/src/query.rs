@@ -1,23 +1,23 @@
-//! What a bouncer asks of the decision stream.
+//! Parameters of the decision stream.
 
-/// The parameters of `GET /v1/decisions/stream`. LAPI keeps one cursor per key and address whatever they are:
-/// with one key, always ask the same.
+/// The parameters of `GET /v1/decisions/stream`. A stock LAPI keeps one position per key and address whatever the
+/// parameters are: always use the same ones with one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamQuery {
-    /// Everything that holds, instead of what changed since the last answer.
+    /// All decisions, instead of the changes since the last response.
     pub startup: bool,
     /// Only these scopes; empty leaves LAPI's default, `ip,range`.
     pub scopes: Vec<String>,
-    /// Only decisions of these origins, exactly; empty means all. Lists are all of the origin `lists`.
+    /// Only decisions of exactly these origins; empty means all. All lists have the origin `lists`.
     pub origins: Vec<String>,
     /// Only decisions whose scenario contains one of these words, in any letter case.
     pub scenarios_containing: Vec<String>,
     /// No decision whose scenario contains one of these words.
     pub scenarios_not_containing: Vec<String>,
-    /// The cursor of the last answer; empty for a client that has none yet, `None` for one that knows of none. See
-    /// [`follow`](crate::follow).
+    /// The cursor of the last response; empty for a client that has none yet, `None` for a client that does not use
+    /// cursors. See [`follow`](crate::follow).
     pub cursor: Option<String>,
-    /// For how many seconds the LAPI may hold the request until there is something to tell; 0 for not at all.
+    /// How many seconds the LAPI may park the request until there are changes; 0 for not at all.
     pub wait: u32,
 }
 
