@@ -238,7 +238,7 @@ impl MachineClient {
         MachineError::Unexpected { url: self.url(), route: route.to_owned(), reason }
     }
 
-    /// Asks with a token, and again as [`Retries`] say; the whole body of a success comes back.
+    /// Sends a request with a token and retries as [`Retries`] says; returns the whole body of a success.
     async fn request(
         &self,
         method: Method,
@@ -344,7 +344,7 @@ impl fmt::Debug for MachineClient {
     }
 }
 
-/// A body that can be sent again without being copied.
+/// A body that can be resent without a copy.
 fn bytes_of(body: Vec<u8>) -> bytes::Bytes {
     bytes::Bytes::from(body)
 }
@@ -357,7 +357,7 @@ fn encode(query: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish()
 }
 
-/// A text as one segment of a path, slashes and all.
+/// A text as one percent-encoded segment of a path, slashes included.
 fn segment(text: &str) -> String {
     let mut path = String::new();
     for byte in text.bytes() {

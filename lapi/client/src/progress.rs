@@ -1,51 +1,51 @@
-//! How long an answer may take: the minimum pace of a body, and the time a full pull may prepare its head. Pure.
+//! Limits on the duration of a response: the minimum rate of a body, and the timeout for the head of a full pull. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A body must bring this many bytes in each window, blanks not counted, until it ends: about 140 bytes per second with
-/// a window of 30 s, which the slowest usable link exceeds.
+/// Minimum bytes of a body per window, whitespace not counted: about 140 bytes per second with a window of 30 s, which
+/// the slowest usable link exceeds.
 pub(crate) const MIN_BYTES_PER_WINDOW: u64 = 4096;
 
-/// Watches the pace of one body.
+/// Tracks the rate of one body.
 #[derive(Debug)]
 pub(crate) struct ProgressMonitor {
     window: Duration,
-    /// How long nothing at all may come: at least the window.
+    /// Maximum time without any byte: at least the window.
     silence: Duration,
-    /// When the window at hand ends.
+    /// When the current window ends.
     end: Instant,
-    /// Bytes in the window, blanks not counted.
+    /// Bytes in the window, whitespace not counted.
     bytes: u64,
-    /// The last byte of any kind.
+    /// When the last byte of any kind arrived.
     last: Instant,
-    /// A byte of any kind came in this window.
+    /// Whether a byte of any kind arrived in this window.
     any: bool,
 }
 
-/// Why a body is given up.
+/// Why a body is abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProgressError {
-    /// Nothing came for so long.
+    /// Nothing arrived for this long.
     Silent(Duration),
-    /// Something came, but too little.
+    /// Fewer than [`MIN_BYTES_PER_WINDOW`] arrived within this long.
     TooSlow(Duration),
 }
 
 impl ProgressMonitor {
-    /// For a body whose head came at `now`. The first window is `first` long at least.
+    /// For a body whose head arrived at `now`. The first window lasts at least `first`.
     pub(crate) fn new(now: Instant, first: Duration, window: Duration, silence: Duration) -> Self {
         let silence = silence.max(window);
         Self { window, silence, end: now + window.max(first), bytes: 0, last: now, any: false }
     }
 
-    /// When the body is given up unless more comes.
+    /// When the body is abandoned unless more arrives.
     pub(crate) fn deadline(&self) -> Instant {
         if self.any { self.end } else { self.end.max(self.last + self.silence) }
     }
 
-    /// A piece of the body came.
+    /// Records a received piece of the body.
     pub(crate) fn received(&mut self, now: Instant, piece: &[u8]) {
         let blank = piece.iter().filter(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
         self.bytes += (piece.len() - blank) as u64;
@@ -57,7 +57,7 @@ impl ProgressMonitor {
         }
     }
 
-    /// Why it is given up, once the deadline has passed.
+    /// The reason, once the deadline has passed.
     pub(crate) fn verdict(&self, now: Instant) -> ProgressError {
         let silent = now.saturating_duration_since(self.last);
         if silent >= self.window / 2 {
@@ -68,9 +68,9 @@ impl ProgressMonitor {
     }
 }
 
-/// How long the head of a full pull may take. A stock LAPI with millions of rows prepares it for minutes, and one that
-/// hangs must not be waited for that long: so the first two tries get the usual time, and each later one twice as long
-/// as the one before. A LAPI that is known to be slow gets twice the time it took.
+/// The timeout for the head of a full pull. A stock LAPI with millions of rows takes minutes to prepare it, while one
+/// that hangs must be detected soon: the first two tries get the usual timeout, and each later one twice the previous.
+/// A LAPI that is known to be slow gets twice the time it last took.
 #[derive(Debug, Clone)]
 pub(crate) struct FullPullTimeout {
     usual: Duration,
@@ -84,7 +84,7 @@ impl FullPullTimeout {
         Self { usual: usual.min(longest), longest, misses: 0, took: Duration::ZERO }
     }
 
-    /// What the next try gets.
+    /// The timeout of the next try.
     pub(crate) fn current(&self) -> Duration {
         let doubled = 1u32.checked_shl(self.misses.saturating_sub(1)).unwrap_or(u32::MAX);
         self.usual.saturating_mul(doubled).max(self.took * 2).min(self.longest)

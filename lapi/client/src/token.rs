@@ -1,4 +1,4 @@
-//! How a machine proves who it is: a login or a certificate buys a token, which is renewed in time.
+//! Authentication of a machine: logs in with a password or a certificate, and renews the token before it expires.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use palisade_wire::{ErrorBody, LoginAnswer, UnixMillis};
 
 use crate::{ProxyConfig, PullError, Secret};
 
-/// A token this close to its end is not used any more.
+/// A token is renewed this long before it expires.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
-/// How long a token is taken to last whose end cannot be read; the stock server's last an hour.
+/// The assumed lifetime of a token whose expiry cannot be parsed; the stock server's last an hour.
 const ASSUMED_LIFE: Duration = Duration::from_secs(50 * 60);
 
-/// How a machine proves who it is.
+/// How a machine authenticates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineAuth {
-    /// What the credentials file says.
+    /// With name and password, as in the credentials file.
     Password {
         /// The machine's name.
         login: String,
@@ -29,36 +29,36 @@ pub enum MachineAuth {
         /// Its private key.
         key: PathBuf,
     },
-    /// Nothing yet: enough to register.
+    /// No credentials: enough to register.
     None,
 }
 
-/// Where the LAPI is and who we are to it.
+/// The LAPI's address and the machine's identity.
 #[derive(Debug, Clone)]
 pub struct MachineConfig {
     /// As in [`ClientConfig::url`](crate::ClientConfig::url).
     pub url: String,
-    /// Who we are.
+    /// The credentials.
     pub auth: MachineAuth,
     /// Certificate authorities in PEM, trusted besides those of the system.
     pub ca: Option<PathBuf>,
     /// Accept any server certificate.
     pub insecure_skip_verify: bool,
-    /// How long the connection, TLS included, may take to stand.
+    /// Timeout for connecting, TLS included.
     pub connect_timeout: Duration,
-    /// How long an answer may make no progress; posting a large import takes a LAPI its time.
+    /// Timeout without progress of a response; a LAPI needs long for a large import.
     pub idle_timeout: Duration,
-    /// Used for plain `http` and a host that is not this one.
+    /// Used for plain `http` to a host other than this one.
     pub proxy: ProxyConfig,
-    /// The names of the scenarios a log processor runs; the LAPI keeps them at each login.
+    /// The names of the scenarios a log processor runs; the LAPI stores them at each login.
     pub scenarios: Vec<String>,
-    /// What is tried again, and when.
+    /// Which failures are retried, and when.
     pub retries: Retries,
 }
 
 impl MachineConfig {
-    /// Everything else at its default: 10 s to connect, five minutes without progress, no proxy, no retries but
-    /// those that a new token may heal.
+    /// All other settings at their defaults: 10 s to connect, five minutes without progress, no proxy, and no retries
+    /// except those with a new token.
     pub fn new(url: impl Into<String>, auth: MachineAuth) -> Self {
         Self {
             url: url.into(),
@@ -74,7 +74,7 @@ impl MachineConfig {
     }
 }
 
-/// How long to wait before each further try; as many tries as there are waits.
+/// The delay before each retry; there are as many retries as delays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retries {
     /// After 429, 503 and 504.
@@ -84,12 +84,12 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// For a person at a terminal, who tries again himself.
+    /// For interactive use.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// What stock log processors do: 7 to 15 seconds, and from 20 seconds doubling for logins.
+    /// As stock log processors retry: after 7 to 15 seconds, and for logins from 20 seconds doubling.
     pub fn stock() -> Self {
         let seconds = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
         Self { busy: seconds(&[7, 9, 11, 13, 15]), login: seconds(&[20, 40, 80, 160]) }
@@ -100,33 +100,33 @@ impl Retries {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MachineError {
-    /// The LAPI said no. The text is what stock clients show.
+    /// The LAPI responded with an error. The text is what stock clients show.
     #[error("API error: {message}")]
     Api {
         /// The HTTP status.
         status: u16,
-        /// Its words.
+        /// The response's message.
         message: String,
     },
-    /// The answer is a success, but not what was asked for.
+    /// The response is a success with an unexpected body.
     #[error("the LAPI at {url} answered {route} with something else: {reason}; does the URL lead to a LAPI?")]
     Unexpected {
         /// The LAPI.
         url: String,
-        /// What was asked.
+        /// The requested route.
         route: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         reason: String,
     },
-    /// No whole answer came.
+    /// No complete response was received.
     #[error(transparent)]
     Failed(#[from] PullError),
 }
 
 impl MachineError {
-    /// The error of an answer that is not a success.
+    /// The error for a response that is not a success.
     pub(crate) fn of_answer(status: u16, body: &[u8]) -> Self {
-        // The LAPI's own words are not cut: a validation failure may be long.
+        // The LAPI's message is not truncated: a validation failure may be long.
         let own = serde_json::from_slice::<ErrorBody>(body).ok().filter(|_| status != 422);
         let message = match own {
             Some(ErrorBody { message, errors }) if !message.is_empty() && errors.is_empty() => message,
@@ -135,7 +135,7 @@ impl MachineError {
         Self::Api { status, message }
     }
 
-    /// The HTTP status, when the LAPI answered with one.
+    /// The HTTP status, if the LAPI responded with one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Api { status, .. } => Some(*status),
@@ -147,7 +147,7 @@ impl MachineError {
     }
 }
 
-/// A token and its end.
+/// A token and its expiry.
 #[derive(Clone)]
 pub(crate) struct Token {
     text: Secret,
@@ -161,7 +161,7 @@ impl Token {
         Self { text: Secret::new(answer.token), until }
     }
 
-    /// The token, if it still lasts.
+    /// The token, unless it is about to expire.
     pub(crate) fn fresh(&self, now: UnixMillis) -> Option<&Secret> {
         (now.plus(RENEW_BEFORE.into()) < self.until).then_some(&self.text)
     }

@@ -1,4 +1,4 @@
-//! Makes the HTTP client of a configuration: trust, identity, proxy, deadlines. Reads the certificate files.
+//! Builds the HTTP client of a configuration: trust anchors, identity, proxy, timeouts. Reads the certificate files.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::diagnosis::SettingNames;
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 
-/// The header that carries the key.
+/// The header for the API key.
 const API_KEY: &str = "x-api-key";
 
-/// What a connection needs to know.
+/// The settings of a connection.
 pub(crate) struct Setup<'a> {
     pub(crate) identity: Identification<'a>,
     pub(crate) ca: Option<&'a Path>,
@@ -29,14 +29,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) names: SettingNames,
 }
 
-/// What every request carries to prove who we are.
+/// The authentication of every request.
 pub(crate) enum Identification<'a> {
     Key(&'a Secret),
     Certificate {
         cert: &'a Path,
         key: &'a Path,
     },
-    /// Nothing: each request brings its own token.
+    /// None: each request carries its own token.
     None,
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn build(
     }
     builder = builder.default_headers(headers);
     if !endpoint.is_tls() {
-        // Without TLS the system's authorities are not even read, so a machine without any still starts.
+        // Without TLS the system's authorities are not read, so that a host without any can start.
         builder = builder.tls_certs_only([]);
     } else if config.insecure_skip_verify {
         warn!(
@@ -122,7 +122,7 @@ pub(crate) fn build(
     builder.build().map_err(tls_error)
 }
 
-/// The name of this machine as a header.
+/// This host's name as a header value.
 fn instance(name: &str) -> Result<HeaderValue, BuildError> {
     let wrong = || BuildError::Instance { name: name.to_owned() };
     if !(1..=MAX_INSTANCE_NAME).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -136,7 +136,7 @@ fn with_proxy(
     proxy: &ProxyConfig,
 ) -> Result<reqwest::ClientBuilder, BuildError> {
     let Some(url) = &proxy.url else { return Ok(builder) };
-    // As curl and Go do: a proxy without a scheme is an HTTP one.
+    // As in curl and Go: a proxy without a scheme is an HTTP one.
     let url = url.reveal();
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     if !url.starts_with("http://") && !url.starts_with("https://") {
@@ -168,7 +168,7 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
     Ok(found)
 }
 
-/// The innermost cause, which says most.
+/// The innermost cause, which is the most specific.
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(cause) = deepest.source() {

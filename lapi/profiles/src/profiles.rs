@@ -1,4 +1,4 @@
-//! The profiles in force, and what they make of an alert.
+//! Loads the profiles and evaluates alerts against them.
 
 use std::{
     borrow::Cow,
@@ -15,14 +15,14 @@ use crate::{
     profile::{OnError, Profile, ProfileEvaluation},
 };
 
-/// The profiles of a file and its `.local`, checked and ready to run. Never changes.
+/// The profiles of a file and its `.local`, compiled. Immutable.
 #[derive(Debug)]
 pub struct Profiles {
     list: Vec<Profile>,
 }
 
 impl Profiles {
-    /// Reads `path` and, if it is there, the same path with `.local` appended; the documents of the latter come first.
+    /// Loads `path` and, if it exists, the same path with `.local` appended; the documents of the latter come first.
     pub fn load(path: &Path) -> Result<Self, ProfilesError> {
         let unreadable = |path: &Path, cause| ProfilesError::Unreadable { path: path.to_owned(), cause };
         let main = std::fs::read_to_string(path).map_err(|cause| unreadable(path, cause))?;
@@ -36,7 +36,7 @@ impl Profiles {
         Self::from_sources(local, Source { path, text: &main })
     }
 
-    /// The same from a text; `name` stands for its file in errors.
+    /// The same from a text; `name` is the file name in errors.
     pub fn parse(text: &str, name: impl AsRef<Path>) -> Result<Self, ProfilesError> {
         Self::from_sources(None, Source { path: name.as_ref(), text })
     }
@@ -54,12 +54,12 @@ impl Profiles {
         Ok(Self { list })
     }
 
-    /// Whether any expression asks for earlier decisions. If not, [`Self::evaluate`] never calls its [`History`].
+    /// Whether any expression queries earlier decisions. If not, [`Self::evaluate`] never calls its [`History`].
     pub fn needs_history(&self) -> bool {
         self.list.iter().any(Profile::needs_history)
     }
 
-    /// The names of all notifications that profiles want, each once, in order.
+    /// The names of all notifications that profiles reference, each once, in order.
     pub fn notifications(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for name in self.list.iter().flat_map(|profile| &profile.notifications) {
@@ -70,14 +70,14 @@ impl Profiles {
         names
     }
 
-    /// The profiles' names, in the order they are evaluated; some may be empty.
+    /// The profiles' names in evaluation order; some may be empty.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|profile| profile.name.as_str())
     }
 
-    /// Judges an alert. With decisions of its own it keeps them: then profiles only choose notifications, and a profile
-    /// with a filter that fails is logged and passed over. Without, such a profile refuses the alert unless its
-    /// `on_error` says otherwise.
+    /// Evaluates an alert. An alert that carries decisions keeps them: then profiles only select notifications, and a
+    /// profile whose filter fails is logged and skipped. For other alerts, a failing filter refuses the alert unless
+    /// the profile's `on_error` says otherwise.
     pub fn evaluate(&self, alert: &Alert, history: &dyn History) -> Result<Outcome, EvaluationError> {
         let own = !alert.decisions.is_empty();
         let mut alert = Cow::Borrowed(alert);
@@ -100,7 +100,8 @@ impl Profiles {
             if matched {
                 if !own && outcome.decisions.is_empty() && !evaluation.decisions.is_empty() {
                     outcome.decisions = evaluation.decisions;
-                    // Later profiles see the alert as it is now. Few look.
+                    // Later profiles see the alert with these decisions; the copy is made only if one of them reads
+                    // decisions.
                     if self.list[index + 1..].iter().any(Profile::reads_decisions) {
                         alert.to_mut().decisions = outcome.decisions.iter().map(to_wire).collect();
                     }
@@ -119,11 +120,11 @@ impl Profiles {
     }
 }
 
-/// For an alert with decisions of its own: what fails is passed over, whatever `on_error` says.
+/// For an alert that carries decisions: a failing filter is skipped, whatever `on_error` says.
 fn filter_result(profile: &Profile, evaluation: &ProfileEvaluation) -> StepResult {
     match (&evaluation.failed, evaluation.matched) {
         (Some(error), _) => {
-            tracing::warn!(profile = profile.name, %error, "a filter failed; the profile is passed over");
+            tracing::warn!(profile = profile.name, %error, "a filter failed; the profile is skipped");
             StepResult::Skipped
         }
         (None, true) => StepResult::Matched,
@@ -131,8 +132,8 @@ fn filter_result(profile: &Profile, evaluation: &ProfileEvaluation) -> StepResul
     }
 }
 
-/// For an alert without. When an earlier filter of the profile was true, it counts as matched, though what it decided is
-/// gone.
+/// For an alert without decisions. If an earlier filter of the profile was true, the profile counts as matched,
+/// although its decisions are lost.
 fn apply_on_error(profile: &Profile, evaluation: &ProfileEvaluation) -> Result<StepResult, EvaluationError> {
     let Some(error) = &evaluation.failed else {
         return Ok(if evaluation.matched { StepResult::Matched } else { StepResult::NotMatched });

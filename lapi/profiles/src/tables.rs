@@ -1,11 +1,11 @@
-//! An alert as expressions see it: CrowdSec's names for its fields, and its methods.
+//! Defines an alert's fields and methods in expressions, under CrowdSec's names.
 
 use std::any::Any;
 
 use palisade_expr::{Fault, Field, Method, ObjectType, Type, Value};
 use palisade_wire::{Alert, Decision, Event, MetaItem, Source};
 
-/// The data behind an object. The tables below are only ever used with what they were made for.
+/// Downcasts the data behind an object. Each table below is used only with the type it was defined for.
 fn of<T: 'static>(data: &dyn Any) -> &T {
     data.downcast_ref().expect("a table is only used with its own type")
 }
@@ -30,28 +30,28 @@ fn decision(data: &dyn Any) -> &Decision {
     of(data)
 }
 
-/// A field that holds a text.
+/// A text field.
 macro_rules! text {
     ($name:literal, $of:ident.$field:ident) => {
         Field { name: $name, kind: Type::Text, get: |data| Value::text(&$of(data).$field) }
     };
 }
 
-/// A field that holds a number.
+/// A number field.
 macro_rules! int {
     ($name:literal, $of:ident.$field:ident) => {
         Field { name: $name, kind: Type::Int, get: |data| Value::Int(i64::from($of(data).$field)) }
     };
 }
 
-/// A field that holds true or false.
+/// A boolean field.
 macro_rules! truth {
     ($name:literal, $of:ident.$field:ident) => {
         Field { name: $name, kind: Type::Bool, get: |data| Value::Bool($of(data).$field) }
     };
 }
 
-/// A field that holds a list of objects of a table.
+/// A field with a list of objects.
 macro_rules! list {
     ($name:literal, $of:ident.$field:ident, $table:ident, $element:ty) => {
         Field {
@@ -196,7 +196,7 @@ static DECISION: ObjectType = ObjectType {
     methods: &[],
 };
 
-/// The first value of a key; nothing when there is none.
+/// The first value of a key, or nil.
 fn meta<'v>(items: &'v [MetaItem], args: &[Value<'v>]) -> Result<Value<'v>, Fault> {
     let key = args.first().and_then(Value::as_text).ok_or("GetMeta takes a string")?;
     Ok(items.iter().find(|item| item.key == key).map_or(Value::text(""), |item| Value::text(&item.value)))

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// A decision's scope. The four scopes that LAPI knows are recognised in any letter case, because rows stored by
-/// servers before 1.6.4 may contain `ip`; any other name is kept as it is.
+/// A decision's scope. The four that LAPI knows are recognised in any letter case, because rows stored by servers
+/// before 1.6.4 may hold `ip`; every other name is kept exactly as received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope<'a> {
-    /// One address; the value may still have `/32` or `/128`.
+    /// One address; the value may still carry `/32` or `/128`.
     Ip,
     /// A prefix in CIDR notation.
     Range,
@@ -19,9 +19,9 @@ pub enum Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Parses a scope; never fails, since unknown names are valid.
+    /// Parses a scope; never fails, because unknown names are valid.
     pub fn parse(text: &'a str) -> Self {
-        // Compare lengths first: this runs for every decision of a full response.
+        // Lengths first: this runs once for every decision of a startup pull.
         match text.len() {
             2 if text.eq_ignore_ascii_case("ip") => Self::Ip,
             2 if text.eq_ignore_ascii_case("as") => Self::As,

@@ -1,4 +1,4 @@
-//! Moments, as the LAPI keeps and tells them.
+//! Timestamps as the LAPI stores and formats them.
 
 use std::fmt;
 
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::GoDuration;
 
-/// A moment: milliseconds since the Unix epoch, in UTC. What the LAPI stores and compares; texts with a zone are
-/// converted when they come in, because comparing them as texts ends bans hours early or late.
+/// A timestamp: milliseconds since the Unix epoch, in UTC. Texts with a zone are converted on input, because comparing
+/// them as texts would end bans hours early or late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// What the clock says now.
+    /// The current time of the system clock.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
-    /// Reads an RFC 3339 text with any zone and fraction.
+    /// Parses an RFC 3339 text with any zone and fraction.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|moment| Self(moment.as_millisecond()))
     }
 
-    /// `2026-07-01T10:00:00Z`, the fraction cut off.
+    /// Formats as `2026-07-01T10:00:00Z`; the fraction is truncated.
     pub fn rfc3339(self) -> String {
         self.civil().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
-    /// `2026-07-01T10:00:00.123Z`.
+    /// Formats as `2026-07-01T10:00:00.123Z`.
     pub fn rfc3339_millis(self) -> String {
         self.civil().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
     }
 
-    /// This moment moved by a duration, which may be negative; what lies beyond the calendar stays at its edge.
+    /// This timestamp plus a duration, which may be negative; saturates at the limits of the calendar.
     pub fn plus(self, by: GoDuration) -> Self {
         Self(self.0.saturating_add(by.nanos() / 1_000_000))
     }
 
-    /// How long from `earlier` until this moment; negative when it is before it.
+    /// The duration from `earlier` to this timestamp; negative if this timestamp is before it.
     pub fn since(self, earlier: Self) -> GoDuration {
         GoDuration::from_nanos(self.0.saturating_sub(earlier.0).saturating_mul(1_000_000))
     }

@@ -1,26 +1,27 @@
-//! The payload of `POST /v1/usage-metrics`, which LAPI 1.6.3 and later shows in `cscli metrics show bouncers`.
+//! The payload of `POST /v1/usage-metrics` as a bouncer sends it. LAPI 1.6.3 and later shows it in `cscli metrics show
+//! bouncers`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name, unit, label or version LAPI's validation lets pass, in characters.
+/// The longest name, unit, label or version that LAPI's validation accepts, in characters.
 pub const MAX_METRIC_TEXT: usize = 255;
 
-/// A text cut to what LAPI's validation lets pass.
+/// Truncates a text to [`MAX_METRIC_TEXT`] characters.
 pub fn clip_metric_text(text: &str) -> &str {
     text.char_indices().nth(MAX_METRIC_TEXT).map_or(text, |(end, _)| &text[..end])
 }
 
-/// One report. LAPI wants exactly one component in it.
+/// One report. LAPI requires exactly one component in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageMetrics {
-    /// The reporting bouncer, alone.
+    /// The reporting bouncer, as the only element.
     pub remediation_components: Vec<RemediationComponent>,
 }
 
-/// Who reports, and what.
+/// The reporting bouncer and its metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemediationComponent {
@@ -34,10 +35,10 @@ pub struct RemediationComponent {
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
     pub utc_startup_timestamp: i64,
-    /// The machine; without it LAPI blanks what it knew.
+    /// The operating system; if it is absent, LAPI clears what it had stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
-    /// Always an array, whatever the public guide shows: an object is refused with 400.
+    /// Always an array, although the public guide shows an object: an object is refused with 400.
     #[serde(default)]
     pub metrics: Vec<MetricsWindow>,
 }
@@ -55,17 +56,17 @@ pub struct OsInfo {
     pub version: String,
 }
 
-/// What happened in a span of time.
+/// Measurements of one time window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricsWindow {
-    /// The span.
+    /// The time window.
     pub meta: MetricMeta,
-    /// What was measured.
+    /// The measurements.
     pub items: Vec<MetricItem>,
 }
 
-/// The span of a [`MetricsWindow`].
+/// The time window of a [`MetricsWindow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricMeta {
@@ -75,15 +76,15 @@ pub struct MetricMeta {
     pub utc_now_timestamp: i64,
 }
 
-/// One number.
+/// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricItem {
-    /// `dropped`, `processed` (both: how much within the window), `active_decisions` (how many now), or any other.
+    /// `dropped`, `processed` (both: the count within the window), `active_decisions` (the count now), or any other.
     pub name: String,
     /// `packet`, `byte`, `request`, `ip`.
     pub unit: String,
-    /// How many.
+    /// The measured number.
     #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub value: serde_json::Number,
     /// Such as `origin` (for lists `lists:<name>`), `ip_type` (`ipv4`, `ipv6`), `remediation`.

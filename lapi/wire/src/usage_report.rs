@@ -1,4 +1,4 @@
-//! Usage metrics on their way in: the body of `POST /v1/usage-metrics`, what must be in it, and from whom.
+//! Validates the body of `POST /v1/usage-metrics` as the server receives it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::usage::MAX_METRIC_TEXT;
 use crate::validation::Group;
 use crate::{MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent};
 
-/// A log processor that reports.
+/// A reporting log processor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogProcessor {
@@ -21,19 +21,19 @@ pub struct LogProcessor {
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
     pub utc_startup_timestamp: i64,
-    /// Its machine; without it what was known is blanked.
+    /// The operating system; if it is absent, the stored one is cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
-    /// What it measured.
+    /// The measurements.
     #[serde(default)]
     pub metrics: Vec<MetricsWindow>,
-    /// How many sources of each type it reads.
+    /// The number of data sources per type.
     pub datasources: BTreeMap<String, i64>,
-    /// What it has installed, by type (`scenarios`, `parsers`, …).
+    /// The installed hub items by type (`scenarios`, `parsers`, …).
     pub hub_items: BTreeMap<String, Vec<HubItem>>,
 }
 
-/// Something installed on a log processor.
+/// A hub item installed on a log processor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubItem {
@@ -48,7 +48,7 @@ pub struct HubItem {
     pub version: String,
 }
 
-/// A report that may be taken.
+/// A valid report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum UsageReport {
     /// From a bouncer.
@@ -57,7 +57,7 @@ pub enum UsageReport {
     LogProcessor(LogProcessor),
 }
 
-/// Who sends a report, which decides what must be in it.
+/// The kind of sender, which decides what the body must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageSender {
     /// Authenticated with a key or a bouncer's certificate.
@@ -66,18 +66,18 @@ pub enum UsageSender {
     Machine,
 }
 
-/// Why a report is not taken.
+/// Why a report is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct UsageError {
-    /// The answer's status: 400 or 422.
+    /// The response's status: 400 or 422.
     pub status: u16,
     /// The stock server's text.
     pub text: String,
 }
 
 impl UsageReport {
-    /// What is stored of it: JSON with `metrics`, and `type` for a bouncer.
+    /// The stored form: JSON with `metrics`, and `type` for a bouncer.
     pub fn payload(&self) -> String {
         #[derive(Serialize)]
         struct Payload<'a> {
@@ -164,10 +164,10 @@ lenient! {
     }
 }
 
-/// Reads the body of `POST /v1/usage-metrics`.
+/// Parses and validates the body of `POST /v1/usage-metrics`.
 ///
 /// # Errors
-/// It cannot be read (400), is not sound (422), or is not what this sender has to send (400).
+/// The body cannot be parsed (400), is invalid (422), or is not of the sender's kind (400).
 pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport, UsageError> {
     let bad = |text: String| UsageError { status: 400, text };
     let posted: PostedAll = go_json::read(body).map_err(|error| bad(error.to_string()))?.unwrap_or_default();
@@ -238,7 +238,7 @@ fn validate(posted: &PostedAll) -> Group {
     failures
 }
 
-/// What both kinds of reports have in common, in alphabetical order.
+/// Validates the fields that both kinds of reports share, in alphabetical order.
 fn base(
     at: &str,
     metrics: Option<&[Option<PostedWindow>]>,
@@ -299,7 +299,7 @@ fn window_failures(at: &str, window: &PostedWindow) -> Group {
     failures
 }
 
-/// A text that must be there and not be too long.
+/// A required text of limited length.
 fn text(failures: &mut Group, at: &str, text: Option<&str>) {
     failures.require(at, &text);
     failures.at_most(at, text.unwrap_or_default(), MAX_METRIC_TEXT);

@@ -1,9 +1,9 @@
-//! What is missing or too long in a body, in the form of the stock server's validation texts.
+//! Collects missing and too long fields of a body, in the form of the stock server's validation texts.
 
 use std::fmt;
 
-/// Everything that is wrong with a body, one line each under its heading, or several headings where structures
-/// are nested. Its text is what the stock server answers.
+/// All problems of a body, one line each under its heading; several headings where structures are nested. Displays as
+/// the text that the stock server responds with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ValidationFailure(Group);
 
@@ -13,28 +13,28 @@ enum Entry {
     Group(Group),
 }
 
-/// One structure's failures.
+/// The failures of one structure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Group(Vec<Entry>);
 
 const HEADING: &str = "validation failure list:";
 
 impl Group {
-    /// Refuses an absent field.
+    /// Records a failure if the field is absent.
     pub(crate) fn require<T>(&mut self, at: impl fmt::Display, value: &Option<T>) {
         if value.is_none() {
             self.line(format!("{at} in body is required"));
         }
     }
 
-    /// Refuses a text of more characters than that.
+    /// Records a failure if the text has more than `longest` characters.
     pub(crate) fn at_most(&mut self, at: impl fmt::Display, text: &str, longest: usize) {
         if text.chars().nth(longest).is_some() {
             self.line(format!("{at} in body should be at most {longest} chars long"));
         }
     }
 
-    /// Refuses a text of fewer characters than that.
+    /// Records a failure if the text has fewer than `shortest` characters.
     pub(crate) fn at_least(&mut self, at: impl fmt::Display, text: &str, shortest: usize) {
         if text.chars().count() < shortest {
             self.line(format!("{at} in body should be at least {shortest} chars long"));
@@ -45,7 +45,7 @@ impl Group {
         self.0.push(Entry::Line(line));
     }
 
-    /// Takes in what is wrong with a nested structure, if anything.
+    /// Adds the failures of a nested structure, if any.
     pub(crate) fn nest(&mut self, inner: Self) {
         if !inner.0.is_empty() {
             self.0.push(Entry::Group(inner));
@@ -56,7 +56,7 @@ impl Group {
         self.0.is_empty()
     }
 
-    /// Refuses the body if anything was found.
+    /// Returns an error if any failure was recorded.
     pub(crate) fn check(self) -> Result<(), ValidationFailure> {
         if self.is_empty() { Ok(()) } else { Err(ValidationFailure(self)) }
     }

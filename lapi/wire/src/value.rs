@@ -1,7 +1,7 @@
-//! One value of a decision stream's body: an element, a key, or something to pass over.
+//! Parses one JSON value of a decision stream's body: an element, a key, or something to skip.
 //!
-//! `serde_json` does the work; here is told apart what it found: a value, the beginning of one that goes on in
-//! bytes not yet at hand, an element that is no decision, or no JSON.
+//! `serde_json` parses; this module distinguishes a value, a value that continues in bytes not yet read, an element
+//! that is not a decision, and malformed JSON.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,7 +18,7 @@ pub(crate) enum List {
 }
 
 impl List {
-    /// The key it stands under.
+    /// The list's key in the document.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -27,7 +27,7 @@ impl List {
     }
 }
 
-/// Decodes one element of a list and hands it on.
+/// Decodes one element of a list and passes it to the visitor.
 pub(crate) fn element(
     bytes: &[u8],
     here: u64,
@@ -35,7 +35,8 @@ pub(crate) fn element(
     list: List,
     sink: &mut dyn FnMut(StreamItem<'_>),
 ) -> Result<Option<usize>, DecodeError> {
-    // A derived struct would also be read from an array, by position; LAPI sends none, so an array is no decision.
+    // A derived struct would also deserialize from an array, by position; LAPI sends none, so an array is not a
+    // decision.
     let is_object = bytes.first() == Some(&b'{');
     let complaint = if is_object {
         match parse::<StreamDecision<'_>>(bytes, whole) {
@@ -57,7 +58,7 @@ pub(crate) fn element(
     } else {
         "not an object".to_owned()
     };
-    // Not a decision. Sound JSON is one element lost; anything else is a document that cannot be trusted.
+    // Not a decision. Well-formed JSON loses this one element; anything else makes the whole document untrustworthy.
     match parse::<IgnoredAny>(bytes, whole) {
         Parsed::Value(IgnoredAny, length) => {
             if length > MAX_VALUE_BYTES {
@@ -73,17 +74,17 @@ pub(crate) fn element(
     }
 }
 
-/// An element that is passed over because of its length.
+/// The item for an element that is skipped because of its length.
 pub(crate) fn too_long(list: List, here: u64, length: u64) -> StreamItem<'static> {
     let reason = format!("{length} bytes long, at most {MAX_VALUE_BYTES} are read (element at byte {here})");
     StreamItem::Unreadable { list: list.name(), fault: ElementFault::TooLong, reason }
 }
 
-/// What came of parsing a value.
+/// The result of parsing a value.
 pub(crate) enum Parsed<T> {
-    /// The value, and how many bytes it took.
+    /// The value and its length in bytes.
     Value(T, usize),
-    /// Sound as far as it goes, but it goes on beyond the bytes at hand.
+    /// Well-formed so far, but incomplete within the bytes at hand.
     Cut,
     /// Not JSON, or not a `T`.
     Bad(serde_json::Error),
@@ -96,14 +97,14 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], whole: bool) -> Par
         // `12` at the end of a chunk may be the beginning of `123`.
         Some(Ok(_)) if !whole && values.byte_offset() == bytes.len() && starts_bare(bytes[0]) => Parsed::Cut,
         Some(Ok(value)) => Parsed::Value(value, values.byte_offset()),
-        // The parser calls `1.` and `1e` malformed where it meets the end of the input; they are only cut.
+        // The parser reports `1.` and `1e` at the end of the input as malformed; they are only incomplete.
         Some(Err(error)) if !whole && (error.is_eof() || goes_on(bytes)) => Parsed::Cut,
         Some(Err(error)) => Parsed::Bad(error),
         None => Parsed::Cut,
     }
 }
 
-/// Whether the value at the front ends beyond these bytes.
+/// Whether the value at the front may continue beyond these bytes.
 fn goes_on(bytes: &[u8]) -> bool {
     Boundary::of(bytes[0]).find_end(bytes).is_none()
 }
@@ -116,8 +117,8 @@ pub(crate) fn syntax(offset: u64, error: &serde_json::Error) -> DecodeError {
     DecodeError::Syntax { offset, reason: brief(error) }
 }
 
-/// The parser's message, without the line and column (which count from the value, not from the body) and
-/// without more of the peer's own text than a log line bears.
+/// The parser's message without line and column (which count from the value, not from the body), and with at most a
+/// short excerpt of the peer's text.
 fn brief(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.rfind(" at line ") {

@@ -1,24 +1,24 @@
-//! How machines ("watchers") make themselves known: `POST /v1/watchers` and `POST /v1/watchers/login`.
+//! Bodies of machine ("watcher") registration and login: `POST /v1/watchers` and `POST /v1/watchers/login`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::go_json::{self, BodyError, lenient, without_nulls};
 use crate::validation::{Group, ValidationFailure};
 
-/// A machine that wants an account.
+/// A registration request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Registration {
-    /// The name, unique; an empty one passes, as it does in the stock server.
+    /// The unique name; an empty one is accepted, as in the stock server.
     pub machine_id: String,
     /// The password, at most 72 bytes if it is to be hashed.
     pub password: String,
-    /// Registers and validates at once where the server has such a token; 32 to 255 characters.
+    /// Registers and validates at once if the server has such a token configured; 32 to 255 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub registration_token: String,
 }
 
-/// A machine that wants a token.
+/// A login request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Login {
@@ -31,26 +31,26 @@ pub struct Login {
     pub scenarios: Vec<String>,
 }
 
-/// The answer to a login, and to `GET /v1/refresh_token`.
+/// The response to a login and to `GET /v1/refresh_token`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginAnswer {
     /// Always 200.
     pub code: i32,
-    /// When the token ends, RFC 3339; stock servers write their local zone.
+    /// When the token expires, RFC 3339; stock servers write their local zone.
     pub expire: String,
     /// The token, for `Authorization: Bearer`.
     pub token: String,
 }
 
-/// Why a registration or login cannot be taken.
+/// Why a registration or login is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// It cannot be read: 400 for a registration, 401 `missing: …` for a login.
+    /// The body cannot be parsed: 400 for a registration, 401 `missing: …` for a login.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// Something is missing, too short or too long: 422 for a registration, 401 for a login.
+    /// A field is missing, too short or too long: 422 for a registration, 401 for a login.
     #[error(transparent)]
     Invalid(#[from] ValidationFailure),
 }
@@ -71,10 +71,10 @@ lenient! {
     }
 }
 
-/// Reads the body of `POST /v1/watchers`.
+/// Parses the body of `POST /v1/watchers`.
 ///
 /// # Errors
-/// It cannot be read, or something in it is missing.
+/// The body cannot be parsed or a field is invalid.
 pub fn read_registration(body: &[u8]) -> Result<Registration, RequestError> {
     let posted: PostedRegistration = go_json::read(body)?.unwrap_or_default();
     let mut failures = Group::default();
@@ -93,10 +93,10 @@ pub fn read_registration(body: &[u8]) -> Result<Registration, RequestError> {
     })
 }
 
-/// Reads the body of `POST /v1/watchers/login`.
+/// Parses the body of `POST /v1/watchers/login`.
 ///
 /// # Errors
-/// It cannot be read, or something in it is missing.
+/// The body cannot be parsed or a field is invalid.
 pub fn read_login(body: &[u8]) -> Result<Login, RequestError> {
     let posted: PostedLogin = go_json::read(body)?.unwrap_or_default();
     let mut failures = Group::default();
@@ -110,10 +110,10 @@ pub fn read_login(body: &[u8]) -> Result<Login, RequestError> {
     })
 }
 
-/// Reads the body of a login with a certificate, of which only the scenarios count.
+/// Parses the body of a login with a certificate, of which only the scenarios are used.
 ///
 /// # Errors
-/// It cannot be read; the stock server says `missing scenarios list in login request for TLS auth: …`.
+/// The body cannot be parsed; the stock server responds with `missing scenarios list in login request for TLS auth: …`.
 pub fn read_certificate_login(body: &[u8]) -> Result<Vec<String>, BodyError> {
     let posted: PostedLogin = go_json::read(body)?.unwrap_or_default();
     Ok(without_nulls(posted.scenarios))

@@ -91,7 +91,7 @@ pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) ->
                 continue;
             }
         };
-        if let Err(reason) = batch.into_alert(index, &name, alert, context) {
+        if let Err(reason) = batch.add_alert(index, &name, alert, context) {
             batch.refused.push(Refusal { index, alert: name, reason });
         }
     }
@@ -99,7 +99,8 @@ pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) ->
 }
 
 impl EvaluatedBatch {
-    fn into_alert(
+    /// Evaluates one valid alert and adds it and its decisions, unless an allowlist covers it.
+    fn add_alert(
         &mut self,
         index: usize,
         name: &str,
