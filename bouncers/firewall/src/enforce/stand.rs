@@ -119,12 +119,15 @@ impl Enforcer {
                         layout.add_length(*ip, family, length, count);
                     }
                     Holds::Gate(width) if !self.knows_all() => layout.add_gate(*ip, family, width),
-                    Holds::Gate(_) | Holds::Allow | Holds::FormerRanges(_) => {}
+                    Holds::Gate(_) | Holds::InnerGate(_) | Holds::Allow | Holds::FormerRanges(_) => {}
                 }
             }
         }
         let missing = layout.missing(&snapshot);
         layout.add(config, &missing);
+        if self.knows_all() {
+            layout.refine(config);
+        }
         let unmet = self.meet_operators(config, &mut layout).await?;
         Ok((layout, unmet))
     }
