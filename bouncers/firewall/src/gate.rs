@@ -14,6 +14,9 @@
 //! length. Inner gates guard groups of these in the same way: the hosts of all sources (cells of one address), long
 //! ranges, short ranges. So the price of a clean packet near a banned address does not grow with them either.
 //!
+//! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so that
+//! most packets are looked up once.
+//!
 //! Pure.
 
 use std::collections::HashMap;
@@ -60,6 +63,16 @@ fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
 /// An inner gate replaces the look-ups in so many sets or more by one. Below that it would save too little for its
 /// memory.
 pub(crate) const INNER_FROM: usize = 3;
+
+/// The width of the front gate, which stands before all gates that are as wide or narrower when there are several.
+pub(crate) fn front_width(ip: IpFamily) -> Option<u8> {
+    match ip {
+        // Most addresses share a /14 with something banned.
+        IpFamily::V4 => None,
+        // What a provider has.
+        IpFamily::V6 => Some(32),
+    }
+}
 
 /// Which gates guard elements of one prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

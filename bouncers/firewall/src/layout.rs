@@ -91,6 +91,8 @@ pub(crate) enum Purpose {
     Gate(u8),
     /// Cells of one width that hold anything banned of one group of sets.
     InnerGate(u8),
+    /// Cells of one width that hold any cell of other gates.
+    FrontGate(u8),
     /// What is let through.
     Allow,
     /// Everything banned, in the operator's set.
@@ -100,7 +102,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether the elements are cells.
     pub(crate) fn is_gate(self) -> bool {
-        matches!(self, Self::Gate(_) | Self::InnerGate(_))
+        matches!(self, Self::Gate(_) | Self::InnerGate(_) | Self::FrontGate(_))
     }
 }
 
@@ -146,6 +148,8 @@ pub(crate) struct Managed {
     pub(crate) gates: BTreeMap<u8, SetId>,
     /// Inner gates by width.
     pub(crate) inner: BTreeMap<u8, SetId>,
+    /// The front gate and its width.
+    pub(crate) front: Option<(u8, SetId)>,
     /// Whether each gate leads only to what it guards. Otherwise it leads to everything: the kernel may hold elements
     /// whose cells are in other gates than these would be now.
     pub(crate) is_refined: bool,
@@ -258,8 +262,13 @@ impl Layout {
             let inner: Vec<_> = inner
                 .map(|width| (width, self.add_managed(ip, family, Purpose::InnerGate(width), "")))
                 .collect();
+            let FamilyLayout::Managed(managed) = self.part(ip) else { continue };
+            let front = managed.missing_front_gate(ip);
+            let front =
+                front.map(|width| (width, self.add_managed(ip, family, Purpose::FrontGate(width), "")));
             if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
                 managed.inner.extend(inner);
+                managed.front = managed.front.or(front);
                 managed.is_refined = true;
             }
         }
@@ -269,7 +278,9 @@ impl Layout {
     pub(crate) fn is_coarse(&self) -> bool {
         [IpFamily::V4, IpFamily::V6].into_iter().any(|ip| match self.part(ip) {
             FamilyLayout::Managed(managed) => {
-                !managed.is_refined || !managed.missing_inner_gates(ip).is_empty()
+                !managed.is_refined
+                    || !managed.missing_inner_gates(ip).is_empty()
+                    || managed.missing_front_gate(ip).is_some()
             }
             FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => false,
         })
@@ -314,6 +325,7 @@ impl Layout {
             Purpose::Ranges(length) => (names::range_map(family, length), false, true, true),
             Purpose::Gate(width) => (names::gate(family, width), false, false, false),
             Purpose::InnerGate(width) => (names::inner_gate(family, width), false, false, false),
+            Purpose::FrontGate(width) => (names::front_gate(family, width), false, false, false),
             Purpose::Allow | Purpose::Everything => (names::allow_set(family), true, false, false),
         };
         let dialect = Dialect { interval, timeout, counters };
@@ -442,9 +454,11 @@ impl Layout {
                 let guards = guards.unwrap_or_else(|| gate::guards(ip, length, 1));
                 let gate = |gates: &BTreeMap<u8, SetId>, width| Some((*gates.get(&width)?, width));
                 let inner = guards.inner.and_then(|width| gate(&managed.inner, width));
-                [gate(&managed.gates, guards.outer), inner]
+                let front = managed.front.filter(|(width, _)| guards.outer >= *width);
+                let front = front.map(|(width, set)| (set, width));
+                [gate(&managed.gates, guards.outer), inner, front]
             }
-            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => [None, None],
+            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => [None; 3],
         };
         let gates = gates.into_iter().flatten();
         gates.flat_map(move |(set, width)| gate::cells(net, width).map(move |cell| (set, cell)))
@@ -480,6 +494,12 @@ impl Managed {
     pub(crate) fn inner_gate(&self, length: u8) -> Option<(u8, SetId)> {
         let width = self.guards.get(&length)?.inner?;
         Some((width, *self.inner.get(&width)?))
+    }
+
+    /// The width of the front gate that would save look-ups and is not there.
+    fn missing_front_gate(&self, ip: IpFamily) -> Option<u8> {
+        let width = gate::front_width(ip).filter(|_| self.front.is_none())?;
+        (self.gates.range(width..).count() > 1).then_some(width)
     }
 
     /// The widths of the inner gates that would save look-ups and are not there.

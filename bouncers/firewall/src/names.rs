@@ -2,8 +2,8 @@
 //!
 //! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep
 //! working. What it does not have is named with a dot where it has a dash, which no origin can imitate:
-//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.inner-<width>`, `<set>.allow`, `<chain>.source`,
-//! `<chain>.source.gate-<width>`, `<chain>.source.inner-<width>`, `<chain>.deny`.
+//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.inner-<width>`, `<set>.front-<width>`, `<set>.allow`,
+//! `<chain>.source`, `<chain>.source.front`, `<chain>.source.gate-<width>`, `<chain>.source.inner-<width>`, `<chain>.deny`.
 
 use crate::config::{Family, Hook};
 
@@ -24,6 +24,8 @@ pub(crate) enum Holds {
     Gate(u8),
     /// Cells of one width that decisions of one group touch.
     InnerGate(u8),
+    /// Cells of one width that hold any cell of other gates.
+    FrontGate(u8),
     /// What is let through.
     Allow,
     /// The ranges of one source as intervals: what releases before 0.2 had.
@@ -50,6 +52,11 @@ pub(crate) fn inner_gate(family: &Family, width: u8) -> String {
     format!("{}.inner-{width}", family.set)
 }
 
+/// Name of the front gate of one width.
+pub(crate) fn front_gate(family: &Family, width: u8) -> String {
+    format!("{}.front-{width}", family.set)
+}
+
 /// Name of the set of what is let through.
 pub(crate) fn allow_set(family: &Family) -> String {
     format!("{}.allow", family.set)
@@ -63,6 +70,11 @@ pub(crate) fn chain(family: &Family, hook: Hook) -> String {
 /// Name of the chain that looks for decisions on one side of a packet: `source` or `destination`.
 pub(crate) fn side_chain(family: &Family, side: &str) -> String {
     format!("{}.{side}", family.chain)
+}
+
+/// Name of the chain that looks into the gates behind the front gate.
+pub(crate) fn front_chain(family: &Family, side: &str) -> String {
+    format!("{}.{side}.front", family.chain)
 }
 
 /// Name of the chain that looks for decisions behind one of the gates that are wider than the main one.
@@ -90,6 +102,8 @@ pub(crate) fn holds(family: &Family, set: &str) -> Option<Holds> {
         number(width).map(Holds::Gate)
     } else if let Some(width) = rest.strip_prefix(".inner-") {
         number(width).map(Holds::InnerGate)
+    } else if let Some(width) = rest.strip_prefix(".front-") {
+        number(width).map(Holds::FrontGate)
     } else if let Some(suffix) = rest.strip_prefix(".ranges-") {
         Some(number(suffix).map_or_else(|| Holds::FormerRanges(source(suffix)), Holds::Ranges))
     } else {
@@ -214,6 +228,7 @@ mod tests {
             assert_eq!(holds(&family(), &range_map(&family(), length)), Some(Holds::Ranges(length)));
             assert_eq!(holds(&family(), &gate(&family(), length)), Some(Holds::Gate(length)));
             assert_eq!(holds(&family(), &inner_gate(&family(), length)), Some(Holds::InnerGate(length)));
+            assert_eq!(holds(&family(), &front_gate(&family(), length)), Some(Holds::FrontGate(length)));
         }
         assert_eq!(holds(&family(), &allow_set(&family())), Some(Holds::Allow));
         let former = holds(&family(), "crowdsec-blacklists.ranges-lists-my_x20_list");

@@ -367,7 +367,11 @@ fn compare_elements(
         Purpose::Ranges(length) => Some((set, length)),
         Purpose::Hosts => Some((set, full_length(target.ip))),
         Purpose::Everything if !target.dialect.interval => Some((set, full_length(target.ip))),
-        Purpose::Everything | Purpose::Gate(_) | Purpose::InnerGate(_) | Purpose::Allow => None,
+        Purpose::Everything
+        | Purpose::Gate(_)
+        | Purpose::InnerGate(_)
+        | Purpose::FrontGate(_)
+        | Purpose::Allow => None,
     });
     let is_operators = |set: SetId| layout.target(set).purpose == Purpose::Everything;
     let held = sets.flat_map(|(set, length)| {

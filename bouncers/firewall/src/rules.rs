@@ -78,22 +78,40 @@ pub(crate) fn base_rules(
         }
     }
     for side in sides {
-        // The main gate first: an address is denied by its longest prefix.
-        for (width, gate) in managed.gates.iter().rev() {
-            let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
-            let chain = if managed.is_refined && *width != gate::main_width(ip) {
-                names::gate_chain(family, side.as_str(), *width)
-            } else {
-                names::side_chain(family, side.as_str())
-            };
-            rules.push(vec![near, Clause::Jump(chain)]);
+        if let Some((width, gate)) = managed.front {
+            let near = Clause::In(side.bits(ip, width), layout.target(gate).name.clone());
+            rules.push(vec![near, Clause::Jump(names::front_chain(family, side.as_str()))]);
         }
+        rules.extend(gate_rules(ip, family, *side, (layout, managed), false));
     }
     rules
 }
 
-/// The chains that find out whether one side of a packet is banned, by name: first those behind inner gates, then those
-/// behind gates.
+/// The rules that look into the gates: those behind the front gate, or the others.
+fn gate_rules(
+    ip: IpFamily,
+    family: &Family,
+    side: Side,
+    (layout, managed): (&Layout, &Managed),
+    behind_front: bool,
+) -> impl Iterator<Item = Rule> {
+    let front = managed.front.map(|(width, _)| width);
+    // The main gate first: an address is denied by its longest prefix.
+    let gates = managed.gates.iter().rev();
+    let gates = gates.filter(move |(width, _)| front.is_some_and(|front| **width >= front) == behind_front);
+    gates.map(move |(width, gate)| {
+        let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
+        let chain = if managed.is_refined && *width != gate::main_width(ip) {
+            names::gate_chain(family, side.as_str(), *width)
+        } else {
+            names::side_chain(family, side.as_str())
+        };
+        vec![near, Clause::Jump(chain)]
+    })
+}
+
+/// The chains that find out whether one side of a packet is banned, by name: those behind inner gates, those behind
+/// gates, and the one behind the front gate, each after those that it goes to.
 pub(crate) fn side_chains(
     ip: IpFamily,
     family: &Family,
@@ -138,7 +156,12 @@ pub(crate) fn side_chains(
         (chain, allow().chain(managed.guarded_by(*width).map(ranges)).collect())
     });
     let main = (names::side_chain(family, side.as_str()), rules);
-    inner.into_iter().map(|(_, chain, rules)| (chain, rules)).chain([main]).chain(wider).collect()
+    let front = managed.front.map(|_| {
+        let rules = gate_rules(ip, family, side, (layout, managed), true).collect();
+        (names::front_chain(family, side.as_str()), rules)
+    });
+    let inner = inner.into_iter().map(|(_, chain, rules)| (chain, rules));
+    inner.chain([main]).chain(wider).chain(front).collect()
 }
 
 /// The rules of the chain that denies.

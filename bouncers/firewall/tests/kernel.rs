@@ -67,6 +67,20 @@ fn many_sources_and_prefix_lengths_get_inner_gates() {
         world.lift("192.0.2.9/32").await;
         assert!(!list("set ip crowdsec crowdsec-blacklists.inner-24").contains("10.20."));
         assert!(!list("set ip crowdsec crowdsec-blacklists.inner-32").contains("192.0.2.9"));
+        // IPv6 with a second gate: one look-up ahead of both.
+        world.ban("2001:db8:1:2::/64", "CAPI", HOUR).await;
+        assert!(!list("chain ip6 crowdsec6 crowdsec6-chain-input").contains("front"));
+        world.ban("2a00:1234::/33", "CAPI", HOUR).await;
+        let front = list("set ip6 crowdsec6 crowdsec6-blacklists.front-32");
+        assert!(front.contains("2001:db8::,") && front.contains("2a00:1234::"), "{front}");
+        let base = list("chain ip6 crowdsec6 crowdsec6-chain-input");
+        assert_eq!(base.matches("jump").count(), 1, "{base}");
+        assert!(base.contains("front-32 jump crowdsec6-chain.source.front"), "{base}");
+        let behind = list("chain ip6 crowdsec6 crowdsec6-chain.source.front");
+        let at = |text: &str| behind.find(text).unwrap_or_else(|| panic!("no {text} in {behind}"));
+        assert!(
+            at("gate-48 jump crowdsec6-chain.source") < at("gate-40 jump crowdsec6-chain.source.gate-40")
+        );
         world.stop().await;
         assert_eq!(nft("list tables"), "");
     });

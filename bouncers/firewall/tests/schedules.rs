@@ -62,12 +62,15 @@ impl Random {
     }
 }
 
+/// A rule that looks into a set: the set, and the chain that a match leads to, if any.
+type Lookup = (String, Option<String>);
+
 /// What the kernel bans: the rules as they stand, applied to an address.
 struct Kernel {
     /// `(table, set)` → its elements as first and last address.
     sets: BTreeMap<(String, String), Vec<(IpAddr, IpAddr)>>,
-    /// `(table, chain)` → its rules that look into a set: the set, and the chain that a match leads to, if any.
-    rules: BTreeMap<(String, String), Vec<(String, Option<String>)>>,
+    /// By table and chain.
+    rules: BTreeMap<(String, String), Vec<Lookup>>,
 }
 
 impl Kernel {

@@ -84,7 +84,8 @@ fn taken_over(world: &World, fixture: &str, shut: [bool; 4]) -> Outcome {
         let prefix = format!("{table}-blacklists");
         for name in of_table {
             let rest = name.strip_prefix(&prefix).doing("each set has our prefix")?;
-            let number = [".ranges-", ".gate-", ".inner-"].iter().find_map(|kind| rest.strip_prefix(kind));
+            let number =
+                [".ranges-", ".gate-", ".inner-", ".front-"].iter().find_map(|kind| rest.strip_prefix(kind));
             let number = number.map(str::parse::<u8>);
             let known = matches!(rest, ".allow" | "-CAPI" | "-cscli") || rest.starts_with("-lists-firehol");
             assert!(known || matches!(number, Some(Ok(_))), "no set of before is left: {name}");

@@ -119,7 +119,11 @@ impl Enforcer {
                         layout.add_length(*ip, family, length, count);
                     }
                     Holds::Gate(width) if !self.knows_all() => layout.add_gate(*ip, family, width),
-                    Holds::Gate(_) | Holds::InnerGate(_) | Holds::Allow | Holds::FormerRanges(_) => {}
+                    Holds::Gate(_)
+                    | Holds::InnerGate(_)
+                    | Holds::FrontGate(_)
+                    | Holds::Allow
+                    | Holds::FormerRanges(_) => {}
                 }
             }
         }

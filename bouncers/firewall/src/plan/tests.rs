@@ -130,7 +130,7 @@ impl Model {
                 Purpose::Hosts => near && held.first == address,
                 Purpose::Ranges(length) => near && held.first == crate::gate::truncate(address, length),
                 Purpose::Everything => held.first <= address && address <= held.last,
-                Purpose::Gate(_) | Purpose::InnerGate(_) | Purpose::Allow => false,
+                Purpose::Gate(_) | Purpose::InnerGate(_) | Purpose::FrontGate(_) | Purpose::Allow => false,
             });
             covering.filter_map(move |held| held.left).map(move |left| left.saturating_sub(grace))
         });
