@@ -22,10 +22,10 @@ use serde::de::DeserializeOwned;
 
 use self::{
     problems::shown,
-    tree::{Kind, Node, Spot, SyntaxError},
+    tree::{Kind, Node, SyntaxError, TextPosition},
 };
 pub use self::{
-    problems::{Place, Problem, Problems},
+    problems::{Problem, Problems, SourceLocation},
     unknown::UnknownKey,
 };
 
@@ -61,7 +61,7 @@ pub enum ConfigError {
         /// Dotted path of the key.
         key: String,
         /// Where the overriding value stands.
-        place: Place,
+        place: SourceLocation,
         /// `can't merge a sequence into a scalar`.
         what: String,
     },
@@ -71,7 +71,7 @@ pub enum ConfigError {
     )]
     Expanded {
         /// The line the trouble comes from.
-        place: Place,
+        place: SourceLocation,
         /// What is wrong there.
         what: String,
     },
@@ -144,7 +144,7 @@ impl Document {
                 let over = tree::compose(local, 1).map_err(|error| files.syntax(1, error))?;
                 let root = merge::merge(base_root, over).map_err(|clash| ConfigError::Mismatch {
                     key: clash.key,
-                    place: files.place(clash.spot),
+                    place: files.place(clash.position),
                     what: clash.what,
                 })?;
                 let emitted = emit::document(&root);
@@ -153,7 +153,7 @@ impl Document {
         };
         // From a line of the merged text to where it was written.
         let origin = |line: usize| match &origins {
-            None => Spot { source: 0, line: line + 1, column: 1 },
+            None => TextPosition { source: 0, line: line + 1, column: 1 },
             Some(spots) => spots.get(line).copied().unwrap_or_default(),
         };
         let expanded = expand::expand(&merged, lookup).map_err(|endless| ConfigError::Expanded {
@@ -168,7 +168,9 @@ impl Document {
             place: files.place(origin(error.line)),
             what: error.what,
         })?;
-        root.for_each_spot(&mut |spot| *spot = Spot { column: spot.column, ..origin(spot.line) });
+        root.for_each_position(&mut |position| {
+            *position = TextPosition { column: position.column, ..origin(position.line) }
+        });
         Ok(Self { path: path.to_owned(), local: local_path, merged, root })
     }
 
@@ -213,11 +215,12 @@ impl Document {
         let (value, faults) = typed::read(&self.root);
         let mut problems = Problems::new();
         for fault in faults {
-            let (key, spot) = fault.at.map_or((String::new(), None), |(key, spot)| (key, Some(spot)));
+            let (key, position) =
+                fault.at.map_or((String::new(), None), |(key, position)| (key, Some(position)));
             problems.push(Problem {
                 key,
                 text: fault.text,
-                place: spot.map(|spot| self.place(spot)),
+                place: position.map(|position| self.place(position)),
                 value: None,
             });
         }
@@ -230,7 +233,7 @@ impl Document {
     pub fn unknown_keys(&self, known: &[&str]) -> Vec<UnknownKey> {
         unknown::unknown_keys(&self.root, known)
             .into_iter()
-            .map(|(key, spot, suggestion)| UnknownKey { key, place: self.place(spot), suggestion })
+            .map(|(key, position, suggestion)| UnknownKey { key, place: self.place(position), suggestion })
             .collect()
     }
 
@@ -245,16 +248,16 @@ impl Document {
     }
 
     /// The file and line a key (a dotted path, `[0]` for list entries) was written in.
-    pub fn place_of(&self, dotted: &str) -> Option<Place> {
-        self.root.find(dotted).map(|(spot, _)| self.place(spot))
+    pub fn place_of(&self, dotted: &str) -> Option<SourceLocation> {
+        self.root.find(dotted).map(|(position, _)| self.place(position))
     }
 
     /// Fills in the file, line and value of each problem that names a key.
     pub fn locate(&self, mut problems: Problems) -> Problems {
         for problem in problems.iter_mut() {
             let found = self.root.find(&problem.key);
-            if let Some((spot, node)) = found {
-                problem.place.get_or_insert_with(|| self.place(spot));
+            if let Some((position, node)) = found {
+                problem.place.get_or_insert_with(|| self.place(position));
                 if let Kind::Scalar(scalar) = &node.kind
                     && problem.value.is_none()
                 {
@@ -265,8 +268,8 @@ impl Document {
         problems
     }
 
-    fn place(&self, spot: Spot) -> Place {
-        Files { base: &self.path, local: self.local.as_deref() }.place(spot)
+    fn place(&self, position: TextPosition) -> SourceLocation {
+        Files { base: &self.path, local: self.local.as_deref() }.place(position)
     }
 }
 
@@ -281,8 +284,8 @@ impl Files<'_> {
         if source == 0 { self.base } else { self.local.unwrap_or(self.base) }.to_owned()
     }
 
-    fn place(&self, spot: Spot) -> Place {
-        Place { file: self.path(spot.source), line: spot.line }
+    fn place(&self, position: TextPosition) -> SourceLocation {
+        SourceLocation { file: self.path(position.source), line: position.line }
     }
 
     fn syntax(&self, source: u8, error: SyntaxError) -> ConfigError {

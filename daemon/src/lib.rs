@@ -2,8 +2,8 @@
 
 mod config;
 pub mod flags;
-pub mod life;
 pub mod logs;
 pub mod metrics;
+pub mod runtime;
 
-pub use config::{ConfigError, Document, Place, Problem, Problems, UnknownKey};
+pub use config::{ConfigError, Document, Problem, Problems, SourceLocation, UnknownKey};

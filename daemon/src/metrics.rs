@@ -32,7 +32,7 @@ pub use self::{
 };
 
 /// How long a scrape waits for each hook; after that it shows the values there are.
-const LONGEST_REFRESH: Duration = Duration::from_secs(5);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Hook = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -74,7 +74,7 @@ impl Metrics {
     pub async fn refresh(&self) {
         let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for hook in hooks {
-            if tokio::time::timeout(LONGEST_REFRESH, hook()).await.is_err() {
+            if tokio::time::timeout(REFRESH_TIMEOUT, hook()).await.is_err() {
                 tracing::warn!(
                     "metrics could not be brought up to date within 5s; the last values are shown"
                 );

@@ -10,7 +10,7 @@ use crate::{
     loops,
     ops::{self, Number},
     types::Type,
-    value::{Key, List, Map},
+    value::{List, Map, MapKey},
     vocabulary::{Pure, Signature},
 };
 
@@ -335,7 +335,7 @@ fn from_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, 
         let (Some(key), Some(value)) = pair else {
             return Err(Fault::from("fromPairs takes a list of lists of two"));
         };
-        let Some(key) = Key::of(&key) else {
+        let Some(key) = MapKey::of(&key) else {
             return Err(Fault(format!("{} cannot be a key", key.kind())));
         };
         map.insert(key, value);

@@ -8,7 +8,7 @@ use crate::{
     code::{Code, Constant, Constants, Node},
     limits::Budget,
     methods, ops, pattern,
-    value::{Key, List, Map, Text, Value},
+    value::{List, Map, MapKey, Text, Value},
 };
 
 /// Why a step gives no value.
@@ -263,7 +263,7 @@ impl<'v> Machine<'v> {
                 return Err(failed(format!("a map's key must be a string and is {}", name.kind()), key));
             };
             let value = self.value(value)?;
-            map.insert(Key::Text(name), value);
+            map.insert(MapKey::Text(name), value);
         }
         at(self.budget.nested(Value::keyed_map(map)), node)
     }

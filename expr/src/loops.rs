@@ -9,7 +9,7 @@ use crate::{
     eval::{Machine, Step, Turn, at, failed},
     limits::Budget,
     ops,
-    value::{Key, List, Value},
+    value::{List, MapKey, Value},
 };
 
 impl<'v> Machine<'v> {
@@ -137,11 +137,11 @@ impl<'v> Machine<'v> {
     }
 
     fn grouped(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
-        let mut groups: BTreeMap<Key<'v>, Vec<Value<'v>>> = BTreeMap::new();
+        let mut groups: BTreeMap<MapKey<'v>, Vec<Value<'v>>> = BTreeMap::new();
         for index in 0..list.len() {
             self.turn(code, list, index, node)?;
             let by = self.result(code)?;
-            let Some(key) = Key::of(&by) else {
+            let Some(key) = MapKey::of(&by) else {
                 return Err(failed(format!("cannot group by {}", by.kind()), node));
             };
             let element = self.element();

@@ -165,7 +165,7 @@ pub enum Map<'v> {
 
 /// The entries of a map that was made while running.
 pub struct Entries<'v> {
-    pub(crate) entries: BTreeMap<Key<'v>, Value<'v>>,
+    pub(crate) entries: BTreeMap<MapKey<'v>, Value<'v>>,
     pub(crate) depth: u16,
 }
 
@@ -207,7 +207,7 @@ impl<'v> Map<'v> {
     /// The value of a key, if it is there.
     pub fn get(&self, key: &Value<'v>) -> Option<Value<'v>> {
         match self {
-            Self::Owned(map) => map.entries.get(&Key::of(key)?).cloned(),
+            Self::Owned(map) => map.entries.get(&MapKey::of(key)?).cloned(),
             Self::Host(map) => match key {
                 Value::Text(name) => (map.kind.get)(map.data, name),
                 _ => None,
@@ -227,7 +227,7 @@ impl<'v> Map<'v> {
     pub fn named(&self, name: &str) -> Option<Value<'v>> {
         match self {
             // A borrowed key must live as long as the map's; a shared one may not.
-            Self::Owned(map) => map.entries.get(&Key::Text(Text::Shared(name.into()))).cloned(),
+            Self::Owned(map) => map.entries.get(&MapKey::Text(Text::Shared(name.into()))).cloned(),
             Self::Host(map) => (map.kind.get)(map.data, name),
         }
     }
@@ -235,7 +235,7 @@ impl<'v> Map<'v> {
     /// All keys: in order when made while running, in the host's order otherwise.
     pub fn keys(&self) -> Vec<Value<'v>> {
         match self {
-            Self::Owned(map) => map.entries.keys().map(Key::value).collect(),
+            Self::Owned(map) => map.entries.keys().map(MapKey::value).collect(),
             Self::Host(map) => (map.kind.keys)(map.data).into_iter().map(Value::Text).collect(),
         }
     }
@@ -255,7 +255,7 @@ pub(crate) fn zero(kind: Type) -> Value<'static> {
 
 /// A value that can be a map's key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key<'v> {
+pub(crate) enum MapKey<'v> {
     Nil,
     Bool(bool),
     Int(i64),
@@ -264,7 +264,7 @@ pub(crate) enum Key<'v> {
     Text(Text<'v>),
 }
 
-impl<'v> Key<'v> {
+impl<'v> MapKey<'v> {
     pub(crate) fn of(value: &Value<'v>) -> Option<Self> {
         Some(match value {
             Value::Nil => Self::Nil,
@@ -336,10 +336,10 @@ impl<'v> Value<'v> {
 
     /// A map made while running, from texts to values.
     pub fn map(entries: impl IntoIterator<Item = (Text<'v>, Self)>) -> Self {
-        Self::keyed_map(entries.into_iter().map(|(key, value)| (Key::Text(key), value)).collect())
+        Self::keyed_map(entries.into_iter().map(|(key, value)| (MapKey::Text(key), value)).collect())
     }
 
-    pub(crate) fn keyed_map(entries: BTreeMap<Key<'v>, Self>) -> Self {
+    pub(crate) fn keyed_map(entries: BTreeMap<MapKey<'v>, Self>) -> Self {
         let depth = 1 + entries.values().map(Self::depth).max().unwrap_or(0);
         Self::Map(Map::Owned(Rc::new(Entries { entries, depth })))
     }

@@ -53,7 +53,7 @@ impl Evidence {
     #[expect(clippy::print_stderr, reason = "a failed story is read by a person")]
     pub(crate) fn give_up(&self, limit: Duration) {
         self.show();
-        eprintln!("\n{}the story was not over after {limit:?}", crate::reenter::FAILED);
+        eprintln!("\n{}the story was not over after {limit:?}", crate::namespaces::FAILED);
         std::process::exit(1);
     }
 }

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::changes::Changes;
 use crate::host::Host;
 use crate::nft::{bans, range_length};
+use crate::nft_monitor::NftMonitor;
 use crate::outcome::{Failure, Outcome};
 use crate::world::World;
 
 /// Records every change of a host's sets until dropped.
 pub struct History {
-    changes: Changes,
+    changes: NftMonitor,
 }
 
 /// One moment: what one transaction of the kernel's changed.
@@ -29,7 +29,7 @@ impl History {
     /// # Errors
     /// When nft cannot be started or hears nothing.
     pub fn on(world: &World, host: &Host) -> Outcome<Self> {
-        Ok(Self { changes: Changes::on(world, host)? })
+        Ok(Self { changes: NftMonitor::on(world, host)? })
     }
 
     /// All moments so far in which something was banned or lifted, oldest first. An element that is replaced by one

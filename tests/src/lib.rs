@@ -38,54 +38,54 @@ macro_rules! against_either_lapi {
     )+ };
 }
 
-mod cable;
 mod caller;
-mod changes;
 mod custom_bouncer;
-mod drip;
 mod evidence;
 mod firewall;
-mod gate;
+mod firewall_host;
 mod history;
 mod host;
 mod lapi;
-mod line;
 mod log_processor;
+mod lossy_link;
+mod namespaces;
 mod nft;
+mod nft_monitor;
 mod notify;
 mod outcome;
 mod postgres;
 mod process;
 mod proxy;
 mod reach;
-mod reenter;
 mod site;
 pub mod tools;
+mod udp_probe;
+mod veth;
 mod wait;
 mod world;
 
 pub use caller::{Caller, Reply, read_reply, request};
-pub use changes::Changes;
 pub use custom_bouncer::{Call, CustomBouncer};
-pub use drip::Drip;
 pub use firewall::{Config, Firewall, Implementation};
-pub use gate::{Gate, agree, all_have_banned};
+pub use firewall_host::{FirewallHost, agree, all_have_banned};
 pub use history::{History, Moment};
 pub use host::Host;
 pub use lapi::{
-    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, Machine, Make, Rig, SHIPPED_PROFILES,
-    ScriptedLapi, Seen, Setup, many_addresses, tls_config,
+    Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, LapiProcess, Machine, Make, RecordedRequest,
+    SHIPPED_PROFILES, ScriptedLapi, Setup, many_addresses, tls_config,
 };
-pub use line::{Line, Weather};
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
+pub use lossy_link::{LinkConditions, LossyLink};
+pub use namespaces::{enter, inside, story, story_within};
 pub use nft::{Element, Ruleset, Set};
+pub use nft_monitor::NftMonitor;
 pub use outcome::{Doing, Failure, Outcome};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use reach::{Echo, connect, still_answers};
-pub use reenter::{enter, inside, story, story_within};
 pub use site::Site;
+pub use udp_probe::UdpProbe;
 pub use wait::{Holds, eventually, eventually_within, pace, patience, throughout};
 pub use world::World;
 

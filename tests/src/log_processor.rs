@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::lapi::Make;
 use crate::outcome::{Doing, Outcome};
 use crate::process::Process;
-use crate::tools::{self, Said};
+use crate::tools::{self, ToolOutput};
 use crate::world::World;
 
 /// What it reads logs with: stage and file, below the package's hub.
@@ -106,7 +106,7 @@ impl LogProcessor {
     ///
     /// # Errors
     /// When it cannot be started; how it ended is in what it said.
-    pub fn tool(&self, make: Make, words: &[&str]) -> Outcome<Said> {
+    pub fn tool(&self, make: Make, words: &[&str]) -> Outcome<ToolOutput> {
         self.tool_fed(make, words, "")
     }
 
@@ -114,7 +114,7 @@ impl LogProcessor {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn tool_fed(&self, make: Make, words: &[&str], input: &str) -> Outcome<Said> {
+    pub fn tool_fed(&self, make: Make, words: &[&str], input: &str) -> Outcome<ToolOutput> {
         let mut command = tools::command(make.admin()?)?;
         command.arg("-c").arg(self.config()).args(words).current_dir(&self.folder);
         self.host.run(|| tools::run(&mut command, input))

@@ -8,10 +8,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::cable::{forward, join};
 use crate::host::Host;
-use crate::line::Line;
+use crate::lossy_link::LossyLink;
 use crate::outcome::Outcome;
+use crate::veth::{forward, join};
 use crate::world::World;
 
 /// Hosts that the rest of the world sees as one.
@@ -19,7 +19,7 @@ pub struct Site {
     /// Whose address the rest of the world sees: `198.18.1.10`.
     pub gateway: Host,
     /// Between the gateway and the router.
-    pub line: Line,
+    pub line: LossyLink,
     /// Those behind it.
     pub hosts: Vec<Host>,
 }

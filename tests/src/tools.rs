@@ -179,7 +179,7 @@ pub fn output(command: &mut Command) -> Outcome<String> {
 
 /// What a command left behind when it ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct ToolOutput {
     /// Its exit code; -1 when a signal ended it.
     pub code: i32,
     /// Its standard output.
@@ -188,7 +188,7 @@ pub struct Said {
     pub err: String,
 }
 
-impl Said {
+impl ToolOutput {
     /// Whether either output has this text.
     pub fn has(&self, text: &str) -> bool {
         self.out.contains(text) || self.err.contains(text)
@@ -207,7 +207,7 @@ impl Said {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(command: &mut Command, input: &str) -> Outcome<Said> {
+pub fn run(command: &mut Command, input: &str) -> Outcome<ToolOutput> {
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
     let mut child = command.spawn().doing(format_args!("starting {}", spelled(command)))?;
@@ -217,7 +217,7 @@ pub fn run(command: &mut Command, input: &str) -> Outcome<Said> {
     let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, text.as_bytes())));
     let ran = child.wait_with_output()?;
     writer.join().expect("writing does not panic");
-    Ok(Said {
+    Ok(ToolOutput {
         code: ran.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&ran.stdout).into_owned(),
         err: String::from_utf8_lossy(&ran.stderr).into_owned(),

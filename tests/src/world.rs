@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::cable::{forward, join};
 use crate::evidence::Evidence;
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 use crate::process::Process;
 use crate::tools;
+use crate::veth::{forward, join};
 
 /// The world of one story. Raised by [`story`](crate::story) or, inside [`enter`](crate::enter), by hand.
 pub struct World {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade_e2e::tools::{self, Said};
-use palisade_e2e::{Doing as _, Lapi, Make, Outcome, Rig, Setup, World, eventually, story};
+use palisade_e2e::tools::{self, ToolOutput};
+use palisade_e2e::{Doing as _, Lapi, LapiProcess, Make, Outcome, Setup, World, eventually, story};
 use serde_json::{Value, json};
 
 /// A folder with a link `cscli` to our command, in which it also finds its configuration.
@@ -14,19 +14,19 @@ struct Called {
 }
 
 impl Called {
-    fn new(world: &World, rig: &Rig) -> Outcome<Self> {
+    fn new(world: &World, lapi: &LapiProcess) -> Outcome<Self> {
         let folder = world.fresh_path("bin");
         std::fs::create_dir_all(&folder)?;
         let link = folder.join("cscli");
         std::os::unix::fs::symlink(tools::ours("palisade")?, &link)?;
-        Ok(Self { link, config: rig.config().to_owned() })
+        Ok(Self { link, config: lapi.config().to_owned() })
     }
 
-    fn run(&self, words: &[&str]) -> Outcome<Said> {
+    fn run(&self, words: &[&str]) -> Outcome<ToolOutput> {
         self.fed(words, "")
     }
 
-    fn fed(&self, words: &[&str], input: &str) -> Outcome<Said> {
+    fn fed(&self, words: &[&str], input: &str) -> Outcome<ToolOutput> {
         let mut command = tools::command(&self.link)?;
         command.arg("-c").arg(&self.config).args(words);
         tools::run(&mut command, input)
@@ -34,10 +34,10 @@ impl Called {
 }
 
 /// A LAPI that is set up and not started: what is only the database's works all the same.
-fn resting(world: &World) -> Outcome<(Rig, Called)> {
-    let rig = Rig::prepare(world, Make::Ours, &Setup::default())?;
-    let called = Called::new(world, &rig)?;
-    Ok((rig, called))
+fn resting(world: &World) -> Outcome<(LapiProcess, Called)> {
+    let lapi = LapiProcess::prepare(world, Make::Ours, &Setup::default())?;
+    let called = Called::new(world, &lapi)?;
+    Ok((lapi, called))
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn installers_add_and_delete_bouncers() -> Outcome {
 #[test]
 fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
     story(|world| {
-        let (rig, cscli) = resting(world)?;
+        let (lapi, cscli) = resting(world)?;
         // The container's entrypoint makes the database this way.
         let said = cscli.run(&["machines", "inspect", "nobody"])?;
         assert!(said.code == 1 && said.has("user doesn't exist"), "{said:?}");
@@ -96,7 +96,7 @@ fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
         // Debian's package asks for single values; the entrypoint for the whole.
         assert_eq!(cscli.run(&["config", "show", "--key", "Config.DbConfig.Type"])?.out.trim_end(), "sqlite");
         let path = cscli.run(&["config", "show", "--key", "Config.DbConfig.DbPath"])?.out;
-        assert_eq!(path.trim_end(), rig.data().join("crowdsec.db").display().to_string());
+        assert_eq!(path.trim_end(), lapi.data().join("crowdsec.db").display().to_string());
         assert_eq!(cscli.run(&["config", "show", "--key", "Config.DbConfig.UseWal"])?.out.trim_end(), "true");
         let said = cscli.run(&["config", "show-yaml"])?;
         assert!(said.code == 0 && said.out.contains("listen_uri"), "{said:?}");
@@ -127,12 +127,12 @@ fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
 #[test]
 fn debians_own_install_scripts_register_and_unregister_a_bouncer() -> Outcome {
     story(|world| {
-        let (rig, cscli) = resting(world)?;
+        let (lapi, cscli) = resting(world)?;
         for package in ["crowdsec-firewall-bouncer", "crowdsec-custom-bouncer"] {
             let root = world.fresh_path("debian");
             let etc = root.join("etc/crowdsec");
             std::fs::create_dir_all(etc.join("bouncers"))?;
-            std::os::unix::fs::symlink(rig.config(), etc.join("config.yaml"))?;
+            std::os::unix::fs::symlink(lapi.config(), etc.join("config.yaml"))?;
             // The script calls plain `cscli`, which finds its configuration in the usual place.
             let bin = root.join("bin");
             std::fs::create_dir_all(&bin)?;
@@ -153,7 +153,7 @@ fn debians_own_install_scripts_register_and_unregister_a_bouncer() -> Outcome {
                         command.env("PATH", path).args(["-s", "--", word]);
                         tools::run(&mut command, &text)
                     })
-                    .and_then(Said::well)
+                    .and_then(ToolOutput::well)
             };
             call("postinst", "configure")?;
             let config = etc.join("bouncers").join(format!("{package}.yaml.local"));
@@ -296,7 +296,7 @@ fn lists_are_the_same_to_scripts_whether_the_server_runs_or_not() -> Outcome {
 #[test]
 fn a_profile_is_tested_before_it_is_used() -> Outcome {
     story(|world| {
-        let (rig, _) = resting(world)?;
+        let (lapi, _) = resting(world)?;
         let alert = world.fresh_path("alert.json");
         let text = json!({
             "scenario": "crowdsecurity/ssh-bf", "remediation": true, "message": "m", "events_count": 6,
@@ -305,13 +305,13 @@ fn a_profile_is_tested_before_it_is_used() -> Outcome {
             "source": { "scope": "Ip", "value": "192.0.2.1", "ip": "192.0.2.1" },
         });
         std::fs::write(&alert, text.to_string())?;
-        let said = rig.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
+        let said = lapi.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
         assert!(said.code == 0 && said.has("default_ip_remediation") && said.has("4h"), "{said:?}");
-        let profiles = rig.config().with_file_name("profiles.yaml");
+        let profiles = lapi.config().with_file_name("profiles.yaml");
         std::fs::write(&profiles, "name: broken\nfilters:\n - Alert.Nonsense() == 1\non_success: break\n")?;
-        let said = rig.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
+        let said = lapi.tool(&["profiles", "test", "-o", "human", "-a", &alert.display().to_string()])?;
         assert!(said.code == 1 && said.has("profiles.yaml") && said.has("Nonsense"), "{said:?}");
-        let mut check: Command = rig.command()?;
+        let mut check: Command = lapi.command()?;
         let said = tools::run(check.arg("-t"), "")?;
         assert!(said.code == 1 && said.has("profiles.yaml") && said.has("Nonsense"), "{said:?}");
         Ok(())

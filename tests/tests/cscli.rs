@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use palisade_e2e::tools::Said;
+use palisade_e2e::tools::ToolOutput;
 use palisade_e2e::{
-    Doing as _, Lapi, LogProcessor, Make, Outcome, Rig, Setup, World, against_either_lapi, eventually,
+    Doing as _, Lapi, LapiProcess, LogProcessor, Make, Outcome, Setup, World, against_either_lapi, eventually,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ against_either_lapi!(
 fn central(world: &World, make: Make) -> Outcome<Lapi> {
     let server = json!({ "listen_uri": "0.0.0.0:8080", "trusted_ips": ["203.0.113.0/24"] });
     let config = json!({ "api": { "server": server } });
-    Lapi::set_up(Rig::prepare(world, make, &Setup { config, ..Setup::default() })?, world)
+    Lapi::set_up(LapiProcess::prepare(world, make, &Setup { config, ..Setup::default() })?, world)
 }
 
 /// cscli on a host, with credentials the LAPI knows.
@@ -31,7 +31,7 @@ fn operator(world: &World, lapi: &Lapi, name: &str, at_home: bool) -> Outcome<Lo
     Ok(operator)
 }
 
-fn cscli(operator: &LogProcessor, words: &[&str]) -> Outcome<Said> {
+fn cscli(operator: &LogProcessor, words: &[&str]) -> Outcome<ToolOutput> {
     operator.tool(Make::Stock, words)
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Access, Caller, Failure, Gate, Lapi, Make, Outcome, Postgres, Reply, World, agree, all_have_banned,
-    eventually, eventually_within, patience, story_within,
+    Access, Caller, Failure, FirewallHost, Lapi, Make, Outcome, Postgres, Reply, World, agree,
+    all_have_banned, eventually, eventually_within, patience, story_within,
 };
 use serde_json::json;
 
@@ -38,16 +38,17 @@ fn tell(world: &World, away: Away) -> Outcome {
         world.host("gate-1", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?,
         world.host("gate-2", "198.18.2.10".parse()?, "2001:db8:12::10".parse()?)?,
     ];
-    let mut gates = Vec::new();
+    let mut firewall_hosts = Vec::new();
     for (host, lapi) in hosts.iter().zip(&lapis) {
         let access = lapi.access_from_afar();
-        gates.extend(Gate::all(world, std::slice::from_ref(host), &access, |config, _| Ok(config))?);
+        firewall_hosts
+            .extend(FirewallHost::all(world, std::slice::from_ref(host), &access, |config, _| Ok(config))?);
     }
     let asker = lapis[0].add_bouncer("asker", "key-of-asker")?;
     let mut told = Vec::new();
     let held = lapis[0].ban("192.0.2.1")?;
     told.push(("192.0.2.1".to_owned(), true));
-    all_have_banned(&gates, "192.0.2.1")?;
+    all_have_banned(&firewall_hosts, "192.0.2.1")?;
 
     // A key that a LAPI has never seen it must look up.
     for lapi in &lapis {
@@ -64,8 +65,12 @@ fn tell(world: &World, away: Away) -> Outcome {
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert!(reply.text().contains("192.0.2.1"), "{}", reply.text());
     }
-    for gate in &gates {
-        assert!(!gate.firewall.has_said("no answer from the LAPI"), "on {}", gate.host.name());
+    for firewall_host in &firewall_hosts {
+        assert!(
+            !firewall_host.firewall.has_said("no answer from the LAPI"),
+            "on {}",
+            firewall_host.host.name()
+        );
     }
 
     match away {
@@ -75,13 +80,13 @@ fn tell(world: &World, away: Away) -> Outcome {
     for (lapi, value) in lapis.iter().zip(["192.0.2.2", "192.0.2.3"]) {
         eventually_within(patience() * 2, "writes are taken again", || lapi.ban(value).map(|_| true))?;
         told.push((value.to_owned(), true));
-        all_have_banned(&gates, value)?;
+        all_have_banned(&firewall_hosts, value)?;
     }
     eventually("bans are lifted again", || lapis[1].lift(held).map(|()| true))?;
     told.push(("192.0.2.1".to_owned(), false));
-    agree(&gates, &lapis[0], patience())?;
-    for gate in &gates {
-        gate.history.holds_all(&told)?;
+    agree(&firewall_hosts, &lapis[0], patience())?;
+    for firewall_host in &firewall_hosts {
+        firewall_host.history.holds_all(&told)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use palisade_e2e::tools::Said;
+use palisade_e2e::tools::ToolOutput;
 use palisade_e2e::{
     Access, Caller, Config, Doing as _, Failure, Firewall, Host, Implementation, LogProcessor, Make, Outcome,
     Process, World, eventually, story, tools,
@@ -48,7 +48,7 @@ impl Central {
     }
 
     /// `palisade -c …/config.yaml WORDS` on this host.
-    fn palisade(&self, words: &[&str]) -> Outcome<Said> {
+    fn palisade(&self, words: &[&str]) -> Outcome<ToolOutput> {
         let mut command = tools::command(tools::ours("palisade")?)?;
         command.arg("-c").arg(self.config()).args(words);
         self.host.run(|| tools::run(&mut command, ""))
@@ -177,29 +177,29 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
 /// 3. The bouncers: two hosts, one key.
 fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogProcessor]) -> Outcome {
     let said = lapi.palisade(&["bouncers", "add", "gate"])?;
-    assert!(said.code == 0 && said.out.contains("API key for 'gate':"), "{said:?}");
+    assert!(said.code == 0 && said.out.contains("API key for 'firewall_host':"), "{said:?}");
     let key = said.out.lines().find_map(|line| line.strip_prefix("   ")).map(str::trim);
     let key = key.filter(|key| key.len() == 43).doing(format_args!("no key in {said:?}"))?.to_owned();
 
-    let gates = [
+    let firewall_hosts = [
         world.host("gate-1", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?,
         world.host("gate-2", "198.18.2.10".parse()?, "2001:db8:12::10".parse()?)?,
     ];
     let mut firewalls = Vec::new();
     let mut services = Vec::new();
-    for gate in &gates {
-        services.push(gate.echoes_on(80)?);
+    for firewall_host in &firewall_hosts {
+        services.push(firewall_host.echoes_on(80)?);
         let config = Config::new(world, &Access { url: format!("{url}/"), key: key.clone() })?;
         let program = tools::command(Implementation::under_test()?.program())?;
         let path = config.write(world)?;
-        let mut firewall = Firewall::launch_prepared(world, gate, program, &path, &config)?;
+        let mut firewall = Firewall::launch_prepared(world, firewall_host, program, &path, &config)?;
         firewall.ready()?;
         firewalls.push(firewall);
     }
     let visitor = &world.visitor;
-    let open = || gates.iter().all(|gate| visitor.reaches(gate, 80));
-    let shut = || gates.iter().all(|gate| !visitor.reaches(gate, 80));
-    eventually("both gates are open", open)?;
+    let open = || firewall_hosts.iter().all(|firewall_host| visitor.reaches(firewall_host, 80));
+    let shut = || firewall_hosts.iter().all(|firewall_host| !visitor.reaches(firewall_host, 80));
+    eventually("both firewall_hosts are open", open)?;
 
     let listed = |lapi: &Central| -> Outcome<Vec<String>> {
         let rows = lapi.list("bouncers")?;
@@ -209,7 +209,7 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
         names.sort();
         Ok(names)
     };
-    eventually("both gates are listed", || Ok(listed(lapi)?.len() == 2))?;
+    eventually("both firewall_hosts are listed", || Ok(listed(lapi)?.len() == 2))?;
     let names = listed(lapi)?;
     // Whoever came first has the plain name.
     assert_eq!(names.len(), 2, "{names:?}");
@@ -227,19 +227,19 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
         "by hand",
     ])?;
     assert!(said.code == 0 && said.has("Decision successfully added"), "{said:?}");
-    eventually("both gates are shut", shut)?;
+    eventually("both firewall_hosts are shut", shut)?;
     let shown = lapi.palisade(&["decisions", "list"])?.well()?;
     assert!(shown.contains("Ip:198.51.100.77") && shown.contains("by hand"), "{shown}");
     let said = lapi.palisade(&["decisions", "delete", "--ip", "198.51.100.77"])?;
     assert!(said.code == 0 && said.has("1 decision(s) deleted"), "{said:?}");
-    eventually("both gates are open again", open)?;
+    eventually("both firewall_hosts are open again", open)?;
 
-    // What one log processor sees closes both gates; so does what the other sees.
+    // What one log processor sees is blocked by both firewalls; so does what the other sees.
     for watcher in watchers {
         watcher.is_attacked_by(visitor.v4())?;
-        eventually("an attack shuts both gates", shut)?;
+        eventually("an attack shuts both firewall_hosts", shut)?;
         lapi.palisade(&["decisions", "delete", "--all"])?.well()?;
-        eventually("both gates are open once more", open)?;
+        eventually("both firewall_hosts are open once more", open)?;
     }
     let alerts: Vec<Value> =
         serde_json::from_str(&lapi.palisade(&["alerts", "list", "-o", "json"])?.well()?)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use palisade_e2e::{Caller, Failure, Make, Outcome, Rig, Setup, eventually, story_within};
+use palisade_e2e::{Caller, Failure, LapiProcess, Make, Outcome, Setup, eventually, story_within};
 use serde_json::{Value, json};
 
 /// How often the LAPI is killed.
@@ -24,11 +24,11 @@ const KEY: &str = "key-of-the-story";
 fn what_was_acknowledged_is_there_once_after_two_hundred_kills() -> Outcome {
     story_within(Duration::from_secs(420), |world| {
         let mut random = fastrand::Rng::with_seed(0x5eed);
-        let mut rig = Rig::prepare(world, make(), &Setup::default())?;
-        rig.add_machine("poster", "password")?;
-        rig.add_bouncer("follower", KEY)?;
-        rig.up(world)?;
-        let shared = Arc::new(Shared::new(rig.address(), rig.log_in("poster", "password")?));
+        let mut lapi = LapiProcess::prepare(world, make(), &Setup::default())?;
+        lapi.add_machine("poster", "password")?;
+        lapi.add_bouncer("follower", KEY)?;
+        lapi.up(world)?;
+        let shared = Arc::new(Shared::new(lapi.address(), lapi.log_in("poster", "password")?));
         let posters: Vec<JoinHandle<Outcome<Vec<Acknowledged>>>> = (0..POSTERS)
             .map(|n| {
                 let shared = Arc::clone(&shared);
@@ -46,14 +46,14 @@ fn what_was_acknowledged_is_there_once_after_two_hundred_kills() -> Outcome {
             std::thread::sleep(Duration::from_micros(
                 random.u64(0..if importing { 800_000 } else { 80_000 }),
             ));
-            rig.process()?.kill()?;
+            lapi.process()?.kill()?;
             if random.u8(0..8) == 0 {
                 // Once more, while it starts.
-                let mut young = world.start(&world.router, "palisade-lapi", rig.command()?)?;
+                let mut young = world.start(&world.router, "palisade-lapi", lapi.command()?)?;
                 std::thread::sleep(Duration::from_micros(random.u64(0..40_000)));
                 young.kill()?;
             }
-            rig.up(world)?;
+            lapi.up(world)?;
         }
         shared.stop.store(true, Ordering::Relaxed);
         let mut acknowledged = Vec::new();
@@ -309,14 +309,17 @@ fn a_kill_while_the_database_is_made_leaves_one_that_opens() -> Outcome {
     story_within(Duration::from_secs(180), |world| {
         let mut random = fastrand::Rng::with_seed(9);
         for _ in 0..12 {
-            let mut rig = Rig::prepare(world, make(), &Setup::default())?;
+            let mut lapi = LapiProcess::prepare(world, make(), &Setup::default())?;
             for _ in 0..3 {
-                let mut young = world.start(&world.router, "palisade-lapi", rig.command()?)?;
+                let mut young = world.start(&world.router, "palisade-lapi", lapi.command()?)?;
                 std::thread::sleep(Duration::from_micros(random.u64(0..60_000)));
                 young.kill()?;
             }
-            rig.up(world)?;
-            eventually("it is healthy", || Ok(rig.caller().ask("GET", "/health", &[], None)?.status == 200))?;
+            lapi.up(world)?;
+            eventually(
+                "it is healthy",
+                || Ok(lapi.caller().ask("GET", "/health", &[], None)?.status == 200),
+            )?;
         }
         Ok(())
     })

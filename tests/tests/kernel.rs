@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Changes, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
+    Ban, Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, World, eventually,
     eventually_within, story, tools,
 };
 
@@ -68,7 +68,7 @@ fn testing_a_configuration_touches_nothing() -> Outcome {
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
         let which = Implementation::under_test()?;
-        let changes = Changes::on(world, &world.router)?;
+        let changes = NftMonitor::on(world, &world.router)?;
         let words = ["-c", path.to_str().unwrap_or_default(), "-t"];
         let test = || {
             let (status, said) = which.run(world, &words)?;
@@ -78,9 +78,9 @@ fn testing_a_configuration_touches_nothing() -> Outcome {
         assert_eq!(changes.during(test)?, [] as [&str; 0], "with no instance running");
         let firewall = Firewall::start_with(world, &config)?;
         lapi.pulled(2)?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
         let mut changed = Vec::new();
-        let arrived = drip.during(|| {
+        let arrived = probe.during(|| {
             changed = changes.during(test)?;
             Ok(())
         })?;
@@ -105,8 +105,8 @@ fn what_the_stock_bouncer_left_behind_is_taken_over() -> Outcome {
         let rules = world.router.ruleset()?;
         assert_eq!(rules.chains("ip", "crowdsec"), ["crowdsec-chain"]);
         lapi.lift("192.0.2.1");
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let arrived = drip.during(|| {
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let arrived = probe.during(|| {
             let _firewall = Firewall::start_with(world, &config)?;
             lapi.pulled(2)?;
             let rules = world.router.ruleset()?;

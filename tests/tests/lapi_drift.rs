@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Ban, Changes, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, Seen,
-    World, against_either_lapi, eventually, story,
+    Ban, Config, Fault, Firewall, Implementation, Lapi, Make, NftMonitor, Outcome, RecordedRequest,
+    ScriptedLapi, UdpProbe, World, against_either_lapi, eventually, story,
 };
 
 against_either_lapi!(sharing_a_key_with_the_stock_bouncer_costs_no_ban,);
@@ -23,14 +23,14 @@ fn one_empty_answer_is_not_believed() -> Outcome {
             lapi.ban("2001:db8:a::/64");
             let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
             let mut firewall = Firewall::start_with(world, &config)?;
-            let drip = Drip::start(&world.visitor, &world.router)?;
-            let arrived = drip.during(|| {
+            let probe = UdpProbe::start(&world.visitor, &world.router)?;
+            let arrived = probe.during(|| {
                 // A database that fails gives a full answer without a decision, once.
                 let full = lapi.pulls().len();
                 eventually("an empty answer to a full request is given", || {
                     lapi.next(Fault::Empty);
                     let pulls = lapi.pulls();
-                    Ok(pulls[full..].iter().any(Seen::is_startup))
+                    Ok(pulls[full..].iter().any(RecordedRequest::is_startup))
                 })?;
                 lapi.heal();
                 firewall.says("nothing is removed until a second answer says the same")?;
@@ -91,11 +91,11 @@ fn a_refreshed_blocklist_is_a_longer_end_and_nothing_else() -> Outcome {
         lapi.ban(Ban::of("198.51.100.0/24").from_origin("CAPI").lasting(HOUR));
         let _firewall = Firewall::start(world, &lapi.access())?;
         lapi.pulled(2)?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let changes = Changes::on(world, &world.router)?;
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let changes = NftMonitor::on(world, &world.router)?;
         // The list comes again under new ids and with the same ends, give or take the time it takes.
         let mut changed = Vec::new();
-        let arrived = drip.during(|| {
+        let arrived = probe.during(|| {
             let quickly = Instant::now();
             changed = changes.during(|| {
                 lapi.refresh_origin("CAPI", HOUR);
@@ -131,7 +131,7 @@ fn repeated_answers_cause_no_change_in_the_kernel() -> Outcome {
         let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
         let _firewall = Firewall::start_with(world, &config)?;
         lapi.pulled(2)?;
-        let changes = Changes::on(world, &world.router)?;
+        let changes = NftMonitor::on(world, &world.router)?;
         let changed = changes.during(|| {
             let before = lapi.pulls().iter().filter(|pull| pull.is_startup()).count();
             eventually("everything is pulled twice more", || {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Drip, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
+    Ban, Config, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, UdpProbe, World,
     against_either_lapi, eventually, eventually_within, patience, story, throughout,
 };
 
@@ -86,7 +86,7 @@ fn answers_that_break_off_or_make_no_sense_lose_nothing() -> Outcome {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
         let mut firewall = Firewall::start(world, &lapi.access())?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
         let faults = [
             Fault::CutAfter(1),
             Fault::CutAfter(150),
@@ -99,7 +99,7 @@ fn answers_that_break_off_or_make_no_sense_lose_nothing() -> Outcome {
             Fault::Body("{\"new\": \"soon\", \"deleted\": []}".to_owned()),
             Fault::Late(Duration::from_millis(300)),
         ];
-        let arrived = drip.during(|| {
+        let arrived = probe.during(|| {
             for (n, fault) in faults.iter().enumerate() {
                 let (come, gone) = (format!("192.0.2.{n}"), format!("192.0.3.{n}"));
                 lapi.ban(gone.as_str());

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use palisade_e2e::{
-    Gate, Lapi, Machine, Make, Outcome, agree, eventually, many_addresses, patience, story_within,
+    FirewallHost, Lapi, Machine, Make, Outcome, agree, eventually, many_addresses, patience, story_within,
 };
 use serde_json::json;
 
@@ -15,7 +15,8 @@ fn a_lapi_killed_in_the_middle_of_a_burst_loses_nothing_it_has_acknowledged() ->
     story_within(Duration::from_secs(300), |world| {
         let mut lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let site = world.site(2)?;
-        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| Ok(config))?;
+        let firewall_hosts =
+            FirewallHost::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| Ok(config))?;
         let machine = lapi.machine();
         let acknowledged = Mutex::new(Vec::new());
         let count = || acknowledged.lock().expect("nothing panics with it").len();
@@ -30,10 +31,10 @@ fn a_lapi_killed_in_the_middle_of_a_burst_loses_nothing_it_has_acknowledged() ->
         })?;
         let acknowledged = acknowledged.into_inner().expect("nothing panics with it");
         assert_eq!(acknowledged.len(), BANS as usize);
-        agree(&gates, &lapi, patience())?;
+        agree(&firewall_hosts, &lapi, patience())?;
         let told: Vec<_> = acknowledged.into_iter().map(|value| (value, true)).collect();
-        for gate in &gates {
-            gate.history.holds_all(&told)?;
+        for firewall_host in &firewall_hosts {
+            firewall_host.history.holds_all(&told)?;
         }
         Ok(())
     })

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Gate, Lapi, Make, Outcome, Weather, agree, all_have_banned, eventually, pace, patience, story,
-    story_within,
+    FirewallHost, Lapi, LinkConditions, Make, Outcome, agree, all_have_banned, eventually, pace, patience,
+    story, story_within,
 };
 use serde_json::json;
 
 /// One way; both ways alike.
-const BAD: Weather = Weather::Bad { delay: Duration::from_millis(50), loss: 0.1 };
+const BAD: LinkConditions = LinkConditions::Bad { delay: Duration::from_millis(50), loss: 0.1 };
 
 #[test]
 fn a_line_is_as_bad_as_the_story_makes_it() -> Outcome {
@@ -19,7 +19,7 @@ fn a_line_is_as_bad_as_the_story_makes_it() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         let at = (world.router.v4(), 80).into();
         far.connects(None, at, patience())?;
-        line.set(Weather::Bad { delay: Duration::from_millis(50), loss: 0.0 });
+        line.set(LinkConditions::Bad { delay: Duration::from_millis(50), loss: 0.0 });
         let slow = far.connects(None, at, patience())?;
         assert!(
             slow >= Duration::from_millis(200),
@@ -31,10 +31,10 @@ fn a_line_is_as_bad_as_the_story_makes_it() -> Outcome {
             let (passed, lost) = line.counts();
             Ok(lost >= 3 && lost * 4 < passed)
         })?;
-        line.set(Weather::Cut);
+        line.set(LinkConditions::Cut);
         let cut = far.connects(None, at, Duration::from_millis(300));
         assert!(cut.is_err(), "{cut:?}");
-        line.set(Weather::Fair);
+        line.set(LinkConditions::Fair);
         eventually("it is healed", || far.connects(None, at, Duration::from_millis(400)).is_ok())?;
         Ok(())
     })
@@ -45,7 +45,8 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
     story_within(Duration::from_secs(300), |world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let site = world.site(2)?;
-        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| Ok(config))?;
+        let firewall_hosts =
+            FirewallHost::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| Ok(config))?;
         site.line.set(BAD);
         let mut told = Vec::new();
         let mut held = Vec::new();
@@ -54,14 +55,14 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
             let value = format!("192.0.2.{n}");
             held.push((value.clone(), lapi.ban(value.as_str())?));
             told.push((value.clone(), true));
-            all_have_banned(&gates, &value)?;
+            all_have_banned(&firewall_hosts, &value)?;
             if n % 3 == 2 {
                 let (value, ban) = held.remove(0);
                 lapi.lift(ban)?;
                 told.push((value, false));
             }
         }
-        site.line.set(Weather::Cut);
+        site.line.set(LinkConditions::Cut);
         let healed = Instant::now() + Duration::from_secs(60);
         let mut n = 0;
         while Instant::now() < healed {
@@ -83,9 +84,9 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
             pace(Duration::from_millis(500));
         }
         site.line.set(BAD);
-        agree(&gates, &lapi, patience() * 2)?;
-        for gate in &gates {
-            gate.history.holds_all(&told)?;
+        agree(&firewall_hosts, &lapi, patience() * 2)?;
+        for firewall_host in &firewall_hosts {
+            firewall_host.history.holds_all(&told)?;
         }
         Ok(())
     })

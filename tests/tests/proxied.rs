@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Gate, Lapi, Make, Outcome, Proxy, World, agree, all_have_banned, eventually_within, pace, patience, story,
+    FirewallHost, Lapi, Make, Outcome, Proxy, World, agree, all_have_banned, eventually_within, pace,
+    patience, story,
 };
 use serde_json::json;
 
@@ -11,8 +12,8 @@ use serde_json::json;
 fn what_is_banned_comes_through_a_reverse_proxy() -> Outcome {
     story(|world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
-        let (proxy, gates) = behind_a_proxy(world, &lapi, Duration::from_secs(60))?;
-        bans_come_through(&lapi, &gates)?;
+        let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(60))?;
+        bans_come_through(&lapi, &firewall_hosts)?;
         assert_eq!(proxy.given_up(), 0);
         Ok(())
     })
@@ -22,39 +23,39 @@ fn what_is_banned_comes_through_a_reverse_proxy() -> Outcome {
 fn a_proxy_that_gives_up_soon_is_asked_to_wait_for_less() -> Outcome {
     story(|world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
-        let (proxy, gates) = behind_a_proxy(world, &lapi, Duration::from_secs(3))?;
+        let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(3))?;
         let mut seen = 0;
         eventually_within(patience() * 4, "the firewall asks for no more than the proxy bears", || {
             seen = proxy.given_up();
             pace(Duration::from_secs(8));
             Ok(seen > 0 && proxy.given_up() == seen)
         })?;
-        bans_come_through(&lapi, &gates)
+        bans_come_through(&lapi, &firewall_hosts)
     })
 }
 
 /// A host that follows the LAPI through a proxy. It polls so rarely that whatever arrives was pushed.
-fn behind_a_proxy(world: &World, lapi: &Lapi, proxy_waits: Duration) -> Outcome<(Proxy, Vec<Gate>)> {
+fn behind_a_proxy(world: &World, lapi: &Lapi, proxy_waits: Duration) -> Outcome<(Proxy, Vec<FirewallHost>)> {
     let proxy = Proxy::start(world, &world.router, &lapi.url(), proxy_waits)?;
     let host = world.host("gate", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?;
-    let gates = Gate::all(world, &[host], &lapi.access_from_afar(), |config, _| {
+    let firewall_hosts = FirewallHost::all(world, &[host], &lapi.access_from_afar(), |config, _| {
         Ok(config.set("api_url", proxy.url()).set("update_frequency", "1h").set("push_wait", "25s"))
     })?;
-    Ok((proxy, gates))
+    Ok((proxy, firewall_hosts))
 }
 
-fn bans_come_through(lapi: &Lapi, gates: &[Gate]) -> Outcome {
+fn bans_come_through(lapi: &Lapi, firewall_hosts: &[FirewallHost]) -> Outcome {
     let mut told = Vec::new();
     for n in 0..8 {
         let value = format!("192.0.2.{n}");
         let ban = lapi.ban(value.as_str())?;
         told.push((value.clone(), true));
-        all_have_banned(gates, &value)?;
+        all_have_banned(firewall_hosts, &value)?;
         if n % 2 == 0 {
             lapi.lift(ban)?;
             told.push((value, false));
         }
     }
-    agree(gates, lapi, patience())?;
-    gates[0].history.holds_all(&told)
+    agree(firewall_hosts, lapi, patience())?;
+    firewall_hosts[0].history.holds_all(&told)
 }

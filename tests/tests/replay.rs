@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Access, Config, Doing as _, Firewall, Implementation, Lapi, LogProcessor, Make, Outcome, Rig, Setup,
-    World, against_either_lapi, eventually, guesses, quiet_hours, tools,
+    Access, Config, Doing as _, Firewall, Implementation, Lapi, LapiProcess, LogProcessor, Make, Outcome,
+    Setup, World, against_either_lapi, eventually, guesses, quiet_hours, tools,
 };
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn central(world: &World, make: Make) -> Outcome<Lapi> {
         config: json!({ "api": { "server": { "listen_uri": "0.0.0.0:8080" } } }),
         ..Setup::default()
     };
-    Lapi::set_up(Rig::prepare(world, make, &setup)?, world)
+    Lapi::set_up(LapiProcess::prepare(world, make, &setup)?, world)
 }
 
 /// A log processor on the neighbour, known to the LAPI.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_e2e::{
-    Changes, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story,
+    Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, World, eventually, story,
     throughout, tools,
 };
 
@@ -15,13 +15,15 @@ fn a_restart_opens_no_gap() -> Outcome {
         let lapi = banning(world)?;
         let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
         let firewall = Firewall::start_with(world, &config)?;
-        let (drip, drip_v6) =
-            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
-        let changes = Changes::on(world, &world.router)?;
+        let (probe, probe_v6) = (
+            UdpProbe::start(&world.visitor, &world.router)?,
+            UdpProbe::start_v6(&world.visitor, &world.router)?,
+        );
+        let changes = NftMonitor::on(world, &world.router)?;
         let mut arrived_v6 = 0;
         let mut changed = Vec::new();
-        let arrived = drip.during(|| {
-            arrived_v6 = drip_v6.during(|| {
+        let arrived = probe.during(|| {
+            arrived_v6 = probe_v6.during(|| {
                 changed = changes.during(|| {
                     assert!(firewall.stop()?.success());
                     let mut again = Firewall::start_with(world, &config)?;
@@ -74,9 +76,9 @@ fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Out
         };
         let firewall = start()?;
         job("restart")?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
         let mut again = None;
-        let arrived = drip.during(|| {
+        let arrived = probe.during(|| {
             assert!(firewall.stop()?.success());
             again = Some(start()?);
             Ok(())
@@ -102,7 +104,7 @@ fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
         lapi.lift("192.0.2.1");
         lapi.ban("192.0.2.3");
         world.router.nft("add element ip crowdsec crowdsec-blacklists-cscli { 192.0.2.4 timeout 1h }")?;
-        let changes = Changes::on(world, &world.router)?;
+        let changes = NftMonitor::on(world, &world.router)?;
         let mut again = None;
         let changed = changes.during(|| {
             again = Some(Firewall::start(world, &lapi.access())?);
@@ -166,8 +168,8 @@ fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
         let lapi = banning(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let arrived = drip.during(|| {
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let arrived = probe.during(|| {
             let bad =
                 config.clone().set("api_key", "bad key").set("prometheus.enabled", false).write(world)?;
             let (status, said) =
@@ -188,7 +190,7 @@ fn a_second_daemon_is_kept_out() -> Outcome {
         let lapi = banning(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
-        let changes = Changes::on(world, &world.router)?;
+        let changes = NftMonitor::on(world, &world.router)?;
         let changed = changes.during(|| {
             let second = config.clone().set("prometheus.enabled", false);
             Implementation::under_test()?.refuses(world, &second, &["another firewall bouncer already runs"])
@@ -214,8 +216,8 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
             std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
         lapi.close();
         let which = Implementation::under_test()?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let arrived = drip.during(|| {
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let arrived = probe.during(|| {
             let mut firewall = Firewall::launch(world, &which, &config)?;
             firewall.says("no answer from the LAPI")?;
             throughout(Duration::from_millis(500), "it is not ready, and the bans are in force", || {
@@ -245,11 +247,13 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
         let config = Config::new(world, &lapi.access())?.set("nftables_hooks", vec!["input"]);
         let mut firewall = Firewall::start_with(world, &config)?;
         let path = firewall.config_file().to_owned();
-        let (drip, drip_v6) =
-            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let (probe, probe_v6) = (
+            UdpProbe::start(&world.visitor, &world.router)?,
+            UdpProbe::start_v6(&world.visitor, &world.router)?,
+        );
         let mut arrived_v6 = 0;
-        let arrived = drip.during(|| {
-            arrived_v6 = drip_v6.during(|| {
+        let arrived = probe.during(|| {
+            arrived_v6 = probe_v6.during(|| {
                 for (changed, sign) in [
                     (
                         config.clone().set("nftables_hooks", vec!["input", "forward"]),
@@ -291,8 +295,8 @@ fn a_reload_with_other_names_moves_the_bans_without_a_gap() -> Outcome {
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
         let path = firewall.config_file().to_owned();
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let arrived = drip.during(|| {
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let arrived = probe.during(|| {
             config
                 .clone()
                 .set("nftables.ipv4.table", "mine")

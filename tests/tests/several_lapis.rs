@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Gate, Host, Lapi, Make, Outcome, Postgres, World, agree, all_have_banned, patience, story_within,
+    FirewallHost, Host, Lapi, Make, Outcome, Postgres, World, agree, all_have_banned, patience, story_within,
 };
 use serde_json::json;
 
@@ -42,17 +42,20 @@ fn raise(world: &World) -> Outcome<Three> {
 impl Three {
     /// Starts a firewall on each host, all with one key: the first follows the first LAPI, and so on, and each knows
     /// of the others.
-    fn follow(&self, world: &World) -> Outcome<Vec<Gate>> {
-        let mut gates = Vec::new();
+    fn follow(&self, world: &World) -> Outcome<Vec<FirewallHost>> {
+        let mut firewall_hosts = Vec::new();
         for (n, host) in self.hosts.iter().enumerate() {
             let mut urls: Vec<String> = self.lapis.iter().map(|lapi| lapi.url_from_afar()).collect();
             urls.rotate_left(n);
             let access = self.lapis[n].access_from_afar();
-            gates.extend(Gate::all(world, std::slice::from_ref(host), &access, |config, _| {
-                Ok(config.set("api_urls", urls.clone()))
-            })?);
+            firewall_hosts.extend(FirewallHost::all(
+                world,
+                std::slice::from_ref(host),
+                &access,
+                |config, _| Ok(config.set("api_urls", urls.clone())),
+            )?);
         }
-        Ok(gates)
+        Ok(firewall_hosts)
     }
 }
 
@@ -60,20 +63,20 @@ impl Three {
 fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
     story_within(Duration::from_secs(240), |world| {
         let mut three = raise(world)?;
-        let gates = three.follow(world)?;
+        let firewall_hosts = three.follow(world)?;
         let mut told = Vec::new();
         for n in 0..9 {
             let value = format!("192.0.2.{n}");
             let ban = three.lapis[n % 3].ban(value.as_str())?;
             told.push((value.clone(), true));
-            all_have_banned(&gates, &value)?;
+            all_have_banned(&firewall_hosts, &value)?;
             if n % 2 == 0 {
                 // Another one lifts it.
                 three.lapis[(n + 1) % 3].lift(ban)?;
                 told.push((value, false));
             }
         }
-        agree(&gates, &three.lapis[0], patience())?;
+        agree(&firewall_hosts, &three.lapis[0], patience())?;
         // Each in turn: those who follow it go to another one, and it comes back while the next is away.
         let mut n = 9;
         for away in 0..3 {
@@ -82,21 +85,21 @@ fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
                 let value = format!("192.0.2.{n}");
                 three.lapis[(away + 1 + n % 2) % 3].ban(value.as_str())?;
                 told.push((value.clone(), true));
-                all_have_banned(&gates, &value)?;
+                all_have_banned(&firewall_hosts, &value)?;
                 n += 1;
             }
             three.lapis[away].up(world)?;
             let value = format!("192.0.2.{n}");
             three.lapis[away].ban(value.as_str())?;
             told.push((value.clone(), true));
-            all_have_banned(&gates, &value)?;
+            all_have_banned(&firewall_hosts, &value)?;
             n += 1;
         }
         for lapi in &three.lapis {
-            agree(&gates, lapi, patience())?;
+            agree(&firewall_hosts, lapi, patience())?;
         }
-        for gate in &gates {
-            gate.history.holds_all(&told)?;
+        for firewall_host in &firewall_hosts {
+            firewall_host.history.holds_all(&told)?;
         }
         Ok(())
     })

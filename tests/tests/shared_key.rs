@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Gate, Lapi, Make, Moment, Outcome, agree, eventually, pace, patience, story_within};
+use palisade_e2e::{
+    FirewallHost, Lapi, Make, Moment, Outcome, agree, eventually, pace, patience, story_within,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -11,9 +13,10 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
     story_within(Duration::from_secs(240), |world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let site = world.site(5)?;
-        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, host| {
-            Ok(config.set("instance", host.name()))
-        })?;
+        let firewall_hosts =
+            FirewallHost::all(world, &site.hosts, &lapi.access_from_afar(), |config, host| {
+                Ok(config.set("instance", host.name()))
+            })?;
         let mut told = Vec::new();
         let mut banned = Vec::new();
         let mut held = VecDeque::new();
@@ -24,7 +27,7 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
             told.push((value.clone(), true));
             banned.push(value);
             // What is lifted before a host has asked was never its to do.
-            if held.len() > 6 && all_have(&gates, &held[0].0)? {
+            if held.len() > 6 && all_have(&firewall_hosts, &held[0].0)? {
                 let (value, ban) = held.pop_front().expect("it has more than six");
                 lapi.lift(ban)?;
                 told.push((value, false));
@@ -32,11 +35,11 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
             pace(Duration::from_millis(50));
         }
         assert!(told.len() > banned.len(), "some were lifted again");
-        agree(&gates, &lapi, patience())?;
-        for gate in &gates {
-            gate.history.holds_all(&told)?;
-            Moment::in_order(&gate.history.moments()?, &banned)?;
-            let log = gate.firewall.log();
+        agree(&firewall_hosts, &lapi, patience())?;
+        for firewall_host in &firewall_hosts {
+            firewall_host.history.holds_all(&told)?;
+            Moment::in_order(&firewall_host.history.moments()?, &banned)?;
+            let log = firewall_host.firewall.log();
             assert_eq!(
                 log.matches("every decision in force was pulled").count(),
                 1,
@@ -53,9 +56,9 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
     })
 }
 
-fn all_have(gates: &[Gate], value: &str) -> Outcome<bool> {
-    for gate in gates {
-        if !gate.has_banned(value)? {
+fn all_have(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<bool> {
+    for firewall_host in firewall_hosts {
+        if !firewall_host.has_banned(value)? {
             return Ok(false);
         }
     }

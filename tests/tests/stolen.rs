@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Failure, Gate, Lapi, Make, Outcome, agree, eventually, eventually_within, pace, patience, story_within,
+    Failure, FirewallHost, Lapi, Make, Outcome, agree, eventually, eventually_within, pace, patience,
+    story_within,
 };
 use serde_json::json;
 
@@ -17,7 +18,7 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
     story_within(Duration::from_secs(420), |world| {
         let lapi = Lapi::start_open(world, Make::Stock, &json!({}))?;
         let site = world.site(2)?;
-        let gates = Gate::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| {
+        let firewall_hosts = FirewallHost::all(world, &site.hosts, &lapi.access_from_afar(), |config, _| {
             Ok(config.set("resync_interval", format!("{}s", RESYNC.as_secs())))
         })?;
         let mut number = 0;
@@ -26,8 +27,8 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             number += 1;
             let value = format!("10.0.{}.{}", number / 250, number % 250);
             lapi.ban(value.as_str())?;
-            eventually("one of them has it", || Ok(holders(&gates, &value)?.contains(&true)))?;
-            holders(&gates, &value)
+            eventually("one of them has it", || Ok(holders(&firewall_hosts, &value)?.contains(&true)))?;
+            holders(&firewall_hosts, &value)
         };
         let mut missed = [false; 2];
         eventually("each has taken a change from the other", || {
@@ -37,7 +38,7 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             }
             Ok(missed == [true; 2])
         })?;
-        agree(&gates, &lapi, RESYNC + patience())?;
+        agree(&firewall_hosts, &lapi, RESYNC + patience())?;
 
         // Once may be chance. The second time each says so, with the remedy, and from the first on it has asked for
         // everything more often.
@@ -47,13 +48,13 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             // Of a different length each time: bans in step with the requests would all go to the same firewall.
             bans += 1;
             pace(Duration::from_millis(400 + bans * 37 % 200));
-            Ok(gates.iter().all(|gate| gate.firewall.has_said(WARNING)))
+            Ok(firewall_hosts.iter().all(|firewall_host| firewall_host.firewall.has_said(WARNING)))
         })?;
-        for gate in &gates {
-            let pulls = full_pulls(gate)?;
+        for firewall_host in &firewall_hosts {
+            let pulls = full_pulls(firewall_host)?;
             let apart: Vec<i64> = pulls.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(apart.len() >= 2 && apart[1] < apart[0], "seconds between full pulls: {apart:?}");
-            let log = gate.firewall.log();
+            let log = firewall_host.firewall.log();
             assert_eq!(log.matches(WARNING).count(), 1, "told once: {log}");
             assert!(log.contains("its own key"), "with the remedy: {log}");
         }
@@ -61,14 +62,14 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
     })
 }
 
-/// Which of the gates have been told to ban this address.
-fn holders(gates: &[Gate], value: &str) -> Outcome<Vec<bool>> {
-    gates.iter().map(|gate| gate.has_banned(value)).collect()
+/// Which of the hosts have been told to ban this address.
+fn holders(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<Vec<bool>> {
+    firewall_hosts.iter().map(|firewall_host| firewall_host.has_banned(value)).collect()
 }
 
 /// When everything was pulled, in seconds.
-fn full_pulls(gate: &Gate) -> Outcome<Vec<i64>> {
-    let log = gate.firewall.log();
+fn full_pulls(firewall_host: &FirewallHost) -> Outcome<Vec<i64>> {
+    let log = firewall_host.firewall.log();
     let lines = log.lines().filter(|line| line.contains("every decision in force was pulled"));
     lines
         .map(|line| {

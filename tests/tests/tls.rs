@@ -1,8 +1,8 @@
 //! Certificates instead of passwords and keys, and the socket instead of the network.
 
 use palisade_e2e::{
-    Access, Authority, Certificate, Config, Doing as _, Firewall, Lapi, LogProcessor, Make, Outcome, Rig,
-    Setup, World, against_either_lapi, eventually, story, tls_config,
+    Access, Authority, Certificate, Config, Doing as _, Firewall, Lapi, LapiProcess, LogProcessor, Make,
+    Outcome, Setup, World, against_either_lapi, eventually, story, tls_config,
 };
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn central(world: &World, make: Make, authority: &Authority) -> Outcome<Lapi> {
     let server = &mut setup.config["api"]["server"];
     server["listen_uri"] = json!("0.0.0.0:8080");
     server["tls"]["crl_path"] = json!(authority.revoke(&[])?);
-    let lapi = Lapi::set_up(Rig::prepare(world, make, &setup)?, world)?;
+    let lapi = Lapi::set_up(LapiProcess::prepare(world, make, &setup)?, world)?;
     trust(&lapi, authority)?;
     Ok(lapi)
 }
@@ -53,8 +53,8 @@ fn machines_and_bouncers_come_with_certificates(world: &World, make: Make) -> Ou
     let _service = world.router.echoes_on(80)?;
     let web = authority.client("web-1", "agent-ou")?;
     let mut watcher = watcher(world, &lapi, &authority, &web)?;
-    let gate = authority.client("gate", "bouncer-ou")?;
-    let mut firewall = Firewall::start_with(world, &door(world, &lapi, &authority, &gate)?)?;
+    let bouncer = authority.client("gate", "bouncer-ou")?;
+    let mut firewall = Firewall::start_with(world, &door(world, &lapi, &authority, &bouncer)?)?;
     watcher.start(world)?;
     watcher.is_attacked_by(world.visitor.v4())?;
     eventually("the attacker is shut out", || !world.visitor.reaches(&world.router, 80))?;
@@ -68,7 +68,7 @@ fn machines_and_bouncers_come_with_certificates(world: &World, make: Make) -> Ou
 
     // Who was never seen before is looked up in the list, as it is now.
     let lost = authority.client("lost", "agent-ou")?;
-    authority.revoke(&[&lost, &web, &gate])?;
+    authority.revoke(&[&lost, &web, &bouncer])?;
     if make == Make::Ours {
         // And who was let in before is, too.
         firewall.says("access forbidden")?;
@@ -119,8 +119,8 @@ fn a_socket_is_enough() -> Outcome {
     story(|world| {
         let socket = world.fresh_path("lapi.sock");
         let config = json!({ "api": { "server": { "listen_uri": null, "listen_socket": socket } } });
-        let rig = Rig::prepare(world, Make::Ours, &Setup { config, ..Setup::default() })?;
-        let mut lapi = Lapi::set_up(rig, world)?;
+        let lapi = LapiProcess::prepare(world, Make::Ours, &Setup { config, ..Setup::default() })?;
+        let mut lapi = Lapi::set_up(lapi, world)?;
         let written = std::fs::read_to_string(lapi.config().with_file_name("credentials.yaml"))?;
         assert!(written.contains(&socket.display().to_string()), "the tool knows the way: {written}");
         let said = lapi.tool(&["lapi", "status"])?;

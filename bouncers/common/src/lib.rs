@@ -1,4 +1,4 @@
-//! What every bouncer shares: the LAPI settings block, the subscription, usage metrics, lookup and status.
+//! What all bouncers share: LAPI settings, the subscription, usage metrics, lookup and status.
 //!
 //! ```text
 //!   config file ──► settings::LapiSettings ──► Client ──► Subscription ──► CacheHandle ──► the bouncer's enforcer

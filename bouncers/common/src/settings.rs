@@ -1,21 +1,21 @@
-//! The LAPI part of a bouncer's configuration file, with CrowdSec's key names and error texts.
+//! The LAPI keys of a bouncer's configuration file, with CrowdSec's names and error texts.
 
 mod instance;
 mod key;
-mod surroundings;
+mod process_env;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_client::{Auth, BuildError, Client, ClientConfig, Lapis, Secret, StreamQuery, UserAgent};
+use palisade_client::{Auth, BuildError, Client, ClientConfig, LapiPool, Secret, StreamQuery, UserAgent};
 use palisade_daemon::{ConfigError, Document, Problems};
-use palisade_stream::{Cadence, Memory};
+use palisade_stream::{Cadence, StateFile};
 use palisade_wire::GoDuration;
 use serde::Deserialize;
 
-pub use self::surroundings::Surroundings;
+pub use self::process_env::ProcessEnv;
 
-/// Keys this concern reads, for [`Document::unknown_keys`].
+/// The keys read here, for [`Document::unknown_keys`].
 pub const LAPI_KEYS: &[&str] = &[
     "api_url",
     "api_urls",
@@ -39,24 +39,24 @@ pub const LAPI_KEYS: &[&str] = &[
 ];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
-/// The longest `push_wait`.
-const LONGEST_PUSH_WAIT: Duration = Duration::from_secs(300);
-/// As the stock bouncers report.
+/// The longest accepted `push_wait`.
+const MAX_PUSH_WAIT: Duration = Duration::from_secs(300);
+/// The default of the stock bouncers.
 const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 
-/// The keys as written.
+/// The keys as written in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LapiFile {
     /// Where the LAPI is: a URL or the path of a unix socket.
     pub api_url: Option<String>,
-    /// More LAPIs on the same database, for when the first does not answer. Palisade's own.
+    /// More LAPIs on the same database, as alternatives. Palisade's own.
     pub api_urls: Option<Vec<String>>,
-    /// The key `cscli bouncers add` has printed.
+    /// The key printed by `cscli bouncers add`.
     pub api_key: Option<Secret>,
-    /// A file that holds the key, or the name of a systemd credential. Palisade's own.
+    /// A file that contains the key, or the name of a systemd credential. Palisade's own.
     pub api_key_file: Option<PathBuf>,
-    /// Client certificate, in place of a key.
+    /// Client certificate, instead of a key.
     pub cert_path: Option<PathBuf>,
     /// Private key of the client certificate.
     pub key_path: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub struct LapiFile {
     pub insecure_skip_verify: Option<bool>,
     /// Time between two pulls, as a Go duration.
     pub update_frequency: Option<String>,
-    /// Whether to go on when the LAPI does not answer at the start.
+    /// Whether to continue when the LAPI does not answer at start.
     pub retry_initial_connect: Option<bool>,
     /// Only decisions of these scopes.
     pub scopes: Option<Vec<String>>,
@@ -76,51 +76,51 @@ pub struct LapiFile {
     pub scenarios_containing: Option<Vec<String>>,
     /// No decision whose scenario contains one of these words.
     pub scenarios_not_containing: Option<Vec<String>>,
-    /// Time between two pulls of everything, as a Go duration; absent, the length of the list decides. Palisade's own.
+    /// Time between two full pulls, as a Go duration; by default derived from the length of the list. Palisade's own.
     pub resync_interval: Option<String>,
-    /// How often usage metrics are sent; a Go duration, `0` for never.
+    /// How often usage metrics are sent, as a Go duration; `0` for never.
     pub usage_metrics_interval: Option<String>,
-    /// Where decisions are remembered and the control socket is; empty for nowhere. Palisade's own.
+    /// The directory of persisted decisions and the control socket; empty for none. Palisade's own.
     pub state_dir: Option<PathBuf>,
-    /// For how long a LAPI that can may hold a request until there is something to tell, as a Go duration; `0` for never.
-    /// Palisade's own.
+    /// How long a LAPI that supports it may park a request until there are changes, as a Go duration; `0` disables long
+    /// polling. Palisade's own.
     pub push_wait: Option<String>,
-    /// How the LAPI lists this machine among those that share the key. Palisade's own.
+    /// The name under which the LAPI lists this machine among those that share the key. Palisade's own.
     pub instance: Option<String>,
 }
 
-/// The block, checked and ready to use.
+/// The settings, checked and ready to use.
 #[derive(Debug, Clone)]
 pub struct LapiSettings {
-    /// Where the LAPI is and who we are to it.
+    /// The LAPI's address and the client's identity.
     pub client: ClientConfig,
-    /// The URLs of all LAPIs in the order in which they are tried; the first is that of `client`.
+    /// The URLs of all LAPIs in the order of preference; the first is that of `client`.
     pub urls: Vec<String>,
-    /// What to ask for.
+    /// The filters of the stream.
     pub query: StreamQuery,
-    /// How often.
+    /// Request timing.
     pub cadence: Cadence,
     /// Between two reports of usage metrics; zero for never.
     pub usage_interval: Duration,
-    /// `retry_initial_connect` as written; absent, the bouncer's own default counts.
+    /// `retry_initial_connect` as written; the default depends on the bouncer.
     pub retry_initial_connect: Option<bool>,
-    /// Where decisions are remembered and the control socket is; `None` for nowhere.
+    /// The directory of persisted decisions and the control socket; `None` for none.
     pub state_dir: Option<PathBuf>,
-    /// What the operator should know, for after logging is set up.
+    /// Warnings for the operator, to be logged once logging is set up.
     pub warnings: Vec<String>,
 }
 
-/// Why the block cannot be used. The texts carry the prefixes operators know.
+/// Why the settings cannot be used. The texts have the stock prefixes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// Values that are not what their keys need.
+    /// A value has the wrong type.
     #[error(transparent)]
     File(#[from] ConfigError),
-    /// Values that are missing, wrong, or do not go together.
+    /// Values are missing, invalid, or contradict each other.
     #[error("unable to configure bouncer: {0}")]
     Invalid(Problems),
-    /// An HTTP client cannot be made of them. Not its source: the text is the same, and would be shown twice.
+    /// An HTTP client cannot be created. Not a `source`: the text is the same and would be printed twice.
     #[error("unable to configure bouncer: {0}")]
     Client(BuildError),
 }
@@ -132,18 +132,17 @@ impl From<BuildError> for SettingsError {
 }
 
 impl LapiSettings {
-    /// Reads and checks the LAPI keys of a configuration file. Touches nothing but the file of the key.
-    ///
-    /// # Errors
-    /// Everything that is wrong with them, at once, with file and line.
-    pub fn of(document: &Document, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
+    /// Reads and checks the LAPI keys of a configuration file. Reads no other file than that of the key.
+    /// || # Errors
+    /// All problems at once, with file and line.
+    pub fn of(document: &Document, env: &ProcessEnv<'_>) -> Result<Self, SettingsError> {
         let file: LapiFile = document.parse()?;
-        file.check(around).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
+        file.check(env).map_err(|wrong| SettingsError::Invalid(document.locate(wrong)))
     }
 
-    /// Gives this machine its name, unless the file does. Keeps it in the state directory: for the daemon, not for
-    /// those who only look.
-    pub fn introduce(&mut self) {
+    /// Assigns the instance name, unless the file does, and stores it in the state directory: for the daemon, not for
+    /// commands.
+    pub fn assign_instance(&mut self) {
         if self.client.instance.is_none() {
             let host = rustix::system::uname();
             let host = host.nodename().to_string_lossy();
@@ -151,65 +150,63 @@ impl LapiSettings {
         }
     }
 
-    /// The HTTP clients for these settings. Reads the certificate files; connects to nothing.
-    ///
-    /// # Errors
-    /// A URL, the key or a certificate cannot be used.
-    pub fn connect(&self, agent: &UserAgent) -> Result<Lapis, SettingsError> {
+    /// Creates the HTTP clients. Reads the certificate files; does not connect.
+    /// || # Errors
+    /// When a URL, the key or a certificate cannot be used.
+    pub fn connect(&self, agent: &UserAgent) -> Result<LapiPool, SettingsError> {
         let first = Client::new(&self.client, agent)?;
         let others = self.urls.iter().skip(1).map(|url| {
             let config = ClientConfig { url: url.clone(), ..self.client.clone() };
             Client::new(&config, agent)
         });
-        Ok(Lapis::new(first, others.collect::<Result<Vec<_>, _>>()?))
+        Ok(LapiPool::new(first, others.collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Logs what the operator should know.
-    pub fn announce(&self) {
+    /// Logs the warnings.
+    pub fn log_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
     }
 
-    /// Where the decisions of these LAPIs are remembered. `types` are the decision types the bouncer admits: a file
-    /// written for others is not used.
-    pub fn memory(&self, types: Option<&[String]>) -> Option<Memory> {
+    /// The file of persisted decisions of these LAPIs. `types` are the admitted decision types: a file written for
+    /// others is not used.
+    pub fn state_file(&self, types: Option<&[String]>) -> Option<StateFile> {
         let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
         let urls = self.urls.iter().map(|url| url.trim_end_matches('/'));
-        Some(Memory::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
+        Some(StateFile::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
     }
 
-    /// The socket `lookup` and `status` ask.
+    /// The control socket.
     pub fn control_socket(&self) -> Option<PathBuf> {
         Some(self.state_dir.as_ref()?.join("control.sock"))
     }
 }
 
 impl LapiFile {
-    /// Checks the block. Pure but for the file of the key, which is read through `around`.
-    ///
-    /// # Errors
-    /// Everything that is wrong, at once.
-    pub fn check(self, around: &Surroundings<'_>) -> Result<LapiSettings, Problems> {
+    /// Checks the values. Pure, except that `env` reads the file of the key.
+    /// || # Errors
+    /// All problems at once.
+    pub fn check(self, env: &ProcessEnv<'_>) -> Result<LapiSettings, Problems> {
         let mut wrong = Problems::new();
         let mut warnings = Vec::new();
         let interval = self.interval(&mut wrong, &mut warnings);
         let resync = self.resync(&mut wrong);
         let resync_by_size = self.resync_interval.as_deref().is_none_or(str::is_empty);
         let usage_interval = self.usage_interval(&mut wrong);
-        let hold = self.push_wait(&mut wrong);
+        let max_wait = self.push_wait(&mut wrong);
         let urls = self.urls(&mut wrong);
         if self.instance.as_deref().is_some_and(|name| !instance::is_sendable(name)) {
             wrong.add("instance", "must be 1 to 96 characters of visible ASCII; for example web-1");
         }
-        let auth = self.auth(around, &mut wrong, &mut warnings);
+        let auth = self.auth(env, &mut wrong, &mut warnings);
         let (Some(url), Some(auth), true) = (urls.first(), auth, wrong.is_empty()) else { return Err(wrong) };
         let list = |list: Option<Vec<String>>| list.unwrap_or_default();
         Ok(LapiSettings {
             client: ClientConfig {
                 ca: self.ca_cert_path.filter(|path| !path.as_os_str().is_empty()),
                 insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
-                proxy: around.proxy.clone(),
+                proxy: env.proxy.clone(),
                 instance: self.instance,
                 ..ClientConfig::new(url.as_str(), auth)
             },
@@ -222,18 +219,18 @@ impl LapiFile {
                 scenarios_not_containing: list(self.scenarios_not_containing),
                 ..StreamQuery::default()
             },
-            cadence: Cadence { interval, resync, resync_by_size, hold, ..Cadence::default() },
+            cadence: Cadence { interval, resync, resync_by_size, max_wait, ..Cadence::default() },
             usage_interval,
             retry_initial_connect: self.retry_initial_connect,
             state_dir: match self.state_dir {
                 Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
-                None => around.state_dir.clone(),
+                None => env.state_dir.clone(),
             },
             warnings,
         })
     }
 
-    /// `api_url` and then `api_urls`, each once.
+    /// `api_url` and `api_urls`, without duplicates.
     fn urls(&self, wrong: &mut Problems) -> Vec<String> {
         let mut urls: Vec<String> = Vec::new();
         let more = self.api_urls.iter().flatten();
@@ -256,14 +253,14 @@ impl LapiFile {
     }
 
     fn push_wait(&self, wrong: &mut Problems) -> Duration {
-        let default = Cadence::default().hold;
+        let default = Cadence::default().max_wait;
         let Some(text) = self.push_wait.as_deref().filter(|text| !text.is_empty()) else {
             return default;
         };
         match text.parse::<GoDuration>().map(GoDuration::to_std) {
             Err(error) => wrong.add("push_wait", error.to_string()),
             Ok(Some(span)) if span.is_zero() => return span,
-            Ok(Some(span)) if (Duration::from_secs(2)..=LONGEST_PUSH_WAIT).contains(&span) => return span,
+            Ok(Some(span)) if (Duration::from_secs(2)..=MAX_PUSH_WAIT).contains(&span) => return span,
             Ok(_) => wrong.add("push_wait", "must be from 2s to 5m, or 0 to ask at `update_frequency` only"),
         }
         default
@@ -318,12 +315,7 @@ impl LapiFile {
         default
     }
 
-    fn auth(
-        &self,
-        around: &Surroundings<'_>,
-        wrong: &mut Problems,
-        warnings: &mut Vec<String>,
-    ) -> Option<Auth> {
+    fn auth(&self, env: &ProcessEnv<'_>, wrong: &mut Problems, warnings: &mut Vec<String>) -> Option<Auth> {
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let (cert, cert_key) = (path(&self.cert_path), path(&self.key_path));
         let in_file = path(&self.api_key_file);
@@ -368,7 +360,7 @@ impl LapiFile {
                 }
                 Some(Auth::Key(key))
             }
-            (None, Some(file)) => match key::from_file(&file, around) {
+            (None, Some(file)) => match key::from_file(&file, env) {
                 Ok(key) => Some(Auth::Key(key)),
                 Err(text) => {
                     wrong.add("api_key_file", text);
@@ -376,7 +368,7 @@ impl LapiFile {
                 }
             },
             (None, None) => {
-                let credential = key::from_credentials(around);
+                let credential = key::from_credentials(env);
                 if credential.is_none() {
                     wrong.add(
                         "api_key",

@@ -1,4 +1,4 @@
-//! How the following goes, for Prometheus: the stock names, and Palisade's own under another prefix.
+//! Prometheus metrics of the subscription: the stock names, and Palisade's own with a prefix.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct StreamMetrics {
 }
 
 impl StreamMetrics {
-    /// For this cache.
+    /// Metrics of this cache.
     pub fn new(cache: CacheHandle) -> Self {
         Self { cache }
     }
@@ -102,7 +102,7 @@ mod tests {
         let (publisher, cache) = channel(Snapshot::default());
         let metrics = Metrics::new();
         metrics.register(|registry| registry.register_collector(Box::new(StreamMetrics::new(cache))));
-        publisher.tell(Freshness {
+        publisher.publish_freshness(Freshness {
             requests: 7,
             failed_requests: 2,
             last_answer: Some(now()),

@@ -1,12 +1,12 @@
-//! One bouncer's view of its LAPI's decisions: remembered ones first, then followed.
+//! A bouncer's subscription to its LAPI's decisions: persisted ones first, then followed.
 
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
 pub(crate) use palisade_client::with_causes;
-use palisade_client::{Backoff, Lapis, PullError, RetryPolicy};
+use palisade_client::{Backoff, LapiPool, PullError, RetryPolicy};
 use palisade_stream::{
-    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, Memory, PullFault, channel, keep, now,
+    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, PullFault, StateFile, channel, keep, now,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,42 +14,46 @@ use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
 
-/// Changes are written to disk at most this often, and at once when the last write is longer ago.
-const REMEMBER_EVERY: Duration = Duration::from_millis(500);
+/// The shortest time between two writes of changes to disk.
+const PERSIST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Decisions, ready to be followed. What was remembered is in [`Subscription::cache`] from the start.
+/// A subscription ready to run. Persisted decisions are in [`Subscription::cache`] from the start.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Where the decisions are.
+    /// The decisions.
     pub cache: CacheHandle,
     follower: Follower<Lapi>,
-    memory: Option<Memory>,
+    state_file: Option<StateFile>,
     give_up: bool,
 }
 
-/// Other settings to go on with, after a reload.
+/// New settings after a reload.
 #[derive(Debug)]
 pub struct Change {
     /// The new settings.
     pub settings: LapiSettings,
     /// Clients made from them.
-    pub lapis: Lapis,
+    pub lapis: LapiPool,
     /// The decision types to admit now.
     pub types: Option<Vec<String>>,
 }
 
 impl Subscription {
-    /// Loads what is remembered and makes ready to follow. `types` are the decision types to admit, all if `None`.
-    ///
-    /// What is remembered but cannot be used is logged and does no harm. A LAPI that refuses us from the start
-    /// ends the following, unless there are remembered decisions to enforce or the settings say to try on
-    /// (`retry_initial_connect`); a LAPI that is away never does.
-    pub fn open(settings: &LapiSettings, lapis: Lapis, types: Option<Vec<String>>, policy: Policy) -> Self {
-        let memory = settings.memory(types.as_deref());
+    /// Loads persisted decisions and prepares to follow. `types` are the decision types to admit, all if `None`.
+    /// || Persisted decisions that cannot be used are logged and ignored. A LAPI that refuses the client from the start
+    /// ends the subscription, unless there are persisted decisions to enforce or the settings say to continue
+    /// (`retry_initial_connect`); an unreachable LAPI never ends it.
+    pub fn open(
+        settings: &LapiSettings,
+        lapis: LapiPool,
+        types: Option<Vec<String>>,
+        policy: Policy,
+    ) -> Self {
+        let state_file = settings.state_file(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
         let mut cursor = String::new();
-        if let Some(memory) = &memory {
-            match memory.load(now()) {
+        if let Some(state_file) = &state_file {
+            match state_file.load(now()) {
                 Ok(None) => {}
                 Ok(Some(remembered)) => {
                     cursor.clone_from(&remembered.cursor);
@@ -76,14 +80,13 @@ impl Subscription {
             publisher,
             state: Freshness::default(),
         };
-        Self { cache, follower, memory, give_up }
+        Self { cache, follower, state_file, give_up }
     }
 
-    /// Follows until `stop`, with other settings whenever some come through `changes`: what is held then stays
-    /// in force until the next full answer.
-    ///
-    /// # Errors
-    /// The LAPI refused us from the start; see [`Subscription::open`].
+    /// Follows until `stop`, with new settings whenever some arrive through `changes`: decisions then stay in force
+    /// until the next full response.
+    /// || # Errors
+    /// When the LAPI refused the client from the start; see [`Subscription::open`].
     pub async fn run(
         mut self,
         mut changes: mpsc::Receiver<Change>,
@@ -99,14 +102,14 @@ impl Subscription {
                 round.cancel();
                 next
             };
-            let remember = async {
-                if let Some(memory) = self.memory.take() {
-                    keep(memory, self.cache.clone(), REMEMBER_EVERY, round.clone()).await;
+            let persist = async {
+                if let Some(state_file) = self.state_file.take() {
+                    keep(state_file, self.cache.clone(), PERSIST_INTERVAL, round.clone()).await;
                 }
             };
-            match tokio::join!(follow, remember).0 {
+            match tokio::join!(follow, persist).0 {
                 Ok(Change { settings, lapis, types }) => {
-                    self.memory = settings.memory(types.as_deref());
+                    self.state_file = settings.state_file(types.as_deref());
                     self.give_up = false;
                     self.follower.backoff =
                         Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
@@ -121,7 +124,7 @@ impl Subscription {
     }
 }
 
-/// The LAPI refused us from the start. The text is the stock bouncers'.
+/// The LAPI refused the client from the start. The text is the stock bouncers'.
 #[derive(Debug, thiserror::Error)]
 #[error("process terminated with error: {stock}; {advice}")]
 pub struct Terminated {
@@ -138,7 +141,7 @@ impl From<PullFault> for Terminated {
     }
 }
 
-/// Differs between processes, so that nobody can choose addresses that crowd one place of a table.
+/// Differs between processes, so that attackers cannot choose addresses that collide in a hash table.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
@@ -168,12 +171,12 @@ mod tests {
         }
     }
 
-    /// Where nobody listens.
+    /// An address where no server listens.
     fn vacant() -> String {
         format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn client(settings: &LapiSettings) -> Lapis {
+    fn client(settings: &LapiSettings) -> LapiPool {
         settings.connect(&UserAgent::new("palisade-test", "v0.1.0").unwrap()).unwrap()
     }
 
@@ -208,7 +211,7 @@ mod tests {
         let reason = Reason { remediation: "ban", origin: "cscli", scenario: "why" };
         batch.announce_net("192.0.2.0/24".parse().unwrap(), reason, until, 1);
         ledger.apply(Mode::Everything, batch);
-        settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+        settings.state_file(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
 
         let subscription = open(&settings);
         let cache = subscription.cache.clone();
@@ -221,7 +224,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert!(cache.read().holds("192.0.2.7".parse().unwrap()));
-            // Another LAPI is named, and answers: now its list counts, once it has said so twice.
+            // Another LAPI answers: its list applies once it is confirmed.
             let url = answering("200 OK", r#"{"new":[],"deleted":[]}"#);
             let elsewhere = LapiSettings {
                 urls: vec![url.clone()],
@@ -240,8 +243,8 @@ mod tests {
         let (ended, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
         ended.unwrap();
 
-        // A file that is no good does no harm.
-        std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
+        // An invalid file is ignored.
+        std::fs::write(settings.state_file(None).unwrap().path(), "junk").unwrap();
         assert!(open(&settings).cache.read().is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! The log of a test, as text. It is the thread's, so the test must run on one.
+//! Captures the log of a test. Per thread, so the test must run on one thread.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl TestLog {
     }
 }
 
-/// Collects what is logged until the guard is dropped.
+/// Captures log lines until the guard is dropped.
 pub(crate) fn begin() -> (TestLog, tracing::subscriber::DefaultGuard) {
     let log = TestLog::default();
     let writer = log.clone();

@@ -1,12 +1,12 @@
-//! Usage metrics: what the bouncer did, told to the LAPI every quarter of an hour.
+//! Usage metrics: what the bouncer has done, reported to the LAPI every 15 minutes.
 //!
-//! [`Account`] does the sums without clock or socket: it survives counters that start again at zero, and a report
-//! that did not get through is part of the next. [`Reporter`] is the task that reads, sums and sends.
+//! [`Accumulator`] computes the sums without clock or socket: it handles counters that restart at zero, and a report
+//! that was not delivered is part of the next one. [`Reporter`] is the task that reads, sums and sends.
 
-mod account;
+mod accumulator;
 mod os;
 mod report;
 
-pub use account::{Account, Kind, Reading};
+pub use accumulator::{Accumulator, Kind, Reading};
 pub use os::os_info;
 pub use report::{Identity, Meter, Receiver, Reporter};

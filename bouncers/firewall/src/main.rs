@@ -3,10 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
-use palisade_bouncer::control::{Inquiry, Subject};
+use palisade_bouncer::control::{LocalQuery, Subject};
 use palisade_cache::Policy;
-use palisade_daemon::life;
 use palisade_daemon::logs::Logs;
+use palisade_daemon::runtime;
 use palisade_firewall::cli::{Begun, CONFIG_IS_VALID, Question, begin};
 use palisade_firewall::config::Loaded;
 use palisade_firewall::{about, check, connect, explain, orders, pass_on_net_admin, serve};
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Begun::Test(loaded, logs) => finish(&logs, test(&loaded)),
         Begun::Ask { loaded, logs, question, json } => finish(&logs, answer(&loaded, &question, json)),
         Begun::Daemon { loaded, overrides, logs } => {
-            life::run(logs, async move |life| serve(*loaded, overrides, life).await)
+            runtime::run(logs, async move |life| serve(*loaded, overrides, life).await)
         }
     }
 }
@@ -36,7 +36,7 @@ fn test(loaded: &Loaded) -> anyhow::Result<()> {
 
 fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()> {
     let (settings, lapis) = connect(loaded)?;
-    let inquiry = Inquiry {
+    let inquiry = LocalQuery {
         about: about(&lapis),
         settings: &settings,
         types: Some(&loaded.config.types),

@@ -15,13 +15,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use palisade_bouncer::control::{About, Control, View};
-use palisade_bouncer::settings::{LapiSettings, Surroundings};
+use palisade_bouncer::settings::{LapiSettings, ProcessEnv};
 use palisade_bouncer::usage::{Identity, Receiver, Reporter, os_info};
 use palisade_bouncer::{Change, StreamMetrics, Subscription};
 use palisade_cache::Policy;
-use palisade_client::{Client, Lapis, PushError, UserAgent};
-use palisade_daemon::life::{Latch, Life};
+use palisade_client::{Client, LapiPool, PushError, UserAgent};
 use palisade_daemon::metrics::{ProcessCollector, serve as serve_metrics};
+use palisade_daemon::runtime::{DaemonContext, Latch};
 use palisade_stream::{CacheHandle, now};
 use palisade_wire::UsageMetrics;
 use tokio::sync::{mpsc, watch};
@@ -49,7 +49,7 @@ const FIRST_ANSWER: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The configuration is no good, the key is refused from the start, or the kernel may not be changed.
-pub async fn serve(loaded: Loaded, overrides: Overrides, life: Life) -> anyhow::Result<()> {
+pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) -> anyhow::Result<()> {
     let dry_run = loaded.config.mode == Mode::DryRun;
     if dry_run {
         dry_run::init();
@@ -134,15 +134,15 @@ async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bo
 ///
 /// # Errors
 /// A key is missing or wrong.
-pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Lapis)> {
+pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with(loaded, |_| ())
 }
 
 /// The same for who follows: under the name of this instance, which is kept.
-fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Lapis)> {
+fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with(loaded, |settings| {
         if loaded.config.mode != Mode::DryRun {
-            settings.introduce();
+            settings.assign_instance();
         }
     })
 }
@@ -150,9 +150,9 @@ fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, Lapis)> {
 fn connect_with(
     loaded: &Loaded,
     prepare: impl FnOnce(&mut LapiSettings),
-) -> anyhow::Result<(LapiSettings, Lapis)> {
-    let mut settings = LapiSettings::of(&loaded.document, &Surroundings::of_process(PROGRAM))?;
-    settings.announce();
+) -> anyhow::Result<(LapiSettings, LapiPool)> {
+    let mut settings = LapiSettings::of(&loaded.document, &ProcessEnv::of_process(PROGRAM))?;
+    settings.log_warnings();
     prepare(&mut settings);
     let agent =
         UserAgent::new(loaded.config.present_as.as_str(), VERSION).context("unable to configure bouncer")?;
@@ -161,12 +161,12 @@ fn connect_with(
 }
 
 struct Daemon {
-    life: Life,
+    life: DaemonContext,
     overrides: Overrides,
-    lapis: Lapis,
+    lapis: LapiPool,
     orders: watch::Sender<Orders>,
     changes: mpsc::Sender<Change>,
-    clients: watch::Sender<Lapis>,
+    clients: watch::Sender<LapiPool>,
     cache: CacheHandle,
     status: watch::Receiver<Status>,
 }
@@ -313,7 +313,7 @@ async fn local_network() -> Option<LocalNetwork> {
 }
 
 /// The LAPIs' own addresses, as far as they are known now.
-async fn protected(config: &Config, lapis: &Lapis) -> Vec<IpAddr> {
+async fn protected(config: &Config, lapis: &LapiPool) -> Vec<IpAddr> {
     if !config.protect_lapi {
         return Vec::new();
     }
@@ -346,7 +346,7 @@ fn identity(config: &Config) -> Identity {
 
 /// Sends reports through whichever client is current.
 #[derive(Debug)]
-struct Current(watch::Receiver<Lapis>);
+struct Current(watch::Receiver<LapiPool>);
 
 impl Receiver for Current {
     async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
@@ -355,7 +355,7 @@ impl Receiver for Current {
     }
 }
 
-fn expose(life: &Life, loaded: &Loaded, cache: &CacheHandle, counters: Counters) {
+fn expose(life: &DaemonContext, loaded: &Loaded, cache: &CacheHandle, counters: Counters) {
     let Some(listen) = loaded.config.prometheus.clone() else { return };
     life.metrics.register(|registry| {
         registry.register_collector(Box::new(StreamMetrics::new(cache.clone())));
@@ -372,9 +372,9 @@ fn expose(life: &Life, loaded: &Loaded, cache: &CacheHandle, counters: Counters)
 }
 
 fn answer_questions(
-    life: &Life,
+    life: &DaemonContext,
     settings: &LapiSettings,
-    lapis: &Lapis,
+    lapis: &LapiPool,
     cache: &CacheHandle,
     (status, orders): (watch::Receiver<Status>, watch::Receiver<Orders>),
 ) {
@@ -401,7 +401,7 @@ fn answer_questions(
 }
 
 /// What a daemon with this configuration would be given to enforce. Asks name servers for the LAPI's addresses.
-pub async fn orders(loaded: &Loaded, lapis: &Lapis) -> Orders {
+pub async fn orders(loaded: &Loaded, lapis: &LapiPool) -> Orders {
     Orders {
         protected: protected(&loaded.config, lapis).await,
         config: Arc::new(loaded.config.clone()),
@@ -410,7 +410,7 @@ pub async fn orders(loaded: &Loaded, lapis: &Lapis) -> Orders {
 }
 
 /// Who answers `lookup` and `status`.
-pub fn about(lapis: &Lapis) -> About {
+pub fn about(lapis: &LapiPool) -> About {
     About { program: PROGRAM.to_owned(), version: VERSION.to_owned(), lapi: lapis.urls() }
 }
 

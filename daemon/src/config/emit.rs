@@ -1,22 +1,22 @@
 //! A merged tree written out again as YAML, remembering where each line came from.
 
-use super::tree::{Entry, Kind, Node, Spot};
+use super::tree::{Entry, Kind, Node, TextPosition};
 
 /// Text, and for each of its lines the place it was written.
 pub(crate) struct Emitted {
     pub text: String,
     /// First line first.
-    pub lines: Vec<Spot>,
+    pub lines: Vec<TextPosition>,
 }
 
 /// Writes `root` in block style, two spaces a level, keys in their order.
 pub(crate) fn document(root: &Node) -> Emitted {
     let mut writer = Writer { out: Emitted { text: String::new(), lines: Vec::new() } };
     match &root.kind {
-        Kind::Mapping(entries) if entries.is_empty() => writer.line(root.spot, "{}"),
+        Kind::Mapping(entries) if entries.is_empty() => writer.line(root.position, "{}"),
         Kind::Mapping(entries) => writer.mapping(entries, 0, ""),
         Kind::Sequence(items) => writer.sequence(items, 0, ""),
-        Kind::Scalar(scalar) => writer.line(root.spot, &scalar.yaml),
+        Kind::Scalar(scalar) => writer.line(root.position, &scalar.yaml),
     }
     writer.out
 }
@@ -26,10 +26,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn line(&mut self, spot: Spot, text: &str) {
+    fn line(&mut self, position: TextPosition, text: &str) {
         self.out.text.push_str(text);
         self.out.text.push('\n');
-        self.out.lines.push(spot);
+        self.out.lines.push(position);
     }
 
     /// `lead` stands in front of the first line instead of the indentation: the dash of a list.
@@ -39,7 +39,7 @@ impl Writer {
             let missing = entry.key.plain && matches!(entry.key.text.as_str(), "" | "~");
             let key = if missing { "~" } else { &entry.key.yaml };
             let head = format!("{}{key}:", front(index, depth, lead));
-            self.value(&entry.value, entry.spot, &head, depth);
+            self.value(&entry.value, entry.position, &head, depth);
         }
     }
 
@@ -53,22 +53,22 @@ impl Writer {
                 Kind::Sequence(items) if !items.is_empty() => {
                     self.sequence(items, depth + 1, &format!("{head} "));
                 }
-                _ => self.value(item, item.spot, &head, depth),
+                _ => self.value(item, item.position, &head, depth),
             }
         }
     }
 
-    fn value(&mut self, value: &Node, spot: Spot, head: &str, depth: usize) {
+    fn value(&mut self, value: &Node, position: TextPosition, head: &str, depth: usize) {
         match &value.kind {
-            Kind::Scalar(scalar) => self.line(spot, &format!("{head} {}", scalar.yaml)),
-            Kind::Sequence(items) if items.is_empty() => self.line(spot, &format!("{head} []")),
-            Kind::Mapping(entries) if entries.is_empty() => self.line(spot, &format!("{head} {{}}")),
+            Kind::Scalar(scalar) => self.line(position, &format!("{head} {}", scalar.yaml)),
+            Kind::Sequence(items) if items.is_empty() => self.line(position, &format!("{head} []")),
+            Kind::Mapping(entries) if entries.is_empty() => self.line(position, &format!("{head} {{}}")),
             Kind::Sequence(items) => {
-                self.line(spot, head);
+                self.line(position, head);
                 self.sequence(items, depth + 1, "");
             }
             Kind::Mapping(entries) => {
-                self.line(spot, head);
+                self.line(position, head);
                 self.mapping(entries, depth + 1, "");
             }
         }
@@ -141,7 +141,7 @@ mod tests {
     fn every_line_knows_its_origin() {
         let emitted = document(&compose("# one\nb:\n\n  c: 1\nd: [x,\n y]\n", 1).unwrap());
         assert_eq!(emitted.text, "b:\n  c: 1\nd:\n  - x\n  - y\n");
-        let lines: Vec<_> = emitted.lines.iter().map(|spot| (spot.source, spot.line)).collect();
+        let lines: Vec<_> = emitted.lines.iter().map(|position| (position.source, position.line)).collect();
         assert_eq!(lines, [(1, 2), (1, 4), (1, 5), (1, 5), (1, 6)]);
     }
 

@@ -12,7 +12,7 @@
 use std::fmt;
 
 /// How much text expansion may add; a value that refers to itself would otherwise grow for ever.
-const MOST_ADDED_BYTES: usize = 1 << 20;
+const MAX_ADDED_BYTES: usize = 1 << 20;
 
 /// An expanded text that still knows where its lines came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,14 +25,14 @@ pub(crate) struct Expanded {
 
 /// Expansion did not come to an end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Endless {
+pub(crate) struct ExpansionLimitExceeded {
     /// Line of the reference, counted from 0.
     pub line: usize,
     /// The name whose value made the text too long.
     pub name: String,
 }
 
-impl fmt::Display for Endless {
+impl fmt::Display for ExpansionLimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -43,14 +43,17 @@ impl fmt::Display for Endless {
 }
 
 /// Replaces references to the names that `lookup` knows.
-pub(crate) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Expanded, Endless> {
+pub(crate) fn expand(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expanded, ExpansionLimitExceeded> {
     let mut scan = Scan::new(text);
     while let Some((byte, line)) = scan.pending.pop() {
         if byte == b'$'
             && let Some((name, len)) = scan.name_ahead()
             && let Some(value) = lookup(&name)
         {
-            scan.replace(len, &value, line).map_err(|()| Endless { line, name })?;
+            scan.replace(len, &value, line).map_err(|()| ExpansionLimitExceeded { line, name })?;
         } else {
             scan.emit(byte, line);
         }
@@ -119,7 +122,7 @@ impl Scan {
     /// Puts `value` in place of the next `len` pending bytes; its first byte goes out unread.
     fn replace(&mut self, len: usize, value: &str, line: usize) -> Result<(), ()> {
         self.added += value.len();
-        if self.added > MOST_ADDED_BYTES {
+        if self.added > MAX_ADDED_BYTES {
             return Err(());
         }
         self.pending.truncate(self.pending.len() - len);
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn a_value_that_contains_itself_is_an_error() {
         let endless = expand("a: 1\nb: $LOOP\n", &env).unwrap_err();
-        assert_eq!(endless, Endless { line: 1, name: "LOOP".into() });
+        assert_eq!(endless, ExpansionLimitExceeded { line: 1, name: "LOOP".into() });
     }
 
     #[test]

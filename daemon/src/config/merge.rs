@@ -1,6 +1,6 @@
 //! A `.local` document laid over the main one.
 
-use super::tree::{Entry, Kind, Node, Spot};
+use super::tree::{Entry, Kind, Node, TextPosition};
 
 /// Two values that cannot be laid over each other.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(crate) struct Mismatch {
     /// Dotted path of the key.
     pub key: String,
     /// Where the overriding value stands.
-    pub spot: Spot,
+    pub position: TextPosition,
     /// `can't merge a sequence into a scalar`.
     pub what: String,
 }
@@ -26,13 +26,13 @@ fn merge_at(base: Node, over: Node, key: String) -> Result<Node, Mismatch> {
     let what = format!("can't merge a {} into a {}", over.kind_name(), base.kind_name());
     match (base.kind, over.kind) {
         (Kind::Mapping(base_entries), Kind::Mapping(over_entries)) => Ok(Node {
-            spot: base.spot,
+            position: base.position,
             kind: Kind::Mapping(merge_entries(base_entries, over_entries, &key)?),
         }),
         (Kind::Sequence(_), kind @ Kind::Sequence(_)) | (Kind::Scalar(_), kind @ Kind::Scalar(_)) => {
-            Ok(Node { spot: over.spot, kind })
+            Ok(Node { position: over.position, kind })
         }
-        _ => Err(Mismatch { key, spot: over.spot, what }),
+        _ => Err(Mismatch { key, position: over.position, what }),
     }
 }
 
@@ -44,9 +44,9 @@ fn merge_entries(base: Vec<Entry>, over: Vec<Entry>, path: &str) -> Result<Vec<E
             continue;
         };
         let key = if path.is_empty() { entry.key.text.clone() } else { format!("{path}.{}", entry.key.text) };
-        let empty = Node { spot: entry.spot, kind: Kind::Sequence(Vec::new()) };
+        let empty = Node { position: entry.position, kind: Kind::Sequence(Vec::new()) };
         let value = merge_at(std::mem::replace(&mut known.value, empty), entry.value, key)?;
-        *known = Entry { key: entry.key, spot: entry.spot, value };
+        *known = Entry { key: entry.key, position: entry.position, value };
     }
     Ok(merged)
 }
@@ -93,14 +93,15 @@ mod tests {
             assert_eq!(merged(base, over).unwrap_err().what, what);
         }
         let deep = merged("a: {b: {c: 1}}\n", "a:\n  b:\n    c: []\n").unwrap_err();
-        assert_eq!((deep.key.as_str(), deep.spot.source, deep.spot.line), ("a.b.c", 1, 3));
+        assert_eq!((deep.key.as_str(), deep.position.source, deep.position.line), ("a.b.c", 1, 3));
     }
 
     #[test]
     fn merged_keys_remember_their_file() {
         let root =
             merge(compose("a: {x: 1, y: 2}\n", 0).unwrap(), compose("\na:\n  y: 3\n", 1).unwrap()).unwrap();
-        let spot = |path: &str| root.entry(path).map(|entry| (entry.spot.source, entry.spot.line)).unwrap();
-        assert_eq!((spot("a.x"), spot("a.y")), ((0, 1), (1, 3)));
+        let position =
+            |path: &str| root.entry(path).map(|entry| (entry.position.source, entry.position.line)).unwrap();
+        assert_eq!((position("a.x"), position("a.y")), ((0, 1), (1, 3)));
     }
 }

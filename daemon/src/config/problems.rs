@@ -4,14 +4,14 @@ use std::{fmt, path::PathBuf};
 
 /// A line of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLocation {
     /// The main file or its `.local`.
     pub file: PathBuf,
     /// Line, counted from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
     }
@@ -25,7 +25,7 @@ pub struct Problem {
     /// What is wrong and the next step, lower-case, without a full stop. Must not quote secrets.
     pub text: String,
     /// Where the key stands; `None` when it is missing or not looked up yet.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
     /// The value as written, already redacted.
     pub value: Option<String>,
 }
@@ -141,7 +141,7 @@ pub(crate) fn is_secret(key: &str) -> bool {
 
 /// A value as it may be shown to an operator or in a log.
 pub(crate) fn shown(key: &str, value: &str) -> String {
-    const LONGEST: usize = 80;
+    const MAX_CHARS: usize = 80;
     if is_secret(key) {
         return "[redacted]".to_owned();
     }
@@ -151,7 +151,7 @@ pub(crate) fn shown(key: &str, value: &str) -> String {
             Some((scheme, host)) => format!("{scheme}://[redacted]@{host}"),
             None => value.to_owned(),
         };
-    let short: String = value.chars().take(LONGEST).collect();
+    let short: String = value.chars().take(MAX_CHARS).collect();
     let dots = if short.len() < value.len() { "..." } else { "" };
     format!("{:?}", short + dots)
 }
@@ -179,7 +179,7 @@ mod tests {
         wrong.push(Problem {
             key: "update_frequency".into(),
             text: "lapi update interval must be positive".into(),
-            place: Some(Place { file: "/etc/x.yaml".into(), line: 3 }),
+            place: Some(SourceLocation { file: "/etc/x.yaml".into(), line: 3 }),
             value: Some("\"0s\"".into()),
         });
         assert_eq!(

@@ -7,11 +7,11 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, T
 use super::emit;
 
 /// More nodes than any configuration has; stops aliases that multiply.
-const MOST_NODES: usize = 100_000;
+const MAX_NODES: usize = 100_000;
 
 /// Where in a text something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Spot {
+pub(crate) struct TextPosition {
     /// Which text: 0 is the main file, 1 the `.local` one.
     pub source: u8,
     /// Line, counted from 1.
@@ -23,7 +23,7 @@ pub(crate) struct Spot {
 /// One value.
 #[derive(Clone)]
 pub(crate) struct Node {
-    pub spot: Spot,
+    pub position: TextPosition,
     pub kind: Kind,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Scalar {
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub key: Scalar,
-    pub spot: Spot,
+    pub position: TextPosition,
     pub value: Node,
 }
 
@@ -84,9 +84,9 @@ impl Node {
     }
 
     /// The value a path leads to, list entries written `[0]`, and the spot to show for it.
-    pub(crate) fn find(&self, path: &str) -> Option<(Spot, &Self)> {
+    pub(crate) fn find(&self, path: &str) -> Option<(TextPosition, &Self)> {
         let Some(open) = path.find('[') else {
-            return self.entry(path).map(|entry| (entry.spot, &entry.value));
+            return self.entry(path).map(|entry| (entry.position, &entry.value));
         };
         let mut node = &self.entry(&path[..open])?.value;
         let mut rest = &path[open..];
@@ -98,20 +98,20 @@ impl Node {
         }
         match rest.strip_prefix('.') {
             Some(rest) => node.find(rest),
-            None => Some((node.spot, node)),
+            None => Some((node.position, node)),
         }
     }
 
     /// Calls `change` for every spot in the tree.
-    pub(crate) fn for_each_spot(&mut self, change: &mut dyn FnMut(&mut Spot)) {
-        change(&mut self.spot);
+    pub(crate) fn for_each_position(&mut self, change: &mut dyn FnMut(&mut TextPosition)) {
+        change(&mut self.position);
         match &mut self.kind {
             Kind::Scalar(_) => {}
-            Kind::Sequence(items) => items.iter_mut().for_each(|item| item.for_each_spot(change)),
+            Kind::Sequence(items) => items.iter_mut().for_each(|item| item.for_each_position(change)),
             Kind::Mapping(entries) => {
                 for entry in entries {
-                    change(&mut entry.spot);
-                    entry.value.for_each_spot(change);
+                    change(&mut entry.position);
+                    entry.value.for_each_position(change);
                 }
             }
         }
@@ -183,8 +183,8 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
             Some(root) => match root.kind {
                 Kind::Mapping(_) => Ok(root),
                 Kind::Scalar(_) | Kind::Sequence(_) => Err(SyntaxError {
-                    line: root.spot.line,
-                    column: root.spot.column,
+                    line: root.position.line,
+                    column: root.position.column,
                     what: format!("the document is a {}, not a map of `key: value` lines", root.kind_name()),
                 }),
             },
@@ -193,7 +193,7 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
 
     fn node(&mut self, event: Event<'t>, span: Span) -> Result<Node, SyntaxError> {
         self.nodes += 1;
-        if self.nodes > MOST_NODES {
+        if self.nodes > MAX_NODES {
             return Err(self.error(span, "more values than any configuration has; are aliases nested?"));
         }
         let (node, anchor) = match event {
@@ -220,7 +220,7 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
                     return Err(self.error(span, "an alias inside the value it names"));
                 };
                 self.nodes += target.size();
-                (Node { spot: self.spot(span), ..target }, 0)
+                (Node { position: self.position(span), ..target }, 0)
             }
             _ => return Err(self.error(span, "a value was expected here")),
         };
@@ -249,10 +249,10 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
                 continue;
             }
             if let Some(first) = entries.iter().find(|entry| entry.key.text == key.text) {
-                let at = format!("[{}:{}]", first.spot.line, first.spot.column);
+                let at = format!("[{}:{}]", first.position.line, first.position.column);
                 return Err(self.error(span, &format!("mapping key {:?} already defined at {at}", key.text)));
             }
-            entries.push(Entry { key, spot: key_node.spot, value });
+            entries.push(Entry { key, position: key_node.position, value });
         }
         // Keys written here win over merged ones, and an earlier merged map wins over a later one.
         for entry in merged {
@@ -297,11 +297,11 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
     }
 
     fn make(&self, span: Span, kind: Kind) -> Node {
-        Node { spot: self.spot(span), kind }
+        Node { position: self.position(span), kind }
     }
 
-    fn spot(&self, span: Span) -> Spot {
-        Spot { source: self.source, line: span.start.line(), column: span.start.col() + 1 }
+    fn position(&self, span: Span) -> TextPosition {
+        TextPosition { source: self.source, line: span.start.line(), column: span.start.col() + 1 }
     }
 
     fn error(&self, span: Span, what: &str) -> SyntaxError {
@@ -363,7 +363,7 @@ mod tests {
     fn finds_entries_by_dotted_path_with_their_spots() {
         let root = compose("# first\nnftables:\n  ipv4:\n    enabled: yes\n", 1).unwrap();
         let entry = root.entry("nftables.ipv4.enabled").unwrap();
-        assert_eq!(entry.spot, Spot { source: 1, line: 4, column: 5 });
+        assert_eq!(entry.position, TextPosition { source: 1, line: 4, column: 5 });
         assert!(root.entry("nftables.ipv6.enabled").is_none());
         assert!(root.entry("nftables.ipv4.enabled.more").is_none());
     }

@@ -13,17 +13,17 @@ use serde::{
 
 use super::{
     problems::is_secret,
-    tree::{Entry, Kind, Node, Scalar, Spot},
+    tree::{Entry, Kind, Node, Scalar, TextPosition},
 };
 
 /// Stops a hopeless file from filling the log.
-const MOST_FAULTS: usize = 50;
+const MAX_FAULTS: usize = 50;
 
 /// A value that is not what its key needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// Dotted path, `[0]` for list entries; `None` while it is not known.
-    pub at: Option<(String, Spot)>,
+    pub at: Option<(String, TextPosition)>,
     pub text: String,
 }
 
@@ -33,12 +33,16 @@ pub(super) fn read<T: DeserializeOwned>(root: &Node) -> (Option<T>, Vec<Fault>) 
     let mut faults: Vec<Fault> = Vec::new();
     let mut left_out = HashSet::new();
     loop {
-        match T::deserialize(Reader { node: root, path: String::new(), spot: root.spot, left_out: &left_out })
-        {
+        match T::deserialize(Reader {
+            node: root,
+            path: String::new(),
+            position: root.position,
+            left_out: &left_out,
+        }) {
             Ok(value) => return (Some(value), faults),
             Err(fault) => {
                 let again = match &fault.at {
-                    Some((path, _)) => faults.len() < MOST_FAULTS && left_out.insert(path.clone()),
+                    Some((path, _)) => faults.len() < MAX_FAULTS && left_out.insert(path.clone()),
                     None => false,
                 };
                 // A required key that is missing only because it was left out is no news.
@@ -84,19 +88,19 @@ struct Reader<'de, 'l> {
     node: &'de Node,
     path: String,
     /// Where the key stands, which is where the operator looks.
-    spot: Spot,
+    position: TextPosition,
     left_out: &'l HashSet<String>,
 }
 
 impl<'de> Reader<'de, '_> {
     /// Gives a fault the place of this value, unless one further in has done so.
-    fn placed<T>(path: &str, spot: Spot, result: Result<T, Fault>) -> Result<T, Fault> {
+    fn placed<T>(path: &str, position: TextPosition, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|mut fault| {
             if fault.at.is_none() && !path.is_empty() {
                 if is_secret(path) {
                     fault.text = "this is not text; put the value in quotes".to_owned();
                 }
-                fault.at = Some((path.to_owned(), spot));
+                fault.at = Some((path.to_owned(), position));
             }
             fault
         })
@@ -114,7 +118,7 @@ impl<'de> Reader<'de, '_> {
                 Err(de::Error::custom(format_args!("expected {expected}, not a block of keys")))
             }
         };
-        Self::placed(&self.path, self.spot, result)
+        Self::placed(&self.path, self.position, result)
     }
 }
 
@@ -186,21 +190,21 @@ impl<'de> de::Deserializer<'de> for Reader<'de, '_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let (path, spot) = (self.path.clone(), self.spot);
-        Self::placed(&path, spot, visitor.visit_newtype_struct(self))
+        let (path, position) = (self.path.clone(), self.position);
+        Self::placed(&path, position, visitor.visit_newtype_struct(self))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.kind {
             Kind::Sequence(items) => {
-                let (path, spot) = (self.path.clone(), self.spot);
+                let (path, position) = (self.path.clone(), self.position);
                 let items =
                     Items { items: items.iter().enumerate(), path: self.path, left_out: self.left_out };
-                Self::placed(&path, spot, visitor.visit_seq(items))
+                Self::placed(&path, position, visitor.visit_seq(items))
             }
             _ => Self::placed(
                 &self.path,
-                self.spot,
+                self.position,
                 Err(de::Error::custom("expected a list, written [one, two]")),
             ),
         }
@@ -209,14 +213,14 @@ impl<'de> de::Deserializer<'de> for Reader<'de, '_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.kind {
             Kind::Mapping(entries) => {
-                let (path, spot) = (self.path.clone(), self.spot);
+                let (path, position) = (self.path.clone(), self.position);
                 let entries =
                     Entries { rest: entries.iter(), value: None, path: self.path, left_out: self.left_out };
-                Self::placed(&path, spot, visitor.visit_map(entries))
+                Self::placed(&path, position, visitor.visit_map(entries))
             }
             _ => Self::placed(
                 &self.path,
-                self.spot,
+                self.position,
                 Err(de::Error::custom("expected a block of `key: value` lines")),
             ),
         }
@@ -261,8 +265,9 @@ impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
             if self.left_out.contains(&path) {
                 continue;
             }
-            let reader = Reader { node, path: path.clone(), spot: node.spot, left_out: self.left_out };
-            return Reader::placed(&path, node.spot, seed.deserialize(reader)).map(Some);
+            let reader =
+                Reader { node, path: path.clone(), position: node.position, left_out: self.left_out };
+            return Reader::placed(&path, node.position, seed.deserialize(reader)).map(Some);
         }
         Ok(None)
     }
@@ -286,7 +291,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
                 continue;
             }
             let read = seed.deserialize(key.as_str().into_deserializer());
-            let read = Reader::placed(&path, entry.spot, read)?;
+            let read = Reader::placed(&path, entry.position, read)?;
             self.value = Some((entry, path));
             return Ok(Some(read));
         }
@@ -297,9 +302,13 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
         let Some((entry, path)) = self.value.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        let reader =
-            Reader { node: &entry.value, path: path.clone(), spot: entry.spot, left_out: self.left_out };
-        Reader::placed(&path, entry.spot, seed.deserialize(reader))
+        let reader = Reader {
+            node: &entry.value,
+            path: path.clone(),
+            position: entry.position,
+            left_out: self.left_out,
+        };
+        Reader::placed(&path, entry.position, seed.deserialize(reader))
     }
 }
 
@@ -409,6 +418,6 @@ mod tests {
     fn a_hopeless_file_ends() {
         let text: String =
             std::iter::once("list:\n".to_owned()).chain((0..200).map(|_| "  - [x]\n".to_owned())).collect();
-        assert!(sample(&text).unwrap_err().len() <= MOST_FAULTS);
+        assert!(sample(&text).unwrap_err().len() <= MAX_FAULTS);
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    problems::Place,
-    tree::{Entry, Kind, Node, Spot},
+    problems::SourceLocation,
+    tree::{Entry, Kind, Node, TextPosition},
 };
 
 /// A key in the file that no part of the program reads.
@@ -13,7 +13,7 @@ pub struct UnknownKey {
     /// Dotted path of the key.
     pub key: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLocation,
     /// The known key that looks most like it.
     pub suggestion: Option<String>,
 }
@@ -29,25 +29,25 @@ impl fmt::Display for UnknownKey {
 }
 
 /// Walks `root` and returns every key that is not in `known`, with its spot and the closest known key.
-pub(super) fn unknown_keys(root: &Node, known: &[&str]) -> Vec<(String, Spot, Option<String>)> {
+pub(super) fn unknown_keys(root: &Node, known: &[&str]) -> Vec<(String, TextPosition, Option<String>)> {
     let mut found = Vec::new();
     walk(root, "", known, &mut found);
     found
 }
 
-fn walk(node: &Node, path: &str, known: &[&str], found: &mut Vec<(String, Spot, Option<String>)>) {
+fn walk(node: &Node, path: &str, known: &[&str], found: &mut Vec<(String, TextPosition, Option<String>)>) {
     match &node.kind {
         Kind::Scalar(_) => {}
         // Keys inside list entries are known by the path of the list.
         Kind::Sequence(items) => items.iter().for_each(|item| walk(item, path, known, found)),
         Kind::Mapping(entries) => {
-            for Entry { key, spot, value } in entries {
+            for Entry { key, position, value } in entries {
                 let full = if path.is_empty() { key.text.clone() } else { format!("{path}.{}", key.text) };
                 if is_known(&full, known) {
                     walk(value, &full, known, found);
                 } else {
                     let suggestion = closest(&full, known);
-                    found.push((full, *spot, suggestion));
+                    found.push((full, *position, suggestion));
                 }
             }
         }
@@ -161,7 +161,7 @@ mod tests {
         let text = "mode: x\nlabels: {anything: 1}\nfoo:\n  bar: 1\nnftables:\n  ipv4:\n    set_only: true\n";
         let root = super::super::tree::compose(text, 0).unwrap();
         let found: Vec<_> =
-            unknown_keys(&root, KNOWN).into_iter().map(|(key, spot, _)| (key, spot.line)).collect();
+            unknown_keys(&root, KNOWN).into_iter().map(|(key, position, _)| (key, position.line)).collect();
         assert_eq!(found, [("foo".to_owned(), 3), ("nftables.ipv4.set_only".to_owned(), 7)]);
     }
 }

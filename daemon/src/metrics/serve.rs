@@ -24,9 +24,9 @@ use super::{Listen, Metrics};
 /// How long a client may take to send its request line and headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may live; a scraper simply opens the next one.
-const LONGEST_CONNECTION: Duration = Duration::from_secs(120);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// How many connections are open at once; more wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -62,7 +62,7 @@ async fn bind(listen: &Listen) -> io::Result<TcpListener> {
 
 async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -74,7 +74,7 @@ async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken
                 let (metrics, stop) = (metrics.clone(), stop.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    let _ = timeout(LONGEST_CONNECTION, connection(stream, metrics, stop)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, connection(stream, metrics, stop)).await;
                 });
             }
             Err(cause) => {

@@ -1,4 +1,4 @@
-//! From wire text to decisions: what a LAPI says is parsed here, once, or refused and counted.
+//! Admission: parses the decisions of a response once, and refuses and counts those that cannot be used.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -14,11 +14,11 @@ use tracing::{info, warn};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The entry is JSON, but not a decision.
+    /// Valid JSON, but not a decision.
     Unreadable,
     /// Scope `Ip` or `Range` with a value that is neither an address nor a prefix.
     BadAddress,
-    /// The duration is not one.
+    /// The duration is malformed.
     BadDuration,
     /// An empty scope, value or type.
     Empty,
@@ -29,17 +29,17 @@ pub enum Refusal {
 
 /// The longest scope, value, type or origin that is admitted, in bytes.
 pub const MAX_FIELD_BYTES: usize = 1024;
-/// The highest id that is believed: the largest integer that every JSON reader has exactly. A higher one would make the ids
-/// of all later decisions look like those of another database.
+/// The highest id accepted: the largest integer that every JSON reader represents exactly. A higher id would make all
+/// later ids look like those of another database.
 pub const MAX_ID: i64 = (1 << 53) - 1;
-/// How much of a scenario is kept, in bytes. It is only shown, so a decision with a longer one holds all the same.
+/// How much of a scenario is kept, in bytes. Scenarios are only displayed, so longer ones are truncated.
 pub const MAX_SCENARIO_BYTES: usize = 1024;
-/// An end that a full answer lists can be repeated by the next answer only if it is younger: a stock LAPI repeats the
-/// ends of the 2 s before the last request.
+/// Ends older than this are not repeated by the next response: a stock LAPI repeats those of the 2 s before the last
+/// request.
 const REPEATED_END: Duration = Duration::from_secs(60);
-/// The most ids of ends that are kept from one answer to the next.
+/// Maximum number of ended ids kept from one response to the next.
 const MAX_ENDED_IDS: usize = 100_000;
-/// How much of a field of a refused decision is logged, in characters.
+/// How many characters of a refused decision's fields are logged.
 const LOGGED_CHARS: usize = 80;
 
 impl Refusal {
@@ -55,24 +55,23 @@ impl Refusal {
     }
 }
 
-/// What a decision is on, parsed.
+/// A decision's target, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admitted<'a> {
-    /// An address or range, without host bits, IPv4-mapped addresses as IPv4.
+    /// An address or range without host bits; IPv4-mapped addresses as IPv4.
     Net {
         /// The address or range.
         net: IpNet,
-        /// The value had bits set behind its prefix length, which were cleared.
+        /// Whether host bits were set and have been cleared.
         host_bits: bool,
     },
-    /// A value of any other scope, in canonical form.
+    /// A value of another scope, in canonical form.
     Name(Cow<'a, str>),
 }
 
 /// Parses the value of a decision.
-///
-/// An address and a prefix are both understood under `Ip` and under `Range`, as LAPIs send both. Country codes
-/// are upper-cased, a leading `AS` before an AS number is dropped.
+/// || An address and a prefix are both accepted under `Ip` and `Range`, as LAPIs send both. Country codes are
+/// upper-cased; a leading `AS` is removed from AS numbers.
 pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refusal> {
     let value = value.trim();
     if value.is_empty() {
@@ -108,55 +107,55 @@ fn unmapped(net: IpNet) -> IpNet {
     net
 }
 
-/// Admits what passes, counts what does not, and says each kind of trouble once.
+/// Admits decisions, counts refusals, and logs each kind of refusal once.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Remediations wanted; `None` admits all.
+    /// Admitted remediation types; `None` admits all.
     types: Option<Vec<String>>,
     refused: BTreeMap<Refusal, u64>,
     other_types: u64,
     host_bits: u64,
-    /// Ids of the ends in the last answer of a stock LAPI. The next one may repeat them, and a repeated end must not
-    /// lift a decision that came meanwhile under another notation of the same address.
+    /// Ids of the ends in the last response of a stock LAPI. The next response may repeat them, and a repeated end must
+    /// not remove a newer decision under another notation of the same address.
     ended: HashSet<i64>,
-    /// The same of the answer at hand.
+    /// Ids of the ends in the current response.
     ending: HashSet<i64>,
 }
 
 impl Admission {
-    /// Admits decisions of these types only (compared with the lower-cased type), or of every type.
+    /// Admits only decisions of these types (compared case-insensitively), or of all types.
     pub fn new(types: Option<Vec<String>>) -> Self {
         Self { types, ..Self::default() }
     }
 
-    /// Admits other types from now on; what was counted stays counted.
+    /// Changes the admitted types; counters are kept.
     pub fn set_types(&mut self, types: Option<Vec<String>>) {
         self.types = types;
     }
 
-    /// How many decisions were refused, by reason.
+    /// Refused decisions by reason.
     pub fn refused(&self) -> &BTreeMap<Refusal, u64> {
         &self.refused
     }
 
-    /// How many announcements were left out because their type is not wanted here.
+    /// Number of decisions skipped because of their type.
     pub fn other_types(&self) -> u64 {
         self.other_types
     }
 
-    /// An answer begins.
+    /// Begins a response.
     pub fn begin_answer(&mut self) {
         self.ending.clear();
     }
 
-    /// The answer was whole and is applied. `stock`: it is from a LAPI that repeats ends.
+    /// The response was complete and has been applied. `stock`: it is from a LAPI that repeats ends.
     pub fn end_answer(&mut self, stock: bool) {
         let ending = std::mem::take(&mut self.ending);
         self.ended = if stock { ending } else { HashSet::new() };
     }
 
-    /// Takes one item of an answer that arrived at `now`. Ends are left out of a `full` answer, which needs
-    /// none.
+    /// Processes an item of a response received at `now`. Ends in a `full` response are skipped, since it replaces
+    /// everything.
     pub fn take(&mut self, item: StreamItem<'_>, full: bool, now: Timestamp, batch: &mut Batch) {
         let (decision, announced) = match item {
             StreamItem::New(decision) => (decision, true),
@@ -179,13 +178,13 @@ impl Admission {
                         reason = refusal.as_str(),
                         list,
                         error = reason,
-                        "the LAPI sent an entry that cannot be read; it is counted and left out (logged once per reason)"
+                        "the LAPI sent an entry that cannot be read; it is counted and skipped (logged once per reason)"
                     );
                 }
                 return;
             }
         };
-        if let Err(refusal) = self.enter(&decision, announced, now, batch)
+        if let Err(refusal) = self.stage(&decision, announced, now, batch)
             && self.is_first(refusal)
         {
             warn!(
@@ -197,12 +196,12 @@ impl Admission {
                 duration = %shortened(&decision.duration),
                 origin = %shortened(&decision.origin),
                 scenario = %shortened(&decision.scenario),
-                "the LAPI sent a decision that cannot be admitted; it is counted and left out (logged once per reason)"
+                "the LAPI sent a decision that cannot be admitted; it is counted and skipped (logged once per reason)"
             );
         }
     }
 
-    fn enter(
+    fn stage(
         &mut self,
         decision: &StreamDecision<'_>,
         announced: bool,
@@ -226,8 +225,8 @@ impl Admission {
         let target = admit(scope, &decision.value)?;
         if !announced {
             self.note_end(decision.id);
-            // An end means that no decision is left, whatever its id. A repeated one meant that before the newer decisions
-            // came.
+            // An end means that no decision on the target is left, whatever its id. A repeated end meant that before
+            // newer decisions were made.
             let newest = if self.ended.contains(&decision.id) { decision.id } else { i64::MAX };
             match target {
                 Admitted::Net { net, .. } => batch.lift_net_up_to(net, &decision.kind, newest),
@@ -238,7 +237,7 @@ impl Admission {
             return Ok(());
         }
         let left: GoDuration = decision.duration.parse().map_err(|_| Refusal::BadDuration)?;
-        // A decision that ended on the way here is no decision any more.
+        // The decision has ended in transit.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
         let id = if (0..=MAX_ID).contains(&decision.id) { decision.id } else { 0 };
@@ -266,13 +265,13 @@ impl Admission {
     }
 
     fn note_end(&mut self, id: i64) {
-        // Without an id (0) two ends cannot be distinguished.
+        // Id 0 means no id, which cannot identify an end.
         if id != 0 && self.ending.len() < MAX_ENDED_IDS {
             self.ending.insert(id);
         }
     }
 
-    /// Counts a refusal; whether it is the first of its kind.
+    /// Counts a refusal; returns whether it is the first of its kind.
     fn is_first(&mut self, refusal: Refusal) -> bool {
         let count = self.refused.entry(refusal).or_default();
         *count += 1;
@@ -280,7 +279,7 @@ impl Admission {
     }
 }
 
-/// A text of the LAPI as a log line bears it.
+/// Truncates a text for the log.
 fn shortened(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LOGGED_CHARS) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),

@@ -1,4 +1,4 @@
-//! How often the LAPI is asked, and what a request says.
+//! Request timing parameters, and the types of a request.
 
 use std::time::Duration;
 
@@ -6,63 +6,63 @@ use palisade_cache::Timestamp;
 use palisade_client::Continuation;
 use palisade_wire::follow::Content;
 
-/// What to ask for.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ask {
-    /// Every decision in force.
+pub enum PullKind {
+    /// All decisions in force.
     Everything,
-    /// What changed since the last answer.
+    /// The changes since the last response.
     Changes,
 }
 
-/// How often to ask.
+/// How often to send requests.
 #[derive(Debug, Clone)]
 pub struct Cadence {
     /// Between two requests for changes.
     pub interval: Duration,
-    /// Between two full pulls from a stock LAPI; shortened by up to a quarter so that machines spread out. One that keeps
-    /// cursors is asked for everything [`AUDIT`](Self::AUDIT) times as rarely.
+    /// Between two full pulls from a stock LAPI; shortened by up to a quarter at random to spread load. From a LAPI
+    /// that keeps cursors, full pulls are [`AUDIT`](Self::AUDIT) times rarer.
     pub resync: Duration,
-    /// Pull everything from a stock LAPI more often than [`resync`](Self::resync) where its list is short:
-    /// [`RESYNC_ENTRIES_PER_SECOND`](Self::RESYNC_ENTRIES_PER_SECOND) on average, but not more often than every
-    /// [`SHORTEST_RESYNC`](Self::SHORTEST_RESYNC).
+    /// Pull from a stock LAPI more often than [`resync`](Self::resync) when its list is short:
+    /// [`RESYNC_ENTRIES_PER_SECOND`](Self::RESYNC_ENTRIES_PER_SECOND) on average, at most every
+    /// [`MIN_RESYNC`](Self::MIN_RESYNC).
     pub resync_by_size: bool,
-    /// The shortest time between two full pulls that suspicion may lead to.
+    /// The shortest time between full pulls when another client seems to use the key.
     pub resync_floor: Duration,
-    /// How soon an answer that would empty the cache is asked for again.
+    /// How soon a response that would empty the cache is requested again.
     pub confirm_after: Duration,
-    /// For how long a LAPI that can may hold a request until there is something to tell; zero for no push.
-    pub hold: Duration,
+    /// How long a LAPI that supports it may park a request; zero disables long polling.
+    pub max_wait: Duration,
 }
 
 impl Cadence {
     /// How much rarer full pulls are from a LAPI that keeps cursors.
     pub const AUDIT: u32 = 24;
-    /// The shortest time between two full pulls of a short list, unless suspicion or an end asks for one.
-    pub const SHORTEST_RESYNC: Duration = Duration::from_secs(120);
-    /// How many entries a second regular full pulls fetch on average (12 KB): a list of 6,000 is pulled every two
+    /// The shortest regular time between full pulls.
+    pub const MIN_RESYNC: Duration = Duration::from_secs(120);
+    /// Entries per second that regular full pulls fetch on average (12 KB): a list of 6,000 is pulled every two
     /// minutes, one of 180,000 every hour.
     pub const RESYNC_ENTRIES_PER_SECOND: u32 = 50;
-    /// The same for the full pulls around the ends of decisions, which come at most one per interval: a list of 1,000 may
-    /// be pulled every 10 s, one of 15,000 every 150 s.
+    /// The same for full pulls around the ends of decisions, at most one per interval: a list of 1,000 may be pulled
+    /// every 10 s, one of 15,000 every 150 s.
     pub const END_CHECK_ENTRIES_PER_SECOND: u32 = 100;
-    /// What a full pull may take, so that it is asked for that much earlier before an end.
+    /// The time allowed for a full pull: it is requested this much before an end.
     pub const END_CHECK_LEAD: Duration = Duration::from_secs(2);
 
-    /// The regular time between two full pulls of a list of so many entries.
+    /// The regular time between full pulls of a list of this length.
     pub(crate) fn resync_of(&self, entries: usize) -> Duration {
         if !self.resync_by_size {
             return self.resync;
         }
-        time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::SHORTEST_RESYNC).min(self.resync)
+        time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::MIN_RESYNC).min(self.resync)
     }
 
-    /// The shortest time between two full pulls of a list of so many entries because decisions end.
+    /// The shortest time between full pulls because of ends, for a list of this length.
     pub(crate) fn end_check_of(&self, entries: usize) -> Duration {
         time_for(entries, Self::END_CHECK_ENTRIES_PER_SECOND).max(self.interval)
     }
 
-    /// How long before an end everything is asked for: at the last request before it, or the one before that.
+    /// How long before an end a full pull is due: at the last request before it, or the one before that.
     pub(crate) fn end_check_window(&self) -> Duration {
         self.interval.saturating_mul(3) / 2 + Self::END_CHECK_LEAD
     }
@@ -73,8 +73,8 @@ fn time_for(entries: usize, per_second: u32) -> Duration {
 }
 
 impl Default for Cadence {
-    /// Changes every 10 s as the stock bouncers do, everything every two minutes to every hour, and push where it is
-    /// offered.
+    /// Changes every 10 s as the stock bouncers do, full pulls every two minutes to every hour, and long polling where
+    /// supported.
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(10),
@@ -82,36 +82,36 @@ impl Default for Cadence {
             resync_by_size: true,
             resync_floor: Duration::from_secs(60),
             confirm_after: Duration::from_secs(5),
-            hold: Duration::from_secs(25),
+            max_wait: Duration::from_secs(25),
         }
     }
 }
 
-/// Why the next pull is a full one.
+/// Why the next pull is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum ResyncReason {
     /// Nothing has been pulled yet.
     Start,
     /// A request failed after it may have moved a stock LAPI's cursor.
     LostAnswer,
     /// Much longer than the interval has passed since a stock LAPI's last answer.
     Gap,
-    /// New decisions of a stock LAPI have lower ids than known ones: a restored, replaced or emptied database.
+    /// New decisions of a stock LAPI have lower ids than known ones: the database was restored, replaced or emptied.
     OtherDatabase,
-    /// Another LAPI is asked now, and a stock one does not know where we are.
+    /// Another stock LAPI is used now, and it does not know this client's position.
     OtherLapi,
-    /// A stock LAPI answered a request that carried a cursor: it told what it thinks we lack.
+    /// A stock LAPI answered a request with a cursor: its changes are relative to its own idea of the position.
     NoCursor,
-    /// Changes came although there was no cursor to count them from.
+    /// Changes arrived although the request had no cursor.
     NoPlace,
-    /// The last full answer would have removed most of what is held; it must be heard twice.
+    /// The last full response would have removed most decisions; it must be confirmed.
     Unconfirmed,
     /// The timer, or a decision that is about to end or has ended since the last full pull.
     Timer,
 }
 
-impl Ask {
-    /// The word in logs.
+impl PullKind {
+    /// The name in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Everything => "everything",
@@ -120,7 +120,7 @@ impl Ask {
     }
 }
 
-impl Doubt {
+impl ResyncReason {
     /// The reason in logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,41 +137,41 @@ impl Doubt {
     }
 }
 
-/// One request.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for.
-    pub ask: Ask,
-    /// The cursor of the last answer that was taken; empty when there is none.
+    /// What it asks for.
+    pub ask: PullKind,
+    /// The cursor of the last response that was applied; empty without one.
     pub cursor: String,
-    /// For how long the LAPI may hold the request, in whole seconds; zero for not at all.
+    /// How long the LAPI may park the request, in whole seconds; zero for not at all.
     pub wait: Duration,
-    /// Why everything is asked for.
-    pub doubt: Option<Doubt>,
-    /// When it was made.
+    /// Why it asks for all decisions.
+    pub resync_reason: Option<ResyncReason>,
+    /// When it was created.
     pub at: Timestamp,
 }
 
 impl Request {
-    /// What an answer to this request with this head holds. A stock LAPI (no head) tells what it was asked for.
-    pub fn brings(&self, head: Option<&Continuation>) -> Ask {
+    /// What a response with this head contains. A stock LAPI (no head) sends what was asked for.
+    pub fn brings(&self, head: Option<&Continuation>) -> PullKind {
         match head.map(|head| head.content) {
-            Some(Content::Everything(_)) => Ask::Everything,
-            Some(Content::Changes) => Ask::Changes,
+            Some(Content::Everything(_)) => PullKind::Everything,
+            Some(Content::Changes) => PullKind::Changes,
             None => self.ask,
         }
     }
 }
 
-/// What kind of LAPI answers.
+/// The kind of LAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Peer {
-    /// None has answered yet.
+    /// No response yet.
     #[default]
     Unknown,
-    /// It knows one place for all who share a key and an address, and moves it whether or not an answer arrives.
+    /// Keeps one position per key and address, and moves it whether or not the response arrives.
     Stock,
-    /// It tells each client its place and takes it back: nothing that is lost or repeated matters.
+    /// Returns a cursor to each client: lost and repeated responses do no harm.
     KeepsCursors,
 }
 

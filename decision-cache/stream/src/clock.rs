@@ -1,4 +1,4 @@
-//! The one clock of the suite: it starts at the wall clock's time and never jumps.
+//! The suite's clock: starts at the wall clock's time and never jumps.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use palisade_cache::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now: the wall clock's time when this process first asked, plus the time elapsed since then, suspended time
-/// included (`CLOCK_BOOTTIME`). A step of the wall clock neither ends nor prolongs a ban.
+/// The wall clock's time at the first call in this process, plus the time elapsed since, including suspension
+/// (`CLOCK_BOOTTIME`). A step of the wall clock neither ends nor prolongs a ban.
 pub fn now() -> Timestamp {
     static START: OnceLock<(i64, i64)> = OnceLock::new();
     let boot = boot_millis();

@@ -1,4 +1,4 @@
-//! The task that follows a LAPI: sole owner of the ledger, stoppable at every await, honest about doubt.
+//! The task that follows a LAPI: the only owner of the ledger, cancel-safe at every await.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,87 +7,84 @@ use std::time::Duration;
 use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
 use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
 use palisade_wire::StreamItem;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::admit::Admission;
-use crate::cadence::{Ask, Doubt, Peer, Request};
+use crate::cadence::{Peer, PullKind, Request, ResyncReason};
+use crate::persist::Record;
 use crate::publish::{Freshness, Publisher};
-use crate::remember::Record;
-use crate::schedule::{Failure, Heard, Schedule};
+use crate::schedule::{Failure, ResponseSummary, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
 
-/// What a follower needs; it owns all of it.
+/// The state of a follower.
 #[derive(Debug)]
 pub struct Follower<S> {
-    /// Who is asked.
+    /// The LAPIs.
     pub source: S,
-    /// How often.
+    /// Request timing.
     pub cadence: Cadence,
-    /// How long to wait after failures.
+    /// Delays after failures.
     pub backoff: Backoff,
-    /// What is admitted.
+    /// Which decisions are admitted.
     pub admission: Admission,
-    /// What is known so far: empty, or the remembered decisions.
+    /// Empty, or the persisted decisions.
     pub ledger: Ledger,
-    /// The cursor that was remembered with exactly what is in the ledger; empty when there is none. Used once.
+    /// The cursor persisted with exactly the ledger's contents; empty without one. Used once.
     pub cursor: String,
-    /// Where snapshots go.
+    /// Where snapshots are published.
     pub publisher: Publisher,
-    /// What has been counted so far: nothing, or what an earlier run counted.
+    /// Counters, possibly of an earlier run.
     pub state: Freshness,
 }
 
-/// Why following ended.
+/// Why a follower ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Ended {
-    /// It was told to stop.
+    /// It was stopped.
     Stopped,
-    /// The LAPI refused us from the start, and it was told to give up on that.
+    /// The LAPI refused the client from the start, and `give_up_when_refused` was set.
     GaveUp(PullFault),
 }
 
-/// Somebody who waits for an answer looks at the clock that often.
-const PULSE: Duration = Duration::from_secs(1);
-/// An answer that comes so long after the last look but one may have lain in a buffer: what it says of time left would
-/// be counted from too late.
-const NAP: Duration = Duration::from_secs(3);
-/// A request whose answer has not begun after this, apart from the time it may be held, is worth a log line.
+/// How often the clock is read during a request, to detect suspension.
+const TICK: Duration = Duration::from_secs(1);
+/// A response whose head arrives this long after the second-to-last tick may have been buffered during a suspension:
+/// its durations would be counted from too late a time.
+const SUSPEND_THRESHOLD: Duration = Duration::from_secs(3);
+/// A request without a response for this long, apart from its `wait`, is logged.
 const SLOW_ANSWER: Duration = Duration::from_secs(10);
 /// How soon a refused first request is repeated.
-const SECOND_CHANCE: Duration = Duration::from_secs(2);
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
 
 impl<S: Source> Follower<S> {
     /// Follows until `stop`. Decisions end on time whatever the LAPI does.
-    ///
-    /// With `give_up_when_refused`, a LAPI that refuses us twice before it ever answered ends it: that is a
-    /// wrong key. (Once is no proof: a LAPI may refuse one of two machines that first use a key in the same
-    /// instant.)
-    ///
-    /// Dropping the future is safe: an answer under way is thrown away, and a next run starts with a full pull.
+    /// || With `give_up_when_refused`, two refusals before any response end the follower: the key is wrong. (One is not
+    /// enough: a LAPI may refuse one of two machines that first use a key at the same instant.)
+    /// || Cancel-safe: a response in progress is discarded, and the next run starts with a full pull.
     pub async fn run(&mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
         let mut schedule = Schedule::resume(self.cadence.clone(), std::mem::take(&mut self.cursor));
         let mut answered = false;
         let mut refusals = 0;
-        let mut trouble = Trouble::default();
+        let mut log = FailureLog::default();
         (self.state.last_full, self.state.resumed) = (None, None);
         self.state.lapi = self.source.name();
-        self.publisher.tell(self.state.clone());
+        self.publisher.publish_freshness(self.state.clone());
         loop {
             let request = schedule.ask(now());
-            if let Some(doubt) = request.doubt {
-                debug!(reason = doubt.as_str(), "asking for every decision in force");
+            if let Some(resync_reason) = request.resync_reason {
+                debug!(reason = resync_reason.as_str(), "asking for every decision in force");
             }
-            let Some(pulled) = self.pull(&request, &mut trouble, &stop).await else {
+            let Some(pulled) = self.pull(&request, &mut log, &stop).await else {
                 return Ended::Stopped;
             };
             let wait = match pulled {
-                Ok(answer) if answer.slept || schedule.is_stale(answer.begun, &request) => {
-                    warn!("this process was suspended while an answer was under way; it is asked for again");
+                Ok(answer) if answer.suspended || schedule.is_stale(answer.begun, &request) => {
+                    warn!("the process was suspended during a request; repeating the request");
                     schedule.failed(
                         now(),
                         &request,
@@ -98,7 +95,7 @@ impl<S: Source> Follower<S> {
                 }
                 Ok(answer) => {
                     answered = true;
-                    trouble = Trouble::default();
+                    log = FailureLog::default();
                     self.answered(&mut schedule, &request, answer)
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
@@ -106,52 +103,51 @@ impl<S: Source> Follower<S> {
                     if refusals > 1 {
                         return Ended::GaveUp(fault);
                     }
-                    self.failed(&mut schedule, &request, &fault, &mut trouble).min(SECOND_CHANCE)
+                    self.failed(&mut schedule, &request, &fault, &mut log).min(REFUSED_RETRY)
                 }
-                Err(fault) => self.failed(&mut schedule, &request, &fault, &mut trouble),
+                Err(fault) => self.failed(&mut schedule, &request, &fault, &mut log),
             };
-            self.publisher.tell(self.state.clone());
+            self.publisher.publish_freshness(self.state.clone());
             if !self.wait(wait, &stop).await {
                 return Ended::Stopped;
             }
         }
     }
 
-    /// One request. Decisions go on ending while it is under way. `None` when stopped.
+    /// Sends one request; decisions expire meanwhile. `None` when stopped.
     async fn pull(
         &mut self,
         request: &Request,
-        trouble: &mut Trouble,
+        log: &mut FailureLog,
         stop: &CancellationToken,
     ) -> Option<Result<Answer, PullFault>> {
         let Self { source, admission, ledger, publisher, state, .. } = self;
         state.requests += 1;
-        state.full_pulls += u64::from(request.ask == Ask::Everything);
+        state.full_pulls += u64::from(request.ask == PullKind::Everything);
         let batch = Batch::new();
-        let full = request.ask == Ask::Everything;
+        let full = request.ask == PullKind::Everything;
         admission.begin_answer();
         let has_begun = AtomicBool::new(false);
-        let mut taking =
-            Taking { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
+        let mut sink =
+            ResponseSink { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
         let slow = Instant::now() + request.wait + SLOW_ANSWER;
         let asked = source.name();
         let span = info_span!("pull", ask = request.ask.as_str(), wait_seconds = request.wait.as_secs());
-        // The last look, and the one before: when this process goes on after a while, the clock may be looked at
-        // before what lay in a buffer.
-        let (mut awake, mut before) = (now(), now());
+        // Two ticks: after a suspension, the timer may fire before buffered data is read.
+        let (mut last_tick, mut previous_tick) = (now(), now());
         let pulled = {
-            let mut pull = pin!(source.pull(request, &mut taking).instrument(span));
+            let mut pull = pin!(source.pull(request, &mut sink).instrument(span));
             loop {
-                let ending = until_next_end(ledger).min(PULSE);
+                let ending = until_next_end(ledger).min(TICK);
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return None,
                     pulled = &mut pull => break pulled,
                     () = sleep(ending) => expire(ledger, publisher),
                 }
-                before = std::mem::replace(&mut awake, now());
+                previous_tick = std::mem::replace(&mut last_tick, now());
                 let is_slow = Instant::now() >= slow && !has_begun.load(Ordering::Relaxed);
-                if is_slow && !std::mem::replace(&mut trouble.slow, true) {
+                if is_slow && !std::mem::replace(&mut log.slow, true) {
                     warn!(
                         lapi = asked,
                         seconds = (request.wait + SLOW_ANSWER).as_secs(),
@@ -160,13 +156,14 @@ impl<S: Source> Follower<S> {
                 }
             }
         };
-        let Taking { batch, items, begun, .. } = taking;
-        // Of a long answer the head came before the last look.
-        let slept = !request.wait.is_zero() && begun.saturating_duration_since(before) > NAP;
-        Some(pulled.map(|head| Answer { head, batch, items, begun, slept }))
+        let ResponseSink { batch, items, begun, .. } = sink;
+        // The head of a long response arrived before the last tick.
+        let suspended =
+            !request.wait.is_zero() && begun.saturating_duration_since(previous_tick) > SUSPEND_THRESHOLD;
+        Some(pulled.map(|head| Answer { head, batch, items, begun, suspended }))
     }
 
-    /// Waits, ending decisions meanwhile. `false` when stopped.
+    /// Waits while decisions expire. `false` when stopped.
     async fn wait(&mut self, wait: Duration, stop: &CancellationToken) -> bool {
         let mut waited = pin!(sleep(wait));
         loop {
@@ -188,23 +185,23 @@ impl<S: Source> Follower<S> {
         let (announced, lifted, highest_id) = (batch.announced(), batch.lifted(), batch.highest_id());
         let held = self.ledger.len();
         let mode = schedule.mode(request, head.as_ref(), announced, held);
-        // Encoded before it is consumed: the journal of remembered decisions replays it.
+        // Encoded before the batch is consumed; the journal replays it.
         let record = (mode == Mode::Changes && announced + lifted > 0).then(|| Record::of(&batch, received));
         let applied = self.ledger.apply(mode, batch);
         self.admission.end_answer(head.is_none());
-        let heard = Heard { head, items, announced, highest_id };
+        let summary = ResponseSummary { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
-        schedule.note_next_end(self.ledger.next_expiry());
-        let next = schedule.answered(received, request, &heard, mode, applied, fastrand::f64());
+        schedule.set_next_end(self.ledger.next_expiry());
+        let next = schedule.answered(received, request, &summary, mode, applied, fastrand::f64());
         let state = &mut self.state;
-        (state.peer, state.push) = (schedule.peer(), schedule.pushes());
-        tell_kind(before, state);
+        (state.peer, state.push) = (schedule.peer(), schedule.long_polls());
+        log_peer_change(before, state);
         let held_now = self.ledger.len();
         let Applied { added, renewed, removed, .. } = applied;
         let is_news = added + renewed + removed > 0;
         match mode {
             Mode::Changes if is_news => {
-                // What comes of it is for the enforcer to log.
+                // At debug level: the enforcer logs the effect.
                 debug!(added, renewed, removed, held = held_now, "decisions changed");
             }
             Mode::Changes => debug!(announced, lifted, "nothing changed"),
@@ -215,7 +212,7 @@ impl<S: Source> Follower<S> {
                     state.vanished += removed as u64;
                 }
                 let text = "every decision in force was pulled";
-                if is_news || request.doubt != Some(Doubt::Timer) {
+                if is_news || request.resync_reason != Some(ResyncReason::Timer) {
                     info!(added, renewed, removed, held = held_now, "{text}");
                 } else {
                     debug!(held = held_now, "{text}");
@@ -226,7 +223,7 @@ impl<S: Source> Follower<S> {
                 warn!(
                     announced,
                     held,
-                    "the LAPI's full list would remove most of what is in force; nothing is removed until a \
+                    "the LAPI's full list would remove most decisions in force; nothing is removed until a \
                      second answer says the same"
                 );
             }
@@ -234,21 +231,21 @@ impl<S: Source> Follower<S> {
         if mode == Mode::Changes && state.last_full.is_none() && !schedule.cursor().is_empty() {
             state.resumed.get_or_insert(received);
         }
-        tell_why(request, heard.head.as_ref());
+        log_full_response(request, summary.head.as_ref());
         if next.warn_of_theft {
             warn!(
                 missed = state.missed,
                 every_seconds = schedule.resync_interval().as_secs(),
                 before_seconds = resync.as_secs(),
-                "full pulls find decisions that no update told: probably another bouncer uses this API key from \
+                "full pulls find decisions that no update contained: probably another bouncer uses this API key from \
                  the same address. Give each its own key (`cscli bouncers add NAME` on the LAPI), or use a LAPI that \
                  keeps cursors (palisade-lapi); until then everything is pulled more often"
             );
         }
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
-        // Told first: whoever wakes for the snapshot can see what kind of answer it is from.
-        self.publisher.tell(state.clone());
+        // Published before the snapshot: readers woken by the snapshot must see the matching freshness.
+        self.publisher.publish_freshness(state.clone());
         let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
         if !is_news {
             self.publisher.publish_changes(snapshot, cursor, None);
@@ -260,17 +257,14 @@ impl<S: Source> Follower<S> {
         next.wait
     }
 
-    /// Notes that a LAPI answered, and which one.
+    /// Records a response, and which LAPI sent it.
     fn connected(&mut self, received: Timestamp) {
         let state = &mut self.state;
         let who = self.source.name();
         if state.lapi != who {
             state.fail_overs += 1;
             let before = std::mem::replace(&mut state.lapi, who);
-            warn!(
-                lapi = state.lapi,
-                before, "another LAPI of the list answers now; it is kept as long as it does"
-            );
+            warn!(lapi = state.lapi, before, "switched to another LAPI of the list");
         } else if state.failing.is_some() {
             info!(failures = state.failures_in_a_row, "the LAPI answers again");
         }
@@ -285,7 +279,7 @@ impl<S: Source> Follower<S> {
         schedule: &mut Schedule,
         request: &Request,
         fault: &PullFault,
-        trouble: &mut Trouble,
+        log: &mut FailureLog,
     ) -> Duration {
         let state = &mut self.state;
         let failure = Failure {
@@ -294,7 +288,7 @@ impl<S: Source> Follower<S> {
             elsewhere: fault.elsewhere,
         };
         schedule.failed(now(), request, failure);
-        state.push = schedule.pushes();
+        state.push = schedule.long_polls();
         let wait = if fault.elsewhere {
             Duration::ZERO
         } else {
@@ -304,7 +298,7 @@ impl<S: Source> Follower<S> {
         let text = with_causes(fault.error.as_ref());
         state.failed_requests += 1;
         state.failures_in_a_row += 1;
-        if trouble.is_news(fault, &text, state.failing.as_deref()) {
+        if log.is_news(fault, &text, state.failing.as_deref()) {
             if fault.refused {
                 error!(
                     error = text,
@@ -328,19 +322,19 @@ impl<S: Source> Follower<S> {
     }
 }
 
-/// What has been said of the failures since the last answer.
+/// What has been logged about failures since the last response.
 #[derive(Debug, Default)]
-struct Trouble {
-    /// A slow answer was logged.
+struct FailureLog {
+    /// A slow response was logged.
     slow: bool,
     several: bool,
     all: bool,
     refused: bool,
 }
 
-impl Trouble {
-    /// One line when trouble begins or changes, not one per try. Each of several LAPIs has its own trouble: there is a
-    /// line for the first, and one when none is left.
+impl FailureLog {
+    /// Whether a failure is logged: when it begins or changes, not on every attempt. With several LAPIs: the first
+    /// failure, and when all have failed.
     fn is_news(&mut self, fault: &PullFault, text: &str, before: Option<&str>) -> bool {
         let refused = fault.refused && !std::mem::replace(&mut self.refused, fault.refused);
         if fault.elsewhere {
@@ -352,19 +346,19 @@ impl Trouble {
     }
 }
 
-/// A whole answer that has not been applied yet.
+/// A complete response that has not been applied yet.
 struct Answer {
     head: Option<Continuation>,
     batch: Batch,
     items: usize,
     /// When its head arrived.
     begun: Timestamp,
-    /// Nobody was awake just before.
-    slept: bool,
+    /// Whether the process may have been suspended before the head arrived.
+    suspended: bool,
 }
 
-/// Stages an answer as it arrives.
-struct Taking<'a> {
+/// Collects a response as it arrives.
+struct ResponseSink<'a> {
     admission: &'a mut Admission,
     request: &'a Request,
     batch: Batch,
@@ -375,9 +369,9 @@ struct Taking<'a> {
     has_begun: &'a AtomicBool,
 }
 
-impl StreamSink for Taking<'_> {
+impl StreamSink for ResponseSink<'_> {
     fn begin(&mut self, head: Option<&Continuation>) {
-        self.full = self.request.brings(head) == Ask::Everything;
+        self.full = self.request.brings(head) == PullKind::Everything;
         self.begun = now();
         self.has_begun.store(true, Ordering::Relaxed);
     }
@@ -388,56 +382,56 @@ impl StreamSink for Taking<'_> {
     }
 }
 
-/// Says what kind of LAPI answers, when that is news.
-fn tell_kind(before: Peer, state: &Freshness) {
+/// Logs when the kind of LAPI has changed.
+fn log_peer_change(before: Peer, state: &Freshness) {
     let (lapi, push) = (&state.lapi, state.push);
     match (before, state.peer) {
         (before, now) if before == now => {}
         (_, Peer::KeepsCursors) => {
-            info!(lapi, push, "the LAPI keeps cursors: no answer that is lost or repeated matters");
+            info!(lapi, push, "the LAPI keeps cursors: lost and repeated responses do no harm");
         }
         (Peer::KeepsCursors, _) => {
             warn!(
                 lapi,
-                "a stock LAPI answers now, which keeps no cursors: everything is pulled, and again from time to time"
+                "a stock LAPI answers now, which keeps no cursors: all decisions are pulled, now and periodically"
             );
         }
         _ => {
-            debug!(lapi, "the LAPI is a stock one: it is polled, and everything is pulled from time to time")
+            debug!(lapi, "the LAPI is a stock one: changes are polled, and all decisions pulled periodically")
         }
     }
 }
 
-/// Says why everything was told, when that is worth knowing.
-fn tell_why(request: &Request, head: Option<&Continuation>) {
+/// Logs why a full response was sent, where that is useful to operators.
+fn log_full_response(request: &Request, head: Option<&Continuation>) {
     match head.map(|head| head.content) {
-        Some(Content::Everything(why @ (Why::OtherDatabase | Why::Forged))) => {
+        Some(Content::Everything(why @ (FullReason::OtherDatabase | FullReason::Forged))) => {
             warn!(
-                why = why.word(),
-                "the LAPI does not know our cursor: its database was restored or replaced, or LAPIs of different databases \
-                 stand in for each other. It told every decision in force"
+                why = why.as_str(),
+                "the LAPI does not know the cursor: its database was restored or replaced, or LAPIs of different databases \
+                 are configured together; all decisions were pulled"
             );
         }
-        Some(Content::Everything(why)) if request.ask == Ask::Changes => {
-            info!(why = why.word(), "the LAPI cannot go on from our cursor and told every decision in force");
+        Some(Content::Everything(why)) if request.ask == PullKind::Changes => {
+            info!(why = why.as_str(), "the LAPI cannot continue from the cursor; all decisions were pulled");
         }
-        None if request.doubt == Some(Doubt::OtherDatabase) => {
+        None if request.resync_reason == Some(ResyncReason::OtherDatabase) => {
             warn!(
-                "the LAPI numbers its decisions anew, so its database was restored or replaced; every decision was pulled again"
+                "decision ids went back, so the LAPI's database was restored or replaced; all decisions were pulled again"
             );
         }
-        Some(Content::Changes) if request.ask == Ask::Everything || request.cursor.is_empty() => {
-            warn!("the LAPI told changes where it was asked for every decision in force; it is asked again");
+        Some(Content::Changes) if request.ask == PullKind::Everything || request.cursor.is_empty() => {
+            warn!("the LAPI sent changes when asked for all decisions; asking again");
         }
         _ => {}
     }
 }
 
 fn until_next_end(ledger: &Ledger) -> Duration {
-    // Far enough to be never, near enough for every timer.
+    // Practically never, but within the range of every timer.
     let never = Duration::from_secs(24 * 3600);
     ledger.next_expiry().map_or(never, |end: Timestamp| {
-        // A millisecond more, so that it is over when we look.
+        // One millisecond more, so that it has ended when the timer fires.
         (end.saturating_duration_since(now()) + Duration::from_millis(1)).min(never)
     })
 }
@@ -446,6 +440,6 @@ fn expire(ledger: &mut Ledger, publisher: &Publisher) {
     let ended = ledger.expire(now());
     if ended > 0 {
         debug!(ended, "decisions ended");
-        publisher.publish_rest(ledger.snapshot());
+        publisher.publish_expired(ledger.snapshot());
     }
 }

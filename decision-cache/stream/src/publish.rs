@@ -1,4 +1,4 @@
-//! Between the one writer and its readers: an atomic pointer and a generation to wait on.
+//! Publishes snapshots from the one writer to its readers: an atomic pointer, and a generation to wait on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,84 +8,83 @@ use palisade_cache::{Snapshot, Timestamp};
 use tokio::sync::watch;
 
 use crate::Peer;
-use crate::remember::Record;
+use crate::persist::Record;
 
-/// More than this of changes is not held for the disk: everything is written instead.
-const UNSAVED_AT_MOST: usize = 1 << 20;
+/// Unsaved changes are kept up to this size; beyond it the whole state is written.
+const MAX_UNSAVED_BYTES: usize = 1 << 20;
 
-/// How current the published snapshot is, and what went wrong on the way to it.
+/// How current the published snapshot is, and counters of requests.
 #[derive(Debug, Clone, Default)]
 pub struct Freshness {
-    /// When the LAPI last gave a usable answer; `None` while only remembered decisions are in force.
+    /// The time of the LAPI's last usable response; `None` while only persisted decisions are in force.
     pub last_answer: Option<Timestamp>,
-    /// When the LAPI last gave its whole list.
+    /// The time of the LAPI's last full response.
     pub last_full: Option<Timestamp>,
-    /// Since when remembered decisions were brought up to date by what had changed since, so that no whole list was
-    /// needed.
+    /// When persisted decisions were brought up to date by changes alone, without a full response.
     pub resumed: Option<Timestamp>,
-    /// Who was asked last, as it may be shown.
+    /// The LAPI used last, for display.
     pub lapi: String,
-    /// What kind of LAPI answered last.
+    /// The kind of LAPI that answered last.
     pub peer: Peer,
-    /// Whether it holds our requests until there is something to tell; if not, it is asked at the interval.
+    /// Whether the LAPI parks requests; otherwise it is polled at the interval.
     pub push: bool,
-    /// How often another LAPI than before answered.
+    /// Number of switches to another LAPI.
     pub fail_overs: u64,
-    /// The last failure, while it lasts.
+    /// The current failure.
     pub failing: Option<String>,
-    /// Failures since the last usable answer.
+    /// Failures since the last usable response.
     pub failures_in_a_row: u32,
     /// Requests sent.
     pub requests: u64,
-    /// Requests that gave no usable answer.
+    /// Requests without a usable response.
     pub failed_requests: u64,
     /// Full pulls among the requests.
     pub full_pulls: u64,
-    /// Decisions found in force by a full pull that no delta had told.
+    /// Decisions found by a full pull that no update contained.
     pub missed: u64,
-    /// Decisions a full pull no longer listed, though no delta had told their end.
+    /// Decisions missing from a full pull whose end no update contained.
     pub vanished: u64,
-    /// Full answers held back because they would have removed most of what is held.
+    /// Full responses held back because they would have removed most decisions.
     pub held_back: u64,
-    /// Decisions not admitted, by reason.
+    /// Refused decisions by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Announcements left out because their type is not wanted.
+    /// Decisions skipped because of their type.
     pub other_types: u64,
 }
 
 impl Freshness {
-    /// Whether what is held is what the LAPI has in force: it gave its whole list, or went on from what was remembered.
+    /// Whether the snapshot is complete: based on a full response, or on persisted decisions plus all changes since.
     pub fn is_complete(&self) -> bool {
         self.last_full.is_some() || self.resumed.is_some()
     }
 }
 
-/// A snapshot and the cursor that belongs to exactly this; empty when none does.
+/// A snapshot and the cursor that belongs to exactly it; empty without one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
+pub(crate) struct SnapshotAt {
     pub(crate) snapshot: Snapshot,
     pub(crate) cursor: String,
 }
 
-/// What is published and not yet on disk.
+/// What is published but not persisted yet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unsaved {
-    pub(crate) kept: Arc<Kept>,
-    /// Answers with changes, in order.
+    pub(crate) latest: Arc<SnapshotAt>,
+    /// Responses with changes, in order.
     pub(crate) records: Vec<Record>,
-    /// Something changed that no record describes.
+    /// Whether something changed that no record describes.
     pub(crate) whole: bool,
 }
 
 #[derive(Debug, Default)]
 struct Saving {
     unsaved: Unsaved,
-    /// A task writes them to disk; without one nothing is collected.
+    /// Whether a task persists them; otherwise nothing is collected.
     collecting: bool,
     bytes: usize,
 }
 
-/// The writer's end.
+/// The writer's handle.
 #[derive(Debug)]
 pub struct Publisher {
     shared: Arc<Shared>,
@@ -99,14 +98,14 @@ struct Shared {
     freshness: ArcSwap<Freshness>,
 }
 
-/// A reader's end; clones share it.
+/// A reader's handle; clones share it.
 #[derive(Debug, Clone)]
 pub struct CacheHandle {
     shared: Arc<Shared>,
     generation: watch::Receiver<u64>,
 }
 
-/// A publisher that starts with `first`, and a handle to it.
+/// A publisher of `first`, and a handle to it.
 pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
     let (sender, receiver) = watch::channel(first.generation());
     let shared = Arc::new(Shared {
@@ -121,82 +120,80 @@ pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
 }
 
 impl Publisher {
-    /// Makes a snapshot the current one: a reader sees all of it or none. Waiters wake when its generation
-    /// is a new one. No cursor belongs to it.
+    /// Publishes a snapshot atomically and wakes waiters if its generation is new. No cursor belongs to it.
     pub fn publish(&self, snapshot: Snapshot) {
         self.publish_at(snapshot, "");
     }
 
-    /// The same for a snapshot that `cursor` belongs to: a later process may go on from both together.
+    /// The same with a cursor that belongs to the snapshot: a later process may continue from both.
     pub fn publish_at(&self, snapshot: Snapshot, cursor: &str) {
-        self.shared.saving().all(snapshot.clone(), cursor);
-        self.show(snapshot);
+        self.shared.saving().set_whole(snapshot.clone(), cursor);
+        self.store(snapshot);
     }
 
-    /// The same, when `record` is what was done to the snapshot before; `None` when nothing was.
+    /// The same, where `record` describes the changes since the previous snapshot; `None` for no changes.
     pub(crate) fn publish_changes(&self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
-        self.shared.saving().some(snapshot.clone(), cursor, record);
-        self.show(snapshot);
+        self.shared.saving().add_record(snapshot.clone(), cursor, record);
+        self.store(snapshot);
     }
 
-    /// Publishes what is left after some decisions have ended: the cursor stays.
-    pub(crate) fn publish_rest(&self, snapshot: Snapshot) {
+    /// Publishes a snapshot after decisions have expired; the cursor stays.
+    pub(crate) fn publish_expired(&self, snapshot: Snapshot) {
         {
             let mut saving = self.shared.saving();
-            let cursor = saving.unsaved.kept.cursor.clone();
-            saving.some(snapshot.clone(), &cursor, None);
+            let cursor = saving.unsaved.latest.cursor.clone();
+            saving.add_record(snapshot.clone(), &cursor, None);
         }
-        self.show(snapshot);
+        self.store(snapshot);
     }
 
-    fn show(&self, snapshot: Snapshot) {
+    fn store(&self, snapshot: Snapshot) {
         let generation = snapshot.generation();
         self.shared.snapshot.store(Arc::new(snapshot));
         self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
     }
 
-    /// Tells readers how current the snapshot is.
-    pub fn tell(&self, freshness: Freshness) {
+    /// Publishes how current the snapshot is.
+    pub fn publish_freshness(&self, freshness: Freshness) {
         self.shared.freshness.store(Arc::new(freshness));
     }
 }
 
 impl CacheHandle {
-    /// The current snapshot, without a lock or a reference count; keep the guard for the length of a lookup,
-    /// not across an await.
+    /// The current snapshot, without a lock or reference count. Hold the guard for a lookup only, not across an await.
     #[inline]
     pub fn read(&self) -> Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()
     }
 
-    /// The current snapshot, to keep.
+    /// The current snapshot, as a shared pointer.
     pub fn load(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
 
-    /// Collects what is to be written to disk until the guard is dropped. First of all that is everything.
+    /// Collects changes for the disk until the guard is dropped, beginning with the whole state.
     pub(crate) fn collect_unsaved(&self) -> Collecting {
         let mut saving = self.shared.saving();
         saving.collecting = true;
-        saving.everything();
+        saving.require_whole();
         drop(saving);
         Collecting(Arc::clone(&self.shared))
     }
 
-    /// What is to be written now.
+    /// Takes the collected changes.
     pub(crate) fn take_unsaved(&self) -> Unsaved {
         let mut saving = self.shared.saving();
-        let kept = Arc::clone(&saving.unsaved.kept);
+        let latest = Arc::clone(&saving.unsaved.latest);
         saving.bytes = 0;
-        std::mem::replace(&mut saving.unsaved, Unsaved { kept, ..Unsaved::default() })
+        std::mem::replace(&mut saving.unsaved, Unsaved { latest, ..Unsaved::default() })
     }
 
-    /// Has everything written next, whatever changes.
+    /// Requests that the whole state is written next.
     pub(crate) fn save_whole(&self) {
-        self.shared.saving().everything();
+        self.shared.saving().require_whole();
     }
 
-    /// A receiver that wakes for each new generation; slow readers skip generations.
+    /// A receiver woken by each new generation; slow readers skip some.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.generation.clone()
     }
@@ -207,7 +204,7 @@ impl CacheHandle {
     }
 }
 
-/// Ends the collecting when dropped.
+/// Ends collecting on drop.
 #[derive(Debug)]
 pub(crate) struct Collecting(Arc<Shared>);
 
@@ -215,7 +212,7 @@ impl Drop for Collecting {
     fn drop(&mut self) {
         let mut saving = self.0.saving();
         saving.collecting = false;
-        saving.everything();
+        saving.require_whole();
     }
 }
 
@@ -227,28 +224,28 @@ impl Shared {
 
 impl Saving {
     fn of(snapshot: Snapshot) -> Self {
-        let kept = Arc::new(Kept { snapshot, cursor: String::new() });
-        Self { unsaved: Unsaved { kept, ..Unsaved::default() }, ..Self::default() }
+        let latest = Arc::new(SnapshotAt { snapshot, cursor: String::new() });
+        Self { unsaved: Unsaved { latest, ..Unsaved::default() }, ..Self::default() }
     }
 
-    fn all(&mut self, snapshot: Snapshot, cursor: &str) {
-        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
-        self.everything();
+    fn set_whole(&mut self, snapshot: Snapshot, cursor: &str) {
+        self.unsaved.latest = Arc::new(SnapshotAt { snapshot, cursor: cursor.to_owned() });
+        self.require_whole();
     }
 
-    fn some(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
-        self.unsaved.kept = Arc::new(Kept { snapshot, cursor: cursor.to_owned() });
+    fn add_record(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
+        self.unsaved.latest = Arc::new(SnapshotAt { snapshot, cursor: cursor.to_owned() });
         let Some(record) = record.filter(|_| self.collecting) else { return };
         self.bytes += record.bytes();
         self.unsaved.records.push(record.with_cursor(cursor));
-        if self.bytes > UNSAVED_AT_MOST {
+        if self.bytes > MAX_UNSAVED_BYTES {
             self.unsaved.records = Vec::new();
             self.bytes = 0;
-            self.everything();
+            self.require_whole();
         }
     }
 
-    fn everything(&mut self) {
+    fn require_whole(&mut self) {
         self.unsaved.whole = true;
     }
 }

@@ -1,29 +1,29 @@
-//! When to ask the LAPI, and for what: a state machine without clock or socket.
+//! When to send which request: a state machine without clock or socket.
 //!
 //! ```text
-//!   ask(now) ──► Request ──► (the LAPI) ──► head, items ──► mode(…) ──► apply ──► answered(…) ──► how long to wait
-//!                                      └──► nothing ─────────────────────────────► failed(…)
+//!    ask(now) ──► Request ──► (the LAPI) ──► head, items ──► mode(…) ──► apply ──► answered(…) ──► delay
+//!                                       └──► failure ──────────────────────────────► failed(…)
 //! ```
 //!
-//! A stock LAPI has no acknowledgement and moves its cursor whether or not an answer arrived, so everything doubtful is
-//! answered with a full pull (see [`Doubt`]), and a full pull comes round on a timer besides. It may also prolong a
-//! decision without announcing that: so a full pull comes shortly before a decision ends and at the next request after
-//! it, as often as the length of the list permits (see [`Cadence`]). A LAPI that keeps cursors
-//! gives ours back with each answer: whatever fails is asked again with the same one, and nothing is in doubt.
+//! A stock LAPI has no acknowledgements and moves its position whether or not a response arrives. Whenever the position
+//! may be wrong, the next pull is full (see [`ResyncReason`]), and there are periodic full pulls besides. A stock LAPI
+//! may also prolong a decision without announcing it: full pulls are made shortly before a decision ends and at the
+//! next request after it, as often as the length of the list permits (see [`Cadence`]). A LAPI that keeps cursors
+//! returns one with each response: failed requests are repeated with the same cursor, and no full pull is needed.
 
 use std::time::Duration;
 
 use palisade_cache::{Applied, Mode, Timestamp};
 use palisade_client::Continuation;
 
-use crate::cadence::{Ask, Cadence, Doubt, Peer, Request};
-use crate::hold::Hold;
+use crate::cadence::{Cadence, Peer, PullKind, Request, ResyncReason};
+use crate::long_poll_window::LongPollWindow;
 
-/// An answer with changes is made and arrives within this, apart from the time it is held: longer than any client waits
-/// for its head.
-const FRESH: Duration = Duration::from_secs(60);
-/// The same for a list of everything, which a stock LAPI prepares for minutes.
-const FRESH_LIST: Duration = Duration::from_secs(330);
+/// A response with changes older than this, apart from the time its request was parked, is stale: longer than any
+/// client waits for its head.
+const MAX_RESPONSE_AGE: Duration = Duration::from_secs(60);
+/// The same for full responses, which a stock LAPI may prepare for minutes.
+const MAX_FULL_RESPONSE_AGE: Duration = Duration::from_secs(330);
 
 /// The state between requests.
 #[derive(Debug)]
@@ -31,94 +31,94 @@ pub struct Schedule {
     cadence: Cadence,
     resync: Duration,
     peer: Peer,
-    /// Where we are with a LAPI that keeps cursors; empty when there is no such place.
+    /// The position at a LAPI that keeps cursors; empty without one.
     cursor: String,
-    hold: Hold,
-    /// The next request is only to see who answers, so it is not to be held.
-    feeling: bool,
-    doubt: Option<Doubt>,
+    long_poll: LongPollWindow,
+    /// The next request must not be parked: it finds out which LAPI answers.
+    probing: bool,
+    resync_reason: Option<ResyncReason>,
     last_answer: Option<Timestamp>,
     next_full: Option<Timestamp>,
     highest_id: i64,
-    /// How many decisions the unconfirmed full answer announced.
+    /// The number of decisions in the unconfirmed full response.
     unconfirmed: Option<usize>,
-    /// Answers in a row that did not go on where we were. One is a restored database; more are, for example, LAPIs of
-    /// different databases behind one address.
-    astray: u32,
-    /// The full pull under way comes right after a delta, so it should bring nothing new.
+    /// Consecutive responses that did not continue from the cursor. One means a restored database; more mean, for
+    /// example, LAPIs of different databases behind one address.
+    cursor_mismatches: u32,
+    /// The current full pull follows directly after changes, so it should contain nothing new.
     comparing: bool,
-    /// It comes because of an end: a decision that was prolonged without an announcement is no sign of theft.
+    /// It was due because of an end: then a decision prolonged without an announcement is not a sign of theft.
     for_end: bool,
-    /// How many entries the last full answer had.
+    /// The number of entries in the last full response.
     full_entries: usize,
     last_full: Option<Timestamp>,
     /// When the next decision ends.
     next_end: Option<Timestamp>,
-    /// The earliest of the ends noted since the last full pull.
+    /// The earliest end recorded since the last full pull.
     earliest_end: Option<Timestamp>,
-    /// How many decisions changes announced since the last full pull.
+    /// Decisions announced by changes since the last full pull.
     announced_since: usize,
-    /// Comparisons that found decisions no delta had told. One may be a coincidence.
-    suspicions: u32,
+    /// Comparisons that found decisions no update contained. A single one may be a coincidence.
+    theft_signs: u32,
 }
 
-/// An answer, once it is whole.
+/// A complete response, as far as the schedule is concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// Its head; `None` from a stock LAPI.
+pub struct ResponseSummary {
+    /// The head; `None` from a stock LAPI.
     pub head: Option<Continuation>,
-    /// How many items it had, of any kind.
+    /// The number of items of any kind.
     pub items: usize,
-    /// How many decisions were admitted.
+    /// The number of admitted decisions.
     pub announced: usize,
-    /// The highest id among those.
+    /// The highest id among them.
     pub highest_id: Option<i64>,
 }
 
-/// A request that gave no usable answer.
+/// A request without a usable response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Failure {
-    /// The LAPI may have got the request, and counted the answer as delivered.
+    /// The LAPI may have received the request and counted the response as delivered.
     pub may_have_reached_lapi: bool,
-    /// The request may have been ended because it was held too long.
+    /// The request may have failed because it was parked for too long.
     pub may_end_a_hold: bool,
     /// The next request goes to another LAPI.
     pub elsewhere: bool,
 }
 
-/// What to do after an answer.
+/// What to do after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Next {
-    /// How long to wait before the next request.
+    /// The delay before the next request.
     pub wait: Duration,
-    /// The answer was compared with the changes a stock LAPI had told: what it added or removed had been lost.
+    /// The response was compared with a stock LAPI's changes: what it added or removed had been lost.
     pub compared: bool,
-    /// Say (once) that other clients seem to use up this client's deltas.
+    /// Log (once) that another client seems to consume this client's changes.
     pub warn_of_theft: bool,
 }
 
 impl Schedule {
-    /// Starts with a full pull at once.
+    /// Starts with an immediate full pull.
     pub fn new(cadence: Cadence) -> Self {
         Self::resume(cadence, String::new())
     }
 
-    /// Starts with the changes since `cursor`, at once. It must belong to exactly the decisions that are held; an empty
-    /// one starts with a full pull.
+    /// Starts with an immediate request for the changes since `cursor`, which must belong to exactly the decisions
+    /// held; an empty cursor starts with a full pull.
     pub fn resume(cadence: Cadence, cursor: String) -> Self {
         Self {
             resync: cadence.resync,
             peer: Peer::Unknown,
-            hold: Hold::new(cadence.hold),
+            long_poll: LongPollWindow::new(cadence.max_wait),
             cadence,
-            feeling: true,
-            doubt: cursor.is_empty().then_some(Doubt::Start),
+            probing: true,
+            resync_reason: cursor.is_empty().then_some(ResyncReason::Start),
             cursor,
             last_answer: None,
             next_full: None,
             highest_id: 0,
             unconfirmed: None,
-            astray: 0,
+            cursor_mismatches: 0,
             comparing: false,
             for_end: false,
             full_entries: 0,
@@ -126,28 +126,28 @@ impl Schedule {
             next_end: None,
             earliest_end: None,
             announced_since: 0,
-            suspicions: 0,
+            theft_signs: 0,
         }
     }
 
-    /// What to ask for now.
+    /// The next request.
     pub fn ask(&mut self, now: Timestamp) -> Request {
         let gap = (self.cadence.interval * 3).max(Duration::from_secs(30));
-        if self.doubt.is_none()
+        if self.resync_reason.is_none()
             && self.peer == Peer::Stock
             && self.last_answer.is_some_and(|last| now.saturating_duration_since(last) > gap)
         {
-            self.doubt = Some(Doubt::Gap);
+            self.resync_reason = Some(ResyncReason::Gap);
         }
-        self.comparing &= self.doubt.is_none();
-        let doubt = if self.comparing { Some(Doubt::Timer) } else { self.doubt };
-        let ask = if doubt.is_some() { Ask::Everything } else { Ask::Changes };
-        let held = ask == Ask::Changes && self.peer == Peer::KeepsCursors && !self.feeling;
-        let wait = if held { self.hold.ask(now) } else { Duration::ZERO };
-        Request { ask, cursor: self.cursor.clone(), wait, doubt, at: now }
+        self.comparing &= self.resync_reason.is_none();
+        let resync_reason = if self.comparing { Some(ResyncReason::Timer) } else { self.resync_reason };
+        let ask = if resync_reason.is_some() { PullKind::Everything } else { PullKind::Changes };
+        let held = ask == PullKind::Changes && self.peer == Peer::KeepsCursors && !self.probing;
+        let wait = if held { self.long_poll.ask(now) } else { Duration::ZERO };
+        Request { ask, cursor: self.cursor.clone(), wait, resync_reason, at: now }
     }
 
-    /// How to apply an answer: whether a full one may remove what it does not list.
+    /// How to apply a response: whether a full one may remove what it does not contain.
     pub fn mode(
         &self,
         request: &Request,
@@ -156,10 +156,10 @@ impl Schedule {
         held: usize,
     ) -> Mode {
         match request.brings(head) {
-            Ask::Changes => Mode::Changes,
-            Ask::Everything => {
+            PullKind::Changes => Mode::Changes,
+            PullKind::Everything => {
                 let shrinks = if held < 100 { announced == 0 && held > 0 } else { announced < held / 2 };
-                // Twice about the same is the truth.
+                // About the same number twice is taken as correct.
                 let confirmed =
                     self.unconfirmed.is_some_and(|before| announced.abs_diff(before) <= before / 4 + 10);
                 if shrinks && !confirmed { Mode::Additions } else { Mode::Everything }
@@ -167,55 +167,54 @@ impl Schedule {
         }
     }
 
-    /// Notes when the next decision ends, after an answer was applied and before [`answered`](Self::answered).
-    pub fn note_next_end(&mut self, end: Option<Timestamp>) {
+    /// Records when the next decision ends, after a response was applied and before [`answered`](Self::answered).
+    pub fn set_next_end(&mut self, end: Option<Timestamp>) {
         self.next_end = end;
         self.earliest_end = self.earliest_end.into_iter().chain(end).min();
     }
 
-    /// After an answer was applied. `spread`, from 0 to 1, is chance: what this machine does a little earlier or later
-    /// than others.
+    /// After a response was applied. `spread` is a random number from 0 to 1 that spreads the load of many machines.
     pub fn answered(
         &mut self,
         now: Timestamp,
         request: &Request,
-        heard: &Heard,
+        summary: &ResponseSummary,
         mode: Mode,
         applied: Applied,
         spread: f64,
     ) -> Next {
-        let head = heard.head.as_ref();
+        let head = summary.head.as_ref();
         let before =
             std::mem::replace(&mut self.peer, if head.is_some() { Peer::KeepsCursors } else { Peer::Stock });
         self.last_answer = Some(now);
-        self.feeling = false;
+        self.probing = false;
         if request.brings(head) != request.ask {
-            self.astray += 1;
+            self.cursor_mismatches += 1;
         }
-        let mut next = Next { wait: self.usual_wait(now, request, heard, spread), ..Next::AT_ONCE };
+        let mut next = Next { wait: self.usual_wait(now, request, summary, spread), ..Next::IMMEDIATELY };
         match mode {
             Mode::Changes => {
-                if !self.take_changes(request, heard) {
-                    self.astray += u32::from(request.ask == Ask::Changes);
+                if !self.take_changes(request, summary) {
+                    self.cursor_mismatches += u32::from(request.ask == PullKind::Changes);
                     next.wait = Duration::ZERO;
                 } else {
-                    self.announced_since += heard.announced;
+                    self.announced_since += summary.announced;
                     let timer = now >= self.full_due(now);
                     if timer || self.end_check_due(now) {
-                        // A delta first and a full pull at once: what the full pull brings that the delta of a stock LAPI
-                        // did not was lost on the way.
+                        // Pull the changes first and everything directly afterwards: what the full pull adds was lost
+                        // by the stock LAPI's changes.
                         (self.comparing, self.for_end) = (true, !timer);
                         next.wait = Duration::ZERO;
                     }
                 }
             }
             Mode::Additions => {
-                // The cursor stays where it was: what it stands for has not been taken.
+                // The cursor stays: the response it belongs to was not applied.
                 if head.is_none() {
                     self.cursor.clear();
                 }
-                self.unconfirmed = Some(heard.announced);
-                self.doubt = Some(Doubt::Unconfirmed);
+                self.unconfirmed = Some(summary.announced);
+                self.resync_reason = Some(ResyncReason::Unconfirmed);
                 self.comparing = false;
                 next.wait = self.cadence.confirm_after.min(self.cadence.interval);
             }
@@ -223,7 +222,7 @@ impl Schedule {
                 let compared = std::mem::take(&mut self.comparing);
                 next.compared = compared && before == Peer::Stock && self.peer == Peer::Stock;
                 let for_end = std::mem::take(&mut self.for_end);
-                // A stock LAPI loses about one in a thousand by itself (a commit that is later than its time), and
+                // A stock LAPI itself loses about one decision in a thousand (committed later than its timestamp);
                 // another client of the same key takes a large part.
                 let announced = std::mem::take(&mut self.announced_since);
                 let many = applied.added > usize::from(for_end) && applied.added * 9 >= announced;
@@ -233,64 +232,73 @@ impl Schedule {
                 } else if next.compared {
                     (self.resync * 2).min(self.cadence.resync)
                 } else {
-                    // Not a comparison, so it says nothing of theft.
+                    // Not a comparison, so no evidence of theft.
                     self.resync
                 };
-                self.suspicions += u32::from(stolen);
-                next.warn_of_theft = stolen && self.suspicions == 2;
-                (self.doubt, self.unconfirmed) = (None, None);
-                (self.full_entries, self.last_full) = (heard.items, Some(now));
+                self.theft_signs += u32::from(stolen);
+                next.warn_of_theft = stolen && self.theft_signs == 2;
+                (self.resync_reason, self.unconfirmed) = (None, None);
+                (self.full_entries, self.last_full) = (summary.items, Some(now));
                 self.earliest_end = self.next_end;
-                self.highest_id = heard.highest_id.unwrap_or(0);
+                self.highest_id = summary.highest_id.unwrap_or(0);
                 self.cursor = head.map_or_else(String::new, |head| head.cursor.clone());
                 let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 4.0);
                 self.next_full = Some(now.saturating_add(until_full));
             }
         }
-        if self.astray > 1 {
-            // Once is put right at once; what does not help is not done again and again.
+        if self.cursor_mismatches > 1 {
+            // One mismatch is corrected immediately; repeated mismatches must not cause a busy loop.
             next.wait = next.wait.max(self.cadence.interval);
         }
         next
     }
 
-    /// Moves on to where an answer with changes leads; `false` when they are not to be relied on, so that everything
-    /// must be asked for.
-    fn take_changes(&mut self, request: &Request, heard: &Heard) -> bool {
-        let doubt = match &heard.head {
-            Some(_) if request.ask == Ask::Everything || request.cursor.is_empty() => Some(Doubt::NoPlace),
+    /// Moves the cursor after a response with changes; `false` when they cannot be relied on and a full pull is needed.
+    fn take_changes(&mut self, request: &Request, summary: &ResponseSummary) -> bool {
+        let resync_reason = match &summary.head {
+            Some(_) if request.ask == PullKind::Everything || request.cursor.is_empty() => {
+                Some(ResyncReason::NoPlace)
+            }
             Some(head) => {
                 self.cursor.clone_from(&head.cursor);
-                self.astray = 0;
+                self.cursor_mismatches = 0;
                 None
             }
             None if !request.cursor.is_empty() => {
                 self.cursor.clear();
-                Some(Doubt::NoCursor)
+                Some(ResyncReason::NoCursor)
             }
-            None if heard.highest_id.is_some_and(|id| id < self.highest_id) => Some(Doubt::OtherDatabase),
+            None if summary.highest_id.is_some_and(|id| id < self.highest_id) => {
+                Some(ResyncReason::OtherDatabase)
+            }
             None => {
-                self.astray = 0;
+                self.cursor_mismatches = 0;
                 None
             }
         };
-        self.highest_id = heard.highest_id.map_or(self.highest_id, |id| id.max(self.highest_id));
-        self.doubt = self.doubt.or(doubt);
-        doubt.is_none()
+        self.highest_id = summary.highest_id.map_or(self.highest_id, |id| id.max(self.highest_id));
+        self.resync_reason = self.resync_reason.or(resync_reason);
+        resync_reason.is_none()
     }
 
-    /// How long to wait when nothing special is up.
-    fn usual_wait(&mut self, now: Timestamp, request: &Request, heard: &Heard, spread: f64) -> Duration {
-        let Some(head) = &heard.head else {
-            self.hold.forget_grant();
+    /// The delay when nothing special is due.
+    fn usual_wait(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        summary: &ResponseSummary,
+        spread: f64,
+    ) -> Duration {
+        let Some(head) = &summary.head else {
+            self.long_poll.forget_grant();
             return self.cadence.interval;
         };
         let took = now.saturating_duration_since(request.at);
-        let empty = heard.items == 0;
-        self.hold.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
+        let empty = summary.items == 0;
+        self.long_poll.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
     }
 
-    /// When everything is asked for again, unless that has become necessary before.
+    /// When the next periodic full pull is due.
     fn full_due(&mut self, now: Timestamp) -> Timestamp {
         let interval = self.full_interval();
         *self.next_full.get_or_insert(now.saturating_add(interval))
@@ -303,8 +311,8 @@ impl Schedule {
         }
     }
 
-    /// Whether a stock LAPI is to be asked for everything because a decision is about to end, or has ended since it was
-    /// asked last: it may have been prolonged without an announcement.
+    /// Whether a full pull from a stock LAPI is due because a decision is about to end, or has ended since the last
+    /// one: it may have been prolonged without an announcement.
     fn end_check_due(&self, now: Timestamp) -> bool {
         let Some(last_full) = self.last_full.filter(|_| self.peer == Peer::Stock) else { return false };
         if now.saturating_duration_since(last_full) < self.cadence.end_check_of(self.full_entries) {
@@ -312,7 +320,7 @@ impl Schedule {
         }
         let window = self.cadence.end_check_window();
         let ended = self.earliest_end.is_some_and(|end| end <= now);
-        // What ends in less than the lead is left to the look afterwards: the answer might list it or not.
+        // Ends closer than the lead are left to the pull afterwards: the response may or may not contain the decision.
         let ends_soon = self.next_end.is_some_and(|end| {
             let left = end.saturating_duration_since(now);
             let seen = end.saturating_duration_since(last_full) <= window;
@@ -321,32 +329,31 @@ impl Schedule {
         ended || ends_soon
     }
 
-    /// Whether an answer whose head arrives now has lain somewhere since it was made: this machine was suspended
-    /// meanwhile. What it says of time left would be counted from now, so it is to be thrown away, as
-    /// [failed](Self::failed).
+    /// Whether a response whose head arrives now was buffered during a suspension of this machine. Its durations would
+    /// be counted from now, so it must be discarded, as [failed](Self::failed).
     pub fn is_stale(&self, now: Timestamp, request: &Request) -> bool {
         let fresh = match request.ask {
-            Ask::Changes => FRESH,
-            Ask::Everything => FRESH_LIST,
+            PullKind::Changes => MAX_RESPONSE_AGE,
+            PullKind::Everything => MAX_FULL_RESPONSE_AGE,
         };
         now.saturating_duration_since(request.at) > request.wait + fresh
     }
 
-    /// After a request failed.
+    /// After a failed request.
     pub fn failed(&mut self, now: Timestamp, request: &Request, failure: Failure) {
-        if self.peer == Peer::Stock && self.doubt.is_none() {
-            self.doubt = if failure.may_have_reached_lapi {
-                Some(Doubt::LostAnswer)
+        if self.peer == Peer::Stock && self.resync_reason.is_none() {
+            self.resync_reason = if failure.may_have_reached_lapi {
+                Some(ResyncReason::LostAnswer)
             } else {
-                failure.elsewhere.then_some(Doubt::OtherLapi)
+                failure.elsewhere.then_some(ResyncReason::OtherLapi)
             };
         }
         self.comparing = false;
-        self.feeling = true;
+        self.probing = true;
         if !failure.may_have_reached_lapi {
-            self.hold.nobody_there();
+            self.long_poll.lapi_unreachable();
         } else if failure.may_end_a_hold && !request.wait.is_zero() {
-            self.hold.broke(now, now.saturating_duration_since(request.at));
+            self.long_poll.interrupted(now, now.saturating_duration_since(request.at));
         }
     }
 
@@ -355,24 +362,24 @@ impl Schedule {
         self.full_interval()
     }
 
-    /// What kind of LAPI answered last.
+    /// The kind of LAPI that answered last.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// The cursor that belongs to what is held; empty when none does.
+    /// The cursor that belongs to the decisions held; empty without one.
     pub fn cursor(&self) -> &str {
-        if self.doubt.is_none() { &self.cursor } else { "" }
+        if self.resync_reason.is_none() { &self.cursor } else { "" }
     }
 
-    /// Whether the LAPI holds our requests until there is something to tell.
-    pub fn pushes(&self) -> bool {
-        self.peer == Peer::KeepsCursors && self.hold.is_granted()
+    /// Whether the LAPI parks requests until there are changes.
+    pub fn long_polls(&self) -> bool {
+        self.peer == Peer::KeepsCursors && self.long_poll.is_long_polling()
     }
 }
 
 impl Next {
-    const AT_ONCE: Self = Self { wait: Duration::ZERO, compared: false, warn_of_theft: false };
+    const IMMEDIATELY: Self = Self { wait: Duration::ZERO, compared: false, warn_of_theft: false };
 }
 
 #[cfg(test)]

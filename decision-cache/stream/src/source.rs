@@ -1,88 +1,87 @@
-//! Where answers come from: the seam between the protocol's rules and the network.
+//! Sources of responses: separates the protocol's rules from the network.
 
 use std::future::Future;
 use std::time::Duration;
 
-use palisade_client::{Continuation, Lapis, PullError, StreamQuery, StreamSink};
+use palisade_client::{Continuation, LapiPool, PullError, StreamQuery, StreamSink};
 use tokio::time::Instant;
 
-use crate::{Ask, Request};
+use crate::{PullKind, Request};
 
-/// A request gave no usable answer.
+/// A request without a usable response.
 #[derive(Debug)]
 pub struct PullFault {
-    /// What happened, for the log.
+    /// The cause, for the log.
     pub error: Box<dyn std::error::Error + Send + Sync>,
-    /// Not worth asking again sooner.
+    /// The shortest delay before a retry is worthwhile.
     pub shortest_retry: Duration,
-    /// The same once the trouble has lasted for minutes.
+    /// The same after the failure has lasted for minutes.
     pub settled_retry: Duration,
-    /// The LAPI may have counted the answer as delivered.
+    /// The LAPI may have counted the response as delivered.
     pub may_have_reached_lapi: bool,
-    /// Every LAPI there is answered and refused us: asking faster does not help.
+    /// Every LAPI has answered and refused the client: retrying faster does not help.
     pub refused: bool,
-    /// It may have been ended because it was held too long for something on the way.
+    /// The request may have failed because it was parked for too long.
     pub may_end_a_hold: bool,
-    /// The next request goes to another LAPI, which may be asked at once.
+    /// The next request goes to another LAPI and may be sent at once.
     pub elsewhere: bool,
 }
 
-/// Something that answers decision-stream requests.
+/// Answers decision-stream requests.
 pub trait Source: Send {
-    /// Asks once. The sink is told the head of the answer, then each item as it arrives; once the answer is whole, its
-    /// head comes back. When it fails, everything the sink got is to be thrown away. Dropping the future abandons the
-    /// request.
+    /// Sends one request. The sink receives the head of the response, then each item as it arrives; the head is
+    /// returned after the last item. On failure everything the sink received must be discarded. Dropping the future
+    /// aborts the request.
     fn pull(
         &mut self,
         request: &Request,
         sink: &mut dyn StreamSink,
     ) -> impl Future<Output = Result<Option<Continuation>, PullFault>> + Send;
 
-    /// Who is asked, as it may be shown.
+    /// The LAPI in use, for display.
     fn name(&self) -> String;
 }
 
-/// One or more LAPIs, asked over HTTP with the same filters each time.
-///
-/// It stays with the one that works. After a failure the next one in the list that has not asked for patience is turned
-/// to at once; when each has failed in a row, the one that may be asked soonest is.
+/// One or more LAPIs, queried over HTTP with the same filters.
+/// || It stays with a LAPI that works. After a failure it switches at once to the next in the list that may be queried;
+/// when all have failed in a row, to the one that may be queried soonest.
 #[derive(Debug)]
 pub struct Lapi {
-    lapis: Lapis,
+    lapis: LapiPool,
     query: StreamQuery,
-    /// What became of the last request to each.
-    marks: Vec<Mark>,
+    /// The last result of each LAPI.
+    states: Vec<LapiState>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Mark {
-    /// It has failed since one of them answered, or since all had failed.
+struct LapiState {
+    /// It has failed since the last response, or since all had failed.
     tried: bool,
     refused: bool,
     /// See [`PullFault::settled_retry`].
     settled: Duration,
-    /// Not to be asked before.
+    /// It must not be queried before this time.
     not_before: Option<Instant>,
 }
 
 impl Lapi {
-    /// Asks these; `startup`, `cursor` and `wait` of the query are set as needed.
-    pub fn new(lapis: impl Into<Lapis>, query: StreamQuery) -> Self {
+    /// Queries these LAPIs; `startup`, `cursor` and `wait` of the query are set per request.
+    pub fn new(lapis: impl Into<LapiPool>, query: StreamQuery) -> Self {
         let lapis = lapis.into();
-        Self { query, marks: vec![Mark::default(); lapis.all().len()], lapis }
+        Self { query, states: vec![LapiState::default(); lapis.all().len()], lapis }
     }
 
     fn answered(&mut self) {
-        let place = self.lapis.place();
-        self.marks.iter_mut().for_each(|mark| mark.tried = false);
-        self.marks[place] = Mark::default();
+        let place = self.lapis.position();
+        self.states.iter_mut().for_each(|state| state.tried = false);
+        self.states[place] = LapiState::default();
     }
 
-    /// Makes a fault of an error and turns to the LAPI that is asked next.
+    /// Converts an error and switches to the LAPI to query next.
     fn failed(&mut self, error: PullError, now: Instant) -> PullFault {
-        let place = self.lapis.place();
+        let place = self.lapis.position();
         let shortest = error.shortest_retry();
-        self.marks[place] = Mark {
+        self.states[place] = LapiState {
             tried: true,
             refused: error.is_refusal(),
             settled: error.settled_retry(),
@@ -98,24 +97,24 @@ impl Lapi {
             error: Box::new(error),
         };
         let may_be_asked =
-            |mark: &Mark| !mark.tried && mark.not_before.is_none_or(|not_before| not_before <= now);
-        let others = (1..self.marks.len()).map(|step| (place + step) % self.marks.len());
-        if let Some(next) = others.clone().find(|other| may_be_asked(&self.marks[*other])) {
-            self.lapis.move_to(next);
+            |state: &LapiState| !state.tried && state.not_before.is_none_or(|not_before| not_before <= now);
+        let others = (1..self.states.len()).map(|step| (place + step) % self.states.len());
+        if let Some(next) = others.clone().find(|other| may_be_asked(&self.states[*other])) {
+            self.lapis.switch_to(next);
             fault.elsewhere = true;
             return fault;
         }
-        let left = |mark: &Mark| {
-            mark.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
+        let left = |state: &LapiState| {
+            state.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
         };
-        // Ties go to the next one, so that none is asked twice while another waits.
-        let soonest = others.chain([place]).min_by_key(|other| left(&self.marks[*other])).unwrap_or(place);
-        self.lapis.move_to(soonest);
-        fault.shortest_retry = left(&self.marks[soonest]);
-        // One of them may heal sooner.
-        fault.settled_retry = self.marks.iter().map(|mark| mark.settled).min().unwrap_or_default();
-        fault.refused = self.marks.iter().all(|mark| mark.refused);
-        self.marks.iter_mut().for_each(|mark| mark.tried = false);
+        // Ties go to the next one, so that none is queried twice in a row.
+        let soonest = others.chain([place]).min_by_key(|other| left(&self.states[*other])).unwrap_or(place);
+        self.lapis.switch_to(soonest);
+        fault.shortest_retry = left(&self.states[soonest]);
+        // One of them may recover sooner.
+        fault.settled_retry = self.states.iter().map(|state| state.settled).min().unwrap_or_default();
+        fault.refused = self.states.iter().all(|state| state.refused);
+        self.states.iter_mut().for_each(|state| state.tried = false);
         fault
     }
 }
@@ -126,7 +125,7 @@ impl Source for Lapi {
         request: &Request,
         sink: &mut dyn StreamSink,
     ) -> Result<Option<Continuation>, PullFault> {
-        self.query.startup = request.ask == Ask::Everything;
+        self.query.startup = request.ask == PullKind::Everything;
         self.query.cursor = Some(request.cursor.clone());
         self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
         match self.lapis.current().decision_stream(&self.query, sink).await {
@@ -156,7 +155,7 @@ mod tests {
                 ClientConfig::new(format!("http://lapi-{n}.test:8080/"), Auth::Key(Secret::new("k")));
             Client::new(&config, &agent).unwrap()
         });
-        Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default())
+        Lapi::new(LapiPool::new(clients.next().unwrap(), clients), StreamQuery::default())
     }
 
     fn status(status: u16, retry_after: Option<u64>) -> PullError {
@@ -174,10 +173,10 @@ mod tests {
         }
     }
 
-    /// Which of them is asked next, whether at once, and else after how long.
+    /// The LAPI queried next, and the delay unless it is queried at once.
     fn next(lapi: &mut Lapi, error: PullError, now: Instant) -> (usize, Option<u64>) {
         let fault = lapi.failed(error, now);
-        (lapi.lapis.place(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
+        (lapi.lapis.position(), (!fault.elsewhere).then_some(fault.shortest_retry.as_secs()))
     }
 
     #[tokio::test]
@@ -185,10 +184,10 @@ mod tests {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(503, Some(30)), now), (1, None));
         assert_eq!(next(&mut lapi, status(503, Some(10)), now), (2, None));
-        // All have failed: the one that may be asked soonest, and not before.
+        // All have failed: the one that may be queried soonest, after its delay.
         assert_eq!(next(&mut lapi, status(503, Some(20)), now), (1, Some(10)));
         let now = now + Duration::from_secs(10);
-        // Of the others one may be asked in 10 s, one in 20 s.
+        // One of the others may be queried in 10 s, one in 20 s.
         assert_eq!(next(&mut lapi, status(503, Some(60)), now), (2, Some(10)));
     }
 
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(next(&mut lapi, status(500, None), now).0, 1);
         lapi.answered();
         assert_eq!(lapi.name(), "http://lapi-1.test:8080/");
-        // The first asked for half a second only, which is over: it is in turn again after the third.
+        // The first one's delay of half a second has passed: it is next after the third.
         let later = now + Duration::from_secs(60);
         assert_eq!(next(&mut lapi, status(500, None), later), (2, None));
         assert_eq!(next(&mut lapi, status(500, None), later), (0, None));
@@ -240,13 +239,13 @@ mod tests {
             });
         }
         let mut clients = clients.into_iter();
-        let mut lapi = Lapi::new(Lapis::new(clients.next().unwrap(), clients), StreamQuery::default());
+        let mut lapi = Lapi::new(LapiPool::new(clients.next().unwrap(), clients), StreamQuery::default());
         let request = crate::Schedule::new(crate::Cadence::default()).ask(crate::now());
         let mut ignore = |_: palisade_client::StreamItem<'_>| {};
         let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();
         assert!(fault.elsewhere && fault.may_have_reached_lapi, "{fault:?}");
         lapi.pull(&request, &mut ignore).await.unwrap();
-        assert_eq!(lapi.lapis.place(), 1);
+        assert_eq!(lapi.lapis.position(), 1);
     }
 
     #[tokio::test]

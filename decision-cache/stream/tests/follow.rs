@@ -9,10 +9,10 @@ use std::time::Duration;
 use palisade_cache::{Ledger, Policy};
 use palisade_client::{Backoff, Continuation, RetryPolicy, StreamSink};
 use palisade_stream::{
-    Admission, Ask, CacheHandle, Cadence, Ended, Follower, Freshness, Memory, Peer, PullFault, Request,
-    Source, channel, keep, now,
+    Admission, CacheHandle, Cadence, Ended, Follower, Freshness, Peer, PullFault, PullKind, Request, Source,
+    StateFile, channel, keep, now,
 };
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use palisade_wire::{StreamDecision, StreamItem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ enum Answer {
 /// Plays one answer per request, tells what was asked, and waits for more when it has none.
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
-    asked: mpsc::UnboundedSender<Ask>,
+    asked: mpsc::UnboundedSender<PullKind>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -82,12 +82,12 @@ impl Source for Script {
         }
         match answer {
             Answer::Full(new) => {
-                assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
+                assert_eq!(ask, PullKind::Everything, "the script plays a full answer here");
                 new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
                 Ok(None)
             }
             Answer::FullWithEnds(new, deleted) => {
-                assert_eq!(ask, Ask::Everything, "the script plays a full answer here");
+                assert_eq!(ask, PullKind::Everything, "the script plays a full answer here");
                 new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
                 deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
                 Ok(None)
@@ -101,7 +101,7 @@ impl Source for Script {
                 Ok(Some(head))
             }
             Answer::Delta { new, deleted } => {
-                assert_eq!(ask, Ask::Changes, "the script plays changes here");
+                assert_eq!(ask, PullKind::Changes, "the script plays changes here");
                 // The order on the wire is the LAPI's choice; ends must still come first.
                 new.into_iter().for_each(|line| sink.item(StreamItem::New(decision(line))));
                 deleted.into_iter().for_each(|line| sink.item(StreamItem::Deleted(decision(line))));
@@ -153,7 +153,7 @@ impl Log {
 
 struct Story {
     cache: CacheHandle,
-    asked: mpsc::UnboundedReceiver<Ask>,
+    asked: mpsc::UnboundedReceiver<PullKind>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     requests: Arc<Mutex<Vec<Request>>>,
     stop: CancellationToken,
@@ -189,7 +189,7 @@ impl Story {
     }
 
     /// Waits until the script has played all its answers and the follower asked once more.
-    async fn play_out(&mut self) -> Vec<Ask> {
+    async fn play_out(&mut self) -> Vec<PullKind> {
         let mut asked = Vec::new();
         loop {
             let played_out = self.answers.lock().unwrap().is_empty();
@@ -229,7 +229,7 @@ const RANGE: Line = ("198.51.100.7/24", "lists", "24h", 3);
 async fn a_start_up_pull_is_followed_by_changes() {
     let later = ("192.0.2.2", "CAPI", "1h", 4);
     let mut story = Story::begin(vec![full(&[A, RANGE]), delta(&[later], &[]), delta(&[], &[A])]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     assert_eq!(story.play_out().await, [Everything, Changes, Changes, Changes]);
     assert_eq!(story.held(), ["192.0.2.2 CAPI", "198.51.100.0/24 lists"]);
     assert_eq!(story.cache.load().generation(), 3);
@@ -291,7 +291,7 @@ async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
     }
 
     // A LAPI that keeps cursors repeats nothing.
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, None, vec![again], vec![]),
         Answer::Kept("T2", Content::Changes, None, vec![], vec![ended]),
@@ -314,7 +314,7 @@ async fn lifting_a_host_leaves_the_range_around_it() {
 #[tokio::test(start_paused = true)]
 async fn a_cut_answer_is_discarded_whole_and_healed_by_a_full_pull() {
     let mut story = Story::begin(vec![full(&[A]), Answer::Cut(vec![B]), full(&[A, RANGE]), delta(&[], &[])]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
     assert_eq!(story.held(), ["192.0.2.1 cscli", "198.51.100.0/24 lists"]);
     assert_eq!((story.freshness().failed_requests, story.freshness().failures_in_a_row), (1, 0));
@@ -323,7 +323,7 @@ async fn a_cut_answer_is_discarded_whole_and_healed_by_a_full_pull() {
 #[tokio::test(start_paused = true)]
 async fn a_lapi_that_was_never_reached_lost_no_delta() {
     let mut story = Story::begin(vec![full(&[A]), Answer::Unreachable, delta(&[B], &[])]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     assert_eq!(story.play_out().await, [Everything, Changes, Changes, Changes]);
 }
 
@@ -360,7 +360,7 @@ async fn a_replaced_database_is_noticed_by_its_ids() {
     let restarted = ("192.0.2.9", "cscli", "4h", 1);
     let mut story =
         Story::begin(vec![full(&[high]), delta(&[restarted], &[]), full(&[restarted]), delta(&[], &[])]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
     assert_eq!(story.held(), ["192.0.2.9 cscli"], "what only the old database knew is gone");
 }
@@ -386,7 +386,7 @@ async fn a_blocklist_told_again_under_new_ids_is_no_change() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fails() {
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, Some(60), vec![A], vec![]),
         Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),
@@ -394,9 +394,9 @@ async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fai
         Answer::Unreachable,
         Answer::Kept("T3", Content::Changes, Some(60), vec![], vec![A]),
         // It was asked for changes, and knows better.
-        Answer::Kept("T4", Content::Everything(Why::TooOld), Some(60), vec![B, RANGE], vec![]),
+        Answer::Kept("T4", Content::Everything(FullReason::TooOld), Some(60), vec![B, RANGE], vec![]),
     ]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     let mut asked = Vec::new();
     while asked.len() < 7 {
         asked.push(story.asked.recv().await.unwrap());
@@ -413,14 +413,14 @@ async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fai
 
 #[tokio::test(start_paused = true)]
 async fn a_lapi_that_turns_out_to_be_a_stock_one_is_asked_for_everything() {
-    let start = Content::Everything(Why::Start);
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, None, vec![A], vec![]),
         delta(&[B], &[]),
         full(&[A, B, RANGE]),
         delta(&[], &[]),
     ]);
-    use Ask::{Changes, Everything};
+    use PullKind::{Changes, Everything};
     assert_eq!(story.play_out().await, [Everything, Changes, Everything, Changes, Changes]);
     assert_eq!(story.held().len(), 3);
     assert_eq!(story.freshness().peer, Peer::Stock);
@@ -465,7 +465,7 @@ async fn an_answer_that_does_not_begin_is_logged_after_ten_seconds_once() {
 
     // A request that may be held for 25 s is slow after 35.
     let (log, _guard) = Log::begin();
-    let first = Answer::Kept("T1", Content::Everything(Why::Start), Some(25), vec![A], vec![]);
+    let first = Answer::Kept("T1", Content::Everything(FullReason::Start), Some(25), vec![A], vec![]);
     let mut story = Story::begin(vec![first]);
     story.asked.recv().await.unwrap();
     story.asked.recv().await.unwrap();
@@ -488,7 +488,7 @@ impl Source for Prolongs {
     ) -> Result<Option<Continuation>, PullFault> {
         sink.begin(None);
         let left = self.ends.lock().unwrap().saturating_duration_since(std::time::Instant::now());
-        if request.ask == Ask::Everything && !left.is_zero() {
+        if request.ask == PullKind::Everything && !left.is_zero() {
             let duration = format!("{}ms", left.as_millis());
             let one = StreamDecision { duration: duration.into(), ..decision(A) };
             sink.item(StreamItem::New(one));
@@ -535,8 +535,8 @@ async fn a_decision_that_a_stock_lapi_prolongs_unannounced_holds_without_a_gap()
 #[tokio::test]
 async fn what_an_answer_changes_is_remembered_within_a_second() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Memory::new(folder.path().join("decisions"), ["a"], "all");
-    let start = Content::Everything(Why::Start);
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "all");
+    let start = Content::Everything(FullReason::Start);
     let mut story = Story::begin(vec![
         Answer::Kept("T1", start, Some(60), vec![A], vec![]),
         Answer::Kept("T2", Content::Changes, Some(60), vec![B], vec![]),

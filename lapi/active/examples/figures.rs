@@ -1,18 +1,16 @@
-//! Prints how much memory the set takes and how much processor time its answers, at 100,000 and 1,000,000 decisions.
-//! Linux only.
-//!
-//! `cargo run --release -p palisade-active --example figures`
+//! Prints the memory use of the set and the CPU time of its responses, for 100,000 and 1,000,000 decisions. Linux only.
+//! || `cargo run --release -p palisade-active --example figures`
 #![expect(clippy::print_stdout, reason = "printing is what this is for")]
 
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Cursor, Filter, Row, StreamRequest};
+use palisade_active::{ActiveSet, Change, Commit, Cursor, Filter, ReplicaRow, StreamRequest};
 use palisade_wire::UnixMillis;
 
 const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
-/// One in ten is IPv6, one in fifty a range; a third comes from lists, and those have no UUID.
-fn row(id: i64, commit: u64) -> Row {
+/// One in ten is IPv6, one in fifty a range; a third comes from lists, which have no UUID.
+fn row(id: i64, commit: u64) -> ReplicaRow {
     let bits = u32::try_from(id).unwrap_or_default().wrapping_mul(2_654_435_761);
     let [a, b, c, d] = bits.to_be_bytes();
     let (scope, value) = match id % 50 {
@@ -25,7 +23,7 @@ fn row(id: i64, commit: u64) -> Row {
         1 => ("CAPI", format!("crowdsecurity/http-probing-{}", id % 41)),
         _ => ("crowdsec", "crowdsecurity/ssh-bf".to_owned()),
     };
-    Row {
+    ReplicaRow {
         id,
         commit: Commit(commit),
         until: UnixMillis(NOW.0 + 3_600_000 + i64::from(bits % 600_000_000)),
@@ -40,7 +38,7 @@ fn row(id: i64, commit: u64) -> Row {
     }
 }
 
-/// Resident memory in bytes, as Linux tells it.
+/// Resident memory in bytes, from `/proc`.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -48,7 +46,7 @@ fn resident() -> u64 {
     number.unwrap_or_default() * 1024
 }
 
-/// How long this thread has been on a processor: what a busy machine does besides does not count.
+/// The CPU time of this thread, which does not depend on the load of the machine.
 fn on_processor() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
@@ -107,7 +105,7 @@ fn figures(count: i64) -> Result<(), Box<dyn std::error::Error>> {
     timed("commit of 10,000 decisions", 1, || set.apply(NOW, Commit(commit + 1), rows.clone()))?;
     timed("delta of these 10,000", 10, || read(&set, &delta, Some(cursor), NOW));
     let ends: Vec<Change> =
-        (1..=10_000).map(|id| Change::Put(Row { until: NOW, ..row(id, commit + 2) })).collect();
+        (1..=10_000).map(|id| Change::Put(ReplicaRow { until: NOW, ..row(id, commit + 2) })).collect();
     timed("commit that ends 10,000 decisions", 1, || set.apply(NOW, Commit(commit + 2), ends.clone()))?;
     cursor.commit = Commit(commit + 1);
     timed("delta of these 10,000", 10, || read(&set, &delta, Some(cursor), NOW));
@@ -124,7 +122,7 @@ fn figures(count: i64) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The smaller first: what it leaves to the allocator is little beside the larger.
+    // The smaller set first: its freed memory hardly affects the larger measurement.
     figures(100_000)?;
     figures(1_000_000)
 }

@@ -1,4 +1,4 @@
-//! Finding rows by address: those that cover one, those that lie within a prefix.
+//! An index of rows by address: rows that cover a prefix, rows within a prefix.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::paged::{Keyed, Paged};
 
-/// A row's prefix: first address, length, id.
+/// An IPv4 row's prefix: first address, length, id.
 #[derive(Debug, Clone, Copy)]
 struct Four(u32, u8, i64);
 
@@ -17,7 +17,7 @@ impl Keyed for Four {
     }
 }
 
-/// The same, the address in two halves: 128 bits at once would be aligned to 16 bytes.
+/// An IPv6 row's prefix. The address is stored in two halves, since a `u128` would be aligned to 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Six([u64; 2], u8, i64);
 
@@ -28,7 +28,7 @@ impl Keyed for Six {
     }
 }
 
-/// How many rows have each prefix length: a lookup tries only those that exist.
+/// With the number of rows per prefix length, so that a lookup tries only lengths that occur.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses {
     four: Paged<Four>,
@@ -43,13 +43,12 @@ impl Default for Addresses {
     }
 }
 
-/// An IPv6 address in two halves.
 fn halves(bits: u128) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
 impl Addresses {
-    /// Adds rows that are not there yet.
+    /// Adds rows that are not in the index yet.
     pub(crate) fn insert(&mut self, rows: impl Iterator<Item = (IpNet, i64)>) {
         let (mut four, mut six) = (Vec::new(), Vec::new());
         for (net, id) in rows {

@@ -1,4 +1,4 @@
-//! Bodies, produced in pieces as they are read.
+//! Response bodies, generated in chunks as they are read.
 
 use bytes::Bytes;
 use palisade_wire::UnixMillis;
@@ -8,23 +8,23 @@ use crate::json::push_decision;
 use crate::matcher::Selection;
 use crate::view::Cursor;
 
-/// About the size of a piece. Slow readers hold one at a time.
+/// Approximate size of a chunk. A slow reader holds one at a time.
 const PIECE: usize = 64 * 1024;
 
-/// The whole JSON body of a stream answer, in pieces: the first is there at once, the others are produced when they
-/// are asked for.
-///
-/// `new` comes first, then `deleted`; both are always arrays, each in ascending id. No value, type and scope is in
-/// both lists unless de-duplication was turned off. Whoever applies `deleted` and then `new` has what holds.
+/// The JSON body of a stream response, in chunks. The first chunk is available at once, the others are generated on
+/// demand.
+/// || `new` comes first, then `deleted`; both are always arrays in ascending id. No combination of value, type and
+/// scope is in both lists unless de-duplication is off. A client that applies `deleted` and then `new` has the
+/// decisions in force.
 #[derive(Debug)]
 pub struct Answer {
-    /// The cursor to keep for the bouncer once the body was sent without error.
+    /// The cursor to keep for the bouncer after the body was sent successfully.
     pub next: Cursor,
-    /// Whether it tells all that holds, asked or not, instead of what changed.
+    /// Whether the response is a full list rather than changes, whether or not it was requested.
     pub everything: bool,
     delta: Delta,
     stage: Stage,
-    /// Whether the list at hand has an element already.
+    /// Whether the current list has an element already.
     comma: bool,
 }
 
@@ -68,7 +68,7 @@ impl Iterator for Answer {
                 push_decision(&mut piece, row, now, true);
             } else if self.stage == Stage::New {
                 piece.extend_from_slice(b"], \"deleted\": [");
-                self.delta.turn_to_deleted();
+                self.delta.start_deleted();
                 (self.stage, self.comma) = (Stage::Deleted, false);
             } else {
                 piece.extend_from_slice(b"]}");
@@ -82,7 +82,7 @@ impl Iterator for Answer {
 
 impl std::iter::FusedIterator for Answer {}
 
-/// The whole JSON body of a live answer, in pieces: an array, or `null` when nothing matches.
+/// The JSON body of a live query, in chunks: an array, or `null` when nothing matches.
 #[derive(Debug)]
 pub struct LiveAnswer {
     rows: Selection,

@@ -1,9 +1,9 @@
-//! What a stream answer tells: which rows hold for a bouncer, and which of them it must hear about.
+//! Computes a stream response: which rows are in force for a bouncer, and which of them to send.
 //!
-//! All rows with the same value, type and scope are one key; for clients that ask so, all with the same addresses and
-//! type, however their values are written. Of those that match the filter and are active, the
-//! longest is the winner; it stands for the key. A key is touched when a matching row of it was written after the
-//! cursor's commit or has ended since the cursor's time.
+//! Rows with the same value, type and scope form a key; for requests with `by_address`, rows with the same prefix and
+//! type, whatever their notation. Of the active rows of a key that match the filter, the longest is the winner and
+//! represents the key. A key is touched when one of its matching rows was written after the cursor's commit or has
+//! ended since the cursor's time.
 
 use palisade_wire::UnixMillis;
 use rustc_hash::FxHashMap;
@@ -16,19 +16,19 @@ use crate::row::Commit;
 use crate::tables::Tables;
 use crate::view::Cursor;
 
-/// Ends up to this long before the cursor are told again, as the stock server does. In milliseconds.
+/// Ends up to this long before the cursor are sent again, as in the stock server. In milliseconds.
 pub(crate) const OVERLAP: i64 = 2_000;
 
-/// A change of more rows than this is found by looking at every row: a list of ids per slow reader would cost more.
-pub(crate) const LIST_AT_MOST: usize = 16_384;
+/// Above this many changed rows, all rows are scanned: a list of ids per slow reader would cost more memory.
+pub(crate) const MAX_LIST: usize = 16_384;
 
-/// Keys with more rows than this are worth remembering.
+/// Keys with more rows than this are cached.
 const REMEMBER_FROM: usize = 4;
 
-/// How many are remembered.
-const REMEMBER_AT_MOST: usize = 16_384;
+/// Maximum number of cached keys.
+const MAX_REMEMBER: usize = 16_384;
 
-/// What changed for one bouncer, read row by row.
+/// The changes for one request, generated row by row.
 #[derive(Debug)]
 pub(crate) struct Delta {
     tables: Tables,
@@ -37,51 +37,51 @@ pub(crate) struct Delta {
     dedup: bool,
     by_address: bool,
     matcher: Matcher,
-    keys: FxHashMap<(u64, usize), Key>,
+    keys: FxHashMap<(u64, usize), KeyState>,
     list: List,
     rows: Rows,
 }
 
-/// Which of the two lists is being read.
+/// Which list is being generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
     New,
     Deleted,
 }
 
-/// Where the rows of a list are to be found, in ascending id.
+/// The candidate rows of a list, in ascending id.
 #[derive(Debug)]
 enum Rows {
     All(Position),
     Listed(std::vec::IntoIter<i64>),
 }
 
-/// A cursor, as rows are compared with it.
+/// The cursor in the form rows are compared with.
 #[derive(Debug, Clone, Copy)]
 struct Since {
     commit: Commit,
-    /// Rows that ended after this moment and up to the next one have ended since. When the clock was set back, they
-    /// hold again since.
+    /// Rows that ended after this time, up to `to`, have ended since the cursor. When the clock was set back, they are
+    /// in force again.
     after: UnixMillis,
     to: UnixMillis,
 }
 
-/// What a key has to tell.
+/// The result for one key.
 #[derive(Debug, Clone, Copy)]
-struct Key {
+struct KeyState {
     /// One of its rows.
     row: i64,
-    /// The winner, and whether it is news.
+    /// The winner, and whether it must be sent.
     winner: Option<(i64, bool)>,
-    /// The row to tell as ended.
+    /// The row to send as ended.
     ended: Option<i64>,
     size: usize,
 }
 
-/// The question a delta answers: a macro because its other fields are borrowed for change meanwhile.
-macro_rules! asked {
+/// Borrows the request's fields; a macro, because the other fields are borrowed mutably at the same time.
+macro_rules! query {
     ($delta:ident) => {
-        Asked {
+        DeltaQuery {
             tables: &$delta.tables,
             since: $delta.since,
             now: $delta.now,
@@ -122,13 +122,13 @@ impl Delta {
         self.since.is_none()
     }
 
-    /// Goes on to the second list.
-    pub(crate) fn turn_to_deleted(&mut self) {
+    /// Switches to the second list.
+    pub(crate) fn start_deleted(&mut self) {
         self.list = List::Deleted;
         self.rows = self.rows_of(List::Deleted);
     }
 
-    /// The next row to tell of the list at hand.
+    /// The next row of the current list.
     pub(crate) fn next(&mut self) -> Option<&Packed> {
         loop {
             let row = match &mut self.rows {
@@ -138,7 +138,7 @@ impl Delta {
                     None => continue,
                 },
             };
-            let asked = asked!(self);
+            let asked = query!(self);
             let tell = match self.list {
                 List::New => asked.is_new(row, &mut self.matcher, &mut self.keys),
                 List::Deleted => asked.is_deleted(row, &mut self.matcher, &mut self.keys),
@@ -151,7 +151,7 @@ impl Delta {
 
     fn rows_of(&mut self, list: List) -> Rows {
         let all = Rows::All(self.tables.rows.start());
-        let asked = asked!(self);
+        let asked = query!(self);
         let mut ids: Vec<i64> = match (self.since, list) {
             (Some(since), _) => {
                 if !self.tables.knows_commits_after(since.commit) {
@@ -159,15 +159,15 @@ impl Delta {
                 }
                 let written = self.tables.written_after(since.commit);
                 let ended = self.tables.ending_between(since.after, since.to.max(self.tables.gone_until()));
-                written.chain(ended).take(LIST_AT_MOST + 1).collect()
+                written.chain(ended).take(MAX_LIST + 1).collect()
             }
             (None, List::New) => return all,
             (None, List::Deleted) => {
                 let to = self.now.max(self.tables.gone_until());
-                self.tables.ending_between(UnixMillis(i64::MIN), to).take(LIST_AT_MOST + 1).collect()
+                self.tables.ending_between(UnixMillis(i64::MIN), to).take(MAX_LIST + 1).collect()
             }
         };
-        if ids.len() > LIST_AT_MOST {
+        if ids.len() > MAX_LIST {
             return all;
         }
         if list == List::New && self.dedup {
@@ -186,9 +186,9 @@ impl Delta {
     }
 }
 
-/// The question, apart from what is remembered while answering it.
+/// The request, without the caches.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct DeltaQuery<'a> {
     tables: &'a Tables,
     since: Option<Since>,
     now: UnixMillis,
@@ -196,8 +196,13 @@ struct Asked<'a> {
     by_address: bool,
 }
 
-impl Asked<'_> {
-    fn is_new(&self, row: &Packed, matcher: &mut Matcher, keys: &mut FxHashMap<(u64, usize), Key>) -> bool {
+impl DeltaQuery<'_> {
+    fn is_new(
+        &self,
+        row: &Packed,
+        matcher: &mut Matcher,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
+    ) -> bool {
         if !row.active(self.now) || !matcher.matches(row) {
             return false;
         }
@@ -211,7 +216,7 @@ impl Asked<'_> {
         &self,
         row: &Packed,
         matcher: &mut Matcher,
-        keys: &mut FxHashMap<(u64, usize), Key>,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
     ) -> bool {
         let active = row.active(self.now);
         if (active && !self.by_address) || !self.touched(row) || !matcher.matches(row) {
@@ -223,12 +228,13 @@ impl Asked<'_> {
         if active {
             return false;
         }
-        // Told by id, a ghost's repeated end would take back what its id is now.
+        // Sent by id, the repeated end of a tombstone would end the row that has its id now.
         let now_is = if row.id < 0 { self.tables.rows.get(&row.shown_id()) } else { None };
         !now_is.is_some_and(|other| other.active(self.now) && !self.touched(other) && matcher.matches(other))
     }
 
-    /// Whether a row was written or has ended since the cursor; when the clock was set back, whether it holds again.
+    /// Whether a row was written or has ended since the cursor; when the clock was set back, whether it is in force
+    /// again.
     fn touched(&self, row: &Packed) -> bool {
         self.since.is_none_or(|since| {
             let until = row.until();
@@ -236,20 +242,25 @@ impl Asked<'_> {
         })
     }
 
-    /// What a matching row's key has to tell.
-    fn key(&self, row: &Packed, matcher: &mut Matcher, keys: &mut FxHashMap<(u64, usize), Key>) -> Key {
-        // Rows of one key with different labels are remembered apart, which only costs a little.
+    /// The result for the key of a matching row.
+    fn key(
+        &self,
+        row: &Packed,
+        matcher: &mut Matcher,
+        keys: &mut FxHashMap<(u64, usize), KeyState>,
+    ) -> KeyState {
+        // Rows of one key with different labels are cached separately; that costs a little, but is correct.
         let name = (self.tables.hash(&row.value), std::sync::Arc::as_ptr(&row.label).addr());
         if let Some(key) = keys.get(&name)
             && self.tables.rows.get(&key.row).is_some_and(|other| other.same_key(row, self.by_address))
         {
             return *key;
         }
-        let mut key = Key { row: row.id, winner: None, ended: None, size: 0 };
+        let mut key = KeyState { row: row.id, winner: None, ended: None, size: 0 };
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
         let (mut touched_first, mut touched_second) = (None, None);
-        for other in self.tables.about(&row.value) {
+        for other in self.tables.with_value_hash(&row.value) {
             key.size += 1;
             if !other.same_key(row, self.by_address) || !matcher.matches(other) {
                 continue;
@@ -270,15 +281,15 @@ impl Asked<'_> {
             }
         }
         if let Some((winner, news)) = &mut key.winner {
-            // Also when it did not change itself: a longer one may have stood before it.
+            // Even when the winner itself is unchanged: a longer row may have preceded it.
             *news = any_touched;
-            // Who goes by addresses may hold what changed beside the winner, as another origin's and for longer than
-            // is true now: that is lifted, and the winner told again.
+            // A client that goes by address may hold a changed row other than the winner, of another origin and with a
+            // later end. End that row and send the winner again.
             let other = [touched_first, touched_second].into_iter().flatten().find(|id| id != winner);
             key.ended = other.filter(|_| self.by_address);
         }
         if key.size > REMEMBER_FROM {
-            if keys.len() >= REMEMBER_AT_MOST {
+            if keys.len() >= MAX_REMEMBER {
                 keys.clear();
             }
             keys.insert(name, key);

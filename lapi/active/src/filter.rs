@@ -1,4 +1,4 @@
-//! Which decisions a request asks for.
+//! The filter of a request: which decisions it selects.
 
 use std::borrow::Cow;
 
@@ -8,24 +8,23 @@ use uuid::Uuid;
 
 use crate::label::Label;
 use crate::packed::{Packed, Value};
-use crate::row::{Row, net, span};
+use crate::row::{ReplicaRow, parse_prefix, target_prefix};
 
-/// Which decisions a request is about: every condition given must hold. `Default` lets everything pass that is not
-/// simulated.
+/// All conditions that are set must hold. `Default` matches every decision that is not simulated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub(crate) simulated: bool,
-    /// Each entry is one parameter's list of names; the scope must be in every list.
+    /// One entry per parameter, each a list of names; the scope must be in every list.
     pub(crate) scopes: Vec<Vec<String>>,
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) scenario: Option<String>,
-    /// Words in lower case, as the two below.
+    /// Words in lower case, as in the next two fields.
     pub(crate) scenarios_containing: Option<Vec<String>>,
     pub(crate) scenarios_not_containing: Option<Vec<String>>,
     pub(crate) kind: Option<String>,
     pub(crate) value: Option<String>,
     pub(crate) net: Option<IpNet>,
-    /// Whether rows inside `net` are asked for, instead of rows that cover it.
+    /// Select rows within `net` instead of rows that cover it.
     pub(crate) inside: bool,
     pub(crate) uuids: Option<Vec<Uuid>>,
     pub(crate) id_gt: Option<i64>,
@@ -33,17 +32,17 @@ pub struct Filter {
     pub(crate) limit: Option<usize>,
 }
 
-/// What a `GET /v1/decisions/stream` asks for.
+/// A request of `GET /v1/decisions/stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRequest {
-    /// Everything that holds, whatever the cursor.
+    /// Send all decisions, whatever the cursor.
     pub startup: bool,
-    /// Which decisions.
+    /// The decisions to send.
     pub filter: Filter,
-    /// Of several decisions about the same, tell the longest only.
+    /// Of several decisions for the same target, send only the longest.
     pub dedup: bool,
-    /// Two notations of the same addresses (`192.0.2.1` and `192.0.2.1/32`) are the same, as they are to a client that
-    /// goes by addresses: it would otherwise let go of both when one ends. Stock clients go by the text.
+    /// Treat notations of the same prefix (`192.0.2.1` and `192.0.2.1/32`) as equal, as a client that goes by address
+    /// does: it would otherwise drop both when one ends. Stock clients go by the text.
     pub by_address: bool,
 }
 
@@ -61,12 +60,10 @@ impl Default for StreamRequest {
 }
 
 impl Filter {
-    /// Reads the parameters of the decision stream. Unknown ones are ignored, as are `limit`, `offset` and `id_gt`,
-    /// which would cut a stream into something no bouncer can follow.
-    ///
-    /// # Errors
-    ///
-    /// When an address or `contains` is malformed.
+    /// Parses the parameters of the decision stream. Unknown parameters are ignored, as are `limit`, `offset` and
+    /// `id_gt`: a stream cut by them could not be followed.
+    /// || # Errors
+    /// || When an address or `contains` is malformed.
     pub fn for_stream(pairs: &[(String, String)]) -> Result<StreamRequest, FilterError> {
         let mut request = StreamRequest::default();
         let first = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -83,17 +80,15 @@ impl Filter {
         Ok(request)
     }
 
-    /// Reads the parameters of `GET /v1/decisions`. Unknown ones are ignored.
-    ///
-    /// # Errors
-    ///
-    /// When an address, `contains` or a number is malformed.
+    /// Parses the parameters of `GET /v1/decisions`. Unknown parameters are ignored.
+    /// || # Errors
+    /// || When an address, `contains` or a number is malformed.
     pub fn for_query(pairs: &[(String, String)]) -> Result<Self, FilterError> {
         let mut filter = Self::default();
         for (name, value) in firsts(pairs) {
             match name {
                 "limit" => {
-                    // As SQLite reads it: a negative limit is none.
+                    // As SQLite does: a negative limit is no limit.
                     filter.limit = usize::try_from(integer("limit", value)?).ok();
                 }
                 "offset" => filter.offset = usize::try_from(integer("offset", value)?).unwrap_or(0),
@@ -104,12 +99,10 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Reads the parameters of `DELETE /v1/decisions`. Simulated decisions are meant too. Beyond the stock server,
-    /// `scope` is understood as `scopes` is; the known names in any letter case.
-    ///
-    /// # Errors
-    ///
-    /// When a parameter is unknown, or an address or `contains` malformed: deleting more than was meant is worse.
+    /// Parses the parameters of `DELETE /v1/decisions`, which also selects simulated decisions. Beyond the stock
+    /// server, `scope` is an alias of `scopes`, and known scopes may be written in any letter case.
+    /// || # Errors
+    /// || When a parameter is unknown, or an address or `contains` is malformed: ignoring it could delete too much.
     pub fn for_deletion(pairs: &[(String, String)]) -> Result<Self, FilterError> {
         let mut filter = Self { simulated: true, ..Self::default() };
         for (name, value) in firsts(pairs) {
@@ -121,7 +114,7 @@ impl Filter {
                 "scenario" => filter.scenario = Some(value.to_owned()),
                 "uuid" => {
                     let all = pairs.iter().filter(|(key, _)| key == "uuid");
-                    // A text that is no UUID names no decision; an empty list lets none pass.
+                    // A text that is not a UUID matches no decision; an empty list matches none.
                     filter.uuids = Some(all.filter_map(|(_, text)| text.parse().ok()).collect());
                 }
                 "value" | "type" | "ip" | "range" | "contains" => filter.take_common(name, value)?,
@@ -131,13 +124,13 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether a row meets every condition but those of paging. Whether it is in force is not asked.
-    pub fn matches(&self, row: &Row) -> bool {
+    /// Whether a row satisfies all conditions except paging. Whether it is in force is not checked.
+    pub fn matches(&self, row: &ReplicaRow) -> bool {
         self.matches_words(&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated)
             && self.value.as_ref().is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid)
             && self.net.is_none_or(|asked| {
-                matches!(span(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, asked))
+                matches!(target_prefix(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, asked))
             })
     }
 
@@ -145,11 +138,11 @@ impl Filter {
         self.matches_words(&label.origin, &label.scenario, &label.scope, &label.kind, label.simulated)
     }
 
-    /// The part of [`Self::matches`] that labels do not tell.
+    /// The part of [`Self::matches`] that does not depend on the label.
     pub(crate) fn matches_value(&self, row: &Packed, wanted: Option<&Value>) -> bool {
         wanted.is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid())
-            && self.net.is_none_or(|asked| row.span().is_some_and(|covered| self.covers(covered, asked)))
+            && self.net.is_none_or(|asked| row.prefix().is_some_and(|covered| self.covers(covered, asked)))
     }
 
     fn matches_words(&self, origin: &str, scenario: &str, scope: &str, kind: &str, simulated: bool) -> bool {
@@ -172,7 +165,7 @@ impl Filter {
         self.uuids.as_ref().is_none_or(|all| uuid.is_some_and(|uuid| all.contains(&uuid)))
     }
 
-    /// `IpNet::contains` is false across address families.
+    /// Checks the family first: `IpNet::contains` is false across families.
     fn covers(&self, row: IpNet, asked: IpNet) -> bool {
         if self.inside { asked.contains(&row) } else { row.contains(&asked) }
     }
@@ -186,11 +179,11 @@ impl Filter {
             "scenarios_not_containing" => self.scenarios_not_containing = Some(words(value)),
             "value" => self.value = Some(value.to_owned()),
             "type" => self.kind = Some(value.to_owned()),
-            // Of both, the stock server takes one at random; here the first, as the pairs come.
+            // When both are given, the stock server uses either; here the first one counts.
             "ip" | "range" if self.net.is_none() => {
-                self.net = Some(net(value).map_err(|_| FilterError::Address(value.to_owned()))?);
+                self.net = Some(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?);
             }
-            "ip" | "range" => drop(net(value).map_err(|_| FilterError::Address(value.to_owned()))?),
+            "ip" | "range" => drop(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?),
             "contains" => self.inside = !boolean("contains", value)?,
             _ => {}
         }
@@ -198,7 +191,7 @@ impl Filter {
     }
 }
 
-/// The first of each name, as Go's `value[0]`.
+/// The first value of each parameter, as Go's `value[0]`.
 fn firsts(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     pairs.iter().enumerate().filter_map(|(at, (name, value))| {
         let repeated = pairs.iter().take(at).any(|(earlier, _)| earlier == name);
@@ -206,7 +199,7 @@ fn firsts(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// A list of scopes, the known ones in the spelling that is stored.
+/// A list of scopes; known ones in their canonical spelling.
 fn names(list: &str) -> Vec<String> {
     list.split(',').map(|name| Scope::parse(name).as_str().to_owned()).collect()
 }
@@ -223,7 +216,7 @@ fn lower(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As Go's `strconv.ParseBool`.
+/// Go's `strconv.ParseBool`.
 fn boolean(name: &'static str, text: &str) -> Result<bool, FilterError> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
@@ -237,7 +230,7 @@ fn boolean(name: &'static str, text: &str) -> Result<bool, FilterError> {
     }
 }
 
-/// As Go's `strconv.Atoi`.
+/// Go's `strconv.Atoi`.
 fn integer(name: &'static str, text: &str) -> Result<i64, FilterError> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     text.parse::<i64>().map_err(|error| {
@@ -249,26 +242,26 @@ fn integer(name: &'static str, text: &str) -> Result<i64, FilterError> {
     })
 }
 
-/// Why parameters cannot be read, in the stock server's words.
+/// Why parameters are refused, with the stock server's texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
     /// `ip` or `range` is neither an address nor a prefix.
     #[error("unable to convert '{0}' to int: invalid ip address '{0}': invalid ip address / range")]
     Address(String),
-    /// A flag or a number that is none.
+    /// A malformed flag or number.
     #[error("invalid {name} value: strconv.{call}: parsing {text:?}: {why}: invalid filter")]
     Malformed {
         /// The parameter.
         name: &'static str,
-        /// The Go function that would have refused it.
+        /// The Go function named in the stock server's text.
         call: &'static str,
-        /// What was given.
+        /// The value.
         text: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A deletion does not know this parameter.
+    /// An unknown parameter of a deletion.
     #[error("'{0}' doesn't exist: invalid filter")]
     Unknown(String),
 }

@@ -10,8 +10,8 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     query.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> Row {
-    Row {
+fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> ReplicaRow {
+    ReplicaRow {
         id: 1,
         commit: Commit(1),
         until: UnixMillis(1),
@@ -27,7 +27,7 @@ fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> Ro
 }
 
 /// Both ways to ask must agree.
-fn passes(filter: &Filter, row: &Row) -> bool {
+fn passes(filter: &Filter, row: &ReplicaRow) -> bool {
     let label = crate::label::Labels::default().of(row, false);
     let packed = Packed::new(row, label);
     let fast = crate::matcher::Matcher::new(filter.clone()).matches(&packed);
@@ -98,7 +98,7 @@ fn start_up_and_de_duplication_are_literal_and_simulated_is_anything_but_false()
     ] {
         let request = Filter::for_stream(&pairs(query)).unwrap();
         assert_eq!((request.startup, request.dedup), (startup, dedup), "{query}");
-        let row = Row { simulated: true, ..row("a", "b", "Ip", "ban", "192.0.2.1") };
+        let row = ReplicaRow { simulated: true, ..row("a", "b", "Ip", "ban", "192.0.2.1") };
         assert_eq!(passes(&request.filter, &row), simulated, "{query}");
     }
 }
@@ -120,7 +120,7 @@ fn a_query_has_no_scopes_of_its_own_but_paging() {
 #[test]
 fn a_deletion_means_simulated_ones_too_and_knows_few_parameters() {
     let uuid = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
-    let ban = Row {
+    let ban = ReplicaRow {
         uuid: Some(uuid.parse().unwrap()),
         simulated: true,
         ..row("cscli", "by hand", "Ip", "ban", "192.0.2.1")

@@ -1,12 +1,11 @@
-//! The JSON of one decision, written straight into a body.
-//!
-//! The same bytes as [`palisade_wire::push_stream_decision`], from rows whose words are escaped already.
+//! The JSON form of a decision, appended to a body.
+//! || Produces the same bytes as [`palisade_wire::push_stream_decision`], from labels that are escaped already.
 
 use palisade_wire::UnixMillis;
 
 use crate::packed::Packed;
 
-/// Appends a text with its quotes.
+/// Appends a quoted, escaped string.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut plain = 0;
@@ -35,7 +34,6 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends a decimal number.
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
@@ -51,7 +49,7 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends a span of milliseconds as a Go duration rounded to whole seconds, halves away from zero.
+/// Appends a duration in milliseconds as a Go duration, rounded to whole seconds, halves away from zero.
 pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
     let seconds = (millis.unsigned_abs() + 500) / 1000;
     if millis < 0 && seconds > 0 {
@@ -70,8 +68,8 @@ pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
     out.push(b's');
 }
 
-/// Appends one decision as streams and live answers tell it; live answers leave the `uuid` out, as the stock server
-/// does. What has ended never shows time left, even when it was ended early.
+/// Appends a decision as streams and live queries send it; live queries omit the `uuid`, as the stock server does. A
+/// decision that has ended never shows time left, even when it was ended early.
 pub(crate) fn push_decision(out: &mut Vec<u8>, row: &Packed, now: UnixMillis, with_uuid: bool) {
     out.extend_from_slice(b"{\"duration\":\"");
     let left = row.until().0.saturating_sub(now.0);
@@ -126,7 +124,7 @@ mod tests {
             ("2001:db8::/32", 0, Some(uuid)),
             ("quoted \"text\"", 31_536_000_000, None),
         ] {
-            let row = crate::Row {
+            let row = crate::ReplicaRow {
                 id: 4711,
                 commit: crate::Commit(1),
                 until: UnixMillis(now.0 + left),

@@ -1,4 +1,4 @@
-//! What many decisions have in common, kept once.
+//! Labels: the fields that many decisions share, interned.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
 use crate::json;
-use crate::row::Row;
+use crate::row::ReplicaRow;
 
-/// Everything of a decision that is a word out of few: shared by all rows that say the same.
+/// The fields of a decision that take few distinct values, shared by all rows with the same values.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) origin: Box<str>,
@@ -17,11 +17,11 @@ pub(crate) struct Label {
     pub(crate) scope: Box<str>,
     pub(crate) kind: Box<str>,
     pub(crate) simulated: bool,
-    /// Rows with it were taken out of the store: they never hold again, whatever the clock says.
+    /// Whether its rows were deleted from the store: they are never in force again, whatever the clock.
     pub(crate) gone: bool,
-    /// Whether values are addresses.
+    /// Whether values are addresses (scope `Ip` or `Range`).
     pub(crate) addressed: bool,
-    /// `,"origin":…,"scenario":…,"scope":…,"type":…` ready for a body.
+    /// `,"origin":…,"scenario":…,"scope":…,"type":…`, ready for a body.
     pub(crate) json: Box<[u8]>,
 }
 
@@ -29,25 +29,25 @@ pub(crate) struct Label {
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     table: HashTable<Arc<Label>>,
-    /// Sweep when this many are held: reasons typed by hand would else pile up.
+    /// Unused labels are dropped when there are this many: free-text reasons would accumulate otherwise.
     sweep_at: usize,
 }
 
-/// What a label is looked up by.
-type Words<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
+/// The key of a label.
+type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
-    pub(crate) fn of(&mut self, row: &Row, gone: bool) -> Arc<Label> {
+    pub(crate) fn of(&mut self, row: &ReplicaRow, gone: bool) -> Arc<Label> {
         self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
     }
 
-    /// The same label for rows that are gone.
+    /// The label with `gone` set.
     pub(crate) fn gone(&mut self, label: &Arc<Label>) -> Arc<Label> {
         let (origin, scenario, scope, kind, simulated, _) = label.words();
         self.intern((origin, scenario, scope, kind, simulated, true))
     }
 
-    fn intern(&mut self, words: Words<'_>) -> Arc<Label> {
+    fn intern(&mut self, words: LabelFields<'_>) -> Arc<Label> {
         let hash = FxBuildHasher.hash_one(words);
         if let Some(label) = self.table.find(hash, |label| label.words() == words) {
             return Arc::clone(label);
@@ -68,7 +68,7 @@ impl Labels {
 }
 
 impl Label {
-    fn new((origin, scenario, scope, kind, simulated, gone): Words<'_>) -> Self {
+    fn new((origin, scenario, scope, kind, simulated, gone): LabelFields<'_>) -> Self {
         let mut json = Vec::with_capacity(64 + origin.len() + scenario.len() + scope.len() + kind.len());
         for (name, text) in [
             (&b",\"origin\":"[..], origin),
@@ -91,7 +91,7 @@ impl Label {
         }
     }
 
-    fn words(&self) -> Words<'_> {
+    fn words(&self) -> LabelFields<'_> {
         (&self.origin, &self.scenario, &self.scope, &self.kind, self.simulated, self.gone)
     }
 }
@@ -100,8 +100,8 @@ impl Label {
 mod tests {
     use super::*;
 
-    fn row(scenario: &str) -> Row {
-        Row {
+    fn row(scenario: &str) -> ReplicaRow {
+        ReplicaRow {
             id: 1,
             commit: crate::Commit(1),
             until: palisade_wire::UnixMillis(0),

@@ -1,19 +1,19 @@
-//! The active decisions in memory: what every stream request is answered from. No I/O, no clock.
+//! The active decisions in memory, from which all stream requests are answered. No I/O and no clock.
 //!
 //! ```text
-//!   store ──load──► Loading ──┐                       ┌─► View::answer ──► Answer: pieces of a JSON body
+//!    store ──load──► Loading ──┐                       ┌─► View::answer ──► Answer: chunks of a JSON body
 //!                             ▼                       │
 //!   commits ──apply──► ActiveSet ──view (a few counters)──► View::live, query, ids, counts
-//!   the clock ─expire──►
+//!    clock ──expire──►
 //! ```
 //!
 //! ```
 //! use std::time::Duration;
-//! use palisade_active::{ActiveSet, Change, Commit, Filter, Row};
+//! use palisade_active::{ActiveSet, Change, Commit, Filter, ReplicaRow};
 //! use palisade_wire::UnixMillis;
 //!
 //! let now = UnixMillis(1_000_000);
-//! let row = Row {
+//! let row = ReplicaRow {
 //!     id: 1, commit: Commit(1), until: UnixMillis(now.0 + 60_000), alert: 1, simulated: false, uuid: None,
 //!     origin: "cscli".into(), scenario: "by hand".into(), scope: "Ip".into(), kind: "ban".into(),
 //!     value: "192.0.2.1".into(),
@@ -23,7 +23,7 @@
 //!
 //! let request = Filter::for_stream(&[])?;
 //! let answer = set.view().answer(&request, None, now);
-//! let cursor = answer.next; // to be kept once the body was sent
+//! let cursor = answer.next; // to be kept after the body was sent
 //! let body: Vec<u8> = answer.flatten().collect();
 //! assert!(body.starts_with(br#"{"new": [{"duration":"1m0s","id":1,"#));
 //!
@@ -34,9 +34,9 @@
 
 mod addresses;
 mod answer;
+mod cursor_token;
 mod delta;
 mod filter;
-mod gathering;
 mod json;
 mod label;
 mod load;
@@ -46,17 +46,17 @@ mod paged;
 mod row;
 mod set;
 mod tables;
-mod ticket;
 mod view;
+mod wait_groups;
 
 pub use answer::{Answer, LiveAnswer};
+pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
 pub use filter::{Filter, FilterError, StreamRequest};
-pub use gathering::{Gatherings, Telling};
 pub use load::Loading;
-pub use row::{Change, Commit, InvalidAddress, Row, net, span};
+pub use row::{Change, Commit, InvalidAddress, ReplicaRow, parse_prefix, target_prefix};
 pub use set::{ActiveSet, OutOfOrder};
-pub use ticket::{Lineage, Origin, Place, Sealer, Ticket};
-pub use view::{Count, Cursor, Standing, View};
+pub use view::{Count, Cursor, CursorStatus, View};
+pub use wait_groups::{Broadcast, WaitGroups};
 
 #[cfg(test)]
 mod model_tests;

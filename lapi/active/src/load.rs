@@ -1,4 +1,4 @@
-//! Taking over everything a store holds.
+//! Initial load of a set from the store.
 
 use palisade_wire::UnixMillis;
 
@@ -8,8 +8,8 @@ use crate::paged::Paged;
 use crate::row::{Change, Commit};
 use crate::tables::{Run, Tables};
 
-/// Rows on their way into a set: held in their packed form from the first, so that a million of them never exist as
-/// texts at once. Fastest in ascending order of commit and id; any order is right.
+/// Rows being loaded, packed as they arrive, so that a million rows never exist as text at once. Fastest in ascending
+/// order of commit and id, correct in any order.
 #[derive(Debug)]
 pub struct Loading {
     now: UnixMillis,
@@ -36,7 +36,7 @@ impl Loading {
         self.now
     }
 
-    /// Takes one row or tombstone; of several about one id the last counts.
+    /// Adds a row or tombstone; of several with one id the last counts.
     pub fn push(&mut self, change: Change) {
         let packed = match change {
             Change::Put(row) => Packed::new(&row, self.labels.of(&row, false)),
@@ -62,7 +62,7 @@ impl Loading {
         (Tables::index(self.rows, self.runs, self.runs_after), self.labels)
     }
 
-    /// Leaves the runs of the latest commits, in order.
+    /// Keeps the runs of the latest commits, sorted.
     fn forget_runs(&mut self) {
         self.runs.sort_unstable_by_key(|run| (run.commit, run.first, run.last));
         self.runs.dedup_by(|later, earlier| {

@@ -1,4 +1,4 @@
-//! A filter at work on many rows: what it says of a label is asked once.
+//! Applies a filter to many rows; the result for a label is computed once.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::tables::Tables;
 
 use palisade_wire::UnixMillis;
 
-/// Must not outlive the rows it is used on: labels are known by their addresses.
+/// Must not outlive the rows it is applied to: labels are identified by address.
 #[derive(Debug)]
 pub(crate) struct Matcher {
     filter: Filter,
     wanted: Option<Value>,
-    /// Whether anything but the label is to be looked at.
+    /// Whether the filter depends on more than the label.
     beyond_label: bool,
     latest: (usize, bool),
     labels: FxHashMap<usize, bool>,
@@ -38,12 +38,12 @@ impl Matcher {
     }
 }
 
-/// The active rows that match, each by itself, in ascending id; paging included.
+/// The active rows that match, in ascending id, with paging applied.
 #[derive(Debug)]
 pub(crate) struct Selection {
     tables: Tables,
     matcher: Matcher,
-    /// What an index found; without one, every row from `after` on is looked at.
+    /// Candidates from an index; without one, all rows from `after` on are scanned.
     found: Option<std::vec::IntoIter<i64>>,
     after: crate::paged::Position,
     skip: usize,
@@ -76,7 +76,7 @@ impl Selection {
         }
     }
 
-    /// The next row; the borrow ends before the one after it.
+    /// The next row, borrowed until the next call.
     pub(crate) fn next(&mut self) -> Option<&Packed> {
         if self.left == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! A decision in 80 bytes.
+//! A decision packed into 80 bytes.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,23 +11,23 @@ use uuid::Uuid;
 
 use crate::json;
 use crate::label::Label;
-use crate::row::{Commit, Row, net};
+use crate::row::{Commit, ReplicaRow, parse_prefix};
 
-/// A decision's value. An address or prefix takes no text where its own notation is what was posted, so two values
-/// are equal exactly when their texts are.
+/// A decision's value. Addresses and prefixes in canonical notation need no text, so two values are equal exactly when
+/// their texts are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Value {
-    /// An IPv4 address; a prefix length with it, host bits kept as they were, or [`HOST`].
+    /// An IPv4 address with its prefix length, host bits kept, or [`HOST`].
     Four([u8; 4], u8),
-    /// An IPv6 address in the same way.
+    /// An IPv6 address, likewise.
     Six([u8; 16], u8),
     Text(Arc<str>),
 }
 
-/// In the place of a prefix length: there was none.
+/// The prefix length of an address without one.
 const HOST: u8 = u8::MAX;
 
-/// A fixed buffer for the text of an address: it allocates nothing.
+/// A fixed buffer for the text of an address, to avoid allocating.
 struct Short {
     bytes: [u8; 48],
     len: usize,
@@ -97,7 +97,7 @@ impl Value {
         }
     }
 
-    /// Appends the text with its quotes.
+    /// Appends the quoted text.
     pub(crate) fn push_json(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => json::push_text(out, text),
@@ -125,8 +125,8 @@ impl Value {
         }
     }
 
-    /// The addresses meant, as [`net`] reads the text.
-    pub(crate) fn net(&self) -> Option<IpNet> {
+    /// The prefix this value denotes, as [`parse_prefix`] reads it.
+    pub(crate) fn prefix(&self) -> Option<IpNet> {
         match self {
             Self::Four(octets, len) => {
                 let len = if *len == HOST { 32 } else { *len };
@@ -140,28 +140,28 @@ impl Value {
                     None => Ipv6Net::new(six, bits).ok().map(|net| IpNet::V6(net.trunc())),
                 }
             }
-            Self::Text(text) => net(text).ok(),
+            Self::Text(text) => parse_prefix(text).ok(),
         }
     }
 }
 
-/// A row as it is held.
+/// A row in packed form.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     pub(crate) id: i64,
     until: i64,
-    /// The commit, shifted; the lowest bit says that other rows may have the same value.
+    /// The commit, shifted left; the lowest bit says that other rows may have the same value.
     commit: u64,
-    /// A ghost keeps its former id here.
+    /// For a tombstone, its former id.
     alert: i64,
-    /// Nil stands for none.
+    /// Nil for none.
     uuid: Uuid,
     pub(crate) label: Arc<Label>,
     pub(crate) value: Value,
 }
 
 impl Packed {
-    pub(crate) fn new(row: &Row, label: Arc<Label>) -> Self {
+    pub(crate) fn new(row: &ReplicaRow, label: Arc<Label>) -> Self {
         Self {
             id: row.id,
             until: row.until.0,
@@ -173,8 +173,8 @@ impl Packed {
         }
     }
 
-    pub(crate) fn row(&self) -> Row {
-        Row {
+    pub(crate) fn row(&self) -> ReplicaRow {
+        ReplicaRow {
             id: self.id,
             commit: self.commit(),
             until: self.until(),
@@ -189,12 +189,12 @@ impl Packed {
         }
     }
 
-    /// A copy under a number of the set's own, below zero, for a row that is about to be overwritten.
-    pub(crate) fn ghost(&self, id: i64) -> Self {
+    /// A copy with an id below zero, for a row that is about to be overwritten.
+    pub(crate) fn tombstone(&self, id: i64) -> Self {
         Self { id, alert: self.shown_id(), ..self.clone() }
     }
 
-    /// The id to tell: a ghost's is that of the row it was.
+    /// The id to send: for a tombstone, its former id.
     pub(crate) fn shown_id(&self) -> i64 {
         if self.id < 0 { self.alert } else { self.id }
     }
@@ -211,7 +211,7 @@ impl Packed {
         (!self.uuid.is_nil()).then_some(self.uuid)
     }
 
-    /// Whether other rows may have the same value: never falsely no.
+    /// Whether other rows may have the same value: no false negatives.
     pub(crate) fn shared(&self) -> bool {
         self.commit & 1 == 1
     }
@@ -228,37 +228,36 @@ impl Packed {
         self.commit = commit.0 << 1 | self.commit & 1;
     }
 
-    /// Whether it holds: a row that ends now has ended.
+    /// Whether it is in force; a row that ends now has ended.
     pub(crate) fn active(&self, now: UnixMillis) -> bool {
         self.until > now.0 && !self.label.gone
     }
 
-    /// The addresses it covers, if its scope is about addresses.
-    pub(crate) fn span(&self) -> Option<IpNet> {
-        if self.label.addressed { self.value.net() } else { None }
+    /// The prefix it covers, if its scope is `Ip` or `Range`.
+    pub(crate) fn prefix(&self) -> Option<IpNet> {
+        if self.label.addressed { self.value.prefix() } else { None }
     }
 
-    /// Whether it is about the same: value, type and scope by their texts or, `by_address`, addresses and type.
+    /// Whether both have the same target: value, type and scope by text or, with `by_address`, prefix and type.
     pub(crate) fn same_key(&self, other: &Self, by_address: bool) -> bool {
-        if by_address && let Some(span) = self.span() {
-            return self.label.kind == other.label.kind && other.span() == Some(span);
+        if by_address && let Some(prefix) = self.prefix() {
+            return self.label.kind == other.label.kind && other.prefix() == Some(prefix);
         }
         self.value == other.value
             && (Arc::ptr_eq(&self.label, &other.label)
                 || (self.label.kind == other.label.kind && self.label.scope == other.label.scope))
     }
 
-    /// Whether everything but its commit and its end is as in `other`.
+    /// Whether everything but commit and end is equal.
     pub(crate) fn same_words(&self, other: &Self) -> bool {
         let same_label = Arc::ptr_eq(&self.label, &other.label);
         same_label && self.value == other.value && self.alert == other.alert && self.uuid == other.uuid
     }
 }
 
-/// Hashes a value with the set's own key: values are chosen by those who attack. All notations of the same addresses
-/// have the same hash.
+/// Hashes a value with a secret key, since attackers choose values. All notations of a prefix have the same hash.
 pub(crate) fn hash_value(state: &RandomState, value: &Value) -> u64 {
-    match value.net() {
+    match value.prefix() {
         Some(net) => state.hash_one(net),
         None => state.hash_one(value),
     }
@@ -301,7 +300,7 @@ mod tests {
             let value = Value::new(text);
             assert_eq!(value.text(), text);
             assert_eq!(matches!(value, Value::Text(_)), is_text, "{text}");
-            assert_eq!(value.net(), net(text).ok(), "{text}");
+            assert_eq!(value.prefix(), parse_prefix(text).ok(), "{text}");
             let mut json = Vec::new();
             value.push_json(&mut json);
             assert_eq!(String::from_utf8(json).unwrap(), format!("\"{text}\""));

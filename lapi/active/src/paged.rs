@@ -1,17 +1,17 @@
 //! An ordered collection in pages that snapshots share.
 //!
-//! A clone is two counters. Whoever writes afterwards copies only the list of pages and the pages it changes, so a
-//! slow reader pins old pages and nothing else.
+//! A clone costs two reference counts. A write after that copies only the page list and the pages it changes, so a slow
+//! reader keeps old pages alive and nothing else.
 
 use std::sync::Arc;
 
-/// What [`Paged`] is ordered by.
+/// The order of [`Paged`].
 pub(crate) trait Keyed: Clone {
     type Key: Ord + Copy + std::fmt::Debug;
     fn key(&self) -> Self::Key;
 }
 
-/// About this many bytes make a page: copying one takes microseconds.
+/// Approximate size of a page: copying one takes microseconds.
 const PAGE_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl<T: Keyed> Clone for Paged<T> {
 
 #[derive(Debug)]
 struct Index<T: Keyed> {
-    /// The first key of every page, so that searching one does not touch the others.
+    /// The first key of every page, so that a search touches only one page.
     firsts: Vec<T::Key>,
     pages: Vec<Arc<Vec<T>>>,
 }
@@ -40,7 +40,7 @@ impl<T: Keyed> Clone for Index<T> {
 }
 
 impl<T: Keyed> Index<T> {
-    /// Adds sorted elements behind all others, in as few pages as can be.
+    /// Appends sorted elements in as few pages as possible.
     fn push_evenly(&mut self, items: Vec<T>, max: usize) {
         let pages = items.len().div_ceil(max).max(1);
         for page in items.chunks(items.len().div_ceil(pages).max(1)) {
@@ -50,7 +50,7 @@ impl<T: Keyed> Index<T> {
     }
 }
 
-/// Where an element is; good for as long as the collection is not changed.
+/// A position in the collection; valid until the collection changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     page: usize,
@@ -65,10 +65,10 @@ impl<T: Keyed> Default for Paged<T> {
 
 impl<T: Keyed> Paged<T> {
     const MAX: usize = if PAGE_BYTES / size_of::<T>() < 16 { 16 } else { PAGE_BYTES / size_of::<T>() };
-    /// Room left in a page that is copied or grows.
+    /// Spare capacity of a page that is copied or grows.
     const ROOM: usize = Self::MAX / 8;
 
-    /// From elements in ascending order of their keys, no key twice.
+    /// From elements in ascending order of distinct keys.
     pub(crate) fn from_sorted(sorted: Vec<T>) -> Self {
         let len = sorted.len();
         let mut index = Index { firsts: Vec::new(), pages: Vec::new() };
@@ -88,7 +88,7 @@ impl<T: Keyed> Paged<T> {
         self.at(at).filter(|found| found.key() == *key)
     }
 
-    /// The first element whose key is not below `key`.
+    /// The position of the first element whose key is not below `key`.
     pub(crate) fn position(&self, key: &T::Key) -> Position {
         let page = self.page_of(key);
         let slot =
@@ -108,13 +108,13 @@ impl<T: Keyed> Paged<T> {
         Position { page: 0, slot: 0 }
     }
 
-    /// The element there or, past the end of a page, the next one.
+    /// The element at this position or, past the end of a page, the next one.
     pub(crate) fn at(&self, at: Position) -> Option<&T> {
         let page = self.index.pages.get(at.page)?;
         page.get(at.slot).or_else(|| self.index.pages.get(at.page + 1)?.first())
     }
 
-    /// The element there, and `at` moved behind it.
+    /// The element at this position; advances the position.
     pub(crate) fn next(&self, at: &mut Position) -> Option<&T> {
         let mut page = self.index.pages.get(at.page)?;
         if at.slot >= page.len() {
@@ -125,7 +125,7 @@ impl<T: Keyed> Paged<T> {
         page.get(at.slot - 1)
     }
 
-    /// Elements in order, from the first whose key is not below `key`.
+    /// The elements from the first whose key is not below `key`, in order.
     pub(crate) fn from(&self, key: T::Key) -> impl Iterator<Item = &T> {
         let Position { page, slot } = self.position(&key);
         let rest = self.index.pages.get(page + 1..).unwrap_or_default();
@@ -137,13 +137,13 @@ impl<T: Keyed> Paged<T> {
         self.index.pages.iter().flat_map(|page| page.iter())
     }
 
-    /// How many elements have smaller keys.
+    /// The number of elements with smaller keys.
     pub(crate) fn rank(&self, key: &T::Key) -> usize {
         let Position { page, slot } = self.position(key);
         self.index.pages.iter().take(page).map(|page| page.len()).sum::<usize>() + slot
     }
 
-    /// Puts an element in; what had its key comes out.
+    /// Inserts an element and returns the one it replaced.
     pub(crate) fn insert(&mut self, item: T) -> Option<T> {
         let key = item.key();
         let Position { page: at, slot } = self.position(&key);
@@ -171,7 +171,7 @@ impl<T: Keyed> Paged<T> {
                 index.firsts[at] = key;
             }
         } else if slot == shared.len() && last_page {
-            // Appending fills pages to the brim.
+            // Appending fills pages completely.
             let mut page = Vec::with_capacity(Self::ROOM);
             page.push(item);
             index.firsts.push(key);
@@ -195,8 +195,7 @@ impl<T: Keyed> Paged<T> {
         None
     }
 
-    /// Puts many elements in, in ascending order of keys that are not there yet: each page they fall into is written
-    /// once.
+    /// Inserts many elements in ascending order of new keys; each affected page is written once.
     pub(crate) fn insert_sorted(&mut self, items: Vec<T>) {
         if items.len() < 32 {
             for item in items {
@@ -237,7 +236,7 @@ impl<T: Keyed> Paged<T> {
         all
     }
 
-    /// Changes an element without changing its key.
+    /// Modifies an element; its key must not change.
     pub(crate) fn modify<R>(&mut self, key: &T::Key, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let Position { page, slot } = self.position(key);
         self.index.pages.get(page)?.get(slot).filter(|found| found.key() == *key)?;
@@ -247,7 +246,6 @@ impl<T: Keyed> Paged<T> {
         Some(done)
     }
 
-    /// Takes an element out.
     pub(crate) fn remove(&mut self, key: &T::Key) -> Option<T> {
         let Position { page: at, slot } = self.position(key);
         self.index.pages.get(at)?.get(slot).filter(|found| found.key() == *key)?;
@@ -262,7 +260,7 @@ impl<T: Keyed> Paged<T> {
         }
         index.firsts[at] = page[0].key();
         if page.len() < Self::MAX / 4 {
-            // With the smaller neighbour it may fit into one page with room to grow.
+            // Merge with the smaller neighbour if both fit into one page with spare capacity.
             let len = |at: usize| index.pages.get(at).map_or(usize::MAX, |page| page.len());
             let lower = match at.checked_sub(1) {
                 Some(before) if len(before) <= len(at + 1) => before,
@@ -279,7 +277,7 @@ impl<T: Keyed> Paged<T> {
         Some(item)
     }
 
-    /// The page that holds the first key not below `key`, or the last page.
+    /// The page of the first key not below `key`, or the last page.
     fn page_of(&self, key: &T::Key) -> usize {
         self.index.firsts.partition_point(|first| first <= key).saturating_sub(1)
     }
@@ -302,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    /// Large, so that few of them make a page.
+    /// Large, so that a page holds few.
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u16, u32, [u64; 100]);
 

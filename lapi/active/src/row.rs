@@ -1,4 +1,4 @@
-//! One stored decision, and what can happen to it.
+//! A stored decision and its changes.
 
 use std::net::IpAddr;
 
@@ -6,60 +6,58 @@ use ipnet::IpNet;
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
-/// The number of a commit. Every write that touches decisions takes the next one inside its transaction, so the
-/// numbers are in commit order and without gaps. 0 is before the first.
+/// A commit number. Every write that changes decisions takes the next one inside its transaction, so numbers are in
+/// commit order without gaps. 0 is before the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Commit(pub u64);
 
-/// A decision as the store keeps it.
+/// A decision as the store keeps it and the replica receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Its number; never used again.
+pub struct ReplicaRow {
+    /// Never reused.
     pub id: i64,
-    /// The commit that wrote it last: made it, ended it early.
+    /// The commit that wrote it last.
     pub commit: Commit,
-    /// When it ends, or has ended.
+    /// When it ends or has ended.
     pub until: UnixMillis,
-    /// The alert it belongs to.
+    /// The id of its alert.
     pub alert: i64,
-    /// Never told to bouncers unless they ask for it.
+    /// Sent to bouncers only on request.
     pub simulated: bool,
-    /// Made by the LAPI; community lists have none.
+    /// Assigned by the LAPI; decisions of community lists have none.
     pub uuid: Option<Uuid>,
     /// `crowdsec`, `cscli`, `lists`, ….
     pub origin: String,
-    /// The scenario, the list's name, or a reason.
+    /// The scenario, the list's name, or a free-text reason.
     pub scenario: String,
-    /// Normalised: `Ip`, `Range`, `Country`, `AS`, or any other word.
+    /// Canonical: `Ip`, `Range`, `Country`, `AS`, or another scope.
     pub scope: String,
     /// `ban`, `captcha`, ….
     pub kind: String,
-    /// As it was posted, whatever its notation.
+    /// As posted, in any notation.
     pub value: String,
 }
 
-/// What a commit did to a decision.
+/// The effect of a commit on a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It is there, or is now like this. Ended early when `until` is not in the future.
-    Put(Row),
-    /// Its row is gone (deleted with its alert, or by retention). What it was is kept so that bouncers can be told;
-    /// `until` says when it would have ended, `commit` who removed it.
-    Removed(Row),
+    /// The decision was added or changed. Ended early when `until` is not in the future.
+    Put(ReplicaRow),
+    /// The row was deleted, with its alert or by retention. Kept so that bouncers receive the end; `until` is its
+    /// former end, `commit` the one that deleted it.
+    Removed(ReplicaRow),
 }
 
-/// The addresses a decision's value covers; `None` for scopes other than `Ip` and `Range`. IPv4-mapped IPv6
-/// addresses are IPv4, host bits are masked.
-pub fn span(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
-    matches!(scope, "Ip" | "Range").then(|| net(value))
+/// The prefix a decision covers; `None` for scopes other than `Ip` and `Range`. IPv4-mapped addresses become IPv4, host
+/// bits are cleared.
+pub fn target_prefix(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
+    matches!(scope, "Ip" | "Range").then(|| parse_prefix(value))
 }
 
-/// Reads an address or a prefix as the LAPI does.
-///
-/// # Errors
-///
-/// When it is neither.
-pub fn net(value: &str) -> Result<IpNet, InvalidAddress> {
+/// Parses an address or a prefix as the LAPI does.
+/// || # Errors
+/// || When the text is neither.
+pub fn parse_prefix(value: &str) -> Result<IpNet, InvalidAddress> {
     let bad = || InvalidAddress(value.to_owned());
     if value.contains('/') {
         let net: IpNet = value.parse().map_err(|_| bad())?;
@@ -76,7 +74,7 @@ pub fn net(value: &str) -> Result<IpNet, InvalidAddress> {
     }
 }
 
-/// A text that is neither an address nor a prefix. Shown in the words of the stock server.
+/// A text that is neither an address nor a prefix. Displayed as the stock server words it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid ip address '{0}'")]
 pub struct InvalidAddress(pub String);

@@ -1,84 +1,79 @@
-//! The set itself: what commits and the clock do to it.
+//! The active set: applies commits and expires decisions.
 
 use std::time::Duration;
 
 use palisade_wire::UnixMillis;
 
-use crate::delta::LIST_AT_MOST as NOTES;
+use crate::delta::MAX_LIST as MAX_RUNS;
 use crate::filter::Filter;
 use crate::label::Labels;
 use crate::load::Loading;
 use crate::packed::Packed;
-use crate::row::{Change, Commit, Row};
+use crate::row::{Change, Commit, ReplicaRow};
 use crate::tables::Tables;
-use crate::view::{Count, Floor, View};
+use crate::view::{Count, HistoryFloor, View};
 
-/// Rows that ended too long ago are forgotten in portions of this many, so that a large list that runs out at once
-/// does not hold up commits.
+/// Expired rows are dropped in batches of this size, so that the end of a large list does not delay commits.
 const FORGET_AT_ONCE: usize = 4096;
 
-/// All decisions in force, and those that ended lately.
-///
-/// It is fed every commit in order ([`Self::apply`]) and, from time to time, the clock ([`Self::expire`]). It never
-/// looks at a clock itself, so what it answers depends on its arguments alone.
+/// All decisions in force, and those that ended within the history.
+/// || It receives every commit in order ([`Self::apply`]) and the current time now and then ([`Self::expire`]). It
+/// reads no clock, so its responses depend on their arguments alone.
 #[derive(Debug)]
 pub struct ActiveSet {
     tables: Tables,
     labels: Labels,
     head: Commit,
-    floor: Floor,
+    floor: HistoryFloor,
     /// In milliseconds.
     history: i64,
     max_history_entries: usize,
-    /// The next id for a row that was overwritten by something else under its own id.
-    ghost: i64,
+    /// The next id for a row that was overwritten by a different decision with its id.
+    tombstone: i64,
 }
 
 impl ActiveSet {
-    /// An empty set before the first commit. Rows that have ended are kept for `history` (a bouncer that pulls less
-    /// often gets everything), but not more than `max_history_entries` of them.
+    /// An empty set before the first commit. Ended rows are kept for `history` (a bouncer that pulls less often gets
+    /// full responses), and at most `max_history_entries` of them.
     pub fn new(history: Duration, max_history_entries: usize) -> Self {
         Self {
             tables: Tables::default(),
             labels: Labels::default(),
             head: Commit(0),
-            floor: Floor::default(),
+            floor: HistoryFloor::default(),
             history: i64::try_from(history.as_millis()).unwrap_or(i64::MAX),
             max_history_entries,
-            ghost: -1,
+            tombstone: -1,
         }
     }
 
-    /// Puts what a store tells in the place of all that was held: rows that are active or ended within the history,
-    /// tombstones within the history, as of commit `head`. For rows that are not all in memory already, see
-    /// [`Self::loading`].
+    /// Replaces the contents by the store's: rows that are active or ended within the history, and tombstones within
+    /// the history, as of commit `head`. To load without collecting rows first, see [`Self::loading`].
     pub fn load(&mut self, now: UnixMillis, rows: impl Iterator<Item = Change>, head: Commit) {
         let mut loading = self.loading(now);
         rows.for_each(|change| loading.push(change));
         self.replace(loading, head);
     }
 
-    /// Begins to collect what a store tells, row by row, while this set goes on answering.
+    /// Starts a load, row by row, while this set continues to serve.
     pub fn loading(&self, now: UnixMillis) -> Loading {
-        Loading::new(now, NOTES)
+        Loading::new(now, MAX_RUNS)
     }
 
-    /// Puts what was collected, as of commit `head`, in the place of all that was held.
+    /// Replaces the contents by a completed load, as of commit `head`.
     pub fn replace(&mut self, loading: Loading, head: Commit) {
         let now = loading.now();
         (self.tables, self.labels) = loading.finish();
         self.head = head;
-        // A moment later than the oldest row's end: a bouncer may have pulled in the same millisecond, before it.
+        // One millisecond after the oldest row's end: a bouncer may have pulled in that millisecond, before the end.
         let reaches = now.0.saturating_sub(self.history).saturating_add(1);
-        self.floor = Floor { commit: Commit(0), time: UnixMillis(reaches) };
+        self.floor = HistoryFloor { commit: Commit(0), time: UnixMillis(reaches) };
         self.expire(now);
     }
 
-    /// Applies one commit.
-    ///
-    /// # Errors
-    ///
-    /// When it is not the one after [`Self::head`]; nothing is changed then.
+    /// Applies a commit.
+    /// || # Errors
+    /// || When it is not the successor of [`Self::head`]; nothing is changed then.
     pub fn apply(&mut self, now: UnixMillis, commit: Commit, changes: Vec<Change>) -> Result<(), OutOfOrder> {
         if self.head.0.checked_add(1) != Some(commit.0) {
             return Err(OutOfOrder { head: self.head, commit });
@@ -89,14 +84,14 @@ impl ActiveSet {
                 Change::Removed(row) => self.removed(now, commit, &row),
             }
         }
-        self.tables.settle();
+        self.tables.index_pending();
         self.head = commit;
         self.expire(now);
         Ok(())
     }
 
-    /// Forgets rows that ended before the history begins. Call it every now and then; whether a row is in force is
-    /// computed for every answer and does not depend on it.
+    /// Drops rows that ended before the history begins. Whether a row is in force is computed for every response and
+    /// does not depend on this.
     pub fn expire(&mut self, now: UnixMillis) {
         let oldest = UnixMillis(now.0.saturating_sub(self.history));
         self.floor.time = self.floor.time.max(oldest);
@@ -117,46 +112,44 @@ impl ActiveSet {
         self.head
     }
 
-    /// Whether the clock was set back so far that rows hold again which have been forgotten: the set must be loaded
-    /// anew.
+    /// Whether the clock was set back so far that dropped rows would be in force again: the set must be reloaded.
     pub fn needs_reload(&self, now: UnixMillis) -> bool {
         now < self.floor.time
     }
 
-    /// How many rows are held: active ones and the history.
+    /// The number of rows, active and ended.
     pub fn len(&self) -> usize {
         self.tables.rows.len()
     }
 
-    /// Whether no row is held.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The state as it is now, to be read while this set goes on. It costs a few counters.
+    /// A snapshot. Costs a few reference counts.
     pub fn view(&self) -> View {
         View::new(self.tables.clone(), self.head, self.floor)
     }
 
-    /// The rows in force that match, each by itself, in ascending id; `limit`, `offset` and `id_gt` are honoured.
-    /// An address or a value is looked up, everything else is a scan. To answer a request without collecting rows,
-    /// see [`View::live`].
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<Row> {
+    /// The rows in force that match, in ascending id, with `limit`, `offset` and `id_gt` applied. Filters on an address
+    /// or value use an index, all others scan. To respond without collecting rows, see [`View::live`].
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
         self.view().query(filter, now)
     }
 
-    /// The ids of the rows [`Self::query`] gives.
+    /// The ids of the rows [`Self::query`] returns.
     pub fn ids(&self, filter: &Filter, now: UnixMillis) -> Vec<i64> {
         self.view().ids(filter, now)
     }
 
-    /// How many decisions are in force for each reason, origin and type, simulated ones left out. A scan: take a
-    /// [`View`] for it when a lock is held.
+    /// The number of decisions in force by reason, origin and type, without simulated ones. A scan: use a [`View`]
+    /// where a lock is held.
     pub fn counts(&self, now: UnixMillis) -> Vec<Count> {
         self.view().counts(now)
     }
 
-    fn put(&mut self, now: UnixMillis, commit: Commit, row: &Row) {
+    fn put(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         let mut packed = Packed::new(row, self.labels.of(row, false));
         packed.set_commit(commit);
         let forgotten = packed.until().0 <= now.0.saturating_sub(self.history);
@@ -166,7 +159,7 @@ impl ActiveSet {
                 return self.removed(now, commit, row);
             }
             if shorter || !old.same_words(&packed) {
-                // The store does neither, but what bouncers were told must be taken back.
+                // The store does neither, but what was sent to bouncers must be ended.
                 let old = old.clone();
                 self.keep_old_version(now, commit, &old);
             }
@@ -174,30 +167,30 @@ impl ActiveSet {
             return;
         }
         self.tables.put(packed);
-        self.tables.note(commit, row.id, NOTES);
+        self.tables.record_write(commit, row.id, MAX_RUNS);
     }
 
-    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &Row) {
+    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         if let Some(held) = self.tables.rows.get(&row.id) {
             let label = self.labels.gone(&held.label);
             self.tables.mark_gone(row.id, label, commit, now);
         } else if row.until > now {
-            // Nobody was told of it from here; perhaps from elsewhere.
+            // This LAPI has not sent the row to any bouncer, but another LAPI may have.
             let mut packed = Packed::new(row, self.labels.of(row, true));
             packed.set_commit(commit);
             packed.set_until(row.until.min(now));
             self.tables.put(packed);
         }
-        self.tables.note(commit, row.id, NOTES);
+        self.tables.record_write(commit, row.id, MAX_RUNS);
     }
 
     fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, old: &Packed) {
-        let id = self.ghost;
-        self.ghost = self.ghost.checked_sub(1).unwrap_or(-1);
+        let id = self.tombstone;
+        self.tombstone = self.tombstone.checked_sub(1).unwrap_or(-1);
         let label = self.labels.gone(&old.label);
-        self.tables.put(old.ghost(id));
+        self.tables.put(old.tombstone(id));
         self.tables.mark_gone(id, label, commit, now);
-        self.tables.note(commit, id, NOTES);
+        self.tables.record_write(commit, id, MAX_RUNS);
     }
 }
 
@@ -207,6 +200,6 @@ impl ActiveSet {
 pub struct OutOfOrder {
     /// The last commit applied.
     pub head: Commit,
-    /// The one refused.
+    /// The commit refused.
     pub commit: Commit,
 }

@@ -1,4 +1,4 @@
-//! The rows and the ways to find them: one consistent state, cheap to copy.
+//! The rows and their indexes: one consistent state, cheap to clone.
 
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Keyed for Packed {
     }
 }
 
-/// A row by when it ends: `(until, id)`.
+/// Rows by end: `(until, id)`.
 impl Keyed for (i64, i64) {
     type Key = Self;
     fn key(&self) -> Self {
@@ -29,7 +29,7 @@ impl Keyed for (i64, i64) {
     }
 }
 
-/// A row by its value: `(hash, id)`.
+/// Rows by value: `(hash, id)`.
 impl Keyed for (u64, i64) {
     type Key = Self;
     fn key(&self) -> Self {
@@ -37,7 +37,7 @@ impl Keyed for (u64, i64) {
     }
 }
 
-/// Rows with consecutive ids that one commit wrote.
+/// Rows with consecutive ids written by one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) commit: Commit,
@@ -52,26 +52,26 @@ impl Keyed for Run {
     }
 }
 
-/// Every row held, active or ended, and its indexes.
+/// All rows, active or ended, and their indexes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
     pub(crate) rows: Paged<Packed>,
     pub(crate) ends: Paged<(i64, i64)>,
     values: Paged<(u64, i64)>,
     addresses: Addresses,
-    /// What the latest commits wrote. Only a shorter way to rows that say the same of themselves.
+    /// The rows that the latest commits wrote: a shortcut to what the rows themselves record.
     runs: Paged<Run>,
     /// Commits up to this one are no longer in `runs`.
     runs_after: Commit,
-    /// No row that is gone ends later.
+    /// No deleted row ends later.
     gone_until: UnixMillis,
     state: RandomState,
-    /// Rows that the indexes do not know yet: empty in every state that is read.
+    /// Rows that are not indexed yet; empty in every published state.
     unindexed: Vec<i64>,
 }
 
 impl Tables {
-    /// Indexes rows that were collected without indexes.
+    /// Indexes rows that were loaded without indexes.
     pub(crate) fn index(rows: Paged<Packed>, runs: Vec<Run>, runs_after: Commit) -> Self {
         let state = RandomState::new();
         let mut rows = rows;
@@ -87,14 +87,14 @@ impl Tables {
         }
         let values = Paged::from_sorted(values);
         let mut addresses = Addresses::default();
-        addresses.insert(rows.iter().filter_map(|row| Some((row.span()?, row.id))));
+        addresses.insert(rows.iter().filter_map(|row| Some((row.prefix()?, row.id))));
         let gone = rows.iter().filter(|row| row.label.gone).map(Packed::until);
         let gone_until = gone.max().unwrap_or_default();
         let runs = Paged::from_sorted(runs);
         Self { rows, ends, values, addresses, runs, runs_after, gone_until, state, unindexed: Vec::new() }
     }
 
-    /// Adds a row, or puts it in the place of the one with its id. It is found only after [`Self::settle`].
+    /// Adds or replaces a row. It can be found by index only after [`Self::index_pending`].
     pub(crate) fn put(&mut self, row: Packed) {
         let (id, until) = (row.id, row.until().0);
         if row.label.gone {
@@ -106,14 +106,14 @@ impl Tables {
         };
         let (shared, before) = (old.shared(), old.until().0);
         let same_place = old.value == row.value && old.label.addressed == row.label.addressed;
-        self.settle();
+        self.index_pending();
         if !same_place {
             self.take(id);
             self.rows.insert(row);
             return self.unindexed.push(id);
         }
         self.rows.insert(row);
-        if shared || self.rows.get(&id).is_some_and(|row| self.about(&row.value).nth(1).is_some()) {
+        if shared || self.rows.get(&id).is_some_and(|row| self.with_value_hash(&row.value).nth(1).is_some()) {
             self.rows.modify(&id, Packed::set_shared);
         }
         if before != until {
@@ -122,19 +122,19 @@ impl Tables {
         }
     }
 
-    /// Lets the indexes know all rows. Many at once cost much less than each by itself.
-    pub(crate) fn settle(&mut self) {
+    /// Adds pending rows to the indexes; much cheaper for many rows at once.
+    pub(crate) fn index_pending(&mut self) {
         let fresh = std::mem::take(&mut self.unindexed);
         let rows = || fresh.iter().filter_map(|id| self.rows.get(id));
         let mut ends: Vec<_> = rows().map(|row| (row.until().0, row.id)).collect();
         let mut values: Vec<_> = rows().map(|row| (self.hash(&row.value), row.id)).collect();
-        self.addresses.insert(rows().filter_map(|row| Some((row.span()?, row.id))));
+        self.addresses.insert(rows().filter_map(|row| Some((row.prefix()?, row.id))));
         ends.sort_unstable();
         values.sort_unstable();
         for same in values.chunk_by(|a, b| a.0 == b.0) {
             let hash = same[0].0;
             let others = self.values.from((hash, i64::MIN)).take_while(|(other, _)| *other == hash);
-            // Of two or more, all know already.
+            // With two or more others, all are marked already.
             let others: SmallVec<[i64; 2]> = others.take(2).map(|(_, id)| *id).collect();
             if others.len() + same.len() < 2 {
                 continue;
@@ -149,22 +149,21 @@ impl Tables {
         self.values.insert_sorted(values);
     }
 
-    /// Forgets a row.
     pub(crate) fn take(&mut self, id: i64) -> Option<Packed> {
-        self.settle();
+        self.index_pending();
         let row = self.rows.remove(&id)?;
         self.ends.remove(&(row.until().0, id));
         self.values.remove(&(hash_value(&self.state, &row.value), id));
-        if let Some(span) = row.span() {
-            self.addresses.remove(span, id);
+        if let Some(prefix) = row.prefix() {
+            self.addresses.remove(prefix, id);
         }
         Some(row)
     }
 
-    /// Marks a row as taken out of the store: ended at `now` by `commit`, unless it had ended before, and never to
-    /// hold again.
+    /// Marks a row as deleted from the store: ended by `commit` at `now` unless it had ended before, and never in force
+    /// again.
     pub(crate) fn mark_gone(&mut self, id: i64, label: Arc<Label>, commit: Commit, now: UnixMillis) {
-        self.settle();
+        self.index_pending();
         let ended = self.rows.modify(&id, |row| {
             let before = row.until();
             row.label = label;
@@ -182,8 +181,8 @@ impl Tables {
         }
     }
 
-    /// Notes that a commit wrote a row, so that deltas find it; of the notes only the last `keep` stay.
-    pub(crate) fn note(&mut self, commit: Commit, id: i64, keep: usize) {
+    /// Records that a commit wrote a row, for deltas; keeps the last `keep` runs.
+    pub(crate) fn record_write(&mut self, commit: Commit, id: i64, keep: usize) {
         match self.runs.last().copied() {
             Some(run) if run.commit == commit && id == run.last + 1 => {
                 self.runs.modify(&run.key(), |run| run.last = id);
@@ -200,7 +199,7 @@ impl Tables {
         }
     }
 
-    /// Whether [`Self::written_after`] knows all commits after this one.
+    /// Whether [`Self::written_after`] covers all commits after this one.
     pub(crate) fn knows_commits_after(&self, commit: Commit) -> bool {
         commit >= self.runs_after
     }
@@ -211,40 +210,40 @@ impl Tables {
         self.runs.from(from).flat_map(|run| run.first..=run.last)
     }
 
-    /// Ids of rows whose end lies after the first moment, up to and with the second.
+    /// Ids of rows that end after the first time and not after the second.
     pub(crate) fn ending_between(&self, after: UnixMillis, to: UnixMillis) -> impl Iterator<Item = i64> {
         let from = (after.0.saturating_add(1), i64::MIN);
         self.ends.from(from).take_while(move |(until, _)| *until <= to.0).map(|(_, id)| *id)
     }
 
-    /// The latest end of a row that is gone. It is in the future only after the clock was set back.
+    /// The latest end of a deleted row; in the future only after the clock was set back.
     pub(crate) fn gone_until(&self) -> UnixMillis {
         self.gone_until
     }
 
-    /// How many rows' ends lie before or at this moment.
+    /// The number of rows that end at or before this time.
     pub(crate) fn ended(&self, now: UnixMillis) -> usize {
         self.ends.rank(&(now.0.saturating_add(1), i64::MIN))
     }
 
-    /// Rows of any type and scope with this value, in ascending id.
+    /// Rows with this value, of any type and scope, in ascending id.
     pub(crate) fn with_value(&self, value: &Value) -> impl Iterator<Item = &Packed> {
-        self.about(value).filter(move |row| row.value == *value)
+        self.with_value_hash(value).filter(move |row| row.value == *value)
     }
 
-    /// The same, and those with another notation of the same addresses; perhaps others besides.
-    pub(crate) fn about(&self, value: &Value) -> impl Iterator<Item = &Packed> {
+    /// Also rows with another notation of the same prefix, and possibly hash collisions.
+    pub(crate) fn with_value_hash(&self, value: &Value) -> impl Iterator<Item = &Packed> {
         let hash = hash_value(&self.state, value);
         let same = self.values.from((hash, i64::MIN)).take_while(move |(other, _)| *other == hash);
         same.filter_map(|(_, id)| self.rows.get(id))
     }
 
-    /// Ids of rows that cover all of `net`, in no order.
+    /// Ids of rows that cover `net`, unordered.
     pub(crate) fn covering(&self, net: IpNet) -> Vec<i64> {
         self.addresses.covering(net)
     }
 
-    /// Ids of rows that lie within `net`, in no order.
+    /// Ids of rows within `net`, unordered.
     pub(crate) fn within(&self, net: IpNet) -> Vec<i64> {
         self.addresses.within(net)
     }

@@ -1,4 +1,4 @@
-//! One state of the set, to read from.
+//! A snapshot of the active set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use crate::delta::{Delta, OVERLAP};
 use crate::filter::{Filter, StreamRequest};
 use crate::label::Label;
 use crate::matcher::{Matcher, Selection};
-use crate::row::{Commit, Row};
+use crate::row::{Commit, ReplicaRow};
 use crate::tables::Tables;
 
-/// How far a bouncer has followed the stream: kept for it, and given back with its next request.
+/// A bouncer's position in the stream, returned with its next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The last commit of the state it was answered from.
+    /// The last commit of the snapshot that was sent.
     pub commit: Commit,
-    /// The moment it was answered for.
+    /// The time it was sent for.
     pub time: UnixMillis,
 }
 
-/// Up to where the history was forgotten.
+/// Where the history begins.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Floor {
-    /// Some rows written by commits up to this one are forgotten.
+pub(crate) struct HistoryFloor {
+    /// Some rows written by commits up to this one have been dropped.
     pub(crate) commit: Commit,
-    /// Rows that ended before or at this moment may be forgotten.
+    /// Rows that ended at or before this time may have been dropped.
     pub(crate) time: UnixMillis,
 }
 
@@ -39,89 +39,88 @@ impl Default for Cursor {
     }
 }
 
-/// An immutable state of the set. Holding it keeps only those pages alive that have changed since.
+/// An immutable snapshot. It keeps only those pages alive that have changed since.
 #[derive(Debug, Clone)]
 pub struct View {
     tables: Tables,
     head: Commit,
-    floor: Floor,
+    floor: HistoryFloor,
 }
 
-/// How a client's cursor stands to a state, as far as commits go.
+/// The position of a client's cursor relative to a snapshot, as far as commits are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// No decision the request is about was written since: the request may be left waiting.
-    Abreast,
-    /// There is something to tell.
+pub enum CursorStatus {
+    /// No matching decision was written since: the request may be parked.
+    UpToDate,
+    /// Matching decisions were written since.
     Behind,
-    /// The state is older than the cursor: more is to be read from the database first.
+    /// The snapshot is older than the cursor: more must be fetched from the database first.
     Ahead,
-    /// The history does not reach back: everything is to be told.
+    /// The history does not reach back to the cursor: a full response is needed.
     TooOld,
 }
 
-/// How many decisions are in force of one kind: a line of `cs_active_decisions`.
+/// A number of decisions in force, one time series of `cs_active_decisions`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count {
     /// The scenario, list or reason.
     pub reason: String,
-    /// Who decided.
+    /// The decision's origin.
     pub origin: String,
     /// The decision's type.
     pub action: String,
-    /// How many.
+    /// The number of decisions.
     pub count: u64,
 }
 
 impl View {
-    pub(crate) fn new(tables: Tables, head: Commit, floor: Floor) -> Self {
+    pub(crate) fn new(tables: Tables, head: Commit, floor: HistoryFloor) -> Self {
         Self { tables, head, floor }
     }
 
-    /// The last commit in it.
+    /// Its last commit.
     pub fn head(&self) -> Commit {
         self.head
     }
 
-    /// The body of a stream answer, produced as it is read.
-    ///
-    /// Everything is told when `startup` was asked, when there is no cursor (the bouncer never pulled), when the
-    /// history does not reach back to the cursor, or when the cursor is ahead of this state (another database).
-    /// Otherwise what became different since. [`Answer::next`] is the cursor to keep once the body was sent.
+    /// The body of a stream response, generated as it is read.
+    /// || Full when the request has `startup` set, when there is no cursor, when the history does not reach back to the
+    /// cursor, or when the cursor is ahead of this snapshot (another database); otherwise the changes since the cursor.
+    /// [`Answer::next`] is the cursor to keep after the body was sent.
     pub fn answer(&self, request: &StreamRequest, cursor: Option<Cursor>, now: UnixMillis) -> Answer {
         let since = cursor.filter(|cursor| !request.startup && self.reaches_back_to(*cursor, now));
         let delta = Delta::new(self.tables.clone(), request, since, now);
         Answer::new(delta, Cursor { commit: self.head, time: now })
     }
 
-    /// How a cursor stands to this state. Ends that come with time alone are no news: whoever was told of a decision
-    /// knows when it ends.
-    pub fn standing(&self, request: &StreamRequest, cursor: Cursor, now: UnixMillis) -> Standing {
+    /// The status of a cursor. Ends that come with time do not count as changes: the client was sent the end with the
+    /// decision.
+    pub fn status(&self, request: &StreamRequest, cursor: Cursor, now: UnixMillis) -> CursorStatus {
         if cursor.commit > self.head {
-            return Standing::Ahead;
+            return CursorStatus::Ahead;
         }
         if !self.reaches_back_to(cursor, now) {
-            return Standing::TooOld;
+            return CursorStatus::TooOld;
         }
         if cursor.commit == self.head {
-            return Standing::Abreast;
+            return CursorStatus::UpToDate;
         }
         if !self.tables.knows_commits_after(cursor.commit) {
-            return Standing::Behind;
+            return CursorStatus::Behind;
         }
         let mut matcher = Matcher::new(request.filter.clone());
         let mut written = self.tables.written_after(cursor.commit);
         let concerned = |id: i64| self.tables.rows.get(&id).is_some_and(|row| matcher.matches(row));
-        if written.any(concerned) { Standing::Behind } else { Standing::Abreast }
+        if written.any(concerned) { CursorStatus::Behind } else { CursorStatus::UpToDate }
     }
 
-    /// The body of a `GET /v1/decisions`: every row in force that matches, in ascending id, or `null`.
+    /// The body of `GET /v1/decisions`: all matching rows in force in ascending id, or `null`.
     pub fn live(&self, filter: &Filter, now: UnixMillis) -> LiveAnswer {
         LiveAnswer::new(Selection::new(self.tables.clone(), filter, now), now)
     }
 
     /// As [`ActiveSet::query`](crate::ActiveSet::query).
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<Row> {
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
         let mut selection = Selection::new(self.tables.clone(), filter, now);
         std::iter::from_fn(|| selection.next().map(crate::packed::Packed::row)).collect()
     }
@@ -157,5 +156,5 @@ impl View {
     }
 }
 
-// The overlap only repeats what was told: without it nothing would be lost either.
+// The overlap only repeats ends; nothing would be lost without it.
 const _: () = assert!(OVERLAP > 0);

@@ -138,7 +138,7 @@ async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Res
 /// A row of the file that `import` reads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Row {
+struct CsvRow {
     value: String,
     expiration: String,
     comment: String,
@@ -150,7 +150,7 @@ fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failu
     let mut items = Vec::new();
     for (index, row) in reader.deserialize().enumerate() {
         let number = index + 1;
-        let row: Row = row.map_err(|error| Failure::Command(format!("unable to parse csv: {error}")))?;
+        let row: CsvRow = row.map_err(|error| Failure::Command(format!("unable to parse csv: {error}")))?;
         if row.value.is_empty() {
             return Err(Failure::Command(format!("row {number}: missing 'value'")));
         }

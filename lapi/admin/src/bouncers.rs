@@ -49,7 +49,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
 
 /// What `-o json` shows of a bouncer.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct BouncerView<'a> {
     created_at: String,
     updated_at: String,
     name: &'a str,
@@ -66,10 +66,10 @@ struct Shown<'a> {
     auto_created: bool,
     /// Ours: the machines that use its key and name themselves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    instances: Vec<instances::Shown<'a>>,
+    instances: Vec<instances::InstanceView<'a>>,
 }
 
-impl<'a> From<&'a Bouncer> for Shown<'a> {
+impl<'a> From<&'a Bouncer> for BouncerView<'a> {
     fn from(bouncer: &'a Bouncer) -> Self {
         let flags = bouncer.feature_flags.split(',').filter(|flag| !flag.is_empty());
         Self {
@@ -90,7 +90,7 @@ impl<'a> From<&'a Bouncer> for Shown<'a> {
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> BouncerView<'a> {
     fn with(bouncer: &'a Bouncer, instances: &'a Instances) -> Self {
         Self { instances: instances.of(&bouncer.name), ..Self::from(bouncer) }
     }
@@ -142,7 +142,8 @@ async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
         Output::Human => print(&(human(session.fancy, &bouncers) + &instances.human(session.fancy))),
         Output::Raw => print(&raw(&bouncers)?),
         Output::Json => {
-            let shown: Vec<_> = bouncers.iter().map(|bouncer| Shown::with(bouncer, &instances)).collect();
+            let shown: Vec<_> =
+                bouncers.iter().map(|bouncer| BouncerView::with(bouncer, &instances)).collect();
             line(&json(&shown, 2))
         }
     }
@@ -249,9 +250,9 @@ async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     session.no_raw()?;
     let instances = Instances::read(&store, Some(name)).await?;
     if session.output == Output::Json {
-        return line(&json(&Shown::with(&bouncer, &instances), 2));
+        return line(&json(&BouncerView::with(&bouncer, &instances), 2));
     }
-    let shown = Shown::from(&bouncer);
+    let shown = BouncerView::from(&bouncer);
     let flags = output::lines(&shown.featureflags);
     print(&properties(
         session.fancy,
@@ -311,7 +312,7 @@ mod tests {
              fw-1,10.0.0.5,validated,2026-01-02T03:04:07Z,crowdsec-firewall-bouncer,v0.0.34,api-key\n"
         );
         assert_eq!(
-            json(&[Shown::from(&sample())], 2),
+            json(&[BouncerView::from(&sample())], 2),
             r#"[
   {
     "created_at": "2026-01-02T03:04:05Z",
@@ -333,7 +334,7 @@ mod tests {
         assert!(shown.contains("| fw-1 | 10.0.0.5   | ✔️ "), "{shown}");
         let young = Bouncer { name: "x".into(), revoked: true, ..Bouncer::default() };
         assert!(raw(std::slice::from_ref(&young)).unwrap().ends_with("x,,pending,,,,\n"));
-        let shown = json(&Shown::from(&young), 2);
+        let shown = json(&BouncerView::from(&young), 2);
         assert!(shown.contains(r#""last_pull": null"#) && shown.contains(r#""os": "?""#), "{shown}");
     }
 }

@@ -16,9 +16,9 @@ use crate::output::{line, print};
 use crate::session::Session;
 
 /// The most decisions in one alert when `--batch` does not say: stock servers refuse bodies beyond 50 MiB.
-const LARGEST_ALERT: usize = 200_000;
+const MAX_DECISIONS_PER_ALERT: usize = 200_000;
 /// From so many on a person is told to wait.
-const MANY: usize = 1000;
+const PROGRESS_FROM: usize = 1000;
 
 pub(crate) fn command() -> Command {
     leaf("import", "Import decisions from a file or pipe", "")
@@ -191,11 +191,11 @@ pub(crate) async fn run(session: &Session, args: &Args<'_>) -> Result<(), Failur
     let items = items.into_iter().enumerate();
     let decisions: Vec<Decision> =
         items.map(|(number, item)| defaults.decision(number, item)).collect::<Result<_, _>>()?;
-    if decisions.len() > MANY {
+    if decisions.len() > PROGRESS_FROM {
         line(&format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
     }
     let size = match usize::try_from(batch) {
-        Ok(0) | Err(_) => LARGEST_ALERT,
+        Ok(0) | Err(_) => MAX_DECISIONS_PER_ALERT,
         Ok(size) => {
             line(&format!("batch size: {size}"))?;
             size
@@ -267,7 +267,7 @@ async fn post(
 
 /// A bar for those who watch; nothing in a pipe or a log.
 fn progress(what: &'static str, count: usize) -> ProgressBar {
-    if count <= MANY || !io::stderr().is_terminal() {
+    if count <= PROGRESS_FROM || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");

@@ -15,7 +15,7 @@ pub(crate) struct Instances {
 
 /// What `-o json` shows of one.
 #[derive(Serialize)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct InstanceView<'a> {
     instance: &'a str,
     ip_address: &'a str,
     #[serde(rename = "type")]
@@ -33,7 +33,7 @@ impl Instances {
     }
 
     /// Those of one bouncer, for JSON.
-    pub(crate) fn of(&self, bouncer: &str) -> Vec<Shown<'_>> {
+    pub(crate) fn of(&self, bouncer: &str) -> Vec<InstanceView<'_>> {
         self.all.iter().filter(|one| one.bouncer == bouncer).map(|one| self.shown(one)).collect()
     }
 
@@ -52,8 +52,8 @@ impl Instances {
         table(fancy, &COLUMNS, rows)
     }
 
-    fn shown<'a>(&self, one: &'a BouncerInstance) -> Shown<'a> {
-        Shown {
+    fn shown<'a>(&self, one: &'a BouncerInstance) -> InstanceView<'a> {
+        InstanceView {
             instance: &one.instance,
             ip_address: &one.ip,
             kind: &one.kind,

@@ -90,7 +90,7 @@ impl Metrics {
 
 /// The table of `machines inspect`.
 pub(crate) fn human(fancy: bool, machine: &Machine, metrics: &Metrics) -> String {
-    let shown = crate::machines::Shown::from(machine);
+    let shown = crate::machines::MachineView::from(machine);
     let time = |moment: Option<UnixMillis>| moment.map(UnixMillis::rfc3339).unwrap_or_default();
     let mut rows = vec![
         ("IP Address", machine.ip.clone()),
@@ -180,7 +180,7 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
     let _ = write!(io::stderr(), "? Please provide a password for the machine: ");
     let _ = io::stderr().flush();
     let mut password = String::new();
-    let hidden = Hidden::begin();
+    let hidden = EchoOff::begin();
     io::stdin().lock().read_line(&mut password)?;
     if hidden.0.is_some() {
         // The line's end was not shown either.
@@ -195,9 +195,9 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
 }
 
 /// While it lives the terminal shows nothing of what is typed; `None` when there is no terminal.
-struct Hidden(Option<rustix::termios::Termios>);
+struct EchoOff(Option<rustix::termios::Termios>);
 
-impl Hidden {
+impl EchoOff {
     fn begin() -> Self {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         let before = tcgetattr(io::stdin()).ok();
@@ -210,7 +210,7 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, before);

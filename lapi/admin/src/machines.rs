@@ -18,7 +18,7 @@ use crate::session::Session;
 const COLUMNS: [&str; 8] =
     ["Name", "IP Address", "Last Update", "Status", "Version", "OS", "Auth Type", "Last Heartbeat"];
 /// bcrypt reads no more.
-const LONGEST_PASSWORD: usize = 72;
+const MAX_PASSWORD: usize = 72;
 /// After so long without a heartbeat a machine is marked.
 const STALE: GoDuration = GoDuration::from_nanos(120_000_000_000);
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
 
 /// What `-o json` shows of a machine.
 #[derive(Serialize)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct MachineView<'a> {
     pub(crate) created_at: String,
     pub(crate) updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) metrics: Option<Metrics>,
 }
 
-impl<'a> From<&'a Machine> for Shown<'a> {
+impl<'a> From<&'a Machine> for MachineView<'a> {
     fn from(machine: &'a Machine) -> Self {
         let flags = machine.feature_flags.split(',').filter(|flag| !flag.is_empty());
         Self {
@@ -178,7 +178,7 @@ async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     match session.output {
         Output::Human => print(&human(session.fancy, UnixMillis::now(), &machines)),
         Output::Raw => print(&raw(&machines)?),
-        Output::Json => line(&json(&machines.iter().map(Shown::from).collect::<Vec<_>>(), 2)),
+        Output::Json => line(&json(&machines.iter().map(MachineView::from).collect::<Vec<_>>(), 2)),
     }
 }
 
@@ -252,8 +252,8 @@ async fn create(
     password: &str,
     force: bool,
 ) -> Result<(), Failure> {
-    if password.len() > LONGEST_PASSWORD {
-        return Err(Failure::Command(format!("password too long (max {LONGEST_PASSWORD} characters)")));
+    if password.len() > MAX_PASSWORD {
+        return Err(Failure::Command(format!("password too long (max {MAX_PASSWORD} characters)")));
     }
     let hash = bcrypt::hash(password, bcrypt::DEFAULT_COST)
         .map_err(|error| Failure::Command(format!("unable to hash: {error}")))?;
@@ -353,7 +353,7 @@ async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     let metrics = Metrics::of(&store.usage(UsageKind::LogProcessor, Some(name)).await?);
     store.close().await;
     if session.output == Output::Json {
-        let shown = Shown { metrics: Some(metrics), ..Shown::from(&machine) };
+        let shown = MachineView { metrics: Some(metrics), ..MachineView::from(&machine) };
         return line(&json(&shown, 2));
     }
     print(&machine_details::human(session.fancy, &machine, &metrics))
@@ -394,7 +394,7 @@ mod tests {
              web-1,10.0.0.7,2026-01-02T04:00:00Z,true,v1.7.8,password,2026-01-02T04:00:00Z,debian/12\n\
              new,,1970-01-01T00:00:00Z,false,,password,-,/\n"
         );
-        let shown = json(&both.iter().map(Shown::from).collect::<Vec<_>>(), 2);
+        let shown = json(&both.iter().map(MachineView::from).collect::<Vec<_>>(), 2);
         assert!(
             shown.contains(
                 "    \"machineId\": \"web-1\",\n    \"ipAddress\": \"10.0.0.7\",\n    \"version\": \"v1.7.8\",\n    \

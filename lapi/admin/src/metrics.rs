@@ -79,7 +79,7 @@ const ALIASES: [(&str, &[&str]); 4] = [
 ];
 
 /// A metrics page is a few hundred kilobytes at most.
-const LARGEST_PAGE: usize = 64 << 20;
+const MAX_PAGE: usize = 64 << 20;
 
 pub(crate) fn command() -> Command {
     let flags = || {
@@ -214,7 +214,7 @@ async fn fetch(url: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
         bytes.extend_from_slice(&piece);
-        if bytes.len() > LARGEST_PAGE {
+        if bytes.len() > MAX_PAGE {
             return Err("the page is too long".to_owned());
         }
     }

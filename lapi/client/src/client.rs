@@ -16,7 +16,7 @@ use crate::continuation::{self, Continuation, StreamSink};
 use crate::diagnosis::{self, SettingNames};
 use crate::endpoint::{Endpoint, redacted};
 use crate::error::{BuildError, Credential, PullError, PushError};
-use crate::pace::{FullPullTimeout, GiveUp, MIN_BYTES_PER_WINDOW, Pace};
+use crate::progress::{FullPullTimeout, MIN_BYTES_PER_WINDOW, ProgressError, ProgressMonitor};
 use crate::transport::{self, Identification, Setup};
 
 /// How much of an answer that is not a success is read.
@@ -140,7 +140,7 @@ impl Client {
         let mut response = answer?;
         // A LAPI that sends the head of a held request at once may send blanks until there is something to report.
         let held = Duration::from_secs(query.wait.into()).saturating_sub(head - begun);
-        let mut pace = Pace::new(head, held.saturating_add(self.idle), self.idle, silence);
+        let mut progress = ProgressMonitor::new(head, held.saturating_add(self.idle), self.idle, silence);
 
         let continuation = continuation::read(response.headers())
             .map_err(|(name, text)| PullError::Header { url: self.url(), name, text })?;
@@ -148,7 +148,7 @@ impl Client {
         let mut answer =
             StreamAnswer { continuation, peer: response.remote_addr(), ..StreamAnswer::default() };
         let mut decoder = StreamDecoder::new();
-        while let Some(chunk) = self.piece(&mut response, &mut pace, answer.bytes).await? {
+        while let Some(chunk) = self.piece(&mut response, &mut progress, answer.bytes).await? {
             answer.bytes += chunk.len() as u64;
             let mut count = |item: StreamItem<'_>| {
                 match &item {
@@ -179,8 +179,8 @@ impl Client {
         match self.ask(request, self.idle).await {
             // Read to its end, so that the connection can be used again.
             Ok(mut response) => {
-                let mut pace = self.pace();
-                while self.piece(&mut response, &mut pace, 0).await?.is_some() {}
+                let mut progress = self.progress();
+                while self.piece(&mut response, &mut progress, 0).await?.is_some() {}
                 Ok(())
             }
             Err(PullError::Status { status: 404, url, .. }) => Err(PushError::Unsupported { url }),
@@ -216,38 +216,38 @@ impl Client {
     }
 
     /// The pace of an answer that begins now.
-    pub(crate) fn pace(&self) -> Pace {
-        Pace::new(Instant::now(), self.idle, self.idle, self.idle)
+    pub(crate) fn progress(&self) -> ProgressMonitor {
+        ProgressMonitor::new(Instant::now(), self.idle, self.idle, self.idle)
     }
 
     /// The next piece of a body, or `None` at its end.
     pub(crate) async fn piece(
         &self,
         response: &mut Response,
-        pace: &mut Pace,
+        progress: &mut ProgressMonitor,
         received: u64,
     ) -> Result<Option<impl Deref<Target = [u8]> + use<>>, PullError> {
-        let deadline = pace.deadline();
+        let deadline = progress.deadline();
         // Looked at first: a flood of blanks is always ready to be read.
         if Instant::now() >= deadline {
-            return Err(self.given_up(pace));
+            return Err(self.given_up(progress));
         }
         match timeout_at(deadline, response.chunk()).await {
             Ok(Ok(piece)) => {
-                pace.received(Instant::now(), piece.as_deref().unwrap_or_default());
+                progress.received(Instant::now(), piece.as_deref().unwrap_or_default());
                 Ok(piece)
             }
             Ok(Err(cause)) => {
                 Err(PullError::CutShort { url: self.url(), received, cause: Some(cause.without_url()) })
             }
-            Err(_) => Err(self.given_up(pace)),
+            Err(_) => Err(self.given_up(progress)),
         }
     }
 
-    fn given_up(&self, pace: &Pace) -> PullError {
-        match pace.verdict(Instant::now()) {
-            GiveUp::Silent(after) => self.timed_out("in the middle of an answer", after),
-            GiveUp::TooSlow(window) => {
+    fn given_up(&self, progress: &ProgressMonitor) -> PullError {
+        match progress.verdict(Instant::now()) {
+            ProgressError::Silent(after) => self.timed_out("in the middle of an answer", after),
+            ProgressError::TooSlow(window) => {
                 PullError::TooSlow { url: self.url(), least: MIN_BYTES_PER_WINDOW, window }
             }
         }

@@ -7,7 +7,7 @@ use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER}
 use reqwest::header::HeaderMap;
 
 /// The longest cursor that is kept: it has to fit into a request's line again.
-const LONGEST_CURSOR: usize = 2048;
+const MAX_CURSOR_BYTES: usize = 2048;
 
 /// How to go on after an answer. Only a LAPI that keeps cursors says so; a stock one does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'stati
         },
     };
     let Some(cursor) = text(CURSOR_HEADER)? else { return Ok(None) };
-    if cursor.is_empty() || cursor.len() > LONGEST_CURSOR {
+    if cursor.is_empty() || cursor.len() > MAX_CURSOR_BYTES {
         return Err((CURSOR_HEADER, cursor));
     }
     let content = text(CONTENT_HEADER)?.unwrap_or_default();
@@ -64,7 +64,7 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'stati
 
 #[cfg(test)]
 mod tests {
-    use palisade_wire::follow::Why;
+    use palisade_wire::follow::FullReason;
     use reqwest::header::{HeaderName, HeaderValue};
 
     use super::*;
@@ -87,8 +87,8 @@ mod tests {
         let held = |wait: Option<u64>, content| {
             Ok(Some(Continuation { cursor: "T1".into(), content, wait: wait.map(Duration::from_secs) }))
         };
-        let everything = Content::Everything(Why::TooOld);
-        let long = "x".repeat(LONGEST_CURSOR + 1);
+        let everything = Content::Everything(FullReason::TooOld);
+        let long = "x".repeat(MAX_CURSOR_BYTES + 1);
         for (cursor, content, wait, expected) in [
             ("T1", "changes", Some("25"), held(Some(25), Content::Changes)),
             (" T1 ", "changes", None, held(None, Content::Changes)),

@@ -64,7 +64,7 @@ pub enum BuildError {
     /// The name of this machine cannot be sent.
     #[error(
         "the instance name {name:?} cannot be sent: it must be 1 to {} characters of visible ASCII",
-        palisade_wire::follow::INSTANCE_AT_MOST
+        palisade_wire::follow::MAX_INSTANCE_NAME
     )]
     Instance {
         /// As written.
@@ -241,7 +241,7 @@ impl PullError {
         match self {
             Self::Unreachable { .. } => Duration::from_millis(100),
             Self::Status { retry_after: Some(wait), .. } | Self::Refused { retry_after: Some(wait), .. } => {
-                (*wait).clamp(Duration::from_secs(1), LONGEST_OBEYED)
+                (*wait).clamp(Duration::from_secs(1), MAX_RETRY_AFTER)
             }
             Self::Status { status: 500.., .. } => Duration::from_millis(500),
             Self::Status { status: 429, .. } | Self::Header { .. } => Duration::from_secs(5),
@@ -312,7 +312,7 @@ impl PullError {
 }
 
 /// The longest `Retry-After` that is obeyed: nobody keeps a firewall in the dark for a day.
-const LONGEST_OBEYED: Duration = Duration::from_secs(600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// Why a report did not get through. It can be sent again: counters are the sender's to keep.
 #[derive(Debug, thiserror::Error)]

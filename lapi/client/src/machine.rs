@@ -24,7 +24,7 @@ use crate::transport::{Identification, Setup};
 /// How often a request is tried again with a new token.
 const NEW_TOKENS: usize = 2;
 /// Larger answers are not taken: nothing a LAPI lists is.
-const LARGEST_ANSWER: usize = 1 << 30;
+const MAX_ANSWER_BYTES: usize = 1 << 30;
 
 /// A LAPI as one machine sees it. Logs in when it has to.
 pub struct MachineClient {
@@ -329,10 +329,10 @@ impl MachineClient {
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, MachineError> {
         let mut body = Vec::new();
-        let mut pace = self.link.pace();
-        while let Some(piece) = self.link.piece(response, &mut pace, body.len() as u64).await? {
+        let mut progress = self.link.progress();
+        while let Some(piece) = self.link.piece(response, &mut progress, body.len() as u64).await? {
             body.extend_from_slice(&piece);
-            if body.len() > LARGEST_ANSWER {
+            if body.len() > MAX_ANSWER_BYTES {
                 return Err(self.unexpected(response.url().path(), "it is longer than 1 GiB".to_owned()));
             }
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use palisade_wire::follow::{INSTANCE_AT_MOST, INSTANCE_HEADER};
+use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, NoProxy, Proxy};
@@ -125,7 +125,7 @@ pub(crate) fn build(
 /// The name of this machine as a header.
 fn instance(name: &str) -> Result<HeaderValue, BuildError> {
     let wrong = || BuildError::Instance { name: name.to_owned() };
-    if !(1..=INSTANCE_AT_MOST).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !(1..=MAX_INSTANCE_NAME).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(wrong());
     }
     HeaderValue::from_str(name).map_err(|_| wrong())

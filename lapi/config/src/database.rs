@@ -191,10 +191,10 @@ fn check_flush(written: file::Flush, wrong: &mut Problems) -> Flush {
             None
         }
     };
-    let mut span = |key: &str, text: Option<String>| -> Option<Duration> {
+    let mut period = |key: &str, text: Option<String>| -> Option<Duration> {
         let text = text.filter(|text| !text.is_empty())?;
         match text.parse::<GoDuration>() {
-            Ok(span) if span.to_std().is_some() => span.to_std(),
+            Ok(period) if period.to_std().is_some() => period.to_std(),
             Ok(_) => {
                 wrong.add(format!("db_config.flush.{key}"), "must not be negative");
                 None
@@ -205,8 +205,8 @@ fn check_flush(written: file::Flush, wrong: &mut Problems) -> Flush {
             }
         }
     };
-    let max_age = span("max_age", written.max_age);
-    let metrics_max_age = span("metrics_max_age", written.metrics_max_age).unwrap_or(METRICS_MAX_AGE);
+    let max_age = period("max_age", written.max_age);
+    let metrics_max_age = period("metrics_max_age", written.metrics_max_age).unwrap_or(METRICS_MAX_AGE);
     let bouncers = written.bouncers_autodelete.unwrap_or_default();
     let agents = written.agents_autodelete.unwrap_or_default();
     Flush {
@@ -214,12 +214,12 @@ fn check_flush(written: file::Flush, wrong: &mut Problems) -> Flush {
         max_age,
         metrics_max_age,
         bouncers_autodelete: AutoDelete {
-            cert: span("bouncers_autodelete.cert", bouncers.cert),
-            secret: span("bouncers_autodelete.api_key", bouncers.api_key),
+            cert: period("bouncers_autodelete.cert", bouncers.cert),
+            secret: period("bouncers_autodelete.api_key", bouncers.api_key),
         },
         agents_autodelete: AutoDelete {
-            cert: span("agents_autodelete.cert", agents.cert),
-            secret: span("agents_autodelete.login_password", agents.login_password),
+            cert: period("agents_autodelete.cert", agents.cert),
+            secret: period("agents_autodelete.login_password", agents.login_password),
         },
     }
 }

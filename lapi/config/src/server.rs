@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Fewest characters of a registration token.
-const SHORTEST_TOKEN: usize = 32;
+const MIN_TOKEN: usize = 32;
 /// Port of `prometheus` when none is given.
 const METRICS_PORT: u16 = 6060;
 
@@ -193,12 +193,10 @@ fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> 
             "api.server.auto_registration.token",
             "missing token value for api.server.auto_register; invent one of at least 32 characters",
         );
-    } else if token.len() < SHORTEST_TOKEN {
+    } else if token.len() < MIN_TOKEN {
         wrong.add(
             "api.server.auto_registration.token",
-            format!(
-                "token value for api.server.auto_register is too short (min {SHORTEST_TOKEN} characters)"
-            ),
+            format!("token value for api.server.auto_register is too short (min {MIN_TOKEN} characters)"),
         );
     }
     let ranges = written.allowed_ranges.unwrap_or_default();

@@ -77,7 +77,7 @@ pub(crate) fn vocabulary() -> &'static Vocabulary {
 }
 
 /// Whether an expression asks for earlier decisions.
-pub(crate) fn asks_history(program: &Program) -> bool {
+pub(crate) fn needs_history(program: &Program) -> bool {
     [COUNT, SINCE_COUNT, ACTIVE_COUNT, TIME_LEFT].into_iter().any(|function| program.calls(function))
 }
 

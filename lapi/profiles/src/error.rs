@@ -1,4 +1,4 @@
-//! Why a file of profiles cannot be used, and why an alert cannot be judged.
+//! Why a file of profiles cannot be used, and why an alert cannot be evaluated.
 
 use std::{io, path::PathBuf};
 

@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 
 use crate::{
     EvaluationError, FilterResult, NoHistory, ProfileDecision, ProfilesError,
-    environment::{Context, asks_history, vocabulary},
+    environment::{Context, needs_history, vocabulary},
     file::{ProfileFile, Source, Template},
 };
 
@@ -50,7 +50,7 @@ struct Decided {
 }
 
 /// What became of the filters.
-pub(crate) struct Judged {
+pub(crate) struct ProfileEvaluation {
     pub(crate) filters: Vec<FilterResult>,
     pub(crate) matched: bool,
     pub(crate) decisions: Vec<ProfileDecision>,
@@ -114,17 +114,17 @@ impl Profile {
 
     /// Whether an expression asks for earlier decisions.
     pub(crate) fn needs_history(&self) -> bool {
-        self.programs().any(asks_history)
+        self.programs().any(needs_history)
     }
 
     /// Whether an expression looks at the decisions that an earlier profile attached.
-    pub(crate) fn looks_at_decisions(&self) -> bool {
+    pub(crate) fn reads_decisions(&self) -> bool {
         self.programs().any(|program| program.reads("Decisions"))
     }
 
     /// Runs the filters. Each that is true makes the decisions again, as in the reference.
-    pub(crate) fn judge(&self, context: &Context<'_>) -> Judged {
-        let mut judged = Judged {
+    pub(crate) fn evaluate(&self, context: &Context<'_>) -> ProfileEvaluation {
+        let mut evaluation = ProfileEvaluation {
             filters: Vec::new(),
             matched: false,
             decisions: Vec::new(),
@@ -136,16 +136,18 @@ impl Profile {
             if self.debug {
                 tracing::info!(profile = self.name, filter = filter.source(), ?result, "filter");
             }
-            judged.filters.push(FilterResult { filter: filter.source().to_owned(), result: result.clone() });
+            evaluation
+                .filters
+                .push(FilterResult { filter: filter.source().to_owned(), result: result.clone() });
             match result {
                 Ok(true) => {
-                    judged.matched = true;
-                    self.decide(context, &mut judged);
+                    evaluation.matched = true;
+                    self.decide(context, &mut evaluation);
                 }
                 Ok(false) => {}
                 Err(reason) => {
-                    judged.decisions.clear();
-                    judged.failed = Some(EvaluationError {
+                    evaluation.decisions.clear();
+                    evaluation.failed = Some(EvaluationError {
                         profile: self.name.clone(),
                         filter: filter.source().to_owned(),
                         reason,
@@ -154,10 +156,10 @@ impl Profile {
                 }
             }
         }
-        judged
+        evaluation
     }
 
-    fn decide(&self, context: &Context<'_>, judged: &mut Judged) {
+    fn decide(&self, context: &Context<'_>, evaluation: &mut ProfileEvaluation) {
         for template in &self.decisions {
             let duration = match self.duration.as_ref().map(|program| computed(program, context)) {
                 None => template.duration,
@@ -165,11 +167,11 @@ impl Profile {
                 Some(Err(reason)) => {
                     let note = format!("duration_expr: {reason}; using {}", template.duration);
                     tracing::warn!(profile = self.name, "{note}");
-                    judged.notes.push(note);
+                    evaluation.notes.push(note);
                     template.duration
                 }
             };
-            judged.decisions.push(template.decision(context.alert, duration));
+            evaluation.decisions.push(template.decision(context.alert, duration));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     EvaluationError, History, Outcome, ProfileDecision, ProfilesError, Step, StepResult,
     environment::Context,
     file::Source,
-    profile::{Judged, OnError, Profile},
+    profile::{OnError, Profile, ProfileEvaluation},
 };
 
 /// The profiles of a file and its `.local`, checked and ready to run. Never changes.
@@ -83,25 +83,26 @@ impl Profiles {
         let mut alert = Cow::Borrowed(alert);
         let mut outcome = Outcome::default();
         for (index, profile) in self.list.iter().enumerate() {
-            let judged = profile.judge(&Context { alert: &alert, history });
-            let result = if own { chosen(profile, &judged) } else { weighed(profile, &judged)? };
+            let evaluation = profile.evaluate(&Context { alert: &alert, history });
+            let result =
+                if own { filter_result(profile, &evaluation) } else { apply_on_error(profile, &evaluation)? };
             let matched = matches!(result, StepResult::Matched | StepResult::MatchedWithoutDecisions);
-            let broken = !own && judged.failed.is_some() && profile.on_error == OnError::Break;
+            let broken = !own && evaluation.failed.is_some() && profile.on_error == OnError::Break;
             let stopped = matched && (profile.stops || broken);
             outcome.trace.push(Step {
                 profile: profile.name.clone(),
-                filters: judged.filters,
+                filters: evaluation.filters,
                 result,
-                decisions: judged.decisions.len(),
-                notes: judged.notes,
+                decisions: evaluation.decisions.len(),
+                notes: evaluation.notes,
                 stopped,
             });
             if matched {
-                if !own && outcome.decisions.is_empty() && !judged.decisions.is_empty() {
-                    outcome.decisions = judged.decisions;
+                if !own && outcome.decisions.is_empty() && !evaluation.decisions.is_empty() {
+                    outcome.decisions = evaluation.decisions;
                     // Later profiles see the alert as it is now. Few look.
-                    if self.list[index + 1..].iter().any(Profile::looks_at_decisions) {
-                        alert.to_mut().decisions = outcome.decisions.iter().map(attached).collect();
+                    if self.list[index + 1..].iter().any(Profile::reads_decisions) {
+                        alert.to_mut().decisions = outcome.decisions.iter().map(to_wire).collect();
                     }
                 }
                 for name in &profile.notifications {
@@ -119,8 +120,8 @@ impl Profiles {
 }
 
 /// For an alert with decisions of its own: what fails is passed over, whatever `on_error` says.
-fn chosen(profile: &Profile, judged: &Judged) -> StepResult {
-    match (&judged.failed, judged.matched) {
+fn filter_result(profile: &Profile, evaluation: &ProfileEvaluation) -> StepResult {
+    match (&evaluation.failed, evaluation.matched) {
         (Some(error), _) => {
             tracing::warn!(profile = profile.name, %error, "a filter failed; the profile is passed over");
             StepResult::Skipped
@@ -132,19 +133,19 @@ fn chosen(profile: &Profile, judged: &Judged) -> StepResult {
 
 /// For an alert without. When an earlier filter of the profile was true, it counts as matched, though what it decided is
 /// gone.
-fn weighed(profile: &Profile, judged: &Judged) -> Result<StepResult, EvaluationError> {
-    let Some(error) = &judged.failed else {
-        return Ok(if judged.matched { StepResult::Matched } else { StepResult::NotMatched });
+fn apply_on_error(profile: &Profile, evaluation: &ProfileEvaluation) -> Result<StepResult, EvaluationError> {
+    let Some(error) = &evaluation.failed else {
+        return Ok(if evaluation.matched { StepResult::Matched } else { StepResult::NotMatched });
     };
     if profile.on_error == OnError::Fail {
         return Err(error.clone());
     }
-    let matched = judged.matched || profile.on_error == OnError::Apply;
+    let matched = evaluation.matched || profile.on_error == OnError::Apply;
     tracing::warn!(profile = profile.name, %error, matched, "a filter failed");
     Ok(if matched { StepResult::MatchedWithoutDecisions } else { StepResult::Skipped })
 }
 
-fn attached(decision: &ProfileDecision) -> Decision {
+fn to_wire(decision: &ProfileDecision) -> Decision {
     Decision {
         duration: decision.duration.to_string(),
         origin: decision.origin.clone(),

@@ -156,7 +156,7 @@ static SOURCE: ObjectType = ObjectType {
         text_method!("GetScope", |data| Value::text(&source(data).scope)),
         text_method!("GetValue", |data| Value::text(&source(data).value)),
         text_method!("GetAsNumberName", |data| as_number_name(source(data))),
-        text_method!("String", |data| in_words(source(data))),
+        text_method!("String", |data| source_text(source(data))),
     ],
 };
 
@@ -214,7 +214,7 @@ fn as_number_name<'v>(source: &Source) -> Value<'v> {
     Value::from(text)
 }
 
-fn in_words<'v>(source: &Source) -> Value<'v> {
+fn source_text<'v>(source: &Source) -> Value<'v> {
     let mut place = source.cn.clone();
     if !source.as_number.is_empty() {
         place = format!("{place}/{}", source.as_number);

@@ -65,7 +65,7 @@ impl History for Past {
     }
 }
 
-fn judge(text: &str, alert: &Alert) -> Result<Outcome, String> {
+fn evaluate(text: &str, alert: &Alert) -> Result<Outcome, String> {
     let profiles = Profiles::parse(text, "profiles.yaml").unwrap_or_else(|error| panic!("{error}"));
     profiles.evaluate(alert, &Past(Ok(2))).map_err(|error| error.to_string())
 }
@@ -73,5 +73,5 @@ fn judge(text: &str, alert: &Alert) -> Result<Outcome, String> {
 /// What a profile with one filter says.
 fn filter(expression: &str) -> Result<bool, String> {
     let text = format!("filters:\n  - >-\n    {expression}\ndecisions:\n  - type: ban\n    duration: 1h\n");
-    judge(&text, &alert()).map(|outcome| !outcome.decisions.is_empty())
+    evaluate(&text, &alert()).map(|outcome| !outcome.decisions.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Routes of alerts.
+//! Routes of `/v1/alerts`.
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -11,31 +11,28 @@ use palisade_wire::{Alert, ErrorBody};
 use serde::Serialize;
 
 use crate::auth::{Machine, TrustedAddress};
-use crate::blocking::away;
 use crate::body::Body;
 use crate::error::{ApiError, json};
+use crate::offload::offload;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
-/// An answer of more decisions and events is written away from the threads that answer requests.
-const MANY: usize = 500;
+/// Responses with more decisions and events than this are serialised on a blocking thread.
+const OFFLOAD_ABOVE: usize = 500;
 
-/// How many rows were deleted: a number as text, as stock clients expect it.
+/// How many rows were deleted: a number in a string, as stock clients expect it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct Deleted {
-    /// The number in digits.
     #[serde(rename = "nbDeleted")]
     pub(crate) nb_deleted: String,
 }
 
 impl Deleted {
-    /// So many.
     pub(crate) fn answer(count: u64) -> Response {
         json(&Self { nb_deleted: count.to_string() })
     }
 }
 
-/// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
         .route("/alerts", get(list).head(list_head).post(add).delete(remove_many))
@@ -46,18 +43,18 @@ pub(crate) fn routes() -> Router<Lapi> {
     post, path = "/v1/alerts", tag = "alerts",
     request_body = Vec<Alert>,
     security(("machine" = [])),
-    responses((status = 201, description = "The alerts' numbers; fewer when some were passed over", body = Vec<String>),
-        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 201, description = "The alerts' ids; fewer when some were not stored", body = Vec<String>),
+        (status = 400, description = "Malformed JSON", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn add(
     machine: Machine,
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let ids = lapi.take_in(&machine, body).await?;
+    let ids = lapi.ingest(&machine, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     Ok((StatusCode::CREATED, json(&ids)).into_response())
 }
@@ -70,24 +67,24 @@ pub(crate) async fn add(
         ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
         ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
         ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
         ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
         ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
-        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
+        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
         ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
     security(("machine" = [])),
     responses((status = 200, description = "The alerts; `null` when there is none", body = Option<Vec<Alert>>),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
     let alerts = lapi.find_alerts(&query).await?;
@@ -95,7 +92,7 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         return Ok(json(&()));
     }
     let size: usize = alerts.iter().map(|alert| 1 + alert.decisions.len() + alert.events.len()).sum();
-    if size > MANY { away(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
+    if size > OFFLOAD_ABOVE { offload(move || Ok(json(&alerts))).await } else { Ok(json(&alerts)) }
 }
 
 #[utoipa::path(
@@ -106,24 +103,24 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
         ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
         ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
         ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
         ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
         ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
-        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
+        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
         ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
     security(("machine" = [])),
-    responses((status = 200, description = "The query can be answered"),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 200, description = "The query is valid"),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn list_head(
     _: Machine,
@@ -131,19 +128,19 @@ pub(crate) async fn list_head(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     lapi.find_alerts(&query).await?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
 #[utoipa::path(
     get, path = "/v1/alerts/{alert_id}", tag = "alerts",
     params(
-        ("alert_id" = i64, Path, description = "The alert's number")),
+        ("alert_id" = i64, Path, description = "The alert's id")),
     security(("machine" = [])),
     responses((status = 200, description = "The alert", body = Alert),
-        (status = 400, description = "No number", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+        (status = 400, description = "Invalid id", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
         (status = 404, description = "No such alert", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn one(
     _: Machine,
@@ -151,19 +148,23 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let alert = lapi.find_alert(&id).await?;
-    if alert.decisions.len() > MANY { away(move || Ok(json(&alert))).await } else { Ok(json(&alert)) }
+    if alert.decisions.len() > OFFLOAD_ABOVE {
+        offload(move || Ok(json(&alert))).await
+    } else {
+        Ok(json(&alert))
+    }
 }
 
 #[utoipa::path(
     head, path = "/v1/alerts/{alert_id}", tag = "alerts",
     params(
-        ("alert_id" = i64, Path, description = "The alert's number")),
+        ("alert_id" = i64, Path, description = "The alert's id")),
     security(("machine" = [])),
-    responses((status = 200, description = "It is there"),
-        (status = 400, description = "No number", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+    responses((status = 200, description = "The alert exists"),
+        (status = 400, description = "Invalid id", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
         (status = 404, description = "No such alert", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn one_head(
     _: Machine,
@@ -171,7 +172,7 @@ pub(crate) async fn one_head(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     lapi.find_alert(&id).await?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
 #[utoipa::path(
@@ -182,25 +183,25 @@ pub(crate) async fn one_head(
         ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("since" = Option<String>, Query, description = "Begun at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Begun at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Taken in at least this long ago"), 
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
+        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
+        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
         ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
         ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: without community lists"), 
+        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
         ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
         ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: without simulated ones"), 
-        ("limit" = Option<u64>, Query, description = "At most so many, 100 without; 0 for all"), 
+        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
+        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
         ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: without their decisions")),
+        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
     security(("machine" = [])),
-    responses((status = 200, description = "How many went", body = Deleted),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 403, description = "Not from an address in `trusted_ips`", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 200, description = "Number of deleted alerts", body = Deleted),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 403, description = "The client's address is not in `trusted_ips`", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn remove_many(
     _: Machine,
@@ -217,14 +218,14 @@ pub(crate) async fn remove_many(
 #[utoipa::path(
     delete, path = "/v1/alerts/{alert_id}", tag = "alerts",
     params(
-        ("alert_id" = i64, Path, description = "The alert's number")),
+        ("alert_id" = i64, Path, description = "The alert's id")),
     security(("machine" = [])),
-    responses((status = 200, description = "It is gone", body = Deleted),
-        (status = 400, description = "No number", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 403, description = "Not from an address in `trusted_ips`", body = ErrorBody),
+    responses((status = 200, description = "The alert was deleted", body = Deleted),
+        (status = 400, description = "Invalid id", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 403, description = "The client's address is not in `trusted_ips`", body = ErrorBody),
         (status = 500, description = "No such alert", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn remove(
     _: Machine,
@@ -253,9 +254,9 @@ impl Lapi {
         found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "object not found"))
     }
 
-    /// Alerts are gone: bouncers are told of their decisions, and the metrics are counted anew.
+    /// After alerts were deleted: applies the commits, so that bouncers see the ends, and recounts the alert metrics.
     async fn deleted(&self, count: u64, commits: Vec<(Commit, Vec<Change>)>) {
-        self.tail.applied(commits).await;
+        self.replication.apply_local(commits).await;
         if count > 0
             && let Err(error) = self.count_alerts().await
         {
@@ -276,7 +277,7 @@ fn unable_to_delete(error: StoreError) -> ApiError {
     ApiError::store(&error, "unable to delete")
 }
 
-/// 200 and an empty text, as the stock server answers HEAD.
-pub(crate) fn nothing() -> Response {
+/// 200 with an empty body, as the stock server answers HEAD.
+pub(crate) fn empty_ok() -> Response {
     String::new().into_response()
 }

@@ -1,4 +1,4 @@
-//! Routes of allowlists, and allowlists in memory.
+//! Routes of `/v1/allowlists`, and the in-memory copy of the allowlists that they and ingest read.
 
 use std::sync::Arc;
 
@@ -11,21 +11,22 @@ use axum::routing::get;
 use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
 use palisade_wire::{
-    Allowlist as Told, AllowlistItem as ToldItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult,
-    CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
+    Allowlist as WireAllowlist, AllowlistItem as WireItem, BulkCheckAnswer, BulkCheckRequest,
+    BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 
 use crate::auth::Machine;
-use crate::blocking::away;
 use crate::body::Body;
 use crate::error::{ApiError, json};
+use crate::offload::offload;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
-/// A body of more bytes is worked through away from the threads that answer requests.
-const MANY: usize = 64 * 1024;
+/// Request bodies longer than this, in bytes, are processed on a blocking thread.
+const OFFLOAD_ABOVE: usize = 64 * 1024;
 
-/// Allowlists in memory: alerts are checked without a query. Replaced whole when the roster has moved.
+/// Allowlists in memory, so that checking an alert needs no query. Replaced as a whole when the registry version in the
+/// database changes.
 #[derive(Debug, Default)]
 pub(crate) struct Allowlists {
     lists: ArcSwap<Vec<Allowlist>>,
@@ -33,16 +34,13 @@ pub(crate) struct Allowlists {
 }
 
 impl Allowlists {
-    /// What an address is looked up in.
     pub(crate) fn index(&self) -> Arc<AllowlistIndex> {
         self.index.load_full()
     }
 
-    /// Reads them again.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; the earlier ones stay.
+    /// Reads all allowlists from the store.
+    /// || # Errors
+    /// || When the database fails; the previous lists stay in use.
     pub(crate) async fn refresh(&self, store: &Store, now: UnixMillis) -> Result<(), StoreError> {
         let lists = store.allowlists(now, true).await?;
         self.index.store(Arc::new(AllowlistIndex::new(&lists)));
@@ -51,11 +49,10 @@ impl Allowlists {
     }
 }
 
-/// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
         .route("/allowlists", get(list))
-        // A list may be called `check`.
+        // An allowlist may be named `check`; a GET of this path then reads that list.
         .route("/allowlists/check", get(one_called_check).post(check_many))
         .route("/allowlists/check/{ip_or_range}", get(check).head(check_head))
         .route("/allowlists/{name}", get(one))
@@ -64,16 +61,16 @@ pub(crate) fn routes() -> Router<Lapi> {
 #[utoipa::path(
     get, path = "/v1/allowlists", tag = "allowlists",
     params(
-        ("with_content" = Option<bool>, Query, description = "`true`: with what is on them")),
+        ("with_content" = Option<bool>, Query, description = "`true`: include items")),
     security(("machine" = [])),
-    responses((status = 200, description = "All lists", body = Vec<Told>),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody))
+    responses((status = 200, description = "All lists", body = Vec<WireAllowlist>),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody))
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
     let now = lapi.fresh_allowlists().await;
     let with_content = query.get("with_content") == Some("true");
     let lists = lapi.allowlists.lists.load();
-    json(&lists.iter().map(|list| told(list, with_content, now)).collect::<Vec<_>>())
+    json(&lists.iter().map(|list| to_wire(list, with_content, now)).collect::<Vec<_>>())
 }
 
 #[utoipa::path(
@@ -81,8 +78,8 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
     params(
         ("name" = String, Path, description = "The list's name")),
     security(("machine" = [])),
-    responses((status = 200, description = "The list", body = Told),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+    responses((status = 200, description = "The list", body = WireAllowlist),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
         (status = 500, description = "No such list", body = ErrorBody))
 )]
 pub(crate) async fn one(
@@ -93,7 +90,7 @@ pub(crate) async fn one(
     let now = lapi.fresh_allowlists().await;
     let lists = lapi.allowlists.lists.load();
     match lists.iter().find(|list| list.name == name) {
-        Some(list) => Ok(json(&told(list, true, now))),
+        Some(list) => Ok(json(&to_wire(list, true, now))),
         None => Err(ApiError::internal(format!("allowlist '{name}' not found"))),
     }
 }
@@ -105,11 +102,11 @@ async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Respons
 #[utoipa::path(
     get, path = "/v1/allowlists/check/{ip_or_range}", tag = "allowlists",
     params(
-        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F`")),
+        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F` for the slash")),
     security(("machine" = [])),
-    responses((status = 200, description = "Whether it is on a list, and on which", body = CheckAnswer),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "No address", body = ErrorBody))
+    responses((status = 200, description = "Whether the target is on a list, and on which", body = CheckAnswer),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid address", body = ErrorBody))
 )]
 pub(crate) async fn check(
     _: Machine,
@@ -124,12 +121,12 @@ pub(crate) async fn check(
 #[utoipa::path(
     head, path = "/v1/allowlists/check/{ip_or_range}", tag = "allowlists",
     params(
-        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F`")),
+        ("ip_or_range" = String, Path, description = "An address, or a range with `%2F` for the slash")),
     security(("machine" = [])),
-    responses((status = 200, description = "It is on a list"),
-        (status = 204, description = "It is on none"),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "No address", body = ErrorBody))
+    responses((status = 200, description = "The target is on a list"),
+        (status = 204, description = "The target is on no list"),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid address", body = ErrorBody))
 )]
 pub(crate) async fn check_head(
     _: Machine,
@@ -145,10 +142,10 @@ pub(crate) async fn check_head(
     post, path = "/v1/allowlists/check", tag = "allowlists",
     request_body = BulkCheckRequest,
     security(("machine" = [])),
-    responses((status = 200, description = "Those that are on a list", body = BulkCheckAnswer),
-        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "One is no address", body = ErrorBody))
+    responses((status = 200, description = "The targets that are on a list", body = BulkCheckAnswer),
+        (status = 400, description = "Malformed JSON", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid target", body = ErrorBody))
 )]
 pub(crate) async fn check_many(
     _: Machine,
@@ -161,7 +158,7 @@ pub(crate) async fn check_many(
     }
     let now = lapi.fresh_allowlists().await;
     let index = lapi.allowlists.index();
-    // An import asks about all its values at once.
+    // An import checks all its values in one request.
     let look = move || -> Result<BulkCheckAnswer, ApiError> {
         let mut results = Vec::new();
         for target in request.targets {
@@ -172,25 +169,25 @@ pub(crate) async fn check_many(
         }
         Ok(BulkCheckAnswer { results })
     };
-    let answer = if body.len() > MANY { away(look).await? } else { look()? };
+    let answer = if body.len() > OFFLOAD_ABOVE { offload(look).await? } else { look()? };
     Ok(json(&answer))
 }
 
-/// An address or range as a client asks about it.
+/// Parses an address or range from a request.
 fn address(text: &str) -> Result<IpNet, ApiError> {
-    palisade_active::net(text).map_err(|error| ApiError::internal(error.to_string()))
+    palisade_active::parse_prefix(text).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// A list as it is told: without what has run out since it was read.
-fn told(list: &Allowlist, with_content: bool, now: UnixMillis) -> Told {
-    let item = |item: &AllowlistItem| ToldItem {
+/// The list as it is sent: without items that have expired since it was read.
+fn to_wire(list: &Allowlist, with_content: bool, now: UnixMillis) -> WireAllowlist {
+    let item = |item: &AllowlistItem| WireItem {
         created_at: item.created_at.rfc3339_millis(),
         description: item.comment.clone(),
         expiration: item.expires_at.map_or_else(|| NO_EXPIRATION.to_owned(), UnixMillis::rfc3339_millis),
         value: item.value.clone(),
     };
     let counts = |item: &&AllowlistItem| with_content && item.expires_at.is_none_or(|end| end > now);
-    Told {
+    WireAllowlist {
         allowlist_id: list.allowlist_id.clone(),
         console_managed: list.console_managed,
         created_at: list.created_at.rfc3339_millis(),
@@ -202,11 +199,14 @@ fn told(list: &Allowlist, with_content: bool, now: UnixMillis) -> Told {
 }
 
 impl Lapi {
-    /// Has an allowlist that was changed a moment ago in memory, if the database answers; what is there is good
-    /// enough otherwise. Returns the time to judge by.
+    /// Brings the lists up to date, so that a change made just before this request is visible. When the database does
+    /// not answer, the lists in memory are used. Returns the time to check expiry against.
     async fn fresh_allowlists(&self) -> UnixMillis {
         if let Err(error) = self.catch_up().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "allowlists may be a little old");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot refresh the allowlists; serving those in memory"
+            );
         }
         self.clock.now()
     }

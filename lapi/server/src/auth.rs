@@ -1,22 +1,23 @@
-//! Who asks. Handlers name what they need as an argument, and are not called without it:
+//! Authentication. Handlers declare what they need as an argument; a request that does not satisfy it is refused before
+//! the handler runs:
 //!
 //! | argument | admits | refuses with |
 //! |---|---|---|
 //! | [`Machine`] | a machine's token | 401 with `code` |
 //! | [`Bouncer`] | a bouncer's key or certificate | 403 `access forbidden` |
-//! | [`Either`] | one of the two | as above |
-//! | [`ClientAddress`] | everybody; says where from | never |
+//! | [`MachineOrBouncer`] | one of the two | as above |
+//! | [`ClientAddress`] | every request; carries the client's address | never |
 //! | [`TrustedAddress`] | addresses of `trusted_ips`, loopback, the socket | 403 `access forbidden from this IP (…)` |
 //!
 //! Put [`Machine`] before [`TrustedAddress`]: the stock server checks tokens first.
 
-pub mod address;
-pub mod certificate;
-pub mod password;
-pub mod throttle;
-pub mod token;
+pub(crate) mod address;
+pub(crate) mod certificate;
+pub(crate) mod password;
+pub(crate) mod throttle;
+pub(crate) mod token;
 
-mod extract;
+pub(crate) mod extract;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -28,30 +29,27 @@ use arc_swap::ArcSwap;
 
 use self::{certificate::Certificates, password::Passwords, throttle::Throttle, token::Tokens};
 use crate::error::ApiError;
-pub use address::{ClientAddress, Peer, TrustedAddress};
-pub(crate) use extract::{Agent, bearer, standing};
-pub use extract::{Bouncer, Either, Machine, hash_key};
+pub(crate) use address::{ClientAddress, Peer, TrustedAddress};
+pub(crate) use extract::{Agent, bearer, require_valid_machine};
+pub(crate) use extract::{Bouncer, Machine, MachineOrBouncer};
 
-/// What proving who one is takes.
+/// State for authenticating requests.
 #[derive(Debug)]
-pub struct Auth {
-    /// Signs and checks tokens.
-    pub tokens: Tokens,
-    /// Hashes passwords.
-    pub passwords: Passwords,
-    /// Who failed lately.
-    pub throttle: Mutex<Throttle>,
-    /// Which client certificates are taken; replaced at a reload.
-    pub certificates: ArcSwap<Certificates>,
+pub(crate) struct Auth {
+    /// Signs and verifies machine tokens.
+    pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    /// Limits failed logins and registrations per address.
+    pub(crate) throttle: Mutex<Throttle>,
+    /// Which client certificates are accepted; replaced on reload.
+    pub(crate) certificates: ArcSwap<Certificates>,
 }
 
 impl Auth {
-    /// With this secret for tokens and these certificates.
-    ///
-    /// # Errors
-    ///
-    /// When no thread for passwords can be started.
-    pub fn new(secret: &[u8], certificates: Certificates) -> std::io::Result<Self> {
+    /// With the secret that signs tokens.
+    /// || # Errors
+    /// || When the threads that hash passwords cannot be started.
+    pub(crate) fn new(secret: &[u8], certificates: Certificates) -> std::io::Result<Self> {
         Ok(Self {
             tokens: Tokens::new(secret),
             passwords: Passwords::start()?,
@@ -61,11 +59,9 @@ impl Auth {
     }
 
     /// Whether this client may try to log in or register now.
-    ///
-    /// # Errors
-    ///
-    /// 429 with the time to wait.
-    pub fn may_try(&self, client: &ClientAddress) -> Result<(), ApiError> {
+    /// || # Errors
+    /// || 429 with the time until the next attempt is allowed.
+    pub(crate) fn check_throttle(&self, client: &ClientAddress) -> Result<(), ApiError> {
         let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         throttle.check(throttled_as(client), Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -73,14 +69,14 @@ impl Auth {
         })
     }
 
-    /// This client failed to log in, or asked for an account.
-    pub fn tried(&self, client: &ClientAddress) {
+    /// Counts a failed login, or a registration, against this client's address.
+    pub(crate) fn record_attempt(&self, client: &ClientAddress) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         throttle.take(throttled_as(client), Instant::now());
     }
 }
 
-/// A peer that has no address (a link-local one) shares the bucket of all such.
+/// Clients without an address (link-local peers with a zone) share one bucket.
 fn throttled_as(client: &ClientAddress) -> IpAddr {
     client.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

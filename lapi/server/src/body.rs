@@ -1,4 +1,4 @@
-//! Request bodies: whole, decompressed, and never larger than allowed.
+//! Reads request bodies: whole, decompressed, and bounded in size and time.
 
 use std::{io::Write as _, time::Duration};
 
@@ -13,55 +13,51 @@ use http_body_util::BodyExt as _;
 
 use crate::error::ApiError;
 
-/// Limit before authentication.
-pub const SMALL: usize = 2 * 1024 * 1024;
-/// Limit after authentication.
-pub const LARGE: usize = 50 * 1024 * 1024;
-/// How every gzip stream begins.
+/// Size limit for requests that are not authenticated.
+pub(crate) const SMALL: usize = 2 * 1024 * 1024;
+/// Size limit for authenticated requests.
+pub(crate) const LARGE: usize = 50 * 1024 * 1024;
+/// The first bytes of every gzip stream.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
-/// How long a client may stay silent in the middle of a body.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long a whole body may take.
-const WHOLE: Duration = Duration::from_secs(600);
-/// The words for a body above its limit.
-pub const TOO_LARGE: &str = "http: request body too large";
+/// The longest pause between two chunks of a body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time a whole body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(600);
+/// The text sent for a body above its limit.
+pub(crate) const TOO_LARGE: &str = "http: request body too large";
 
-/// The body of an authenticated request: at most [`LARGE`] bytes after decompression. Put it last in a handler: what
-/// comes before it (who asks) is checked before anything is read.
+/// The body of an authenticated request: at most [`LARGE`] bytes after decompression. Place it last among a handler's
+/// arguments: extractors before it, such as authentication, then run before the body is read.
 #[derive(Debug, Clone)]
-pub struct Body(pub Bytes);
+pub(crate) struct Body(pub(crate) Bytes);
 
-/// The body of a request by anybody: at most [`SMALL`] bytes after decompression.
-#[derive(Debug, Clone)]
-pub struct SmallBody(pub Bytes);
-
-/// Why a body cannot be had.
+/// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BodyFailure {
+pub(crate) enum BodyFailure {
     /// More bytes than allowed, counted after decompression.
     #[error("http: request body too large")]
     TooLarge,
-    /// Said to be gzip, and is not.
+    /// Declared as gzip, but has no gzip header.
     #[error("gzip: invalid header")]
     NotGzip,
-    /// gzip that ends or breaks in the middle.
+    /// The gzip stream is truncated or corrupt.
     #[error("unexpected EOF")]
     BrokenGzip,
-    /// gzip and another coding together.
+    /// gzip combined with another content coding.
     #[error("content codings other than gzip are not understood")]
     Coding,
-    /// The client went away.
+    /// The connection broke.
     #[error("unexpected EOF")]
     Broken,
-    /// The client fell silent.
+    /// The client sent nothing for too long, or took too long altogether.
     #[error("i/o timeout")]
     Silent,
 }
 
 impl BodyFailure {
-    /// As the routes that read JSON answer it.
-    pub fn into_error(self) -> ApiError {
+    /// The response of routes that read JSON.
+    pub(crate) fn into_error(self) -> ApiError {
         match self {
             Self::NotGzip => ApiError::empty(StatusCode::BAD_REQUEST),
             Self::Coding => ApiError::empty(StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -85,28 +81,20 @@ impl<S: Sync> FromRequest<S> for Body {
     }
 }
 
-impl<S: Sync> FromRequest<S> for SmallBody {
-    type Rejection = BodyFailure;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, BodyFailure> {
-        read(request, SMALL).await.map(Self)
-    }
-}
-
-/// Reads the whole body, decompressed when the request says gzip, of at most `limit` bytes.
+/// Reads the whole body, at most `limit` bytes after decompression.
 ///
 /// # Errors
 ///
 /// See [`BodyFailure`].
-pub async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> {
+pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> {
     let coding = match request.headers().get(CONTENT_ENCODING).map(|value| value.to_str()) {
         Some(Ok(value)) if value.trim() == "gzip" => Coding::Gzip,
         Some(Ok(value)) if value.contains("gzip") => return Err(BodyFailure::Coding),
-        // Any other coding is not looked at: its bytes are no JSON, and are answered as such.
+        // Other codings are passed through undecoded: their bytes are not JSON, and are refused as such.
         _ => Coding::Plain,
     };
-    // Who sends a byte now and then is not silent, and still must come to an end.
-    let whole = tokio::time::timeout(WHOLE, collect(request.into_body(), coding, limit)).await;
+    // A client that sends a byte now and then never hits the idle timeout, so the whole body has a deadline too.
+    let whole = tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), coding, limit)).await;
     whole.unwrap_or(Err(BodyFailure::Silent))
 }
 
@@ -116,14 +104,14 @@ enum Coding {
     Gzip,
 }
 
-/// Bytes as they come in, kept or decompressed, up to a limit.
-struct Kept {
+/// Collects bytes up to a limit, either directly or as the output of the decompressor.
+struct LimitedBuffer {
     bytes: Vec<u8>,
     limit: usize,
     full: bool,
 }
 
-impl std::io::Write for Kept {
+impl std::io::Write for LimitedBuffer {
     fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
         if self.bytes.len() + more.len() > self.limit {
             self.full = true;
@@ -139,15 +127,15 @@ impl std::io::Write for Kept {
 }
 
 async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Bytes, BodyFailure> {
-    let mut kept = Kept { bytes: Vec::new(), limit, full: false };
+    let mut buffer = LimitedBuffer { bytes: Vec::new(), limit, full: false };
     let mut gzip = None;
     if coding == Coding::Gzip {
-        gzip = Some(flate2::write::MultiGzDecoder::new(kept));
-        kept = Kept { bytes: Vec::new(), limit: 0, full: false };
+        gzip = Some(flate2::write::MultiGzDecoder::new(buffer));
+        buffer = LimitedBuffer { bytes: Vec::new(), limit: 0, full: false };
     }
     let mut start = Vec::new();
     loop {
-        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(IDLE_TIMEOUT, body.frame()).await {
             Err(_) => return Err(BodyFailure::Silent),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(BodyFailure::Broken),
@@ -155,14 +143,14 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         };
         let Ok(data) = frame.into_data() else { continue };
         match &mut gzip {
-            None => kept.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
+            None => buffer.write_all(&data).map_err(|_| BodyFailure::TooLarge)?,
             Some(decoder) => {
                 let missing = GZIP.len().saturating_sub(start.len());
                 start.extend(data.iter().take(missing));
                 if !GZIP.starts_with(&start) {
                     return Err(BodyFailure::NotGzip);
                 }
-                // A small piece of gzip can hold a thousand times its size: the limit is looked at while it unfolds.
+                // gzip can expand a thousandfold: decompress in small pieces, so that the limit is checked in between.
                 for piece in data.chunks(16 * 1024) {
                     decoder.write_all(piece).map_err(|_| gzip_failure(decoder))?;
                 }
@@ -170,19 +158,19 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
         }
     }
     match gzip {
-        None => Ok(kept.bytes.into()),
+        None => Ok(buffer.bytes.into()),
         Some(_) if start.len() < GZIP.len() => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
             decoder.try_finish().map_err(|_| gzip_failure(&decoder))?;
             match decoder.finish() {
-                Ok(kept) => Ok(kept.bytes.into()),
+                Ok(buffer) => Ok(buffer.bytes.into()),
                 Err(_) => Err(BodyFailure::BrokenGzip),
             }
         }
     }
 }
 
-fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<Kept>) -> BodyFailure {
+fn gzip_failure(decoder: &flate2::write::MultiGzDecoder<LimitedBuffer>) -> BodyFailure {
     if decoder.get_ref().full { BodyFailure::TooLarge } else { BodyFailure::BrokenGzip }
 }
 
@@ -197,7 +185,7 @@ mod tests {
         if !coding.is_empty() {
             request = request.header(CONTENT_ENCODING, coding);
         }
-        // In small pieces, as a network gives them.
+        // In small pieces, as a network delivers them.
         let pieces: Vec<Result<Bytes, std::io::Error>> =
             bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let body = Incoming::new(Pieces(pieces.into_iter()));

@@ -1,4 +1,4 @@
-//! The command line: the flags of the stock daemon that mean something without a log processor.
+//! The command line: those flags of the stock daemon that apply to a server without a log processor.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,12 +9,12 @@ use palisade_daemon::{
 use palisade_lapi_config::Config;
 use tracing::{info, warn};
 
-/// Our version, as `-version` and metrics show it.
+/// The version, as shown by `-version` and metrics.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// The configuration file when `-c` is not given.
 pub const DEFAULT_CONFIG: &str = "/etc/crowdsec/config.yaml";
 
-/// Everything the program understands.
+/// The flags and their help texts.
 pub const PROGRAM: Program = Program {
     name: "palisade-lapi",
     about: "Takes alerts from CrowdSec log processors, makes decisions, feeds bouncers.",
@@ -33,43 +33,43 @@ pub const PROGRAM: Program = Program {
     commands: &[],
 };
 
-/// What is left to do after [`begin`].
+/// What the command line asks for; the result of [`start_up`].
 #[derive(Debug)]
-pub enum Begun {
-    /// Nothing: exit with this.
+pub enum Startup {
+    /// Exit with this code.
     Done(ExitCode),
-    /// `-t`: check what only the files named in the configuration can tell.
+    /// `-t`: validate the configuration and the files it names.
     Test(Box<Config>, Logs),
-    /// Serve.
+    /// Run the server.
     Daemon {
-        /// The configuration.
+        /// The validated configuration.
         config: Box<Config>,
-        /// The level told on the command line, which beats the file's.
+        /// The level given on the command line; it takes precedence over the file's.
         level: Option<LogLevel>,
-        /// The log.
+        /// The log that was set up.
         logs: Logs,
     },
 }
 
-/// Follows the command line up to the point where something outside the configuration is touched.
-pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
+/// Parses the command line and loads the configuration; touches nothing outside the configuration files and the log.
+pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     let logs = match Logs::start() {
         Ok(logs) => logs,
         Err(error) => {
-            say(&error.to_string());
-            return Begun::Done(ExitCode::FAILURE);
+            print_error(&error.to_string());
+            return Startup::Done(ExitCode::FAILURE);
         }
     };
     let typed = match PROGRAM.parse(args) {
         Ok(typed) => typed,
         Err(error) => {
-            say(error.text().trim_end());
-            return Begun::Done(ExitCode::from(error.exit_code()));
+            print_error(error.text().trim_end());
+            return Startup::Done(ExitCode::from(error.exit_code()));
         }
     };
     if typed.switch("version") {
         print(&format!("version: {VERSION}\nPlatform: linux\nDatabases: sqlite, postgresql\n"));
-        return Begun::Done(ExitCode::SUCCESS);
+        return Startup::Done(ExitCode::SUCCESS);
     }
     let level = [
         ("trace", LogLevel::Trace),
@@ -87,18 +87,18 @@ pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
     };
     config.logs.level = level.unwrap_or(config.logs.level);
     if typed.switch("t") {
-        // The log file is not touched either.
-        return Begun::Test(Box::new(config), logs);
+        // The log file is not opened either.
+        return Startup::Test(Box::new(config), logs);
     }
     if let Err(error) = logs.configure(&config.logs) {
         return failed(&logs, &error.to_string());
     }
-    announce(&config);
-    Begun::Daemon { config: Box::new(config), level, logs }
+    log_loaded(&config);
+    Startup::Daemon { config: Box::new(config), level, logs }
 }
 
-/// Says which files were read and what in them deserves a warning.
-pub(crate) fn announce(config: &Config) {
+/// Logs which files were loaded, and their warnings.
+pub(crate) fn log_loaded(config: &Config) {
     if let Some(local) = &config.local {
         info!(
             "Loading yaml file: '{}' with additional values from '{}'",
@@ -111,13 +111,13 @@ pub(crate) fn announce(config: &Config) {
     }
 }
 
-fn failed(logs: &Logs, text: &str) -> Begun {
+fn failed(logs: &Logs, text: &str) -> Startup {
     logs.fatal(text);
-    Begun::Done(ExitCode::FAILURE)
+    Startup::Done(ExitCode::FAILURE)
 }
 
 #[expect(clippy::print_stderr, reason = "before there is a log, or for a person at a terminal")]
-fn say(text: &str) {
+fn print_error(text: &str) {
     eprintln!("{text}");
 }
 

@@ -1,16 +1,13 @@
-//! From `db_config` to the store's own words.
+//! Converts `db_config` to the store's configuration.
 
 use std::path::PathBuf;
 
 use palisade_lapi_config::{DbConfig, DbKind};
 use palisade_store::{Engine, PostgresServer};
 
-/// The store to open.
-///
 /// # Errors
-///
-/// When `sslmode` is a word the store does not know.
-pub fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, String> {
+/// || When `sslmode` is not a known value.
+pub(crate) fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, String> {
     let engine = match &config.kind {
         DbKind::Sqlite { path, use_wal } => Engine::Sqlite { path: path.clone(), wal: *use_wal },
         DbKind::Postgres {

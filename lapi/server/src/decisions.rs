@@ -1,4 +1,4 @@
-//! Routes of decisions: the stream, live queries, deletion.
+//! Routes of `/v1/decisions`: the stream, live queries and deletion.
 
 mod body;
 pub(crate) mod follow;
@@ -19,7 +19,6 @@ use crate::error::ApiError;
 use crate::query::Pairs;
 use crate::state::Lapi;
 
-/// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
         .route("/decisions", get(live::query).head(live::query_head).delete(remove_many))
@@ -31,20 +30,20 @@ pub(crate) fn routes() -> Router<Lapi> {
     delete, path = "/v1/decisions", tag = "decisions",
     params(
         ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "The same"), 
+        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
         ("origin" = Option<String>, Query, description = "Exact origin"), 
         ("scenario" = Option<String>, Query, description = "Exact scenario"), 
         ("value" = Option<String>, Query, description = "Exact value"), 
         ("type" = Option<String>, Query, description = "Exact type"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("uuid" = Option<Vec<String>>, Query, description = "One of these")),
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("uuid" = Option<Vec<String>>, Query, description = "One of these ids")),
     security(("machine" = [])),
-    responses((status = 200, description = "How many were lifted", body = Deleted),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 200, description = "Number of deleted decisions", body = Deleted),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn remove_many(
     _: Machine,
@@ -52,10 +51,10 @@ pub(crate) async fn remove_many(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let filter = Filter::for_deletion(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
-    // What was decided a moment ago by other hands is to be lifted as well.
+    // Decisions that another process has just written must be deleted as well.
     lapi.catch_up().await.map_err(unable_to_delete)?;
     let now = lapi.clock.now();
-    let ids = lapi.tail.view().ids(&filter, now);
+    let ids = lapi.replication.view().ids(&filter, now);
     if ids.is_empty() {
         return Ok(Deleted::answer(0));
     }
@@ -66,13 +65,13 @@ pub(crate) async fn remove_many(
 #[utoipa::path(
     delete, path = "/v1/decisions/{decision_id}", tag = "decisions",
     params(
-        ("decision_id" = i64, Path, description = "The decision's number")),
+        ("decision_id" = i64, Path, description = "The decision's id")),
     security(("machine" = [])),
-    responses((status = 200, description = "It is lifted", body = Deleted),
-        (status = 400, description = "No number", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
+    responses((status = 200, description = "The decision was deleted", body = Deleted),
+        (status = 400, description = "Invalid id", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
         (status = 500, description = "No such decision", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn remove(
     _: Machine,
@@ -86,15 +85,15 @@ pub(crate) async fn remove(
     }
 }
 
-/// `stream` as a decision's number.
+/// `stream` in the place of a decision id.
 async fn remove_stream(_: Machine) -> ApiError {
     ApiError::bad_request("decision_id must be valid integer")
 }
 
 impl Lapi {
-    /// Decisions were ended: the answer goes out once bouncers can be told.
+    /// After decisions were ended: responds once the commit is applied, so that bouncers can see it.
     async fn lifted(&self, ended: Ended) -> Response {
-        self.tail.applied(ended.commit.into_iter().collect()).await;
+        self.replication.apply_local(ended.commit.into_iter().collect()).await;
         Deleted::answer(ended.count)
     }
 }

@@ -1,4 +1,4 @@
-//! What a caller is told when the answer is no.
+//! Error responses in the stock server's formats.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use axum::{
 use palisade_store::StoreError;
 use serde::Serialize;
 
-/// After how many seconds a client may ask again while the database is away.
+/// `Retry-After` while the database is unavailable, in seconds.
 const STORE_RETRY: u64 = 2;
 
-/// A refusal or failure in the exact form the stock server gives it.
+/// An error response in the exact format of the stock server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     body: Body,
     retry_after: Option<u64>,
@@ -22,7 +22,6 @@ pub struct ApiError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Body {
-    /// Nothing.
     Empty,
     /// `{"message":…}`
     Message(String),
@@ -32,38 +31,36 @@ enum Body {
 
 impl ApiError {
     /// A status with an empty body.
-    pub fn empty(status: StatusCode) -> Self {
+    pub(crate) fn empty(status: StatusCode) -> Self {
         Self { status, body: Body::Empty, retry_after: None }
     }
 
-    /// A status with `{"message":"text"}`: what handlers and the check of keys answer.
-    pub fn message(status: StatusCode, text: impl Into<String>) -> Self {
+    /// A status with `{"message":"text"}`, the format of handlers and of key authentication.
+    pub(crate) fn message(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, body: Body::Message(text.into()), retry_after: None }
     }
 
-    /// 401 with `{"code":401,"message":"text"}`: what the check of tokens, login and refresh answer.
-    pub fn unauthorized(text: impl Into<String>) -> Self {
+    /// 401 with `{"code":401,"message":"text"}`, the format of token authentication, login and refresh.
+    pub(crate) fn unauthorized(text: impl Into<String>) -> Self {
         Self { status: StatusCode::UNAUTHORIZED, body: Body::Coded(text.into()), retry_after: None }
     }
 
-    /// 400 with a message.
-    pub fn bad_request(text: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(text: impl Into<String>) -> Self {
         Self::message(StatusCode::BAD_REQUEST, text)
     }
 
-    /// 403 `access forbidden`.
-    pub fn forbidden() -> Self {
+    pub(crate) fn forbidden() -> Self {
         Self::message(StatusCode::FORBIDDEN, "access forbidden")
     }
 
-    /// 500 with a message: also how the stock server answers bad filters and invalid alerts.
-    pub fn internal(text: impl Into<String>) -> Self {
+    /// 500 with a message; the stock server also answers bad filters and invalid alerts with it.
+    pub(crate) fn internal(text: impl Into<String>) -> Self {
         Self::message(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
-    /// The store failed. The cause is for the log, `text` for the caller (`unable to query` and the like): 500, or 503
-    /// with the time to ask again when the database is away or has no room.
-    pub fn store(cause: &StoreError, text: impl Into<String>) -> Self {
+    /// The store failed. The cause is logged; the client gets `text` (`unable to query` and the like) with 500, or with
+    /// 503 and `Retry-After` when the database is unavailable or out of space.
+    pub(crate) fn store(cause: &StoreError, text: impl Into<String>) -> Self {
         let text = text.into();
         if cause.is_temporary() {
             tracing::warn!(error = cause as &dyn std::error::Error, answer = %text, "the store is not available");
@@ -74,8 +71,8 @@ impl ApiError {
         Self::internal(text)
     }
 
-    /// 429: too often; ask again in so many seconds.
-    pub fn slow_down(seconds: u64, text: impl Into<String>) -> Self {
+    /// 429 with `Retry-After`.
+    pub(crate) fn slow_down(seconds: u64, text: impl Into<String>) -> Self {
         Self {
             status: StatusCode::TOO_MANY_REQUESTS,
             body: Body::Message(text.into()),
@@ -83,13 +80,8 @@ impl ApiError {
         }
     }
 
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The text, empty when there is none.
-    pub fn text(&self) -> &str {
+    /// The message, empty when there is none.
+    pub(crate) fn text(&self) -> &str {
         match &self.body {
             Body::Empty => "",
             Body::Message(text) | Body::Coded(text) => text,
@@ -129,16 +121,16 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A JSON body with the media type the stock server names.
-pub fn json(value: &impl Serialize) -> Response {
+/// A JSON body with the media type the stock server sends.
+pub(crate) fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(bytes) => ([(header::CONTENT_TYPE, JSON)], bytes).into_response(),
         Err(cause) => {
-            tracing::error!(error = &cause as &dyn std::error::Error, "an answer cannot be written as JSON");
+            tracing::error!(error = &cause as &dyn std::error::Error, "cannot serialise the response");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// The media type of every JSON answer.
-pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// The media type of JSON responses.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");

@@ -17,13 +17,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    Clock, Lapi, Setup,
-    auth::{Auth, Peer, certificate::Certificates, hash_key},
+    Lapi,
+    auth::{Auth, Peer, certificate::Certificates, extract::hash_key},
     listen,
     metrics::LapiMetrics,
-    roster::Roster,
+    registry::Registry,
+    replication,
     router::router,
-    tail,
+    state::{Clock, Setup},
 };
 
 /// A LAPI without listeners.
@@ -82,7 +83,7 @@ impl Fixture {
             None => Certificates::default(),
         };
         let lapi = Lapi::new(Setup {
-            roster: Roster::load(store.clone()).await.unwrap(),
+            registry: Registry::load(store.clone()).await.unwrap(),
             profiles: Profiles::parse(
                 "name: p\nfilters: [\"false\"]\ndecisions: []\non_success: break\n",
                 "p.yaml",
@@ -91,16 +92,14 @@ impl Fixture {
             metrics: LapiMetrics::new(MetricsLevel::Full, &metrics),
             auth: Auth::new(&[7; 64], certificates).unwrap(),
             clock: Clock::System,
-            sealer: palisade_active::Sealer::new(b"a key for cursors"),
+            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
-            stop: stop.clone(),
-            tasks: TaskTracker::new(),
             store,
             server,
             config,
         });
-        tail::load(&lapi).await.unwrap();
-        lapi.tasks.spawn(tail::follow(lapi.clone(), stop.clone()));
+        replication::load(&lapi).await.unwrap();
+        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
         let router = router(lapi.clone());
         Self { lapi, router, metrics, folder, stop }
     }

@@ -1,17 +1,17 @@
-//! Takes alerts in.
+//! Ingests alerts posted by machines.
 //!
 //! ```text
-//! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► tail ──► ids
+//! body ──► read ──► validate ──► allowlists ──► profiles ──► store ──► replication ──► ids
 //!                      │             │                         │
 //!                   refused       dropped                   repeated: the earlier id
 //! ```
 //!
-//! A whole batch is judged before anything is stored. What is refused is named in the log; it does not hold up the
-//! rest, because a log processor sends a refused batch again for ever.
+//! The whole batch is evaluated before anything is stored. A refused alert is logged and does not block the rest of its
+//! batch: a log processor would resend a refused batch forever.
 
 mod digest;
+mod evaluate;
 mod history;
-mod prepare;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,28 +23,27 @@ use palisade_store::StoreError;
 use palisade_wire::{BodyError, UnixMillis, read_alerts};
 
 use crate::error::ApiError;
-use crate::{Lapi, roster};
+use crate::{Lapi, registry};
+use evaluate::{EvaluatedBatch, IngestContext, evaluate};
 use history::StoredHistory;
-use prepare::{Intake, Prepared, prepare};
 
-/// A larger body is read away from the threads that answer requests.
+/// Request bodies longer than this, in bytes, are evaluated on a blocking thread.
 const LARGE: usize = 64 * 1024;
-/// How many dropped decisions of a request are named in the log; the others are only counted.
-const NAMED: usize = 10;
+/// How many dropped decisions of a request are logged individually; the rest is only counted.
+const MAX_LOGGED: usize = 10;
 
-/// What the ingest keeps between requests.
+/// Ingest state shared by all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Ingest {
     imports: Arc<AtomicUsize>,
 }
 
-/// An import under way; retention leaves alerts alone meanwhile.
+/// Guard for an import in progress; retention does not delete alerts meanwhile.
 #[derive(Debug)]
 struct Import(Arc<AtomicUsize>);
 
 impl Ingest {
-    /// Whether an import is under way.
-    pub(crate) fn import_under_way(&self) -> bool {
+    pub(crate) fn import_in_progress(&self) -> bool {
         self.imports.load(Ordering::Relaxed) > 0
     }
 
@@ -60,19 +59,17 @@ impl Drop for Import {
     }
 }
 
-/// Why nothing of a batch was taken.
+/// Why no alert of a batch was stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IngestError {
-    /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// Every alert was refused; this is the first reason.
+    /// Every alert was refused; the reason of the first.
     #[error("{0}")]
     Refused(String),
-    /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The thread that judged the batch broke off: a fault of ours.
+    /// The blocking task that evaluates the batch panicked.
     #[error("the alerts could not be judged")]
     Broken,
 }
@@ -91,33 +88,35 @@ impl From<IngestError> for ApiError {
 }
 
 impl Lapi {
-    /// Takes in a batch as a machine posted it. Returns the numbers of the alerts, in order; those that were passed
-    /// over have none, those that were posted before have their earlier one.
-    ///
-    /// # Errors
-    ///
-    /// When the body cannot be read, when every alert is refused, when the database fails. Nothing is stored then,
-    /// but for a database that fails in the middle of a very large import.
-    pub(crate) async fn take_in(&self, from: &roster::Machine, body: Bytes) -> Result<Vec<i64>, IngestError> {
+    /// Ingests a batch posted by a machine. Returns the alert ids in order: allowlisted alerts have none, repeated
+    /// alerts have their earlier id.
+    /// || # Errors
+    /// || When the body cannot be read, every alert is refused, or the database fails. Nothing is stored then, except
+    /// when the database fails in the middle of a very large import.
+    pub(crate) async fn ingest(
+        &self,
+        from: &registry::Machine,
+        body: Bytes,
+    ) -> Result<Vec<i64>, IngestError> {
         let now = self.clock.now();
         let large = body.len() > LARGE || self.profiles.load().needs_history();
-        let (posted, prepared) = if large {
+        let (posted, batch) = if large {
             let (lapi, machine) = (self.clone(), from.name.clone());
-            let judge = move || lapi.judge(now, &machine, &body);
-            tokio::task::spawn_blocking(judge).await.map_err(|_| IngestError::Broken)??
+            let evaluate = move || lapi.evaluate(now, &machine, &body);
+            tokio::task::spawn_blocking(evaluate).await.map_err(|_| IngestError::Broken)??
         } else {
-            self.judge(now, &from.name, &body)?
+            self.evaluate(now, &from.name, &body)?
         };
-        self.tell(&from.name, &prepared);
-        if let Some(reason) = prepared.all_refused(posted) {
+        self.log_rejections(&from.name, &batch);
+        if let Some(reason) = batch.all_refused(posted) {
             return Err(IngestError::Refused(reason.to_owned()));
         }
-        if prepared.alerts.is_empty() {
+        if batch.alerts.is_empty() {
             return Ok(Vec::new());
         }
-        let _import = prepared.import.then(|| self.ingest.begin_import());
-        let scenarios: Vec<String> = prepared.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
-        let added = self.store.add_alerts(now, Some(&from.name), prepared.alerts).await?;
+        let _import = batch.import.then(|| self.ingest.begin_import());
+        let scenarios: Vec<String> = batch.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
+        let added = self.store.add_alerts(now, Some(&from.name), batch.alerts).await?;
         for (stored, scenario) in added.ids.iter().zip(&scenarios) {
             if stored.repeated {
                 self.metrics.alerts_repeated.inc();
@@ -125,12 +124,17 @@ impl Lapi {
                 self.metrics.alerts_changed(scenario, 1);
             }
         }
-        self.tail.applied(added.commits).await;
+        self.replication.apply_local(added.commits).await;
         Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
     }
 
-    /// Reads and judges a batch. May ask the database about the past, and then blocks.
-    fn judge(&self, now: UnixMillis, machine: &str, body: &[u8]) -> Result<(usize, Prepared), IngestError> {
+    /// Parses and evaluates a batch. May query the database for history, and then blocks.
+    fn evaluate(
+        &self,
+        now: UnixMillis,
+        machine: &str,
+        body: &[u8],
+    ) -> Result<(usize, EvaluatedBatch), IngestError> {
         let posted = read_alerts(body)?;
         let count = posted.len();
         let profiles = self.profiles.load();
@@ -143,18 +147,18 @@ impl Lapi {
             stored = StoredHistory::unused();
             &NoHistory
         };
-        let intake = Intake { now, machine, allowlists: &allowlists, profiles: &profiles, history };
-        let prepared = prepare(posted, &intake);
-        // An alert that was refused because the database is away is no bad alert.
+        let context = IngestContext { now, machine, allowlists: &allowlists, profiles: &profiles, history };
+        let batch = evaluate(posted, &context);
+        // An alert must not count as refused when only the history query failed.
         match stored.into_failure() {
             Some(error) => Err(error.into()),
-            None => Ok((count, prepared)),
+            None => Ok((count, batch)),
         }
     }
 
-    /// Names and counts what was not taken as it came.
-    fn tell(&self, machine: &str, prepared: &Prepared) {
-        for refusal in &prepared.refused {
+    /// Logs and counts alerts and decisions that are not stored.
+    fn log_rejections(&self, machine: &str, batch: &EvaluatedBatch) {
+        for refusal in &batch.refused {
             self.metrics.alerts_refused.inc();
             tracing::error!(
                 machine,
@@ -164,7 +168,7 @@ impl Lapi {
                 "alert refused"
             );
         }
-        for passed in &prepared.allowlisted {
+        for passed in &batch.allowlisted {
             self.metrics.alerts_allowlisted.inc();
             tracing::info!(
                 machine,
@@ -173,8 +177,8 @@ impl Lapi {
                 "alert passed over: allowlisted"
             );
         }
-        self.metrics.decisions_invalid.inc_by(prepared.invalid.len() as u64);
-        for invalid in prepared.invalid.iter().take(NAMED) {
+        self.metrics.decisions_invalid.inc_by(batch.invalid.len() as u64);
+        for invalid in batch.invalid.iter().take(MAX_LOGGED) {
             tracing::error!(
                 machine,
                 index = invalid.index,
@@ -182,14 +186,14 @@ impl Lapi {
                 "decision dropped: no address"
             );
         }
-        if prepared.invalid.len() > NAMED {
-            let more = prepared.invalid.len() - NAMED;
-            tracing::error!(machine, more, "more decisions dropped: no addresses");
+        if batch.invalid.len() > MAX_LOGGED {
+            let more = batch.invalid.len() - MAX_LOGGED;
+            tracing::error!(machine, more, "more decisions dropped: no address");
         }
-        if prepared.emptied > 0 {
+        if batch.emptied > 0 {
             tracing::error!(
                 machine,
-                alerts = prepared.emptied,
+                alerts = batch.emptied,
                 "alerts dropped: none of their decisions can be kept"
             );
         }

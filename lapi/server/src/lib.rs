@@ -1,45 +1,44 @@
-//! The companion Local API: takes alerts, makes decisions, feeds bouncers.
+//! CrowdSec's Local API (LAPI): ingests alerts, stores decisions, serves them to bouncers.
 //!
 //! ```text
-//! listen ──► router ──► auth (who asks) ──► routes ──► ingest ──► store
-//!                                              │                    │ commits
-//!                                              └── ActiveSet ◄── tail
+//! listen ──► router ──► auth ──► routes ──► ingest ──► store
+//!                                    │                    │ commits
+//!                                    └── ActiveSet ◄── replication
 //! ```
 //!
-//! `listen` takes connections in, `router` decides what a path and a method mean, `auth` who asks, the route modules
-//! answer. Everything they share is [`Lapi`].
+//! `listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
+//! answer. They share one [`Lapi`].
 
-pub mod auth;
-pub mod body;
+mod auth;
+mod body;
 pub mod cli;
-pub mod database;
-pub mod error;
+mod database;
+mod error;
 mod health;
-pub mod listen;
-pub mod metrics;
-pub mod query;
-pub mod roster;
-pub mod router;
+mod listen;
+mod metrics;
+mod query;
+mod registry;
+mod router;
 pub mod serve;
-pub mod state;
+mod state;
 
 #[cfg(test)]
 mod fixture;
 
 mod alerts;
 mod allowlists;
-mod blocking;
 mod decisions;
 mod ingest;
+mod long_poll;
+mod offload;
 mod openapi;
-mod push;
+mod replication;
 mod retention;
-mod tail;
 mod usage;
 mod watchers;
 
-pub use error::ApiError;
-pub use state::{Clock, Lapi, Parts, Setup};
+pub(crate) use state::Lapi;
 
 #[cfg(test)]
 mod route_tests;

@@ -1,49 +1,48 @@
-//! Takes connections in, and lets none of them hold more than it should.
+//! Accepts connections and bounds what each of them may use.
 //!
 //! ```text
 //! accept (TCP, unix socket) ─► handshake (TLS) ─► hyper: HTTP/1.1, HTTP/2 ─► router
-//!    ▲ a place per connection                      ▲
-//!    └───────────── warden: cuts whoever is idle, slow to ask or slow to listen
+//!     ▲ a permit per connection                     ▲
+//!     └───────────── reaper: closes connections that are idle, slow to send or slow to read
 //! ```
 
 mod accept;
 mod bind;
 mod connection;
-mod pace;
+mod connection_reaper;
+mod observed_io;
 mod socket;
-pub mod tls;
-mod warden;
+pub(crate) mod tls;
 
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Listeners, Serving};
-pub use bind::{ListenError, bind};
-pub use socket::{SocketFile, bind_socket};
-pub use warden::Limits;
+pub(crate) use accept::{Listeners, Serving};
+pub(crate) use bind::bind;
+pub(crate) use connection_reaper::Limits;
+pub(crate) use socket::{SocketFile, bind_socket};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// File descriptors that are left for everything that is not a connection.
+/// File descriptors reserved for everything that is not a connection.
 const RESERVED: u64 = 256;
-/// Connections at least, however few descriptors there are.
-const FEWEST: u64 = 64;
-/// Connections at most.
-const MOST: u64 = 500_000;
+/// The lower bound on connections, however few descriptors there are.
+const MIN_CONNECTIONS: u64 = 64;
+const MAX_CONNECTIONS: u64 = 500_000;
 
-/// Asks for as many file descriptors as the system allows, and says how many connections they are good for.
-pub fn raise_limit() -> usize {
+/// Raises the limit on open files to the hard limit, and returns how many connections it allows.
+pub(crate) fn raise_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let mut current = limit.current.unwrap_or(u64::MAX);
     if limit.current != limit.maximum {
         let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
         match setrlimit(Resource::Nofile, wanted) {
             Ok(()) => current = limit.maximum.unwrap_or(u64::MAX),
-            Err(cause) => warn!(%cause, current, "the limit of open files cannot be raised"),
+            Err(cause) => warn!(%cause, current, "cannot raise the limit on open files"),
         }
     }
-    let most = current.saturating_sub(RESERVED).clamp(FEWEST, MOST);
-    info!(connections = most, "connections at most; LimitNOFILE in the unit decides");
+    let most = current.saturating_sub(RESERVED).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
+    info!(connections = most, "maximum number of connections, derived from LimitNOFILE");
     usize::try_from(most).unwrap_or(usize::MAX)
 }

@@ -1,18 +1,18 @@
-//! `palisade-lapi`: flags in, Local API out.
+//! The `palisade-lapi` daemon.
 
 use std::process::ExitCode;
 
-use palisade_daemon::life;
+use palisade_daemon::runtime;
 use palisade_lapi::{
-    cli::{Begun, begin},
+    cli::{Startup, start_up},
     serve::{check, serve},
 };
 use tracing::info;
 
 fn main() -> ExitCode {
-    match begin(std::env::args().skip(1)) {
-        Begun::Done(code) => code,
-        Begun::Test(config, logs) => {
+    match start_up(std::env::args().skip(1)) {
+        Startup::Done(code) => code,
+        Startup::Test(config, logs) => {
             let code = match check(&config) {
                 Ok(()) => {
                     info!("config is valid");
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
             logs.flush();
             code
         }
-        Begun::Daemon { config, level, logs } => {
-            life::run(logs, async move |life| serve(*config, level, life).await)
+        Startup::Daemon { config, level, logs } => {
+            runtime::run(logs, async move |daemon| serve(*config, level, daemon).await)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Counters under the stock server's names.
+//! Prometheus metrics, under the stock server's names where it has them.
 
 use std::{
     collections::HashMap,
@@ -13,98 +13,96 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
 };
 
-/// Upper bounds of the duration histogram, in seconds: the stock server's.
+/// Bucket bounds of the duration histogram in seconds, the stock server's.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RequestLabels {
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByMachine {
+struct MachineLabels {
     machine: String,
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByBouncer {
+struct BouncerRouteLabels {
     bouncer: String,
     route: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBouncer {
+struct BouncerLabels {
     bouncer: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Endpoint {
+struct DurationLabels {
     endpoint: &'static str,
     method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Active {
+struct DecisionLabels {
     reason: String,
     origin: String,
     action: String,
 }
 
-/// Why everything was told.
+/// Why a client with a cursor was sent all decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Because {
-    /// The word on the wire.
-    pub why: &'static str,
+pub(crate) struct ResyncLabels {
+    /// The reason as it is sent in the header.
+    pub(crate) why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct AlertLabels {
     reason: String,
 }
 
-/// The LAPI's counters. What the level leaves out is not counted at all.
+/// The LAPI's metrics. Metrics that the configured level leaves out are not collected at all.
 #[derive(Debug)]
-pub struct LapiMetrics {
+pub(crate) struct LapiMetrics {
     level: MetricsLevel,
-    routes: Family<Route, Counter>,
-    machines: Family<ByMachine, Counter>,
-    bouncers: Family<ByBouncer, Counter>,
-    ok: Family<OfBouncer, Counter>,
-    ko: Family<OfBouncer, Counter>,
-    durations: Family<Endpoint, Histogram, fn() -> Histogram>,
-    active: Family<Active, Gauge>,
-    alerts: Family<Reason, Gauge>,
+    routes: Family<RequestLabels, Counter>,
+    machines: Family<MachineLabels, Counter>,
+    bouncers: Family<BouncerRouteLabels, Counter>,
+    ok: Family<BouncerLabels, Counter>,
+    ko: Family<BouncerLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    active: Family<DecisionLabels, Gauge>,
+    alerts: Family<AlertLabels, Gauge>,
     alert_counts: Mutex<HashMap<String, i64>>,
-    /// Alerts that were refused while others of their batch may have been taken.
-    pub alerts_refused: Counter,
-    /// Alerts that were passed over because their source is allowlisted.
-    pub alerts_allowlisted: Counter,
-    /// Alerts that were posted again and not stored again.
-    pub alerts_repeated: Counter,
-    /// Decisions that were dropped because their value is no address.
-    pub decisions_invalid: Counter,
-    /// Looks at the database that failed.
-    pub database_failures: Counter,
+    /// Alerts refused; others of their batch may have been stored.
+    pub(crate) alerts_refused: Counter,
+    /// Alerts dropped because their source is allowlisted.
+    pub(crate) alerts_allowlisted: Counter,
+    /// Alerts posted again and not stored again.
+    pub(crate) alerts_repeated: Counter,
+    /// Decisions dropped because their value is not an address.
+    pub(crate) decisions_invalid: Counter,
+    /// Polls of the database that failed.
+    pub(crate) database_failures: Counter,
     /// 1 while the database answers.
-    pub database_up: Gauge,
-    /// Stream requests that are held until there is something for them.
-    pub waiting: Gauge,
-    /// Held requests that were answered because there was something.
-    pub pushed: Counter,
-    /// Clients with a cursor that had to be told everything, by reason.
-    pub everything: Family<Because, Counter>,
-    /// Requests whose handler panicked.
-    pub panics: Counter,
-    /// Requests refused because their address asked too often.
-    pub throttled: Counter,
-    /// Connections that are open.
-    pub connections: Gauge,
-    /// Connections closed because the client was too slow or idle for too long.
-    pub cut: Counter,
+    pub(crate) database_up: Gauge,
+    /// Parked stream requests.
+    pub(crate) waiting: Gauge,
+    /// Parked requests that were answered with changes.
+    pub(crate) pushed: Counter,
+    /// Requests with a cursor that had to be sent all decisions, by reason.
+    pub(crate) everything: Family<ResyncLabels, Counter>,
+    pub(crate) panics: Counter,
+    /// Requests refused with 429.
+    pub(crate) throttled: Counter,
+    pub(crate) connections: Gauge,
+    /// Connections closed because the client was idle or stalled.
+    pub(crate) cut: Counter,
 }
 
 fn histogram() -> Histogram {
@@ -112,8 +110,8 @@ fn histogram() -> Histogram {
 }
 
 impl LapiMetrics {
-    /// Counters that tell as much as `level` says, registered in `metrics`.
-    pub fn new(level: MetricsLevel, metrics: &Metrics) -> Self {
+    /// Creates the metrics of `level` and registers them in `metrics`.
+    pub(crate) fn new(level: MetricsLevel, metrics: &Metrics) -> Self {
         let new = Self {
             level,
             routes: Family::default(),
@@ -156,14 +154,18 @@ impl LapiMetrics {
                 ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.alerts_refused),
                 (
                     "palisade_lapi_alerts_allowlisted",
-                    "Alerts passed over, allowlisted",
+                    "Alerts dropped, source allowlisted",
                     &new.alerts_allowlisted,
                 ),
                 ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.alerts_repeated),
-                ("palisade_lapi_decisions_invalid", "Decisions dropped, no address", &new.decisions_invalid),
+                (
+                    "palisade_lapi_decisions_invalid",
+                    "Decisions dropped, value not an address",
+                    &new.decisions_invalid,
+                ),
                 (
                     "palisade_lapi_database_failures",
-                    "Looks at the database that failed",
+                    "Polls of the database that failed",
                     &new.database_failures,
                 ),
             ] {
@@ -174,15 +176,15 @@ impl LapiMetrics {
                 "1 while the database answers",
                 new.database_up.clone(),
             );
-            registry.register("palisade_lapi_waiting", "Held stream requests", new.waiting.clone());
+            registry.register("palisade_lapi_waiting", "Parked stream requests", new.waiting.clone());
             registry.register(
                 "palisade_lapi_pushed",
-                "Held requests that were told something",
+                "Parked requests answered with changes",
                 new.pushed.clone(),
             );
             registry.register(
                 "palisade_lapi_everything_told",
-                "Requests with a cursor that were told everything",
+                "Requests with a cursor answered with all decisions",
                 new.everything.clone(),
             );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());
@@ -231,61 +233,65 @@ impl LapiMetrics {
         self.level == MetricsLevel::Full
     }
 
-    /// A request was answered.
-    pub fn answered(&self, route: &'static str, method: &'static str, took: Duration) {
-        self.routes.get_or_create(&Route { route, method }).inc();
+    /// Counts an answered request.
+    pub(crate) fn answered(&self, route: &'static str, method: &'static str, took: Duration) {
+        self.routes.get_or_create(&RequestLabels { route, method }).inc();
         if self.full() {
-            self.durations.get_or_create(&Endpoint { endpoint: route, method }).observe(took.as_secs_f64());
+            self.durations
+                .get_or_create(&DurationLabels { endpoint: route, method })
+                .observe(took.as_secs_f64());
         }
     }
 
-    /// A machine proved who it is.
-    pub fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
+    /// Counts an authenticated request of a machine.
+    pub(crate) fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.machines.get_or_create(&ByMachine { machine: machine.to_owned(), route, method }).inc();
+            self.machines.get_or_create(&MachineLabels { machine: machine.to_owned(), route, method }).inc();
         }
     }
 
-    /// A bouncer proved who it is.
-    pub fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
+    /// Counts an authenticated request of a bouncer.
+    pub(crate) fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.bouncers.get_or_create(&ByBouncer { bouncer: bouncer.to_owned(), route, method }).inc();
+            self.bouncers
+                .get_or_create(&BouncerRouteLabels { bouncer: bouncer.to_owned(), route, method })
+                .inc();
         }
     }
 
-    /// A live query of a bouncer was answered, with decisions or without.
-    pub fn queried(&self, bouncer: &str, found: bool) {
+    /// Counts a live query, with or without a result.
+    pub(crate) fn queried(&self, bouncer: &str, found: bool) {
         if self.full() {
             let family = if found { &self.ok } else { &self.ko };
-            family.get_or_create(&OfBouncer { bouncer: bouncer.to_owned() }).inc();
+            family.get_or_create(&BouncerLabels { bouncer: bouncer.to_owned() }).inc();
         }
     }
 
-    /// So many alerts of this scenario came (or, negative, went).
-    pub fn alerts_changed(&self, scenario: &str, by: i64) {
+    /// Adjusts the number of stored alerts of a scenario.
+    pub(crate) fn alerts_changed(&self, scenario: &str, by: i64) {
         let mut counts = self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(scenario.to_owned()).or_default();
         *count = count.saturating_add(by).max(0);
     }
 
-    /// How many alerts there are by scenario, counted anew.
-    pub fn alerts_counted(&self, counts: impl IntoIterator<Item = (String, i64)>) {
+    /// Replaces the numbers of stored alerts by scenario.
+    pub(crate) fn alerts_counted(&self, counts: impl IntoIterator<Item = (String, i64)>) {
         *self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) = counts.into_iter().collect();
     }
 
-    /// Shows the active decisions by reason, origin and action, and the alerts. For just before a scrape.
-    pub fn show(&self, active: impl IntoIterator<Item = ((String, String, String), i64)>) {
+    /// Updates the gauges of active decisions and alerts; called before each scrape.
+    pub(crate) fn show(&self, active: impl IntoIterator<Item = ((String, String, String), i64)>) {
         if !self.full() {
             return;
         }
         self.active.clear();
         for ((reason, origin, action), count) in active {
-            self.active.get_or_create(&Active { reason, origin, action }).set(count);
+            self.active.get_or_create(&DecisionLabels { reason, origin, action }).set(count);
         }
         self.alerts.clear();
         for (reason, count) in &*self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) {
             if *count > 0 {
-                self.alerts.get_or_create(&Reason { reason: reason.clone() }).set(*count);
+                self.alerts.get_or_create(&AlertLabels { reason: reason.clone() }).set(*count);
             }
         }
     }

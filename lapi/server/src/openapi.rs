@@ -1,4 +1,4 @@
-//! The description of the API, generated from the handlers and the wire types, served as JSON.
+//! The OpenAPI description, generated from the handlers and the wire types and served as JSON.
 
 use axum::response::Response;
 use axum::routing::get;
@@ -12,19 +12,16 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use crate::error::JSON;
 use crate::state::Lapi;
 
-/// The routes, below `/`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/openapi.json", get(describe)).route("/v1/openapi.json", get(describe))
 }
 
-/// The whole description.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Palisade LAPI",
-        description = "The Local API of CrowdSec as Palisade's companion server speaks it. Statuses and texts are \
-                       those of the stock server, also where they are odd: what a client must put right is often \
-                       told by a 500."
+        description = "The Local API of CrowdSec as implemented by Palisade. Statuses and texts are those of the \
+                       stock server, which answers many client errors with 500."
     ),
     paths(
         crate::health::health,
@@ -57,7 +54,7 @@ pub(crate) fn routes() -> Router<Lapi> {
 )]
 struct Description;
 
-/// How to prove who one is.
+/// Adds the authentication schemes.
 struct Keys;
 
 impl Modify for Keys {
@@ -70,17 +67,17 @@ impl Modify for Keys {
     }
 }
 
-/// What is new to a bouncer, and what no longer holds. Apply `deleted` first.
+/// The changes for a bouncer. Apply `deleted` first.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what is written piece by piece")]
 pub(crate) struct DecisionStream {
-    /// Holds from now on.
+    /// Decisions in force from now on.
     new: Vec<StreamDecision>,
-    /// No longer holds.
+    /// Decisions no longer in force.
     deleted: Vec<StreamDecision>,
 }
 
-/// A report of usage: one entry, in the list that fits who sends it.
+/// A usage report: one entry, in the list of its sender's kind.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what is read leniently")]
 pub(crate) struct UsagePost {
@@ -90,34 +87,33 @@ pub(crate) struct UsagePost {
     log_processors: Option<Vec<LogProcessor>>,
 }
 
-/// A decision as bouncers get it.
+/// A decision as sent to bouncers.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what is written piece by piece")]
 pub(crate) struct StreamDecision {
-    /// How long it has still to go, such as `3h59m58s`; zero or negative in `deleted`.
+    /// Time left, such as `3h59m58s`; zero or negative in `deleted`.
     duration: String,
-    /// Its number.
     id: i64,
     /// `crowdsec`, `cscli`, `lists`, `CAPI`, ….
     origin: String,
-    /// The scenario, the list's name, or a reason in words.
+    /// The scenario, the list's name, or a free-text reason.
     scenario: String,
-    /// `Ip`, `Range`, `Country`, `AS`, or any other word.
+    /// `Ip`, `Range`, `Country`, `AS`, or another scope.
     scope: String,
-    /// `ban`, `captcha`, or any other word.
+    /// `ban`, `captcha`, or another remediation.
     #[schema(rename = "type")]
     kind: String,
-    /// Its public name; only in streams.
+    /// Only in streams.
     uuid: Option<String>,
     /// The address, range, country and so on.
     value: String,
 }
 
-/// The description as JSON. Panics never: it is made of constants.
+/// The description as JSON. Generated from constants, so it never fails in practice.
 static TEXT: LazyLock<Bytes> = LazyLock::new(|| match Description::openapi().to_json() {
     Ok(text) => text.into(),
     Err(error) => {
-        tracing::error!(%error, "the API's description cannot be written");
+        tracing::error!(%error, "cannot serialise the OpenAPI description");
         Bytes::from_static(b"{}")
     }
 });

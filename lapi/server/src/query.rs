@@ -1,22 +1,22 @@
-//! Query strings, read as leniently as Go reads them.
+//! Query strings, parsed as leniently as Go parses them.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use std::convert::Infallible;
 
-/// The parameters of a request in their order. Of a repeated name only the first value is there, except for `uuid`.
-/// What cannot be decoded is left out.
+/// The parameters of a request, in order. Of a repeated name only the first value is kept, except for `uuid`; parts
+/// that cannot be decoded are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pairs(pub Vec<(String, String)>);
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
 
-/// The one parameter that may be given several times.
+/// The parameter that may be repeated.
 const REPEATABLE: &str = "uuid";
 
 impl Pairs {
-    /// Reads the text after the `?`.
-    pub fn parse(query: &str) -> Self {
+    /// Parses the text after the `?`.
+    pub(crate) fn parse(query: &str) -> Self {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for part in query.split('&') {
-            // Go refuses a part with a semicolon.
+            // Go rejects parts that contain a semicolon.
             if part.is_empty() || part.contains(';') {
                 continue;
             }
@@ -29,8 +29,7 @@ impl Pairs {
         Self(pairs)
     }
 
-    /// The value of a parameter, if it is there.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
@@ -43,8 +42,8 @@ impl<S: Sync> FromRequestParts<S> for Pairs {
     }
 }
 
-/// Undoes `%41` and `+`. `None` for a `%` that is not followed by two hexadecimal digits. Bytes that are not UTF-8
-/// become the replacement character.
+/// Decodes `%41` and `+`. `None` for a `%` that is not followed by two hexadecimal digits. Bytes that are not UTF-8
+/// become replacement characters.
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

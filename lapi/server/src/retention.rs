@@ -1,4 +1,4 @@
-//! Deletes what is old, as configured, never what is in force. Of several LAPIs on one database one does it.
+//! Deletes old rows as configured, never decisions in force. On a shared database one LAPI does it, as the leader.
 
 use std::time::Duration;
 
@@ -6,24 +6,23 @@ use palisade_lapi_config::{AutoDelete, Flush};
 use palisade_store::{Autodelete, Leadership, Retention};
 use tokio_util::sync::CancellationToken;
 
+use crate::replication::HISTORY;
 use crate::state::Lapi;
-use crate::tail::HISTORY;
 
-/// How often.
-const PACE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration nothing of the
-/// operator's is ever deleted; only what is remembered of removed decisions ends with the memory it is for.
+/// Runs the retention jobs once a minute until `stop` fires. Without `flush` in the configuration only tombstones and
+/// other records of the LAPI itself are deleted.
 pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
-    let mut pace = tokio::time::interval(PACE);
-    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut turn = Turn { leadership: lapi.store.leadership(), leads: None };
-    while stop.run_until_cancelled(pace.tick()).await.is_some() {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut role = LeaderRole { leadership: lapi.store.leadership(), leads: None };
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let round = async {
-            if turn.is_ours().await {
-                once(&lapi).await;
+            if role.acquire().await {
+                run_once(&lapi).await;
             }
-            // The admin CLI and other LAPIs delete alerts, too: what is counted is counted anew every time.
+            // The admin CLI and other LAPIs delete alerts too, so the metrics are recounted each time.
             if let Err(error) = lapi.count_alerts().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -35,43 +34,42 @@ pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
             break;
         }
     }
-    turn.leadership.resign().await;
+    role.leadership.resign().await;
 }
 
-/// Whose turn it is to do the work that one LAPI does for all.
-struct Turn {
+/// The leadership that one LAPI per database holds.
+struct LeaderRole {
     leadership: Leadership,
-    /// `None` before the first round.
+    /// `None` before the first attempt.
     leads: Option<bool>,
 }
 
-impl Turn {
-    /// Asked before each round; a change is said once.
-    async fn is_ours(&mut self) -> bool {
+impl LeaderRole {
+    /// Called before each run; logs changes of leadership.
+    async fn acquire(&mut self) -> bool {
         let leads = match self.leadership.hold().await {
             Ok(leads) => leads,
             Err(error) => {
-                // That the database is away is said elsewhere.
-                tracing::debug!(error = &error as &dyn std::error::Error, "no round of retention");
+                // That the database is unavailable is logged by the poll.
+                tracing::debug!(error = &error as &dyn std::error::Error, "retention skipped");
                 return false;
             }
         };
         match (self.leads.replace(leads), leads) {
             (Some(before), now) if before == now => {}
-            (_, true) => tracing::info!("this LAPI deletes what is old"),
-            (_, false) => tracing::info!("another LAPI on this database deletes what is old"),
+            (_, true) => tracing::info!("this LAPI runs retention"),
+            (_, false) => tracing::info!("another LAPI on this database runs retention"),
         }
         leads
     }
 }
 
-/// One round.
-pub(crate) async fn once(lapi: &Lapi) {
+pub(crate) async fn run_once(lapi: &Lapi) {
     let flush = lapi.config.database.as_ref().and_then(|database| database.flush.as_ref());
-    let keep = keep(flush, lapi.ingest.import_under_way());
+    let keep = keep(flush, lapi.ingest.import_in_progress());
     match lapi.store.flush(lapi.clock.now(), &keep).await {
         Ok(flushed) => {
-            lapi.tail.applied(flushed.commits).await;
+            lapi.replication.apply_local(flushed.commits).await;
             let quiet = flushed.alerts + flushed.usage + flushed.bouncers + flushed.machines == 0;
             if !quiet || flushed.allowlist_items + flushed.instances > 0 {
                 tracing::info!(
@@ -94,7 +92,7 @@ pub(crate) async fn once(lapi: &Lapi) {
     }
 }
 
-/// What is kept, by the configuration.
+/// The retention settings of a configuration.
 fn keep(flush: Option<&Flush>, alerts_paused: bool) -> Retention {
     let by = |delete: AutoDelete| Autodelete { cert: delete.cert, secret: delete.secret };
     let memory = Retention { history: Some(HISTORY), alerts_paused, ..Retention::default() };

@@ -9,6 +9,6 @@ mod live;
 mod openapi;
 mod others;
 mod profiles;
-mod stand;
 mod stream;
+mod test_server;
 mod usage;

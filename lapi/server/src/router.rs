@@ -1,4 +1,4 @@
-//! What a path and a method mean, and what happens around every request.
+//! Maps paths and methods to routes, and instruments every request.
 
 mod table;
 #[cfg(test)]
@@ -22,10 +22,11 @@ use tracing::{debug, error};
 
 use self::table::Found;
 use crate::{
-    alerts, allowlists, decisions, decisions::follow::Held, health, openapi, state::Lapi, usage, watchers,
+    alerts, allowlists, decisions, decisions::follow::ParkedFor, health, openapi, state::Lapi, usage,
+    watchers,
 };
 
-/// The route of a request as metrics name it, and its method. Put into each request that has a route.
+/// The route and method of a request as metrics label them; an extension of each request that has a route.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RouteLabel {
     route: &'static str,
@@ -33,7 +34,6 @@ pub(crate) struct RouteLabel {
 }
 
 impl RouteLabel {
-    /// Route and method of a request.
     pub(crate) fn of(parts: &Parts) -> (&'static str, &'static str) {
         match parts.extensions.get::<Self>() {
             Some(label) => (label.route, label.method),
@@ -42,8 +42,8 @@ impl RouteLabel {
     }
 }
 
-/// The whole LAPI as a service.
-pub fn router(lapi: Lapi) -> Router {
+/// The LAPI as an axum router.
+pub(crate) fn router(lapi: Lapi) -> Router {
     let v1 = Router::new()
         .merge(watchers::routes())
         .merge(alerts::routes())
@@ -54,11 +54,11 @@ pub fn router(lapi: Lapi) -> Router {
 }
 
 fn around(routes: Router<Lapi>, lapi: Lapi) -> Router {
-    routes.layer(from_fn_with_state(lapi.clone(), attend)).with_state(lapi)
+    routes.layer(from_fn_with_state(lapi.clone(), instrument)).with_state(lapi)
 }
 
-/// Finds the route, answers what has none, catches panics, counts.
-async fn attend(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
+/// Finds the route, answers requests without one, catches panics and counts.
+async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let path = request.uri().path().to_owned();
@@ -77,14 +77,14 @@ async fn attend(State(lapi): State<Lapi>, mut request: Request, next: Next) -> R
         Found::Slash(other) => (table::NO_ROUTE, redirect(&request, &other)),
         Found::Nothing => (table::NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
-    let held = response.extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
-    let took = started.elapsed().saturating_sub(held);
+    let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
+    let took = started.elapsed().saturating_sub(parked);
     lapi.metrics.answered(route, method, took);
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response
 }
 
-/// The handler's answer, or 500 without a body when it panics.
+/// The handler's response, or 500 without a body when it panics.
 async fn guarded(lapi: &Lapi, route: &str, request: Request, next: Next) -> Response {
     let mut answer = pin!(next.run(request));
     let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
@@ -93,12 +93,12 @@ async fn guarded(lapi: &Lapi, route: &str, request: Request, next: Next) -> Resp
     });
     caught.await.unwrap_or_else(|| {
         lapi.metrics.panics.inc();
-        error!(route, "a handler panicked; the log has the place");
+        error!(route, "a handler panicked; the panic is logged above");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     })
 }
 
-/// To the same place with or without the slash at its end.
+/// Redirects to the path with or without its trailing slash.
 fn redirect(request: &Request, path: &str) -> Response {
     let status = match *request.method() {
         Method::GET => StatusCode::MOVED_PERMANENTLY,
@@ -114,7 +114,7 @@ fn redirect(request: &Request, path: &str) -> Response {
     }
 }
 
-/// A method by a name that lives for ever; whatever clients invent is one.
+/// A static name for a method; unknown methods share one.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

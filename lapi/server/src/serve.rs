@@ -1,4 +1,4 @@
-//! The LAPI's life: start, reload, stop.
+//! Runs the LAPI: start, reload, shutdown.
 
 mod reload;
 mod secret;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use palisade_active::Sealer;
-use palisade_daemon::{life::Life, logs::LogLevel, metrics};
+use palisade_active::CursorSigner;
+use palisade_daemon::{logs::LogLevel, metrics, runtime::DaemonContext};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_store::Store;
@@ -20,15 +20,15 @@ use crate::{
     auth::{Auth, certificate::Certificates},
     database::database,
     listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
+    long_poll,
     metrics::LapiMetrics,
-    push, retention,
-    roster::Roster,
+    registry::Registry,
+    replication, retention,
     router::router,
     state::{Clock, Lapi, Setup},
-    tail,
 };
 
-/// What the files named in `api.server` hold.
+/// The contents of the files named in `api.server`.
 struct Files {
     profiles: Profiles,
     tls: Option<TlsServer>,
@@ -51,38 +51,34 @@ impl Files {
     }
 }
 
-/// The block `api.server`, if there is something to run.
+/// The block `api.server`, if it is enabled.
 fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
     config.server.as_ref().filter(|server| server.enable).context(
         "You must run at least the API Server: api.server is missing or disabled, there is nothing else in here",
     )
 }
 
-/// `-t`: everything that can be known without opening the database, a port or a socket.
-///
-/// # Errors
-///
-/// What would stop the start.
+/// `-t`: checks everything that can be checked without opening the database, a port or a socket.
+/// || # Errors
+/// || What would prevent the start.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let server = enabled(config)?;
     config.database.as_ref().context("no database configuration provided")?;
-    secret::chosen()?;
+    secret::from_environment()?;
     Files::load(server, UnixMillis::now())?;
     Ok(())
 }
 
-/// Runs the LAPI until it is told to stop.
-///
-/// # Errors
-///
-/// What stops the start.
-pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyhow::Result<()> {
+/// Runs the LAPI until shutdown.
+/// || # Errors
+/// || What prevents the start.
+pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let server = enabled(&config)?.clone();
     let clock = Clock::System;
-    let secret = secret::chosen()?;
+    let secret = secret::from_environment()?;
     let files = Files::load(&server, clock.now())?;
     let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
-    // Before the database: who cannot have the port should not touch anything.
+    // Bind first, so that a second instance fails before it opens the database.
     let (listeners, socket) = bind(&server).await.context("while starting API server")?;
 
     let block = config.database.as_ref().context("no database configuration provided")?;
@@ -90,49 +86,49 @@ pub async fn serve(config: Config, level: Option<LogLevel>, life: Life) -> anyho
     let store = Store::open(&store_config).await.context("unable to init database client")?;
     let secret = match secret {
         Some(secret) => secret,
-        None => secret::kept(&store, clock.now()).await.context("while keeping the secret for tokens")?,
+        None => secret::stored_token_secret(&store, clock.now())
+            .await
+            .context("while keeping the secret for tokens")?,
     };
     let cursor_key =
-        secret::for_cursors(&store, clock.now()).await.context("while keeping the key for cursors")?;
+        secret::stored_cursor_key(&store, clock.now()).await.context("while keeping the key for cursors")?;
     let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
     let background = CancellationToken::new();
     let lapi = Lapi::new(Setup {
         auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
-        roster: Roster::load(store.clone()).await.context("unable to read machines and bouncers")?,
-        metrics: LapiMetrics::new(metrics_level, &life.metrics),
+        registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
+        metrics: LapiMetrics::new(metrics_level, &daemon.metrics),
         profiles: files.profiles,
         store: store.clone(),
-        sealer: Sealer::new(&cursor_key),
-        closing: life.stop.clone(),
-        stop: background.clone(),
-        tasks: life.tasks.clone(),
+        signer: CursorSigner::new(&cursor_key),
+        closing: daemon.stop.clone(),
         server,
         clock,
         config,
     });
-    tail::load(&lapi).await.context("unable to load the active decisions")?;
-    let (machines, bouncers) = lapi.roster.len();
-    info!(machines, bouncers, "active decisions, machines and bouncers are loaded");
+    replication::load(&lapi).await.context("unable to load the active decisions")?;
+    let (machines, bouncers) = lapi.registry.len();
+    info!(machines, bouncers, "active decisions, machines and bouncers loaded");
 
     let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
     let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
-    spawn_background(&lapi, &life, &background);
-    life.tasks.spawn(reload::follow(lapi.clone(), level, tls, life.clone()));
-    for line in where_we_listen(&lapi, &listeners) {
+    spawn_background(&lapi, &daemon, &background);
+    daemon.tasks.spawn(reload::follow(lapi.clone(), level, tls, daemon.clone()));
+    for line in listening_lines(&lapi, &listeners) {
         info!("{line}");
     }
-    let ready = life.latch();
+    let ready = daemon.latch();
     ready.release();
-    life.status("serving");
-    listeners.serve(serving, life.stop.clone()).await;
+    daemon.status("serving");
+    listeners.serve(serving, daemon.stop.clone()).await;
 
-    // Nobody asks any more: what was learned is written, then everything is put away.
+    // No requests are left: write pending updates, then close.
     drop(socket);
     background.cancel();
-    if let Err(cause) = lapi.roster.write_back(lapi.clock.now()).await {
+    if let Err(cause) = lapi.registry.write_back(lapi.clock.now()).await {
         warn!(
             error = &cause as &dyn std::error::Error,
-            "the last pulls and heartbeats are lost; bouncers get their last changes again"
+            "cannot write last pulls and heartbeats; bouncers will receive their last changes again"
         );
     }
     store.close().await;
@@ -153,7 +149,7 @@ async fn bind(server: &ServerConfig) -> anyhow::Result<(Listeners, Option<Socket
     Ok((listeners, file))
 }
 
-fn where_we_listen(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
+fn listening_lines(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(address) = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
         let tls = if lapi.server.tls.is_some() { " (TLS)" } else { "" };
@@ -165,29 +161,32 @@ fn where_we_listen(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     lines
 }
 
-fn spawn_background(lapi: &Lapi, life: &Life, background: &CancellationToken) {
+fn spawn_background(lapi: &Lapi, daemon: &DaemonContext, background: &CancellationToken) {
     let named = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-        life.spawn(name, async move {
+        daemon.spawn(name, async move {
             work.await;
             Ok(())
         });
     };
-    named("tail", Box::pin(tail::follow(lapi.clone(), background.clone())));
-    named("push", Box::pin(push::run(lapi.clone(), background.clone())));
+    named("replication", Box::pin(replication::follow(lapi.clone(), background.clone())));
+    named("long-poll", Box::pin(long_poll::run(lapi.clone(), background.clone())));
     named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
-    let (roster, stop) = (lapi.clone(), background.clone());
-    named("roster", Box::pin(async move { roster.roster.keep_writing(roster.clock.clone(), stop).await }));
-    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), life.stop.clone())));
+    let (registry, stop) = (lapi.clone(), background.clone());
+    named(
+        "registry",
+        Box::pin(async move { registry.registry.run_writer(registry.clock.clone(), stop).await }),
+    );
+    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), daemon.stop.clone())));
     if let Some(block) = &lapi.config.prometheus {
         let shown = lapi.clone();
-        life.metrics.before_scrape(move || {
+        daemon.metrics.before_scrape(move || {
             let shown = shown.clone();
             async move {
-                // Counting many decisions takes a moment.
-                let _ = tokio::task::spawn_blocking(move || tail::show(&shown)).await;
+                // Counting many decisions takes a moment: on a blocking thread.
+                let _ = tokio::task::spawn_blocking(move || replication::show(&shown)).await;
             }
         });
-        let serving = metrics::serve(block.listen.clone(), life.metrics.clone(), life.stop.clone());
-        life.tasks.spawn(serving);
+        let serving = metrics::serve(block.listen.clone(), daemon.metrics.clone(), daemon.stop.clone());
+        daemon.tasks.spawn(serving);
     }
 }

@@ -1,60 +1,45 @@
-//! What all requests share.
+//! The state shared by all requests.
 
-use std::{
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+#[cfg(test)]
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
-use palisade_active::Sealer;
+use palisade_active::CursorSigner;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use crate::{allowlists, auth::Auth, ingest, metrics::LapiMetrics, push, roster::Roster, tail};
+use crate::{
+    allowlists, auth::Auth, ingest, long_poll, metrics::LapiMetrics, registry::Registry, replication,
+};
 
-/// The LAPI. Clones are the same one.
+/// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
-pub struct Lapi(Arc<Parts>);
+pub(crate) struct Lapi(Arc<Parts>);
 
-/// What the LAPI consists of.
+/// The LAPI's state.
 #[derive(Debug)]
-pub struct Parts {
-    /// The configuration it was started with.
-    pub config: Config,
+pub(crate) struct Parts {
+    /// The configuration at start.
+    pub(crate) config: Config,
     /// Its block `api.server`.
-    pub server: ServerConfig,
-    /// What time it is.
-    pub clock: Clock,
-    /// Which alert becomes which decisions; replaced at a reload.
-    pub profiles: ArcSwap<Profiles>,
-    /// Where everything is kept.
-    pub store: Store,
-    /// Machines and bouncers.
-    pub roster: Roster,
-    /// Counters.
-    pub metrics: LapiMetrics,
-    /// Tokens, passwords, certificates, throttling.
-    pub auth: Auth,
-    /// What feeds the active decisions with commits.
-    pub(crate) tail: tail::Tail,
-    /// Requests that are held until there is something for them.
-    pub(crate) push: Arc<push::Push>,
-    /// What takes alerts in.
+    pub(crate) server: ServerConfig,
+    pub(crate) clock: Clock,
+    /// Replaced on reload.
+    pub(crate) profiles: ArcSwap<Profiles>,
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: LapiMetrics,
+    pub(crate) auth: Auth,
+    pub(crate) replication: replication::Replication,
+    pub(crate) long_poll: Arc<long_poll::LongPoll>,
     pub(crate) ingest: ingest::Ingest,
-    /// Allowlists in memory.
     pub(crate) allowlists: allowlists::Allowlists,
-    /// Fires when no new requests are taken: whoever is held is to be answered.
-    pub closing: CancellationToken,
-    /// Fires when the LAPI must end.
-    pub stop: CancellationToken,
-    /// Owner of tasks that outlive a request.
-    pub tasks: TaskTracker,
+    /// Fires when no new requests are accepted: parked requests must be answered.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Deref for Lapi {
@@ -65,87 +50,61 @@ impl Deref for Lapi {
     }
 }
 
-/// What a LAPI is made of.
+/// What a LAPI is created from.
 #[derive(Debug)]
-pub struct Setup {
-    /// The configuration; its block `api.server` is there.
-    pub config: Config,
+pub(crate) struct Setup {
+    /// With the block `api.server` present.
+    pub(crate) config: Config,
     /// That block.
-    pub server: ServerConfig,
-    /// What time it is.
-    pub clock: Clock,
-    /// The profiles.
-    pub profiles: Profiles,
-    /// The store, open.
-    pub store: Store,
-    /// Machines and bouncers, loaded.
-    pub roster: Roster,
-    /// Counters.
-    pub metrics: LapiMetrics,
-    /// Tokens, passwords, certificates, throttling.
-    pub auth: Auth,
-    /// Seals the cursors of clients.
-    pub sealer: Sealer,
-    /// Fires when no new requests are taken.
-    pub closing: CancellationToken,
-    /// Fires when the LAPI must end.
-    pub stop: CancellationToken,
-    /// Owner of tasks that outlive a request.
-    pub tasks: TaskTracker,
+    pub(crate) server: ServerConfig,
+    pub(crate) clock: Clock,
+    pub(crate) profiles: Profiles,
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: LapiMetrics,
+    pub(crate) auth: Auth,
+    pub(crate) signer: CursorSigner,
+    /// Fires when no new requests are accepted.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Lapi {
-    /// Puts the parts together.
-    pub fn new(setup: Setup) -> Self {
-        let Setup {
-            config,
-            server,
-            clock,
-            profiles,
-            store,
-            roster,
-            metrics,
-            auth,
-            sealer,
-            closing,
-            stop,
-            tasks,
-        } = setup;
+    pub(crate) fn new(setup: Setup) -> Self {
+        let Setup { config, server, clock, profiles, store, registry, metrics, auth, signer, closing } =
+            setup;
         Self(Arc::new(Parts {
             config,
             server,
             clock,
             profiles: ArcSwap::from_pointee(profiles),
             store,
-            roster,
+            registry,
             metrics,
             auth,
-            tail: tail::Tail::default(),
-            push: Arc::new(push::Push::new(sealer)),
+            replication: replication::Replication::default(),
+            long_poll: Arc::new(long_poll::LongPoll::new(signer)),
             ingest: ingest::Ingest::default(),
             allowlists: allowlists::Allowlists::default(),
             closing,
-            stop,
-            tasks,
         }))
     }
 }
 
-/// Where the time comes from.
+/// The source of the current time.
 #[derive(Debug, Clone, Default)]
-pub enum Clock {
-    /// The system.
+pub(crate) enum Clock {
     #[default]
     System,
-    /// A test that moves it.
+    #[cfg(test)]
+    /// A clock that tests advance.
     Set(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// What time it is.
-    pub fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         match self {
             Self::System => UnixMillis::now(),
+            #[cfg(test)]
             Self::Set(millis) => UnixMillis(millis.load(Ordering::Relaxed)),
         }
     }

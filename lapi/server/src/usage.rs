@@ -7,13 +7,12 @@ use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
 use palisade_wire::{ErrorBody, OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
 
-use crate::auth::Either;
+use crate::auth::MachineOrBouncer;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::openapi::UsagePost;
 use crate::state::Lapi;
 
-/// The routes, below `/v1`.
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/usage-metrics", post(take))
 }
@@ -22,21 +21,23 @@ pub(crate) fn routes() -> Router<Lapi> {
     post, path = "/v1/usage-metrics", tag = "usage",
     request_body = UsagePost,
     security(("machine" = []), ("bouncer" = [])),
-    responses((status = 201, description = "Taken"),
-        (status = 400, description = "Not the JSON that is expected", body = ErrorBody),
-        (status = 401, description = "No token, or not a good one", body = ErrorBody),
-        (status = 403, description = "No key, or not a good one", body = ErrorBody),
-        (status = 422, description = "Something is missing or too long", body = ErrorBody),
-        (status = 503, description = "The database is away; ask again after `Retry-After`", body = ErrorBody))
+    responses((status = 201, description = "Stored"),
+        (status = 400, description = "Malformed JSON", body = ErrorBody),
+        (status = 401, description = "Missing or invalid token", body = ErrorBody),
+        (status = 403, description = "Missing or invalid key", body = ErrorBody),
+        (status = 422, description = "A field is missing or too long", body = ErrorBody),
+        (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn take(
-    from: Either,
+    from: MachineOrBouncer,
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
     let (kind, sender, producer) = match &from {
-        Either::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
-        Either::Bouncer(bouncer) => (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name),
+        MachineOrBouncer::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
+        MachineOrBouncer::Bouncer(bouncer) => {
+            (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name)
+        }
     };
     let report = read_usage_metrics(&body, sender).map_err(refused)?;
     let row = UsageRow {
@@ -46,9 +47,9 @@ pub(crate) async fn take(
         payload: report.payload(),
     };
     lapi.store.add_usage(row).await.map_err(failed)?;
-    // What it says of itself belongs to whoever authenticated, whatever the report calls it.
+    // The report describes the authenticated sender, whatever name it contains.
     match (report, from) {
-        (UsageReport::RemediationComponent(report), Either::Bouncer(bouncer)) => {
+        (UsageReport::RemediationComponent(report), MachineOrBouncer::Bouncer(bouncer)) => {
             let update = BouncerUpdate {
                 id: bouncer.id,
                 version: Some(report.version),
@@ -56,9 +57,9 @@ pub(crate) async fn take(
                 feature_flags: Some(report.feature_flags.join(",")),
                 ..BouncerUpdate::default()
             };
-            lapi.roster.learned_of_bouncer(&bouncer, update);
+            lapi.registry.record_bouncer(&bouncer, update);
         }
-        (UsageReport::LogProcessor(report), Either::Machine(machine)) => {
+        (UsageReport::LogProcessor(report), MachineOrBouncer::Machine(machine)) => {
             let update = MachineUpdate {
                 id: machine.id,
                 version: Some(report.version),
@@ -68,14 +69,14 @@ pub(crate) async fn take(
                 datasources: serde_json::to_string(&report.datasources).ok(),
                 ..MachineUpdate::default()
             };
-            lapi.roster.learned_of_machine(&machine, update);
+            lapi.registry.record_machine(&machine, update);
         }
         _ => {}
     }
     Ok(StatusCode::CREATED)
 }
 
-/// Name, family and version; blank when the report does not say.
+/// Name, family and version; empty when the report has none.
 fn columns(os: Option<OsInfo>) -> (String, String, String) {
     os.map(|os| (os.name, os.family, os.version)).unwrap_or_default()
 }

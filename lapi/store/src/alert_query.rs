@@ -1,51 +1,51 @@
-//! The parameters of `GET` and `DELETE /v1/alerts`.
+//! Parameters of `GET` and `DELETE /v1/alerts`.
 
 use ipnet::IpNet;
-use palisade_active::net;
+use palisade_active::parse_prefix;
 use palisade_wire::{GoDuration, Scope};
 
-/// Which alerts. Everything that is set must hold.
+/// Selects alerts. All conditions that are set must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlertQuery {
-    /// The source's scope is this.
+    /// The source's scope.
     pub scope: Option<String>,
-    /// The source's value is this.
+    /// The source's value.
     pub value: Option<String>,
-    /// The alert's scenario, or one of its decisions', is this.
+    /// The scenario of the alert or of one of its decisions.
     pub scenario: Option<String>,
-    /// A decision covers this.
+    /// A prefix that one of the decisions covers.
     pub net: Option<IpNet>,
     /// With `net`: true when a decision must cover it, false when one must lie within it.
     pub contains: bool,
-    /// Started no longer ago than this.
+    /// Started at most this long ago.
     pub since: Option<GoDuration>,
     /// Started at least this long ago.
     pub until: Option<GoDuration>,
-    /// Stored at least this long ago.
+    /// Created at least this long ago.
     pub created_before: Option<GoDuration>,
     /// Has a decision of this type.
     pub decision_type: Option<String>,
     /// Has a decision of this origin.
     pub origin: Option<String>,
-    /// False: nothing that comes from community lists.
+    /// False: exclude alerts of community lists.
     pub include_capi: bool,
-    /// True: has a decision in force; false: has none at all.
+    /// True: has a decision in force; false: has no decision at all.
     pub has_active_decision: Option<bool>,
-    /// Is of this kind.
+    /// The kind of alert.
     pub kind: Option<String>,
-    /// False: no simulated ones.
+    /// False: exclude simulated alerts.
     pub simulated: bool,
-    /// How many; `None` for all. Deletion ignores it.
+    /// Maximum number; `None` for all. Ignored by deletion.
     pub limit: Option<u64>,
-    /// In which order. Deletion ignores it.
+    /// Ignored by deletion.
     pub sort: SortOrder,
-    /// Whether the decisions are wanted with the alerts.
+    /// Whether decisions are returned with their alerts.
     pub with_decisions: bool,
-    /// Only alerts whose number is above this.
+    /// Only alerts with a higher id.
     pub after_id: Option<i64>,
 }
 
-/// By time of creation, then by number.
+/// By time of creation, then by id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SortOrder {
     /// Oldest first.
@@ -55,13 +55,13 @@ pub enum SortOrder {
     Descending,
 }
 
-/// A parameter that cannot be used. The texts are the stock server's.
+/// An invalid parameter, with the stock server's text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct QueryError(pub String);
 
 impl Default for AlertQuery {
-    /// All alerts, the newest first, without a limit.
+    /// All alerts, newest first, without a limit.
     fn default() -> Self {
         Self {
             scope: None,
@@ -87,11 +87,9 @@ impl Default for AlertQuery {
 }
 
 impl AlertQuery {
-    /// Reads a query string's pairs; of a repeated one the first counts. Without `limit` it is 100.
-    ///
-    /// # Errors
-    ///
-    /// On unknown parameters and unreadable values, in the stock server's words (all are answered with 500).
+    /// Parses a query string's pairs; of a repeated parameter the first counts. The default limit is 100.
+    /// || # Errors
+    /// || On unknown parameters and malformed values, with the stock server's texts (all answered with 500).
     pub fn parse(pairs: &[(String, String)], for_deletion: bool) -> Result<Self, QueryError> {
         let mut query = Self { limit: Some(DEFAULT_LIMIT), ..Self::default() };
         let mut seen = Vec::new();
@@ -114,7 +112,7 @@ impl AlertQuery {
     fn set(&mut self, name: &str, value: &str, for_deletion: bool) -> Result<(), QueryError> {
         let text = || Some(value.to_owned());
         match name {
-            // Only these two are normalised; `country` is not found under `Country`.
+            // Only these two are normalised, as in the stock server; `country` does not find `Country`.
             "scope" => {
                 self.scope = Some(match Scope::parse(value) {
                     known @ (Scope::Ip | Scope::Range) => known.as_str().to_owned(),
@@ -123,7 +121,9 @@ impl AlertQuery {
             }
             "value" => self.value = text(),
             "scenario" => self.scenario = text(),
-            "ip" | "range" => self.net = Some(net(value).map_err(|bad| QueryError(bad.to_string()))?),
+            "ip" | "range" => {
+                self.net = Some(parse_prefix(value).map_err(|bad| QueryError(bad.to_string()))?)
+            }
             "contains" => {
                 self.contains = go_bool(value)
                     .map_err(|why| QueryError(format!("invalid contains value: {why}: invalid filter")))?;
@@ -159,23 +159,23 @@ impl AlertQuery {
     }
 }
 
-/// How many alerts are told when nobody says how many.
+/// The default limit.
 const DEFAULT_LIMIT: u64 = 100;
 
 fn duration(value: &str) -> Result<GoDuration, QueryError> {
     value.parse().map_err(|error| QueryError(format!("while parsing duration: {error}")))
 }
 
-/// `0` and anything below mean all.
+/// Zero and negative values mean all.
 fn limit(value: &str) -> Result<Option<u64>, QueryError> {
     match value.parse::<i64>() {
         Ok(count) => Ok(u64::try_from(count).ok().filter(|&count| count > 0)),
-        // Go prints the parameter's list of values.
+        // Go prints the list of the parameter's values.
         Err(_) => Err(QueryError(format!("bad limit in parameters: [{value}]: unable to query"))),
     }
 }
 
-/// What Go takes for a truth value, and its complaint about anything else.
+/// Go's `strconv.ParseBool`, with its error text.
 fn go_bool(value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),

@@ -1,8 +1,8 @@
-//! Alerts: taking them in with their decisions, finding and deleting them.
+//! Alerts: adds them with their decisions, finds and deletes them.
 
 mod add;
+mod alert_row;
 mod find;
-mod prepare;
 mod remove;
 mod staged;
 
@@ -13,24 +13,24 @@ use uuid::Uuid;
 pub(crate) use remove::remove_matching;
 
 use crate::{AlertQuery, Store, StoreError};
-use prepare::{Prepared, prepare};
+use alert_row::{AlertRow, prepare};
 
-/// An alert with more decisions is an import, written in steps of so many.
+/// An alert with more decisions is treated as an import and written in steps of this size.
 pub(crate) const STAGED_FROM: usize = 10_000;
 
-/// An alert to be stored.
+/// An alert to store.
 #[derive(Debug, Clone)]
 pub struct NewAlert {
-    /// What happened. The decisions, id, machine and creation time inside are ignored; without a `uuid` it gets one.
+    /// The alert. Decisions, id, machine and creation time inside are ignored; a missing `uuid` is generated.
     pub alert: Alert,
-    /// What is to be done about it.
+    /// Its decisions.
     pub decisions: Vec<NewDecision>,
-    /// SHA-256 over the machine and the alert as posted. An alert of the same machine with the same digest, stored
-    /// within the last hour and not lifted altogether, is not stored again. `None`: always stored.
+    /// SHA-256 over the machine and the alert as posted. An alert with the digest of one that was stored within the
+    /// last hour and still has a decision in force is not stored again. `None`: always store.
     pub digest: Option<[u8; 32]>,
 }
 
-/// A decision to be stored.
+/// A decision to store.
 #[derive(Debug, Clone)]
 pub struct NewDecision {
     /// When it ends; may lie in the past.
@@ -39,55 +39,52 @@ pub struct NewDecision {
     pub origin: String,
     /// The scenario, or a reason.
     pub scenario: String,
-    /// `Ip`, `Range`, `Country`, `AS`, or any other word, normalised.
+    /// `Ip`, `Range`, `Country`, `AS`, or another scope, in canonical spelling.
     pub scope: String,
     /// `ban`, `captcha`, ….
     pub kind: String,
-    /// As it was posted. With scope `Ip` or `Range` it must be an address or a prefix.
+    /// As posted. With scope `Ip` or `Range` an address or a prefix.
     pub value: String,
-    /// Only a rehearsal.
+    /// Whether it is simulated.
     pub simulated: bool,
-    /// Its public name.
+    /// Its UUID.
     pub uuid: Option<Uuid>,
 }
 
-/// What became of the alerts of one call.
+/// The result of adding alerts.
 #[derive(Debug, Clone, Default)]
 pub struct Added {
-    /// One for each alert, in their order.
+    /// One per alert, in order.
     pub ids: Vec<Stored>,
-    /// What happened to decisions, in commit order.
+    /// The changes of decisions, in commit order.
     pub commits: Vec<(Commit, Vec<Change>)>,
 }
 
-/// An alert that is stored now.
+/// A stored alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Its number.
+    /// Its id.
     pub alert: i64,
-    /// It was there already: nothing was written.
+    /// Whether it was stored before; nothing was written then.
     pub repeated: bool,
 }
 
-/// Alerts that are gone.
+/// The result of deleting alerts.
 #[derive(Debug, Clone, Default)]
 pub struct Deleted {
-    /// How many alerts.
+    /// Number of alerts.
     pub count: u64,
-    /// What happened to their decisions, in commit order.
+    /// The changes of decisions, in commit order.
     pub commits: Vec<(Commit, Vec<Change>)>,
 }
 
 impl Store {
-    /// Stores alerts with their decisions, all or nothing. Only an alert of more than 10,000 decisions is written in
-    /// several transactions, after the others; a reader sees it once it is whole, and if the process dies halfway,
-    /// what it left is taken back at the next opening.
-    ///
-    /// A machine of that name has its `last_push` set to `now`; alerts of unknown machines are unowned.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Refused`] when a decision's value does not fit its scope; else when the database fails.
+    /// Stores alerts with their decisions in one transaction. Only an alert of more than 10,000 decisions is written in
+    /// several transactions, after the others; readers see it when it is complete, and if the process dies before, the
+    /// remains are removed at the next start.
+    /// || Sets `last_push` of the machine to `now`. Alerts of unknown machines have no owner.
+    /// || # Errors
+    /// || [`StoreError::Refused`] when a decision's value does not fit its scope; otherwise when the database fails.
     pub async fn add_alerts(
         &self,
         now: UnixMillis,
@@ -111,7 +108,7 @@ impl Store {
             large_ids.push(id);
             added.commits.extend(commits);
         }
-        // Back into the order they came in.
+        // Restore the original order.
         let (mut small_ids, mut large_ids) = (small_ids.into_iter(), large_ids.into_iter());
         added.ids = imports
             .into_iter()
@@ -120,7 +117,7 @@ impl Store {
         Ok(added)
     }
 
-    /// The alerts that match, each with all its decisions and their remaining time at `now`.
+    /// The alerts that match, each with all its decisions and their time left at `now`.
     ///
     /// # Errors
     ///
@@ -130,7 +127,7 @@ impl Store {
         find::find(&mut session, query, now).await
     }
 
-    /// One alert; `None` when there is none of that number.
+    /// The alert with this id.
     ///
     /// # Errors
     ///
@@ -140,17 +137,17 @@ impl Store {
         find::find_one(&mut session, id, now).await
     }
 
-    /// Deletes every alert that matches, whatever the query's limit, in bounded steps.
+    /// Deletes all alerts that match, whatever the query's limit, in bounded steps.
     ///
     /// # Errors
     ///
-    /// When the database fails; what was deleted until then stays deleted.
+    /// When the database fails; what was deleted before stays deleted.
     pub async fn delete_alerts(&self, now: UnixMillis, query: &AlertQuery) -> Result<Deleted, StoreError> {
         let query = query.clone();
         remove_matching(self, now, "delete alerts", move |sql| find::push_conditions(sql, &query, now)).await
     }
 
-    /// Deletes one alert; `count` is 0 when there is none of that number.
+    /// Deletes the alert with this id; `count` is 0 when there is none.
     ///
     /// # Errors
     ///
@@ -162,7 +159,7 @@ impl Store {
         .await
     }
 
-    /// How many alerts each scenario has, without those of community lists: `cs_alerts`.
+    /// The number of alerts by scenario, without those of community lists: `cs_alerts`.
     ///
     /// # Errors
     ///
@@ -180,14 +177,14 @@ impl Store {
         &self,
         now: UnixMillis,
         machine: Option<&str>,
-        alerts: Vec<Prepared>,
+        alerts: Vec<AlertRow>,
     ) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
         let (machine, bulk) = (machine.map(str::to_owned), self.bulk);
         self.writer
             .write("store alerts", move |tx| {
                 Box::pin(async move {
                     let machine = match machine {
-                        Some(name) => add::note_push(tx, now, &name).await?,
+                        Some(name) => add::record_push(tx, now, &name).await?,
                         None => None,
                     };
                     add::add_whole(tx, now, machine, alerts, bulk).await
@@ -200,17 +197,17 @@ impl Store {
         &self,
         now: UnixMillis,
         machine: Option<&str>,
-        alert: Prepared,
+        alert: AlertRow,
     ) -> Result<(Stored, Vec<(Commit, Vec<Change>)>), StoreError> {
         let (store, machine) = (self.clone(), machine.map(str::to_owned));
-        // Seen through to its end even when the caller goes away: half an import is worse than one nobody waits for.
+        // Completed even when the caller is dropped: half an import would have to be removed again.
         self.writer
-            .see_through("import decisions", async move {
+            .write_to_completion("import decisions", async move {
                 let lock = store.lock_for_import().await?;
                 let outcome = staged::import(&store, now, machine, alert).await;
                 drop(lock);
                 if outcome.is_err() {
-                    // If the database is away now, the next opening or retention does it.
+                    // If the database is unavailable now, the next start or retention removes the rest.
                     store.remove_leftovers(now).await.ok();
                 }
                 outcome

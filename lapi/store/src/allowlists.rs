@@ -8,78 +8,76 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use palisade_wire::UnixMillis;
 
-use rows::{add_items, attach_items, id_of, lists, missing, note_change};
+use rows::{add_items, attach_items, id_of, lists, missing, touch_list};
 
 use crate::{Ended, Store, StoreError, decisions};
 
 pub use index::AllowlistIndex;
 
-/// A list and, when asked for, what is on it.
+/// A list and, when requested, its items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowlist {
-    /// Its row's number.
+    /// Row id.
     pub id: i64,
-    /// Its name, unique, letter case matters.
+    /// Unique and case-sensitive.
     pub name: String,
-    /// What it is for.
+    /// A free-text description.
     pub description: String,
-    /// A central service's name for it; empty for local lists.
+    /// Its id at a central service; empty for local lists.
     pub allowlist_id: String,
-    /// Kept by a central service: not to be changed here.
+    /// Whether a central service manages it; it cannot be changed locally then.
     pub console_managed: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMillis,
     /// When it or its items last changed.
     pub updated_at: UnixMillis,
-    /// How many items are on it that have not run out.
+    /// Number of items that have not expired.
     pub size: u64,
-    /// The items that have not run out, in the order they were added; empty when they were not asked for.
+    /// Items that have not expired, in order of addition; empty when not requested.
     pub items: Vec<AllowlistItem>,
 }
 
 /// An address or range on a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowlistItem {
-    /// As it was given.
+    /// As entered.
     pub value: String,
-    /// What it covers.
+    /// The prefix it covers.
     pub net: IpNet,
-    /// Why; may be empty.
+    /// A free-text comment; may be empty.
     pub comment: String,
     /// When it was added.
     pub created_at: UnixMillis,
-    /// When it runs out; `None` for never.
+    /// When it expires; `None` for never.
     pub expires_at: Option<UnixMillis>,
 }
 
-/// An item to be added.
+/// An item to add.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewAllowlistItem {
     /// An address or a range.
     pub value: String,
-    /// Why; may be empty.
+    /// A free-text comment; may be empty.
     pub comment: String,
-    /// When it runs out; `None` for never.
+    /// When it expires; `None` for never.
     pub expires_at: Option<UnixMillis>,
 }
 
-/// What became of items that were to be added.
+/// The result of adding items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddedItems {
-    /// Are on the list now.
+    /// Values that were added.
     pub added: Vec<String>,
-    /// Were on it already, unchanged.
+    /// Values that were on the list already; unchanged.
     pub existing: Vec<String>,
-    /// Are neither address nor range.
+    /// Values that are neither an address nor a range.
     pub invalid: Vec<String>,
 }
 
 impl Store {
-    /// Makes a list.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Exists`] when the name is taken; else when the database fails.
+    /// Creates a list.
+    /// || # Errors
+    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_allowlist(
         &self,
         now: UnixMillis,
@@ -90,7 +88,7 @@ impl Store {
         self.writer
             .write("create an allowlist", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     if id_of(session, &name).await.is_ok() {
                         return Err(StoreError::Exists { kind: "allowlist", name });
@@ -113,13 +111,13 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn delete_allowlist(&self, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.writer
             .write("delete an allowlist", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM allowlists WHERE name = $1").bind(name.as_str());
                     if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
@@ -128,11 +126,9 @@ impl Store {
             .await
     }
 
-    /// Adds items to a list. What is there already stays as it is, unless it has run out.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// Adds items to a list. Existing items are unchanged, unless they have expired.
+    /// || # Errors
+    /// || [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn add_to_allowlist(
         &self,
         now: UnixMillis,
@@ -147,11 +143,9 @@ impl Store {
             .await
     }
 
-    /// Takes items off a list; returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`] when there is no such list; else when the database fails.
+    /// Removes items from a list; returns how many there were.
+    /// || # Errors
+    /// || [`StoreError::NotFound`] when the list does not exist; otherwise when the database fails.
     pub async fn remove_from_allowlist(
         &self,
         now: UnixMillis,
@@ -160,7 +154,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let (name, values) = (name.to_owned(), values.to_vec());
         self.writer
-            .write("take off an allowlist", move |tx| {
+            .write("remove from an allowlist", move |tx| {
                 Box::pin(async move {
                     let session = tx.session();
                     let list = id_of(session, &name).await?;
@@ -168,7 +162,7 @@ impl Store {
                     sql.arg(list).push(" AND value").in_texts(&values);
                     let removed = session.run(sql).await?;
                     if removed > 0 {
-                        note_change(tx, now, list).await?;
+                        touch_list(tx, now, list).await?;
                     }
                     Ok(removed)
                 })
@@ -176,7 +170,7 @@ impl Store {
             .await
     }
 
-    /// All lists, ordered by name, with their items when asked.
+    /// All lists ordered by name, with their items if requested.
     ///
     /// # Errors
     ///
@@ -202,7 +196,7 @@ impl Store {
         Ok(lists.pop())
     }
 
-    /// Ends every decision in force, of any origin, that lies inside an item of any list or contains one.
+    /// Ends all decisions in force, of any origin, that lie within an item of any list or contain one.
     ///
     /// # Errors
     ///

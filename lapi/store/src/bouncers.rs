@@ -1,4 +1,4 @@
-//! Bouncers: who may read decisions, how far each has read, and the rows that share a key.
+//! Bouncers: their keys, stream cursors, and the rows that share a key.
 
 mod instances;
 mod rows;
@@ -6,38 +6,38 @@ mod rows;
 use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 
-pub use instances::{BouncerInstance, InstanceSeen};
+pub use instances::{BouncerInstance, InstanceReport};
 pub(crate) use rows::newer;
-use rows::{COLUMNS, by_name, insert, merged, note_pulls, read_bouncer, update};
+use rows::{COLUMNS, by_name, insert, merged, read_bouncer, record_pulls, update};
 
 use crate::{Store, StoreError};
 
-/// A bouncer as it is stored. Several rows may share a key: the one an operator made, and one for each further
-/// address that used it.
+/// A bouncer row. Several rows may share a key: the one an operator created, and one for each further address that used
+/// it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bouncer {
-    /// Its row's number.
+    /// Row id.
     pub id: i64,
-    /// Its name, unique; `NAME@ADDRESS` for rows made by themselves.
+    /// Unique; `NAME@ADDRESS` for rows created by the LAPI.
     pub name: String,
-    /// SHA-512 of the key, in hex; empty for bouncers with certificates.
+    /// SHA-512 of the key in hexadecimal; empty for bouncers with certificates.
     pub key_hash: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMillis,
     /// When its row was last written.
     pub updated_at: UnixMillis,
-    /// Shown, never checked.
+    /// Shown to operators, never checked.
     pub revoked: bool,
-    /// The address it uses; empty before its first use.
+    /// The address of its requests; empty before the first.
     pub ip: String,
     /// The User-Agent before the slash.
     pub kind: String,
     /// The User-Agent after the slash.
     pub version: String,
-    /// When it last asked for decisions: shown, and pruned by.
+    /// When it last requested decisions: shown to operators, and used for pruning.
     pub last_pull: Option<UnixMillis>,
-    /// Up to which commit, and which time, it has been told by its last complete stream; `None` for a bouncer that
-    /// never had one, and for one that keeps its own place.
+    /// Stream cursor: the commit and time of its last complete stream; `None` for a bouncer that never had one or keeps
+    /// its own cursor.
     pub cursor: Option<(Commit, UnixMillis)>,
     /// `api-key` or `tls`.
     pub auth_type: String,
@@ -49,35 +49,35 @@ pub struct Bouncer {
     pub os_version: String,
     /// Its feature flags, joined by commas.
     pub feature_flags: String,
-    /// Made by the LAPI and not by an operator.
+    /// Whether the LAPI created it, not an operator.
     pub auto_created: bool,
 }
 
-/// A bouncer to be made.
+/// A bouncer to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewBouncer {
     /// Its name.
     pub name: String,
-    /// SHA-512 of the key, in hex; empty with certificates.
+    /// SHA-512 of the key in hexadecimal; empty with certificates.
     pub key_hash: String,
     /// `api-key` or `tls`.
     pub auth_type: String,
-    /// The address it uses; empty when unknown.
+    /// The address of its requests; empty when unknown.
     pub ip: String,
-    /// Made by the LAPI and not by an operator.
+    /// Whether the LAPI creates it, not an operator.
     pub auto_created: bool,
 }
 
-/// What is to be written about a bouncer; `None` leaves a column as it is.
+/// An update of a bouncer; `None` leaves a column unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BouncerUpdate {
-    /// The bouncer's row.
+    /// Row id.
     pub id: i64,
-    /// When it last asked for decisions.
+    /// When it last requested decisions.
     pub last_pull: Option<UnixMillis>,
-    /// How far its last complete stream went: the commit, and the time at its start.
+    /// The commit of its last complete stream, and the time at its start.
     pub cursor: Option<(Commit, UnixMillis)>,
-    /// Where it came from.
+    /// The address of its last request.
     pub ip: Option<String>,
     /// The User-Agent before the slash.
     pub kind: Option<String>,
@@ -89,19 +89,19 @@ pub struct BouncerUpdate {
     pub feature_flags: Option<String>,
 }
 
-/// What came of `bouncers delete NAME`.
+/// The result of `bouncers delete NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BouncerDeletion {
-    /// These are gone: the one named first, then the rows that shared its key.
+    /// The deleted rows: the named one first, then those that shared its key.
     Deleted(Vec<String>),
-    /// It shares the key of another and goes only together with it.
+    /// The row shares another bouncer's key and is deleted only together with it.
     AutoCreated {
-        /// Which one to delete instead.
+        /// The bouncer to delete instead.
         parent: String,
     },
 }
 
-/// A bouncer's name without all the `@ADDRESS` at its end.
+/// A bouncer's name without all trailing `@ADDRESS` parts.
 pub fn base_name(name: &str) -> &str {
     let mut base = name;
     while let Some((front, address)) = base.rsplit_once('@') {
@@ -114,11 +114,9 @@ pub fn base_name(name: &str) -> &str {
 }
 
 impl Store {
-    /// Makes a bouncer.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Exists`] when the name is taken; else when the database fails.
+    /// Creates a bouncer.
+    /// || # Errors
+    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_bouncer(&self, now: UnixMillis, bouncer: NewBouncer) -> Result<Bouncer, StoreError> {
         self.writer
             .write("create a bouncer", move |tx| {
@@ -132,12 +130,10 @@ impl Store {
             .await
     }
 
-    /// The row for one more address that uses a key: `BASE@IP`, made when it is missing, the existing one when
-    /// another request was faster. A row of that name that was made by itself for an earlier key is taken over.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Exists`] when an operator gave that name to another key; else when the database fails.
+    /// The row for another address that uses a key: `BASE@IP`, created if missing. A row of that name which was created
+    /// automatically for an earlier key is taken over.
+    /// || # Errors
+    /// || [`StoreError::Exists`] when an operator gave that name to another key; otherwise when the database fails.
     pub async fn bouncer_at(
         &self,
         now: UnixMillis,
@@ -156,7 +152,7 @@ impl Store {
         self.writer
             .write("create a bouncer", move |tx| {
                 Box::pin(async move {
-                    // One writes at a time: whoever comes second finds the first one's row here.
+                    // Writes are serialised: a concurrent request finds the first one's row here.
                     let Some(there) = by_name(tx.session(), &new.name).await? else {
                         return insert(tx, now, new).await;
                     };
@@ -166,7 +162,7 @@ impl Store {
                     if !there.auto_created {
                         return Err(StoreError::Exists { kind: "bouncer", name: new.name });
                     }
-                    // A new number: what another LAPI still has to note about the old row is not about this one.
+                    // A new id: pending updates of other LAPIs for the old row must not apply to this one.
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM bouncers WHERE id = $1").bind(there.id);
                     session.run(sql).await?;
@@ -176,8 +172,8 @@ impl Store {
             .await
     }
 
-    /// Gives a row that was never used the address of its first use. `None` when there is no such row, or when it
-    /// has an address by now: another request was faster, at this LAPI or another.
+    /// Sets the address of an unused row at its first use. `None` when the row does not exist, or has an address
+    /// already because another request was faster.
     ///
     /// # Errors
     ///
@@ -190,7 +186,7 @@ impl Store {
     ) -> Result<Option<Bouncer>, StoreError> {
         let ip = ip.to_owned();
         self.writer
-            .write("note where a bouncer is", move |tx| {
+            .write("set a bouncer's address", move |tx| {
                 Box::pin(async move {
                     let session = tx.session();
                     let text = format!(
@@ -199,7 +195,7 @@ impl Store {
                     let sql = session.sql(&text).bind(ip).bind(now.0).bind(id);
                     let adopted = session.first(sql, read_bouncer).await?;
                     if adopted.is_some() {
-                        tx.touch_roster();
+                        tx.bump_registry_version();
                     }
                     Ok(adopted)
                 })
@@ -207,7 +203,7 @@ impl Store {
             .await
     }
 
-    /// The bouncer of that name.
+    /// The bouncer of this name.
     ///
     /// # Errors
     ///
@@ -217,7 +213,7 @@ impl Store {
         by_name(&mut session, name).await
     }
 
-    /// All bouncers, in the order they were made.
+    /// All bouncers in order of creation.
     ///
     /// # Errors
     ///
@@ -228,24 +224,22 @@ impl Store {
         session.read(sql, read_bouncer).await
     }
 
-    /// The bouncers with that key, in the order they were made.
+    /// The bouncers with this key, in order of creation.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn bouncers_by_key(&self, key_hash: &str) -> Result<Vec<Bouncer>, StoreError> {
-        let mut session = self.snapshot("look for a bouncer's key").await?;
+        let mut session = self.snapshot("find bouncers by key").await?;
         let text = format!("SELECT {COLUMNS} FROM bouncers WHERE key_hash = $1 ORDER BY id");
         let sql = session.sql(&text).bind(key_hash);
         session.read(sql, read_bouncer).await
     }
 
-    /// Deletes a bouncer by the rule for shared keys: one that an operator made takes the rows `NAME@…` that made
-    /// themselves with it; such a row alone is not deleted; rows with certificates always are.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// Deletes a bouncer. Deleting one that an operator created also deletes the rows `NAME@…` created automatically
+    /// for its key; such a row is not deleted alone; rows with certificates always are.
+    /// || # Errors
+    /// || [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn delete_bouncer(&self, name: &str) -> Result<BouncerDeletion, StoreError> {
         let name = name.to_owned();
         self.writer
@@ -258,7 +252,7 @@ impl Store {
                     if bouncer.auto_created && bouncer.auth_type != "tls" {
                         return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
                     }
-                    // substr, not LIKE: names may hold its wildcards.
+                    // `substr` rather than `LIKE`: names may contain its wildcards.
                     let front = format!("{name}@");
                     let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
                     let sql = session
@@ -274,14 +268,14 @@ impl Store {
                     let mut sql = session.sql("DELETE FROM bouncers WHERE name");
                     sql.in_texts(&gone);
                     session.run(sql).await?;
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     Ok(BouncerDeletion::Deleted(gone))
                 })
             })
             .await
     }
 
-    /// Deletes bouncers by their rows' numbers, whatever made them; returns how many there were.
+    /// Deletes bouncers by row id, whoever created them; returns how many there were.
     ///
     /// # Errors
     ///
@@ -291,7 +285,7 @@ impl Store {
         self.writer
             .write("delete bouncers", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let mut sql = session.sql("DELETE FROM bouncers WHERE id");
                     sql.in_ints(&ids);
@@ -301,13 +295,14 @@ impl Store {
             .await
     }
 
-    /// The bouncers that `bouncers prune` would delete: last pull before `cutoff`, or none and made before it.
+    /// The bouncers that `bouncers prune` would delete: last pull before `cutoff`, or never pulled and created before
+    /// it.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn idle_bouncers(&self, cutoff: UnixMillis) -> Result<Vec<Bouncer>, StoreError> {
-        let mut session = self.snapshot("look for idle bouncers").await?;
+        let mut session = self.snapshot("find idle bouncers").await?;
         let text = format!(
             "SELECT {COLUMNS} FROM bouncers WHERE last_pull < $1 OR (last_pull IS NULL AND created_at < $1) \
              ORDER BY id"
@@ -316,13 +311,10 @@ impl Store {
         session.read(sql, read_bouncer).await
     }
 
-    /// Writes what was learned about bouncers, in one transaction. Rows that are gone are passed over, and times and
-    /// places that are older than what is there: another LAPI may have newer news. Does not count as a change of the
-    /// roster.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; then nothing was written.
+    /// Applies updates of bouncers in one transaction. Deleted rows are skipped, as are times and cursors older than
+    /// the stored ones: another LAPI may have written newer ones. Does not change the registry version.
+    /// || # Errors
+    /// || When the database fails; nothing is written then.
     pub async fn update_bouncers(
         &self,
         now: UnixMillis,
@@ -332,13 +324,13 @@ impl Store {
             return Ok(());
         }
         self.writer
-            .write("note what bouncers did", move |tx| {
+            .write("update bouncers", move |tx| {
                 Box::pin(async move {
                     let (pulls, others) = merged(updates);
                     for one in others {
                         update(tx, now, one).await?;
                     }
-                    note_pulls(tx, now, pulls).await
+                    record_pulls(tx, now, pulls).await
                 })
             })
             .await

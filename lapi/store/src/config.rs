@@ -1,4 +1,4 @@
-//! Which database, and how it is reached: `db_config` of the configuration file.
+//! Configuration of the store: `db_config` of the configuration file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,22 +6,21 @@ use std::path::PathBuf;
 /// The database to open.
 #[derive(Debug, Clone)]
 pub struct DbConfig {
-    /// Which one.
+    /// SQLite or PostgreSQL.
     pub engine: Engine,
-    /// How many connections may be open at once (`max_open_conns`, 100 when absent). SQLite needs few and takes no
-    /// more than nine.
+    /// Maximum number of open connections (`max_open_conns`, 100 by default). SQLite uses nine at most.
     pub max_open: u32,
-    /// How many rows one statement inserts (`decision_bulk_size`, 1000 when absent, 2000 at most).
+    /// Rows per insert statement (`decision_bulk_size`, 1000 by default, at most 2000).
     pub bulk: usize,
 }
 
 impl DbConfig {
-    /// `max_open_conns` when the file does not say.
+    /// Default of `max_open_conns`.
     pub const DEFAULT_MAX_OPEN: u32 = 100;
-    /// `decision_bulk_size` when the file does not say.
+    /// Default of `decision_bulk_size`.
     pub const DEFAULT_BULK: usize = 1000;
 
-    /// A SQLite file with everything else as stock.
+    /// A SQLite file with default settings.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self {
             engine: Engine::Sqlite { path: path.into(), wal: None },
@@ -30,27 +29,27 @@ impl DbConfig {
         }
     }
 
-    /// A PostgreSQL server with everything else as stock.
+    /// A PostgreSQL server with default settings.
     pub fn postgres(server: PostgresServer) -> Self {
         Self { engine: Engine::Postgres(server), max_open: Self::DEFAULT_MAX_OPEN, bulk: Self::DEFAULT_BULK }
     }
 }
 
-/// The kind of database.
 #[derive(Debug, Clone)]
+/// The database engine.
 pub enum Engine {
-    /// A file of our own, made when it is missing.
+    /// A file, created if missing.
     Sqlite {
-        /// Where it is (`db_path`).
+        /// Its path (`db_path`).
         path: PathBuf,
-        /// `use_wal`; when absent, on unless the file lies on a network file system.
+        /// `use_wal`; by default on, unless the file is on a network file system.
         wal: Option<bool>,
     },
-    /// A server.
+    /// A PostgreSQL server.
     Postgres(PostgresServer),
 }
 
-/// A PostgreSQL server and what it wants to see. Its `Debug` does not show the password.
+/// Connection parameters of a PostgreSQL server. Its `Debug` omits the password.
 #[derive(Clone, Default)]
 pub struct PostgresServer {
     /// Host name or address; `127.0.0.1` when empty and there is no socket.
@@ -63,13 +62,13 @@ pub struct PostgresServer {
     pub password: String,
     /// The database's name (`db_name`).
     pub name: String,
-    /// Whether to encrypt, and what to check.
+    /// Encryption and verification.
     pub sslmode: SslMode,
-    /// Authority that signed the server's certificate (`ssl_ca_cert`).
+    /// Certificate authority of the server (`ssl_ca_cert`).
     pub ca: Option<PathBuf>,
-    /// Our certificate (`ssl_client_cert`).
+    /// Client certificate (`ssl_client_cert`).
     pub cert: Option<PathBuf>,
-    /// Its key (`ssl_client_key`).
+    /// Key of the client certificate (`ssl_client_key`).
     pub key: Option<PathBuf>,
     /// Folder of the server's unix socket (`db_path`), instead of host and port.
     pub socket: Option<PathBuf>,
@@ -101,21 +100,21 @@ impl PostgresServer {
     }
 }
 
-/// `sslmode`, with the names of libpq.
+/// `sslmode`, with libpq's names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SslMode {
     /// Never encrypt.
     Disable,
-    /// Encrypt only when the server insists.
+    /// Encrypt only if the server requires it.
     Allow,
-    /// Encrypt when the server can.
+    /// Encrypt if the server supports it.
     #[default]
     Prefer,
-    /// Encrypt, check nothing.
+    /// Encrypt without verification.
     Require,
-    /// Encrypt, and check who signed the certificate.
+    /// Encrypt and verify the certificate's signature.
     VerifyCa,
-    /// Encrypt, and check signature and name.
+    /// Encrypt and verify signature and host name.
     VerifyFull,
 }
 

@@ -1,4 +1,4 @@
-//! Decisions: their rows, ending them early, and what profiles ask about the past.
+//! Decisions: reads rows, ends decisions early, and counts them for profiles.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use palisade_wire::UnixMillis;
 use sqlx::Error;
 use uuid::Uuid;
 
-use crate::engine::{Row, Session, Tx};
-use crate::span::push_covers;
+use crate::engine::{Session, SqlRow, Tx};
+use crate::prefix_bounds::push_covers;
 use crate::{Store, StoreError};
 
-/// The columns of [`palisade_active::Row`], in `decisions` and `tombstones` alike.
+/// The columns of [`palisade_active::ReplicaRow`], in both `decisions` and `tombstones`.
 pub(crate) const COLUMNS: &str =
     "id, commit_no, until, alert_id, simulated, uuid, origin, scenario, scope, kind, value";
 
-/// How many decisions one statement touches.
+/// Decisions per statement.
 pub(crate) const STEP: usize = 2000;
 
 /// Decisions that were ended early.
@@ -24,15 +24,15 @@ pub(crate) const STEP: usize = 2000;
 pub struct Ended {
     /// How many.
     pub count: u64,
-    /// What happened; `None` when nothing did.
+    /// The commit; `None` when nothing changed.
     pub commit: Option<(Commit, Vec<Change>)>,
 }
 
-/// Reads [`COLUMNS`].
-pub(crate) fn read_row(row: &Row) -> Result<palisade_active::Row, Error> {
+/// Reads a row of [`COLUMNS`].
+pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_active::ReplicaRow, Error> {
     let commit: i64 = row.get(1)?;
     let uuid: Option<Vec<u8>> = row.get(5)?;
-    Ok(palisade_active::Row {
+    Ok(palisade_active::ReplicaRow {
         id: row.get(0)?,
         commit: Commit(commit.unsigned_abs()),
         until: UnixMillis(row.get(2)?),
@@ -47,7 +47,7 @@ pub(crate) fn read_row(row: &Row) -> Result<palisade_active::Row, Error> {
     })
 }
 
-/// Commits as the database counts them.
+/// A commit number as the database stores it.
 pub(crate) fn number(commit: Commit) -> i64 {
     i64::try_from(commit.0).unwrap_or(i64::MAX)
 }
@@ -68,8 +68,8 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
     Ok(ended(tx, commit, changes))
 }
 
-/// A commit that changed nothing is none.
-fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::Row>) -> Ended {
+/// No commit is made when nothing changed.
+fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>) -> Ended {
     if rows.is_empty() {
         tx.take_back(commit);
         return Ended::default();
@@ -80,11 +80,9 @@ fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::Row>) -> En
 }
 
 impl Store {
-    /// Ends those of these decisions that are still in force, in one commit.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; then nothing was ended.
+    /// Ends those of these decisions that are in force, in one commit.
+    /// || # Errors
+    /// || When the database fails; nothing is ended then.
     pub async fn end_decisions(&self, now: UnixMillis, ids: &[i64]) -> Result<Ended, StoreError> {
         if ids.is_empty() {
             return Ok(Ended::default());
@@ -93,7 +91,7 @@ impl Store {
         self.writer.write("end decisions", move |tx| Box::pin(async move { end(tx, now, &ids).await })).await
     }
 
-    /// Ends one decision now, even if it had ended before. `None` when there is none of that number.
+    /// Ends one decision now, even if it had ended before. `None` when it does not exist.
     ///
     /// # Errors
     ///
@@ -118,8 +116,8 @@ impl Store {
             .await
     }
 
-    /// How many stored decisions cover this address or range: all, or only those made at or after `since`, or only
-    /// those in force at `active_at`.
+    /// Counts stored decisions that cover this address or range: all, those created at or after `since`, or those in
+    /// force at `active_at`.
     ///
     /// # Errors
     ///
@@ -142,13 +140,13 @@ impl Store {
         Ok(session.first(sql, |row| row.get(0)).await?.unwrap_or(0))
     }
 
-    /// How long the longest decision that covers this address or range has still to go; zero when there is none.
+    /// The time left of the longest decision that covers this address or range; zero when there is none.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn active_time_left(&self, value: &IpNet, now: UnixMillis) -> Result<Duration, StoreError> {
-        let mut session = self.snapshot("look for decisions").await?;
+        let mut session = self.snapshot("find decisions").await?;
         let mut sql = session.sql("SELECT MAX(until) FROM decisions WHERE ");
         push_covers(&mut sql, "", value);
         let last: Option<i64> = session.first(sql, |row| row.get(0)).await?.flatten();
@@ -157,7 +155,7 @@ impl Store {
     }
 }
 
-/// The numbers of the decisions in force that lie within `net` or cover it.
+/// The ids of decisions in force that lie within `net` or cover it.
 pub(crate) async fn touching(
     session: &mut Session,
     net: &IpNet,
@@ -165,7 +163,7 @@ pub(crate) async fn touching(
 ) -> Result<Vec<i64>, StoreError> {
     let mut sql = session.sql("SELECT id FROM decisions WHERE until > ");
     sql.arg(now.0).push(" AND (");
-    crate::span::push_within(&mut sql, "", net);
+    crate::prefix_bounds::push_within(&mut sql, "", net);
     sql.push(") UNION SELECT id FROM decisions WHERE until > ").arg(now.0).push(" AND (");
     push_covers(&mut sql, "", net);
     sql.push(")");

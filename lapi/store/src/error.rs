@@ -1,53 +1,53 @@
-//! What goes wrong with a database, sorted by what the caller can do about it.
+//! Errors of the store, classified by what the caller can do about them.
 
 use std::path::PathBuf;
 
-/// Why the store could not do it. Never contains a password.
+/// Why an operation failed. Never contains a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// There is no such machine, bouncer, allowlist, ….
+    /// The machine, bouncer, allowlist, … does not exist.
     #[error("{kind} '{name}' does not exist")]
     NotFound {
-        /// What it would have been: `machine`, `bouncer`, `allowlist`.
+        /// What was looked up: `machine`, `bouncer`, `allowlist`.
         kind: &'static str,
-        /// What it was called.
+        /// Its name.
         name: String,
     },
     /// The name is taken.
     #[error("{kind} '{name}' already exists")]
     Exists {
-        /// What it is: `machine`, `bouncer`, `allowlist`.
+        /// What has the name: `machine`, `bouncer`, `allowlist`.
         kind: &'static str,
-        /// What it is called.
+        /// The name.
         name: String,
     },
     /// The value cannot be stored.
     #[error("{0}")]
     Refused(String),
-    /// The database does not answer, or not in time. It is asked again at the next call.
+    /// The database does not answer, or not in time. The next call tries again.
     #[error(
         "cannot {doing}: the database {database} is not available ({reason}); it is tried again at the next call"
     )]
     Unavailable {
-        /// What was tried.
+        /// What was attempted.
         doing: &'static str,
         /// Which database.
         database: String,
-        /// Why, in the words of the operating system, the driver or the server.
+        /// The reason given by the operating system, the driver or the server.
         reason: String,
     },
-    /// No room left where the database lives. Nothing was changed.
+    /// No space left for the database. Nothing was changed.
     #[error(
         "cannot {doing}: no space left for the database {database}; free some, nothing else needs to be done"
     )]
     Full {
-        /// What was tried.
+        /// What was attempted.
         doing: &'static str,
         /// Which database.
         database: String,
     },
-    /// The file is not sound.
+    /// The file is corrupt.
     #[error(
         "the database {path} is damaged ({reason}); put a backup in its place, or move it away together with its \
          -wal and -shm files and start anew: machines and bouncers must then be registered again"
@@ -58,17 +58,17 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The file, or the database on the server, belongs to someone else.
+    /// The file or the database on the server belongs to another program.
     #[error("the database {database} belongs to {owner}; set {setting} to one that is ours alone")]
     Foreign {
         /// Which database.
         database: String,
-        /// Whose it seems to be.
+        /// The program it seems to belong to.
         owner: &'static str,
-        /// Which setting names it: `db_config.db_path` or `db_config.db_name`.
+        /// The setting that names it: `db_config.db_path` or `db_config.db_name`.
         setting: &'static str,
     },
-    /// A newer version of this program has written it.
+    /// A newer version of this program has migrated it.
     #[error(
         "the database {database} was written by a newer version (its schema is {found}, this program knows \
          {known}); install that version again, or start with another database"
@@ -76,12 +76,12 @@ pub enum StoreError {
     Newer {
         /// Which database.
         database: String,
-        /// Its schema's number.
+        /// Its schema version.
         found: i64,
-        /// The highest we know.
+        /// The highest schema version known.
         known: i64,
     },
-    /// Something in the configuration cannot be used.
+    /// A setting cannot be used.
     #[error("cannot open the database {database}: {reason}")]
     Config {
         /// Which database.
@@ -89,21 +89,20 @@ pub enum StoreError {
         /// What to change.
         reason: String,
     },
-    /// Anything else: a fault of ours, or a database changed by other hands.
+    /// Any other failure: a bug, or a database modified by another program.
     #[error("cannot {doing} in the database {database}: {reason}")]
     Failed {
-        /// What was tried.
+        /// What was attempted.
         doing: &'static str,
         /// Which database.
         database: String,
-        /// In the driver's words.
+        /// The driver's text.
         reason: String,
     },
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing anything but the database's surroundings:
-    /// an answer of 503 rather than 500.
+    /// Whether a retry may succeed without any change of request or configuration: 503 rather than 500.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Full { .. })
     }

@@ -1,4 +1,4 @@
-//! The store itself, and the one row that says how far it has come.
+//! The store, and the row `head` with the database's position.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,60 +7,62 @@ use palisade_active::Commit;
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
-use crate::engine::{self, Leadership, Listener, Place, Readers, Session, Writer};
+use crate::engine::{self, DatabaseLocation, Leadership, Listener, Readers, Session, Writer};
 use crate::{DbConfig, StoreError};
 
-/// How long a server may take to say how far it has come.
+/// Timeout of reading `head` on a server.
 const HEAD: Duration = Duration::from_secs(5);
 
-/// How far the database has come.
+/// The position of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Made with the database: tells another database from this one.
+    /// Generated with the database; identifies it.
     pub database: Uuid,
-    /// The last commit that touched decisions.
+    /// The last commit that changed decisions.
     pub commit: Commit,
-    /// Grows with every change of machines, bouncers and allowlists that others must see.
-    pub roster: i64,
+    /// Incremented by every change of machines, bouncers and allowlists that other processes must see.
+    pub registry_version: i64,
 }
 
-/// An open database. Cheap to clone; all clones share the connections.
+/// An open database. Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) place: Arc<Place>,
+    pub(crate) location: Arc<DatabaseLocation>,
     pub(crate) readers: Readers,
     pub(crate) writer: Writer,
     pub(crate) bulk: usize,
 }
 
 impl Store {
-    /// Opens the database, makes it when it is missing, brings its schema up to date, and removes what an
-    /// interrupted import left.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached, belongs to another program or a newer version, or is damaged.
+    /// Opens the database, creates it if missing, migrates its schema, and removes the remains of an interrupted
+    /// import.
+    /// || # Errors
+    /// || When it cannot be reached, belongs to another program or a newer version, or is corrupt.
     pub async fn open(config: &DbConfig) -> Result<Self, StoreError> {
         let opened = engine::open(config).await?;
-        let store =
-            Self { place: opened.place, readers: opened.readers, writer: opened.writer, bulk: config.bulk };
+        let store = Self {
+            location: opened.location,
+            readers: opened.readers,
+            writer: opened.writer,
+            bulk: config.bulk,
+        };
         store.remove_leftovers(UnixMillis::now()).await?;
         Ok(store)
     }
 
-    /// Waits for the writes under way and closes all connections. Later calls fail.
+    /// Waits for writes in progress and closes all connections. Later calls fail.
     pub async fn close(&self) {
         self.writer.close().await;
         self.readers.close().await;
     }
 
-    /// How far it has come. Cheap: one row.
+    /// The current position. Cheap: reads one row.
     ///
     /// # Errors
     ///
     /// When the database does not answer.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        let doing = "read how far it has come";
+        let doing = "read the database's position";
         let read = async {
             let mut session = self.snapshot(doing).await?;
             read_head(&mut session).await
@@ -68,30 +70,30 @@ impl Store {
         if let Readers::Sqlite(_) = self.readers {
             return read.await;
         }
-        // Others wait for this answer: to go on from memory, or to be refused.
+        // Callers wait for this to decide whether to continue from memory.
         tokio::time::timeout(HEAD, read).await.unwrap_or_else(|_| {
             Err(self.unavailable(doing, format!("no answer within {} s", HEAD.as_secs())))
         })
     }
 
-    /// The error for a database that is not available, for the caller's own reason.
+    /// The error for an unavailable database, with the caller's own reason.
     pub fn unavailable(&self, doing: &'static str, reason: impl Into<String>) -> StoreError {
-        StoreError::Unavailable { doing, database: self.place.to_string(), reason: reason.into() }
+        StoreError::Unavailable { doing, database: self.location.to_string(), reason: reason.into() }
     }
 
-    /// What hears what other processes write. `None` on SQLite, which tells nobody.
+    /// A listener for commits of other processes. `None` on SQLite, which has no notifications.
     pub fn listen(&self) -> Option<Listener> {
-        Listener::new(&self.readers, &self.place, &self.writer)
+        Listener::new(&self.readers, &self.location, &self.writer)
     }
 
-    /// The candidacy for work that one of all processes on this database does.
+    /// A candidate for leadership among the processes on this database.
     pub fn leadership(&self) -> Leadership {
-        Leadership::new(&self.readers, &self.place)
+        Leadership::new(&self.readers, &self.location)
     }
 
-    /// A session for reading that sees one state of everything.
+    /// A reading session with a consistent snapshot.
     pub(crate) async fn snapshot(&self, doing: &'static str) -> Result<Session, StoreError> {
-        self.readers.snapshot(&self.place, doing).await
+        self.readers.snapshot(&self.location, doing).await
     }
 }
 
@@ -104,9 +106,9 @@ pub(crate) async fn read_head(session: &mut Session) -> Result<Head, StoreError>
             Ok(Head {
                 database: Uuid::from_slice(&database).unwrap_or_default(),
                 commit: Commit(commit.unsigned_abs()),
-                roster: row.get(2)?,
+                registry_version: row.get(2)?,
             })
         })
         .await?;
-    head.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
+    head.ok_or_else(|| session.fails("its table head is empty: another program has changed it"))
 }

@@ -1,13 +1,13 @@
-//! Where alerts, decisions, machines, bouncers and allowlists are kept: SQLite or PostgreSQL.
+//! Persistent storage of alerts, decisions, machines, bouncers and allowlists, in SQLite or PostgreSQL.
 //!
 //! ```text
-//!   add_alerts, end_decisions, …  ──► queue ──► one writer ──► one transaction for all that waited ──► answers
+//!    add_alerts, end_decisions, …  ──► queue ──► one writer ──► one transaction per group of jobs ──► results
 //!   alerts, machines, …           ──► readers (a pool)
-//!   load, changes_since           ──► readers, in one snapshot          the memory of the server replays these
+//!    load, changes_since           ──► readers, in one snapshot          replayed by the server's replica
 //! ```
 //!
-//! Every write that touches decisions takes the next [`Commit`] inside its transaction, so
-//! commits are in order and without gaps whoever writes: the server, or the admin CLI in another process.
+//! Every write that changes decisions takes the next [`Commit`] inside its transaction, so commits are ordered and
+//! without gaps whichever process writes: the server or the admin CLI.
 
 mod alert_query;
 mod alerts;
@@ -19,19 +19,19 @@ mod engine;
 mod error;
 mod head;
 mod import;
-mod lineage;
 mod machines;
+mod prefix_bounds;
 mod replay;
 mod retention;
 mod settings;
-mod span;
+mod timeline;
 mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};
 pub use alerts::{Added, Deleted, NewAlert, NewDecision, Stored};
 pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
 pub use bouncers::{
-    Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceSeen, NewBouncer, base_name,
+    Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name,
 };
 pub use config::{DbConfig, Engine, PostgresServer, SslMode};
 pub use decisions::Ended;

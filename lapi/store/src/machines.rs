@@ -1,4 +1,4 @@
-//! Machines: who may post alerts.
+//! Machines: log processors and administrators that may post alerts.
 
 mod rows;
 
@@ -8,24 +8,24 @@ use rows::{COLUMNS, by_name, missing, read_machine, update};
 
 use crate::{Store, StoreError};
 
-/// A machine as it is stored.
+/// A machine row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// Its row's number.
+    /// Row id.
     pub id: i64,
-    /// Its name, unique (`machine_id` on the wire).
+    /// Unique (`machine_id` on the wire).
     pub name: String,
     /// bcrypt hash; empty for machines with certificates.
     pub password: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixMillis,
     /// When its row was last written.
     pub updated_at: UnixMillis,
     /// When it last posted alerts.
     pub last_push: Option<UnixMillis>,
-    /// When it last said it lives.
+    /// The time of its last heartbeat.
     pub last_heartbeat: Option<UnixMillis>,
-    /// Where it last came from.
+    /// The address of its last login.
     pub ip: String,
     /// The scenarios it runs, joined by commas.
     pub scenarios: String,
@@ -43,13 +43,13 @@ pub struct Machine {
     pub os_version: String,
     /// Its feature flags, joined by commas.
     pub feature_flags: String,
-    /// What it has installed, JSON as it was posted (`hub_items`); empty when it never said.
+    /// Installed hub items, the JSON of its reports (`hub_items`); empty without a report.
     pub hub_state: String,
-    /// Its data sources, JSON as it was posted; empty when it never said.
+    /// Data sources, the JSON of its reports; empty without a report.
     pub datasources: String,
 }
 
-/// A machine to be made.
+/// A machine to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewMachine {
     /// Its name.
@@ -58,48 +58,46 @@ pub struct NewMachine {
     pub password: String,
     /// `password` or `tls`.
     pub auth_type: String,
-    /// Whether it may log in at once.
+    /// Whether it may log in immediately.
     pub validated: bool,
-    /// Where it came from; may be empty.
+    /// The address of the registration; may be empty.
     pub ip: String,
 }
 
-/// What is to be written about a machine; `None` leaves a column as it is.
+/// An update of a machine; `None` leaves a column unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineUpdate {
-    /// The machine's row.
+    /// Row id.
     pub id: i64,
-    /// Where it came from.
+    /// The address of its last login.
     pub ip: Option<String>,
     /// Its version.
     pub version: Option<String>,
     /// Its scenarios, joined by commas.
     pub scenarios: Option<String>,
-    /// It said it lives.
+    /// The time of a heartbeat.
     pub last_heartbeat: Option<UnixMillis>,
-    /// It posted alerts.
+    /// The time it posted alerts.
     pub last_push: Option<UnixMillis>,
     /// Its operating system: name, family, version.
     pub os: Option<(String, String, String)>,
     /// Its feature flags, joined by commas.
     pub feature_flags: Option<String>,
-    /// JSON of what it has installed.
+    /// Installed hub items as JSON.
     pub hub_state: Option<String>,
-    /// JSON of its data sources.
+    /// Data sources as JSON.
     pub datasources: Option<String>,
 }
 
 impl Store {
-    /// Makes a machine; its `last_push` starts as `now`.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Exists`] when the name is taken; else when the database fails.
+    /// Creates a machine; its `last_push` is `now`.
+    /// || # Errors
+    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_machine(&self, now: UnixMillis, machine: NewMachine) -> Result<Machine, StoreError> {
         self.writer
             .write("create a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     if by_name(session, &machine.name).await?.is_some() {
                         return Err(StoreError::Exists { kind: "machine", name: machine.name });
@@ -123,7 +121,7 @@ impl Store {
             .await
     }
 
-    /// The machine of that name.
+    /// The machine of this name.
     ///
     /// # Errors
     ///
@@ -133,7 +131,7 @@ impl Store {
         by_name(&mut session, name).await
     }
 
-    /// All machines, in the order they were made.
+    /// All machines in order of creation.
     ///
     /// # Errors
     ///
@@ -144,11 +142,9 @@ impl Store {
         session.read(sql, read_machine).await
     }
 
-    /// Replaces a machine's password hash and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// Replaces a machine's password hash.
+    /// || # Errors
+    /// || [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn set_machine_password(
         &self,
         now: UnixMillis,
@@ -159,7 +155,7 @@ impl Store {
         self.writer
             .write("change a machine's password", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session
                         .sql("UPDATE machines SET password = $1, updated_at = $2 WHERE name = $3")
@@ -172,11 +168,9 @@ impl Store {
             .await
     }
 
-    /// Lets a machine log in, or no longer.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// Sets whether a machine may log in.
+    /// || # Errors
+    /// || [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn validate_machine(
         &self,
         now: UnixMillis,
@@ -187,7 +181,7 @@ impl Store {
         self.writer
             .write("validate a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session
                         .sql("UPDATE machines SET validated = $1, updated_at = $2 WHERE name = $3")
@@ -200,17 +194,15 @@ impl Store {
             .await
     }
 
-    /// Deletes a machine. Its alerts stay, unowned.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::NotFound`]; else when the database fails.
+    /// Deletes a machine. Its alerts stay, without an owner.
+    /// || # Errors
+    /// || [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.writer
             .write("delete a machine", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM machines WHERE name = $1").bind(name.as_str());
                     if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
@@ -219,7 +211,7 @@ impl Store {
             .await
     }
 
-    /// Deletes machines by their rows' numbers; returns how many there were.
+    /// Deletes machines by row id; returns how many there were.
     ///
     /// # Errors
     ///
@@ -229,7 +221,7 @@ impl Store {
         self.writer
             .write("delete machines", move |tx| {
                 Box::pin(async move {
-                    tx.touch_roster();
+                    tx.bump_registry_version();
                     let session = tx.session();
                     let mut sql = session.sql("DELETE FROM machines WHERE id");
                     sql.in_ints(&ids);
@@ -239,8 +231,8 @@ impl Store {
             .await
     }
 
-    /// The machines that `machines prune` would delete: validated ones last heard before `cutoff` (or made before it
-    /// and never heard), and every pending one; with `pending_only` only these.
+    /// The machines that `machines prune` would delete: validated ones whose last heartbeat (or, without one, creation)
+    /// is before `cutoff`, and all pending ones; with `pending_only` only those.
     ///
     /// # Errors
     ///
@@ -250,7 +242,7 @@ impl Store {
         cutoff: UnixMillis,
         pending_only: bool,
     ) -> Result<Vec<Machine>, StoreError> {
-        let mut session = self.snapshot("look for idle machines").await?;
+        let mut session = self.snapshot("find idle machines").await?;
         let mut sql = session.sql("SELECT ");
         sql.push(COLUMNS).push(" FROM machines WHERE NOT validated");
         if !pending_only {
@@ -261,11 +253,9 @@ impl Store {
         session.read(sql, read_machine).await
     }
 
-    /// Writes what was learned about machines, in one transaction. Rows that are gone are passed over.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; then nothing was written.
+    /// Applies updates of machines in one transaction. Deleted rows are skipped.
+    /// || # Errors
+    /// || When the database fails; nothing is written then.
     pub async fn update_machines(
         &self,
         now: UnixMillis,
@@ -275,7 +265,7 @@ impl Store {
             return Ok(());
         }
         self.writer
-            .write("note what machines did", move |tx| {
+            .write("update machines", move |tx| {
                 Box::pin(async move {
                     for one in updates {
                         update(tx, now, one).await?;

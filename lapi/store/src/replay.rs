@@ -1,8 +1,8 @@
-//! What a memory is filled from and kept up to date with: every change of decisions, in commit order.
+//! Input of the replica: a full load, and the changes of decisions in commit order.
 
 use std::time::Duration;
 
-use palisade_active::{Change, Commit, Row};
+use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use crate::decisions::{COLUMNS, number, read_row};
@@ -10,16 +10,14 @@ use crate::engine::Session;
 use crate::head::read_head;
 use crate::{Store, StoreError};
 
-/// How many rows are read at once: bounds the memory of a load.
+/// Rows per read: bounds the memory of a load.
 const PAGE: usize = 10_000;
 
 impl Store {
-    /// Tells everything a memory needs, in one snapshot: the decisions in force, those that ended within `history`,
-    /// and those removed within it, ordered by commit, then by number. Returns the last commit the snapshot holds.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; what was told until then is then to be thrown away.
+    /// Reads the replica's initial contents from one snapshot: decisions in force, decisions that ended within
+    /// `history` and those deleted within it, ordered by commit and id. Returns the snapshot's last commit.
+    /// || # Errors
+    /// || When the database fails; the rows passed on so far must be discarded.
     pub async fn load(
         &self,
         now: UnixMillis,
@@ -57,9 +55,9 @@ impl Store {
         Ok(head.commit)
     }
 
-    /// What happened after a commit, in order and without gaps: a commit whose rows were all written again later is
-    /// there with nothing in it. Whole commits only, about `limit` changes or commits at once; ask again from the
-    /// last one. Empty when nothing happened.
+    /// The changes after a commit, in order and without gaps: a commit whose rows were all overwritten later is
+    /// included, empty. Only complete commits, about `limit` changes or commits per call; continue from the last one.
+    /// Empty when there are none.
     ///
     /// # Errors
     ///
@@ -70,7 +68,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(Commit, Vec<Change>)>, StoreError> {
         let limit = limit.max(1);
-        let mut session = self.snapshot("read what changed").await?;
+        let mut session = self.snapshot("read changes").await?;
         let head = read_head(&mut session).await?.commit;
         if head <= after {
             return Ok(Vec::new());
@@ -78,7 +76,7 @@ impl Store {
         let furthest = Commit(after.0.saturating_add(limit as u64)).min(head);
         let mut put = between(&mut session, "decisions", after, furthest, limit + 1).await?;
         let mut removed = between(&mut session, "tombstones", after, furthest, limit + 1).await?;
-        // A list that is full may end in the middle of a commit: that one is left for the next time.
+        // A full list may end in the middle of a commit; that one is left to the next call.
         let mut until = furthest;
         for list in [&put, &removed] {
             if let (true, Some(last)) = (list.len() > limit, list.last()) {
@@ -86,7 +84,7 @@ impl Store {
             }
         }
         if until <= after {
-            // Its first commit alone is more than was asked for.
+            // The first commit alone exceeds the limit.
             until = Commit(after.0 + 1);
             put = between(&mut session, "decisions", after, until, usize::MAX).await?;
             removed = between(&mut session, "tombstones", after, until, usize::MAX).await?;
@@ -95,8 +93,13 @@ impl Store {
     }
 }
 
-/// Sorts changes into their commits; those that left nothing are there too.
-fn by_commit(after: Commit, until: Commit, put: Vec<Row>, removed: Vec<Row>) -> Vec<(Commit, Vec<Change>)> {
+/// Groups changes by commit, including commits that left nothing.
+fn by_commit(
+    after: Commit,
+    until: Commit,
+    put: Vec<ReplicaRow>,
+    removed: Vec<ReplicaRow>,
+) -> Vec<(Commit, Vec<Change>)> {
     let mut commits: Vec<(Commit, Vec<Change>)> =
         (after.0 + 1..=until.0).map(|n| (Commit(n), Vec::new())).collect();
     let put = put.into_iter().map(|row| (row.commit, Change::Put(row)));
@@ -115,7 +118,7 @@ async fn between(
     after: Commit,
     until: Commit,
     limit: usize,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReplicaRow>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM {table} WHERE commit_no > $1 AND commit_no <= $2 ORDER BY commit_no, id LIMIT $3"
     );
@@ -124,7 +127,7 @@ async fn between(
     session.read(sql, read_row).await
 }
 
-/// The moment `span` before `now`.
+/// The time `span` before `now`.
 pub(crate) fn before(now: UnixMillis, span: Duration) -> i64 {
     now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
 }

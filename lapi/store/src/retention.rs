@@ -1,4 +1,4 @@
-//! What is thrown away, and when: `db_config.flush`.
+//! Retention: deletes old rows according to `db_config.flush`.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use crate::engine::Sql;
 use crate::replay::before;
 use crate::{Store, StoreError};
 
-/// How many rows of other tables one step deletes.
+/// Rows per step in tables other than alerts.
 const STEP: u64 = 5000;
 
-/// How long things are kept. `None` for ever, zero counts as `None`.
+/// Retention periods. `None` means forever, and zero means `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// How many of the newest alerts (`max_items`).
+    /// The number of newest alerts to keep (`max_items`).
     pub max_items: Option<u64>,
-    /// For how long alerts (`max_age`).
+    /// How long alerts are kept (`max_age`).
     pub max_age: Option<Duration>,
-    /// For how long usage metrics (`metrics_max_age`).
+    /// How long usage metrics are kept (`metrics_max_age`).
     pub metrics_max_age: Option<Duration>,
-    /// After which silence bouncers go.
+    /// How long inactive bouncers are kept.
     pub bouncers: Autodelete,
-    /// After which silence machines go; never those with alerts or on this host.
+    /// How long inactive machines are kept; machines with alerts or on this host are never deleted.
     pub machines: Autodelete,
-    /// For how long it is remembered that a decision was removed; no bouncer with an older cursor gets a delta.
+    /// How long tombstones are kept; bouncers with older cursors get full responses.
     pub history: Option<Duration>,
-    /// False while an import runs: alerts stay as they are.
+    /// True while an import runs: no alerts are deleted.
     pub alerts_paused: bool,
 }
 
-/// By how they authenticate.
+/// Periods by type of authentication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Autodelete {
-    /// Those with a certificate (`cert`).
+    /// With a certificate (`cert`).
     pub cert: Option<Duration>,
-    /// Those with a key or a password (`api_key`, `login_password`).
+    /// With a key or password (`api_key`, `login_password`).
     pub secret: Option<Duration>,
 }
 
-/// How many went.
+/// Number of deleted rows.
 #[derive(Debug, Clone, Default)]
 pub struct Flushed {
     /// Alerts.
@@ -50,22 +50,20 @@ pub struct Flushed {
     pub usage: u64,
     /// Bouncers.
     pub bouncers: u64,
-    /// Machines that shared bouncers' keys and were not seen for a week.
+    /// Client instances not seen for a week.
     pub instances: u64,
     /// Machines.
     pub machines: u64,
-    /// Items of allowlists that had run out.
+    /// Expired allowlist items.
     pub allowlist_items: u64,
-    /// What happened to decisions, in commit order.
+    /// The changes of decisions, in commit order.
     pub commits: Vec<(Commit, Vec<Change>)>,
 }
 
 impl Store {
-    /// Throws away what is too old or too much, in bounded steps. Never an alert with a decision in force.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; what went until then is gone.
+    /// Deletes what exceeds the retention periods, in bounded steps. Never an alert with a decision in force.
+    /// || # Errors
+    /// || When the database fails; what was deleted before stays deleted.
     pub async fn flush(&self, now: UnixMillis, keep: &Retention) -> Result<Flushed, StoreError> {
         let mut flushed = Flushed { commits: self.remove_leftovers(now).await?, ..Flushed::default() };
         if !keep.alerts_paused {
@@ -149,12 +147,12 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes the rows of a table that `select` finds, so many at once.
+    /// Deletes the rows of a table that `select` finds, in steps.
     async fn delete_in_steps(
         &self,
         doing: &'static str,
         table: &'static str,
-        in_roster: bool,
+        in_registry: bool,
         select: impl Fn(&mut Sql) + Clone + Send + Sync + 'static,
     ) -> Result<u64, StoreError> {
         let mut total = 0;
@@ -170,8 +168,8 @@ impl Store {
                         select(&mut sql);
                         sql.push(&format!(" LIMIT {STEP})"));
                         let deleted = session.run(sql).await?;
-                        if in_roster && deleted > 0 {
-                            tx.touch_roster();
+                        if in_registry && deleted > 0 {
+                            tx.bump_registry_version();
                         }
                         Ok(deleted)
                     })
@@ -188,7 +186,7 @@ impl Store {
         loop {
             let deleted = self
                 .writer
-                .write("forget old removals", move |tx| {
+                .write("delete old tombstones", move |tx| {
                     Box::pin(async move {
                         let session = tx.session();
                         let text = format!(
@@ -207,7 +205,7 @@ impl Store {
     }
 }
 
-/// Zero means the same as nothing.
+/// Zero means `None`.
 fn set(span: Option<Duration>) -> Option<Duration> {
     span.filter(|span| !span.is_zero())
 }

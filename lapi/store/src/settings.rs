@@ -1,4 +1,4 @@
-//! What the server itself must remember: `config_items`.
+//! Persistent settings of the server itself: table `config_items`.
 
 use palisade_wire::UnixMillis;
 
@@ -24,7 +24,7 @@ async fn write(tx: &mut Tx, now: UnixMillis, name: String, value: String) -> Res
 }
 
 impl Store {
-    /// What is remembered under a name.
+    /// The value of a setting.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl Store {
         read(&mut session, name).await
     }
 
-    /// Remembers something, in the place of what was there.
+    /// Sets the value of a setting.
     ///
     /// # Errors
     ///
@@ -42,12 +42,11 @@ impl Store {
     pub async fn set_setting(&self, now: UnixMillis, name: &str, value: &str) -> Result<(), StoreError> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.writer
-            .write("remember a setting", move |tx| Box::pin(async move { write(tx, now, name, value).await }))
+            .write("store a setting", move |tx| Box::pin(async move { write(tx, now, name, value).await }))
             .await
     }
 
-    /// What is remembered under a name; when nothing is, `value` from now on. Of several callers at once all get the
-    /// same answer.
+    /// The value of a setting, set to `value` if missing. Concurrent callers get the same value.
     ///
     /// # Errors
     ///
@@ -60,7 +59,7 @@ impl Store {
     ) -> Result<String, StoreError> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.writer
-            .write("remember a setting", move |tx| {
+            .write("store a setting", move |tx| {
                 Box::pin(async move {
                     if let Some(there) = read(tx.session(), &name).await? {
                         return Ok(there);

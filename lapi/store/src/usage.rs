@@ -1,4 +1,4 @@
-//! Usage metrics as bouncers and log processors post them.
+//! Usage metrics posted by bouncers and log processors.
 
 use palisade_wire::UnixMillis;
 
@@ -13,7 +13,7 @@ impl UsageKind {
     }
 }
 
-/// Who measured.
+/// The kind of sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UsageKind {
     /// A bouncer, `RC`.
@@ -22,14 +22,14 @@ pub enum UsageKind {
     LogProcessor,
 }
 
-/// One report.
+/// A usage report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Who measured.
+    /// The kind of sender.
     pub kind: UsageKind,
     /// The bouncer's or machine's name.
     pub producer: String,
-    /// When it came.
+    /// When it was received.
     pub received_at: UnixMillis,
     /// JSON: `metrics`, and `type` for bouncers.
     pub payload: String,
@@ -61,7 +61,7 @@ impl Store {
             .await
     }
 
-    /// The reports of one kind, or of one producer of that kind, in the order they came.
+    /// The reports of one kind, optionally of one sender, in order of arrival.
     ///
     /// # Errors
     ///

@@ -51,7 +51,7 @@ pub enum DecodeError {
 
 /// What the next byte that is not white space has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum State {
     /// The document's `{`.
     Start,
     /// The first key, or `}`.
@@ -86,7 +86,7 @@ enum Place {
 /// grow with the body.
 #[derive(Debug)]
 pub struct StreamDecoder {
-    place: Place,
+    state: State,
     /// The beginning of a value that the last chunk cut; empty when none was.
     carry: Vec<u8>,
     boundary: Boundary,
@@ -108,7 +108,7 @@ impl StreamDecoder {
     /// A decoder for one body.
     pub fn new() -> Self {
         Self {
-            place: Place::Start,
+            state: State::Start,
             carry: Vec::new(),
             boundary: Boundary::default(),
             skipped: 0,
@@ -125,7 +125,7 @@ impl StreamDecoder {
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         let result = self.take(chunk, sink);
         if result.is_err() {
-            self.place = Place::Failed;
+            self.state = State::Failed;
             self.carry = Vec::new();
         }
         result
@@ -136,9 +136,9 @@ impl StreamDecoder {
     /// # Errors
     /// The document had not.
     pub fn finish(self) -> Result<(), DecodeError> {
-        match self.place {
-            Place::End => Ok(()),
-            Place::Failed => Err(DecodeError::AlreadyFailed),
+        match self.state {
+            State::End => Ok(()),
+            State::Failed => Err(DecodeError::AlreadyFailed),
             _ => {
                 Err(DecodeError::CutShort { received: self.before + self.carry.len() as u64 + self.skipped })
             }
@@ -148,7 +148,7 @@ impl StreamDecoder {
     fn take(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         let mut at = 0;
         if !self.carry.is_empty() || self.skipped > 0 {
-            match self.go_on(chunk, sink)? {
+            match self.resume(chunk, sink)? {
                 Some(end) => at = end,
                 None => return Ok(()),
             }
@@ -184,7 +184,7 @@ impl StreamDecoder {
     }
 
     /// Goes on with a value that an earlier chunk cut. `Some(n)`: it ended after `n` bytes of this chunk.
-    fn go_on(
+    fn resume(
         &mut self,
         chunk: &[u8],
         sink: &mut dyn FnMut(StreamItem<'_>),
@@ -225,43 +225,43 @@ impl StreamDecoder {
 
     /// Moves on over a value that was too long to be kept.
     fn skip(&mut self, sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
-        self.place = match self.place {
-            Place::FirstElement(list) | Place::Element(list) => {
+        self.state = match self.state {
+            State::FirstElement(list) | State::Element(list) => {
                 sink(too_long(list, self.before, self.skipped));
-                Place::AfterElement(list)
+                State::AfterElement(list)
             }
             // Longer than any key of ours, however it is escaped.
-            Place::FirstKey | Place::Key => Place::Colon(None),
-            Place::ListStart(list) => return Err(not_a_list(list, self.before)),
-            _ => Place::AfterValue,
+            State::FirstKey | State::Key => State::Colon(None),
+            State::ListStart(list) => return Err(not_a_list(list, self.before)),
+            _ => State::AfterValue,
         };
         Ok(())
     }
 
     /// Follows one byte of punctuation. `false`: at this place a value begins, and the byte belongs to it.
     fn punctuation(&mut self, byte: u8, here: u64) -> Result<bool, DecodeError> {
-        let next = match (self.place, byte) {
-            (Place::Start, b'{') => Place::FirstKey,
-            (Place::FirstKey, b'}') | (Place::AfterValue, b'}') => Place::End,
-            (Place::FirstKey | Place::Key, b'"') => return Ok(false),
-            (Place::Colon(Some(list)), b':') => Place::ListStart(list),
-            (Place::Colon(None), b':') => Place::Ignored,
-            (Place::ListStart(list), b'[') => Place::FirstElement(list),
-            (Place::FirstElement(_) | Place::AfterElement(_), b']') => Place::AfterValue,
-            (Place::AfterElement(list), b',') => Place::Element(list),
-            (Place::AfterValue, b',') => Place::Key,
-            (Place::ListStart(_) | Place::FirstElement(_) | Place::Element(_) | Place::Ignored, _) => {
+        let next = match (self.state, byte) {
+            (State::Start, b'{') => State::FirstKey,
+            (State::FirstKey, b'}') | (State::AfterValue, b'}') => State::End,
+            (State::FirstKey | State::Key, b'"') => return Ok(false),
+            (State::Colon(Some(list)), b':') => State::ListStart(list),
+            (State::Colon(None), b':') => State::Ignored,
+            (State::ListStart(list), b'[') => State::FirstElement(list),
+            (State::FirstElement(_) | State::AfterElement(_), b']') => State::AfterValue,
+            (State::AfterElement(list), b',') => State::Element(list),
+            (State::AfterValue, b',') => State::Key,
+            (State::ListStart(_) | State::FirstElement(_) | State::Element(_) | State::Ignored, _) => {
                 return Ok(false);
             }
-            (Place::Failed, _) => return Err(DecodeError::AlreadyFailed),
-            (place, _) => {
-                let expected = match place {
-                    Place::Start => "expected `{`",
-                    Place::FirstKey => "expected a key or `}`",
-                    Place::Key => "expected a key",
-                    Place::Colon(_) => "expected `:`",
-                    Place::AfterElement(_) => "expected `,` or `]`",
-                    Place::AfterValue => "expected `,` or `}`",
+            (State::Failed, _) => return Err(DecodeError::AlreadyFailed),
+            (state, _) => {
+                let expected = match state {
+                    State::Start => "expected `{`",
+                    State::FirstKey => "expected a key or `}`",
+                    State::Key => "expected a key",
+                    State::Colon(_) => "expected `:`",
+                    State::AfterElement(_) => "expected `,` or `]`",
+                    State::AfterValue => "expected `,` or `}`",
                     _ => "expected nothing more",
                 };
                 let found = char::from(byte);
@@ -271,7 +271,7 @@ impl StreamDecoder {
                 });
             }
         };
-        self.place = next;
+        self.state = next;
         Ok(true)
     }
 
@@ -284,13 +284,13 @@ impl StreamDecoder {
         whole: bool,
         sink: &mut dyn FnMut(StreamItem<'_>),
     ) -> Result<Option<usize>, DecodeError> {
-        match self.place {
-            Place::FirstElement(list) | Place::Element(list) => {
+        match self.state {
+            State::FirstElement(list) | State::Element(list) => {
                 let Some(length) = element(bytes, here, whole, list, sink)? else { return Ok(None) };
-                self.place = Place::AfterElement(list);
+                self.state = State::AfterElement(list);
                 Ok(Some(length))
             }
-            Place::FirstKey | Place::Key => {
+            State::FirstKey | State::Key => {
                 let (key, length) = match parse::<Cow<'_, str>>(bytes, whole) {
                     Parsed::Value(key, length) => (key, length),
                     Parsed::Cut => return Ok(None),
@@ -311,21 +311,21 @@ impl StreamDecoder {
                     }
                     None => None,
                 };
-                self.place = Place::Colon(list);
+                self.state = State::Colon(list);
                 Ok(Some(length))
             }
-            place => {
+            state => {
                 let length = match parse::<IgnoredAny>(bytes, whole) {
                     Parsed::Value(IgnoredAny, length) => length,
                     Parsed::Cut => return Ok(None),
                     Parsed::Bad(error) => return Err(syntax(here, &error)),
                 };
-                if let Place::ListStart(list) = place
+                if let State::ListStart(list) = state
                     && &bytes[..length] != b"null"
                 {
                     return Err(not_a_list(list, here));
                 }
-                self.place = Place::AfterValue;
+                self.state = State::AfterValue;
                 Ok(Some(length))
             }
         }

@@ -23,7 +23,7 @@ pub const WAIT_HEADER: &str = "x-palisade-wait";
 /// Request header: which of the machines that share a key this is. Shown to operators, never decided by.
 pub const INSTANCE_HEADER: &str = "x-palisade-instance";
 /// Longest instance name that is taken; more is cut off.
-pub const INSTANCE_AT_MOST: usize = 96;
+pub const MAX_INSTANCE_NAME: usize = 96;
 
 /// What an answer to a request with a cursor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,12 +31,12 @@ pub enum Content {
     /// What changed since the cursor.
     Changes,
     /// Everything in force: what the client holds and the answer does not list no longer holds.
-    Everything(Why),
+    Everything(FullReason),
 }
 
 /// Why everything is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
+pub enum FullReason {
     /// It was asked for, or the client has no cursor yet.
     Start,
     /// The history does not reach back to the cursor.
@@ -49,7 +49,7 @@ pub enum Why {
     Forged,
 }
 
-impl Why {
+impl FullReason {
     const WORDS: [(Self, &'static str); 5] = [
         (Self::Start, "start"),
         (Self::TooOld, "too-old"),
@@ -59,7 +59,7 @@ impl Why {
     ];
 
     /// The word on the wire.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         Self::WORDS.iter().find(|(why, _)| *why == self).map_or("start", |(_, word)| word)
     }
 }
@@ -69,22 +69,22 @@ impl Content {
     pub fn text(self) -> &'static str {
         match self {
             Self::Changes => "changes",
-            Self::Everything(Why::Start) => "everything; start",
-            Self::Everything(Why::TooOld) => "everything; too-old",
-            Self::Everything(Why::OtherDatabase) => "everything; other-database",
-            Self::Everything(Why::OtherFilter) => "everything; other-filter",
-            Self::Everything(Why::Forged) => "everything; forged",
+            Self::Everything(FullReason::Start) => "everything; start",
+            Self::Everything(FullReason::TooOld) => "everything; too-old",
+            Self::Everything(FullReason::OtherDatabase) => "everything; other-database",
+            Self::Everything(FullReason::OtherFilter) => "everything; other-filter",
+            Self::Everything(FullReason::Forged) => "everything; forged",
         }
     }
 
-    /// Reads the header. A reason that is not known yet is taken as [`Why::Start`]; a word that is not known is `None`.
+    /// Reads the header. A reason that is not known yet is taken as [`FullReason::Start`]; a word that is not known is `None`.
     pub fn read(text: &str) -> Option<Self> {
         let (word, why) = text.split_once(';').unwrap_or((text, ""));
         match word.trim() {
             "changes" => Some(Self::Changes),
             "everything" => {
-                let why = Why::WORDS.iter().find(|(_, word)| *word == why.trim());
-                Some(Self::Everything(why.map_or(Why::Start, |(why, _)| *why)))
+                let why = FullReason::WORDS.iter().find(|(_, word)| *word == why.trim());
+                Some(Self::Everything(why.map_or(FullReason::Start, |(why, _)| *why)))
             }
             _ => None,
         }
@@ -97,12 +97,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for (why, word) in Why::WORDS {
+        for (why, word) in FullReason::WORDS {
             let content = Content::Everything(why);
-            assert_eq!((Content::read(content.text()), why.word()), (Some(content), word));
+            assert_eq!((Content::read(content.text()), why.as_str()), (Some(content), word));
         }
         assert_eq!(Content::read("changes"), Some(Content::Changes));
-        assert_eq!(Content::read("everything;  later-word"), Some(Content::Everything(Why::Start)));
+        assert_eq!(Content::read("everything;  later-word"), Some(Content::Everything(FullReason::Start)));
         assert_eq!(Content::read("some"), None);
     }
 }

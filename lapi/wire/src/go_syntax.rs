@@ -18,7 +18,7 @@ struct Scan<'a> {
 }
 
 /// How deep Go follows.
-const DEEPEST: usize = 10_000;
+const MAX_DEPTH: usize = 10_000;
 
 impl Scan<'_> {
     /// One value, without recursion: a hostile text may nest as deep as it is long.
@@ -214,7 +214,7 @@ impl Scan<'_> {
 
 fn push(open: &mut Vec<u8>, container: u8) -> Result<(), String> {
     open.push(container);
-    if open.len() > DEEPEST { Err("exceeded max depth".to_owned()) } else { Ok(()) }
+    if open.len() > MAX_DEPTH { Err("exceeded max depth".to_owned()) } else { Ok(()) }
 }
 
 /// The text with each half of a surrogate pair that stands alone replaced, as Go reads it; `None` when there is

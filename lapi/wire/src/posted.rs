@@ -111,7 +111,7 @@ impl PostedAlert {
         let mut failures = Group::default();
         failures.require(format_args!("{index}.capacity"), &self.capacity);
         let decisions = self.decisions.as_deref().unwrap_or_default();
-        failures.nest(first_unsound(decisions, |at, decision: Option<&PostedDecision>| {
+        failures.nest(first_invalid(decisions, |at, decision: Option<&PostedDecision>| {
             let mut inner = Group::default();
             match decision {
                 None => inner.require(format_args!("{index}.decisions.{at}"), &decision),
@@ -121,7 +121,7 @@ impl PostedAlert {
         }));
         failures.require(format_args!("{index}.events"), &self.events);
         let events = self.events.as_deref().unwrap_or_default();
-        failures.nest(first_unsound(events, |at, event: Option<&PostedEvent>| {
+        failures.nest(first_invalid(events, |at, event: Option<&PostedEvent>| {
             let mut inner = Group::default();
             match event {
                 None => inner.require(format_args!("{index}.events.{at}"), &event),
@@ -149,11 +149,11 @@ impl PostedAlert {
         failures.require(format_args!("{index}.start_at"), &self.start_at);
         failures.require(format_args!("{index}.stop_at"), &self.stop_at);
         failures.check()?;
-        Ok(self.taken())
+        Ok(self.into_alert())
     }
 
     /// The alert, with nothing for what is missing.
-    fn taken(self) -> Alert {
+    fn into_alert(self) -> Alert {
         let source = self.source.unwrap_or_default();
         Alert {
             capacity: self.capacity.unwrap_or_default(),
@@ -245,7 +245,7 @@ fn meta(posted: Option<Vec<Option<PostedMeta>>>) -> Vec<MetaItem> {
 }
 
 /// The failures of the first element that has any.
-fn first_unsound<T>(list: &[Option<T>], look: impl Fn(usize, Option<&T>) -> Group) -> Group {
+fn first_invalid<T>(list: &[Option<T>], look: impl Fn(usize, Option<&T>) -> Group) -> Group {
     let groups = list.iter().enumerate().map(|(at, element)| look(at, element.as_ref()));
     groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default()
 }

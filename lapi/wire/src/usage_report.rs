@@ -193,8 +193,8 @@ pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport,
         return Err(bad("Payload has both LP and RC data".to_owned()));
     }
     match (bouncers.pop().flatten(), processors.pop().flatten()) {
-        (Some(bouncer), _) => Ok(UsageReport::RemediationComponent(bouncer.taken())),
-        (None, Some(processor)) => Ok(UsageReport::LogProcessor(processor.taken())),
+        (Some(bouncer), _) => Ok(UsageReport::RemediationComponent(bouncer.into_report())),
+        (None, Some(processor)) => Ok(UsageReport::LogProcessor(processor.into_report())),
         (None, None) => Err(bad(missing.to_owned())),
     }
 }
@@ -306,20 +306,20 @@ fn text(failures: &mut Group, at: &str, text: Option<&str>) {
 }
 
 impl PostedBouncer {
-    fn taken(self) -> RemediationComponent {
+    fn into_report(self) -> RemediationComponent {
         RemediationComponent {
             kind: self.kind.unwrap_or_default(),
             version: self.version.unwrap_or_default(),
             feature_flags: without_nulls(self.feature_flags),
             utc_startup_timestamp: self.utc_startup_timestamp.unwrap_or_default(),
-            os: self.os.map(PostedOs::taken),
+            os: self.os.map(PostedOs::into_report),
             metrics: windows(self.metrics),
         }
     }
 }
 
 impl PostedProcessor {
-    fn taken(self) -> LogProcessor {
+    fn into_report(self) -> LogProcessor {
         let hub_item = |item: PostedHubItem| HubItem {
             name: item.name.unwrap_or_default(),
             status: item.status.unwrap_or_default(),
@@ -329,7 +329,7 @@ impl PostedProcessor {
             version: self.version.unwrap_or_default(),
             feature_flags: without_nulls(self.feature_flags),
             utc_startup_timestamp: self.utc_startup_timestamp.unwrap_or_default(),
-            os: self.os.map(PostedOs::taken),
+            os: self.os.map(PostedOs::into_report),
             metrics: windows(self.metrics),
             datasources: self.datasources.unwrap_or_default(),
             hub_items: self
@@ -343,7 +343,7 @@ impl PostedProcessor {
 }
 
 impl PostedOs {
-    fn taken(self) -> OsInfo {
+    fn into_report(self) -> OsInfo {
         OsInfo {
             name: self.name.unwrap_or_default(),
             family: self.family.unwrap_or_default(),

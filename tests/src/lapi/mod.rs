@@ -1,18 +1,18 @@
 //! The LAPIs of the stories: ours, CrowdSec's own, and one that misbehaves on request.
 
 mod authority;
+mod lapi_process;
 mod machine;
 mod real;
-mod rig;
 mod scripted;
 
 use std::time::Duration;
 
 pub use authority::{Authority, Certificate};
+pub use lapi_process::{LapiProcess, Make, SHIPPED_PROFILES, Setup};
 pub use machine::{AlertId, Machine};
 pub use real::{Lapi, tls_config};
-pub use rig::{Make, Rig, SHIPPED_PROFILES, Setup};
-pub use scripted::{Fault, ScriptedLapi, Seen};
+pub use scripted::{Fault, RecordedRequest, ScriptedLapi};
 
 /// What a bouncer needs to know of a LAPI.
 #[derive(Debug, Clone)]

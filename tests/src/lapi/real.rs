@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use super::lapi_process::{LapiProcess, Make, Setup, merge};
 use super::machine::{AlertId, Machine};
-use super::rig::{Make, Rig, Setup, merge};
 use super::{Access, Authority, Ban};
 use crate::host::Host;
 use crate::outcome::Outcome;
@@ -17,24 +17,24 @@ use crate::world::World;
 const HARNESS: &str = "harness";
 
 /// A running LAPI, a bouncer's key to it, and a machine registered at it. What is no business of bans, such as
-/// [`Rig::admin`], is its [`Rig`]'s.
+/// [`LapiProcess::admin`], is its [`LapiProcess`]'s.
 pub struct Lapi {
-    rig: Rig,
+    lapi: LapiProcess,
     key: String,
     token: Mutex<String>,
 }
 
 impl Deref for Lapi {
-    type Target = Rig;
+    type Target = LapiProcess;
 
-    fn deref(&self) -> &Rig {
-        &self.rig
+    fn deref(&self) -> &LapiProcess {
+        &self.lapi
     }
 }
 
 impl DerefMut for Lapi {
-    fn deref_mut(&mut self) -> &mut Rig {
-        &mut self.rig
+    fn deref_mut(&mut self) -> &mut LapiProcess {
+        &mut self.lapi
     }
 }
 
@@ -52,7 +52,7 @@ impl Lapi {
     /// # Errors
     /// When it does not come up.
     pub fn start_with(world: &World, make: Make, config: &Value) -> Outcome<Self> {
-        Self::set_up(Rig::prepare(world, make, &Self::setup(make, config))?, world)
+        Self::set_up(LapiProcess::prepare(world, make, &Self::setup(make, config))?, world)
     }
 
     fn setup(make: Make, config: &Value) -> Setup {
@@ -73,11 +73,11 @@ impl Lapi {
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn set_up(rig: Rig, world: &World) -> Outcome<Self> {
-        let lapi = Self { rig, key: "key-of-the-story".to_owned(), token: Mutex::default() };
+    pub fn set_up(lapi: LapiProcess, world: &World) -> Outcome<Self> {
+        let lapi = Self { lapi, key: "key-of-the-story".to_owned(), token: Mutex::default() };
         let credentials = lapi.config().with_file_name("credentials.yaml").display().to_string();
         lapi.admin(&["machines", "add", HARNESS, "--password", HARNESS, "--force", "-f", &credentials])?;
-        lapi.rig.add_bouncer("firewall-of-the-story", &lapi.key)?;
+        lapi.lapi.add_bouncer("firewall-of-the-story", &lapi.key)?;
         let mut lapi = lapi;
         lapi.up(world)?;
         Ok(lapi)
@@ -91,8 +91,8 @@ impl Lapi {
     pub fn beside(&self, world: &World, host: &Host, config: &Value) -> Outcome<Self> {
         let mut setup = Self::setup(self.make(), config);
         merge(&mut setup.config, &everywhere());
-        let rig = Rig::prepare_on(world, host, self.make(), &setup)?;
-        let mut lapi = Self { rig, key: self.key.clone(), token: Mutex::default() };
+        let lapi = LapiProcess::prepare_on(world, host, self.make(), &setup)?;
+        let mut lapi = Self { lapi, key: self.key.clone(), token: Mutex::default() };
         let credentials = lapi.config().with_file_name("credentials.yaml");
         std::fs::copy(self.config().with_file_name("credentials.yaml"), credentials)?;
         lapi.up(world)?;
@@ -111,7 +111,7 @@ impl Lapi {
 
     /// Starts it behind TLS, with a certificate of this authority; machines and bouncers may come with certificates
     /// of the same authority whose organisational units are `agent-ou` and `bouncer-ou`. Ban through
-    /// [`admin`](Rig::admin) there.
+    /// [`admin`](LapiProcess::admin) there.
     ///
     /// # Errors
     /// When it does not come up.
@@ -125,14 +125,14 @@ impl Lapi {
         Ok(lapi)
     }
 
-    /// Starts it again after [`down`](Self::down) or [`stop`](Rig::stop), with the same database, keys and port.
+    /// Starts it again after [`down`](Self::down) or [`stop`](LapiProcess::stop), with the same database, keys and port.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn up(&mut self, world: &World) -> Outcome {
-        self.rig.up(world)?;
-        if self.rig.is_plain() {
-            let token = self.rig.log_in(HARNESS, HARNESS)?;
+        self.lapi.up(world)?;
+        if self.lapi.is_plain() {
+            let token = self.lapi.log_in(HARNESS, HARNESS)?;
             *self.token.lock().expect("nothing panics while it holds this lock") = token;
         }
         Ok(())
@@ -140,7 +140,7 @@ impl Lapi {
 
     /// Kills it; connections are refused from now on.
     pub fn down(&mut self) {
-        self.rig.kill();
+        self.lapi.kill();
     }
 
     /// Ends it as a service manager does and starts it again.
@@ -148,7 +148,7 @@ impl Lapi {
     /// # Errors
     /// When it does not end, or does not come up.
     pub fn restart(&mut self, world: &World) -> Outcome<ExitStatus> {
-        let status = self.rig.stop()?;
+        let status = self.lapi.stop()?;
         self.up(world)?;
         Ok(status)
     }
@@ -168,7 +168,7 @@ impl Lapi {
     /// # Errors
     /// When the tool refuses.
     pub fn add_bouncer(&self, name: &str, key: &str) -> Outcome<Access> {
-        self.rig.add_bouncer(name, key)?;
+        self.lapi.add_bouncer(name, key)?;
         Ok(Access { key: key.to_owned(), ..self.access() })
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Doing, Drip, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually,
+    Ban, Config, Doing, Firewall, Implementation, Outcome, ScriptedLapi, UdpProbe, World, eventually,
     eventually_within, pace, story,
 };
 
@@ -67,8 +67,8 @@ fn a_table_that_is_shared_keeps_what_is_not_ours_at_every_stage() -> Outcome {
         eventually("news arrive", || Ok(ruleset_text(world)?.contains("192.0.2.7")))?;
         assert_eq!(foreign_of(world, &before)?, before, "after others' changes");
 
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        let arrived = drip.during(|| {
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        let arrived = probe.during(|| {
             config.clone().set("nftables.ipv4.chain", "wall").write_to(firewall.config_file())?;
             firewall.reload()?;
             eventually("the chain has its new name", || {
@@ -128,11 +128,13 @@ fn a_reload_into_a_taken_name_keeps_the_bans() -> Outcome {
         let before = ruleset(world)?;
         let foreign: BTreeMap<_, _> =
             before.into_iter().filter(|(name, _)| name.starts_with("table ip filter")).collect();
-        let (drip, drip_v6) =
-            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let (probe, probe_v6) = (
+            UdpProbe::start(&world.visitor, &world.router)?,
+            UdpProbe::start_v6(&world.visitor, &world.router)?,
+        );
         let mut arrived_v6 = 0;
-        let arrived = drip.during(|| {
-            arrived_v6 = drip_v6.during(|| {
+        let arrived = probe.during(|| {
+            arrived_v6 = probe_v6.during(|| {
                 config.clone().set("nftables.ipv4.table", "filter").write_to(firewall.config_file())?;
                 firewall.reload()?;
                 firewall.says("holds a chain 'crowdsec-chain-input' that is not ours")?;

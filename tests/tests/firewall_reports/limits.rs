@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use palisade_e2e::{
-    Ban, Config, Drip, Firewall, Implementation, Outcome, ScriptedLapi, eventually, eventually_within,
+    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, UdpProbe, eventually, eventually_within,
     many_addresses, pace, story, story_within,
 };
 
@@ -170,8 +170,10 @@ fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban_all(["198.48.0.0/14", "2001:db8::/40"].map(Ban::of));
         let firewall = Firewall::start(world, &lapi.access())?;
-        let (drip, drip_v6) =
-            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let (probe, probe_v6) = (
+            UdpProbe::start(&world.visitor, &world.router)?,
+            UdpProbe::start_v6(&world.visitor, &world.router)?,
+        );
         let many = || {
             (0..MANY).flat_map(|n| {
                 let v4 = Ipv4Addr::from_bits(0x1000_0000 + (n << 18));
@@ -182,8 +184,8 @@ fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
             move || Ok::<_, palisade_e2e::Failure>(world.router.ruleset()?.banned().len() == count)
         };
         let mut arrived_v6 = 0;
-        let arrived = drip.during(|| {
-            arrived_v6 = drip_v6.during(|| {
+        let arrived = probe.during(|| {
+            arrived_v6 = probe_v6.during(|| {
                 for _ in 0..2 {
                     lapi.ban_all(many().map(Ban::of));
                     eventually_within(
@@ -191,9 +193,11 @@ fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
                         "all are in force",
                         held(2 * MANY as usize + 2),
                     )?;
-                    let gates = world.router.ruleset()?.sets();
-                    let gate = |name: &str| gates.iter().any(|set| set.name == name);
-                    assert!(gate("crowdsec-blacklists.gate-14") && gate("crowdsec6-blacklists.gate-40"));
+                    let sets = world.router.ruleset()?.sets();
+                    let has_gate = |name: &str| sets.iter().any(|set| set.name == name);
+                    assert!(
+                        has_gate("crowdsec-blacklists.gate-14") && has_gate("crowdsec6-blacklists.gate-40")
+                    );
                     many().for_each(|net| assert_eq!(lapi.lift(&net), 1));
                     eventually_within(Duration::from_secs(40), "all are lifted", held(2))?;
                 }

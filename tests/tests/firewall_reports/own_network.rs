@@ -104,7 +104,7 @@ fn stays_reachable(world: &World, operators_set: bool) -> Outcome {
         let lines = said(&["level=warning", decision, what]);
         assert_eq!(lines.len(), 1, "one warning about {decision}:\n{log}");
     }
-    // Said once, however often everything is compared.
+    // Logged once, however often everything is compared.
     let lines = log.lines().filter(|line| line.contains("level=warning")).count();
     firewall.reload()?;
     lapi.pulled(3)?;

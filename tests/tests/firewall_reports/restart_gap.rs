@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Config, Drip, Firewall, Outcome, ScriptedLapi, eventually, story};
+use palisade_e2e::{Config, Firewall, Outcome, ScriptedLapi, UdpProbe, eventually, story};
 
 #[test]
 fn a_restart_with_keep_on_stop_lets_no_datagram_through() -> Outcome {
@@ -12,11 +12,13 @@ fn a_restart_with_keep_on_stop_lets_no_datagram_through() -> Outcome {
         lapi.ban("2001:db8:a::/64");
         let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
         let mut running = Some(Firewall::start_with(world, &config)?);
-        let (drip, drip_v6) =
-            (Drip::start(&world.visitor, &world.router)?, Drip::start_v6(&world.visitor, &world.router)?);
+        let (probe, probe_v6) = (
+            UdpProbe::start(&world.visitor, &world.router)?,
+            UdpProbe::start_v6(&world.visitor, &world.router)?,
+        );
         let mut arrived_v6 = 0;
-        let arrived = drip.during(|| {
-            arrived_v6 = drip_v6.during(|| {
+        let arrived = probe.during(|| {
+            arrived_v6 = probe_v6.during(|| {
                 for _ in 0..3 {
                     if let Some(firewall) = running.take() {
                         assert!(firewall.stop()?.success());
@@ -40,21 +42,21 @@ fn a_restart_without_it_is_open_from_the_stop_until_it_is_ready() -> Outcome {
         lapi.ban("198.51.100.77");
         let config = Config::new(world, &lapi.access())?;
         let firewall = Firewall::start_with(world, &config)?;
-        let drip = Drip::start(&world.visitor, &world.router)?;
-        assert_eq!(drip.during(|| lapi.pulled(2))?, 0, "before the stop");
+        let probe = UdpProbe::start(&world.visitor, &world.router)?;
+        assert_eq!(probe.during(|| lapi.pulled(2))?, 0, "before the stop");
         let started = Instant::now();
         let mut next = None;
-        let sent = drip.sent();
-        let arrived = drip.during(|| {
+        let sent = probe.sent();
+        let arrived = probe.during(|| {
             assert!(firewall.stop()?.success());
             next = Some(Firewall::start_with(world, &config)?);
             Ok(())
         })?;
-        let (took, sent) = (started.elapsed(), drip.sent() - sent);
+        let (took, sent) = (started.elapsed(), probe.sent() - sent);
         println!("a stop and a start took {took:?}; {arrived} of {sent} datagrams came through");
         assert!(arrived > 0, "bans are removed at the stop");
         assert!(took < Duration::from_secs(10), "the next start is quick");
-        eventually("nothing comes through any more", || Ok(drip.during(|| lapi.pulled(1))? == 0))?;
+        eventually("nothing comes through any more", || Ok(probe.during(|| lapi.pulled(1))? == 0))?;
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_e2e::{Ban, Config, Doing, Drip, Firewall, Outcome, ScriptedLapi, World, eventually, story};
+use palisade_e2e::{Ban, Config, Doing, Firewall, Outcome, ScriptedLapi, UdpProbe, World, eventually, story};
 
 /// What palisade-firewall 0.1 left in the kernel when it was killed: a hash set of hosts and an interval set of ranges
 /// for each origin, chains without gates.
@@ -51,26 +51,26 @@ fn taken_over(world: &World, fixture: &str, shut: [bool; 4]) -> Outcome {
     lapi.ban_all(bans());
     world.router.nft(fixture)?;
     let before = world.router.ruleset()?;
-    let drips = [
-        Drip::start(&world.visitor, &world.router)?,
-        Drip::start(&world.neighbour, &world.router)?,
-        Drip::start_v6(&world.visitor, &world.router)?,
-        Drip::start_v6(&world.neighbour, &world.router)?,
+    let probes = [
+        UdpProbe::start(&world.visitor, &world.router)?,
+        UdpProbe::start(&world.neighbour, &world.router)?,
+        UdpProbe::start_v6(&world.visitor, &world.router)?,
+        UdpProbe::start_v6(&world.neighbour, &world.router)?,
     ];
-    for (drip, shut) in drips.iter().zip(shut) {
-        let sent = drip.sent() + 20;
-        eventually("datagrams are sent", || drip.sent() >= sent)?;
-        assert_eq!(drip.arrived() == 0, shut, "what the fixture enforces");
+    for (probe, shut) in probes.iter().zip(shut) {
+        let sent = probe.sent() + 20;
+        eventually("datagrams are sent", || probe.sent() >= sent)?;
+        assert_eq!(probe.arrived() == 0, shut, "what the fixture enforces");
     }
     let config = Config::new(world, &lapi.access())?;
-    let arrived: Vec<u64> = drips.iter().map(Drip::arrived).collect();
+    let arrived: Vec<u64> = probes.iter().map(UdpProbe::arrived).collect();
     let firewall = Firewall::start_with(world, &config)?;
     lapi.pulled(3)?;
-    for ((drip, shut), before) in drips.iter().zip(shut).zip(arrived) {
+    for ((probe, shut), before) in probes.iter().zip(shut).zip(arrived) {
         if shut {
-            assert_eq!(drip.arrived(), before, "datagrams through the gap");
+            assert_eq!(probe.arrived(), before, "datagrams through the gap");
         } else {
-            assert_eq!(drip.during(|| lapi.pulled(1))?, 0, "ranges are enforced from now on");
+            assert_eq!(probe.during(|| lapi.pulled(1))?, 0, "ranges are enforced from now on");
         }
     }
     let rules = world.router.ruleset()?;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use palisade_e2e::{Doing as _, Make, Outcome, Rig, Setup, World};
+use palisade_e2e::{Doing as _, LapiProcess, Make, Outcome, Setup, World};
 use serde_json::Value;
 
 use crate::chapter::{Answer, Chapter, Step};
@@ -26,20 +26,20 @@ pub(crate) fn play(world: &World, make: Make, chapter: &Chapter) -> Outcome<Vec<
     if let Some(profiles) = &chapter.profiles {
         setup.profiles.clone_from(profiles);
     }
-    let mut rig = Rig::prepare(world, make, &setup)?;
-    rig.add_machine(MACHINE.0, MACHINE.1)?;
-    rig.add_bouncer(BOUNCER.0, BOUNCER.1)?;
-    rig.add_bouncer(OTHER.0, OTHER.1)?;
+    let mut lapi = LapiProcess::prepare(world, make, &setup)?;
+    lapi.add_machine(MACHINE.0, MACHINE.1)?;
+    lapi.add_bouncer(BOUNCER.0, BOUNCER.1)?;
+    lapi.add_bouncer(OTHER.0, OTHER.1)?;
     for words in chapter.admin.iter().flatten() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        rig.admin(&words)?;
+        lapi.admin(&words)?;
     }
-    rig.up(world)?;
-    let token = rig.log_in(MACHINE.0, MACHINE.1)?;
+    lapi.up(world)?;
+    let token = lapi.log_in(MACHINE.0, MACHINE.1)?;
     let mut lifted = HashSet::new();
     let mut answers = Vec::new();
     for step in &chapter.steps {
-        let told = tell(&rig, step, &token);
+        let told = tell(&lapi, step, &token);
         let mut answer = told.doing(format_args!("{} / {}", chapter.name, step.name))?;
         forget_repeated(step, &mut answer, &mut lifted, make);
         answers.push(answer);
@@ -62,7 +62,7 @@ fn forget_repeated(step: &Step, answer: &mut Answer, told: &mut HashSet<(String,
     }
 }
 
-fn tell(rig: &Rig, step: &Step, token: &str) -> Outcome<Answer> {
+fn tell(lapi: &LapiProcess, step: &Step, token: &str) -> Outcome<Answer> {
     let mut headers: Vec<(&str, &str)> = Vec::new();
     match step.r#as.as_deref() {
         Some("machine") => headers.extend([("Authorization", token), ("User-Agent", MACHINE_AGENT)]),
@@ -88,7 +88,7 @@ fn tell(rig: &Rig, step: &Step, token: &str) -> Outcome<Answer> {
             headers.push(("Content-Encoding", "gzip"));
         }
     }
-    let reply = rig.caller().ask(&step.method, &step.path, &headers, body.as_deref())?;
+    let reply = lapi.caller().ask(&step.method, &step.path, &headers, body.as_deref())?;
     Ok(normal(step, &reply))
 }
 

@@ -1,4 +1,4 @@
-//! What is answered, made of a snapshot and its freshness.
+//! Responses of the control socket, built from a snapshot and its freshness.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Subject;
 
-/// How many decisions one answer lists at most.
-const LISTED: usize = 100;
+/// Maximum number of decisions in a response.
+const MAX_LISTED: usize = 100;
 
-/// One line of JSON.
+/// A response: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Answer {
@@ -34,101 +34,101 @@ pub struct About {
     pub program: String,
     /// Its version.
     pub version: String,
-    /// The LAPI it follows, as it may be shown.
+    /// The LAPI, for display.
     pub lapi: String,
 }
 
-/// Where an answer's decisions are from.
+/// Where decisions are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// A running bouncer's memory: they are in force.
+    /// The memory of a running bouncer: they are in force.
     Running,
-    /// The file in the state folder; no bouncer is running.
+    /// The file in the state directory; no bouncer is running.
     Remembered,
 }
 
-/// How much is known, and how fresh it is. Times are RFC 3339 in UTC.
+/// How current the decisions are. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Who answers.
+    /// Which bouncer answers.
     #[serde(flatten)]
     pub about: About,
     /// Where the decisions are from.
     pub source: Source,
-    /// How many decisions are held, hidden ones included.
+    /// Number of decisions, including those hidden by stronger ones.
     pub decisions: usize,
-    /// When the LAPI last gave a usable answer (remembered: when the file was written).
+    /// The time of the LAPI's last usable response (remembered: when the file was written).
     pub last_answer: Option<String>,
-    /// How long ago that was, in seconds.
+    /// The time since then, in seconds.
     pub seconds_since_last_answer: Option<u64>,
-    /// When the LAPI last gave everything.
+    /// The time of the last full response.
     pub last_full: Option<String>,
-    /// What the LAPI's failure is, while it lasts.
+    /// The LAPI's current failure.
     pub failing: Option<String>,
-    /// Which of several LAPIs is asked now; empty when none was.
+    /// The LAPI in use; empty before the first response.
     #[serde(default)]
     pub current_lapi: String,
-    /// What kind of LAPI it is: `cursors`, `stock`, or `unknown`.
+    /// The kind of LAPI: `cursors`, `stock`, or `unknown`.
     #[serde(default)]
     pub lapi_kind: String,
-    /// Whether it tells changes as they happen; else it is asked at the interval.
+    /// Whether the LAPI parks requests until there are changes; otherwise it is polled at the interval.
     #[serde(default)]
     pub push: bool,
-    /// How often another LAPI than before answered.
+    /// Number of switches to another LAPI.
     #[serde(default)]
     pub fail_overs: u64,
 }
 
 /// A decision in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct DecisionView {
     /// `Ip`, `Range`, …
     pub scope: String,
-    /// What it applies to.
+    /// Its target.
     pub value: String,
-    /// What is done.
+    /// The remediation.
     pub remediation: String,
-    /// Who decided.
+    /// Its origin.
     pub origin: String,
-    /// Why.
+    /// The scenario, the list's name, or a reason.
     pub scenario: String,
-    /// The LAPI's number for it.
+    /// Its id at the LAPI.
     pub id: i64,
     /// When it ends.
     pub until: String,
-    /// How long that is from now, in seconds.
+    /// The time left, in seconds.
     pub seconds_left: u64,
 }
 
-/// What a packet from a subject meets in the running bouncer.
+/// The effect of the running bouncer on a packet from a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// Whether it is denied; `None` when rules decide that are not the bouncer's.
     pub denied: Option<bool>,
-    /// How it is denied, or else why it is not.
+    /// How it is denied, or why it is not.
     pub reason: String,
 }
 
-/// What holds for a subject.
+/// The decisions on a subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LookupAnswer {
-    /// As it was understood.
+    /// The subject as it was parsed.
     pub subject: String,
-    /// What a packet from it meets; `None` when no bouncer is running.
+    /// The effect on a packet from it; `None` when no bouncer is running.
     #[serde(default)]
     pub effect: Option<Effect>,
-    /// The decision that counts for all of it.
-    pub verdict: Option<Held>,
-    /// All that cover it, strongest first; for a range also those that touch a part of it.
-    pub decisions: Vec<Held>,
-    /// How many more there are.
+    /// The decision that applies to all of it.
+    pub verdict: Option<DecisionView>,
+    /// All decisions that cover it, strongest first; for a range also those that overlap it.
+    pub decisions: Vec<DecisionView>,
+    /// Number of decisions that are not listed.
     pub not_listed: usize,
-    /// How fresh this is.
+    /// How fresh the decisions are.
     pub state: State,
 }
 
-/// How many decisions an origin has.
+/// Number of decisions of an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountLine {
     /// The origin; `lists:<name>` for lists.
@@ -143,27 +143,27 @@ pub struct CountLine {
     pub other: u64,
 }
 
-/// How things are.
+/// The response to `status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusAnswer {
     /// How fresh the decisions are.
     pub state: State,
-    /// How many there are, by origin.
+    /// Number of decisions by origin.
     pub counts: Vec<CountLine>,
-    /// How many could not be admitted, by reason.
+    /// Refused decisions by reason.
     pub refused: BTreeMap<String, u64>,
     /// Requests for decisions since the start.
     pub requests: u64,
-    /// Those that gave no usable answer.
+    /// Requests without a usable response.
     pub failed_requests: u64,
-    /// Decisions that only a full pull told: a sign that another bouncer uses the same key.
+    /// Decisions that only a full pull contained: a sign that another bouncer uses the same key.
     pub missed: u64,
-    /// What the bouncer itself has to say, such as how many elements are in the kernel.
+    /// Status of the bouncer itself, such as the number of elements in the kernel.
     pub enforcer: BTreeMap<String, String>,
 }
 
 impl State {
-    /// Of a running bouncer.
+    /// The state of a running bouncer.
     pub(super) fn running(about: About, snapshot: &Snapshot, freshness: &Freshness, now: Timestamp) -> Self {
         Self {
             source: Source::Running,
@@ -182,7 +182,7 @@ impl State {
         }
     }
 
-    /// Of the remembered file.
+    /// The state from the persisted file.
     pub(super) fn remembered(about: About, snapshot: &Snapshot, written: Timestamp, now: Timestamp) -> Self {
         Self {
             source: Source::Remembered,
@@ -215,7 +215,7 @@ impl LookupAnswer {
                 let covers = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if net.contains(range));
                 let touching = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if overlap(&net, range));
                 let mut found: Vec<_> = snapshot.decisions().filter(touching).collect();
-                // Those that cover all of it first, then the widest.
+                // Decisions that cover all of it first, then the widest.
                 found.sort_by_key(|decision| match decision.target {
                     Target::Net(net) => (!covers(decision), net.prefix_len()),
                     Target::Name(_) => (true, u8::MAX),
@@ -231,9 +231,13 @@ impl LookupAnswer {
         Self {
             subject: subject.to_string(),
             effect,
-            verdict: verdict.map(|decision| Held::of(&decision, now)),
-            not_listed: found.len().saturating_sub(LISTED),
-            decisions: found.iter().take(LISTED).map(|decision| Held::of(decision, now)).collect(),
+            verdict: verdict.map(|decision| DecisionView::of(&decision, now)),
+            not_listed: found.len().saturating_sub(MAX_LISTED),
+            decisions: found
+                .iter()
+                .take(MAX_LISTED)
+                .map(|decision| DecisionView::of(decision, now))
+                .collect(),
             state,
         }
     }
@@ -272,7 +276,7 @@ impl StatusAnswer {
     }
 }
 
-impl Held {
+impl DecisionView {
     fn of(decision: &Decision<'_>, now: Timestamp) -> Self {
         Self {
             scope: decision.scope.to_owned(),
@@ -291,7 +295,7 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
-/// Seconds are enough for people, and what lies beyond the calendar is said in milliseconds.
+/// With a precision of seconds; times beyond the calendar are given in milliseconds.
 fn rfc3339(at: Timestamp) -> String {
     match jiff::Timestamp::from_second(at.as_millis().div_euclid(1000)) {
         Ok(time) => time.to_string(),
@@ -344,7 +348,7 @@ pub(super) mod tests {
         LookupAnswer::of(&subject.parse().unwrap(), &snapshot, Some(effect), state, NOW)
     }
 
-    fn values(decisions: &[Held]) -> Vec<&str> {
+    fn values(decisions: &[DecisionView]) -> Vec<&str> {
         decisions.iter().map(|held| held.value.as_str()).collect()
     }
 

@@ -1,4 +1,4 @@
-//! The `lookup` and `status` commands: ask the running bouncer, or else the file it left.
+//! The commands `lookup` and `status`: query the running bouncer, or else its persisted decisions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -7,121 +7,119 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
-use palisade_stream::{Freshness, Memory, now};
+use palisade_stream::{Freshness, StateFile, now};
 
 use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
 use crate::settings::LapiSettings;
 use crate::subscription::with_causes;
 
-/// How long the bouncer may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer, in bytes.
-const LONGEST: u64 = 16 << 20;
+/// Timeout of the running bouncer's response.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of a response, in bytes.
+const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
-/// Why a command has no answer.
+/// Why a command fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InquiryError {
-    /// What was asked for cannot be looked up.
+pub enum LocalQueryError {
+    /// The subject cannot be parsed.
     #[error(transparent)]
     Subject(#[from] SubjectError),
-    /// The settings keep no state, so there is neither a socket nor a file.
+    /// No state directory is configured, so there is neither a socket nor a file.
     #[error("`state_dir` is empty, so a running bouncer cannot be asked and nothing is remembered")]
     NoState,
-    /// Nobody answers, and nothing is remembered.
-    #[error("no bouncer answers at {} ({silence}), and {memory}", socket.display())]
+    /// No bouncer answers, and there are no persisted decisions.
+    #[error("no bouncer answers at {} ({failure}), and {memory}", socket.display())]
     Nothing {
-        /// Where it would.
+        /// The socket's path.
         socket: PathBuf,
-        /// Why it does not.
-        silence: String,
-        /// Why nothing is remembered.
+        /// Why it does not answer.
+        failure: String,
+        /// Why there are no persisted decisions.
         memory: String,
     },
-    /// A bouncer answers, but not this.
+    /// The bouncer's response cannot be used.
     #[error("the bouncer at {} answers strangely: {reason}; is it of another version?", socket.display())]
     Strange {
-        /// Where it is.
+        /// The socket's path.
         socket: PathBuf,
-        /// What was wrong.
+        /// What is wrong with it.
         reason: String,
     },
-    /// The answer cannot be printed.
+    /// The response cannot be printed.
     #[error("cannot print the answer")]
     Print(#[source] io::Error),
 }
 
-/// A question about a bouncer's decisions.
+/// A query about a bouncer's decisions.
 #[derive(Debug)]
-pub struct Inquiry<'a> {
-    /// Which bouncer, for answers from the file.
+pub struct LocalQuery<'a> {
+    /// Identifies the bouncer in answers from the file.
     pub about: About,
-    /// Where it keeps its state.
+    /// The settings with the state directory.
     pub settings: &'a LapiSettings,
-    /// Which decision types it admits, as given to [`Subscription::open`](crate::Subscription::open).
+    /// The admitted decision types, as given to [`Subscription::open`](crate::Subscription::open).
     pub types: Option<&'a [String]>,
     /// Which remediation wins.
     pub policy: Policy,
-    /// Whether the answer is printed as JSON.
+    /// Whether to print JSON.
     pub json: bool,
 }
 
-impl Inquiry<'_> {
-    /// Prints what holds for an address, a range or `Scope:value`, and why.
-    ///
-    /// # Errors
-    /// There is no answer.
-    pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), InquiryError> {
-        // As typed: the bouncer reads it as we do, and only an address or a range is sure to read back the same.
+impl LocalQuery<'_> {
+    /// Prints the decisions on an address, a range or `Scope:value`.
+    /// || # Errors
+    /// When there is no answer.
+    pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), LocalQueryError> {
+        // Sent as typed: the bouncer parses it in the same way, and only addresses and ranges are certain to survive
+        // formatting.
         let request = Request::Lookup { subject: subject.to_owned() };
         let answer = self.answer(&request, Some(&subject.parse()?))?;
         self.print(&answer, out)
     }
 
-    /// What the running bouncer, or else the file it left, has on an address, a range or `Scope:value`.
-    ///
-    /// # Errors
-    /// There is no answer.
-    pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, InquiryError> {
+    /// The decisions of the running bouncer, or else of its file, on an address, a range or `Scope:value`.
+    /// || # Errors
+    /// When there is no answer.
+    pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, LocalQueryError> {
         let request = Request::Lookup { subject: subject.to_string() };
         match self.answer(&request, Some(subject))? {
             Answer::Lookup(answer) => Ok(answer),
-            Answer::Status(_) | Answer::Refused { .. } => Err(InquiryError::Strange {
+            Answer::Status(_) | Answer::Refused { .. } => Err(LocalQueryError::Strange {
                 socket: self.settings.control_socket().unwrap_or_default(),
                 reason: "it is no answer to a lookup".to_owned(),
             }),
         }
     }
 
-    /// Prints how many decisions there are, how fresh they are, and what is wrong.
-    ///
-    /// # Errors
-    /// There is no answer.
-    pub fn status(&self, out: &mut dyn Write) -> Result<(), InquiryError> {
+    /// Prints the number of decisions, how current they are, and failures.
+    /// || # Errors
+    /// When there is no answer.
+    pub fn status(&self, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let answer = self.answer(&Request::Status, None)?;
         self.print(&answer, out)
     }
 
-    fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, InquiryError> {
-        let socket = self.settings.control_socket().ok_or(InquiryError::NoState)?;
-        let memory = self.settings.memory(self.types).ok_or(InquiryError::NoState)?;
-        let strange = |reason: String| InquiryError::Strange { socket: socket.clone(), reason };
-        match ask(&socket, request) {
+    fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, LocalQueryError> {
+        let socket = self.settings.control_socket().ok_or(LocalQueryError::NoState)?;
+        let memory = self.settings.state_file(self.types).ok_or(LocalQueryError::NoState)?;
+        let strange = |reason: String| LocalQueryError::Strange { socket: socket.clone(), reason };
+        match send_request(&socket, request) {
             Ok(line) => match serde_json::from_slice(&line) {
                 Ok(Answer::Refused { reason }) => Err(strange(reason)),
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(strange(error.to_string())),
             },
-            Err(silence) => self.remembered(&memory, subject).map_err(|memory| InquiryError::Nothing {
-                silence: explain(&silence),
+            Err(failure) => self.remembered(&memory, subject).map_err(|memory| LocalQueryError::Nothing {
+                failure: explain(&failure),
                 socket: socket.clone(),
                 memory,
             }),
         }
     }
 
-    /// The answer from the file.
-    fn remembered(&self, memory: &Memory, subject: Option<&Subject>) -> Result<Answer, String> {
+    /// Answers from the persisted file.
+    fn remembered(&self, memory: &StateFile, subject: Option<&Subject>) -> Result<Answer, String> {
         let now = now();
         let remembered = match memory.load(now) {
             Ok(Some(found)) => found,
@@ -141,7 +139,7 @@ impl Inquiry<'_> {
         })
     }
 
-    fn print(&self, answer: &Answer, out: &mut dyn Write) -> Result<(), InquiryError> {
+    fn print(&self, answer: &Answer, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let text = match answer {
             _ if self.json => {
                 serde_json::to_string(answer).expect("texts and numbers always serialise") + "\n"
@@ -150,20 +148,20 @@ impl Inquiry<'_> {
             Answer::Status(answer) => show::status(answer),
             Answer::Refused { reason } => format!("{reason}\n"),
         };
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(InquiryError::Print)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(LocalQueryError::Print)
     }
 }
 
-/// Asks the bouncer at a socket.
-fn ask(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
+/// Sends a request to the bouncer at a socket.
+fn send_request(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer"));
     }
@@ -176,7 +174,7 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("it kept silent for {} s", PATIENCE.as_secs())
+            format!("it kept silent for {} s", ANSWER_TIMEOUT.as_secs())
         }
         _ => error.to_string(),
     }

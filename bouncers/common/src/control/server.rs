@@ -1,4 +1,4 @@
-//! The running bouncer's end of the control socket.
+//! The server side of the control socket.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,16 +20,16 @@ use tracing::{debug, warn};
 
 use super::{About, Answer, Effect, LookupAnswer, Request, State, StatusAnswer, Subject};
 
-/// The longest question, in bytes.
-const LONGEST: u64 = 4096;
-/// How long a question may take to come.
-const QUESTION: Duration = Duration::from_secs(1);
-/// How long a question and its answer may take together.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many are answered at a time; the others wait in the socket's queue.
-const AT_ONCE: usize = 8;
+/// Maximum size of a request, in bytes.
+const MAX_REQUEST_BYTES: u64 = 4096;
+/// Timeout of receiving a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of a request and its response together.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of concurrent requests; others wait in the socket's queue.
+const MAX_CONCURRENT: usize = 8;
 
-/// The socket cannot be set up. The bouncer can do without it: only `lookup` and `status` cannot.
+/// The socket cannot be created. The bouncer works without it, except for `lookup` and `status`.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}; `lookup` and `status` will not reach this process", path.display())]
 pub struct ControlError {
@@ -39,36 +39,35 @@ pub struct ControlError {
     cause: io::Error,
 }
 
-/// What a packet from a subject meets. It must not block.
+/// Computes the effect on a packet from a subject. Must not block.
 pub type EffectOf = Box<dyn Fn(&Subject, &Snapshot) -> Effect + Send + Sync>;
 
-/// What the answers are made of.
+/// What responses are computed from.
 pub struct View {
-    /// Who answers.
+    /// Identifies the bouncer.
     pub about: About,
-    /// Where the decisions are.
+    /// The decisions.
     pub cache: CacheHandle,
-    /// What the bouncer itself has to say for `status`, in order of the keys. It must not block.
+    /// The bouncer's own lines of `status`, ordered by key. Must not block.
     pub enforcer: Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
-    /// What a packet from a subject meets, by these decisions.
+    /// The effect on a packet from a subject, given these decisions.
     pub effect: EffectOf,
 }
 
-/// A socket that answers `lookup` and `status`, for the owner of the process only.
+/// A socket that answers `lookup` and `status`, accessible to the owner of the process only.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, to know it from one that has taken its place.
+    /// Device and inode, to recognise a socket that has replaced it.
     identity: (u64, u64),
 }
 
 impl Control {
-    /// Listens at `path`, in place of whatever an earlier process left there. The folder is made if missing, for
-    /// the owner only.
-    ///
-    /// # Errors
-    /// The folder cannot be made or written to, or the path is too long for a socket.
+    /// Binds `path`, replacing the socket of an earlier process. The directory is created if missing, accessible to the
+    /// owner only.
+    /// || # Errors
+    /// When the directory cannot be created or written to, or the path is too long for a socket.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |doing| move |cause| ControlError { doing, path: path.to_owned(), cause };
         if let Some(folder) = path.parent() {
@@ -78,7 +77,7 @@ impl Control {
                 .create(folder)
                 .map_err(failed("make the folder of the control socket"))?;
         }
-        // Made aside and moved into place, so that nobody meets it before its mode is set, and nobody misses it.
+        // Created under another name and renamed, so that it never exists with the wrong mode and never is missing.
         let aside = path.with_extension(format!("{}", std::process::id()));
         let _ = fs::remove_file(&aside);
         let made = (|| {
@@ -94,9 +93,9 @@ impl Control {
         })
     }
 
-    /// Answers until `stop`, then removes the socket.
+    /// Serves until `stop`, then removes the socket.
     pub async fn serve(self, view: View, stop: CancellationToken) {
-        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(AT_ONCE)));
+        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(MAX_CONCURRENT)));
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
@@ -106,14 +105,14 @@ impl Control {
                     Ok((stream, _)) => {
                         let view = Arc::clone(&view);
                         connections.spawn(async move {
-                            if timeout(PATIENCE, attend(stream, view)).await.is_err() {
-                                debug!("a question at the control socket took too long");
+                            if timeout(EXCHANGE_TIMEOUT, handle(stream, view)).await.is_err() {
+                                debug!("a request at the control socket timed out");
                             }
                             drop(permit);
                         });
                     }
                     Err(error) => {
-                        warn!(%error, "the control socket cannot accept; tried again in a second");
+                        warn!(%error, "cannot accept at the control socket; retrying in a second");
                         sleep(Duration::from_secs(1)).await;
                     }
                 }
@@ -128,17 +127,17 @@ impl Control {
     }
 }
 
-async fn attend(mut stream: UnixStream, view: Arc<View>) {
+async fn handle(mut stream: UnixStream, view: Arc<View>) {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
-    let mut reader = BufReader::new(reader.take(LONGEST));
-    let Ok(Ok(_)) = timeout(QUESTION, reader.read_until(b'\n', &mut line)).await else { return };
-    // A lookup walks the whole table: not on a thread that follows the LAPI.
+    let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
+    let Ok(Ok(_)) = timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await else { return };
+    // A lookup may scan the whole table: on a blocking thread, not on one that follows the LAPI.
     let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };
     let mut bytes = serde_json::to_vec(&answer).expect("texts and numbers always serialise");
     bytes.push(b'\n');
     if let Err(error) = writer.write_all(&bytes).await {
-        debug!(%error, "an answer at the control socket was not fetched");
+        debug!(%error, "cannot send a response at the control socket");
     }
 }
 

@@ -1,11 +1,11 @@
-//! Answers for people.
+//! Formats responses for terminals.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use palisade_wire::GoDuration;
 
-use super::{Effect, Held, LookupAnswer, Source, State, StatusAnswer};
+use super::{DecisionView, Effect, LookupAnswer, Source, State, StatusAnswer};
 
 pub(super) fn lookup(answer: &LookupAnswer) -> String {
     let mut text = String::new();
@@ -126,13 +126,13 @@ fn effect(effect: Option<&Effect>, running: bool) -> String {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for DecisionView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {}: {}", printable(&self.remediation), span(self.seconds_left), why(self))
     }
 }
 
-fn why(held: &Held) -> String {
+fn why(held: &DecisionView) -> String {
     format!(
         "{} {} from {}, {:?}, until {} (id {})",
         printable(&held.scope),
@@ -148,7 +148,7 @@ fn span(seconds: u64) -> String {
     GoDuration::from(Duration::from_secs(seconds)).to_string()
 }
 
-/// A text with everything escaped that a terminal would obey: texts come from a LAPI, or from the kernel.
+/// Escapes everything a terminal would interpret: texts come from a LAPI or the kernel.
 pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -163,7 +163,7 @@ pub fn printable(text: &str) -> String {
     plain
 }
 
-/// Columns, the first two to the left, numbers to the right.
+/// A table: the first two columns left-aligned, numbers right-aligned.
 fn table(rows: Vec<[String; 5]>) -> String {
     let mut widths = [0; 5];
     for row in &rows {

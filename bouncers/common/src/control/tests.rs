@@ -30,12 +30,12 @@ fn settings(folder: &Path) -> LapiSettings {
     }
 }
 
-fn inquire(settings: &LapiSettings, json: bool, subject: Option<&str>) -> Result<String, InquiryError> {
-    let inquiry = Inquiry { about: about(), settings, types: None, policy: Policy::default(), json };
+fn inquire(settings: &LapiSettings, json: bool, subject: Option<&str>) -> Result<String, LocalQueryError> {
+    let query = LocalQuery { about: about(), settings, types: None, policy: Policy::default(), json };
     let mut out = Vec::new();
     match subject {
-        Some(subject) => inquiry.lookup(subject, &mut out)?,
-        None => inquiry.status(&mut out)?,
+        Some(subject) => query.lookup(subject, &mut out)?,
+        None => query.status(&mut out)?,
     }
     Ok(String::from_utf8(out).unwrap())
 }
@@ -80,7 +80,7 @@ async fn a_running_bouncer_answers_its_owner_only() {
         assert!(text.contains("4 decisions") && text.contains("backend: none"), "{text}");
         let text = inquire(&settings, true, None).unwrap();
         assert!(text.starts_with(r#"{"answer":"status","state":{"program":"palisade-test""#), "{text}");
-        assert!(matches!(inquire(&settings, false, Some("example.org")), Err(InquiryError::Subject(_))));
+        assert!(matches!(inquire(&settings, false, Some("example.org")), Err(LocalQueryError::Subject(_))));
 
         for question in ["", "junk\n", "{\"ask\":\"lookup\",\"subject\":\"x\"}\n", &"x".repeat(5000)] {
             let mut stream = UnixStream::connect(settings.control_socket().unwrap()).unwrap();
@@ -144,7 +144,7 @@ fn without_a_bouncer_the_file_answers_and_says_so() {
     let reason = Reason { remediation: "ban", origin: "cscli", scenario: "why" };
     batch.announce_net("192.0.2.0/24".parse().unwrap(), reason, until, 1);
     ledger.apply(Mode::Everything, batch);
-    settings.memory(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+    settings.state_file(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
 
     let text = inquire(&settings, false, Some("192.0.2.9")).unwrap();
     assert!(
@@ -154,10 +154,10 @@ fn without_a_bouncer_the_file_answers_and_says_so() {
     );
     assert!(inquire(&settings, true, None).unwrap().contains(r#""source":"remembered""#));
 
-    std::fs::write(settings.memory(None).unwrap().path(), "junk").unwrap();
+    std::fs::write(settings.state_file(None).unwrap().path(), "junk").unwrap();
     let error = inquire(&settings, false, None).unwrap_err().to_string();
     assert!(error.contains("is not a file of remembered decisions"), "{error}");
 
     let without = LapiSettings { state_dir: None, ..settings };
-    assert!(matches!(inquire(&without, false, None), Err(InquiryError::NoState)));
+    assert!(matches!(inquire(&without, false, None), Err(LocalQueryError::NoState)));
 }

@@ -1,4 +1,4 @@
-//! Which of the machines that share a key this is: a name for the LAPI to show, the same over restarts.
+//! The instance name: distinguishes machines that share a key, and is stable over restarts.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -6,43 +6,43 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use palisade_wire::follow::INSTANCE_AT_MOST;
+use palisade_wire::follow::MAX_INSTANCE_NAME;
 
 /// The file in the state directory.
 const FILE: &str = "instance";
-/// Hexadecimal digits that tell machines of one host name apart.
+/// Number of hexadecimal digits that distinguish machines with the same host name.
 const DIGITS: usize = 8;
 
-/// `HOST/1f3a09c2`: the digits are chance, kept in the state directory; without one, or when it cannot be written, they
-/// are those of this process.
+/// `HOST/1f3a09c2`. The digits are random and stored in the state directory; if that is not possible, they are those of
+/// this process.
 pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
-    let digits = match state_dir.map(kept) {
+    let digits = match state_dir.map(persisted) {
         Some(Ok(digits)) => digits,
         Some(Err(error)) => {
-            tracing::warn!(%error, "the name of this instance cannot be kept; the LAPI lists it anew after a restart");
-            of_this_process()
+            tracing::warn!(%error, "cannot store the instance name; the LAPI will list this machine under another name after a restart");
+            process_digits()
         }
-        None => of_this_process(),
+        None => process_digits(),
     };
     let host: String =
-        host.chars().filter(char::is_ascii_graphic).take(INSTANCE_AT_MOST - DIGITS - 1).collect();
+        host.chars().filter(char::is_ascii_graphic).take(MAX_INSTANCE_NAME - DIGITS - 1).collect();
     format!("{}/{digits}", if host.is_empty() { "host" } else { &host })
 }
 
-/// Whether a name an operator chose can be sent.
+/// Whether a configured name can be sent.
 pub(super) fn is_sendable(name: &str) -> bool {
-    (1..=INSTANCE_AT_MOST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_INSTANCE_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The same after every reload.
-fn of_this_process() -> String {
+/// The digits of this process, the same after reloads.
+fn process_digits() -> String {
     static DIGITS: OnceLock<String> = OnceLock::new();
-    DIGITS.get_or_init(fresh).clone()
+    DIGITS.get_or_init(random_digits).clone()
 }
 
-/// The digits in the state directory, made when they are missing or no such. So is the directory: nothing may be
-/// remembered there yet.
-fn kept(state_dir: &Path) -> io::Result<String> {
+/// The stored digits, created if missing or invalid. The directory is created too: decisions may not have been
+/// persisted yet.
+fn persisted(state_dir: &Path) -> io::Result<String> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let path = state_dir.join(FILE);
     match fs::read_to_string(&path) {
@@ -50,8 +50,8 @@ fn kept(state_dir: &Path) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let digits = fresh();
-    // Beside it and then over it: half a name would be another name.
+    let digits = random_digits();
+    // Written to a new file and renamed: a partial name would be another name.
     let staged = path.with_extension("new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
@@ -65,7 +65,7 @@ fn is_digits(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn fresh() -> String {
+fn random_digits() -> String {
     format!("{:08x}", fastrand::u32(..))
 }
 
@@ -96,7 +96,7 @@ mod tests {
             let name = name(None, host);
             assert!(is_sendable(&name), "{name:?}");
         }
-        // A folder cannot be made below a file.
+        // A directory cannot be created below a file.
         let nowhere = name(Some(Path::new("/dev/null/below")), "web-1");
         assert!(is_sendable(&nowhere));
         assert_eq!((name(None, "web-1"), name(None, "web-1")), (nowhere.clone(), nowhere), "over reloads");

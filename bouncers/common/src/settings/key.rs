@@ -1,21 +1,21 @@
-//! An API key that is not in the configuration file: in a file of its own, or handed over by systemd.
+//! API keys outside the configuration file: in a separate file, or a systemd credential.
 
 use std::path::{Component, Path};
 
 use palisade_client::Secret;
 
-use super::Surroundings;
+use super::ProcessEnv;
 
-/// The credential that is used without being asked for, as in `LoadCredential=api_key:/etc/palisade/key`.
+/// The credential used by default, as in `LoadCredential=api_key:/etc/palisade/key`.
 const CREDENTIAL: &str = "api_key";
 
-/// The longest file that can be a key.
-const LONGEST: usize = 4096;
+/// Maximum size of a key file.
+const MAX_KEY_BYTES: usize = 4096;
 
 /// Reads the key from a file. A bare name is a systemd credential of the unit.
-pub(super) fn from_file(file: &Path, around: &Surroundings<'_>) -> Result<Secret, String> {
+pub(super) fn from_file(file: &Path, env: &ProcessEnv<'_>) -> Result<Secret, String> {
     let bare = matches!(file.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
-    let path = match (&around.credentials, bare) {
+    let path = match (&env.credentials, bare) {
         (Some(folder), true) => folder.join(file),
         (None, true) => {
             return Err(
@@ -26,25 +26,25 @@ pub(super) fn from_file(file: &Path, around: &Surroundings<'_>) -> Result<Secret
         }
         (_, false) => file.to_owned(),
     };
-    let bytes = (around.read)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = (env.read)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     clean(&bytes)
         .ok_or_else(|| format!("{} does not hold a key: one line of text, and nothing else", path.display()))
 }
 
-/// The key systemd handed over, if it did.
-pub(super) fn from_credentials(around: &Surroundings<'_>) -> Option<Secret> {
-    let bytes = (around.read)(&around.credentials.as_ref()?.join(CREDENTIAL)).ok()?;
+/// The key from the default credential, if present.
+pub(super) fn from_credentials(env: &ProcessEnv<'_>) -> Option<Secret> {
+    let bytes = (env.read)(&env.credentials.as_ref()?.join(CREDENTIAL)).ok()?;
     clean(&bytes)
 }
 
-/// White space around a key is an editor's, not the key's.
+/// Trims white space, which editors add.
 fn clean(bytes: &[u8]) -> Option<Secret> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
-    let sound = !text.is_empty() && bytes.len() <= LONGEST && !text.contains(char::is_control);
+    let sound = !text.is_empty() && bytes.len() <= MAX_KEY_BYTES && !text.contains(char::is_control);
     sound.then(|| Secret::new(text))
 }
 
-/// What a package writes where the key belongs.
+/// The placeholders that packages write.
 pub(super) fn is_placeholder(key: &Secret) -> bool {
     matches!(key.reveal(), "${API_KEY}" | "<API_KEY>")
 }

@@ -8,7 +8,7 @@ use super::*;
 fn settings_in(text: &str, credentials: Option<&str>) -> Result<LapiSettings, String> {
     let document =
         Document::from_text(Path::new("x.yaml"), text, None, &|_| None).map_err(|e| e.to_string())?;
-    let around = Surroundings {
+    let env = ProcessEnv {
         credentials: credentials.map(PathBuf::from),
         state_dir: Some("/var/lib/palisade-test".into()),
         proxy: ProxyConfig::default(),
@@ -21,7 +21,7 @@ fn settings_in(text: &str, credentials: Option<&str>) -> Result<LapiSettings, St
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         },
     };
-    LapiSettings::of(&document, &around).map_err(|error| error.to_string())
+    LapiSettings::of(&document, &env).map_err(|error| error.to_string())
 }
 
 fn settings(text: &str) -> Result<LapiSettings, String> {
@@ -102,7 +102,7 @@ fn defaults_are_said() {
     assert_eq!(read.warnings[0], "lapi update interval is not defined, using default value of 10s");
     assert!(read.warnings[1].contains("placeholder"));
     assert_eq!(read.cadence.interval, Duration::from_secs(10));
-    assert!(read.state_dir.is_none() && read.memory(None).is_none());
+    assert!(read.state_dir.is_none() && read.state_file(None).is_none());
     assert_eq!(read.retry_initial_connect, None);
 }
 
@@ -164,7 +164,7 @@ fn a_key_of_digits_is_a_text() {
 #[test]
 fn a_memory_written_for_other_types_is_another_one() {
     let read = settings("api_url: http://x/\napi_key: k").unwrap();
-    let text = |types: Option<&[String]>| format!("{:?}", read.memory(types).unwrap());
+    let text = |types: Option<&[String]>| format!("{:?}", read.state_file(types).unwrap());
     assert_ne!(text(Some(&["ban".to_owned()])), text(Some(&["ban".to_owned(), "captcha".to_owned()])));
     assert_ne!(text(Some(&["ban".to_owned()])), text(None));
 }
@@ -192,8 +192,9 @@ fn several_lapis_are_one_list_in_order() {
 
 #[test]
 fn push_is_on_unless_it_is_switched_off() {
-    let wait =
-        |line: &str| settings(&format!("api_url: http://a\napi_key: k\n{line}\n")).map(|it| it.cadence.hold);
+    let wait = |line: &str| {
+        settings(&format!("api_url: http://a\napi_key: k\n{line}\n")).map(|it| it.cadence.max_wait)
+    };
     for (line, seconds) in [("", 25), ("push_wait: 0", 0), ("push_wait: 0s", 0), ("push_wait: 2m", 120)] {
         assert_eq!(wait(line), Ok(Duration::from_secs(seconds)), "{line}");
     }
@@ -207,10 +208,10 @@ fn push_is_on_unless_it_is_switched_off() {
 fn an_instance_is_named_by_the_file_or_by_the_host() {
     let mut read = settings("api_url: http://a\napi_key: k\nstate_dir: ''\n").unwrap();
     assert_eq!(read.client.instance, None, "who only looks keeps no name");
-    read.introduce();
+    read.assign_instance();
     assert!(read.client.instance.is_some_and(|name| name.contains('/')));
     let mut read = settings("api_url: http://a\napi_key: k\ninstance: web-1\n").unwrap();
-    read.introduce();
+    read.assign_instance();
     assert_eq!(read.client.instance.as_deref(), Some("web-1"));
     assert!(settings("api_url: http://a\napi_key: k\ninstance: 'web 1'\n").unwrap_err().contains("instance"));
 }

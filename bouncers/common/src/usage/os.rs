@@ -1,18 +1,18 @@
-//! Which system this is, for the report.
+//! Identifies the operating system for the report.
 
 use palisade_wire::{OsInfo, clip_metric_text};
 
-/// Unknown, as the stock bouncers put it.
+/// The stock bouncers' value for unknown.
 const UNKNOWN: &str = "???";
 
-/// The distribution, its family and its version with the point release, named as the stock bouncers name them; what is
-/// not known is `???`.
+/// Name, family and version (with the point release) of the distribution, as the stock bouncers name them; `???` where
+/// unknown.
 pub fn os_info() -> OsInfo {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     detect(read)
 }
 
-/// Detects from files, which `read` reads by path.
+/// Detects the system from files read by `read`.
 fn detect(read: impl Fn(&str) -> Option<String>) -> OsInfo {
     let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| read(path));
     let text = text.unwrap_or_default();
@@ -27,7 +27,7 @@ fn detect(read: impl Fn(&str) -> Option<String>) -> OsInfo {
     };
     let like = value("ID_LIKE").unwrap_or_default();
     let family = std::iter::once(id.as_str()).chain(like.split_whitespace()).find_map(family_of);
-    // os-release has the major version only where the point release is in a file of its own.
+    // Some distributions have only the major version in os-release.
     let point_release = match id.as_str() {
         "debian" | "raspbian" => read("/etc/debian_version").map(|text| text.trim().to_owned()),
         _ if family == Some("rhel") => read("/etc/redhat-release").and_then(|text| after_release(&text)),

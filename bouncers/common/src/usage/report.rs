@@ -1,97 +1,97 @@
-//! The task that reads the counters and reports them.
+//! The task that reads the counters and sends reports.
 
 use std::future::Future;
 use std::time::Duration;
 
-use palisade_client::{Lapis, PushError};
+use palisade_client::{LapiPool, PushError};
 use palisade_wire::{MetricsWindow, OsInfo, RemediationComponent, UsageMetrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Account, Reading};
+use super::{Accumulator, Reading};
 
-/// How long one report may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for the last one, which keeps the process from ending.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
-/// When a LAPI that knows no usage metrics is asked again: it may have been upgraded.
-const UNSUPPORTED: Duration = Duration::from_secs(24 * 3600);
+/// Timeout of a report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of the final report, which delays shutdown.
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// When a LAPI without usage metrics is tried again: it may have been upgraded.
+const RETRY_UNSUPPORTED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// What is counted; the bouncer's side of a report.
+/// The bouncer's side of a report.
 pub trait Meter: Send {
-    /// All numbers as they stand now. What cannot be read is left out, and said by the meter.
+    /// All metrics as they are now. Values that cannot be read are omitted and logged.
     fn read(&mut self) -> impl Future<Output = Vec<Reading>> + Send;
 }
 
-/// Where reports go: a LAPI, or a test.
+/// The destination of reports: a LAPI, or a test.
 pub trait Receiver: Send + Sync {
-    /// Delivers one report.
+    /// Delivers a report.
     fn push(&self, metrics: &UsageMetrics) -> impl Future<Output = Result<(), PushError>> + Send;
 }
 
-impl Receiver for Lapis {
+impl Receiver for LapiPool {
     async fn push(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         self.push_usage_metrics(metrics).await
     }
 }
 
-/// Who reports.
+/// The sender of reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The type, as in the User-Agent before the slash.
     pub kind: String,
     /// The version, as in the User-Agent after the slash.
     pub version: String,
-    /// The machine; see [`os_info`](super::os_info).
+    /// The operating system; see [`os_info`](super::os_info).
     pub os: OsInfo,
     /// When the process started, in seconds since the Unix epoch.
     pub started: i64,
 }
 
-/// Reports to a LAPI every `interval` and once more when it ends.
+/// Sends a report every `interval`, and a final one at the end.
 #[derive(Debug)]
 pub struct Reporter<M, R> {
-    /// Who reports.
+    /// The sender.
     pub identity: Identity,
-    /// What is counted.
+    /// The source of metrics.
     pub meter: M,
-    /// Who is told. It must use the key and the address family of the stream, or LAPI takes it for another bouncer.
+    /// The destination. It must use the stream's key and address family, or the LAPI takes it for another bouncer.
     pub receiver: R,
-    /// How often: 15 minutes as the stock bouncers do; zero switches reports off.
+    /// 15 minutes in the stock bouncers; zero disables reports.
     pub interval: Duration,
 }
 
 impl<M: Meter, R: Receiver> Reporter<M, R> {
-    /// Reports until `stop`, then once more, which takes five seconds at most. Counters must stay readable until
-    /// it has returned: end it before the enforcer clears up.
+    /// Reports until `stop`, then once more, which takes at most five seconds. Counters must stay readable until this
+    /// returns: stop it before the enforcer cleans up.
     pub async fn run(mut self, stop: CancellationToken) {
         if self.interval.is_zero() {
             info!("usage metrics are switched off");
             return;
         }
-        let mut account = Account::new(now());
-        account.begin(self.meter.read().await);
+        let mut accumulator = Accumulator::new(now());
+        accumulator.begin(self.meter.read().await);
         let mut wait = self.interval;
         let mut supported = true;
         loop {
             let stopping = stop.run_until_cancelled(sleep(wait)).await.is_none();
-            account.read(self.meter.read().await);
+            accumulator.read(self.meter.read().await);
             let at = now();
-            let report = self.identity.report(account.window(at));
-            let patience = if stopping { LAST_PATIENCE } else { PATIENCE };
+            let report = self.identity.report(accumulator.window(at));
+            let limit = if stopping { FINAL_REPORT_TIMEOUT } else { REPORT_TIMEOUT };
             if stopping && !supported {
                 return;
             }
             wait = self.interval;
-            match timeout(patience, self.receiver.push(&report)).await {
+            match timeout(limit, self.receiver.push(&report)).await {
                 Ok(Ok(())) => {
                     debug!("usage metrics sent");
-                    account.delivered(at);
+                    accumulator.delivered(at);
                     supported = true;
                 }
-                // No report follows the last one, so no warning about the next is due. An endpoint that is missing while
-                // both sides end is no sign of an old LAPI.
+                // No report follows the final one, so a warning about the next would be wrong; and a missing endpoint
+                // during shutdown does not mean an old LAPI.
                 Ok(Err(error)) if stopping => {
                     debug!(
                         error = crate::subscription::with_causes(&error),
@@ -103,10 +103,10 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                     if supported {
                         info!("metrics endpoint not found, older LAPI? Usage metrics are off until tomorrow");
                     }
-                    // Nobody will ever ask for them.
-                    account.delivered(at);
+                    // This LAPI will not ask for them.
+                    accumulator.delivered(at);
                     supported = false;
-                    wait = UNSUPPORTED.max(self.interval);
+                    wait = RETRY_UNSUPPORTED_AFTER.max(self.interval);
                 }
                 Ok(Err(error)) => warn!(
                     "failed to send metrics: {}; they are kept for the next report",
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts to 1, 2, 3, … with each reading.
+    /// Returns 1, 2, 3, … on successive readings.
     struct Ticker(u64);
     impl Meter for Ticker {
         async fn read(&mut self) -> Vec<Reading> {
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// Answers from a script, then with success, and passes on what it got.
+    /// Answers from a script, then with success, and forwards what it received.
     struct Scripted {
         answers: Mutex<VecDeque<Option<PushError>>>,
         got: mpsc::UnboundedSender<UsageMetrics>,
@@ -256,7 +256,7 @@ mod tests {
         tokio::task::yield_now().await;
         running.stop.cancel();
         running.task.join_next().await;
-        assert!(began.elapsed() <= LAST_PATIENCE);
+        assert!(began.elapsed() <= FINAL_REPORT_TIMEOUT);
         assert!(running.got.recv().await.is_some());
     }
 
@@ -274,7 +274,7 @@ mod tests {
             assert!(!text.contains("older LAPI") && !text.contains("next report"), "{text}");
             assert!(!text.contains("WARN"), "{text}");
         }
-        // While it runs, an old LAPI is named once.
+        // A LAPI without the endpoint is logged once.
         let (log, _guard) = crate::test_log::begin();
         let unsupported = || Some(PushError::Unsupported { url: "http://x/".into() });
         let mut running = start(vec![unsupported(), unsupported(), unsupported()]);

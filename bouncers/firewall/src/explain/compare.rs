@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use palisade_bouncer::control::{Effect, Held, LookupAnswer};
+use palisade_bouncer::control::{DecisionView, Effect, LookupAnswer};
 
 use super::evaluate::{Element, Sets};
 use super::hooks::Own;
@@ -124,7 +124,7 @@ impl Reporter<'_> {
 
     /// What should happen, by the decisions of the answer and the configuration.
     fn expected(&self, answer: &LookupAnswer) -> Expected {
-        let net = |held: &Held| {
+        let net = |held: &DecisionView| {
             let value = &held.value;
             value.parse::<IpNet>().ok().or_else(|| value.parse::<IpAddr>().ok().map(IpNet::from))
         };

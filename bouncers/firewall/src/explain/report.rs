@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use palisade_bouncer::control::{Effect, Held, Source};
+use palisade_bouncer::control::{DecisionView, Effect, Source};
 use serde::Serialize;
 
 /// All that is known of what a packet meets. Texts of the kernel and of a LAPI are as they are.
@@ -32,7 +32,7 @@ pub(crate) struct CacheReport {
     /// What the packet should meet, by decisions and configuration; without decisions, why there are none.
     pub(crate) effect: Effect,
     /// The decisions that cover the address.
-    pub(crate) decisions: Vec<Held>,
+    pub(crate) decisions: Vec<DecisionView>,
     /// How many more there are.
     pub(crate) not_listed: usize,
 }

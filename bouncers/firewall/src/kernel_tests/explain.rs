@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palisade_bouncer::control::{About, Held, LookupAnswer, Source, State};
+use palisade_bouncer::control::{About, DecisionView, LookupAnswer, Source, State};
 
 use super::structures::build;
 use super::{in_namespace, nft, test_name};
@@ -15,7 +15,7 @@ use crate::testing;
 
 /// What the cache answers: these decisions cover the address.
 fn cache(decisions: &[&str]) -> Result<LookupAnswer, String> {
-    let held = |value: &&str| Held {
+    let held = |value: &&str| DecisionView {
         scope: "Ip".into(),
         value: (*value).to_owned(),
         remediation: "ban".into(),

@@ -75,7 +75,7 @@ impl World {
         let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
         let last_full = Some(palisade_stream::now());
-        publisher.tell(palisade_stream::Freshness { last_full, ..Default::default() });
+        publisher.publish_freshness(palisade_stream::Freshness { last_full, ..Default::default() });
         Self {
             ledger,
             batch: Batch::new(),
@@ -188,7 +188,7 @@ impl World {
         self.ledger.apply(Apply::Changes, std::mem::take(&mut self.batch));
         // These worlds know everything: what they hold is the LAPI's whole answer.
         let last_full = Some(palisade_stream::now());
-        self.publisher.tell(palisade_stream::Freshness { last_full, ..Default::default() });
+        self.publisher.publish_freshness(palisade_stream::Freshness { last_full, ..Default::default() });
         self.publisher.publish(self.ledger.snapshot());
     }
 

@@ -1,6 +1,6 @@
 //! The rules, one by one, against a LAPI that is a table.
 
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn head(cursor: &str, content: Content, wait: u64) -> Option<Continuation> {
     Some(Continuation { cursor: cursor.to_owned(), content, wait })
 }
 
-const EVERYTHING: Content = Content::Everything(Why::Start);
+const EVERYTHING: Content = Content::Everything(FullReason::Start);
 
 /// Plays one exchange: asks at one time and hears an answer at another. The request and what follows come back.
 fn exchange(
@@ -28,23 +28,23 @@ fn exchange(
 ) -> (Request, Mode, Next) {
     let request = schedule.ask(at(asked));
     let highest_id = (announced > 0).then_some(100);
-    let heard = Heard { head, items: announced, announced, highest_id };
-    let mode = schedule.mode(&request, heard.head.as_ref(), announced, held);
-    let next = schedule.answered(at(answered), &request, &heard, mode, NONE, 0.0);
+    let summary = ResponseSummary { head, items: announced, announced, highest_id };
+    let mode = schedule.mode(&request, summary.head.as_ref(), announced, held);
+    let next = schedule.answered(at(answered), &request, &summary, mode, NONE, 0.0);
     (request, mode, next)
 }
 
-fn shown(request: &Request) -> (Ask, Option<Doubt>, &str, u64) {
-    (request.ask, request.doubt, request.cursor.as_str(), request.wait.as_secs())
+fn shown(request: &Request) -> (PullKind, Option<ResyncReason>, &str, u64) {
+    (request.ask, request.resync_reason, request.cursor.as_str(), request.wait.as_secs())
 }
 
 /// After the first full pull from a stock LAPI.
 fn stock() -> Schedule {
     let mut schedule = Schedule::new(Cadence::default());
     let (request, mode, next) = exchange(&mut schedule, (0, 0), None, (5, 0));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Start), "", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Start), "", 0));
     assert_eq!((mode, next.wait), (Mode::Everything, INTERVAL));
-    assert_eq!((schedule.peer(), schedule.cursor(), schedule.pushes()), (Peer::Stock, "", false));
+    assert_eq!((schedule.peer(), schedule.cursor(), schedule.long_polls()), (Peer::Stock, "", false));
     schedule
 }
 
@@ -52,9 +52,9 @@ fn stock() -> Schedule {
 fn ours() -> Schedule {
     let mut schedule = Schedule::new(Cadence::default());
     let (request, mode, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 25), (5, 0));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Start), "", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Start), "", 0));
     assert_eq!((mode, next.wait), (Mode::Everything, Duration::ZERO));
-    assert_eq!((schedule.peer(), schedule.cursor(), schedule.pushes()), (Peer::KeepsCursors, "T1", true));
+    assert_eq!((schedule.peer(), schedule.cursor(), schedule.long_polls()), (Peer::KeepsCursors, "T1", true));
     schedule
 }
 
@@ -73,7 +73,7 @@ fn changes_of_a_stock_lapi_follow_its_first_list_at_the_interval() {
     let mut schedule = stock();
     for second in [10, 20, 30] {
         let (request, mode, next) = exchange(&mut schedule, (second, second), None, (1, 5));
-        assert_eq!(shown(&request), (Ask::Changes, None, "", 0));
+        assert_eq!(shown(&request), (PullKind::Changes, None, "", 0));
         assert_eq!((mode, next.wait), (Mode::Changes, INTERVAL));
     }
 }
@@ -82,10 +82,10 @@ fn changes_of_a_stock_lapi_follow_its_first_list_at_the_interval() {
 fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
     let elsewhere = Failure { elsewhere: true, ..UNREACHABLE };
     for (failure, asked, expected) in [
-        (LOST, 11, (Ask::Everything, Some(Doubt::LostAnswer), "", 0)),
-        (UNREACHABLE, 11, (Ask::Changes, None, "", 0)),
-        (UNREACHABLE, 50, (Ask::Everything, Some(Doubt::Gap), "", 0)),
-        (elsewhere, 11, (Ask::Everything, Some(Doubt::OtherLapi), "", 0)),
+        (LOST, 11, (PullKind::Everything, Some(ResyncReason::LostAnswer), "", 0)),
+        (UNREACHABLE, 11, (PullKind::Changes, None, "", 0)),
+        (UNREACHABLE, 50, (PullKind::Everything, Some(ResyncReason::Gap), "", 0)),
+        (elsewhere, 11, (PullKind::Everything, Some(ResyncReason::OtherLapi), "", 0)),
     ] {
         let mut schedule = stock();
         fail(&mut schedule, 10, 10, failure);
@@ -93,16 +93,20 @@ fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
     }
     let mut restored = stock();
     let request = restored.ask(at(10));
-    let heard = Heard { items: 1, announced: 1, highest_id: Some(3), ..Heard::default() };
-    let next = restored.answered(at(10), &request, &heard, Mode::Changes, NONE, 0.0);
+    let summary =
+        ResponseSummary { items: 1, announced: 1, highest_id: Some(3), ..ResponseSummary::default() };
+    let next = restored.answered(at(10), &request, &summary, Mode::Changes, NONE, 0.0);
     assert_eq!(next.wait, Duration::ZERO);
-    assert_eq!(shown(&restored.ask(at(10))), (Ask::Everything, Some(Doubt::OtherDatabase), "", 0));
+    assert_eq!(
+        shown(&restored.ask(at(10))),
+        (PullKind::Everything, Some(ResyncReason::OtherDatabase), "", 0)
+    );
 }
 
 #[test]
 fn one_empty_answer_is_not_believed_two_are() {
     let mut schedule = stock();
-    schedule.doubt = Some(Doubt::Gap);
+    schedule.resync_reason = Some(ResyncReason::Gap);
     let request = schedule.ask(at(10));
     assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Additions);
     assert_eq!(schedule.mode(&request, None, 1, 5), Mode::Everything, "small tables change fast");
@@ -110,7 +114,7 @@ fn one_empty_answer_is_not_believed_two_are() {
     let (_, mode, next) = exchange(&mut schedule, (10, 10), None, (0, 5));
     assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
     let request = schedule.ask(at(15));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Unconfirmed), "", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Unconfirmed), "", 0));
     assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Everything);
     assert_eq!(schedule.mode(&request, None, 900, 1000), Mode::Everything, "recovered on the second try");
 }
@@ -119,17 +123,17 @@ fn one_empty_answer_is_not_believed_two_are() {
 fn stolen_deltas_are_told_once_and_shorten_the_resync() {
     let mut schedule = stock();
     let stolen = Applied { added: 2, ..NONE };
-    let full = Heard { items: 5, announced: 5, highest_id: Some(9), ..Heard::default() };
+    let full = ResponseSummary { items: 5, announced: 5, highest_id: Some(9), ..ResponseSummary::default() };
     let mut warnings = 0;
     for hour in 1..4 {
         let now = at(hour * 3600);
         schedule.last_answer = Some(now);
         let request = schedule.ask(now);
-        assert_eq!(request.ask, Ask::Changes);
-        let next = schedule.answered(now, &request, &Heard::default(), Mode::Changes, NONE, 0.0);
+        assert_eq!(request.ask, PullKind::Changes);
+        let next = schedule.answered(now, &request, &ResponseSummary::default(), Mode::Changes, NONE, 0.0);
         assert_eq!(next.wait, Duration::ZERO);
         let request = schedule.ask(now);
-        assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Timer), "", 0));
+        assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Timer), "", 0));
         let next = schedule.answered(now, &request, &full, Mode::Everything, stolen, 0.0);
         assert!(next.compared);
         warnings += u32::from(next.warn_of_theft);
@@ -158,7 +162,7 @@ fn an_answer_that_lay_in_a_buffer_while_the_machine_slept_is_asked_for_again() {
     assert!(!schedule.is_stale(at(130), &request) && !schedule.is_stale(at(185), &request));
     assert!(schedule.is_stale(at(186), &request) && schedule.is_stale(at(3700), &request));
     fail(&mut schedule, 100, 3700, LOST);
-    assert_eq!(shown(&schedule.ask(at(3700))), (Ask::Changes, None, "T1", 0));
+    assert_eq!(shown(&schedule.ask(at(3700))), (PullKind::Changes, None, "T1", 0));
     let list = Schedule::new(Cadence::default()).ask(at(0));
     assert!(!schedule.is_stale(at(300), &list) && schedule.is_stale(at(3600), &list));
 }
@@ -170,19 +174,27 @@ fn with_a_cursor_nothing_that_fails_is_in_doubt() {
         let mut schedule = ours();
         fail(&mut schedule, 0, 0, failure);
         // A day later, and again, with the same cursor, and first of all to see who answers.
-        assert_eq!(shown(&schedule.ask(at(86_000))), (Ask::Changes, None, "T1", 0), "{failure:?}");
+        assert_eq!(shown(&schedule.ask(at(86_000))), (PullKind::Changes, None, "T1", 0), "{failure:?}");
         assert_eq!(schedule.cursor(), "T1");
         let (_, mode, next) =
             exchange(&mut schedule, (80_000, 80_000), head("T2", Content::Changes, 25), (1, 5));
         assert_eq!((mode, next.wait, next.compared), (Mode::Changes, Duration::ZERO, false));
-        assert_eq!(shown(&schedule.ask(at(80_000))), (Ask::Changes, None, "T2", 25));
+        assert_eq!(shown(&schedule.ask(at(80_000))), (PullKind::Changes, None, "T2", 25));
     }
     // Lower ids say nothing either: the LAPI knows its database.
     let mut schedule = ours();
     let request = schedule.ask(at(1));
-    let heard = Heard { head: head("T2", Content::Changes, 25), items: 1, announced: 1, highest_id: Some(3) };
-    let next = schedule.answered(at(1), &request, &heard, Mode::Changes, NONE, 0.0);
-    assert_eq!((next.wait, schedule.ask(at(1)).ask, schedule.cursor()), (Duration::ZERO, Ask::Changes, "T2"));
+    let summary = ResponseSummary {
+        head: head("T2", Content::Changes, 25),
+        items: 1,
+        announced: 1,
+        highest_id: Some(3),
+    };
+    let next = schedule.answered(at(1), &request, &summary, Mode::Changes, NONE, 0.0);
+    assert_eq!(
+        (next.wait, schedule.ask(at(1)).ask, schedule.cursor()),
+        (Duration::ZERO, PullKind::Changes, "T2")
+    );
 }
 
 #[test]
@@ -190,37 +202,42 @@ fn an_audit_comes_a_day_later_and_suspects_nobody() {
     let mut schedule = ours();
     let nothing = || head("T2", Content::Changes, 25);
     let (request, _, next) = exchange(&mut schedule, (86_000, 86_025), nothing(), (0, 5));
-    assert_eq!((request.ask, next.wait), (Ask::Changes, Duration::ZERO));
-    assert_eq!(schedule.ask(at(86_025)).ask, Ask::Changes);
+    assert_eq!((request.ask, next.wait), (PullKind::Changes, Duration::ZERO));
+    assert_eq!(schedule.ask(at(86_025)).ask, PullKind::Changes);
     exchange(&mut schedule, (86_375, 86_400), nothing(), (0, 5));
     let request = schedule.ask(at(86_400));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Timer), "T2", 0));
-    let heard = Heard { head: head("T3", EVERYTHING, 25), items: 9, announced: 9, highest_id: Some(100) };
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Timer), "T2", 0));
+    let summary =
+        ResponseSummary { head: head("T3", EVERYTHING, 25), items: 9, announced: 9, highest_id: Some(100) };
     let added = Applied { added: 4, ..NONE };
-    let next = schedule.answered(at(86_400), &request, &heard, Mode::Everything, added, 0.0);
-    assert_eq!((next.compared, next.warn_of_theft, schedule.suspicions), (false, false, 0));
-    assert_eq!(shown(&schedule.ask(at(86_400))), (Ask::Changes, None, "T3", 25));
+    let next = schedule.answered(at(86_400), &request, &summary, Mode::Everything, added, 0.0);
+    assert_eq!((next.compared, next.warn_of_theft, schedule.theft_signs), (false, false, 0));
+    assert_eq!(shown(&schedule.ask(at(86_400))), (PullKind::Changes, None, "T3", 25));
 }
 
 #[test]
 fn everything_counts_as_everything_whatever_was_asked() {
-    for why in [Why::TooOld, Why::OtherDatabase, Why::OtherFilter, Why::Forged] {
+    for why in [FullReason::TooOld, FullReason::OtherDatabase, FullReason::OtherFilter, FullReason::Forged] {
         let mut schedule = ours();
         let told = head("N1", Content::Everything(why), 25);
         let (request, mode, _) = exchange(&mut schedule, (1, 2), told, (5, 5));
-        assert_eq!((request.ask, mode, schedule.cursor()), (Ask::Changes, Mode::Everything, "N1"), "{why:?}");
+        assert_eq!(
+            (request.ask, mode, schedule.cursor()),
+            (PullKind::Changes, Mode::Everything, "N1"),
+            "{why:?}"
+        );
     }
 }
 
 #[test]
 fn an_unconfirmed_list_does_not_move_the_cursor() {
     let mut schedule = ours();
-    let told = |cursor| head(cursor, Content::Everything(Why::OtherDatabase), 25);
+    let told = |cursor| head(cursor, Content::Everything(FullReason::OtherDatabase), 25);
     let (_, mode, next) = exchange(&mut schedule, (1, 1), told("N1"), (0, 5));
     assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
     assert_eq!(schedule.cursor(), "", "no cursor belongs to what is held now");
     let (request, mode, _) = exchange(&mut schedule, (6, 6), told("N2"), (0, 5));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::Unconfirmed), "T1", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Unconfirmed), "T1", 0));
     assert_eq!((mode, schedule.cursor()), (Mode::Everything, "N2"));
 }
 
@@ -228,21 +245,21 @@ fn an_unconfirmed_list_does_not_move_the_cursor() {
 fn a_stock_lapi_in_place_of_ours_is_asked_for_everything_at_once() {
     let mut schedule = ours();
     let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (3, 5));
-    assert_eq!(shown(&request), (Ask::Changes, None, "T1", 25));
+    assert_eq!(shown(&request), (PullKind::Changes, None, "T1", 25));
     assert_eq!((mode, next.wait, schedule.peer()), (Mode::Changes, Duration::ZERO, Peer::Stock));
     let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (5, 5));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::NoCursor), "", 0));
-    assert_eq!((mode, next.wait, schedule.pushes()), (Mode::Everything, INTERVAL, false));
-    assert_eq!(shown(&schedule.ask(at(11))), (Ask::Changes, None, "", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::NoCursor), "", 0));
+    assert_eq!((mode, next.wait, schedule.long_polls()), (Mode::Everything, INTERVAL, false));
+    assert_eq!(shown(&schedule.ask(at(11))), (PullKind::Changes, None, "", 0));
 }
 
 #[test]
 fn an_upgraded_lapi_is_noticed_by_its_head() {
     let mut schedule = stock();
     let (request, mode, next) = exchange(&mut schedule, (10, 10), head("T1", EVERYTHING, 25), (5, 5));
-    assert_eq!(shown(&request), (Ask::Changes, None, "", 0));
+    assert_eq!(shown(&request), (PullKind::Changes, None, "", 0));
     assert_eq!((mode, next.compared, next.wait), (Mode::Everything, false, Duration::ZERO));
-    assert_eq!(shown(&schedule.ask(at(10))), (Ask::Changes, None, "T1", 25));
+    assert_eq!(shown(&schedule.ask(at(10))), (PullKind::Changes, None, "T1", 25));
 }
 
 #[test]
@@ -252,7 +269,7 @@ fn changes_from_nowhere_are_not_taken_for_a_place() {
     let (_, mode, next) = exchange(&mut schedule, (10, 10), odd(), (1, 5));
     assert_eq!((mode, next.wait, schedule.cursor()), (Mode::Changes, Duration::ZERO, ""));
     let (request, _, next) = exchange(&mut schedule, (10, 10), odd(), (1, 5));
-    assert_eq!(shown(&request), (Ask::Everything, Some(Doubt::NoPlace), "", 0));
+    assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::NoPlace), "", 0));
     assert_eq!(next.wait, INTERVAL, "what does not help is not done at full speed");
 }
 
@@ -261,12 +278,12 @@ fn lapis_of_different_databases_behind_one_address_are_not_asked_at_full_speed()
     let mut schedule = ours();
     let mut waits = Vec::new();
     for (second, cursor) in [(1, "A"), (2, "B"), (12, "A")] {
-        let told = head(cursor, Content::Everything(Why::OtherDatabase), 25);
+        let told = head(cursor, Content::Everything(FullReason::OtherDatabase), 25);
         waits.push(exchange(&mut schedule, (second, second), told, (5, 5)).2.wait);
     }
     assert_eq!(waits, [Duration::ZERO, INTERVAL, INTERVAL]);
     exchange(&mut schedule, (22, 23), head("A2", Content::Changes, 25), (1, 5));
-    let told = head("B", Content::Everything(Why::OtherDatabase), 25);
+    let told = head("B", Content::Everything(FullReason::OtherDatabase), 25);
     assert_eq!(exchange(&mut schedule, (23, 24), told, (5, 5)).2.wait, Duration::ZERO);
 }
 
@@ -275,13 +292,17 @@ fn what_was_remembered_needs_its_changes_only() {
     let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
     assert_eq!(schedule.cursor(), "T7");
     let (request, mode, next) = exchange(&mut schedule, (0, 0), head("T8", Content::Changes, 25), (1, 5));
-    assert_eq!(shown(&request), (Ask::Changes, None, "T7", 0), "not held: somebody waits for the answer");
+    assert_eq!(
+        shown(&request),
+        (PullKind::Changes, None, "T7", 0),
+        "not held: somebody waits for the answer"
+    );
     assert_eq!((mode, next.wait, schedule.cursor()), (Mode::Changes, Duration::ZERO, "T8"));
-    assert_eq!(shown(&schedule.ask(at(0))), (Ask::Changes, None, "T8", 25));
+    assert_eq!(shown(&schedule.ask(at(0))), (PullKind::Changes, None, "T8", 25));
 
     let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
     exchange(&mut schedule, (0, 0), None, (1, 5));
-    assert_eq!(shown(&schedule.ask(at(0))), (Ask::Everything, Some(Doubt::NoCursor), "", 0));
+    assert_eq!(shown(&schedule.ask(at(0))), (PullKind::Everything, Some(ResyncReason::NoCursor), "", 0));
 }
 
 #[test]
@@ -291,20 +312,21 @@ fn a_lapi_that_does_not_hold_is_asked_at_the_interval() {
     let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 0), (5, 0));
     assert_eq!(next.wait, Duration::ZERO);
     let (request, _, next) = exchange(&mut schedule, (0, 0), head("T2", Content::Changes, 0), (0, 5));
-    assert_eq!((request.wait, next.wait, schedule.pushes()), (25 * SECOND, INTERVAL, false));
+    assert_eq!((request.wait, next.wait, schedule.long_polls()), (25 * SECOND, INTERVAL, false));
     // Each request says what would be welcome, so the answer may be another one day.
     let (request, _, next) = exchange(&mut schedule, (10, 12), head("T3", Content::Changes, 25), (1, 5));
-    assert_eq!((request.wait, next.wait, schedule.pushes()), (25 * SECOND, Duration::ZERO, true));
+    assert_eq!((request.wait, next.wait, schedule.long_polls()), (25 * SECOND, Duration::ZERO, true));
 }
 
 #[test]
 fn no_more_is_asked_than_is_wanted_and_granted() {
     for (wanted, granted, wait) in [(25, 60, 25), (60, 20, 20), (2, 60, 2), (0, 60, 0)] {
-        let mut schedule = Schedule::new(Cadence { hold: Duration::from_secs(wanted), ..Cadence::default() });
+        let mut schedule =
+            Schedule::new(Cadence { max_wait: Duration::from_secs(wanted), ..Cadence::default() });
         let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, granted), (5, 0));
         assert_eq!(next.wait, if wanted == 0 { INTERVAL } else { Duration::ZERO });
         assert_eq!(schedule.ask(at(0)).wait.as_secs(), wait, "{wanted} {granted}");
-        assert_eq!(schedule.pushes(), wanted > 0);
+        assert_eq!(schedule.long_polls(), wanted > 0);
     }
 }
 
@@ -316,9 +338,10 @@ fn an_empty_answer_at_once_is_answered_with_a_pause() {
         let mut schedule = ours();
         let request = schedule.ask(at(1));
         // Items that are not admitted count: the LAPI had something to say.
-        let heard = Heard { head: head("T2", Content::Changes, 25), items, ..Heard::default() };
+        let summary =
+            ResponseSummary { head: head("T2", Content::Changes, 25), items, ..ResponseSummary::default() };
         let now = at(1).saturating_add(Duration::from_millis(took_ms));
-        let next = schedule.answered(now, &request, &heard, Mode::Changes, NONE, spread);
+        let next = schedule.answered(now, &request, &summary, Mode::Changes, NONE, spread);
         assert_eq!(next.wait, Duration::from_millis(wait), "{took_ms} ms, {items} items");
     }
 }
@@ -341,7 +364,7 @@ fn holds_that_are_ended_on_the_way_get_shorter_and_longer_again() {
     }
     now -= 39;
     assert_eq!(waits, [25, 6, 6, 2, 2, 0]);
-    assert!(!schedule.pushes());
+    assert!(!schedule.long_polls());
     // Ten minutes after the last one.
     exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
     assert_eq!(schedule.ask(at(now + 590)).wait, Duration::ZERO);
@@ -373,13 +396,13 @@ fn stock_exchange(
     end: Option<i64>,
     entries: usize,
     applied: Applied,
-) -> (Ask, Next) {
+) -> (PullKind, Next) {
     let request = schedule.ask(at(now));
-    let mode = if request.ask == Ask::Everything { Mode::Everything } else { Mode::Changes };
+    let mode = if request.ask == PullKind::Everything { Mode::Everything } else { Mode::Changes };
     let items = if mode == Mode::Everything { entries } else { 0 };
-    let heard = Heard { items, announced: items, highest_id: Some(100), head: None };
-    schedule.note_next_end(end.map(at));
-    let next = schedule.answered(at(now), &request, &heard, mode, applied, 0.0);
+    let summary = ResponseSummary { items, announced: items, highest_id: Some(100), head: None };
+    schedule.set_next_end(end.map(at));
+    let next = schedule.answered(at(now), &request, &summary, mode, applied, 0.0);
     (request.ask, next)
 }
 
@@ -392,7 +415,7 @@ fn full_pulls(cadence: Cadence, entries: usize, ends: &[i64], seconds: i64) -> V
         loop {
             let end = ends.iter().copied().filter(|end| *end > now).min();
             let (ask, next) = stock_exchange(&mut schedule, now, end, entries, NONE);
-            pulls.extend((ask == Ask::Everything).then_some(now));
+            pulls.extend((ask == PullKind::Everything).then_some(now));
             if !next.wait.is_zero() {
                 break;
             }
@@ -437,7 +460,7 @@ fn a_short_list_of_a_stock_lapi_is_pulled_every_two_minutes_and_a_long_one_every
     assert_eq!(full_pulls(set, 5, &[], 700), [0, 300, 600]);
     let mut schedule = Schedule::new(Cadence::default());
     let request = schedule.ask(at(0));
-    schedule.answered(at(0), &request, &Heard::default(), Mode::Everything, NONE, 1.0);
+    schedule.answered(at(0), &request, &ResponseSummary::default(), Mode::Everything, NONE, 1.0);
     assert_eq!(schedule.next_full, Some(at(90)));
 }
 
@@ -445,10 +468,10 @@ fn a_short_list_of_a_stock_lapi_is_pulled_every_two_minutes_and_a_long_one_every
 fn a_lapi_that_keeps_cursors_is_not_asked_for_everything_because_of_an_end() {
     let mut schedule = ours();
     for second in 1..100 {
-        schedule.note_next_end(Some(at(second + 10)));
+        schedule.set_next_end(Some(at(second + 10)));
         let (request, ..) =
             exchange(&mut schedule, (second, second), head("T2", Content::Changes, 25), (0, 5));
-        assert_eq!(request.ask, Ask::Changes, "{second}");
+        assert_eq!(request.ask, PullKind::Changes, "{second}");
     }
 }
 
@@ -468,7 +491,7 @@ fn what_a_stock_lapi_loses_by_itself_is_not_taken_for_theft() {
         (schedule.comparing, schedule.for_end) = (true, for_end);
         let applied = Applied { added: missed, ..NONE };
         let (ask, next) = stock_exchange(&mut schedule, 10, None, 5, applied);
-        assert_eq!((ask, next.compared), (Ask::Everything, true));
-        assert_eq!(schedule.suspicions, u32::from(suspicious), "{announced} {missed} {for_end}");
+        assert_eq!((ask, next.compared), (PullKind::Everything, true));
+        assert_eq!(schedule.theft_signs, u32::from(suspicious), "{announced} {missed} {for_end}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use palisade_cache::{Batch, Ledger, Policy, Target, Timestamp};
-use palisade_stream::{Admission, Ask, Cadence, Failure, Heard, Request, Schedule};
+use palisade_stream::{Admission, Cadence, Failure, PullKind, Request, ResponseSummary, Schedule};
 use palisade_wire::{StreamDecoder, StreamItem};
 
 use crate::lapi::Reply;
@@ -63,7 +63,7 @@ impl Client {
             return false;
         }
         let head = Some(&reply.head);
-        let full = reply.request.brings(head) == Ask::Everything;
+        let full = reply.request.brings(head) == PullKind::Everything;
         self.full += usize::from(full);
         let (mut batch, mut items) = (Batch::new(), 0);
         let mut decoder = StreamDecoder::new();
@@ -75,16 +75,16 @@ impl Client {
         decoder.finish().expect("the answer is whole");
         assert!(self.admission.refused().is_empty(), "{:?}", self.admission.refused());
         self.ledger.expire(received);
-        let heard = Heard {
+        let summary = ResponseSummary {
             head: Some(reply.head.clone()),
             items,
             announced: batch.announced(),
             highest_id: batch.highest_id(),
         };
-        let mode = self.schedule.mode(&reply.request, head, heard.announced, self.ledger.len());
+        let mode = self.schedule.mode(&reply.request, head, summary.announced, self.ledger.len());
         let applied = self.ledger.apply(mode, batch);
-        self.schedule.note_next_end(self.ledger.next_expiry());
-        let next = self.schedule.answered(received, &reply.request, &heard, mode, applied, spread);
+        self.schedule.set_next_end(self.ledger.next_expiry());
+        let next = self.schedule.answered(received, &reply.request, &summary, mode, applied, spread);
         self.phase = Phase::Idle(now + i64::try_from(next.wait.as_millis()).expect("a short time"));
         true
     }
@@ -96,7 +96,7 @@ impl Client {
         self.phase = Phase::Idle(now + wait);
     }
 
-    /// The cursor that belongs to what is held; empty while something is in doubt.
+    /// The cursor that belongs to what is held; empty while a full pull is pending.
     pub(crate) fn cursor(&self) -> &str {
         self.schedule.cursor()
     }

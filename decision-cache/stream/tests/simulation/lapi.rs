@@ -3,33 +3,33 @@
 use std::time::Duration;
 
 use palisade_active::{
-    ActiveSet, Answer, Commit, Cursor, Filter, Gatherings, Origin, Place, Sealer, Standing, StreamRequest,
-    Ticket,
+    ActiveSet, Answer, Commit, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken,
+    Filter, StreamRequest, WaitGroups,
 };
 use palisade_client::Continuation;
-use palisade_stream::{Ask, Request};
+use palisade_stream::{PullKind, Request};
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use uuid::Uuid;
 
 use crate::log::Log;
 
 /// The longest a request is held here, and how old a cursor may be to be held.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 const OLDEST: i64 = 120_000;
 
 /// One of several on the same database.
 pub(crate) struct Lapi {
     pub(crate) alive: bool,
     set: ActiveSet,
-    origin: Origin,
+    scope: CursorScope,
     /// How far its clock is off, in milliseconds.
     skew: i64,
-    waiting: Gatherings<Vec<Seat>>,
+    waiting: WaitGroups<Vec<Waiter>>,
 }
 
 /// Somebody who waits.
-pub(crate) struct Seat {
+pub(crate) struct Waiter {
     pub(crate) client: usize,
     pub(crate) request: Request,
     asked: StreamRequest,
@@ -54,7 +54,7 @@ impl Lapi {
     pub(crate) fn start(log: &mut Log, true_time: i64, skew: i64, chance: &mut fastrand::Rng) -> Self {
         log.begin(chance);
         let set = log.load(UnixMillis(true_time + skew));
-        Self { alive: true, set, origin: log.origin(), skew, waiting: Gatherings::default() }
+        Self { alive: true, set, scope: log.scope(), skew, waiting: WaitGroups::default() }
     }
 
     pub(crate) fn now(&self, true_time: i64) -> UnixMillis {
@@ -69,7 +69,7 @@ impl Lapi {
             self.set.apply(self.now(true_time), commit, changes.clone()).expect("commits are in order");
         }
         if self.set.head() == log.head() {
-            self.origin = log.origin();
+            self.scope = log.scope();
         }
     }
 
@@ -82,115 +82,126 @@ impl Lapi {
     pub(crate) fn take(
         &mut self,
         log: &Log,
-        sealer: &Sealer,
+        signer: &CursorSigner,
         true_time: i64,
         client: usize,
         filter: &StreamRequest,
         request: Request,
     ) -> Option<Reply> {
-        let asked = StreamRequest { startup: request.ask == Ask::Everything, ..filter.clone() };
+        let asked = StreamRequest { startup: request.ask == PullKind::Everything, ..filter.clone() };
         let digest = asked.digest();
-        let mut place = self.place(sealer, true_time, &asked, &request);
-        if matches!(place, Place::At(_, Standing::Ahead)) {
+        let mut place = self.place(signer, true_time, &asked, &request);
+        if matches!(place, CursorLookup::Valid(_, CursorStatus::Ahead)) {
             self.catch_up(log, true_time, usize::MAX);
-            place = self.place(sealer, true_time, &asked, &request);
+            place = self.place(signer, true_time, &asked, &request);
         }
         let now = self.now(true_time);
-        if let Place::At(cursor, Standing::Abreast | Standing::Behind) = place
+        if let CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) = place
             && !request.wait.is_zero()
             && now.0 - cursor.time.0 <= OLDEST
         {
-            let state = (&self.set.view(), &self.origin);
-            if let Some(seats) = self.waiting.enter(state, (&asked, digest), cursor, now) {
-                let wait = i64::try_from(request.wait.min(LONGEST).as_millis()).expect("a short time");
-                let (database, until) = (self.origin.database, true_time + wait);
-                seats.push(Seat { client, request, asked, digest, database, until });
+            let state = (&self.set.view(), &self.scope);
+            if let Some(waiters) = self.waiting.register(state, (&asked, digest), cursor, now) {
+                let wait = i64::try_from(request.wait.min(MAX_WAIT).as_millis()).expect("a short time");
+                let (database, until) = (self.scope.database, true_time + wait);
+                waiters.push(Waiter { client, request, asked, digest, database, until });
                 return None;
             }
         }
-        Some(self.answer(sealer, true_time, client, request, &asked, place))
+        Some(self.answer(signer, true_time, client, request, &asked, place))
     }
 
     /// Who waits.
     pub(crate) fn waiting(&mut self) -> Vec<usize> {
-        self.waiting.seats().flatten().map(|seat| seat.client).collect()
+        self.waiting.waiters().flatten().map(|waiter| waiter.client).collect()
     }
 
     /// Tells those who wait what is new, and answers those whose time is up.
-    pub(crate) fn tell(&mut self, sealer: &Sealer, true_time: i64) -> Vec<Reply> {
+    pub(crate) fn tell(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
         let mut replies = Vec::new();
-        for telling in self.waiting.round(&self.set.view(), &self.origin, self.now(true_time)) {
-            let answer = telling.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
-            for seat in telling.seats {
+        for broadcast in self.waiting.broadcast(&self.set.view(), &self.scope, self.now(true_time)) {
+            let answer = broadcast.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));
+            for waiter in broadcast.waiters {
                 replies.push(match &answer {
                     Some((next, body)) => {
-                        let head = self.head(sealer, telling.digest, *next, Content::Changes);
-                        let (client, request) = (seat.client, seat.request);
+                        let head = self.head(signer, broadcast.digest, *next, Content::Changes);
+                        let (client, request) = (waiter.client, waiter.request);
                         Reply { client, request, head, body: body.clone(), made: true_time }
                     }
-                    None => self.look(sealer, true_time, seat),
+                    None => self.look(signer, true_time, waiter),
                 });
             }
         }
-        for seat in self.take_up(|seat| seat.until <= true_time) {
-            replies.push(self.look(sealer, true_time, seat));
+        for waiter in self.take_up(|waiter| waiter.until <= true_time) {
+            replies.push(self.look(signer, true_time, waiter));
         }
         replies
     }
 
     /// Somebody who waited has gone away.
     pub(crate) fn hang_up(&mut self, client: usize) {
-        self.take_up(|seat| seat.client == client);
+        self.take_up(|waiter| waiter.client == client);
     }
 
     /// Who leaves before being told.
-    fn take_up(&mut self, leaves: impl Fn(&Seat) -> bool) -> Vec<Seat> {
-        let left: Vec<Seat> =
-            self.waiting.seats().flat_map(|seats| seats.extract_if(.., |seat| leaves(seat))).collect();
-        for seat in &left {
-            self.waiting.forget(seat.database, seat.digest, |seats| seats.is_empty());
+    fn take_up(&mut self, leaves: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let left: Vec<Waiter> = self
+            .waiting
+            .waiters()
+            .flat_map(|waiters| waiters.extract_if(.., |waiter| leaves(waiter)))
+            .collect();
+        for waiter in &left {
+            self.waiting.forget(waiter.database, waiter.digest, |waiters| waiters.is_empty());
         }
         left
     }
 
     /// Answers somebody from what there is now.
-    fn look(&self, sealer: &Sealer, true_time: i64, seat: Seat) -> Reply {
-        let place = self.place(sealer, true_time, &seat.asked, &seat.request);
-        self.answer(sealer, true_time, seat.client, seat.request, &seat.asked, place)
+    fn look(&self, signer: &CursorSigner, true_time: i64, waiter: Waiter) -> Reply {
+        let place = self.place(signer, true_time, &waiter.asked, &waiter.request);
+        self.answer(signer, true_time, waiter.client, waiter.request, &waiter.asked, place)
     }
 
-    fn place(&self, sealer: &Sealer, true_time: i64, asked: &StreamRequest, request: &Request) -> Place {
+    fn place(
+        &self,
+        signer: &CursorSigner,
+        true_time: i64,
+        asked: &StreamRequest,
+        request: &Request,
+    ) -> CursorLookup {
         let view = self.set.view();
-        sealer.place((&view, &self.origin), (asked, asked.digest()), &request.cursor, self.now(true_time))
+        signer.lookup((&view, &self.scope), (asked, asked.digest()), &request.cursor, self.now(true_time))
     }
 
     fn answer(
         &self,
-        sealer: &Sealer,
+        signer: &CursorSigner,
         true_time: i64,
         client: usize,
         request: Request,
         asked: &StreamRequest,
-        place: Place,
+        place: CursorLookup,
     ) -> Reply {
         let (since, content) = match place {
-            Place::Nowhere(why) => (None, Content::Everything(why)),
-            Place::At(_, Standing::Ahead) => (None, Content::Everything(Why::OtherDatabase)),
-            Place::At(cursor, _) => (Some(cursor), Content::Changes),
+            CursorLookup::Invalid(why) => (None, Content::Everything(why)),
+            CursorLookup::Valid(_, CursorStatus::Ahead) => {
+                (None, Content::Everything(FullReason::OtherDatabase))
+            }
+            CursorLookup::Valid(cursor, _) => (Some(cursor), Content::Changes),
         };
         let answer: Answer = self.set.view().answer(asked, since, self.now(true_time));
-        let head = self.head(sealer, asked.digest(), answer.next, content);
+        let head = self.head(signer, asked.digest(), answer.next, content);
         Reply { client, request, head, body: answer.flatten().collect(), made: true_time }
     }
 
-    fn head(&self, sealer: &Sealer, digest: u64, next: Cursor, content: Content) -> Continuation {
-        let ticket = Ticket {
-            database: self.origin.database,
-            lineage: self.origin.lineage(),
+    fn head(&self, signer: &CursorSigner, digest: u64, next: Cursor, content: Content) -> Continuation {
+        let token = CursorToken {
+            database: self.scope.database,
+            timeline: self.scope.timeline(),
             filter: digest,
             cursor: next,
         };
-        Continuation { cursor: sealer.seal(&ticket), content, wait: Some(LONGEST) }
+        Continuation { cursor: signer.sign(&token), content, wait: Some(MAX_WAIT) }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use palisade_active::{ActiveSet, Change, Commit, Lineage, Origin, Row};
+use palisade_active::{ActiveSet, Change, Commit, CursorScope, ReplicaRow, Timeline};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::HISTORY;
 
 /// Rows by number.
-pub(crate) type Rows = BTreeMap<i64, Row>;
+pub(crate) type Rows = BTreeMap<i64, ReplicaRow>;
 
 /// Every commit that was made, and what was stored after each.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +17,8 @@ pub(crate) struct Log {
     pub(crate) commits: Vec<Vec<Change>>,
     /// One more than there are commits: the first is empty.
     states: Vec<Rows>,
-    removed: Vec<(UnixMillis, Row)>,
-    lineages: Vec<Lineage>,
+    removed: Vec<(UnixMillis, ReplicaRow)>,
+    timelines: Vec<Timeline>,
     last_id: i64,
     last_token: u64,
 }
@@ -41,7 +41,7 @@ impl Log {
     }
 
     /// One commit: rows to put (new ones have the number 0), and numbers to remove.
-    pub(crate) fn commit(&mut self, now: UnixMillis, put: Vec<Row>, remove: &[i64]) {
+    pub(crate) fn commit(&mut self, now: UnixMillis, put: Vec<ReplicaRow>, remove: &[i64]) {
         let commit = Commit(self.head().0 + 1);
         let mut rows = self.rows().clone();
         let mut changes = Vec::new();
@@ -68,11 +68,11 @@ impl Log {
     /// A LAPI starts: a line of history begins.
     pub(crate) fn begin(&mut self, chance: &mut fastrand::Rng) {
         self.last_token = chance.u64(1..);
-        self.lineages.push(Lineage { token: self.last_token, from: self.head() });
+        self.timelines.push(Timeline { token: self.last_token, from: self.head() });
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { database: Uuid::from_u128(1), lineages: self.lineages.clone() }
+    pub(crate) fn scope(&self) -> CursorScope {
+        CursorScope { database: Uuid::from_u128(1), timelines: self.timelines.clone() }
     }
 
     /// What a LAPI reads when it starts.

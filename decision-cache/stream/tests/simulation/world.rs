@@ -1,9 +1,9 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_active::{Commit, Row, Sealer, StreamRequest, span};
+use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, target_prefix};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 
 use crate::client::{Client, Holds, Phase};
 use crate::lapi::{Lapi, Reply, filter};
@@ -18,7 +18,7 @@ const LATE: i64 = 2_500;
 /// Ends that a client has are rounded, late and by clocks that differ.
 const ABOUT: i64 = 2 * SKEW + 2 * LATE + 1_500;
 
-type Passes = fn(&Row) -> bool;
+type Passes = fn(&ReplicaRow) -> bool;
 
 /// What clients ask for, and the same again in other words.
 const FILTERS: [(&[(&str, &str)], Passes); 4] = [
@@ -34,7 +34,7 @@ pub(crate) struct World {
     log: Log,
     /// States to put back.
     backup: Option<Log>,
-    sealer: Sealer,
+    signer: CursorSigner,
     lapis: Vec<Lapi>,
     clients: Vec<(Client, StreamRequest, Passes)>,
     /// Answers under way, and when they arrive.
@@ -58,8 +58,8 @@ impl World {
                 (Client::new(), filter(query), passes)
             })
             .collect();
-        let sealer = Sealer::new(b"a key");
-        Self { chance, now, log, backup: None, sealer, lapis, clients, under_way: Vec::new() }
+        let signer = CursorSigner::new(b"a key");
+        Self { chance, now, log, backup: None, signer, lapis, clients, under_way: Vec::new() }
     }
 
     /// Trouble of all kinds.
@@ -132,8 +132,8 @@ impl World {
                 let mut ids = some(&mut self.chance);
                 ids.sort_unstable();
                 ids.dedup();
-                let ended = |id: &i64| Row { until: now, ..self.log.rows()[id].clone() };
-                let active = |row: &Row| row.until > now;
+                let ended = |id: &i64| ReplicaRow { until: now, ..self.log.rows()[id].clone() };
+                let active = |row: &ReplicaRow| row.until > now;
                 let rows = ids.iter().map(ended).zip(&ids);
                 let rows = rows.filter(|(_, id)| active(&self.log.rows()[*id])).map(|(row, _)| row).collect();
                 self.log.commit(now, rows, &[]);
@@ -145,14 +145,14 @@ impl World {
         }
     }
 
-    fn row(&mut self, now: UnixMillis) -> Row {
+    fn row(&mut self, now: UnixMillis) -> ReplicaRow {
         let pick = |chance: &mut fastrand::Rng, words: &[&str]| words[chance.usize(..words.len())].to_owned();
         let chance = &mut self.chance;
         let value = pick(
             chance,
             &["10.0.0.1", "10.0.0.1/32", "10.0.0.2", "10.0.0.3", "10.0.0.0/30", "2001:db8::1", "2001:DB8::1"],
         );
-        Row {
+        ReplicaRow {
             id: 0,
             commit: Commit(0),
             until: UnixMillis(now.0 + chance.i64(20..4_000) * 1_000),
@@ -241,12 +241,12 @@ impl World {
         waiting.into_iter().for_each(|client| self.cut(client));
     }
 
-    /// What is due now: tellings, arrivals, requests.
+    /// What is due now: broadcasts, arrivals, requests.
     fn go_on(&mut self) {
         for at in 0..self.lapis.len() {
             if self.lapis[at].alive {
                 self.lapis[at].expire(self.now);
-                let replies = self.lapis[at].tell(&self.sealer, self.now);
+                let replies = self.lapis[at].tell(&self.signer, self.now);
                 replies.into_iter().for_each(|reply| self.send(reply));
             }
         }
@@ -281,7 +281,7 @@ impl World {
             let failure = Failure { may_have_reached_lapi: false, may_end_a_hold: false, elsewhere: true };
             return client.failed(self.now, failure, self.chance.i64(100..2_000));
         }
-        if let Some(reply) = lapi.take(&self.log, &self.sealer, self.now, at, filter, request) {
+        if let Some(reply) = lapi.take(&self.log, &self.signer, self.now, at, filter, request) {
             self.send(reply);
         }
     }
@@ -298,23 +298,22 @@ impl World {
             return;
         }
         if let Content::Everything(why) = reply.head.content {
-            assert_ne!(why, Why::Forged, "no cursor here is forged");
-            assert_ne!(why, Why::OtherFilter, "nobody changes what they ask for");
-            assert!(why != Why::Start || before.is_empty() || reply.request.doubt.is_some(), "{reply:?}");
+            assert_ne!(why, FullReason::Forged, "no cursor here is forged");
+            assert_ne!(why, FullReason::OtherFilter, "nobody changes what they ask for");
+            assert!(
+                why != FullReason::Start || before.is_empty() || reply.request.resync_reason.is_some(),
+                "{reply:?}"
+            );
         }
         let cursor = self.clients[reply.client].0.cursor().to_owned();
-        let Some(ticket) = self.sealer.open(&cursor) else { return };
-        let Some(rows) = self.log.at(ticket.cursor.commit) else { return };
-        if !self.log.origin().knows(&ticket) {
+        let Some(token) = self.signer.verify(&cursor) else { return };
+        let Some(rows) = self.log.at(token.cursor.commit) else { return };
+        if !self.log.scope().knows(&token) {
             // Of a history that was undone while the answer was under way.
             return;
         }
-        let wanted = holds(
-            rows,
-            self.clients[reply.client].2,
-            ticket.cursor.time.0,
-            ticket.cursor.time.0 - reply.made,
-        );
+        let wanted =
+            holds(rows, self.clients[reply.client].2, token.cursor.time.0, token.cursor.time.0 - reply.made);
         let held = self.clients[reply.client].0.holds(self.now);
         self.same(reply.client, &wanted, &held, self.now, "after an answer");
     }
@@ -347,7 +346,7 @@ impl World {
 fn holds(rows: &Rows, passes: Passes, at: i64, off: i64) -> Holds {
     let mut holds = Holds::new();
     for row in rows.values().filter(|row| row.until.0 > at && passes(row)) {
-        let Some(Ok(net)) = span(&row.scope, &row.value) else { continue };
+        let Some(Ok(net)) = target_prefix(&row.scope, &row.value) else { continue };
         let until = row.until.0 - off;
         let longest = holds.entry((net.to_string(), row.kind.clone())).or_insert(until);
         *longest = until.max(*longest);

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_bouncer::settings::{LAPI_KEYS, LapiSettings, Surroundings};
+use palisade_bouncer::settings::{LAPI_KEYS, LapiSettings, ProcessEnv};
 use palisade_client::ProxyConfig;
 use palisade_daemon::logs::{LOG_KEYS, LogKeys};
 use palisade_daemon::metrics::{PROMETHEUS_KEYS, PrometheusKeys};
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = document.parse::<Keys>().map(Keys::check);
     let known: Vec<&str> = [LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS].concat();
     document.unknown_keys(&known);
-    let around = Surroundings {
+    let around = ProcessEnv {
         credentials: None,
         state_dir: None,
         proxy: ProxyConfig::default(),

@@ -5,12 +5,12 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_active::{Commit, Filter, Row};
+use palisade_active::{Commit, Filter, ReplicaRow};
 use palisade_store::AlertQuery;
 use palisade_wire::UnixMillis;
 
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    let row = |id: i64, scope: &str, value: &str, origin: &str, scenario: &str, simulated: bool| Row {
+static ROWS: LazyLock<Vec<ReplicaRow>> = LazyLock::new(|| {
+    let row = |id: i64, scope: &str, value: &str, origin: &str, scenario: &str, simulated: bool| ReplicaRow {
         id,
         commit: Commit(1),
         until: UnixMillis(4_000_000_000_000),

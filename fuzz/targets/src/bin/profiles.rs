@@ -25,12 +25,12 @@ fuzz_target!(|data: &[u8]| {
     match Profiles::parse(text, "profiles.yaml") {
         Ok(profiles) => {
             for alert in ALERTS.iter() {
-                let judged = profiles.evaluate(alert, &NoHistory);
-                if let Err(error) = &judged {
+                let evaluation = profiles.evaluate(alert, &NoHistory);
+                if let Err(error) = &evaluation {
                     assert!(!error.to_string().is_empty());
                 }
                 let again = profiles.evaluate(alert, &NoHistory);
-                assert_eq!(format!("{judged:?}"), format!("{again:?}"));
+                assert_eq!(format!("{evaluation:?}"), format!("{again:?}"));
             }
         }
         Err(error) => {

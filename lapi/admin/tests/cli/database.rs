@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use palisade_store::{Commit, DbConfig, InstanceSeen, Store};
+use palisade_store::{Commit, DbConfig, InstanceReport, Store};
 use palisade_wire::UnixMillis;
 
 use crate::lapi::Lapi;
@@ -69,7 +69,7 @@ fn machines_that_share_a_key_are_listed_below_it() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let store = Store::open(&DbConfig::sqlite(world.path("lapi.db"))).await.unwrap();
         let fleet = store.bouncer("fleet").await.unwrap().unwrap().id;
-        let seen = |name: &str| InstanceSeen {
+        let seen = |name: &str| InstanceReport {
             bouncer: fleet,
             instance: name.into(),
             ip: "192.0.2.1".into(),
@@ -78,7 +78,7 @@ fn machines_that_share_a_key_are_listed_below_it() {
             at: UnixMillis(1_782_900_000_000),
             commit: Commit(0),
         };
-        store.note_instances(vec![seen("web-2/00000002"), seen("web-1/00000001")]).await.unwrap();
+        store.upsert_instances(vec![seen("web-2/00000002"), seen("web-1/00000001")]).await.unwrap();
         store.close().await;
     });
     for line in ["bouncers list", "bouncers inspect fleet"] {

@@ -3,7 +3,7 @@
 use palisade_wire::{Alert, Source};
 use proptest::prelude::*;
 
-use super::{Past, alert, judge};
+use super::{Past, alert, evaluate};
 use crate::{Outcome, Profiles};
 
 const SHIPPED: &str = include_str!("../../../../packaging/config/profiles.yaml");
@@ -25,13 +25,13 @@ fn shown(outcome: &Outcome) -> Vec<String> {
 
 #[test]
 fn the_shipped_profiles_ban_addresses_and_ranges_that_ask_for_it() {
-    let outcome = judge(SHIPPED, &about("Ip", "192.0.2.1", true)).unwrap();
+    let outcome = evaluate(SHIPPED, &about("Ip", "192.0.2.1", true)).unwrap();
     assert_eq!(shown(&outcome), ["crowdsec ban 4h0m0s Ip 192.0.2.1"]);
     assert_eq!((outcome.trace.len(), outcome.trace[0].stopped), (1, true));
-    let outcome = judge(SHIPPED, &about("Range", "192.0.2.0/24", true)).unwrap();
+    let outcome = evaluate(SHIPPED, &about("Range", "192.0.2.0/24", true)).unwrap();
     assert_eq!(shown(&outcome), ["crowdsec ban 4h0m0s Range 192.0.2.0/24"]);
     for (scope, remediation) in [("Ip", false), ("Range", false), ("AS", true), ("Country", true)] {
-        assert!(judge(SHIPPED, &about(scope, "x", remediation)).unwrap().decisions.is_empty(), "{scope}");
+        assert!(evaluate(SHIPPED, &about(scope, "x", remediation)).unwrap().decisions.is_empty(), "{scope}");
     }
     assert!(!Profiles::parse(SHIPPED, "p").unwrap().needs_history());
 }
@@ -68,8 +68,8 @@ decisions:
 on_success: break
 ";
     let http = Alert { scenario: "crowdsecurity/http-probing".to_owned(), ..alert() };
-    assert_eq!(shown(&judge(text, &http).unwrap()), ["crowdsec captcha 4h0m0s Ip 192.0.2.1"]);
-    assert_eq!(shown(&judge(text, &alert()).unwrap()), ["crowdsec ban 4h0m0s Ip 192.0.2.1"]);
+    assert_eq!(shown(&evaluate(text, &http).unwrap()), ["crowdsec captcha 4h0m0s Ip 192.0.2.1"]);
+    assert_eq!(shown(&evaluate(text, &alert()).unwrap()), ["crowdsec ban 4h0m0s Ip 192.0.2.1"]);
 }
 
 proptest! {

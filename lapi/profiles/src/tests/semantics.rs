@@ -2,7 +2,7 @@
 
 use palisade_wire::Decision;
 
-use super::{Past, alert, filter, judge};
+use super::{Past, alert, evaluate, filter};
 use crate::{NoHistory, Outcome, Profiles, StepResult};
 
 /// Kinds and durations of the decisions.
@@ -53,7 +53,7 @@ fn alerts_show_their_fields_and_methods() {
 
 #[test]
 fn a_decision_is_made_of_template_and_alert() {
-    let outcome = judge(
+    let outcome = evaluate(
         "name: p\nfilters: ['true']\ndecisions:\n- type: ban\n  duration: 1d\n- type: captcha\n  scope: range\n  origin: mine\n  value: ignored\n",
         &alert(),
     )
@@ -72,7 +72,7 @@ fn a_decision_is_made_of_template_and_alert() {
 fn a_decision_is_simulated_when_template_or_alert_says_so() {
     let text = "filters: ['true']\ndecisions:\n- {type: ban, simulated: true}\n- {type: ban}\n";
     let flags = |simulated| {
-        let outcome = judge(text, &palisade_wire::Alert { simulated, ..alert() }).unwrap();
+        let outcome = evaluate(text, &palisade_wire::Alert { simulated, ..alert() }).unwrap();
         outcome.decisions.iter().map(|decision| decision.simulated).collect::<Vec<_>>()
     };
     assert_eq!(flags(false), [true, false]);
@@ -82,7 +82,7 @@ fn a_decision_is_simulated_when_template_or_alert_says_so() {
 #[test]
 fn each_true_filter_makes_the_decisions_again() {
     let text = "filters: ['true', 'false', 'Alert.Remediation']\ndecisions:\n- {type: ban, duration: 1h}\n";
-    let outcome = judge(text, &alert()).unwrap();
+    let outcome = evaluate(text, &alert()).unwrap();
     assert_eq!(decided(&outcome), ["ban 1h0m0s", "ban 1h0m0s"]);
     assert_eq!(
         outcome.trace[0].filters.iter().map(|f| f.result.clone()).collect::<Vec<_>>(),
@@ -122,7 +122,7 @@ name: unreached
 filters: ['true']
 notifications: [never]
 ";
-    let outcome = judge(text, &alert()).unwrap();
+    let outcome = evaluate(text, &alert()).unwrap();
     assert_eq!(decided(&outcome), ["ban 4h0m0s"]);
     assert_eq!(outcome.notify, ["mail", "chat", "pager"]);
     let trace: Vec<_> =
@@ -155,7 +155,7 @@ fn durations_can_be_computed_and_fall_back() {
         let text = format!(
             "filters: ['true']\nduration_expr: \"{expression}\"\ndecisions:\n- type: ban\n  {duration}\n"
         );
-        let outcome = judge(&text, &alert()).unwrap();
+        let outcome = evaluate(&text, &alert()).unwrap();
         assert_eq!(decided(&outcome), [format!("ban {meant}")], "{expression}");
         let failed = !outcome.trace[0].notes.is_empty();
         let falls_back = matches!(expression, "'nonsense'" | "1 + 1")
@@ -187,7 +187,7 @@ fn on_error_says_what_a_failing_filter_does() {
             "name: a\nfilters: [{first}'{FAILING}']\ndecisions: [{{type: ban}}]\nnotifications: [n]\n{on_error}\n\
              ---\nname: b\nfilters: ['true']\ndecisions: [{{type: captcha}}]\n"
         );
-        let outcome = judge(&text, &alert());
+        let outcome = evaluate(&text, &alert());
         match (meant, outcome) {
             (None, Err(error)) => {
                 assert!(
@@ -215,7 +215,7 @@ fn on_error_says_what_a_failing_filter_does() {
 #[test]
 fn on_success_break_ends_even_after_an_error_that_is_applied() {
     let text = "filters: ['Alert.Events[9].Timestamp == \"\"']\non_error: apply\non_success: break\n---\nfilters: ['true']\ndecisions: [{type: ban}]\n";
-    let outcome = judge(text, &alert()).unwrap();
+    let outcome = evaluate(text, &alert()).unwrap();
     assert_eq!((outcome.trace.len(), outcome.decisions.len()), (1, 0));
 }
 
@@ -238,7 +238,7 @@ notifications: [never]
 ";
     let mut alert = alert();
     alert.decisions.push(Decision { origin: "cscli".to_owned(), ..Decision::default() });
-    let outcome = judge(text, &alert).unwrap();
+    let outcome = evaluate(text, &alert).unwrap();
     assert_eq!((outcome.decisions.len(), outcome.notify.as_slice()), (0, ["mail".to_owned()].as_slice()));
     assert_eq!(
         outcome.trace.iter().map(|step| step.result).collect::<Vec<_>>(),

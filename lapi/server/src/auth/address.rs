@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The client's address: the peer's, or the one that a trusted proxy forwards.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -13,44 +13,44 @@ use palisade_lapi_config::Nets;
 
 use crate::{error::ApiError, state::Lapi};
 
-/// The other end of the connection; put into each request by the listener.
+/// The remote end of a connection; the listener adds it to each request's extensions.
 #[derive(Debug, Clone)]
-pub struct Peer {
-    /// Its address; `None` on the unix socket.
-    pub address: Option<SocketAddr>,
-    /// The certificates it showed, its own first, as DER.
-    pub certificates: Arc<[Vec<u8>]>,
-    /// Whether the handshake has checked who signed them.
-    pub verified: bool,
+pub(crate) struct Peer {
+    /// `None` on the unix socket.
+    pub(crate) address: Option<SocketAddr>,
+    /// The client certificates presented, the leaf first, as DER.
+    pub(crate) certificates: Arc<[Vec<u8>]>,
+    /// Whether the TLS handshake verified who signed them.
+    pub(crate) verified: bool,
 }
 
 impl Peer {
-    /// A peer without certificate.
-    pub fn plain(address: Option<SocketAddr>) -> Self {
+    /// A peer without a client certificate.
+    pub(crate) fn plain(address: Option<SocketAddr>) -> Self {
         Self { address, certificates: Arc::new([]), verified: false }
     }
 }
 
-/// The client's address: the peer's, or the one a trusted proxy tells.
+/// The client's address: the peer's, or the one a trusted proxy forwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientAddress {
-    /// As the stock server writes it: IPv4 in its own form, IPv6 compressed; as sent when a proxy told it. Empty for
-    /// a link-local peer with a zone.
-    pub text: String,
-    /// The same as an address; `None` when `text` is empty.
-    pub ip: Option<IpAddr>,
-    /// Whether it came over the unix socket; its address is then 127.0.0.1.
-    pub socket: bool,
+pub(crate) struct ClientAddress {
+    /// As the stock server writes it: IPv4-mapped addresses as IPv4, IPv6 compressed; verbatim when it was forwarded by
+    /// a proxy. Empty for a link-local peer with a zone.
+    pub(crate) text: String,
+    /// The parsed address; `None` when `text` is empty.
+    pub(crate) ip: Option<IpAddr>,
+    /// Whether the request came over the unix socket; the address is then 127.0.0.1.
+    pub(crate) socket: bool,
 }
 
 impl ClientAddress {
-    /// From this host.
-    pub fn is_local(&self) -> bool {
+    /// Whether the client is on this host.
+    pub(crate) fn is_local(&self) -> bool {
         self.socket || self.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
     }
 
-    /// Finds the address: pure, from what the listener and the headers say.
-    pub fn find(peer: &Peer, headers: &HeaderMap, proxies: &Nets) -> Self {
+    /// Determines the address from the peer and the headers. Pure.
+    pub(crate) fn find(peer: &Peer, headers: &HeaderMap, proxies: &Nets) -> Self {
         let Some(address) = peer.address else {
             return Self { text: "127.0.0.1".to_owned(), ip: Some(Ipv4Addr::LOCALHOST.into()), socket: true };
         };
@@ -58,13 +58,14 @@ impl ClientAddress {
         if proxies.contains(ip) {
             for header in ["x-forwarded-for", "x-real-ip"] {
                 let line = headers.get(header).and_then(|value| value.to_str().ok());
-                if let Some((text, ip)) = line.and_then(|line| told(line, proxies)) {
+                if let Some((text, ip)) = line.and_then(|line| forwarded_client(line, proxies)) {
                     return Self { text, ip: Some(ip), socket: false };
                 }
             }
         }
         match address {
-            // Go writes the zone behind the address, and then cannot read it back.
+            // Go appends the zone to the address and then cannot parse it; the stock server ends up with an empty
+            // address.
             SocketAddr::V6(six) if six.scope_id() != 0 && six.ip().is_unicast_link_local() => {
                 Self { text: String::new(), ip: None, socket: false }
             }
@@ -73,9 +74,9 @@ impl ClientAddress {
     }
 }
 
-/// The client in a list of forwarders: from the right the first that is no proxy of ours, or the leftmost. `None` when
-/// something unreadable stands in the way.
-fn told(line: &str, proxies: &Nets) -> Option<(String, IpAddr)> {
+/// The client in a forwarding header: from the right, the first entry that is not a trusted proxy, or the leftmost
+/// entry. `None` when an entry on the way cannot be parsed.
+fn forwarded_client(line: &str, proxies: &Nets) -> Option<(String, IpAddr)> {
     let entries: Vec<&str> = line.split(',').map(str::trim).collect();
     for (index, entry) in entries.iter().enumerate().rev() {
         let ip: IpAddr = entry.parse().ok()?;
@@ -96,9 +97,9 @@ impl FromRequestParts<Lapi> for ClientAddress {
     }
 }
 
-/// A client that may delete alerts: one of `trusted_ips`, of this host, or on the socket.
+/// A client that may delete alerts: in `trusted_ips`, on this host, or on the unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrustedAddress(pub ClientAddress);
+pub(crate) struct TrustedAddress(pub(crate) ClientAddress);
 
 impl FromRequestParts<Lapi> for TrustedAddress {
     type Rejection = ApiError;
@@ -140,19 +141,19 @@ mod tests {
             ("[fe80::1%3]:5", &[], &[], ""),
             ("192.0.2.1:5", &[(XFF, "198.51.100.7")], &[], "192.0.2.1"),
             ("192.0.2.1:5", &[(XFF, "198.51.100.7")], &["192.0.2.0/24"], "198.51.100.7"),
-            // From the right, our proxies skipped.
+            // From the right, trusted proxies are skipped.
             (
                 "192.0.2.1:5",
                 &[(XFF, "203.0.113.9, 198.51.100.7, 192.0.2.8")],
                 &["192.0.2.0/24"],
                 "198.51.100.7",
             ),
-            // All are ours: the leftmost.
+            // All entries are trusted proxies: the leftmost one.
             ("192.0.2.1:5", &[(XFF, "192.0.2.9, 192.0.2.8")], &["192.0.2.0/24"], "192.0.2.9"),
-            // The stock default: any IPv4 peer is believed, whatever it says first.
+            // With the stock default, any IPv4 peer is trusted as a proxy.
             ("203.0.113.5:5", &[(XFF, "127.0.0.1, 8.8.8.8")], &["0.0.0.0/0"], "127.0.0.1"),
             ("[2001:db8::5]:5", &[(XFF, "127.0.0.1")], &["0.0.0.0/0"], "2001:db8::5"),
-            // Rubbish in the way makes the header unusable, rubbish behind it does not.
+            // An unparsable entry on the way makes the header unusable; one further left does not.
             (
                 "192.0.2.1:5",
                 &[(XFF, "198.51.100.7, x"), (REAL, "198.51.100.8")],
@@ -161,7 +162,7 @@ mod tests {
             ),
             ("192.0.2.1:5", &[(XFF, "x"), (REAL, "y")], &["192.0.2.0/24"], "192.0.2.1"),
             ("192.0.2.1:5", &[(XFF, "x, 198.51.100.7")], &["192.0.2.0/24"], "198.51.100.7"),
-            // As sent, and only the first line.
+            // Verbatim, and only the first header line.
             ("192.0.2.1:5", &[(XFF, "::FFFF:1.2.3.4")], &["192.0.2.0/24"], "::FFFF:1.2.3.4"),
             (
                 "192.0.2.1:5",

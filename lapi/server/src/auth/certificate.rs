@@ -1,8 +1,7 @@
-//! Client certificates: whose they are, and whether they still hold.
+//! Client certificates: which are accepted for which role, and whether they are still valid.
 //!
-//! Who signed a certificate is checked in the TLS handshake, against `ca_cert_path` alone. Here follow the checks of
-//! each request, so that a revocation also ends connections that are open: organisational unit, dates, revocation
-//! lists.
+//! The TLS handshake checks the signature chain against `ca_cert_path` alone. The checks here (organisational unit,
+//! validity dates, revocation lists) run for each request, so that a revocation also takes effect on open connections.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -18,62 +17,59 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certific
 
 use super::address::Peer;
 
-/// Longest chain that is followed.
-const LONGEST_CHAIN: usize = 10;
-/// How many verdicts are kept.
-const MOST_VERDICTS: usize = 16_384;
+const MAX_CHAIN: usize = 10;
+/// At most this many revocation results are cached.
+const MAX_VERDICTS: usize = 16_384;
 
-/// What a certificate is to prove.
+/// The role a certificate authenticates for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A machine's.
+pub(crate) enum Role {
     Machine,
-    /// A bouncer's.
     Bouncer,
 }
 
-/// Why a certificate is not taken, in the stock server's words.
+/// Why a certificate is refused, with the stock server's texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CertificateError {
-    /// There is none.
+pub(crate) enum CertificateError {
+    /// The request has no certificate.
     #[error("no certificate in request")]
     Missing,
-    /// `client_verification` does not check who signed it.
+    /// The configured `client_verification` does not check who signed it.
     #[error("no verified cert in request")]
     Unverified,
-    /// It cannot be read.
+    /// The certificate cannot be parsed.
     #[error("client certificate cannot be read")]
     Unreadable,
-    /// It has no name.
+    /// The subject has no common name.
     #[error("client certificate has no common name")]
     Nameless,
-    /// It is for something else.
+    /// The organisational unit is not one of those allowed.
     #[error("client certificate OU {found} doesn't match expected OU {expected}")]
     Unit {
-        /// Its units, `[a b]`.
+        /// The certificate's units, as `[a b]`.
         found: String,
-        /// Those allowed.
+        /// The units allowed for this role.
         expected: String,
     },
-    /// It does not hold yet, or no more.
+    /// Before or after the validity dates.
     #[error("client certificate is expired")]
     Expired,
-    /// A list names it, or the one that signed it.
+    /// A revocation list names the certificate or an intermediate of its chain.
     #[error("certificate revoked by CRL{}", if *.cached { " (cache)" } else { "" })]
     Revoked {
-        /// Whether that was known.
+        /// Whether the result came from the cache.
         cached: bool,
     },
 }
 
-/// Which client certificates are taken.
+/// Which client certificates are accepted.
 #[derive(Debug, Default)]
-pub struct Certificates {
+pub(crate) struct Certificates {
     machines: BTreeSet<String>,
     bouncers: BTreeSet<String>,
     roots: Vec<Vec<u8>>,
-    /// The file the lists come from.
+    /// The file the revocation lists were read from.
     pub(crate) lists_path: Option<std::path::PathBuf>,
     lists: Mutex<Vec<RevocationList>>,
     keep: Duration,
@@ -86,27 +82,25 @@ struct Verdict {
     until: Instant,
 }
 
-/// A list of revoked certificates, read once.
+/// A parsed certificate revocation list.
 #[derive(Debug)]
-pub struct RevocationList {
+pub(crate) struct RevocationList {
     der: Vec<u8>,
     issuer: Vec<u8>,
     serials: HashSet<Vec<u8>>,
 }
 
-/// Reads lists from PEM. Of a list that should have been renewed by `now` a warning is logged; it is used all the same.
-///
-/// # Errors
-///
-/// What is wrong, in words.
-pub fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, String> {
+/// Reads revocation lists from PEM. A list whose `nextUpdate` is before `now` is logged and still used.
+/// || # Errors
+/// || A description of what is wrong with the file.
+pub(crate) fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, String> {
     let mut lists = Vec::new();
     for der in CertificateRevocationListDer::pem_slice_iter(pem) {
         let der = der.map_err(|cause| format!("not PEM: {cause}"))?.to_vec();
         let (_, list) = CertificateRevocationList::from_der(&der)
             .map_err(|cause| format!("not a revocation list: {cause}"))?;
         if list.next_update().is_some_and(|next| next.timestamp() < now.0 / 1000) {
-            warn!(issuer = %list.issuer(), "the revocation list should have been renewed; it is still used");
+            warn!(issuer = %list.issuer(), "the revocation list is past its nextUpdate; it is still used");
         }
         let serials = list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect();
         let issuer = list.issuer().as_raw().to_vec();
@@ -116,9 +110,9 @@ pub fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, St
 }
 
 impl Certificates {
-    /// Certificates of these organisational units, signed (over any number of steps) by one of `roots`, not named by
-    /// one of `lists`. Verdicts are kept for `keep`.
-    pub fn new(
+    /// Accepts certificates of these organisational units, signed (through any number of intermediates) by one of
+    /// `roots` and not named by one of `lists`. Revocation results are cached for `keep`.
+    pub(crate) fn new(
         machines: BTreeSet<String>,
         bouncers: BTreeSet<String>,
         roots: &[CertificateDer<'_>],
@@ -136,18 +130,18 @@ impl Certificates {
         }
     }
 
-    /// Replaces the lists, and forgets all verdicts.
-    pub fn relist(&self, lists: Vec<RevocationList>) {
+    /// Replaces the revocation lists and clears the cache.
+    pub(crate) fn relist(&self, lists: Vec<RevocationList>) {
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = lists;
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The common name in a peer's certificate, if it may act in this role now.
+    /// The common name of the peer's certificate, if the certificate is accepted for this role now.
     ///
     /// # Errors
     ///
     /// See [`CertificateError`].
-    pub fn admit(&self, role: Role, peer: &Peer, now: UnixMillis) -> Result<String, CertificateError> {
+    pub(crate) fn admit(&self, role: Role, peer: &Peer, now: UnixMillis) -> Result<String, CertificateError> {
         let own = peer.certificates.first().ok_or(CertificateError::Missing)?;
         if !peer.verified {
             return Err(CertificateError::Unverified);
@@ -189,7 +183,7 @@ impl Certificates {
             return if verdict.revoked { Err(CertificateError::Revoked { cached: true }) } else { Ok(()) };
         }
         let revoked = is_revoked(leaf, shown, &self.roots, &lists);
-        if verdicts.len() >= MOST_VERDICTS {
+        if verdicts.len() >= MAX_VERDICTS {
             verdicts.clear();
         }
         verdicts.insert(print, Verdict { revoked, until: now + self.keep });
@@ -197,7 +191,7 @@ impl Certificates {
     }
 }
 
-/// Walks from the leaf towards a root; asks the lists of whoever signed each certificate on the way.
+/// Walks from the leaf towards a root and checks each certificate against the lists of its issuer.
 fn is_revoked(
     leaf: &X509Certificate<'_>,
     shown: &[Vec<u8>],
@@ -210,7 +204,7 @@ fn is_revoked(
         .filter_map(|der| X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate))
         .collect();
     let mut current = leaf;
-    for _ in 0..LONGEST_CHAIN {
+    for _ in 0..MAX_CHAIN {
         let is_signer = |signer: &&X509Certificate<'_>| {
             signer.subject().as_raw() == current.issuer().as_raw()
                 && current.verify_signature(Some(signer.public_key())).is_ok()

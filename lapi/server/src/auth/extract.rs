@@ -1,4 +1,4 @@
-//! Handlers' arguments that say who asks.
+//! Extractors that authenticate a request: a machine's token, a bouncer's key or certificate.
 
 use std::{fmt::Write as _, ops::Deref, sync::Arc};
 
@@ -18,40 +18,38 @@ use super::{
 };
 use crate::{
     error::ApiError,
-    roster::{self, Refusal},
+    registry::{self, Refusal},
     router::RouteLabel,
     state::Lapi,
 };
 
-/// The machine that asks.
+/// A request from a machine.
 #[derive(Debug, Clone)]
-pub struct Machine(pub Arc<roster::Machine>);
+pub(crate) struct Machine(pub(crate) Arc<registry::Machine>);
 
-/// The bouncer that asks.
+/// A request from a bouncer.
 #[derive(Debug, Clone)]
-pub struct Bouncer(pub Arc<roster::Bouncer>);
+pub(crate) struct Bouncer(pub(crate) Arc<registry::Bouncer>);
 
-/// A machine or a bouncer.
+/// A request from a machine or a bouncer.
 #[derive(Debug, Clone)]
-pub enum Either {
-    /// A machine.
+pub(crate) enum MachineOrBouncer {
     Machine(Machine),
-    /// A bouncer.
     Bouncer(Bouncer),
 }
 
 impl Deref for Machine {
-    type Target = roster::Machine;
+    type Target = registry::Machine;
 
-    fn deref(&self) -> &roster::Machine {
+    fn deref(&self) -> &registry::Machine {
         &self.0
     }
 }
 
 impl Deref for Bouncer {
-    type Target = roster::Bouncer;
+    type Target = registry::Bouncer;
 
-    fn deref(&self) -> &roster::Bouncer {
+    fn deref(&self) -> &registry::Bouncer {
         &self.0
     }
 }
@@ -63,16 +61,20 @@ impl FromRequestParts<Lapi> for Machine {
         let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
         let token = bearer(&parts.headers).ok_or(TokenError::Missing).map_err(refused)?;
         let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
-        let machine = standing(lapi, &claims.id).await?;
+        let machine = require_valid_machine(lapi, &claims.id).await?;
         let (route, method) = RouteLabel::of(parts);
         lapi.metrics.machine(&machine.name, route, method);
         Ok(Self(machine))
     }
 }
 
-/// The machine of this name, if it is still there and valid. Unlike the stock server, which lets a token live on.
-pub(crate) async fn standing(lapi: &Lapi, name: &str) -> Result<Arc<roster::Machine>, ApiError> {
-    match lapi.roster.machine_such(name, |machine| machine.validated).await {
+/// The machine of this name if it still exists and is validated. The stock server checks the token alone, so there a
+/// deleted machine's token stays good until it expires.
+pub(crate) async fn require_valid_machine(
+    lapi: &Lapi,
+    name: &str,
+) -> Result<Arc<registry::Machine>, ApiError> {
+    match lapi.registry.machine_matching(name, |machine| machine.validated).await {
         Ok(Some(machine)) if machine.validated => Ok(machine),
         Ok(Some(_)) => Err(ApiError::unauthorized(format!("machine {name} not validated"))),
         Ok(None) => Err(ApiError::unauthorized("ent: machine not found")),
@@ -80,7 +82,7 @@ pub(crate) async fn standing(lapi: &Lapi, name: &str) -> Result<Arc<roster::Mach
     }
 }
 
-/// The token of a request: from its header, else from its cookie.
+/// The token of a request, from the `Authorization` header, else from the cookie.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) =
@@ -111,9 +113,9 @@ impl FromRequestParts<Lapi> for Bouncer {
                 };
                 let key = hash_key(key);
                 if parts.method == Method::HEAD {
-                    lapi.roster.bouncer_by_key(&key).await
+                    lapi.registry.bouncer_by_key(&key).await
                 } else {
-                    lapi.roster.bouncer_at(now, &key, &client.text).await
+                    lapi.registry.bouncer_at(now, &key, &client.text).await
                 }
             }
         };
@@ -132,14 +134,14 @@ async fn by_certificate(
     peer: &Peer,
     client: &ClientAddress,
     now: UnixMillis,
-) -> Result<Result<Arc<roster::Bouncer>, Refusal>, ApiError> {
+) -> Result<Result<Arc<registry::Bouncer>, Refusal>, ApiError> {
     match lapi.auth.certificates.load().admit(Role::Bouncer, peer, now) {
         Ok(name) => {
             let name = format!("{name}@{}", client.text);
-            Ok(lapi.roster.bouncer_with_certificate(now, &name, &client.text).await)
+            Ok(lapi.registry.bouncer_with_certificate(now, &name, &client.text).await)
         }
         Err(cause) => {
-            warn!(client = %client.text, "bouncer's certificate refused: {cause}");
+            warn!(client = %client.text, "bouncer refused: {cause}");
             Err(ApiError::forbidden())
         }
     }
@@ -159,13 +161,13 @@ fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
     }
 }
 
-/// What a client says it is, in its User-Agent.
+/// The client's User-Agent, split.
 pub(crate) struct Agent {
-    /// Before the slash.
+    /// The part before the slash.
     pub(crate) kind: String,
-    /// After it.
+    /// The part after the slash.
     pub(crate) version: String,
-    /// There was not exactly one slash.
+    /// Whether the User-Agent does not have exactly one slash.
     odd: bool,
 }
 
@@ -181,8 +183,8 @@ impl Agent {
     }
 }
 
-/// Writes down what the bouncer says it is, when that is new.
-fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
+/// Records the bouncer's User-Agent when it has changed.
+fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     let Agent { kind, version, odd } = Agent::of(headers);
     if bouncer.is_agent(&kind, &version) {
         return;
@@ -192,11 +194,11 @@ fn note_agent(lapi: &Lapi, bouncer: &roster::Bouncer, headers: &HeaderMap) {
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }
     let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
-    lapi.roster.learned_of_bouncer(bouncer, update);
+    lapi.registry.record_bouncer(bouncer, update);
 }
 
-/// SHA-512 of a key in lower-case hexadecimal, as it is stored.
-pub fn hash_key(key: &[u8]) -> String {
+/// SHA-512 of a key in lower-case hexadecimal, the form in which keys are stored.
+pub(crate) fn hash_key(key: &[u8]) -> String {
     let mut text = String::with_capacity(128);
     for byte in Sha512::digest(key) {
         // Writing to a String cannot fail.
@@ -205,7 +207,7 @@ pub fn hash_key(key: &[u8]) -> String {
     text
 }
 
-impl FromRequestParts<Lapi> for Either {
+impl FromRequestParts<Lapi> for MachineOrBouncer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {

@@ -1,8 +1,8 @@
-//! How often an address may fail to log in, or ask for an account. Pure: time comes in as an argument.
+//! Rate limit for failed logins and for registrations, per address. Pure: the time is an argument.
 //!
-//! Each address has a bucket of tokens that fills slowly. A failed login takes one, a successful one none: a thousand
-//! machines behind one address that all log in after a restart are let in, as long as their passwords are right. With
-//! an empty bucket nobody at that address gets to try.
+//! Each address has a token bucket that refills slowly. A failed login takes a token and a successful one does not, so
+//! a thousand machines behind one address may all log in after a restart. With an empty bucket every attempt from that
+//! address is refused.
 
 use std::{
     collections::HashMap,
@@ -10,26 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many tokens a full bucket has, and how long one takes to grow back.
+/// Size and refill rate of a bucket.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    /// Tokens of a full bucket.
-    pub burst: u32,
-    /// Time per token.
-    pub every: Duration,
+pub(crate) struct Allowance {
+    pub(crate) burst: u32,
+    /// Time until one token is refilled.
+    pub(crate) every: Duration,
 }
 
-/// For addresses out there.
-pub const REMOTE: Allowance = Allowance { burst: 60, every: Duration::from_secs(2) };
-/// For this host, where a proxy may speak for many.
-pub const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
+/// For remote addresses.
+pub(crate) const REMOTE: Allowance = Allowance { burst: 60, every: Duration::from_secs(2) };
+/// For loopback, where a proxy may forward for many clients.
+pub(crate) const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
 
-/// How many addresses are remembered. Those that failed longest ago are forgotten first.
-const MOST: usize = 16_384;
+/// At most this many addresses are tracked; the least recently failed are dropped first.
+const MAX_BUCKETS: usize = 16_384;
 
-/// The buckets of those that failed lately.
+/// Buckets of the addresses that failed recently.
 #[derive(Debug, Default)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     buckets: HashMap<IpAddr, Bucket>,
 }
 
@@ -54,22 +53,19 @@ impl Bucket {
 }
 
 impl Throttle {
-    /// Whether this address may try; if not, how long until it may.
-    ///
-    /// # Errors
-    ///
-    /// The time until the next token.
-    pub fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    /// Whether this address may try now.
+    /// || # Errors
+    /// || The time until the next token.
+    pub(crate) fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let Some(bucket) = self.buckets.get(&prefix(address)).map(|bucket| bucket.filled(now)) else {
             return Ok(());
         };
         if bucket.tokens >= 1.0 { Ok(()) } else { Err(bucket.allowance.every.mul_f64(1.0 - bucket.tokens)) }
     }
 
-    /// Takes a token from this address.
-    pub fn take(&mut self, address: IpAddr, now: Instant) {
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) {
         let address = prefix(address);
-        if self.buckets.len() >= MOST && !self.buckets.contains_key(&address) {
+        if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&address) {
             self.make_room(now);
         }
         let allowance = if address.is_loopback() { LOCAL } else { REMOTE };
@@ -79,15 +75,15 @@ impl Throttle {
         bucket.tokens = (bucket.tokens - 1.0).max(0.0);
     }
 
-    /// Forgets full buckets, and the older half when all are in use.
+    /// Drops full buckets, and the older half when none is full.
     fn make_room(&mut self, now: Instant) {
         self.buckets.retain(|_, bucket| !bucket.filled(now).is_full());
-        if self.buckets.len() >= MOST {
+        if self.buckets.len() >= MAX_BUCKETS {
             let mut ages: Vec<Instant> = self.buckets.values().map(|bucket| bucket.at).collect();
             let middle = ages.len() / 2;
             let (_, median, _) = ages.select_nth_unstable(middle);
             let median = *median;
-            let mut spare = MOST / 2;
+            let mut spare = MAX_BUCKETS / 2;
             self.buckets
                 .retain(|_, bucket| bucket.at > median || (bucket.at == median && take_one(&mut spare)));
         }
@@ -100,7 +96,7 @@ fn take_one(left: &mut usize) -> bool {
     some
 }
 
-/// One subscriber of IPv6 has a whole /64.
+/// One IPv6 subscriber usually has a whole /64.
 fn prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) if !six.is_loopback() => {
@@ -153,17 +149,17 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_latest_failures_are_kept() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
-        let hour = u32::try_from(MOST).unwrap() * 3;
+        let hour = u32::try_from(MAX_BUCKETS).unwrap() * 3;
         for number in 0..hour {
             throttle
                 .take(IpAddr::from(number.to_be_bytes()), start + Duration::from_micros(u64::from(number)));
         }
-        assert!(throttle.buckets.len() <= MOST);
+        assert!(throttle.buckets.len() <= MAX_BUCKETS);
         assert!(throttle.buckets.contains_key(&IpAddr::from((hour - 1).to_be_bytes())));
-        // All at the same moment is no way around it.
+        // Failures that all carry the same timestamp do not defeat the bound.
         for number in 0..hour {
             throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), start);
         }
-        assert!(throttle.buckets.len() <= MOST);
+        assert!(throttle.buckets.len() <= MAX_BUCKETS);
     }
 }

@@ -1,72 +1,67 @@
-//! Tokens of machines: JWT, HS256, one hour.
+//! Machine tokens: JWT signed with HS256, valid for one hour.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use palisade_wire::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-/// How long a token is good for, in seconds; also how long after its first issue it may be refreshed.
-pub const LIFETIME: i64 = 3600;
-/// Fewest bytes of a secret somebody chose.
-pub const SHORTEST_SECRET: usize = 64;
+/// How long a token is valid, in seconds; also how long after it was first issued it may be refreshed.
+pub(crate) const LIFETIME: i64 = 3600;
+/// The minimum length of a configured secret, in bytes.
+pub(crate) const MIN_SECRET: usize = 64;
 
-/// Signs and checks tokens.
+/// Signs and verifies tokens.
 #[derive(Clone)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     signing: EncodingKey,
     checking: DecodingKey,
 }
 
-/// The secret is not shown.
+/// Omits the secret.
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokens").finish_non_exhaustive()
     }
 }
 
-/// What a token says. The stock server's tokens say the same.
+/// The claims of a token, the stock server's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    /// The machine's name.
-    pub id: String,
-    /// When it ends, in seconds since the epoch.
-    pub exp: i64,
-    /// When it was issued, in seconds since the epoch.
-    pub orig_iat: i64,
+pub(crate) struct Claims {
+    pub(crate) id: String,
+    /// Expiry, in seconds since the epoch.
+    pub(crate) exp: i64,
+    /// Time of issue, in seconds since the epoch.
+    pub(crate) orig_iat: i64,
 }
 
-/// Why a token is not taken, in the stock server's words.
+/// Why a token is refused, with the stock server's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TokenError {
-    /// There is none.
+pub(crate) enum TokenError {
+    /// The request has no token.
     #[error("cookie token is empty")]
     Missing,
-    /// Not of the form.
+    /// Not three segments separated by dots.
     #[error("token contains an invalid number of segments")]
     Segments,
-    /// Of the form, with contents that cannot be read.
+    /// The segments cannot be decoded.
     #[error("token is malformed")]
     Malformed,
-    /// Signed by somebody else, or in another way.
+    /// Signed with another key or algorithm.
     #[error("signature is invalid")]
     Signature,
-    /// Too old.
     #[error("token is expired")]
     Expired,
 }
 
 impl Tokens {
-    /// With this secret.
-    pub fn new(secret: &[u8]) -> Self {
+    pub(crate) fn new(secret: &[u8]) -> Self {
         Self { signing: EncodingKey::from_secret(secret), checking: DecodingKey::from_secret(secret) }
     }
 
-    /// A token for this machine and when it ends.
-    ///
-    /// # Errors
-    ///
-    /// When the signature cannot be made, which a secret of any bytes does not cause.
-    pub fn issue(
+    /// A token for this machine, and its expiry.
+    /// || # Errors
+    /// || When the token cannot be signed; no secret causes that.
+    pub(crate) fn issue(
         &self,
         machine: &str,
         now: UnixMillis,
@@ -77,22 +72,22 @@ impl Tokens {
         Ok((token, UnixMillis(claims.exp * 1000)))
     }
 
-    /// What a token says, if it is one of ours that has not ended.
+    /// The claims of a token that is signed by this LAPI and has not expired.
     ///
     /// # Errors
     ///
     /// See [`TokenError`].
-    pub fn check(&self, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
+    pub(crate) fn check(&self, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
         let claims = self.read(token)?;
         if claims.exp <= now.0.div_euclid(1000) { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
-    /// What a token says that may be refreshed: first issued at most an hour ago, ended or not.
+    /// The claims of a token that may be refreshed: first issued at most an hour ago, expired or not.
     ///
     /// # Errors
     ///
     /// See [`TokenError`].
-    pub fn check_refreshable(&self, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
+    pub(crate) fn check_refreshable(&self, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
         let claims = self.read(token)?;
         if claims.orig_iat < now.0.div_euclid(1000) - LIFETIME {
             Err(TokenError::Expired)
@@ -106,7 +101,7 @@ impl Tokens {
             return Err(TokenError::Segments);
         }
         let mut rules = Validation::new(Algorithm::HS256);
-        // The clock is ours, and is looked at by the caller.
+        // Expiry is checked by the caller, against its own clock.
         rules.validate_exp = false;
         rules.required_spec_claims.clear();
         match jsonwebtoken::decode::<Claims>(token, &self.checking, &rules) {

@@ -1,4 +1,4 @@
-//! The body of a stream answer: written chunk by chunk, and known to have been written.
+//! A response body that is generated while it is sent, and reports when it was sent completely.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,19 +7,19 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// What to do once everything is written.
+/// Runs after the last chunk.
 type AfterLast = Box<dyn FnOnce() + Send>;
 
-/// A body that is made while it is sent, so that memory stays bounded however large the table and however slow the
-/// client. When it is dropped before its end, the client has not got everything, and what should follow does not
-/// happen: the bouncer's cursor stays, and its next delta repeats the interval.
+/// Generates chunks on demand, so that memory stays bounded whatever the size of the table and the speed of the client.
+/// When the body is dropped before its end, `after_last` does not run: the bouncer's cursor stays, and its next delta
+/// repeats the changes.
 pub(crate) struct StreamBody<I> {
     chunks: I,
     after_last: Option<AfterLast>,
 }
 
 impl<I> StreamBody<I> {
-    /// `after_last` runs once, when the server asks for more and there is none: everything before was taken.
+    /// `after_last` runs once, when the server polls for another chunk and there is none: all chunks before were taken.
     pub(crate) fn new(chunks: I, after_last: impl FnOnce() + Send + 'static) -> Self {
         Self { chunks, after_last: Some(Box::new(after_last)) }
     }
@@ -46,7 +46,7 @@ impl<I: Iterator<Item = Bytes> + Unpin> Body for StreamBody<I> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Unknown: the answer goes out in chunks.
+        // Unknown, so that the response is sent with chunked encoding.
         SizeHint::default()
     }
 }

@@ -1,44 +1,42 @@
-//! The stream for clients that keep their cursor themselves: what changed since it, at once or as soon as there is
-//! something. The wire is described in [`palisade_wire::follow`].
+//! The decision stream for clients that keep their own cursor: what changed since it, immediately or, when nothing has
+//! changed, as a long poll. The protocol is described in [`palisade_wire::follow`].
 
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, Origin, Place, Standing, StreamRequest, Ticket, View};
+use palisade_active::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
 use palisade_wire::UnixMillis;
-use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, WAIT_HEADER, Why};
+use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, FullReason, WAIT_HEADER};
 use tokio::sync::watch;
 
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
-use crate::metrics::Because;
-use crate::push::{self, LONGEST, OLDEST, Seat, Told};
+use crate::long_poll::{self, MAX_CURSOR_AGE, MAX_WAIT, PollResult, Waiter};
+use crate::metrics::ResyncLabels;
 use crate::query::Pairs;
-use crate::roster::{self, AuthType};
+use crate::registry::{self, AuthType};
 use crate::state::Lapi;
 
-/// An answer's extension: for how long the request was held. That is no time it took to answer.
+/// Response extension: how long the request was parked. Excluded from the measured response time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held(pub(crate) Duration);
+pub(crate) struct ParkedFor(pub(crate) Duration);
 
-/// One request.
-pub(super) struct Ask {
+/// A stream request with a cursor.
+pub(super) struct CursorRequest {
     request: StreamRequest,
     digest: u64,
-    /// As sent; empty when the client has none yet.
+    /// As sent; empty when the client has no cursor yet.
     cursor: String,
     wait: Duration,
 }
 
-impl Ask {
-    /// Reads `cursor` and `wait`; `None` for a client that knows of no cursors.
-    ///
-    /// # Errors
-    ///
-    /// When `wait` is no number.
+impl CursorRequest {
+    /// Reads `cursor` and `wait`; `None` when the request has no cursor.
+    /// || # Errors
+    /// || When `wait` is not a number.
     pub(super) fn of(request: &StreamRequest, query: &Pairs) -> Result<Option<Self>, ApiError> {
         let Some(cursor) = query.get("cursor") else { return Ok(None) };
         let wait = query.get("wait").unwrap_or("0");
@@ -49,142 +47,152 @@ impl Ask {
             request: StreamRequest { by_address: true, ..request.clone() },
             digest: request.digest(),
             cursor: cursor.to_owned(),
-            wait: Duration::from_secs(seconds).min(LONGEST),
+            wait: Duration::from_secs(seconds).min(MAX_WAIT),
         }))
     }
 
-    fn place(&self, lapi: &Lapi, view: &View, origin: &Origin, now: UnixMillis) -> Place {
-        lapi.push.sealer.place((view, origin), (&self.request, self.digest), &self.cursor, now)
+    fn lookup(&self, lapi: &Lapi, view: &View, scope: &CursorScope, now: UnixMillis) -> CursorLookup {
+        lapi.long_poll.signer.lookup((view, scope), (&self.request, self.digest), &self.cursor, now)
     }
 }
 
-/// Answers a request. `seen` is told up to which commit the client is known to be abreast, once that is known.
-///
-/// # Errors
-///
-/// 403 when the bouncer is deleted while it waits; 503 when the cursor is newer than the memory and the database cannot be asked: an older state must not be told.
+/// Answers a request. `seen` is called with the client's position as soon as it is known; `None` when the cursor is not
+/// usable.
+/// || # Errors
+/// || 403 when the bouncer is deleted while its request is parked. 503 when the cursor is ahead of the replica and the
+/// database cannot be queried: an older state must not be sent.
 pub(super) async fn answer(
     lapi: &Lapi,
-    bouncer: &roster::Bouncer,
-    ask: Ask,
+    bouncer: &registry::Bouncer,
+    ask: CursorRequest,
     seen: impl FnOnce(Option<Cursor>),
 ) -> Result<Response, ApiError> {
-    let (mut view, mut origin) = lapi.tail.state();
+    let (mut view, mut scope) = lapi.replication.state();
     let mut now = lapi.clock.now();
-    let mut place = ask.place(lapi, &view, &origin, now);
-    if matches!(place, Place::At(_, Standing::Ahead)) {
-        // Another LAPI on this database has told it what has not come here yet.
+    let mut lookup = ask.lookup(lapi, &view, &scope, now);
+    if matches!(lookup, CursorLookup::Valid(_, CursorStatus::Ahead)) {
+        // Another LAPI on this database has sent the client commits that this replica has not applied yet.
         Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
-        (view, origin) = lapi.tail.state();
+        (view, scope) = lapi.replication.state();
         now = lapi.clock.now();
-        place = ask.place(lapi, &view, &origin, now);
+        lookup = ask.lookup(lapi, &view, &scope, now);
     }
-    let (cursor, standing) = match place {
-        Place::Nowhere(why) => {
+    let (cursor, status) = match lookup {
+        CursorLookup::Invalid(why) => {
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &origin, now, why));
+            return Ok(full_response(lapi, &ask, &view, &scope, now, why));
         }
-        Place::At(_, Standing::Ahead) => {
-            // The database has less than it had: it was put back to an earlier state.
+        CursorLookup::Valid(_, CursorStatus::Ahead) => {
+            // The database has fewer commits than the cursor: it was restored to an earlier state.
             seen(None);
-            return Ok(everything(lapi, &ask, &view, &origin, now, Why::OtherDatabase));
+            return Ok(full_response(lapi, &ask, &view, &scope, now, FullReason::OtherDatabase));
         }
-        Place::At(cursor, standing) => (cursor, standing),
+        CursorLookup::Valid(cursor, status) => (cursor, status),
     };
-    let abreast = standing == Standing::Abreast;
-    seen(Some(if abreast { Cursor { commit: view.head(), ..cursor } } else { cursor }));
-    let recent = now.0.saturating_sub(cursor.time.0) <= i64::try_from(OLDEST.as_millis()).unwrap_or(i64::MAX);
-    if recent && !ask.wait.is_zero() && lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        // From here on until they have a seat, readings are looked at: none is missed.
-        let readings = lapi.roster.readings();
-        let seat = lapi.push.join(&lapi.tail, &origin, (&ask.request, ask.digest), cursor, now);
-        if let Some(seat) = seat {
+    let up_to_date = status == CursorStatus::UpToDate;
+    seen(Some(if up_to_date { Cursor { commit: view.head(), ..cursor } } else { cursor }));
+    let recent =
+        now.0.saturating_sub(cursor.time.0) <= i64::try_from(MAX_CURSOR_AGE.as_millis()).unwrap_or(i64::MAX);
+    if recent && !ask.wait.is_zero() && lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
+        // Subscribe before the waiter is registered, so that no reload in between is missed.
+        let reloads = lapi.registry.reloads();
+        let waiter =
+            lapi.long_poll.register(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
+        if let Some(waiter) = waiter {
             drop(view);
             let begun = Instant::now();
-            let mut response = hold(lapi, bouncer, &ask, seat, readings).await?;
-            response.extensions_mut().insert(Held(begun.elapsed()));
+            let mut response = park(lapi, bouncer, &ask, waiter, reloads).await?;
+            response.extensions_mut().insert(ParkedFor(begun.elapsed()));
             return Ok(response);
         }
     }
-    Ok(changes(lapi, &ask, &view, &origin, now, cursor))
+    Ok(changes_response(lapi, &ask, &view, &scope, now, cursor))
 }
 
-/// Holds the request until it is told something, its time is up, the LAPI closes, or the bouncer is deleted.
-async fn hold(
+/// Parks the request until there are changes for it, `wait` has passed, the LAPI shuts down, or the bouncer is deleted.
+async fn park(
     lapi: &Lapi,
-    bouncer: &roster::Bouncer,
-    ask: &Ask,
-    mut seat: Seat,
-    mut readings: watch::Receiver<u64>,
+    bouncer: &registry::Bouncer,
+    ask: &CursorRequest,
+    mut waiter: Waiter,
+    mut reloads: watch::Receiver<u64>,
 ) -> Result<Response, ApiError> {
-    let let_in_no_more = async {
-        while lapi.roster.is_current(bouncer) {
-            if readings.changed().await.is_err() {
+    let revoked = async {
+        while lapi.registry.is_current(bouncer) {
+            if reloads.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             if bouncer.auth == AuthType::Tls {
-                // Whether its certificate is still good is looked at when it asks again.
-                return Ok(Told::Look);
+                // The client must authenticate again, so that its certificate is checked against the new lists.
+                return Ok(PollResult::Recompute);
             }
         }
         Err(ApiError::forbidden())
     };
-    let told = tokio::select! {
-        told = seat.told() => told,
-        told = let_in_no_more => told?,
-        () = tokio::time::sleep(ask.wait) => Told::Look,
-        () = lapi.closing.cancelled() => Told::Look,
+    let result = tokio::select! {
+        result = waiter.result() => result,
+        result = revoked => result?,
+        () = tokio::time::sleep(ask.wait) => PollResult::Recompute,
+        () = lapi.closing.cancelled() => PollResult::Recompute,
     };
-    drop(seat);
-    if let Told::Answer(body, next) = told {
+    drop(waiter);
+    if let PollResult::Response(body, next) = result {
         lapi.metrics.pushed.inc();
         return Ok((headers(lapi, next, Content::Changes), Body::from(body)).into_response());
     }
-    let (view, of) = lapi.tail.state();
+    let (view, of) = lapi.replication.state();
     let now = lapi.clock.now();
-    Ok(match ask.place(lapi, &view, &of, now) {
-        Place::At(cursor, Standing::Abreast | Standing::Behind) => {
-            changes(lapi, ask, &view, &of, now, cursor)
+    Ok(match ask.lookup(lapi, &view, &of, now) {
+        CursorLookup::Valid(cursor, CursorStatus::UpToDate | CursorStatus::Behind) => {
+            changes_response(lapi, ask, &view, &of, now, cursor)
         }
-        Place::At(_, _) => everything(lapi, ask, &view, &of, now, Why::OtherDatabase),
-        Place::Nowhere(why) => everything(lapi, ask, &view, &of, now, why),
+        CursorLookup::Valid(_, _) => full_response(lapi, ask, &view, &of, now, FullReason::OtherDatabase),
+        CursorLookup::Invalid(why) => full_response(lapi, ask, &view, &of, now, why),
     })
 }
 
-fn changes(
+fn changes_response(
     lapi: &Lapi,
-    ask: &Ask,
+    ask: &CursorRequest,
     view: &View,
-    origin: &Origin,
+    scope: &CursorScope,
     now: UnixMillis,
     cursor: Cursor,
 ) -> Response {
     let answer = view.answer(&ask.request, Some(cursor), now);
-    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Changes);
+    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Changes);
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn everything(lapi: &Lapi, ask: &Ask, view: &View, origin: &Origin, now: UnixMillis, why: Why) -> Response {
-    lapi.metrics.everything.get_or_create(&Because { why: why.word() }).inc();
+fn full_response(
+    lapi: &Lapi,
+    ask: &CursorRequest,
+    view: &View,
+    scope: &CursorScope,
+    now: UnixMillis,
+    why: FullReason,
+) -> Response {
+    lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.as_str() }).inc();
     let answer = view.answer(&ask.request, None, now);
-    let head = headers(lapi, cursor_header(lapi, ask, origin, answer.next), Content::Everything(why));
+    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn cursor_header(lapi: &Lapi, ask: &Ask, origin: &Origin, cursor: Cursor) -> HeaderValue {
-    let ticket = Ticket { database: origin.database, lineage: origin.lineage(), filter: ask.digest, cursor };
-    push::sealed(&lapi.push.sealer, &ticket)
+fn cursor_header(lapi: &Lapi, ask: &CursorRequest, scope: &CursorScope, cursor: Cursor) -> HeaderValue {
+    let token =
+        CursorToken { database: scope.database, timeline: scope.timeline(), filter: ask.digest, cursor };
+    long_poll::cursor_header(&lapi.long_poll.signer, &token)
 }
 
 fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(header::CONTENT_TYPE, JSON);
-    // An answer is for the one that asked; no proxy on the way may keep it.
+    // The response is specific to this client; proxies must not cache it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static(CURSOR_HEADER), cursor);
     headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));
-    if lapi.push.has_room() && !lapi.closing.is_cancelled() {
-        headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(LONGEST.as_secs()));
+    if lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
+        headers.insert(HeaderName::from_static(WAIT_HEADER), HeaderValue::from(MAX_WAIT.as_secs()));
     }
     headers
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/decisions`: what holds for an address now, answered from memory.
+//! `GET /v1/decisions`: decisions in force for an address, answered from memory.
 
 use axum::extract::State;
 use axum::http::header;
@@ -8,7 +8,7 @@ use palisade_active::{Filter, LiveAnswer};
 use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;
-use crate::alerts::nothing;
+use crate::alerts::empty_ok;
 use crate::auth::Bouncer;
 use crate::error::{ApiError, JSON};
 use crate::openapi::StreamDecision;
@@ -19,23 +19,23 @@ use crate::state::Lapi;
     get, path = "/v1/decisions", tag = "decisions",
     params(
         ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "The same"), 
+        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
         ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
-        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
-        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains one of them"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains none of them"), 
         ("value" = Option<String>, Query, description = "Exact value"), 
         ("type" = Option<String>, Query, description = "Exact type"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
-        ("limit" = Option<i64>, Query, description = "At most so many"), 
-        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
-        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: include simulated decisions"), 
+        ("limit" = Option<i64>, Query, description = "Maximum number"), 
+        ("offset" = Option<i64>, Query, description = "Number of decisions to skip"), 
+        ("id_gt" = Option<i64>, Query, description = "Only ids above this")),
     security(("bouncer" = [])),
     responses((status = 200, description = "The decisions in force; `null` when there is none", body = Option<Vec<StreamDecision>>),
-        (status = 403, description = "No key, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+        (status = 403, description = "Missing or invalid key", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody))
 )]
 pub(crate) async fn query(
     bouncer: Bouncer,
@@ -43,7 +43,7 @@ pub(crate) async fn query(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let (first, rest) = ask(&lapi, &bouncer, &query)?;
-    lapi.roster.asked(&bouncer, lapi.clock.now());
+    lapi.registry.record_live_query(&bouncer, lapi.clock.now());
     let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }
@@ -52,23 +52,23 @@ pub(crate) async fn query(
     head, path = "/v1/decisions", tag = "decisions",
     params(
         ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "The same"), 
+        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
         ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
-        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has one"), 
-        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated words of which the scenario has none"), 
+        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains one of them"), 
+        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains none of them"), 
         ("value" = Option<String>, Query, description = "Exact value"), 
         ("type" = Option<String>, Query, description = "Exact type"), 
         ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
         ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions inside the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: with simulated ones"), 
-        ("limit" = Option<i64>, Query, description = "At most so many"), 
-        ("offset" = Option<i64>, Query, description = "Without the first so many"), 
-        ("id_gt" = Option<i64>, Query, description = "Only with a number above this")),
+        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
+        ("simulated" = Option<String>, Query, description = "Anything but `false`: include simulated decisions"), 
+        ("limit" = Option<i64>, Query, description = "Maximum number"), 
+        ("offset" = Option<i64>, Query, description = "Number of decisions to skip"), 
+        ("id_gt" = Option<i64>, Query, description = "Only ids above this")),
     security(("bouncer" = [])),
-    responses((status = 200, description = "The query can be answered"),
-        (status = 403, description = "No key, or not a good one", body = ErrorBody),
-        (status = 500, description = "A value that cannot be used, in words", body = ErrorBody))
+    responses((status = 200, description = "The query is valid"),
+        (status = 403, description = "Missing or invalid key", body = ErrorBody),
+        (status = 500, description = "Invalid parameter", body = ErrorBody))
 )]
 pub(crate) async fn query_head(
     bouncer: Bouncer,
@@ -76,13 +76,13 @@ pub(crate) async fn query_head(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     ask(&lapi, &bouncer, &query)?;
-    Ok(nothing())
+    Ok(empty_ok())
 }
 
-/// The first piece of the answer, and what follows.
+/// The first chunk of the response, which tells whether it is empty, and the rest.
 fn ask(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(Bytes, LiveAnswer), ApiError> {
     let filter = Filter::for_query(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
-    let view = lapi.tail.view();
+    let view = lapi.replication.view();
     let mut answer = view.live(&filter, lapi.clock.now());
     let first = answer.next().unwrap_or_default();
     lapi.metrics.queried(&bouncer.name, first.as_ref() != b"null");

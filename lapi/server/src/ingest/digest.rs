@@ -1,12 +1,12 @@
-//! The mark by which a repeated alert is known.
+//! The digest that identifies a repeated alert.
 
 use std::io::{BufWriter, Write};
 
 use palisade_wire::Alert;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over the machine's name and the alert as it was posted. Two posts with the same mark are one: a log
-/// processor sends its whole batch again when an answer broke on the way.
+/// SHA-256 over the machine's name and the alert as posted. A log processor resends its whole batch when a response was
+/// lost, so equal digests are the same alert.
 pub(crate) fn of(machine: &str, alert: &Alert) -> [u8; 32] {
     struct Hasher(Sha256);
     impl Write for Hasher {
@@ -21,7 +21,7 @@ pub(crate) fn of(machine: &str, alert: &Alert) -> [u8; 32] {
     let mut hasher = Hasher(Sha256::new());
     hasher.0.update((machine.len() as u64).to_le_bytes());
     hasher.0.update(machine.as_bytes());
-    // A hundred thousand decisions are many small writes; the hash likes large ones.
+    // Serialising a hundred thousand decisions makes many small writes; buffer them for the hash.
     let mut writer = BufWriter::with_capacity(64 * 1024, hasher);
     let written = serde_json::to_writer(&mut writer, alert);
     let hasher = writer.into_inner().ok().filter(|_| written.is_ok());

@@ -1,4 +1,4 @@
-//! What profiles ask about the past, answered by the database. Blocks: only for threads that may.
+//! Decision history for profiles, queried from the database. Blocks; for blocking threads only.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -9,24 +9,23 @@ use palisade_store::{Store, StoreError};
 use palisade_wire::{GoDuration, UnixMillis};
 use tokio::runtime::Handle;
 
-/// Asks the store, and remembers that it failed.
+/// Queries the store and keeps the first failure.
 pub(super) struct StoredHistory {
     asked: Option<(Store, Handle, UnixMillis)>,
     failure: RefCell<Option<StoreError>>,
 }
 
 impl StoredHistory {
-    /// The past as of `now`.
     pub(super) fn new(store: Store, now: UnixMillis) -> Self {
         Self { asked: Some((store, Handle::current(), now)), failure: RefCell::default() }
     }
 
-    /// For profiles that never ask.
+    /// For profiles that use no history.
     pub(super) fn unused() -> Self {
         Self { asked: None, failure: RefCell::default() }
     }
 
-    /// The first failure of the database: it, and not the alert, is to blame for what came of it.
+    /// The first database failure, which the caller reports instead of the evaluation errors that it caused.
     pub(super) fn into_failure(self) -> Option<StoreError> {
         self.failure.into_inner()
     }
@@ -35,7 +34,9 @@ impl StoredHistory {
     where
         A: Future<Output = Result<T, StoreError>>,
     {
-        let Some((store, handle, now)) = &self.asked else { return Err("nobody knows the past".to_owned()) };
+        let Some((store, handle, now)) = &self.asked else {
+            return Err("no history is available".to_owned());
+        };
         handle.block_on(question(store.clone(), *now)).map_err(|error| {
             let text = error.to_string();
             self.failure.borrow_mut().get_or_insert(error);

@@ -1,4 +1,4 @@
-//! Accepts connections, one place each.
+//! Accepts connections, each under a permit that bounds their number.
 
 use std::{
     io,
@@ -20,124 +20,124 @@ use tracing::{debug, warn};
 
 use super::{
     connection,
+    connection_reaper::{ConnectionReaper, Limits},
     tls::TlsServer,
-    warden::{Limits, Warden},
 };
 use crate::{auth::Peer, state::Lapi};
 
-/// How long to wait after the system refused to give a connection: it has none left.
-const BREATHE: Duration = Duration::from_millis(100);
-/// How often the same trouble is told.
-const REPEAT: Duration = Duration::from_secs(60);
+/// Delay after `accept` failed: the process is usually out of descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// At most one log line per kind of failure in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is listened on.
+/// The sockets to listen on.
 #[derive(Debug, Default)]
-pub struct Listeners {
-    /// Over TCP, with TLS when [`Serving::tls`] is set.
-    pub tcp: Option<TcpListener>,
-    /// Over a unix socket, never with TLS.
-    pub unix: Option<UnixListener>,
+pub(crate) struct Listeners {
+    /// TCP, with TLS when [`Serving::tls`] is set.
+    pub(crate) tcp: Option<TcpListener>,
+    /// Unix socket, never with TLS.
+    pub(crate) unix: Option<UnixListener>,
 }
 
 /// What connections are served with.
 #[derive(Debug, Clone)]
-pub struct Serving {
-    /// The LAPI, for its counters.
-    pub lapi: Lapi,
-    /// Answers requests.
-    pub router: Router,
-    /// TLS; replaced at a reload, for the connections that come after.
-    pub tls: Arc<ArcSwapOption<TlsServer>>,
-    /// How long clients may take, and how many there may be.
-    pub limits: Limits,
+pub(crate) struct Serving {
+    /// For the connection metrics.
+    pub(crate) lapi: Lapi,
+    pub(crate) router: Router,
+    /// Replaced on reload, for later connections.
+    pub(crate) tls: Arc<ArcSwapOption<TlsServer>>,
+    /// Timeouts and the maximum number of connections.
+    pub(crate) limits: Limits,
 }
 
-/// What the tasks of all connections share.
-struct Hall {
+/// State shared by the tasks of all connections.
+struct AcceptContext {
     serving: Serving,
-    places: Arc<Semaphore>,
-    warden: Arc<Warden>,
+    permits: Arc<Semaphore>,
+    reaper: Arc<ConnectionReaper>,
     connections: TaskTracker,
     stop: CancellationToken,
-    /// Fires when the time for farewells is over.
+    /// Fires when the drain timeout has passed.
     end: CancellationToken,
 }
 
 impl Listeners {
-    /// Serves until `stop` fires and the requests under way are answered, or their time is over.
-    pub async fn serve(self, serving: Serving, stop: CancellationToken) {
-        let hall = Arc::new(Hall {
-            places: Arc::new(Semaphore::new(serving.limits.connections.min(Semaphore::MAX_PERMITS))),
-            warden: Arc::new(Warden::new()),
+    /// Serves until `stop` fires; then waits, up to the drain timeout, for requests in flight.
+    pub(crate) async fn serve(self, serving: Serving, stop: CancellationToken) {
+        let context = Arc::new(AcceptContext {
+            permits: Arc::new(Semaphore::new(serving.limits.connections.min(Semaphore::MAX_PERMITS))),
+            reaper: Arc::new(ConnectionReaper::new()),
             connections: TaskTracker::new(),
             end: CancellationToken::new(),
             stop: stop.clone(),
             serving,
         });
-        let limits = hall.serving.limits;
-        let metrics = hall.serving.lapi.clone();
-        let watch = hall.warden.watch(limits, hall.end.clone(), |count| {
+        let limits = context.serving.limits;
+        let metrics = context.serving.lapi.clone();
+        let reaper = context.reaper.run(limits, context.end.clone(), |count| {
             metrics.metrics.cut.inc_by(count);
         });
         let accept = async {
-            tokio::join!(accept_tcp(&hall, self.tcp), accept_unix(&hall, self.unix));
-            hall.connections.close();
-            if timeout(limits.farewell, hall.connections.wait()).await.is_err() {
+            tokio::join!(accept_tcp(&context, self.tcp), accept_unix(&context, self.unix));
+            context.connections.close();
+            if timeout(limits.drain, context.connections.wait()).await.is_err() {
                 warn!(
-                    connections = hall.connections.len(),
-                    "requests did not end within {:?}; their connections are closed", limits.farewell
+                    connections = context.connections.len(),
+                    drain_seconds = limits.drain.as_secs(),
+                    "requests did not end in time; closing their connections"
                 );
             }
-            hall.end.cancel();
-            hall.connections.wait().await;
+            context.end.cancel();
+            context.connections.wait().await;
         };
-        tokio::join!(watch, accept);
+        tokio::join!(reaper, accept);
     }
 }
 
-async fn accept_tcp(hall: &Arc<Hall>, listener: Option<TcpListener>) {
+async fn accept_tcp(context: &Arc<AcceptContext>, listener: Option<TcpListener>) {
     let Some(listener) = listener else { return };
-    let mut trouble = Trouble::default();
-    while let Some((place, accepted)) = hall.next(&mut trouble, listener.accept()).await {
+    let mut log = ThrottledLog::default();
+    while let Some((permit, accepted)) = context.next(&mut log, listener.accept()).await {
         match accepted {
             Ok((stream, address)) => {
-                // Answers are small and many; waiting for more of them to send together only delays.
+                // Responses are small; Nagle's algorithm would only delay them.
                 let _ = stream.set_nodelay(true);
-                hall.spawn(place, tcp(hall.clone(), stream, address));
+                context.spawn(permit, tcp(context.clone(), stream, address));
             }
-            Err(cause) => trouble.tell(&cause, "TCP").await,
+            Err(cause) => log.accept_failed(&cause, "TCP").await,
         }
     }
 }
 
-async fn accept_unix(hall: &Arc<Hall>, listener: Option<UnixListener>) {
+async fn accept_unix(context: &Arc<AcceptContext>, listener: Option<UnixListener>) {
     let Some(listener) = listener else { return };
-    let mut trouble = Trouble::default();
-    while let Some((place, accepted)) = hall.next(&mut trouble, listener.accept()).await {
+    let mut log = ThrottledLog::default();
+    while let Some((permit, accepted)) = context.next(&mut log, listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                let (inner, entry) = (hall.clone(), hall.warden.enter());
-                hall.spawn(place, async move {
+                let (inner, entry) = (context.clone(), context.reaper.register());
+                context.spawn(permit, async move {
                     let (router, stop) = (inner.serving.router.clone(), inner.stop.clone());
                     connection::serve(stream, Peer::plain(None), router, entry, stop).await;
                 });
             }
-            Err(cause) => trouble.tell(&cause, "unix socket").await,
+            Err(cause) => log.accept_failed(&cause, "unix socket").await,
         }
     }
 }
 
-async fn tcp(hall: Arc<Hall>, stream: TcpStream, address: SocketAddr) {
-    let entry = hall.warden.enter();
-    let (router, stop) = (hall.serving.router.clone(), hall.stop.clone());
-    let Some(tls) = hall.serving.tls.load_full() else {
-        // In a box: who does not encrypt does not carry the room encryption would need.
+async fn tcp(context: Arc<AcceptContext>, stream: TcpStream, address: SocketAddr) {
+    let entry = context.reaper.register();
+    let (router, stop) = (context.serving.router.clone(), context.stop.clone());
+    let Some(tls) = context.serving.tls.load_full() else {
+        // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
         return Box::pin(connection::serve(stream, Peer::plain(Some(address)), router, entry, stop)).await;
     };
     let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
     let stream = tokio::select! {
         () = stop.cancelled() => return,
-        done = timeout(hall.serving.limits.handshake, handshake) => match done {
+        done = timeout(context.serving.limits.handshake, handshake) => match done {
             Ok(Ok(stream)) => stream,
             Ok(Err(cause)) => {
                 return debug!(client = %address, error = &cause as &dyn std::error::Error, "TLS handshake failed");
@@ -154,31 +154,32 @@ async fn tcp(hall: Arc<Hall>, stream: TcpStream, address: SocketAddr) {
     Box::pin(connection::serve(stream, peer, router, entry, stop)).await;
 }
 
-impl Hall {
-    /// A place and whoever takes it, or `None` when it is time to stop.
+impl AcceptContext {
+    /// A permit together with an accepted connection; `None` when stopping.
     async fn next<T>(
         &self,
-        trouble: &mut Trouble,
+        log: &mut ThrottledLog,
         accept: impl Future<Output = io::Result<T>>,
     ) -> Option<(OwnedSemaphorePermit, io::Result<T>)> {
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
             Err(_) => {
-                self.warden.set_full(true);
-                trouble.full(self.serving.limits.connections);
-                let place = self.stop.run_until_cancelled(self.places.clone().acquire_owned()).await?.ok()?;
-                self.warden.set_full(false);
-                place
+                self.reaper.set_full(true);
+                log.full(self.serving.limits.connections);
+                let permit =
+                    self.stop.run_until_cancelled(self.permits.clone().acquire_owned()).await?.ok()?;
+                self.reaper.set_full(false);
+                permit
             }
         };
         let accepted = self.stop.run_until_cancelled(accept).await?;
-        Some((place, accepted))
+        Some((permit, accepted))
     }
 
-    fn spawn(&self, place: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, permit: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {
         let (end, lapi) = (self.end.clone(), self.serving.lapi.clone());
         self.connections.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             lapi.metrics.connections.inc();
             let counted = Counted(lapi);
             end.run_until_cancelled(work).await;
@@ -187,7 +188,7 @@ impl Hall {
     }
 }
 
-/// Counts a connection out, even when its task panics.
+/// Decrements the connection gauge, also when the task panics.
 struct Counted(Lapi);
 
 impl Drop for Counted {
@@ -196,16 +197,16 @@ impl Drop for Counted {
     }
 }
 
-/// Tells of trouble, and not too often.
+/// Logs failures to accept, each kind at most once per [`LOG_INTERVAL`].
 #[derive(Debug, Default)]
-struct Trouble {
+struct ThrottledLog {
     full: Option<Instant>,
     refused: Option<Instant>,
 }
 
-impl Trouble {
+impl ThrottledLog {
     fn is_due(last: &mut Option<Instant>) -> bool {
-        let due = last.is_none_or(|last| last.elapsed() >= REPEAT);
+        let due = last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
         if due {
             *last = Some(Instant::now());
         }
@@ -216,19 +217,19 @@ impl Trouble {
         if Self::is_due(&mut self.full) {
             warn!(
                 connections,
-                "all connections are taken; idle ones are closed, new ones wait; raise LimitNOFILE to allow more"
+                "the connection limit is reached: new connections wait until idle ones are closed; raise LimitNOFILE to allow more"
             );
         }
     }
 
-    async fn tell(&mut self, cause: &io::Error, over: &str) {
-        // The client is gone already.
+    async fn accept_failed(&mut self, cause: &io::Error, over: &str) {
+        // The client closed the connection before it was accepted.
         if cause.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
         if Self::is_due(&mut self.refused) {
-            warn!(over, %cause, "the system gives no connection; trying again");
+            warn!(over, %cause, "cannot accept a connection; trying again");
         }
-        tokio::time::sleep(BREATHE).await;
+        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
     }
 }

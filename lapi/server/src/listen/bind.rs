@@ -1,4 +1,4 @@
-//! From `listen_uri` to a socket.
+//! Binds the TCP listener named by `listen_uri`.
 
 use std::{
     io,
@@ -8,48 +8,43 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
-/// How many connections may wait to be accepted.
+/// Length of the accept queue.
 pub(super) const BACKLOG: u32 = 4096;
 
-/// Why nothing can be listened on.
+/// Why a listener cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ListenError {
-    /// `listen_uri` is not of the form.
+pub(crate) enum ListenError {
+    /// `listen_uri` is malformed.
     #[error("listening on {uri}: {what}; write listen_uri as HOST:PORT, for example 127.0.0.1:8080")]
     Address {
-        /// As configured.
         uri: String,
-        /// What is wrong.
+        /// What is wrong with it.
         what: String,
     },
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("listening on {uri}: cannot use {address}; free the port or set another listen_uri")]
     Taken {
         /// As configured.
         uri: String,
-        /// The address.
         address: SocketAddr,
-        /// What the system said.
         #[source]
         cause: io::Error,
     },
-    /// The unix socket cannot be had.
+    /// The unix socket cannot be bound.
     #[error("listening on unix socket {}: {what}", path.display())]
     Socket {
-        /// As configured.
         path: PathBuf,
         /// What is wrong and what to do.
         what: String,
     },
 }
 
-/// Listens on `HOST:PORT`. Without a host on all interfaces, both families; a host name's first address that works.
-///
-/// # Errors
-///
-/// When the text is not of the form, or the address is in use.
-pub async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
+/// Binds `HOST:PORT`. Without a host, all interfaces of both families; for a host name, its first address that can be
+/// bound.
+/// || # Errors
+/// || When the text is malformed or the address is in use.
+pub(crate) async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
     let wrong = |what: String| ListenError::Address { uri: uri.to_owned(), what };
     let (host, port) =
         uri.rsplit_once(':').ok_or_else(|| wrong(format!("address {uri}: missing port in address")))?;
@@ -78,10 +73,10 @@ pub async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Go does so too: a restart does not wait for the last connections of its predecessor.
+    // As Go does: a restart need not wait for connections of the previous process in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        // Both families, whatever the system's default.
+        // Accept both families, whatever the system default.
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
     socket.bind(address)?;

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection.
 
 use std::{
     convert::Infallible,
@@ -24,69 +24,69 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
-    pace::Paced,
-    warden::{Entry, Notes, Order},
+    connection_reaper::{CloseSignal, ConnectionActivity, RegisteredConnection},
+    observed_io::ObservedIo,
 };
 use crate::auth::Peer;
 
-/// Largest head of a request, in bytes.
-const LARGEST_HEAD: usize = 64 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const MOST_STREAMS: u32 = 128;
+/// Maximum size of a request's head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// Maximum number of concurrent requests on an HTTP/2 connection.
+const MAX_STREAMS: u32 = 128;
 
-/// Answers the requests of one connection until it ends, the warden cuts it, or `stop` fires and what is under way is
-/// answered.
+/// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
+/// flight are answered.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     peer: Peer,
     router: Router,
-    entry: Entry,
+    entry: RegisteredConnection,
     stop: CancellationToken,
 ) {
-    let notes = entry.notes.clone();
+    let activity = entry.activity.clone();
     let service = service_fn({
-        let notes = notes.clone();
-        move |request: Request<Incoming>| answer(request, peer.clone(), router.clone(), notes.clone())
+        let activity = activity.clone();
+        move |request: Request<Incoming>| answer(request, peer.clone(), router.clone(), activity.clone())
     });
-    let mut stream = Paced::new(stream, notes.clone());
+    let mut stream = ObservedIo::new(stream, activity.clone());
     let http2 = tokio::select! {
-        told = stream.speaks_http2() => told,
-        // Nothing has been asked yet.
-        _ = notes.order() => return,
+        detected = stream.detect_http2() => detected,
+        // No request has begun.
+        _ = activity.close_signal() => return,
         () = stop.cancelled() => return,
     };
-    // Headers have a deadline with the warden, who can tell a slow request from an idle connection. What goes wrong on
-    // a connection is the client's affair.
+    // The reaper enforces the header timeout, because it can tell a slow request from an idle connection. Protocol
+    // errors of a client are not logged.
     match http2 {
         Ok(false) => {
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(LARGEST_HEAD);
-            drive(builder.serve_connection(TokioIo::new(stream), service), &notes, &stop).await;
+            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
+            drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop).await;
         }
         Ok(true) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(MOST_STREAMS)
-                .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX));
-            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), service), &notes, &stop)).await;
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop)).await;
         }
         Err(_) => {}
     }
 }
 
-/// Runs a connection to its end, or to where it is told to end.
-async fn drive(connection: impl GracefulConnection, notes: &Notes, stop: &CancellationToken) {
+/// Drives a connection to its end, or until it is signalled to close.
+async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivity, stop: &CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        order = notes.order() => if order == Order::Cut { return },
+        signal = activity.close_signal() => if signal == CloseSignal::Immediate { return },
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection => {}
-        () = notes.cut() => {}
+        () = activity.immediate_close() => {}
     }
 }
 
@@ -94,32 +94,32 @@ async fn answer(
     request: Request<Incoming>,
     peer: Peer,
     router: Router,
-    notes: Arc<Notes>,
-) -> Result<Response<Attended>, Infallible> {
-    notes.begin(request.version() == Version::HTTP_2);
-    let under_way = UnderWay(notes);
+    activity: Arc<ConnectionActivity>,
+) -> Result<Response<Instrumented>, Infallible> {
+    activity.begin(request.version() == Version::HTTP_2);
+    let in_flight = InFlight(activity);
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     let response = router.oneshot(request).await?;
-    Ok(response.map(|body| Attended { body, _under_way: under_way }))
+    Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
 }
 
-/// A request that is not answered in full.
-struct UnderWay(Arc<Notes>);
+/// A request whose response is not complete.
+struct InFlight(Arc<ConnectionActivity>);
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-/// The body of an answer; the request is under way until it is gone.
-struct Attended {
+/// A response body that keeps its request in flight until it is dropped.
+struct Instrumented {
     body: Body,
-    _under_way: UnderWay,
+    _in_flight: InFlight,
 }
 
-impl HttpBody for Attended {
+impl HttpBody for Instrumented {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! The unix socket: made at start, removed at the end.
+//! The unix socket: bound at start, removed at shutdown.
 
 use std::{
     fs, io,
@@ -13,16 +13,16 @@ use tokio::net::UnixListener;
 
 use super::bind::ListenError;
 
-/// Longest path of a socket, in bytes.
-const LONGEST: usize = 107;
+/// The longest socket path the system accepts, in bytes.
+const MAX_PATH_BYTES: usize = 107;
 
-/// The socket's file. Removed when this is dropped, unless somebody has put another one in its place.
+/// The socket's file. Removed on drop, unless another process has replaced it.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and number of the file that we made.
+    /// Device and inode of the file that was created.
     made: (u64, u64),
-    /// Keeps that number from being given to another file.
+    /// An open descriptor, so that the inode is not reused.
     _pinned: OwnedFd,
 }
 
@@ -39,17 +39,17 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((there.dev(), there.ino()))
 }
 
-/// Listens on `path`. A socket that nobody listens on any more is removed first.
+/// Binds `path`. A stale socket that no process listens on is removed first.
 ///
 /// # Errors
 ///
 /// When the path is too long, is something else than a socket, is in use, or cannot be made.
-pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
+pub(crate) fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     let wrong = |what: String| ListenError::Socket { path: path.to_owned(), what };
     let length = path.as_os_str().len();
-    if length > LONGEST {
+    if length > MAX_PATH_BYTES {
         return Err(wrong(format!(
-            "the path has {length} bytes, {LONGEST} are possible; choose a shorter one"
+            "the path has {length} bytes, {MAX_PATH_BYTES} are possible; choose a shorter one"
         )));
     }
     match fs::symlink_metadata(path) {
@@ -88,7 +88,7 @@ mod tests {
         let error = bind_socket(&path).unwrap_err().to_string();
         assert!(error.contains("another process is serving there"), "{error}");
         drop(listener);
-        // Killed without a chance to clean up.
+        // As after SIGKILL.
         std::mem::forget(file);
         assert!(path.exists());
         let (_listener, file) = bind_socket(&path).unwrap();

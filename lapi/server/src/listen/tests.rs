@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls};
 use crate::fixture::Fixture;
@@ -43,7 +43,7 @@ impl Open {
         let serving =
             Serving { lapi: lapi.lapi.clone(), router: lapi.router.clone(), tls: encrypted.clone(), limits };
         let listeners = Listeners { tcp: Some(tcp), unix: Some(unix) };
-        let served = lapi.lapi.tasks.spawn(listeners.serve(serving, stop.clone()));
+        let served = TaskTracker::new().spawn(listeners.serve(serving, stop.clone()));
         Self { lapi, address, tls: encrypted, stop, served, _socket: socket }
     }
 
@@ -88,8 +88,8 @@ fn quick() -> Limits {
         headers: Duration::from_millis(400),
         idle: Duration::from_millis(1500),
         idle_when_full: Duration::from_millis(100),
-        deaf: Duration::from_millis(400),
-        farewell: Duration::from_millis(500),
+        write_stalled: Duration::from_millis(400),
+        drain: Duration::from_millis(500),
         ..Limits::default()
     }
 }
@@ -124,7 +124,7 @@ async fn tcp_and_socket_and_http2_without_tls() {
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let open = Open::new(Fixture::new("").await, Limits::default()).await;
     let lapi = open.lapi.lapi.clone();
-    lapi.tasks.spawn(crate::push::run(lapi.clone(), open.stop.clone()));
+    TaskTracker::new().spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -149,7 +149,7 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let token = open.lapi.machine("m").await;
     let banning = async {
         let patience = Instant::now() + Duration::from_secs(10);
-        while lapi.push.seats() < 2 {
+        while lapi.long_poll.waiters() < 2 {
             assert!(Instant::now() < patience, "both are held");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -246,8 +246,7 @@ async fn many_connections_and_a_full_house() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
-    let open =
-        Open::new(Fixture::new("").await, Limits { farewell: Duration::from_secs(5), ..quick() }).await;
+    let open = Open::new(Fixture::new("").await, Limits { drain: Duration::from_secs(5), ..quick() }).await;
     let token = open.lapi.machine("m").await;
     let mut idle = open.connect().await;
     ask(&mut idle, "GET /health HTTP/1.1").await;
@@ -409,12 +408,12 @@ async fn certificates_admit_machines_and_bouncers() {
     closed(&mut plain).await;
 
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
-    let row = open.lapi.lapi.roster.bouncer("fw@127.0.0.1").unwrap();
-    assert!(row.auto_created && row.auth == crate::roster::AuthType::Tls);
+    let row = open.lapi.lapi.registry.bouncer("fw@127.0.0.1").unwrap();
+    assert!(row.auto_created && row.auth == crate::registry::AuthType::Tls);
     assert_eq!(over_tls(&open, &ours, Some(&machine), stream).await.unwrap(), forbidden, "wrong unit");
     assert_eq!(over_tls(&open, &ours, Some(&revoked), stream).await.unwrap(), forbidden, "revoked");
     assert!(over_tls(&open, &ours, Some(&foreign), stream).await.is_err(), "signed by somebody else");
-    assert!(open.lapi.lapi.roster.bouncer("gone@127.0.0.1").is_none());
+    assert!(open.lapi.lapi.registry.bouncer("gone@127.0.0.1").is_none());
 
     let login = "POST /v1/watchers/login HTTP/1.1\r\nuser-agent: crowdsec/v1\r\ncontent-length: 0";
     let answer = over_tls(&open, &ours, Some(&machine), login).await.unwrap();
@@ -427,7 +426,7 @@ async fn certificates_admit_machines_and_bouncers() {
         answer.contains("client certificate OU [bouncer-ou] doesn't match expected OU [agent-ou]"),
         "{answer}"
     );
-    let machine_row = open.lapi.lapi.roster.machine("lp@127.0.0.1").unwrap();
+    let machine_row = open.lapi.lapi.registry.machine("lp@127.0.0.1").unwrap();
     assert!(machine_row.validated, "made at first contact");
 
     // Revoked while it is connected, and admitted again.

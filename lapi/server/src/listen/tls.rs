@@ -1,4 +1,4 @@
-//! TLS: our certificate, and who may show one to us.
+//! TLS configuration: the server's certificate and the verification of client certificates.
 
 use std::{
     io,
@@ -21,48 +21,41 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject a
 
 use crate::auth::certificate::{Certificates, RevocationList, read_lists};
 
-/// Why TLS cannot be served.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TlsError {
-    /// A file cannot be read.
+pub(crate) enum TlsError {
     #[error("cannot read {what} {}", path.display())]
     Unreadable {
-        /// What is in the file.
+        /// The kind of file.
         what: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         cause: io::Error,
     },
-    /// A file holds something else.
+    /// A file has the wrong content.
     #[error("{what} {}: {reason}", path.display())]
     Unusable {
-        /// What should be in the file.
+        /// The expected kind of file.
         what: &'static str,
-        /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
 }
 
-/// How connections are encrypted.
+/// The TLS configuration of the listener.
 #[derive(Debug)]
-pub struct TlsServer {
-    /// For the handshake.
+pub(crate) struct TlsServer {
     pub(super) config: Arc<ServerConfig>,
-    /// Whether it checks who signed a client's certificate.
+    /// Whether the handshake verifies who signed a client's certificate.
     pub(super) verifies: bool,
 }
 
-/// Reads all files of the block: how to encrypt, and which certificates to take.
-///
-/// # Errors
-///
-/// When one of the files cannot be used.
-pub fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates), TlsError> {
+/// Reads all files of the `tls` block.
+/// || # Errors
+/// || When a file cannot be used.
+pub(crate) fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates), TlsError> {
     let chain = certificates("certificate", &tls.cert_file)?;
     let pem = read("key", &tls.key_file)?;
     let unusable =
@@ -103,11 +96,9 @@ pub fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates
 }
 
 /// Reads the file of revocation lists.
-///
-/// # Errors
-///
-/// When it cannot be used.
-pub fn lists(path: &Path, now: UnixMillis) -> Result<Vec<RevocationList>, TlsError> {
+/// || # Errors
+/// || When it cannot be used.
+pub(crate) fn lists(path: &Path, now: UnixMillis) -> Result<Vec<RevocationList>, TlsError> {
     let what = "revocation list";
     read_lists(&read(what, path)?, now).map_err(|reason| TlsError::Unusable {
         what,
@@ -133,8 +124,9 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 
 type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
-/// Who may show a certificate, and whether its signers are checked. Only `ca_cert_path` is trusted: with the system's
-/// roots, as the stock server has it, any certificate of a public authority with the right unit would do.
+/// The verifier for client certificates, and whether it checks signatures. Only `ca_cert_path` is trusted: with the
+/// system's roots, as in the stock server, any certificate of a public authority with the right organisational unit
+/// would be accepted.
 fn verifier(
     tls: &TlsConfig,
     roots: &[CertificateDer<'static>],
@@ -143,10 +135,10 @@ fn verifier(
     let mandatory = match tls.client_verification {
         ClientVerification::None => return Ok((None, false)),
         ClientVerification::Request => {
-            return Ok((Some(Arc::new(Anybody { mandatory: false, provider })), false));
+            return Ok((Some(Arc::new(AcceptAnyCertificate { mandatory: false, provider })), false));
         }
         ClientVerification::RequireAny => {
-            return Ok((Some(Arc::new(Anybody { mandatory: true, provider })), false));
+            return Ok((Some(Arc::new(AcceptAnyCertificate { mandatory: true, provider })), false));
         }
         ClientVerification::VerifyIfGiven => false,
         ClientVerification::RequireAndVerify => true,
@@ -163,14 +155,15 @@ fn verifier(
     Ok((Some(verifier), true))
 }
 
-/// Takes any certificate; the client must only have its key. Nobody is let in by such a one.
+/// Accepts any certificate whose key the client holds. Such a certificate authenticates no one: requests are refused
+/// later.
 #[derive(Debug)]
-struct Anybody {
+struct AcceptAnyCertificate {
     mandatory: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Anybody {
+impl ClientCertVerifier for AcceptAnyCertificate {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }

@@ -3,20 +3,20 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::stand::Stand;
+use super::test_server::TestServer;
 
 #[tokio::test]
 async fn an_alert_becomes_a_decision_by_profile_and_can_be_read_back() {
-    let stand = Stand::new().await;
-    let mut alert = stand.alert("192.0.2.1");
+    let server = TestServer::new().await;
+    let mut alert = server.alert("192.0.2.1");
     alert["events"] = json!([{"timestamp": "2026-07-01T10:00:00Z", "meta": [{"key": "a", "value": "b"}]}]);
     alert["labels"] = json!(["x"]);
-    let answer = stand.post("/v1/alerts", &json!([alert])).await;
+    let answer = server.post("/v1/alerts", &json!([alert])).await;
     assert_eq!(answer.status, StatusCode::CREATED);
     assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8");
     assert_eq!(answer.json(), json!(["1"]));
 
-    let read = stand.get("/v1/alerts/1").await.json();
+    let read = server.get("/v1/alerts/1").await.json();
     assert_eq!(
         read["decisions"],
         json!([{"duration": "4h0m0s", "id": 1, "origin": "crowdsec", "scenario": "crowdsecurity/ssh-bf",
@@ -24,18 +24,18 @@ async fn an_alert_becomes_a_decision_by_profile_and_can_be_read_back() {
     );
     assert_eq!(read["events"][0]["timestamp"], "2026-07-01 10:00:00 +0000 UTC");
     assert_eq!((&read["labels"], &read["machine_id"]), (&Value::Null, &json!("lp")));
-    assert_eq!(stand.pull("?startup=true").await.0, ["192.0.2.1"]);
-    assert_eq!(stand.get("/v1/alerts").await.json().as_array().unwrap().len(), 1);
+    assert_eq!(server.pull("?startup=true").await.0, ["192.0.2.1"]);
+    assert_eq!(server.get("/v1/alerts").await.json().as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn refusals_have_the_stock_servers_statuses_and_texts() {
-    let stand = Stand::new().await;
-    let mut no_message = stand.alert("192.0.2.1");
+    let server = TestServer::new().await;
+    let mut no_message = server.alert("192.0.2.1");
     no_message.as_object_mut().unwrap().remove("message");
-    let mut no_scope = stand.alert("192.0.2.1");
+    let mut no_scope = server.alert("192.0.2.1");
     no_scope["source"].as_object_mut().unwrap().remove("scope");
-    let soon = stand.by_hand(&[stand.decision("192.0.2.1", "soon")]);
+    let soon = server.by_hand(&[server.decision("192.0.2.1", "soon")]);
     let heading = "validation failure list:\n";
     for (body, status, text) in [
         ("[]".to_owned(), 201, "[]".to_owned()),
@@ -57,32 +57,32 @@ async fn refusals_have_the_stock_servers_statuses_and_texts() {
                 .into(),
         ),
     ] {
-        let answer = stand.machine(Method::POST, "/v1/alerts", body.clone()).await;
+        let answer = server.machine(Method::POST, "/v1/alerts", body.clone()).await;
         assert_eq!(answer.short(), (status, text), "{body}");
     }
-    assert_eq!(stand.machine(Method::POST, "/v1/alerts", "[null]").await.status, 500);
+    assert_eq!(server.machine(Method::POST, "/v1/alerts", "[null]").await.status, 500);
     for (path, status, text) in [
         ("/v1/alerts/x", 400, "alert_id must be valid integer"),
         ("/v1/alerts/9", 404, "object not found"),
         ("/v1/alerts?test=1", 500, "filter parameter 'test' is unknown (=1): invalid filter"),
         ("/v1/alerts", 200, "null"),
     ] {
-        assert_eq!(stand.get(path).await.short(), (status, text.to_owned()), "{path}");
-        let head = stand.machine(Method::HEAD, path, "").await;
+        assert_eq!(server.get(path).await.short(), (status, text.to_owned()), "{path}");
+        let head = server.machine(Method::HEAD, path, "").await;
         assert_eq!(head.status.as_u16(), status, "HEAD {path}");
     }
 }
 
 #[tokio::test]
 async fn days_zones_and_scopes_are_understood() {
-    let stand = Stand::new().await;
-    let mut alert = stand.by_hand(&[stand.decision("192.0.2.1", "1d")]);
+    let server = TestServer::new().await;
+    let mut alert = server.by_hand(&[server.decision("192.0.2.1", "1d")]);
     alert["decisions"][0]["scope"] = json!("ip");
     // An hour later by its zone, the same moment in fact.
-    let here = stand.now().rfc3339().replace('Z', "+00:00");
+    let here = server.now().rfc3339().replace('Z', "+00:00");
     alert["stop_at"] = json!(here);
-    stand.post_alerts(&[alert]).await;
-    let read = stand.get("/v1/alerts/1").await.json();
+    server.post_alerts(&[alert]).await;
+    let read = server.get("/v1/alerts/1").await.json();
     assert_eq!(
         (&read["decisions"][0]["scope"], &read["decisions"][0]["duration"]),
         (&json!("Ip"), &json!("24h0m0s"))
@@ -91,38 +91,38 @@ async fn days_zones_and_scopes_are_understood() {
 
 #[tokio::test]
 async fn decisions_about_no_address_are_dropped_and_an_alert_of_only_such_with_them() {
-    let stand = Stand::new().await;
-    let good = stand.decision("192.0.2.1", "1h");
-    let bad = stand.decision("no address", "1h");
-    let mixed = stand.by_hand(&[good, bad.clone()]);
-    let hopeless = stand.by_hand(&[bad]);
-    assert_eq!(stand.post_alerts(&[mixed, hopeless]).await, ["1"]);
-    assert_eq!(stand.get("/v1/alerts/1").await.json()["decisions"].as_array().unwrap().len(), 1);
-    assert_eq!(stand.lapi.metrics.decisions_invalid.get(), 2);
+    let server = TestServer::new().await;
+    let good = server.decision("192.0.2.1", "1h");
+    let bad = server.decision("no address", "1h");
+    let mixed = server.by_hand(&[good, bad.clone()]);
+    let hopeless = server.by_hand(&[bad]);
+    assert_eq!(server.post_alerts(&[mixed, hopeless]).await, ["1"]);
+    assert_eq!(server.get("/v1/alerts/1").await.json()["decisions"].as_array().unwrap().len(), 1);
+    assert_eq!(server.lapi.metrics.decisions_invalid.get(), 2);
 }
 
 #[tokio::test]
 async fn an_allowlisted_source_is_passed_over_but_a_ban_by_hand_is_taken() {
-    let stand = Stand::new().await;
-    stand.allow("office", &["192.0.2.0/24"]).await;
-    assert_eq!(stand.post_alerts(&[stand.alert("192.0.2.1"), stand.alert("198.51.100.1")]).await, ["1"]);
-    assert_eq!(stand.lapi.metrics.alerts_allowlisted.get(), 1);
-    assert_eq!(stand.ban("192.0.2.1", "1h").await, "2");
-    assert_eq!(stand.pull("?startup=true").await.0, ["198.51.100.1", "192.0.2.1"]);
+    let server = TestServer::new().await;
+    server.allow("office", &["192.0.2.0/24"]).await;
+    assert_eq!(server.post_alerts(&[server.alert("192.0.2.1"), server.alert("198.51.100.1")]).await, ["1"]);
+    assert_eq!(server.lapi.metrics.alerts_allowlisted.get(), 1);
+    assert_eq!(server.ban("192.0.2.1", "1h").await, "2");
+    assert_eq!(server.pull("?startup=true").await.0, ["198.51.100.1", "192.0.2.1"]);
 }
 
 #[tokio::test]
 async fn an_import_of_many_decisions_is_whole_and_ordered() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let decisions: Vec<Value> = (0..12_000)
         .map(|n| {
-            let mut one = stand.decision(&format!("10.1.{}.{}", n / 250, n % 250), "24h");
+            let mut one = server.decision(&format!("10.1.{}.{}", n / 250, n % 250), "24h");
             one["origin"] = json!("cscli-import");
             one
         })
         .collect();
-    assert_eq!(stand.post_alerts(&[stand.by_hand(&decisions)]).await, ["1"]);
-    assert_eq!(stand.pull("").await.0.len(), 12_000);
-    assert_eq!(stand.pull("").await, (vec![], vec![]));
-    assert!(!stand.lapi.ingest.import_under_way());
+    assert_eq!(server.post_alerts(&[server.by_hand(&decisions)]).await, ["1"]);
+    assert_eq!(server.pull("").await.0.len(), 12_000);
+    assert_eq!(server.pull("").await, (vec![], vec![]));
+    assert!(!server.lapi.ingest.import_in_progress());
 }

@@ -7,9 +7,9 @@ use palisade_store::NewAllowlistItem;
 use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
 
-use super::stand::{NOW, Stand};
+use super::test_server::{NOW, TestServer};
 
-impl Stand {
+impl TestServer {
     /// Puts addresses on a list, as the admin CLI does it.
     pub(super) async fn allow(&self, list: &str, values: &[&str]) {
         let items = values
@@ -26,18 +26,18 @@ impl Stand {
 
 #[tokio::test]
 async fn lists_are_told_with_and_without_what_is_on_them() {
-    let stand = Stand::new().await;
-    assert_eq!(stand.get("/v1/allowlists").await.json(), json!([]));
-    stand.allow("office", &["192.0.2.0/24"]).await;
+    let server = TestServer::new().await;
+    assert_eq!(server.get("/v1/allowlists").await.json(), json!([]));
+    server.allow("office", &["192.0.2.0/24"]).await;
     let guest = NewAllowlistItem {
         value: "198.51.100.1".into(),
         comment: "a guest".into(),
         expires_at: Some(UnixMillis(NOW.0 + 60_000)),
     };
-    stand.lapi.store.add_to_allowlist(NOW, "office", vec![guest]).await.unwrap();
+    server.lapi.store.add_to_allowlist(NOW, "office", vec![guest]).await.unwrap();
 
-    assert_eq!(stand.get("/v1/allowlists").await.json()[0]["items"], json!([]));
-    let lists = stand.get("/v1/allowlists?with_content=true").await.json();
+    assert_eq!(server.get("/v1/allowlists").await.json()[0]["items"], json!([]));
+    let lists = server.get("/v1/allowlists?with_content=true").await.json();
     assert_eq!(lists[0]["name"], "office");
     assert_eq!(
         lists[0]["items"],
@@ -47,19 +47,19 @@ async fn lists_are_told_with_and_without_what_is_on_them() {
              "expiration": UnixMillis(NOW.0 + 60_000).rfc3339_millis(), "value": "198.51.100.1"},
         ])
     );
-    stand.pass(Duration::from_secs(61));
-    assert_eq!(stand.get("/v1/allowlists/office").await.json()["items"].as_array().unwrap().len(), 1);
-    assert_eq!(stand.get("/v1/allowlists/none").await.short(), (500, "allowlist 'none' not found".into()));
+    server.pass(Duration::from_secs(61));
+    assert_eq!(server.get("/v1/allowlists/office").await.json()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/v1/allowlists/none").await.short(), (500, "allowlist 'none' not found".into()));
     for path in ["/v1/allowlists", "/v1/allowlists/office"] {
-        assert_eq!(stand.machine(Method::HEAD, path, "").await.status, 405, "{path}");
+        assert_eq!(server.machine(Method::HEAD, path, "").await.status, 405, "{path}");
     }
 }
 
 #[tokio::test]
 async fn addresses_and_ranges_are_checked_one_by_one_and_many_at_once() {
-    let stand = Stand::new().await;
-    stand.allow("office", &["192.0.2.0/24"]).await;
-    stand.allow("backup", &["192.0.2.7"]).await;
+    let server = TestServer::new().await;
+    server.allow("office", &["192.0.2.0/24"]).await;
+    server.allow("backup", &["192.0.2.7"]).await;
     for (target, answer, head) in [
         (
             "192.0.2.7",
@@ -74,21 +74,21 @@ async fn addresses_and_ranges_are_checked_one_by_one_and_many_at_once() {
         ("198.51.100.1", json!({}), 204),
     ] {
         let path = format!("/v1/allowlists/check/{target}");
-        assert_eq!(stand.get(&path).await.json(), answer, "{target}");
-        assert_eq!(stand.machine(Method::HEAD, &path, "").await.status, head, "{target}");
+        assert_eq!(server.get(&path).await.json(), answer, "{target}");
+        assert_eq!(server.machine(Method::HEAD, &path, "").await.status, head, "{target}");
     }
-    assert_eq!(stand.get("/v1/allowlists/check/nobody").await.status, 500);
+    assert_eq!(server.get("/v1/allowlists/check/nobody").await.status, 500);
 
     let many = |targets: Value| json!({ "targets": targets });
-    let answer = stand.post("/v1/allowlists/check", &many(json!(["192.0.2.9", "198.51.100.1"]))).await;
+    let answer = server.post("/v1/allowlists/check", &many(json!(["192.0.2.9", "198.51.100.1"]))).await;
     assert_eq!(
         answer.json(),
         json!({"results": [{"allowlists": ["192.0.2.0/24 from office"], "target": "192.0.2.9"}]})
     );
-    let none = stand.post("/v1/allowlists/check", &many(json!(["198.51.100.1"]))).await;
+    let none = server.post("/v1/allowlists/check", &many(json!(["198.51.100.1"]))).await;
     assert_eq!(none.json(), json!({"results": []}));
-    let empty = stand.post("/v1/allowlists/check", &many(json!([]))).await;
+    let empty = server.post("/v1/allowlists/check", &many(json!([]))).await;
     assert_eq!(empty.short(), (400, "targets list cannot be empty".into()));
-    let bad = stand.post("/v1/allowlists/check", &many(json!(["192.0.2.9", "nobody"]))).await;
+    let bad = server.post("/v1/allowlists/check", &many(json!(["192.0.2.9", "nobody"]))).await;
     assert_eq!(bad.status, 500);
 }

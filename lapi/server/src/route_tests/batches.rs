@@ -3,20 +3,20 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::stand::Stand;
+use super::test_server::TestServer;
 
 #[tokio::test]
 async fn bad_alerts_do_not_hold_up_the_good_ones_beside_them() {
-    let stand = Stand::new().await;
-    let mut nameless = stand.alert("192.0.2.2");
+    let server = TestServer::new().await;
+    let mut nameless = server.alert("192.0.2.2");
     nameless.as_object_mut().unwrap().remove("scenario");
-    let endless = stand.by_hand(&[stand.decision("192.0.2.4", "for ever")]);
-    let batch = [stand.alert("192.0.2.1"), nameless.clone(), stand.alert("192.0.2.3"), endless.clone()];
-    assert_eq!(stand.post_alerts(&batch).await, ["1", "2"]);
-    assert_eq!(stand.pull("").await.0, ["192.0.2.1", "192.0.2.3"]);
-    assert_eq!(stand.lapi.metrics.alerts_refused.get(), 2);
+    let endless = server.by_hand(&[server.decision("192.0.2.4", "for ever")]);
+    let batch = [server.alert("192.0.2.1"), nameless.clone(), server.alert("192.0.2.3"), endless.clone()];
+    assert_eq!(server.post_alerts(&batch).await, ["1", "2"]);
+    assert_eq!(server.pull("").await.0, ["192.0.2.1", "192.0.2.3"]);
+    assert_eq!(server.lapi.metrics.alerts_refused.get(), 2);
 
-    let answer = stand.post("/v1/alerts", &json!([endless, nameless])).await;
+    let answer = server.post("/v1/alerts", &json!([endless, nameless])).await;
     assert!(
         answer.short().1.starts_with("unable to create alerts: decision duration 'for ever'"),
         "{answer:?}"
@@ -26,17 +26,17 @@ async fn bad_alerts_do_not_hold_up_the_good_ones_beside_them() {
 
 #[tokio::test]
 async fn a_batch_that_comes_again_is_stored_once() {
-    let stand = Stand::new().await;
-    let batch = [stand.alert("192.0.2.1"), stand.alert("192.0.2.2")];
-    assert_eq!(stand.post_alerts(&batch).await, ["1", "2"]);
+    let server = TestServer::new().await;
+    let batch = [server.alert("192.0.2.1"), server.alert("192.0.2.2")];
+    assert_eq!(server.post_alerts(&batch).await, ["1", "2"]);
     let mut more = batch.to_vec();
-    more.push(stand.alert("192.0.2.3"));
-    assert_eq!(stand.post_alerts(&more).await, ["1", "2", "3"]);
-    assert_eq!(stand.lapi.metrics.alerts_repeated.get(), 2);
-    assert_eq!(stand.pull("").await.0.len(), 3);
-    assert_eq!(stand.get("/v1/alerts").await.json().as_array().unwrap().len(), 3);
+    more.push(server.alert("192.0.2.3"));
+    assert_eq!(server.post_alerts(&more).await, ["1", "2", "3"]);
+    assert_eq!(server.lapi.metrics.alerts_repeated.get(), 2);
+    assert_eq!(server.pull("").await.0.len(), 3);
+    assert_eq!(server.get("/v1/alerts").await.json().as_array().unwrap().len(), 3);
 
     // Lifted by hand, it is a new matter.
-    assert_eq!(stand.delete("/v1/decisions?ip=192.0.2.1").await.json(), json!({"nbDeleted": "1"}));
-    assert_eq!(stand.post_alerts(&batch).await, ["4", "2"]);
+    assert_eq!(server.delete("/v1/decisions?ip=192.0.2.1").await.json(), json!({"nbDeleted": "1"}));
+    assert_eq!(server.post_alerts(&batch).await, ["4", "2"]);
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use palisade_wire::follow::{Content, Why};
+use palisade_wire::follow::{Content, FullReason};
 use tokio::time::timeout;
 
-use super::stand::{Answer, Stand, eventually, told};
+use super::test_server::{Answer, TestServer, eventually, told};
 
 /// Long enough for everything that is not held.
 const SOON: Duration = Duration::from_secs(20);
@@ -27,13 +27,13 @@ impl Client {
         format!("/v1/decisions/stream?cursor={}&wait={wait}&{}", self.cursor, self.query)
     }
 
-    async fn ask(&self, stand: &Stand, wait: u64) -> Answer {
-        stand.send(stand.with_key(Method::GET, &self.path(wait), "key-of-door", self.from)).await
+    async fn ask(&self, server: &TestServer, wait: u64) -> Answer {
+        server.send(server.with_key(Method::GET, &self.path(wait), "key-of-door", self.from)).await
     }
 
     /// Asks and takes over the cursor: what the answer is, and the values of its two lists.
-    async fn pull(&mut self, stand: &Stand, wait: u64) -> (Content, Vec<String>, Vec<String>) {
-        let answer = timeout(SOON, self.ask(stand, wait)).await.unwrap();
+    async fn pull(&mut self, server: &TestServer, wait: u64) -> (Content, Vec<String>, Vec<String>) {
+        let answer = timeout(SOON, self.ask(server, wait)).await.unwrap();
         let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
         self.cursor = header("x-palisade-cursor");
         let (new, deleted) = told(&answer);
@@ -47,40 +47,43 @@ fn words(list: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
     let mut one = Client::new("");
-    assert_eq!(one.pull(&stand, 0).await, (Content::Everything(Why::Start), words(&["192.0.2.1"]), vec![]));
-    stand.ban("192.0.2.2", "1h").await;
+    assert_eq!(
+        one.pull(&server, 0).await,
+        (Content::Everything(FullReason::Start), words(&["192.0.2.1"]), vec![])
+    );
+    server.ban("192.0.2.2", "1h").await;
     // Three answers nobody takes, and one of a neighbour with the same key behind the same address.
     for _ in 0..3 {
-        assert_eq!(told(&one.ask(&stand, 0).await).0, ["192.0.2.2"]);
+        assert_eq!(told(&one.ask(&server, 0).await).0, ["192.0.2.2"]);
     }
     let mut neighbour = Client::new("");
-    assert_eq!(neighbour.pull(&stand, 0).await.1.len(), 2);
-    assert_eq!(one.pull(&stand, 0).await, (Content::Changes, words(&["192.0.2.2"]), vec![]));
-    assert_eq!(one.pull(&stand, 0).await, (Content::Changes, vec![], vec![]));
+    assert_eq!(neighbour.pull(&server, 0).await.1.len(), 2);
+    assert_eq!(one.pull(&server, 0).await, (Content::Changes, words(&["192.0.2.2"]), vec![]));
+    assert_eq!(one.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
     // A stock client on that key has a place of its own, which they do not move.
-    assert_eq!(stand.pull("").await.0.len(), 2);
-    one.pull(&stand, 0).await;
-    stand.ban("192.0.2.3", "1h").await;
-    one.pull(&stand, 0).await;
-    assert_eq!(stand.pull("").await.0, ["192.0.2.3"]);
+    assert_eq!(server.pull("").await.0.len(), 2);
+    one.pull(&server, 0).await;
+    server.ban("192.0.2.3", "1h").await;
+    one.pull(&server, 0).await;
+    assert_eq!(server.pull("").await.0, ["192.0.2.3"]);
 }
 
 #[tokio::test]
 async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
     for name in ["web-1/a", "web-2/b"] {
         let mut client = Client::new("");
-        client.pull(&stand, 0).await;
-        let mut request = stand.with_key(Method::GET, &client.path(0), "key-of-door", client.from);
+        client.pull(&server, 0).await;
+        let mut request = server.with_key(Method::GET, &client.path(0), "key-of-door", client.from);
         request.headers_mut().insert("x-palisade-instance", name.parse().unwrap());
-        stand.send(request).await;
+        server.send(request).await;
     }
-    stand.lapi.roster.write_back(stand.now()).await.unwrap();
-    let listed = stand.lapi.store.bouncer_instances(None).await.unwrap();
+    server.lapi.registry.write_back(server.now()).await.unwrap();
+    let listed = server.lapi.store.bouncer_instances(None).await.unwrap();
     let listed: Vec<_> = listed
         .iter()
         .map(|one| {
@@ -92,131 +95,131 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
         [("door", "web-1/a", "192.0.2.10", "v1.0", 1), ("door", "web-2/b", "192.0.2.10", "v1.0", 1)]
     );
     // Prune and autodelete go by it.
-    assert_eq!(stand.lapi.roster.bouncer("door").unwrap().live().last_pull, Some(stand.now()));
+    assert_eq!(server.lapi.registry.bouncer("door").unwrap().live().last_pull, Some(server.now()));
 }
 
 #[tokio::test]
 async fn every_kind_of_end_is_told() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
-    let alert = stand.ban("192.0.2.2", "1h").await;
-    stand.ban("192.0.2.3", "10s").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    let alert = server.ban("192.0.2.2", "1h").await;
+    server.ban("192.0.2.3", "10s").await;
     let mut client = Client::new("");
-    client.pull(&stand, 0).await;
-    stand.delete("/v1/decisions?ip=192.0.2.1").await;
-    stand.delete(&format!("/v1/alerts/{alert}")).await;
-    stand.pass(Duration::from_secs(11));
-    assert_eq!(client.pull(&stand, 0).await.2, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    client.pull(&server, 0).await;
+    server.delete("/v1/decisions?ip=192.0.2.1").await;
+    server.delete(&format!("/v1/alerts/{alert}")).await;
+    server.pass(Duration::from_secs(11));
+    assert_eq!(client.pull(&server, 0).await.2, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
 }
 
 #[tokio::test]
 async fn a_stock_client_sees_none_of_it() {
-    let stand = Stand::new().await;
-    let answer = stand.bouncer(Method::GET, "/v1/decisions/stream?wait=30").await;
+    let server = TestServer::new().await;
+    let answer = server.bouncer(Method::GET, "/v1/decisions/stream?wait=30").await;
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("x-palisade")), "{answer:?}");
 }
 
 #[tokio::test]
 async fn cursors_that_are_no_good_get_everything_and_the_reason() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
     let mut client = Client::new("");
-    client.pull(&stand, 0).await;
+    client.pull(&server, 0).await;
     let good = client.cursor.clone();
 
-    let elsewhere = Stand::new().await;
+    let elsewhere = TestServer::new().await;
     let mut stranger = Client::new("");
     // Its seal is right, for the tests seal with one key; its database is not.
     stranger.pull(&elsewhere, 0).await;
     let mut bent = good.clone().into_bytes();
     bent[20] = if bent[20] == b'A' { b'B' } else { b'A' };
     for (cursor, query, why) in [
-        (String::new(), "", Why::Start),
-        (good.clone(), "startup=true", Why::Start),
-        (String::from_utf8(bent).unwrap(), "", Why::Forged),
-        ("junk%20%FF".to_owned(), "", Why::Forged),
-        (stranger.cursor, "", Why::OtherDatabase),
-        (good.clone(), "origins=cscli", Why::OtherFilter),
+        (String::new(), "", FullReason::Start),
+        (good.clone(), "startup=true", FullReason::Start),
+        (String::from_utf8(bent).unwrap(), "", FullReason::Forged),
+        ("junk%20%FF".to_owned(), "", FullReason::Forged),
+        (stranger.cursor, "", FullReason::OtherDatabase),
+        (good.clone(), "origins=cscli", FullReason::OtherFilter),
     ] {
         let mut asking = Client { query, cursor, from: [192, 0, 2, 10] };
         let expected = (Content::Everything(why), words(&["192.0.2.1"]), vec![]);
         // Never held: there is something to tell.
-        assert_eq!(asking.pull(&stand, 30).await, expected);
+        assert_eq!(asking.pull(&server, 30).await, expected);
     }
-    stand.pass(Duration::from_secs(25 * 3600));
-    stand.ban("192.0.2.9", "1h").await;
+    server.pass(Duration::from_secs(25 * 3600));
+    server.ban("192.0.2.9", "1h").await;
     let mut old = Client { query: "", cursor: good, from: [192, 0, 2, 10] };
-    assert_eq!(old.pull(&stand, 30).await.0, Content::Everything(Why::TooOld));
-    let bad = stand.bouncer(Method::GET, "/v1/decisions/stream?cursor=&wait=soon").await;
+    assert_eq!(old.pull(&server, 30).await.0, Content::Everything(FullReason::TooOld));
+    let bad = server.bouncer(Method::GET, "/v1/decisions/stream?cursor=&wait=soon").await;
     assert_eq!(bad.short().0, 400);
     assert!(bad.short().1.contains("\"soon\""), "{bad:?}");
 }
 
 #[tokio::test]
 async fn a_database_that_was_put_back_and_went_on_is_not_taken_for_the_one_it_was() {
-    let mut stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
-    let backup = stand.backup().await;
-    stand.ban("192.0.2.2", "1h").await;
+    let mut server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    let backup = server.backup().await;
+    server.ban("192.0.2.2", "1h").await;
     let mut client = Client::new("");
-    client.pull(&stand, 0).await;
-    stand = stand.restored(backup).await;
+    client.pull(&server, 0).await;
+    server = server.restored(backup).await;
     // As far in its new history as the cursor was in the old one.
-    stand.ban("192.0.2.3", "1h").await;
-    let (content, new, _) = client.pull(&stand, 30).await;
-    assert_eq!(content, Content::Everything(Why::OtherDatabase));
+    server.ban("192.0.2.3", "1h").await;
+    let (content, new, _) = client.pull(&server, 30).await;
+    assert_eq!(content, Content::Everything(FullReason::OtherDatabase));
     assert_eq!(new, ["192.0.2.1", "192.0.2.3"]);
     // An ordinary restart undoes nothing.
-    let backup = stand.backup().await;
-    stand = stand.restored(backup).await;
-    assert_eq!(client.pull(&stand, 0).await, (Content::Changes, vec![], vec![]));
+    let backup = server.backup().await;
+    server = server.restored(backup).await;
+    assert_eq!(client.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
 }
 
 #[tokio::test]
 async fn a_request_is_held_until_something_concerns_it() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let mut all = Client::new("");
     let mut captchas = Client::new("type=captcha");
-    all.pull(&stand, 0).await;
-    captchas.pull(&stand, 0).await;
+    all.pull(&server, 0).await;
+    captchas.pull(&server, 0).await;
     {
-        let held = all.pull(&stand, 30);
-        let others = captchas.pull(&stand, 30);
+        let held = all.pull(&server, 30);
+        let others = captchas.pull(&server, 30);
         tokio::pin!(held, others);
         let banning = async {
-            eventually("both wait", || async { stand.lapi.push.seats() == 2 }).await;
-            stand.ban("192.0.2.1", "1h").await;
+            eventually("both wait", || async { server.lapi.long_poll.waiters() == 2 }).await;
+            server.ban("192.0.2.1", "1h").await;
         };
         let waiting = async {
             tokio::select! { told = &mut held => told, _ = &mut others => panic!("not theirs") }
         };
         assert_eq!(tokio::join!(banning, waiting).1, (Content::Changes, words(&["192.0.2.1"]), vec![]));
-        eventually("one waits on", || async { stand.lapi.push.seats() == 1 }).await;
+        eventually("one waits on", || async { server.lapi.long_poll.waiters() == 1 }).await;
     }
-    eventually("who goes away gives up the seat", || async { stand.lapi.push.seats() == 0 }).await;
+    eventually("who goes away gives up the seat", || async { server.lapi.long_poll.waiters() == 0 }).await;
     // The one who was not told anything has its old cursor, which is still good.
-    assert_eq!(captchas.pull(&stand, 0).await, (Content::Changes, vec![], vec![]));
+    assert_eq!(captchas.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
     // Ends that come with time are told when the time is up, and wake nobody.
-    stand.pass(Duration::from_secs(60));
-    assert_eq!(all.pull(&stand, 1).await, (Content::Changes, vec![], vec![]));
+    server.pass(Duration::from_secs(60));
+    assert_eq!(all.pull(&server, 1).await, (Content::Changes, vec![], vec![]));
 }
 
 #[tokio::test]
 async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "20s").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "20s").await;
     let mut clients: Vec<Client> = Vec::new();
     for last in 0..20 {
         let mut client = Client { from: [192, 0, 2, 10 + last % 3], ..Client::new("") };
-        client.pull(&stand, 0).await;
-        stand.pass(Duration::from_secs(1));
+        client.pull(&server, 0).await;
+        server.pass(Duration::from_secs(1));
         clients.push(client);
     }
-    stand.pass(Duration::from_secs(1));
-    let waiting = clients.iter_mut().map(|client| client.pull(&stand, 30));
+    server.pass(Duration::from_secs(1));
+    let waiting = clients.iter_mut().map(|client| client.pull(&server, 30));
     let banning = async {
-        eventually("all wait", || async { stand.lapi.push.seats() == 20 }).await;
-        stand.ban("192.0.2.2", "1h").await;
+        eventually("all wait", || async { server.lapi.long_poll.waiters() == 20 }).await;
+        server.ban("192.0.2.2", "1h").await;
     };
     let (told, ()) = tokio::join!(futures_all(waiting), banning);
     for (content, new, deleted) in told {
@@ -229,56 +232,56 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
 async fn those_of_every_row_are_told_in_a_storm_too() {
     const CLIENTS: usize = 300;
     const BANS: u8 = 20;
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let follow = |n: usize| {
-        let stand = &stand;
+        let server = &server;
         async move {
             let mut client = Client { from: [192, 0, 2, (n % 3) as u8 + 1], ..Client::new("") };
             let (mut told, mut answers) = (std::collections::BTreeSet::new(), 0);
-            client.pull(stand, 0).await;
+            client.pull(server, 0).await;
             while told.len() < usize::from(BANS) {
-                told.extend(client.pull(stand, 30).await.1);
+                told.extend(client.pull(server, 30).await.1);
                 answers += 1;
             }
             answers
         }
     };
     let banning = async {
-        eventually("all wait", || async { stand.lapi.push.seats() == CLIENTS as u64 }).await;
+        eventually("all wait", || async { server.lapi.long_poll.waiters() == CLIENTS as u64 }).await;
         for n in 0..BANS {
-            stand.ban(&format!("198.51.100.{n}"), "1h").await;
+            server.ban(&format!("198.51.100.{n}"), "1h").await;
         }
     };
     let (answers, ()) = tokio::join!(futures_all((0..CLIENTS).map(follow)), banning);
     assert!(answers.iter().all(|count| *count <= usize::from(BANS)), "{answers:?}");
-    assert_eq!(stand.lapi.push.seats(), 0);
+    assert_eq!(server.lapi.long_poll.waiters(), 0);
 }
 
 #[tokio::test]
 async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let mut client = Client::new("");
-    client.pull(&stand, 0).await;
+    client.pull(&server, 0).await;
     let deleting = async {
-        eventually("it waits", || async { stand.lapi.push.seats() == 1 }).await;
-        stand.lapi.store.delete_bouncer("door").await.unwrap();
+        eventually("it waits", || async { server.lapi.long_poll.waiters() == 1 }).await;
+        server.lapi.store.delete_bouncer("door").await.unwrap();
     };
-    let (answer, ()) = tokio::join!(timeout(SOON, client.ask(&stand, 60)), deleting);
+    let (answer, ()) = tokio::join!(timeout(SOON, client.ask(&server, 60)), deleting);
     assert_eq!(answer.unwrap().short(), (403, "access forbidden".into()));
 }
 
 #[tokio::test]
 async fn whoever_waits_is_answered_when_the_lapi_closes() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let mut client = Client::new("");
-    client.pull(&stand, 0).await;
+    client.pull(&server, 0).await;
     let closing = async {
-        eventually("it waits", || async { stand.lapi.push.seats() == 1 }).await;
-        stand.lapi.closing.cancel();
+        eventually("it waits", || async { server.lapi.long_poll.waiters() == 1 }).await;
+        server.lapi.closing.cancel();
     };
-    let (told, ()) = tokio::join!(client.pull(&stand, 60), closing);
+    let (told, ()) = tokio::join!(client.pull(&server, 60), closing);
     assert_eq!(told, (Content::Changes, vec![], vec![]));
-    let answer = client.ask(&stand, 60).await;
+    let answer = client.ask(&server, 60).await;
     assert!(!answer.headers.contains_key("x-palisade-wait"), "it holds nobody any more");
 }
 

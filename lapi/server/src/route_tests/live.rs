@@ -3,15 +3,15 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::stand::Stand;
+use super::test_server::TestServer;
 
 #[tokio::test]
 async fn a_live_query_tells_what_covers_an_address() {
-    let stand = Stand::new().await;
-    assert_eq!(stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await.short(), (200, "null".into()));
-    stand.ban("192.0.2.1", "1h").await;
-    stand.ban("192.0.2.0/24", "2h").await;
-    let answer = stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
+    let server = TestServer::new().await;
+    assert_eq!(server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await.short(), (200, "null".into()));
+    server.ban("192.0.2.1", "1h").await;
+    server.ban("192.0.2.0/24", "2h").await;
+    let answer = server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
     assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8");
     assert_eq!(
         answer.json()[0],
@@ -19,35 +19,35 @@ async fn a_live_query_tells_what_covers_an_address() {
                "type": "ban", "value": "192.0.2.1"})
     );
     assert_eq!(answer.json().as_array().map(Vec::len), Some(2));
-    let other = stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.2&type=ban").await;
+    let other = server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.2&type=ban").await;
     assert_eq!(other.json()[0]["value"], "192.0.2.0/24");
 }
 
 #[tokio::test]
 async fn head_asks_the_same_and_tells_nothing() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
     for (path, status) in [("/v1/decisions?ip=192.0.2.1", 200), ("/v1/decisions?ip=zz", 500)] {
-        let answer = stand.bouncer(Method::HEAD, path).await;
+        let answer = server.bouncer(Method::HEAD, path).await;
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (status, ""), "{path}");
     }
-    let bad = stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1&contains=maybe").await;
+    let bad = server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1&contains=maybe").await;
     assert!(bad.short().1.ends_with("invalid filter"), "{bad:?}");
 }
 
 #[tokio::test]
 async fn a_live_query_moves_the_last_pull_and_no_place_in_the_stream() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let door = || {
-        let door = stand.lapi.roster.bouncer("door").unwrap();
-        (door.last_pull(), door.pulled())
+        let door = server.lapi.registry.bouncer("door").unwrap();
+        (door.last_pull(), door.stream_cursor())
     };
-    stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
-    assert_eq!(door(), (Some(stand.now()), None));
-    stand.pull("").await;
+    server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
+    assert_eq!(door(), (Some(server.now()), None));
+    server.pull("").await;
     let streamed = door();
     assert!(streamed.1.is_some());
-    stand.pass(std::time::Duration::from_secs(3600));
-    stand.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
-    assert_eq!(door(), (Some(stand.now()), streamed.1));
+    server.pass(std::time::Duration::from_secs(3600));
+    server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
+    assert_eq!(door(), (Some(server.now()), streamed.1));
 }

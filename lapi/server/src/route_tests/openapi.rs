@@ -1,6 +1,6 @@
 //! The description of the API.
 
-use super::stand::Stand;
+use super::test_server::TestServer;
 
 /// Every route the LAPI has.
 const ROUTES: &[(&str, &[&str])] = &[
@@ -24,8 +24,8 @@ const ROUTES: &[(&str, &[&str])] = &[
 
 #[tokio::test]
 async fn every_route_is_described_and_no_other() {
-    let stand = Stand::new().await;
-    let answer = stand.get("/openapi.json").await;
+    let server = TestServer::new().await;
+    let answer = server.get("/openapi.json").await;
     assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8");
     let body = answer.json();
     let paths = body["paths"].as_object().unwrap();

@@ -7,86 +7,86 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::stand::{Stand, told};
+use super::test_server::{TestServer, told};
 
 #[tokio::test]
 async fn everything_first_then_what_changed() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
-    let answer = stand.bouncer(Method::GET, "/v1/decisions/stream?startup=true").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    let answer = server.bouncer(Method::GET, "/v1/decisions/stream?startup=true").await;
     assert_eq!(answer.headers["content-type"], "application/json");
     let body = answer.json();
     assert!(body["new"][0]["uuid"].is_string());
     assert_eq!((&body["new"][0]["duration"], &body["deleted"]), (&json!("1h0m0s"), &json!([])));
-    assert_eq!(stand.pull("").await, (vec![], vec![]));
+    assert_eq!(server.pull("").await, (vec![], vec![]));
 
-    stand.ban("192.0.2.2", "10s").await;
-    assert_eq!(stand.pull("").await, (vec!["192.0.2.2".into()], vec![]));
-    stand.pass(Duration::from_secs(11));
-    assert_eq!(stand.pull("").await, (vec![], vec!["192.0.2.2".into()]));
+    server.ban("192.0.2.2", "10s").await;
+    assert_eq!(server.pull("").await, (vec!["192.0.2.2".into()], vec![]));
+    server.pass(Duration::from_secs(11));
+    assert_eq!(server.pull("").await, (vec![], vec!["192.0.2.2".into()]));
 }
 
 #[tokio::test]
 async fn head_tells_that_the_key_is_good_and_moves_nothing() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
-    let answer = stand.bouncer(Method::HEAD, "/v1/decisions/stream?startup=true").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    let answer = server.bouncer(Method::HEAD, "/v1/decisions/stream?startup=true").await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""));
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
     let stranger =
-        stand.send(stand.with_key(Method::HEAD, "/v1/decisions/stream", "?", [192, 0, 2, 1])).await;
+        server.send(server.with_key(Method::HEAD, "/v1/decisions/stream", "?", [192, 0, 2, 1])).await;
     assert_eq!(stranger.status, 403);
-    assert_eq!(stand.pull("").await.0, ["192.0.2.1"]);
+    assert_eq!(server.pull("").await.0, ["192.0.2.1"]);
 }
 
 #[tokio::test]
 async fn an_answer_that_was_cut_off_is_told_again() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     let decisions: Vec<Value> =
-        (0..2000).map(|n| stand.decision(&format!("10.0.{}.{}", n / 250, n % 250), "1h")).collect();
-    stand.post_alerts(&[stand.by_hand(&decisions)]).await;
-    let request = stand.with_key(Method::GET, "/v1/decisions/stream", "key-of-door", [192, 0, 2, 10]);
-    let mut response = stand.router.clone().oneshot(request).await.unwrap();
+        (0..2000).map(|n| server.decision(&format!("10.0.{}.{}", n / 250, n % 250), "1h")).collect();
+    server.post_alerts(&[server.by_hand(&decisions)]).await;
+    let request = server.with_key(Method::GET, "/v1/decisions/stream", "key-of-door", [192, 0, 2, 10]);
+    let mut response = server.router.clone().oneshot(request).await.unwrap();
     assert!(response.body_mut().frame().await.is_some(), "a first piece came");
     drop(response);
-    assert_eq!(stand.pull("").await.0.len(), 2000, "the bouncer gets all of it");
-    assert_eq!(stand.pull("").await.0.len(), 0);
+    assert_eq!(server.pull("").await.0.len(), 2000, "the bouncer gets all of it");
+    assert_eq!(server.pull("").await.0.len(), 0);
 }
 
 #[tokio::test]
 async fn one_key_at_several_addresses_is_several_bouncers() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "1h").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
     let pull = async |from: [u8; 4]| {
-        let request = stand.with_key(Method::GET, "/v1/decisions/stream", "key-of-door", from);
-        told(&stand.send(request).await).0
+        let request = server.with_key(Method::GET, "/v1/decisions/stream", "key-of-door", from);
+        told(&server.send(request).await).0
     };
     assert_eq!(pull([192, 0, 2, 10]).await.len(), 1);
     assert_eq!(pull([192, 0, 2, 11]).await.len(), 1, "the second host gets everything, too");
     assert_eq!(pull([192, 0, 2, 10]).await.len(), 0);
     assert_eq!(pull([192, 0, 2, 11]).await.len(), 0);
-    stand.ban("192.0.2.2", "1h").await;
+    server.ban("192.0.2.2", "1h").await;
     assert_eq!(pull([192, 0, 2, 10]).await, ["192.0.2.2"]);
     assert_eq!(pull([192, 0, 2, 11]).await, ["192.0.2.2"]);
-    assert!(stand.lapi.roster.bouncer("door@192.0.2.11").is_some());
+    assert!(server.lapi.registry.bouncer("door@192.0.2.11").is_some());
 }
 
 #[tokio::test]
 async fn the_shorter_ban_is_announced_when_the_longer_is_lifted() {
-    let stand = Stand::new().await;
-    stand.ban("192.0.2.1", "4h").await;
-    stand.ban("192.0.2.1", "1h").await;
-    stand.pull("").await;
-    stand.delete("/v1/decisions/1").await;
-    let answer = stand.bouncer(Method::GET, "/v1/decisions/stream").await;
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "4h").await;
+    server.ban("192.0.2.1", "1h").await;
+    server.pull("").await;
+    server.delete("/v1/decisions/1").await;
+    let answer = server.bouncer(Method::GET, "/v1/decisions/stream").await;
     assert_eq!(answer.json()["new"][0]["duration"], "1h0m0s");
 }
 
 #[tokio::test]
 async fn bad_filters_are_refused_before_the_first_byte() {
-    let stand = Stand::new().await;
+    let server = TestServer::new().await;
     for query in ["ip=zz", "ip=192.0.2.1&contains=maybe"] {
-        let answer = stand.bouncer(Method::GET, &format!("/v1/decisions/stream?{query}")).await;
+        let answer = server.bouncer(Method::GET, &format!("/v1/decisions/stream?{query}")).await;
         assert_eq!(answer.status, 500, "{query}");
     }
 }

@@ -1,11 +1,11 @@
-//! The routes there are. Pure.
+//! The route table. Pure.
 
 use axum::http::Method;
 
-/// What metrics call everything that is no route.
+/// The metrics label of requests without a route.
 pub(super) const NO_ROUTE: &str = "invalid-endpoint";
 
-/// A path by its parts (`:name` takes any), and the methods it has. The text is how the stock server's metrics name it.
+/// A path (`:name` matches any segment) and its methods. The text is the stock server's metrics label.
 struct Route {
     path: &'static str,
     methods: &'static [&'static str],
@@ -15,7 +15,7 @@ const fn route(path: &'static str, methods: &'static [&'static str]) -> Route {
     Route { path, methods }
 }
 
-/// Paths of parts before paths of parameters: the first that fits and has the method counts.
+/// Literal segments before parameters: the first entry that matches path and method wins.
 const ROUTES: &[Route] = &[
     route("/health", &["GET"]),
     route("/openapi.json", &["GET"]),
@@ -37,20 +37,19 @@ const ROUTES: &[Route] = &[
     route("/v1/allowlists/check/:ip_or_range", &["GET", "HEAD"]),
 ];
 
-/// What a method and a path lead to.
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A route, by its pattern.
+    /// The pattern of the matching route.
     Route(&'static str),
-    /// Routes with other methods: these.
+    /// Routes exist with these methods only.
     OtherMethods(String),
-    /// A route if the slash at the end is taken away or added: this path.
+    /// A route exists for this path, which differs in its trailing slash.
     Slash(String),
-    /// Nothing.
     Nothing,
 }
 
-/// Looks a path up as it was sent, `%2F` and all.
+/// Looks up a path as it was sent, without decoding `%2F`.
 pub(super) fn find(method: &Method, path: &str) -> Found {
     if let Some(route) = with_method(method, path) {
         return Found::Route(route);

@@ -1,4 +1,4 @@
-//! What can be replaced while serving: profiles, certificates, revocation lists, the log.
+//! Reload: replaces profiles, certificates, revocation lists and log settings while serving.
 
 use std::{
     path::Path,
@@ -7,39 +7,39 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use palisade_daemon::{life::Life, logs::LogLevel};
+use palisade_daemon::{logs::LogLevel, runtime::DaemonContext};
 use palisade_lapi_config::Config;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Files, enabled};
 use crate::{
-    cli::announce,
+    cli::log_loaded,
     listen::tls::{TlsServer, lists},
     state::Lapi,
 };
 
-/// How often the file of revocation lists is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the file of revocation lists is checked for changes.
+const CRL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Answers each request to reload until the daemon stops. What cannot be used changes nothing.
+/// Handles reload requests until shutdown. A configuration that cannot be used changes nothing.
 pub(super) async fn follow(
     lapi: Lapi,
     level: Option<LogLevel>,
     tls: Arc<ArcSwapOption<TlsServer>>,
-    life: Life,
+    daemon: DaemonContext,
 ) {
-    let mut asked = life.reload.clone();
+    let mut asked = daemon.reload.clone();
     loop {
-        match life.stop.run_until_cancelled(asked.changed()).await {
+        match daemon.stop.run_until_cancelled(asked.changed()).await {
             Some(Ok(())) => {}
             _ => return,
         }
-        match reload(&lapi, level, &tls, &life) {
+        match reload(&lapi, level, &tls, &daemon) {
             Ok(()) => info!("configuration reloaded"),
             Err(cause) => warn!("the configuration was not reloaded, the old one stays in force: {cause:#}"),
         }
-        life.reloaded();
+        daemon.reloaded();
     }
 }
 
@@ -47,29 +47,29 @@ fn reload(
     lapi: &Lapi,
     level: Option<LogLevel>,
     tls: &ArcSwapOption<TlsServer>,
-    life: &Life,
+    daemon: &DaemonContext,
 ) -> anyhow::Result<()> {
     let mut config = Config::load(&lapi.config.path)?;
     config.logs.level = level.unwrap_or(config.logs.level);
     let server = enabled(&config)?;
     let files = Files::load(server, lapi.clock.now())?;
     if files.tls.is_some() != lapi.server.tls.is_some() {
-        warn!("api.server.tls was added or removed; that takes a restart");
+        warn!("api.server.tls was added or removed; restart to apply it");
     } else {
         tls.store(files.tls.map(Arc::new));
         lapi.auth.certificates.store(Arc::new(files.certificates));
-        lapi.roster.look_to_certificates();
+        lapi.registry.certificates_changed();
     }
-    life.logs.configure(&config.logs)?;
+    daemon.logs.configure(&config.logs)?;
     lapi.profiles.store(Arc::new(files.profiles));
-    announce(&config);
+    log_loaded(&config);
     for key in needs_restart(&lapi.config, &config) {
-        warn!("{key} has changed; that takes a restart");
+        warn!("{key} has changed; restart to apply it");
     }
     Ok(())
 }
 
-/// Blocks that differ and cannot be replaced while serving. Pure.
+/// Configuration blocks that differ and are only read at start. Pure.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if old.database != new.database {
@@ -78,7 +78,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.prometheus != new.prometheus {
         keys.push("prometheus");
     }
-    // Certificates are replaced whatever they are called.
+    // TLS files and profiles are reloaded even when their paths have changed.
     let rest = |config: &Config| {
         config.server.clone().map(|server| {
             (server.tls.is_some(), {
@@ -95,11 +95,11 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     keys
 }
 
-/// Reads the revocation lists again whenever their file changes.
+/// Reloads the revocation lists whenever their file changes.
 pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
     let path = || lapi.auth.certificates.load().lists_path.clone();
     let mut known = path().map(|path| (stamp(&path), path));
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(CRL_CHECK_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let now = path().map(|path| (stamp(&path), path));
         if now == known {
@@ -110,18 +110,18 @@ pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
         match lists(path, lapi.clock.now()) {
             Ok(lists) => {
                 lapi.auth.certificates.load().relist(lists);
-                lapi.roster.look_to_certificates();
-                info!(path = %path.display(), "revocation lists read again");
+                lapi.registry.certificates_changed();
+                info!(path = %path.display(), "revocation lists reloaded");
             }
             Err(cause) => warn!(
                 error = &cause as &dyn std::error::Error,
-                "the revocation lists have changed and cannot be used; the old ones stay in force"
+                "the revocation lists have changed but cannot be used; the old ones stay in force"
             ),
         }
     }
 }
 
-/// What changes when a file does: when it was written, and its size.
+/// Modification time and size of a file.
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let there = std::fs::metadata(path).ok()?;
     Some((there.modified().ok()?, there.len()))

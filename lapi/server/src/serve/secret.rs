@@ -1,4 +1,4 @@
-//! The secrets that sign tokens and seal cursors.
+//! The secrets that sign tokens and cursors.
 
 use std::fmt::Write as _;
 
@@ -6,44 +6,44 @@ use anyhow::{Context as _, bail};
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
 
-use crate::auth::token::SHORTEST_SECRET;
+use crate::auth::token::MIN_SECRET;
 
-/// Where an operator may choose it.
+/// The environment variable with the operator's secret.
 const VARIABLE: &str = "CS_LAPI_SECRET";
-/// Under which name the store keeps it otherwise.
-const SETTING: &str = "jwt_secret";
-/// Under which name the store keeps the key for cursors.
-const CURSORS: &str = "cursor_key";
+/// The store's setting for the generated secret.
+const TOKEN_SECRET_SETTING: &str = "jwt_secret";
+/// The store's setting for the cursor key.
+const CURSOR_KEY_SETTING: &str = "cursor_key";
 
-/// The secret an operator chose, if one did.
-pub(super) fn chosen() -> anyhow::Result<Option<Vec<u8>>> {
+/// The operator's secret, if set.
+pub(super) fn from_environment() -> anyhow::Result<Option<Vec<u8>>> {
     match std::env::var_os(VARIABLE) {
         None => Ok(None),
         Some(secret) if secret.is_empty() => Ok(None),
-        Some(secret) if secret.len() < SHORTEST_SECRET => {
-            bail!("{VARIABLE} not strong enough: it has {} bytes, {SHORTEST_SECRET} are needed", secret.len())
+        Some(secret) if secret.len() < MIN_SECRET => {
+            bail!("{VARIABLE} not strong enough: it has {} bytes, {MIN_SECRET} are needed", secret.len())
         }
         Some(secret) => Ok(Some(secret.into_encoded_bytes())),
     }
 }
 
-/// The secret of this database, made at the first start: tokens stay good over restarts.
-pub(super) async fn kept(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
-    Ok(store.setting_or_insert(now, SETTING, &random()?).await?.into_bytes())
+/// The secret stored in the database, generated at the first start: tokens stay valid over restarts.
+pub(super) async fn stored_token_secret(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
+    Ok(store.setting_or_insert(now, TOKEN_SECRET_SETTING, &random_hex()?).await?.into_bytes())
 }
 
-/// The key that seals cursors: always the database's own, so that a cursor is good at every LAPI on it, whatever secret
-/// for tokens each was given.
-pub(super) async fn for_cursors(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
-    Ok(store.setting_or_insert(now, CURSORS, &random()?).await?.into_bytes())
+/// The key that signs cursors. Always the database's, so that every LAPI on it accepts the cursor, whatever token
+/// secret each is configured with.
+pub(super) async fn stored_cursor_key(store: &Store, now: UnixMillis) -> anyhow::Result<Vec<u8>> {
+    Ok(store.setting_or_insert(now, CURSOR_KEY_SETTING, &random_hex()?).await?.into_bytes())
 }
 
-/// Something nobody can guess, in hexadecimal.
-fn random() -> anyhow::Result<String> {
-    let mut bytes = [0; SHORTEST_SECRET];
+/// Random bytes in hexadecimal.
+fn random_hex() -> anyhow::Result<String> {
+    let mut bytes = [0; MIN_SECRET];
     let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
     random.fill(&mut bytes).ok().context("the system gives no random bytes")?;
-    let mut text = String::with_capacity(2 * SHORTEST_SECRET);
+    let mut text = String::with_capacity(2 * MIN_SECRET);
     for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -1,4 +1,4 @@
-//! `POST /v1/watchers/login`. The checks come in the stock server's order, with its words.
+//! `POST /v1/watchers/login`. Checks are made in the stock server's order and fail with its texts.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use crate::{
     auth::{ClientAddress, Peer, certificate::Role},
     body::{self, BodyFailure},
     error::ApiError,
-    roster::{AuthType, Machine},
+    registry::{AuthType, Machine},
     state::Lapi,
 };
 
-/// What a failed check says, whatever failed about the password.
-const WRONG: &str = "incorrect Username or Password";
-/// Longest list of scenarios that is kept, in bytes.
-const MOST_SCENARIOS: usize = 100_000;
+/// The text for a wrong password, as for any other failure of password authentication.
+const WRONG_CREDENTIALS: &str = "incorrect Username or Password";
+/// The longest list of scenarios that is stored, in bytes.
+const MAX_SCENARIOS: usize = 100_000;
 
 #[utoipa::path(
     post, path = "/v1/watchers/login", tag = "machines",
     request_body = palisade_wire::Login,
-    responses((status = 200, description = "A token for an hour", body = palisade_wire::LoginAnswer),
-        (status = 401, description = "Not this machine, not this password, or not yet validated", body = palisade_wire::ErrorBody),
-        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+    responses((status = 200, description = "A token, valid for one hour", body = palisade_wire::LoginAnswer),
+        (status = 401, description = "Unknown machine, wrong password, or not validated yet", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
-    lapi.auth.may_try(&client).inspect_err(|_| {
+    lapi.auth.check_throttle(&client).inspect_err(|_| {
         lapi.metrics.throttled.inc();
     })?;
     let peer = parts.extensions.get::<Peer>().cloned();
@@ -49,10 +49,10 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         info!(client = %client.text, "login refused: {}", refusal.text());
     })?;
     let version = version(&headers);
-    lapi.roster.learned_of_machine(
+    lapi.registry.record_machine(
         &machine,
         MachineUpdate {
-            scenarios: (!scenarios.is_empty()).then(|| joined(&scenarios)),
+            scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
             ip: Some(client.text.clone()),
             version: version.clone(),
             ..MachineUpdate::default()
@@ -60,12 +60,12 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     );
     if version.is_none() {
         warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
-        return Err(ApiError::unauthorized(WRONG));
+        return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
     }
     super::token_for(&lapi, &machine.name)
 }
 
-/// What is wrong with a body is a failed login, except where the stock server's decompression answers first.
+/// A bad body is a failed login, except where the stock server's decompression middleware answers first.
 async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     body::read(request, body::SMALL).await.map_err(|failure| match failure {
         BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
@@ -85,13 +85,13 @@ async fn with_password(
         })
     })?;
     let name = &login.machine_id;
-    let found = lapi.roster.machine_such(name, |machine| machine.validated).await;
+    let found = lapi.registry.machine_matching(name, |machine| machine.validated).await;
     let Some(machine) = found.map_err(|cause| ApiError::store(&cause, "unable to query"))? else {
-        lapi.auth.tried(client);
+        lapi.auth.record_attempt(client);
         return Err(ApiError::unauthorized("ent: machine not found"));
     };
     if machine.auth != AuthType::Password {
-        let kind = machine.auth.word();
+        let kind = machine.auth.as_str();
         return Err(ApiError::unauthorized(format!(
             "machine {name} attempted to auth with password but it is configured to use {kind}"
         )));
@@ -99,20 +99,20 @@ async fn with_password(
     if !machine.validated {
         return Err(ApiError::unauthorized(format!("machine {name} not validated")));
     }
-    // Of many guesses at once, those whose turn comes after the bucket is empty are not even looked at.
+    // When a burst of guesses is queued, those that are due after the bucket has emptied are not verified.
     let (still, from) = (lapi.clone(), client.clone());
-    let turn = move || still.auth.may_try(&from).is_ok();
+    let turn = move || still.auth.check_throttle(&from).is_ok();
     match lapi.auth.passwords.verify(login.password, machine.password.clone(), turn).await {
         Some(true) => Ok((machine, login.scenarios)),
         Some(false) => {
-            lapi.auth.tried(client);
-            Err(ApiError::unauthorized(WRONG))
+            lapi.auth.record_attempt(client);
+            Err(ApiError::unauthorized(WRONG_CREDENTIALS))
         }
         None => {
             lapi.metrics.throttled.inc();
             Err(lapi
                 .auth
-                .may_try(client)
+                .check_throttle(client)
                 .err()
                 .unwrap_or_else(|| ApiError::slow_down(1, "too many attempts")))
         }
@@ -129,35 +129,35 @@ async fn with_certificate(
     let admitted = lapi.auth.certificates.load().admit(Role::Machine, peer, now);
     let name = admitted.map_err(|cause| ApiError::unauthorized(cause.to_string()))?;
     let name = format!("{name}@{}", client.text);
-    let found = lapi.roster.machine_such(&name, |_| true).await;
+    let found = lapi.registry.machine_matching(&name, |_| true).await;
     let machine = match found.map_err(|cause| ApiError::store(&cause, "unable to query"))? {
         Some(machine) if machine.auth == AuthType::Tls => machine,
         Some(machine) => {
-            let kind = machine.auth.word();
+            let kind = machine.auth.as_str();
             return Err(ApiError::unauthorized(format!(
                 "machine {name} attempted to auth with TLS cert but it is configured to use {kind}"
             )));
         }
         None => {
-            info!(machine = name, "machine with a certificate seen for the first time, adding it");
+            info!(machine = name, "adding a machine at its first login with a certificate");
             let new = NewMachine {
                 name: name.clone(),
                 password: String::new(),
-                auth_type: AuthType::Tls.word().to_owned(),
+                auth_type: AuthType::Tls.as_str().to_owned(),
                 validated: true,
                 ip: client.text.clone(),
             };
-            match lapi.roster.add_machine(now, new).await {
+            match lapi.registry.add_machine(now, new).await {
                 Ok(machine) => machine,
-                // Another login of the same machine was faster.
+                // A concurrent login has added the machine.
                 Err(palisade_store::StoreError::Exists { .. }) => lapi
-                    .roster
-                    .machine_such(&name, |_| true)
+                    .registry
+                    .machine_matching(&name, |_| true)
                     .await
                     .ok()
                     .flatten()
                     .filter(|machine| machine.auth == AuthType::Tls)
-                    .ok_or_else(|| ApiError::unauthorized(WRONG))?,
+                    .ok_or_else(|| ApiError::unauthorized(WRONG_CREDENTIALS))?,
                 Err(cause) => return Err(ApiError::store(&cause, "unable to insert row")),
             }
         }
@@ -168,17 +168,17 @@ async fn with_certificate(
     Ok((machine, scenarios))
 }
 
-/// The part after the slash of a User-Agent that has exactly one.
+/// The version in a User-Agent with exactly one slash.
 fn version(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
     let (_, version) = agent.split_once('/')?;
     (!version.contains('/')).then(|| version.to_owned())
 }
 
-fn joined(scenarios: &[String]) -> String {
+fn join_scenarios(scenarios: &[String]) -> String {
     let mut text = String::new();
     for scenario in scenarios {
-        if text.len() + scenario.len() + 1 > MOST_SCENARIOS {
+        if text.len() + scenario.len() + 1 > MAX_SCENARIOS {
             break;
         }
         if !text.is_empty() {

@@ -1,4 +1,4 @@
-//! `POST /v1/watchers`: a machine asks for an account.
+//! `POST /v1/watchers`: registers a machine.
 
 use axum::{
     extract::{FromRequestParts as _, Request, State},
@@ -13,7 +13,7 @@ use crate::{
     auth::{ClientAddress, password},
     body,
     error::ApiError,
-    roster::AuthType,
+    registry::AuthType,
     state::Lapi,
 };
 
@@ -22,11 +22,11 @@ use crate::{
     request_body = palisade_wire::Registration,
     responses((status = 201, description = "Registered; an operator must validate it"),
         (status = 202, description = "Registered and validated by its token"),
-        (status = 400, description = "Not the JSON that is expected", body = palisade_wire::ErrorBody),
-        (status = 401, description = "Not this token, or not from here", body = palisade_wire::ErrorBody),
-        (status = 403, description = "The name is taken, or no registration from elsewhere", body = palisade_wire::ErrorBody),
-        (status = 422, description = "Something is missing or too short", body = palisade_wire::ErrorBody),
-        (status = 429, description = "Too many attempts; ask again after `Retry-After`", body = palisade_wire::ErrorBody))
+        (status = 400, description = "Malformed JSON", body = palisade_wire::ErrorBody),
+        (status = 401, description = "Wrong token, or not from an allowed range", body = palisade_wire::ErrorBody),
+        (status = 403, description = "The name is taken, or remote registration is disabled", body = palisade_wire::ErrorBody),
+        (status = 422, description = "A field is missing or too short", body = palisade_wire::ErrorBody),
+        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Result<StatusCode, ApiError> {
     let (mut parts, body) = request.into_parts();
@@ -34,7 +34,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {
         return Err(ApiError::forbidden());
     }
-    lapi.auth.may_try(&client).inspect_err(|_| {
+    lapi.auth.check_throttle(&client).inspect_err(|_| {
         lapi.metrics.throttled.inc();
     })?;
     let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
@@ -45,35 +45,35 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     })?;
     let auto = lapi.server.auto_registration.as_ref();
     let validated = may_join(auto, &registration.registration_token, &client).inspect_err(|_| {
-        lapi.auth.tried(&client);
+        lapi.auth.record_attempt(&client);
     })?;
     if !validated {
-        // Everybody may do this, so nobody may do it all day.
-        lapi.auth.tried(&client);
+        // Anyone may register without a token, so every such registration counts against the rate limit.
+        lapi.auth.record_attempt(&client);
     }
     let name = registration.machine_id;
     let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));
-    if registration.password.len() > password::LONGEST {
+    if registration.password.len() > password::MAX_PASSWORD_BYTES {
         return Err(ApiError::bad_request("unable to hash"));
     }
-    if lapi.roster.machine(&name).is_some() {
+    if lapi.registry.machine(&name).is_some() {
         return Err(taken());
     }
     let hash = lapi.auth.passwords.hash(registration.password).await;
     let new = NewMachine {
         name: name.clone(),
         password: hash.ok_or_else(|| ApiError::bad_request("unable to hash"))?,
-        auth_type: AuthType::Password.word().to_owned(),
+        auth_type: AuthType::Password.as_str().to_owned(),
         validated,
         ip: client.text.clone(),
     };
-    match lapi.roster.add_machine(lapi.clock.now(), new).await {
+    match lapi.registry.add_machine(lapi.clock.now(), new).await {
         Ok(_) if validated => {
-            info!(machine = name, client = %client.text, "machine registered with the token, it may log in");
+            info!(machine = name, client = %client.text, "machine registered and validated by its token");
             Ok(StatusCode::ACCEPTED)
         }
         Ok(_) => {
-            info!(machine = name, client = %client.text, "machine registered, it waits for validation");
+            info!(machine = name, client = %client.text, "machine registered, pending validation");
             Ok(StatusCode::CREATED)
         }
         Err(StoreError::Exists { .. }) => Err(taken()),
@@ -81,7 +81,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     }
 }
 
-/// Whether the machine is let in without an administrator. Pure.
+/// Whether the machine is validated by its token. Pure.
 fn may_join(auto: Option<&AutoRegistration>, token: &str, client: &ClientAddress) -> Result<bool, ApiError> {
     use subtle::ConstantTimeEq as _;
 

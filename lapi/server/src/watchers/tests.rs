@@ -75,7 +75,7 @@ async fn login_answers_as_the_stock_server() {
     }
     let answer = lapi.ask("192.0.2.7", "POST /v1/watchers/login", &[agent], sound).await;
     assert!(answer.body.starts_with(r#"{"code":200,"expire":""#), "{answer:?}");
-    lapi.lapi.roster.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
     let stored = lapi.lapi.store.machine("m").await.unwrap().unwrap();
     assert_eq!(
         (stored.ip.as_str(), stored.version.as_str(), stored.scenarios.as_str()),
@@ -105,7 +105,7 @@ async fn a_token_is_good_for_as_long_as_its_machine() {
     let refreshed = lapi.ask("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.token();
     let again = format!("authorization: Bearer {refreshed}");
     assert_eq!(lapi.ask("192.0.2.1", heartbeat, &[&again], "").await.status, 200);
-    lapi.lapi.roster.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
     assert!(lapi.lapi.store.machine("m").await.unwrap().unwrap().last_heartbeat.is_some());
     // A token on a route for keys.
     let stream = lapi.ask("192.0.2.1", "GET /v1/decisions/stream", &[&bearer], "").await;
@@ -178,7 +178,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     let stream = "GET /v1/decisions/stream";
     // A check of the key leaves nothing.
     assert_eq!(lapi.ask("192.0.2.9", "HEAD /v1/decisions/stream", &key, "").await.status, 200);
-    assert_eq!(lapi.lapi.roster.bouncer("fw").unwrap().live().ip, "");
+    assert_eq!(lapi.lapi.registry.bouncer("fw").unwrap().live().ip, "");
 
     // Many first requests at once, from two addresses: none is refused.
     let asked = (0..40).map(|number| {
@@ -188,7 +188,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     for answer in together(asked).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    lapi.lapi.roster.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
     let mut rows = lapi.lapi.store.bouncers().await.unwrap();
     rows.sort_by_key(|row| row.id);
     assert_eq!(rows.len(), 2, "{rows:?}");
@@ -203,7 +203,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     // A header of another form is kept as it is.
     lapi.ask("192.0.2.1", stream, &["x-api-key: key", "user-agent: curl"], "").await;
     let odd =
-        lapi.lapi.roster.bouncer_at(UnixMillis::now(), &first.key_hash, "192.0.2.1").await.unwrap().live();
+        lapi.lapi.registry.bouncer_at(UnixMillis::now(), &first.key_hash, "192.0.2.1").await.unwrap().live();
     assert_eq!((odd.kind.as_str(), odd.version.as_str()), ("curl", "N/A"));
 
     for headers in [&["x-api-key: other"][..], &[], &["x-api-key: "]] {
@@ -216,6 +216,6 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     lapi.add_bouncer("new", "fresh").await;
     assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 200);
     lapi.lapi.store.delete_bouncer("new").await.unwrap();
-    lapi.lapi.roster.look_again().await.unwrap();
+    lapi.lapi.registry.refresh_if_stale().await.unwrap();
     assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 403);
 }

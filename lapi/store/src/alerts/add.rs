@@ -1,4 +1,4 @@
-//! Writing alerts.
+//! Writes alerts and their decisions.
 
 use std::collections::HashMap;
 
@@ -6,15 +6,15 @@ use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use super::Stored;
-use super::prepare::{Prepared, columns, rows};
+use super::alert_row::{AlertRow, columns, rows};
 use crate::StoreError;
 use crate::engine::{Column, Tx, insert};
 
-/// For how long the same alert is the same, in milliseconds.
+/// How long an alert with the same digest counts as repeated, in milliseconds.
 const REPEAT_WINDOW: i64 = 3_600_000;
 
-/// Notes that a machine posted; returns its row's number. `None` for a machine we do not have.
-pub(super) async fn note_push(
+/// Records that a machine has posted; returns its row id, or `None` for an unknown machine.
+pub(super) async fn record_push(
     tx: &mut Tx,
     now: UnixMillis,
     machine: &str,
@@ -27,7 +27,7 @@ pub(super) async fn note_push(
     session.first(sql, |row| row.get(0)).await
 }
 
-/// The alerts that are there already, by digest: stored within the last hour and not lifted altogether.
+/// The stored alerts with these digests: created within the last hour, with a decision in force.
 pub(super) async fn repeated(
     tx: &mut Tx,
     now: UnixMillis,
@@ -47,27 +47,27 @@ pub(super) async fn repeated(
     Ok(found.into_iter().collect())
 }
 
-/// Writes the rows of alerts; returns their numbers.
+/// Inserts alert rows; returns their ids.
 pub(super) async fn insert_alerts(
     tx: &mut Tx,
     now: UnixMillis,
     machine: Option<i64>,
-    alerts: &mut [&mut Prepared],
+    alerts: &mut [&mut AlertRow],
     staged: bool,
     bulk: usize,
 ) -> Result<Vec<i64>, StoreError> {
     let ids: Vec<i64> = alerts.iter().map(|_| tx.next_alert()).collect();
     let count = ids.len();
-    fn texts(alerts: &mut [&mut Prepared], take: impl Fn(&mut Prepared) -> &mut String) -> Column {
+    fn texts(alerts: &mut [&mut AlertRow], take: impl Fn(&mut AlertRow) -> &mut String) -> Column {
         Column::Texts(alerts.iter_mut().map(|one| std::mem::take(take(one))).collect())
     }
-    let ints = |of: &dyn Fn(&Prepared) -> i64, alerts: &[&mut Prepared]| {
+    let ints = |of: &dyn Fn(&AlertRow) -> i64, alerts: &[&mut AlertRow]| {
         Column::Ints(alerts.iter().map(|one| of(one)).collect())
     };
-    let reals = |of: &dyn Fn(&Prepared) -> f32, alerts: &[&mut Prepared]| {
+    let reals = |of: &dyn Fn(&AlertRow) -> f32, alerts: &[&mut AlertRow]| {
         Column::Reals(alerts.iter().map(|one| f64::from(of(one))).collect())
     };
-    let flags = |of: &dyn Fn(&Prepared) -> bool, alerts: &[&mut Prepared]| {
+    let flags = |of: &dyn Fn(&AlertRow) -> bool, alerts: &[&mut AlertRow]| {
         Column::Bools(alerts.iter().map(|one| of(one)).collect())
     };
     let columns = vec![
@@ -106,12 +106,12 @@ pub(super) async fn insert_alerts(
     Ok(ids)
 }
 
-/// Writes several whole alerts in one commit.
+/// Writes several complete alerts in one commit.
 pub(super) async fn add_whole(
     tx: &mut Tx,
     now: UnixMillis,
     machine: Option<i64>,
-    mut alerts: Vec<Prepared>,
+    mut alerts: Vec<AlertRow>,
     bulk: usize,
 ) -> Result<(Vec<Stored>, Option<(Commit, Vec<Change>)>), StoreError> {
     let digests = alerts.iter().filter_map(|one| one.digest.clone()).collect();
@@ -121,7 +121,7 @@ pub(super) async fn add_whole(
         .map(|one| one.digest.as_ref().and_then(|digest| there.get(digest)))
         .map(|id| id.map(|&alert| Stored { alert, repeated: true }))
         .collect();
-    let mut fresh: Vec<&mut Prepared> =
+    let mut fresh: Vec<&mut AlertRow> =
         alerts.iter_mut().zip(&stored).filter(|(_, stored)| stored.is_none()).map(|(one, _)| one).collect();
     let mut commit = None;
     if !fresh.is_empty() {
@@ -136,11 +136,11 @@ pub(super) async fn add_whole(
     Ok((stored.into_iter().flatten().collect(), commit))
 }
 
-/// Writes the decisions of alerts in one commit; none, when there are none.
+/// Writes the decisions of alerts in one commit; without decisions there is no commit.
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: UnixMillis,
-    alerts: Vec<(i64, Vec<super::prepare::PreparedDecision>)>,
+    alerts: Vec<(i64, Vec<super::alert_row::DecisionRow>)>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     let count = alerts.iter().map(|(_, decisions)| decisions.len()).sum();

@@ -1,12 +1,12 @@
-//! Reading alerts.
+//! Reads alerts.
 
 use std::collections::HashMap;
 
 use palisade_wire::{Alert, Decision, Event, MetaItem, Source, UnixMillis};
 use sqlx::Error;
 
-use crate::engine::{Row, Session, Sql};
-use crate::span::{push_covers, push_within};
+use crate::engine::{Session, Sql, SqlRow};
+use crate::prefix_bounds::{push_covers, push_within};
 use crate::{AlertQuery, SortOrder, StoreError};
 
 const COLUMNS: &str = "a.id, a.created_at, a.scenario, a.message, a.events_count, a.started_at, a.stopped_at, \
@@ -14,10 +14,10 @@ const COLUMNS: &str = "a.id, a.created_at, a.scenario, a.message, a.events_count
      a.source_cn, a.source_latitude, a.source_longitude, a.capacity, a.leakspeed, a.scenario_version, \
      a.scenario_hash, a.simulated, a.uuid, a.remediation, a.kind, m.name, a.events, a.meta";
 
-/// How many alerts' decisions are read with one statement.
+/// Number of alerts whose decisions are read in one statement.
 const STEP: usize = 500;
 
-/// The alerts that match, in the order asked for, with their decisions when asked.
+/// The alerts that match, in the requested order, with their decisions if requested.
 pub(super) async fn find(
     session: &mut Session,
     query: &AlertQuery,
@@ -54,7 +54,7 @@ pub(super) async fn find_one(
     Ok(alerts.pop())
 }
 
-/// Adds what the query asks for as conditions on `alerts a`.
+/// Appends the query's conditions on `alerts a`.
 pub(super) fn push_conditions(sql: &mut Sql, query: &AlertQuery, now: UnixMillis) {
     sql.push("NOT a.staged");
     for (column, wanted) in
@@ -120,7 +120,7 @@ fn push_has_decision(sql: &mut Sql, column: &str, wanted: &str) {
     sql.push(column).push(" = ").arg(wanted).push(")");
 }
 
-fn read_alert(row: &Row) -> Result<Alert, Error> {
+fn read_alert(row: &SqlRow) -> Result<Alert, Error> {
     let moment = |column| row.get(column).map(|millis| UnixMillis(millis).rfc3339());
     let events: String = row.get(25)?;
     let meta: String = row.get(26)?;
@@ -165,7 +165,7 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Error
     serde_json::from_str(text).map_err(|error| Error::Decode(Box::new(error)))
 }
 
-/// Gives alerts all their decisions, with one statement for many alerts.
+/// Reads the decisions of alerts, many alerts per statement.
 async fn attach_decisions(
     session: &mut Session,
     alerts: &mut [Alert],

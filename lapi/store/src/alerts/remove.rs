@@ -1,6 +1,6 @@
-//! Deleting alerts for good, in steps that leave the others their turn.
+//! Deletes alerts in bounded steps, so that other writes get their turn.
 
-use palisade_active::{Change, Commit, Row};
+use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use super::Deleted;
@@ -8,23 +8,23 @@ use crate::decisions::{COLUMNS, number, read_row};
 use crate::engine::{Column, Sql, Tx, insert};
 use crate::{Store, StoreError};
 
-/// How many alerts one step takes on.
+/// Alerts per step.
 const ALERTS: usize = 200;
-/// How many decisions one step deletes.
+/// Decisions per step.
 const DECISIONS: usize = 10_000;
-/// Of decisions that ended longer ago than this nobody needs to hear that their rows are gone, in milliseconds.
+/// Decisions that ended longer ago than this, in milliseconds, need no tombstone: bouncers have dropped them.
 const RECENT: i64 = 24 * 3_600_000;
 
-/// What is left to do after a step.
+/// What is left after a step.
 struct Step {
-    /// Alerts whose decisions are not all gone yet.
+    /// Alerts that still have decisions.
     unfinished: Vec<i64>,
     deleted: u64,
     commit: Option<(Commit, Vec<Change>)>,
 }
 
-/// Deletes the alerts that `select` finds, until it finds no more. It completes
-/// `SELECT a.id FROM alerts a WHERE …`.
+/// Deletes the alerts that `select` finds, until it finds no more. `select` completes `SELECT a.id FROM alerts a WHERE
+/// …`.
 pub(crate) async fn remove_matching(
     store: &Store,
     now: UnixMillis,
@@ -63,7 +63,7 @@ async fn find(tx: &mut Tx, select: impl Fn(&mut Sql) + Send) -> Result<Vec<i64>,
     session.read(sql, |row| row.get(0)).await
 }
 
-/// Deletes decisions of these alerts, and the alerts once they have none left.
+/// Deletes decisions of these alerts, and alerts that have none left.
 async fn remove_step(
     tx: &mut Tx,
     now: UnixMillis,
@@ -76,7 +76,7 @@ async fn remove_step(
     let rows = session.read(sql, read_row).await?;
     let whole = rows.len() == DECISIONS;
     let recent = rows.into_iter().filter(|row| row.until.0 > now.0 - RECENT).collect();
-    let commit = bury(tx, now, recent, bulk).await?;
+    let commit = insert_tombstones(tx, now, recent, bulk).await?;
     if whole {
         return Ok(Step { unfinished: alerts, deleted: 0, commit });
     }
@@ -87,11 +87,11 @@ async fn remove_step(
     Ok(Step { unfinished: Vec::new(), deleted, commit })
 }
 
-/// Notes that these rows are gone, so that bouncers can be told.
-async fn bury(
+/// Adds tombstones for deleted decisions, so that bouncers receive the ends.
+async fn insert_tombstones(
     tx: &mut Tx,
     now: UnixMillis,
-    mut rows: Vec<Row>,
+    mut rows: Vec<ReplicaRow>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     if rows.is_empty() {
@@ -100,8 +100,9 @@ async fn bury(
     let commit = tx.next_commit();
     rows.sort_unstable_by_key(|row| row.id);
     rows.iter_mut().for_each(|row| row.commit = commit);
-    let texts = |of: fn(&Row) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
-    let ints = |of: fn(&Row) -> i64| Column::Ints(rows.iter().map(of).collect());
+    let texts =
+        |of: fn(&ReplicaRow) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
+    let ints = |of: fn(&ReplicaRow) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
         ("removed_at", Column::Ints(vec![now.0; rows.len()])),

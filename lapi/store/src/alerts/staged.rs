@@ -1,22 +1,22 @@
-//! One large alert in several transactions: it counts as there only once the last is committed.
+//! Writes one large alert in several transactions; it becomes visible with the last.
 
 use palisade_active::{Change, Commit};
 use palisade_wire::UnixMillis;
 
-use super::add::{insert_alerts, insert_decisions, note_push, repeated};
-use super::prepare::{Prepared, PreparedDecision};
+use super::add::{insert_alerts, insert_decisions, record_push, repeated};
+use super::alert_row::{AlertRow, DecisionRow};
 use super::{STAGED_FROM, Stored};
 use crate::engine::Tx;
 use crate::{Store, StoreError};
 
 type Commits = Vec<(Commit, Vec<Change>)>;
 
-/// Writes the alert and its decisions step by step.
+/// Writes the alert and its decisions in steps.
 pub(super) async fn import(
     store: &Store,
     now: UnixMillis,
     machine: Option<String>,
-    mut alert: Prepared,
+    mut alert: AlertRow,
 ) -> Result<(Stored, Commits), StoreError> {
     let bulk = store.bulk;
     let doing = "import decisions";
@@ -31,7 +31,7 @@ pub(super) async fn import(
                     return Ok((Stored { alert, repeated: true }, None));
                 }
                 let machine = match machine {
-                    Some(name) => note_push(tx, now, &name).await?,
+                    Some(name) => record_push(tx, now, &name).await?,
                     None => None,
                 };
                 let ids = insert_alerts(tx, now, machine, &mut [&mut alert], true, bulk).await?;
@@ -53,7 +53,7 @@ pub(super) async fn import(
             .writer
             .write(doing, move |tx| {
                 Box::pin(async move {
-                    go_on(tx, stored.alert, last).await?;
+                    resume_alert(tx, stored.alert, last).await?;
                     insert_decisions(tx, now, vec![(stored.alert, step)], bulk).await
                 })
             })
@@ -63,13 +63,13 @@ pub(super) async fn import(
     Ok((stored, commits))
 }
 
-fn take_step(decisions: &mut Vec<PreparedDecision>) -> Vec<PreparedDecision> {
+fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
     let rest = decisions.split_off(STAGED_FROM.min(decisions.len()));
     std::mem::replace(decisions, rest)
 }
 
-/// Makes sure that nobody has taken the alert for a leftover and removed it.
-async fn go_on(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
+/// Checks that the alert was not removed as the remains of an interrupted import.
+async fn resume_alert(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
     let session = tx.session();
     let sql = session.sql("UPDATE alerts SET staged = $1 WHERE id = $2 AND staged").bind(!last).bind(alert);
     if session.run(sql).await? == 0 {

@@ -1,4 +1,4 @@
-//! Allowlists in memory: what holds for an address, without asking the database.
+//! An in-memory index of allowlists.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,13 @@ use palisade_wire::UnixMillis;
 
 use super::{Allowlist, AllowlistItem};
 
-/// Answers which items hold for an address or a range, without asking the database. Immutable; made anew when the
-/// roster changes.
+/// Finds the items that apply to an address or a range. Immutable; rebuilt when the registry version changes.
 #[derive(Debug, Clone, Default)]
 pub struct AllowlistIndex {
     items: Vec<(String, AllowlistItem)>,
-    /// Which items are exactly this prefix.
+    /// Items by their exact prefix.
     exact: HashMap<IpNet, Vec<usize>>,
-    /// The same in the order of addresses, for what lies within a range.
+    /// The same, ordered by address, to find items within a range.
     ordered: BTreeMap<IpNet, Vec<usize>>,
 }
 
@@ -33,15 +32,16 @@ impl AllowlistIndex {
         index
     }
 
-    /// Whether there is nothing on any list.
+    /// Whether no list has an item.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list: of every item that has not run out
-    /// and covers the target or lies within it.
+    /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list, of every unexpired item that covers the
+    /// target or lies within it.
     pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
-        let mut places: Vec<usize> = self.places(target).filter(|&place| self.lives(place, now)).collect();
+        let mut places: Vec<usize> =
+            self.places(target).filter(|&place| self.is_active(place, now)).collect();
         places.sort_by_key(|&place| (&self.items[place].0, place));
         places
             .into_iter()
@@ -55,22 +55,22 @@ impl AllowlistIndex {
             .collect()
     }
 
-    /// Whether any item holds for the target.
+    /// Whether any item applies to the target.
     pub fn holds(&self, target: &IpNet, now: UnixMillis) -> bool {
-        self.places(target).any(|place| self.lives(place, now))
+        self.places(target).any(|place| self.is_active(place, now))
     }
 
-    fn lives(&self, place: usize, now: UnixMillis) -> bool {
+    fn is_active(&self, place: usize, now: UnixMillis) -> bool {
         self.items[place].1.expires_at.is_none_or(|end| end > now)
     }
 
-    /// Every item that covers the target, then every other that lies within it.
+    /// Items that cover the target, then items within it.
     fn places(&self, target: &IpNet) -> impl Iterator<Item = usize> {
         let target = target.trunc();
         let around = (0..=target.prefix_len())
             .filter_map(move |length| IpNet::new(target.addr(), length).ok())
             .filter_map(|net| self.exact.get(&net.trunc()));
-        // Prefixes are ordered by address, then by length, the families apart.
+        // Prefixes are ordered by family, address and length.
         let within = self
             .ordered
             .range(target..)
@@ -90,7 +90,7 @@ mod tests {
             .iter()
             .map(|(value, comment, end)| AllowlistItem {
                 value: (*value).to_owned(),
-                net: palisade_active::net(value).unwrap(),
+                net: palisade_active::parse_prefix(value).unwrap(),
                 comment: (*comment).to_owned(),
                 created_at: UnixMillis(0),
                 expires_at: end.map(UnixMillis),
@@ -105,7 +105,8 @@ mod tests {
             list("zoo", &[("10.0.0.0/8", "lan", None), ("2001:db8::1", "", None)]),
             list("bar", &[("10.1.2.3", "", None), ("192.0.2.0/24", "gone", Some(50))]),
         ]);
-        let reasons = |target: &str| index.reasons(&palisade_active::net(target).unwrap(), UnixMillis(100));
+        let reasons =
+            |target: &str| index.reasons(&palisade_active::parse_prefix(target).unwrap(), UnixMillis(100));
         assert_eq!(reasons("10.1.2.3"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("10.1.2.0/24"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("0.0.0.0/0"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
@@ -114,7 +115,7 @@ mod tests {
         for nothing in ["192.0.2.7", "11.0.0.0/8", "::/128", "::ffff:11.0.0.1"] {
             assert_eq!(reasons(nothing), Vec::<String>::new(), "{nothing}");
         }
-        assert!(index.holds(&palisade_active::net("192.0.2.7").unwrap(), UnixMillis(49)));
+        assert!(index.holds(&palisade_active::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
     }
 
     proptest::proptest! {
@@ -127,11 +128,11 @@ mod tests {
             let texts: Vec<String> = items.into_iter().map(text).collect();
             let entries: Vec<_> = texts.iter().map(|text| (text.as_str(), "", None)).collect();
             let index = AllowlistIndex::new(&[list("l", &entries)]);
-            let target = palisade_active::net(&text(target)).unwrap();
+            let target = palisade_active::parse_prefix(&text(target)).unwrap();
             let mut slow: Vec<String> = texts
                 .iter()
                 .filter(|text| {
-                    let net = palisade_active::net(text).unwrap();
+                    let net = palisade_active::parse_prefix(text).unwrap();
                     net.contains(&target) || target.contains(&net)
                 })
                 .map(|text| format!("{text} from l"))

@@ -1,23 +1,23 @@
-//! Allowlists as rows: reading lists and items, adding items.
+//! Reads and writes allowlist rows.
 
 use std::collections::{HashMap, HashSet};
 
-use palisade_active::net;
+use palisade_active::parse_prefix;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 
 use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem};
 use crate::StoreError;
-use crate::engine::{Column, Row, Session, Tx, insert};
+use crate::engine::{Column, Session, SqlRow, Tx, insert};
 
-/// Not yet run out.
+/// The start of a condition for items that have not expired.
 pub(super) const LIVE: &str = "(expires_at IS NULL OR expires_at > ";
 
 pub(super) fn missing(name: &str) -> StoreError {
     StoreError::NotFound { kind: "allowlist", name: name.to_owned() }
 }
 
-pub(super) fn read_list(row: &Row) -> Result<Allowlist, Error> {
+pub(super) fn read_list(row: &SqlRow) -> Result<Allowlist, Error> {
     Ok(Allowlist {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -31,7 +31,7 @@ pub(super) fn read_list(row: &Row) -> Result<Allowlist, Error> {
     })
 }
 
-/// The lists, ordered by name: all, or the one of that name.
+/// All lists ordered by name, or the list of this name.
 pub(super) async fn lists(
     session: &mut Session,
     now: UnixMillis,
@@ -46,12 +46,12 @@ pub(super) async fn lists(
         sql.push(" WHERE name = ").arg(name);
     }
     let mut lists = session.read(sql, read_list).await?;
-    // Not left to the database: servers sort by the rules of a language.
+    // Sorted here, because database servers sort by the collation of a locale.
     lists.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(lists)
 }
 
-/// Gives lists their items.
+/// Reads the items of lists.
 pub(super) async fn attach_items(
     session: &mut Session,
     now: UnixMillis,
@@ -66,8 +66,8 @@ pub(super) async fn attach_items(
     let items = session
         .read(sql, |row| {
             let value: String = row.get(1)?;
-            // Checked when it was added.
-            let net = net(&value).map_err(|error| Error::Decode(Box::new(error)))?;
+            // Validated when it was added.
+            let net = parse_prefix(&value).map_err(|error| Error::Decode(Box::new(error)))?;
             let item = AllowlistItem {
                 value,
                 net,
@@ -91,8 +91,8 @@ pub(super) async fn id_of(session: &mut Session, name: &str) -> Result<i64, Stor
     session.first(sql, |row| row.get(0)).await?.ok_or_else(|| missing(name))
 }
 
-pub(super) async fn note_change(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
-    tx.touch_roster();
+pub(super) async fn touch_list(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
+    tx.bump_registry_version();
     let session = tx.session();
     let sql = session.sql("UPDATE allowlists SET updated_at = $1 WHERE id = $2").bind(now.0).bind(list);
     session.run(sql).await.map(drop)
@@ -115,7 +115,7 @@ pub(super) async fn add_items(
     let mut there: HashSet<String> = session.read(sql, |row| row.get(0)).await?.into_iter().collect();
     let mut fresh = Vec::new();
     for item in items {
-        if net(&item.value).is_err() {
+        if parse_prefix(&item.value).is_err() {
             outcome.invalid.push(item.value);
         } else if there.insert(item.value.clone()) {
             outcome.added.push(item.value.clone());
@@ -135,6 +135,6 @@ pub(super) async fn add_items(
         ("comment", Column::Texts(fresh.into_iter().map(|item| item.comment).collect())),
     ];
     insert(tx, "allowlist_items", columns, bulk).await?;
-    note_change(tx, now, list).await?;
+    touch_list(tx, now, list).await?;
     Ok(outcome)
 }

@@ -1,4 +1,5 @@
-//! The machines that share a bouncer's key, one by one, as they name themselves. Nothing is decided by it.
+//! Client instances: the machines that share a bouncer's key, by the name they send. For operators only; no behaviour
+//! depends on it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,85 +9,82 @@ use palisade_wire::UnixMillis;
 use sqlx::Error;
 
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Tx, Value, json};
+use crate::engine::{Kind, Session, SqlRow, Tx, Value, json};
 use crate::replay::before;
 use crate::{Store, StoreError};
 
-/// After how much silence one is forgotten.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How many of a bouncer are remembered; the oldest give way.
-const AT_MOST: i64 = 10_000;
+/// How long an instance is listed after its last request.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Instances kept per bouncer; the least recently seen are deleted.
+const MAX_PER_BOUNCER: i64 = 10_000;
 
-/// A machine that uses a bouncer's key.
+/// A client instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BouncerInstance {
     /// The bouncer whose key it uses.
     pub bouncer: String,
-    /// How it names itself.
+    /// The name it sends.
     pub instance: String,
-    /// The address it was seen at.
+    /// The address of its last request.
     pub ip: String,
     /// The User-Agent before the slash.
     pub kind: String,
     /// The User-Agent after the slash.
     pub version: String,
-    /// When it last asked.
+    /// When it last sent a request.
     pub last_seen: UnixMillis,
-    /// How far it had come then.
+    /// The commit of its cursor then.
     pub commit: Commit,
 }
 
-/// What is to be noted about such a machine.
+/// A request of a client instance, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceSeen {
-    /// The bouncer's row.
+pub struct InstanceReport {
+    /// The bouncer's row id.
     pub bouncer: i64,
-    /// How it names itself.
+    /// The name it sends.
     pub instance: String,
-    /// Where it came from.
+    /// The address of the request.
     pub ip: String,
     /// The User-Agent before the slash.
     pub kind: String,
     /// The User-Agent after the slash.
     pub version: String,
-    /// When it asked.
+    /// When it sent the request.
     pub at: UnixMillis,
-    /// How far it has come.
+    /// The commit of its cursor.
     pub commit: Commit,
 }
 
 impl Store {
-    /// Notes machines that share bouncers' keys, in one transaction. Those of bouncers that are gone are passed over,
-    /// and what is older than what is there; of a bouncer's machines the ten thousand last seen are remembered.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; then nothing was written.
-    pub async fn note_instances(&self, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+    /// Records requests of client instances in one transaction. Reports of deleted bouncers and reports older than the
+    /// stored ones are skipped; of each bouncer the 10,000 most recently seen instances are kept.
+    /// || # Errors
+    /// || When the database fails; nothing is written then.
+    pub async fn upsert_instances(&self, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());
         }
         self.writer
-            .write("note who uses bouncers' keys", move |tx| {
+            .write("store client instances", move |tx| {
                 Box::pin(async move {
                     let latest = latest(seen);
                     let mut bouncers: Vec<i64> = latest.iter().map(|one| one.bouncer).collect();
                     bouncers.dedup();
-                    note_all(tx, latest).await?;
+                    upsert(tx, latest).await?;
                     forget_beyond(tx, &bouncers).await
                 })
             })
             .await
     }
 
-    /// The machines that use bouncers' keys, by bouncer in the order these were made, then by name; of one bouncer
-    /// only, if one is named.
+    /// Client instances, by bouncer in order of creation, then by name; only those of `bouncer` if given.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn bouncer_instances(&self, bouncer: Option<&str>) -> Result<Vec<BouncerInstance>, StoreError> {
-        let mut session = self.snapshot("read who uses bouncers' keys").await?;
+        let mut session = self.snapshot("read client instances").await?;
         let mut sql = session.sql(
             "SELECT b.name, i.instance, i.ip, i.kind, i.version, i.last_seen, i.cursor_commit \
              FROM bouncer_instances i JOIN bouncers b ON b.id = i.bouncer_id",
@@ -98,11 +96,11 @@ impl Store {
         session.read(sql, read_instance).await
     }
 
-    /// Forgets the machines that were not seen for a week.
+    /// Deletes instances not seen for a week.
     pub(crate) async fn forget_instances(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        let cutoff = before(now, KEPT);
+        let cutoff = before(now, RETENTION);
         self.writer
-            .write("forget who used bouncers' keys", move |tx| {
+            .write("delete old client instances", move |tx| {
                 Box::pin(async move {
                     let session = tx.session();
                     let sql = session.sql("DELETE FROM bouncer_instances WHERE last_seen <= $1").bind(cutoff);
@@ -113,7 +111,7 @@ impl Store {
     }
 }
 
-fn read_instance(row: &Row) -> Result<BouncerInstance, Error> {
+fn read_instance(row: &SqlRow) -> Result<BouncerInstance, Error> {
     let commit: i64 = row.get(6)?;
     Ok(BouncerInstance {
         bouncer: row.get(0)?,
@@ -126,9 +124,9 @@ fn read_instance(row: &Row) -> Result<BouncerInstance, Error> {
     })
 }
 
-/// The latest word about each, by bouncer: one statement cannot write a row twice.
-fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
-    let mut by_name: BTreeMap<(i64, String), InstanceSeen> = BTreeMap::new();
+/// The latest report of each instance: one statement cannot update a row twice.
+fn latest(seen: Vec<InstanceReport>) -> Vec<InstanceReport> {
+    let mut by_name: BTreeMap<(i64, String), InstanceReport> = BTreeMap::new();
     for one in seen {
         let key = (one.bouncer, one.instance.clone());
         if by_name.get(&key).is_none_or(|there| there.at <= one.at) {
@@ -138,8 +136,8 @@ fn latest(seen: Vec<InstanceSeen>) -> Vec<InstanceSeen> {
     by_name.into_values().collect()
 }
 
-/// One statement for all: each would cost a way to the database and back.
-async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError> {
+/// One statement for all reports, to save round trips.
+async fn upsert(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql(
         "INSERT INTO bouncer_instances (bouncer_id, instance, ip, kind, version, last_seen, cursor_commit) \
@@ -148,7 +146,7 @@ async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError
     match session.kind() {
         Kind::Sqlite => {
             let rows = seen.iter().map(|one| {
-                let InstanceSeen { bouncer, instance, ip, kind, version, at, commit } = one;
+                let InstanceReport { bouncer, instance, ip, kind, version, at, commit } = one;
                 (bouncer, instance, ip, kind, version, at.0, number(*commit))
             });
             sql.push(
@@ -158,7 +156,7 @@ async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError
             sql.arg(json(rows)).push(")) AS s")
         }
         Kind::Postgres => {
-            let texts = |of: fn(&InstanceSeen) -> &String| {
+            let texts = |of: fn(&InstanceReport) -> &String| {
                 Value::Texts(seen.iter().map(|one| of(one).clone()).collect())
             };
             sql.push("UNNEST(").arg(Value::Ints(seen.iter().map(|one| one.bouncer).collect()));
@@ -179,8 +177,8 @@ async fn note_all(tx: &mut Tx, seen: Vec<InstanceSeen>) -> Result<(), StoreError
     session.run(sql).await.map(drop)
 }
 
-/// Makes the oldest of a bouncer's machines give way when there are too many. Few bouncers ever have that many: the
-/// index alone tells which.
+/// Deletes the oldest instances of bouncers with too many. Few bouncers reach the limit; which do is found from the
+/// index alone.
 async fn forget_beyond(tx: &mut Tx, bouncers: &[i64]) -> Result<(), StoreError> {
     let session = tx.session();
     let full = full_ones(session, bouncers).await?;
@@ -192,12 +190,12 @@ async fn forget_beyond(tx: &mut Tx, bouncers: &[i64]) -> Result<(), StoreError> 
          (SELECT bouncer_id, instance, ROW_NUMBER() OVER (PARTITION BY bouncer_id \
          ORDER BY last_seen DESC, instance) AS place FROM bouncer_instances WHERE bouncer_id",
     );
-    sql.in_ints(&full).push(") AS ranked WHERE place > ").arg(AT_MOST).push(")");
+    sql.in_ints(&full).push(") AS ranked WHERE place > ").arg(MAX_PER_BOUNCER).push(")");
     session.run(sql).await.map(drop)
 }
 
 async fn full_ones(session: &mut Session, bouncers: &[i64]) -> Result<Vec<i64>, StoreError> {
     let mut sql = session.sql("SELECT bouncer_id FROM bouncer_instances WHERE bouncer_id");
-    sql.in_ints(bouncers).push(" GROUP BY bouncer_id HAVING COUNT(*) > ").arg(AT_MOST);
+    sql.in_ints(bouncers).push(" GROUP BY bouncer_id HAVING COUNT(*) > ").arg(MAX_PER_BOUNCER);
     session.read(sql, |row| row.get(0)).await
 }

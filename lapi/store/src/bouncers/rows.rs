@@ -1,4 +1,4 @@
-//! Bouncers as rows: reading, making, noting what they did.
+//! Reads and writes bouncer rows.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,12 +10,12 @@ use sqlx::Error;
 use super::{Bouncer, BouncerUpdate, NewBouncer};
 use crate::StoreError;
 use crate::decisions::number;
-use crate::engine::{Kind, Row, Session, Sql, Tx, Value, json};
+use crate::engine::{Kind, Session, Sql, SqlRow, Tx, Value, json};
 
 pub(super) const COLUMNS: &str = "id, name, key_hash, created_at, updated_at, revoked, ip, kind, version, last_pull, \
      cursor_commit, cursor_time, auth_type, os_name, os_family, os_version, feature_flags, auto_created";
 
-pub(super) fn read_bouncer(row: &Row) -> Result<Bouncer, Error> {
+pub(super) fn read_bouncer(row: &SqlRow) -> Result<Bouncer, Error> {
     let commit: Option<i64> = row.get(10)?;
     let time: Option<i64> = row.get(11)?;
     Ok(Bouncer {
@@ -45,7 +45,7 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
 }
 
 pub(super) async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
-    tx.touch_roster();
+    tx.bump_registry_version();
     let session = tx.session();
     let text = format!(
         "INSERT INTO bouncers (created_at, updated_at, name, key_hash, auth_type, ip, auto_created) \
@@ -63,8 +63,8 @@ pub(super) async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Res
     made.ok_or_else(|| session.fails("the row that was made did not come back"))
 }
 
-/// One update for each bouncer, the later word of several; those that only say how far a bouncer has pulled apart,
-/// for they are nearly all.
+/// Merges updates of the same bouncer, later ones taking precedence. Returns updates that only move the last pull
+/// separately: they are the vast majority.
 pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<BouncerUpdate>) {
     let mut by_id: BTreeMap<i64, BouncerUpdate> = BTreeMap::new();
     for later in updates {
@@ -98,9 +98,8 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
     })
 }
 
-/// Writes how far bouncers have pulled. Thousands of them say so every few seconds: it is one statement, where each would
-/// cost a way to the database and back.
-pub(super) async fn note_pulls(
+/// Writes last pulls and cursors. Thousands arrive every few seconds: one statement, to save round trips.
+pub(super) async fn record_pulls(
     tx: &mut Tx,
     now: UnixMillis,
     pulls: Vec<BouncerUpdate>,
@@ -123,7 +122,7 @@ pub(super) async fn note_pulls(
         sql.push(&format!(
             ", {column} = CASE WHEN pull.{time} IS NULL OR ({guard} > pull.{time} AND {guard} < "
         ))
-        .arg(believable(now))
+        .arg(latest_plausible(now))
         .push(&format!(") THEN {column} ELSE pull.{value} END"));
     }
     match session.kind() {
@@ -147,24 +146,24 @@ pub(super) async fn note_pulls(
     session.run(sql).await.map(drop)
 }
 
-/// Times of the database after this one are not believed: whoever wrote them had a clock that ran ahead. They give
-/// way to older ones, or they would stay until the clocks have caught up with them.
-fn believable(now: UnixMillis) -> i64 {
-    const AHEAD: i64 = 60_000;
-    now.0.saturating_add(AHEAD)
+/// Stored times after this one are implausible: they were written by a host whose clock was ahead. They are overwritten
+/// by older times, or they would stay until all clocks have caught up.
+fn latest_plausible(now: UnixMillis) -> i64 {
+    const MAX_CLOCK_SKEW: i64 = 60_000;
+    now.0.saturating_add(MAX_CLOCK_SKEW)
 }
 
-/// Adds assignments that are made unless the row's `guard` is newer than `time`: another LAPI on the same database
-/// may have written later news first.
+/// Appends assignments that apply unless the row's `guard` is newer than `time`: another LAPI may have written a later
+/// update first.
 pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, columns: &[(&str, i64)]) {
     for (column, value) in columns {
         sql.push(", ").push(column).push(" = CASE WHEN ").push(guard).push(" > ").arg(time);
-        sql.push(" AND ").push(guard).push(" < ").arg(believable(now));
+        sql.push(" AND ").push(guard).push(" < ").arg(latest_plausible(now));
         sql.push(" THEN ").push(column).push(" ELSE ").arg(*value).push(" END");
     }
 }
 
-/// Writes what one update says.
+/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE bouncers SET updated_at = ");

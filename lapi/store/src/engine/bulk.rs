@@ -1,10 +1,10 @@
-//! Many rows at once: `VALUES` with a place for each value on SQLite, `UNNEST` of columns on PostgreSQL.
+//! Bulk inserts: `VALUES` with placeholders on SQLite, `UNNEST` of arrays on PostgreSQL.
 
 use super::sql::{Kind, Sql, Value};
 use super::{Session, Tx};
 use crate::StoreError;
 
-/// One column of the rows to insert. All columns of a call are equally long.
+/// A column of the rows to insert. All columns of a call have equal length.
 #[derive(Debug)]
 pub(crate) enum Column {
     Ints(Vec<i64>),
@@ -15,10 +15,10 @@ pub(crate) enum Column {
     Blobs(Vec<Option<Vec<u8>>>),
 }
 
-/// SQLite takes no more values in one statement.
+/// SQLite's limit on parameters per statement.
 const MAX_VALUES: usize = 32_766;
 
-/// Inserts rows, at most `bulk` in one statement.
+/// Inserts rows, at most `bulk` per statement.
 pub(crate) async fn insert(
     tx: &mut Tx,
     table: &str,
@@ -46,7 +46,7 @@ async fn insert_values(
     let mut left = columns.first().map_or(0, Column::len);
     let mut columns: Vec<Box<dyn Iterator<Item = Value> + Send>> =
         columns.into_iter().map(Column::into_values).collect();
-    // Places without numbers: SQLite looks numbered ones up one after the other, which is quadratic.
+    // Unnumbered placeholders: SQLite searches numbered ones linearly, which is quadratic in total.
     let row = format!("({})", vec!["?"; width].join(","));
     while left > 0 {
         let rows = left.min(bulk);

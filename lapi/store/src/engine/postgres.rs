@@ -1,4 +1,4 @@
-//! Opening a database on a PostgreSQL server.
+//! Opens a database on a PostgreSQL server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,68 +7,67 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 
-use super::fault::{Place, fault};
-use super::session::{Link, Session, patient};
+use super::fault::{DatabaseLocation, fault};
+use super::session::{Link, Session, with_timeout};
 use super::sqlite::{MIGRATIONS_TABLE, clone, refused_migration};
 use super::writer::Writer;
 use super::{Opened, Readers};
 use crate::{DbConfig, PostgresServer, SslMode, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
-/// How long to wait for a connection. A server that is away must be told of, not waited for.
+/// Connection timeout. An unavailable server must be reported quickly.
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
-/// Connections besides those of the pool: the writer's, the listener's, and that of whoever leads.
+/// Connections besides the pool's: the writer's, the listener's, the leader's.
 const OTHERS: u32 = 3;
-/// How long a connection from the pool may take to show that it lives.
+/// How long the liveness check of a pooled connection may take.
 const ANSWER: Duration = Duration::from_secs(1);
-/// What the server itself allows a statement that reads, in milliseconds; shorter than our own patience.
+/// `statement_timeout` of reading statements in milliseconds; shorter than the client-side timeout.
 const READ_MILLIS: &str = "15000";
-/// The same for one that writes.
+/// `statement_timeout` of writing statements.
 const WRITE_MILLIS: &str = "8000";
-/// What it allows for waiting for another writer, whose transactions are bounded.
+/// `lock_timeout`: transactions of other writers are bounded.
 const LOCK_MILLIS: &str = "6000";
-/// How long it bears one of us that holds a transaction open and says nothing: a suspended LAPI must not keep the
-/// others from writing.
+/// `idle_in_transaction_session_timeout`: a suspended LAPI must not block the writes of others.
 const SILENCE_MILLIS: &str = "15000";
 
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
-    let place = Arc::new(Place::Server(server.to_string()));
+    let location = Arc::new(DatabaseLocation::Server(server.to_string()));
     let doing = "open the database";
     let options = options(server)?;
     let writing = options.clone().options([("statement_timeout", WRITE_MILLIS)]);
-    let mut first = connect(&writing, &place).await?;
-    check_owner(&mut first, server, &place).await?;
+    let mut first = connect(&writing, &location).await?;
+    check_owner(&mut first, server, &location).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
     migrations
         .run_direct(None, &mut first, false)
         .await
-        .map_err(|error| refused_migration(error, &MIGRATIONS, &place))?;
+        .map_err(|error| refused_migration(error, &MIGRATIONS, &location))?;
 
     let pool = PgPoolOptions::new()
         .max_connections(config.max_open.saturating_sub(OTHERS).max(1))
         .acquire_timeout(CONNECT)
-        // That a server is slow is said by those who wait for it.
+        // Slow acquisition is reported by the callers.
         .acquire_slow_threshold(CONNECT * 2)
         .idle_timeout(Duration::from_secs(300))
-        // Ours have an end: a connection whose other side is gone without a word must neither use up the time for
-        // the next one, nor keep its place among those that may be open.
+        // The liveness check below has a timeout, unlike sqlx's: a dead connection must neither use up the time for the
+        // next one nor occupy a place in the pool.
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(async move { Ok(answers(connection).await.is_ok()) }))
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
         .connect_lazy_with(options);
 
-    let first = Session::new(Link::PostgresWrite(first), Arc::clone(&place), doing);
-    let again = Arc::clone(&place);
+    let first = Session::new(Link::PostgresWrite(first), Arc::clone(&location), doing);
+    let again = Arc::clone(&location);
     let connect = Box::new(move || {
-        let (options, place) = (writing.clone(), Arc::clone(&again));
+        let (options, location) = (writing.clone(), Arc::clone(&again));
         Box::pin(async move {
-            let connection = connect(&options, &place).await?;
-            Ok(Session::new(Link::PostgresWrite(connection), place, doing))
+            let connection = connect(&options, &location).await?;
+            Ok(Session::new(Link::PostgresWrite(connection), location, doing))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&place));
-    Ok(Opened { place, readers: Readers::Postgres(pool), writer })
+    let writer = Writer::start(first, connect, Arc::clone(&location));
+    Ok(Opened { location, readers: Readers::Postgres(pool), writer })
 }
 
 fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
@@ -96,7 +95,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
             ("statement_timeout", READ_MILLIS),
             ("lock_timeout", LOCK_MILLIS),
             ("idle_in_transaction_session_timeout", SILENCE_MILLIS),
-            // A host of ours that has lost its power: the server gives its locks back within half a minute.
+            // If this host loses power, the server releases its locks within half a minute.
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
@@ -127,35 +126,38 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     Ok(options)
 }
 
-/// Whether the other side is there.
+/// Checks that the server responds.
 async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    patient(ANSWER, connection.ping()).await
+    with_timeout(ANSWER, connection.ping()).await
 }
 
-pub(super) async fn connect(options: &PgConnectOptions, place: &Place) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    location: &DatabaseLocation,
+) -> Result<PgConnection, StoreError> {
     let doing = "connect";
     match tokio::time::timeout(CONNECT, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(fault(&error, place, doing)),
+        Ok(Err(error)) => Err(fault(&error, location, doing)),
         Err(_) => Err(StoreError::Unavailable {
             doing,
-            database: place.to_string(),
+            database: location.to_string(),
             reason: format!("no answer within {} s", CONNECT.as_secs()),
         }),
     }
 }
 
-/// Refuses a database that somebody else's tables are in under our names.
+/// Refuses a database that contains tables of another program with our names.
 async fn check_owner(
     connection: &mut PgConnection,
     server: &PostgresServer,
-    place: &Place,
+    location: &DatabaseLocation,
 ) -> Result<(), StoreError> {
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
             .fetch_all(connection)
             .await
-            .map_err(|error| fault(&error, place, "open the database"))?;
+            .map_err(|error| fault(&error, location, "open the database"))?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     let theirs = ["alerts", "machines", "bouncers", "decisions"].into_iter().filter(|name| has(name)).count();
     if theirs > 0 && !has("head") {

@@ -1,4 +1,4 @@
-//! A connection in use: runs statements, gives up on a server that does not answer.
+//! A database session: runs statements, with timeouts against a server that does not answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use sqlx::postgres::{PgConnection, PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Error, Row as _, Transaction, Type};
 
-use super::fault::{Place, breaks_session, fault};
+use super::fault::{DatabaseLocation, breaks_session, fault};
 use super::sql::{Kind, Sql, bind_postgres, bind_sqlite};
 use crate::StoreError;
 
-/// How long a server may take for one statement that reads. Its own limit is shorter, so that it is the one to say
-/// so; ours is for a server that has gone without a word.
+/// Client-side timeout of a reading statement. The server's own limit is shorter, so this one only applies when the
+/// server is unreachable.
 const READING: Duration = Duration::from_secs(20);
-/// The same for one that writes: somebody waits for each write, and so do all behind it.
+/// Client-side timeout of a writing statement: all queued writes wait behind it.
 const WRITING: Duration = Duration::from_secs(10);
-/// How long it may take for what costs it nothing, such as the beginning of a transaction.
-pub(super) const AT_ONCE: Duration = Duration::from_secs(2);
+/// Timeout of trivial statements such as `BEGIN`.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connection below a session.
+/// The connection of a session.
 #[derive(Debug)]
 pub(crate) enum Link {
     SqliteRead(Transaction<'static, Sqlite>),
@@ -29,23 +29,23 @@ pub(crate) enum Link {
     PostgresWrite(PgConnection),
 }
 
-/// A connection, what it is used for, and whether it can still be used.
+/// A connection with the operation it is used for, and whether it is still usable.
 #[derive(Debug)]
 pub(crate) struct Session {
     link: Link,
-    place: Arc<Place>,
+    location: Arc<DatabaseLocation>,
     doing: &'static str,
     broken: bool,
 }
 
-/// One row of an answer.
-pub(crate) enum Row {
+/// A row of a result.
+pub(crate) enum SqlRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
 
-impl Row {
-    /// The column of that number, from 0.
+impl SqlRow {
+    /// The value of a column, by index.
     pub(crate) fn get<T>(&self, column: usize) -> Result<T, Error>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
@@ -58,8 +58,8 @@ impl Row {
 }
 
 impl Session {
-    pub(super) fn new(link: Link, place: Arc<Place>, doing: &'static str) -> Self {
-        Self { link, place, doing, broken: false }
+    pub(super) fn new(link: Link, location: Arc<DatabaseLocation>, doing: &'static str) -> Self {
+        Self { link, location, doing, broken: false }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -69,15 +69,15 @@ impl Session {
         }
     }
 
-    /// A statement for this kind of database.
+    /// A statement in this session's dialect.
     pub(crate) fn sql(&self, text: &str) -> Sql {
         Sql::new(self.kind(), text)
     }
 
-    /// Runs a statement; returns how many rows it touched.
+    /// Runs a statement; returns the number of affected rows.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.patience();
+        let patience = self.timeout();
         let done = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -85,55 +85,55 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                patient(patience, query.execute(connection)).await.map(|done| done.rows_affected())
+                with_timeout(patience, query.execute(connection)).await.map(|done| done.rows_affected())
             }
         };
         done.map_err(|error| self.failed(&error))
     }
 
-    /// All rows of an answer.
-    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
+    /// All rows of a result.
+    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.patience();
+        let patience = self.timeout();
         let rows = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
-                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(SqlRow::Sqlite).collect())
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                let rows = patient(patience, query.fetch_all(connection)).await;
-                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                let rows = with_timeout(patience, query.fetch_all(connection)).await;
+                rows.map(|rows| rows.into_iter().map(SqlRow::Postgres).collect())
             }
         };
         rows.map_err(|error| self.failed(&error))
     }
 
-    /// The rows of an answer, read.
+    /// All rows of a result, converted.
     pub(crate) async fn read<T>(
         &mut self,
         sql: Sql,
-        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        mut read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, StoreError> {
         let rows = self.rows(sql).await?;
         rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
     }
 
-    /// The first row of an answer, read.
+    /// The first row of a result, converted.
     pub(crate) async fn first<T>(
         &mut self,
         sql: Sql,
-        read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,
     ) -> Result<Option<T>, StoreError> {
         Ok(self.read(sql, read).await?.into_iter().next())
     }
 
-    /// Statements without values, separated by semicolons, in one round.
+    /// Runs statements without parameters, separated by semicolons, in one round trip.
     pub(super) async fn raw(&mut self, text: &'static str) -> Result<(), StoreError> {
-        self.raw_within(self.patience(), text).await
+        self.raw_within(self.timeout(), text).await
     }
 
-    /// The same with a patience of its own; SQLite needs none.
+    /// The same with an explicit timeout; not needed on SQLite.
     pub(super) async fn raw_within(
         &mut self,
         patience: Duration,
@@ -142,7 +142,7 @@ impl Session {
         let done = match self.connection() {
             Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(|_| ()),
             Connection::Postgres(connection) => {
-                patient(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
+                with_timeout(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -157,7 +157,7 @@ impl Session {
     }
 
     pub(super) async fn close(self) {
-        // What does not close politely within a moment is dropped.
+        // A connection that does not close within a moment is dropped.
         let farewell = async {
             match self.link {
                 Link::SqliteWrite(connection) => sqlx::Connection::close(connection).await.ok(),
@@ -168,7 +168,7 @@ impl Session {
         tokio::time::timeout(Duration::from_secs(5), farewell).await.ok();
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         match self.link {
             Link::SqliteRead(_) | Link::PostgresRead(_) => READING,
             Link::SqliteWrite(_) | Link::PostgresWrite(_) => WRITING,
@@ -184,23 +184,27 @@ impl Session {
         }
     }
 
-    /// The error for a database whose contents make no sense.
+    /// The error for inconsistent contents of the database.
     pub(crate) fn fails(&self, reason: &str) -> StoreError {
-        StoreError::Failed { doing: self.doing, database: self.place.to_string(), reason: reason.to_owned() }
+        StoreError::Failed {
+            doing: self.doing,
+            database: self.location.to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
-    /// The error for those who wrote in the same transaction as the one whose statement broke the connection.
+    /// The error for jobs whose transaction was lost because another job's statement broke the connection.
     pub(super) fn breaks(&self) -> StoreError {
         StoreError::Unavailable {
             doing: self.doing,
-            database: self.place.to_string(),
+            database: self.location.to_string(),
             reason: "the connection broke".to_owned(),
         }
     }
 
     fn failed(&mut self, error: &Error) -> StoreError {
         self.broken |= breaks_session(error);
-        fault(error, &self.place, self.doing)
+        fault(error, &self.location, self.doing)
     }
 }
 
@@ -209,13 +213,13 @@ enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-/// Work on a server with an end to it.
-pub(crate) async fn patient<T>(
+/// Runs a future with a timeout.
+pub(crate) async fn with_timeout<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
-        let told = format!("no answer within {} s", patience.as_secs());
-        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, told)))
+        let text = format!("no answer within {} s", patience.as_secs());
+        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     })
 }

@@ -1,17 +1,17 @@
-//! A statement and its values. Values are always bound, never written into the text.
+//! A statement with its parameters. Values are always bound, never formatted into the text.
 
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
-/// Which dialect.
+/// The SQL dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sqlite,
     Postgres,
 }
 
-/// One value of a statement.
+/// A parameter value.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Int(Option<i64>),
@@ -19,7 +19,7 @@ pub(crate) enum Value {
     Bool(bool),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
-    /// Lists exist in PostgreSQL only; for SQLite they are written as JSON text.
+    /// Arrays exist in PostgreSQL only; SQLite gets them as JSON text.
     Ints(Vec<i64>),
     MaybeInts(Vec<Option<i64>>),
     Reals(Vec<f64>),
@@ -28,7 +28,7 @@ pub(crate) enum Value {
     Blobs(Vec<Option<Vec<u8>>>),
 }
 
-/// A statement being written. `$1`, `$2`, … in the text are the values in the order they are bound.
+/// A statement under construction. `$1`, `$2`, … refer to the values in the order they are bound.
 #[derive(Debug, Clone)]
 pub(crate) struct Sql {
     kind: Kind,
@@ -41,19 +41,19 @@ impl Sql {
         Self { kind, text: text.into(), values: Vec::new() }
     }
 
-    /// Binds the next value, whose place is already in the text.
+    /// Binds the next value, whose placeholder is in the text already.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
-    /// Adds to the text.
+    /// Appends text.
     pub(crate) fn push(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);
         self
     }
 
-    /// Adds a value where the text stands.
+    /// Appends a placeholder and binds its value.
     pub(crate) fn arg(&mut self, value: impl Into<Value>) -> &mut Self {
         self.values.push(value.into());
         self.text.push('$');
@@ -61,7 +61,7 @@ impl Sql {
         self
     }
 
-    /// Adds ` IN (these numbers)`; the text does not depend on how many.
+    /// Appends ` IN (ids)`; the text does not depend on their number.
     pub(crate) fn in_ints(&mut self, ids: &[i64]) -> &mut Self {
         match self.kind {
             Kind::Postgres => self.push(" = ANY(").arg(Value::Ints(ids.to_vec())).push(")"),
@@ -72,7 +72,7 @@ impl Sql {
         }
     }
 
-    /// Adds ` IN (these texts)`.
+    /// Appends ` IN (texts)`.
     pub(crate) fn in_texts(&mut self, texts: &[String]) -> &mut Self {
         match self.kind {
             Kind::Postgres => self.push(" = ANY(").arg(Value::Texts(texts.to_vec())).push(")"),
@@ -83,14 +83,14 @@ impl Sql {
         }
     }
 
-    /// Adds ` IN (these bytes)`.
+    /// Appends ` IN (byte strings)`.
     pub(crate) fn in_bytes(&mut self, list: Vec<Vec<u8>>) -> &mut Self {
         match self.kind {
             Kind::Postgres => {
                 let list = list.into_iter().map(Some).collect();
                 self.push(" = ANY(").arg(Value::Blobs(list)).push(")")
             }
-            // Few (a prefix has at most 129 others around it): one place each.
+            // Few values (a prefix has at most 128 shorter ones): one placeholder each.
             Kind::Sqlite => {
                 self.push(" IN (");
                 for (n, bytes) in list.into_iter().enumerate() {
@@ -106,7 +106,7 @@ impl Sql {
     }
 }
 
-/// Rows as one value, for SQLite's `json_each`.
+/// Rows as a JSON array, for SQLite's `json_each`.
 pub(crate) fn json<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> String {
     serde_json::to_string(&rows.collect::<Vec<T>>()).expect("numbers and texts are JSON")
 }
@@ -149,7 +149,7 @@ pub(super) fn bind_postgres(
     }
 }
 
-/// PostgreSQL has no room for a zero byte in a text, and would refuse the whole batch for it.
+/// PostgreSQL texts cannot contain NUL; one would make the whole batch fail.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }

@@ -1,4 +1,4 @@
-//! Opening a SQLite file: whose it is, how it is kept, its schema.
+//! Opens a SQLite file: verifies the owner, configures it, migrates the schema.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -13,55 +13,54 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
-use super::fault::{Place, fault};
+use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session};
 use super::writer::Writer;
 use super::{Opened, Readers};
 use crate::{DbConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-/// Where the applied ones are noted; a name of our own tells our files from those of other users of sqlx.
+/// The table of applied migrations; its name distinguishes our files from those of other sqlx programs.
 pub(super) const MIGRATIONS_TABLE: &str = "palisade_migrations";
-/// "PALI", which the first migration writes into the file's head.
+/// "PALI", which the first migration sets as `application_id`.
 const APPLICATION: i64 = 1_346_456_649;
-/// How long to wait for another process that writes. The admin CLI's writes are short, those of retention bounded;
-/// the stock server waits as long.
+/// `busy_timeout`: the admin CLI's writes are short and those of retention bounded; the stock server waits as long.
 const BUSY: Duration = Duration::from_secs(100);
-/// A file up to this size is checked as a whole when it is opened, which takes a fraction of a second.
+/// Files up to this size are checked completely when opened, which takes a fraction of a second.
 const CHECKED_WHOLE: u64 = 64 << 20;
-/// How many rows a connection reads ahead; about two megabytes.
+/// Rows a connection reads ahead: about two megabytes.
 const ROWS_AHEAD: usize = 2048;
-/// Each has a thread of its own; more do not read faster.
-const MOST_READERS: u32 = 8;
+/// Each reader has a thread; more do not read faster.
+const MAX_READERS: u32 = 8;
 
 pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
-    let place = Arc::new(Place::File(path.to_owned()));
+    let location = Arc::new(DatabaseLocation::File(path.to_owned()));
     let doing = "open the database";
     prepare_file(path)?;
-    let turn = take_turns(path).await;
+    let turn = lock_for_opening(path).await;
     let wal = wal.unwrap_or_else(|| !on_network(path));
     let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
-    let failed = |error: sqlx::Error| fault(&error, &place, doing);
-    // Nothing is set here: how somebody else's file is kept is not ours to change.
+    let failed = |error: sqlx::Error| fault(&error, &location, doing);
+    // No pragmas here: the settings of another program's file must not be changed.
     let mut looking = plain.connect().await.map_err(failed)?;
-    check_owner(&mut looking, path, &place).await?;
+    check_owner(&mut looking, path, &location).await?;
     looking.close().await.map_err(failed)?;
 
     let options = plain
         .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // After a large import the log shrinks again.
+        // Truncate the WAL after a large import.
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(200)
-        // SQLite runs in a thread of its own and hands rows over; in few large handfuls, not in many small ones.
+        // SQLite runs in its own thread and hands rows over in batches; large ones are faster.
         .row_buffer_size(ROWS_AHEAD);
 
     let mut first = options.connect().await.map_err(failed)?;
-    migrate(&mut first, &place).await?;
+    migrate(&mut first, &location).await?;
 
     let pool = SqlitePoolOptions::new()
-        .max_connections(config.max_open.clamp(1, MOST_READERS))
+        .max_connections(config.max_open.clamp(1, MAX_READERS))
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         .connect_with(options.clone().pragma("query_only", "on"))
@@ -70,25 +69,25 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
 
     drop(turn);
 
-    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&place), doing);
-    let again = Arc::clone(&place);
+    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&location), doing);
+    let again = Arc::clone(&location);
     let connect = Box::new(move || {
-        let (options, place) = (options.clone(), Arc::clone(&again));
+        let (options, location) = (options.clone(), Arc::clone(&again));
         Box::pin(async move {
-            let connection = options.connect().await.map_err(|error| fault(&error, &place, doing))?;
-            Ok(Session::new(Link::SqliteWrite(connection), place, doing))
+            let connection = options.connect().await.map_err(|error| fault(&error, &location, doing))?;
+            Ok(Session::new(Link::SqliteWrite(connection), location, doing))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&place));
-    Ok(Opened { place, readers: Readers::Sqlite(pool), writer })
+    let writer = Writer::start(first, connect, Arc::clone(&location));
+    Ok(Opened { location, readers: Readers::Sqlite(pool), writer })
 }
 
-/// Makes a missing file so that only its owner and group may read it, and refuses what is no database at once.
+/// Creates a missing file readable by owner and group only, and rejects paths that cannot be a database.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
         Ok(file) => {
-            // The umask may have taken the group's right.
+            // The umask may have removed the group's permission.
             file.set_permissions(std::fs::Permissions::from_mode(0o640))
                 .map_err(|error| config(format!("cannot set its mode: {error}")))
         }
@@ -112,7 +111,8 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     }
     let mode = found.permissions().mode();
     if mode & 0o007 != 0 {
-        // Hashes of keys and passwords are in it. Somebody else's file stays as it is.
+        // The file contains hashes of keys and passwords. Changing the mode fails, harmlessly, when another user owns
+        // the file.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o770)).ok();
     }
     let mut head = Vec::new();
@@ -127,27 +127,27 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the file lies where WAL does not work, because its readers and writers share memory.
+/// Whether the file is on a network file system, where WAL's shared memory does not work.
 fn on_network(path: &Path) -> bool {
-    // NFS, SMB, CIFS, SMB2, 9P, Coda, AFS, Ceph: linux/magic.h and the file systems' own sources.
+    // NFS, SMB, CIFS, SMB2, 9P, Coda, AFS, Ceph: from linux/magic.h and the file systems' sources.
     const NETWORK: [u64; 8] =
         [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x7375_7245, 0x5346_414f, 0x00c3_6400];
     rustix::fs::statfs(path).is_ok_and(|system| {
-        // Its width and sign differ between architectures; the numbers have 32 bits.
+        // The type of `f_type` depends on the architecture; the magic numbers have 32 bits.
         #[expect(clippy::cast_sign_loss, reason = "a bit pattern, not a quantity")]
         let kind = system.f_type as u64 & 0xffff_ffff;
         NETWORK.contains(&kind)
     })
 }
 
-/// Refuses the file of another program before anything is written to it.
+/// Rejects another program's file before anything is written to it.
 async fn check_owner(
     connection: &mut SqliteConnection,
     path: &Path,
-    place: &Place,
+    location: &DatabaseLocation,
 ) -> Result<(), StoreError> {
     let doing = "open the database";
-    let failed = |error: sqlx::Error| fault(&error, place, doing);
+    let failed = |error: sqlx::Error| fault(&error, location, doing);
     let application: i64 =
         sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
     let tables: Vec<String> = sqlx::query_scalar(
@@ -157,7 +157,7 @@ async fn check_owner(
     .await
     .map_err(failed)?;
     let has = |name: &str| tables.iter().any(|table| table == name);
-    // Killed between the first two steps, a new file has this table alone.
+    // A process killed between the first two steps leaves a file with this table only.
     let new = tables.iter().all(|table| table == MIGRATIONS_TABLE);
     if application != APPLICATION && !new {
         let stock = has("alerts") && has("machines") && has("bouncers") && has("decisions");
@@ -182,34 +182,34 @@ async fn check_owner(
     Ok(())
 }
 
-/// One process at a time opens a database: changing how a file is kept, and making its tables, bear no company.
-async fn take_turns(path: &Path) -> Option<File> {
+/// Serialises opening among processes: changing the journal mode and creating tables must not run concurrently.
+async fn lock_for_opening(path: &Path) -> Option<File> {
     let path = path.to_owned();
     let locked = tokio::task::spawn_blocking(move || {
         let file = lock_beside(&path, "-open.lock")?;
         file.lock().map(|()| file)
     });
-    // Where no lock can be had, SQLite's own must do.
+    // Where no file lock is available, SQLite's own locks must suffice.
     locked.await.ok()?.ok()
 }
 
-/// Brings the schema up to date.
-async fn migrate(connection: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
+/// Migrates the schema.
+async fn migrate(connection: &mut SqliteConnection, location: &DatabaseLocation) -> Result<(), StoreError> {
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
     let done = migrations.run_direct(None, connection, false).await;
-    done.map_err(|error| refused_migration(error, &MIGRATIONS, place))
+    done.map_err(|error| refused_migration(error, &MIGRATIONS, location))
 }
 
-/// Opens a file beside the database that serves as a lock between processes. It belongs to the database's owner even
-/// when root makes it (the admin CLI often runs as root, the server never should).
+/// Opens a lock file beside the database. It belongs to the database's owner even when root creates it: the admin CLI
+/// often runs as root, the server should not.
 pub(crate) fn lock_beside(path: &Path, suffix: &str) -> std::io::Result<File> {
     let lock = PathBuf::from(format!("{}{suffix}", path.display()));
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&lock)?;
     if let (Ok(database), Ok(ours)) = (std::fs::metadata(path), file.metadata())
         && (database.uid(), database.gid()) != (ours.uid(), ours.gid())
     {
-        // Only root may; for others the file is already as it can be.
+        // Fails without root privileges; the file then has the right owner already.
         std::os::unix::fs::fchown(&file, Some(database.uid()), Some(database.gid())).ok();
     }
     Ok(file)
@@ -219,17 +219,21 @@ pub(super) fn clone(migrations: &Migrator) -> Migrator {
     Migrator::with_migrations(migrations.iter().cloned().collect())
 }
 
-/// Says what a schema that does not fit means.
-pub(super) fn refused_migration(error: MigrateError, known: &Migrator, place: &Place) -> StoreError {
+/// Explains a migration error.
+pub(super) fn refused_migration(
+    error: MigrateError,
+    known: &Migrator,
+    location: &DatabaseLocation,
+) -> StoreError {
     let doing = "bring the schema up to date";
     let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
     match error {
         MigrateError::VersionMissing(found) if found > known => {
-            StoreError::Newer { database: place.to_string(), found, known }
+            StoreError::Newer { database: location.to_string(), found, known }
         }
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            fault(&error, place, doing)
+            fault(&error, location, doing)
         }
-        other => StoreError::Failed { doing, database: place.to_string(), reason: other.to_string() },
+        other => StoreError::Failed { doing, database: location.to_string(), reason: other.to_string() },
     }
 }

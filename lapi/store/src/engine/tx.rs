@@ -1,19 +1,19 @@
-//! The transaction that jobs of the writer share, and the numbers they take from it.
+//! The transaction shared by a group of write jobs, and the numbers it allocates.
 
 use palisade_active::Commit;
 
 use super::session::Session;
 
-/// The counters of the row `head`, as the transaction leaves them.
+/// The counters of the row `head` as this transaction will leave them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) commit: i64,
-    pub(super) roster: i64,
+    pub(super) registry_version: i64,
     pub(super) alert: i64,
     pub(super) decision: i64,
 }
 
-/// An open transaction. No other process writes while it is.
+/// An open write transaction. It excludes all other writers.
 #[derive(Debug)]
 pub(crate) struct Tx {
     pub(super) session: Session,
@@ -25,38 +25,38 @@ impl Tx {
         &mut self.session
     }
 
-    /// The number of the commit that this job makes.
+    /// Allocates the commit number of this job.
     pub(crate) fn next_commit(&mut self) -> Commit {
         self.counters.commit += 1;
         Commit(self.counters.commit.unsigned_abs())
     }
 
-    /// The last commit, this transaction's own included.
+    /// The last commit, including this transaction's.
     pub(crate) fn last_commit(&self) -> Commit {
         Commit(self.counters.commit.unsigned_abs())
     }
 
-    /// Gives back the number of a commit that turned out to change nothing. Only the last one can be.
+    /// Returns the last commit number when the commit turned out to change nothing.
     pub(crate) fn take_back(&mut self, commit: Commit) {
         debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);
         self.counters.commit -= 1;
     }
 
-    /// A number for an alert.
+    /// Allocates an alert id.
     pub(crate) fn next_alert(&mut self) -> i64 {
         self.counters.alert += 1;
         self.counters.alert
     }
 
-    /// The first of so many numbers for decisions.
+    /// Allocates consecutive decision ids; returns the first.
     pub(crate) fn next_decisions(&mut self, count: usize) -> i64 {
         let first = self.counters.decision + 1;
         self.counters.decision += i64::try_from(count).expect("a count of rows in memory fits");
         first
     }
 
-    /// Says that machines, bouncers or allowlists changed.
-    pub(crate) fn touch_roster(&mut self) {
-        self.counters.roster += 1;
+    /// Marks machines, bouncers or allowlists as changed.
+    pub(crate) fn bump_registry_version(&mut self) {
+        self.counters.registry_version += 1;
     }
 }

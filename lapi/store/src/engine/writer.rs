@@ -1,5 +1,5 @@
-//! The one who writes. Whatever waits in the queue goes into one transaction, each job behind its own savepoint, so
-//! that many small writes cost one wait for the disk and a job that fails takes nobody with it.
+//! The single writer. Queued jobs share a transaction, each behind its own savepoint: many small writes cost one sync,
+//! and a failed job does not affect the others.
 
 use std::fmt;
 use std::future::Future;
@@ -10,59 +10,59 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::fault::Place;
-use super::news;
-use super::session::{AT_ONCE, Session};
+use super::fault::DatabaseLocation;
+use super::notifications;
+use super::session::{STATEMENT_TIMEOUT, Session};
 use super::sql::Kind;
 use super::tx::{Counters, Tx};
 use crate::StoreError;
 
-/// How many jobs one transaction takes at most.
+/// Maximum number of jobs per transaction.
 const GROUP: usize = 128;
-/// How many jobs may wait before a caller has to.
+/// Capacity of the queue.
 const QUEUE: usize = 1024;
 
-/// Makes a new connection for the writer.
+/// Opens a new connection for the writer.
 pub(super) type Connect =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Session, StoreError>> + Send>> + Send + Sync>;
 
-/// What a job's body returns.
+/// The future of a job's body.
 pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
 
-/// The way into the queue; none once it is closed.
+/// The sending end of the queue; `None` after closing.
 type Queue = mpsc::Sender<Box<dyn Job>>;
 
-/// The queue to the one task that writes. Cheap to clone.
+/// A handle to the queue. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Writer {
     queue: Arc<RwLock<Option<Queue>>>,
     tasks: TaskTracker,
-    place: Arc<Place>,
+    location: Arc<DatabaseLocation>,
     name: Arc<str>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Writer").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
 impl Writer {
-    pub(super) fn start(first: Session, connect: Connect, place: Arc<Place>) -> Self {
+    pub(super) fn start(first: Session, connect: Connect, location: Arc<DatabaseLocation>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
         let name: Arc<str> = Uuid::new_v4().simple().to_string().into();
         tasks.spawn(work(jobs, Some(first), connect, Arc::clone(&name)));
         tasks.close();
-        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, place, name }
+        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name }
     }
 
-    /// What it signs its notices with.
+    /// The name it sends in notifications.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Queues a write and waits until it is committed. A caller that goes away does not stop it.
+    /// Queues a write and waits until it is committed. Dropping the future does not cancel the write.
     pub(crate) async fn write<T, F>(&self, doing: &'static str, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -70,7 +70,7 @@ impl Writer {
     {
         let gone = || StoreError::Unavailable {
             doing,
-            database: self.place.to_string(),
+            database: self.location.to_string(),
             reason: "it is being closed".to_owned(),
         };
         let queue = self.queue.read().ok().and_then(|queue| queue.clone()).ok_or_else(gone)?;
@@ -80,8 +80,8 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Spawns work that consists of several writes, so that it goes on when its caller goes away.
-    pub(crate) async fn see_through<T: Send + 'static>(
+    /// Spawns work that consists of several writes, so that it completes even when the caller is dropped.
+    pub(crate) async fn write_to_completion<T: Send + 'static>(
         &self,
         doing: &'static str,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -89,13 +89,13 @@ impl Writer {
         self.tasks.spawn(work).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable {
                 doing,
-                database: self.place.to_string(),
+                database: self.location.to_string(),
                 reason: "it is being closed".to_owned(),
             })
         })
     }
 
-    /// Takes no more jobs and waits for those under way.
+    /// Accepts no more jobs and waits for those in progress.
     pub(crate) async fn close(&self) {
         if let Ok(mut queue) = self.queue.write() {
             queue.take();
@@ -104,11 +104,11 @@ impl Writer {
     }
 }
 
-/// A write in the queue, whatever it returns.
+/// A queued write, with its result type erased.
 trait Job: Send {
     fn doing(&self) -> &'static str;
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
-    /// Tells the caller. With an error the transaction failed as a whole.
+    /// Sends the result to the caller. An error means that the whole transaction failed.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -140,13 +140,13 @@ where
 
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let outcome = match (committed, self.outcome) {
-            // Its own failure says more than the transaction's.
+            // A job's own error is more specific than the transaction's.
             (_, Some(Err(own))) => Err(own),
             (Err(error), _) => Err(error),
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => unreachable!("a committed job has run"),
         };
-        // Nobody waits any more: then nobody needs to know.
+        // The caller may have been dropped.
         self.answer.send(outcome).ok();
     }
 }
@@ -170,10 +170,10 @@ async fn work(
         };
         let done = match session {
             Ok(session) => transact(session, &mut group, &connect, &name).await,
-            Err(error) => Done::away(error),
+            Err(error) => Done::unavailable(error),
         };
         if done.away {
-            // Who waits behind a database that is away would only wait once more for the same answer.
+            // While the database is unavailable, jobs in the queue would each wait for the same timeout: fail them now.
             while let Ok(next) = jobs.try_recv() {
                 group.push(next);
             }
@@ -188,12 +188,12 @@ async fn work(
     }
 }
 
-/// What came of a group.
+/// The outcome of a group.
 struct Done {
     committed: Result<(), StoreError>,
-    /// The session, when it can be used again.
+    /// The session, if it is still usable.
     left: Option<Session>,
-    /// There was no way to the database.
+    /// Whether the database was unreachable.
     away: bool,
 }
 
@@ -202,30 +202,30 @@ impl Done {
         Self { committed, left, away: false }
     }
 
-    fn away(error: StoreError) -> Self {
+    fn unavailable(error: StoreError) -> Self {
         Self { committed: Err(error), left: None, away: true }
     }
 }
 
-/// Runs a group in one transaction.
+/// Runs a group of jobs in one transaction.
 async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connect, name: &str) -> Done {
     let doing = group.first().map_or("write", |job| job.doing());
     let mut tx = match begin(session, doing).await {
         Ok(tx) => tx,
-        // The connection died while it was idle; that is no reason to fail a job.
+        // The connection broke while idle: reconnect instead of failing the jobs.
         Err(Refused { lost: true, .. }) => match connect().await {
             Ok(session) => match begin(session, doing).await {
                 Ok(tx) => tx,
                 Err(refused) => return Done::with(Err(refused.error), None),
             },
-            Err(error) => return Done::away(error),
+            Err(error) => return Done::unavailable(error),
         },
         Err(refused) => return Done::with(Err(refused.error), None),
     };
     let before = tx.counters;
     match run_all(&mut tx, group).await {
         Ok(0) => {
-            // Nothing to keep. A session that cannot even roll back is not used again.
+            // Nothing to commit. A session that cannot roll back is discarded.
             let clean = tx.session.raw("ROLLBACK").await.is_ok() && !tx.session.is_broken();
             Done::with(Ok(()), clean.then_some(tx.session))
         }
@@ -240,10 +240,10 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
     }
 }
 
-/// Why a transaction did not begin.
+/// Why a transaction could not begin.
 struct Refused {
     error: StoreError,
-    /// The connection is gone, which another one may heal.
+    /// Whether the connection was lost, so that a new one may help.
     lost: bool,
 }
 
@@ -255,9 +255,9 @@ async fn begin(mut session: Session, doing: &'static str) -> Result<Tx, Refused>
     }
 }
 
-/// Begins, and reads how far others have come.
+/// Begins a transaction and reads the counters.
 async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
-    // PostgreSQL: whoever holds this row writes, all others wait, so commits are in order and nothing deadlocks.
+    // On PostgreSQL this locks the row against other writers, so commits are ordered and deadlocks impossible.
     let read = "SELECT commit_no, roster, last_alert_id, last_decision_id FROM head WHERE one = 1";
     let sql = match session.kind() {
         Kind::Sqlite => {
@@ -265,7 +265,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
             session.sql(read)
         }
         Kind::Postgres => {
-            session.raw_within(AT_ONCE, "BEGIN").await?;
+            session.raw_within(STATEMENT_TIMEOUT, "BEGIN").await?;
             session.sql(&format!("{read} FOR UPDATE"))
         }
     };
@@ -273,16 +273,16 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
         .first(sql, |row| {
             Ok(Counters {
                 commit: row.get(0)?,
-                roster: row.get(1)?,
+                registry_version: row.get(1)?,
                 alert: row.get(2)?,
                 decision: row.get(3)?,
             })
         })
         .await?;
-    counters.ok_or_else(|| session.fails("its table head is empty: other hands have changed it"))
+    counters.ok_or_else(|| session.fails("its table head is empty: another program has changed it"))
 }
 
-/// Runs every job; returns how many succeeded. An error means that the transaction is lost.
+/// Runs all jobs; returns how many succeeded. An error means that the transaction is lost.
 async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, StoreError> {
     let alone = group.len() == 1;
     let mut sound = 0;
@@ -309,8 +309,8 @@ async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, Store
     Ok(sound)
 }
 
-/// Writes how far the transaction has come, tells those who listen on a server, and commits. The server sends what is
-/// told when the commit holds, and in the order of commits.
+/// Writes the counters, sends a notification and commits. PostgreSQL delivers notifications after the commit and in
+/// commit order.
 async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreError> {
     if tx.counters != before {
         let now = tx.counters;
@@ -318,13 +318,13 @@ async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreEr
             .session
             .sql("UPDATE head SET commit_no = $1, roster = $2, last_alert_id = $3, last_decision_id = $4 WHERE one = 1")
             .bind(now.commit)
-            .bind(now.roster)
+            .bind(now.registry_version)
             .bind(now.alert)
             .bind(now.decision);
-        let moved = (now.commit, now.roster) != (before.commit, before.roster);
+        let moved = (now.commit, now.registry_version) != (before.commit, before.registry_version);
         if moved && tx.session.kind() == Kind::Postgres {
-            sql.push(" RETURNING pg_notify(").arg(news::CHANNEL).push(", ");
-            sql.arg(news::notice(now.commit, now.roster, name)).push(")");
+            sql.push(" RETURNING pg_notify(").arg(notifications::CHANNEL).push(", ");
+            sql.arg(notifications::payload(now.commit, now.registry_version, name)).push(")");
         }
         tx.session.run(sql).await?;
     }

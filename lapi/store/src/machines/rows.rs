@@ -1,4 +1,4 @@
-//! Machines as rows: reading, noting what they did.
+//! Reads and writes machine rows.
 
 use palisade_wire::UnixMillis;
 use sqlx::Error;
@@ -6,12 +6,12 @@ use sqlx::Error;
 use super::{Machine, MachineUpdate};
 use crate::StoreError;
 use crate::bouncers::newer;
-use crate::engine::{Row, Session, Tx};
+use crate::engine::{Session, SqlRow, Tx};
 
 pub(super) const COLUMNS: &str = "id, name, password, created_at, updated_at, last_push, last_heartbeat, ip, scenarios, \
      version, validated, auth_type, os_name, os_family, os_version, feature_flags, hub_state, datasources";
 
-pub(super) fn read_machine(row: &Row) -> Result<Machine, Error> {
+pub(super) fn read_machine(row: &SqlRow) -> Result<Machine, Error> {
     let moment = |column| row.get::<Option<i64>>(column).map(|millis| millis.map(UnixMillis));
     Ok(Machine {
         id: row.get(0)?,
@@ -44,7 +44,7 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
     session.first(sql, read_machine).await
 }
 
-/// Writes what one update says.
+/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE machines SET updated_at = ");

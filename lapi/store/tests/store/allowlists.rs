@@ -45,7 +45,7 @@ pub(crate) async fn lists_and_items(db: Db) {
     assert_eq!(store.remove_from_allowlist(later(2), "zoo", &values).await.unwrap(), 1);
     assert_eq!(store.remove_from_allowlist(later(3), "zoo", &values).await.unwrap(), 0);
     assert_eq!(store.allowlist(NOW, "zoo").await.unwrap().unwrap().updated_at, later(2));
-    assert_eq!(store.head().await.unwrap().roster, 5);
+    assert_eq!(store.head().await.unwrap().registry_version, 5);
     store.delete_allowlist("zoo").await.unwrap();
     assert_eq!(store.allowlists(NOW, true).await.unwrap().len(), 2);
 }

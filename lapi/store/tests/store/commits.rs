@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_active::{Change, Commit, Row};
+use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_store::{AlertQuery, NewMachine, Store, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
@@ -11,7 +11,7 @@ use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
 pub(crate) async fn a_new_database_has_no_commits(db: Db) {
     let store = db.open().await;
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(0), 0));
+    assert_eq!((head.commit, head.registry_version), (Commit(0), 0));
     assert!(!head.database.is_nil());
     assert_eq!(store.changes_since(Commit(0), 100).await.unwrap(), []);
     assert_eq!(loaded(&store, NOW).await, (vec![], Commit(0)));
@@ -27,14 +27,14 @@ pub(crate) async fn every_write_takes_the_next_commit(db: Db) {
     let added = store.add_alerts(NOW, None, batch).await.unwrap();
     let [(commit, changes)] = &added.commits[..] else { panic!("{added:?}") };
     assert_eq!((*commit, changes.len()), (Commit(1), 3));
-    let rows: Vec<Row> = changes.iter().cloned().map(row).collect();
+    let rows: Vec<ReplicaRow> = changes.iter().cloned().map(row).collect();
     assert_eq!(rows.iter().map(|row| (row.id, row.alert)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 3)]);
     // What touches no decision is no commit.
     assert!(store.add_alerts(NOW, None, vec![banning(&[])]).await.unwrap().commits.is_empty());
     store.create_machine(NOW, NewMachine { name: "m".into(), ..NewMachine::default() }).await.unwrap();
     assert_eq!(store.end_decisions(later(1), &[99]).await.unwrap().commit, None);
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(1), 1));
+    assert_eq!((head.commit, head.registry_version), (Commit(1), 1));
     let ended = store.end_decisions(later(1), &[2]).await.unwrap();
     assert_eq!(ended.commit.as_ref().map(|(commit, _)| *commit), Some(Commit(2)));
     assert_eq!(store.head().await.unwrap().commit, Commit(2));
@@ -54,8 +54,10 @@ pub(crate) async fn ending_is_told_once(db: Db) {
     let ended = store.end_decisions(later(1), &ids[..2]).await.unwrap();
     assert_eq!(ended.count, 2);
     let (commit, changes) = ended.commit.unwrap();
-    let expected: Vec<Change> =
-        rows[1..].iter().map(|row| Change::Put(Row { until: later(1), commit, ..row.clone() })).collect();
+    let expected: Vec<Change> = rows[1..]
+        .iter()
+        .map(|row| Change::Put(ReplicaRow { until: later(1), commit, ..row.clone() }))
+        .collect();
     assert_eq!(changes, expected);
     let again = store.end_decisions(later(2), &ids).await.unwrap();
     assert_eq!((again.count, again.commit.map(|(commit, _)| commit)), (1, Some(Commit(3))));
@@ -85,8 +87,8 @@ pub(crate) async fn ending_one_repeats(db: Db) {
 /// What a memory holds after replaying: the rows by number, and those that are gone.
 #[derive(Debug, Default, PartialEq)]
 struct Memory {
-    rows: BTreeMap<i64, Row>,
-    gone: BTreeMap<i64, Row>,
+    rows: BTreeMap<i64, ReplicaRow>,
+    gone: BTreeMap<i64, ReplicaRow>,
 }
 
 impl Memory {
@@ -219,7 +221,7 @@ pub(crate) async fn a_failed_write_takes_nobody_with_it(db: Db) {
     let made = tasks.join_all().await.into_iter().filter(|made| *made).count();
     assert_eq!((made, store.machines().await.unwrap().len()), (20, 20));
     let head = store.head().await.unwrap();
-    assert_eq!((head.commit, head.roster), (Commit(60), 20));
+    assert_eq!((head.commit, head.registry_version), (Commit(60), 20));
     assert_eq!(loaded(&store, NOW).await.0.len(), 60);
 }
 
@@ -278,7 +280,7 @@ pub(crate) async fn addresses_are_counted(db: Db) {
     new.decisions.push(palisade_store::NewDecision { scope: "Country".into(), ..ban("FR") });
     store_one(&store, new).await;
     store.add_alerts(later(HOUR), None, vec![banning(&["192.0.2.1"])]).await.unwrap();
-    let net = |text: &str| palisade_active::net(text).unwrap();
+    let net = |text: &str| palisade_active::parse_prefix(text).unwrap();
     for (value, since, active, expected) in [
         ("192.0.2.1", None, None, 5),
         ("::ffff:192.0.2.1", None, None, 5),

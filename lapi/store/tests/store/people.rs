@@ -2,7 +2,7 @@
 
 use palisade_active::Commit;
 use palisade_store::{
-    BouncerDeletion, BouncerUpdate, InstanceSeen, MachineUpdate, NewBouncer, NewMachine, Retention,
+    BouncerDeletion, BouncerUpdate, InstanceReport, MachineUpdate, NewBouncer, NewMachine, Retention,
     StoreError, UsageKind, UsageRow, base_name,
 };
 
@@ -48,14 +48,14 @@ pub(crate) async fn machines_live_and_die(db: Db) {
     assert_eq!((now.validated, now.password.as_str(), now.updated_at), (true, "other", later(2)));
     let names: Vec<String> = store.machines().await.unwrap().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["web-1", "Web-1"]);
-    let roster = store.head().await.unwrap().roster;
-    assert_eq!(roster, 4);
+    let registry_version = store.head().await.unwrap().registry_version;
+    assert_eq!(registry_version, 4);
     store.delete_machine("web-1").await.unwrap();
     assert_eq!(store.machine("web-1").await.unwrap(), None);
     assert_eq!(store.delete_machine("web-1").await, Err(no_such("machine", "web-1")));
     assert_eq!(store.validate_machine(NOW, "x", true).await, Err(no_such("machine", "x")));
     assert_eq!(store.set_machine_password(NOW, "x", "y").await, Err(no_such("machine", "x")));
-    assert_eq!(store.head().await.unwrap().roster, roster + 1);
+    assert_eq!(store.head().await.unwrap().registry_version, registry_version + 1);
     let id = store.machine("Web-1").await.unwrap().unwrap().id;
     assert_eq!(store.delete_machines(&[id, 999]).await.unwrap(), 1);
 }
@@ -63,7 +63,7 @@ pub(crate) async fn machines_live_and_die(db: Db) {
 pub(crate) async fn what_machines_did_is_noted(db: Db) {
     let store = db.open().await;
     let made = store.create_machine(NOW, machine("web-1")).await.unwrap();
-    let roster = store.head().await.unwrap().roster;
+    let registry_version = store.head().await.unwrap().registry_version;
     let update = MachineUpdate {
         id: made.id,
         ip: Some("10.0.0.8".into()),
@@ -96,7 +96,7 @@ pub(crate) async fn what_machines_did_is_noted(db: Db) {
         ..made
     };
     assert_eq!(store.machine("web-1").await.unwrap(), Some(expected));
-    assert_eq!(store.head().await.unwrap().roster, roster);
+    assert_eq!(store.head().await.unwrap().registry_version, registry_version);
 }
 
 pub(crate) async fn idle_machines_are_found(db: Db) {
@@ -135,11 +135,11 @@ pub(crate) async fn bouncers_live_and_die(db: Db) {
     assert_eq!(names(store.bouncers_by_key("k2").await.unwrap()), Vec::<String>::new());
     assert_eq!(names(store.bouncers().await.unwrap()), ["fw", "fw2"]);
     assert_eq!(store.bouncer("fw").await.unwrap(), Some(made));
-    assert_eq!(store.head().await.unwrap().roster, 2);
+    assert_eq!(store.head().await.unwrap().registry_version, 2);
     let gone = store.delete_bouncer("fw").await.unwrap();
     assert_eq!(gone, BouncerDeletion::Deleted(vec!["fw".into()]));
     assert_eq!(store.delete_bouncer("fw").await, Err(no_such("bouncer", "fw")));
-    assert_eq!(store.head().await.unwrap().roster, 3);
+    assert_eq!(store.head().await.unwrap().registry_version, 3);
 }
 
 pub(crate) async fn addresses_that_share_a_key_get_one_row_each(db: Db) {
@@ -235,7 +235,7 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
         ..made
     };
     assert_eq!(store.bouncer("fw").await.unwrap(), Some(expected));
-    assert_eq!(store.head().await.unwrap().roster, 2);
+    assert_eq!(store.head().await.unwrap().registry_version, 2);
 }
 
 pub(crate) async fn older_news_do_not_replace_newer_ones(db: Db) {
@@ -288,7 +288,7 @@ pub(crate) async fn a_fresh_row_is_adopted_once(db: Db) {
     );
     let (one, other) = (one.unwrap(), other.unwrap());
     assert_eq!(usize::from(one.is_some()) + usize::from(other.is_some()), 1, "{one:?} {other:?}");
-    assert_eq!(store.head().await.unwrap().roster, 2, "others must see who has it");
+    assert_eq!(store.head().await.unwrap().registry_version, 2, "others must see who has it");
     assert_eq!(store.adopt_bouncer(NOW, 999, "10.0.0.1").await, Ok(None));
 }
 
@@ -296,7 +296,7 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
     let store = db.open().await;
     let fw = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap().id;
     let other = store.create_bouncer(NOW, bouncer("other", "k2")).await.unwrap().id;
-    let seen = |bouncer, instance: &str, at, commit| InstanceSeen {
+    let seen = |bouncer, instance: &str, at, commit| InstanceReport {
         bouncer,
         instance: instance.to_owned(),
         ip: "192.0.2.1".to_owned(),
@@ -312,13 +312,13 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
     let owned = |list: &[(&str, &str, u64)]| -> Vec<(String, String, u64)> {
         list.iter().map(|(a, b, n)| ((*a).to_owned(), (*b).to_owned(), *n)).collect()
     };
-    store.note_instances(vec![]).await.unwrap();
+    store.upsert_instances(vec![]).await.unwrap();
     // Of several words about one the latest; none about a bouncer that is gone.
     let first = vec![seen(other, "c", 1, 1), seen(fw, "b", 3, 3), seen(fw, "b", 2, 2), seen(fw, "a", 1, 1)];
-    store.note_instances([first, vec![seen(999, "x", 1, 1)]].concat()).await.unwrap();
+    store.upsert_instances([first, vec![seen(999, "x", 1, 1)]].concat()).await.unwrap();
     assert_eq!(listed(None).await, owned(&[("fw", "a", 1), ("fw", "b", 3), ("other", "c", 1)]));
     // What another LAPI saw later stays.
-    store.note_instances(vec![seen(fw, "a", 9, 9), seen(fw, "b", 1, 1)]).await.unwrap();
+    store.upsert_instances(vec![seen(fw, "a", 9, 9), seen(fw, "b", 1, 1)]).await.unwrap();
     assert_eq!(listed(Some("fw")).await, owned(&[("fw", "a", 9), ("fw", "b", 3)]));
     let a = store.bouncer_instances(Some("fw")).await.unwrap().remove(0);
     assert_eq!(
@@ -326,15 +326,19 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
         ("192.0.2.1", "palisade-firewall", "v9")
     );
     assert_eq!(a.last_seen, later(9));
-    assert_eq!(store.head().await.unwrap().roster, 2, "nobody has to read the roster again for it");
+    assert_eq!(
+        store.head().await.unwrap().registry_version,
+        2,
+        "nobody has to read the registry again for it"
+    );
     // Ten thousand of a bouncer at most; the oldest give way.
     let many = (0..10_001).map(|n| seen(fw, &format!("n{n:05}"), 100 + n, 1)).collect();
-    store.note_instances(many).await.unwrap();
+    store.upsert_instances(many).await.unwrap();
     let left = listed(Some("fw")).await;
     assert_eq!((left.len(), left[0].1.as_str(), left[9999].1.as_str()), (10_000, "n00001", "n10000"));
     assert_eq!(listed(Some("other")).await.len(), 1);
     // Silent for a week.
-    store.note_instances(vec![seen(other, "late", 50_000, 1)]).await.unwrap();
+    store.upsert_instances(vec![seen(other, "late", 50_000, 1)]).await.unwrap();
     let flushed = store.flush(later(7 * DAY + 40_000), &Retention::default()).await.unwrap();
     assert_eq!((flushed.instances, listed(None).await), (10_001, owned(&[("other", "late", 1)])));
     store.delete_bouncer("other").await.unwrap();

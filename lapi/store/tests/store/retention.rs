@@ -85,7 +85,7 @@ pub(crate) async fn silent_ones_go(db: Db) {
         store.update_machines(NOW, vec![update]).await.unwrap();
     }
     store.add_alerts(NOW, Some("busy"), vec![banning(&["192.0.2.1"])]).await.unwrap();
-    let roster = store.head().await.unwrap().roster;
+    let registry_version = store.head().await.unwrap().registry_version;
     let secret = Autodelete { secret: AN_HOUR, cert: None };
     let flushed = store
         .flush(NOW, &Retention { bouncers: secret, machines: secret, ..Retention::default() })
@@ -98,7 +98,7 @@ pub(crate) async fn silent_ones_go(db: Db) {
         .await
         .unwrap();
     assert_eq!((flushed.bouncers, flushed.machines), (1, 1));
-    assert_eq!(store.head().await.unwrap().roster, roster + 4);
+    assert_eq!(store.head().await.unwrap().registry_version, registry_version + 4);
     let bouncers: Vec<String> = store.bouncers().await.unwrap().into_iter().map(|one| one.name).collect();
     let machines: Vec<String> = store.machines().await.unwrap().into_iter().map(|one| one.name).collect();
     assert_eq!(bouncers, ["key-new", "key-never"]);

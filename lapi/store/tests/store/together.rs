@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use palisade_active::Commit;
 use palisade_store::{
-    DbConfig, InstanceSeen, Leadership, Listener, NewAllowlistItem, NewBouncer, NewMachine, Notice, Store,
+    DbConfig, InstanceReport, Leadership, Listener, NewAllowlistItem, NewBouncer, NewMachine, Notice, Store,
     StoreError,
 };
 
@@ -110,7 +110,7 @@ async fn what_one_makes_the_other_has() {
     assert_eq!(first.unwrap(), second.unwrap());
 
     let fw = one.bouncer("fw").await.unwrap().unwrap().id;
-    let seen = |instance: &str, commit| InstanceSeen {
+    let seen = |instance: &str, commit| InstanceReport {
         bouncer: fw,
         instance: instance.into(),
         ip: "192.0.2.1".into(),
@@ -120,7 +120,7 @@ async fn what_one_makes_the_other_has() {
         commit: Commit(commit),
     };
     let (first, second) =
-        tokio::join!(one.note_instances(vec![seen("a", 1)]), other.note_instances(vec![seen("b", 2)]));
+        tokio::join!(one.upsert_instances(vec![seen("a", 1)]), other.upsert_instances(vec![seen("b", 2)]));
     first.unwrap();
     second.unwrap();
     assert_eq!(other.bouncer_instances(None).await.unwrap().len(), 2);
@@ -132,7 +132,8 @@ async fn every_commit_is_told_to_the_others() {
     let mut listener = listening(&other).await;
     // Not ours, and not to be stumbled over.
     shared().sql(&config, "NOTIFY palisade_head, 'something else'");
-    let moved = |commit, roster, own| Notice::Moved { commit: Commit(commit), roster, own };
+    let moved =
+        |commit, registry_version, own| Notice::Committed { commit: Commit(commit), registry_version, own };
     store_one(&one, banning(&["192.0.2.1"])).await;
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(1, 0, false));
     store_one(&other, banning(&["192.0.2.2"])).await;
@@ -161,12 +162,12 @@ async fn a_listener_that_lost_its_connection_says_so_and_hears_again() {
          AND query LIKE 'SELECT pg_notify($1%'",
     );
     let lost = wait_for(&mut listener, |_| true).await;
-    assert!(matches!(lost, Notice::Deaf(StoreError::Unavailable { .. })), "{lost:?}");
+    assert!(matches!(lost, Notice::Disconnected(StoreError::Unavailable { .. })), "{lost:?}");
     assert_eq!(wait_for(&mut listener, |_| true).await, Notice::Listening);
     store_one(&one, banning(&["192.0.2.1"])).await;
     assert_eq!(
         wait_for(&mut listener, |_| true).await,
-        Notice::Moved { commit: Commit(1), roster: 0, own: false }
+        Notice::Committed { commit: Commit(1), registry_version: 0, own: false }
     );
 }
 
@@ -250,7 +251,7 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
     }
     assert!(tasks.join_all().await.into_iter().all(|failed| failed));
     assert!(began.elapsed() < bound * 3 * patience(), "many do not wait longer than one");
-    wait_for(&mut listener, |notice| matches!(notice, Notice::Deaf(_))).await;
+    wait_for(&mut listener, |notice| matches!(notice, Notice::Disconnected(_))).await;
 
     server.signal(Signal::CONT);
     wait_for(&mut listener, |notice| *notice == Notice::Listening).await;

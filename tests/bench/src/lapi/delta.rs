@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use palisade_e2e::{Failure, Make, Outcome, World};
 
-use super::bed::{Bed, import_body};
+use super::bench_server::{BenchServer, import_body};
 use super::{STOCK, grouped, say, sized};
 use crate::report::{Row, Target, median};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// New decisions before each pull.
 const CHANGES: usize = 5;
 
@@ -33,17 +33,17 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<f64> {
-    let bed = Bed::start(world, make)?;
-    bed.import(count, PATIENCE)?;
+    let server = BenchServer::start(world, make)?;
+    server.import(count, TIMEOUT)?;
     let (mut bouncer, mut machine) =
-        (bed.rig.caller().patient_for(PATIENCE), bed.rig.caller().patient_for(PATIENCE));
-    Bed::pull(&mut bouncer, "?startup=true")?;
+        (server.process.caller().patient_for(TIMEOUT), server.process.caller().patient_for(TIMEOUT));
+    BenchServer::pull(&mut bouncer, "?startup=true")?;
     let mut took = Vec::new();
     for run in 0..runs {
         let values = (0..CHANGES).map(|n| format!("2001:db8:{run:x}::{n:x}"));
         let body = import_body(values, "a few changes");
-        bed.post(&mut machine, body.as_bytes())?;
-        let reply = Bed::pull(&mut bouncer, "")?;
+        server.post(&mut machine, body.as_bytes())?;
+        let reply = BenchServer::pull(&mut bouncer, "")?;
         let told = reply.text().matches("\"2001:db8:").count();
         if told != CHANGES {
             return Err(Failure::new(format!("{told} changes told instead of {CHANGES}: {}", reply.text())));

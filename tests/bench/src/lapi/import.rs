@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use palisade_e2e::{Make, Outcome, World};
 
-use super::bed::Bed;
+use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
 use crate::report::{Row, Target, median};
 
 const RUNS: usize = 3;
 /// How long the stock server may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let count = sized(100_000);
@@ -25,7 +25,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
         }
         (Ok(ours), Err(failure)) => {
             let says = format!("{STOCK}, given up: {failure}");
-            let limit = PATIENCE.as_secs_f64();
+            let limit = TIMEOUT.as_secs_f64();
             Row::new(figure, "s", median(ours), Some((limit, &says)), Target::TimesLess(5.0))
         }
         (Err(failure), _) => Row::failed(&figure, &failure.to_string()),
@@ -33,6 +33,6 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn once(world: &World, make: Make, count: usize) -> Outcome<f64> {
-    let bed = Bed::start(world, make)?;
-    Ok(bed.import(count, PATIENCE)?.as_secs_f64())
+    let server = BenchServer::start(world, make)?;
+    Ok(server.import(count, TIMEOUT)?.as_secs_f64())
 }

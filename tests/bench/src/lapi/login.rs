@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use palisade_e2e::{Caller, Make, Outcome, World};
 use serde_json::json;
 
-use super::bed::{Bed, MACHINE};
+use super::bench_server::{BenchServer, MACHINE};
 use super::mixed::percentile;
 use super::{STOCK, say, sized};
 use crate::report::{Row, Target};
@@ -53,16 +53,16 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn waits(world: &World, make: Make) -> Outcome<Waits> {
-    let bed = Bed::start(world, make)?;
-    bed.import(sized(10_000), SPAN * 30)?;
-    Bed::pull(&mut bed.rig.caller(), "?startup=true")?;
-    let alone = timed(&bed)?;
+    let server = BenchServer::start(world, make)?;
+    server.import(sized(10_000), SPAN * 30)?;
+    BenchServer::pull(&mut server.process.caller(), "?startup=true")?;
+    let alone = timed(&server)?;
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let body = json!({ "machine_id": MACHINE.0, "password": MACHINE.1, "scenarios": [] }).to_string();
     let threads: Vec<_> = (0..LOGINS)
         .map(|n| {
             let (stop, done, body) = (Arc::clone(&stop), Arc::clone(&done), body.clone());
-            let to = bed.rig.address();
+            let to = server.process.address();
             std::thread::spawn(move || {
                 let mut turn = 0u8;
                 while !stop.load(Ordering::Relaxed) {
@@ -79,7 +79,7 @@ fn waits(world: &World, make: Make) -> Outcome<Waits> {
             })
         })
         .collect();
-    let beside = timed(&bed);
+    let beside = timed(&server);
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().expect("logging in does not panic");
@@ -89,14 +89,14 @@ fn waits(world: &World, make: Make) -> Outcome<Waits> {
 }
 
 /// The 99th percentile of delta pulls made at a fixed rate, each from the moment it was due.
-fn timed(bed: &Bed) -> Outcome<f64> {
-    let mut caller = bed.rig.caller();
+fn timed(server: &BenchServer) -> Outcome<f64> {
+    let mut caller = server.process.caller();
     let mut took = Vec::new();
     let begin = Instant::now();
     let mut due = begin;
     while begin.elapsed() < SPAN {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        Bed::pull(&mut caller, "")?;
+        BenchServer::pull(&mut caller, "")?;
         took.push(due.elapsed().as_secs_f64() * 1e3);
         due += PERIOD;
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use palisade_e2e::{Make, Outcome, World};
 
-use super::bed::Bed;
+use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
 use crate::report::{Row, Target};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// MB after the import and the pulls, and after a restart and the pulls.
 struct Held {
@@ -45,20 +45,20 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn held(world: &World, make: Make, count: usize) -> Outcome<Held> {
-    let mut bed = Bed::start(world, make)?;
-    bed.import(count, PATIENCE)?;
-    let after_import = pulled(&mut bed)?;
-    bed.rig.kill();
-    bed.rig.up(world)?;
-    let after_restart = pulled(&mut bed)?;
+    let mut server = BenchServer::start(world, make)?;
+    server.import(count, TIMEOUT)?;
+    let after_import = pulled(&mut server)?;
+    server.process.kill();
+    server.process.up(world)?;
+    let after_restart = pulled(&mut server)?;
     Ok(Held { after_import, after_restart })
 }
 
 /// MB after three start-up pulls.
-fn pulled(bed: &mut Bed) -> Outcome<f64> {
-    let mut caller = bed.rig.caller().patient_for(PATIENCE);
+fn pulled(server: &mut BenchServer) -> Outcome<f64> {
+    let mut caller = server.process.caller().patient_for(TIMEOUT);
     for _ in 0..3 {
-        Bed::pull(&mut caller, "?startup=true")?;
+        BenchServer::pull(&mut caller, "?startup=true")?;
     }
-    Ok(bed.rig.process()?.memory("VmRSS")? as f64 / 1024.0)
+    Ok(server.process.process()?.memory("VmRSS")? as f64 / 1024.0)
 }

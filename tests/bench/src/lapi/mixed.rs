@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{Caller, Make, Outcome, World};
 
-use super::bed::{Bed, alert_body};
+use super::bench_server::{BenchServer, alert_body};
 use super::{STOCK, grouped, say, sized};
 use crate::report::{Row, Target};
 
@@ -20,7 +20,7 @@ const MACHINES: usize = 8;
 /// How long all of it goes on.
 const SPAN: Duration = Duration::from_secs(30);
 /// An answer later than this counts as none.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Active decisions before it begins.
 const BEFORE: usize = 10_000;
 
@@ -75,14 +75,14 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 
 fn day(world: &World, make: Make) -> Outcome<Seen> {
     let bouncers = sized(BOUNCERS);
-    let bed = Bed::start_with(world, make, |rig| {
+    let server = BenchServer::start_with(world, make, |process| {
         // The tool is a process each; four of them at a time.
         std::thread::scope(|scope| {
             let adders: Vec<_> = (0..4)
                 .map(|part| {
                     scope.spawn(move || {
                         (0..bouncers).filter(|n| n % 4 == part).try_for_each(|n| {
-                            rig.add_bouncer(&format!("bouncer-{n}"), &format!("key-of-bouncer-{n}"))
+                            process.add_bouncer(&format!("bouncer-{n}"), &format!("key-of-bouncer-{n}"))
                         })
                     })
                 })
@@ -90,9 +90,9 @@ fn day(world: &World, make: Make) -> Outcome<Seen> {
             adders.into_iter().try_for_each(|adder| adder.join().expect("adding does not panic"))
         })
     })?;
-    bed.import(sized(BEFORE), Duration::from_secs(120))?;
+    server.import(sized(BEFORE), Duration::from_secs(120))?;
     let begin = Instant::now() + Duration::from_millis(200);
-    let to = bed.rig.address();
+    let to = server.process.address();
     let next = Arc::new(AtomicUsize::new(0));
     let mut threads = Vec::new();
     for n in 0..bouncers {
@@ -100,7 +100,7 @@ fn day(world: &World, make: Make) -> Outcome<Seen> {
         threads.push(small.spawn(move || bouncer(to, n, bouncers, begin))?);
     }
     for _ in 0..MACHINES {
-        let (next, token) = (Arc::clone(&next), bed.token.clone());
+        let (next, token) = (Arc::clone(&next), server.token.clone());
         threads.push(std::thread::Builder::new().spawn(move || machine(to, &token, &next, begin))?);
     }
     let mut all = Seen::default();
@@ -119,7 +119,7 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
     let mut seen = Seen::default();
     let key = format!("key-of-bouncer-{n}");
     let from = Ipv4Addr::from(0x7f01_0000 + n as u32 + 1);
-    let mut caller = Caller::new(to).from(IpAddr::from(from)).patient_for(PATIENCE);
+    let mut caller = Caller::new(to).from(IpAddr::from(from)).patient_for(TIMEOUT);
     let mut due = begin + INTERVAL.mul_f64(n as f64 / of as f64);
     let mut query = "?startup=true";
     while due < begin + SPAN {
@@ -141,12 +141,12 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
 /// One log processor of several that share the work: whoever is free takes the next alert that is due.
 fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> Seen {
     let mut seen = Seen::default();
-    let mut caller = Caller::new(to).patient_for(PATIENCE);
+    let mut caller = Caller::new(to).patient_for(TIMEOUT);
     let rate = sized(ALERTS_PER_SECOND);
     loop {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let due = begin + Duration::from_secs(1).mul_f64(n as f64 / rate as f64);
-        if due >= begin + SPAN || Instant::now() > begin + SPAN + PATIENCE {
+        if due >= begin + SPAN || Instant::now() > begin + SPAN + TIMEOUT {
             return seen;
         }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));

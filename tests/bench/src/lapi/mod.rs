@@ -1,7 +1,7 @@
 //! Our LAPI and CrowdSec's side by side: each figure of both, in turn in one run, in namespaces of their own, SQLite
 //! both. `PALISADE_BENCH_DIVIDE=100` makes every size a hundredth, to try the benches themselves.
 
-mod bed;
+mod bench_server;
 mod delta;
 mod import;
 mod login;

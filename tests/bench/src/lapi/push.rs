@@ -1,12 +1,12 @@
 //! Push: how soon a ban is in force on every host, and what those who wait cost the LAPI, and how they come back to it.
 
 mod answer;
-mod crowd;
 mod fleet;
 mod latency;
+mod many_clients;
+mod many_followers;
 mod poster;
 mod probe;
-mod regiment;
 mod waiters;
 
 use palisade_e2e::{Doing as _, Outcome, Process};

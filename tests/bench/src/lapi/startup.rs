@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use palisade_e2e::{Make, Outcome, World};
 
-use super::bed::Bed;
+use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
 use crate::report::{Row, Target, median};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Seconds to the end, milliseconds to the first byte of the body.
 struct Pulls {
@@ -53,12 +53,12 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls> {
-    let bed = Bed::start(world, make)?;
-    bed.import(count, PATIENCE)?;
-    let mut caller = bed.rig.caller().patient_for(PATIENCE);
+    let server = BenchServer::start(world, make)?;
+    server.import(count, TIMEOUT)?;
+    let mut caller = server.process.caller().patient_for(TIMEOUT);
     let (mut whole, mut first_byte, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..runs {
-        let reply = Bed::pull(&mut caller, "?startup=true")?;
+        let reply = BenchServer::pull(&mut caller, "?startup=true")?;
         let told = reply.body.windows(8).filter(|word| word == b"\"value\":").count();
         if told != count {
             return Err(palisade_e2e::Failure::new(format!("{told} decisions told instead of {count}")));
@@ -72,12 +72,12 @@ fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls>
 
 /// By how much the server's memory grows while it tells so many, to one and to ten clients at once.
 fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
-    let mut bed = Bed::start(world, Make::Ours)?;
-    bed.import(count, PATIENCE)?;
+    let mut server = BenchServer::start(world, Make::Ours)?;
+    server.import(count, TIMEOUT)?;
     // What the import left behind would hide the growth.
-    bed.rig.kill();
-    bed.rig.up(world)?;
-    let held = bed.rig.process()?.memory("VmRSS")?;
+    server.process.kill();
+    server.process.up(world)?;
+    let held = server.process.process()?.memory("VmRSS")?;
     let mut rows = vec![Row::new(
         format!("resident memory with {} decisions, after a restart", grouped(count)),
         "MB",
@@ -86,16 +86,16 @@ fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
         Target::None,
     )];
     for clients in [1, 10] {
-        let process = bed.rig.process()?;
+        let process = server.process.process()?;
         // Makes the peak begin at what is held now.
         std::fs::write(format!("/proc/{}/clear_refs", process.id()), "5")?;
         let before = process.memory("VmRSS")?;
-        let address = bed.rig.address();
+        let address = server.process.address();
         let threads: Vec<_> = (0..clients)
             .map(|_| {
                 std::thread::spawn(move || {
-                    let mut caller = palisade_e2e::Caller::new(address).patient_for(PATIENCE);
-                    Bed::pull(&mut caller, "?startup=true").map(|reply| reply.whole.as_secs_f64())
+                    let mut caller = palisade_e2e::Caller::new(address).patient_for(TIMEOUT);
+                    BenchServer::pull(&mut caller, "?startup=true").map(|reply| reply.whole.as_secs_f64())
                 })
             })
             .collect();
@@ -103,7 +103,7 @@ fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
         for thread in threads {
             took.push(thread.join().expect("a pull does not panic")?);
         }
-        let grown = bed.rig.process()?.memory("VmHWM")?.saturating_sub(before);
+        let grown = server.process.process()?.memory("VmHWM")?.saturating_sub(before);
         let what = format!("start-up pull of {}, {clients} at once", grouped(count));
         rows.push(Row::new(format!("{what}: median"), "s", median(took), None, Target::None));
         let grown = grown as f64 / 1024.0;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::rows::Rows;
+use self::rows::DecisionTable;
 use super::{Access, Ban};
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
@@ -39,7 +39,7 @@ pub enum Fault {
 
 /// A request the LAPI has seen.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct RecordedRequest {
     /// When it had been read.
     pub at: Instant,
     /// `GET`, `POST`, `HEAD`.
@@ -54,7 +54,7 @@ pub struct Seen {
     pub body: Option<Value>,
 }
 
-impl Seen {
+impl RecordedRequest {
     /// Whether it asks for everything.
     pub fn is_startup(&self) -> bool {
         self.query.split('&').any(|pair| pair == "startup=true")
@@ -79,14 +79,14 @@ struct Shared {
 }
 
 struct State {
-    rows: Rows,
+    rows: DecisionTable,
     keys: Vec<String>,
     /// Status for an unknown key: 403, or the upstream suite's 404.
     refusal: u16,
     usage_metrics: u16,
     next: VecDeque<Fault>,
     meanwhile: Option<Fault>,
-    seen: Vec<Seen>,
+    seen: Vec<RecordedRequest>,
     /// Connections of an older epoch are dropped.
     epoch: u64,
     /// How often `heal` was called: ends every held connection.
@@ -114,7 +114,7 @@ impl ScriptedLapi {
     /// When it cannot listen.
     pub fn start_at(host: &Host, at: IpAddr) -> Outcome<Self> {
         let state = State {
-            rows: Rows::default(),
+            rows: DecisionTable::default(),
             keys: vec!["key-of-the-story".to_owned()],
             refusal: 403,
             usage_metrics: 201,
@@ -214,7 +214,7 @@ impl ScriptedLapi {
             std::mem::take(&mut state.rows.rows).into_iter().partition(|row| row.ban.origin == origin);
         state.rows.rows = kept;
         let now = Instant::now();
-        let old: Vec<rows::Row> = old;
+        let old: Vec<rows::ScriptedRow> = old;
         for row in old {
             state.rows.add(row.ban.lasting(duration), now);
         }
@@ -224,7 +224,7 @@ impl ScriptedLapi {
     pub fn replace_database(&self) {
         let mut state = self.shared.state();
         let modern = state.rows.modern;
-        state.rows = Rows { modern, ..Rows::default() };
+        state.rows = DecisionTable { modern, ..DecisionTable::default() };
     }
 
     /// Behaves like LAPI 1.7.8 (chunks, `[]`, whole seconds) instead of 1.4.6.
@@ -278,12 +278,12 @@ impl ScriptedLapi {
     }
 
     /// Everything asked so far, oldest first.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.shared.state().seen.clone()
     }
 
     /// The stream requests among them.
-    pub fn pulls(&self) -> Vec<Seen> {
+    pub fn pulls(&self) -> Vec<RecordedRequest> {
         self.seen().into_iter().filter(|seen| seen.path == "/v1/decisions/stream").collect()
     }
 

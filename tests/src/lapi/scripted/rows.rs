@@ -11,7 +11,7 @@ use crate::lapi::Ban;
 const OVERLAP: Duration = Duration::from_secs(2);
 
 /// One row of the database.
-pub(crate) struct Row {
+pub(crate) struct ScriptedRow {
     pub(crate) id: i64,
     pub(crate) ban: Ban,
     /// When it becomes visible to cursors.
@@ -21,7 +21,7 @@ pub(crate) struct Row {
 }
 
 /// What is asked of the stream.
-pub(crate) struct Ask<'a> {
+pub(crate) struct StreamQuery<'a> {
     pub(crate) startup: bool,
     pub(crate) scopes: Option<&'a str>,
     pub(crate) origins: Option<&'a str>,
@@ -29,19 +29,19 @@ pub(crate) struct Ask<'a> {
 
 /// All rows, and where each key has read up to.
 #[derive(Default)]
-pub(crate) struct Rows {
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct DecisionTable {
+    pub(crate) rows: Vec<ScriptedRow>,
     pub(crate) cursors: HashMap<String, Instant>,
     pub(crate) last_id: i64,
     /// Whole seconds and `[]`, as LAPI 1.7.8 has it, instead of nanoseconds and `null` as 1.4.6.
     pub(crate) modern: bool,
 }
 
-impl Rows {
+impl DecisionTable {
     pub(crate) fn add(&mut self, ban: Ban, created: Instant) -> i64 {
         self.last_id += 1;
         let until = Instant::now() + ban.duration;
-        self.rows.push(Row { id: self.last_id, ban, created, until });
+        self.rows.push(ScriptedRow { id: self.last_id, ban, created, until });
         self.last_id
     }
 
@@ -53,9 +53,9 @@ impl Rows {
     }
 
     /// The body of a stream answer; moves the key's cursor to `now`.
-    pub(crate) fn stream(&mut self, key: &str, ask: &Ask<'_>, now: Instant) -> String {
+    pub(crate) fn stream(&mut self, key: &str, ask: &StreamQuery<'_>, now: Instant) -> String {
         let since = self.cursors.insert(key.to_owned(), now);
-        let wanted = |row: &&Row| {
+        let wanted = |row: &&ScriptedRow| {
             let scopes = ask.scopes.unwrap_or("ip,range");
             let origin =
                 ask.origins.is_none_or(|origins| origins.split(',').any(|origin| origin == row.ban.origin));
@@ -66,7 +66,7 @@ impl Rows {
             let end = longest.entry(triple(row)).or_insert(row.until);
             *end = row.until.max(*end);
         }
-        let heads = |row: &&Row| longest.get(&triple(row)) == Some(&row.until);
+        let heads = |row: &&ScriptedRow| longest.get(&triple(row)) == Some(&row.until);
         let everything = ask.startup || since.is_none();
         let new = self.rows.iter().filter(wanted).filter(heads).filter(|row| row.until > now);
         let new = new.filter(|row| everything || since.is_some_and(|since| row.created > since));
@@ -82,11 +82,11 @@ impl Rows {
     }
 }
 
-fn triple(row: &Row) -> (&str, &str, &str) {
+fn triple(row: &ScriptedRow) -> (&str, &str, &str) {
     (&row.ban.scope, &row.ban.kind, &row.ban.value)
 }
 
-fn list<'a>(rows: impl Iterator<Item = &'a Row>, now: Instant, modern: bool) -> String {
+fn list<'a>(rows: impl Iterator<Item = &'a ScriptedRow>, now: Instant, modern: bool) -> String {
     let mut text = String::from("[");
     for row in rows {
         if text.len() > 1 {
@@ -135,13 +135,13 @@ fn remaining(until: Instant, now: Instant, modern: bool) -> String {
 mod tests {
     use super::*;
 
-    fn ask(startup: bool) -> Ask<'static> {
-        Ask { startup, scopes: None, origins: None }
+    fn ask(startup: bool) -> StreamQuery<'static> {
+        StreamQuery { startup, scopes: None, origins: None }
     }
 
     #[test]
     fn a_cursor_sees_each_change_and_each_key_has_its_own() {
-        let mut rows = Rows { modern: true, ..Rows::default() };
+        let mut rows = DecisionTable { modern: true, ..DecisionTable::default() };
         let start = Instant::now();
         rows.add(Ban::of("192.0.2.1"), start);
         assert!(rows.stream("a", &ask(true), start).contains("192.0.2.1"));
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_longest_of_a_value_stands_for_all() {
-        let mut rows = Rows::default();
+        let mut rows = DecisionTable::default();
         let now = Instant::now();
         rows.add(Ban::of("192.0.2.1").lasting(Duration::from_secs(7200)), now);
         rows.add(Ban::of("192.0.2.1").lasting(Duration::from_secs(60)), now);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::rows::Ask;
+use super::rows::StreamQuery;
 use super::wire::{self, Request};
-use super::{Fault, Seen, Shared, State};
+use super::{Fault, RecordedRequest, Shared, State};
 
 /// How often a thread that waits for connections looks whether it is to go.
 const TICK: Duration = Duration::from_micros(500);
@@ -71,7 +71,7 @@ impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<bool> {
         let (shared, request) = (self.shared, self.request);
         let mut state = shared.state();
-        state.seen.push(Seen {
+        state.seen.push(RecordedRequest {
             at: Instant::now(),
             method: request.method.clone(),
             path: request.path.clone(),
@@ -111,7 +111,7 @@ impl Exchange<'_> {
     /// The body a real LAPI would send now; moves the cursor.
     fn body(&self) -> String {
         let (scopes, origins) = (self.request.parameter("scopes"), self.request.parameter("origins"));
-        let ask = Ask {
+        let ask = StreamQuery {
             startup: self.request.parameter("startup").as_deref() == Some("true"),
             scopes: scopes.as_deref(),
             origins: origins.as_deref(),

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use palisade_client::RetryPolicy;
 use palisade_e2e::{Doing as _, Failure, Make, Outcome, World, eventually_within};
 
-use super::super::bed::{Bed, KEY};
+use super::super::bench_server::{BenchServer, KEY};
 use super::super::{grouped, say, sized};
+use super::many_followers::{Event, ManyFollowers, What};
 use super::processor_seconds;
-use super::regiment::{Event, Regiment, What};
 use crate::data;
 use crate::report::{Row, Target};
 
@@ -19,7 +19,7 @@ const AWAY: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(10);
 /// What the peak is counted in.
 const WINDOW: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What every client without chance does.
 const IN_STEP: RetryPolicy =
@@ -65,20 +65,20 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 }
 
 fn come_back(world: &World, clients: usize, policy: RetryPolicy) -> Outcome<Return> {
-    let mut bed = Bed::start(world, Make::Ours)?;
-    bed.import_nets(&data::hosts_in("64.0.0.0/3", ACTIVE, 1), PATIENCE)?;
-    let regiment = Regiment::gather(clients, &bed.rig.url(), KEY, INTERVAL, policy)?;
-    eventually_within(PATIENCE, "all clients are held", || regiment.held() == clients)?;
+    let mut server = BenchServer::start(world, Make::Ours)?;
+    server.import_nets(&data::hosts_in("64.0.0.0/3", ACTIVE, 1), TIMEOUT)?;
+    let followers = ManyFollowers::gather(clients, &server.process.url(), KEY, INTERVAL, policy)?;
+    eventually_within(TIMEOUT, "all clients are held", || followers.held() == clients)?;
     let lost = Instant::now();
-    bed.rig.kill();
+    server.process.kill();
     std::thread::sleep(AWAY.saturating_sub(lost.elapsed()));
-    bed.rig.up(world)?;
+    server.process.up(world)?;
     let back = Instant::now();
-    eventually_within(PATIENCE, "every client has a good answer again", || {
-        regiment.answered_since(lost) == clients
+    eventually_within(TIMEOUT, "every client has a good answer again", || {
+        followers.answered_since(lost) == clients
     })?;
-    let processor = processor_seconds(bed.rig.process()?)?;
-    found(&regiment.events(), clients, lost, back, processor)
+    let processor = processor_seconds(server.process.process()?)?;
+    found(&followers.events(), clients, lost, back, processor)
 }
 
 fn found(events: &[Event], clients: usize, lost: Instant, back: Instant, processor: f64) -> Outcome<Return> {

@@ -7,7 +7,7 @@ use palisade_e2e::{
     Access, Config, Failure, Firewall, Host, Implementation, Make, Outcome, World, eventually_within, tools,
 };
 
-use super::super::bed::Bed;
+use super::super::bench_server::BenchServer;
 use super::super::mixed::percentile;
 use super::super::{grouped, say, sized};
 use super::poster::Poster;
@@ -24,7 +24,7 @@ const BANS: usize = 1_000;
 const STOCK_BANS: usize = 30;
 const SPREAD: Duration = Duration::from_secs(60);
 /// How long a bouncer may take to put what is active into the kernel.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 /// How long a ban may take.
 const IN_FORCE: Duration = Duration::from_secs(60);
 const RHYTHM: Duration = Duration::from_millis(1);
@@ -135,18 +135,20 @@ fn rows(ours: Outcome<Figures>, theirs: Outcome<(Figures, usize)>, active: usize
 
 /// One key for all three.
 fn our_pair(world: &World, active: usize) -> Outcome<Figures> {
-    let bed = Bed::start_for_hosts(world, Make::Ours, |rig| rig.add_bouncer("all three hosts", SHARED_KEY))?;
-    fill(&bed, active)?;
+    let server = BenchServer::start_for_hosts(world, Make::Ours, |process| {
+        process.add_bouncer("all three hosts", SHARED_KEY)
+    })?;
+    fill(&server, active)?;
     let hosts = hosts(world, "ours", 0)?;
     let keys = vec![SHARED_KEY.to_owned(); hosts.len()];
-    let mut firewalls = bouncers(world, &bed, &hosts, &Implementation::under_test()?, &keys)?;
+    let mut firewalls = bouncers(world, &server, &hosts, &Implementation::under_test()?, &keys)?;
     for firewall in &mut firewalls {
-        eventually_within(PATIENCE, "the firewall bouncer is ready", || firewall.is_ready())?;
+        eventually_within(TIMEOUT, "the firewall bouncer is ready", || firewall.is_ready())?;
     }
     in_force(&hosts, active)?;
     let probe = Probe::new(world, &hosts, RHYTHM)?;
     let idle_gaps = probe.idle(IDLE_SOURCE, IDLE)?;
-    let poster = Poster::start(&bed);
+    let poster = Poster::start(&server);
     let mut random = fastrand::Rng::with_seed(11);
     let mut all = Watched::default();
     let (bans, begin) = (sized(BANS), Instant::now());
@@ -171,12 +173,12 @@ fn our_pair(world: &World, active: usize) -> Outcome<Figures> {
 /// With a key for each host: of those that share one, each is told only a part.
 fn stock_pair(world: &World, active: usize, turn: u8) -> Outcome<Figures> {
     let keys: Vec<String> = (0..HOSTS).map(|host| format!("key-of-host-{host}")).collect();
-    let bed = Bed::start_for_hosts(world, Make::Stock, |rig| {
-        keys.iter().enumerate().try_for_each(|(host, key)| rig.add_bouncer(&format!("host-{host}"), key))
+    let server = BenchServer::start_for_hosts(world, Make::Stock, |process| {
+        keys.iter().enumerate().try_for_each(|(host, key)| process.add_bouncer(&format!("host-{host}"), key))
     })?;
-    fill(&bed, active)?;
+    fill(&server, active)?;
     let hosts = hosts(world, &format!("stock{turn}"), 10 * turn)?;
-    let _firewalls = bouncers(world, &bed, &hosts, &Implementation::stock()?, &keys)?;
+    let _firewalls = bouncers(world, &server, &hosts, &Implementation::stock()?, &keys)?;
     in_force(&hosts, active)?;
     let probe = Probe::new(world, &hosts, STOCK_RHYTHM)?;
     let idle_gaps = probe.idle(IDLE_SOURCE, IDLE)?;
@@ -187,13 +189,13 @@ fn stock_pair(world: &World, active: usize, turn: u8) -> Outcome<Figures> {
             after: Duration::from_secs(1) + SPREAD.mul_f64(random.f64()),
         })
         .collect();
-    let watched = probe.watch(&Poster::start(&bed), &plan, IN_FORCE)?;
+    let watched = probe.watch(&Poster::start(&server), &plan, IN_FORCE)?;
     Ok(figures(watched, idle_gaps))
 }
 
-fn fill(bed: &Bed, active: usize) -> Outcome {
+fn fill(server: &BenchServer, active: usize) -> Outcome {
     // Addresses alone, which every bouncer takes, far from those of this world.
-    bed.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), PATIENCE).map(drop)
+    server.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), TIMEOUT).map(drop)
 }
 
 fn hosts(world: &World, name: &str, first: u8) -> Outcome<Vec<Host>> {
@@ -208,14 +210,14 @@ fn hosts(world: &World, name: &str, first: u8) -> Outcome<Vec<Host>> {
 /// A bouncer on each host, with the configuration that is shipped.
 fn bouncers(
     world: &World,
-    bed: &Bed,
+    server: &BenchServer,
     hosts: &[Host],
     which: &Implementation,
     keys: &[String],
 ) -> Outcome<Vec<Firewall>> {
     let mut started = Vec::new();
     for (host, key) in hosts.iter().zip(keys) {
-        let access = Access { url: bed.rig.url_from_afar(), key: key.clone() };
+        let access = Access { url: server.process.url_from_afar(), key: key.clone() };
         let config = Config::new(world, &access)?.set("update_frequency", "10s");
         let command = tools::command(which.program())?;
         started.push(Firewall::launch_prepared(world, host, command, &config.write(world)?, &config)?);
@@ -227,7 +229,7 @@ fn bouncers(
 fn in_force(hosts: &[Host], active: usize) -> Outcome {
     for host in hosts {
         let mut held = 0;
-        let waited = eventually_within(PATIENCE, "all that is active is in the kernel", || {
+        let waited = eventually_within(TIMEOUT, "all that is active is in the kernel", || {
             // Reading so large a set takes the time of those who fill it.
             std::thread::sleep(Duration::from_secs(1));
             held = host.ruleset()?.banned().len();

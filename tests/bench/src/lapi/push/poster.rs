@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{Failure, Outcome};
 
-use super::super::bed::{Bed, ban_body, wanted};
+use super::super::bench_server::{BenchServer, ban_body, wanted};
 
 /// One machine that bans.
 pub(super) struct Poster {
@@ -24,10 +24,11 @@ pub(super) struct Posted {
 
 impl Poster {
     /// Of the machine that is registered there.
-    pub(super) fn start(bed: &Bed) -> Self {
+    pub(super) fn start(server: &BenchServer) -> Self {
         let (orders, todo) = mpsc::channel::<(usize, String)>();
         let (sender, done) = mpsc::channel();
-        let (mut caller, token) = (bed.rig.caller().patient_for(Duration::from_secs(60)), bed.token.clone());
+        let (mut caller, token) =
+            (server.process.caller().patient_for(Duration::from_secs(60)), server.token.clone());
         std::thread::spawn(move || {
             let headers = [("Authorization", token.as_str()), ("User-Agent", "cscli/v1.4.6")];
             for (number, value) in todo {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use palisade_e2e::{Doing as _, Failure, Make, Outcome, World, eventually_within};
 use palisade_wire::follow::CURSOR_HEADER;
 
-use super::super::bed::{Bed, KEY, ban_body};
+use super::super::bench_server::{BenchServer, KEY, ban_body};
 use super::super::mixed::percentile;
 use super::super::{grouped, say, sized};
-use super::crowd::{Crowd, Manner, Told, address};
+use super::many_clients::{ManyClients, RequestMode, Told, address};
 use super::processor_seconds;
 use crate::data;
 use crate::report::{Row, Target, median};
@@ -25,32 +25,39 @@ const SINGLE: u16 = 7;
 const STORM: usize = 500;
 const STORM_SPAN: Duration = Duration::from_secs(5);
 /// For everything that is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let (clients, active) = (sized(CLIENTS), sized(ACTIVE));
-    let mut bed = Bed::start(world, Make::Ours)?;
-    bed.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), PATIENCE)?;
+    let mut server = BenchServer::start(world, Make::Ours)?;
+    server.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), TIMEOUT)?;
     let mut rows = Vec::new();
 
     say(&format!("{} clients poll", grouped(clients)));
-    let cursor = restart(world, &mut bed)?;
+    let cursor = restart(world, &mut server)?;
     let polling = {
-        let crowd = Crowd::gather(clients, bed.rig.address(), KEY, &cursor, Manner::Poll(INTERVAL))?;
+        let clients_under_test = ManyClients::gather(
+            clients,
+            server.process.address(),
+            KEY,
+            &cursor,
+            RequestMode::Poll(INTERVAL),
+        )?;
         // The first round opens the connections.
         std::thread::sleep(INTERVAL + Duration::from_secs(2));
-        let cost = idle_cost(&mut bed, &crowd)?;
-        whole(&crowd.told())?;
+        let cost = idle_cost(&mut server, &clients_under_test)?;
+        whole(&clients_under_test.told())?;
         cost
     };
 
     say(&format!("{} clients wait", grouped(clients)));
-    let cursor = restart(world, &mut bed)?;
-    let before = bed.rig.process()?.memory("VmRSS")?;
-    let crowd = Crowd::gather(clients, bed.rig.address(), KEY, &cursor, Manner::Wait(WAIT))?;
-    eventually_within(PATIENCE, "all wait", || crowd.asking() == clients)?;
-    settle(&mut bed)?;
-    let after = bed.rig.process()?.memory("VmRSS")?;
+    let cursor = restart(world, &mut server)?;
+    let before = server.process.process()?.memory("VmRSS")?;
+    let clients_under_test =
+        ManyClients::gather(clients, server.process.address(), KEY, &cursor, RequestMode::Wait(WAIT))?;
+    eventually_within(TIMEOUT, "all wait", || clients_under_test.asking() == clients)?;
+    settle(&mut server)?;
+    let after = server.process.process()?.memory("VmRSS")?;
     let kilobytes = |resident: u64| resident.saturating_sub(before) as f64;
     let what = format!("{} clients that wait, {} decisions active", grouped(clients), grouped(active));
     let held = format!("resident memory, {what}");
@@ -59,7 +66,7 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let each = kilobytes(after) / clients as f64;
     rows.push(Row::new(format!("{held}: each"), "KB", each, None, Target::None));
 
-    let waiting = idle_cost(&mut bed, &crowd)?;
+    let waiting = idle_cost(&mut server, &clients_under_test)?;
     let peer = Some((polling, "the same clients and LAPI, polled every 10 s"));
     rows.push(Row::new(
         "processor of the LAPI while nothing happens",
@@ -70,12 +77,12 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     ));
 
     say("single bans");
-    rows.extend(singles(&mut bed, &crowd, clients)?);
+    rows.extend(singles(&mut server, &clients_under_test, clients)?);
     say("a storm of bans");
-    rows.extend(storm(&mut bed, &crowd, clients)?);
-    let most = bed.rig.process()?.memory("VmHWM")? as f64 / 1024.0;
+    rows.extend(storm(&mut server, &clients_under_test, clients)?);
+    let most = server.process.process()?.memory("VmHWM")? as f64 / 1024.0;
     rows.push(Row::new("resident memory at most, bans and storm included", "MB", most, None, Target::None));
-    let told = crowd.told();
+    let told = clients_under_test.told();
     if let Some(first) = &told.first_failure {
         say(&format!("the first failed request: {first}"));
     }
@@ -85,29 +92,29 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 
 /// Starts the LAPI anew, so that nothing of before is in its memory, and pulls everything once: the cursor is good for
 /// everybody.
-fn restart(world: &World, bed: &mut Bed) -> Outcome<String> {
-    bed.rig.kill();
-    bed.rig.up(world)?;
-    let mut caller = bed.rig.caller().patient_for(PATIENCE);
-    let reply = Bed::pull(&mut caller, "?startup=true&cursor=")?;
+fn restart(world: &World, server: &mut BenchServer) -> Outcome<String> {
+    server.process.kill();
+    server.process.up(world)?;
+    let mut caller = server.process.caller().patient_for(TIMEOUT);
+    let reply = BenchServer::pull(&mut caller, "?startup=true&cursor=")?;
     Ok(reply.header(CURSOR_HEADER).doing("the LAPI keeps no cursors")?.to_owned())
 }
 
 /// Percent of one processor that the LAPI uses while nothing happens.
-fn idle_cost(bed: &mut Bed, crowd: &Crowd) -> Outcome<f64> {
-    let process = bed.rig.process()?;
+fn idle_cost(server: &mut BenchServer, clients_under_test: &ManyClients) -> Outcome<f64> {
+    let process = server.process.process()?;
     let (begin, used) = (Instant::now(), processor_seconds(process)?);
     std::thread::sleep(IDLE);
     let cost = 100.0 * (processor_seconds(process)? - used) / begin.elapsed().as_secs_f64();
-    whole(&crowd.told())?;
+    whole(&clients_under_test.told())?;
     Ok(cost)
 }
 
 /// Waits until the LAPI has nothing left to do but to hold requests.
-fn settle(bed: &mut Bed) -> Outcome {
+fn settle(server: &mut BenchServer) -> Outcome {
     const SPAN: Duration = Duration::from_millis(500);
-    let process = bed.rig.process()?;
-    let waited = eventually_within(PATIENCE, "the LAPI comes to rest", || {
+    let process = server.process.process()?;
+    let waited = eventually_within(TIMEOUT, "the LAPI comes to rest", || {
         let used = processor_seconds(process)?;
         std::thread::sleep(SPAN);
         Outcome::Ok(processor_seconds(process)? - used < 0.15 * SPAN.as_secs_f64())
@@ -115,26 +122,26 @@ fn settle(bed: &mut Bed) -> Outcome {
     waited.map(drop)
 }
 
-fn singles(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
+fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: usize) -> Outcome<Vec<Row>> {
     let (mut first, mut middle, mut last, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut machine = bed.rig.caller().patient_for(PATIENCE);
+    let mut machine = server.process.caller().patient_for(TIMEOUT);
     for ban in 0..SINGLE {
-        crowd.look_for(ban..ban + 1);
-        let used = processor_seconds(bed.rig.process()?)?;
+        clients_under_test.look_for(ban..ban + 1);
+        let used = processor_seconds(server.process.process()?)?;
         let body = ban_body(&address(ban).to_string());
         let posted = Instant::now();
-        bed.post(&mut machine, body.as_bytes())?;
-        everybody(crowd, clients)?;
-        let told = crowd.told();
+        server.post(&mut machine, body.as_bytes())?;
+        everybody(clients_under_test, clients)?;
+        let told = clients_under_test.told();
         whole(&told)?;
         let after = |at: usize| (told.complete[at] - posted).as_secs_f64() * 1e3;
         first.push(after(0));
         middle.push(after(clients / 2));
         last.push(after(clients - 1));
         // What comes after: everybody asks again.
-        eventually_within(PATIENCE, "all wait again", || crowd.asking() == clients)?;
-        settle(bed)?;
-        costs.push(processor_seconds(bed.rig.process()?)? - used);
+        eventually_within(TIMEOUT, "all wait again", || clients_under_test.asking() == clients)?;
+        settle(server)?;
+        costs.push(processor_seconds(server.process.process()?)? - used);
     }
     let what = format!("one ban to {} that wait, from the request to the whole answer", grouped(clients));
     Ok(vec![
@@ -145,26 +152,26 @@ fn singles(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
     ])
 }
 
-fn storm(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
+fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: usize) -> Outcome<Vec<Row>> {
     let bans = sized(STORM).max(5) as u16;
     let bans = SINGLE..SINGLE + bans;
     let rhythm = STORM_SPAN / bans.len() as u32;
-    crowd.look_for(bans.clone());
-    let used = processor_seconds(bed.rig.process()?)?;
-    let mut machine = bed.rig.caller().patient_for(PATIENCE);
+    clients_under_test.look_for(bans.clone());
+    let used = processor_seconds(server.process.process()?)?;
+    let mut machine = server.process.caller().patient_for(TIMEOUT);
     let begin = Instant::now();
     let mut due = begin;
     for ban in bans.clone() {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        bed.post(&mut machine, ban_body(&address(ban).to_string()).as_bytes())?;
+        server.post(&mut machine, ban_body(&address(ban).to_string()).as_bytes())?;
         due += rhythm;
     }
     let posted = Instant::now();
-    everybody(crowd, clients)?;
-    let mut told = crowd.told();
+    everybody(clients_under_test, clients)?;
+    let mut told = clients_under_test.told();
     whole(&told)?;
-    settle(bed)?;
-    let cost = processor_seconds(bed.rig.process()?)? - used;
+    settle(server)?;
+    let cost = processor_seconds(server.process.process()?)? - used;
     let abreast = |at: usize| told.complete[at].saturating_duration_since(posted).as_secs_f64() * 1e3;
     let (half, all) = (abreast(clients / 2), abreast(clients - 1));
     let what = format!("{} single bans to {} that wait", bans.len(), grouped(clients));
@@ -180,9 +187,12 @@ fn storm(bed: &mut Bed, crowd: &Crowd, clients: usize) -> Outcome<Vec<Row>> {
     ])
 }
 
-fn everybody(crowd: &Crowd, clients: usize) -> Outcome {
-    let waited = eventually_within(PATIENCE, "everybody has been told", || crowd.complete() == clients);
-    waited.map_err(|failure| Failure::new(format!("{failure}: {} of {clients}", crowd.complete())))?;
+fn everybody(clients_under_test: &ManyClients, clients: usize) -> Outcome {
+    let waited =
+        eventually_within(TIMEOUT, "everybody has been told", || clients_under_test.complete() == clients);
+    waited.map_err(|failure| {
+        Failure::new(format!("{failure}: {} of {clients}", clients_under_test.complete()))
+    })?;
     Ok(())
 }
 

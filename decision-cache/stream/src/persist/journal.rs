@@ -1,0 +1,119 @@
+//! The journal of a state file: the changes since the file was written.
+//!
+//! `PLSDJNL1`, checksum and length of its file, then records: length, CRC-32 and body (time of writing, cursor,
+//! announcements, lifts). A record torn by a crash is detected by length or checksum and ends the journal.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use palisade_cache::{Batch, Timestamp};
+
+use super::format::{Input, put_decisions, put_lifts, put_text};
+use super::{PersistError, PersistedState, StateFile, Written, create};
+
+const MAGIC: &[u8; 8] = b"PLSDJNL1";
+
+/// A response with changes, encoded before it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    body: Vec<u8>,
+    /// The cursor after it; empty without one.
+    cursor: String,
+}
+
+impl Record {
+    /// `at` is when the response arrived.
+    pub(crate) fn of(batch: &Batch, at: Timestamp) -> Self {
+        let mut body = at.as_millis().to_le_bytes().to_vec();
+        put_decisions(&mut body, batch.announcements());
+        put_lifts(&mut body, batch.lifts());
+        Self { body, cursor: String::new() }
+    }
+
+    pub(crate) fn with_cursor(self, cursor: &str) -> Self {
+        Self { cursor: cursor.to_owned(), ..self }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len() + self.cursor.len()
+    }
+
+    fn put(&self, out: &mut Vec<u8>, has_cursor: bool) {
+        let mut record = Vec::with_capacity(self.bytes() + 4);
+        put_text(&mut record, if has_cursor { &self.cursor } else { "" });
+        record.extend_from_slice(&self.body);
+        out.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
+        out.append(&mut record);
+    }
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    pub(super) bytes: u64,
+}
+
+impl Journal {
+    /// Creates the journal of a file that was just written.
+    fn begin(memory: &StateFile, base: Written) -> io::Result<Self> {
+        let mut file = create(&memory.journal())?;
+        let mut head = MAGIC.to_vec();
+        head.extend_from_slice(&base.checksum.to_le_bytes());
+        head.extend_from_slice(&base.bytes.to_le_bytes());
+        file.write_all(&head)?;
+        memory.sync_directory()?;
+        Ok(Self { file, bytes: head.len() as u64 })
+    }
+
+    /// Appends records in one write and syncs. Without `has_cursor`, no cursor belongs to the resulting state.
+    pub(super) fn append(
+        journal: Option<Self>,
+        memory: &StateFile,
+        base: Written,
+        records: &[Record],
+        has_cursor: bool,
+    ) -> Result<Self, PersistError> {
+        let appended = (|| {
+            let mut journal = journal.map_or_else(|| Self::begin(memory, base), Ok)?;
+            let mut bytes = Vec::new();
+            records.iter().for_each(|record| record.put(&mut bytes, has_cursor));
+            journal.file.write_all(&bytes)?;
+            journal.file.sync_data()?;
+            journal.bytes += bytes.len() as u64;
+            Ok(journal)
+        })();
+        appended.map_err(|cause| PersistError::Io { doing: "write", path: memory.journal(), cause })
+    }
+}
+
+/// Adds the journal's records to the state of its file; ignores the journal of another file.
+pub(super) fn read(bytes: &[u8], base: Written, remembered: &mut PersistedState) {
+    let mut input = Input(bytes);
+    let head = (input.take::<8>(), input.take::<4>(), input.take::<8>());
+    if head != (Some(*MAGIC), Some(base.checksum.to_le_bytes()), Some(base.bytes.to_le_bytes())) {
+        return;
+    }
+    while let Some((batch, written, cursor)) = record(&mut input) {
+        remembered.changes.push(batch);
+        remembered.written = written;
+        cursor.clone_into(&mut remembered.cursor);
+    }
+}
+
+fn record<'a>(input: &mut Input<'a>) -> Option<(Batch, Timestamp, &'a str)> {
+    let length = u32::from_le_bytes(input.take()?) as usize;
+    let checksum = u32::from_le_bytes(input.take()?);
+    let mut record = Input(input.bytes(length)?);
+    if crc32fast::hash(record.0) != checksum {
+        return None;
+    }
+    let cursor = record.text()?;
+    let written = Timestamp::from_millis(i64::from_le_bytes(record.take()?));
+    let mut batch = Batch::new();
+    // Including ended decisions, which may have replaced decisions with a later end.
+    record.decisions(Timestamp::from_millis(i64::MIN), &mut batch)?;
+    record.lifts(&mut batch)?;
+    record.0.is_empty().then_some((batch, written, cursor))
+}

@@ -1,0 +1,81 @@
+//! The LAPIs of a list: any of them will do, and one of them is asked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use palisade_wire::UsageMetrics;
+
+use crate::{Client, PullError, PushError};
+
+/// One or more LAPIs that stand for each other. Clones share which one is asked.
+#[derive(Debug, Clone)]
+pub struct LapiPool {
+    clients: Arc<[Client]>,
+    current: Arc<AtomicUsize>,
+}
+
+impl LapiPool {
+    /// These, in the order in which they are tried; the first is asked first.
+    pub fn new(first: Client, others: impl IntoIterator<Item = Client>) -> Self {
+        Self { clients: std::iter::once(first).chain(others).collect(), current: Arc::default() }
+    }
+
+    /// All of them, in order.
+    pub fn all(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// The place of the one that is asked.
+    pub fn position(&self) -> usize {
+        self.current.load(Ordering::Relaxed).min(self.clients.len() - 1)
+    }
+
+    /// The one that is asked.
+    pub fn current(&self) -> &Client {
+        &self.clients[self.position()]
+    }
+
+    /// Asks the one at this place from now on.
+    pub fn switch_to(&self, position: usize) {
+        self.current.store(position % self.clients.len(), Ordering::Relaxed);
+    }
+
+    /// Where they are, as it may be shown.
+    pub fn urls(&self) -> String {
+        self.clients.iter().map(Client::url).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The addresses that answered last.
+    pub fn peer_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.clients.iter().filter_map(Client::peer_address)
+    }
+
+    /// Reports to the one that is asked, or to the next one that takes the report: only where it is sure that none
+    /// before has taken it.
+    ///
+    /// # Errors
+    /// The last one's; see [`Client::push_usage_metrics`].
+    pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
+        let start = self.position();
+        let mut position = start;
+        loop {
+            let pushed = self.clients[position].push_usage_metrics(metrics).await;
+            position = (position + 1) % self.clients.len();
+            match pushed {
+                Err(PushError::Failed(error)) if position != start && surely_not_accepted(&error) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+fn surely_not_accepted(error: &PullError) -> bool {
+    matches!(error, PullError::Refused { .. } | PullError::Status { .. }) || !error.may_have_reached_lapi()
+}
+
+impl From<Client> for LapiPool {
+    fn from(client: Client) -> Self {
+        Self::new(client, [])
+    }
+}

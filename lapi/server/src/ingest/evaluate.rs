@@ -1,0 +1,211 @@
+//! Turns posted alerts into alerts to store: validates, normalises, applies allowlists and profiles. Pure, except for
+//! the history that profiles may query; the time is an argument.
+
+use palisade_profiles::{History, Profiles};
+use palisade_store::{AllowlistIndex, NewAlert, NewDecision};
+use palisade_wire::{Alert, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
+use uuid::Uuid;
+
+use super::digest;
+
+/// The origin of imported decisions; imports pause retention.
+pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
+
+/// What evaluating a batch depends on.
+pub(crate) struct IngestContext<'a> {
+    /// When the request arrived.
+    pub(crate) now: UnixMillis,
+    /// The machine that posts.
+    pub(crate) machine: &'a str,
+    /// Applied to alerts without decisions of their own.
+    pub(crate) allowlists: &'a AllowlistIndex,
+    /// Decide for alerts without decisions of their own.
+    pub(crate) profiles: &'a Profiles,
+    /// History for the profiles.
+    pub(crate) history: &'a dyn History,
+}
+
+/// The result of evaluating a batch.
+#[derive(Debug, Default)]
+pub(crate) struct EvaluatedBatch {
+    /// Alerts to store, in the order of the batch.
+    pub(crate) alerts: Vec<NewAlert>,
+    /// Alerts that are refused, with reasons. The others are stored nevertheless, so that one bad alert does not block
+    /// its log processor's queue forever.
+    pub(crate) refused: Vec<Refusal>,
+    /// Alerts dropped because their source is allowlisted.
+    pub(crate) allowlisted: Vec<Allowlisted>,
+    /// Decisions dropped because their value is not an address.
+    pub(crate) invalid: Vec<InvalidDecision>,
+    /// Number of alerts dropped because all their decisions are invalid.
+    pub(crate) emptied: usize,
+    /// Whether the batch contains an import.
+    pub(crate) import: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Index of the alert in the batch.
+    pub(crate) index: usize,
+    /// Its scenario and source, as far as present.
+    pub(crate) alert: String,
+    /// The stock server's text.
+    pub(crate) reason: String,
+}
+
+/// An alert whose source is on an allowlist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Allowlisted {
+    /// Its scenario and source.
+    pub(crate) alert: String,
+    /// The allowlist items that cover the source.
+    pub(crate) reason: String,
+}
+
+/// A decision whose value is not an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InvalidDecision {
+    /// Index of the alert in the batch.
+    pub(crate) index: usize,
+    /// The invalid value.
+    pub(crate) value: String,
+}
+
+impl EvaluatedBatch {
+    /// The reason of the first refusal when the whole batch was refused: the stock server's response then.
+    pub(crate) fn all_refused(&self, posted: usize) -> Option<&str> {
+        let first = self.refused.first()?;
+        (self.refused.len() == posted).then_some(first.reason.as_str())
+    }
+}
+
+/// Evaluates a batch. Stores nothing.
+pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
+    let mut batch = EvaluatedBatch::default();
+    for (index, posted) in posted.into_iter().enumerate() {
+        let name = posted.name();
+        let alert = match posted.validate(index) {
+            Ok(alert) => alert,
+            Err(failure) => {
+                batch.refused.push(Refusal { index, alert: name, reason: failure.to_string() });
+                continue;
+            }
+        };
+        if let Err(reason) = batch.into_alert(index, &name, alert, context) {
+            batch.refused.push(Refusal { index, alert: name, reason });
+        }
+    }
+    batch
+}
+
+impl EvaluatedBatch {
+    fn into_alert(
+        &mut self,
+        index: usize,
+        name: &str,
+        mut alert: Alert,
+        context: &IngestContext<'_>,
+    ) -> Result<(), String> {
+        let digest = digest::of(context.machine, &alert);
+        normalise(&mut alert.source.scope);
+        alert.machine_id = context.machine.to_owned();
+        alert.uuid = new_uuid().to_string();
+        let own = std::mem::take(&mut alert.decisions);
+        let start = UnixMillis::parse_rfc3339(&alert.stop_at).unwrap_or(context.now);
+        let decisions = if own.is_empty() {
+            if let Some(reason) = allowlisted(&alert, context) {
+                self.allowlisted.push(Allowlisted { alert: name.to_owned(), reason });
+                return Ok(());
+            }
+            from_profiles(&alert, start, context)?
+        } else {
+            let import = own.first().is_some_and(|decision| decision.origin == IMPORT_ORIGIN);
+            let simulated = alert.simulated;
+            let decisions =
+                own.into_iter().map(|d| from_own(d, start, simulated)).collect::<Result<Vec<_>, _>>()?;
+            self.import |= import;
+            decisions
+        };
+        let wanted = decisions.len();
+        let decisions = self.drop_invalid(index, decisions);
+        if decisions.is_empty() && wanted > 0 {
+            self.emptied += 1;
+            return Ok(());
+        }
+        self.alerts.push(NewAlert { alert, decisions, digest: Some(digest) });
+        Ok(())
+    }
+
+    /// Drops decisions of scope `Ip` and `Range` whose value is not an address.
+    fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
+        decisions.retain(|decision| {
+            let valid =
+                !matches!(palisade_active::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
+            if !valid {
+                self.invalid.push(InvalidDecision { index, value: decision.value.clone() });
+            }
+            valid
+        });
+        decisions
+    }
+}
+
+/// The allowlist items that cover the alert's source, joined; `None` when there is none or the source is not an
+/// address.
+fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
+    let net = palisade_active::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
+    let reasons = context.allowlists.reasons(&net, context.now);
+    (!reasons.is_empty()).then(|| reasons.join(", "))
+}
+
+fn from_profiles(
+    alert: &Alert,
+    start: UnixMillis,
+    context: &IngestContext<'_>,
+) -> Result<Vec<NewDecision>, String> {
+    let outcome = context.profiles.evaluate(alert, context.history).map_err(|error| error.to_string())?;
+    let decide = |decision: palisade_profiles::ProfileDecision| NewDecision {
+        until: start.plus(decision.duration),
+        origin: decision.origin,
+        scenario: decision.scenario,
+        scope: Scope::parse(&decision.scope).as_str().to_owned(),
+        kind: decision.kind,
+        value: decision.value,
+        simulated: decision.simulated || alert.simulated,
+        uuid: Some(new_uuid()),
+    };
+    Ok(outcome.decisions.into_iter().map(decide).collect())
+}
+
+/// A decision posted with its alert is stored as it is; it is simulated when it or the alert says so.
+fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
+    let text = &decision.duration;
+    let duration: GoDuration = text.parse().map_err(|error| {
+        format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
+    })?;
+    let mut scope = decision.scope;
+    normalise(&mut scope);
+    Ok(NewDecision {
+        until: start.plus(duration),
+        origin: decision.origin,
+        scenario: decision.scenario,
+        scope,
+        kind: decision.kind,
+        value: decision.value,
+        simulated: simulated || decision.simulated,
+        uuid: Some(new_uuid()),
+    })
+}
+
+/// Replaces a known scope by its canonical spelling.
+fn normalise(scope: &mut String) {
+    let canonical = Scope::parse(scope).as_str();
+    if canonical != scope.as_str() {
+        *scope = canonical.to_owned();
+    }
+}
+
+/// UUIDs need not be unpredictable: a userspace generator avoids a hundred thousand system calls in an import.
+fn new_uuid() -> Uuid {
+    uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid()
+}

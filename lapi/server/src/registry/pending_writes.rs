@@ -1,0 +1,214 @@
+//! Updates of machines and bouncers that are not in the store yet, and the task that writes them back.
+
+use std::{collections::HashMap, time::Duration};
+
+use palisade_active::Commit;
+use palisade_store::{BouncerUpdate, MachineUpdate, StoreError};
+use palisade_wire::UnixMillis;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::client_report::{ClientReport, ClientReports};
+use super::{AuthType, Bouncer, Machine, Registry};
+use crate::state::Clock;
+
+/// How often pending updates are written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// Client reports per write: ten thousand at once would delay the write of a ban.
+const REPORTS_PER_WRITE: usize = 2000;
+
+/// Pending updates by row id; later updates replace earlier ones field by field.
+#[derive(Debug, Default)]
+pub(super) struct PendingWrites {
+    machines: HashMap<i64, MachineUpdate>,
+    bouncers: HashMap<i64, BouncerUpdate>,
+    instances: ClientReports,
+}
+
+impl PendingWrites {
+    pub(super) fn bouncer(&mut self, id: i64) -> &mut BouncerUpdate {
+        self.bouncers.entry(id).or_insert_with(|| BouncerUpdate { id, ..BouncerUpdate::default() })
+    }
+
+    fn machine(&mut self, id: i64) -> &mut MachineUpdate {
+        self.machines.entry(id).or_insert_with(|| MachineUpdate { id, ..MachineUpdate::default() })
+    }
+}
+
+/// Copies every field of `from` that is set into `to`.
+macro_rules! merge {
+    ($to:expr, $from:expr, $($field:ident)*) => { $( if $from.$field.is_some() { $to.$field = $from.$field; } )* };
+}
+
+fn merge_bouncer(to: &mut BouncerUpdate, from: BouncerUpdate) {
+    merge!(to, from, last_pull cursor ip kind version os feature_flags);
+}
+
+fn merge_machine(to: &mut MachineUpdate, from: MachineUpdate) {
+    merge!(to, from, ip version scenarios last_heartbeat last_push os feature_flags hub_state datasources);
+}
+
+impl Registry {
+    /// The bouncer has received all changes up to `commit`: a response to a request that began at `started` was written
+    /// completely.
+    pub(crate) fn record_pull(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
+        // While the database is unavailable, an unused row serves every client that uses its key. None of them gets a
+        // cursor there, or one would miss what another has received; each gets the full list until its own row exists.
+        let settled = bouncer.auth == AuthType::Tls || !bouncer.lock().ip.is_empty();
+        let update = BouncerUpdate {
+            last_pull: Some(started),
+            cursor: settled.then_some((commit, started)),
+            ..BouncerUpdate::default()
+        };
+        self.record_bouncer(bouncer, update);
+    }
+
+    /// A live query. The last pull is updated when it is older than a minute, as in the stock server; the stream cursor
+    /// is not.
+    pub(crate) fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
+        const MINUTE: i64 = 60_000;
+        self.record_pull_time(bouncer, now, MINUTE);
+    }
+
+    /// A stream request of a client that keeps its own cursor. The last pull is updated when it is older than a second.
+    pub(crate) fn record_stream_request(&self, bouncer: &Bouncer, now: UnixMillis) {
+        const SECOND: i64 = 1_000;
+        self.record_pull_time(bouncer, now, SECOND);
+    }
+
+    /// Updates the last pull unless it was updated less than `millis` ago.
+    fn record_pull_time(&self, bouncer: &Bouncer, now: UnixMillis, millis: i64) {
+        // A last pull in the future was written before the clock was set back.
+        if bouncer.last_pull().is_none_or(|last| !(0..millis).contains(&now.0.saturating_sub(last.0))) {
+            let update = BouncerUpdate { last_pull: Some(now), ..BouncerUpdate::default() };
+            self.record_bouncer(bouncer, update);
+        }
+    }
+
+    /// A request of a client that shares the bouncer's key and sends an instance name.
+    pub(crate) fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
+        self.pending().instances.add(bouncer.id, seen);
+    }
+
+    /// Applies an update to the bouncer and schedules it for writing; `None` fields are unchanged.
+    pub(crate) fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
+        {
+            let mut live = bouncer.lock();
+            let update = update.clone();
+            live.last_pull = update.last_pull.or(live.last_pull);
+            live.cursor = update.cursor.or(live.cursor);
+            if let Some(kind) = update.kind {
+                live.kind = kind;
+            }
+            if let Some(version) = update.version {
+                live.version = version;
+            }
+        }
+        merge_bouncer(self.pending().bouncer(bouncer.id), update);
+    }
+
+    pub(crate) fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
+        let update = MachineUpdate { last_heartbeat: Some(now), ..MachineUpdate::default() };
+        self.record_machine(machine, update);
+    }
+
+    /// Applies an update to the machine and schedules it for writing; `None` fields are unchanged.
+    pub(crate) fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
+        {
+            let mut live = machine.lock();
+            let update = update.clone();
+            live.last_heartbeat = update.last_heartbeat.or(live.last_heartbeat);
+            live.last_push = update.last_push.or(live.last_push);
+            if let Some(ip) = update.ip {
+                live.ip = ip;
+            }
+            if let Some(version) = update.version {
+                live.version = version;
+            }
+            if let Some(scenarios) = update.scenarios {
+                live.scenarios = scenarios;
+            }
+        }
+        merge_machine(self.pending().machine(machine.id), update);
+    }
+
+    /// Writes all pending updates. Updates that cannot be written stay pending.
+    /// || # Errors
+    /// || When the store fails.
+    pub(crate) async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
+        self.write_batch(now, usize::MAX).await
+    }
+
+    /// As [`Registry::write_back`], with at most `instances` client reports.
+    async fn write_batch(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
+        let taken = {
+            let mut pending = self.pending();
+            let instances = pending.instances.take(instances);
+            let rest = std::mem::take(&mut pending.instances);
+            PendingWrites {
+                instances,
+                ..std::mem::replace(
+                    &mut *pending,
+                    PendingWrites { instances: rest, ..PendingWrites::default() },
+                )
+            }
+        };
+        let bouncers: Vec<BouncerUpdate> = taken.bouncers.values().cloned().collect();
+        let machines: Vec<MachineUpdate> = taken.machines.values().cloned().collect();
+        // Concurrently: the store's writer combines them in one transaction.
+        let (bouncers, instances, machines) = tokio::join!(
+            self.store.update_bouncers(now, bouncers),
+            self.store.upsert_instances(taken.instances.rows()),
+            self.store.update_machines(now, machines),
+        );
+        let mut unwritten = PendingWrites::default();
+        if bouncers.is_err() {
+            unwritten.bouncers = taken.bouncers;
+        }
+        if instances.is_err() {
+            unwritten.instances = taken.instances;
+        }
+        if machines.is_err() {
+            unwritten.machines = taken.machines;
+        }
+        self.restore(unwritten);
+        bouncers.and(instances).and(machines)
+    }
+
+    /// Puts updates back, below those that were recorded since.
+    fn restore(&self, older: PendingWrites) {
+        let mut pending = self.pending();
+        let newer = std::mem::replace(&mut *pending, older);
+        for (id, update) in newer.bouncers {
+            merge_bouncer(pending.bouncer(id), update);
+        }
+        for (id, update) in newer.machines {
+            merge_machine(pending.machine(id), update);
+        }
+        pending.instances.merge(newer.instances);
+    }
+
+    /// Writes once a second until `stop` fires. The caller makes the final write when no request is left.
+    pub(crate) async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(WRITE_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failing = false;
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            match self.write_batch(clock.now(), REPORTS_PER_WRITE).await {
+                Ok(()) if failing => {
+                    info!("last pulls and heartbeats are written to the database again");
+                    failing = false;
+                }
+                Ok(()) => {}
+                Err(cause) if !failing => {
+                    warn!(
+                        error = &cause as &dyn std::error::Error,
+                        "cannot write last pulls and heartbeats; they are kept in memory and retried every second"
+                    );
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}

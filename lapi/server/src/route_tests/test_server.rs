@@ -1,0 +1,330 @@
+//! What the tests server on: a LAPI with one machine and keys for bouncers, a clock that is set by hand, and answers
+//! that are easy to look at.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use palisade_daemon::metrics::Metrics;
+use palisade_lapi_config::{Config, MetricsLevel};
+use palisade_profiles::Profiles;
+use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
+use palisade_wire::UnixMillis;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::auth::certificate::Certificates;
+use crate::auth::{Auth, Peer, extract::hash_key};
+use crate::metrics::LapiMetrics;
+use crate::registry::Registry;
+use crate::state::{Clock, Setup};
+use crate::{Lapi, long_poll, replication, retention};
+
+/// When the tests take place.
+pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+/// The key of the bouncer `door`.
+const KEY: &str = "key-of-door";
+/// A secret for tokens.
+const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
+
+/// The shipped profiles.
+pub(super) const PROFILES: &str = "name: default_ip_remediation
+filters:
+ - Alert.Remediation == true && Alert.GetScope() == \"Ip\"
+decisions:
+ - type: ban
+   duration: 4h
+on_success: break
+---
+name: default_range_remediation
+filters:
+ - Alert.Remediation == true && Alert.GetScope() == \"Range\"
+decisions:
+ - type: ban
+   duration: 4h
+on_success: break
+";
+
+/// A LAPI that is running.
+pub(super) struct TestServer {
+    pub(super) lapi: Lapi,
+    pub(super) router: Router,
+    time: Arc<AtomicI64>,
+    stop: CancellationToken,
+    folder: tempfile::TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status and body at once; the body as its message where it is one.
+    pub(super) fn short(&self) -> (u16, String) {
+        let message = serde_json::from_str::<Value>(&self.text)
+            .ok()
+            .and_then(|body| body.get("message")?.as_str().map(str::to_owned));
+        (self.status.as_u16(), message.unwrap_or_else(|| self.text.clone()))
+    }
+}
+
+impl TestServer {
+    /// With the shipped profiles.
+    pub(super) async fn new() -> Self {
+        Self::with(PROFILES, "").await
+    }
+
+    /// With these profiles, and these lines below `db_config`.
+    pub(super) async fn with(profiles: &str, database: &str) -> Self {
+        let server = Self::over(tempfile::tempdir().unwrap(), profiles, database).await;
+        server.add_bouncer("door", KEY).await;
+        server
+    }
+
+    /// The same on a folder that may hold a database.
+    async fn over(folder: tempfile::TempDir, profiles: &str, database: &str) -> Self {
+        let file = folder.path().join("lapi.db");
+        let fresh = !file.exists();
+        let text = format!(
+            "api:\n  server:\n    listen_uri: 127.0.0.1:0\n    profiles_path: /nowhere/profiles.yaml\n    \
+             trusted_ips: [192.0.2.0/24]\ndb_config:\n  type: sqlite\n  db_path: {}\n{database}",
+            file.display()
+        );
+        let config = Config::from_text(Path::new("config.yaml"), &text).unwrap();
+        let server = config.server.clone().unwrap();
+        let store = Store::open(&DbConfig::sqlite(&file)).await.unwrap();
+        let machine = NewMachine {
+            name: "lp".into(),
+            password: "unused".into(),
+            auth_type: "password".into(),
+            validated: true,
+            ip: String::new(),
+        };
+        if fresh {
+            store.create_machine(NOW, machine).await.unwrap();
+        }
+        let time = Arc::new(AtomicI64::new(NOW.0));
+        let clock = Clock::Set(Arc::clone(&time));
+        let registry = Registry::load(store.clone()).await.unwrap();
+        let stop = CancellationToken::new();
+        let lapi = Lapi::new(Setup {
+            config,
+            server,
+            clock,
+            profiles: Profiles::parse(profiles, "profiles.yaml").unwrap(),
+            store,
+            registry,
+            metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
+            auth: Auth::new(SECRET, Certificates::default()).unwrap(),
+            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
+            closing: stop.clone(),
+        });
+        replication::load(&lapi).await.unwrap();
+        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
+        TaskTracker::new().spawn(long_poll::run(lapi.clone(), stop.clone()));
+        let router = crate::router::router(lapi.clone());
+        Self { lapi, router, time, stop, folder }
+    }
+
+    /// A copy of the database as it is now.
+    pub(super) async fn backup(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        copy
+    }
+
+    /// The LAPI that is started on a copy after this one has ended.
+    pub(super) async fn restored(self, copy: tempfile::TempDir) -> Self {
+        self.stop.cancel();
+        self.lapi.store.close().await;
+        Self::over(copy, PROFILES, "").await
+    }
+
+    /// Makes a bouncer with a key.
+    pub(super) async fn add_bouncer(&self, name: &str, key: &str) {
+        let new = NewBouncer {
+            name: name.into(),
+            key_hash: hash_key(key.as_bytes()),
+            auth_type: "api-key".into(),
+            ip: String::new(),
+            auto_created: false,
+        };
+        self.lapi.store.create_bouncer(NOW, new).await.unwrap();
+    }
+
+    /// What time it is there.
+    pub(super) fn now(&self) -> UnixMillis {
+        UnixMillis(self.time.load(Ordering::Relaxed))
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&self, time: Duration) {
+        self.time.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Sets the clock.
+    pub(super) fn set(&self, time: UnixMillis) {
+        self.time.store(time.0, Ordering::Relaxed);
+    }
+
+    /// A request that anybody could make.
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// A request of the machine, from this host.
+    pub(super) async fn machine(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(self.as_machine(method, path, body, [127, 0, 0, 1])).await
+    }
+
+    /// A request of the machine from an address, not sent yet.
+    pub(super) fn as_machine(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+        from: [u8; 4],
+    ) -> Request<Body> {
+        let (token, _) = self.lapi.auth.tokens.issue("lp", self.now()).unwrap();
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("user-agent", "crowdsec/v1.7.8-linux")
+            .extension(Peer::plain(Some(SocketAddr::from((from, 40_000)))))
+            .body(body.into())
+            .unwrap()
+    }
+
+    /// A request with a key from an address, not sent yet.
+    pub(super) fn with_key(&self, method: Method, path: &str, key: &str, from: [u8; 4]) -> Request<Body> {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-api-key", key)
+            .header("user-agent", "test-bouncer/v1.0")
+            .extension(Peer::plain(Some(SocketAddr::from((from, 40_000)))))
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    /// A request of the bouncer `door`.
+    pub(super) async fn bouncer(&self, method: Method, path: &str) -> Answer {
+        self.send(self.with_key(method, path, KEY, [192, 0, 2, 10])).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.machine(Method::GET, path, "").await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.machine(Method::POST, path, body.to_string()).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Answer {
+        self.machine(Method::DELETE, path, "").await
+    }
+
+    /// Posts alerts that must be taken; their numbers.
+    pub(super) async fn post_alerts(&self, alerts: &[Value]) -> Vec<String> {
+        let answer = self.post("/v1/alerts", &json!(alerts)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        serde_json::from_value(answer.json()).unwrap()
+    }
+
+    /// A ban by hand.
+    pub(super) async fn ban(&self, value: &str, duration: &str) -> String {
+        self.post_alerts(&[self.by_hand(&[self.decision(value, duration)])]).await.remove(0)
+    }
+
+    /// What the bouncer is told: values of `new` and `deleted`.
+    pub(super) async fn pull(&self, query: &str) -> (Vec<String>, Vec<String>) {
+        let answer = self.bouncer(Method::GET, &format!("/v1/decisions/stream{query}")).await;
+        told(&answer)
+    }
+
+    /// An alert as a log processor posts it.
+    pub(super) fn alert(&self, value: &str) -> Value {
+        let scope = if value.contains('/') { "Range" } else { "Ip" };
+        json!({
+            "scenario": "crowdsecurity/ssh-bf", "scenario_hash": "", "scenario_version": "0.1",
+            "message": format!("{value} performed ssh-bf"), "events_count": 6, "capacity": 5, "leakspeed": "10s",
+            "start_at": self.now().rfc3339(), "stop_at": self.now().rfc3339(), "simulated": false,
+            "remediation": true, "events": [], "source": {"scope": scope, "value": value, "ip": value},
+        })
+    }
+
+    /// An alert with decisions of its own.
+    pub(super) fn by_hand(&self, decisions: &[Value]) -> Value {
+        json!({
+            "scenario": "manual", "scenario_hash": "", "scenario_version": "", "message": "manual",
+            "events_count": 1, "capacity": 0, "leakspeed": "0", "start_at": self.now().rfc3339(),
+            "stop_at": self.now().rfc3339(), "simulated": false, "events": [], "kind": "cscli",
+            "source": {"scope": "", "value": ""}, "decisions": decisions,
+        })
+    }
+
+    /// A decision for such an alert.
+    pub(super) fn decision(&self, value: &str, duration: &str) -> Value {
+        let scope = if value.contains('/') { "Range" } else { "Ip" };
+        json!({
+            "duration": duration, "origin": "cscli", "scenario": "manual", "scope": scope, "type": "ban",
+            "value": value,
+        })
+    }
+
+    /// One round of the retention jobs.
+    pub(super) async fn flush(&self) {
+        retention::run_once(&self.lapi).await;
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The values of `new` and `deleted` of a stream answer.
+pub(super) fn told(answer: &Answer) -> (Vec<String>, Vec<String>) {
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let body = answer.json();
+    let values = |list: &str| {
+        let list = body[list].as_array().unwrap_or_else(|| panic!("{list} is no array: {body}"));
+        list.iter().map(|one| one["value"].as_str().unwrap().to_owned()).collect()
+    };
+    (values("new"), values("deleted"))
+}
+
+/// Waits until something holds, not longer than ten seconds.
+pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < patience, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,249 @@
+//! Converts alerts to rows: truncates texts, parses times and addresses. Pure; done before the write is queued, to keep
+//! the transaction short.
+
+use jiff::tz::TimeZone;
+use palisade_active::{Commit, ReplicaRow, target_prefix};
+use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{NewAlert, NewDecision};
+use crate::StoreError;
+use crate::engine::Column;
+use crate::prefix_bounds::bounds;
+
+/// Maximum size of an event's details as JSON, in bytes.
+const EVENT_BYTES: usize = 8191;
+/// Maximum length of a key in an alert's context, in bytes.
+const META_KEY_BYTES: usize = 255;
+/// Maximum length of a value in an alert's context, in bytes.
+const META_VALUE_BYTES: usize = 4095;
+
+/// An alert ready to insert; only the ids are missing.
+#[derive(Debug)]
+pub(super) struct AlertRow {
+    pub(super) alert: Alert,
+    pub(super) started: UnixMillis,
+    pub(super) stopped: UnixMillis,
+    pub(super) events: String,
+    pub(super) meta: String,
+    pub(super) digest: Option<Vec<u8>>,
+    pub(super) community: bool,
+    pub(super) decisions: Vec<DecisionRow>,
+}
+
+/// A decision with the bounds of the prefix it covers.
+#[derive(Debug)]
+pub(super) struct DecisionRow {
+    decision: NewDecision,
+    bounds: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Converts an alert.
+pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreError> {
+    let NewAlert { mut alert, decisions, digest } = new;
+    let mut prepared = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let bounds = match target_prefix(&decision.scope, &decision.value) {
+            None => None,
+            Some(Ok(net)) => Some(bounds(&net)),
+            Some(Err(bad)) => return Err(StoreError::Refused(bad.to_string())),
+        };
+        prepared.push(DecisionRow { decision, bounds });
+    }
+    if alert.uuid.is_empty() {
+        alert.uuid = Uuid::new_v4().to_string();
+    }
+    let moment = |text: &str| UnixMillis::parse_rfc3339(text).unwrap_or(now);
+    let events: Vec<Event> = std::mem::take(&mut alert.events)
+        .into_iter()
+        .map(|event| Event {
+            timestamp: go_time(&event.timestamp, now),
+            meta: fit_event(event.meta, &alert.scenario),
+        })
+        .collect();
+    let meta: Vec<MetaItem> = std::mem::take(&mut alert.meta)
+        .into_iter()
+        .map(|item| MetaItem { key: cut(item.key, META_KEY_BYTES), value: cut(item.value, META_VALUE_BYTES) })
+        .collect();
+    Ok(AlertRow {
+        started: moment(&alert.start_at),
+        stopped: moment(&alert.stop_at),
+        events: json(&events),
+        meta: json(&meta),
+        digest: digest.map(|digest| digest.to_vec()),
+        community: is_community(&alert.source.scope, &prepared),
+        alert,
+        decisions: prepared,
+    })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts and lists are JSON")
+}
+
+/// Whether `include_capi=false` excludes it.
+fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
+    if decisions.is_empty() {
+        source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
+    } else {
+        decisions.iter().any(|one| matches!(one.decision.origin.as_str(), "CAPI" | "lists"))
+    }
+}
+
+/// A time as Go prints it, `2026-07-01 10:00:00.5 +0000 UTC`; `now` when the text is not a time.
+fn go_time(text: &str, now: UnixMillis) -> String {
+    let moment = text.parse::<jiff::Timestamp>().or_else(|_| jiff::Timestamp::from_millisecond(now.0));
+    let moment = moment.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
+    let mut text = moment.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let nanos = moment.subsec_nanosecond();
+    if nanos != 0 {
+        let fraction = format!("{nanos:09}");
+        text.push('.');
+        text.push_str(fraction.trim_end_matches('0'));
+    }
+    text.push_str(" +0000 UTC");
+    text
+}
+
+/// Truncates the longest values of an event until it fits; drops all details if that is not enough.
+fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
+    if go_json_bytes(&meta) <= EVENT_BYTES {
+        return meta;
+    }
+    let mut size = 2048;
+    while size > 0 {
+        for item in &mut meta {
+            if item.value.len() > size * 2 {
+                item.value = format!("{}<stripped>", &item.value[..item.value.floor_char_boundary(size)]);
+            }
+        }
+        if go_json_bytes(&meta) <= EVENT_BYTES {
+            return meta;
+        }
+        size /= 2;
+    }
+    warn!(scenario, "the details of an event are too large; storing it without details");
+    Vec::new()
+}
+
+/// The length of Go's JSON encoding, to which the limit applies: `<`, `>` and `&` take six bytes there.
+fn go_json_bytes(meta: &[MetaItem]) -> usize {
+    let text = |text: &str| -> usize {
+        text.chars()
+            .map(|c| match c {
+                '"' | '\\' | '\n' | '\r' | '\t' => 2,
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => 6,
+                other => other.len_utf8(),
+            })
+            .sum()
+    };
+    let items: usize =
+        meta.iter().map(|item| r#"{"key":"","value":""}"#.len() + text(&item.key) + text(&item.value)).sum();
+    2 + items + meta.len().saturating_sub(1)
+}
+
+fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+    }
+    text
+}
+
+/// The rows of decisions, with their alert and ids.
+pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit: Commit) -> Vec<ReplicaRow> {
+    (first_id..)
+        .zip(decisions)
+        .map(|(id, DecisionRow { decision, .. })| ReplicaRow {
+            id,
+            commit,
+            until: decision.until,
+            alert,
+            simulated: decision.simulated,
+            uuid: decision.uuid,
+            origin: decision.origin.clone(),
+            scenario: decision.scenario.clone(),
+            scope: decision.scope.clone(),
+            kind: decision.kind.clone(),
+            value: decision.value.clone(),
+        })
+        .collect()
+}
+
+/// The columns of decisions for the bulk insert.
+pub(super) fn columns(
+    now: UnixMillis,
+    rows: &[ReplicaRow],
+    decisions: Vec<DecisionRow>,
+) -> Vec<(&'static str, Column)> {
+    let count = rows.len();
+    let commits = rows.iter().map(|row| crate::decisions::number(row.commit)).collect();
+    let (mut starts, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let [mut origins, mut scenarios, mut scopes, mut kinds, mut values] = [const { Vec::new() }; 5];
+    for DecisionRow { decision, bounds } in decisions {
+        let (start, end) = bounds.unzip();
+        starts.push(start);
+        ends.push(end);
+        origins.push(decision.origin);
+        scenarios.push(decision.scenario);
+        scopes.push(decision.scope);
+        kinds.push(decision.kind);
+        values.push(decision.value);
+    }
+    vec![
+        ("id", Column::Ints(rows.iter().map(|row| row.id).collect())),
+        ("commit_no", Column::Ints(commits)),
+        ("created_at", Column::Ints(vec![now.0; count])),
+        ("until", Column::Ints(rows.iter().map(|row| row.until.0).collect())),
+        ("alert_id", Column::Ints(rows.iter().map(|row| row.alert).collect())),
+        ("simulated", Column::Bools(rows.iter().map(|row| row.simulated).collect())),
+        (
+            "uuid",
+            Column::Blobs(rows.iter().map(|row| row.uuid.map(|uuid| uuid.as_bytes().to_vec())).collect()),
+        ),
+        ("origin", Column::Texts(origins)),
+        ("scenario", Column::Texts(scenarios)),
+        ("scope", Column::Texts(scopes)),
+        ("kind", Column::Texts(kinds)),
+        ("value", Column::Texts(values)),
+        ("start_ip", Column::Blobs(starts)),
+        ("end_ip", Column::Blobs(ends)),
+        ("lifted", Column::Bools(vec![false; count])),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(value: String) -> MetaItem {
+        MetaItem { key: "k".into(), value }
+    }
+
+    #[test]
+    fn moments_are_told_as_go_tells_them() {
+        let now = UnixMillis(1_782_900_000_250);
+        for (posted, told) in [
+            ("2026-07-01T12:00:00+02:00", "2026-07-01 10:00:00 +0000 UTC"),
+            ("2026-07-01T10:00:00.120300Z", "2026-07-01 10:00:00.1203 +0000 UTC"),
+            ("yesterday", "2026-07-01 10:00:00.25 +0000 UTC"),
+        ] {
+            assert_eq!(go_time(posted, now), told, "{posted}");
+        }
+    }
+
+    #[test]
+    fn large_events_are_cut_step_by_step() {
+        let small = vec![item("x".repeat(8000))];
+        assert_eq!(fit_event(small.clone(), "s"), small);
+        let cut = fit_event(vec![item("é".repeat(5000))], "s");
+        assert_eq!(cut[0].value, format!("{}<stripped>", "é".repeat(1024)));
+        // Six values of 3,000 bytes: the first step, 2,048, does not truncate them, since they are shorter than twice
+        // that.
+        let several = fit_event(vec![item("y".repeat(3000)); 6], "s");
+        assert_eq!(several[0].value, format!("{}<stripped>", "y".repeat(1024)));
+        // Truncation does not help against many values.
+        assert_eq!(fit_event(vec![item("z".into()); 1000], "s"), []);
+        assert_eq!(go_json_bytes(&[item("<\"\n".into())]), r#"[{"key":"k","value":"\u003c\"\n"}]"#.len());
+    }
+}

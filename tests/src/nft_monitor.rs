@@ -1,0 +1,80 @@
+//! What happens in a kernel's nftables while nobody looks: `nft monitor`, cut into spans by marks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::host::Host;
+use crate::outcome::Outcome;
+use crate::process::Process;
+use crate::tools;
+use crate::wait::eventually;
+use crate::world::World;
+
+/// Listens to every change of a host's ruleset.
+pub struct NftMonitor {
+    host: Host,
+    monitor: Process,
+    marks: AtomicUsize,
+}
+
+impl NftMonitor {
+    /// Starts listening, and returns once it hears.
+    ///
+    /// # Errors
+    /// When nft cannot be started or hears nothing.
+    pub fn on(world: &World, host: &Host) -> Outcome<Self> {
+        let mut command = tools::command("nft")?;
+        command.arg("monitor");
+        let monitor = world.start(host, "nft monitor", command)?;
+        let changes = Self { host: host.clone(), monitor, marks: AtomicUsize::new(0) };
+        // What is changed before it listens is not heard, so ask until it is.
+        eventually("nft monitor listens", || {
+            let mark = changes.make_mark()?;
+            Ok(changes.monitor.log().contains(&mark))
+        })?;
+        Ok(changes)
+    }
+
+    /// Every change that `doing` causes or sees, one line each, as nft words it.
+    ///
+    /// # Errors
+    /// When `doing` fails, or nft does.
+    pub fn during(&self, doing: impl FnOnce() -> Outcome) -> Outcome<Vec<String>> {
+        let begin = self.heard_mark()?;
+        doing()?;
+        let end = self.heard_mark()?;
+        let log = self.monitor.log();
+        let (_, after) = log.split_once(&format!("delete table inet {begin}\n")).unwrap_or_default();
+        let (between, _) = after.split_once(&format!("add table inet {end}\n")).unwrap_or_default();
+        let lines = between.lines().filter(|line| !line.starts_with("# new generation") && !line.is_empty());
+        Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// Everything it has heard until now.
+    ///
+    /// # Errors
+    /// When nft fails.
+    pub(crate) fn so_far(&self) -> Outcome<String> {
+        self.heard_mark()?;
+        Ok(self.heard())
+    }
+
+    /// Everything it has written down; the latest changes may be on their way yet.
+    pub(crate) fn heard(&self) -> String {
+        self.monitor.log()
+    }
+
+    fn heard_mark(&self) -> Outcome<String> {
+        let mark = self.make_mark()?;
+        let heard = format!("delete table inet {mark}\n");
+        eventually("nft monitor has heard all until now", || self.monitor.log().contains(&heard))?;
+        Ok(mark)
+    }
+
+    /// A table that comes and goes: something to look for in the log.
+    fn make_mark(&self) -> Outcome<String> {
+        let mark = format!("mark{}", self.marks.fetch_add(1, Ordering::Relaxed));
+        self.host.nft(&format!("add table inet {mark}\n"))?;
+        self.host.nft(&format!("delete table inet {mark}\n"))?;
+        Ok(mark)
+    }
+}
