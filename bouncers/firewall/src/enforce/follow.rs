@@ -79,7 +79,7 @@ impl Enforcer {
     /// Brings what changed in the cache into the kernel.
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
         let started = Instant::now();
-        let newer = Snapshot::clone(&self.cache.load());
+        let newer = self.cache.load();
         // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
         if self.needs_other_gates(&newer) {
             return self.stand().await;
@@ -151,9 +151,8 @@ impl Enforcer {
 
     /// Reads every set, compares, and changes what differs. With `keep`, bans are only added.
     pub(super) async fn compare(&mut self, keep: bool) -> Result<Option<Compared>, EnforceError> {
-        // Asked before the decisions are taken: they are at least as new as the answer.
-        let lenient = !self.knows_all();
-        let newer = Snapshot::clone(&self.cache.load());
+        let published = self.cache.published();
+        let (newer, lenient) = (published.snapshot.clone(), !published.freshness.is_complete());
         // (Other gates would make it quicker, not more exact: that is for the next change.)
         self.make_room(&newer).await?;
         let Some(standing) = &self.standing else { return Ok(None) };
