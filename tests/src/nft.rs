@@ -173,7 +173,10 @@ pub(crate) fn range_length(set: &str) -> Option<u8> {
 
 /// Whether a set of this name holds what is banned, and not what is let through or where to look.
 pub(crate) fn bans(set: &str) -> bool {
-    !set.ends_with(".allow") && !set.contains(".gate-")
+    !set.ends_with(".allow")
+        && !set.contains(".gate-")
+        && !set.contains(".inner-")
+        && !set.contains(".front-")
 }
 
 impl Set {

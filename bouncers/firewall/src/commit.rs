@@ -139,8 +139,7 @@ impl Commit<'_> {
             }
         }
         // Without its gate cell an element is never looked up: that is no refusal of one element.
-        let is_gate =
-            |refused: &&Refused| matches!(self.layout.target(refused.set).purpose, Purpose::Gate(_));
+        let is_gate = |refused: &&Refused| self.layout.target(refused.set).purpose.is_gate();
         match done.refused.iter().find(is_gate) {
             Some(refused) => Err(CommitError::Refused(refused.reason)),
             None => Ok(done),

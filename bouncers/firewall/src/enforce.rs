@@ -324,7 +324,7 @@ impl Enforcer {
     /// Dry-run mode: says what it would do, in the stock bouncer's words.
     async fn pretend(&mut self) {
         self.retire_former(&[]).await;
-        let newer = Snapshot::clone(&self.cache.load());
+        let newer = self.cache.load();
         let older = self.standing.as_ref().map(|standing| standing.snapshot.clone());
         dry_run::tell(older.as_ref(), &newer);
         let generation = newer.generation();

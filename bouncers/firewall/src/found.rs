@@ -200,7 +200,9 @@ impl Found {
         let by_name = match names::holds(family, set) {
             Some(Holds::Hosts(_)) => counter(set),
             Some(Holds::FormerRanges(_)) => counter(&set.replacen(".ranges-", "-", 1)),
-            Some(Holds::Ranges(_) | Holds::Gate(_) | Holds::Allow) => counter(names::PROCESSED),
+            Some(
+                Holds::Ranges(_) | Holds::Gate(_) | Holds::InnerGate(_) | Holds::FrontGate(_) | Holds::Allow,
+            ) => counter(names::PROCESSED),
             None => self.counters.iter().any(|counter| counter.name == set && counter.comment == MARK),
         };
         let uses =

@@ -1,14 +1,21 @@
-//! Gates: hash sets of the cells that any decision touches, looked up before anything else.
+//! Gates: hash sets of the cells that decisions touch, looked up before the sets of the decisions themselves.
 //!
 //! A cell is a prefix of fixed width. A packet whose address lies in no cell of any gate is not banned, so its price is
 //! one look-up per gate, whatever the number of decisions, origins and prefix lengths behind it. A gate must hold a
 //! superset of what it guards at every moment; cells are counted, so that a cell goes with the last element in it.
 //!
 //! ```text
-//!  192.0.2.7/32   ─► 192.0.0.0/22                      a host or a long prefix: the cell around it
-//!  10.1.0.0/16    ─► 10.1.0.0/22, 10.1.4.0/22, ...     at most 8 bits shorter than the gate: every cell in it
-//!  10.8.0.0/13    ─► 10.0.0.0/8 in the gate of width 8  shorter still: a gate for all lengths from 8 to 15
+//!  192.0.2.7/32   ─► 192.0.0.0/22                       a host or a long prefix: the cell around it
+//!  10.1.0.0/16    ─► 10.1.0.0/22, 10.1.4.0/22, ...      at most 8 bits shorter than the gate: every cell in it
+//!  10.8.0.0/13    ─► 10.8.0.0/14, 10.12.0.0/14          shorter still: a gate that is 8 bits wider, and so on
 //! ```
+//!
+//! Behind the gates, a packet from a cell that holds something would be looked up in the set of every source and prefix
+//! length. Inner gates guard groups of these in the same way: the hosts of all sources (cells of one address), long
+//! ranges, short ranges. So the price of a clean packet near a banned address does not grow with them either.
+//!
+//! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so that
+//! most packets are looked up once.
 //!
 //! Pure.
 
@@ -21,11 +28,10 @@ use ipnet::IpNet;
 use crate::config::IpFamily;
 use crate::layout::SetId;
 
-/// A prefix that is this many bits shorter than the main gate is still spread over its cells, of which it fills 256.
+/// A prefix that is at most this many bits shorter than a gate is spread over its cells, of which it fills up to 256.
 const SPREAD_BITS: u8 = 8;
 
-/// The ranges of one prefix length fill at most this many cells of the main gate (some 20 MB of kernel memory); from
-/// there on they get a gate of their own width.
+/// The ranges of one prefix length fill at most this many cells of a gate (some 20 MB of kernel memory).
 const SPREAD_CELLS: u64 = 1 << 18;
 
 /// Width of the gate that guards hosts and most ranges. Narrower cells let fewer clean packets pass and take more
@@ -38,29 +44,74 @@ pub(crate) fn main_width(ip: IpFamily) -> u8 {
     }
 }
 
-/// Lengths that are too short for the main gate share one for each so many bits, so that a clean packet passes few...
-const SHARED_BITS: u8 = 8;
-
-/// ...while there are no more ranges of such a length than this: a shared gate is coarse, and lets more packets pass.
-const SHARED_RANGES: u32 = 1024;
-
-/// Width of the gate that guards ranges of this prefix length, when there are `count` of them.
-pub(crate) fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
+/// Width of the gate that guards prefixes of this length, when there are `count` of them. A clean packet is looked up in
+/// every gate, so the lengths that are too short for the main gate share as few others as possible: one for each 8 bits.
+fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
     let main = main_width(ip);
-    let Some(missing) = main.checked_sub(length) else { return main };
-    if missing > SPREAD_BITS {
-        // (A gate of width 0 would let everything pass.)
-        let shared = length >= SHARED_BITS && count <= SHARED_RANGES;
-        return if shared { length - length % SHARED_BITS } else { length };
+    if length > main {
+        return main;
     }
-    if u64::from(count) << missing <= SPREAD_CELLS { main } else { length }
+    let mut shared = (0..).map_while(|nth: u8| main.checked_sub(nth * SPREAD_BITS));
+    let fits = |width: &u8| {
+        width
+            .checked_sub(length)
+            .is_some_and(|missing| missing <= SPREAD_BITS && u64::from(count) << missing <= SPREAD_CELLS)
+    };
+    shared.find(fits).unwrap_or(length)
+}
+
+/// An inner gate replaces the look-ups in so many sets or more by one. Below that it would save too little for its
+/// memory.
+pub(crate) const INNER_FROM: usize = 3;
+
+/// The width of the front gate, which stands before all gates that are as wide or narrower when there are several.
+pub(crate) fn front_width(ip: IpFamily) -> Option<u8> {
+    match ip {
+        // Most addresses share a /14 with something banned.
+        IpFamily::V4 => None,
+        // What a provider has.
+        IpFamily::V6 => Some(32),
+    }
+}
+
+/// Which gates guard elements of one prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Guards {
+    /// The width of the gate.
+    pub(crate) outer: u8,
+    /// The width of the inner gate, where there is one for the group.
+    pub(crate) inner: Option<u8>,
+}
+
+/// The gates that guard prefixes of this length, when there are `count` of them.
+pub(crate) fn guards(ip: IpFamily, length: u8, count: u32) -> Guards {
+    let outer = width(ip, length, count);
+    let inner = inner_width(ip, length).filter(|inner| {
+        let cells = u64::from(count) << inner.saturating_sub(length);
+        outer == main_width(ip) && cells <= SPREAD_CELLS
+    });
+    Guards { outer, inner }
+}
+
+/// The width of the inner gate of the group that a prefix length belongs to. Groups are cut so that no range fills more
+/// than 256 cells, and few neighbours of a range share its cell.
+fn inner_width(ip: IpFamily, length: u8) -> Option<u8> {
+    match (ip, length) {
+        (IpFamily::V4, 32) => Some(32),
+        (IpFamily::V4, 22..) => Some(24),
+        (IpFamily::V4, 14..) => Some(21),
+        (IpFamily::V6, 128) => Some(128),
+        (IpFamily::V6, 49..) => Some(56),
+        (IpFamily::V6, 40..) => Some(48),
+        (IpFamily::V4 | IpFamily::V6, _) => None,
+    }
 }
 
 /// The cells of this width that a prefix touches.
 pub(crate) fn cells(net: IpNet, width: u8) -> impl Iterator<Item = IpAddr> {
     let missing = width.saturating_sub(net.prefix_len());
     let first = truncate(net.addr(), width);
-    // `missing` is bound by `SPREAD_BITS`, see `width`.
+    // `missing` is bound by `SPREAD_BITS`, see `guards`.
     (0..1_u32 << missing).map(move |nth| match first {
         IpAddr::V4(first) => {
             let step = u32::from(32 - width);
@@ -157,7 +208,7 @@ mod tests {
         assert_eq!(of("10.0.0.0/14", 22).len(), 256);
         assert_eq!(of("255.255.252.0/22", 22), ["255.255.252.0"]);
         assert_eq!(of("0.0.0.0/0", 0), ["0.0.0.0"]);
-        assert_eq!(of("10.8.0.0/13", 8), ["10.0.0.0"]);
+        assert_eq!(of("10.8.0.0/13", 14), ["10.8.0.0", "10.12.0.0"]);
         assert_eq!(of("2001:db8::/47", 48), ["2001:db8::", "2001:db8:1::"]);
         assert_eq!(of("2001:db8:0:1::7/128", 48), ["2001:db8::"]);
         assert_eq!(of("::/0", 0), ["::"]);
@@ -171,17 +222,19 @@ mod tests {
             (IpFamily::V4, 16, 4096, 22),
             (IpFamily::V4, 16, 4097, 16),
             (IpFamily::V4, 14, 1, 22),
-            (IpFamily::V4, 13, 1, 8),
-            (IpFamily::V4, 8, 1, 8),
-            (IpFamily::V4, 7, 1, 7),
-            (IpFamily::V4, 0, 1, 0),
+            (IpFamily::V4, 14, 1025, 14),
+            (IpFamily::V4, 13, 1, 14),
+            (IpFamily::V4, 8, 256, 14),
+            (IpFamily::V4, 0, 1, 6),
             (IpFamily::V6, 64, 1_000_000, 48),
             (IpFamily::V6, 40, 1024, 48),
             (IpFamily::V6, 40, 1025, 40),
-            (IpFamily::V6, 39, 1024, 32),
-            (IpFamily::V6, 39, 1025, 39),
-            (IpFamily::V6, 32, 1, 32),
-            (IpFamily::V6, 29, 1, 24),
+            (IpFamily::V6, 33, 2048, 40),
+            (IpFamily::V6, 33, 2049, 33),
+            (IpFamily::V6, 32, 1, 40),
+            (IpFamily::V6, 32, 1025, 32),
+            (IpFamily::V6, 29, 1, 32),
+            (IpFamily::V6, 0, 1, 8),
         ] {
             assert_eq!(width(ip, length, count), expected, "{ip:?} /{length} x {count}");
         }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  managed    hosts: one hash set per source        ranges: one map of counters per prefix length
-//!             gates: cells that any of these touch  allow: what is let through
+//!             gates: cells that any of these touch  inner gates: cells that a group of these touches
+//!             allow: what is let through
 //!  set-only   the operator's one set, filled in the dialect that its flags allow
 //! ```
 //!
@@ -17,7 +18,7 @@ use ipnet::IpNet;
 use palisade_cache::{Decision, Snapshot};
 
 use crate::config::{Config, Family, IpFamily};
-use crate::gate;
+use crate::gate::{self, Guards};
 use crate::names;
 use crate::netlink::nfproto;
 
@@ -88,10 +89,21 @@ pub(crate) enum Purpose {
     Ranges(u8),
     /// Cells of one width that hold anything banned.
     Gate(u8),
+    /// Cells of one width that hold anything banned of one group of sets.
+    InnerGate(u8),
+    /// Cells of one width that hold any cell of other gates.
+    FrontGate(u8),
     /// What is let through.
     Allow,
     /// Everything banned, in the operator's set.
     Everything,
+}
+
+impl Purpose {
+    /// Whether the elements are cells.
+    pub(crate) fn is_gate(self) -> bool {
+        matches!(self, Self::Gate(_) | Self::InnerGate(_) | Self::FrontGate(_))
+    }
 }
 
 /// Where decisions come from, as counters and metrics tell them apart.
@@ -134,8 +146,15 @@ pub(crate) struct Managed {
     pub(crate) ranges: BTreeMap<u8, SetId>,
     /// Gates by width.
     pub(crate) gates: BTreeMap<u8, SetId>,
-    /// The width of the gate that guards ranges of each prefix length.
-    widths: BTreeMap<u8, u8>,
+    /// Inner gates by width.
+    pub(crate) inner: BTreeMap<u8, SetId>,
+    /// The front gate and its width.
+    pub(crate) front: Option<(u8, SetId)>,
+    /// Whether each gate leads only to what it guards. Otherwise it leads to everything: the kernel may hold elements
+    /// whose cells are in other gates than these would be now.
+    pub(crate) is_refined: bool,
+    /// The gates that guard ranges of each prefix length.
+    guards: BTreeMap<u8, Guards>,
     /// The set of what is let through, when there is anything.
     pub(crate) allow: Option<SetId>,
 }
@@ -162,6 +181,13 @@ pub(crate) struct Missing {
     pub(crate) lengths: BTreeMap<(IpFamily, u8), u32>,
     /// Ranges of some length have become so many that they need another gate: the layout must be made anew.
     pub(crate) other_gate: bool,
+}
+
+impl Missing {
+    /// Whether no set is lacking.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.sources.is_empty() && self.lengths.is_empty()
+    }
 }
 
 impl Layout {
@@ -218,12 +244,46 @@ impl Layout {
             return;
         }
         let set = self.add_managed(ip, family, Purpose::Ranges(length), "");
-        let width = gate::width(ip, length, count);
-        self.add_gate(ip, family, width);
+        let guards = gate::guards(ip, length, count);
+        self.add_gate(ip, family, guards.outer);
         if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
             managed.ranges.insert(length, set);
-            managed.widths.insert(length, width);
+            managed.guards.insert(length, guards);
         }
+    }
+
+    /// Lets each gate lead only to what it guards, and adds the inner gates that save look-ups. The gates must hold the
+    /// cells of all that is in the kernel before rules use them, so this is not for a layout whose sets are filled
+    /// already, nor while elements stay that may not be wanted.
+    pub(crate) fn refine(&mut self, config: &Config) {
+        for (ip, family) in config.families() {
+            let FamilyLayout::Managed(managed) = self.part(ip) else { continue };
+            let inner = managed.missing_inner_gates(ip).into_iter();
+            let inner: Vec<_> = inner
+                .map(|width| (width, self.add_managed(ip, family, Purpose::InnerGate(width), "")))
+                .collect();
+            let FamilyLayout::Managed(managed) = self.part(ip) else { continue };
+            let front = managed.missing_front_gate(ip);
+            let front =
+                front.map(|width| (width, self.add_managed(ip, family, Purpose::FrontGate(width), "")));
+            if let FamilyLayout::Managed(managed) = self.part_mut(ip) {
+                managed.inner.extend(inner);
+                managed.front = managed.front.or(front);
+                managed.is_refined = true;
+            }
+        }
+    }
+
+    /// Whether [`Layout::refine`] would save look-ups. Costs with the number of sources and lengths.
+    pub(crate) fn is_coarse(&self) -> bool {
+        [IpFamily::V4, IpFamily::V6].into_iter().any(|ip| match self.part(ip) {
+            FamilyLayout::Managed(managed) => {
+                !managed.is_refined
+                    || !managed.missing_inner_gates(ip).is_empty()
+                    || managed.missing_front_gate(ip).is_some()
+            }
+            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => false,
+        })
     }
 
     /// Adds a gate to a managed family. Does nothing when it is known, or the family not managed.
@@ -264,6 +324,8 @@ impl Layout {
             Purpose::Hosts => (names::host_set(family, source), false, true, false),
             Purpose::Ranges(length) => (names::range_map(family, length), false, true, true),
             Purpose::Gate(width) => (names::gate(family, width), false, false, false),
+            Purpose::InnerGate(width) => (names::inner_gate(family, width), false, false, false),
+            Purpose::FrontGate(width) => (names::front_gate(family, width), false, false, false),
             Purpose::Allow | Purpose::Everything => (names::allow_set(family), true, false, false),
         };
         let dialect = Dialect { interval, timeout, counters };
@@ -356,11 +418,13 @@ impl Layout {
             }
             missing.sources.extend(new.into_iter().map(|source| (ip, source)));
             for (length, count) in snapshot.range_lengths(ip == IpFamily::V6) {
-                match managed.widths.get(&length) {
+                match managed.guards.get(&length) {
                     None => drop(missing.lengths.insert((ip, length), count)),
                     // Never back while nothing else changes, so that a list about the limit changes no rules.
-                    Some(width) => {
-                        missing.other_gate |= *width != length && gate::width(ip, length, count) != *width
+                    Some(Guards { outer, inner }) => {
+                        let wanted = gate::guards(ip, length, count);
+                        missing.other_gate |= wanted.outer < *outer;
+                        missing.other_gate |= inner.is_some() && wanted.inner.is_none();
                     }
                 }
             }
@@ -380,18 +444,24 @@ impl Layout {
         }
     }
 
-    /// The gate cells that an element for this prefix touches; none outside managed families.
+    /// The cells of every gate that an element for this prefix touches; none outside managed families.
     pub(crate) fn cells(&self, net: IpNet) -> impl Iterator<Item = (SetId, IpAddr)> {
         let ip = family_of(net.addr());
-        let gate = match self.part(ip) {
+        let gates = match self.part(ip) {
             FamilyLayout::Managed(managed) => {
-                let main = gate::main_width(ip);
-                let width = managed.widths.get(&net.prefix_len()).copied().unwrap_or(main);
-                managed.gates.get(&width).map(|set| (*set, width))
+                let length = net.prefix_len();
+                let guards = managed.guards.get(&length).copied();
+                let guards = guards.unwrap_or_else(|| gate::guards(ip, length, 1));
+                let gate = |gates: &BTreeMap<u8, SetId>, width| Some((*gates.get(&width)?, width));
+                let inner = guards.inner.and_then(|width| gate(&managed.inner, width));
+                let front = managed.front.filter(|(width, _)| guards.outer >= *width);
+                let front = front.map(|(width, set)| (set, width));
+                [gate(&managed.gates, guards.outer), inner, front]
             }
-            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => None,
+            FamilyLayout::Disabled | FamilyLayout::SetOnly(_) => [None; 3],
         };
-        gate.into_iter().flat_map(move |(set, width)| gate::cells(net, width).map(move |cell| (set, cell)))
+        let gates = gates.into_iter().flatten();
+        gates.flat_map(move |(set, width)| gate::cells(net, width).map(move |cell| (set, cell)))
     }
 
     /// Whether the operator's set of this family holds nothing but our elements.
@@ -402,6 +472,47 @@ impl Layout {
     /// Whether a range is wider than may be enforced.
     pub(crate) fn is_too_wide(&self, net: IpNet) -> bool {
         net.prefix_len() < self.shortest[usize::from(net.addr().is_ipv6())]
+    }
+}
+
+impl Managed {
+    /// The sets of hosts, each once (two sources may share one), in the order they were made.
+    pub(crate) fn host_sources(&self) -> Vec<SourceId> {
+        let mut sources: Vec<_> = self.sources.values().copied().collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources
+    }
+
+    /// The prefix lengths that a gate guards, longest first, with their maps.
+    pub(crate) fn guarded_by(&self, width: u8) -> impl Iterator<Item = (u8, SetId)> {
+        let lengths = self.ranges.iter().rev().map(|(length, map)| (*length, *map));
+        lengths.filter(move |(length, _)| self.guards.get(length).is_some_and(|by| by.outer == width))
+    }
+
+    /// The inner gate that guards ranges of this prefix length.
+    pub(crate) fn inner_gate(&self, length: u8) -> Option<(u8, SetId)> {
+        let width = self.guards.get(&length)?.inner?;
+        Some((width, *self.inner.get(&width)?))
+    }
+
+    /// The width of the front gate that would save look-ups and is not there.
+    fn missing_front_gate(&self, ip: IpFamily) -> Option<u8> {
+        let width = gate::front_width(ip).filter(|_| self.front.is_none())?;
+        (self.gates.range(width..).count() > 1).then_some(width)
+    }
+
+    /// The widths of the inner gates that would save look-ups and are not there.
+    fn missing_inner_gates(&self, ip: IpFamily) -> Vec<u8> {
+        let hosts = gate::guards(ip, full_length(ip), 1).inner.into_iter();
+        let hosts = hosts.filter(|_| self.host_sources().len() >= gate::INNER_FROM);
+        let mut lengths: BTreeMap<u8, usize> = BTreeMap::new();
+        for width in self.guards.values().filter_map(|guards| guards.inner) {
+            *lengths.entry(width).or_default() += 1;
+        }
+        let ranges = lengths.into_iter().filter(|(_, sets)| *sets >= gate::INNER_FROM);
+        let widths = hosts.chain(ranges.map(|(width, _)| width));
+        widths.filter(|width| !self.inner.contains_key(width)).collect()
     }
 }
 
@@ -445,6 +556,14 @@ impl<'l, 'd> Placer<'l, 'd> {
             }
             FamilyLayout::SetOnly(_) | FamilyLayout::Disabled => None,
         }
+    }
+}
+
+/// The prefix length of a single address.
+pub(crate) fn full_length(ip: IpFamily) -> u8 {
+    match ip {
+        IpFamily::V4 => 32,
+        IpFamily::V6 => 128,
     }
 }
 

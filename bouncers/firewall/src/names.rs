@@ -2,7 +2,8 @@
 //!
 //! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep
 //! working. What it does not have is named with a dot where it has a dash, which no origin can imitate:
-//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.allow`, `<chain>.source`, `<chain>.deny`.
+//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.inner-<width>`, `<set>.front-<width>`, `<set>.allow`,
+//! `<chain>.source`, `<chain>.source.front`, `<chain>.source.gate-<width>`, `<chain>.source.inner-<width>`, `<chain>.deny`.
 
 use crate::config::{Family, Hook};
 
@@ -21,6 +22,10 @@ pub(crate) enum Holds {
     Ranges(u8),
     /// Cells of one width that any decision touches.
     Gate(u8),
+    /// Cells of one width that decisions of one group touch.
+    InnerGate(u8),
+    /// Cells of one width that hold any cell of other gates.
+    FrontGate(u8),
     /// What is let through.
     Allow,
     /// The ranges of one source as intervals: what releases before 0.2 had.
@@ -42,6 +47,16 @@ pub(crate) fn gate(family: &Family, width: u8) -> String {
     format!("{}.gate-{width}", family.set)
 }
 
+/// Name of the inner gate of one width.
+pub(crate) fn inner_gate(family: &Family, width: u8) -> String {
+    format!("{}.inner-{width}", family.set)
+}
+
+/// Name of the front gate of one width.
+pub(crate) fn front_gate(family: &Family, width: u8) -> String {
+    format!("{}.front-{width}", family.set)
+}
+
 /// Name of the set of what is let through.
 pub(crate) fn allow_set(family: &Family) -> String {
     format!("{}.allow", family.set)
@@ -57,6 +72,21 @@ pub(crate) fn side_chain(family: &Family, side: &str) -> String {
     format!("{}.{side}", family.chain)
 }
 
+/// Name of the chain that looks into the gates behind the front gate.
+pub(crate) fn front_chain(family: &Family, side: &str) -> String {
+    format!("{}.{side}.front", family.chain)
+}
+
+/// Name of the chain that looks for decisions behind one of the gates that are wider than the main one.
+pub(crate) fn gate_chain(family: &Family, side: &str, width: u8) -> String {
+    format!("{}.{side}.gate-{width}", family.chain)
+}
+
+/// Name of the chain that looks for decisions behind the inner gate of one width.
+pub(crate) fn inner_chain(family: &Family, side: &str, width: u8) -> String {
+    format!("{}.{side}.inner-{width}", family.chain)
+}
+
 /// Name of the chain that logs and denies.
 pub(crate) fn deny_chain(family: &Family) -> String {
     format!("{}.deny", family.chain)
@@ -70,6 +100,10 @@ pub(crate) fn holds(family: &Family, set: &str) -> Option<Holds> {
         Some(Holds::Allow)
     } else if let Some(width) = rest.strip_prefix(".gate-") {
         number(width).map(Holds::Gate)
+    } else if let Some(width) = rest.strip_prefix(".inner-") {
+        number(width).map(Holds::InnerGate)
+    } else if let Some(width) = rest.strip_prefix(".front-") {
+        number(width).map(Holds::FrontGate)
     } else if let Some(suffix) = rest.strip_prefix(".ranges-") {
         Some(number(suffix).map_or_else(|| Holds::FormerRanges(source(suffix)), Holds::Ranges))
     } else {
@@ -193,6 +227,8 @@ mod tests {
         for length in 0..=128 {
             assert_eq!(holds(&family(), &range_map(&family(), length)), Some(Holds::Ranges(length)));
             assert_eq!(holds(&family(), &gate(&family(), length)), Some(Holds::Gate(length)));
+            assert_eq!(holds(&family(), &inner_gate(&family(), length)), Some(Holds::InnerGate(length)));
+            assert_eq!(holds(&family(), &front_gate(&family(), length)), Some(Holds::FrontGate(length)));
         }
         assert_eq!(holds(&family(), &allow_set(&family())), Some(Holds::Allow));
         let former = holds(&family(), "crowdsec-blacklists.ranges-lists-my_x20_list");

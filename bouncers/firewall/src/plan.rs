@@ -16,7 +16,7 @@ use crate::config::IpFamily;
 use crate::exempt::{covers, merge};
 use crate::gate::CellCounts;
 use crate::intervals::{Interval, drop_common, flatten, overlap_groups, uncovered};
-use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of};
+use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of, full_length};
 use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
 
@@ -367,7 +367,11 @@ fn compare_elements(
         Purpose::Ranges(length) => Some((set, length)),
         Purpose::Hosts => Some((set, full_length(target.ip))),
         Purpose::Everything if !target.dialect.interval => Some((set, full_length(target.ip))),
-        Purpose::Everything | Purpose::Gate(_) | Purpose::Allow => None,
+        Purpose::Everything
+        | Purpose::Gate(_)
+        | Purpose::InnerGate(_)
+        | Purpose::FrontGate(_)
+        | Purpose::Allow => None,
     });
     let is_operators = |set: SetId| layout.target(set).purpose == Purpose::Everything;
     let held = sets.flat_map(|(set, length)| {
@@ -442,16 +446,9 @@ fn net_of(length: u8, address: IpAddr) -> IpNet {
     IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address))
 }
 
-fn full_length(ip: IpFamily) -> u8 {
-    match ip {
-        IpFamily::V4 => 32,
-        IpFamily::V6 => 128,
-    }
-}
-
 /// Compares gates.
 fn compare_cells(layout: &Layout, kernel: &KernelSets, wanted: &CellCounts, plan: &mut Plan) {
-    let gates = layout.targets().filter(|(_, target)| matches!(target.purpose, Purpose::Gate(_)));
+    let gates = layout.targets().filter(|(_, target)| target.purpose.is_gate());
     let held: std::collections::HashSet<(SetId, IpAddr)> =
         gates.flat_map(|(set, _)| kernel.of(set).iter().map(move |held| (set, held.first))).collect();
     let missing = wanted.iter().filter(|cell| !held.contains(cell)).map(|(set, cell)| (set, cell, true));

@@ -4,19 +4,26 @@
 //!  crowdsec-chain-input         counter name processed                            every packet
 //!                               iifname "lo" return                               loopback, chosen interfaces
 //!                               ip saddr & 255.255.252.0 @….gate-22 jump ….source anything banned near it?
+//!                               ip saddr & 255.252.0.0 @….gate-14 jump ….source.gate-14
 //!  crowdsec-chain.source        ip saddr @….allow return                          never banned
+//!                               ip saddr @….inner-32 jump ….source.inner-32       a banned host?
+//!                               ip saddr & 255.255.255.0 @….inner-24 jump ….source.inner-24
+//!  crowdsec-chain.source.inner-32
 //!                               ip saddr @crowdsec-blacklists-CAPI counter name … goto ….deny
+//!  crowdsec-chain.source.inner-24
 //!                               counter name ip saddr & 255.255.255.0 map @….ranges-24 goto ….deny
 //!  crowdsec-chain.deny          limit rate 10/second log prefix "crowdsec drop: "
 //!                               drop
 //! ```
 //!
-//! What a packet from an address in no cell of a gate pays ends with the gates. Only behind them its price grows with the
-//! number of sources and prefix lengths.
+//! What a packet from an address in no cell of a gate pays ends with the gates, and for one in no cell of an inner gate
+//! with these. Only behind them its price grows with the number of sources and prefix lengths. A group of sets that has
+//! no inner gate is looked up where its inner gate would be.
 
 use crate::clause::{Clause, Side};
 use crate::config::{Config, Deny, DenyLog, Family, Hook, IpFamily, RejectWith};
-use crate::layout::{Layout, Managed};
+use crate::gate;
+use crate::layout::{Layout, Managed, SetId, full_length};
 use crate::names;
 
 /// A rule.
@@ -71,38 +78,90 @@ pub(crate) fn base_rules(
         }
     }
     for side in sides {
-        // The widest first: those are few and near at hand.
-        for (width, gate) in &managed.gates {
-            let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
-            rules.push(vec![near, Clause::Jump(names::side_chain(family, side.as_str()))]);
+        if let Some((width, gate)) = managed.front {
+            let near = Clause::In(side.bits(ip, width), layout.target(gate).name.clone());
+            rules.push(vec![near, Clause::Jump(names::front_chain(family, side.as_str()))]);
         }
+        rules.extend(gate_rules(ip, family, *side, (layout, managed), false));
     }
     rules
 }
 
-/// The rules of the chain that finds out whether one side of a packet is banned.
-pub(crate) fn side_rules(
+/// The rules that look into the gates: those behind the front gate, or the others.
+fn gate_rules(
     ip: IpFamily,
     family: &Family,
     side: Side,
     (layout, managed): (&Layout, &Managed),
-) -> Vec<Rule> {
+    behind_front: bool,
+) -> impl Iterator<Item = Rule> {
+    let front = managed.front.map(|(width, _)| width);
+    // The main gate first: an address is denied by its longest prefix.
+    let gates = managed.gates.iter().rev();
+    let gates = gates.filter(move |(width, _)| front.is_some_and(|front| **width >= front) == behind_front);
+    gates.map(move |(width, gate)| {
+        let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
+        let chain = if managed.is_refined && *width != gate::main_width(ip) {
+            names::gate_chain(family, side.as_str(), *width)
+        } else {
+            names::side_chain(family, side.as_str())
+        };
+        vec![near, Clause::Jump(chain)]
+    })
+}
+
+/// The chains that find out whether one side of a packet is banned, by name: those behind inner gates, those behind
+/// gates, and the one behind the front gate, each after those that it goes to.
+pub(crate) fn side_chains(
+    ip: IpFamily,
+    family: &Family,
+    side: Side,
+    (layout, managed): (&Layout, &Managed),
+) -> Vec<(String, Vec<Rule>)> {
     let deny = || Clause::Goto(names::deny_chain(family));
     let name = |set| layout.target(set).name.clone();
-    let mut rules = Vec::new();
-    rules.extend(managed.allow.map(|set| vec![Clause::In(side.whole(), name(set)), Clause::Return]));
-    // Each set once, in the order they were made: two sources may share one.
-    let mut sources: Vec<_> = managed.sources.values().copied().collect();
-    sources.sort_unstable();
-    sources.dedup();
-    for source in sources {
+    let allow =
+        || managed.allow.map(|set| vec![Clause::In(side.whole(), name(set)), Clause::Return]).into_iter();
+    let ranges = |(length, map)| vec![Clause::CountIn(side.bits(ip, length), name(map)), deny()];
+    let hosts = managed.host_sources().into_iter().map(|source| {
         let hosts = layout.counter(source).to_owned();
-        rules.push(vec![Clause::In(side.whole(), hosts.clone()), Clause::Count(hosts), deny()]);
+        vec![Clause::In(side.whole(), hosts.clone()), Clause::Count(hosts), deny()]
+    });
+    let (full, main) = (full_length(ip), gate::main_width(ip));
+
+    // By inner gate: its chain, and the rules in it.
+    let mut inner: Vec<(SetId, String, Vec<Rule>)> = Vec::new();
+    let mut rules: Vec<Rule> = allow().collect();
+    let mut behind = |gate: Option<(u8, SetId)>, rule: Rule| match gate {
+        None => rules.push(rule),
+        Some((width, set)) => match inner.iter_mut().find(|(of, ..)| *of == set) {
+            Some((.., behind)) => behind.push(rule),
+            None => {
+                let chain = names::inner_chain(family, side.as_str(), width);
+                rules.push(vec![Clause::In(side.bits(ip, width), name(set)), Clause::Jump(chain.clone())]);
+                inner.push((set, chain, vec![rule]));
+            }
+        },
+    };
+    let of_hosts = managed.inner.get(&full).map(|set| (full, *set));
+    hosts.for_each(|rule| behind(of_hosts, rule));
+    for (length, map) in managed.ranges.iter().rev().map(|(length, map)| (*length, *map)) {
+        if !managed.is_refined || managed.guarded_by(main).any(|(of, _)| of == length) {
+            behind(managed.inner_gate(length), ranges((length, map)));
+        }
     }
-    for (length, map) in managed.ranges.iter().rev() {
-        rules.push(vec![Clause::CountIn(side.bits(ip, *length), name(*map)), deny()]);
-    }
-    rules
+    let wider = managed.gates.keys().filter(|width| managed.is_refined && **width != main);
+    let wider = wider.map(|width| {
+        let chain = names::gate_chain(family, side.as_str(), *width);
+        (chain, allow().chain(managed.guarded_by(*width).map(ranges)).collect())
+    });
+    let main = (names::side_chain(family, side.as_str()), rules);
+    let front = managed.front.map(|_| {
+        let rules = gate_rules(ip, family, side, (layout, managed), true).collect();
+        (names::front_chain(family, side.as_str()), rules)
+    });
+    let inner = inner.into_iter().map(|(_, chain, rules)| (chain, rules));
+    inner.chain([main]).chain(wider).chain(front).collect()
 }
 
 /// The rules of the chain that denies.

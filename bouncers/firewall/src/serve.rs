@@ -118,7 +118,8 @@ async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bo
     let mut generations = cache.changed();
     let mut ticks = tokio::time::interval(FIRST_ANSWER);
     loop {
-        if !cache.read().is_empty() || cache.freshness().is_complete() {
+        let published = cache.published();
+        if !published.snapshot.is_empty() || published.freshness.is_complete() {
             return true;
         }
         tokio::select! {
@@ -215,8 +216,9 @@ impl Daemon {
 
     /// Ready is when something that was known is in force: what was remembered, or the LAPI's first answer.
     fn perhaps_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
-        if target.is_none() && self.cache.freshness().is_complete() {
-            *target = Some(self.cache.read().generation());
+        let published = self.cache.published();
+        if target.is_none() && published.freshness.is_complete() {
+            *target = Some(published.snapshot.generation());
         }
         let in_force = {
             let status = self.status.borrow();

@@ -5,7 +5,6 @@ use nftables::schema::{self, NfCmd, NfListObject, NfObject, SetFlag, SetType, Se
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::{Value, json};
 
-use crate::clause::Side;
 use crate::config::{Config, Family, Hook, IpFamily};
 use crate::found::{Found, FoundChain, FoundCounter, FoundRule, FoundSet, MARK, TABLE_MARK};
 use crate::layout::{FamilyLayout, Layout};
@@ -50,11 +49,9 @@ impl Structure {
         let counters = sources.map(|(id, _)| layout.counter(id).to_owned());
         let deny =
             WantedChain { name: names::deny_chain(family), base: None, rules: rules::deny_rules(config, ip) };
-        let sides = rules::sides(config).into_iter().map(|side: Side| WantedChain {
-            name: names::side_chain(family, side.as_str()),
-            base: None,
-            rules: rules::side_rules(ip, family, side, (layout, managed)),
-        });
+        let sides = rules::sides(config).into_iter();
+        let sides = sides.flat_map(|side| rules::side_chains(ip, family, side, (layout, managed)));
+        let sides = sides.map(|(name, rules)| WantedChain { name, base: None, rules });
         let hooks = rules::chains(config).into_iter().map(|(hook, sides)| WantedChain {
             name: names::chain(family, hook),
             base: Some((hook, family.priority)),

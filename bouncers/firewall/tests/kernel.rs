@@ -37,6 +37,56 @@ fn a_ban_is_in_the_kernel_until_it_ends() {
 }
 
 #[test]
+fn many_sources_and_prefix_lengths_get_inner_gates() {
+    in_namespace(test_name!(), async |mut world: World| {
+        world.start(config()).await;
+        let source = || list("chain ip crowdsec crowdsec-chain.source");
+        world.ban("192.0.2.7/32", "cscli", HOUR).await;
+        world.ban("192.0.2.8/32", "CAPI", HOUR).await;
+        world.ban("198.51.100.0/24", "CAPI", HOUR).await;
+        world.ban("203.0.113.0/28", "CAPI", HOUR).await;
+        world.ban("10.16.0.0/20", "CAPI", HOUR).await;
+        assert!(!source().contains("inner"), "{}", source());
+        // With the third source and the third length of a group: in force at once with what was there before.
+        world.ban("192.0.2.9/32", "crowdsec", HOUR).await;
+        let hosts = list("set ip crowdsec crowdsec-blacklists.inner-32");
+        assert!(hosts.contains("192.0.2.7, 192.0.2.8,") && hosts.contains("192.0.2.9"), "{hosts}");
+        world.ban("10.20.4.0/22", "CAPI", HOUR).await;
+        let ranges = list("set ip crowdsec crowdsec-blacklists.inner-24");
+        assert!(ranges.contains("198.51.100.0") && ranges.contains("203.0.113.0"), "{ranges}");
+        assert_eq!(ranges.matches("10.20.").count(), 4, "{ranges}");
+        let rules = source();
+        let at = |text: &str| rules.find(text).unwrap_or_else(|| panic!("no {text} in {rules}"));
+        assert!(
+            at("inner-32 jump crowdsec-chain.source.inner-32")
+                < at("inner-24 jump crowdsec-chain.source.inner-24")
+        );
+        assert!(at("inner-24 jump") < at("ranges-20"), "a group of one length has none: {rules}");
+        assert!(!rules.contains("blacklists-CAPI") && !rules.contains("ranges-24"), "{rules}");
+        world.lift("10.20.4.0/22").await;
+        world.lift("192.0.2.9/32").await;
+        assert!(!list("set ip crowdsec crowdsec-blacklists.inner-24").contains("10.20."));
+        assert!(!list("set ip crowdsec crowdsec-blacklists.inner-32").contains("192.0.2.9"));
+        // IPv6 with a second gate: one look-up ahead of both.
+        world.ban("2001:db8:1:2::/64", "CAPI", HOUR).await;
+        assert!(!list("chain ip6 crowdsec6 crowdsec6-chain-input").contains("front"));
+        world.ban("2a00:1234::/33", "CAPI", HOUR).await;
+        let front = list("set ip6 crowdsec6 crowdsec6-blacklists.front-32");
+        assert!(front.contains("2001:db8::,") && front.contains("2a00:1234::"), "{front}");
+        let base = list("chain ip6 crowdsec6 crowdsec6-chain-input");
+        assert_eq!(base.matches("jump").count(), 1, "{base}");
+        assert!(base.contains("front-32 jump crowdsec6-chain.source.front"), "{base}");
+        let behind = list("chain ip6 crowdsec6 crowdsec6-chain.source.front");
+        let at = |text: &str| behind.find(text).unwrap_or_else(|| panic!("no {text} in {behind}"));
+        assert!(
+            at("gate-48 jump crowdsec6-chain.source") < at("gate-40 jump crowdsec6-chain.source.gate-40")
+        );
+        world.stop().await;
+        assert_eq!(nft("list tables"), "");
+    });
+}
+
+#[test]
 fn a_ban_is_renewed_longer_and_shorter() {
     in_namespace(test_name!(), async |mut world: World| {
         world.start(config()).await;
@@ -68,7 +118,7 @@ fn nested_ranges_and_hosts_in_them_are_right() {
         let range = |length: u8| list(&format!("map ip crowdsec crowdsec-blacklists.ranges-{length}"));
         assert!(range(8).contains("10.0.0.0") && range(8).contains(": \"crowdsec-blacklists-CAPI\""));
         assert!(range(16).contains("10.20.0.0") && range(16).contains(": \"crowdsec-blacklists-cscli\""));
-        assert!(list("set ip crowdsec crowdsec-blacklists.gate-8").contains("10.0.0.0"));
+        assert_eq!(list("set ip crowdsec crowdsec-blacklists.gate-14").matches("10.").count(), 64);
         assert_eq!(list("set ip crowdsec crowdsec-blacklists.gate-22").matches("10.20.").count(), 64);
         assert!(list("set ip crowdsec crowdsec-blacklists-crowdsec").contains("10.20.30.40"));
         world.lift("10.20.0.0/16").await;

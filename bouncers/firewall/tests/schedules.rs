@@ -1,6 +1,6 @@
 //! Random schedules in a running kernel: hosts and ranges that nest, adjoin and equal each other come, are prolonged,
 //! shortened and lifted, and end; the enforcing task is stopped, killed and started again. At every moment the kernel bans
-//! exactly the union of what holds, as `nft` lists it, and no gate lacks what it guards.
+//! exactly the union of what holds, as `nft` lists it, and no gate and no inner gate lacks what it guards.
 //!
 //! The suite plays a few schedules. `PALISADE_SCHEDULES=300 cargo test -p palisade-firewall --test schedules -- --nocapture`
 //! plays more, from the seed in `PALISADE_SEED` on; each prints its seed, and is played again with it.
@@ -62,18 +62,22 @@ impl Random {
     }
 }
 
+/// A rule that looks into a set: the set, and the chain that a match leads to, if any.
+type Lookup = (String, Option<String>);
+
 /// What the kernel bans: the rules as they stand, applied to an address.
 struct Kernel {
     /// `(table, set)` → its elements as first and last address.
     sets: BTreeMap<(String, String), Vec<(IpAddr, IpAddr)>>,
-    /// Tables with a base chain that leads somewhere.
-    ruled: Vec<String>,
+    /// By table and chain.
+    rules: BTreeMap<(String, String), Vec<Lookup>>,
 }
 
 impl Kernel {
     fn read() -> Self {
         let listed: Value = serde_json::from_str(&kernel_world::nft_json("list ruleset")).unwrap();
-        let (mut sets, mut ruled) = (BTreeMap::new(), Vec::new());
+        let (mut sets, mut rules) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
+        let text = |object: &Value, key: &str| object[key].as_str().unwrap().to_owned();
         for object in listed["nftables"].as_array().unwrap() {
             if let Some(set) = object.get("set").or(object.get("map")) {
                 let elements = set["elem"].as_array().into_iter().flatten().map(|element| {
@@ -81,13 +85,20 @@ impl Kernel {
                     let value = element.get("elem").map_or(element, |about| &about["val"]);
                     ends(value)
                 });
-                let key = (set["table"].as_str().unwrap().into(), set["name"].as_str().unwrap().into());
-                sets.insert(key, elements.collect());
+                sets.insert((text(set, "table"), text(set, "name")), elements.collect());
             }
-            let rule = object.get("rule").filter(|rule| rule["expr"].to_string().contains("\"jump\""));
-            ruled.extend(rule.map(|rule| rule["table"].as_str().unwrap().to_owned()));
+            let Some(rule) = object.get("rule") else { continue };
+            let looked_up = rule["expr"].to_string();
+            let set = looked_up.split('@').nth(1).and_then(|set| set.split('"').next());
+            let verdicts = rule["expr"].as_array().into_iter().flatten();
+            let leads = verdicts.filter_map(|one| one.get("jump").or(one.get("goto")));
+            let leads = leads.map(|one| text(one, "target")).next();
+            if let Some(set) = set {
+                let chain = (text(rule, "table"), text(rule, "chain"));
+                rules.entry(chain).or_default().push((set.to_owned(), leads));
+            }
         }
-        Self { sets, ruled }
+        Self { sets, rules }
     }
 
     fn in_set(&self, table: &str, set: &str, address: IpAddr) -> bool {
@@ -97,30 +108,48 @@ impl Kernel {
         })
     }
 
+    /// Whether a set of ours has the address, or the cell or range around it.
+    fn has(&self, table: &str, set: &str, address: IpAddr) -> bool {
+        let numbered = set.rsplit_once('.').and_then(|(_, kind)| kind.rsplit_once('-'));
+        let length = numbered.map_or(if address.is_ipv4() { 32 } else { 128 }, |(_, n)| n.parse().unwrap());
+        self.in_set(table, set, IpNet::new(address, length).unwrap().network())
+    }
+
+    /// Whether the rules of a chain lead to the chain that denies.
+    fn denies(&self, table: &str, chain: &str, address: IpAddr) -> bool {
+        if chain.ends_with(".deny") {
+            return true;
+        }
+        for (set, leads) in self.rules.get(&(table.to_owned(), chain.to_owned())).into_iter().flatten() {
+            match leads {
+                _ if !self.has(table, set, address) => {}
+                None => return false,
+                Some(chain) if self.denies(table, chain, address) => return true,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
     fn bans(&self, managed: bool, address: IpAddr) -> bool {
         let suffix = if address.is_ipv4() { "" } else { "6" };
         if !managed {
             return self.in_set("mine", &format!("bad{suffix}"), address);
         }
         let (table, prefix) = (format!("crowdsec{suffix}"), format!("crowdsec{suffix}-blacklists"));
-        if !self.ruled.contains(&table) {
+        let base = format!("crowdsec{suffix}-chain-input");
+        if !self.rules.contains_key(&(table.clone(), base.clone())) {
             return false;
         }
-        let sets = self.sets.keys().filter(|(of, _)| *of == table);
-        let (mut gated, mut banned) = (false, false);
-        for (_, name) in sets {
+        let denied = self.denies(&table, &base, address);
+        let sets = self.sets.keys().filter(|(of, _)| *of == table).map(|(_, name)| name);
+        let bans = |name: &&String| {
             let rest = name.strip_prefix(&prefix).unwrap();
-            let truncated = |length: &str| IpNet::new(address, length.parse().unwrap()).unwrap().network();
-            if let Some(width) = rest.strip_prefix(".gate-") {
-                gated |= self.in_set(&table, name, truncated(width));
-            } else if let Some(length) = rest.strip_prefix(".ranges-") {
-                banned |= self.in_set(&table, name, truncated(length));
-            } else if rest.starts_with('-') {
-                banned |= self.in_set(&table, name, address);
-            }
-        }
-        assert!(gated || !banned, "{address} is banned and no gate leads there");
-        gated && banned
+            (rest.starts_with('-') || rest.starts_with(".ranges-")) && self.has(&table, name, address)
+        };
+        let banned: Vec<_> = sets.filter(bans).collect();
+        assert_eq!(denied, !banned.is_empty(), "{address}: sets {banned:?} have it");
+        denied
     }
 }
 

@@ -186,15 +186,19 @@ impl<K: Wide> Hosts<K> {
         let shards = self.pages.len() * PAGE;
         if self.len > shards * SHARD * 2 || (shards > PAGE && self.len < shards * SHARD / 16) {
             // As with any growing vector, this is rare enough that each change pays a constant for it.
-            let mut cells = Vec::with_capacity(self.len);
-            self.each(&mut |cell| cells.push(cell));
+            let cells: Vec<_> = self.cells().collect();
             self.fill(&cells, |kept, _| kept);
         }
     }
 
-    /// Calls `host` for each address, in no useful order.
-    pub(crate) fn each(&self, host: &mut dyn FnMut(Cell<K>)) {
-        self.pages.iter().flat_map(|page| page.iter()).for_each(|shard| shard.each(host));
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// In no useful order.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell<K>> {
+        let shards = self.pages.iter().flat_map(|page| page.iter());
+        shards.flat_map(|shard| shard.buckets.iter().flat_map(Slots::cells))
     }
 
     fn shard_of(&self, hash: u64) -> usize {
@@ -252,10 +256,6 @@ impl<K: Wide> Shard<K> {
             }
         }
         NONE
-    }
-
-    fn each(&self, host: &mut dyn FnMut(Cell<K>)) {
-        self.buckets.iter().flat_map(Slots::cells).for_each(host);
     }
 }
 

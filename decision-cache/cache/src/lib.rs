@@ -41,6 +41,7 @@ mod page;
 mod pages;
 mod policy;
 mod prefix;
+mod presence;
 mod snapshot;
 mod spans;
 mod split;

@@ -7,6 +7,7 @@
 //! of each line, and a directory that says near which fence to look. The directory divides the populated
 //! part of the address space evenly: a crowded place costs a bisection more, never a wrong answer.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::index::{Cell, push_span};
@@ -76,6 +77,11 @@ impl<K: Wide> Spans<K> {
         Self(Arc::new(Flat::over(groups, fences)))
     }
 
+    /// About how many boundaries there are.
+    pub(crate) fn weight(&self) -> usize {
+        self.0.groups.len() * LINES * LINE
+    }
+
     /// The row in force at this address, or [`NONE`].
     #[inline]
     pub(crate) fn find(&self, key: K) -> u32 {
@@ -85,13 +91,13 @@ impl<K: Wide> Spans<K> {
         let at = flat.fence(top);
         let group = &flat.groups[(at / LINES).min(last)];
         let line = &group.lines[(at % LINES).min(group.lines.len() - 1)];
-        let row = line.rows[line.at(top)];
+        let row = line.rows[last_up_to(&line.tops, top)];
         if row == DEEP { group.deep_row(key) } else { row }
     }
 
     /// Replaces what lies within `blocks`, which are sorted and disjoint, by what `spans` says of each: sorted
     /// boundaries, the first at the block's first address.
-    pub(crate) fn patch(&mut self, blocks: &[(K, K)], spans: &dyn Fn(usize) -> Vec<Cell<K>>) {
+    pub(crate) fn patch(&mut self, blocks: &[(K, K)], spans: &mut dyn FnMut(usize) -> Vec<Cell<K>>) {
         if blocks.is_empty() {
             return;
         }
@@ -227,8 +233,8 @@ impl<K: Wide> Flat<K> {
         let cell = self.cell(top.into());
         let at = self.directory[cell as usize] as usize;
         let near: &[K::Top; NEAR] = self.fences[at..].first_chunk().expect("the last fences are repeated");
-        let passed = count(near, top);
-        if passed == NEAR { self.far_fence(at, cell, top) } else { at + passed - 1 }
+        let passed = last_up_to(near, top);
+        if passed == NEAR - 1 { self.far_fence(at, cell, top) } else { at + passed }
     }
 
     #[cold]
@@ -251,18 +257,16 @@ impl<K: Wide> Flat<K> {
     }
 }
 
-/// How many of these are at or before `top`.
+/// The place of the last of these that is at or before `top`, as the first one is.
+// A bisection without a branch: fewer instructions than to compare all, so that a processor has more look-ups under
+// way while it waits for memory.
 #[inline]
-fn count<T: Copy + Ord, const N: usize>(tops: &[T; N], top: T) -> usize {
-    tops.iter().map(|held| u32::from(*held <= top)).sum::<u32>() as usize
-}
-
-impl<T: Copy + Ord> Line<T> {
-    /// The last boundary at or before `top`. The first one of a group is at or before all that ask it.
-    #[inline]
-    fn at(&self, top: T) -> usize {
-        count(&self.tops, top).wrapping_sub(1) % LINE
+fn last_up_to<T: Copy + Ord>(tops: &[T; 8], top: T) -> usize {
+    let mut at = 0;
+    for step in [4, 2, 1] {
+        at = select_unpredictable(tops[at + step] <= top, at + step, at);
     }
+    at
 }
 
 impl<K: Wide> Group<K> {
@@ -304,7 +308,7 @@ fn edit<K: Wide>(
     cells: &[Cell<K>],
     blocks: &[(K, K)],
     number: usize,
-    spans: &dyn Fn(usize) -> Vec<Cell<K>>,
+    spans: &mut dyn FnMut(usize) -> Vec<Cell<K>>,
 ) -> Vec<Cell<K>> {
     let mut out = Vec::with_capacity(cells.len() + 4 * blocks.len());
     let (mut rest, mut held) = (cells, NONE);

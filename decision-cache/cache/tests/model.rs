@@ -109,9 +109,15 @@ fn any_net() -> impl Strategy<Value = IpNet> {
             .prop_map(|(base, low, len)| {
                 IpNet::from(Ipv6Net::new(Ipv6Addr::from_bits(base | u128::from(low)), len).unwrap().trunc())
             });
+    // In several /16s and /32s, and of lengths that span many of them.
+    let v6_apart =
+        (0u128..4, 0u128..1 << 10, prop_oneof![0u8..=128, 8u8..=40]).prop_map(|(top, block, len)| {
+            let address = (0x2400 + top) << 112 | block << 102 | block;
+            IpNet::from(Ipv6Net::new(Ipv6Addr::from_bits(address), len).unwrap().trunc())
+        });
     let host = any::<u16>()
         .prop_map(|low| IpNet::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | u32::from(low) & 0x03ff))));
-    prop_oneof![3 => v4, 2 => v6, 3 => host]
+    prop_oneof![3 => v4, 2 => v6, 2 => v6_apart, 3 => host]
 }
 
 fn any_told() -> impl Strategy<Value = Told> {
@@ -166,6 +172,11 @@ fn probes(model: &Model) -> Vec<IpAddr> {
             IpNet::V6(net) => out.extend([
                 IpAddr::V6(Ipv6Addr::from_bits(net.network().to_bits().wrapping_sub(1))),
                 IpAddr::V6(Ipv6Addr::from_bits(net.broadcast().to_bits().wrapping_add(1))),
+                IpAddr::V6(Ipv6Addr::from_bits(
+                    net.network().to_bits() | net.hostmask().to_bits() & (u128::MAX / 3),
+                )),
+                // The next /32, in which nothing may be held.
+                IpAddr::V6(Ipv6Addr::from_bits(net.broadcast().to_bits().wrapping_add(1 << 96))),
             ]),
         }
     }

@@ -15,7 +15,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use crate::admit::Admission;
 use crate::cadence::{Peer, PullKind, Request, ResyncReason};
 use crate::persist::Record;
-use crate::publish::{Freshness, Publisher};
+use crate::publish::{Freshness, Publisher, Update};
 use crate::schedule::{Failure, ResponseSummary, Schedule};
 use crate::source::{PullFault, Source};
 use crate::{Cadence, now};
@@ -244,16 +244,14 @@ impl<S: Source> Follower<S> {
         }
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
-        // Published before the snapshot: readers woken by the snapshot must see the matching freshness.
-        self.publisher.publish_freshness(state.clone());
-        let (snapshot, cursor) = (self.ledger.snapshot(), schedule.cursor());
-        if !is_news {
-            self.publisher.publish_changes(snapshot, cursor, None);
+        let update = if !is_news {
+            Update::Changes(None)
         } else if mode == Mode::Changes {
-            self.publisher.publish_changes(snapshot, cursor, record);
+            Update::Changes(record)
         } else {
-            self.publisher.publish_at(snapshot, cursor);
-        }
+            Update::Whole
+        };
+        self.publisher.publish_response(self.ledger.snapshot(), schedule.cursor(), update, state.clone());
         next.wait
     }
 

@@ -1,6 +1,7 @@
 //! Publishes snapshots from the one writer to its readers: an atomic pointer, and a generation to wait on.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -59,6 +60,38 @@ impl Freshness {
     }
 }
 
+/// A snapshot and how current exactly this one is. Published as one value: freshness beside an older snapshot would claim
+/// completeness for decisions that are not in it yet.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// The decisions in force.
+    pub snapshot: Snapshot,
+    /// How current they are.
+    pub freshness: Arc<Freshness>,
+}
+
+/// A borrowed view of the current snapshot.
+#[derive(Debug)]
+pub struct SnapshotGuard(Guard<Arc<Published>>);
+
+impl Deref for SnapshotGuard {
+    type Target = Snapshot;
+
+    #[inline]
+    fn deref(&self) -> &Snapshot {
+        &self.0.snapshot
+    }
+}
+
+/// What is to be persisted of a response.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// The whole snapshot.
+    Whole,
+    /// The changes since the snapshot before; `None` for no changes.
+    Changes(Option<Record>),
+}
+
 /// A snapshot and the cursor that belongs to exactly it; empty without one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SnapshotAt {
@@ -93,9 +126,8 @@ pub struct Publisher {
 
 #[derive(Debug)]
 struct Shared {
-    snapshot: ArcSwap<Snapshot>,
+    published: ArcSwap<Published>,
     saving: Mutex<Saving>,
-    freshness: ArcSwap<Freshness>,
 }
 
 /// A reader's handle; clones share it.
@@ -110,8 +142,7 @@ pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
     let (sender, receiver) = watch::channel(first.generation());
     let shared = Arc::new(Shared {
         saving: Mutex::new(Saving::of(first.clone())),
-        snapshot: ArcSwap::from_pointee(first),
-        freshness: ArcSwap::from_pointee(Freshness::default()),
+        published: ArcSwap::from_pointee(Published { snapshot: first, freshness: Arc::default() }),
     });
     (
         Publisher { shared: Arc::clone(&shared), generation: sender },
@@ -128,13 +159,22 @@ impl Publisher {
     /// The same with a cursor that belongs to the snapshot: a later process may continue from both.
     pub fn publish_at(&self, snapshot: Snapshot, cursor: &str) {
         self.shared.saving().set_whole(snapshot.clone(), cursor);
-        self.store(snapshot);
+        self.store(Published { snapshot, freshness: self.freshness() });
     }
 
-    /// The same, where `record` describes the changes since the previous snapshot; `None` for no changes.
-    pub(crate) fn publish_changes(&self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
-        self.shared.saving().add_record(snapshot.clone(), cursor, record);
-        self.store(snapshot);
+    /// Publishes a response: the snapshot, the cursor that belongs to it, and how current it is.
+    pub(crate) fn publish_response(
+        &self,
+        snapshot: Snapshot,
+        cursor: &str,
+        update: Update,
+        freshness: Freshness,
+    ) {
+        match update {
+            Update::Whole => self.shared.saving().set_whole(snapshot.clone(), cursor),
+            Update::Changes(record) => self.shared.saving().add_record(snapshot.clone(), cursor, record),
+        }
+        self.store(Published { snapshot, freshness: Arc::new(freshness) });
     }
 
     /// Publishes a snapshot after decisions have expired; the cursor stays.
@@ -144,31 +184,41 @@ impl Publisher {
             let cursor = saving.unsaved.latest.cursor.clone();
             saving.add_record(snapshot.clone(), &cursor, None);
         }
-        self.store(snapshot);
+        self.store(Published { snapshot, freshness: self.freshness() });
     }
 
-    fn store(&self, snapshot: Snapshot) {
-        let generation = snapshot.generation();
-        self.shared.snapshot.store(Arc::new(snapshot));
+    fn store(&self, published: Published) {
+        let generation = published.snapshot.generation();
+        self.shared.published.store(Arc::new(published));
         self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
     }
 
     /// Publishes how current the snapshot is.
     pub fn publish_freshness(&self, freshness: Freshness) {
-        self.shared.freshness.store(Arc::new(freshness));
+        let snapshot = self.shared.published.load().snapshot.clone();
+        self.store(Published { snapshot, freshness: Arc::new(freshness) });
+    }
+
+    fn freshness(&self) -> Arc<Freshness> {
+        Arc::clone(&self.shared.published.load().freshness)
     }
 }
 
 impl CacheHandle {
     /// The current snapshot, without a lock or reference count. Hold the guard for a lookup only, not across an await.
     #[inline]
-    pub fn read(&self) -> Guard<Arc<Snapshot>> {
-        self.shared.snapshot.load()
+    pub fn read(&self) -> SnapshotGuard {
+        SnapshotGuard(self.shared.published.load())
     }
 
-    /// The current snapshot, as a shared pointer.
-    pub fn load(&self) -> Arc<Snapshot> {
-        self.shared.snapshot.load_full()
+    /// The current snapshot, to keep.
+    pub fn load(&self) -> Snapshot {
+        self.shared.published.load().snapshot.clone()
+    }
+
+    /// The current snapshot and how current exactly this one is.
+    pub fn published(&self) -> Arc<Published> {
+        self.shared.published.load_full()
     }
 
     /// Collects changes for the disk until the guard is dropped, beginning with the whole state.
@@ -198,9 +248,10 @@ impl CacheHandle {
         self.generation.clone()
     }
 
-    /// How current the snapshot is.
+    /// How current the snapshot is. Where a decision depends on both, [`published`](Self::published) gives the two that
+    /// belong together.
     pub fn freshness(&self) -> Arc<Freshness> {
-        self.shared.freshness.load_full()
+        Arc::clone(&self.shared.published.load().freshness)
     }
 }
 

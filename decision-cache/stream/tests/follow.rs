@@ -607,3 +607,27 @@ async fn log_lines_carry_fields_and_one_line_each() {
         assert!(all.iter().all(|line| !line.contains(odd)), "{odd}: {all:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn completeness_is_never_claimed_before_the_decisions_are_there() {
+    const MANY: usize = 50_000;
+    let lines = (0..MANY).map(|n| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(n).unwrap());
+        let text: &'static str = address.to_string().leak();
+        (text, "CAPI", "4h", i64::try_from(n).unwrap() + 1)
+    });
+    let mut story = Story::begin(vec![full(&lines.collect::<Vec<Line>>())]);
+    let cache = story.cache.clone();
+    let reader = std::thread::spawn(move || {
+        loop {
+            // In this order a snapshot is at least as new as the freshness that was read.
+            let complete = cache.freshness().is_complete();
+            let held = cache.load().len();
+            if complete {
+                return held;
+            }
+        }
+    });
+    story.play_out().await;
+    assert_eq!(reader.join().unwrap(), MANY);
+}

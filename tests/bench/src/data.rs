@@ -65,8 +65,9 @@ fn distinct(count: usize, mut make: impl FnMut() -> IpNet) -> Vec<IpNet> {
     nets
 }
 
-/// Random addresses, half of them inside one of `nets`.
-pub(crate) fn queries(nets: &[IpNet], count: usize, seed: u64) -> Vec<IpAddr> {
+/// Random addresses, half of them inside one of `nets`. The other half share `near` bits with one if they are IPv6,
+/// as addresses crowd in few networks.
+pub(crate) fn queries(nets: &[IpNet], near: u8, count: usize, seed: u64) -> Vec<IpAddr> {
     let mut random = Rng::with_seed(seed);
     let inside = |random: &mut Rng| {
         let net = nets[random.usize(..nets.len())];
@@ -84,9 +85,8 @@ pub(crate) fn queries(nets: &[IpNet], count: usize, seed: u64) -> Vec<IpAddr> {
     let outside = |random: &mut Rng| match nets[random.usize(..nets.len())] {
         IpNet::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(random.u32(0x0100_0000..0xe000_0000))),
         IpNet::V6(net) => {
-            // In the same /24: a miss that a first level cannot answer alone.
-            let low = random.u128(..) >> 24;
-            IpAddr::V6(Ipv6Addr::from_bits((net.addr().to_bits() >> 104 << 104) | low))
+            let high = Ipv6Net::new_assert(net.addr(), near).trunc().addr();
+            IpAddr::V6(Ipv6Addr::from_bits(high.to_bits() | random.u128(..) >> near))
         }
     };
     (0..count).map(|n| if n % 2 == 0 { inside(&mut random) } else { outside(&mut random) }).collect()
@@ -95,13 +95,14 @@ pub(crate) fn queries(nets: &[IpNet], count: usize, seed: u64) -> Vec<IpAddr> {
 /// Addresses as a busy site sees them: one in a hundred is held.
 pub(crate) fn traffic(
     nets: &[IpNet],
+    near: u8,
     count: usize,
     seed: u64,
     holds: impl Fn(IpAddr) -> bool,
 ) -> Vec<IpAddr> {
     let (mut out, mut round) = (Vec::with_capacity(count), seed);
     while out.len() < count {
-        for ip in queries(nets, count, round) {
+        for ip in queries(nets, near, count, round) {
             if out.len() < count && holds(ip) == (out.len() % 100 == 0) {
                 out.push(ip);
             }

@@ -146,14 +146,15 @@ fn answer(line: &[u8], view: &View) -> Answer {
         Ok(request) => request,
         Err(error) => return Answer::Refused { reason: format!("not a question: {error}") },
     };
-    let (snapshot, freshness, now) = (view.cache.load(), view.cache.freshness(), now());
-    let state = State::running(view.about.clone(), &snapshot, &freshness, now);
+    let (published, now) = (view.cache.published(), now());
+    let (snapshot, freshness) = (&published.snapshot, &*published.freshness);
+    let state = State::running(view.about.clone(), snapshot, freshness, now);
     match request {
-        Request::Status => Answer::Status(StatusAnswer::of(&snapshot, &freshness, state, (view.enforcer)())),
+        Request::Status => Answer::Status(StatusAnswer::of(snapshot, freshness, state, (view.enforcer)())),
         Request::Lookup { subject } => match subject.parse::<Subject>() {
             Ok(subject) => {
-                let effect = (view.effect)(&subject, &snapshot);
-                Answer::Lookup(LookupAnswer::of(&subject, &snapshot, Some(effect), state, now))
+                let effect = (view.effect)(&subject, snapshot);
+                Answer::Lookup(LookupAnswer::of(&subject, snapshot, Some(effect), state, now))
             }
             Err(error) => Answer::Refused { reason: error.to_string() },
         },

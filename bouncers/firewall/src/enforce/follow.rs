@@ -54,6 +54,8 @@ pub(super) struct Compared {
     snapshot: Snapshot,
     plan: Plan,
     committed: Committed,
+    /// How long the kernel was given to collect what had expired.
+    waited: Duration,
 }
 
 impl Compared {
@@ -77,11 +79,12 @@ impl Enforcer {
     /// Brings what changed in the cache into the kernel.
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
         let started = Instant::now();
-        let newer = Snapshot::clone(&self.cache.load());
+        let newer = self.cache.load();
         // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
-        if self.make_room(&newer).await? {
+        if self.needs_other_gates(&newer) {
             return self.stand().await;
         }
+        self.make_room(&newer).await?;
         let older = self.standing.as_ref().map_or(0, |standing| standing.snapshot.len());
         if newer.len() > BULK.max(2 * older) {
             // Nearly everything is new: comparing takes less memory than a difference, and no more time.
@@ -125,28 +128,32 @@ impl Enforcer {
             }
         }
         self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
-        self.in_force(Compared { snapshot: newer, plan, committed }, None).await;
+        self.in_force(Compared { snapshot: newer, plan, committed, waited: Duration::ZERO }, None).await;
         Ok(())
     }
 
     /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
+        if self.needs_other_gates(&self.cache.load()) {
+            return self.stand().await;
+        }
         let started = Instant::now();
+        let mut waited = Duration::ZERO;
         if let Some(compared) = self.compare(false).await? {
+            waited = compared.waited;
             let refused = u64::try_from(compared.committed.refused.len()).unwrap_or(u64::MAX);
             self.in_force(compared, Some(refused)).await;
         }
         // Others may change a set that is shared with them all the time.
-        self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
+        self.pause = Some(started.elapsed().saturating_sub(waited)).filter(|took| *took > SHORT_ROUND);
         if self.lingering > 0 { Err(EnforceError::Lingering) } else { Ok(()) }
     }
 
     /// Reads every set, compares, and changes what differs. With `keep`, bans are only added.
     pub(super) async fn compare(&mut self, keep: bool) -> Result<Option<Compared>, EnforceError> {
-        // Asked before the decisions are taken: they are at least as new as the answer.
-        let lenient = !self.knows_all();
-        let newer = Snapshot::clone(&self.cache.load());
-        // (Another gate would make it quicker, not more exact: that is for the next change.)
+        let published = self.cache.published();
+        let (newer, lenient) = (published.snapshot.clone(), !published.freshness.is_complete());
+        // (Other gates would make it quicker, not more exact: that is for the next change.)
         self.make_room(&newer).await?;
         let Some(standing) = &self.standing else { return Ok(None) };
         let (layout, newest, older) =
@@ -164,8 +171,11 @@ impl Enforcer {
         };
         let mut found = self.hands.kernel(compare.clone()).await??;
         let expired = first_end.is_some_and(|end| end <= palisade_stream::now());
+        let mut waited = Duration::ZERO;
         if found.plan.adds_ending_intervals(&standing.layout) && (self.uncollected || expired) {
+            let started = Instant::now();
             self.collect_intervals(Arc::clone(&standing.layout)).await?;
+            waited = started.elapsed();
             found = self.hands.kernel(compare).await??;
         }
         self.put_right |= !found.plan.changes.is_empty();
@@ -204,7 +214,7 @@ impl Enforcer {
                  nftables.ipv6.exclusive say that a set is ours alone)"
             );
         }
-        Ok(Some(Compared { snapshot: newer, plan, committed }))
+        Ok(Some(Compared { snapshot: newer, plan, committed, waited }))
     }
 
     /// Waits until the kernel has collected every interval that had expired in an operator's set.
@@ -228,12 +238,27 @@ impl Enforcer {
         Some(Instant::now() + until.saturating_duration_since(palisade_stream::now()))
     }
 
-    /// Makes the sets that this snapshot needs and that are not there. `true` when the layout must be made anew.
-    async fn make_room(&mut self, newer: &Snapshot) -> Result<bool, EnforceError> {
-        let Some(standing) = &self.standing else { return Ok(false) };
+    /// Whether this snapshot is to be guarded by other gates, so that the layout must be made anew.
+    fn needs_other_gates(&self, newer: &Snapshot) -> bool {
+        let Some(standing) = &self.standing else { return false };
         let missing = standing.layout.missing(newer);
-        if missing.sources.is_empty() && missing.lengths.is_empty() {
-            return Ok(missing.other_gate);
+        if missing.other_gate || !self.knows_all() {
+            return missing.other_gate;
+        }
+        if missing.is_nothing() {
+            return standing.layout.is_coarse();
+        }
+        let mut layout = Layout::clone(&standing.layout);
+        layout.add(&standing.config, &missing);
+        layout.is_coarse()
+    }
+
+    /// Makes the sets that this snapshot needs and that are not there.
+    async fn make_room(&mut self, newer: &Snapshot) -> Result<(), EnforceError> {
+        let Some(standing) = &self.standing else { return Ok(()) };
+        let missing = standing.layout.missing(newer);
+        if missing.is_nothing() {
+            return Ok(());
         }
         let config = Arc::clone(&standing.config);
         let mut layout = Layout::clone(&standing.layout);
@@ -258,8 +283,7 @@ impl Enforcer {
             standing.layout = Arc::new(layout);
             standing.structures = structures;
         }
-        self.take_prints().await?;
-        Ok(missing.other_gate)
+        self.take_prints().await
     }
 
     /// Commits a plan, large ones without listening to the echo; afterwards makes sure that nobody else changed
@@ -301,7 +325,7 @@ impl Enforcer {
 
     /// Notes and reports that a snapshot is in force. `refused` is known after a comparison.
     pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
-        let Compared { snapshot, plan, committed } = compared;
+        let Compared { snapshot, plan, committed, .. } = compared;
         self.hands.remember(committed.generations.iter().copied());
         self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {

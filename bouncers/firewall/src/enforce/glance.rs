@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_cache::Snapshot;
 use tokio::task::JoinHandle;
 
 use super::Enforcer;
@@ -83,10 +82,11 @@ impl Enforcer {
         let standing = self.standing.as_ref()?;
         let (layout, prints) = (Arc::clone(&standing.layout), standing.prints.clone());
         let names = standing.own_names();
-        let wanted = Snapshot::clone(&self.cache.load());
+        let published = self.cache.published();
+        let wanted = published.snapshot.clone();
         let exempt = exempt::intervals(&self.current);
         let tables = watched_tables(&self.current.config);
-        let lenient = !self.knows_all();
+        let lenient = !published.freshness.is_complete();
         let looking = tokio::task::spawn_blocking(move || {
             // A socket of its own: the other one is for those who are in a hurry.
             let mut kernel = Kernel::open()?;

@@ -107,8 +107,9 @@ impl Enforcer {
     ) -> Result<(Layout, Option<EnforceError>), EnforceError> {
         let exempt = exempt::intervals(&self.current);
         let mut layout = Layout::new(config, &exempt::families(&exempt));
-        let snapshot = self.cache.load();
-        let missing = layout.missing(&snapshot);
+        let published = self.cache.published();
+        let (snapshot, knows_all) = (&published.snapshot, published.freshness.is_complete());
+        let missing = layout.missing(snapshot);
         // What stands in the kernel and is not wanted has its place too: it may be all that is known of yet.
         for ManagedFound { ip, family, found } in found {
             for holds in found.holds(family) {
@@ -118,13 +119,20 @@ impl Enforcer {
                         let count = missing.lengths.get(&(*ip, length)).copied().unwrap_or(0);
                         layout.add_length(*ip, family, length, count);
                     }
-                    Holds::Gate(width) if !self.knows_all() => layout.add_gate(*ip, family, width),
-                    Holds::Gate(_) | Holds::Allow | Holds::FormerRanges(_) => {}
+                    Holds::Gate(width) if !knows_all => layout.add_gate(*ip, family, width),
+                    Holds::Gate(_)
+                    | Holds::InnerGate(_)
+                    | Holds::FrontGate(_)
+                    | Holds::Allow
+                    | Holds::FormerRanges(_) => {}
                 }
             }
         }
-        let missing = layout.missing(&snapshot);
+        let missing = layout.missing(snapshot);
         layout.add(config, &missing);
+        if knows_all {
+            layout.refine(config);
+        }
         let unmet = self.meet_operators(config, &mut layout).await?;
         Ok((layout, unmet))
     }
@@ -149,28 +157,49 @@ impl Enforcer {
         if refused.is_some() {
             return Ok(Built { refused, rebuilt, compared: None });
         }
+        let mut commands = Vec::new();
         for (wanted, found) in structures.iter().zip(found) {
             rebuilt |= found.found.table && !wanted.changes(&found.found).is_empty();
             // A set that has to be made anew cannot be while rules look it up: then all is done at once.
             let remake = wanted.must_remake(&found.found);
-            let commands = if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) };
-            self.put_right |= !commands.is_empty();
-            let built = self.hands.nft("build tables and sets", commands).await;
-            self.note_refusal(found, built, &mut refused)?;
+            commands.push(if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) });
         }
+        self.nft_for_each("build tables and sets", found, commands, &mut refused).await?;
         if refused.is_some() {
             return Ok(Built { refused, rebuilt, compared: None });
         }
         let compared = self.compare(rebuilt).await?;
-        for (wanted, found) in structures.iter().zip(found) {
-            if !wanted.must_remake(&found.found) {
-                let current = self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found);
-                self.put_right |= !current.is_empty();
-                let built = self.hands.nft("build chains and rules", current).await;
-                self.note_refusal(found, built, &mut refused)?;
+        let commands = structures.iter().zip(found).map(|(wanted, found)| {
+            if wanted.must_remake(&found.found) {
+                return Vec::new();
             }
-        }
+            self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found)
+        });
+        let commands = commands.collect();
+        self.nft_for_each("build chains and rules", found, commands, &mut refused).await?;
         Ok(Built { refused, rebuilt, compared })
+    }
+
+    /// Runs the commands of each family: in one transaction, and family by family when that is refused.
+    async fn nft_for_each(
+        &mut self,
+        what: &'static str,
+        found: &[ManagedFound],
+        commands: Vec<Vec<Command>>,
+        refused: &mut Option<(Vec<IpFamily>, EnforceError)>,
+    ) -> Result<(), EnforceError> {
+        let all = commands.concat();
+        self.put_right |= !all.is_empty();
+        match self.hands.nft(what, all).await {
+            Err(EnforceError::Nft(NftError::Refused { .. })) => {
+                for (commands, found) in commands.into_iter().zip(found) {
+                    let built = self.hands.nft(what, commands).await;
+                    self.note_refusal(found, built, refused)?;
+                }
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Puts aside that one family was refused; any other error ends the attempt.

@@ -90,7 +90,7 @@ impl Reporter<'_> {
             return (*set == family.set).then(|| has.unwrap_or_else(|| format!("{set} does not have it")));
         }
         match (names::holds(family, set)?, &looked.element) {
-            (Holds::Gate(width), found) => {
+            (Holds::Gate(width) | Holds::InnerGate(width) | Holds::FrontGate(width), found) => {
                 let cell = format!("{}/{width}", truncate(self.packet.source, width));
                 let has = if found.is_some() { "has" } else { "does not have" };
                 Some(format!("{set} {has} its cell {cell}"))

@@ -163,7 +163,7 @@ impl<'a> Reporter<'a> {
         let (mut bans, mut near, mut allow) = (Vec::new(), false, None);
         for (holds, looked, element) in hits {
             match holds {
-                Holds::Gate(_) => near = true,
+                Holds::Gate(_) | Holds::InnerGate(_) | Holds::FrontGate(_) => near = true,
                 Holds::Allow => allow = Some(format!("{} has it", looked.set)),
                 Holds::Hosts(_) | Holds::Ranges(_) | Holds::FormerRanges(_) => {
                     bans.push(self.banned(family, looked, element));

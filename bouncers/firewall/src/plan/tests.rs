@@ -22,7 +22,7 @@ impl Model {
         for change in &plan.changes {
             match change {
                 Change::Cell { set, cell, add } => {
-                    assert!(matches!(layout.target(*set).purpose, Purpose::Gate(_)));
+                    assert!(layout.target(*set).purpose.is_gate());
                     let held = self.set(*set);
                     let before = held.len();
                     held.retain(|held| held.first != *cell);
@@ -107,14 +107,30 @@ impl Model {
             let cell = crate::gate::truncate(address, width);
             held.iter().any(|held| held.first == cell)
         });
+        let inside = |gate: Option<(u8, SetId)>| {
+            gate.is_none_or(|(width, set)| {
+                let cell = crate::gate::truncate(address, width);
+                self.0.0.get(&set).is_some_and(|held| held.iter().any(|held| held.first == cell))
+            })
+        };
         let covering = self.0.0.iter().flat_map(|(set, held)| {
             let purpose = layout.target(*set).purpose;
+            let ip = family_of(address);
+            let inner = match (layout.part(ip), purpose) {
+                (FamilyLayout::Managed(managed), Purpose::Hosts) => {
+                    let width = full_length(ip);
+                    managed.inner.get(&width).map(|set| (width, *set))
+                }
+                (FamilyLayout::Managed(managed), Purpose::Ranges(length)) => managed.inner_gate(length),
+                _ => None,
+            };
+            let near = near && inside(inner);
             let grace = layout.target(*set).dialect.grace();
             let covering = held.iter().filter(move |held| match purpose {
                 Purpose::Hosts => near && held.first == address,
                 Purpose::Ranges(length) => near && held.first == crate::gate::truncate(address, length),
                 Purpose::Everything => held.first <= address && address <= held.last,
-                Purpose::Gate(_) | Purpose::Allow => false,
+                Purpose::Gate(_) | Purpose::InnerGate(_) | Purpose::FrontGate(_) | Purpose::Allow => false,
             });
             covering.filter_map(move |held| held.left).map(move |left| left.saturating_sub(grace))
         });
@@ -146,8 +162,8 @@ fn prefix((address, len): (u32, u8)) -> IpNet {
     net.trunc()
 }
 
-/// Managed sets for three sources and every length, or an operator's set.
-fn layout(operator: Option<Dialect>) -> Layout {
+/// Managed sets for three sources and every length, with or without inner gates, or an operator's set.
+fn layout(operator: Option<Dialect>, inner: bool) -> Layout {
     let mut config = crate::testing::config();
     let family = config.v4.as_mut().unwrap();
     family.set_only = operator.is_some();
@@ -159,6 +175,13 @@ fn layout(operator: Option<Dialect>) -> Layout {
     for length in 8..32 {
         // One of the lengths has a gate of its own, as if there were very many of it.
         layout.add_length(IpFamily::V4, &family, length, if length == 20 { u32::MAX } else { 1 });
+    }
+    if inner {
+        layout.refine(&config);
+        assert_eq!(
+            layout.targets().filter(|(_, one)| matches!(one.purpose, Purpose::InnerGate(_))).count(),
+            if operator.is_none() { 3 } else { 0 }
+        );
     }
     if let Some(dialect) = operator {
         layout.adopt_operators_set(IpFamily::V4, crate::layout::nfproto_of(IpFamily::V4), &family, dialect);
@@ -188,8 +211,9 @@ proptest! {
     fn following_and_comparing_agree(
         steps in proptest::collection::vec(step(), 1..60),
         operator in dialects(),
+        inner in any::<bool>(),
     ) {
-        let layout = layout(operator);
+        let layout = layout(operator, inner);
         let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let (mut model, mut held) = (Model::default(), Snapshot::default());
         let (mut cells, excluded) = (CellCounts::default(), Excluded::default());
@@ -238,7 +262,7 @@ proptest! {
             prop_assert_eq!(model.banned_until(&layout, address, now), wanted, "{}", address);
         }
         let purposes = layout.targets().map(|(set, target)| (set, target.purpose));
-        let banned = purposes.filter(|(_, purpose)| !matches!(purpose, Purpose::Gate(_) | Purpose::Allow));
+        let banned = purposes.filter(|(_, purpose)| !purpose.is_gate() && *purpose != Purpose::Allow);
         let in_kernel: usize = banned.map(|(set, _)| model.0.of(set).len()).sum();
         let counted: u64 = compared.wanted.iter().map(|elements| elements.hosts + elements.ranges).sum();
         prop_assert_eq!(u64::try_from(in_kernel).unwrap(), counted);
@@ -250,9 +274,9 @@ proptest! {
         bans in proptest::collection::vec(((0_u32..64, 26_u8..=32), 0_usize..3, 10_u64..1000), 0..20),
         junk_hosts in proptest::collection::vec((0_u32..64, 0_usize..3, 1_u64..1000), 0..10),
         junk_ranges in proptest::collection::vec(((0_u32..64, 26_u8..32), 0_u64..3, 1_u64..1000), 0..6),
-        junk_cells in proptest::collection::vec((0_u32..8, any::<bool>()), 0..6),
+        junk_cells in proptest::collection::vec((0_u32..8, 0_usize..3), 0..6),
     ) {
-        let layout = layout(None);
+        let layout = layout(None, true);
         let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let mut batch = Batch::new();
         for (net, origin, secs) in bans {
@@ -282,9 +306,10 @@ proptest! {
             let element = Held { left, counter, ..Held::plain(net.addr(), net.addr()) };
             put(set_of(Purpose::Ranges(net.prefix_len()), 0), element);
         }
-        for (cell, main) in junk_cells {
+        for (cell, gate) in junk_cells {
             let cell = prefix((cell * 4096, 20)).addr();
-            put(set_of(Purpose::Gate(if main { 22 } else { 20 }), 0), Held::plain(cell, cell));
+            let gate = [Purpose::Gate(22), Purpose::Gate(20), Purpose::InnerGate(24)][gate];
+            put(set_of(gate, 0), Held::plain(cell, cell));
         }
         let exempt = [("10.0.0.3".parse().unwrap(), "10.0.0.9".parse().unwrap())];
         let compared = reconcile(&layout, &model.0, &wanted, &exempt, NOW);
@@ -302,7 +327,7 @@ proptest! {
         exempt in proptest::collection::btree_map(0_u32..64, 0_u32..4, 0..3),
         interval in any::<bool>(),
     ) {
-        let layout = layout(Some(Dialect { interval, timeout: true, counters: false }));
+        let layout = layout(Some(Dialect { interval, timeout: true, counters: false }), false);
         let FamilyLayout::SetOnly(Some(place)) = layout.part(IpFamily::V4) else { panic!("set-only") };
         let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let mut batch = Batch::new();
@@ -346,7 +371,7 @@ proptest! {
 
 #[test]
 fn an_end_that_is_nearly_right_is_left_alone() {
-    let layout = layout(None);
+    let layout = layout(None, false);
     let mut ledger = Ledger::new(Policy::longest_wins(), 0);
     let mut batch = Batch::new();
     batch.announce_net(prefix((1, 32)), reason(0), NOW.saturating_add(Duration::from_secs(100)), 1);
@@ -375,7 +400,7 @@ fn an_end_that_is_nearly_right_is_left_alone() {
 
 #[test]
 fn too_wide_ranges_are_named_and_not_enforced() {
-    let layout = layout(None);
+    let layout = layout(None, false);
     let mut ledger = Ledger::new(Policy::longest_wins(), 0);
     let mut batch = Batch::new();
     for net in ["0.0.0.0/0", "10.0.0.0/7", "10.0.0.0/8"] {
@@ -400,7 +425,7 @@ fn too_wide_ranges_are_named_and_not_enforced() {
 
 #[test]
 fn while_not_all_is_known_nothing_is_lifted() {
-    let layout = layout(Some(Dialect { interval: true, timeout: true, counters: false }));
+    let layout = layout(Some(Dialect { interval: true, timeout: true, counters: false }), false);
     let FamilyLayout::SetOnly(Some(place)) = layout.part(IpFamily::V4) else { panic!("set-only") };
     let mut ledger = Ledger::new(Policy::longest_wins(), 0);
     let mut batch = Batch::new();
@@ -423,7 +448,7 @@ fn while_not_all_is_known_nothing_is_lifted() {
 
 #[test]
 fn an_element_that_is_read_twice_is_one_element() {
-    let layout = layout(None);
+    let layout = layout(None, false);
     let mut ledger = Ledger::new(Policy::longest_wins(), 0);
     let mut batch = Batch::new();
     batch.announce_net(prefix((1, 32)), reason(0), NOW.saturating_add(Duration::from_secs(100)), 1);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::format::WITHOUT_CURSOR;
 use super::*;
-use crate::publish::{Freshness, channel};
+use crate::publish::{Freshness, Update, channel};
 
 fn snapshot() -> Snapshot {
     let reason = Reason { remediation: "ban", origin: "lists", scenario: "tor" };
@@ -174,7 +174,12 @@ async fn what_is_in_force_is_on_disk_within_a_second() {
         let base = fs::read(memory.path()).unwrap();
         for number in 2..6 {
             let (snapshot, record) = ban(number);
-            publisher.publish_changes(snapshot, &format!("T{number}"), Some(record));
+            publisher.publish_response(
+                snapshot,
+                &format!("T{number}"),
+                Update::Changes(Some(record)),
+                complete(),
+            );
             assert!(remembered(&memory, number as usize).await < second);
         }
         assert_eq!(fs::read(memory.path()).unwrap(), base, "changes go to the journal");
@@ -185,9 +190,9 @@ async fn what_is_in_force_is_on_disk_within_a_second() {
         assert!(!memory.journal().exists());
         // At the end everything is in the file, with the last cursor.
         let (snapshot, record) = ban(7);
-        publisher.publish_changes(snapshot.clone(), "T7", Some(record));
+        publisher.publish_response(snapshot.clone(), "T7", Update::Changes(Some(record)), complete());
         remembered(&memory, 7).await;
-        publisher.publish_changes(snapshot, "T8", None);
+        publisher.publish_response(snapshot, "T8", Update::Changes(None), complete());
         stop.cancel();
     };
     tokio::join!(keeping, living);
@@ -216,7 +221,7 @@ async fn a_journal_that_grows_is_written_into_the_file() {
             }
             let record = Record::of(&batch, crate::now());
             ledger.apply(Mode::Changes, batch);
-            publisher.publish_changes(ledger.snapshot(), "T", Some(record));
+            publisher.publish_response(ledger.snapshot(), "T", Update::Changes(Some(record)), complete());
             remembered(&memory, (round as usize + 1) * 500).await;
             largest = largest.max(fs::metadata(memory.journal()).map_or(0, |journal| journal.len()));
         }
