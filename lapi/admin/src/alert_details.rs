@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::output::{light_table, table};
 
-/// For people: a block, the decisions in force, the context, and the events when asked for.
+/// The human-readable form: summary, active decisions, context, and the events if `details` is set.
 pub(crate) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
     let source = &alert.source;
     let about = if source.value.is_empty() {
@@ -75,12 +75,12 @@ pub(crate) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
     text
 }
 
-/// A context value is a JSON list in a text; what is none is shown as it is.
+/// A context value is a JSON list in a string; anything else is shown unchanged.
 fn context_values(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()])
 }
 
-/// The names Go's YAML gives the fields of an alert.
+/// The field names of Go's YAML encoding of an alert.
 #[derive(Serialize)]
 struct Yaml<'a> {
     capacity: i32,
@@ -146,7 +146,7 @@ struct YamlSource<'a> {
     value: &'a str,
 }
 
-/// For `-o raw`.
+/// The YAML for `-o raw`.
 pub(crate) fn yaml(alert: &Alert) -> Result<String, Failure> {
     fn shown(list: &[palisade_wire::MetaItem]) -> Vec<YamlMeta<'_>> {
         list.iter().map(|item| YamlMeta { key: &item.key, value: &item.value }).collect()

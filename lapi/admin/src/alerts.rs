@@ -1,4 +1,4 @@
-//! `alerts`: what was seen. Over HTTP, but for `flush`, which cleans the database.
+//! The `alerts` commands. Over HTTP, except `flush`, which deletes from the database.
 
 use std::collections::BTreeMap;
 
@@ -108,7 +108,7 @@ async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     }
 }
 
-/// `ban:2 captcha:1`, rehearsals apart.
+/// `ban:2 captcha:1`, simulated ones counted separately.
 fn decisions(alert: &Alert) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for decision in &alert.decisions {
@@ -120,7 +120,7 @@ fn decisions(alert: &Alert) -> String {
     counts.join(" ")
 }
 
-/// Whom an alert is about, in one cell.
+/// The alert's source in one cell.
 fn about(alert: &Alert) -> String {
     let scope = &alert.source.scope;
     match &alert.decisions[..] {

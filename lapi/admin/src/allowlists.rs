@@ -1,4 +1,4 @@
-//! `allowlists`: who must never be banned. Changed in the database, read over HTTP.
+//! The `allowlists` commands. Changes go to the database, reads over HTTP.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -66,7 +66,7 @@ async fn create(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     line(&format!("allowlist '{name}' created successfully"))
 }
 
-/// The list, which must be there and ours.
+/// The named list, which must exist and be managed locally.
 async fn ours(store: &Store, name: &str, verb: &str) -> Result<palisade_store::Allowlist, Failure> {
     let Some(list) = store.allowlist(UnixMillis::now(), name).await? else {
         return Err(Failure::Command(format!("allowlist '{name}' not found")));
@@ -104,7 +104,7 @@ async fn add(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     put(session, name, values.iter().map(item).collect()).await
 }
 
-/// Adds items and ends the decisions they forbid.
+/// Adds items and ends the decisions that they cover.
 async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Result<(), Failure> {
     let store = session.store().await?;
     ours(&store, name, "update").await?;
@@ -135,7 +135,7 @@ async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Res
     Ok(())
 }
 
-/// A row of the file that `import` reads.
+/// A row of the file for `import`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CsvRow {
@@ -144,7 +144,7 @@ struct CsvRow {
     comment: String,
 }
 
-/// Reads the file; expirations count from `now`.
+/// Parses the file; expirations are relative to `now`.
 fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failure> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
     let mut items = Vec::new();
@@ -288,7 +288,7 @@ fn inspect_raw(list: &Allowlist) -> Result<String, Failure> {
 async fn check(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     let values = args.at_least(1)?;
     let (client, _) = session.client()?;
-    // All of them, where the stock CLI stops at the first that is on no list.
+    // Checks all values, where the stock CLI stops at the first that is on no list.
     for value in values {
         let answer = client
             .check_allowlist(value)

@@ -1,4 +1,4 @@
-//! What bouncers report: summed over their reports as `cscli metrics show bouncers` does.
+//! Aggregates the usage metrics of bouncers as `cscli metrics show bouncers` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ struct Payload {
     metrics: Vec<MetricsWindow>,
 }
 
-/// One number of a report. Equal ones are one: a report that was sent again counts once.
+/// One measurement of a report. Equal ones are one: a report that was sent again counts once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Point {
     time: i64,
@@ -27,14 +27,14 @@ struct Point {
     value: i64,
 }
 
-/// Origin, name and unit to the number.
+/// Values by origin, name and unit.
 type Numbers = BTreeMap<(String, String, String), i64>;
 
-/// All bouncers' numbers.
+/// The metrics of all bouncers.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     by_origin: BTreeMap<String, Numbers>,
-    /// With what has no origin.
+    /// Totals by name and unit, measurements without an origin included.
     totals: BTreeMap<String, BTreeMap<(String, String), i64>>,
     oldest: BTreeMap<String, i64>,
 }
@@ -44,7 +44,7 @@ fn is_gauge(name: &str) -> bool {
 }
 
 impl Report {
-    /// Sums reports. One that cannot be read counts nothing.
+    /// Aggregates reports. One that cannot be parsed is ignored.
     pub(crate) fn of(rows: &[UsageRow]) -> Self {
         let mut points = BTreeSet::new();
         for row in rows {
@@ -52,7 +52,7 @@ impl Report {
             for window in payload.metrics {
                 for item in window.items {
                     let label = |name: &str| item.labels.get(name).cloned().unwrap_or_default();
-                    // Values are cut to whole numbers, as `cscli` cuts them.
+                    // Truncated to integers, as in `cscli`.
                     let value = item.value.as_i64().or_else(|| item.value.as_f64().map(|value| value as i64));
                     points.insert(Point {
                         time: window.meta.utc_now_timestamp,
@@ -67,7 +67,7 @@ impl Report {
             }
         }
         let mut report = Self::default();
-        // In the order of time, so that a later gauge replaces an earlier one.
+        // In chronological order, so that a later gauge replaces an earlier one.
         let mut numbers: BTreeMap<(String, String, String, String, String), i64> = BTreeMap::new();
         for point in points {
             let oldest = report.oldest.entry(point.bouncer.clone()).or_insert(point.time);
@@ -88,7 +88,7 @@ impl Report {
         report
     }
 
-    /// Bouncer, origin, metric, unit, number.
+    /// The JSON form: bouncer, origin, metric, unit, number.
     pub(crate) fn json(&self) -> Value {
         let mut all = Map::new();
         for (bouncer, numbers) in &self.by_origin {
@@ -111,7 +111,7 @@ impl Report {
         Value::Object(all)
     }
 
-    /// A table for each bouncer.
+    /// One table per bouncer.
     pub(crate) fn human(&self, units: bool) -> String {
         if self.totals.is_empty() {
             return "No bouncer metrics found.\n\n".to_owned();

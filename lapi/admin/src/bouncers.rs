@@ -1,4 +1,4 @@
-//! `bouncers`: who may read decisions. Written to the database; the running LAPI follows.
+//! The `bouncers` commands. Written to the database; running LAPIs pick up the changes.
 
 use clap::Command;
 use palisade_lapi_config::Output;
@@ -47,7 +47,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
     }
 }
 
-/// What `-o json` shows of a bouncer.
+/// A bouncer in `-o json`.
 #[derive(Serialize)]
 struct BouncerView<'a> {
     created_at: String,
@@ -64,7 +64,7 @@ struct BouncerView<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     featureflags: Vec<&'a str>,
     auto_created: bool,
-    /// Ours: the machines that use its key and name themselves.
+    /// An extension of `cscli`: the machines that share the key and send an instance name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     instances: Vec<instances::InstanceView<'a>>,
 }
@@ -96,7 +96,7 @@ impl<'a> BouncerView<'a> {
     }
 }
 
-/// `debian/12`, or `?` when nothing is known.
+/// `debian/12`, or `?` if unknown.
 pub(crate) fn os(name: &str, version: &str) -> String {
     if name.is_empty() && version.is_empty() { "?".to_owned() } else { format!("{name}/{version}") }
 }
@@ -274,7 +274,7 @@ async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     if session.as_cscli { Ok(()) } else { print(&instances.human(session.fancy)) }
 }
 
-/// Names for completion: bouncers that `delete` would take.
+/// Names for completion: bouncers that `delete` accepts.
 pub(crate) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
     let bouncers = session.store().await?.bouncers().await?;
     let deletable =

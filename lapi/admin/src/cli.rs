@@ -1,4 +1,4 @@
-//! The command line: how commands and flags are declared, read, and complained about as `cscli` does.
+//! The command line: declares and parses commands and flags, and reports errors as `cscli` does.
 
 use std::process::ExitCode;
 
@@ -8,19 +8,19 @@ use palisade_wire::GoDuration;
 
 use crate::failure::Failure;
 
-/// The name under which plain arguments are kept.
+/// The id of the positional arguments.
 const PLAIN: &str = "args";
 
-/// A command that does something. `plain` shows its plain arguments in the help.
+/// A command with an action. `plain` is the placeholder of its positional arguments in the help.
 pub(crate) fn leaf(name: &'static str, about: &'static str, plain: &'static str) -> Command {
     let command = base(Command::new(name).about(about));
-    // How many there may be is checked by each command, in the words of `cscli`.
+    // Each command checks the number of arguments itself, for `cscli`'s error texts.
     command.arg(Arg::new(PLAIN).value_name(plain).num_args(0..).hide(plain.is_empty()))
 }
 
-/// A command that only has commands below it.
+/// A command that only has subcommands.
 pub(crate) fn group(name: &'static str, about: &'static str) -> Command {
-    // A word that is none of the commands must come through, to be refused in the words of `cscli`.
+    // Unknown subcommands must be accepted here, to be refused with `cscli`'s error text.
     base(Command::new(name).about(about)).allow_external_subcommands(true)
 }
 
@@ -28,13 +28,13 @@ fn base(command: Command) -> Command {
     command.disable_version_flag(true).disable_help_subcommand(true).args_override_self(true)
 }
 
-/// A flag with a value. `short` may be `'\0'` for none.
+/// A flag with a value. A `short` of `'\0'` means none.
 pub(crate) fn value(name: &'static str, short: char, help: &'static str) -> Arg {
     let arg = Arg::new(name).long(name).help(help).action(ArgAction::Set).allow_hyphen_values(true);
     if short == '\0' { arg } else { arg.short(short) }
 }
 
-/// A flag without a value; `--name=false` is understood.
+/// A flag without a value; `--name=false` is accepted.
 pub(crate) fn switch(name: &'static str, short: char, help: &'static str) -> Arg {
     value(name, short, help)
         .num_args(0..=1)
@@ -45,7 +45,7 @@ pub(crate) fn switch(name: &'static str, short: char, help: &'static str) -> Arg
         .value_name("bool")
 }
 
-/// The flags every command takes.
+/// The flags of every command.
 pub(crate) fn global_flags() -> [Arg; 8] {
     [
         value("config", 'c', "path to the configuration file (default /etc/crowdsec/config.yaml)")
@@ -60,7 +60,7 @@ pub(crate) fn global_flags() -> [Arg; 8] {
     ]
 }
 
-/// What was written after a command.
+/// The parsed arguments of a command.
 pub(crate) struct Args<'a> {
     matches: &'a ArgMatches,
     command: &'a Command,
@@ -71,7 +71,7 @@ impl<'a> Args<'a> {
         Self { matches, command }
     }
 
-    /// The value of a flag; `None` when it was not given.
+    /// The value of a flag; `None` if it was not given.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         self.matches.get_one::<String>(name).map(String::as_str)
     }
@@ -90,13 +90,13 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// A duration, with days in front if wanted.
+    /// A duration, optionally with leading days.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<GoDuration>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|error| self.invalid(name, text, &format!("{error}")))
     }
 
-    /// A whole number.
+    /// An integer.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
@@ -121,14 +121,14 @@ impl<'a> Args<'a> {
         self.matches.get_many::<String>(PLAIN).into_iter().flatten().map(String::as_str).collect()
     }
 
-    /// The plain arguments, of which there must be exactly `N`.
+    /// Exactly `N` positional arguments.
     pub(crate) fn exactly<const N: usize>(&self) -> Result<[&'a str; N], Failure> {
         let plain = self.plain();
         let received = plain.len();
         plain.try_into().map_err(|_| Failure::Usage(format!("accepts {N} arg(s), received {received}")))
     }
 
-    /// The plain arguments, of which there must be some.
+    /// At least `least` positional arguments.
     pub(crate) fn at_least(&self, least: usize) -> Result<Vec<&'a str>, Failure> {
         let plain = self.plain();
         if plain.len() < least {
@@ -140,7 +140,7 @@ impl<'a> Args<'a> {
         Ok(plain)
     }
 
-    /// The plain arguments, of which there must not be more.
+    /// At most `most` positional arguments.
     pub(crate) fn at_most(&self, most: usize) -> Result<Vec<&'a str>, Failure> {
         let plain = self.plain();
         if plain.len() > most {
@@ -150,12 +150,12 @@ impl<'a> Args<'a> {
         Ok(plain)
     }
 
-    /// All plain arguments, however many.
+    /// All positional arguments.
     pub(crate) fn any(&self) -> Vec<&'a str> {
         self.plain()
     }
 
-    /// The value of a flag that must be there.
+    /// The value of a required flag.
     pub(crate) fn required(&self, name: &str) -> Result<&'a str, Failure> {
         self.text(name).ok_or_else(|| Failure::Usage(format!("required flag(s) \"{name}\" not set")))
     }
@@ -173,7 +173,7 @@ pub(crate) fn path_of<'c>(root: &'c Command, words: &[String]) -> (Vec<String>, 
     (path, command)
 }
 
-/// What `cscli` would say to a line that clap refuses; `Err` when it was a request for help, already answered.
+/// `cscli`'s error text for a line that clap rejects; `Err` if it was a request for help, which has been printed.
 pub(crate) fn complaint(error: &clap::Error, words: &[String]) -> Result<String, ExitCode> {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
         let _ = error.print();
@@ -194,7 +194,7 @@ pub(crate) fn complaint(error: &clap::Error, words: &[String]) -> Result<String,
                 format!("unknown shorthand flag: '{letter}' in {}", whole.map_or(arg, |word| word.as_str()))
             }
         },
-        // Only a value that is missing can be invalid: all flags take any text.
+        // Only a missing value can be invalid: all flags accept any text.
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
             let flag = arg.split([' ', '=']).next().unwrap_or(arg);
             match words.last() {

@@ -1,4 +1,4 @@
-//! `completion SHELL`, and the hidden `__complete` that shells ask for names.
+//! `completion SHELL`, and the hidden `__complete`, with which shells query names.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -13,7 +13,7 @@ pub(crate) fn command() -> Command {
     leaf("completion", "Generate completion script", "bash|zsh|powershell|fish")
 }
 
-/// Prints the script of a shell.
+/// Prints the completion script of a shell.
 pub(crate) fn run(root: &Command, args: &Args<'_>) -> Result<(), Failure> {
     let [shell] = args.exactly()?;
     let shell = match shell {
@@ -34,8 +34,8 @@ pub(crate) fn run(root: &Command, args: &Args<'_>) -> Result<(), Failure> {
     print(&String::from_utf8_lossy(&script))
 }
 
-/// Answers `__complete GROUP COMMAND … PREFIX`, which came after `flags`: the names that fit, then `:4`, which tells the shell not to offer
-/// files. What cannot be found out is no reason to disturb somebody who types.
+/// Handles `__complete GROUP COMMAND … PREFIX`, which came after `flags`: prints the matching names, then `:4`, which
+/// tells the shell not to offer files. Errors are ignored, so that they do not disturb the prompt.
 pub(crate) async fn complete(flags: &[String], root: &Command, words: &[String]) -> Result<(), Failure> {
     let config = flags.windows(2).find(|pair| matches!(&*pair[0], "-c" | "--config"));
     let globals = Globals { config: config.map(|pair| pair[1].clone()), ..Globals::default() };

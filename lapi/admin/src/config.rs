@@ -1,4 +1,4 @@
-//! `config show` and `config show-yaml`, and `version`: what this host is set to.
+//! `config show`, `config show-yaml` and `version`: the effective configuration of this host.
 
 use clap::Command;
 use palisade_lapi_config::{DbKind, Output};
@@ -35,7 +35,7 @@ pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), 
         return match (session.output, found) {
             (Output::Json, found) => line(&output::json(found, 2)),
             (_, Value::String(text)) => line(text),
-            // What may be set and is not, in Go's word.
+            // An optional setting that is unset, in Go's spelling.
             (_, Value::Null) => line("<nil>"),
             (_, found) => line(&found.to_string()),
         };
@@ -49,7 +49,7 @@ pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), 
     }
 }
 
-/// The value that a dotted path such as `Config.API.Server.ListenURI` leads to.
+/// The value at a dotted path such as `Config.API.Server.ListenURI`.
 fn lookup<'a>(tree: &'a Value, key: &str) -> Result<&'a Value, Failure> {
     let unknown = || {
         Failure::Command(format!(
@@ -70,7 +70,7 @@ fn lookup<'a>(tree: &'a Value, key: &str) -> Result<&'a Value, Failure> {
     Ok(place)
 }
 
-/// The configuration under the names that `cscli config show --key` knows. Secrets are not in it.
+/// The configuration under the names of `cscli config show --key`, without secrets.
 fn tree(session: &Session) -> Value {
     let config = &session.config;
     let text = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
@@ -210,7 +210,7 @@ fn human(config: &Value) -> String {
     text
 }
 
-/// The lines of `version`.
+/// The output of `version`.
 pub(crate) fn version() -> String {
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     format!(

@@ -1,4 +1,4 @@
-//! `decisions`: what holds for whom. Over HTTP as a machine, so it works from every host that is registered.
+//! The `decisions` commands. Over HTTP as a machine, so they work from every registered host.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -67,7 +67,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
     }
 }
 
-/// The filters that alerts and decisions share: flag and parameter.
+/// The filters that alerts and decisions share: flag and query parameter.
 pub(crate) fn filters(
     args: &Args<'_>,
     names: &[(&'static str, &'static str)],
@@ -83,7 +83,7 @@ pub(crate) fn filters(
                 return Err(Failure::Command(format!("{text} is not a valid range")));
             }
             "scope" => Scope::parse(text).as_str().to_owned(),
-            // Old servers know no days.
+            // Old servers do not accept days.
             "since" | "until" => args.duration(flag)?.unwrap_or_default().to_string(),
             _ => text.to_owned(),
         };
@@ -138,7 +138,7 @@ async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Keeps the first of the decisions that do the same to the same, and tells how many went.
+/// Keeps the first of the decisions with the same type, scope and value, and returns the number of dropped ones.
 fn drop_repeats(alerts: &mut [Alert]) -> usize {
     let mut seen = HashSet::new();
     let mut skipped = 0;
@@ -154,14 +154,14 @@ fn drop_repeats(alerts: &mut [Alert]) -> usize {
     skipped
 }
 
-/// The alerts; where all decisions were repeats there is an empty list, not `null`.
+/// The alerts as JSON; if all decisions were dropped as repeats there is an empty list, not `null`.
 fn as_json(alerts: &[Alert]) -> String {
     let text = json(&alerts, 1);
-    // The names stand at the same depth in each alert, and nowhere else at that depth.
+    // The key occurs at this depth once per alert, and nowhere else at this depth.
     text.replace("\n  \"decisions\": null", "\n  \"decisions\": []")
 }
 
-/// `AS64500 Example`, as far as it is known.
+/// `AS64500 Example`, as far as known.
 pub(crate) fn as_name(source: &Source) -> String {
     format!("{} {}", source.as_number, source.as_name).trim().to_owned()
 }
@@ -231,7 +231,7 @@ fn human(fancy: bool, alerts: &[Alert], with_machine: bool) -> String {
     table(fancy, &header, rows)
 }
 
-/// The alert that carries a decision made by hand.
+/// The alert that carries a manually added decision.
 fn by_hand(now: UnixMillis, scope: &str, value: &str, kind: &str, duration: &str, reason: &str) -> Alert {
     let moment = now.rfc3339();
     Alert {
@@ -305,7 +305,7 @@ async fn add(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     let alert = by_hand(UnixMillis::now(), &scope, &value, kind, &duration, &reason);
     let ids = client.post_alerts(&[alert]).await?;
     if ids.is_empty() {
-        // The stock CLI claims success here; the LAPI drops what is no address.
+        // The stock CLI reports success here, but the LAPI drops values that are not addresses.
         return Err(Failure::Command(format!(
             "the LAPI did not take the decision: is '{value}' a valid value for scope '{scope}'?"
         )));
@@ -346,7 +346,7 @@ async fn delete(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A decision's number.
+/// Parses a decision's id.
 fn integer(text: &str) -> Result<i64, Failure> {
     text.parse().map_err(|_| {
         Failure::Command(format!(

@@ -1,4 +1,4 @@
-//! Why a command failed, and how that is told.
+//! Why a command failed, and how the error is printed.
 
 use std::error::Error;
 
@@ -9,16 +9,16 @@ use palisade_store::StoreError;
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Told with the command's path in front: `Error: cscli bouncers add: …`.
+    /// Printed with the command's path in front: `Error: cscli bouncers add: …`.
     Command(String),
-    /// The same, with the command's help before it.
+    /// The same, preceded by the command's help.
     Usage(String),
-    /// Told as it is: the configuration does not load, or there is no such command.
+    /// Printed unchanged: the configuration does not load, or there is no such command.
     Bare(String),
 }
 
 impl Failure {
-    /// The same failure, saying first what was tried.
+    /// The same failure, prefixed with the attempted action.
     pub(crate) fn doing(self, what: &str) -> Self {
         match self {
             Self::Command(text) => Self::Command(format!("{what}: {text}")),
@@ -36,12 +36,12 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Says what failed in a `map_err`.
+/// Adds the attempted action in a `map_err`.
 pub(crate) fn while_doing<E: Into<Failure>>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| error.into().doing(what)
 }
 
-/// The configuration's own words, as `cscli` shows them.
+/// The configuration's own text, as `cscli` shows it.
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let text = error.to_string();
@@ -68,7 +68,7 @@ impl From<BuildError> for Failure {
     }
 }
 
-/// With the causes of a failed connection, which say most.
+/// With the causes of a failed connection, which are the most specific.
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
         let mut text = error.to_string();

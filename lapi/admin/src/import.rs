@@ -1,4 +1,4 @@
-//! `decisions import`: a list of values, from a file or standard input, made into decisions.
+//! `decisions import`: adds decisions for a list of values from a file or standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
@@ -15,9 +15,9 @@ use crate::failure::Failure;
 use crate::output::{line, print};
 use crate::session::Session;
 
-/// The most decisions in one alert when `--batch` does not say: stock servers refuse bodies beyond 50 MiB.
+/// Maximum decisions per alert if `--batch` is not given: stock servers refuse bodies beyond 50 MiB.
 const MAX_DECISIONS_PER_ALERT: usize = 200_000;
-/// From so many on a person is told to wait.
+/// The progress bar is shown for more than this many decisions.
 const PROGRESS_FROM: usize = 1000;
 
 pub(crate) fn command() -> Command {
@@ -35,7 +35,7 @@ pub(crate) fn command() -> Command {
         ))
 }
 
-/// One line of the list. What is missing comes from the flags.
+/// One entry of the list. Flags supply missing fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Item {
@@ -55,7 +55,7 @@ fn text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// How a list is written.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Json,
@@ -94,7 +94,7 @@ impl Format {
     }
 }
 
-/// Reads a list, line by line where its format has lines.
+/// Parses a list, line by line if the format has lines.
 fn read(format: Format, from: impl Read) -> Result<Vec<Item>, Failure> {
     let unable = |reason: String| Failure::Command(format!("unable to parse {}: {reason}", format.word()));
     match format {
@@ -116,7 +116,7 @@ fn read(format: Format, from: impl Read) -> Result<Vec<Item>, Failure> {
     }
 }
 
-/// What flags say for items that do not.
+/// Fields from flags for entries that lack them.
 struct Defaults {
     duration: String,
     scope: String,
@@ -147,7 +147,7 @@ impl Defaults {
         Ok(defaults)
     }
 
-    /// The decision an item asks for.
+    /// The decision for an entry.
     fn decision(&self, number: usize, item: Item) -> Result<Decision, Failure> {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         if item.value.is_empty() {
@@ -206,7 +206,7 @@ pub(crate) async fn run(session: &Session, args: &Args<'_>) -> Result<(), Failur
     print(&format!("Imported {} decisions", wanted.len()))
 }
 
-/// Leaves out what is on an allowlist, all of it before anything is added.
+/// Removes entries that are on an allowlist; checks all of them before any decision is added.
 async fn without_allowlisted(
     client: &MachineClient,
     decisions: Vec<Decision>,
@@ -265,7 +265,7 @@ async fn post(
     Ok(())
 }
 
-/// A bar for those who watch; nothing in a pipe or a log.
+/// A progress bar on a terminal; hidden in a pipe or a log.
 fn progress(what: &'static str, count: usize) -> ProgressBar {
     if count <= PROGRESS_FROM || !io::stderr().is_terminal() {
         return ProgressBar::hidden();

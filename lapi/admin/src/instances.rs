@@ -1,4 +1,4 @@
-//! The machines that share bouncers' keys, one by one, as `bouncers list` and `inspect` show them.
+//! The machines that share bouncers' keys, individually, for `bouncers list` and `inspect`.
 
 use palisade_store::{BouncerInstance, Commit, Store, StoreError};
 use serde::Serialize;
@@ -7,13 +7,13 @@ use crate::output::table;
 
 const COLUMNS: [&str; 7] = ["Bouncer", "Instance", "IP Address", "Type", "Version", "Last Seen", "Lag"];
 
-/// All that is known of them.
+/// The instances, and the LAPI's current commit for their lag.
 pub(crate) struct Instances {
     all: Vec<BouncerInstance>,
     head: Commit,
 }
 
-/// What `-o json` shows of one.
+/// An instance in `-o json`.
 #[derive(Serialize)]
 pub(crate) struct InstanceView<'a> {
     instance: &'a str,
@@ -22,22 +22,22 @@ pub(crate) struct InstanceView<'a> {
     kind: &'a str,
     version: &'a str,
     last_seen: String,
-    /// Commits it had not been told when it last asked.
+    /// Commits it had not received at its last request.
     lag: u64,
 }
 
 impl Instances {
-    /// Reads those of one bouncer, or of all.
+    /// Reads the instances of one bouncer, or of all.
     pub(crate) async fn read(store: &Store, bouncer: Option<&str>) -> Result<Self, StoreError> {
         Ok(Self { all: store.bouncer_instances(bouncer).await?, head: store.head().await?.commit })
     }
 
-    /// Those of one bouncer, for JSON.
+    /// The instances of one bouncer, for JSON.
     pub(crate) fn of(&self, bouncer: &str) -> Vec<InstanceView<'_>> {
         self.all.iter().filter(|one| one.bouncer == bouncer).map(|one| self.shown(one)).collect()
     }
 
-    /// A table; nothing when there are none.
+    /// A table; empty if there are no instances.
     pub(crate) fn human(&self, fancy: bool) -> String {
         if self.all.is_empty() {
             return String::new();

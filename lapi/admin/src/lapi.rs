@@ -1,4 +1,4 @@
-//! `lapi`: this machine's own account. Over HTTP, so it works on every host.
+//! The `lapi` commands: this machine's own account. Over HTTP, so they work on every host.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
 async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     args.exactly::<0>()?;
     let given = |name| args.text(name).filter(|text| !text.is_empty());
-    // There may be no credentials yet, but a file that is there and cannot be understood is not overwritten.
+    // Credentials may not exist yet, but an existing file that cannot be parsed is not overwritten.
     let known = match session.config.credentials_path.as_deref().map(Credentials::load) {
         None | Some(Err(CredentialsError::Unreadable { .. } | CredentialsError::Empty(_))) => {
             Credentials::default()
@@ -88,12 +88,12 @@ async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The status line's words.
+/// The reason phrase of a status.
 fn reason(code: u16) -> &'static str {
     reqwest::StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }
 
-/// A refusal in the words of `cscli`, whatever route it took.
+/// A refusal in `cscli`'s wording, independent of the route.
 fn plain(error: MachineError) -> MachineError {
     match error {
         MachineError::Failed(PullError::Refused { status, message, .. }) => {

@@ -1,4 +1,4 @@
-//! The longer parts of `machines`: what a log processor measured, what it has installed, where a LAPI is.
+//! Details for `machines`: a log processor's metrics, its installed hub items, and the URL of a LAPI.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Write as _};
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output::{self, csv, json, light_table, line, print, properties};
 use crate::session::Session;
 
-/// What a log processor read and understood, summed over its reports.
+/// The reads and parses of a log processor, summed over its reports.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Metrics {
     acquisition: Vec<Acquisition>,
@@ -43,14 +43,14 @@ struct Payload {
 }
 
 impl Metrics {
-    /// Sums what the reports say. A report that cannot be read counts nothing.
+    /// Aggregates reports. One that cannot be parsed is ignored.
     pub(crate) fn of(reports: &[UsageRow]) -> Self {
         let mut sources: BTreeMap<String, [i64; 3]> = BTreeMap::new();
         let mut parsers: BTreeMap<(String, String, String), [i64; 2]> = BTreeMap::new();
         let payloads = reports.iter().filter_map(|row| serde_json::from_str::<Payload>(&row.payload).ok());
         for item in payloads.flat_map(|payload| payload.metrics).flat_map(|window| window.items) {
             let label = |name: &str| item.labels.get(name).cloned().unwrap_or_default();
-            // Totals are cut to whole numbers, as `cscli` cuts them.
+            // Totals are truncated to integers, as in `cscli`.
             let count = item.value.as_i64().or_else(|| item.value.as_f64().map(|value| value as i64));
             let count = count.unwrap_or_default();
             let has_parser = item.labels.contains_key("parser_name");
@@ -156,7 +156,7 @@ pub(crate) fn hub(session: &Session, machine: &Machine) -> Result<(), Failure> {
     }
 }
 
-/// Where the LAPI of this host answers: its socket, or the address it listens on.
+/// The URL of this host's LAPI: its socket, or the address it listens on.
 pub(crate) fn own_url(server: &ServerConfig) -> Option<String> {
     if let Some(socket) = &server.listen_socket {
         return Some(socket.display().to_string());
@@ -165,7 +165,7 @@ pub(crate) fn own_url(server: &ServerConfig) -> Option<String> {
     server.listen_uri.as_ref().map(|listen| format!("{scheme}://{}/", reachable(listen)))
 }
 
-/// What listens on all interfaces is reached through loopback.
+/// A wildcard address is replaced by loopback.
 fn reachable(listen: &str) -> String {
     let Some((host, port)) = listen.rsplit_once(':') else { return listen.to_owned() };
     match host {
@@ -175,7 +175,7 @@ fn reachable(listen: &str) -> String {
     }
 }
 
-/// Asks for a password; a terminal does not show it.
+/// Prompts for a password, without echo on a terminal.
 pub(crate) fn ask_password() -> Result<String, Failure> {
     let _ = write!(io::stderr(), "? Please provide a password for the machine: ");
     let _ = io::stderr().flush();
@@ -183,7 +183,7 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
     let hidden = EchoOff::begin();
     io::stdin().lock().read_line(&mut password)?;
     if hidden.0.is_some() {
-        // The line's end was not shown either.
+        // The newline was not echoed either.
         output::note("");
     }
     drop(hidden);
@@ -194,7 +194,7 @@ pub(crate) fn ask_password() -> Result<String, Failure> {
     Ok(password)
 }
 
-/// While it lives the terminal shows nothing of what is typed; `None` when there is no terminal.
+/// Disables the terminal's echo until dropped; `None` if there is no terminal.
 struct EchoOff(Option<rustix::termios::Termios>);
 
 impl EchoOff {

@@ -1,4 +1,4 @@
-//! `machines`: who may post alerts. Written to the database; the running LAPI follows.
+//! The `machines` commands. Written to the database; running LAPIs pick up the changes.
 
 use std::path::PathBuf;
 
@@ -17,9 +17,9 @@ use crate::session::Session;
 
 const COLUMNS: [&str; 8] =
     ["Name", "IP Address", "Last Update", "Status", "Version", "OS", "Auth Type", "Last Heartbeat"];
-/// bcrypt reads no more.
+/// bcrypt ignores further bytes.
 const MAX_PASSWORD: usize = 72;
-/// After so long without a heartbeat a machine is marked.
+/// A machine without a heartbeat for this long is marked.
 const STALE: GoDuration = GoDuration::from_nanos(120_000_000_000);
 
 pub(crate) fn command() -> Command {
@@ -73,7 +73,7 @@ pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Resul
     }
 }
 
-/// What `-o json` shows of a machine.
+/// A machine in `-o json`.
 #[derive(Serialize)]
 pub(crate) struct MachineView<'a> {
     pub(crate) created_at: String,
@@ -121,7 +121,7 @@ impl<'a> From<&'a Machine> for MachineView<'a> {
     }
 }
 
-/// Time since the last heartbeat, marked when it is too long.
+/// Time since the last heartbeat, marked if it exceeds [`STALE`].
 fn heartbeat(last: Option<UnixMillis>, now: UnixMillis) -> String {
     match last.map(|last| now.since(last)) {
         None => "⚠️ -".to_owned(),
@@ -229,7 +229,7 @@ async fn add(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Where the credentials go; `None` is standard output. The configured file is not overwritten without force.
+/// The file for the credentials; `None` is standard output. The configured file is not overwritten without force.
 fn credentials_file(session: &Session, given: &str, force: bool) -> Result<Option<PathBuf>, Failure> {
     match (given, &session.config.credentials_path) {
         ("-", _) => Ok(None),

@@ -1,5 +1,5 @@
-//! `palisade`: the admin CLI of the LAPI, with the names, flags and outputs of CrowdSec's `cscli`. Called by the name
-//! `cscli` (a link), it calls itself so.
+//! `palisade`: the admin CLI of the LAPI, with the names, flags and outputs of CrowdSec's `cscli`. Invoked as `cscli`
+//! (a link), it uses that name in its output.
 //!
 //! ```text
 //!   bouncers, machines, allowlists (changes), alerts flush ──► database ◄── the running LAPI follows
@@ -75,9 +75,9 @@ fn root(program: &'static str) -> Command {
         .subcommand(config::version_command())
 }
 
-/// Runs a command line and tells what went wrong.
+/// Runs a command line and prints errors.
 async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
-    // clap fills in what it needs to know about its own tree only when it is built.
+    // clap completes its command tree only when it is built.
     let mut root = root(program);
     root.build();
     if let Some(at) = words.iter().position(|word| word == "__complete") {
@@ -112,7 +112,7 @@ async fn start(program: &'static str, words: Vec<String>) -> ExitCode {
     }
 }
 
-/// Goes down to the command that was meant, and runs it.
+/// Descends to the selected command and runs it.
 async fn dispatch(root: &Command, matches: &ArgMatches, path: &mut Vec<String>) -> Result<(), Failure> {
     let (mut command, mut at) = (root, matches);
     while let Some((name, inner)) = at.subcommand() {
@@ -146,7 +146,7 @@ async fn execute(root: &Command, command: &Command, args: &Args<'_>, names: &[&s
         [] if args.is_set("version")? => return print(&config::version()),
         ["version"] => return print(&config::version()),
         ["completion"] => return completion::run(root, args),
-        // A group without a command shows what there is; `metrics` alone is a command, too.
+        // A group without a command shows its help; `metrics` alone is also a command.
         [] | [_] if *names != ["metrics"] => return help(command),
         _ => {}
     }
@@ -172,7 +172,7 @@ async fn execute(root: &Command, command: &Command, args: &Args<'_>, names: &[&s
     }
 }
 
-/// The level that the flags ask for; the most talkative wins.
+/// The log level from the flags; the most verbose wins.
 fn level(args: &Args<'_>) -> Result<Option<Level>, Failure> {
     for (flag, level) in [
         ("trace", Level::Debug),

@@ -1,4 +1,4 @@
-//! `metrics`: what the LAPI counts (scraped from its metrics page) and what bouncers report (from the database).
+//! `metrics`: shows the counters of the LAPI (from its metrics page) and of bouncers (from the database).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::output::{json, light_table, line, print};
 use crate::scrape::{Sample, samples};
 use crate::session::Session;
 
-/// The sections, in the order they are shown, with what `metrics list` says of them.
+/// The sections in display order, with their descriptions for `metrics list`.
 const SECTIONS: [(&str, &str, &str); 16] = [
     ("acquisition", "Acquisition Metrics", "Measures the lines read, parsed, and unparsed per datasource."),
     (
@@ -70,7 +70,7 @@ const SECTIONS: [(&str, &str, &str); 16] = [
     ),
 ];
 
-/// Words that stand for several sections.
+/// Aliases for several sections.
 const ALIASES: [(&str, &[&str]); 4] = [
     ("engine", &["acquisition", "parsers", "scenarios", "stash", "whitelists"]),
     ("lapi", &["alerts", "decisions", "lapi", "lapi-bouncer", "lapi-decisions", "lapi-machine"]),
@@ -94,7 +94,7 @@ pub(crate) fn command() -> Command {
         .subcommand(leaf("list", "List available types of metrics.", ""))
 }
 
-/// `metrics` alone shows everything.
+/// Shows all sections for `metrics` alone.
 pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
     if name == "list" {
         args.exactly::<0>()?;
@@ -134,7 +134,7 @@ fn list(session: &Session) -> Result<(), Failure> {
     }
 }
 
-/// The sections that words name; all of them for none.
+/// The sections for the given names; all for none.
 fn sections(words: &[&str]) -> Result<Vec<&'static str>, Failure> {
     let mut wanted = Vec::new();
     for word in words {
@@ -183,7 +183,7 @@ async fn show(session: &Session, args: &Args<'_>, wanted: &[&'static str]) -> Re
     Ok(())
 }
 
-/// Where the metrics page is: as told, as configured, or where the LAPI of this host serves it.
+/// The URL of the metrics page: from the flag, from the configuration, or where the LAPI of this host serves it.
 fn page(session: &Session, args: &Args<'_>) -> String {
     let told = args.text("url").map(str::to_owned).filter(|url| !url.is_empty());
     let told = told.or_else(|| session.config.prometheus_uri.clone());
@@ -221,7 +221,7 @@ async fn fetch(url: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Where a sample of this name goes: the section, and the labels whose values lead to the number.
+/// Maps a sample's name to its section and the labels that form the path to the number.
 const LAPI: [(&str, &str, &[&str]); 5] = [
     ("cs_lapi_route_requests_total", "lapi", &["route", "method"]),
     ("cs_lapi_bouncer_requests_total", "lapi-bouncer", &["bouncer", "route", "method"]),
@@ -230,13 +230,13 @@ const LAPI: [(&str, &str, &[&str]); 5] = [
     ("cs_alerts", "alerts", &["reason"]),
 ];
 
-/// Sorts what the page says into sections.
+/// Sorts the page's samples into sections.
 fn scraped(page: &[Sample], wanted: &[&'static str], all: &mut BTreeMap<&'static str, Value>) {
     for section in wanted.iter().filter(|section| **section != "bouncers") {
         all.insert(section, Value::Object(Map::new()));
     }
     for sample in page {
-        // Counts are whole numbers.
+        // Counters are integers.
         let count = sample.value as i64;
         if let Some((_, section, labels)) = LAPI.iter().find(|(name, ..)| *name == sample.name) {
             let path: Vec<&str> = labels.iter().map(|label| sample.label(label)).collect();
@@ -268,7 +268,7 @@ fn add(section: Option<&mut Value>, path: &[&str], count: i64) {
     *place = Value::from(place.as_i64().unwrap_or_default() + count);
 }
 
-/// One section as a table; nothing when it is empty.
+/// One section as a table; empty if the section is.
 fn human(name: &str, title: &str, content: &Map<String, Value>) -> String {
     let header: &[&str] = match name {
         "lapi" => &["Route", "Method", "Hits"],
@@ -295,7 +295,7 @@ fn human(name: &str, title: &str, content: &Map<String, Value>) -> String {
     if rows.is_empty() { String::new() } else { format!("{}\n", light_table(title, header, rows)) }
 }
 
-/// A row for each number, with the names that lead to it.
+/// One row per number, with the path to it.
 fn flatten(map: &Map<String, Value>, path: &mut Vec<String>, rows: &mut Vec<Vec<String>>) {
     for (name, value) in map {
         path.push(name.clone());

@@ -1,4 +1,4 @@
-//! What is printed, and how: tables, JSON and CSV on standard output, log lines on standard error.
+//! Prints results: tables, JSON and CSV on standard output, log lines on standard error.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Prints to standard output. A reader that has gone away ends the command quietly, as it does for any tool in a
-/// pipe.
+/// Prints to standard output. A closed pipe ends the command silently, as for any tool in a pipe.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -24,12 +23,12 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Prints a line to standard error that is no log line. It is shown whatever the output format.
+/// Prints a line to standard error that is not a log line, whatever the output format.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// JSON as Go's encoder writes it, indented by so many spaces, without a line's end.
+/// JSON as Go's encoder writes it, with the given indentation, without a final newline.
 pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
     let mut bytes = Vec::new();
     let spaces = " ".repeat(indent);
@@ -37,7 +36,7 @@ pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
     let mut to = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     value.serialize(&mut to).expect("what is printed has texts for names");
     let text = String::from_utf8(bytes).expect("JSON is UTF-8");
-    // These stand in texts only, where Go writes them so that a browser takes them for nothing else.
+    // These occur only in strings, where Go escapes them so that browsers do not interpret them.
     if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
         return text;
     }
@@ -83,7 +82,7 @@ const LIGHT: TableStyle = TableStyle::new()
 pub(crate) fn table(fancy: bool, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
-    // Never folded to the terminal's width: scripts read these lines.
+    // Never wrapped to the terminal's width: scripts parse these lines.
     table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
     table.set_header(header.iter().copied());
     for row in rows {

@@ -1,4 +1,4 @@
-//! `profiles test`: what the profiles would make of an alert, without a server and without storing anything.
+//! `profiles test`: shows the result of the profiles for an alert, without a server and without storing anything.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -66,7 +66,7 @@ pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     }
 }
 
-/// The alert that was given, or one made of flags.
+/// The given alert, or one built from flags.
 fn alert(args: &Args<'_>, file: Option<&str>) -> Result<Alert, Failure> {
     if let Some(input) = file.or_else(|| args.text("alert")).filter(|input| !input.is_empty()) {
         let mut text = String::new();
@@ -112,7 +112,7 @@ fn alert(args: &Args<'_>, file: Option<&str>) -> Result<Alert, Failure> {
     })
 }
 
-/// One alert, or the first of a list such as `alerts list -o json` prints.
+/// Parses one alert, or the first of a list such as `alerts list -o json` prints.
 fn parse(text: &str) -> Result<Alert, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let value = match value {

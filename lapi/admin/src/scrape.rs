@@ -1,6 +1,6 @@
-//! Reads a Prometheus page in its text form.
+//! Parses the Prometheus text format.
 
-/// One line of the page.
+/// One sample of the page.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) name: String,
@@ -9,13 +9,13 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// A label's value; empty when there is none.
+    /// A label's value; empty if it is absent.
     pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(label, _)| label == name).map_or("", |(_, value)| value)
     }
 }
 
-/// All samples of a page. Lines that are none are passed over: other programs serve such pages, too.
+/// All samples of a page. Other lines are ignored: other programs may serve the page.
 pub(crate) fn samples(page: &str) -> Vec<Sample> {
     page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
@@ -31,7 +31,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// The labels up to the closing brace, and what follows it.
+/// The labels up to the closing brace, and the rest after it.
 fn labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut labels = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Names, passwords and keys made from the system's randomness.
+//! Generates names, passwords and keys from the system's random number generator.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,9 +13,9 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// So many characters, each as likely as any other.
+/// A text of `length` characters, uniformly distributed.
 fn random_text(length: usize, alphabet: &[u8]) -> io::Result<String> {
-    // Bytes beyond the last whole multiple would favour the alphabet's beginning.
+    // Bytes beyond the last whole multiple would favour the start of the alphabet.
     let fair = 256 - 256 % alphabet.len();
     let mut text = String::with_capacity(length);
     while text.len() < length {
@@ -62,7 +62,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// What is stored of a key: its SHA-512 in lower-case hex.
+/// The stored form of a key: its SHA-512 in lower-case hex.
 pub(crate) fn key_hash(key: &str) -> String {
     Sha512::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

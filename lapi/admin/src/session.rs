@@ -1,4 +1,4 @@
-//! What a command has to work with: the configuration, the way to print, the database, the LAPI.
+//! The context of a command: configuration, output, database and LAPI client.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,29 +15,29 @@ use crate::output::{Level, Log};
 pub(crate) struct Session {
     /// The configuration.
     pub(crate) config: Config,
-    /// How results are printed.
+    /// The output format.
     pub(crate) output: Output,
-    /// Whether they may be coloured and drawn with boxes.
+    /// Whether output may be coloured and use box-drawing characters.
     pub(crate) fancy: bool,
-    /// Whether it was called by the name `cscli`, whose tables have no more than its own.
+    /// Whether it was invoked as `cscli`, whose tables have no extra columns.
     pub(crate) as_cscli: bool,
     /// Where log lines go.
     pub(crate) log: Log,
 }
 
-/// The flags every command takes, as they were given.
+/// The values of the global flags.
 #[derive(Debug, Default)]
 pub(crate) struct Globals {
     pub(crate) config: Option<String>,
     pub(crate) output: Option<String>,
     pub(crate) color: Option<String>,
     pub(crate) level: Option<Level>,
-    /// Called by the name `cscli`.
+    /// Invoked as `cscli`.
     pub(crate) as_cscli: bool,
 }
 
 impl Session {
-    /// Reads the configuration and settles how to print.
+    /// Loads the configuration and determines the output format.
     pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
         let path = globals.config.as_deref().unwrap_or("/etc/crowdsec/config.yaml");
         let config = Config::load(Path::new(path))?;
@@ -65,7 +65,7 @@ impl Session {
         Ok(Self { config, output, fancy: color, as_cscli: globals.as_cscli, log })
     }
 
-    /// The LAPI's part of the configuration, which database commands need.
+    /// The LAPI's part of the configuration, which database commands require.
     pub(crate) fn server(&self) -> Result<&ServerConfig, Failure> {
         self.config.server.as_ref().filter(|server| server.enable).ok_or_else(|| {
             Failure::Command(
@@ -74,7 +74,7 @@ impl Session {
         })
     }
 
-    /// Opens the database. The running LAPI sees what is written there.
+    /// Opens the database. Running LAPIs pick up what is written there.
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
         self.server()?;
         let Some(config) = &self.config.database else {
@@ -95,13 +95,13 @@ impl Session {
         Ok(Credentials::load(self.credentials_path()?)?)
     }
 
-    /// A client of the LAPI that the credentials name.
+    /// A client of the LAPI in the credentials file.
     pub(crate) fn client(&self) -> Result<(MachineClient, Credentials), Failure> {
         let credentials = self.credentials()?;
         Ok((self.client_for(&credentials)?, credentials))
     }
 
-    /// A client of the LAPI that these credentials name.
+    /// A client of the LAPI in these credentials.
     pub(crate) fn client_for(&self, credentials: &Credentials) -> Result<MachineClient, Failure> {
         let Some(url) = credentials.base_url() else {
             return Err(Failure::Command(format!(
@@ -120,7 +120,7 @@ impl Session {
             ca: credentials.ca_cert_path.clone(),
             insecure_skip_verify: self.config.insecure_skip_verify,
             proxy: ProxyConfig::from_environment(|name| std::env::var(name).ok()),
-            // A LAPI that is just starting is worth a moment; a person does not wait for minutes.
+            // A starting LAPI is retried briefly; an interactive user should not wait for minutes.
             retries: Retries {
                 busy: vec![Duration::from_secs(1), Duration::from_secs(3)],
                 login: Vec::new(),
@@ -146,7 +146,7 @@ impl Session {
         })
     }
 
-    /// Refuses `-o raw` where there is no such form.
+    /// Rejects `-o raw` for commands without a raw form.
     pub(crate) fn no_raw(&self) -> Result<(), Failure> {
         if self.output == Output::Raw {
             return Err(Failure::Command("output format 'raw' not supported for this command".to_owned()));
@@ -155,13 +155,13 @@ impl Session {
     }
 }
 
-/// How we name ourselves to a LAPI.
+/// The User-Agent of the CLI.
 pub(crate) fn agent() -> UserAgent {
     UserAgent::new("palisade", concat!("v", env!("CARGO_PKG_VERSION")))
         .expect("visible ASCII without a slash")
 }
 
-/// The store's view of `db_config`.
+/// Converts `db_config` to the store's configuration.
 fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, Failure> {
     let engine = match &config.kind {
         DbKind::Sqlite { path, use_wal } => Engine::Sqlite { path: path.clone(), wal: *use_wal },
@@ -188,7 +188,7 @@ fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, Failure> {
             key: ssl_client_key.clone(),
         }),
     };
-    // A command needs few connections, however many the server may have.
+    // A command needs few connections, whatever limit the server has.
     Ok(palisade_store::DbConfig {
         engine,
         max_open: config.max_open_conns.min(4),
