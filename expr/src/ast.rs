@@ -1,12 +1,12 @@
-//! What the parser makes of an expression.
+//! The syntax tree of an expression.
 
 use crate::Span;
 
-/// A part of an expression and the parts below it.
+/// A node of the syntax tree.
 #[derive(Debug)]
 pub(crate) struct Ast {
     pub(crate) span: Span,
-    /// How many levels there are, this one included. Bounded, so that recursion over the tree is too.
+    /// The height of this subtree, this node included. Bounded, so that recursion over the tree is too.
     pub(crate) height: u16,
     pub(crate) kind: AstKind,
 }
@@ -26,7 +26,7 @@ pub(crate) enum AstKind {
     Not(Box<Ast>),
     Negate(Box<Ast>),
     Plus(Box<Ast>),
-    /// Flat, because real filters join hundreds of terms.
+    /// A flat list, because real filters join hundreds of terms.
     And(Vec<Ast>),
     Or(Vec<Ast>),
     Binary(Binary, Box<Ast>, Box<Ast>),
@@ -56,13 +56,13 @@ pub(crate) enum AstKind {
         args: Vec<Ast>,
         optional: bool,
     },
-    /// A `?.` below here that finds nil makes the whole nil.
+    /// The scope of `?.`: if one in it meets nil, the whole chain is nil.
     Chain(Box<Ast>),
     Call {
         name: String,
         args: Vec<Ast>,
     },
-    /// A function that takes a closure.
+    /// A function with a closure.
     Loop {
         function: Loop,
         list: Box<Ast>,
@@ -94,7 +94,7 @@ pub(crate) enum Binary {
 }
 
 impl Binary {
-    /// As written, for messages.
+    /// The operator's spelling, for messages.
     pub(crate) fn sign(self) -> &'static str {
         match self {
             Self::Equal => "==",
@@ -119,7 +119,7 @@ impl Binary {
     }
 }
 
-/// The functions that take a closure.
+/// The functions with a closure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loop {
     All,
@@ -166,12 +166,12 @@ impl Loop {
         Self::ALL.iter().find(|(_, function)| *function == self).map_or("", |(name, _)| name)
     }
 
-    /// Whether the closure may be left out.
+    /// Whether the closure may be omitted.
     pub(crate) fn body_is_optional(self) -> bool {
         matches!(self, Self::Count | Self::Sum)
     }
 
-    /// Whether something may follow the closure: an order, or a first value.
+    /// Whether another argument may follow the closure: a sort order, or an initial value.
     pub(crate) fn takes_extra(self) -> bool {
         matches!(self, Self::SortBy | Self::Reduce)
     }

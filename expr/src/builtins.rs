@@ -1,4 +1,4 @@
-//! The language's own functions, those without closures.
+//! The language's built-in functions without closures.
 
 use jiff::tz::TimeZone;
 use palisade_wire::GoDuration;
@@ -162,7 +162,7 @@ fn trim<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault>
     if args.len() > 1 { library_text::trim(args, budget) } else { library_text::trim_space(args, budget) }
 }
 
-/// A blank where the second argument is left out.
+/// The arguments, with a space for an omitted second one.
 fn with_blank<'v>(args: &[Value<'v>]) -> Vec<Value<'v>> {
     let mut args = args.to_vec();
     if args.len() < 2 {
@@ -241,14 +241,14 @@ fn median<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Faul
     }))
 }
 
-/// Go's durations, and days as CrowdSec adds them.
+/// Parses Go's durations, and days as CrowdSec adds them.
 fn duration<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
     let duration: GoDuration = text.parse().map_err(|error| Fault(format!("{error}")))?;
     Ok(Value::Duration(duration.nanos()))
 }
 
-/// `date(text)`, `date(text, layout)`, `date(text, layout, zone)`, each with a time zone in front.
+/// `date(text)`, `date(text, layout)`, `date(text, layout, zone)`, each optionally preceded by a time zone.
 fn date<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let (zone, args) = match args.first() {
         Some(Value::Zone(zone)) => ((**zone).clone(), &args[1..]),
@@ -276,7 +276,7 @@ fn timezone<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> 
     Ok(Value::Zone(zone_named(text_at(args, 0)?)?.into()))
 }
 
-/// An element, or nil where there is none.
+/// An element, or nil if it does not exist.
 fn fetch<'v>(args: &[Value<'v>], key: &Value<'v>) -> Value<'v> {
     match args.first() {
         Some(Value::Map(map)) => map.get_or_zero(key),

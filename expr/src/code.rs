@@ -1,4 +1,4 @@
-//! A program as it runs: names are resolved, literals prepared.
+//! The executable form of a program: names are resolved, literals prepared.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     vocabulary::Pure,
 };
 
-/// One step and the steps below it.
+/// An instruction with its operands.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) span: Span,
@@ -23,7 +23,7 @@ pub(crate) struct Node {
 pub(crate) enum Code {
     Constant(Constant),
     Variable(usize),
-    /// What a `let` holds, counted from the outermost.
+    /// A `let` variable, by its depth from the outermost.
     Local(usize),
     Element,
     ElementIndex,
@@ -37,9 +37,9 @@ pub(crate) enum Code {
     Or(Vec<Node>),
     Binary(Binary, Box<Node>, Box<Node>),
     Ordered(Box<Node>, Vec<(Binary, Node)>),
-    /// Comparison with a literal text; the flag says whether they must differ.
+    /// Comparison with a literal text; the flag is set for `!=`.
     IsText(Box<Node>, Box<str>, bool),
-    /// The right side is a list of literals.
+    /// `in` with a list of literals on the right.
     InConstants(Box<Node>, Box<Constants>),
     ContainsConstant(Box<Node>, Box<Finder<'static>>),
     MatchesConstant(Box<Node>, Box<Regex>),
@@ -81,7 +81,7 @@ pub(crate) enum Code {
     Chain(Box<Node>),
     Pure(PureCall, Vec<Node>),
     Host(usize, Vec<Node>),
-    /// The host's clock, in a zone, in UTC, or as the host has it.
+    /// The host's clock, in a given zone, in UTC, or in the host's own zone.
     Now {
         zone: Option<Box<Node>>,
         utc: bool,
@@ -95,11 +95,11 @@ pub(crate) struct LoopCode {
     pub(crate) list: Node,
     pub(crate) body: Option<Node>,
     pub(crate) extra: Option<Node>,
-    /// What one turn costs: the nodes in the closure.
+    /// The cost of one iteration: the number of nodes in the closure.
     pub(crate) weight: usize,
 }
 
-/// Wrapped, because functions generic over a lifetime have no `Debug`.
+/// A newtype, because functions generic over a lifetime have no `Debug`.
 #[derive(Clone, Copy)]
 pub(crate) struct PureCall(pub(crate) Pure);
 
@@ -123,7 +123,7 @@ pub(crate) enum Constant {
 pub(crate) struct Constants {
     pub(crate) texts: HashSet<Box<str>>,
     pub(crate) numbers: Vec<f64>,
-    /// Whole numbers, apart because not every one is a float.
+    /// Integers, separately because not every one is exact as a float.
     pub(crate) ints: Vec<i64>,
     pub(crate) truths: Vec<bool>,
     pub(crate) nil: bool,

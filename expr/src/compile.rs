@@ -1,4 +1,4 @@
-//! From the tree to a program: names and members are resolved, what is known of types is checked, literals prepared.
+//! Compiles the syntax tree: resolves names and members, checks known types, and prepares literals.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::{
 pub(crate) struct Compiler<'c> {
     pub(crate) source: &'c str,
     pub(crate) vocabulary: &'c Vocabulary,
-    /// Names of `let`, the innermost last.
+    /// Names of `let` variables, the innermost last.
     locals: Vec<(String, Type)>,
-    /// What `#` and `#acc` are, the innermost closure last.
+    /// The types of `#` and `#acc`, the innermost closure last.
     elements: Vec<(Type, Loop)>,
-    /// Nodes made so far; the difference says what a closure costs.
+    /// Number of nodes compiled so far; the difference gives the cost of a closure.
     made: usize,
-    /// The host's functions that are called.
+    /// The host functions that are called.
     pub(crate) host_calls: Vec<usize>,
-    /// Members of the host's objects that are read.
+    /// The members of host objects that are read.
     pub(crate) members: Vec<&'static str>,
 }
 
@@ -47,7 +47,7 @@ impl<'c> Compiler<'c> {
         CompileError::new(reason, span, self.source)
     }
 
-    /// `made` twice for the same node counts it twice; that is near enough for a price.
+    /// A node that is passed here twice is counted twice; the cost is an approximation.
     fn done(&mut self, span: Span, code: Code, kind: Type) -> Compiled {
         self.made += 1;
         Ok((Node { span, code }, kind))
@@ -259,7 +259,7 @@ impl<'c> Compiler<'c> {
         if let (Binary::Equal | Binary::NotEqual, Type::Bool, Code::Constant(Constant::Bool(truth))) =
             (operator, a, &right.code)
         {
-            // `x == true` is `x`: most profiles say it so.
+            // `x == true` is `x`: most profiles are written so.
             let same = *truth == (operator == Binary::Equal);
             return if same { Ok((left, kind)) } else { self.done(span, Code::Not(Box::new(left)), kind) };
         }
@@ -267,7 +267,7 @@ impl<'c> Compiler<'c> {
         self.done(span, code, kind)
     }
 
-    /// The operation, with a literal on one side made ready.
+    /// Compiles the operation, with a literal operand prepared.
     fn prepared(&self, operator: Binary, left: Node, right: Node) -> Result<Code, CompileError> {
         Ok(match (operator, &left.code, &right.code) {
             (Binary::Equal | Binary::NotEqual, _, Code::Constant(Constant::Text(text))) => {
@@ -293,10 +293,10 @@ impl<'c> Compiler<'c> {
         })
     }
 
-    /// What an operator makes of two kinds of values, as far as they are known.
+    /// The result type of an operator on two operand types, as far as they are known.
     fn operands(&self, operator: Binary, a: Type, b: Type, span: Span) -> Result<Type, CompileError> {
         use Type::{Any, Bool, Duration, Float, Int, Nil, Text, Time};
-        /// Both fit, or one does and nothing is known of the other.
+        /// Both operands fit, or one does and the other is unknown.
         fn both(a: Type, b: Type, fits: impl Fn(Type) -> bool) -> bool {
             (a.is_any() || fits(a)) && (b.is_any() || fits(b))
         }
@@ -567,7 +567,7 @@ impl<'c> Compiler<'c> {
             },
             Loop::Map => returns.list(),
             Loop::GroupBy => Type::Map(&Type::List(&Type::Any)),
-            // What is not found is nil.
+            // `find` returns nil if nothing matches.
             Loop::Sum | Loop::Find | Loop::FindLast | Loop::Reduce => Type::Any,
         };
         let code = LoopCode { function, list, body: body.map(|(node, _)| node), extra, weight };
@@ -575,7 +575,7 @@ impl<'c> Compiler<'c> {
     }
 }
 
-/// Whether a value of a kind may be given for another. Whole numbers may stand for fractions.
+/// Whether a value of one type may be passed for another. Integers may be passed for floats.
 fn assignable(kind: Type, wanted: Type) -> bool {
     match (kind, wanted) {
         (Type::Any, _) | (_, Type::Any) => true,

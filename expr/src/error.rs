@@ -1,8 +1,8 @@
-//! Where an expression is wrong, and why.
+//! Errors of compilation and evaluation, with their positions.
 
 use std::fmt;
 
-/// Bytes of the source.
+/// A byte range of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// The first byte.
@@ -21,7 +21,7 @@ impl Span {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
-    /// Line and column of its start, both counted from 1, columns in characters.
+    /// Line and column of the start, both counted from 1, columns in characters.
     pub fn position(self, source: &str) -> (usize, usize) {
         let mut at = (self.start as usize).min(source.len());
         while !source.is_char_boundary(at) {
@@ -33,17 +33,17 @@ impl Span {
     }
 }
 
-/// An expression cannot be compiled.
+/// Why an expression cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} ({line}:{column})")]
 pub struct CompileError {
-    /// What is wrong, and what to do where that is known.
+    /// What is wrong, and the remedy where it is known.
     pub reason: String,
     /// Line in the expression, counted from 1.
     pub line: usize,
     /// Column in the expression, counted from 1, in characters.
     pub column: usize,
-    /// The part it is about.
+    /// The part of the source at fault.
     pub span: Span,
 }
 
@@ -54,7 +54,7 @@ impl CompileError {
     }
 }
 
-/// An expression failed while it ran.
+/// Why an evaluation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} ({line}:{column})")]
 pub struct EvalError {
@@ -66,7 +66,7 @@ pub struct EvalError {
     pub column: usize,
 }
 
-/// Why an operation or a function of the host failed, in words.
+/// Why an operation or a host function failed, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault(pub String);
 

@@ -1,4 +1,4 @@
-//! Runs a program: recursion over its tree, values borrowed from the host and the program.
+//! Evaluates a program: recursion over its tree, values borrowed from the host and the program.
 
 use smallvec::SmallVec;
 
@@ -11,20 +11,20 @@ use crate::{
     value::{List, Map, MapKey, Text, Value},
 };
 
-/// Why a step gives no value.
+/// Why a step returns no value.
 pub(crate) enum Stop {
-    /// A `?.` met nil: the chain it is in is nil.
+    /// A `?.` met nil: its chain evaluates to nil.
     Nil,
-    /// It failed, there.
+    /// The step failed at this position.
     Failed(Box<(Fault, Span)>),
 }
 
 pub(crate) type Step<T> = Result<T, Stop>;
 
-/// How much dearer it is to match a byte than to compare one.
+/// The cost of matching a byte relative to comparing one.
 const PATTERN_COST: usize = 8;
 
-/// One turn of a closure.
+/// One iteration of a closure.
 pub(crate) struct Turn<'v> {
     pub(crate) element: Value<'v>,
     pub(crate) index: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Machine<'v> {
     pub(crate) budget: Budget,
 }
 
-/// Says where a fault happened.
+/// Adds the position to a fault.
 pub(crate) fn at<T>(result: Result<T, Fault>, node: &Node) -> Step<T> {
     result.map_err(|fault| failed(fault, node))
 }
@@ -50,7 +50,7 @@ pub(crate) fn failed(fault: impl Into<Fault>, node: &Node) -> Stop {
 }
 
 impl<'v> Machine<'v> {
-    /// A step whose result must be a bool. Saves making values of the results of comparisons.
+    /// Evaluates a step whose result must be a bool, without creating a value for comparisons.
     pub(crate) fn truth(&mut self, node: &'v Node) -> Step<bool> {
         match &node.code {
             Code::And(terms) => {
@@ -197,7 +197,7 @@ impl<'v> Machine<'v> {
         args.iter().map(|arg| self.value(arg)).collect()
     }
 
-    /// Operators that compare, when only the truth is wanted.
+    /// Evaluates a comparison when only a bool is needed.
     fn relation(&mut self, operator: Binary, left: &'v Node, right: &'v Node, node: &'v Node) -> Step<bool> {
         match self.binary(operator, left, right, node)? {
             Value::Bool(truth) => Ok(truth),
@@ -235,7 +235,7 @@ impl<'v> Machine<'v> {
         at(result, node)
     }
 
-    /// `a < b <= c`: each operand once, from left to right, no further than needed.
+    /// `a < b <= c`: evaluates each operand once, from left to right, and stops at the first false comparison.
     fn ordered(&mut self, first: &'v Node, more: &'v [(Binary, Node)], node: &'v Node) -> Step<bool> {
         let mut left = self.value(first)?;
         for (operator, right) in more {
@@ -355,7 +355,7 @@ fn is_among(value: &Value<'_>, constants: &Constants) -> bool {
 
 fn matches(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
     let (text, pattern) = (ops::text(a, "matches")?, ops::text(b, "matches")?);
-    // Compiling costs far more than reading.
+    // Compiling costs far more than matching.
     budget.spend(5000 + pattern.len() * 100)?;
     budget.read(text.len().saturating_mul(PATTERN_COST))?;
     Ok(pattern::compile(pattern).map_err(Fault)?.is_match(text))
@@ -414,7 +414,7 @@ fn element<'v>(from: &Value<'v>, index: &Value<'v>, node: &Node) -> Step<Value<'
     }
 }
 
-/// Where an index points to; negative ones count from the end.
+/// Resolves an index; negative ones count from the end.
 pub(crate) fn in_range(number: i64, length: usize) -> Option<usize> {
     let place = match usize::try_from(number) {
         Ok(place) => place,

@@ -1,4 +1,4 @@
-//! Moments as text by Go's layouts, which show how one certain moment is written: `2006-01-02T15:04:05Z07:00`.
+//! Formats and parses times with Go's layouts, which are written as a reference time: `2006-01-02T15:04:05Z07:00`.
 
 use jiff::{
     Zoned, civil,
@@ -42,12 +42,12 @@ pub(crate) fn month_name(month: u8) -> &'static str {
     MONTHS.get(usize::from(month).wrapping_sub(1)).unwrap_or(&"")
 }
 
-/// As Go prints a moment: `2026-07-01 10:00:00 +0000 UTC`.
+/// A time as Go prints it: `2026-07-01 10:00:00 +0000 UTC`.
 pub(crate) fn go_text(time: &Zoned) -> String {
     format(time, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
-/// A part of a layout.
+/// An element of a layout.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Part<'l> {
     Plain(&'l str),
@@ -70,7 +70,7 @@ enum Part<'l> {
     PlainMinute,
     Second,
     PlainSecond,
-    /// Digits, and whether zeros at the end are left out.
+    /// Number of digits, and whether trailing zeros are omitted.
     Fraction(usize, bool),
     Noon(bool),
     Zone,
@@ -82,7 +82,7 @@ enum Part<'l> {
     },
 }
 
-/// What begins a layout's rest, and how long it is. The longer come first.
+/// The elements by their spelling; longer ones come first.
 const PARTS: [(&str, Part<'static>); 28] = [
     ("January", Part::MonthName),
     ("Monday", Part::WeekdayName),
@@ -151,7 +151,7 @@ fn fraction(rest: &str) -> Option<(usize, Part<'static>)> {
     Some((count + 1, Part::Fraction(count.min(9), digit == '9')))
 }
 
-/// Writes a moment.
+/// Formats a time.
 pub(crate) fn format(time: &Zoned, layout: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(layout.len() + 8);
@@ -212,7 +212,7 @@ pub(crate) fn format(time: &Zoned, layout: &str) -> String {
     out
 }
 
-/// What was read so far.
+/// The fields parsed so far.
 struct Fields {
     year: i16,
     month: i8,
@@ -226,9 +226,9 @@ struct Fields {
     offset: Option<i32>,
 }
 
-/// Reads a moment. Without an offset in the text it is in `zone`.
+/// Parses a time. Without an offset in the text it is in `zone`.
 pub(crate) fn parse(text: &str, layout: &str, zone: &TimeZone) -> Option<Zoned> {
-    // Go's zero moment: what a layout leaves out.
+    // Go's zero time supplies the fields that a layout omits.
     let mut fields = Fields {
         year: 0,
         month: 1,
@@ -247,7 +247,7 @@ pub(crate) fn parse(text: &str, layout: &str, zone: &TimeZone) -> Option<Zoned> 
         rest = field(*part, rest, &mut fields)?;
         let seconds = matches!(part, Part::Second | Part::PlainSecond);
         if seconds && !matches!(parts.get(index + 1), Some(Part::Fraction(..))) {
-            // A fraction may follow the seconds though the layout has none.
+            // A fraction may follow the seconds even if the layout has none.
             let follows = rest
                 .strip_prefix(['.', ','])
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -346,7 +346,7 @@ fn field<'t>(part: Part<'_>, rest: &'t str, fields: &mut Fields) -> Option<&'t s
         _ => (1, 2),
     };
     let rest = if part == Part::SpacedDay { rest.trim_start_matches(' ') } else { rest };
-    // Go reads an hour of one digit as well.
+    // Go also accepts an hour of one digit.
     let least = if part == Part::Hour { 1 } else { least };
     let (value, rest) = number(rest, least, most)?;
     let value = i8::try_from(value).ok()?;

@@ -1,4 +1,4 @@
-//! From text to tokens.
+//! Splits the source into tokens.
 
 use crate::{CompileError, Span};
 
@@ -11,7 +11,7 @@ pub(crate) struct Token {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    /// A name, or a word that is an operator in its place.
+    /// A name, or an operator that is spelled as a word.
     Word(String),
     Text(String),
     Int(i64),
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     End,
 }
 
-/// Longest first, so that the first that fits is right.
+/// Longest first, so that the first match is the right one.
 const SIGNS: [&str; 36] = [
     "&&", "||", "==", "!=", "<=", ">=", "**", "..", "?.", "??", "::", "(", ")", "[", "]", "{", "}", ",", ";",
     ":", "?", ".", "+", "-", "*", "/", "%", "^", "<", ">", "!", "|", "=", "&", "#", "@",
@@ -57,7 +57,7 @@ impl Lexer<'_> {
         CompileError::new(reason, Span::new(start, self.at.max(start)), self.source)
     }
 
-    /// White space, `// …` and `/* … */`.
+    /// Skips white space, `// …` and `/* … */`.
     fn skip_blanks(&mut self) -> Result<(), CompileError> {
         loop {
             let rest = self.rest();
@@ -172,7 +172,7 @@ impl Lexer<'_> {
     fn quoted(&mut self, quote: char) -> Result<Kind, CompileError> {
         let start = self.at;
         self.at += 1;
-        // Bytes, because `\xc3\xa9` makes one character out of two escapes.
+        // Collected as bytes, because `\xc3\xa9` makes one character out of two escapes.
         let mut text = Vec::new();
         loop {
             let Some(next) = self.rest().chars().next().filter(|next| *next != '\n') else {

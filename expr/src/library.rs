@@ -1,4 +1,4 @@
-//! CrowdSec's functions that need nothing but their arguments: the same for profiles and for log processors.
+//! CrowdSec's functions that depend on their arguments only: the same for profiles and for log processors.
 
 mod codec;
 mod format;
@@ -19,12 +19,12 @@ use crate::{
     vocabulary::{Pure, Signature},
 };
 
-/// All of them.
+/// All functions of the library.
 pub(crate) fn all() -> Vec<(Signature, Pure)> {
     [text::all(), net::all(), json::all(), codec::all(), lists::all(), time::all()].concat()
 }
 
-/// The text at `index`; a fault names what is there instead.
+/// The text argument at `index`; a fault names the actual type.
 pub(crate) fn text_at<'a, 'v>(args: &'a [Value<'v>], index: usize) -> Result<&'a Text<'v>, Fault> {
     match args.get(index) {
         Some(Value::Text(text)) => Ok(text),
@@ -32,7 +32,7 @@ pub(crate) fn text_at<'a, 'v>(args: &'a [Value<'v>], index: usize) -> Result<&'a
     }
 }
 
-/// The whole number at `index`; fractions are cut off.
+/// The integer argument at `index`; fractions are truncated.
 pub(crate) fn int_at(args: &[Value<'_>], index: usize) -> Result<i64, Fault> {
     match args.get(index) {
         Some(Value::Int(number) | Value::Duration(number)) => Ok(*number),
@@ -42,7 +42,7 @@ pub(crate) fn int_at(args: &[Value<'_>], index: usize) -> Result<i64, Fault> {
     }
 }
 
-/// The number at `index`.
+/// The number argument at `index`.
 pub(crate) fn float_at(args: &[Value<'_>], index: usize) -> Result<f64, Fault> {
     match args.get(index) {
         Some(Value::Float(number)) => Ok(*number),
@@ -51,7 +51,7 @@ pub(crate) fn float_at(args: &[Value<'_>], index: usize) -> Result<f64, Fault> {
     }
 }
 
-/// The list at `index`.
+/// The list argument at `index`.
 pub(crate) fn list_at<'a, 'v>(args: &'a [Value<'v>], index: usize) -> Result<&'a List<'v>, Fault> {
     match args.get(index) {
         Some(Value::List(list)) => Ok(list),

@@ -1,16 +1,16 @@
-//! What an evaluation may use up: hostile or careless expressions end with an error.
+//! Limits the cost of an evaluation: hostile or careless expressions end with an error.
 
 use crate::{Fault, Value};
 
-/// How deep lists and maps may be nested. Freeing and comparing them is recursive.
+/// Maximum nesting of lists and maps. Freeing and comparing them is recursive.
 const MAX_DEPTH: u16 = 150;
 
 /// Limits of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Steps of loops, elements made, and some bytes read each cost.
+    /// Maximum cost: loop iterations, created elements, and read bytes (in blocks) each count.
     pub steps: u32,
-    /// The longest text that may be made, in bytes.
+    /// Maximum length of a created text, in bytes.
     pub text: usize,
 }
 
@@ -20,7 +20,7 @@ impl Default for Limits {
     }
 }
 
-/// What is left of the limits while an expression runs. Functions that may take long, or make much, pay here first.
+/// The remaining budget during an evaluation. Functions that may take long or create large values charge it first.
 #[derive(Debug)]
 pub struct Budget {
     steps: u32,
@@ -28,12 +28,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Everything is left.
+    /// A full budget.
     pub fn new(limits: Limits) -> Self {
         Self { steps: limits.steps, text: limits.text }
     }
 
-    /// Pays for `steps`.
+    /// Charges `steps`.
     pub fn spend(&mut self, steps: usize) -> Result<(), Fault> {
         match u32::try_from(steps).ok().and_then(|steps| self.steps.checked_sub(steps)) {
             Some(left) => {
@@ -44,13 +44,13 @@ impl Budget {
         }
     }
 
-    /// Pays for reading through `bytes`.
+    /// Charges for reading `bytes`.
     pub fn read(&mut self, bytes: usize) -> Result<(), Fault> {
         // Short texts cost less than the node that reads them.
         if bytes < 64 { Ok(()) } else { self.spend(bytes / 64) }
     }
 
-    /// Pays for a text of `bytes` before it is made.
+    /// Charges for a text of `bytes` before it is created.
     pub fn make(&mut self, bytes: usize) -> Result<(), Fault> {
         if bytes > self.text {
             return Err(Fault(format!(
@@ -61,7 +61,7 @@ impl Budget {
         self.read(bytes)
     }
 
-    /// Takes a value that was just made, unless it is nested too deep.
+    /// Accepts a newly created value unless it is nested too deeply.
     pub fn nested<'v>(&self, value: Value<'v>) -> Result<Value<'v>, Fault> {
         if value.depth() > MAX_DEPTH {
             return Err(Fault::from("lists and maps are nested too deep"));

@@ -1,4 +1,4 @@
-//! The functions that run a closure for each element of a list.
+//! The functions that evaluate a closure for each element of a list.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -37,11 +37,11 @@ impl<'v> Machine<'v> {
         };
         self.turns.pop();
         let result = result?;
-        // An order is only looked at after the closure ran; `sortBy` asks for it itself.
+        // The sort order is evaluated only after the closure; `sortBy` does that itself.
         at(self.budget.nested(result), node)
     }
 
-    /// Sets up the turn for the element at `index`.
+    /// Prepares the iteration for the element at `index`.
     fn turn(&mut self, code: &LoopCode, list: &List<'v>, index: usize, node: &Node) -> Step<()> {
         at(self.budget.spend(code.weight), node)?;
         let element = list.get(index).unwrap_or(Value::Nil);
@@ -56,7 +56,7 @@ impl<'v> Machine<'v> {
         self.turns.last().map_or(Value::Nil, |turn| turn.element.clone())
     }
 
-    /// What the closure says; without one, the element itself.
+    /// The closure's bool for the current element; without a closure, the element itself.
     fn verdict(&mut self, code: &'v LoopCode, node: &'v Node) -> Step<bool> {
         match &code.body {
             Some(body) => self.truth(body),
@@ -74,7 +74,7 @@ impl<'v> Machine<'v> {
         }
     }
 
-    /// The functions that ask each element a question.
+    /// The functions that test each element with a predicate.
     fn searched(&mut self, code: &'v LoopCode, list: &List<'v>, node: &'v Node) -> Step<Value<'v>> {
         let backwards = matches!(code.function, Loop::FindLast | Loop::FindLastIndex);
         let mut count = 0_i64;
@@ -192,7 +192,7 @@ impl<'v> Machine<'v> {
     }
 }
 
-/// Reads an order: `asc` or `desc`.
+/// Parses a sort order: `asc` or `desc`.
 pub(crate) fn is_descending(order: &Value<'_>) -> Result<bool, Fault> {
     match order.as_text() {
         Some("asc") => Ok(false),
@@ -201,21 +201,21 @@ pub(crate) fn is_descending(order: &Value<'_>) -> Result<bool, Fault> {
     }
 }
 
-/// Sorts by the first of each pair; equal ones keep their order.
+/// A stable sort by the first of each pair.
 pub(crate) fn sort<'v>(
     keyed: &mut [(Value<'v>, Value<'v>)],
     descending: bool,
     budget: &mut Budget,
 ) -> Result<(), Fault> {
-    // Comparisons, about; texts may be long.
+    // An estimate of the comparisons; texts may be long.
     let length: usize =
         keyed.iter().map(|(key, _)| key.as_text().map_or(1, |text| 1 + text.len() / 64)).sum();
     budget.spend(length.saturating_mul(keyed.len().max(2).ilog2() as usize))?;
-    // Checked before, because a sort cannot stop: all of one kind is the only way to have an order.
+    // Checked before sorting, because a sort cannot be aborted: only keys of one type have an order.
     for pair in keyed.windows(2) {
         ops::order(&pair[0].0, &pair[1].0, "sort")?;
     }
-    // As soon as one is a fraction all are compared as such, or the order would not be one.
+    // If any key is a float all are compared as floats, or the order would not be total.
     let float = keyed.iter().any(|(key, _)| matches!(key, Value::Float(_)));
     keyed.sort_by(|(a, _), (b, _)| {
         let order = if float {

@@ -1,4 +1,4 @@
-//! Methods of moments, spans of time, days of the week and months, named as in Go.
+//! Methods of times, durations, weekdays and months, named as in Go.
 
 use jiff::{SignedDuration, Span, Timestamp, Zoned, tz::TimeZone};
 use palisade_wire::GoDuration;
@@ -44,7 +44,7 @@ const DURATION: [Signature; 7] = [
 
 const NAMED: [Signature; 1] = [Signature::new("String", &[], Type::Text)];
 
-/// What a method takes and returns.
+/// The signature of a method.
 pub(crate) fn signature(kind: Type, name: &str) -> Option<Signature> {
     let known: &[Signature] = match kind {
         Type::Time => &TIME,
@@ -55,7 +55,7 @@ pub(crate) fn signature(kind: Type, name: &str) -> Option<Signature> {
     known.iter().find(|signature| signature.name == name).copied()
 }
 
-/// Calls a method of a value that is not the host's.
+/// Calls a method of a built-in type.
 pub(crate) fn call<'v>(
     of: &Value<'v>,
     name: &str,
@@ -131,7 +131,7 @@ fn time_method<'v>(time: &Zoned, name: &str, args: &[Value<'v>]) -> Result<Value
         ("After", [Value::Time(other)]) => Ok(Value::Bool(time.timestamp() > other.timestamp())),
         ("Before", [Value::Time(other)]) => Ok(Value::Bool(time.timestamp() < other.timestamp())),
         ("Equal", [Value::Time(other)]) => Ok(Value::Bool(time.timestamp() == other.timestamp())),
-        // Go's zero moment is the start of the year 1.
+        // Go's zero time is the start of the year 1.
         ("IsZero", _) => Ok(Value::Bool(time.timestamp() == Timestamp::constant(-62_135_596_800, 0))),
         ("UTC", _) => Ok(Value::Time(time.with_time_zone(TimeZone::UTC).into())),
         ("Local", _) => Ok(Value::Time(time.with_time_zone(TimeZone::system()).into())),

@@ -1,4 +1,4 @@
-//! What operators do with values.
+//! Implements the operators.
 
 use std::cmp::Ordering;
 
@@ -11,7 +11,7 @@ use crate::{
     value::{List, Map, Value},
 };
 
-/// A number as operators see it.
+/// A numeric operand.
 pub(crate) enum Number {
     Int(i64),
     Float(f64),
@@ -40,7 +40,7 @@ pub(crate) fn number(value: &Value<'_>, sign: &str) -> Result<Number, Fault> {
         .ok_or_else(|| Fault(format!("invalid operation: {sign} needs a number and got {}", value.kind())))
 }
 
-/// A whole number; fractions are cut off, as Go does.
+/// An integer operand; fractions are truncated, as in Go.
 pub(crate) fn whole(value: &Value<'_>, sign: &str) -> Result<i64, Fault> {
     number(value, sign).map(|number| match number {
         Number::Int(number) => number,
@@ -54,7 +54,7 @@ pub(crate) fn text<'t>(value: &'t Value<'_>, sign: &str) -> Result<&'t str, Faul
         .ok_or_else(|| Fault(format!("invalid operation: {sign} needs a string and got {}", value.kind())))
 }
 
-/// Equality: numbers by value whatever their kind, lists and maps by what is in them, unrelated kinds never.
+/// Equality: numbers by value whatever their type, lists and maps by content, unrelated types never.
 pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
     Ok(match (a, b) {
         (Value::Text(a), Value::Text(b)) => {
@@ -104,7 +104,7 @@ fn equal_maps<'v>(a: &Map<'v>, b: &Map<'v>, budget: &mut Budget) -> Result<bool,
     Ok(true)
 }
 
-/// Which comes first: numbers, texts by their bytes, moments. `None` for NaN.
+/// The order of numbers, of texts by bytes, and of times. `None` for NaN.
 pub(crate) fn order(a: &Value<'_>, b: &Value<'_>, sign: &str) -> Result<Option<Ordering>, Fault> {
     match (a, b) {
         (Value::Text(a), Value::Text(b)) => return Ok(Some(a.cmp(b))),
@@ -133,7 +133,7 @@ fn mismatch(sign: &str, a: &Value<'_>, b: &Value<'_>) -> Fault {
     Fault(format!("invalid operation: {sign} (mismatched types {} and {})", a.kind(), b.kind()))
 }
 
-/// `in`: an element of a list, a key of a map, a field of an object; nothing is in nil.
+/// `in`: an element of a list, a key of a map, a field of an object; always false for nil.
 pub(crate) fn is_in<'v>(a: &Value<'v>, b: &Value<'v>, budget: &mut Budget) -> Result<bool, Fault> {
     match b {
         Value::Nil => Ok(false),
@@ -180,7 +180,7 @@ pub(crate) fn text_relation(
     })
 }
 
-/// `a..b`, counted lazily: what walks it pays for it.
+/// `a..b`, lazily: iterating over it is charged, creating it is not.
 pub(crate) fn range<'v>(a: &Value<'_>, b: &Value<'_>) -> Result<Value<'v>, Fault> {
     Ok(Value::List(List::Range(whole(a, "..")?, whole(b, "..")?)))
 }

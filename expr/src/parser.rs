@@ -1,4 +1,4 @@
-//! From tokens to a tree: operators by binding power (Pratt), everything else by recursive descent.
+//! Parses tokens into a syntax tree: operators by binding power (Pratt), everything else by recursive descent.
 
 use crate::{
     CompileError, Span,
@@ -6,14 +6,14 @@ use crate::{
     lexer::{self, Kind, Token},
 };
 
-/// The longest source that is read, in bytes. The longest filter in use has 40,000.
+/// Maximum source length, in bytes. The longest filter in use has 40,000.
 const MAX_SOURCE: usize = 256 * 1024;
-/// How many levels a tree may have. The evaluator is recursive over it.
+/// Maximum height of a tree. The evaluator is recursive over it.
 const MAX_HEIGHT: u16 = 150;
-/// How deep brackets and the like may be nested. The parser is recursive over them, several calls a level.
+/// Maximum nesting of brackets. The parser is recursive over them, several calls per level.
 const MAX_NESTING: u16 = 120;
 
-/// How tightly an operator binds its operands.
+/// Binding powers of operators.
 const OR: u8 = 10;
 const AND: u8 = 15;
 const COMPARE: u8 = 20;
@@ -25,7 +25,7 @@ const SIGN: u8 = 90;
 const POWER: u8 = 100;
 const COALESCE: u8 = 200;
 
-/// Words that are operators and so no names.
+/// Words that are operators and therefore not names.
 const RESERVED: [&str; 11] =
     ["not", "in", "or", "and", "matches", "contains", "startsWith", "endsWith", "let", "if", "else"];
 
@@ -51,7 +51,7 @@ struct Parser<'s> {
     closures: u16,
 }
 
-/// Makes a node of an operator with one operand.
+/// Builds a node of a unary operator.
 type Unary = fn(Box<Ast>) -> AstKind;
 
 enum Operator {
@@ -95,7 +95,7 @@ fn operator(kind: &Kind) -> Option<(Operator, u8)> {
     })
 }
 
-/// Operators that `not` may stand before: `a not in b`.
+/// Operators that `not` may precede: `a not in b`.
 fn can_be_negated(operator: &Operator) -> bool {
     matches!(
         operator,
@@ -163,7 +163,7 @@ impl Parser<'_> {
         self.error(format!("unexpected {found}, expected {wanted}"), self.span())
     }
 
-    /// Makes a node. `below` is the height of the highest part.
+    /// Builds a node. `below` is the height of the highest child.
     fn node(&self, kind: AstKind, span: Span, below: u16) -> Result<Ast, CompileError> {
         let height = below + 1;
         if height > MAX_HEIGHT {
@@ -192,7 +192,7 @@ impl Parser<'_> {
         parsed
     }
 
-    /// What may stand in brackets or as an argument: with `let`, pipes and `?:`.
+    /// An expression as in brackets or as an argument: with `let`, pipes and `?:`.
     fn expression(&mut self) -> Result<Ast, CompileError> {
         self.nested(|parser| {
             if parser.is("let") {
@@ -229,7 +229,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `value | function(more)` is `function(value, more)`; what follows may go on with members and operators.
+    /// `value | function(more)` is `function(value, more)`; members and operators may follow.
     fn piped(&mut self, value: Ast) -> Result<Ast, CompileError> {
         let start = self.span();
         let name = self.name("a function")?;
@@ -257,7 +257,7 @@ impl Parser<'_> {
     }
 
     fn operators(&mut self, mut left: Ast, power: u8) -> Result<Ast, CompileError> {
-        // Whether `left` is a comparison that was made here: brackets end a chain of them.
+        // Whether `left` is a comparison parsed in this call: brackets end a chain.
         let mut ordered = false;
         loop {
             let negated = self.is("not");
@@ -275,7 +275,7 @@ impl Parser<'_> {
                 self.next();
             }
             self.next();
-            // Powers lean to the right, everything else to the left.
+            // Powers are right-associative, everything else is left-associative.
             let power_of_right = if binds == POWER { binds } else { binds + 1 };
             let right = self.nested(|parser| parser.operation(power_of_right))?;
             let order = matches!(operator, Operator::Binary(binary) if is_order(binary));
@@ -290,7 +290,7 @@ impl Parser<'_> {
 
     fn joined(&self, operator: Operator, left: Ast, right: Ast, ordered: bool) -> Result<Ast, CompileError> {
         let span = left.span.to(right.span);
-        // A chain grows in place and does not become higher by growing.
+        // A flat chain does not get higher by growing.
         let grown = (left.height - 1).max(right.height);
         let below = left.height.max(right.height);
         match (operator, left) {
@@ -347,7 +347,7 @@ impl Parser<'_> {
         if self.accept("(") {
             let inner = self.expression()?;
             self.expect(")")?;
-            // A chain that was put in brackets is a term of its own.
+            // A bracketed chain is a separate term.
             return Ok(inner);
         }
         if self.accept("[") {
@@ -357,7 +357,7 @@ impl Parser<'_> {
             return self.map(start);
         }
         if self.is(".") && self.closures > 0 {
-            // `.field` is short for `#.field`; the dot is read again as the member's.
+            // `.field` is short for `#.field`; the dot is parsed again as the member's.
             return self.node(AstKind::Pointer(String::new()), start, 0);
         }
         if self.accept("::") {
@@ -399,7 +399,7 @@ impl Parser<'_> {
         self.node(AstKind::List(items), start.to(end), height)
     }
 
-    /// Expressions with commas between them, a last comma allowed, up to and with the closing bracket.
+    /// Comma-separated expressions, with an optional trailing comma, up to and including the closing bracket.
     fn items(&mut self, close: &str) -> Result<Vec<Ast>, CompileError> {
         let mut items = Vec::new();
         while !self.accept(close) {
@@ -453,7 +453,7 @@ impl Parser<'_> {
         self.node(AstKind::Map(entries), start.to(end), height)
     }
 
-    /// The arguments of `name`, with the bracket still ahead. `first` comes from a pipe.
+    /// The arguments of `name`, before the opening bracket. `first` comes from a pipe.
     fn call(&mut self, name: String, start: Span, first: Option<Ast>) -> Result<Ast, CompileError> {
         if let Some(function) = Loop::named(&name) {
             return self.closure_call(function, start, first);
@@ -514,9 +514,9 @@ impl Parser<'_> {
         Ok(body)
     }
 
-    /// Members, calls of methods, indices and slices.
+    /// Members, method calls, indices and slices.
     fn postfix(&mut self, mut left: Ast) -> Result<Ast, CompileError> {
-        // Only what is written with `?.` here: brackets end a chain.
+        // Only `?.` parsed in this call: brackets end a chain.
         let mut optional_seen = false;
         let start = left.span;
         loop {
@@ -529,7 +529,7 @@ impl Parser<'_> {
                     continue;
                 }
                 let end = self.span();
-                // Words that are operators elsewhere are good names here.
+                // Words that are operators elsewhere are valid names here.
                 let Kind::Word(name) = self.peek().clone() else {
                     return Err(self.unexpected("a name"));
                 };
@@ -557,7 +557,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    /// `[i]`, `[from:to]`, `[:to]`, `[from:]`, with the bracket still ahead.
+    /// `[i]`, `[from:to]`, `[:to]`, `[from:]`, before the opening bracket.
     fn index(&mut self, of: Ast, optional: bool) -> Result<Ast, CompileError> {
         let start = of.span;
         self.expect("[")?;

@@ -1,32 +1,32 @@
-//! Regular expressions as Go writes them (RE2), for the `regex` crate.
+//! Translates regular expressions from Go's syntax (RE2) to that of the `regex` crate.
 //!
-//! Both engines agree on what matches first. They differ in the syntax: Go's `\d`, `\w`, `\s` and `\b` know ASCII only,
-//! a brace that is no repetition is a brace, `\Q…\E` quotes, and classes know no operators.
+//! Both engines agree on which match is first. The syntax differs: Go's `\d`, `\w`, `\s` and `\b` are ASCII only, a
+//! brace that is no repetition is literal, `\Q…\E` quotes, and classes have no operators.
 
 use std::fmt::Write as _;
 
 use regex::{Regex, RegexBuilder};
 
-/// Go refuses larger counts.
+/// Go rejects larger counts.
 const MAX_REPEAT: u32 = 1000;
-/// The longest pattern that is translated, in bytes.
+/// Maximum length of a pattern, in bytes.
 const MAX_PATTERN: usize = 64 * 1024;
 
-/// Compiles a pattern; the error says why not.
+/// Compiles a pattern; the error is a message.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > MAX_PATTERN {
         return Err(format!("the pattern has {} bytes; at most {MAX_PATTERN} are read", pattern.len()));
     }
     let translated = translate(pattern)?;
     RegexBuilder::new(&translated).size_limit(32 << 20).nest_limit(100).build().map_err(|error| {
-        // The library draws the pattern over several lines; what it says comes last.
+        // The crate's message spans several lines with a drawing; the reason is the last.
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
         format!("the pattern {pattern:?} is no regular expression: {reason}")
     })
 }
 
-/// Writes the pattern so that the `regex` crate means by it what Go does.
+/// Rewrites the pattern so that the `regex` crate gives it Go's meaning.
 pub(crate) fn translate(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
@@ -60,7 +60,7 @@ pub(crate) fn translate(pattern: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The length of `n}`, `n,}` or `n,m}`, if that is what comes.
+/// The length of `n}`, `n,}` or `n,m}` at the start, if there is one.
 fn repetition(after: &str) -> Result<Option<usize>, String> {
     let Some(end) = after.find('}') else { return Ok(None) };
     let inner = &after[..end];
@@ -77,7 +77,7 @@ fn repetition(after: &str) -> Result<Option<usize>, String> {
     Ok(Some(end + 1))
 }
 
-/// What follows `(`: a kind of group or flags; only those that Go knows.
+/// The part after `(`: a kind of group or flags; only those that Go supports.
 fn group<'p>(after: &'p str, out: &mut String) -> Result<&'p str, String> {
     let body = &after[1..];
     if body.starts_with("P<") || body.starts_with('<') && !body.starts_with("<=") && !body.starts_with("<!") {
@@ -93,7 +93,7 @@ fn group<'p>(after: &'p str, out: &mut String) -> Result<&'p str, String> {
     Ok(&body[end..])
 }
 
-/// An escape, the backslash already read. Classes inside classes are written as ranges.
+/// An escape, after the backslash. Classes inside classes are written as ranges.
 fn escape<'p>(after: &'p str, out: &mut String, in_class: bool) -> Result<&'p str, String> {
     let Some(next) = after.chars().next() else { return Err("the pattern ends in a backslash".to_owned()) };
     let rest = &after[next.len_utf8()..];
@@ -156,7 +156,7 @@ fn escape<'p>(after: &'p str, out: &mut String, in_class: bool) -> Result<&'p st
         }
         'E' if !in_class => Ok(rest),
         '0'..='7' => {
-            // A single digit from 1 on would be a back reference, which there is none of.
+            // A single digit from 1 on would be a back reference, which RE2 does not have.
             let length = after.bytes().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
             if next != '0' && length == 1 {
                 return Err(format!("\\{next} is not known in patterns: there are no back references"));
@@ -165,7 +165,7 @@ fn escape<'p>(after: &'p str, out: &mut String, in_class: bool) -> Result<&'p st
             _ = write!(out, "\\x{{{code:X}}}");
             Ok(&after[length..])
         }
-        // Anything else that is no letter stands for itself, `<` and `>` too.
+        // Any other non-alphanumeric character is literal, `<` and `>` included.
         _ if next.is_ascii() && !next.is_ascii_alphanumeric() => {
             if next != '<' && next != '>' {
                 out.push('\\');
@@ -177,7 +177,7 @@ fn escape<'p>(after: &'p str, out: &mut String, in_class: bool) -> Result<&'p st
     }
 }
 
-/// A class, the bracket already read.
+/// A character class, after the bracket.
 fn class<'p>(after: &'p str, out: &mut String) -> Result<&'p str, String> {
     out.push('[');
     let mut rest = after;
@@ -203,7 +203,7 @@ fn class<'p>(after: &'p str, out: &mut String) -> Result<&'p str, String> {
                 out.push_str(&after[..end]);
                 &after[end..]
             }
-            // A hyphen at an edge stands for itself.
+            // A hyphen at an edge is literal.
             '-' if first || after.starts_with(']') => {
                 out.push_str("\\-");
                 after

@@ -10,7 +10,7 @@ use crate::{
     parser,
 };
 
-/// An expression, checked and ready to run as often as wanted, by several threads at once if wanted.
+/// A compiled expression. May be evaluated any number of times and by several threads at once.
 #[derive(Debug)]
 pub struct Program {
     source: String,
@@ -21,7 +21,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads and checks an expression.
+    /// Compiles an expression.
     pub fn compile(source: &str, vocabulary: &Vocabulary) -> Result<Self, CompileError> {
         let tree = parser::parse(source)?;
         let mut compiler = Compiler::new(source, vocabulary);
@@ -35,7 +35,7 @@ impl Program {
         })
     }
 
-    /// The same for a condition: an expression that can only give something else than a bool is refused.
+    /// Compiles a condition: an expression whose type is known not to be bool is refused.
     pub fn compile_condition(source: &str, vocabulary: &Vocabulary) -> Result<Self, CompileError> {
         let program = Self::compile(source, vocabulary)?;
         match program.kind {
@@ -47,34 +47,34 @@ impl Program {
         }
     }
 
-    /// The expression as written.
+    /// The source of the expression.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// What it gives, as far as that is known.
+    /// The type of its value, as far as known.
     pub fn kind(&self) -> Type {
         self.kind
     }
 
-    /// Whether it calls the host's function of this number.
+    /// Whether it calls the host function with this number.
     pub fn calls(&self, function: usize) -> bool {
         self.host_functions.contains(&function)
     }
 
-    /// Whether it reads a field or calls a method of this name of any of the host's objects whose kind was known.
+    /// Whether it reads a field or calls a method of this name on a host object of known type.
     pub fn reads(&self, member: &str) -> bool {
         self.members.contains(member)
     }
 
-    /// Runs it. The value borrows from the host and the program.
+    /// Evaluates the program. The value borrows from the host and the program.
     pub fn evaluate<'v>(&'v self, host: &'v dyn Host, limits: Limits) -> Result<Value<'v>, EvalError> {
         let mut machine = machine(host, limits);
         let result = machine.value(&self.root);
         self.finish(result)
     }
 
-    /// Runs a condition; anything but a bool is an error.
+    /// Evaluates a condition; any result but a bool is an error.
     pub fn test(&self, host: &dyn Host, limits: Limits) -> Result<bool, EvalError> {
         let mut machine = machine(host, limits);
         let result = machine.truth(&self.root);
@@ -85,7 +85,7 @@ impl Program {
         result.map_err(|stop| {
             let (reason, span) = match stop {
                 Stop::Failed(failed) => (failed.0.0, failed.1),
-                // Each `?.` stands in a chain that ends it.
+                // The parser wraps each `?.` in a chain, which handles this.
                 Stop::Nil => ("a chain was left open".to_owned(), self.root.span),
             };
             let (line, column) = span.position(&self.source);

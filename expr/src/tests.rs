@@ -1,4 +1,4 @@
-//! The language as its users see it: compile, run, compare.
+//! Tests of the language through its public API: compile, evaluate, compare.
 
 mod bounds;
 mod errors;
@@ -9,7 +9,7 @@ mod semantics;
 use crate::{Limits, Program, Value, Vocabulary};
 use host::{Event, vocabulary};
 
-/// What an expression gives, as `%v` shows it, or why it fails.
+/// The value of an expression in `%v` form, or the error.
 fn run(source: &str) -> Result<String, String> {
     run_on(source, &Event::example())
 }
@@ -22,7 +22,7 @@ fn run_on(source: &str, event: &Event) -> Result<String, String> {
     }
 }
 
-/// Compares each expression's value with what it must be.
+/// Compares each expression's value with the expected one.
 fn check(cases: &[(&str, &str)]) {
     for (source, meant) in cases {
         assert_eq!(run(source).as_deref(), Ok(*meant), "{source}");

@@ -1,27 +1,27 @@
-//! What a checker knows of a value before there is one, and how a host describes its objects.
+//! Static types of values, and the tables by which a host describes its objects.
 
 use std::{any::Any, fmt};
 
 use crate::{Fault, Value};
 
-/// What is known of a value when an expression is compiled.
+/// The static type of a value.
 #[derive(Clone, Copy)]
 pub enum Type {
-    /// Nothing: it shows when the expression runs.
+    /// Unknown until the expression is evaluated.
     Any,
-    /// It is nil.
+    /// Nil.
     Nil,
-    /// True or false.
+    /// A bool.
     Bool,
-    /// A whole number.
+    /// An integer.
     Int,
-    /// A number with a fraction.
+    /// A floating-point number.
     Float,
     /// A text.
     Text,
-    /// A span of time.
+    /// A duration.
     Duration,
-    /// A moment in a time zone.
+    /// A time with a time zone.
     Time,
     /// A day of the week.
     Weekday,
@@ -29,16 +29,16 @@ pub enum Type {
     Month,
     /// A time zone.
     Zone,
-    /// A list of such values.
+    /// A list with elements of this type.
     List(&'static Self),
-    /// A map to such values.
+    /// A map with values of this type.
     Map(&'static Self),
     /// An object of the host.
     Object(&'static ObjectType),
 }
 
 impl Type {
-    /// What its elements are; [`Type::Any`] when that is not known.
+    /// The type of its elements; [`Type::Any`] if it is unknown.
     pub(crate) fn element(self) -> Self {
         match self {
             Self::List(element) | Self::Map(element) => *element,
@@ -46,7 +46,7 @@ impl Type {
         }
     }
 
-    /// A list of these. What is in lists of lists and maps is not followed any further.
+    /// A list of this type. Element types of nested lists and maps are not tracked.
     pub(crate) fn list(self) -> Self {
         Self::List(match self {
             Self::Bool => &Self::Bool,
@@ -59,17 +59,17 @@ impl Type {
         })
     }
 
-    /// Whether nothing is known that could be checked.
+    /// Whether the type is unknown.
     pub(crate) fn is_any(self) -> bool {
         matches!(self, Self::Any)
     }
 
-    /// Whether it can be calculated with. As in the reference, durations, weekdays and months are numbers.
+    /// Whether arithmetic is possible. As in the reference, durations, weekdays and months are numbers.
     pub(crate) fn is_number(self) -> bool {
         matches!(self, Self::Int | Self::Float | Self::Duration | Self::Weekday | Self::Month)
     }
 
-    /// What a value that may be either of two is.
+    /// The common type of two alternatives.
     pub(crate) fn either(self, other: Self) -> Self {
         match (self, other) {
             (Self::List(a), Self::List(b)) if a.same(*b) => self,
@@ -79,7 +79,7 @@ impl Type {
         }
     }
 
-    /// Whether both are known and the same.
+    /// Whether both types are known and equal.
     pub(crate) fn same(self, other: Self) -> bool {
         match (self, other) {
             (Self::Object(a), Self::Object(b)) => std::ptr::eq(a, b),
@@ -116,14 +116,14 @@ impl fmt::Debug for Type {
     }
 }
 
-/// What an object of the host offers. Made as a `static`, one for each Rust type that expressions can see; types may
-/// name each other.
+/// The fields and methods of a host object. Defined as a `static`, one per Rust type that expressions can access; types
+/// may refer to each other.
 pub struct ObjectType {
-    /// Its name in messages.
+    /// The type's name in messages.
     pub name: &'static str,
-    /// What can be read as `object.Name`.
+    /// Members readable as `object.Name`.
     pub fields: &'static [Field],
-    /// What can be called as `object.Name(…)`.
+    /// Members callable as `object.Name(…)`.
     pub methods: &'static [Method],
 }
 
@@ -145,13 +145,13 @@ impl fmt::Debug for ObjectType {
     }
 }
 
-/// A field of a host's object.
+/// A field of a host object.
 pub struct Field {
-    /// Its name.
+    /// The field's name.
     pub name: &'static str,
-    /// What it holds.
+    /// The type of its value.
     pub kind: Type,
-    /// Reads it. The data is what the object was made with; the value may borrow from it.
+    /// Reads the field. The data is what the object was created with; the value may borrow from it.
     pub get: for<'v> fn(&'v dyn Any) -> Value<'v>,
 }
 
@@ -161,18 +161,18 @@ impl fmt::Debug for Field {
     }
 }
 
-/// How a method runs: with the object's data and the arguments.
+/// The implementation of a method: takes the object's data and the arguments.
 pub type MethodBody = for<'v> fn(&'v dyn Any, &[Value<'v>]) -> Result<Value<'v>, Fault>;
 
-/// A method of a host's object.
+/// A method of a host object.
 pub struct Method {
-    /// Its name.
+    /// The method's name.
     pub name: &'static str,
-    /// What it takes, exactly as many.
+    /// The parameter types; their number is exact.
     pub params: &'static [Type],
-    /// What it returns.
+    /// The return type.
     pub returns: Type,
-    /// Runs it. Data that changes does so behind a cell: other values may borrow from the object meanwhile.
+    /// Calls the method. Mutable data must be behind a cell: other values may borrow from the object meanwhile.
     pub call: MethodBody,
 }
 

@@ -1,4 +1,4 @@
-//! Values while an expression runs: borrowed from the host or the program wherever possible.
+//! Run-time values: borrowed from the host or the program wherever possible.
 
 use std::{any::Any, collections::BTreeMap, fmt, ops::Deref, rc::Rc, sync::Arc};
 
@@ -6,22 +6,22 @@ use jiff::{Zoned, tz::TimeZone};
 
 use crate::types::{ObjectType, Type};
 
-/// A value. Cloning never copies what it holds.
+/// A value. Cloning never copies its content.
 #[derive(Clone)]
 pub enum Value<'v> {
-    /// Nothing.
+    /// Nil.
     Nil,
-    /// True or false.
+    /// A bool.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A number with a fraction.
+    /// A floating-point number.
     Float(f64),
-    /// A text. Texts are UTF-8; where a slice cuts a character, U+FFFD stands for its rest.
+    /// A UTF-8 text; where a slice cuts a character, U+FFFD replaces the rest.
     Text(Text<'v>),
-    /// A span of time in nanoseconds.
+    /// A duration in nanoseconds.
     Duration(i64),
-    /// A moment in a time zone.
+    /// A time with a time zone.
     Time(Rc<Zoned>),
     /// A day of the week, Sunday is 0.
     Weekday(u8),
@@ -40,14 +40,14 @@ pub enum Value<'v> {
 /// A text, borrowed or shared.
 #[derive(Clone)]
 pub enum Text<'v> {
-    /// Owned by the host or the program.
+    /// Borrowed from the host or the program.
     Borrowed(&'v str),
-    /// Made while running, or shared by the host.
+    /// Created during evaluation, or shared by the host.
     Shared(Arc<str>),
 }
 
 impl<'v> Text<'v> {
-    /// The bytes from `start` to `end`, which must not lie outside. A character that is cut becomes U+FFFD.
+    /// The bytes from `start` to `end`, which must be in bounds. A cut character becomes U+FFFD.
     pub fn slice(&self, start: usize, end: usize) -> Self {
         match (self, self.get(start..end)) {
             (Self::Borrowed(text), Some(_)) => Self::Borrowed(&text[start..end]),
@@ -59,7 +59,7 @@ impl<'v> Text<'v> {
         }
     }
 
-    /// `part`, a part of this text, without a copy where that is possible.
+    /// `part`, a substring of this text, without a copy where that is possible.
     pub fn within(&self, part: &str) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(self.as_ptr() as usize);
         match self {
@@ -89,10 +89,10 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// A list: made while running, counted, or the host's.
+/// A list: created during evaluation, a range of numbers, or the host's.
 #[derive(Clone)]
 pub enum List<'v> {
-    /// Made while running.
+    /// Created during evaluation.
     Owned(Rc<Items<'v>>),
     /// The numbers from the first to the second, both included.
     Range(i64, i64),
@@ -100,26 +100,26 @@ pub enum List<'v> {
     Host(HostList<'v>),
 }
 
-/// The values of a list that was made while running.
+/// The elements of a list that was created during evaluation.
 pub struct Items<'v> {
     pub(crate) values: Vec<Value<'v>>,
-    /// How deep lists and maps are nested in it: what frees and compares them is recursive.
+    /// The nesting depth of lists and maps in it: freeing and comparing them is recursive.
     pub(crate) depth: u16,
 }
 
-/// A list that the host holds.
+/// A list of the host.
 #[derive(Clone, Copy)]
 pub struct HostList<'v> {
-    /// What holds the elements.
+    /// The container of the elements.
     pub data: &'v dyn Any,
-    /// How many there are.
+    /// The number of elements.
     pub len: usize,
-    /// Reads one of them; asked only for indices below `len`.
+    /// Reads an element; called only with indices below `len`.
     pub get: for<'x> fn(&'x dyn Any, usize) -> Value<'x>,
 }
 
 impl<'v> List<'v> {
-    /// How many elements there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::Owned(items) => items.values.len(),
@@ -131,7 +131,7 @@ impl<'v> List<'v> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -154,44 +154,44 @@ impl<'v> List<'v> {
     }
 }
 
-/// A map: made while running, or the host's.
+/// A map: created during evaluation, or the host's.
 #[derive(Clone)]
 pub enum Map<'v> {
-    /// Made while running.
+    /// Created during evaluation.
     Owned(Rc<Entries<'v>>),
-    /// The host's, with texts as keys.
+    /// The host's, with text keys.
     Host(HostMap<'v>),
 }
 
-/// The entries of a map that was made while running.
+/// The entries of a map that was created during evaluation.
 pub struct Entries<'v> {
     pub(crate) entries: BTreeMap<MapKey<'v>, Value<'v>>,
     pub(crate) depth: u16,
 }
 
-/// A map that the host holds.
+/// A map of the host.
 #[derive(Clone, Copy)]
 pub struct HostMap<'v> {
-    /// What holds the entries.
+    /// The container of the entries.
     pub data: &'v dyn Any,
-    /// How to read them.
+    /// The functions that read it.
     pub kind: &'static MapType,
 }
 
-/// How a host's map is read. Made as a `static`.
+/// How a host's map is read. Defined as a `static`.
 pub struct MapType {
-    /// How many entries there are.
+    /// The number of entries.
     pub len: fn(&dyn Any) -> usize,
     /// The value of a key.
     pub get: for<'x> fn(&'x dyn Any, &str) -> Option<Value<'x>>,
-    /// All keys, in the order they are to be walked.
+    /// All keys, in iteration order.
     pub keys: for<'x> fn(&'x dyn Any) -> Vec<Text<'x>>,
-    /// What the values are: a key that is missing gives the zero of it, such as `""` in a map of texts.
+    /// The type of the values: a missing key gives its zero value, such as `""` in a map of texts.
     pub values: Type,
 }
 
 impl<'v> Map<'v> {
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         match self {
             Self::Owned(map) => map.entries.len(),
@@ -199,12 +199,12 @@ impl<'v> Map<'v> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key, if it exists.
     pub fn get(&self, key: &Value<'v>) -> Option<Value<'v>> {
         match self {
             Self::Owned(map) => map.entries.get(&MapKey::of(key)?).cloned(),
@@ -223,16 +223,16 @@ impl<'v> Map<'v> {
         })
     }
 
-    /// The value of a key that is a text.
+    /// The value of a text key.
     pub fn named(&self, name: &str) -> Option<Value<'v>> {
         match self {
-            // A borrowed key must live as long as the map's; a shared one may not.
+            // A borrowed key would have to live as long as the map's; a shared one does not.
             Self::Owned(map) => map.entries.get(&MapKey::Text(Text::Shared(name.into()))).cloned(),
             Self::Host(map) => (map.kind.get)(map.data, name),
         }
     }
 
-    /// All keys: in order when made while running, in the host's order otherwise.
+    /// All keys: sorted for a map created during evaluation, in the host's order otherwise.
     pub fn keys(&self) -> Vec<Value<'v>> {
         match self {
             Self::Owned(map) => map.entries.keys().map(MapKey::value).collect(),
@@ -241,7 +241,7 @@ impl<'v> Map<'v> {
     }
 }
 
-/// What a value of a type is when there is none.
+/// The zero value of a type.
 pub(crate) fn zero(kind: Type) -> Value<'static> {
     match kind {
         Type::Bool => Value::Bool(false),
@@ -253,13 +253,13 @@ pub(crate) fn zero(kind: Type) -> Value<'static> {
     }
 }
 
-/// A value that can be a map's key.
+/// A value as a map key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MapKey<'v> {
     Nil,
     Bool(bool),
     Int(i64),
-    /// Bits, so that equal means identical.
+    /// The bits, so that equal means identical.
     Float(u64),
     Text(Text<'v>),
 }
@@ -308,33 +308,33 @@ impl Ord for Text<'_> {
     }
 }
 
-/// An object of the host: what it is, and its data.
+/// An object of the host: its type and its data.
 #[derive(Clone, Copy)]
 pub struct Object<'v> {
-    /// What can be asked of it.
+    /// The type.
     pub kind: &'static ObjectType,
-    /// Given to the fields' and methods' functions.
+    /// Passed to the fields' and methods' functions.
     pub data: &'v dyn Any,
 }
 
 impl<'v> Value<'v> {
-    /// A text that lives as long as the evaluation.
+    /// A text that is borrowed for the evaluation.
     pub const fn text(text: &'v str) -> Self {
         Self::Text(Text::Borrowed(text))
     }
 
-    /// A text made while running.
+    /// A text created during evaluation.
     pub fn owned_text(text: impl Into<Arc<str>>) -> Self {
         Self::Text(Text::Shared(text.into()))
     }
 
-    /// A list made while running.
+    /// A list created during evaluation.
     pub fn list(values: Vec<Self>) -> Self {
         let depth = 1 + values.iter().map(Self::depth).max().unwrap_or(0);
         Self::List(List::Owned(Rc::new(Items { values, depth })))
     }
 
-    /// A map made while running, from texts to values.
+    /// A map with text keys created during evaluation.
     pub fn map(entries: impl IntoIterator<Item = (Text<'v>, Self)>) -> Self {
         Self::keyed_map(entries.into_iter().map(|(key, value)| (MapKey::Text(key), value)).collect())
     }
@@ -349,12 +349,12 @@ impl<'v> Value<'v> {
         Self::Object(Object { kind, data })
     }
 
-    /// The elements of `list`, read by `get`.
+    /// A list of the host, whose elements `get` reads.
     pub fn host_list<T: 'static>(list: &'v Vec<T>, get: for<'x> fn(&'x dyn Any, usize) -> Value<'x>) -> Self {
         Self::List(List::Host(HostList { data: list, len: list.len(), get }))
     }
 
-    /// A decoded JSON document; numbers are those of JSON, with a fraction.
+    /// A decoded JSON document; numbers become floats.
     pub fn from_json(json: &serde_json::Value) -> Self {
         match json {
             serde_json::Value::Null => Self::Nil,
@@ -383,7 +383,7 @@ impl<'v> Value<'v> {
         matches!(self, Self::Nil)
     }
 
-    /// How deep lists and maps are nested.
+    /// The nesting depth of lists and maps.
     pub(crate) fn depth(&self) -> u16 {
         match self {
             Self::List(List::Owned(items)) => items.depth,
@@ -392,7 +392,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// What it is, for messages.
+    /// The type's name, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Nil => "nil",

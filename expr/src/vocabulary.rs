@@ -1,49 +1,49 @@
-//! The names an expression may use: the host's variables and functions, the built-in ones, and those that are refused.
+//! The names an expression may use: the host's variables and functions, the built-in functions, and refused names.
 
 use std::{collections::HashMap, fmt};
 
 use crate::{Budget, Fault, Value, types::Type};
 
-/// How a function that needs nothing of the host runs.
+/// The implementation of a function that does not need the host.
 pub type Pure = for<'v> fn(&[Value<'v>], &mut Budget) -> Result<Value<'v>, Fault>;
 
-/// A function as the checker sees it.
+/// The signature of a function.
 #[derive(Debug, Clone, Copy)]
 pub struct Signature {
     /// Its name.
     pub name: &'static str,
-    /// What it takes. When it takes any number, the last is what all further ones are.
+    /// The parameter types. For a variadic function, the last is the type of all further arguments.
     pub params: &'static [Type],
-    /// How many of `params`, from the end, may be left out.
+    /// How many of the last `params` may be omitted.
     pub optional: usize,
-    /// Whether it takes any number of arguments, none in place of the last of `params` included.
+    /// Whether any number of arguments may replace the last of `params`, including none.
     pub variadic: bool,
-    /// What it returns.
+    /// The return type.
     pub returns: Type,
 }
 
 impl Signature {
-    /// A function that takes exactly `params`.
+    /// A function with exactly `params`.
     pub const fn new(name: &'static str, params: &'static [Type], returns: Type) -> Self {
         Self { name, params, optional: 0, variadic: false, returns }
     }
 
-    /// The same with the last `count` arguments optional.
+    /// The same with the last `count` parameters optional.
     pub const fn with_optional(self, count: usize) -> Self {
         Self { optional: count, ..self }
     }
 
-    /// The same with any number of arguments like the last.
+    /// The same with the last parameter variadic.
     pub const fn any_number(self) -> Self {
         Self { variadic: true, ..self }
     }
 }
 
-/// What runs when a function is called.
+/// The implementation of a function.
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     Pure(Pure),
-    /// The host's function of this number.
+    /// The host function with this number.
     Host(usize),
     /// The host's clock, in UTC or not.
     Now {
@@ -51,7 +51,7 @@ pub(crate) enum Body {
     },
 }
 
-/// What expressions know. Made once by the host; programs that were compiled with it run without it.
+/// The names known to expressions. Built once by the host; programs compiled with it do not refer to it.
 #[derive(Clone, Default)]
 pub struct Vocabulary {
     variables: HashMap<&'static str, (usize, Type)>,
@@ -60,7 +60,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The language's own functions, such as `len` and `lower`, and nothing else.
+    /// The language's built-in functions, such as `len` and `lower`, and nothing else.
     pub fn new() -> Self {
         let mut vocabulary = Self::default();
         for (signature, body) in crate::builtins::all() {
@@ -71,7 +71,7 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// Adds CrowdSec's functions that need no data from outside, such as `Upper`, `Sprintf` and `IpInRange`.
+    /// Adds CrowdSec's functions that need no external data, such as `Upper`, `Sprintf` and `IpInRange`.
     pub fn with_library(mut self) -> Self {
         for (signature, body) in crate::library::all() {
             self.pure(signature, body);
@@ -81,23 +81,22 @@ impl Vocabulary {
         self
     }
 
-    /// A variable of the host; it is asked for by `number`.
+    /// Adds a variable of the host, which is read by `number`.
     pub fn variable(&mut self, name: &'static str, number: usize, kind: Type) {
         self.variables.insert(name, (number, kind));
     }
 
-    /// A function that needs nothing of the host. It replaces one of the same name.
+    /// Adds a function that does not need the host, replacing one of the same name.
     pub fn pure(&mut self, signature: Signature, body: Pure) {
         self.functions.insert(signature.name, (signature, Body::Pure(body)));
     }
 
-    /// A function of the host; it is called by `number`. It replaces one of the same name.
+    /// Adds a function of the host, which is called by `number`, replacing one of the same name.
     pub fn host(&mut self, signature: Signature, number: usize) {
         self.functions.insert(signature.name, (signature, Body::Host(number)));
     }
 
-    /// A function that expressions written for the reference may use and that cannot run here: a compile error with
-    /// this reason.
+    /// Adds a function of the reference that is not available here: using it is a compile error with this reason.
     pub fn refuse(&mut self, name: &'static str, reason: &'static str) {
         self.functions.remove(name);
         self.refused.insert(name, reason);
@@ -115,7 +114,7 @@ impl Vocabulary {
         self.refused.get(name).copied()
     }
 
-    /// The known name most like one that is not known, if any is near.
+    /// The known name most similar to an unknown one, if any is close.
     pub(crate) fn nearest(&self, name: &str, functions: bool) -> Option<&'static str> {
         let names: Vec<&'static str> = if functions {
             self.functions.keys().copied().chain(crate::ast::Loop::ALL.map(|(name, _)| name)).collect()
@@ -135,7 +134,7 @@ impl fmt::Debug for Vocabulary {
     }
 }
 
-/// The name that differs least, letter case aside, if it differs by two letters at most.
+/// The most similar name, ignoring letter case, at an edit distance of at most two.
 pub(crate) fn nearest(name: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
     let wanted: Vec<char> = name.to_lowercase().chars().take(64).collect();
     known
@@ -147,7 +146,7 @@ pub(crate) fn nearest(name: &str, known: impl IntoIterator<Item = &'static str>)
         .map(|(_, known)| known)
 }
 
-/// How many letters must be changed, added or left out.
+/// The edit distance of two names.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.iter().enumerate() {
@@ -162,15 +161,15 @@ fn distance(a: &[char], b: &[char]) -> usize {
     row[b.len()]
 }
 
-/// What gives an expression its data while it runs.
+/// Supplies an expression's data during evaluation.
 ///
-/// Values may borrow from it, so what functions change must be behind a cell, and be shared ([`crate::Text::Shared`])
-/// or copied out of it.
+/// Values may borrow from it, so data that functions change must be behind a cell, and be shared
+/// ([`crate::Text::Shared`]) or copied.
 pub trait Host {
-    /// The value of the variable of this number.
+    /// The value of the variable with this number.
     fn variable<'v>(&'v self, number: usize) -> Value<'v>;
 
-    /// Calls the function of this number. The arguments' count and, where it was known, their kinds are checked.
+    /// Calls the function with this number. The number of arguments and, where known, their types have been checked.
     fn call<'v>(
         &'v self,
         number: usize,
@@ -178,7 +177,7 @@ pub trait Host {
         budget: &mut Budget,
     ) -> Result<Value<'v>, Fault>;
 
-    /// The time, in the zone that `now()` is to be in.
+    /// The current time, in the zone for `now()`.
     fn now(&self) -> jiff::Zoned {
         jiff::Zoned::now()
     }

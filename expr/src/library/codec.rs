@@ -1,4 +1,4 @@
-//! Base 64, percent-encoding, queries of URLs.
+//! Base 64, percent-encoding and URL queries.
 
 use super::text_at;
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) fn base64<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Valu
     Ok(Value::from(out))
 }
 
-/// `fromBase64` and `B64Decode`: the standard alphabet, padded. Bytes that are no UTF-8 become U+FFFD.
+/// `fromBase64` and `B64Decode`: the standard alphabet, padded. Bytes that are not UTF-8 become U+FFFD.
 pub(crate) fn from_base64<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
     budget.make(text.len())?;
@@ -60,7 +60,7 @@ fn shorten(text: &str) -> String {
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
-    // Go skips line breaks.
+    // Go ignores line breaks.
     let bytes: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     if !bytes.len().is_multiple_of(4) {
         return None;
@@ -97,7 +97,7 @@ fn escaped<'v>(args: &[Value<'v>], budget: &mut Budget, kept: &[u8], plus: bool)
     Ok(Value::from(out))
 }
 
-/// `%41` is `A`; `None` when a percent sign starts no such thing.
+/// `%41` is `A`; `None` if a percent sign starts no valid escape.
 fn percent_decoded(text: &str, plus: bool) -> Option<String> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -118,14 +118,14 @@ fn percent_decoded(text: &str, plus: bool) -> Option<String> {
     Some(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// The text as it was when it cannot be decoded.
+/// The decoded text, or the text unchanged if it cannot be decoded.
 fn unescaped<'v>(args: &[Value<'v>], budget: &mut Budget, plus: bool) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
     budget.make(text.len())?;
     Ok(percent_decoded(text, plus).map_or_else(|| Value::Text(text.clone()), Value::from))
 }
 
-/// `a=1&b=2&a=3` by name, names in order. Pairs that cannot be read are left out, as Go does.
+/// Parses `a=1&b=2&a=3` into values by name, in order of the names. Malformed pairs are skipped, as in Go.
 fn query(text: &str, budget: &mut Budget) -> Result<Vec<(String, Vec<String>)>, Fault> {
     budget.read(text.len().saturating_mul(32))?;
     let mut found = std::collections::BTreeMap::<String, Vec<String>>::new();
@@ -146,7 +146,7 @@ fn by_name<'v>(found: Vec<(String, Vec<String>)>) -> Value<'v> {
     Value::map(found.into_iter().map(|(name, values)| (Text::Shared(name.into()), texts(values))))
 }
 
-/// What stands between the question mark and the fragment.
+/// The part between the question mark and the fragment.
 fn query_of(uri: &str) -> &str {
     let uri = uri.split('#').next().unwrap_or_default();
     uri.split_once('?').map_or("", |(_, query)| query)

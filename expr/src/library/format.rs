@@ -1,4 +1,4 @@
-//! `Sprintf` with Go's verbs, and values as Go's `%v` shows them.
+//! `Sprintf` with Go's verbs, and values in Go's `%v` form.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::{
     value::{List, Map},
 };
 
-/// What may stand between `%` and the verb.
+/// Flags, width and precision between `%` and the verb.
 #[derive(Default, Clone, Copy)]
 struct Flags {
     minus: bool,
@@ -22,10 +22,10 @@ struct Flags {
     precision: Option<usize>,
 }
 
-/// Widths and precisions above are Go's own limit.
+/// Go's limit for widths and precisions.
 const MAX_WIDTH: usize = 1_000_000;
 
-/// Formats as Go's `fmt.Sprintf` does, with its notes on arguments that are missing, too many or of the wrong kind.
+/// Formats as Go's `fmt.Sprintf`, with its notes on missing, surplus and mistyped arguments.
 pub fn sprintf(format: &str, args: &[Value<'_>], budget: &mut Budget) -> Result<String, Fault> {
     budget.read(format.len())?;
     let mut out = String::with_capacity(format.len() + 16);
@@ -153,7 +153,7 @@ fn one(arg: &Value<'_>, verb: char, flags: Flags) -> String {
             quoted(&shown(arg))
         }
         (Value::List(list), 's' | 'd' | 'q' | 'x' | 'X' | 'f' | 'g' | 'e' | 't') => {
-            // Widths pad the whole here; Go pads each element.
+            // Widths pad the whole list here; Go pads each element.
             let mut out = String::from("[");
             for (index, part) in list.iter().enumerate() {
                 if out.len() > MAX_SHOWN {
@@ -216,7 +216,7 @@ fn float(number: f64, verb: char, flags: Flags) -> String {
         return format!("{sign}{text}");
     }
     let magnitude = number.abs();
-    // No float has more digits, and the standard library takes no more than 65535.
+    // No float has more digits, and the standard library accepts at most 65535.
     let precision = flags.precision.map(|digits| digits.min(1100));
     let mut digits = match verb {
         'f' | 'F' => format!("{magnitude:.*}", precision.unwrap_or(6)),
@@ -234,7 +234,7 @@ fn float(number: f64, verb: char, flags: Flags) -> String {
     format!("{sign}{digits}")
 }
 
-/// `1.5e+06`: a sign and two digits at least.
+/// `1.5e+06`: the exponent has a sign and at least two digits.
 fn exponent(magnitude: f64, precision: Option<usize>) -> String {
     let text = match precision {
         Some(digits) => format!("{magnitude:.digits$e}"),
@@ -246,8 +246,8 @@ fn exponent(magnitude: f64, precision: Option<usize>) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// Go's `%g`: the fewest digits that say it, with an exponent when it is below -4 or from 21 on (from the precision on,
-/// when there is one).
+/// Go's `%g`: the shortest exact digits, with an exponent below -4 and from 21 on (from the precision on, if there is
+/// one).
 fn shortest(magnitude: f64, precision: Option<usize>) -> String {
     let rounded = match precision {
         Some(digits) => {
@@ -265,7 +265,7 @@ fn shortest(magnitude: f64, precision: Option<usize>) -> String {
     }
 }
 
-/// As Go writes a text in its own source.
+/// A text as a Go string literal.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -289,7 +289,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// What Go calls a value's type.
+/// Go's name of a value's type.
 fn go_kind(value: &Value<'_>) -> &'static str {
     match value {
         Value::Nil => "<nil>",
@@ -305,14 +305,14 @@ fn go_kind(value: &Value<'_>) -> &'static str {
     }
 }
 
-/// A value as `%v` shows it. Bounded: what is longer is cut and says so.
+/// A value in `%v` form. Longer ones are truncated and marked.
 pub(crate) fn shown(value: &Value<'_>) -> String {
     let mut out = String::new();
     show(value, &mut out);
     out
 }
 
-/// No value is shown longer; bound for the texts that functions make of lists.
+/// Maximum length of a shown value; bounds the texts that functions make of lists.
 const MAX_SHOWN: usize = 1 << 20;
 
 fn show(value: &Value<'_>, out: &mut String) {

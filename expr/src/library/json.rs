@@ -1,4 +1,4 @@
-//! JSON: values out of a text by a path, read in place, and whole documents.
+//! JSON: extracts values by path without decoding the document, and converts whole documents.
 
 use super::text_at;
 use crate::{
@@ -29,7 +29,7 @@ fn keys(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
-/// The raw text of what a path leads to; texts with their quotes.
+/// The raw text of the value at a path; strings with their quotes.
 fn find<'j>(json: &'j str, keys: &[impl AsRef<str>]) -> Option<&'j str> {
     let mut at = json.trim_start();
     for key in keys {
@@ -43,7 +43,7 @@ fn find<'j>(json: &'j str, keys: &[impl AsRef<str>]) -> Option<&'j str> {
     Some(&at[..value_end(at)?])
 }
 
-/// The value of a key of the object that `json` begins with.
+/// The value of a key of the object at the start of `json`.
 fn member<'j>(json: &'j str, key: &str) -> Option<&'j str> {
     let mut rest = json.strip_prefix('{')?.trim_start();
     while rest.starts_with('"') {
@@ -63,7 +63,7 @@ fn member<'j>(json: &'j str, key: &str) -> Option<&'j str> {
     None
 }
 
-/// An element of the list that `json` begins with.
+/// An element of the list at the start of `json`.
 fn element(json: &str, index: usize) -> Option<&str> {
     let mut rest = json.strip_prefix('[')?.trim_start();
     if rest.starts_with(']') {
@@ -75,7 +75,7 @@ fn element(json: &str, index: usize) -> Option<&str> {
     Some(rest)
 }
 
-/// Where the value that `json` begins with ends. Looks at brackets and quotes only, and never recurses.
+/// The end of the value at the start of `json`. Looks at brackets and quotes only, without recursion.
 fn value_end(json: &str) -> Option<usize> {
     let bytes = json.as_bytes();
     let (mut depth, mut at) = (0_usize, 0);
@@ -113,7 +113,7 @@ fn value_end(json: &str) -> Option<usize> {
     }
 }
 
-/// A text without its quotes, anything else as it is; nothing is unescaped.
+/// A string without its quotes, anything else unchanged; escapes are kept.
 fn raw<'v>(json: &Text<'v>, found: Option<&str>) -> Value<'v> {
     match found {
         Some(found) => {
@@ -172,7 +172,7 @@ fn extract_object<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'
     }
 }
 
-/// Nothing when it cannot be written, as the reference does.
+/// Empty if the value cannot be encoded, as in the reference.
 fn to_json_string<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let value = args.first().cloned().unwrap_or(Value::Nil);
     match encode(&value, budget) {
@@ -182,7 +182,7 @@ fn to_json_string<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'
     }
 }
 
-/// `toJSON`, indented as the reference does it.
+/// `toJSON`, indented as in the reference.
 pub(crate) fn to_json<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let value = args.first().cloned().unwrap_or(Value::Nil);
     let json = encode(&value, budget)?;
@@ -194,7 +194,7 @@ pub(crate) fn to_json<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Val
 /// `fromJSON`.
 pub(crate) fn from_json<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
-    // A decoded document takes many times the room of its text.
+    // A decoded document takes many times the memory of its text.
     budget.read(text.len().saturating_mul(8))?;
     let json = serde_json::from_str(text).map_err(|error| Fault(format!("not JSON: {error}")))?;
     budget.nested(Value::from_json(&json))
@@ -208,7 +208,7 @@ fn encode(value: &Value<'_>, budget: &mut Budget) -> Result<serde_json::Value, F
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(number) | Value::Duration(number) => Json::from(*number),
         Value::Weekday(number) | Value::Month(number) => Json::from(*number),
-        // Whole numbers without a point, as Go writes them.
+        // Integers without a decimal point, as Go writes them.
         Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Json::from(*number as i64),
         Value::Float(number) => Json::from(*number),
         Value::Text(text) => {

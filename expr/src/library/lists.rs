@@ -1,4 +1,4 @@
-//! Lists and maps.
+//! Functions on lists and maps.
 
 use super::{int_at, list_at};
 use crate::{
@@ -34,14 +34,14 @@ fn key_exists<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault
     }
 }
 
-/// An element of a list of texts; nothing when there is no such.
+/// An element of a list of texts; empty if the index is out of range.
 fn get<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let list = list_at(args, 0)?;
     let found = usize::try_from(int_at(args, 1)?).ok().and_then(|index| list.get(index));
     Ok(found.unwrap_or(Value::text("")))
 }
 
-/// Everything in lists within lists, in order.
+/// Flattens nested lists, in order.
 fn flat<'v>(value: &Value<'v>, out: &mut Vec<Value<'v>>, budget: &mut Budget) -> Result<(), Fault> {
     budget.spend(1)?;
     match value {
@@ -63,7 +63,7 @@ pub(crate) fn flatten<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Val
     Ok(Value::list(out))
 }
 
-/// Each value once, the first of them.
+/// Removes duplicates, keeping the first of each.
 pub(crate) fn unique<'v>(
     values: impl Iterator<Item = Value<'v>>,
     budget: &mut Budget,
@@ -86,7 +86,7 @@ pub(crate) fn unique<'v>(
 }
 
 fn distinct<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    // One list means its elements.
+    // A single list argument stands for its elements.
     let kept = match args {
         [Value::List(list)] => unique(list.iter(), budget)?,
         _ => unique(args.iter().cloned(), budget)?,
@@ -102,13 +102,13 @@ fn flatten_distinct<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value
     Ok(Value::list(unique(out.into_iter(), budget)?))
 }
 
-/// The elements of a list, paid for.
+/// The elements of a list, charged to the budget.
 pub(crate) fn elements<'v>(list: &List<'v>, budget: &mut Budget) -> Result<Vec<Value<'v>>, Fault> {
     budget.spend(list.len())?;
     Ok(list.iter().collect())
 }
 
-/// The entries of a map, paid for.
+/// The entries of a map, charged to the budget.
 pub(crate) fn entries<'v>(map: &Map<'v>, budget: &mut Budget) -> Result<Vec<(Value<'v>, Value<'v>)>, Fault> {
     budget.spend(map.len())?;
     Ok(map.keys().into_iter().map(|key| (key.clone(), map.get(&key).unwrap_or(Value::Nil))).collect())

@@ -1,4 +1,4 @@
-//! Addresses, ranges, places.
+//! Functions on addresses, ranges and geographic positions.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<(Signature, Pure)> {
     ]
 }
 
-/// An address; IPv4 mapped into IPv6 is IPv4.
+/// Parses an address; an IPv4-mapped IPv6 address becomes IPv4.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
@@ -42,13 +42,13 @@ fn is_ipv6<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     Ok(Value::Bool(address(text_at(args, 0)?).is_some_and(|address| address.is_ipv6())))
 }
 
-/// False when either is not what it should be.
+/// False if either argument is invalid.
 fn ip_in_range<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let (ip, range) = (address(text_at(args, 0)?), text_at(args, 1)?.parse::<IpNet>());
     Ok(Value::Bool(matches!((ip, range), (Some(ip), Ok(range)) if range.contains(&ip))))
 }
 
-/// `192.0.2.17` and `24` (or `/24`) is `192.0.2.0/24`; nothing when it is no range.
+/// `192.0.2.17` and `24` (or `/24`) is `192.0.2.0/24`; empty if the arguments are invalid.
 fn ip_to_range<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let (ip, bits) = (address(text_at(args, 0)?), text_at(args, 1)?);
     let bits = bits.strip_prefix('/').unwrap_or(bits).parse::<u8>();
@@ -59,7 +59,7 @@ fn ip_to_range<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Faul
     Ok(Value::from(range.map_or(String::new(), |range| range.trunc().to_string())))
 }
 
-/// Kilometres between two places given as texts; 0 when either is at 0,0, which means that it is not known.
+/// Kilometres between two positions given as texts; 0 if either is at 0,0, which means unknown.
 fn distance<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let mut degrees = [0.0_f64; 4];
     for (index, degree) in degrees.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Texts: case, trimming, splitting, searching, formatting.
+//! Functions on texts: case, trimming, splitting, searching, formatting.
 
 use super::{float_at, int_at, list_at, shown, sprintf, text_at};
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) fn lower<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value
     Ok(Value::owned_text(text.to_lowercase()))
 }
 
-/// `text` cut down to a part of it.
+/// `text` trimmed to a part of it.
 fn cut<'v>(
     args: &[Value<'v>],
     budget: &mut Budget,
@@ -63,7 +63,7 @@ fn cut<'v>(
     let text = text_at(args, 0)?;
     budget.read(text.len())?;
     let by = if args.len() > 1 { &**text_at(args, 1)? } else { "" };
-    // Each character of the text is looked for in the set.
+    // Each character of the text is searched for in the set.
     budget.read(by.len().saturating_mul(8))?;
     Ok(Value::Text(text.within(pick(text, by))))
 }
@@ -100,8 +100,8 @@ pub(crate) fn split_after<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result
     parted(args, budget, true)
 }
 
-/// Go's Split and its kin: at most so many parts, all when negative, none when zero; an empty separator parts into
-/// characters.
+/// Go's `Split` and its variants: at most that many parts, all if negative, none if zero; an empty separator splits
+/// into characters.
 fn parted<'v>(args: &[Value<'v>], budget: &mut Budget, keep: bool) -> Result<Value<'v>, Fault> {
     let (text, separator) = (text_at(args, 0)?, text_at(args, 1)?);
     let most = if args.len() > 2 { int_at(args, 2)? } else { -1 };
@@ -180,7 +180,7 @@ fn index_any<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, F
     Ok(place(text.find(|c| set.contains(c))))
 }
 
-/// `*` stands for any text, `?` for one character.
+/// `*` matches any text, `?` one character.
 fn matches<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let (pattern, text) = (text_at(args, 0)?, text_at(args, 1)?);
     budget.spend(text.len().saturating_mul(1 + pattern.len()) / 16)?;
@@ -190,7 +190,7 @@ fn matches<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fau
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where to go on when what was tried fails: after the last star, one character further.
+    // Where to backtrack to: after the last star, one character further.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -214,7 +214,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|rest| *rest == '*')
 }
 
-/// A text as it is; anything else gives none.
+/// A text unchanged; anything else becomes empty.
 fn to_string<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     Ok(match args.first() {
         Some(Value::Text(text)) => Value::Text(text.clone()),
@@ -222,7 +222,7 @@ fn to_string<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault>
     })
 }
 
-/// The number in a text, 0 when there is none.
+/// The number in a text, 0 if there is none.
 fn atof<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     Ok(Value::Float(text_at(args, 0)?.parse().unwrap_or(0.0)))
 }
@@ -237,7 +237,7 @@ fn formatted<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, F
     Ok(Value::from(text))
 }
 
-/// Any value as text, as Go's `%v` shows it.
+/// Any value as text, in Go's `%v` form.
 pub(crate) fn as_text<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     Ok(match args.first() {
         Some(Value::Text(text)) => Value::Text(text.clone()),

@@ -1,4 +1,4 @@
-//! Moments and the gaps between them.
+//! Functions on times and the intervals between them.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -19,7 +19,7 @@ pub(super) fn all() -> Vec<(Signature, Pure)> {
     ]
 }
 
-/// Seconds since 1970, with or without a fraction, as RFC 3339; nothing when it is no such number.
+/// Seconds since the Unix epoch, with or without a fraction, as RFC 3339; empty if it is not a valid number.
 fn parse_unix<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let text = text_at(args, 0)?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -35,7 +35,7 @@ fn parse_unix<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault
     })
 }
 
-/// The gaps between moments, once these are in order.
+/// The differences between consecutive times, after sorting them.
 fn gaps(args: &[Value<'_>], budget: &mut Budget) -> Result<Vec<i64>, Fault> {
     let list = list_at(args, 0)?;
     budget.spend(list.len().saturating_mul(8))?;

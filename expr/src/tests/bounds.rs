@@ -1,4 +1,4 @@
-//! Hostile expressions end with an error, soon.
+//! Hostile expressions fail quickly with an error.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ fn runaway_expressions_end_with_an_error() {
 
 #[test]
 fn showing_what_is_shared_many_times_is_bounded() {
-    // Each level holds the one below twice.
+    // Each level contains the one below twice.
     for source in [
         "len(string(reduce(1..100, [#acc, #acc], [1]))) > 0",
         "len(Sprintf('%s', reduce(1..60, [#acc, #acc], ['a']))) > 0",

@@ -1,4 +1,4 @@
-//! What is refused when an expression is compiled, what fails when it runs, and where.
+//! Compile-time and run-time errors and their positions.
 
 use super::{host::Event, run, vocabulary};
 use crate::{Limits, Program};
@@ -60,7 +60,7 @@ fn mistakes_are_found_when_compiling_with_their_place() {
         ("'é' + nope", 1, 7, "unknown name nope"),
     ] {
         if source.starts_with("a ") && source != "a not + b" {
-            // Names are resolved after the whole is read, so what follows a name is found first.
+            // Names are resolved after parsing, so a syntax error after the name is reported first.
             let error = Program::compile(source, &vocabulary()).unwrap_err();
             assert!(error.reason.contains(reason), "{source}: {error}");
             continue;

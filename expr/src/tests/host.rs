@@ -1,4 +1,4 @@
-//! A host with an event that expressions can change, as a log processor's is.
+//! A test host with a mutable event, as a log processor's is.
 
 use std::{any::Any, cell::RefCell, collections::BTreeMap, sync::Arc};
 
@@ -121,7 +121,7 @@ static EVENT: ObjectType = ObjectType {
 pub(super) fn vocabulary() -> Vocabulary {
     let mut names = Vocabulary::new().with_library();
     names.variable("evt", 0, Type::Object(&EVENT));
-    // The same without anything known about it.
+    // The same object with an unknown type.
     names.variable("dyn", 1, Type::Any);
     names.host(Signature::new("ParseKV", &[Type::Text, Type::Map(&Type::Any)], Type::Any), 0);
     names.host(Signature::new("fail", &[], Type::Any), 1);

@@ -1,4 +1,4 @@
-//! Arbitrary texts and mutated expressions: an answer or an error, never a panic.
+//! Arbitrary texts and mutated expressions return a value or an error, and never panic.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ const SEEDS: [&str; 14] = [
     "split(replace('a.b', '.', ','), ',', 2)[:1] == ['a'] // end",
 ];
 
-/// Pieces that mutations are made of.
+/// Fragments for mutations.
 const PIECES: [&str; 44] = [
     "(",
     ")",

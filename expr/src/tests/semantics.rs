@@ -102,7 +102,7 @@ fn texts_compare_by_bytes() {
         (r"evt.Name not matches '\\d'", "true"),
         ("evt.Name matches '^' + 'ssh'", "true"),
         ("'a' + 'b'", "ab"),
-        // A path of Windows: a backslash and an r, not a carriage return.
+        // A Windows path: a backslash and an r, not a carriage return.
         (r"'C:\\Windows\\rundll32.exe' endsWith '\\rundll32.exe'", "true"),
         (r"len('\\n')", "2"),
         (r"len('\n')", "1"),
@@ -128,7 +128,7 @@ fn slices_count_bytes_and_accept_any_bounds() {
         ("'é!'[2:]", "!"),
         ("'é!'[:2]", "é"),
         ("len('é')", "2"),
-        // Half a character is shown as what it is: no character.
+        // Half a character becomes U+FFFD.
         ("'é!'[1:]", "\u{fffd}!"),
         ("[1,2,3][1:]", "[2 3]"),
         ("[1,2,3][:-1]", "[1 2]"),
@@ -162,7 +162,7 @@ fn members_have_typed_zero_values_and_chains_end_at_nil() {
         ("evt?.Name", "ssh-bf"),
         ("evt['Name']", "ssh-bf"),
         ("evt.Lines[0].Has('lph')", "true"),
-        // Nothing is known of it, so it is resolved when it runs.
+        // The type is unknown, so the member is resolved at run time.
         ("dyn.Name + dyn.Parsed.verb + dyn.Parsed.none", "ssh-bfGET"),
         ("dyn.Lines[0].Has('lph')", "true"),
         ("dyn['Count'] + 1", "8"),
