@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Signal;
-use crate::caller::Caller;
 use crate::host::Host;
+use crate::http_client::HttpClient;
 use crate::lapi::Access;
 use crate::notify::Notify;
 use crate::outcome::{Doing, Failure, Outcome};
@@ -254,7 +254,7 @@ impl Firewall {
     ///
     /// # Errors
     /// When the notify socket fails.
-    pub fn told_the_manager(&mut self) -> Outcome<Vec<String>> {
+    pub fn manager_messages(&mut self) -> Outcome<Vec<String>> {
         Ok(self.notify.heard()?.to_vec())
     }
 
@@ -274,7 +274,7 @@ impl Firewall {
     }
 
     /// Whether its log has this text.
-    pub fn has_said(&self, text: &str) -> bool {
+    pub fn log_contains(&self, text: &str) -> bool {
         self.process.log().contains(text)
     }
 
@@ -282,8 +282,8 @@ impl Firewall {
     ///
     /// # Errors
     /// When it does not come in time, or the program ends without it.
-    pub fn says(&mut self, text: &str) -> Outcome<Duration> {
-        self.process.says(text)
+    pub fn wait_for_log(&mut self, text: &str) -> Outcome<Duration> {
+        self.process.wait_for_log(text)
     }
 
     /// SIGTERM, and its exit status.
@@ -308,7 +308,7 @@ impl Firewall {
     /// # Errors
     /// When its listener does not answer.
     pub fn metrics(&self) -> Outcome<BTreeMap<String, f64>> {
-        let text = Caller::new(self.metrics).ask("GET", "/metrics", &[], None)?.text();
+        let text = HttpClient::new(self.metrics).ask("GET", "/metrics", &[], None)?.text();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         Ok(samples
             .filter_map(|line| {

@@ -38,13 +38,13 @@ macro_rules! against_either_lapi {
     )+ };
 }
 
-mod caller;
 mod custom_bouncer;
 mod evidence;
 mod firewall;
 mod firewall_host;
 mod history;
 mod host;
+mod http_client;
 mod lapi;
 mod log_processor;
 mod lossy_link;
@@ -64,12 +64,12 @@ mod veth;
 mod wait;
 mod world;
 
-pub use caller::{Caller, Reply, read_reply, request};
 pub use custom_bouncer::{Call, CustomBouncer};
 pub use firewall::{Config, Firewall, Implementation};
 pub use firewall_host::{FirewallHost, agree, all_have_banned};
 pub use history::{History, Moment};
 pub use host::Host;
+pub use http_client::{HttpClient, Reply, read_reply, request};
 pub use lapi::{
     Access, AlertId, Authority, Ban, Certificate, Fault, Lapi, LapiProcess, Machine, Make, RecordedRequest,
     SHIPPED_PROFILES, ScriptedLapi, Setup, many_addresses, tls_config,

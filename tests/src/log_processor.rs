@@ -126,7 +126,7 @@ impl LogProcessor {
     /// When it does not come up, for instance because the LAPI does not let it in.
     pub fn start(&mut self, world: &World) -> Outcome {
         let mut process = world.start(&self.host, "log-processor", self.command()?)?;
-        process.says("Starting processing data")?;
+        process.wait_for_log("Starting processing data")?;
         self.process = Some(process);
         Ok(())
     }

@@ -129,7 +129,7 @@ impl Postgres {
     }
 
     /// The `db_config` that uses it from another host.
-    pub fn config_from_afar(&self) -> Value {
+    pub fn remote_config(&self) -> Value {
         let mut config = self.config();
         config["host"] = self.host.v4().to_string().into();
         config
@@ -160,14 +160,14 @@ impl Postgres {
 
     /// One of its programs, as a user it accepts.
     fn command(&self, program: &str) -> Outcome<Command> {
-        let mut command = as_somebody()?;
+        let mut command = as_other_user()?;
         command.arg(self.programs.join(program)).current_dir(&self.folder);
         Ok(command)
     }
 }
 
 /// In a user namespace there is nobody but root; another one inside it gives root another name.
-fn as_somebody() -> Outcome<Command> {
+fn as_other_user() -> Outcome<Command> {
     if maps_users()? {
         let mut command = tools::command("unshare")?;
         command.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}")]);

@@ -41,7 +41,7 @@ impl Process {
     ///
     /// # Errors
     /// When it does not in time, or ends without having said it.
-    pub fn says(&mut self, text: &str) -> Outcome<Duration> {
+    pub fn wait_for_log(&mut self, text: &str) -> Outcome<Duration> {
         let what = format!("{} says {text:?}", self.name);
         let mut ended = None;
         let waited = wait::eventually(&what, || {

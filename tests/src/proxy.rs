@@ -56,7 +56,7 @@ impl Proxy {
     }
 
     /// How often it has given up a server that said nothing.
-    pub fn given_up(&self) -> usize {
+    pub fn timeouts(&self) -> usize {
         self.process.log().matches("upstream timed out").count()
     }
 

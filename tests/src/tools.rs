@@ -198,7 +198,7 @@ impl ToolOutput {
     ///
     /// # Errors
     /// When it did not; quotes its error output.
-    pub fn well(self) -> Outcome<String> {
+    pub fn into_stdout(self) -> Outcome<String> {
         if self.code == 0 { Ok(self.out) } else { Err(Failure::new(format!("{self:?}"))) }
     }
 }

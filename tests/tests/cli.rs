@@ -90,7 +90,7 @@ fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
         assert_eq!(said.code, 0, "{said:?}");
         assert_eq!(mode(Path::new(&file))?, 0o600);
         let machines: Vec<Value> =
-            serde_json::from_str(&cscli.run(&["machines", "list", "-o", "json"])?.well()?)?;
+            serde_json::from_str(&cscli.run(&["machines", "list", "-o", "json"])?.into_stdout()?)?;
         assert_eq!(machines[0]["machineId"], "box", "{machines:#?}");
 
         // Debian's package asks for single values; the entrypoint for the whole.
@@ -153,7 +153,7 @@ fn debians_own_install_scripts_register_and_unregister_a_bouncer() -> Outcome {
                         command.env("PATH", path).args(["-s", "--", word]);
                         tools::run(&mut command, &text)
                     })
-                    .and_then(ToolOutput::well)
+                    .and_then(ToolOutput::into_stdout)
             };
             call("postinst", "configure")?;
             let config = etc.join("bouncers").join(format!("{package}.yaml.local"));
@@ -162,10 +162,10 @@ fn debians_own_install_scripts_register_and_unregister_a_bouncer() -> Outcome {
                 text.lines().find_map(|line| line.strip_prefix("api_key: ")).doing("a key is written")?;
             assert_eq!(key.len(), 43, "{text}");
             let id = std::fs::read_to_string(etc.join("bouncers").join(format!("{package}.yaml.id")))?;
-            let listed = cscli.run(&["bouncers", "list", "-o", "raw"])?.well()?;
+            let listed = cscli.run(&["bouncers", "list", "-o", "raw"])?.into_stdout()?;
             assert!(listed.contains(id.trim()), "{listed}");
             call("postrm", "purge")?;
-            let listed = cscli.run(&["bouncers", "list", "-o", "raw"])?.well()?;
+            let listed = cscli.run(&["bouncers", "list", "-o", "raw"])?.into_stdout()?;
             assert!(!listed.contains(id.trim()), "{listed}");
         }
         Ok(())
@@ -199,7 +199,7 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
         let said = cscli.fed(&["decisions", "import", "-i", "-", "--format", "values"], list)?;
         assert!(said.code == 0 && said.has("Imported 3 decisions"), "{said:?}");
         let said = cscli.run(&["decisions", "list", "-o", "json", "--limit", "0"])?;
-        let alerts: Vec<Value> = serde_json::from_str(&said.well()?)?;
+        let alerts: Vec<Value> = serde_json::from_str(&said.into_stdout()?)?;
         assert_eq!(alerts[0]["decisions"].as_array().map(Vec::len), Some(3), "{alerts:#?}");
         assert_eq!(alerts[0]["scenario"], "import stdin: 3 IPs", "{alerts:#?}");
         let said = cscli
@@ -210,7 +210,8 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
         let csv = "value,scope,duration,reason,type\n198.51.0.0/16,range,24h,listed,captcha\n";
         let said = cscli.fed(&["decisions", "import", "-i", "-", "--format", "csv"], csv)?;
         assert_eq!(said.code, 0, "{said:?}");
-        let raw = cscli.run(&["decisions", "list", "-o", "raw", "--range", "198.51.0.0/16"])?.well()?;
+        let raw =
+            cscli.run(&["decisions", "list", "-o", "raw", "--range", "198.51.0.0/16"])?.into_stdout()?;
         assert!(raw.contains(",cscli-import,Range:198.51.0.0/16,listed,captcha,"), "{raw}");
 
         // What a dashboard asks with a machine's password.
@@ -218,7 +219,7 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
             lapi.add_machine("dashboard", "pw")?;
             lapi.log_in("dashboard", "pw")?
         };
-        let answer = lapi.caller().ask(
+        let answer = lapi.http_client().ask(
             "GET",
             "/v1/alerts?has_active_decision=true&include_capi=false&limit=10",
             &[("Authorization", &token)],
@@ -237,7 +238,7 @@ fn an_allowlist_protects_from_bans_of_every_kind() -> Outcome {
         let cscli = Called::new(world, &lapi)?;
         lapi.ban("192.0.2.9")?;
         lapi.ban("203.0.113.9")?;
-        cscli.run(&["allowlists", "create", "office", "-d", "our ranges"])?.well()?;
+        cscli.run(&["allowlists", "create", "office", "-d", "our ranges"])?.into_stdout()?;
         let said =
             cscli.run(&["allowlists", "add", "office", "192.0.2.0/24", "2001:db8::/32", "-d", "lan"])?;
         assert!(said.code == 0 && said.has("added 2 values to allowlist office"), "{said:?}");
@@ -255,10 +256,10 @@ fn an_allowlist_protects_from_bans_of_every_kind() -> Outcome {
             .fed(&["decisions", "import", "-i", "-", "--format", "values"], "192.0.2.11\n198.51.100.1\n")?;
         assert!(said.code == 0 && said.has("Imported 1 decisions"), "{said:?}");
         assert_eq!(left()?, 2);
-        let said = cscli.run(&["allowlists", "list", "-o", "raw"])?.well()?;
+        let said = cscli.run(&["allowlists", "list", "-o", "raw"])?.into_stdout()?;
         assert!(said.contains("office,our ranges,"), "{said}");
-        cscli.run(&["allowlists", "delete", "office"])?.well()?;
-        cscli.run(&["decisions", "add", "-i", "192.0.2.10"])?.well()?;
+        cscli.run(&["allowlists", "delete", "office"])?.into_stdout()?;
+        cscli.run(&["decisions", "add", "-i", "192.0.2.10"])?.into_stdout()?;
         assert_eq!(left()?, 3);
         Ok(())
     })
@@ -269,17 +270,17 @@ fn lists_are_the_same_to_scripts_whether_the_server_runs_or_not() -> Outcome {
     story(|world| {
         let mut lapi = Lapi::start(world, Make::Ours)?;
         let cscli = Called::new(world, &lapi)?;
-        let running = cscli.run(&["machines", "list", "-o", "raw"])?.well()?;
+        let running = cscli.run(&["machines", "list", "-o", "raw"])?.into_stdout()?;
         assert!(
             running.starts_with(
                 "machine_id,ip_address,updated_at,validated,version,auth_type,last_heartbeat,os"
             )
         );
         // A bouncer that is added while the server runs is let in without a restart.
-        cscli.run(&["bouncers", "add", "late", "-k", "late-key"])?.well()?;
-        let ask = || lapi.caller().ask("GET", "/v1/decisions", &[("X-Api-Key", "late-key")], None);
+        cscli.run(&["bouncers", "add", "late", "-k", "late-key"])?.into_stdout()?;
+        let ask = || lapi.http_client().ask("GET", "/v1/decisions", &[("X-Api-Key", "late-key")], None);
         assert_eq!(ask()?.status, 200, "at its first call");
-        cscli.run(&["bouncers", "delete", "late"])?.well()?;
+        cscli.run(&["bouncers", "delete", "late"])?.into_stdout()?;
         eventually("one that is deleted is not let in any more", || Ok(ask()?.status == 403))?;
         // Metrics: of the server, by way of its listener, and of bouncers, out of the database.
         let said = cscli.run(&["metrics", "show", "bouncers", "-o", "json"])?;

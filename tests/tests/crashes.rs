@@ -159,7 +159,7 @@ fn a_rebooted_host_enforces_before_the_network_is_there() -> Outcome {
             left.is_some_and(|left| (3000..=3600).contains(&left)),
             "the ban ends when it was to end: {left:?}"
         );
-        assert!(firewall.told_the_manager()?.iter().any(|line| line.starts_with("STATUS=")));
+        assert!(firewall.manager_messages()?.iter().any(|line| line.starts_with("STATUS=")));
         Ok(())
     })
 }
@@ -184,12 +184,12 @@ fn a_damaged_or_foreign_memory_is_refused_with_a_warning() -> Outcome {
         ] {
             std::fs::write(&file, bytes)?;
             let firewall = Firewall::start_with(world, &config)?;
-            assert!(firewall.has_said(warning), "it should say {warning:?}");
+            assert!(firewall.log_contains(warning), "it should say {warning:?}");
             assert!(world.router.ruleset()?.bans("198.51.100.77"), "the LAPI is there to ask");
             assert!(firewall.stop()?.success());
             // Written anew, and good for the next start.
             let firewall = Firewall::start_with(world, &config)?;
-            assert!(!firewall.has_said(warning));
+            assert!(!firewall.log_contains(warning));
             assert!(firewall.stop()?.success());
         }
         Ok(())
@@ -211,7 +211,7 @@ fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         let mut firewall = Firewall::start_with(world, &config)?;
         assert!(!world.visitor.reaches(&world.router, 80));
-        firewall.says("enforced but not remembered")?;
+        firewall.wait_for_log("enforced but not remembered")?;
         lapi.ban("203.0.113.9");
         eventually("it goes on enforcing", || !world.neighbour.reaches(&world.router, 80))?;
         let written = |entry: &std::fs::DirEntry| {
@@ -220,7 +220,7 @@ fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
         let left = std::fs::read_dir(&folder)?.flatten().filter(written);
         assert_eq!(left.count(), 1, "nothing half-written is left beside the ballast");
         std::fs::remove_file(&ballast)?;
-        firewall.says("remembered on disk again")?;
+        firewall.wait_for_log("remembered on disk again")?;
         assert!(remembered(&config).exists());
         Ok(())
     })

@@ -38,7 +38,7 @@ fn cscli(operator: &LogProcessor, words: &[&str]) -> Outcome<ToolOutput> {
 fn json(operator: &LogProcessor, words: &[&str]) -> Outcome<Vec<Value>> {
     let mut words = words.to_vec();
     words.extend(["-o", "json"]);
-    let text = cscli(operator, &words)?.well()?;
+    let text = cscli(operator, &words)?.into_stdout()?;
     let value: Value = serde_json::from_str(&text).doing(format_args!("reading {text:?}"))?;
     Ok(value.as_array().cloned().unwrap_or_default())
 }
@@ -112,12 +112,12 @@ fn decisions_are_added_listed_and_deleted(world: &World, make: Make) -> Outcome 
     assert!(range["duration"].as_str().is_some_and(|left| left.starts_with("29m")), "{range:#}");
     assert_eq!(listed[3]["scenario"], "manual 'ban' from 'operator'", "{:#}", listed[3]);
 
-    let raw = cscli(&admin, &["decisions", "list", "-o", "raw"])?.well()?;
+    let raw = cscli(&admin, &["decisions", "list", "-o", "raw"])?.into_stdout()?;
     let lines: Vec<&str> = raw.lines().collect();
     assert!(lines[0].starts_with("id,source,ip,reason,action,country,as,events_count,expiration"), "{raw}");
     assert_eq!(lines.len(), 5, "{raw}");
     assert!(lines[4].contains(",cscli,Ip:192.0.2.66,manual 'ban' from 'operator',ban,,,1,3h59m"), "{raw}");
-    let human = cscli(&admin, &["decisions", "list", "-o", "human"])?.well()?;
+    let human = cscli(&admin, &["decisions", "list", "-o", "human"])?.into_stdout()?;
     assert!(human.contains("Range:192.0.2.0/28") && human.contains("captcha"), "{human}");
 
     // Which are asked for: by address, also inside a range; by range, also what it contains; by what they are.
@@ -202,7 +202,7 @@ fn alerts_are_listed_inspected_and_deleted(world: &World, make: Make) -> Outcome
     let lapi = central(world, make)?;
     let admin = operator(world, &lapi, "operator", true)?;
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
-        cscli(&admin, &["decisions", "add", "-i", address, "--reason", "by hand"])?.well()?;
+        cscli(&admin, &["decisions", "add", "-i", address, "--reason", "by hand"])?.into_stdout()?;
     }
     let alerts = json(&admin, &["alerts", "list"])?;
     assert_eq!(alerts.len(), 3, "{alerts:#?}");
@@ -213,12 +213,12 @@ fn alerts_are_listed_inspected_and_deleted(world: &World, make: Make) -> Outcome
     assert_eq!(json(&admin, &["alerts", "list", "-l", "2"])?.len(), 2);
     assert!(json(&admin, &["alerts", "list", "--since", "1h", "--scenario", "nobody"])?.is_empty());
     assert!(json(&admin, &["alerts", "list", "--until", "1h"])?.is_empty());
-    let raw = cscli(&admin, &["alerts", "list", "-o", "raw"])?.well()?;
+    let raw = cscli(&admin, &["alerts", "list", "-o", "raw"])?.into_stdout()?;
     assert!(raw.starts_with("id,scope,value,reason,country,as,decisions,created_at"), "{raw}");
     assert!(raw.contains(",Ip,192.0.2.3,by hand,,,ban:1,"), "{raw}");
 
     let id = only[0]["id"].to_string();
-    let human = cscli(&admin, &["alerts", "inspect", &id, "-o", "human"])?.well()?;
+    let human = cscli(&admin, &["alerts", "inspect", &id, "-o", "human"])?.into_stdout()?;
     for phrase in ["Ip:192.0.2.2", "by hand", "operator", "Active Decisions"] {
         assert!(human.contains(phrase), "{phrase}: {human}");
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Access, Caller, Failure, FirewallHost, Lapi, Make, Outcome, Postgres, Reply, World, agree,
+    Access, Failure, FirewallHost, HttpClient, Lapi, Make, Outcome, Postgres, Reply, World, agree,
     all_have_banned, eventually, eventually_within, patience, story_within,
 };
 use serde_json::json;
@@ -30,7 +30,7 @@ fn a_database_that_hangs_for_a_while_costs_no_change() -> Outcome {
 
 fn tell(world: &World, away: Away) -> Outcome {
     let mut database = Postgres::start(world)?;
-    let config = json!({ "db_config": database.config_from_afar() });
+    let config = json!({ "db_config": database.remote_config() });
     let first = Lapi::start_open(world, Make::Ours, &config)?;
     let place = world.host("lapi-2", "198.18.4.10".parse()?, "2001:db8:14::10".parse()?)?;
     let lapis = [first.beside(world, &place, &config)?, first];
@@ -67,7 +67,7 @@ fn tell(world: &World, away: Away) -> Outcome {
     }
     for firewall_host in &firewall_hosts {
         assert!(
-            !firewall_host.firewall.has_said("no answer from the LAPI"),
+            !firewall_host.firewall.log_contains("no answer from the LAPI"),
             "on {}",
             firewall_host.host.name()
         );
@@ -94,7 +94,7 @@ fn tell(world: &World, away: Away) -> Outcome {
 /// Asks a LAPI for everything in force.
 fn everything(lapi: &Lapi, asker: &Access) -> Outcome<Reply> {
     let key = [("X-Api-Key", asker.key.as_str())];
-    let mut caller = Caller::new(lapi.address()).patient_for(patience());
+    let mut caller = HttpClient::new(lapi.address()).with_timeout(patience());
     Ok(lapi.host().run(|| caller.ask("GET", "/v1/decisions/stream?startup=true", &key, None))?)
 }
 

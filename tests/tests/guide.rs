@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use palisade_e2e::tools::ToolOutput;
 use palisade_e2e::{
-    Access, Caller, Config, Doing as _, Failure, Firewall, Host, Implementation, LogProcessor, Make, Outcome,
-    Process, World, eventually, story, tools,
+    Access, Config, Doing as _, Failure, Firewall, Host, HttpClient, Implementation, LogProcessor, Make,
+    Outcome, Process, World, eventually, story, tools,
 };
 use serde_json::Value;
 
@@ -63,7 +63,7 @@ impl Central {
                 return Err(Failure::new(format!("it ended with {status}: {}", process.log())));
             }
             let here = SocketAddr::from(([127, 0, 0, 1], 8080));
-            Ok(Caller::new(here).ask("GET", "/health", &[], None)?.status == 200)
+            Ok(HttpClient::new(here).ask("GET", "/health", &[], None)?.status == 200)
         })?;
         self.process = Some(process);
         Ok(())
@@ -71,7 +71,7 @@ impl Central {
 
     /// `machines list -o json` or `bouncers list -o json`.
     fn list(&self, what: &str) -> Outcome<Vec<Value>> {
-        Ok(serde_json::from_str(&self.palisade(&[what, "list", "-o", "json"])?.well()?)?)
+        Ok(serde_json::from_str(&self.palisade(&[what, "list", "-o", "json"])?.into_stdout()?)?)
     }
 }
 
@@ -156,7 +156,7 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
     web_2.start(world)?;
 
     eventually("machines are listed with all that is known of them", || {
-        let shown = lapi.palisade(&["machines", "list"])?.well()?;
+        let shown = lapi.palisade(&["machines", "list"])?.into_stdout()?;
         let missing = [
             "web-1",
             "203.0.113.9",
@@ -228,7 +228,7 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
     ])?;
     assert!(said.code == 0 && said.has("Decision successfully added"), "{said:?}");
     eventually("both firewall_hosts are shut", shut)?;
-    let shown = lapi.palisade(&["decisions", "list"])?.well()?;
+    let shown = lapi.palisade(&["decisions", "list"])?.into_stdout()?;
     assert!(shown.contains("Ip:198.51.100.77") && shown.contains("by hand"), "{shown}");
     let said = lapi.palisade(&["decisions", "delete", "--ip", "198.51.100.77"])?;
     assert!(said.code == 0 && said.has("1 decision(s) deleted"), "{said:?}");
@@ -238,11 +238,11 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
     for watcher in watchers {
         watcher.is_attacked_by(visitor.v4())?;
         eventually("an attack shuts both firewall_hosts", shut)?;
-        lapi.palisade(&["decisions", "delete", "--all"])?.well()?;
+        lapi.palisade(&["decisions", "delete", "--all"])?.into_stdout()?;
         eventually("both firewall_hosts are open once more", open)?;
     }
     let alerts: Vec<Value> =
-        serde_json::from_str(&lapi.palisade(&["alerts", "list", "-o", "json"])?.well()?)?;
+        serde_json::from_str(&lapi.palisade(&["alerts", "list", "-o", "json"])?.into_stdout()?)?;
     for machine in ["web-1", "web-2"] {
         assert!(alerts.iter().any(|alert| alert["machine_id"] == machine), "{machine}: {alerts:#?}");
     }
@@ -251,10 +251,10 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
     let said = lapi.palisade(&["bouncers", "delete", &names[1]])?;
     assert!(said.code == 0 && said.has("gate"), "a child is not deleted alone: {said:?}");
     assert_eq!(lapi.list("bouncers")?.len(), 2);
-    lapi.palisade(&["bouncers", "delete", "gate"])?.well()?;
+    lapi.palisade(&["bouncers", "delete", "gate"])?.into_stdout()?;
     assert!(lapi.list("bouncers")?.is_empty());
     for firewall in &mut firewalls {
-        firewall.says("access forbidden")?;
+        firewall.wait_for_log("access forbidden")?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ fn a_lapi_behind_a_private_authority_is_trusted_when_told_so(world: &World, make
     drop(firewall);
     let trusting = config.clone().set_path("ca_cert_path", &authority.path());
     let firewall = Firewall::start_with(world, &trusting)?;
-    assert!(firewall.has_said("Using CA cert"));
+    assert!(firewall.log_contains("Using CA cert"));
     lapi.admin(&["decisions", "add", "-i", "198.51.100.77"])?;
     eventually("a ban arrives", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
     drop(firewall);
@@ -82,7 +82,7 @@ fn a_client_certificate_takes_the_place_of_a_key(world: &World, make: Make) -> O
     let half = certified("half", "bouncer-ou")?.without("key_path");
     Implementation::under_test()?.refuses(world, &half, &["key_path"])?;
     let mut firewall = Firewall::start_with(world, &certified("door", "bouncer-ou")?)?;
-    firewall.says("Using cert auth with cert")?;
+    firewall.wait_for_log("Using cert auth with cert")?;
     lapi.admin(&["decisions", "add", "-i", "198.51.100.77"])?;
     eventually("a ban arrives", || Ok(world.router.ruleset()?.bans("198.51.100.77")))?;
     // Our LAPI writes what it learns of bouncers once a second.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use palisade_e2e::{Caller, Failure, LapiProcess, Make, Outcome, Setup, eventually, story_within};
+use palisade_e2e::{Failure, HttpClient, LapiProcess, Make, Outcome, Setup, eventually, story_within};
 use serde_json::{Value, json};
 
 /// How often the LAPI is killed.
@@ -110,8 +110,8 @@ impl Shared {
         Ipv4Addr::from(0x0b00_0000 + self.next.fetch_add(1, Ordering::Relaxed)).to_string()
     }
 
-    fn caller(&self) -> Caller {
-        Caller::new(self.to).patient_for(Duration::from_secs(60))
+    fn http_client(&self) -> HttpClient {
+        HttpClient::new(self.to).with_timeout(Duration::from_secs(60))
     }
 
     fn as_machine(&self) -> [(&str, &str); 2] {
@@ -134,7 +134,7 @@ fn post(shared: &Shared, poster: usize) -> Outcome<Vec<Acknowledged>> {
     let mut random = fastrand::Rng::with_seed(poster as u64);
     let mut imports = IMPORTS.iter().filter(|_| poster == 0).peekable();
     let mut taken = Vec::new();
-    let mut caller = shared.caller();
+    let mut caller = shared.http_client();
     for batch in 0.. {
         if shared.stop.load(Ordering::Relaxed) {
             break;
@@ -202,7 +202,7 @@ fn alert(message: &str, values: &[String], with_decisions: bool) -> Value {
 /// forgotten. Returns the addresses it holds in the end.
 fn follow(shared: &Shared) -> Outcome<HashSet<String>> {
     let mut held = HashSet::new();
-    let (mut caller, mut query) = (shared.caller(), "?startup=true");
+    let (mut caller, mut query) = (shared.http_client(), "?startup=true");
     loop {
         // Asked before the pull: the last one must come after the last alert.
         let last = shared.done.load(Ordering::Relaxed) && query.is_empty();
@@ -226,7 +226,7 @@ fn follow(shared: &Shared) -> Outcome<HashSet<String>> {
     }
 }
 
-fn pull(caller: &mut Caller, query: &str) -> Outcome<Value> {
+fn pull(caller: &mut HttpClient, query: &str) -> Outcome<Value> {
     let path = format!("/v1/decisions/stream{query}");
     let reply = caller.ask("GET", &path, &[("X-Api-Key", KEY)], None)?;
     if reply.status != 200 {
@@ -237,7 +237,7 @@ fn pull(caller: &mut Caller, query: &str) -> Outcome<Value> {
 
 /// Lays what was acknowledged, the database, the stream and the follower side by side.
 fn check(shared: &Shared, acknowledged: &[Acknowledged], followed: &HashSet<String>) -> Outcome {
-    let mut caller = shared.caller();
+    let mut caller = shared.http_client();
     let reply = caller.ask("GET", "/v1/alerts?limit=0", &shared.as_machine(), None)?;
     let alerts: Vec<Value> = serde_json::from_slice(&reply.body)?;
     let mut kept: HashMap<i64, (&str, HashSet<&str>)> = HashMap::new();
@@ -316,10 +316,9 @@ fn a_kill_while_the_database_is_made_leaves_one_that_opens() -> Outcome {
                 young.kill()?;
             }
             lapi.up(world)?;
-            eventually(
-                "it is healthy",
-                || Ok(lapi.caller().ask("GET", "/health", &[], None)?.status == 200),
-            )?;
+            eventually("it is healthy", || {
+                Ok(lapi.http_client().ask("GET", "/health", &[], None)?.status == 200)
+            })?;
         }
         Ok(())
     })

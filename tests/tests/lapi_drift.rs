@@ -33,7 +33,7 @@ fn one_empty_answer_is_not_believed() -> Outcome {
                     Ok(pulls[full..].iter().any(RecordedRequest::is_startup))
                 })?;
                 lapi.heal();
-                firewall.says("nothing is removed until a second answer says the same")?;
+                firewall.wait_for_log("nothing is removed until a second answer says the same")?;
                 lapi.pulled(5)
             })?;
             assert_eq!(arrived, 0, "datagrams through the gap");
@@ -158,7 +158,7 @@ fn another_puller_with_the_same_key_is_noticed_and_told_once() -> Outcome {
             lapi.steal_delta();
             eventually("what was stolen is found", || Ok(world.router.ruleset()?.bans(&stolen)))?;
         }
-        eventually("it is told", || firewall.has_said(warning))?;
+        eventually("it is told", || firewall.log_contains(warning))?;
         assert_eq!(firewall.process().log().matches(warning).count(), 1, "and told once");
         Ok(())
     })
@@ -197,7 +197,7 @@ fn what_one_lapi_said_is_not_remembered_for_another() -> Outcome {
         other.ban("192.0.2.1");
         let moved = config.set("api_url", other.access().url);
         let mut firewall = Firewall::start_with(world, &moved)?;
-        assert!(firewall.has_said("holds decisions of another LAPI"), "{}", firewall.process().log());
+        assert!(firewall.log_contains("holds decisions of another LAPI"), "{}", firewall.process().log());
         let rules = world.router.ruleset()?;
         assert!(rules.bans("192.0.2.1") && !rules.bans("198.51.100.77"));
         Ok(())

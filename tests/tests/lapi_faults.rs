@@ -18,7 +18,7 @@ fn a_lapi_that_is_down_at_boot_is_waited_for() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &config)?;
-        eventually("it says that there is no answer", || firewall.has_said("no answer from the LAPI"))?;
+        eventually("it says that there is no answer", || firewall.log_contains("no answer from the LAPI"))?;
         throughout(Duration::from_millis(700), "it waits, and is not ready", || {
             Ok(!firewall.is_ready()? && firewall.process().exited().is_none())
         })?;
@@ -70,7 +70,7 @@ fn bans_hold_and_end_while_the_lapi_is_away(world: &World, make: Make) -> Outcom
         !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
     })?;
     lapi.down();
-    eventually("it notices", || firewall.has_said("no answer from the LAPI"))?;
+    eventually("it notices", || firewall.log_contains("no answer from the LAPI"))?;
     eventually("the short ban ends by itself", || world.visitor.reaches(&world.router, 80))?;
     assert!(!world.visitor.reaches_v6(&world.router, 80), "the long one holds");
     lapi.up(world)?;
@@ -153,7 +153,7 @@ fn a_key_that_is_refused_later_opens_no_door_and_is_not_hammered() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         let mut firewall = Firewall::start(world, &lapi.access())?;
         lapi.accept_keys(&["another key"]);
-        firewall.says("refuses this bouncer")?;
+        firewall.wait_for_log("refuses this bouncer")?;
         let asked = lapi.pulls().len();
         throughout(Duration::from_secs(3), "it waits, and enforces", || {
             Ok(lapi.pulls().len() <= asked + 1
@@ -196,7 +196,7 @@ fn trouble_is_said_once_and_not_at_every_try() -> Outcome {
         lapi.meanwhile(Fault::Status(500));
         lapi.pulled(4)?;
         lapi.heal();
-        firewall.says("the LAPI answers again")?;
+        firewall.wait_for_log("the LAPI answers again")?;
         assert_eq!(firewall.process().log().matches("no answer from the LAPI").count(), 1);
         Ok(())
     })

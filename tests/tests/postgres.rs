@@ -1,7 +1,7 @@
 //! The LAPI on a real PostgreSQL: the same as on SQLite, and the database may be away for a while.
 
 use palisade_e2e::{
-    Caller, Config, CustomBouncer, Doing as _, Firewall, Lapi, Make, Outcome, Postgres, World,
+    Config, CustomBouncer, Doing as _, Firewall, HttpClient, Lapi, Make, Outcome, Postgres, World,
     against_either_lapi, eventually, story, throughout,
 };
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ fn while_postgres_is_away_bouncers_are_served_and_writes_are_refused() -> Outcom
                 "/v1/decisions/stream?startup=true",
                 "/v1/decisions?ip=198.51.100.77",
             ] {
-                let reply = Caller::new(lapi.address()).ask("GET", path, &key, None)?;
+                let reply = HttpClient::new(lapi.address()).ask("GET", path, &key, None)?;
                 if reply.status != 200 {
                     return Err(palisade_e2e::Failure::new(format!(
                         "{path}: {} {}",
@@ -82,7 +82,7 @@ fn while_postgres_is_away_bouncers_are_served_and_writes_are_refused() -> Outcom
             Ok(bouncer.calls()?.iter().any(|call| call.value == "198.51.100.77"))
         })?;
         assert!(!world.visitor.reaches(&world.router, 80));
-        assert!(!firewall.has_said("no answer from the LAPI"), "{}", firewall.process().log());
+        assert!(!firewall.log_contains("no answer from the LAPI"), "{}", firewall.process().log());
 
         database.up(world)?;
         eventually("writes are taken again", || Ok(lapi.ban("203.0.113.9").is_ok()))?;

@@ -14,7 +14,7 @@ fn what_is_banned_comes_through_a_reverse_proxy() -> Outcome {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(60))?;
         bans_come_through(&lapi, &firewall_hosts)?;
-        assert_eq!(proxy.given_up(), 0);
+        assert_eq!(proxy.timeouts(), 0);
         Ok(())
     })
 }
@@ -26,9 +26,9 @@ fn a_proxy_that_gives_up_soon_is_asked_to_wait_for_less() -> Outcome {
         let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(3))?;
         let mut seen = 0;
         eventually_within(patience() * 4, "the firewall asks for no more than the proxy bears", || {
-            seen = proxy.given_up();
+            seen = proxy.timeouts();
             pace(Duration::from_secs(8));
-            Ok(seen > 0 && proxy.given_up() == seen)
+            Ok(seen > 0 && proxy.timeouts() == seen)
         })?;
         bans_come_through(&lapi, &firewall_hosts)
     })

@@ -70,7 +70,7 @@ fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -
     let log = world.fresh_path("old-auth.log");
     std::fs::write(&log, guesses(attacker.v4()) + &quiet_hours(50_000))?;
     let mut replay = watcher.replay(world, &log)?;
-    replay.says("198.51.100.77 performed 'crowdsecurity/ssh-bf'")?;
+    replay.wait_for_log("198.51.100.77 performed 'crowdsecurity/ssh-bf'")?;
     eventually("the attacker's door is shut", || !attacker.reaches(&server, 80))?;
     assert!(world.neighbour.reaches(&server, 80), "nobody else's is");
     // Both of its scenarios saw him.

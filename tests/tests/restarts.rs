@@ -219,7 +219,7 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
         let probe = UdpProbe::start(&world.visitor, &world.router)?;
         let arrived = probe.during(|| {
             let mut firewall = Firewall::launch(world, &which, &config)?;
-            firewall.says("no answer from the LAPI")?;
+            firewall.wait_for_log("no answer from the LAPI")?;
             throughout(Duration::from_millis(500), "it is not ready, and the bans are in force", || {
                 Ok(!firewall.is_ready()? && world.router.ruleset()?.bans("198.51.100.77"))
             })?;
@@ -233,7 +233,7 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
         let _nothing_remembered =
             std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
         let mut firewall = Firewall::launch(world, &which, &config)?;
-        firewall.says("no answer from the LAPI")?;
+        firewall.wait_for_log("no answer from the LAPI")?;
         assert!(firewall.stop()?.success());
         assert!(world.router.ruleset()?.tables().is_empty());
         Ok(())
@@ -273,13 +273,13 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
                 // A broken file changes nothing, and is said.
                 std::fs::write(&path, "mode: [\n")?;
                 firewall.reload()?;
-                firewall.says("unable to")?;
+                firewall.wait_for_log("unable to")?;
                 lapi.pulled(2)
             })?;
             Ok(())
         })?;
         assert_eq!((arrived, arrived_v6), (0, 0), "datagrams through the gap");
-        let told = firewall.told_the_manager()?;
+        let told = firewall.manager_messages()?;
         assert!(told.iter().any(|line| line == "RELOADING=1"), "{told:?}");
         let last = |word: &str| told.iter().rposition(|line| line == word);
         assert!(last("READY=1") > last("RELOADING=1"), "each reload ends with READY=1: {told:?}");

@@ -138,7 +138,7 @@ fn an_operators_table_that_comes_later_is_found() -> Outcome {
     story(|world| {
         let lapi = banning(world)?;
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &set_only(world, &lapi)?)?;
-        firewall.says("mine")?;
+        firewall.wait_for_log("mine")?;
         let _service = world.router.echoes_on(80)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags timeout"))?;
         world.router.nft(&operators_table("ip6", "mine", "type ipv6_addr; flags interval,timeout"))?;

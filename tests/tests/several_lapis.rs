@@ -16,7 +16,7 @@ struct Three {
 
 fn raise(world: &World) -> Outcome<Three> {
     let database = Postgres::start(world)?;
-    let config = json!({ "db_config": database.config_from_afar() });
+    let config = json!({ "db_config": database.remote_config() });
     let first = Lapi::start_open(world, Make::Ours, &config)?;
     let mut lapis = Vec::new();
     let mut hosts = Vec::new();

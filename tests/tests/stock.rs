@@ -38,13 +38,13 @@ fn a_dry_run_says_what_it_would_do() -> Outcome {
         )?;
         lapi.ban("192.0.2.1");
         let mut firewall = Firewall::start_with(world, &config)?;
-        firewall.says("backend.Add() called with 192.0.2.1")?;
-        firewall.says("backend.Commit() called")?;
+        firewall.wait_for_log("backend.Add() called with 192.0.2.1")?;
+        firewall.wait_for_log("backend.Commit() called")?;
         lapi.lift("192.0.2.1");
-        firewall.says("backend.Delete() called with 192.0.2.1")?;
+        firewall.wait_for_log("backend.Delete() called with 192.0.2.1")?;
         firewall.process().signal(palisade_e2e::Signal::TERM)?;
         assert!(firewall.process().end()?.success());
-        assert!(firewall.has_said("backend.ShutDown() called"));
+        assert!(firewall.log_contains("backend.ShutDown() called"));
         assert!(world.router.ruleset()?.tables().is_empty());
         Ok(())
     })
@@ -80,8 +80,11 @@ fn the_local_file_has_the_last_word_and_the_environment_fills_in() -> Outcome {
         let mut program = tools::command(which.program())?;
         program.env("BOUNCER_MODE", "dry-run");
         let mut firewall = Firewall::launch_prepared(world, &world.router, program, &base, &config)?;
-        firewall.says("backend.Add() called with 192.0.2.1")?;
-        assert!(firewall.has_said("Loading yaml file:") && firewall.has_said("with additional values from"));
+        firewall.wait_for_log("backend.Add() called with 192.0.2.1")?;
+        assert!(
+            firewall.log_contains("Loading yaml file:")
+                && firewall.log_contains("with additional values from")
+        );
 
         let (status, merged) = which.run(world, &["-c", text(&base), "-T"])?;
         assert!(status.success());

@@ -48,7 +48,7 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             // Of a different length each time: bans in step with the requests would all go to the same firewall.
             bans += 1;
             pace(Duration::from_millis(400 + bans * 37 % 200));
-            Ok(firewall_hosts.iter().all(|firewall_host| firewall_host.firewall.has_said(WARNING)))
+            Ok(firewall_hosts.iter().all(|firewall_host| firewall_host.firewall.log_contains(WARNING)))
         })?;
         for firewall_host in &firewall_hosts {
             let pulls = full_pulls(firewall_host)?;

@@ -71,7 +71,7 @@ fn machines_and_bouncers_come_with_certificates(world: &World, make: Make) -> Ou
     authority.revoke(&[&lost, &web, &bouncer])?;
     if make == Make::Ours {
         // And who was let in before is, too.
-        firewall.says("access forbidden")?;
+        firewall.wait_for_log("access forbidden")?;
         assert!(!world.visitor.reaches(&world.router, 80), "what is in force stays in force");
         eventually("the log processor's certificate is refused", || {
             let said = watcher.tool(Make::Stock, &["lapi", "status"])?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::caller::Caller;
 use crate::host::Host;
+use crate::http_client::HttpClient;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::process::Process;
 use crate::tools::{self, ToolOutput};
@@ -194,7 +194,7 @@ impl LapiProcess {
         if self.tls {
             return Ok(TcpStream::connect(self.address).is_ok());
         }
-        Ok(self.caller().ask("GET", "/health", &[], None)?.status == 200)
+        Ok(self.http_client().ask("GET", "/health", &[], None)?.status == 200)
     }
 
     /// Ends it as a service manager does, and returns how it ended.
@@ -275,8 +275,8 @@ impl LapiProcess {
     }
 
     /// A new connection to it.
-    pub fn caller(&self) -> Caller {
-        Caller::new(self.address)
+    pub fn http_client(&self) -> HttpClient {
+        HttpClient::new(self.address)
     }
 
     /// Runs its own administration tool; both take the same words.
@@ -323,7 +323,8 @@ impl LapiProcess {
     /// When the LAPI refuses.
     pub fn log_in(&self, name: &str, password: &str) -> Outcome<String> {
         let body = serde_json::to_vec(&json!({ "machine_id": name, "password": password, "scenarios": [] }))?;
-        let reply = self.host.run(|| self.caller().ask("POST", "/v1/watchers/login", &[], Some(&body)))?;
+        let reply =
+            self.host.run(|| self.http_client().ask("POST", "/v1/watchers/login", &[], Some(&body)))?;
         let answer: Value =
             serde_json::from_slice(&reply.body).doing(format_args!("the login's answer {reply:?}"))?;
         let token = answer["token"].as_str().doing(format_args!("no token in {answer}"))?;

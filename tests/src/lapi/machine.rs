@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::Ban;
-use crate::caller::{Caller, Reply};
 use crate::host::Host;
+use crate::http_client::{HttpClient, Reply};
 use crate::outcome::{Doing, Failure, Outcome};
 
 /// Decisions in one alert; more in one request make SQLite slow.
@@ -95,7 +95,7 @@ impl Machine {
 
     fn send(&self, method: &str, path: &str, body: Option<&[u8]>) -> Outcome<Reply> {
         let headers = [("Authorization", self.token.as_str())];
-        let reply = self.host.run(|| Caller::new(self.address).ask(method, path, &headers, body));
+        let reply = self.host.run(|| HttpClient::new(self.address).ask(method, path, &headers, body));
         reply.doing(format_args!("{method} {path}"))
     }
 }

@@ -46,9 +46,9 @@ fn the_first_minute_of_an_operators_interval_set_counts_decisions_too() -> Outco
 fn first_minute(world: &World, lapi: &ScriptedLapi, config: &Config) -> Outcome<String> {
     let firewall = Firewall::start_with(world, config)?;
     lapi.ban_all(["192.0.2.0/24", "192.0.2.64/26", "192.0.2.7"].map(Ban::of));
-    eventually("it says that three came", || firewall.has_said("3 decisions added"))?;
+    eventually("it says that three came", || firewall.log_contains("3 decisions added"))?;
     lapi.lift("192.0.2.64/26");
-    eventually("it says that one went", || firewall.has_said("1 decision deleted"))?;
+    eventually("it says that one went", || firewall.log_contains("1 decision deleted"))?;
     lapi.ban(Ban::of("192.0.2.7").lasting(Duration::from_secs(4 * 3600)));
     lapi.pulled(3)?;
     let file = firewall.config_file().to_owned();

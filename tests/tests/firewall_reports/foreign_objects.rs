@@ -137,7 +137,7 @@ fn a_reload_into_a_taken_name_keeps_the_bans() -> Outcome {
             arrived_v6 = probe_v6.during(|| {
                 config.clone().set("nftables.ipv4.table", "filter").write_to(firewall.config_file())?;
                 firewall.reload()?;
-                firewall.says("holds a chain 'crowdsec-chain-input' that is not ours")?;
+                firewall.wait_for_log("holds a chain 'crowdsec-chain-input' that is not ours")?;
                 lapi.ban("2001:db8:b::9");
                 eventually("the other family goes on", || Ok(world.router.ruleset()?.bans("2001:db8:b::9")))?;
                 assert_eq!(foreign_of(world, &foreign)?, foreign, "after the reload");

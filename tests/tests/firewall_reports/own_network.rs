@@ -108,7 +108,7 @@ fn stays_reachable(world: &World, operators_set: bool) -> Outcome {
     let lines = log.lines().filter(|line| line.contains("level=warning")).count();
     firewall.reload()?;
     lapi.pulled(3)?;
-    firewall.says("configuration reloaded")?;
+    firewall.wait_for_log("configuration reloaded")?;
     let again = firewall.log();
     let again: Vec<_> = again.lines().filter(|line| line.contains("level=warning")).collect();
     assert_eq!(again.len(), lines, "{again:#?}");

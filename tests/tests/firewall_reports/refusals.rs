@@ -77,7 +77,7 @@ fn a_full_set_is_named_with_its_size() -> Outcome {
             let mut firewall = Firewall::start_with(world, &config)?;
             // No two of them are neighbours.
             lapi.ban_all((0..8).map(|n| Ban::of(format!("192.0.2.{}", 2 * n))));
-            firewall.says("the set is full: size 4")?;
+            firewall.wait_for_log("the set is full: size 4")?;
             let log = firewall.log();
             assert!(!log.contains("Too many open files"), "{log}");
             let line = log.lines().find(|line| line.contains("the set is full")).unwrap_or_default();

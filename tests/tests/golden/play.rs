@@ -88,7 +88,7 @@ fn tell(lapi: &LapiProcess, step: &Step, token: &str) -> Outcome<Answer> {
             headers.push(("Content-Encoding", "gzip"));
         }
     }
-    let reply = lapi.caller().ask(&step.method, &step.path, &headers, body.as_deref())?;
+    let reply = lapi.http_client().ask(&step.method, &step.path, &headers, body.as_deref())?;
     Ok(normal(step, &reply))
 }
 

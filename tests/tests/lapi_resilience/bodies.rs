@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use palisade_e2e::{Caller, LapiProcess, Outcome, Reply, Setup, read_reply, story};
+use palisade_e2e::{HttpClient, LapiProcess, Outcome, Reply, Setup, read_reply, story};
 
 use crate::bystander::Bystander;
 use crate::{KEY, as_machine, bans, message, post, start};
@@ -119,7 +119,7 @@ fn chunked(lapi: &LapiProcess, path: &str, headers: &[(&str, &str)], body: &[u8]
 }
 
 fn sent(lapi: &LapiProcess, bytes: &[u8]) -> Outcome<Reply> {
-    let mut stream = Caller::new(lapi.address()).patient_for(Duration::from_secs(60)).connect()?;
+    let mut stream = HttpClient::new(lapi.address()).with_timeout(Duration::from_secs(60)).connect()?;
     let mut writing = stream.try_clone()?;
     let bytes = bytes.to_vec();
     let writer = std::thread::spawn(move || writing.write_all(&bytes));

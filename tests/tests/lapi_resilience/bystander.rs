@@ -37,7 +37,7 @@ impl Bystander {
                 let path = paths[asked % paths.len()];
                 let begin = Instant::now();
                 let mut caller =
-                    palisade_e2e::Caller::new(to).from(from).patient_for(Duration::from_secs(30));
+                    palisade_e2e::HttpClient::new(to).from(from).with_timeout(Duration::from_secs(30));
                 let reply = caller.ask("GET", path, &[("X-Api-Key", KEY)], None)?;
                 longest = longest.max(begin.elapsed());
                 if reply.status != 200 {

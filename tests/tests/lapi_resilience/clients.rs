@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Caller, Outcome, Setup, eventually, read_reply, request, story};
+use palisade_e2e::{HttpClient, Outcome, Setup, eventually, read_reply, request, story};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bystander::Bystander;
@@ -28,7 +28,7 @@ fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
         let mut open: Vec<TcpStream> = Vec::new();
         for n in 0..wanted {
             let from = Ipv4Addr::from(0x7f02_0001 + (n / 100) as u32);
-            open.push(Caller::new(lapi.address()).from(IpAddr::from(from)).connect()?);
+            open.push(HttpClient::new(lapi.address()).from(IpAddr::from(from)).connect()?);
         }
         // Some of them say something, and are answered.
         let ask = request(lapi.address(), "GET", "/v1/decisions/stream", &[("X-Api-Key", KEY)], None);
@@ -53,7 +53,7 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
     story(|world| {
         let (mut lapi, token) = start(world, &Setup::default())?;
         let bystander = Bystander::start(&lapi)?;
-        let connect = || Caller::new(lapi.address()).patient_for(Duration::from_secs(100)).connect();
+        let connect = || HttpClient::new(lapi.address()).with_timeout(Duration::from_secs(100)).connect();
         let mut heads: Vec<TcpStream> = (0..200).map(|_| connect()).collect::<Result<_, _>>()?;
         let mut bodies: Vec<TcpStream> = (0..100).map(|_| connect()).collect::<Result<_, _>>()?;
         let body = bans(&["192.0.2.1".to_owned()], "slow").to_string();
@@ -105,7 +105,8 @@ fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
             request(lapi.address(), "GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None);
         let mut readers = Vec::new();
         for _ in 0..100 {
-            let mut reader = Caller::new(lapi.address()).patient_for(Duration::from_secs(60)).connect()?;
+            let mut reader =
+                HttpClient::new(lapi.address()).with_timeout(Duration::from_secs(60)).connect()?;
             reader.write_all(&ask)?;
             let mut first = [0; 100];
             reader.read_exact(&mut first)?;
@@ -113,7 +114,7 @@ fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
         }
         let alerts =
             format!("GET /v1/alerts?limit=0 HTTP/1.1\r\nHost: lapi\r\nAuthorization: {token}\r\n\r\n");
-        let mut lister = Caller::new(lapi.address()).patient_for(Duration::from_secs(60)).connect()?;
+        let mut lister = HttpClient::new(lapi.address()).with_timeout(Duration::from_secs(60)).connect()?;
         lister.write_all(alerts.as_bytes())?;
         assert_eq!(
             post(&lapi, &token, bans(&["192.0.2.1".to_owned()], "more").to_string().as_bytes())?.status,

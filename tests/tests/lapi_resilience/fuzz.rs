@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use fastrand::Rng;
-use palisade_e2e::{Caller, Doing as _, Failure, LapiProcess, Outcome, Setup, story_within};
+use palisade_e2e::{Doing as _, Failure, HttpClient, LapiProcess, Outcome, Setup, story_within};
 use serde_json::json;
 
 use crate::bystander::Bystander;
@@ -137,7 +137,7 @@ fn made_up_requests_get_clear_answers() -> Outcome {
         let (mut lapi, token) = start(world, &Setup::default())?;
         let bystander = Bystander::start(&lapi)?;
         let mut random = Rng::with_seed(SEED);
-        let mut caller = lapi.caller().patient_for(Duration::from_secs(20));
+        let mut caller = lapi.http_client().with_timeout(Duration::from_secs(20));
         for n in 0..REQUESTS {
             let made = Made::up(&mut random, &token);
             let told = tell(&mut caller, &made);
@@ -169,7 +169,7 @@ fn bytes_that_are_no_request_are_refused() -> Outcome {
         );
         let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-More: much\r\n".repeat(100_000));
         for text in [long, many] {
-            let mut stream = lapi.caller().patient_for(Duration::from_secs(20)).connect()?;
+            let mut stream = lapi.http_client().with_timeout(Duration::from_secs(20)).connect()?;
             let _ = stream.write_all(text.as_bytes());
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
@@ -309,7 +309,7 @@ fn spoilt(random: &mut Rng, good: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn tell(caller: &mut Caller, made: &Made) -> Outcome {
+fn tell(caller: &mut HttpClient, made: &Made) -> Outcome {
     let headers: Vec<(&str, &str)> =
         made.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut ask = || caller.ask(made.method, &made.path, &headers, made.body.as_deref());
@@ -336,7 +336,7 @@ fn noise(lapi: &LapiProcess, random: &mut Rng, token: &str) -> Outcome {
         Some(bans(&["192.0.2.1".to_owned()], "noise").to_string().as_bytes()),
     );
     let bytes = if random.bool() { spoilt(random, &good) } else { (0..500).map(|_| random.u8(..)).collect() };
-    let mut stream = lapi.caller().patient_for(Duration::from_millis(200)).connect()?;
+    let mut stream = lapi.http_client().with_timeout(Duration::from_millis(200)).connect()?;
     let _ = stream.write_all(&bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();

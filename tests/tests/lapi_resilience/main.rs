@@ -54,7 +54,7 @@ fn bans(values: &[String], message: &str) -> Value {
 
 /// Posts alerts.
 fn post(lapi: &LapiProcess, token: &str, body: &[u8]) -> Outcome<Reply> {
-    Ok(lapi.caller().ask("POST", "/v1/alerts", &as_machine(token), Some(body))?)
+    Ok(lapi.http_client().ask("POST", "/v1/alerts", &as_machine(token), Some(body))?)
 }
 
 fn as_machine(token: &str) -> [(&str, &str); 2] {
@@ -71,7 +71,8 @@ fn message(reply: &Reply) -> String {
 
 /// The addresses a start-up pull tells.
 fn told(lapi: &LapiProcess) -> Outcome<Vec<String>> {
-    let reply = lapi.caller().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;
+    let reply =
+        lapi.http_client().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;
     let answer: Value = serde_json::from_slice(&reply.body)?;
     let decisions = answer["new"].as_array().cloned().unwrap_or_default();
     Ok(decisions.iter().filter_map(|one| one["value"].as_str().map(str::to_owned)).collect())

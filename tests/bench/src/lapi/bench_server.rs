@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use palisade_e2e::{Caller, Failure, LapiProcess, Make, Outcome, Reply, Setup, World};
+use palisade_e2e::{Failure, HttpClient, LapiProcess, Make, Outcome, Reply, Setup, World};
 use serde_json::{Value, json};
 
 use crate::data;
@@ -75,7 +75,7 @@ impl BenchServer {
     /// Posts a decision on each of these.
     pub(super) fn import_nets(&self, nets: &[IpNet], patience: Duration) -> Outcome<Duration> {
         let mut took = Duration::ZERO;
-        let mut caller = self.process.caller().patient_for(patience);
+        let mut caller = self.process.http_client().with_timeout(patience);
         for chunk in nets.chunks(PER_ALERT) {
             let values = chunk.iter().map(ToString::to_string);
             let body = import_body(values, &format!("import bench: {} IPs", chunk.len()));
@@ -85,7 +85,7 @@ impl BenchServer {
     }
 
     /// Posts alerts.
-    pub(super) fn post(&self, caller: &mut Caller, body: &[u8]) -> Outcome<Reply> {
+    pub(super) fn post(&self, caller: &mut HttpClient, body: &[u8]) -> Outcome<Reply> {
         let headers = [("Authorization", self.token.as_str()), ("User-Agent", "crowdsec/v1.4.6")];
         let reply = caller.ask("POST", "/v1/alerts", &headers, Some(body))?;
         wanted(&reply, 201)?;
@@ -93,7 +93,7 @@ impl BenchServer {
     }
 
     /// Pulls the stream with this query.
-    pub(super) fn pull(caller: &mut Caller, query: &str) -> io::Result<Reply> {
+    pub(super) fn pull(caller: &mut HttpClient, query: &str) -> io::Result<Reply> {
         let path = format!("/v1/decisions/stream{query}");
         let reply = caller.ask("GET", &path, &[("X-Api-Key", KEY), ("User-Agent", "bench/v1")], None)?;
         if reply.status == 200 {

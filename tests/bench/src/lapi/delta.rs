@@ -35,8 +35,10 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<f64> {
     let server = BenchServer::start(world, make)?;
     server.import(count, TIMEOUT)?;
-    let (mut bouncer, mut machine) =
-        (server.process.caller().patient_for(TIMEOUT), server.process.caller().patient_for(TIMEOUT));
+    let (mut bouncer, mut machine) = (
+        server.process.http_client().with_timeout(TIMEOUT),
+        server.process.http_client().with_timeout(TIMEOUT),
+    );
     BenchServer::pull(&mut bouncer, "?startup=true")?;
     let mut took = Vec::new();
     for run in 0..runs {

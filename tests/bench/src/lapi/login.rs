@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Caller, Make, Outcome, World};
+use palisade_e2e::{HttpClient, Make, Outcome, World};
 use serde_json::json;
 
 use super::bench_server::{BenchServer, MACHINE};
@@ -55,7 +55,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 fn waits(world: &World, make: Make) -> Outcome<Waits> {
     let server = BenchServer::start(world, make)?;
     server.import(sized(10_000), SPAN * 30)?;
-    BenchServer::pull(&mut server.process.caller(), "?startup=true")?;
+    BenchServer::pull(&mut server.process.http_client(), "?startup=true")?;
     let alone = timed(&server)?;
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let body = json!({ "machine_id": MACHINE.0, "password": MACHINE.1, "scenarios": [] }).to_string();
@@ -70,7 +70,7 @@ fn waits(world: &World, make: Make) -> Outcome<Waits> {
                     // From ever other addresses: logins may be limited for each.
                     let from = IpAddr::from(Ipv4Addr::new(127, 1 + n, turn, 1));
                     let headers = [("User-Agent", "crowdsec/v1.4.6")];
-                    let mut caller = Caller::new(to).from(from).patient_for(Duration::from_secs(30));
+                    let mut caller = HttpClient::new(to).from(from).with_timeout(Duration::from_secs(30));
                     let asked = caller.ask("POST", "/v1/watchers/login", &headers, Some(body.as_bytes()));
                     if asked.is_ok_and(|reply| reply.status == 200) {
                         done.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +90,7 @@ fn waits(world: &World, make: Make) -> Outcome<Waits> {
 
 /// The 99th percentile of delta pulls made at a fixed rate, each from the moment it was due.
 fn timed(server: &BenchServer) -> Outcome<f64> {
-    let mut caller = server.process.caller();
+    let mut caller = server.process.http_client();
     let mut took = Vec::new();
     let begin = Instant::now();
     let mut due = begin;

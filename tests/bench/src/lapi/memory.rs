@@ -56,7 +56,7 @@ fn held(world: &World, make: Make, count: usize) -> Outcome<Held> {
 
 /// MB after three start-up pulls.
 fn pulled(server: &mut BenchServer) -> Outcome<f64> {
-    let mut caller = server.process.caller().patient_for(TIMEOUT);
+    let mut caller = server.process.http_client().with_timeout(TIMEOUT);
     for _ in 0..3 {
         BenchServer::pull(&mut caller, "?startup=true")?;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Caller, Make, Outcome, World};
+use palisade_e2e::{HttpClient, Make, Outcome, World};
 
 use super::bench_server::{BenchServer, alert_body};
 use super::{STOCK, grouped, say, sized};
@@ -119,7 +119,7 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
     let mut seen = Seen::default();
     let key = format!("key-of-bouncer-{n}");
     let from = Ipv4Addr::from(0x7f01_0000 + n as u32 + 1);
-    let mut caller = Caller::new(to).from(IpAddr::from(from)).patient_for(TIMEOUT);
+    let mut caller = HttpClient::new(to).from(IpAddr::from(from)).with_timeout(TIMEOUT);
     let mut due = begin + INTERVAL.mul_f64(n as f64 / of as f64);
     let mut query = "?startup=true";
     while due < begin + SPAN {
@@ -141,7 +141,7 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
 /// One log processor of several that share the work: whoever is free takes the next alert that is due.
 fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> Seen {
     let mut seen = Seen::default();
-    let mut caller = Caller::new(to).patient_for(TIMEOUT);
+    let mut caller = HttpClient::new(to).with_timeout(TIMEOUT);
     let rate = sized(ALERTS_PER_SECOND);
     loop {
         let n = next.fetch_add(1, Ordering::Relaxed);

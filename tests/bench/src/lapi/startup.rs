@@ -55,7 +55,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls> {
     let server = BenchServer::start(world, make)?;
     server.import(count, TIMEOUT)?;
-    let mut caller = server.process.caller().patient_for(TIMEOUT);
+    let mut caller = server.process.http_client().with_timeout(TIMEOUT);
     let (mut whole, mut first_byte, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..runs {
         let reply = BenchServer::pull(&mut caller, "?startup=true")?;
@@ -94,7 +94,7 @@ fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
         let threads: Vec<_> = (0..clients)
             .map(|_| {
                 std::thread::spawn(move || {
-                    let mut caller = palisade_e2e::Caller::new(address).patient_for(TIMEOUT);
+                    let mut caller = palisade_e2e::HttpClient::new(address).with_timeout(TIMEOUT);
                     BenchServer::pull(&mut caller, "?startup=true").map(|reply| reply.whole.as_secs_f64())
                 })
             })

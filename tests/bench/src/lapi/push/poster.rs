@@ -28,7 +28,7 @@ impl Poster {
         let (orders, todo) = mpsc::channel::<(usize, String)>();
         let (sender, done) = mpsc::channel();
         let (mut caller, token) =
-            (server.process.caller().patient_for(Duration::from_secs(60)), server.token.clone());
+            (server.process.http_client().with_timeout(Duration::from_secs(60)), server.token.clone());
         std::thread::spawn(move || {
             let headers = [("Authorization", token.as_str()), ("User-Agent", "cscli/v1.4.6")];
             for (number, value) in todo {

@@ -95,7 +95,7 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
 fn restart(world: &World, server: &mut BenchServer) -> Outcome<String> {
     server.process.kill();
     server.process.up(world)?;
-    let mut caller = server.process.caller().patient_for(TIMEOUT);
+    let mut caller = server.process.http_client().with_timeout(TIMEOUT);
     let reply = BenchServer::pull(&mut caller, "?startup=true&cursor=")?;
     Ok(reply.header(CURSOR_HEADER).doing("the LAPI keeps no cursors")?.to_owned())
 }
@@ -124,7 +124,7 @@ fn settle(server: &mut BenchServer) -> Outcome {
 
 fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: usize) -> Outcome<Vec<Row>> {
     let (mut first, mut middle, mut last, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut machine = server.process.caller().patient_for(TIMEOUT);
+    let mut machine = server.process.http_client().with_timeout(TIMEOUT);
     for ban in 0..SINGLE {
         clients_under_test.look_for(ban..ban + 1);
         let used = processor_seconds(server.process.process()?)?;
@@ -158,7 +158,7 @@ fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: us
     let rhythm = STORM_SPAN / bans.len() as u32;
     clients_under_test.look_for(bans.clone());
     let used = processor_seconds(server.process.process()?)?;
-    let mut machine = server.process.caller().patient_for(TIMEOUT);
+    let mut machine = server.process.http_client().with_timeout(TIMEOUT);
     let begin = Instant::now();
     let mut due = begin;
     for ban in bans.clone() {

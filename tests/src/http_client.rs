@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Makes requests on one connection, which it keeps and opens again when it was closed.
-pub struct Caller {
+pub struct HttpClient {
     to: SocketAddr,
     from: Option<IpAddr>,
     stream: Option<TcpStream>,
@@ -44,7 +44,7 @@ impl Reply {
     }
 }
 
-impl Caller {
+impl HttpClient {
     /// A caller of that address; connects with the first request.
     pub fn new(to: SocketAddr) -> Self {
         Self { to, from: None, stream: None, patience: PATIENCE }
@@ -52,7 +52,7 @@ impl Caller {
 
     /// Gives an answer up after so long a silence.
     #[must_use]
-    pub fn patient_for(mut self, patience: Duration) -> Self {
+    pub fn with_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
