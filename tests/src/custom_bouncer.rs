@@ -1,5 +1,5 @@
-//! The stock custom bouncer, crowdsec-custom-bouncer 0.0.15: it calls a program for every decision that comes and
-//! goes.
+//! The stock custom bouncer, crowdsec-custom-bouncer 0.0.15, which calls a program for every added and deleted
+//! decision.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::tools;
 use crate::world::World;
 
-/// A running custom bouncer, and what it has called its program with.
+/// A running custom bouncer, with a record of its program's calls.
 pub struct CustomBouncer {
     process: Process,
     calls: PathBuf,
@@ -35,7 +35,7 @@ pub struct Call {
 }
 
 impl CustomBouncer {
-    /// Starts it; it asks ten times a second.
+    /// Starts it; it polls ten times a second.
     ///
     /// # Errors
     /// When it is not unpacked, or cannot be started.

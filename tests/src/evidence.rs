@@ -1,4 +1,4 @@
-//! What a failed story leaves to look at.
+//! Collects the logs and the ruleset of a failed test and prints them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::host::Host;
 
-/// Lines shown of each log.
+/// Number of lines shown of each log.
 const TAIL: usize = 60;
-/// Logs kept of each name: of a process that was started two hundred times the last are enough.
+/// Number of logs kept per name: of a process that was started two hundred times the last are enough.
 const STARTS: usize = 6;
 
-/// The logs of a world's processes and its router, to be shown when the story fails.
+/// The logs of a world's processes and its router, shown if the test fails.
 #[derive(Clone)]
 pub(crate) struct Evidence {
     router: Host,
@@ -23,7 +23,7 @@ impl Evidence {
         Self { router: router.clone(), logs: Arc::default() }
     }
 
-    /// Remembers a log; a process restarted on the same log is kept once.
+    /// Adds a log; a process restarted on the same log is added once.
     pub(crate) fn keep(&self, name: &str, log: &Path) {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if !logs.iter().any(|(_, kept)| kept == log) {
@@ -49,7 +49,7 @@ impl Evidence {
         }
     }
 
-    /// Shows everything and ends the program: the story took too long.
+    /// Prints everything and ends the program: the test exceeded its time limit.
     #[expect(clippy::print_stderr, reason = "a failed story is read by a person")]
     pub(crate) fn give_up(&self, limit: Duration) {
         self.show();

@@ -1,4 +1,4 @@
-//! The firewall bouncer under test: ours, or the stock one as the peer, behind one set of verbs.
+//! The firewall bouncer under test: ours, or the stock one as the peer, behind one interface.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use crate::tools;
 use crate::wait::eventually;
 use crate::world::World;
 
-/// Which program is run. `PALISADE_FIREWALL=stock` runs the stories against the stock bouncer instead, to see
-/// which promises it keeps; a path runs that binary as ours.
+/// The tested program. `PALISADE_FIREWALL=stock` runs the tests against the stock bouncer instead, to see which
+/// guarantees it meets; a path runs that binary as ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Implementation {
     /// `palisade-firewall`.
@@ -30,7 +30,7 @@ pub enum Implementation {
 }
 
 impl Implementation {
-    /// The one the stories are about.
+    /// The implementation under test.
     ///
     /// # Errors
     /// When it is not built, or not fetched.
@@ -50,7 +50,7 @@ impl Implementation {
         Ok(Self::Stock(tools::peer("crowdsec-firewall-bouncer")?))
     }
 
-    /// Whether this is ours; promises the stock one never made are only asked of ours.
+    /// Whether this is ours; guarantees that the stock one does not give are only checked for ours.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Palisade(_))
     }
@@ -78,7 +78,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// nftables on input and forward, both families, asking ten times a second.
+    /// nftables on input and forward, both families, polling ten times a second.
     ///
     /// # Errors
     /// When no port is left for its metrics.
@@ -123,7 +123,7 @@ impl Config {
         self.set(dotted, path.display().to_string())
     }
 
-    /// Leaves a top-level key out.
+    /// Removes a top-level key.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         if let Some(keys) = self.keys.as_object_mut() {
@@ -132,13 +132,13 @@ impl Config {
         self
     }
 
-    /// A key's text, for the story that needs to know what was chosen.
+    /// A key's text.
     pub fn text(&self, dotted: &str) -> String {
         let found = dotted.split('.').fold(&self.keys, |at, key| &at[key]);
         found.as_str().map_or_else(|| found.to_string(), str::to_owned)
     }
 
-    /// Writes it to a new file of the world. JSON is YAML.
+    /// Writes it to a new file of the world, as JSON, which is YAML.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -148,7 +148,7 @@ impl Config {
         Ok(path)
     }
 
-    /// Writes it over a file, as an operator edits it.
+    /// Overwrites a file, as an operator edits it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -194,7 +194,7 @@ impl Firewall {
         Self::launch_file(world, which, &path, config)
     }
 
-    /// Starts any implementation with a file of the story's own; `config` tells where its metrics are.
+    /// Starts any implementation with a prepared file; `config` contains the address of its metrics.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -202,8 +202,7 @@ impl Firewall {
         Self::launch_prepared(world, &world.router, tools::command(which.program())?, path, config)
     }
 
-    /// Starts a command the story has prepared (with an environment, or under another program) on any host; it gets
-    /// `-c path` as its last arguments.
+    /// Starts a prepared command (with an environment, or under another program) on any host; `-c path` is appended.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -229,7 +228,7 @@ impl Firewall {
     /// Waits for `READY=1`.
     ///
     /// # Errors
-    /// When it ends first, or does not come.
+    /// When it ends first, or the notification does not arrive in time.
     pub fn ready(&mut self) -> Outcome<Duration> {
         eventually("the firewall bouncer is ready", || {
             if self.is_ready()? {
@@ -242,7 +241,7 @@ impl Firewall {
         })
     }
 
-    /// Whether `READY=1` has been said.
+    /// Whether it has sent `READY=1`.
     ///
     /// # Errors
     /// When the notify socket fails.
@@ -250,7 +249,7 @@ impl Firewall {
         Ok(self.notify.heard()?.iter().any(|line| line == "READY=1"))
     }
 
-    /// All it has told the service manager, oldest first: `READY=1`, `STATUS=…`, `WATCHDOG=1`, `RELOADING=1`.
+    /// All notifications to the service manager, oldest first: `READY=1`, `STATUS=…`, `WATCHDOG=1`, `RELOADING=1`.
     ///
     /// # Errors
     /// When the notify socket fails.
@@ -268,20 +267,20 @@ impl Firewall {
         &self.path
     }
 
-    /// Everything it has said so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Whether its log has this text.
+    /// Whether its log contains this text.
     pub fn log_contains(&self, text: &str) -> bool {
         self.process.log().contains(text)
     }
 
-    /// Waits until its log has this text.
+    /// Waits until its log contains this text.
     ///
     /// # Errors
-    /// When it does not come in time, or the program ends without it.
+    /// When it does not appear in time, or the program ends without it.
     pub fn wait_for_log(&mut self, text: &str) -> Outcome<Duration> {
         self.process.wait_for_log(text)
     }
@@ -303,7 +302,7 @@ impl Firewall {
         self.process.signal(Signal::HUP)
     }
 
-    /// Its Prometheus samples, `name{labels}` as written, to value.
+    /// Its Prometheus samples, `name{labels}` as written, by value.
     ///
     /// # Errors
     /// When its listener does not answer.
@@ -319,8 +318,8 @@ impl Firewall {
     }
 }
 
-/// Runs the program under test to its end with these arguments: `-t`, `-T`, `-version`; returns its exit status
-/// and everything it said.
+/// Runs the program under test to its end with these arguments: `-t`, `-T`, `-version`; returns its exit status and
+/// output.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -337,11 +336,10 @@ pub(crate) fn run_to_end(
 }
 
 impl Implementation {
-    /// Runs it with a configuration it must refuse, or come to grief with: it ends by itself with exit code 1, and
-    /// says all of these phrases.
+    /// Runs it with a configuration that must fail: it exits with code 1, and its output contains all of these phrases.
     ///
     /// # Errors
-    /// When it does otherwise; quotes what it said.
+    /// When it does otherwise; quotes its output.
     pub fn refuses(&self, world: &World, config: &Config, phrases: &[&str]) -> Outcome {
         let path = config.write(world)?.display().to_string();
         let (status, said) = self.run(world, &["-c", &path])?;
@@ -354,7 +352,7 @@ impl Implementation {
         }
     }
 
-    /// Runs it to its end with these arguments; returns its exit status and everything it said.
+    /// Runs it to its end with these arguments; returns its exit status and output.
     ///
     /// # Errors
     /// When it cannot be started or does not end.

@@ -1,4 +1,4 @@
-//! A host with a firewall of its own and a record of all it was told; and whether it holds what the database holds.
+//! A host with a firewall and a record of its kernel's changes; compares its bans with the database's.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,11 +15,10 @@ use crate::tools;
 use crate::wait::{eventually, eventually_within};
 use crate::world::World;
 
-/// By how much the end of a ban in a kernel may differ from its end in the database: durations are told in whole
-/// seconds by both.
+/// Tolerance between the end of a ban in a kernel and in the database: both report durations in whole seconds.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// A host whose firewall follows a LAPI, and what its kernel has been told since before it began.
+/// A host whose firewall follows a LAPI, with every kernel change since before the start.
 pub struct FirewallHost {
     /// The host.
     pub host: Host,
@@ -30,8 +29,8 @@ pub struct FirewallHost {
     config: Config,
 }
 
-/// By address, the earliest and the latest moment at which its ban may end: what is left is told somewhere between the
-/// question and the answer, which on a busy machine are seconds apart.
+/// By address, the earliest and the latest time at which its ban may end: the remaining duration is measured between
+/// request and response, which on a busy machine are seconds apart.
 type Ends = BTreeMap<String, (Instant, Instant)>;
 
 impl FirewallHost {
@@ -69,7 +68,7 @@ impl FirewallHost {
         Ok(firewall_hosts)
     }
 
-    /// As [`all`](Self::all), each with a key of its own, as a stock LAPI wants it.
+    /// As [`all`](Self::all), each with a key of its own, as a stock LAPI requires.
     ///
     /// # Errors
     /// When one does not become ready.
@@ -102,10 +101,10 @@ impl FirewallHost {
         Ok(())
     }
 
-    /// Whether the kernel has been told to ban this address by now, as far as the record has come.
+    /// Whether the kernel has banned this address by now, as far as the record goes.
     ///
     /// # Errors
-    /// When the record is not whole.
+    /// When the record is incomplete.
     pub fn has_banned(&self, value: &str) -> Outcome<bool> {
         Ok(self.history.glance()?.iter().any(|moment| moment.banned.contains(value)))
     }
@@ -124,7 +123,7 @@ impl FirewallHost {
     }
 }
 
-/// What is in force, as `decisions list` reads it from the database.
+/// The decisions in force, as `decisions list` reads them from the database.
 fn active(lapi: &Lapi) -> Outcome<Ends> {
     let before = Instant::now();
     let text = lapi.admin(&["decisions", "list", "--all", "--limit", "0", "-o", "json"])?;
@@ -135,7 +134,7 @@ fn active(lapi: &Lapi) -> Outcome<Ends> {
     for decision in decisions {
         let text = |key: &str| decision[key].as_str().doing(format_args!("no {key} in {decision}"));
         let left: GoDuration = text("duration")?.parse()?;
-        // Less than nothing is left of one that has ended and is still listed.
+        // A decision that has ended and is still listed has a negative rest.
         let Some(left) = left.to_std() else { continue };
         note(&mut ends, text("value")?.to_owned(), (before + left, after + left));
     }
@@ -148,10 +147,10 @@ fn note(ends: &mut Ends, value: String, end: (Instant, Instant)) {
     *known = (*known).max(end);
 }
 
-/// Waits until every host's kernel has been told to ban this address.
+/// Waits until every host's kernel has banned this address.
 ///
 /// # Errors
-/// When one is not told in time.
+/// When one does not in time.
 pub fn all_have_banned(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<Duration> {
     eventually(&format!("every host has banned {value}"), || {
         for firewall_host in firewall_hosts {
@@ -163,10 +162,10 @@ pub fn all_have_banned(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<
     })
 }
 
-/// Waits until every host's kernel holds what the database holds: the same addresses, and each until the same time.
+/// Waits until every host's kernel has the database's bans: the same addresses, each until the same time.
 ///
 /// # Errors
-/// When one does not come to it in time; names the differences.
+/// When one does not in time; lists the differences.
 pub fn agree(firewall_hosts: &[FirewallHost], lapi: &Lapi, deadline: Duration) -> Outcome<Duration> {
     eventually_within(deadline, "every host holds what the database holds", || {
         let wanted = active(lapi)?;
@@ -192,7 +191,7 @@ fn differences(wanted: &Ends, held: &Ends) -> Option<String> {
     }
     let apart = |value: &String| {
         let (wanted, held) = (wanted[value], held[value]);
-        // How far apart they are at the least.
+        // The least possible difference.
         wanted.0.saturating_duration_since(held.1).max(held.0.saturating_duration_since(wanted.1))
     };
     let (off, which) = some(wanted.keys().filter(|value| apart(value) > TOLERANCE).collect());

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client of a LAPI speaks it, one kept connection at a time, with everything the answer said.
+//! An HTTP/1.1 client of a LAPI with one persistent connection, which returns every part of the response.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Long enough for a server that inserts a hundred thousand decisions before it answers.
+/// Long enough for a server that inserts a hundred thousand decisions before it responds.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Makes requests on one connection, which it keeps and opens again when it was closed.
+/// Sends requests on one connection, which is kept and reopened when it was closed.
 pub struct HttpClient {
     to: SocketAddr,
     from: Option<IpAddr>,
@@ -17,18 +17,18 @@ pub struct HttpClient {
     patience: Duration,
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
     /// Every header, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, out of its chunks.
+    /// The body, with chunks joined.
     pub body: Vec<u8>,
-    /// From the request's first byte to the first byte of the answer's body, or to the end of its head.
+    /// From the request's first byte to the first byte of the response's body, or to the end of its head.
     pub first_byte: Duration,
-    /// From the request's first byte to the answer's last.
+    /// From the request's first byte to the response's last.
     pub whole: Duration,
 }
 
@@ -45,29 +45,29 @@ impl Reply {
 }
 
 impl HttpClient {
-    /// A caller of that address; connects with the first request.
+    /// A client for that address; connects with the first request.
     pub fn new(to: SocketAddr) -> Self {
         Self { to, from: None, stream: None, patience: PATIENCE }
     }
 
-    /// Gives an answer up after so long a silence.
+    /// Sets the timeout for a silent connection.
     #[must_use]
     pub fn with_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Comes from this address of the host.
+    /// Sets the source address.
     #[must_use]
     pub fn from(mut self, address: IpAddr) -> Self {
         self.from = Some(address);
         self
     }
 
-    /// Makes one request and reads the whole answer.
+    /// Sends one request and reads the whole response.
     ///
     /// # Errors
-    /// When there is no connection or it breaks before the answer is complete; the next request opens another.
+    /// When there is no connection or it breaks before the response is complete; the next request opens another.
     pub fn ask(
         &mut self,
         method: &str,
@@ -88,10 +88,10 @@ impl HttpClient {
         Ok(reply)
     }
 
-    /// A connection with this caller's patience, for those who misbehave on purpose.
+    /// A connection with this client's timeout, for requests that are malformed on purpose.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When the connection is refused.
     pub fn connect(&self) -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(from) = self.from {
@@ -130,10 +130,10 @@ pub fn request(
     bytes
 }
 
-/// Reads one answer to its end.
+/// Reads one complete response.
 ///
 /// # Errors
-/// When the connection breaks before that, or what comes is no HTTP.
+/// When the connection breaks before that, or the data is not HTTP.
 pub fn read_reply(stream: &mut TcpStream, method: &str, start: Instant) -> io::Result<Reply> {
     let mut input = Input { stream, bytes: Vec::with_capacity(1024), first: None };
     let end = input.until_head()?;
@@ -209,7 +209,7 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// The chunks joined; trailers are read past.
+    /// The joined chunks; trailers are skipped.
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let (mut body, mut at) = (Vec::new(), 0);
         loop {

@@ -1,4 +1,4 @@
-//! A process of the story: started on a host, its output in a file, ended with the story.
+//! A process of a test: started on a host, its output in a file, killed when the test ends.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), ended: None })
     }
 
-    /// Everything it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
@@ -40,7 +40,7 @@ impl Process {
     /// Waits until its output contains `text`.
     ///
     /// # Errors
-    /// When it does not in time, or ends without having said it.
+    /// When it does not in time, or the process ends without it.
     pub fn wait_for_log(&mut self, text: &str) -> Outcome<Duration> {
         let what = format!("{} says {text:?}", self.name);
         let mut ended = None;
@@ -115,7 +115,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already ended is as good as killed.
+        // A process that has already ended is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,4 @@
-//! nginx of Debian's package before a LAPI, with the plainest configuration: whatever it does to long answers by
-//! default, it does here.
+//! nginx of Debian's package before a LAPI, with a minimal configuration, so that its defaults apply to long responses.
 
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it on a host, for the server at `url` (a base address), and returns once it listens. It gives up a server
-    /// that says nothing for so long, and answers 504.
+    /// Starts it on a host, for the server at `url` (a base address), and returns once it listens. After `patience`
+    /// without data from the server it responds with 504.
     ///
     /// # Errors
     /// When it is not unpacked, or does not come up.
@@ -55,7 +54,7 @@ impl Proxy {
         Ok(Self { url: format!("http://{}:{port}/", host.v4()), process })
     }
 
-    /// How often it has given up a server that said nothing.
+    /// The number of responses that timed out.
     pub fn timeouts(&self) -> usize {
         self.process.log().matches("upstream timed out").count()
     }

@@ -1,4 +1,4 @@
-//! Packets that really travel: TCP round trips with a deadline, and the echo they are answered by.
+//! Real packets: TCP round trips with a deadline, and the echo service that answers them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,8 +21,7 @@ pub(crate) fn round_trip(from: Option<IpAddr>, to: SocketAddr, deadline: Duratio
     Ok(start.elapsed())
 }
 
-/// Opens a connection that a story can keep, to see what becomes of established flows. Call it through
-/// [`Host::run`](crate::Host::run).
+/// Opens a connection for a test of established flows. Call it through [`Host::run`](crate::Host::run).
 ///
 /// # Errors
 /// When it does not open within `deadline`.
@@ -37,14 +36,14 @@ pub fn connect(from: Option<IpAddr>, to: SocketAddr, deadline: Duration) -> io::
     Ok(socket.into())
 }
 
-/// Whether a flow that is already open still carries a byte there and back.
+/// Whether an open flow still carries a byte in both directions.
 pub fn still_answers(flow: &mut TcpStream, deadline: Duration) -> bool {
     let mut answer = [0];
     let asked = flow.set_read_timeout(Some(deadline)).and_then(|()| flow.write_all(b"?"));
     asked.and_then(|()| flow.read_exact(&mut answer)).is_ok()
 }
 
-/// A service that sends back what it gets, over TCP and UDP, until dropped.
+/// A service that sends back what it receives, over TCP and UDP, until dropped.
 pub struct Echo {
     port: u16,
     stop: Arc<AtomicBool>,
@@ -76,7 +75,7 @@ impl Echo {
         Ok(Self { port, stop })
     }
 
-    /// Where it answers.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -113,7 +112,7 @@ fn echo(mut stream: TcpStream) {
 fn answer_datagrams(socket: &UdpSocket, stopped: &AtomicBool) {
     let mut buffer = [0; 512];
     while !stopped.load(Ordering::Relaxed) {
-        // A timeout is the chance to stop; an undeliverable answer is the asker's business.
+        // A timeout is the chance to stop; an undeliverable reply is ignored.
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
             let _ = socket.send_to(&buffer[..length], from);
         }

@@ -14,18 +14,18 @@ use crate::outcome::Outcome;
 use crate::veth::{forward, join};
 use crate::world::World;
 
-/// Hosts that the rest of the world sees as one.
+/// Hosts behind one masquerading gateway.
 pub struct Site {
-    /// Whose address the rest of the world sees: `198.18.1.10`.
+    /// The gateway, `198.18.1.10`: the source address of all hosts of the site.
     pub gateway: Host,
-    /// Between the gateway and the router.
+    /// The link between the gateway and the router.
     pub line: LossyLink,
-    /// Those behind it.
+    /// The hosts behind it.
     pub hosts: Vec<Host>,
 }
 
 impl World {
-    /// Raises a site of so many hosts; one to a world.
+    /// Creates a site of that many hosts; one per world.
     ///
     /// # Errors
     /// When the kernel refuses something.

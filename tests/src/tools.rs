@@ -1,4 +1,4 @@
-//! Where the binaries are: the peers under `target/peers`, the tools of the system, and our own.
+//! Locates binaries: the peers under `target/peers`, the tools of the system, and our own.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::outcome::{Doing, Failure, Outcome};
 
-/// The `target` folder this very program was built into.
+/// The `target` folder of this binary's build.
 ///
 /// # Errors
 /// When it runs from somewhere else.
@@ -76,7 +76,7 @@ pub fn search_path() -> Outcome<OsString> {
     Ok(std::env::join_paths(folders)?)
 }
 
-/// Library folders of what was unpacked, for the loader; none when everything came from the system.
+/// Library folders of unpacked packages, for the loader; none if everything is installed in the system.
 fn library_path(root: &Path) -> Option<OsString> {
     let found: Vec<PathBuf> = ["usr/lib", "lib"]
         .iter()
@@ -112,19 +112,19 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
     Ok(command)
 }
 
-/// How time goes for one program.
+/// A manipulation of a program's clock.
 #[derive(Debug, Clone, Copy)]
 pub enum Time<'a> {
-    /// The wall clock, and no other, is off by what this file says whenever it is asked: `+0`, `+2d`, `-3h`.
+    /// Shifts the wall clock only, by the contents of this file at each call: `+0`, `+2d`, `-3h`.
     WallClockOff(&'a Path),
-    /// Timers run so many times as fast.
+    /// Timers run this many times as fast.
     Faster(u32),
 }
 
-/// A command for which time goes otherwise.
+/// A command whose clock is manipulated.
 ///
 /// # Errors
-/// When the library that does it is not unpacked.
+/// When the library for it is not unpacked.
 pub fn command_in(time: Time<'_>, program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
     let root = peers_dir()?.join("root/usr/lib");
     let folders = std::fs::read_dir(&root).doing(format_args!("reading {}", root.display()))?;
@@ -147,7 +147,7 @@ pub fn command_in(time: Time<'_>, program: impl AsRef<std::ffi::OsStr>) -> Outco
     Ok(command)
 }
 
-/// `std` looks a program up in the parent's search path, not the child's; so we look ourselves.
+/// `std` searches a program in the parent's search path, not the child's; so the search is done here.
 fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return None;
@@ -158,7 +158,7 @@ fn find(program: &Path, path: &OsString) -> Option<PathBuf> {
     })
 }
 
-/// A command as a person would type it, without its environment.
+/// A command as typed in a shell, without its environment.
 pub(crate) fn spelled(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -177,7 +177,7 @@ pub fn output(command: &mut Command) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
-/// What a command left behind when it ended.
+/// The result of a command that ended.
 #[derive(Debug)]
 pub struct ToolOutput {
     /// Its exit code; -1 when a signal ended it.
@@ -189,21 +189,21 @@ pub struct ToolOutput {
 }
 
 impl ToolOutput {
-    /// Whether either output has this text.
+    /// Whether either output contains this text.
     pub fn has(&self, text: &str) -> bool {
         self.out.contains(text) || self.err.contains(text)
     }
 
-    /// Its standard output, when it ended well.
+    /// Its standard output, if it succeeded.
     ///
     /// # Errors
-    /// When it did not; quotes its error output.
+    /// When it failed; quotes its error output.
     pub fn into_stdout(self) -> Outcome<String> {
         if self.code == 0 { Ok(self.out) } else { Err(Failure::new(format!("{self:?}"))) }
     }
 }
 
-/// Runs a command to its end, however it ends, with `input` on its standard input.
+/// Runs a command to its end, whatever its exit status, with `input` on its standard input.
 ///
 /// # Errors
 /// When it cannot start.
@@ -213,7 +213,7 @@ pub fn run(command: &mut Command, input: &str) -> Outcome<ToolOutput> {
     let mut child = command.spawn().doing(format_args!("starting {}", spelled(command)))?;
     let mut pipe = child.stdin.take().doing("its input is piped")?;
     let text = input.to_owned();
-    // Who does not read its input is no failure.
+    // A program that does not read its input is no failure.
     let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut pipe, text.as_bytes())));
     let ran = child.wait_with_output()?;
     writer.join().expect("writing does not panic");

@@ -1,4 +1,4 @@
-//! A steady probe of datagrams, to see gaps that single connections would miss.
+//! A steady stream of datagrams, to detect gaps that single connections would miss.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,10 +10,10 @@ use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 use crate::wait::eventually;
 
-/// Between two datagrams.
+/// The interval between datagrams.
 const PERIOD: Duration = Duration::from_micros(500);
 
-/// Sends a datagram every half millisecond from one host to another and counts what arrives, until dropped.
+/// Sends a datagram every half millisecond from one host to another and counts the received ones, until dropped.
 pub struct UdpProbe {
     sent: Arc<AtomicU64>,
     arrived: Arc<AtomicU64>,
@@ -21,7 +21,7 @@ pub struct UdpProbe {
 }
 
 impl UdpProbe {
-    /// Starts dripping over IPv4.
+    /// Starts over IPv4.
     ///
     /// # Errors
     /// When a host gives no socket.
@@ -29,7 +29,7 @@ impl UdpProbe {
         Self::between(from, to, to.v4())
     }
 
-    /// Starts dripping over IPv6.
+    /// Starts over IPv6.
     ///
     /// # Errors
     /// When a host gives no socket.
@@ -47,7 +47,7 @@ impl UdpProbe {
         let (sent, stop) = (Arc::clone(&probe.sent), Arc::clone(&probe.stop));
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                // A rejected datagram is one that does not arrive.
+                // A rejected datagram counts as lost.
                 let _ = tap.send_to(b".", to);
                 sent.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(PERIOD);
@@ -60,17 +60,17 @@ impl UdpProbe {
         Ok(probe)
     }
 
-    /// How many were sent.
+    /// The number of sent datagrams.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How many have arrived.
+    /// The number of received datagrams.
     pub fn arrived(&self) -> u64 {
         self.arrived.load(Ordering::Relaxed)
     }
 
-    /// How many arrive while `doing` goes on, and a little longer.
+    /// The number received while `doing` runs, and shortly after.
     ///
     /// # Errors
     /// When `doing` fails.

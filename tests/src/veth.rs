@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 use crate::wait::eventually;
 
-/// Puts a new host on a veth pair of its own to another that forwards, and takes the `.1` and `::1` beside its addresses.
+/// Creates a host on a veth pair to a forwarding host, which gets the `.1` and `::1` of the new host's networks.
 pub(crate) fn join(to: &Host, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
     let host = Host::new(name, v4, v6)?;
     lay(&host, "eth0", to, &format!("to-{name}"))?;
@@ -29,8 +29,8 @@ pub(crate) fn lay(near: &Host, near_name: &str, far: &Host, far_name: &str) -> O
     far.feed(["ip", "-batch", "-"], &format!("link set {far_name} up\n")).map(drop)
 }
 
-/// Gives `eth0` of the host its addresses and `to-NAME` of the forwarding one those beside them; returns once packets
-/// come through both ways.
+/// Sets the addresses of the host's `eth0` and of the forwarding host's `to-NAME`; returns once packets pass in both
+/// directions.
 pub(crate) fn address_ends(to: &Host, host: &Host) -> Outcome {
     let (name, v4, v6) = (host.name(), host.v4(), host.v6());
     let (gateway_v4, gateway_v6) = (first_beside(v4), first_beside(v6));
@@ -47,7 +47,7 @@ pub(crate) fn address_ends(to: &Host, host: &Host) -> Outcome {
              route add default via {gateway_v4}\nroute add default via {gateway_v6}\n"
         ),
     )?;
-    // A link is up some time after it is told to be. A closed port that answers is proof of both directions.
+    // A link comes up asynchronously. A refusal by a closed port proves both directions.
     for (from, at) in [(host, gateway_v4), (host, gateway_v6), (to, v4), (to, v6)] {
         eventually(&format!("the link of {name} carries packets to {at}"), || {
             let asked = from.connects(None, SocketAddr::new(at, 9), Duration::from_millis(100));
@@ -57,7 +57,7 @@ pub(crate) fn address_ends(to: &Host, host: &Host) -> Outcome {
     Ok(())
 }
 
-/// Lets a host pass on what is not for it.
+/// Enables forwarding on a host.
 pub(crate) fn forward(host: &Host) -> Outcome {
     host.run(|| {
         for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {

@@ -1,23 +1,23 @@
-//! Waiting on conditions, never on the clock.
+//! Waits for conditions, never for a time.
 
 use std::time::{Duration, Instant};
 
 use crate::outcome::{Failure, Outcome};
 
-/// How long a condition may take before its story fails: long enough for a loaded two-core machine, since a
-/// passing story never waits for it. `PALISADE_PATIENCE` (a factor, such as `3`) stretches it.
+/// The deadline for a condition: long enough for a loaded two-core machine, since a passing test never waits for it.
+/// `PALISADE_PATIENCE` (a factor, such as `3`) extends it.
 pub fn patience() -> Duration {
     let factor =
         std::env::var("PALISADE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
     Duration::from_secs(20).mul_f64(factor.clamp(0.1, 100.0))
 }
 
-/// Something that can be asked again until it holds.
+/// A condition that can be polled.
 pub trait Holds {
-    /// `Ok(true)` when it holds; a failure is kept as evidence and asked again.
+    /// `Ok(true)` if it holds; an error is kept as evidence and polling continues.
     ///
     /// # Errors
-    /// Why the question could not be answered this time.
+    /// Why the condition could not be evaluated this time.
     fn holds(self) -> Outcome<bool>;
 }
 
@@ -33,7 +33,7 @@ impl Holds for Outcome<bool> {
     }
 }
 
-/// Asks until `condition` holds and returns how long that took.
+/// Polls until `condition` holds and returns how long that took.
 ///
 /// # Errors
 /// When it does not hold within [`patience`].
@@ -41,10 +41,10 @@ pub fn eventually<H: Holds>(what: &str, condition: impl FnMut() -> H) -> Outcome
     eventually_within(patience(), what, condition)
 }
 
-/// Asks until `condition` holds, at most for `deadline`, and returns how long that took.
+/// Polls until `condition` holds, at most for `deadline`, and returns how long that took.
 ///
 /// # Errors
-/// When it does not hold in time; the text names `what`, the deadline and the last failure to ask.
+/// When it does not hold in time; the text names `what`, the deadline and the last error.
 pub fn eventually_within<H: Holds>(
     deadline: Duration,
     what: &str,
@@ -67,8 +67,8 @@ pub fn eventually_within<H: Holds>(
     }
 }
 
-/// Watches that `condition` keeps holding for the whole of `span`; for promises that something does *not*
-/// happen, where there is no event to wait for.
+/// Checks that `condition` keeps holding for the whole of `span`; for guarantees that something does *not* happen,
+/// where there is no event to wait for.
 ///
 /// # Errors
 /// As soon as it does not hold.
@@ -83,7 +83,7 @@ pub fn throughout<H: Holds>(span: Duration, what: &str, mut condition: impl FnMu
     Ok(())
 }
 
-/// Lets so much time pass between two deeds, in stories that go on for a while; never to wait for a condition.
+/// Sleeps between two actions of a longer test; never to wait for a condition.
 pub fn pace(span: Duration) {
     std::thread::sleep(span);
 }

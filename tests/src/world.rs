@@ -1,4 +1,4 @@
-//! The world of a story: a router, two visitors on links of their own, and whatever runs on them.
+//! The network of a test: a router, two visitors on links of their own, and the processes on them.
 //!
 //! ```text
 //!  visitor 198.51.100.77 ──┐
@@ -22,13 +22,13 @@ use crate::process::Process;
 use crate::tools;
 use crate::veth::{forward, join};
 
-/// The world of one story. Raised by [`story`](crate::story) or, inside [`enter`](crate::enter), by hand.
+/// The network of one test. Created by [`story`](crate::story) or, inside [`enter`](crate::enter), by hand.
 pub struct World {
     /// Forwards between the others; runs the LAPI and the firewall.
     pub router: Host,
-    /// Who gets banned: `198.51.100.77`, `2001:db8:a::77`.
+    /// The host that gets banned: `198.51.100.77`, `2001:db8:a::77`.
     pub visitor: Host,
-    /// Who does not: `203.0.113.9`, `2001:db8:b::9`.
+    /// A host that is not banned: `203.0.113.9`, `2001:db8:b::9`.
     pub neighbour: Host,
     folder: PathBuf,
     evidence: Evidence,
@@ -36,12 +36,13 @@ pub struct World {
 }
 
 impl World {
-    /// Brings up the hosts and their links. Only inside the namespaces.
+    /// Creates the hosts and their links. Only inside the namespaces.
     ///
     /// # Errors
     /// When a tool is missing or the kernel refuses something.
     pub fn raise() -> Outcome<Self> {
-        // Shared memory is a folder that exists everywhere; ours hides it from nobody but us, and vanishes with us.
+        // `/dev/shm` exists on every system; the tmpfs mounted over it is visible in this mount namespace only and ends
+        // with it.
         let folder = PathBuf::from("/dev/shm");
         tools::output(tools::command("mount")?.args([
             "-t",
@@ -77,17 +78,17 @@ impl World {
         join(&self.router, name, v4, v6)
     }
 
-    /// A folder of this world alone; in memory, gone with it.
+    /// This world's own folder, in memory.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A file or folder name nobody else in this world uses.
+    /// A file or folder name that is unique in this world.
     pub fn fresh_path(&self, stem: &str) -> PathBuf {
         self.folder.join(format!("{stem}-{}", self.number()))
     }
 
-    /// A number nobody else in this world has.
+    /// A number that is unique in this world.
     pub(crate) fn number(&self) -> usize {
         self.count.fetch_add(1, Ordering::Relaxed)
     }
@@ -102,7 +103,7 @@ impl World {
         Process::start(host, name, command, &log)
     }
 
-    /// Ends the program, with evidence, if the story is not over by then.
+    /// Ends the program, with evidence, if the test is not over by then.
     pub(crate) fn watch(&self, limit: Duration) {
         let evidence = self.evidence.clone();
         std::thread::spawn(move || {
@@ -111,7 +112,7 @@ impl World {
         });
     }
 
-    /// Prints what is left to look at: the tail of every log, and the router's ruleset.
+    /// Prints the tail of every log, and the router's ruleset.
     pub(crate) fn show_evidence(&self) {
         self.evidence.show();
     }

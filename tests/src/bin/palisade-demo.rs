@@ -1,10 +1,10 @@
-//! `make run`: a ban closes the door in a real kernel, before your eyes.
+//! `make run`: a demonstration of a ban in a real kernel.
 //!
-//! In throw-away namespaces it brings up a LAPI, a firewall bouncer and two visitors, bans by the admin tool, lifts,
-//! and prints what happens with measured times. Everything ends with the program, on Ctrl-C too.
+//! In temporary namespaces it starts a LAPI, a firewall bouncer and two visitors, bans with the admin tool, lifts the
+//! ban, and prints what happens with measured times. Everything ends with the program, on Ctrl-C too.
 //!
-//! `palisade-demo` shows ours; `--stock-lapi` takes CrowdSec's LAPI and `--stock-firewall` the stock bouncer instead
-//! (`tests/peers` fetches both).
+//! `palisade-demo` runs our programs; `--stock-lapi` uses CrowdSec's LAPI and `--stock-firewall` the stock bouncer
+//! instead (`tests/peers` fetches both).
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::io::IsTerminal as _;
@@ -17,7 +17,7 @@ use palisade_e2e::{
     eventually, inside,
 };
 
-/// How often the bouncer asks the LAPI; most of each measured time is waiting for the next question.
+/// The bouncer's polling interval; most of each measured time is waiting for the next poll.
 const EVERY: &str = "100ms";
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn leave_on_interrupt() {
     });
 }
 
-/// The demonstration: what it shows, and since when.
+/// The demonstration's output and its start time.
 struct Script {
     start: Instant,
     lapi: Make,
@@ -63,7 +63,7 @@ struct Script {
 }
 
 impl Script {
-    /// Checks that everything needed is there, before any namespace is made.
+    /// Checks that all prerequisites exist, before any namespace is created.
     fn new() -> Outcome<Self> {
         let (mut lapi, mut firewall) = (Make::Ours, Implementation::under_test()?);
         for word in std::env::args().skip(1) {
@@ -151,7 +151,7 @@ impl Script {
         Ok(())
     }
 
-    /// Shows a command of the admin tool, runs it, and returns when it was done.
+    /// Prints a command of the admin tool, runs it, and returns when it was done.
     fn admin(&self, lapi: &Lapi, words: &str) -> Outcome<Instant> {
         self.tell("admin", &format!("$ {} {words}", name(&self.lapi.admin()?)));
         let words: Vec<&str> = words.split(' ').collect();
@@ -180,7 +180,7 @@ impl Script {
         }
     }
 
-    /// Both families, with the time of a round trip.
+    /// Checks both families, and prints the round-trip time.
     fn reachable(&self, name: &str, host: &Host, router: &Host) -> Outcome {
         let mut times = Vec::new();
         for (family, address) in [("IPv4", router.v4()), ("IPv6", router.v6())] {
@@ -194,8 +194,8 @@ impl Script {
         Ok(())
     }
 
-    /// Waits for the door to close and says how long that took; a promise the stock bouncer does not make is
-    /// shown as not kept.
+    /// Waits until packets are dropped and prints how long that took; a guarantee that the stock bouncer does not give
+    /// is shown as not met.
     fn dropped(&self, whose: &str, since: Instant, reaches: impl FnMut() -> bool) -> Outcome {
         let limit = Duration::from_secs(if self.firewall.is_ours() { 20 } else { 2 });
         match closes(since, limit, reaches) {
@@ -208,7 +208,7 @@ impl Script {
         Ok(())
     }
 
-    /// The sets as the kernel has them.
+    /// Prints the kernel's sets.
     fn show_sets(&self, router: &Host) -> Outcome {
         for set in router.ruleset()?.sets().into_iter().filter(|set| set.bans()) {
             for element in &set.elements {
@@ -223,7 +223,7 @@ impl Script {
     }
 }
 
-/// Probes without pause until nobody answers; the time from `since` to the start of that last probe.
+/// Probes continuously until no response arrives; returns the time from `since` to the start of that last probe.
 fn closes(since: Instant, limit: Duration, mut reaches: impl FnMut() -> bool) -> Option<Duration> {
     loop {
         let asked = Instant::now();
