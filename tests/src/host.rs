@@ -1,4 +1,4 @@
-//! A host of the world: a network namespace with addresses, reached by a thread that steps into it.
+//! A host of a test: a network namespace with addresses, entered by threads.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,7 +14,7 @@ use crate::outcome::{Doing, Failure, Outcome};
 use crate::reach::{self, Echo};
 use crate::tools;
 
-/// A host with its own network stack. Cheap to clone; the stack lives as long as any clone, or any process or
+/// A host with its own network stack. Cheap to clone; the namespace exists as long as any clone, or any process or
 /// thread inside it.
 #[derive(Clone)]
 pub struct Host {
@@ -37,7 +37,7 @@ impl Host {
 
     /// A new, empty network stack.
     pub(crate) fn new(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Self> {
-        // A short-lived process makes the namespace; the open file then keeps it.
+        // A short-lived process creates the namespace; the open file then keeps it.
         let mut maker = tools::command("unshare")?
             .args(["--net", "sh", "-c", "echo made; read end"])
             .stdin(Stdio::piped())
@@ -71,12 +71,12 @@ impl Host {
         self.inner.v6.into()
     }
 
-    /// A path by which other programs of this world find its network stack.
+    /// The path of its network namespace, for other programs of this world.
     pub fn network_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.inner.netns.as_raw_fd())
     }
 
-    /// Runs `job` on a thread inside this host: sockets it opens and processes it starts belong here.
+    /// Runs `job` on a thread inside this host: sockets it opens and processes it starts belong to the host.
     pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             move_into_link_name_space(self.inner.netns.as_fd(), Some(LinkNameSpaceType::Network))
@@ -132,7 +132,7 @@ impl Host {
         ))
     }
 
-    /// A loopback port nobody uses on this host right now.
+    /// A loopback port that is free on this host.
     ///
     /// # Errors
     /// When none is left.
@@ -151,7 +151,7 @@ impl Host {
         self.feed(["ip", "-batch", "-"], &format!("address add {address} dev eth0{nodad}\n")).map(drop)
     }
 
-    /// Answers on TCP and UDP `port`, both families, by sending back what comes, until the guard is dropped.
+    /// Echoes on TCP and UDP `port`, both families, until the guard is dropped.
     ///
     /// # Errors
     /// When the port is taken.

@@ -1,7 +1,7 @@
-//! Stories that drive the built binaries against real peers, and the harness they share.
+//! End-to-end tests that run the built binaries against real peers, and their harness.
 //!
-//! A story runs in a world of its own: network namespaces joined by virtual cables, made by starting the test
-//! binary again under `unshare`, so that it needs no root and touches no rule of the machine it runs on.
+//! A test (*story*) runs in a world of its own: network namespaces joined by veth pairs, created by starting the test
+//! binary again under `unshare`, so that it needs no root and changes no rule of the host.
 //!
 //! ```ignore
 //! #[test]
@@ -19,8 +19,8 @@
 //! }
 //! ```
 
-/// Tells stories against our LAPI and against CrowdSec's: each name is a function
-/// `fn name(world: &World, make: Make) -> Outcome` beside it, and becomes the tests `name::ours` and `name::stock`.
+/// Runs tests against our LAPI and against CrowdSec's: each name is a function `fn name(world: &World, make: Make) ->
+/// Outcome` beside it, and becomes the tests `name::ours` and `name::stock`.
 #[macro_export]
 macro_rules! against_either_lapi {
     ($($name:ident),+ $(,)?) => { $(

@@ -1,5 +1,5 @@
-//! A log processor: CrowdSec's own, from Debian's package with that package's parsers and scenarios, its LAPI part
-//! switched off.
+//! A log processor: CrowdSec's own, from Debian's package with that package's parsers and scenarios, with its LAPI
+//! disabled.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::tools::{self, ToolOutput};
 use crate::world::World;
 
-/// What it reads logs with: stage and file, below the package's hub.
+/// Its parsers and scenarios: stage and file, below the package's hub.
 const PARSERS: [(&str, &str); 3] = [
     ("s00-raw", "syslog-logs.yaml"),
     ("s01-parse", "sshd-logs.yaml"),
@@ -29,7 +29,7 @@ pub struct LogProcessor {
 }
 
 impl LogProcessor {
-    /// Writes its files; it knows no LAPI yet.
+    /// Writes its files; no LAPI is configured yet.
     ///
     /// # Errors
     /// When CrowdSec is not unpacked, or its files cannot be written.
@@ -69,7 +69,7 @@ impl LogProcessor {
         let acquisition = json!({ "filenames": [processor.log_file()], "labels": { "type": "syslog" } });
         std::fs::write(path("acquis.yaml"), acquisition.to_string())?;
         std::fs::write(processor.log_file(), "")?;
-        // As the package ships it: the LAPI of this very host.
+        // As the package ships it: the LAPI of this host.
         processor.write_credentials(&json!({ "url": "http://127.0.0.1:8080/" }))?;
         Ok(processor)
     }
@@ -94,7 +94,7 @@ impl LogProcessor {
         self.folder.join("auth.log")
     }
 
-    /// Writes its credentials file over.
+    /// Overwrites its credentials file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -105,7 +105,7 @@ impl LogProcessor {
     /// Runs an administration tool here, the stock one or ours, with this configuration.
     ///
     /// # Errors
-    /// When it cannot be started; how it ended is in what it said.
+    /// When it cannot be started; a failure of the tool is in its output.
     pub fn tool(&self, make: Make, words: &[&str]) -> Outcome<ToolOutput> {
         self.tool_fed(make, words, "")
     }
@@ -123,7 +123,7 @@ impl LogProcessor {
     /// Starts it watching its log, and returns once it does.
     ///
     /// # Errors
-    /// When it does not come up, for instance because the LAPI does not let it in.
+    /// When it does not come up, for instance because the LAPI refuses it.
     pub fn start(&mut self, world: &World) -> Outcome {
         let mut process = world.start(&self.host, "log-processor", self.command()?)?;
         process.wait_for_log("Starting processing data")?;
@@ -131,9 +131,9 @@ impl LogProcessor {
         Ok(())
     }
 
-    /// Has it read a log file from the beginning to the end and report what it finds. At the end this version is in a
-    /// hurry: what it found in the last second it may not report, or it may not end. So a story gives it a log that
-    /// goes on after what matters, see [`quiet_hours`].
+    /// Makes it read a log file from the beginning to the end and report its findings. At the end this version may skip
+    /// what it found in the last second, or hang. So a test supplies a log that continues after the relevant lines, see
+    /// [`quiet_hours`].
     ///
     /// # Errors
     /// When it cannot be started.
@@ -151,7 +151,7 @@ impl LogProcessor {
         self.process.as_mut().doing("the log processor is not running")
     }
 
-    /// Appends to the log it watches what sshd says when `from` guesses passwords.
+    /// Appends sshd's messages about password guessing by `from` to the log it watches.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -167,13 +167,13 @@ impl LogProcessor {
     }
 }
 
-/// So many lines in which nothing happens.
+/// That many irrelevant lines.
 pub fn quiet_hours(lines: usize) -> String {
     let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     format!("{now} web-1 CRON[777]: pam_unix(cron:session): session opened for user root\n").repeat(lines)
 }
 
-/// What sshd writes when `from` guesses twelve passwords within a second, just now.
+/// sshd's messages when `from` guesses twelve passwords within a second, just now.
 pub fn guesses(from: IpAddr) -> String {
     let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     (1..=12)

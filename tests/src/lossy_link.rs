@@ -1,11 +1,11 @@
-//! A line that loses, delays and breaks: what `tc netem` does, also on kernels that lack it.
+//! A link that loses, delays and breaks, as with `tc netem`, also on kernels that lack it.
 //!
 //! ```text
 //!   host ─ eth0 ═╗ VXLAN                     VXLAN ╔═ to-NAME ─ router
 //!                ╚═ datagrams ─► relay ─► datagrams ╝
 //! ```
-//! The host's packets travel to the router inside datagrams, and a relay between the two lets each one pass, late, or
-//! not at all. What TCP makes of that is the kernel's own: it retransmits, backs off and gives up as anywhere.
+//! The host's packets travel to the router inside datagrams, and a relay between the two forwards each one, delays it,
+//! or drops it. TCP's reaction is the kernel's own: it retransmits, backs off and gives up as on a real network.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,26 +20,26 @@ use crate::world::World;
 
 /// VXLAN's own port.
 const PORT: u16 = 4789;
-/// How long a thread waits before it looks whether the line is still wanted.
+/// Interval at which a thread checks whether the link still exists.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a line does to each packet, in either direction.
+/// Conditions of a link, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LinkConditions {
-    /// Nothing.
+    /// No effect.
     Fair,
-    /// Delays all and loses this share of them, 0 to 1.
+    /// Delays all packets and loses this share of them, 0 to 1.
     Bad {
-        /// How much later a packet arrives.
+        /// The delay of a packet.
         delay: Duration,
-        /// Which share of them never does.
+        /// The share of lost packets.
         loss: f64,
     },
-    /// Loses all: the link is cut without any signal.
+    /// Loses all packets: the link is cut without any signal.
     Cut,
 }
 
-/// The line between a host and the router; fair until told otherwise, and cut for good when dropped.
+/// The link between a host and the router; without effect at first, and cut when dropped.
 pub struct LossyLink {
     shared: Arc<Shared>,
 }
@@ -52,7 +52,7 @@ struct Shared {
 }
 
 impl World {
-    /// One more host, joined to the router by a link whose conditions the story sets: its networks, `/24` and `/64`,
+    /// Creates a host that is joined to the router by a link with adjustable conditions: its networks, `/24` and `/64`,
     /// must be new here.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl World {
         // Four addresses of a network that is never routed.
         let at = |n: u8| Ipv4Addr::new(169, 254, u8::try_from(number % 256).unwrap_or(0), n);
         let tunnel = |device: &str, to: Ipv4Addr, over: &str| {
-            // One packet at a time and whole: nothing that a network card would have to split or to complete.
+            // One packet at a time and whole: no segmentation or checksum offload.
             format!(
                 "link add {device} type vxlan id {number} remote {to} dstport {PORT} dev {over}\n\
                  link set {device} gso_max_segs 1\n"
@@ -120,12 +120,12 @@ impl LossyLink {
         Ok(Self { shared })
     }
 
-    /// Sets the conditions from now on; what is under way arrives as it would have, unless the line is cut.
+    /// Sets the conditions from now on; packets in flight arrive under the old ones, unless the link is cut.
     pub fn set(&self, conditions: LinkConditions) {
         *self.shared.conditions.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
     }
 
-    /// How many packets have passed, and how many were lost, both directions together.
+    /// The number of forwarded and of lost packets, both directions together.
     pub fn counts(&self) -> (u64, u64) {
         (self.shared.passed.load(Ordering::Relaxed), self.shared.lost.load(Ordering::Relaxed))
     }
@@ -136,12 +136,12 @@ impl Shared {
         *self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads datagrams and decides what becomes of each.
+    /// Receives datagrams and decides on each.
     fn take_in(&self, from: &UdpSocket, queue: &Sender<(Instant, Vec<u8>)>, seed: u64) {
         let mut dice = fastrand::Rng::with_seed(seed);
         let mut buffer = vec![0; 1 << 16];
         while !self.over.load(Ordering::Relaxed) {
-            // A refusal of the peer's (its tunnel is not up yet) is told here; like silence it means nothing.
+            // The peer's refusal (its tunnel is not up yet) is reported here; like silence it is ignored.
             let Ok(length) = from.recv(&mut buffer) else { continue };
             let due = match self.conditions() {
                 LinkConditions::Fair => Some(Instant::now()),
@@ -155,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// Sends each datagram when it is due; all are delayed alike, so they keep their order.
+    /// Sends each datagram when it is due; all have the same delay, so they keep their order.
     fn hand_out(&self, queue: &Receiver<(Instant, Vec<u8>)>, to: &UdpSocket, peer: SocketAddr) {
         while let Ok((due, datagram)) = queue.recv() {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -1,7 +1,7 @@
-//! Enters throw-away namespaces by starting this very program again inside them.
+//! Enters temporary namespaces by starting this program again inside them.
 //!
-//! The second run is root of its own user, network, mount and process namespaces: it may change any firewall
-//! rule it sees and sees none of the host's. All its processes end when it does, however it ends.
+//! The second run is root of its own user, network, mount and process namespaces: it may change any firewall rule it
+//! sees and sees none of the host's. All its processes end when it does, however it ends.
 
 use std::any::type_name;
 use std::io::Read as _;
@@ -17,7 +17,7 @@ use crate::world::World;
 /// Set for the run inside.
 const INSIDE: &str = "PALISADE_INSIDE";
 
-/// How a world is entered.
+/// How the namespaces are entered.
 const UNSHARE: &[&str] = &["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /// Whether this is the run inside the namespaces.
@@ -25,11 +25,11 @@ pub fn inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Tells a story in a world of its own. A test is `fn name() -> Outcome { story(|world| …) }`: the closure's
-/// type names the test, and the test binary runs it again, alone, inside the namespaces.
+/// Runs a test in a world of its own. A test is `fn name() -> Outcome { story(|world| …) }`: the closure's type names
+/// the test, and the test binary runs it again, alone, inside the namespaces.
 ///
 /// # Errors
-/// Whatever the story returns, after the world's evidence (logs, ruleset) has been printed.
+/// Any error of the test, after the world's evidence (logs, ruleset) has been printed.
 pub fn story<F: FnOnce(&World) -> Outcome>(tell: F) -> Outcome {
     story_within(Duration::from_secs(180), tell)
 }
@@ -81,7 +81,7 @@ fn run_again(test: &str) -> Outcome {
     Ok(())
 }
 
-/// The line with which the run inside says why it failed.
+/// The line in which the run inside reports why it failed.
 fn reason(said: &str) -> Option<String> {
     said.lines().find_map(|line| line.strip_prefix(FAILED)).map(str::to_owned)
 }
@@ -112,7 +112,7 @@ fn tell_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, tell: F) -> Outcom
 /// Replaces this program by itself inside the namespaces, for a program that is not a test. Returns inside.
 ///
 /// # Errors
-/// When the namespaces cannot be made; says what the system must allow.
+/// When the namespaces cannot be created; the text says what the system must allow.
 pub fn enter() -> Outcome {
     if inside() {
         return Ok(());
@@ -122,7 +122,7 @@ pub fn enter() -> Outcome {
     Err(inner.exec()).doing("entering the namespaces")
 }
 
-/// The command that enters: everything dies with us (`--pdeathsig`), whatever becomes of us.
+/// The command that enters: all processes die with this one (`--pdeathsig`).
 fn unshare() -> Outcome<Command> {
     let user = user_namespace()?;
     let mut command = tools::command("setpriv")?;

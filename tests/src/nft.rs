@@ -1,4 +1,4 @@
-//! What the kernel holds, read with the nft program: the view an operator has.
+//! The kernel's nftables state, read with the nft program as an operator does.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 
-/// The whole ruleset of a host at one moment.
+/// The whole ruleset of a host at one time.
 pub struct Ruleset {
     objects: Vec<Value>,
 }
 
-/// An element of a set: an address, a prefix or a range, and its times in seconds.
+/// An element of a set: an address, a prefix or an interval, and its times in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     /// As nft prints it: `192.0.2.1`, `192.0.2.0/24`, `192.0.2.3-192.0.2.9`.
@@ -39,7 +39,7 @@ pub struct Set {
     pub kind: String,
     /// `timeout`, `interval`, …
     pub flags: Vec<String>,
-    /// What is in it.
+    /// Its elements.
     pub elements: Vec<Element>,
 }
 
@@ -98,7 +98,7 @@ impl Ruleset {
         self.each("rule").filter(move |rule| text(rule, "table") == table && text(rule, "chain") == chain)
     }
 
-    /// All sets and maps, in nft's order. What a map of ranges of one prefix length holds is read as prefixes.
+    /// All sets and maps, in nft's order. The keys of a map of ranges of one prefix length are read as prefixes.
     pub fn sets(&self) -> Vec<Set> {
         self.each("set").chain(self.each("map")).map(Set::read).collect()
     }
@@ -155,7 +155,7 @@ impl Ruleset {
         banned
     }
 
-    /// Whether this very value (see [`Element::value`]) is in one of the `crowdsec…` tables' sets.
+    /// Whether exactly this value (see [`Element::value`]) is in one of the `crowdsec…` tables' sets.
     pub fn bans(&self, value: &str) -> bool {
         let banned = self.banned();
         // nft prints addresses in their shortest form; a story may write another.
@@ -166,12 +166,12 @@ impl Ruleset {
     }
 }
 
-/// The prefix length of what a set of this name holds, if that is ranges of one length.
+/// The prefix length of a set's elements by its name, if they are ranges of one length.
 pub(crate) fn range_length(set: &str) -> Option<u8> {
     set.rsplit_once(".ranges-").and_then(|(_, length)| length.parse().ok())
 }
 
-/// Whether a set of this name holds what is banned, and not what is let through or where to look.
+/// Whether a set of this name contains bans, and not exemptions or gate cells.
 pub(crate) fn bans(set: &str) -> bool {
     !set.ends_with(".allow")
         && !set.contains(".gate-")
@@ -198,7 +198,7 @@ impl Set {
         }
     }
 
-    /// Whether it holds what is banned.
+    /// Whether it contains bans.
     pub fn bans(&self) -> bool {
         bans(&self.name)
     }

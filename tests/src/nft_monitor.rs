@@ -1,4 +1,4 @@
-//! What happens in a kernel's nftables while nobody looks: `nft monitor`, cut into spans by marks.
+//! Records the changes of a kernel's nftables with `nft monitor`, divided into periods by markers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use crate::tools;
 use crate::wait::eventually;
 use crate::world::World;
 
-/// Listens to every change of a host's ruleset.
+/// Monitors every change of a host's ruleset.
 pub struct NftMonitor {
     host: Host,
     monitor: Process,
@@ -17,16 +17,16 @@ pub struct NftMonitor {
 }
 
 impl NftMonitor {
-    /// Starts listening, and returns once it hears.
+    /// Starts monitoring, and returns once changes are received.
     ///
     /// # Errors
-    /// When nft cannot be started or hears nothing.
+    /// When nft cannot be started or reports nothing.
     pub fn on(world: &World, host: &Host) -> Outcome<Self> {
         let mut command = tools::command("nft")?;
         command.arg("monitor");
         let monitor = world.start(host, "nft monitor", command)?;
         let changes = Self { host: host.clone(), monitor, marks: AtomicUsize::new(0) };
-        // What is changed before it listens is not heard, so ask until it is.
+        // Changes before it monitors are not reported, so make changes until one is.
         eventually("nft monitor listens", || {
             let mark = changes.make_mark()?;
             Ok(changes.monitor.log().contains(&mark))
@@ -34,7 +34,7 @@ impl NftMonitor {
         Ok(changes)
     }
 
-    /// Every change that `doing` causes or sees, one line each, as nft words it.
+    /// Every change during `doing`, one line each, as nft prints it.
     ///
     /// # Errors
     /// When `doing` fails, or nft does.
@@ -49,7 +49,7 @@ impl NftMonitor {
         Ok(lines.map(str::to_owned).collect())
     }
 
-    /// Everything it has heard until now.
+    /// All changes so far.
     ///
     /// # Errors
     /// When nft fails.
@@ -58,7 +58,7 @@ impl NftMonitor {
         Ok(self.heard())
     }
 
-    /// Everything it has written down; the latest changes may be on their way yet.
+    /// All output so far; the latest changes may still be missing.
     pub(crate) fn heard(&self) -> String {
         self.monitor.log()
     }
@@ -70,7 +70,7 @@ impl NftMonitor {
         Ok(mark)
     }
 
-    /// A table that comes and goes: something to look for in the log.
+    /// A table that is created and deleted, as a marker in the log.
     fn make_mark(&self) -> Outcome<String> {
         let mark = format!("mark{}", self.marks.fetch_add(1, Ordering::Relaxed));
         self.host.nft(&format!("add table inet {mark}\n"))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::outcome::{Doing, Outcome};
 
-/// Collects what a service says to its manager.
+/// Collects a service's notifications to its manager.
 pub(crate) struct Notify {
     socket: UnixDatagram,
     path: PathBuf,
@@ -24,7 +24,7 @@ impl Notify {
         &self.path
     }
 
-    /// Every assignment heard so far, such as `READY=1`, oldest first.
+    /// Every assignment received so far, such as `READY=1`, oldest first.
     pub(crate) fn heard(&mut self) -> Outcome<&[String]> {
         let mut buffer = [0; 4096];
         loop {

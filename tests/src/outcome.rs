@@ -1,23 +1,23 @@
-//! What a story returns, and how a failure says what was being done.
+//! The result of a test, and failures with their context.
 
 use std::fmt;
 
 /// The result of a step of a story.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
-/// Why a story cannot go on: what was tried, and the chain of causes, outermost first.
+/// Why a test failed: the attempted action, and the chain of causes, outermost first.
 pub struct Failure {
     chain: Vec<String>,
 }
 
 impl Failure {
-    /// A failure in our own words.
+    /// A failure with our own text.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { chain: vec![text.to_string()] }
     }
 }
 
-// libtest prints the `Debug` form of a failed test's error; that is the form a person reads.
+// libtest prints the `Debug` form of a failed test's error, so it is the readable one.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -42,7 +42,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Adds what was being done to whatever went wrong.
+/// Adds the attempted action to an error.
 pub trait Doing<T> {
     /// `file.read().doing("reading the config")?`
     ///

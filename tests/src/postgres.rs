@@ -1,4 +1,4 @@
-//! A PostgreSQL of the story's own, on the router: made, stopped, suspended and started again at will.
+//! A PostgreSQL server of the test's own, on the router: created, stopped, suspended and restarted at will.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::tools;
 use crate::wait::eventually;
 use crate::world::World;
 
-/// PostgreSQL refuses to run as root, which we are inside: it runs as this user, known everywhere (`daemon`).
+/// PostgreSQL refuses to run as root, which this process is: it runs as this user, which exists everywhere (`daemon`).
 const USER: &str = "1";
 
 /// A database server with one empty database, `crowdsec`, for its superuser `palisade` without a password.
@@ -27,7 +27,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes and starts it on the router.
+    /// Creates and starts it on the router.
     ///
     /// # Errors
     /// When it is not unpacked or does not come up.
@@ -50,7 +50,7 @@ impl Postgres {
         let mut make = postgres.command("initdb")?;
         make.arg("-D").arg(&data).args(["-U", "palisade", "-A", "trust", "-E", "UTF8", "--locale=C"]);
         tools::output(make.arg("--no-sync")).doing("making a database")?;
-        // LAPIs on other hosts may come too.
+        // LAPIs on other hosts may connect too.
         let mut rules = std::fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
         std::io::Write::write_all(&mut rules, b"host all all 0.0.0.0/0 trust\n")?;
         postgres.up(world)?;
@@ -71,7 +71,7 @@ impl Postgres {
             // The system's own zone files may be missing.
             "timezone=GMT",
             "log_timezone=GMT",
-            // The folder is in memory and gone with the story.
+            // The folder is in memory and ends with the test.
             "fsync=off",
         ] {
             command.args(["-c", setting]);
@@ -87,7 +87,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Shuts it down: whoever is connected is disconnected at once.
+    /// Shuts it down: clients are disconnected at once.
     ///
     /// # Errors
     /// When it is not running or does not end.
@@ -97,8 +97,8 @@ impl Postgres {
         process.end().map(drop)
     }
 
-    /// Stops all of its processes where they are, as a machine that hangs does: connections stay open and nobody
-    /// answers, until [`resume`](Self::resume).
+    /// Suspends all of its processes, like a machine that hangs: connections stay open without responses, until
+    /// [`resume`](Self::resume).
     ///
     /// # Errors
     /// When it is not running.
@@ -106,7 +106,7 @@ impl Postgres {
         self.signal_all(Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Continues it.
     ///
     /// # Errors
     /// When it is not running.
@@ -114,7 +114,7 @@ impl Postgres {
         self.signal_all(Signal::CONT)
     }
 
-    /// The main process, and those that serve one connection each: its children.
+    /// The main process and its children, which serve one connection each.
     fn signal_all(&mut self, signal: Signal) -> Outcome {
         let process = self.process.as_mut().doing("PostgreSQL is not running")?;
         process.signal(signal)?;
@@ -128,14 +128,14 @@ impl Postgres {
         Ok(())
     }
 
-    /// The `db_config` that uses it from another host.
+    /// The `db_config` for another host.
     pub fn remote_config(&self) -> Value {
         let mut config = self.config();
         config["host"] = self.host.v4().to_string().into();
         config
     }
 
-    /// The `db_config` that uses it.
+    /// The `db_config` for its own host.
     pub fn config(&self) -> Value {
         json!({
             "type": "postgresql", "user": "palisade", "password": "palisade", "db_name": "crowdsec",
@@ -143,10 +143,10 @@ impl Postgres {
         })
     }
 
-    /// Asks the database the LAPI uses; fields are separated by `|`, rows by line ends.
+    /// Queries the LAPI's database; fields are separated by `|`, rows by line ends.
     ///
     /// # Errors
-    /// When it does not answer, or with an error.
+    /// When the query fails or the server does not respond.
     pub fn query(&self, sql: &str) -> Outcome<String> {
         self.ask("crowdsec", sql)
     }
@@ -158,7 +158,7 @@ impl Postgres {
         Ok(tools::output(&mut command)?.trim_end().to_owned())
     }
 
-    /// One of its programs, as a user it accepts.
+    /// A command for one of its programs, as a user it accepts.
     fn command(&self, program: &str) -> Outcome<Command> {
         let mut command = as_other_user()?;
         command.arg(self.programs.join(program)).current_dir(&self.folder);
@@ -166,7 +166,7 @@ impl Postgres {
     }
 }
 
-/// In a user namespace there is nobody but root; another one inside it gives root another name.
+/// In a user namespace only root exists; a nested one maps root to another user.
 fn as_other_user() -> Outcome<Command> {
     if maps_users()? {
         let mut command = tools::command("unshare")?;

@@ -14,13 +14,13 @@ use rcgen::{
 use crate::outcome::Outcome;
 use crate::world::World;
 
-/// An authority no system trusts, with its certificates in a folder of the world.
+/// A private certificate authority, with its certificates in a folder of the world.
 pub struct Authority {
     folder: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// Where its servers are reached, besides the loopback.
+    /// The address of its servers, besides the loopback.
     router: IpAddr,
-    /// How many certificates it has issued; each one's serial number.
+    /// The number of issued certificates, used as serial numbers.
     issued: AtomicU64,
 }
 
@@ -31,12 +31,12 @@ pub struct Certificate {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// Its number, by which it is revoked.
+    /// Its serial number, for revocation.
     pub serial: u64,
 }
 
 impl Authority {
-    /// Founds it.
+    /// Creates the authority.
     ///
     /// # Errors
     /// When its files cannot be written.
@@ -52,12 +52,12 @@ impl Authority {
         Ok(Self { folder, issuer, router: world.router.v4(), issued: AtomicU64::new(1) })
     }
 
-    /// Its own certificate: what clients must trust.
+    /// Its own certificate, which clients must trust.
     pub fn path(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
-    /// Writes its revocation list anew, with these certificates in it, and returns the file.
+    /// Rewrites its revocation list with these certificates, and returns the file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -79,7 +79,7 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list = self.folder.join("crl.pem");
-        // In one step: nobody reads half a list.
+        // Replaced atomically, so that no reader sees half a list.
         let fresh = self.folder.join("crl.pem.new");
         write(&fresh, &params.signed_by(&self.issuer)?.pem()?)?;
         std::fs::rename(fresh, &list)?;
@@ -94,7 +94,8 @@ impl Authority {
         self.issue("server", "", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A certificate for a client: its name, and its organisational unit, by which a LAPI tells machines and bouncers.
+    /// A certificate for a client: its name, and its organisational unit, by which a LAPI distinguishes machines and
+    /// bouncers.
     ///
     /// # Errors
     /// When its files cannot be written.

@@ -1,5 +1,5 @@
-//! Our LAPI and CrowdSec's, run alike: the same `config.yaml`, the same profiles, SQLite unless the story says
-//! otherwise, so that what one does can be laid beside what the other does.
+//! Runs our LAPI and CrowdSec's in the same way: the same `config.yaml`, the same profiles, and SQLite by default, so
+//! that their behaviour can be compared.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ use crate::tools::{self, ToolOutput};
 use crate::wait::eventually;
 use crate::world::World;
 
-/// Whose LAPI.
+/// The implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Make {
     /// `palisade-lapi`.
@@ -27,18 +27,18 @@ pub enum Make {
     Stock,
 }
 
-/// How a LAPI is set up.
+/// The configuration of a LAPI.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The text of `profiles.yaml`.
     pub profiles: String,
     /// Merged over the configuration: objects deeply, everything else replaced.
     pub config: Value,
-    /// Where the database lies, when not in a folder of the world.
+    /// The folder of the database, if not in the world's.
     pub data: Option<PathBuf>,
 }
 
-/// The profiles CrowdSec ships: addresses and ranges that ask for remediation are banned for four hours.
+/// The profiles CrowdSec ships: alerts about addresses and ranges that request remediation get a ban of four hours.
 pub const SHIPPED_PROFILES: &str = "\
 name: default_ip_remediation
 filters:
@@ -63,23 +63,23 @@ impl Default for Setup {
     }
 }
 
-/// A LAPI of either make: its files, its address, and its process while it runs.
+/// A LAPI of either implementation: its files, its address, and its process while it runs.
 pub struct LapiProcess {
     make: Make,
     host: Host,
     config: PathBuf,
     data: PathBuf,
     address: SocketAddr,
-    /// Whether it listens there; else only on the socket.
+    /// Whether it listens on TCP; otherwise only on the socket.
     tcp: bool,
-    /// Whether it speaks TLS there.
+    /// Whether it uses TLS there.
     tls: bool,
     socket: Option<PathBuf>,
     process: Option<Process>,
 }
 
 impl LapiProcess {
-    /// Writes its files, but starts nothing. It is to run on the router.
+    /// Writes its files for the router without starting it.
     ///
     /// # Errors
     /// When its files cannot be written.
@@ -87,7 +87,7 @@ impl LapiProcess {
         Self::prepare_on(world, &world.router, make, setup)
     }
 
-    /// As [`prepare`](Self::prepare), to run on another host. Where it listens is read back from the configuration:
+    /// As [`prepare`](Self::prepare), for another host. The address is read from the configuration:
     /// `api.server.listen_uri` (all interfaces are reached through the loopback; null is none), `listen_socket`, `tls`.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl LapiProcess {
         Ok(Self { make, host: host.clone(), config, data, address, tcp, tls, socket, process: None })
     }
 
-    /// Writes its files and starts it; returns once it answers.
+    /// Writes its files and starts it; returns once it responds.
     ///
     /// # Errors
     /// When it does not come up.
@@ -154,7 +154,7 @@ impl LapiProcess {
         Ok(lapi)
     }
 
-    /// Starts it, again or for the first time; returns once it answers.
+    /// Starts it, again or for the first time; returns once it responds.
     ///
     /// # Errors
     /// When it does not come up.
@@ -170,7 +170,7 @@ impl LapiProcess {
         Ok(took)
     }
 
-    /// The command that starts it; a story may add to it.
+    /// The command that starts it; a test may add to it.
     ///
     /// # Errors
     /// When the program is not built, or not fetched.
@@ -183,7 +183,7 @@ impl LapiProcess {
         Ok(command)
     }
 
-    /// Asks for its health; behind TLS, and on a socket alone, whether somebody listens must do.
+    /// Checks its health; behind TLS, and on a socket alone, an accepted connection must suffice.
     fn answers(&self) -> Outcome<bool> {
         if let Some(socket) = &self.socket {
             UnixStream::connect(socket).doing(format_args!("connecting to {}", socket.display()))?;
@@ -197,7 +197,7 @@ impl LapiProcess {
         Ok(self.http_client().ask("GET", "/health", &[], None)?.status == 200)
     }
 
-    /// Ends it as a service manager does, and returns how it ended.
+    /// Stops it as a service manager does, and returns its exit status.
     ///
     /// # Errors
     /// When it is not running or does not end.
@@ -209,17 +209,17 @@ impl LapiProcess {
         Ok(status)
     }
 
-    /// What it has logged since it was last started.
+    /// Its log since it was last started.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// Whose it is.
+    /// The implementation.
     pub fn make(&self) -> Make {
         self.make
     }
 
-    /// Where it is reached on its own host.
+    /// Its address on its own host.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -279,17 +279,17 @@ impl LapiProcess {
         HttpClient::new(self.address)
     }
 
-    /// Runs its own administration tool; both take the same words.
+    /// Runs its own administration tool; both accept the same arguments.
     ///
     /// # Errors
-    /// When it fails; quotes what it said.
+    /// When it fails; quotes its output.
     pub fn admin(&self, words: &[&str]) -> Outcome<String> {
         let mut command = tools::command(self.make.admin()?)?;
         command.arg("-c").arg(&self.config).args(words);
         self.host.run(|| tools::output(&mut command))
     }
 
-    /// As [`admin`](Self::admin), however it ends.
+    /// As [`admin`](Self::admin), whatever the exit status.
     ///
     /// # Errors
     /// When the tool cannot be started.

@@ -1,4 +1,5 @@
-//! A machine that is logged in at a LAPI: bans and lifts, also from a thread of its own and while the LAPI dies.
+//! A machine that is logged in at a LAPI: bans and lifts, also from a thread of its own and during failures of the
+//! LAPI.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ use crate::outcome::{Doing, Failure, Outcome};
 /// Decisions in one alert; more in one request make SQLite slow.
 const PER_ALERT: usize = 5_000;
 
-/// A machine's login: where, and with which token.
+/// A machine's login: the LAPI's address and the token.
 #[derive(Clone)]
 pub struct Machine {
     pub(super) host: Host,
@@ -20,7 +21,7 @@ pub struct Machine {
     pub(super) token: String,
 }
 
-/// One manual ban at a real LAPI, to be lifted again.
+/// One manual ban at a real LAPI, which can be lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(pub(super) u64);
 
@@ -52,16 +53,16 @@ impl Machine {
         Ok(made)
     }
 
-    /// Tries to ban one address, whatever the LAPI answers.
+    /// Tries to ban one address, whatever the LAPI responds.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub fn try_to_ban(&self, ban: impl Into<Ban>) -> Outcome<Reply> {
         let body = serde_json::to_vec(&json!([alert(&[ban.into()])]))?;
         self.send("POST", "/v1/alerts", Some(&body))
     }
 
-    /// Lifts a ban: its decisions expire, and bouncers are told.
+    /// Lifts a ban: its decisions expire, and bouncers get the deletion.
     ///
     /// # Errors
     /// When the LAPI refuses.
@@ -73,7 +74,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Deletes the alert: its decisions vanish from the database. A stock LAPI tells nobody.
+    /// Deletes the alert: its decisions are removed from the database. A stock LAPI does not announce that.
     ///
     /// # Errors
     /// When the LAPI refuses.
@@ -81,10 +82,10 @@ impl Machine {
         self.ask("DELETE", &format!("/v1/alerts/{}", ban.0), None).map(drop)
     }
 
-    /// Makes a request and returns the answer's body.
+    /// Sends a request and returns the response's body.
     ///
     /// # Errors
-    /// When the LAPI does not answer, or with a status that is no success; quotes it.
+    /// When the LAPI does not respond, or with an error status; quotes it.
     pub fn ask(&self, method: &str, path: &str, body: Option<&[u8]>) -> Outcome<String> {
         let reply = self.send(method, path, body)?;
         if reply.status >= 300 {

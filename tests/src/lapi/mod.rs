@@ -1,4 +1,4 @@
-//! The LAPIs of the stories: ours, CrowdSec's own, and one that misbehaves on request.
+//! The LAPIs of the tests: ours, CrowdSec's own, and a scripted one that misbehaves on request.
 
 mod authority;
 mod lapi_process;
@@ -14,7 +14,7 @@ pub use machine::{AlertId, Machine};
 pub use real::{Lapi, tls_config};
 pub use scripted::{Fault, RecordedRequest, ScriptedLapi};
 
-/// What a bouncer needs to know of a LAPI.
+/// The settings with which a bouncer connects to a LAPI.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// Base address, with a slash at the end.
@@ -23,7 +23,7 @@ pub struct Access {
     pub key: String,
 }
 
-/// A decision to be made: what a story bans, and how.
+/// A decision to be added.
 #[derive(Debug, Clone)]
 pub struct Ban {
     /// `Ip`, `Range`, …
@@ -36,7 +36,7 @@ pub struct Ban {
     pub origin: String,
     /// The scenario; for origin `lists` the name of the list.
     pub scenario: String,
-    /// How long it lasts from now.
+    /// Its duration from now.
     pub duration: Duration,
 }
 
@@ -55,14 +55,14 @@ impl Ban {
         }
     }
 
-    /// Lasting this long instead.
+    /// With another duration.
     #[must_use]
     pub fn lasting(mut self, duration: Duration) -> Self {
         self.duration = duration;
         self
     }
 
-    /// Of another origin; for `lists:NAME` the scenario becomes the list's name, as the LAPI has it.
+    /// With another origin; for `lists:NAME` the scenario becomes the list's name, as in the LAPI.
     #[must_use]
     pub fn from_origin(mut self, origin: &str) -> Self {
         match origin.split_once(':') {
@@ -75,14 +75,14 @@ impl Ban {
         self
     }
 
-    /// Of another type, such as `captcha`.
+    /// With another type, such as `captcha`.
     #[must_use]
     pub fn kind(mut self, kind: &str) -> Self {
         self.kind = kind.to_owned();
         self
     }
 
-    /// Of another scope, such as `Country`.
+    /// With another scope, such as `Country`.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = scope.to_owned();

@@ -1,4 +1,4 @@
-//! A LAPI of either make with a machine registered at it, through which stories ban and lift.
+//! A LAPI of either implementation with a registered machine, through which tests ban and lift.
 
 use std::ops::{Deref, DerefMut};
 use std::process::ExitStatus;
@@ -16,8 +16,8 @@ use crate::world::World;
 /// The machine that bans and lifts, and its password.
 const HARNESS: &str = "harness";
 
-/// A running LAPI, a bouncer's key to it, and a machine registered at it. What is no business of bans, such as
-/// [`LapiProcess::admin`], is its [`LapiProcess`]'s.
+/// A running LAPI, a bouncer's key, and a registered machine. Operations unrelated to bans, such as
+/// [`LapiProcess::admin`], are its [`LapiProcess`]'s.
 pub struct Lapi {
     lapi: LapiProcess,
     key: String,
@@ -39,7 +39,7 @@ impl DerefMut for Lapi {
 }
 
 impl Lapi {
-    /// Starts one on the router, reached through the loopback only, and returns once it answers.
+    /// Starts one on the router, reachable through the loopback only, and returns once it responds.
     ///
     /// # Errors
     /// When it is not built or unpacked, or does not come up.
@@ -56,13 +56,13 @@ impl Lapi {
     }
 
     fn setup(make: Make, config: &Value) -> Setup {
-        // A story's bans are its own; no profile of the LAPI adds to them.
+        // No profile of the LAPI may add to a test's bans.
         let mut setup = Setup {
             profiles: "name: none\nfilters: [\"false\"]\non_success: break\n".to_owned(),
             ..Setup::default()
         };
         if make == Make::Stock {
-            // One connection: of two that write, SQLite refuses one ("database is locked").
+            // One connection: with two writers, SQLite refuses one ("database is locked").
             setup.config = json!({ "db_config": { "max_open_conns": 1 } });
         }
         merge(&mut setup.config, config);
@@ -83,8 +83,8 @@ impl Lapi {
         Ok(lapi)
     }
 
-    /// Starts another LAPI on the same database, on a host of its own: it listens on all interfaces at 8080. Bouncers
-    /// are known already, and so is the machine.
+    /// Starts another LAPI on the same database, on a host of its own: it listens on all interfaces at 8080. The
+    /// bouncers and the machine are registered already.
     ///
     /// # Errors
     /// When it does not come up.
@@ -109,8 +109,8 @@ impl Lapi {
         Self::start_with(world, make, &open)
     }
 
-    /// Starts it behind TLS, with a certificate of this authority; machines and bouncers may come with certificates
-    /// of the same authority whose organisational units are `agent-ou` and `bouncer-ou`. Ban through
+    /// Starts it behind TLS, with a certificate of this authority; machines and bouncers may authenticate with
+    /// certificates of the same authority whose organisational units are `agent-ou` and `bouncer-ou`. Ban through
     /// [`admin`](LapiProcess::admin) there.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Lapi {
         self.lapi.kill();
     }
 
-    /// Ends it as a service manager does and starts it again.
+    /// Stops it as a service manager does and starts it again.
     ///
     /// # Errors
     /// When it does not end, or does not come up.
@@ -153,12 +153,12 @@ impl Lapi {
         Ok(status)
     }
 
-    /// What a bouncer on another host needs to connect to a LAPI that listens on all interfaces.
+    /// The settings of a bouncer on another host, for a LAPI that listens on all interfaces.
     pub fn access_from_afar(&self) -> Access {
         Access { url: self.url_from_afar(), key: self.key.clone() }
     }
 
-    /// What a bouncer needs to connect.
+    /// The settings of a bouncer.
     pub fn access(&self) -> Access {
         Access { url: self.url(), key: self.key.clone() }
     }
@@ -172,7 +172,7 @@ impl Lapi {
         Ok(Access { key: key.to_owned(), ..self.access() })
     }
 
-    /// The registered bouncers, as the tool's `bouncers list` tells them in JSON.
+    /// The registered bouncers, from the tool's `bouncers list` in JSON.
     ///
     /// # Errors
     /// When the tool fails.
@@ -180,7 +180,7 @@ impl Lapi {
         Ok(serde_json::from_str(&self.admin(&["bouncers", "list", "-o", "json"])?)?)
     }
 
-    /// The registered machines, as the tool's `machines list` tells them in JSON.
+    /// The registered machines, from the tool's `machines list` in JSON.
     ///
     /// # Errors
     /// When the tool fails.
@@ -188,7 +188,7 @@ impl Lapi {
         Ok(serde_json::from_str(&self.admin(&["machines", "list", "-o", "json"])?)?)
     }
 
-    /// The machine through which the story bans and lifts, for a thread of its own. Its login outlives the LAPI.
+    /// The machine through which the test bans and lifts, for another thread. Its login outlives the LAPI.
     pub fn machine(&self) -> Machine {
         let token = self.token.lock().expect("nothing panics while it holds this lock").clone();
         Machine { host: self.host().clone(), address: self.address(), token }
@@ -210,7 +210,7 @@ impl Lapi {
         self.machine().ban_all(bans)
     }
 
-    /// Lifts a ban: its decisions expire, and bouncers are told.
+    /// Lifts a ban: its decisions expire, and bouncers get the deletion.
     ///
     /// # Errors
     /// When the LAPI refuses.
@@ -218,7 +218,7 @@ impl Lapi {
         self.machine().lift(ban)
     }
 
-    /// Deletes the alert: its decisions vanish from the database. A stock LAPI tells nobody.
+    /// Deletes the alert: its decisions are removed from the database. A stock LAPI does not announce that.
     ///
     /// # Errors
     /// When the LAPI refuses.
@@ -226,21 +226,21 @@ impl Lapi {
         self.machine().erase(ban)
     }
 
-    /// Makes a request as the harness's machine and returns the answer's body.
+    /// Sends a request as the harness's machine and returns the response's body.
     ///
     /// # Errors
-    /// When the LAPI does not answer, or with a status that is no success; quotes it.
+    /// When the LAPI does not respond, or with an error status; quotes it.
     pub fn as_machine(&self, method: &str, path: &str, body: Option<&[u8]>) -> Outcome<String> {
         self.machine().ask(method, path, body)
     }
 }
 
-/// The configuration with which a LAPI is reached from every host.
+/// The configuration of a LAPI that is reachable from every host.
 fn everywhere() -> Value {
     json!({ "api": { "server": { "listen_uri": "0.0.0.0:8080" } } })
 }
 
-/// The configuration with which a LAPI speaks TLS and knows certificates of this authority.
+/// The configuration of a LAPI with TLS that accepts certificates of this authority.
 ///
 /// # Errors
 /// When the server's certificate cannot be written.

@@ -1,4 +1,4 @@
-//! A LAPI that keeps decisions like a real one, and fails on request in the ways real ones do.
+//! A LAPI that stores decisions like a real one, and fails on request in the ways real ones do.
 
 mod rows;
 mod serve;
@@ -16,31 +16,31 @@ use super::{Access, Ban};
 use crate::host::Host;
 use crate::outcome::{Doing, Outcome};
 
-/// What becomes of a stream request instead of the right answer.
+/// A fault that replaces the correct response to a stream request.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// This status, with a LAPI's error body.
     Status(u16),
-    /// This many bytes of the right answer, then a reset. The cursor has moved.
+    /// This many bytes of the correct response, then a reset. The cursor has advanced.
     CutAfter(usize),
-    /// This many bytes of the right answer, then nothing more, until the fault is over.
+    /// This many bytes of the correct response, then nothing more, until the fault is over.
     StallAfter(usize),
-    /// 200 with this body. The cursor has moved.
+    /// 200 with this body. The cursor has advanced.
     Body(String),
-    /// A redirect there.
+    /// A redirect to this URL.
     Redirect(String),
-    /// A well-formed answer without any decision, as a LAPI whose database fails gives.
+    /// A well-formed response without any decision, as from a LAPI whose database fails.
     Empty,
-    /// The right answer, this late.
+    /// The correct response with this delay.
     Late(Duration),
-    /// The connection is closed before any answer.
+    /// The connection is closed before any response.
     HangUp,
 }
 
-/// A request the LAPI has seen.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct RecordedRequest {
-    /// When it had been read.
+    /// When it was received.
     pub at: Instant,
     /// `GET`, `POST`, `HEAD`.
     pub method: String,
@@ -55,7 +55,7 @@ pub struct RecordedRequest {
 }
 
 impl RecordedRequest {
-    /// Whether it asks for everything.
+    /// Whether it requests a full pull.
     pub fn is_startup(&self) -> bool {
         self.query.split('&').any(|pair| pair == "startup=true")
     }
@@ -89,7 +89,7 @@ struct State {
     seen: Vec<RecordedRequest>,
     /// Connections of an older epoch are dropped.
     epoch: u64,
-    /// How often `heal` was called: ends every held connection.
+    /// Number of calls of `heal`: each ends every stalled connection.
     heals: u64,
 }
 
@@ -130,12 +130,12 @@ impl ScriptedLapi {
         Ok(lapi)
     }
 
-    /// What a bouncer needs to connect.
+    /// The settings of a bouncer.
     pub fn access(&self) -> Access {
         Access { url: format!("http://{}/", self.address), key: "key-of-the-story".to_owned() }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -150,7 +150,7 @@ impl ScriptedLapi {
         self.address = listener.local_addr()?;
         let epoch = self.shared.state().epoch;
         let shared = Arc::clone(&self.shared);
-        // Ends with `close` or the drop of the LAPI.
+        // Ends with `close` or when the LAPI is dropped.
         std::thread::spawn(move || serve::accept(&listener, &shared, epoch));
         Ok(())
     }
@@ -161,7 +161,7 @@ impl ScriptedLapi {
         state.epoch += 1;
         drop(state);
         self.shared.changed.notify_all();
-        // The listener is closed by the thread that waits on it; the story goes on when it is.
+        // The waiting thread closes the listener; this waits for it.
         let address = self.address;
         let refused =
             || self.host.run(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err());
@@ -187,19 +187,19 @@ impl ScriptedLapi {
         self.shared.state().rows.lift(value)
     }
 
-    /// Deletes the rows of this value without a word to anybody, as deleting an alert does.
+    /// Deletes the rows of this value without announcement, as deleting an alert does.
     pub fn erase(&self, value: &str) {
         self.shared.state().rows.rows.retain(|row| row.ban.value != value);
     }
 
-    /// Adds a decision that no delta will ever carry: its transaction commits after the cursors have moved past
-    /// the time it is stamped with.
+    /// Adds a decision that no delta will ever contain: its transaction commits after the cursors have passed its
+    /// timestamp.
     pub fn ban_unseen(&self, ban: impl Into<Ban>) {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap_or_else(Instant::now);
         self.shared.state().rows.add(ban.into(), long_ago);
     }
 
-    /// Another puller with the same key takes the pending delta.
+    /// Simulates another puller with the same key, which takes the pending delta.
     pub fn steal_delta(&self) {
         let now = Instant::now();
         for cursor in self.shared.state().rows.cursors.values_mut() {
@@ -207,7 +207,7 @@ impl ScriptedLapi {
         }
     }
 
-    /// Refreshes a blocklist: the rows of this origin vanish and come again under new ids, `duration` long.
+    /// Refreshes a blocklist: the rows of this origin are deleted and added again with new ids, `duration` long.
     pub fn refresh_origin(&self, origin: &str, duration: Duration) {
         let mut state = self.shared.state();
         let (old, kept) =
@@ -220,7 +220,7 @@ impl ScriptedLapi {
         }
     }
 
-    /// Replaces the database by an empty one: ids start again, nobody's cursor is known.
+    /// Replaces the database by an empty one: ids start again, and no cursor is known.
     pub fn replace_database(&self) {
         let mut state = self.shared.state();
         let modern = state.rows.modern;
@@ -237,7 +237,7 @@ impl ScriptedLapi {
         self.shared.state().refusal = status;
     }
 
-    /// Makes these the valid keys.
+    /// Replaces the valid keys.
     pub fn accept_keys(&self, keys: &[&str]) {
         self.shared.state().keys = keys.iter().map(|key| (*key).to_owned()).collect();
     }
@@ -247,7 +247,7 @@ impl ScriptedLapi {
         self.shared.state().usage_metrics = status;
     }
 
-    /// The next stream request gets this; calls queue up.
+    /// The next stream request gets this fault; calls queue up.
     pub fn next(&self, fault: Fault) {
         self.shared.state().next.push_back(fault);
     }
@@ -262,12 +262,12 @@ impl ScriptedLapi {
         self.next(Fault::Body(format!("{{\"deleted\":{},\"new\":{}}}", list(deleted), list(new))));
     }
 
-    /// Every stream request gets this, until [`heal`](Self::heal).
+    /// Every stream request gets this fault, until [`heal`](Self::heal).
     pub fn meanwhile(&self, fault: Fault) {
         self.shared.state().meanwhile = Some(fault);
     }
 
-    /// Right answers from now on; stalled ones are cut off.
+    /// Correct responses from now on; stalled ones are cut off.
     pub fn heal(&self) {
         let mut state = self.shared.state();
         state.meanwhile = None;
@@ -277,7 +277,7 @@ impl ScriptedLapi {
         self.shared.changed.notify_all();
     }
 
-    /// Everything asked so far, oldest first.
+    /// Every request so far, oldest first.
     pub fn seen(&self) -> Vec<RecordedRequest> {
         self.shared.state().seen.clone()
     }
@@ -296,7 +296,7 @@ impl ScriptedLapi {
             .collect()
     }
 
-    /// Waits until `count` more stream requests have been answered; what was there before has then been seen.
+    /// Waits until `count` more stream requests have been answered; earlier state has then been received.
     ///
     /// # Errors
     /// When they do not come.

@@ -16,24 +16,24 @@ pub(crate) struct ScriptedRow {
     pub(crate) ban: Ban,
     /// When it becomes visible to cursors.
     pub(crate) created: Instant,
-    /// When it ends; before now for a lifted one.
+    /// When it ends; in the past for a lifted one.
     pub(crate) until: Instant,
 }
 
-/// What is asked of the stream.
+/// The parameters of a stream request.
 pub(crate) struct StreamQuery<'a> {
     pub(crate) startup: bool,
     pub(crate) scopes: Option<&'a str>,
     pub(crate) origins: Option<&'a str>,
 }
 
-/// All rows, and where each key has read up to.
+/// All rows, and each key's cursor.
 #[derive(Default)]
 pub(crate) struct DecisionTable {
     pub(crate) rows: Vec<ScriptedRow>,
     pub(crate) cursors: HashMap<String, Instant>,
     pub(crate) last_id: i64,
-    /// Whole seconds and `[]`, as LAPI 1.7.8 has it, instead of nanoseconds and `null` as 1.4.6.
+    /// Whole seconds and `[]`, as in LAPI 1.7.8, instead of nanoseconds and `null` as in 1.4.6.
     pub(crate) modern: bool,
 }
 
@@ -52,7 +52,7 @@ impl DecisionTable {
         active.map(|row| row.until = now).count()
     }
 
-    /// The body of a stream answer; moves the key's cursor to `now`.
+    /// The body of a stream response; advances the key's cursor to `now`.
     pub(crate) fn stream(&mut self, key: &str, ask: &StreamQuery<'_>, now: Instant) -> String {
         let since = self.cursors.insert(key.to_owned(), now);
         let wanted = |row: &&ScriptedRow| {
@@ -98,7 +98,7 @@ fn list<'a>(rows: impl Iterator<Item = &'a ScriptedRow>, now: Instant, modern: b
     if text.len() == 2 && !modern { "null".to_owned() } else { text }
 }
 
-/// One decision as the stream carries it.
+/// One decision as JSON.
 pub(crate) fn object(id: i64, ban: &Ban, duration: &str) -> String {
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = String::with_capacity(160);
@@ -114,7 +114,7 @@ pub(crate) fn object(id: i64, ban: &Ban, duration: &str) -> String {
     text
 }
 
-/// The time left in Go's words: negative when past, whole seconds when modern.
+/// The remaining time in Go's format: negative when past, whole seconds if modern.
 fn remaining(until: Instant, now: Instant, modern: bool) -> String {
     let (sign, span) = match until.checked_duration_since(now) {
         Some(left) => ("", left),

@@ -1,4 +1,4 @@
-//! The scripted LAPI's connections: who asks, what is right, and what is given instead.
+//! Serves the scripted LAPI's connections: authenticates requests, and sends correct responses or faults.
 
 use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::rows::StreamQuery;
 use super::wire::{self, Request};
 use super::{Fault, RecordedRequest, Shared, State};
 
-/// How often a thread that waits for connections looks whether it is to go.
+/// Interval at which a thread that waits for connections checks whether to stop.
 const TICK: Duration = Duration::from_micros(500);
 
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -29,8 +29,8 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>, epoch: u64) {
         match listener.accept() {
             Ok((stream, _)) => {
                 let shared = Arc::clone(shared);
-                // Ends when the client closes, an answer cannot be written, or the epoch is over. A client that
-                // goes away in the middle is its own business.
+                // Ends when the client closes, a response cannot be written, or the epoch is over. An aborted request
+                // is not an error.
                 std::thread::spawn(move || {
                     let _ = serve(stream, &shared, epoch);
                 });
@@ -40,7 +40,7 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>, epoch: u64) {
     }
 }
 
-/// Answers one connection's requests, one after the other.
+/// Serves one connection's requests in sequence.
 fn serve(stream: TcpStream, shared: &Shared, epoch: u64) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
@@ -58,7 +58,7 @@ fn serve(stream: TcpStream, shared: &Shared, epoch: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// One request and the way back to who asked.
+/// One request and its connection.
 struct Exchange<'a> {
     out: &'a mut TcpStream,
     request: &'a Request,
@@ -67,7 +67,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Answers; `false` when the connection is to be closed.
+    /// Responds; `false` if the connection is to be closed.
     fn answer(&mut self) -> io::Result<bool> {
         let (shared, request) = (self.shared, self.request);
         let mut state = shared.state();
@@ -108,7 +108,7 @@ impl Exchange<'_> {
         Ok(true)
     }
 
-    /// The body a real LAPI would send now; moves the cursor.
+    /// The body a real LAPI would send now; advances the cursor.
     fn body(&self) -> String {
         let (scopes, origins) = (self.request.parameter("scopes"), self.request.parameter("origins"));
         let ask = StreamQuery {
@@ -174,7 +174,7 @@ impl Exchange<'_> {
         let state: MutexGuard<'_, State> = self.shared.state();
         let (epoch, heals) = (self.epoch, state.heals);
         let held = |state: &mut State| state.epoch == epoch && state.heals == heals;
-        // A poisoned lock ends the wait; the story has failed by then.
+        // A poisoned lock ends the wait; the test has failed by then.
         let _ = self.shared.changed.wait_timeout_while(state, span, held);
     }
 }

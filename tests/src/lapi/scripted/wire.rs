@@ -1,4 +1,4 @@
-//! Just enough HTTP/1.1 to answer a bouncer, and to break in every way a connection can break.
+//! A minimal HTTP/1.1 server, with every way in which a connection can break.
 
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// A request as it came in.
+/// A received request.
 pub(super) struct Request {
     pub(super) method: String,
     /// Path without the query.
@@ -62,7 +62,7 @@ impl Request {
     }
 }
 
-/// A whole answer with a length.
+/// A whole response with a length.
 pub(super) fn answer(stream: &mut TcpStream, status: u16, headers: &str, body: &str) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n",
@@ -73,7 +73,7 @@ pub(super) fn answer(stream: &mut TcpStream, status: u16, headers: &str, body: &
     stream.write_all(body.as_bytes())
 }
 
-/// A whole answer in chunks, as LAPI 1.7.8 sends it.
+/// A whole response in chunks, as LAPI 1.7.8 sends it.
 pub(super) fn answer_in_chunks(stream: &mut TcpStream, body: &str) -> io::Result<()> {
     stream.write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -86,16 +86,16 @@ pub(super) fn answer_in_chunks(stream: &mut TcpStream, body: &str) -> io::Result
     stream.write_all(b"0\r\n\r\n")
 }
 
-/// Promises the whole body, sends the first part of it, and resets the connection.
+/// Announces the whole body, sends the first part of it, and resets the connection.
 pub(super) fn cut(stream: &mut TcpStream, body: &str, after: usize) -> io::Result<()> {
     begin(stream, body, after)?;
-    // Let the first part arrive: a reset overtakes what is still in flight.
+    // Let the first part arrive: a reset overtakes data in flight.
     std::thread::sleep(Duration::from_millis(20));
     SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
     stream.shutdown(std::net::Shutdown::Read)
 }
 
-/// Promises the whole body and sends only its first part.
+/// Announces the whole body and sends only its first part.
 pub(super) fn begin(stream: &mut TcpStream, body: &str, after: usize) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
