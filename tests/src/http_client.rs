@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Long enough for a server that inserts a hundred thousand decisions before it responds.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Sends requests on one connection, which is kept and reopened when it was closed.
 pub struct HttpClient {
     to: SocketAddr,
     from: Option<IpAddr>,
     stream: Option<TcpStream>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A complete response.
@@ -47,13 +47,13 @@ impl Reply {
 impl HttpClient {
     /// A client for that address; connects with the first request.
     pub fn new(to: SocketAddr) -> Self {
-        Self { to, from: None, stream: None, patience: PATIENCE }
+        Self { to, from: None, stream: None, timeout: TIMEOUT }
     }
 
     /// Sets the timeout for a silent connection.
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -100,8 +100,8 @@ impl HttpClient {
         socket.connect_timeout(&self.to.into(), Duration::from_secs(10))?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
+        stream.set_read_timeout(Some(self.timeout))?;
+        stream.set_write_timeout(Some(self.timeout))?;
         Ok(stream)
     }
 }

@@ -86,7 +86,7 @@ pub use proxy::Proxy;
 pub use reach::{Echo, connect, still_answers};
 pub use site::Site;
 pub use udp_probe::UdpProbe;
-pub use wait::{Holds, eventually, eventually_within, pace, patience, throughout};
+pub use wait::{Holds, default_timeout, eventually, eventually_within, pace, throughout};
 pub use world::World;
 
 pub use rustix::process::Signal;

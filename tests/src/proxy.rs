@@ -16,12 +16,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it on a host, for the server at `url` (a base address), and returns once it listens. After `patience`
+    /// Starts it on a host, for the server at `url` (a base address), and returns once it listens. After `timeout`
     /// without data from the server it responds with 504.
     ///
     /// # Errors
     /// When it is not unpacked, or does not come up.
-    pub fn start(world: &World, host: &Host, url: &str, patience: Duration) -> Outcome<Self> {
+    pub fn start(world: &World, host: &Host, url: &str, timeout: Duration) -> Outcome<Self> {
         let folder = world.fresh_path("nginx");
         std::fs::create_dir_all(&folder)?;
         let port = host.free_port()?;
@@ -33,7 +33,7 @@ impl Proxy {
             "user root root;\ndaemon off;\nmaster_process off;\npid {shown}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{own_folders}    \
              access_log off;\n    server {{\n        listen {port};\n        location / {{\n            proxy_pass \
              {url};\n            proxy_read_timeout {}s;\n        }}\n    }}\n}}\n",
-            patience.as_secs()
+            timeout.as_secs()
         );
         let config = folder.join("nginx.conf");
         std::fs::write(&config, text)?;

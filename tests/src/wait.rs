@@ -6,7 +6,7 @@ use crate::outcome::{Failure, Outcome};
 
 /// The deadline for a condition: long enough for a loaded two-core machine, since a passing test never waits for it.
 /// `PALISADE_PATIENCE` (a factor, such as `3`) extends it.
-pub fn patience() -> Duration {
+pub fn default_timeout() -> Duration {
     let factor =
         std::env::var("PALISADE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
     Duration::from_secs(20).mul_f64(factor.clamp(0.1, 100.0))
@@ -36,9 +36,9 @@ impl Holds for Outcome<bool> {
 /// Polls until `condition` holds and returns how long that took.
 ///
 /// # Errors
-/// When it does not hold within [`patience`].
+/// When it does not hold within [`default_timeout`].
 pub fn eventually<H: Holds>(what: &str, condition: impl FnMut() -> H) -> Outcome<Duration> {
-    eventually_within(patience(), what, condition)
+    eventually_within(default_timeout(), what, condition)
 }
 
 /// Polls until `condition` holds, at most for `deadline`, and returns how long that took.

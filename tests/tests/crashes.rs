@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, eventually, eventually_within,
-    many_addresses, patience, story, story_within, throughout, tools,
+    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, default_timeout, eventually,
+    eventually_within, many_addresses, story, story_within, throughout, tools,
 };
 
 const MANY: u32 = 100_000;
@@ -26,7 +26,7 @@ fn killed_while_it_loads_a_hundred_thousand_bans_it_completes_them_when_it_start
             let before = lapi.pulls().len();
             let mut firewall = Firewall::launch(world, &which, &config)?;
             let what = format!("moment {moment} of the load");
-            eventually_within(patience() * 3, &what, || {
+            eventually_within(default_timeout() * 3, &what, || {
                 Ok(match moment {
                     0 => lapi.pulls().len() > before,
                     1 => !world.router.tool(["nft", "list", "tables"])?.is_empty(),
@@ -36,9 +36,9 @@ fn killed_while_it_loads_a_hundred_thousand_bans_it_completes_them_when_it_start
             firewall.process().kill()?;
         }
         let mut firewall = Firewall::launch(world, &which, &config)?;
-        eventually_within(patience() * 3, "it is ready", || firewall.is_ready())?;
+        eventually_within(default_timeout() * 3, "it is ready", || firewall.is_ready())?;
         let wanted: BTreeSet<String> = many_addresses(MANY).chain(["198.51.100.0/24".to_owned()]).collect();
-        eventually_within(patience() * 3, "all are in force", || {
+        eventually_within(default_timeout() * 3, "all are in force", || {
             Ok(world.router.ruleset()?.banned().into_keys().collect::<BTreeSet<_>>() == wanted)
         })?;
         let _service = world.router.echoes_on(80)?;
@@ -47,7 +47,7 @@ fn killed_while_it_loads_a_hundred_thousand_bans_it_completes_them_when_it_start
         again.process().kill()?;
         // What stands already is only looked at.
         let mut firewall = Firewall::launch(world, &which, &config)?;
-        eventually_within(patience() * 3, "it is ready again", || firewall.is_ready())?;
+        eventually_within(default_timeout() * 3, "it is ready again", || firewall.is_ready())?;
         assert_eq!(world.router.ruleset()?.banned().len(), wanted.len());
         Ok(())
     })
@@ -73,7 +73,7 @@ fn hosts_and_ranges_of_both_families_by_the_ten_thousand_are_all_in_force() -> O
         );
         let config = Config::new(world, &lapi.access())?.set("update_frequency", "1s");
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &config)?;
-        eventually_within(patience() * 3, "it is ready", || firewall.is_ready())?;
+        eventually_within(default_timeout() * 3, "it is ready", || firewall.is_ready())?;
         let held = || Ok(world.router.ruleset()?.banned().into_keys().collect::<BTreeSet<_>>());
         let in_force: Outcome<BTreeSet<String>> = held();
         let in_force = in_force?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_e2e::{
     Access, Failure, FirewallHost, HttpClient, Lapi, Make, Outcome, Postgres, Reply, World, agree,
-    all_have_banned, eventually, eventually_within, patience, story_within,
+    all_have_banned, default_timeout, eventually, eventually_within, story_within,
 };
 use serde_json::json;
 
@@ -78,13 +78,13 @@ fn tell(world: &World, away: Away) -> Outcome {
         Away::Suspended => database.resume()?,
     }
     for (lapi, value) in lapis.iter().zip(["192.0.2.2", "192.0.2.3"]) {
-        eventually_within(patience() * 2, "writes are taken again", || lapi.ban(value).map(|_| true))?;
+        eventually_within(default_timeout() * 2, "writes are taken again", || lapi.ban(value).map(|_| true))?;
         told.push((value.to_owned(), true));
         all_have_banned(&firewall_hosts, value)?;
     }
     eventually("bans are lifted again", || lapis[1].lift(held).map(|()| true))?;
     told.push(("192.0.2.1".to_owned(), false));
-    agree(&firewall_hosts, &lapis[0], patience())?;
+    agree(&firewall_hosts, &lapis[0], default_timeout())?;
     for firewall_host in &firewall_hosts {
         firewall_host.history.holds_all(&told)?;
     }
@@ -94,13 +94,13 @@ fn tell(world: &World, away: Away) -> Outcome {
 /// Asks a LAPI for everything in force.
 fn everything(lapi: &Lapi, asker: &Access) -> Outcome<Reply> {
     let key = [("X-Api-Key", asker.key.as_str())];
-    let mut caller = HttpClient::new(lapi.address()).with_timeout(patience());
+    let mut caller = HttpClient::new(lapi.address()).with_timeout(default_timeout());
     Ok(lapi.host().run(|| caller.ask("GET", "/v1/decisions/stream?startup=true", &key, None))?)
 }
 
 /// Posts until an alert is refused as it should be. What was taken just before the database went is no refusal.
 fn refused_with_the_time_to_come_again(lapi: &Lapi) -> Outcome {
-    eventually_within(patience() * 2, "writes are refused", || {
+    eventually_within(default_timeout() * 2, "writes are refused", || {
         let reply = lapi.machine().try_to_ban("203.0.113.9")?;
         let after = reply.header("retry-after").and_then(|text| text.parse::<u32>().ok());
         match (reply.status, after) {

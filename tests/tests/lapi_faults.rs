@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_e2e::{
     Ban, Config, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, UdpProbe, World,
-    against_either_lapi, eventually, eventually_within, patience, story, throughout,
+    against_either_lapi, default_timeout, eventually, eventually_within, story, throughout,
 };
 
 against_either_lapi!(bans_hold_and_end_while_the_lapi_is_away,);
@@ -138,7 +138,7 @@ fn a_lapi_that_stops_in_the_middle_of_an_answer_is_not_waited_for_for_ever() -> 
         assert!(!world.visitor.reaches(&world.router, 80), "bans hold meanwhile");
         eventually("and end meanwhile", || Ok(!world.router.ruleset()?.bans("192.0.2.1")))?;
         assert!(!world.router.ruleset()?.bans("192.0.2.2"), "the answer still stalls");
-        eventually_within(patience() * 3, "it is given up, and asked again for everything", || {
+        eventually_within(default_timeout() * 3, "it is given up, and asked again for everything", || {
             Ok(world.router.ruleset()?.bans("192.0.2.2"))
         })?;
         Ok(())

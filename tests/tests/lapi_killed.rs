@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use palisade_e2e::{
-    FirewallHost, Lapi, Machine, Make, Outcome, agree, eventually, many_addresses, patience, story_within,
+    FirewallHost, Lapi, Machine, Make, Outcome, agree, default_timeout, eventually, many_addresses,
+    story_within,
 };
 use serde_json::json;
 
@@ -31,7 +32,7 @@ fn a_lapi_killed_in_the_middle_of_a_burst_loses_nothing_it_has_acknowledged() ->
         })?;
         let acknowledged = acknowledged.into_inner().expect("nothing panics with it");
         assert_eq!(acknowledged.len(), BANS as usize);
-        agree(&firewall_hosts, &lapi, patience())?;
+        agree(&firewall_hosts, &lapi, default_timeout())?;
         let told: Vec<_> = acknowledged.into_iter().map(|value| (value, true)).collect();
         for firewall_host in &firewall_hosts {
             firewall_host.history.holds_all(&told)?;

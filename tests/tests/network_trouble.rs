@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    FirewallHost, Lapi, LinkConditions, Make, Outcome, agree, all_have_banned, eventually, pace, patience,
-    story, story_within,
+    FirewallHost, Lapi, LinkConditions, Make, Outcome, agree, all_have_banned, default_timeout, eventually,
+    pace, story, story_within,
 };
 use serde_json::json;
 
@@ -18,16 +18,16 @@ fn a_line_is_as_bad_as_the_story_makes_it() -> Outcome {
             world.host_over_a_line("far", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?;
         let _service = world.router.echoes_on(80)?;
         let at = (world.router.v4(), 80).into();
-        far.connects(None, at, patience())?;
+        far.connects(None, at, default_timeout())?;
         line.set(LinkConditions::Bad { delay: Duration::from_millis(50), loss: 0.0 });
-        let slow = far.connects(None, at, patience())?;
+        let slow = far.connects(None, at, default_timeout())?;
         assert!(
             slow >= Duration::from_millis(200),
             "a handshake and an echo cross the line four times: {slow:?}"
         );
         line.set(BAD);
         eventually("packets are lost, and yet all is carried", || {
-            far.connects(None, at, patience())?;
+            far.connects(None, at, default_timeout())?;
             let (passed, lost) = line.counts();
             Ok(lost >= 3 && lost * 4 < passed)
         })?;
@@ -84,7 +84,7 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
             pace(Duration::from_millis(500));
         }
         site.line.set(BAD);
-        agree(&firewall_hosts, &lapi, patience() * 2)?;
+        agree(&firewall_hosts, &lapi, default_timeout() * 2)?;
         for firewall_host in &firewall_hosts {
             firewall_host.history.holds_all(&told)?;
         }

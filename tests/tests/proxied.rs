@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    FirewallHost, Lapi, Make, Outcome, Proxy, World, agree, all_have_banned, eventually_within, pace,
-    patience, story,
+    FirewallHost, Lapi, Make, Outcome, Proxy, World, agree, all_have_banned, default_timeout,
+    eventually_within, pace, story,
 };
 use serde_json::json;
 
@@ -25,11 +25,15 @@ fn a_proxy_that_gives_up_soon_is_asked_to_wait_for_less() -> Outcome {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(3))?;
         let mut seen = 0;
-        eventually_within(patience() * 4, "the firewall asks for no more than the proxy bears", || {
-            seen = proxy.timeouts();
-            pace(Duration::from_secs(8));
-            Ok(seen > 0 && proxy.timeouts() == seen)
-        })?;
+        eventually_within(
+            default_timeout() * 4,
+            "the firewall asks for no more than the proxy bears",
+            || {
+                seen = proxy.timeouts();
+                pace(Duration::from_secs(8));
+                Ok(seen > 0 && proxy.timeouts() == seen)
+            },
+        )?;
         bans_come_through(&lapi, &firewall_hosts)
     })
 }
@@ -56,6 +60,6 @@ fn bans_come_through(lapi: &Lapi, firewall_hosts: &[FirewallHost]) -> Outcome {
             told.push((value, false));
         }
     }
-    agree(firewall_hosts, lapi, patience())?;
+    agree(firewall_hosts, lapi, default_timeout())?;
     firewall_hosts[0].history.holds_all(&told)
 }

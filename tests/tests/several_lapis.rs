@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    FirewallHost, Host, Lapi, Make, Outcome, Postgres, World, agree, all_have_banned, patience, story_within,
+    FirewallHost, Host, Lapi, Make, Outcome, Postgres, World, agree, all_have_banned, default_timeout,
+    story_within,
 };
 use serde_json::json;
 
@@ -76,7 +77,7 @@ fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
                 told.push((value, false));
             }
         }
-        agree(&firewall_hosts, &three.lapis[0], patience())?;
+        agree(&firewall_hosts, &three.lapis[0], default_timeout())?;
         // Each in turn: those who follow it go to another one, and it comes back while the next is away.
         let mut n = 9;
         for away in 0..3 {
@@ -96,7 +97,7 @@ fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
             n += 1;
         }
         for lapi in &three.lapis {
-            agree(&firewall_hosts, lapi, patience())?;
+            agree(&firewall_hosts, lapi, default_timeout())?;
         }
         for firewall_host in &firewall_hosts {
             firewall_host.history.holds_all(&told)?;

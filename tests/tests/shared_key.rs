@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    FirewallHost, Lapi, Make, Moment, Outcome, agree, eventually, pace, patience, story_within,
+    FirewallHost, Lapi, Make, Moment, Outcome, agree, default_timeout, eventually, pace, story_within,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
             pace(Duration::from_millis(50));
         }
         assert!(told.len() > banned.len(), "some were lifted again");
-        agree(&firewall_hosts, &lapi, patience())?;
+        agree(&firewall_hosts, &lapi, default_timeout())?;
         for firewall_host in &firewall_hosts {
             firewall_host.history.holds_all(&told)?;
             Moment::in_order(&firewall_host.history.moments()?, &banned)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use palisade_e2e::{
     Ban, Call, Config, CustomBouncer, Firewall, Implementation, Lapi, Make, Outcome, World,
-    against_either_lapi, eventually, eventually_within, patience,
+    against_either_lapi, default_timeout, eventually, eventually_within,
 };
 use serde_json::Value;
 
@@ -91,7 +91,7 @@ fn stock_bouncers_survive_the_lapis_restart(world: &World, make: Make) -> Outcom
     // The place in the stream is kept: the new comes, the lifted goes, the old does not come again.
     lapi.ban("192.0.2.3")?;
     lapi.lift(gone)?;
-    eventually_within(patience() * 2, "it goes on", || {
+    eventually_within(default_timeout() * 2, "it goes on", || {
         Ok(told(&bouncer, "add", "192.0.2.3")? && told(&bouncer, "del", "192.0.2.2")?)
     })?;
     assert!(bouncer.process().exited().is_none());

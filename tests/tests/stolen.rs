@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Failure, FirewallHost, Lapi, Make, Outcome, agree, eventually, eventually_within, pace, patience,
+    Failure, FirewallHost, Lapi, Make, Outcome, agree, default_timeout, eventually, eventually_within, pace,
     story_within,
 };
 use serde_json::json;
@@ -38,12 +38,12 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             }
             Ok(missed == [true; 2])
         })?;
-        agree(&firewall_hosts, &lapi, RESYNC + patience())?;
+        agree(&firewall_hosts, &lapi, RESYNC + default_timeout())?;
 
         // Once may be chance. The second time each says so, with the remedy, and from the first on it has asked for
         // everything more often.
         let mut bans = 0;
-        eventually_within(RESYNC + patience(), "both say so", || {
+        eventually_within(RESYNC + default_timeout(), "both say so", || {
             ban_and_see_who_has_it()?;
             // Of a different length each time: bans in step with the requests would all go to the same firewall.
             bans += 1;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, Signal, World, eventually,
-    eventually_within, patience, story, tools,
+    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, Signal, World, default_timeout, eventually,
+    eventually_within, story, tools,
 };
 
 const HOUR: u64 = 3600;
@@ -113,7 +113,7 @@ fn a_table_that_belongs_to_another_program_keeps_nobody_from_the_rest() -> Outco
         assert_eq!(firewall.process().log().matches(complaint).count(), 1, "and said once");
         assert!(firewall.process().exited().is_none());
         drop(owner);
-        eventually_within(patience() * 2, "and then all of it", || {
+        eventually_within(default_timeout() * 2, "and then all of it", || {
             !world.visitor.reaches(&world.router, 80)
         })?;
         firewall.ready()?;

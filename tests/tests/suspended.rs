@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    FirewallHost, Lapi, Make, Outcome, Signal, World, agree, all_have_banned, pace, patience, story_within,
+    FirewallHost, Lapi, Make, Outcome, Signal, World, agree, all_have_banned, default_timeout, pace,
+    story_within,
 };
 use serde_json::json;
 
@@ -28,7 +29,7 @@ fn a_suspended_firewall_is_told_what_it_slept_through_and_nothing_else() -> Outc
         lapi.lift(first)?;
         told.push(("192.0.2.1".to_owned(), false));
         firewall_hosts[0].firewall.process().signal(Signal::CONT)?;
-        agree(&firewall_hosts, &lapi, patience())?;
+        agree(&firewall_hosts, &lapi, default_timeout())?;
         firewall_hosts[0].history.holds_all(&told)?;
         let pulls = firewall_hosts[0].firewall.log().matches("every decision in force was pulled").count();
         assert_eq!(pulls, 1, "everything was told once, at the start: {}", firewall_hosts[0].firewall.log());
@@ -49,7 +50,7 @@ fn what_was_lifted_while_the_firewall_was_dead_does_not_stay() -> Outcome {
         firewall_hosts[0].firewall.process().kill()?;
         lapi.lift(lifted)?;
         firewall_hosts[0].start_again(world)?;
-        agree(&firewall_hosts, &lapi, patience())?;
+        agree(&firewall_hosts, &lapi, default_timeout())?;
         firewall_hosts[0]
             .history
             .holds_all(&[("192.0.2.2".to_owned(), true), ("192.0.2.2".to_owned(), false)])?;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, eventually_within, patience, story, tools,
+    Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, default_timeout, eventually_within, story,
+    tools,
 };
 use serde_json::Value;
 
@@ -98,7 +99,7 @@ fn what_could_not_be_delivered_is_in_the_next_report() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         let knock = || assert!(!world.visitor.reaches(&world.router, 80));
         let reported = |count: usize| {
-            eventually_within(patience() * 2, "a report", || lapi.usage_metrics().len() >= count)?;
+            eventually_within(default_timeout() * 2, "a report", || lapi.usage_metrics().len() >= count)?;
             Ok::<_, palisade_e2e::Failure>(dropped(&lapi.usage_metrics()[count - 1]))
         };
         knock();

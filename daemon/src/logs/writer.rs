@@ -59,8 +59,8 @@ impl Queue {
 
     /// Sends a line, newline included. A burst may wait briefly for the writer; a stuck writer is not waited for.
     pub(super) fn line(&self, text: String, loud: bool) {
-        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { BURST };
-        let sent = self.send(Message::Line { text, loud }, patience);
+        let timeout = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { BURST };
+        let sent = self.send(Message::Line { text, loud }, timeout);
         self.stuck.store(!sent, Ordering::Relaxed);
         if !sent {
             self.lost.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::scripted::ScriptedStream;
 
 const BANS: u32 = 100_000;
 /// How long the stock bouncer may take for them.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 const RUNS: usize = 5;
 const MORE: usize = 25;
 /// How long one more ban may take, and how long all that are tried.
@@ -56,7 +56,7 @@ pub(crate) fn child() -> bool {
 
 /// What one bouncer did.
 struct Run {
-    /// From its start to all in force; `None` when patience ended first.
+    /// From its start to all in force; `None` after [`TIMEOUT`].
     loaded: Option<f64>,
     /// From the last byte of the answer to all in force.
     after_answer: Option<f64>,
@@ -75,8 +75,8 @@ fn measure() -> Outcome<Vec<Row>> {
     let (stock_load, stock_says) = match stock.loaded {
         Some(seconds) => (seconds, stock_name.to_owned()),
         None => (
-            PATIENCE.as_secs_f64(),
-            format!("{stock_name}: ended after {} s with {} in force", PATIENCE.as_secs(), stock.in_force),
+            TIMEOUT.as_secs_f64(),
+            format!("{stock_name}: ended after {} s with {} in force", TIMEOUT.as_secs(), stock.in_force),
         ),
     };
     let middle = |pick: &dyn Fn(&Run) -> Option<f64>| median(ours.iter().filter_map(pick).collect());
@@ -135,7 +135,7 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
         run.in_force = BANS as usize;
     } else if let Some(notifications) = &counting {
         // It says READY before anything is in force, so its elements are counted as the kernel reports them.
-        while begin.elapsed() < PATIENCE && run.in_force < BANS as usize {
+        while begin.elapsed() < TIMEOUT && run.in_force < BANS as usize {
             run.in_force += notifications.elements(Duration::from_millis(100));
         }
         run.loaded = (run.in_force >= BANS as usize).then(|| begin.elapsed().as_secs_f64());

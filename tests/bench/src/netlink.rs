@@ -204,11 +204,11 @@ impl Notifications {
         let end = Instant::now() + within;
         let (mut elements, mut committed) = (false, None);
         loop {
-            let patience = match committed {
+            let timeout = match committed {
                 Some(_) => SILENCE,
                 None => end.saturating_duration_since(Instant::now()),
             };
-            match self.notices.recv_timeout(patience) {
+            match self.notices.recv_timeout(timeout) {
                 Ok((_, Notice::Elements(what, _))) => elements |= what == change,
                 Ok((at, Notice::Committed)) if elements => (elements, committed) = (false, Some(at)),
                 Ok((_, Notice::Committed)) => {}

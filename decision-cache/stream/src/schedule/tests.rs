@@ -381,7 +381,7 @@ fn only_what_was_held_counts_as_ended_by_being_held() {
         exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
         assert_eq!(schedule.ask(at(30)).wait.as_secs(), wait, "{failure:?} after {after} s");
     }
-    // Whoever is not there afterwards has ended, and was no proxy that lost patience.
+    // Decisions missing afterwards have ended; no proxy timed out.
     let mut schedule = ours();
     fail(&mut schedule, 1, 21, LOST);
     fail(&mut schedule, 21, 21, UNREACHABLE);

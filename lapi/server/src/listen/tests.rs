@@ -148,9 +148,9 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let (first, second) = (pull("", all).await.0, pull("", bans).await.0);
     let token = open.lapi.machine("m").await;
     let banning = async {
-        let patience = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while lapi.long_poll.waiters() < 2 {
-            assert!(Instant::now() < patience, "both are held");
+            assert!(Instant::now() < deadline, "both are held");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let now = UnixMillis::now().rfc3339();
@@ -256,9 +256,9 @@ async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
     let mut hanging = open.connect().await;
     hanging.write_all(format!("{head}content-length: 9\r\n\r\n[").as_bytes()).await.unwrap();
     // The server has seen them when it says so.
-    let patience = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while open.lapi.lapi.metrics.connections.get() < 3 {
-        assert!(Instant::now() < patience);
+        assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;

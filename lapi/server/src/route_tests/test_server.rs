@@ -322,9 +322,9 @@ pub(super) fn told(answer: &Answer) -> (Vec<String>, Vec<String>) {
 
 /// Waits until something holds, not longer than ten seconds.
 pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let patience = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while !holds().await {
-        assert!(Instant::now() < patience, "in vain: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

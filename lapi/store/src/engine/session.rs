@@ -77,7 +77,7 @@ impl Session {
     /// Runs a statement; returns the number of affected rows.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.timeout();
+        let timeout = self.timeout();
         let done = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -85,7 +85,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                with_timeout(patience, query.execute(connection)).await.map(|done| done.rows_affected())
+                with_timeout(timeout, query.execute(connection)).await.map(|done| done.rows_affected())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -94,7 +94,7 @@ impl Session {
     /// All rows of a result.
     pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
         let (text, values) = sql.into_parts();
-        let patience = self.timeout();
+        let timeout = self.timeout();
         let rows = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
@@ -102,7 +102,7 @@ impl Session {
             }
             Connection::Postgres(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                let rows = with_timeout(patience, query.fetch_all(connection)).await;
+                let rows = with_timeout(timeout, query.fetch_all(connection)).await;
                 rows.map(|rows| rows.into_iter().map(SqlRow::Postgres).collect())
             }
         };
@@ -136,13 +136,13 @@ impl Session {
     /// The same with an explicit timeout; not needed on SQLite.
     pub(super) async fn raw_within(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         text: &'static str,
     ) -> Result<(), StoreError> {
         let done = match self.connection() {
             Connection::Sqlite(connection) => sqlx::raw_sql(text).execute(connection).await.map(|_| ()),
             Connection::Postgres(connection) => {
-                with_timeout(patience, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
+                with_timeout(timeout, sqlx::raw_sql(text).execute(connection)).await.map(|_| ())
             }
         };
         done.map_err(|error| self.failed(&error))
@@ -215,11 +215,11 @@ enum Connection<'c> {
 
 /// Runs a future with a timeout.
 pub(crate) async fn with_timeout<T>(
-    patience: Duration,
+    timeout: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
-        let text = format!("no answer within {} s", patience.as_secs());
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+        let text = format!("no answer within {} s", timeout.as_secs());
         Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     })
 }

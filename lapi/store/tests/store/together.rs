@@ -37,7 +37,7 @@ async fn listening(store: &Store) -> Listener {
 }
 
 async fn wait_for(listener: &mut Listener, fits: impl Fn(&Notice) -> bool) -> Notice {
-    let patience = Duration::from_secs(60);
+    let timeout = Duration::from_secs(60);
     let heard = async {
         loop {
             let notice = listener.next().await;
@@ -46,7 +46,7 @@ async fn wait_for(listener: &mut Listener, fits: impl Fn(&Notice) -> bool) -> No
             }
         }
     };
-    tokio::time::timeout(patience, heard).await.expect("the notice comes")
+    tokio::time::timeout(timeout, heard).await.expect("the notice comes")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -237,7 +237,7 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
         for error in refused.map(Result::unwrap_err) {
             assert!(matches!(error, StoreError::Unavailable { .. }) && error.is_temporary(), "{error:?}");
         }
-        assert!(asked.elapsed() < bound * patience(), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < bound * timeout_factor(), "{:?}", asked.elapsed());
     }
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..60 {
@@ -250,7 +250,7 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
         });
     }
     assert!(tasks.join_all().await.into_iter().all(|failed| failed));
-    assert!(began.elapsed() < bound * 3 * patience(), "many do not wait longer than one");
+    assert!(began.elapsed() < bound * 3 * timeout_factor(), "many do not wait longer than one");
     wait_for(&mut listener, |notice| matches!(notice, Notice::Disconnected(_))).await;
 
     server.signal(Signal::CONT);
@@ -303,6 +303,6 @@ async fn one_that_falls_asleep_in_a_write_does_not_keep_the_others() {
 }
 
 /// Slow machines get more time (`PALISADE_PATIENCE`).
-fn patience() -> u32 {
+fn timeout_factor() -> u32 {
     std::env::var("PALISADE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }

@@ -68,14 +68,14 @@ impl BenchServer {
     }
 
     /// Posts so many decisions, as an import does, and returns how long the answers took.
-    pub(super) fn import(&self, count: usize, patience: Duration) -> Outcome<Duration> {
-        self.import_nets(&data::v4(count, 1), patience)
+    pub(super) fn import(&self, count: usize, timeout: Duration) -> Outcome<Duration> {
+        self.import_nets(&data::v4(count, 1), timeout)
     }
 
     /// Posts a decision on each of these.
-    pub(super) fn import_nets(&self, nets: &[IpNet], patience: Duration) -> Outcome<Duration> {
+    pub(super) fn import_nets(&self, nets: &[IpNet], timeout: Duration) -> Outcome<Duration> {
         let mut took = Duration::ZERO;
-        let mut caller = self.process.http_client().with_timeout(patience);
+        let mut caller = self.process.http_client().with_timeout(timeout);
         for chunk in nets.chunks(PER_ALERT) {
             let values = chunk.iter().map(ToString::to_string);
             let body = import_body(values, &format!("import bench: {} IPs", chunk.len()));

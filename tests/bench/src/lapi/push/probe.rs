@@ -86,7 +86,7 @@ impl Probe {
     }
 
     /// Posts the bans when they are due and watches until all are in force everywhere.
-    pub(super) fn watch(&self, poster: &Poster, plan: &[Planned], patience: Duration) -> Outcome<Watched> {
+    pub(super) fn watch(&self, poster: &Poster, plan: &[Planned], timeout: Duration) -> Outcome<Watched> {
         let mut flights = plan.iter().map(|planned| self.take_off(planned)).collect::<Outcome<Vec<_>>>()?;
         let last = plan.iter().map(|planned| planned.after).max().unwrap_or_default();
         let mut gaps = Vec::new();
@@ -109,7 +109,7 @@ impl Probe {
             }
             self.take_in(&mut flights);
             flights.iter_mut().for_each(Flight::look);
-            if begin.elapsed() > last + patience {
+            if begin.elapsed() > last + timeout {
                 return Err(Failure::new(told(&flights)));
             }
         }
