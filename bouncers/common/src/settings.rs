@@ -133,7 +133,8 @@ impl From<BuildError> for SettingsError {
 
 impl LapiSettings {
     /// Reads and checks the LAPI keys of a configuration file. Reads no other file than that of the key.
-    /// || # Errors
+    ///
+    /// # Errors
     /// All problems at once, with file and line.
     pub fn of(document: &Document, env: &ProcessEnv<'_>) -> Result<Self, SettingsError> {
         let file: LapiFile = document.parse()?;
@@ -151,7 +152,8 @@ impl LapiSettings {
     }
 
     /// Creates the HTTP clients. Reads the certificate files; does not connect.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When a URL, the key or a certificate cannot be used.
     pub fn connect(&self, agent: &UserAgent) -> Result<LapiPool, SettingsError> {
         let first = Client::new(&self.client, agent)?;
@@ -185,7 +187,8 @@ impl LapiSettings {
 
 impl LapiFile {
     /// Checks the values. Pure, except that `env` reads the file of the key.
-    /// || # Errors
+    ///
+    /// # Errors
     /// All problems at once.
     pub fn check(self, env: &ProcessEnv<'_>) -> Result<LapiSettings, Problems> {
         let mut wrong = Problems::new();

@@ -40,7 +40,8 @@ pub struct Change {
 
 impl Subscription {
     /// Loads persisted decisions and prepares to follow. `types` are the decision types to admit, all if `None`.
-    /// || Persisted decisions that cannot be used are logged and ignored. A LAPI that refuses the client from the start
+    ///
+    /// Persisted decisions that cannot be used are logged and ignored. A LAPI that refuses the client from the start
     /// ends the subscription, unless there are persisted decisions to enforce or the settings say to continue
     /// (`retry_initial_connect`); an unreachable LAPI never ends it.
     pub fn open(
@@ -85,7 +86,8 @@ impl Subscription {
 
     /// Follows until `stop`, with new settings whenever some arrive through `changes`: decisions then stay in force
     /// until the next full response.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the LAPI refused the client from the start; see [`Subscription::open`].
     pub async fn run(
         mut self,

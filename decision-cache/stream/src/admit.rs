@@ -70,7 +70,8 @@ pub enum Admitted<'a> {
 }
 
 /// Parses the value of a decision.
-/// || An address and a prefix are both accepted under `Ip` and `Range`, as LAPIs send both. Country codes are
+///
+/// An address and a prefix are both accepted under `Ip` and `Range`, as LAPIs send both. Country codes are
 /// upper-cased; a leading `AS` is removed from AS numbers.
 pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refusal> {
     let value = value.trim();

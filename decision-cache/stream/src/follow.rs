@@ -63,9 +63,11 @@ const REFUSED_RETRY: Duration = Duration::from_secs(2);
 
 impl<S: Source> Follower<S> {
     /// Follows until `stop`. Decisions end on time whatever the LAPI does.
-    /// || With `give_up_when_refused`, two refusals before any response end the follower: the key is wrong. (One is not
+    ///
+    /// With `give_up_when_refused`, two refusals before any response end the follower: the key is wrong. (One is not
     /// enough: a LAPI may refuse one of two machines that first use a key at the same instant.)
-    /// || Cancel-safe: a response in progress is discarded, and the next run starts with a full pull.
+    ///
+    /// Cancel-safe: a response in progress is discarded, and the next run starts with a full pull.
     pub async fn run(&mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
         let mut schedule = Schedule::resume(self.cadence.clone(), std::mem::take(&mut self.cursor));
         let mut answered = false;

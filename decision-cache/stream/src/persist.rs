@@ -128,7 +128,8 @@ impl StateFile {
     }
 
     /// Loads the persisted state; `None` when there is no file. An unusable journal is ignored.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the file cannot be read, is not a state file, is damaged, or is of another LAPI.
     pub fn load(&self, now: Timestamp) -> Result<Option<PersistedState>, PersistError> {
         let io = |cause| PersistError::Io { doing: "read", path: self.path.clone(), cause };
@@ -153,7 +154,8 @@ impl StateFile {
     }
 
     /// Writes a snapshot, readable by the owner only. Blocks on the disk.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the directory is missing or full; the old file is unchanged then.
     pub fn save(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), PersistError> {
         self.save_at(snapshot, "", now).map(drop)

@@ -43,7 +43,8 @@ pub trait Source: Send {
 }
 
 /// One or more LAPIs, queried over HTTP with the same filters.
-/// || It stays with a LAPI that works. After a failure it switches at once to the next in the list that may be queried;
+///
+/// It stays with a LAPI that works. After a failure it switches at once to the next in the list that may be queried;
 /// when all have failed in a row, to the one that may be queried soonest.
 #[derive(Debug)]
 pub struct Lapi {

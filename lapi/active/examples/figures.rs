@@ -1,5 +1,6 @@
 //! Prints the memory use of the set and the CPU time of its responses, for 100,000 and 1,000,000 decisions. Linux only.
-//! || `cargo run --release -p palisade-active --example figures`
+//!
+//! `cargo run --release -p palisade-active --example figures`
 #![expect(clippy::print_stdout, reason = "printing is what this is for")]
 
 use std::time::Duration;

@@ -13,7 +13,8 @@ const PIECE: usize = 64 * 1024;
 
 /// The JSON body of a stream response, in chunks. The first chunk is available at once, the others are generated on
 /// demand.
-/// || `new` comes first, then `deleted`; both are always arrays in ascending id. No combination of value, type and
+///
+/// `new` comes first, then `deleted`; both are always arrays in ascending id. No combination of value, type and
 /// scope is in both lists unless de-duplication is off. A client that applies `deleted` and then `new` has the
 /// decisions in force.
 #[derive(Debug)]

@@ -96,7 +96,8 @@ impl CursorSigner {
 }
 
 /// A timeline of a database (as in PostgreSQL): the commits after `from`, until the next timeline begins.
-/// || After a database was restored to an earlier state, the same commit numbers count other changes. Each start of a
+///
+/// After a database was restored to an earlier state, the same commit numbers count other changes. Each start of a
 /// LAPI begins a timeline, so a cursor from before the restore is recognised: it lies beyond the end of its timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {

@@ -62,8 +62,10 @@ impl Default for StreamRequest {
 impl Filter {
     /// Parses the parameters of the decision stream. Unknown parameters are ignored, as are `limit`, `offset` and
     /// `id_gt`: a stream cut by them could not be followed.
-    /// || # Errors
-    /// || When an address or `contains` is malformed.
+    ///
+    /// # Errors
+    ///
+    /// When an address or `contains` is malformed.
     pub fn for_stream(pairs: &[(String, String)]) -> Result<StreamRequest, FilterError> {
         let mut request = StreamRequest::default();
         let first = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -81,8 +83,10 @@ impl Filter {
     }
 
     /// Parses the parameters of `GET /v1/decisions`. Unknown parameters are ignored.
-    /// || # Errors
-    /// || When an address, `contains` or a number is malformed.
+    ///
+    /// # Errors
+    ///
+    /// When an address, `contains` or a number is malformed.
     pub fn for_query(pairs: &[(String, String)]) -> Result<Self, FilterError> {
         let mut filter = Self::default();
         for (name, value) in firsts(pairs) {
@@ -101,8 +105,10 @@ impl Filter {
 
     /// Parses the parameters of `DELETE /v1/decisions`, which also selects simulated decisions. Beyond the stock
     /// server, `scope` is an alias of `scopes`, and known scopes may be written in any letter case.
-    /// || # Errors
-    /// || When a parameter is unknown, or an address or `contains` is malformed: ignoring it could delete too much.
+    ///
+    /// # Errors
+    ///
+    /// When a parameter is unknown, or an address or `contains` is malformed: ignoring it could delete too much.
     pub fn for_deletion(pairs: &[(String, String)]) -> Result<Self, FilterError> {
         let mut filter = Self { simulated: true, ..Self::default() };
         for (name, value) in firsts(pairs) {

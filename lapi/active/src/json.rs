@@ -1,5 +1,6 @@
 //! The JSON form of a decision, appended to a body.
-//! || Produces the same bytes as [`palisade_wire::push_stream_decision`], from labels that are escaped already.
+//!
+//! Produces the same bytes as [`palisade_wire::push_stream_decision`], from labels that are escaped already.
 
 use palisade_wire::UnixMillis;
 

@@ -55,8 +55,10 @@ pub fn target_prefix(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAd
 }
 
 /// Parses an address or a prefix as the LAPI does.
-/// || # Errors
-/// || When the text is neither.
+///
+/// # Errors
+///
+/// When the text is neither.
 pub fn parse_prefix(value: &str) -> Result<IpNet, InvalidAddress> {
     let bad = || InvalidAddress(value.to_owned());
     if value.contains('/') {

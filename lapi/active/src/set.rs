@@ -17,7 +17,8 @@ use crate::view::{Count, HistoryFloor, View};
 const FORGET_AT_ONCE: usize = 4096;
 
 /// All decisions in force, and those that ended within the history.
-/// || It receives every commit in order ([`Self::apply`]) and the current time now and then ([`Self::expire`]). It
+///
+/// It receives every commit in order ([`Self::apply`]) and the current time now and then ([`Self::expire`]). It
 /// reads no clock, so its responses depend on their arguments alone.
 #[derive(Debug)]
 pub struct ActiveSet {
@@ -72,8 +73,10 @@ impl ActiveSet {
     }
 
     /// Applies a commit.
-    /// || # Errors
-    /// || When it is not the successor of [`Self::head`]; nothing is changed then.
+    ///
+    /// # Errors
+    ///
+    /// When it is not the successor of [`Self::head`]; nothing is changed then.
     pub fn apply(&mut self, now: UnixMillis, commit: Commit, changes: Vec<Change>) -> Result<(), OutOfOrder> {
         if self.head.0.checked_add(1) != Some(commit.0) {
             return Err(OutOfOrder { head: self.head, commit });

@@ -84,7 +84,8 @@ impl View {
     }
 
     /// The body of a stream response, generated as it is read.
-    /// || Full when the request has `startup` set, when there is no cursor, when the history does not reach back to the
+    ///
+    /// Full when the request has `startup` set, when there is no cursor, when the history does not reach back to the
     /// cursor, or when the cursor is ahead of this snapshot (another database); otherwise the changes since the cursor.
     /// [`Answer::next`] is the cursor to keep after the body was sent.
     pub fn answer(&self, request: &StreamRequest, cursor: Option<Cursor>, now: UnixMillis) -> Answer {

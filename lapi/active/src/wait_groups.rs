@@ -20,7 +20,8 @@ use crate::row::Commit;
 use crate::view::{Cursor, CursorStatus, View};
 
 /// All waiters. `S` is what the caller keeps per group: its waiters.
-/// || Call all methods under one lock, with a snapshot taken under the same lock, so that no waiter is registered
+///
+/// Call all methods under one lock, with a snapshot taken under the same lock, so that no waiter is registered
 /// between a broadcast and its snapshot.
 #[derive(Debug, Default)]
 pub struct WaitGroups<S> {
@@ -56,7 +57,8 @@ pub struct Broadcast<S> {
 
 impl<S: Default> WaitGroups<S> {
     /// Registers a waiter with this valid cursor: returns the waiters of its `digest`, to add it to.
-    /// || `None` when the request must be answered at once. A client that is behind may wait when the next broadcast
+    ///
+    /// `None` when the request must be answered at once. A client that is behind may wait when the next broadcast
     /// will include all it lacks: in a storm of changes every client is behind again as soon as it asks.
     pub fn register(
         &mut self,

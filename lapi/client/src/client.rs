@@ -108,7 +108,8 @@ impl Client {
 
     /// Requests decisions and passes them to `sink` as they arrive, so that neither the JSON text nor the decisions are
     /// held in memory. The timeout of a long poll includes its `wait`.
-    /// || The timeout of a full pull's head grows from the third attempt on; see
+    ///
+    /// The timeout of a full pull's head grows from the third attempt on; see
     /// [`ClientConfig::startup_idle_timeout`]. A body that makes too little progress is aborted.
     ///
     /// # Errors
@@ -168,7 +169,8 @@ impl Client {
     }
 
     /// Sends a usage report, uncompressed: LAPIs before 1.7 cannot read gzip.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the report was not delivered, or that is not known.
     pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         let url = self.endpoint.route("v1/usage-metrics", "");

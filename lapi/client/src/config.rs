@@ -122,7 +122,8 @@ pub struct UserAgent(String);
 
 impl UserAgent {
     /// Joins a type, such as `palisade-firewall`, and a version, such as `v0.1.0`.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When one of them is empty or contains a slash, white space or anything but visible ASCII.
     pub fn new(kind: &str, version: &str) -> Result<Self, BuildError> {
         for part in [kind, version] {

@@ -53,7 +53,8 @@ impl LapiPool {
 
     /// Sends a report to the LAPI in use, or to the next ones, as long as it is certain that none before has accepted
     /// it.
-    /// || # Errors
+    ///
+    /// # Errors
     /// The last error; see [`Client::push_usage_metrics`].
     pub async fn push_usage_metrics(&self, metrics: &UsageMetrics) -> Result<(), PushError> {
         let start = self.position();

@@ -85,7 +85,8 @@ impl MachineClient {
     }
 
     /// Registers the machine. Needs no login.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the LAPI refuses it (the name may be taken) or cannot be reached.
     pub async fn register(&self, registration: &Registration) -> Result<Registered, MachineError> {
         let mut response = self.post_without_token("v1/watchers", registration).await?;
@@ -98,7 +99,8 @@ impl MachineClient {
     }
 
     /// Logs in, whether or not there is a token. Other requests do this as needed.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the LAPI refuses the credentials or cannot be reached.
     pub async fn login(&self) -> Result<LoginAnswer, MachineError> {
         let answer = self.log_in().await?;

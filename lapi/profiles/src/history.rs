@@ -5,7 +5,8 @@ use palisade_wire::GoDuration;
 
 /// Queries stored decisions. An address is treated as a prefix of full length; a decision counts when its prefix
 /// contains the queried one, whatever its origin, including simulated ones.
-/// || Errors are texts; they make the expression fail.
+///
+/// Errors are texts; they make the expression fail.
 pub trait History {
     /// The number of stored decisions, including ended ones that have not been deleted yet.
     fn decisions_count(&self, about: &IpNet) -> Result<i64, String>;

@@ -278,16 +278,20 @@ fn word(
 pub struct Filter(Program);
 
 /// Compiles a filter as in a profile.
-/// || # Errors
-/// || The reason, with line and column in the expression.
+///
+/// # Errors
+///
+/// The reason, with line and column in the expression.
 pub fn compile_filter(expression: &str) -> Result<Filter, CompileError> {
     Program::compile_condition(expression, vocabulary()).map(Filter)
 }
 
 impl Filter {
     /// Evaluates it for an alert without history.
-    /// || # Errors
-    /// || Why it cannot be evaluated.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be evaluated.
     pub fn test(&self, alert: &Alert) -> Result<bool, EvalError> {
         self.0.test(&Context { alert, history: &NoHistory }, Limits::default())
     }

@@ -39,8 +39,10 @@ impl Allowlists {
     }
 
     /// Reads all allowlists from the store.
-    /// || # Errors
-    /// || When the database fails; the previous lists stay in use.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; the previous lists stay in use.
     pub(crate) async fn refresh(&self, store: &Store, now: UnixMillis) -> Result<(), StoreError> {
         let lists = store.allowlists(now, true).await?;
         self.index.store(Arc::new(AllowlistIndex::new(&lists)));

@@ -47,8 +47,10 @@ pub(crate) struct Auth {
 
 impl Auth {
     /// With the secret that signs tokens.
-    /// || # Errors
-    /// || When the threads that hash passwords cannot be started.
+    ///
+    /// # Errors
+    ///
+    /// When the threads that hash passwords cannot be started.
     pub(crate) fn new(secret: &[u8], certificates: Certificates) -> std::io::Result<Self> {
         Ok(Self {
             tokens: Tokens::new(secret),
@@ -59,8 +61,10 @@ impl Auth {
     }
 
     /// Whether this client may try to log in or register now.
-    /// || # Errors
-    /// || 429 with the time until the next attempt is allowed.
+    ///
+    /// # Errors
+    ///
+    /// 429 with the time until the next attempt is allowed.
     pub(crate) fn check_throttle(&self, client: &ClientAddress) -> Result<(), ApiError> {
         let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         throttle.check(throttled_as(client), Instant::now()).map_err(|wait| {

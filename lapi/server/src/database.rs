@@ -6,7 +6,8 @@ use palisade_lapi_config::{DbConfig, DbKind};
 use palisade_store::{Engine, PostgresServer};
 
 /// # Errors
-/// || When `sslmode` is not a known value.
+///
+/// When `sslmode` is not a known value.
 pub(crate) fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, String> {
     let engine = match &config.kind {
         DbKind::Sqlite { path, use_wal } => Engine::Sqlite { path: path.clone(), wal: *use_wal },

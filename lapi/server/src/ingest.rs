@@ -90,8 +90,10 @@ impl From<IngestError> for ApiError {
 impl Lapi {
     /// Ingests a batch posted by a machine. Returns the alert ids in order: allowlisted alerts have none, repeated
     /// alerts have their earlier id.
-    /// || # Errors
-    /// || When the body cannot be read, every alert is refused, or the database fails. Nothing is stored then, except
+    ///
+    /// # Errors
+    ///
+    /// When the body cannot be read, every alert is refused, or the database fails. Nothing is stored then, except
     /// when the database fails in the middle of a very large import.
     pub(crate) async fn ingest(
         &self,

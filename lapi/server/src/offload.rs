@@ -5,8 +5,10 @@ use axum::http::StatusCode;
 use crate::error::ApiError;
 
 /// Runs `work` on a blocking thread.
-/// || # Errors
-/// || The error of `work`; 500 with an empty body when it panics, as the stock server answers a panic.
+///
+/// # Errors
+///
+/// The error of `work`; 500 with an empty body when it panics, as the stock server answers a panic.
 pub(crate) async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {

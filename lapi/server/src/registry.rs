@@ -3,7 +3,8 @@
 //! The store is authoritative for which machines and bouncers exist; the registry is loaded from it and reloaded when
 //! the version in the table `head` has changed. Last pulls, addresses and versions change all the time: they are kept
 //! here and written back in batches about once a second and at shutdown. Losing them in a crash only repeats a delta.
-//! || Store futures are boxed so that a parked request does not reserve their space.
+//!
+//! Store futures are boxed so that a parked request does not reserve their space.
 
 mod client_report;
 mod index;
@@ -72,8 +73,10 @@ pub(crate) enum Refusal {
 
 impl Registry {
     /// Loads the registry.
-    /// || # Errors
-    /// || When the store fails.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
     pub(crate) async fn load(store: Store) -> Result<Self, StoreError> {
         let registry = Self {
             store,
@@ -118,8 +121,10 @@ impl Registry {
     }
 
     /// The machine of this name if it satisfies `fit`; otherwise the store is checked for changes first.
-    /// || # Errors
-    /// || When the store had to be read and failed.
+    ///
+    /// # Errors
+    ///
+    /// When the store had to be read and failed.
     pub(crate) async fn machine_matching(
         &self,
         name: &str,
@@ -134,8 +139,10 @@ impl Registry {
     }
 
     /// Reloads if the registry version has changed. Concurrent calls share one check of the store.
-    /// || # Errors
-    /// || When the store fails; memory stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; memory stays as it was.
     pub(crate) async fn refresh_if_stale(&self) -> Result<(), StoreError> {
         let asked = self.checks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
@@ -147,8 +154,10 @@ impl Registry {
     }
 
     /// Reloads unconditionally.
-    /// || # Errors
-    /// || When the store fails; memory stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; memory stays as it was.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let mut known = self.changing().await?;
         self.check(&mut known, true).await
@@ -188,7 +197,8 @@ impl Registry {
     }
 
     /// # Errors
-    /// || [`StoreError::Exists`] when the name is taken; otherwise when the store fails.
+    ///
+    /// [`StoreError::Exists`] when the name is taken; otherwise when the store fails.
     pub(crate) async fn add_machine(
         &self,
         now: UnixMillis,
@@ -200,7 +210,8 @@ impl Registry {
     }
 
     /// # Errors
-    /// || [`StoreError::NotFound`] when the machine does not exist; otherwise when the store fails.
+    ///
+    /// [`StoreError::NotFound`] when the machine does not exist; otherwise when the store fails.
     pub(crate) async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
         let _changing = self.changing().await?;
         self.store.delete_machine(name).await?;
@@ -278,8 +289,10 @@ impl Registry {
     }
 
     /// The bouncer of a certificate, created at first contact.
-    /// || # Errors
-    /// || [`Refusal::NameTaken`] when the name belongs to a bouncer with a key; otherwise when the store fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NameTaken`] when the name belongs to a bouncer with a key; otherwise when the store fails.
     pub(crate) async fn bouncer_with_certificate(
         &self,
         now: UnixMillis,

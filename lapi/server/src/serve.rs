@@ -59,8 +59,10 @@ fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
 }
 
 /// `-t`: checks everything that can be checked without opening the database, a port or a socket.
-/// || # Errors
-/// || What would prevent the start.
+///
+/// # Errors
+///
+/// What would prevent the start.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let server = enabled(config)?;
     config.database.as_ref().context("no database configuration provided")?;
@@ -70,8 +72,10 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Runs the LAPI until shutdown.
-/// || # Errors
-/// || What prevents the start.
+///
+/// # Errors
+///
+/// What prevents the start.
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let server = enabled(&config)?.clone();
     let clock = Clock::System;

@@ -88,8 +88,10 @@ impl Default for AlertQuery {
 
 impl AlertQuery {
     /// Parses a query string's pairs; of a repeated parameter the first counts. The default limit is 100.
-    /// || # Errors
-    /// || On unknown parameters and malformed values, with the stock server's texts (all answered with 500).
+    ///
+    /// # Errors
+    ///
+    /// On unknown parameters and malformed values, with the stock server's texts (all answered with 500).
     pub fn parse(pairs: &[(String, String)], for_deletion: bool) -> Result<Self, QueryError> {
         let mut query = Self { limit: Some(DEFAULT_LIMIT), ..Self::default() };
         let mut seen = Vec::new();

@@ -82,9 +82,12 @@ impl Store {
     /// Stores alerts with their decisions in one transaction. Only an alert of more than 10,000 decisions is written in
     /// several transactions, after the others; readers see it when it is complete, and if the process dies before, the
     /// remains are removed at the next start.
-    /// || Sets `last_push` of the machine to `now`. Alerts of unknown machines have no owner.
-    /// || # Errors
-    /// || [`StoreError::Refused`] when a decision's value does not fit its scope; otherwise when the database fails.
+    ///
+    /// Sets `last_push` of the machine to `now`. Alerts of unknown machines have no owner.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when a decision's value does not fit its scope; otherwise when the database fails.
     pub async fn add_alerts(
         &self,
         now: UnixMillis,

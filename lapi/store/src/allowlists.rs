@@ -76,8 +76,10 @@ pub struct AddedItems {
 
 impl Store {
     /// Creates a list.
-    /// || # Errors
-    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_allowlist(
         &self,
         now: UnixMillis,
@@ -127,8 +129,10 @@ impl Store {
     }
 
     /// Adds items to a list. Existing items are unchanged, unless they have expired.
-    /// || # Errors
-    /// || [`StoreError::NotFound`]; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn add_to_allowlist(
         &self,
         now: UnixMillis,
@@ -144,8 +148,10 @@ impl Store {
     }
 
     /// Removes items from a list; returns how many there were.
-    /// || # Errors
-    /// || [`StoreError::NotFound`] when the list does not exist; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when the list does not exist; otherwise when the database fails.
     pub async fn remove_from_allowlist(
         &self,
         now: UnixMillis,

@@ -115,8 +115,10 @@ pub fn base_name(name: &str) -> &str {
 
 impl Store {
     /// Creates a bouncer.
-    /// || # Errors
-    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_bouncer(&self, now: UnixMillis, bouncer: NewBouncer) -> Result<Bouncer, StoreError> {
         self.writer
             .write("create a bouncer", move |tx| {
@@ -132,8 +134,10 @@ impl Store {
 
     /// The row for another address that uses a key: `BASE@IP`, created if missing. A row of that name which was created
     /// automatically for an earlier key is taken over.
-    /// || # Errors
-    /// || [`StoreError::Exists`] when an operator gave that name to another key; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when an operator gave that name to another key; otherwise when the database fails.
     pub async fn bouncer_at(
         &self,
         now: UnixMillis,
@@ -238,8 +242,10 @@ impl Store {
 
     /// Deletes a bouncer. Deleting one that an operator created also deletes the rows `NAME@…` created automatically
     /// for its key; such a row is not deleted alone; rows with certificates always are.
-    /// || # Errors
-    /// || [`StoreError::NotFound`]; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn delete_bouncer(&self, name: &str) -> Result<BouncerDeletion, StoreError> {
         let name = name.to_owned();
         self.writer
@@ -313,8 +319,10 @@ impl Store {
 
     /// Applies updates of bouncers in one transaction. Deleted rows are skipped, as are times and cursors older than
     /// the stored ones: another LAPI may have written newer ones. Does not change the registry version.
-    /// || # Errors
-    /// || When the database fails; nothing is written then.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; nothing is written then.
     pub async fn update_bouncers(
         &self,
         now: UnixMillis,

@@ -81,8 +81,10 @@ fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>
 
 impl Store {
     /// Ends those of these decisions that are in force, in one commit.
-    /// || # Errors
-    /// || When the database fails; nothing is ended then.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; nothing is ended then.
     pub async fn end_decisions(&self, now: UnixMillis, ids: &[i64]) -> Result<Ended, StoreError> {
         if ids.is_empty() {
             return Ok(Ended::default());

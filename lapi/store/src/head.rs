@@ -36,8 +36,10 @@ pub struct Store {
 impl Store {
     /// Opens the database, creates it if missing, migrates its schema, and removes the remains of an interrupted
     /// import.
-    /// || # Errors
-    /// || When it cannot be reached, belongs to another program or a newer version, or is corrupt.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, belongs to another program or a newer version, or is corrupt.
     pub async fn open(config: &DbConfig) -> Result<Self, StoreError> {
         let opened = engine::open(config).await?;
         let store = Self {

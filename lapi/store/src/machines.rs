@@ -91,8 +91,10 @@ pub struct MachineUpdate {
 
 impl Store {
     /// Creates a machine; its `last_push` is `now`.
-    /// || # Errors
-    /// || [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] when the name is taken; otherwise when the database fails.
     pub async fn create_machine(&self, now: UnixMillis, machine: NewMachine) -> Result<Machine, StoreError> {
         self.writer
             .write("create a machine", move |tx| {
@@ -143,8 +145,10 @@ impl Store {
     }
 
     /// Replaces a machine's password hash.
-    /// || # Errors
-    /// || [`StoreError::NotFound`]; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn set_machine_password(
         &self,
         now: UnixMillis,
@@ -169,8 +173,10 @@ impl Store {
     }
 
     /// Sets whether a machine may log in.
-    /// || # Errors
-    /// || [`StoreError::NotFound`]; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn validate_machine(
         &self,
         now: UnixMillis,
@@ -195,8 +201,10 @@ impl Store {
     }
 
     /// Deletes a machine. Its alerts stay, without an owner.
-    /// || # Errors
-    /// || [`StoreError::NotFound`]; otherwise when the database fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; otherwise when the database fails.
     pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.writer
@@ -254,8 +262,10 @@ impl Store {
     }
 
     /// Applies updates of machines in one transaction. Deleted rows are skipped.
-    /// || # Errors
-    /// || When the database fails; nothing is written then.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; nothing is written then.
     pub async fn update_machines(
         &self,
         now: UnixMillis,

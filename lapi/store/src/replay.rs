@@ -16,8 +16,10 @@ const PAGE: usize = 10_000;
 impl Store {
     /// Reads the replica's initial contents from one snapshot: decisions in force, decisions that ended within
     /// `history` and those deleted within it, ordered by commit and id. Returns the snapshot's last commit.
-    /// || # Errors
-    /// || When the database fails; the rows passed on so far must be discarded.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; the rows passed on so far must be discarded.
     pub async fn load(
         &self,
         now: UnixMillis,

@@ -62,8 +62,10 @@ pub struct Flushed {
 
 impl Store {
     /// Deletes what exceeds the retention periods, in bounded steps. Never an alert with a decision in force.
-    /// || # Errors
-    /// || When the database fails; what was deleted before stays deleted.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; what was deleted before stays deleted.
     pub async fn flush(&self, now: UnixMillis, keep: &Retention) -> Result<Flushed, StoreError> {
         let mut flushed = Flushed { commits: self.remove_leftovers(now).await?, ..Flushed::default() };
         if !keep.alerts_paused {

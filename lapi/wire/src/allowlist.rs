@@ -100,7 +100,8 @@ lenient! {
 }
 
 /// Parses the body of `POST /v1/allowlists/check`. That the list is not empty must be checked by the server.
-/// || # Errors
+///
+/// # Errors
 /// When it is malformed.
 pub fn read_bulk_check(body: &[u8]) -> Result<BulkCheckRequest, BodyError> {
     let posted: PostedCheck = go_json::read(body)?.unwrap_or_default();

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 /// A decision as LAPI sends it. Texts without escapes borrow from the body, so decoding allocates nothing.
-/// || Missing texts (never seen from a LAPI, but some substitutes omit them) are empty, a missing `id` is 0; `scope`,
+///
+/// Missing texts (never seen from a LAPI, but some substitutes omit them) are empty, a missing `id` is 0; `scope`,
 /// `type` and `value` are required. Unknown fields, including `uuid`, are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StreamDecision<'a> {

@@ -79,7 +79,8 @@ enum State {
 
 /// Decodes a decision stream as it arrives: push chunks of any size, and completed items are passed to the sink. They
 /// must not be applied before [`finish`](Self::finish) has confirmed that the document was complete.
-/// || `null`, `[]` and missing lists, any order of keys and unknown keys are accepted. Memory use does not depend on
+///
+/// `null`, `[]` and missing lists, any order of keys and unknown keys are accepted. Memory use does not depend on
 /// the size of the body.
 #[derive(Debug)]
 pub struct StreamDecoder {
@@ -116,7 +117,8 @@ impl StreamDecoder {
     }
 
     /// Processes the next bytes of the body.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the body is not a decision stream; the decoder cannot be used any more.
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn FnMut(StreamItem<'_>)) -> Result<(), DecodeError> {
         let result = self.take(chunk, sink);
@@ -128,7 +130,8 @@ impl StreamDecoder {
     }
 
     /// Ends the body.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the document was not complete.
     pub fn finish(self) -> Result<(), DecodeError> {
         match self.state {

@@ -94,7 +94,8 @@ lenient! {
 
 /// Parses the body of `POST /v1/alerts` as Go's decoder does. A `null` in the list becomes an alert without fields,
 /// which validation refuses by its index.
-/// || # Errors
+///
+/// # Errors
 /// When it is not JSON or has a wrong type; the text is that of the stock server's 400.
 pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
     Ok(without_nulls(go_json::read(body)?))
@@ -103,7 +104,8 @@ pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
 impl PostedAlert {
     /// Validates the alert. `index` is its position in the list, which the text names. Fields assigned by the LAPI
     /// (`id`, `uuid`, `machine_id`, `created_at`) are left empty.
-    /// || # Errors
+    ///
+    /// # Errors
     /// Everything that is missing; of nested structures in a list only the first invalid one.
     pub fn validate(self, index: usize) -> Result<Alert, ValidationFailure> {
         let mut failures = Group::default();

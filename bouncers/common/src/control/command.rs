@@ -68,7 +68,8 @@ pub struct LocalQuery<'a> {
 
 impl LocalQuery<'_> {
     /// Prints the decisions on an address, a range or `Scope:value`.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When there is no answer.
     pub fn lookup(&self, subject: &str, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         // Sent as typed: the bouncer parses it in the same way, and only addresses and ranges are certain to survive
@@ -79,7 +80,8 @@ impl LocalQuery<'_> {
     }
 
     /// The decisions of the running bouncer, or else of its file, on an address, a range or `Scope:value`.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When there is no answer.
     pub fn decisions_on(&self, subject: &Subject) -> Result<LookupAnswer, LocalQueryError> {
         let request = Request::Lookup { subject: subject.to_string() };
@@ -93,7 +95,8 @@ impl LocalQuery<'_> {
     }
 
     /// Prints the number of decisions, how current they are, and failures.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When there is no answer.
     pub fn status(&self, out: &mut dyn Write) -> Result<(), LocalQueryError> {
         let answer = self.answer(&Request::Status, None)?;

@@ -66,7 +66,8 @@ pub struct Control {
 impl Control {
     /// Binds `path`, replacing the socket of an earlier process. The directory is created if missing, accessible to the
     /// owner only.
-    /// || # Errors
+    ///
+    /// # Errors
     /// When the directory cannot be created or written to, or the path is too long for a socket.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |doing| move |cause| ControlError { doing, path: path.to_owned(), cause };

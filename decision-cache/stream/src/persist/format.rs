@@ -1,5 +1,6 @@
 //! The binary format of persisted decisions. Pure.
-//! || All numbers are little-endian. A file consists of `PLSDMEM2`, the identity of the LAPI, the cursor that belongs
+//!
+//! All numbers are little-endian. A file consists of `PLSDMEM2`, the identity of the LAPI, the cursor that belongs
 //! to exactly these decisions (empty without one), the time of writing, the labels, the decisions, and a CRC-32 of
 //! everything before it. Ends are absolute wall-clock times. `PLSDMEM1`, without a cursor, is read too.
 

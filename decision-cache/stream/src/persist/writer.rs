@@ -29,10 +29,12 @@ struct OnDisk {
 }
 
 /// Persists changes, at most once per `pause`, until `stop`; then once more.
-/// || A response with changes is appended to the journal, at a cost independent of the number of decisions. Anything
+///
+/// A response with changes is appended to the journal, at a cost independent of the number of decisions. Anything
 /// else, such as a full pull with differences, rewrites the file, which is delayed when that takes long; later changes
 /// are appended meanwhile.
-/// || Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. Failures are
+///
+/// Generation 0 (nothing known yet) is never written, nor is anything before the LAPI has answered. Failures are
 /// logged when they begin and end, and retried.
 pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: CancellationToken) {
     let mut changed = cache.changed();

@@ -91,8 +91,10 @@ pub(crate) struct RevocationList {
 }
 
 /// Reads revocation lists from PEM. A list whose `nextUpdate` is before `now` is logged and still used.
-/// || # Errors
-/// || A description of what is wrong with the file.
+///
+/// # Errors
+///
+/// A description of what is wrong with the file.
 pub(crate) fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, String> {
     let mut lists = Vec::new();
     for der in CertificateRevocationListDer::pem_slice_iter(pem) {

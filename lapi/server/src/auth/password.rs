@@ -25,8 +25,10 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     /// Starts one thread per processor, at most eight.
-    /// || # Errors
-    /// || When the system refuses to create a thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to create a thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel::<Job>();
         let waiting = Arc::new(Mutex::new(waiting));

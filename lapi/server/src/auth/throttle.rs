@@ -54,8 +54,10 @@ impl Bucket {
 
 impl Throttle {
     /// Whether this address may try now.
-    /// || # Errors
-    /// || The time until the next token.
+    ///
+    /// # Errors
+    ///
+    /// The time until the next token.
     pub(crate) fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let Some(bucket) = self.buckets.get(&prefix(address)).map(|bucket| bucket.filled(now)) else {
             return Ok(());

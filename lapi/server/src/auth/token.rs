@@ -59,8 +59,10 @@ impl Tokens {
     }
 
     /// A token for this machine, and its expiry.
-    /// || # Errors
-    /// || When the token cannot be signed; no secret causes that.
+    ///
+    /// # Errors
+    ///
+    /// When the token cannot be signed; no secret causes that.
     pub(crate) fn issue(
         &self,
         machine: &str,

@@ -35,8 +35,10 @@ pub(super) struct CursorRequest {
 
 impl CursorRequest {
     /// Reads `cursor` and `wait`; `None` when the request has no cursor.
-    /// || # Errors
-    /// || When `wait` is not a number.
+    ///
+    /// # Errors
+    ///
+    /// When `wait` is not a number.
     pub(super) fn of(request: &StreamRequest, query: &Pairs) -> Result<Option<Self>, ApiError> {
         let Some(cursor) = query.get("cursor") else { return Ok(None) };
         let wait = query.get("wait").unwrap_or("0");
@@ -58,8 +60,10 @@ impl CursorRequest {
 
 /// Answers a request. `seen` is called with the client's position as soon as it is known; `None` when the cursor is not
 /// usable.
-/// || # Errors
-/// || 403 when the bouncer is deleted while its request is parked. 503 when the cursor is ahead of the replica and the
+///
+/// # Errors
+///
+/// 403 when the bouncer is deleted while its request is parked. 503 when the cursor is ahead of the replica and the
 /// database cannot be queried: an older state must not be sent.
 pub(super) async fn answer(
     lapi: &Lapi,

@@ -42,8 +42,10 @@ pub(crate) enum ListenError {
 
 /// Binds `HOST:PORT`. Without a host, all interfaces of both families; for a host name, its first address that can be
 /// bound.
-/// || # Errors
-/// || When the text is malformed or the address is in use.
+///
+/// # Errors
+///
+/// When the text is malformed or the address is in use.
 pub(crate) async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
     let wrong = |what: String| ListenError::Address { uri: uri.to_owned(), what };
     let (host, port) =

@@ -53,8 +53,10 @@ pub(crate) struct TlsServer {
 }
 
 /// Reads all files of the `tls` block.
-/// || # Errors
-/// || When a file cannot be used.
+///
+/// # Errors
+///
+/// When a file cannot be used.
 pub(crate) fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates), TlsError> {
     let chain = certificates("certificate", &tls.cert_file)?;
     let pem = read("key", &tls.key_file)?;
@@ -96,8 +98,10 @@ pub(crate) fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certi
 }
 
 /// Reads the file of revocation lists.
-/// || # Errors
-/// || When it cannot be used.
+///
+/// # Errors
+///
+/// When it cannot be used.
 pub(crate) fn lists(path: &Path, now: UnixMillis) -> Result<Vec<RevocationList>, TlsError> {
     let what = "revocation list";
     read_lists(&read(what, path)?, now).map_err(|reason| TlsError::Unusable {

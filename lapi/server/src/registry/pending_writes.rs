@@ -133,8 +133,10 @@ impl Registry {
     }
 
     /// Writes all pending updates. Updates that cannot be written stay pending.
-    /// || # Errors
-    /// || When the store fails.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
     pub(crate) async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
         self.write_batch(now, usize::MAX).await
     }

@@ -31,7 +31,8 @@ impl CommitSequencer {
 
     /// Adds what was read from the database: all that is left of the commits after `after` up to `through`. A commit in
     /// between that is missing left nothing behind: later commits have overwritten everything it wrote.
-    /// || A commit reported locally takes precedence: it has the same changes or more.
+    ///
+    /// A commit reported locally takes precedence: it has the same changes or more.
     pub(crate) fn push_fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
         let mut commits = commits.into_iter().peekable();
         // Commits up to `head` are common here: a local write was reported first.

@@ -59,8 +59,10 @@ pub struct InstanceReport {
 impl Store {
     /// Records requests of client instances in one transaction. Reports of deleted bouncers and reports older than the
     /// stored ones are skipped; of each bouncer the 10,000 most recently seen instances are kept.
-    /// || # Errors
-    /// || When the database fails; nothing is written then.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails; nothing is written then.
     pub async fn upsert_instances(&self, seen: Vec<InstanceReport>) -> Result<(), StoreError> {
         if seen.is_empty() {
             return Ok(());

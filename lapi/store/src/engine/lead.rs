@@ -33,8 +33,10 @@ impl Leadership {
     }
 
     /// Whether this process is the leader until the next call. Call it before each unit of work. Always true on SQLite.
-    /// || # Errors
-    /// || When the server does not answer; this process must then assume that it is not the leader.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer; this process must then assume that it is not the leader.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
         let Some((options, location)) = &self.server else { return Ok(true) };
         if let Some(mut session) = self.held.take()
