@@ -64,7 +64,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    fn from_word(word: &str) -> Option<Self> {
+    fn parse(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "panic" => Self::Panic,
             "fatal" => Self::Fatal,
@@ -119,7 +119,7 @@ impl LogKeys {
     pub fn check(self, file_name: &str, verbose: bool, wrong: &mut Problems) -> LogConfig {
         let mut level = LogLevel::Info;
         if let Some(word) = &self.log_level {
-            match LogLevel::from_word(word) {
+            match LogLevel::parse(word) {
                 Some(known) => level = known,
                 None => wrong.add(
                     "log_level",

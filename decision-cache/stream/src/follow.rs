@@ -77,7 +77,7 @@ impl<S: Source> Follower<S> {
         self.state.lapi = self.source.name();
         self.publisher.publish_freshness(self.state.clone());
         loop {
-            let request = schedule.ask(now());
+            let request = schedule.next_request(now());
             if let Some(resync_reason) = request.resync_reason {
                 debug!(reason = resync_reason.as_str(), "asking for every decision in force");
             }
@@ -98,7 +98,7 @@ impl<S: Source> Follower<S> {
                 Ok(answer) => {
                     answered = true;
                     log = FailureLog::default();
-                    self.answered(&mut schedule, &request, answer)
+                    self.on_response(&mut schedule, &request, answer)
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
                     refusals += 1;
@@ -179,7 +179,7 @@ impl<S: Source> Follower<S> {
         }
     }
 
-    fn answered(&mut self, schedule: &mut Schedule, request: &Request, answer: Answer) -> Duration {
+    fn on_response(&mut self, schedule: &mut Schedule, request: &Request, answer: Answer) -> Duration {
         let received = now();
         self.connected(received);
         self.ledger.expire(received);
@@ -194,7 +194,7 @@ impl<S: Source> Follower<S> {
         let summary = ResponseSummary { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
         schedule.set_next_end(self.ledger.next_expiry());
-        let next = schedule.answered(received, request, &summary, mode, applied, fastrand::f64());
+        let next = schedule.on_response(received, request, &summary, mode, applied, fastrand::f64());
         let state = &mut self.state;
         (state.peer, state.push) = (schedule.peer(), schedule.long_polls());
         log_peer_change(before, state);

@@ -35,7 +35,7 @@ impl LongPollWindow {
     }
 
     /// How long to ask to be parked, in whole seconds; zero for not at all.
-    pub(crate) fn ask(&mut self, now: Timestamp) -> Duration {
+    pub(crate) fn next_wait(&mut self, now: Timestamp) -> Duration {
         if self.shortened.is_some_and(|at| now.saturating_duration_since(at) >= RETRY_LONGER_AFTER) {
             *self = Self { granted: self.granted, ..Self::new(self.configured) };
         }
@@ -46,7 +46,7 @@ impl LongPollWindow {
     }
 
     /// After a response to a request with `wait` that took `took`: the delay before the next request.
-    pub(crate) fn answered(
+    pub(crate) fn on_response(
         &mut self,
         wait: Duration,
         took: Duration,
@@ -86,7 +86,7 @@ impl LongPollWindow {
     }
 
     /// Another LAPI, or another kind, is used now.
-    pub(crate) fn forget_grant(&mut self) {
+    pub(crate) fn clear_grant(&mut self) {
         self.granted = None;
     }
 

@@ -1,7 +1,7 @@
 //! When to send which request: a state machine without clock or socket.
 //!
 //! ```text
-//!    ask(now) ──► Request ──► (the LAPI) ──► head, items ──► mode(…) ──► apply ──► answered(…) ──► delay
+//!    next_request(now) ──► Request ──► (the LAPI) ──► head, items ──► mode(…) ──► apply ──► on_response(…)─► delay
 //!                                       └──► failure ──────────────────────────────► failed(…)
 //! ```
 //!
@@ -131,7 +131,7 @@ impl Schedule {
     }
 
     /// The next request.
-    pub fn ask(&mut self, now: Timestamp) -> Request {
+    pub fn next_request(&mut self, now: Timestamp) -> Request {
         let gap = (self.cadence.interval * 3).max(Duration::from_secs(30));
         if self.resync_reason.is_none()
             && self.peer == Peer::Stock
@@ -143,7 +143,7 @@ impl Schedule {
         let resync_reason = if self.comparing { Some(ResyncReason::Timer) } else { self.resync_reason };
         let ask = if resync_reason.is_some() { PullKind::Everything } else { PullKind::Changes };
         let held = ask == PullKind::Changes && self.peer == Peer::KeepsCursors && !self.probing;
-        let wait = if held { self.long_poll.ask(now) } else { Duration::ZERO };
+        let wait = if held { self.long_poll.next_wait(now) } else { Duration::ZERO };
         Request { ask, cursor: self.cursor.clone(), wait, resync_reason, at: now }
     }
 
@@ -167,14 +167,14 @@ impl Schedule {
         }
     }
 
-    /// Records when the next decision ends, after a response was applied and before [`answered`](Self::answered).
+    /// Records when the next decision ends, after a response was applied and before [`on_response`](Self::on_response).
     pub fn set_next_end(&mut self, end: Option<Timestamp>) {
         self.next_end = end;
         self.earliest_end = self.earliest_end.into_iter().chain(end).min();
     }
 
     /// After a response was applied. `spread` is a random number from 0 to 1 that spreads the load of many machines.
-    pub fn answered(
+    pub fn on_response(
         &mut self,
         now: Timestamp,
         request: &Request,
@@ -290,12 +290,12 @@ impl Schedule {
         spread: f64,
     ) -> Duration {
         let Some(head) = &summary.head else {
-            self.long_poll.forget_grant();
+            self.long_poll.clear_grant();
             return self.cadence.interval;
         };
         let took = now.saturating_duration_since(request.at);
         let empty = summary.items == 0;
-        self.long_poll.answered(request.wait, took, empty, head.wait, self.cadence.interval, spread)
+        self.long_poll.on_response(request.wait, took, empty, head.wait, self.cadence.interval, spread)
     }
 
     /// When the next periodic full pull is due.

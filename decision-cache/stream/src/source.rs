@@ -72,7 +72,7 @@ impl Lapi {
         Self { query, states: vec![LapiState::default(); lapis.all().len()], lapis }
     }
 
-    fn answered(&mut self) {
+    fn record_response(&mut self) {
         let place = self.lapis.position();
         self.states.iter_mut().for_each(|state| state.tried = false);
         self.states[place] = LapiState::default();
@@ -131,7 +131,7 @@ impl Source for Lapi {
         self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
         match self.lapis.current().decision_stream(&self.query, sink).await {
             Ok(answer) => {
-                self.answered();
+                self.record_response();
                 Ok(answer.continuation)
             }
             Err(error) => Err(self.failed(error, Instant::now())),
@@ -196,7 +196,7 @@ mod tests {
     async fn it_stays_with_the_one_that_answers() {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(500, None), now).0, 1);
-        lapi.answered();
+        lapi.record_response();
         assert_eq!(lapi.name(), "http://lapi-1.test:8080/");
         // The first one's delay of half a second has passed: it is next after the third.
         let later = now + Duration::from_secs(60);
@@ -208,7 +208,7 @@ mod tests {
     async fn one_that_asked_for_patience_is_passed_over() {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(503, Some(300)), now).0, 1);
-        lapi.answered();
+        lapi.record_response();
         let later = now + Duration::from_secs(5);
         assert_eq!(next(&mut lapi, status(500, None), later), (2, None));
         assert_eq!(next(&mut lapi, status(500, None), later).0, 1, "the first still has its five minutes");
@@ -241,7 +241,7 @@ mod tests {
         }
         let mut clients = clients.into_iter();
         let mut lapi = Lapi::new(LapiPool::new(clients.next().unwrap(), clients), StreamQuery::default());
-        let request = crate::Schedule::new(crate::Cadence::default()).ask(crate::now());
+        let request = crate::Schedule::new(crate::Cadence::default()).next_request(crate::now());
         let mut ignore = |_: palisade_client::StreamItem<'_>| {};
         let fault = lapi.pull(&request, &mut ignore).await.unwrap_err();
         assert!(fault.elsewhere && fault.may_have_reached_lapi, "{fault:?}");

@@ -123,7 +123,7 @@ impl CursorScope {
     }
 
     /// Whether the commit of a cursor is part of this history.
-    pub fn knows(&self, token: &CursorToken) -> bool {
+    pub fn contains(&self, token: &CursorToken) -> bool {
         let Some(at) = self.timelines.iter().rposition(|line| line.token == token.timeline) else {
             return false;
         };
@@ -156,7 +156,7 @@ impl CursorSigner {
             return CursorLookup::Invalid(FullReason::Start);
         }
         let Some(token) = self.verify(cursor) else { return CursorLookup::Invalid(FullReason::Forged) };
-        if !scope.knows(&token) {
+        if !scope.contains(&token) {
             return CursorLookup::Invalid(FullReason::OtherDatabase);
         }
         if token.filter != digest {
@@ -221,7 +221,7 @@ mod tests {
         let scope = CursorScope { database, timelines: vec![line(1, 0), line(2, 40), line(3, 90)] };
         let knows = |timeline, commit| {
             let cursor = Cursor { commit: Commit(commit), ..Cursor::default() };
-            scope.knows(&CursorToken { database, timeline, filter: 0, cursor })
+            scope.contains(&CursorToken { database, timeline, filter: 0, cursor })
         };
         // The second timeline had reached commit 100 when the database was restored to 90.
         for (timeline, commit, known) in
@@ -231,7 +231,7 @@ mod tests {
         }
         let elsewhere = CursorScope { database: Uuid::nil(), ..scope.clone() };
         let cursor = Cursor::default();
-        assert!(!elsewhere.knows(&CursorToken { database, timeline: 3, filter: 0, cursor }));
+        assert!(!elsewhere.contains(&CursorToken { database, timeline: 3, filter: 0, cursor }));
     }
 
     #[test]

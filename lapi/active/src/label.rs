@@ -42,22 +42,22 @@ impl Labels {
     }
 
     /// The label with `gone` set.
-    pub(crate) fn gone(&mut self, label: &Arc<Label>) -> Arc<Label> {
-        let (origin, scenario, scope, kind, simulated, _) = label.words();
+    pub(crate) fn as_deleted(&mut self, label: &Arc<Label>) -> Arc<Label> {
+        let (origin, scenario, scope, kind, simulated, _) = label.fields();
         self.intern((origin, scenario, scope, kind, simulated, true))
     }
 
-    fn intern(&mut self, words: LabelFields<'_>) -> Arc<Label> {
-        let hash = FxBuildHasher.hash_one(words);
-        if let Some(label) = self.table.find(hash, |label| label.words() == words) {
+    fn intern(&mut self, fields: LabelFields<'_>) -> Arc<Label> {
+        let hash = FxBuildHasher.hash_one(fields);
+        if let Some(label) = self.table.find(hash, |label| label.fields() == fields) {
             return Arc::clone(label);
         }
         if self.table.len() >= self.sweep_at.max(1024) {
             self.table.retain(|label| Arc::strong_count(label) > 1);
             self.sweep_at = self.table.len() * 2;
         }
-        let label = Arc::new(Label::new(words));
-        self.table.insert_unique(hash, Arc::clone(&label), |label| FxBuildHasher.hash_one(label.words()));
+        let label = Arc::new(Label::new(fields));
+        self.table.insert_unique(hash, Arc::clone(&label), |label| FxBuildHasher.hash_one(label.fields()));
         label
     }
 
@@ -91,7 +91,7 @@ impl Label {
         }
     }
 
-    fn words(&self) -> LabelFields<'_> {
+    fn fields(&self) -> LabelFields<'_> {
         (&self.origin, &self.scenario, &self.scope, &self.kind, self.simulated, self.gone)
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         let mut labels = Labels::default();
         let kept = labels.of(&row("a \"quoted\" reason"), false);
         assert!(Arc::ptr_eq(&kept, &labels.of(&row("a \"quoted\" reason"), false)));
-        let gone = labels.gone(&kept);
+        let gone = labels.as_deleted(&kept);
         assert!(gone.gone && !Arc::ptr_eq(&kept, &gone));
         assert!(
             kept.json.starts_with(br#","origin":"cscli","scenario":"a \"quoted\" reason","scope":"Ip","#)

@@ -53,17 +53,17 @@ impl Loading {
             _ => self.runs.push(Run { commit, first: id, last: id }),
         }
         if self.runs.len() > 1024 + self.keep_runs.saturating_mul(2) {
-            self.forget_runs();
+            self.prune_runs();
         }
     }
 
     pub(crate) fn finish(mut self) -> (Tables, Labels) {
-        self.forget_runs();
+        self.prune_runs();
         (Tables::index(self.rows, self.runs, self.runs_after), self.labels)
     }
 
     /// Keeps the runs of the latest commits, sorted.
-    fn forget_runs(&mut self) {
+    fn prune_runs(&mut self) {
         self.runs.sort_unstable_by_key(|run| (run.commit, run.first, run.last));
         self.runs.dedup_by(|later, earlier| {
             let same = (later.commit, later.first) == (earlier.commit, earlier.first);

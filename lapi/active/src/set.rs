@@ -175,7 +175,7 @@ impl ActiveSet {
 
     fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         if let Some(held) = self.tables.rows.get(&row.id) {
-            let label = self.labels.gone(&held.label);
+            let label = self.labels.as_deleted(&held.label);
             self.tables.mark_gone(row.id, label, commit, now);
         } else if row.until > now {
             // This LAPI has not sent the row to any bouncer, but another LAPI may have.
@@ -190,7 +190,7 @@ impl ActiveSet {
     fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, old: &Packed) {
         let id = self.tombstone;
         self.tombstone = self.tombstone.checked_sub(1).unwrap_or(-1);
-        let label = self.labels.gone(&old.label);
+        let label = self.labels.as_deleted(&old.label);
         self.tables.put(old.tombstone(id));
         self.tables.mark_gone(id, label, commit, now);
         self.tables.record_write(commit, id, MAX_RUNS);

@@ -96,7 +96,7 @@ impl<S: Default> WaitGroups<S> {
     }
 
     /// Removes a group when it has no waiters left.
-    pub fn forget(&mut self, database: Uuid, digest: u64, is_empty: impl FnOnce(&mut S) -> bool) {
+    pub fn remove_if_empty(&mut self, database: Uuid, digest: u64, is_empty: impl FnOnce(&mut S) -> bool) {
         if let Some(group) = self.by_filter.get_mut(&(database, digest))
             && is_empty(&mut group.waiters)
         {
@@ -251,9 +251,9 @@ mod tests {
         let mut harness = Harness::new();
         assert!(harness.register("a", "ban", 0) && harness.register("b", "captcha", 0));
         let digest = of("ban").digest();
-        harness.waiting.forget(Uuid::nil(), digest, |waiters| waiters.is_empty());
+        harness.waiting.remove_if_empty(Uuid::nil(), digest, |waiters| waiters.is_empty());
         assert_eq!(harness.waiting.waiters().count(), 2);
-        harness.waiting.forget(Uuid::nil(), digest, |waiters| {
+        harness.waiting.remove_if_empty(Uuid::nil(), digest, |waiters| {
             waiters.clear();
             waiters.is_empty()
         });

@@ -43,7 +43,7 @@ impl Session {
         let config = Config::load(Path::new(path))?;
         let output = match globals.output.as_deref() {
             None | Some("") => config.output,
-            Some(word) => Output::from_word(word).ok_or_else(|| {
+            Some(word) => Output::parse(word).ok_or_else(|| {
                 Failure::Bare(format!("output format '{word}' invalid: expected one of human, json, raw"))
             })?,
         };

@@ -128,11 +128,11 @@ impl Client {
         let begun = Instant::now();
         let until_head = silence.saturating_add(Duration::from_secs(query.wait.into()));
         let request = self.http.get(url).header(ACCEPT, "application/json");
-        let answer = self.ask(request, until_head).await;
+        let answer = self.send_checked(request, until_head).await;
         let head = Instant::now();
         if query.startup {
             match &answer {
-                Ok(_) => self.full_pull().answered(head - begun),
+                Ok(_) => self.full_pull().record(head - begun),
                 Err(PullError::TimedOut { .. }) => self.full_pull().missed(),
                 Err(_) => {}
             }
@@ -176,7 +176,7 @@ impl Client {
         let url = self.endpoint.route("v1/usage-metrics", "");
         let body = serde_json::to_vec(metrics).expect("numbers and texts always serialise");
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        match self.ask(request, self.idle).await {
+        match self.send_checked(request, self.idle).await {
             // Read to the end, so that the connection can be reused.
             Ok(mut response) => {
                 let mut progress = self.progress();
@@ -189,7 +189,11 @@ impl Client {
     }
 
     /// Sends a request; any response but success is an error.
-    pub(crate) async fn ask(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
+    pub(crate) async fn send_checked(
+        &self,
+        request: RequestBuilder,
+        idle: Duration,
+    ) -> Result<Response, PullError> {
         let response = self.send(request, idle).await?;
         match response.status() {
             status if status.is_success() => Ok(response),

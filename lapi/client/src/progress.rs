@@ -94,7 +94,7 @@ impl FullPullTimeout {
         self.misses = self.misses.saturating_add(1);
     }
 
-    pub(crate) fn answered(&mut self, took: Duration) {
+    pub(crate) fn record(&mut self, took: Duration) {
         (self.misses, self.took) = (0, took);
     }
 }
@@ -156,9 +156,9 @@ mod tests {
             })
             .collect();
         assert_eq!(tries, [30, 30, 60, 120, 240, 300, 300]);
-        timeout.answered(seconds(50));
+        timeout.record(seconds(50));
         assert_eq!(timeout.current(), seconds(100));
-        timeout.answered(seconds(1));
+        timeout.record(seconds(1));
         assert_eq!(timeout.current(), WINDOW);
         (0..100).for_each(|_| timeout.missed());
         assert_eq!(timeout.current(), seconds(300));

@@ -24,7 +24,7 @@ pub enum Output {
 
 impl Output {
     /// Parses the value of `cscli.output` and `-o`.
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "human" => Self::Human,
             "json" => Self::Json,
@@ -91,7 +91,7 @@ pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConf
 pub(crate) fn check_output(written: Option<&str>, wrong: &mut Problems) -> Output {
     match written {
         None | Some("") => Output::Human,
-        Some(word) => Output::from_word(word).unwrap_or_else(|| {
+        Some(word) => Output::parse(word).unwrap_or_else(|| {
             wrong.add("cscli.output", format!("output format '{word}' unknown: must be human, json or raw"));
             Output::Human
         }),

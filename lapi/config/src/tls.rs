@@ -50,7 +50,7 @@ pub enum ClientVerification {
 }
 
 impl ClientVerification {
-    fn from_word(word: &str) -> Option<Self> {
+    fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "NoClientCert" => Self::None,
             "RequestClientCert" => Self::Request,
@@ -67,7 +67,7 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
     let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty()).map(absolute);
     let client_verification = match written.client_verification.as_deref() {
         None | Some("") => ClientVerification::default(),
-        Some(word) => ClientVerification::from_word(word).unwrap_or_else(|| {
+        Some(word) => ClientVerification::parse(word).unwrap_or_else(|| {
             wrong.add(
                 "api.server.tls.client_verification",
                 format!(

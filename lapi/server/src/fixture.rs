@@ -117,24 +117,24 @@ impl Fixture {
     }
 
     /// Asks without a connection. `from` is an address; headers are `name: value`.
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         &self,
         from: &str,
         what: &str,
         headers: &[&str],
         body: impl Into<Body>,
     ) -> Answer {
-        ask(self.router.clone(), from, what, headers, body).await
+        request(self.router.clone(), from, what, headers, body).await
     }
 
     /// A machine that may log in, and its token.
     pub(crate) async fn machine(&self, name: &str) -> String {
         let body = format!(r#"{{"machine_id":"{name}","password":"secret"}}"#);
-        let answer = self.ask("127.0.0.1", "POST /v1/watchers", &[], body.clone()).await;
+        let answer = self.request("127.0.0.1", "POST /v1/watchers", &[], body.clone()).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         self.lapi.store.validate_machine(UnixMillis::now(), name, true).await.unwrap();
         let login =
-            self.ask("127.0.0.1", "POST /v1/watchers/login", &["user-agent: crowdsec/v1"], body).await;
+            self.request("127.0.0.1", "POST /v1/watchers/login", &["user-agent: crowdsec/v1"], body).await;
         login.token()
     }
 }
@@ -146,7 +146,7 @@ impl Drop for Fixture {
 }
 
 /// Asks a router.
-pub(crate) async fn ask(
+pub(crate) async fn request(
     router: Router,
     from: &str,
     what: &str,

@@ -146,7 +146,7 @@ impl Drop for Waiter {
         if !result {
             let empty =
                 |batches: &mut Vec<WaiterBatch>| batches.iter().all(|batch| batch.receiver_count() == 0);
-            self.long_poll.waiting().forget(self.database, self.digest, empty);
+            self.long_poll.waiting().remove_if_empty(self.database, self.digest, empty);
         }
     }
 }

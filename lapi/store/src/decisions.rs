@@ -71,7 +71,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
 /// No commit is made when nothing changed.
 fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_active::ReplicaRow>) -> Ended {
     if rows.is_empty() {
-        tx.take_back(commit);
+        tx.undo_commit(commit);
         return Ended::default();
     }
     rows.sort_unstable_by_key(|row| row.id);

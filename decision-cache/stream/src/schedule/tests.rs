@@ -26,11 +26,11 @@ fn exchange(
     head: Option<Continuation>,
     (announced, held): (usize, usize),
 ) -> (Request, Mode, Next) {
-    let request = schedule.ask(at(asked));
+    let request = schedule.next_request(at(asked));
     let highest_id = (announced > 0).then_some(100);
     let summary = ResponseSummary { head, items: announced, announced, highest_id };
     let mode = schedule.mode(&request, summary.head.as_ref(), announced, held);
-    let next = schedule.answered(at(answered), &request, &summary, mode, NONE, 0.0);
+    let next = schedule.on_response(at(answered), &request, &summary, mode, NONE, 0.0);
     (request, mode, next)
 }
 
@@ -63,7 +63,7 @@ const UNREACHABLE: Failure =
     Failure { may_have_reached_lapi: false, may_end_a_hold: false, elsewhere: false };
 
 fn fail(schedule: &mut Schedule, asked: i64, failed: i64, failure: Failure) -> Request {
-    let request = schedule.ask(at(asked));
+    let request = schedule.next_request(at(asked));
     schedule.failed(at(failed), &request, failure);
     request
 }
@@ -89,16 +89,16 @@ fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
     ] {
         let mut schedule = stock();
         fail(&mut schedule, 10, 10, failure);
-        assert_eq!(shown(&schedule.ask(at(asked))), expected, "{failure:?}");
+        assert_eq!(shown(&schedule.next_request(at(asked))), expected, "{failure:?}");
     }
     let mut restored = stock();
-    let request = restored.ask(at(10));
+    let request = restored.next_request(at(10));
     let summary =
         ResponseSummary { items: 1, announced: 1, highest_id: Some(3), ..ResponseSummary::default() };
-    let next = restored.answered(at(10), &request, &summary, Mode::Changes, NONE, 0.0);
+    let next = restored.on_response(at(10), &request, &summary, Mode::Changes, NONE, 0.0);
     assert_eq!(next.wait, Duration::ZERO);
     assert_eq!(
-        shown(&restored.ask(at(10))),
+        shown(&restored.next_request(at(10))),
         (PullKind::Everything, Some(ResyncReason::OtherDatabase), "", 0)
     );
 }
@@ -107,13 +107,13 @@ fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
 fn one_empty_answer_is_not_believed_two_are() {
     let mut schedule = stock();
     schedule.resync_reason = Some(ResyncReason::Gap);
-    let request = schedule.ask(at(10));
+    let request = schedule.next_request(at(10));
     assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Additions);
     assert_eq!(schedule.mode(&request, None, 1, 5), Mode::Everything, "small tables change fast");
     assert_eq!(schedule.mode(&request, None, 400, 1000), Mode::Additions);
     let (_, mode, next) = exchange(&mut schedule, (10, 10), None, (0, 5));
     assert_eq!((mode, next.wait), (Mode::Additions, Duration::from_secs(5)));
-    let request = schedule.ask(at(15));
+    let request = schedule.next_request(at(15));
     assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Unconfirmed), "", 0));
     assert_eq!(schedule.mode(&request, None, 0, 5), Mode::Everything);
     assert_eq!(schedule.mode(&request, None, 900, 1000), Mode::Everything, "recovered on the second try");
@@ -128,42 +128,42 @@ fn stolen_deltas_are_told_once_and_shorten_the_resync() {
     for hour in 1..4 {
         let now = at(hour * 3600);
         schedule.last_answer = Some(now);
-        let request = schedule.ask(now);
+        let request = schedule.next_request(now);
         assert_eq!(request.ask, PullKind::Changes);
-        let next = schedule.answered(now, &request, &ResponseSummary::default(), Mode::Changes, NONE, 0.0);
+        let next = schedule.on_response(now, &request, &ResponseSummary::default(), Mode::Changes, NONE, 0.0);
         assert_eq!(next.wait, Duration::ZERO);
-        let request = schedule.ask(now);
+        let request = schedule.next_request(now);
         assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Timer), "", 0));
-        let next = schedule.answered(now, &request, &full, Mode::Everything, stolen, 0.0);
+        let next = schedule.on_response(now, &request, &full, Mode::Everything, stolen, 0.0);
         assert!(next.compared);
         warnings += u32::from(next.warn_of_theft);
     }
     assert_eq!(warnings, 1);
     assert_eq!(schedule.resync_interval(), Duration::from_secs(60));
     schedule.comparing = true;
-    let request = schedule.ask(at(20_000));
-    schedule.answered(at(20_000), &request, &full, Mode::Everything, NONE, 0.0);
+    let request = schedule.next_request(at(20_000));
+    schedule.on_response(at(20_000), &request, &full, Mode::Everything, NONE, 0.0);
     assert_eq!(
         schedule.resync_interval(),
         Duration::from_secs(60),
         "the gap was the reason, so it says nothing"
     );
     schedule.comparing = true;
-    let request = schedule.ask(at(20_001));
-    schedule.answered(at(20_001), &request, &full, Mode::Everything, NONE, 0.0);
+    let request = schedule.next_request(at(20_001));
+    schedule.on_response(at(20_001), &request, &full, Mode::Everything, NONE, 0.0);
     assert!(schedule.resync_interval() > Duration::from_secs(60), "trust returns slowly");
 }
 
 #[test]
 fn an_answer_that_lay_in_a_buffer_while_the_machine_slept_is_asked_for_again() {
     let mut schedule = ours();
-    let request = schedule.ask(at(100));
+    let request = schedule.next_request(at(100));
     assert_eq!(request.wait, Duration::from_secs(25));
     assert!(!schedule.is_stale(at(130), &request) && !schedule.is_stale(at(185), &request));
     assert!(schedule.is_stale(at(186), &request) && schedule.is_stale(at(3700), &request));
     fail(&mut schedule, 100, 3700, LOST);
-    assert_eq!(shown(&schedule.ask(at(3700))), (PullKind::Changes, None, "T1", 0));
-    let list = Schedule::new(Cadence::default()).ask(at(0));
+    assert_eq!(shown(&schedule.next_request(at(3700))), (PullKind::Changes, None, "T1", 0));
+    let list = Schedule::new(Cadence::default()).next_request(at(0));
     assert!(!schedule.is_stale(at(300), &list) && schedule.is_stale(at(3600), &list));
 }
 
@@ -174,25 +174,29 @@ fn with_a_cursor_nothing_that_fails_is_in_doubt() {
         let mut schedule = ours();
         fail(&mut schedule, 0, 0, failure);
         // A day later, and again, with the same cursor, and first of all to see who answers.
-        assert_eq!(shown(&schedule.ask(at(86_000))), (PullKind::Changes, None, "T1", 0), "{failure:?}");
+        assert_eq!(
+            shown(&schedule.next_request(at(86_000))),
+            (PullKind::Changes, None, "T1", 0),
+            "{failure:?}"
+        );
         assert_eq!(schedule.cursor(), "T1");
         let (_, mode, next) =
             exchange(&mut schedule, (80_000, 80_000), head("T2", Content::Changes, 25), (1, 5));
         assert_eq!((mode, next.wait, next.compared), (Mode::Changes, Duration::ZERO, false));
-        assert_eq!(shown(&schedule.ask(at(80_000))), (PullKind::Changes, None, "T2", 25));
+        assert_eq!(shown(&schedule.next_request(at(80_000))), (PullKind::Changes, None, "T2", 25));
     }
     // Lower ids say nothing either: the LAPI knows its database.
     let mut schedule = ours();
-    let request = schedule.ask(at(1));
+    let request = schedule.next_request(at(1));
     let summary = ResponseSummary {
         head: head("T2", Content::Changes, 25),
         items: 1,
         announced: 1,
         highest_id: Some(3),
     };
-    let next = schedule.answered(at(1), &request, &summary, Mode::Changes, NONE, 0.0);
+    let next = schedule.on_response(at(1), &request, &summary, Mode::Changes, NONE, 0.0);
     assert_eq!(
-        (next.wait, schedule.ask(at(1)).ask, schedule.cursor()),
+        (next.wait, schedule.next_request(at(1)).ask, schedule.cursor()),
         (Duration::ZERO, PullKind::Changes, "T2")
     );
 }
@@ -203,16 +207,16 @@ fn an_audit_comes_a_day_later_and_suspects_nobody() {
     let nothing = || head("T2", Content::Changes, 25);
     let (request, _, next) = exchange(&mut schedule, (86_000, 86_025), nothing(), (0, 5));
     assert_eq!((request.ask, next.wait), (PullKind::Changes, Duration::ZERO));
-    assert_eq!(schedule.ask(at(86_025)).ask, PullKind::Changes);
+    assert_eq!(schedule.next_request(at(86_025)).ask, PullKind::Changes);
     exchange(&mut schedule, (86_375, 86_400), nothing(), (0, 5));
-    let request = schedule.ask(at(86_400));
+    let request = schedule.next_request(at(86_400));
     assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::Timer), "T2", 0));
     let summary =
         ResponseSummary { head: head("T3", EVERYTHING, 25), items: 9, announced: 9, highest_id: Some(100) };
     let added = Applied { added: 4, ..NONE };
-    let next = schedule.answered(at(86_400), &request, &summary, Mode::Everything, added, 0.0);
+    let next = schedule.on_response(at(86_400), &request, &summary, Mode::Everything, added, 0.0);
     assert_eq!((next.compared, next.warn_of_theft, schedule.theft_signs), (false, false, 0));
-    assert_eq!(shown(&schedule.ask(at(86_400))), (PullKind::Changes, None, "T3", 25));
+    assert_eq!(shown(&schedule.next_request(at(86_400))), (PullKind::Changes, None, "T3", 25));
 }
 
 #[test]
@@ -250,7 +254,7 @@ fn a_stock_lapi_in_place_of_ours_is_asked_for_everything_at_once() {
     let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (5, 5));
     assert_eq!(shown(&request), (PullKind::Everything, Some(ResyncReason::NoCursor), "", 0));
     assert_eq!((mode, next.wait, schedule.long_polls()), (Mode::Everything, INTERVAL, false));
-    assert_eq!(shown(&schedule.ask(at(11))), (PullKind::Changes, None, "", 0));
+    assert_eq!(shown(&schedule.next_request(at(11))), (PullKind::Changes, None, "", 0));
 }
 
 #[test]
@@ -259,7 +263,7 @@ fn an_upgraded_lapi_is_noticed_by_its_head() {
     let (request, mode, next) = exchange(&mut schedule, (10, 10), head("T1", EVERYTHING, 25), (5, 5));
     assert_eq!(shown(&request), (PullKind::Changes, None, "", 0));
     assert_eq!((mode, next.compared, next.wait), (Mode::Everything, false, Duration::ZERO));
-    assert_eq!(shown(&schedule.ask(at(10))), (PullKind::Changes, None, "T1", 25));
+    assert_eq!(shown(&schedule.next_request(at(10))), (PullKind::Changes, None, "T1", 25));
 }
 
 #[test]
@@ -298,11 +302,14 @@ fn what_was_remembered_needs_its_changes_only() {
         "not held: somebody waits for the answer"
     );
     assert_eq!((mode, next.wait, schedule.cursor()), (Mode::Changes, Duration::ZERO, "T8"));
-    assert_eq!(shown(&schedule.ask(at(0))), (PullKind::Changes, None, "T8", 25));
+    assert_eq!(shown(&schedule.next_request(at(0))), (PullKind::Changes, None, "T8", 25));
 
     let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
     exchange(&mut schedule, (0, 0), None, (1, 5));
-    assert_eq!(shown(&schedule.ask(at(0))), (PullKind::Everything, Some(ResyncReason::NoCursor), "", 0));
+    assert_eq!(
+        shown(&schedule.next_request(at(0))),
+        (PullKind::Everything, Some(ResyncReason::NoCursor), "", 0)
+    );
 }
 
 #[test]
@@ -325,7 +332,7 @@ fn no_more_is_asked_than_is_wanted_and_granted() {
             Schedule::new(Cadence { max_wait: Duration::from_secs(wanted), ..Cadence::default() });
         let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, granted), (5, 0));
         assert_eq!(next.wait, if wanted == 0 { INTERVAL } else { Duration::ZERO });
-        assert_eq!(schedule.ask(at(0)).wait.as_secs(), wait, "{wanted} {granted}");
+        assert_eq!(schedule.next_request(at(0)).wait.as_secs(), wait, "{wanted} {granted}");
         assert_eq!(schedule.long_polls(), wanted > 0);
     }
 }
@@ -336,12 +343,12 @@ fn an_empty_answer_at_once_is_answered_with_a_pause() {
         [(10, 0, 0.0, 1000), (10, 0, 1.0, 1500), (199, 0, 0.0, 1000), (200, 0, 0.0, 0), (10, 1, 0.0, 0)]
     {
         let mut schedule = ours();
-        let request = schedule.ask(at(1));
+        let request = schedule.next_request(at(1));
         // Items that are not admitted count: the LAPI had something to say.
         let summary =
             ResponseSummary { head: head("T2", Content::Changes, 25), items, ..ResponseSummary::default() };
         let now = at(1).saturating_add(Duration::from_millis(took_ms));
-        let next = schedule.answered(now, &request, &summary, Mode::Changes, NONE, spread);
+        let next = schedule.on_response(now, &request, &summary, Mode::Changes, NONE, spread);
         assert_eq!(next.wait, Duration::from_millis(wait), "{took_ms} ms, {items} items");
     }
 }
@@ -355,7 +362,7 @@ fn holds_that_are_ended_on_the_way_get_shorter_and_longer_again() {
     for bears in [9, 9, 4, 4, 1, 1] {
         let (_, _, next) = exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
         assert_eq!(next.wait, if waits.len() < 5 { Duration::ZERO } else { INTERVAL });
-        let wait = schedule.ask(at(now)).wait.as_secs();
+        let wait = schedule.next_request(at(now)).wait.as_secs();
         waits.push(wait);
         if wait > bears {
             fail(&mut schedule, now, now + i64::try_from(bears).unwrap(), LOST);
@@ -367,8 +374,8 @@ fn holds_that_are_ended_on_the_way_get_shorter_and_longer_again() {
     assert!(!schedule.long_polls());
     // Ten minutes after the last one.
     exchange(&mut schedule, (now, now), head("T", Content::Changes, 25), (1, 5));
-    assert_eq!(schedule.ask(at(now + 590)).wait, Duration::ZERO);
-    assert_eq!(schedule.ask(at(now + 600)).wait, 25 * SECOND);
+    assert_eq!(schedule.next_request(at(now + 590)).wait, Duration::ZERO);
+    assert_eq!(schedule.next_request(at(now + 600)).wait, 25 * SECOND);
 }
 
 #[test]
@@ -379,14 +386,14 @@ fn only_what_was_held_counts_as_ended_by_being_held() {
         let mut schedule = ours();
         fail(&mut schedule, 1, 1 + after, failure);
         exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
-        assert_eq!(schedule.ask(at(30)).wait.as_secs(), wait, "{failure:?} after {after} s");
+        assert_eq!(schedule.next_request(at(30)).wait.as_secs(), wait, "{failure:?} after {after} s");
     }
     // Decisions missing afterwards have ended; no proxy timed out.
     let mut schedule = ours();
     fail(&mut schedule, 1, 21, LOST);
     fail(&mut schedule, 21, 21, UNREACHABLE);
     exchange(&mut schedule, (30, 30), head("T", Content::Changes, 25), (1, 5));
-    assert_eq!(schedule.ask(at(30)).wait.as_secs(), 25);
+    assert_eq!(schedule.next_request(at(30)).wait.as_secs(), 25);
 }
 
 /// Plays one exchange with a stock LAPI, after which the next decision ends at `end`.
@@ -397,12 +404,12 @@ fn stock_exchange(
     entries: usize,
     applied: Applied,
 ) -> (PullKind, Next) {
-    let request = schedule.ask(at(now));
+    let request = schedule.next_request(at(now));
     let mode = if request.ask == PullKind::Everything { Mode::Everything } else { Mode::Changes };
     let items = if mode == Mode::Everything { entries } else { 0 };
     let summary = ResponseSummary { items, announced: items, highest_id: Some(100), head: None };
     schedule.set_next_end(end.map(at));
-    let next = schedule.answered(at(now), &request, &summary, mode, applied, 0.0);
+    let next = schedule.on_response(at(now), &request, &summary, mode, applied, 0.0);
     (request.ask, next)
 }
 
@@ -459,8 +466,8 @@ fn a_short_list_of_a_stock_lapi_is_pulled_every_two_minutes_and_a_long_one_every
     let set = Cadence { resync: Duration::from_secs(300), resync_by_size: false, ..Cadence::default() };
     assert_eq!(full_pulls(set, 5, &[], 700), [0, 300, 600]);
     let mut schedule = Schedule::new(Cadence::default());
-    let request = schedule.ask(at(0));
-    schedule.answered(at(0), &request, &ResponseSummary::default(), Mode::Everything, NONE, 1.0);
+    let request = schedule.next_request(at(0));
+    schedule.on_response(at(0), &request, &ResponseSummary::default(), Mode::Everything, NONE, 1.0);
     assert_eq!(schedule.next_full, Some(at(90)));
 }
 

@@ -46,8 +46,8 @@ impl Client {
         }
     }
 
-    pub(crate) fn ask(&mut self, now: i64) -> Request {
-        let request = self.schedule.ask(Timestamp::from_millis(now));
+    pub(crate) fn next_request(&mut self, now: i64) -> Request {
+        let request = self.schedule.next_request(Timestamp::from_millis(now));
         self.phase = Phase::Asking(request.clone());
         request
     }
@@ -84,7 +84,7 @@ impl Client {
         let mode = self.schedule.mode(&reply.request, head, summary.announced, self.ledger.len());
         let applied = self.ledger.apply(mode, batch);
         self.schedule.set_next_end(self.ledger.next_expiry());
-        let next = self.schedule.answered(received, &reply.request, &summary, mode, applied, spread);
+        let next = self.schedule.on_response(received, &reply.request, &summary, mode, applied, spread);
         self.phase = Phase::Idle(now + i64::try_from(next.wait.as_millis()).expect("a short time"));
         true
     }

@@ -151,7 +151,7 @@ impl Lapi {
             .flat_map(|waiters| waiters.extract_if(.., |waiter| leaves(waiter)))
             .collect();
         for waiter in &left {
-            self.waiting.forget(waiter.database, waiter.digest, |waiters| waiters.is_empty());
+            self.waiting.remove_if_empty(waiter.database, waiter.digest, |waiters| waiters.is_empty());
         }
         left
     }

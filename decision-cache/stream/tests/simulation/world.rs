@@ -267,14 +267,14 @@ impl World {
         for at in 0..self.clients.len() {
             let due = matches!(self.clients[at].0.phase, Phase::Idle(until) if until <= now);
             if due && self.clients[at].0.asleep_until <= now {
-                self.ask(at);
+                self.next_request(at);
             }
         }
     }
 
-    fn ask(&mut self, at: usize) {
+    fn next_request(&mut self, at: usize) {
         let (client, filter, _) = &mut self.clients[at];
-        let request = client.ask(self.now);
+        let request = client.next_request(self.now);
         let lapi = &mut self.lapis[client.at];
         if !lapi.alive {
             client.at = self.chance.usize(..self.lapis.len());
@@ -308,7 +308,7 @@ impl World {
         let cursor = self.clients[reply.client].0.cursor().to_owned();
         let Some(token) = self.signer.verify(&cursor) else { return };
         let Some(rows) = self.log.at(token.cursor.commit) else { return };
-        if !self.log.scope().knows(&token) {
+        if !self.log.scope().contains(&token) {
             // Of a history that was undone while the answer was under way.
             return;
         }

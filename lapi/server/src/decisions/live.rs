@@ -42,7 +42,7 @@ pub(crate) async fn query(
     State(lapi): State<Lapi>,
     query: Pairs,
 ) -> Result<Response, ApiError> {
-    let (first, rest) = ask(&lapi, &bouncer, &query)?;
+    let (first, rest) = query_live(&lapi, &bouncer, &query)?;
     lapi.registry.record_live_query(&bouncer, lapi.clock.now());
     let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
@@ -75,12 +75,12 @@ pub(crate) async fn query_head(
     State(lapi): State<Lapi>,
     query: Pairs,
 ) -> Result<Response, ApiError> {
-    ask(&lapi, &bouncer, &query)?;
+    query_live(&lapi, &bouncer, &query)?;
     Ok(empty_ok())
 }
 
 /// The first chunk of the response, which tells whether it is empty, and the rest.
-fn ask(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(Bytes, LiveAnswer), ApiError> {
+fn query_live(lapi: &Lapi, bouncer: &Bouncer, query: &Pairs) -> Result<(Bytes, LiveAnswer), ApiError> {
     let filter = Filter::for_query(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     let view = lapi.replication.view();
     let mut answer = view.live(&filter, lapi.clock.now());

@@ -30,7 +30,7 @@ impl StoredHistory {
         self.failure.into_inner()
     }
 
-    fn ask<T, A>(&self, question: impl FnOnce(Store, UnixMillis) -> A) -> Result<T, String>
+    fn query<T, A>(&self, question: impl FnOnce(Store, UnixMillis) -> A) -> Result<T, String>
     where
         A: Future<Output = Result<T, StoreError>>,
     {
@@ -48,12 +48,12 @@ impl StoredHistory {
 impl History for StoredHistory {
     fn decisions_count(&self, about: &IpNet) -> Result<i64, String> {
         let about = *about;
-        self.ask(move |store, _| async move { store.decision_counts(&about, None, None).await })
+        self.query(move |store, _| async move { store.decision_counts(&about, None, None).await })
     }
 
     fn decisions_since_count(&self, about: &IpNet, back: GoDuration) -> Result<i64, String> {
         let about = *about;
-        self.ask(move |store, now| async move {
+        self.query(move |store, now| async move {
             let since = now.plus(GoDuration::from_nanos(back.nanos().saturating_neg()));
             store.decision_counts(&about, Some(since), None).await
         })
@@ -61,13 +61,13 @@ impl History for StoredHistory {
 
     fn active_decisions_count(&self, about: &IpNet) -> Result<i64, String> {
         let about = *about;
-        self.ask(move |store, now| async move { store.decision_counts(&about, None, Some(now)).await })
+        self.query(move |store, now| async move { store.decision_counts(&about, None, Some(now)).await })
     }
 
     fn active_time_left(&self, about: &IpNet) -> Result<GoDuration, String> {
         let about = *about;
         let left: Duration =
-            self.ask(move |store, now| async move { store.active_time_left(&about, now).await })?;
+            self.query(move |store, now| async move { store.active_time_left(&about, now).await })?;
         Ok(left.into())
     }
 }

@@ -162,7 +162,7 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
                 "type": "ban", "value": "192.0.2.7"}],
         }]);
         let bearer = format!("authorization: Bearer {token}");
-        let answer = open.lapi.ask("127.0.0.1", "POST /v1/alerts", &[&bearer], alert.to_string()).await;
+        let answer = open.lapi.request("127.0.0.1", "POST /v1/alerts", &[&bearer], alert.to_string()).await;
         assert_eq!(answer.status, 201, "{answer:?}");
     };
     let told = async { tokio::join!(pull(&first, all), pull(&second, bans), banning) };

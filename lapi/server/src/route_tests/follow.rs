@@ -27,13 +27,13 @@ impl Client {
         format!("/v1/decisions/stream?cursor={}&wait={wait}&{}", self.cursor, self.query)
     }
 
-    async fn ask(&self, server: &TestServer, wait: u64) -> Answer {
+    async fn request(&self, server: &TestServer, wait: u64) -> Answer {
         server.send(server.with_key(Method::GET, &self.path(wait), "key-of-door", self.from)).await
     }
 
     /// Asks and takes over the cursor: what the answer is, and the values of its two lists.
     async fn pull(&mut self, server: &TestServer, wait: u64) -> (Content, Vec<String>, Vec<String>) {
-        let answer = timeout(SOON, self.ask(server, wait)).await.unwrap();
+        let answer = timeout(SOON, self.request(server, wait)).await.unwrap();
         let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
         self.cursor = header("x-palisade-cursor");
         let (new, deleted) = told(&answer);
@@ -57,7 +57,7 @@ async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
     server.ban("192.0.2.2", "1h").await;
     // Three answers nobody takes, and one of a neighbour with the same key behind the same address.
     for _ in 0..3 {
-        assert_eq!(told(&one.ask(&server, 0).await).0, ["192.0.2.2"]);
+        assert_eq!(told(&one.request(&server, 0).await).0, ["192.0.2.2"]);
     }
     let mut neighbour = Client::new("");
     assert_eq!(neighbour.pull(&server, 0).await.1.len(), 2);
@@ -266,7 +266,7 @@ async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
         eventually("it waits", || async { server.lapi.long_poll.waiters() == 1 }).await;
         server.lapi.store.delete_bouncer("door").await.unwrap();
     };
-    let (answer, ()) = tokio::join!(timeout(SOON, client.ask(&server, 60)), deleting);
+    let (answer, ()) = tokio::join!(timeout(SOON, client.request(&server, 60)), deleting);
     assert_eq!(answer.unwrap().short(), (403, "access forbidden".into()));
 }
 
@@ -281,7 +281,7 @@ async fn whoever_waits_is_answered_when_the_lapi_closes() {
     };
     let (told, ()) = tokio::join!(client.pull(&server, 60), closing);
     assert_eq!(told, (Content::Changes, vec![], vec![]));
-    let answer = client.ask(&server, 60).await;
+    let answer = client.request(&server, 60).await;
     assert!(!answer.headers.contains_key("x-palisade-wait"), "it holds nobody any more");
 }
 

@@ -3,7 +3,7 @@
 use axum::{Router, routing::get};
 
 use super::around;
-use crate::fixture::{Fixture, ask};
+use crate::fixture::{Fixture, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_route_is_answered_with_nothing() {
@@ -16,13 +16,13 @@ async fn what_is_no_route_is_answered_with_nothing() {
         ("GET /v1/alerts/?limit=1", 301, Some(("location", "/v1/alerts?limit=1"))),
         ("POST /v1/watchers/", 307, Some(("location", "/v1/watchers"))),
     ] {
-        let answer = lapi.ask("192.0.2.1", what, &[], "").await;
+        let answer = lapi.request("192.0.2.1", what, &[], "").await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, ""), "{what}");
         if let Some((name, value)) = header {
             assert_eq!(answer.headers[name], value, "{what}");
         }
     }
-    let health = lapi.ask("192.0.2.1", "GET /health", &[], "").await;
+    let health = lapi.request("192.0.2.1", "GET /health", &[], "").await;
     assert_eq!(health.short(), (200, r#"{"status":"up"}"#.to_owned()));
     assert_eq!(health.headers["cache-control"], "no-cache");
     assert_eq!(health.headers["content-type"], "application/json; charset=utf-8");
@@ -44,7 +44,7 @@ async fn a_panic_is_a_500_with_nothing_and_the_next_request_is_served() {
     }
     let router = around(Router::new().route("/health", get(fall)), lapi.lapi.clone());
     for _ in 0..2 {
-        let answer = ask(router.clone(), "192.0.2.1", "GET /health", &[], "").await;
+        let answer = request(router.clone(), "192.0.2.1", "GET /health", &[], "").await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, ""));
     }
     assert!(lapi.metrics.text().contains("palisade_lapi_panics_total 2"));
@@ -61,11 +61,11 @@ async fn clients_of_proxies_and_trusted_addresses() {
         ("203.0.113.1", "x-forwarded-for: 198.51.100.7", 403),
         ("::1", "x-other: y", 200),
     ] {
-        let answer = lapi.ask(from, delete, &[&token, forwarded], "").await;
+        let answer = lapi.request(from, delete, &[&token, forwarded], "").await;
         assert_eq!(answer.status, status, "{from} {forwarded} {answer:?}");
     }
-    let answer = lapi.ask("203.0.113.1", delete, &[&token], "").await;
+    let answer = lapi.request("203.0.113.1", delete, &[&token], "").await;
     assert_eq!(answer.short(), (403, "access forbidden from this IP (203.0.113.1)".to_owned()));
     // Who has no token hears of that first.
-    assert_eq!(lapi.ask("203.0.113.1", delete, &[], "").await.status, 401);
+    assert_eq!(lapi.request("203.0.113.1", delete, &[], "").await.status, 401);
 }

@@ -35,11 +35,11 @@ async fn registration_answers_as_the_stock_server() {
         ("192.0.2.1", String::new(), (400, "EOF")),
         ("192.0.2.1", long, (400, "unable to hash")),
     ] {
-        let answer = lapi.ask(from, "POST /v1/watchers", &[], body.clone()).await;
+        let answer = lapi.request(from, "POST /v1/watchers", &[], body.clone()).await;
         assert_eq!(answer.short(), (expected.0, expected.1.to_owned()), "{body}");
     }
     let large = format!(r#"{{"machine_id":"{}"}}"#, "x".repeat(2 << 20));
-    let answer = lapi.ask("192.0.2.1", "POST /v1/watchers", &[], large).await;
+    let answer = lapi.request("192.0.2.1", "POST /v1/watchers", &[], large).await;
     assert_eq!(answer.short(), (400, "http: request body too large".to_owned()));
 }
 
@@ -47,16 +47,16 @@ async fn registration_answers_as_the_stock_server() {
 async fn remote_registration_can_be_off() {
     let lapi = Fixture::new("    disable_remote_lapi_registration: true\n").await;
     let body = r#"{"machine_id":"a","password":"p"}"#;
-    let remote = lapi.ask("192.0.2.1", "POST /v1/watchers", &[], body).await;
+    let remote = lapi.request("192.0.2.1", "POST /v1/watchers", &[], body).await;
     assert_eq!(remote.short(), (403, "access forbidden".to_owned()));
-    assert_eq!(lapi.ask("127.0.0.1", "POST /v1/watchers", &[], body).await.status, 201);
+    assert_eq!(lapi.request("127.0.0.1", "POST /v1/watchers", &[], body).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn login_answers_as_the_stock_server() {
     let lapi = Fixture::new("").await;
     lapi.machine("m").await;
-    lapi.ask("127.0.0.1", "POST /v1/watchers", &[], r#"{"machine_id":"pending","password":"p"}"#).await;
+    lapi.request("127.0.0.1", "POST /v1/watchers", &[], r#"{"machine_id":"pending","password":"p"}"#).await;
     let agent = "user-agent: crowdsec/v1.7.8-linux";
     let sound = r#"{"machine_id":"m","password":"secret","scenarios":["a","b"]}"#;
     for (agent, body, expected) in [
@@ -68,12 +68,12 @@ async fn login_answers_as_the_stock_server() {
         (agent, "", "missing: EOF"),
         (agent, r#"{"machine_id":"m"}"#, "validation failure list:\npassword in body is required"),
     ] {
-        let answer = lapi.ask("192.0.2.7", "POST /v1/watchers/login", &[agent], body).await;
+        let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], body).await;
         assert_eq!(answer.short(), (401, expected.to_owned()), "{agent} {body}");
         assert!(answer.body.starts_with(r#"{"code":401,"#), "{answer:?}");
         assert_eq!(answer.headers["www-authenticate"], "JWT realm=Crowdsec API local");
     }
-    let answer = lapi.ask("192.0.2.7", "POST /v1/watchers/login", &[agent], sound).await;
+    let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], sound).await;
     assert!(answer.body.starts_with(r#"{"code":200,"expire":""#), "{answer:?}");
     lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
     let stored = lapi.lapi.store.machine("m").await.unwrap().unwrap();
@@ -82,7 +82,7 @@ async fn login_answers_as_the_stock_server() {
         ("192.0.2.7", "v1.7.8-linux", "a,b")
     );
     let large = format!(r#"{{"machine_id":"{}"}}"#, "x".repeat(2 << 20));
-    let answer = lapi.ask("192.0.2.7", "POST /v1/watchers/login", &[agent], large).await;
+    let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], large).await;
     assert_eq!(answer.short(), (401, "missing: http: request body too large".to_owned()));
 }
 
@@ -93,31 +93,31 @@ async fn a_token_is_good_for_as_long_as_its_machine() {
     let bearer = format!("authorization: Bearer {token}");
     let cookie = format!("cookie: a=b; jwt={token}");
     let heartbeat = "GET /v1/heartbeat";
-    assert_eq!(lapi.ask("192.0.2.1", heartbeat, &[&bearer], "").await.short(), (200, String::new()));
-    assert_eq!(lapi.ask("192.0.2.1", heartbeat, &[&cookie], "").await.status, 200);
+    assert_eq!(lapi.request("192.0.2.1", heartbeat, &[&bearer], "").await.short(), (200, String::new()));
+    assert_eq!(lapi.request("192.0.2.1", heartbeat, &[&cookie], "").await.status, 200);
     for (header, text) in [
         ("x-api-key: k", "cookie token is empty"),
         ("authorization: bearer x", "cookie token is empty"),
         ("authorization: Bearer x", "token contains an invalid number of segments"),
     ] {
-        assert_eq!(lapi.ask("192.0.2.1", heartbeat, &[header], "").await.short(), (401, text.to_owned()));
+        assert_eq!(lapi.request("192.0.2.1", heartbeat, &[header], "").await.short(), (401, text.to_owned()));
     }
-    let refreshed = lapi.ask("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.token();
+    let refreshed = lapi.request("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.token();
     let again = format!("authorization: Bearer {refreshed}");
-    assert_eq!(lapi.ask("192.0.2.1", heartbeat, &[&again], "").await.status, 200);
+    assert_eq!(lapi.request("192.0.2.1", heartbeat, &[&again], "").await.status, 200);
     lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
     assert!(lapi.lapi.store.machine("m").await.unwrap().unwrap().last_heartbeat.is_some());
     // A token on a route for keys.
-    let stream = lapi.ask("192.0.2.1", "GET /v1/decisions/stream", &[&bearer], "").await;
+    let stream = lapi.request("192.0.2.1", "GET /v1/decisions/stream", &[&bearer], "").await;
     assert_eq!(stream.short(), (403, "access forbidden".to_owned()));
 
-    let leave = lapi.ask("192.0.2.1", "DELETE /v1/watchers/self", &[&bearer], "").await;
+    let leave = lapi.request("192.0.2.1", "DELETE /v1/watchers/self", &[&bearer], "").await;
     assert_eq!(leave.short(), (204, String::new()));
     assert_eq!(
-        lapi.ask("192.0.2.1", heartbeat, &[&again], "").await.short(),
+        lapi.request("192.0.2.1", heartbeat, &[&again], "").await.short(),
         (401, "ent: machine not found".to_owned())
     );
-    assert_eq!(lapi.ask("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.status, 401);
+    assert_eq!(lapi.request("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,14 +128,14 @@ async fn guessing_is_slowed_down_and_others_do_not_notice() {
     let login = "POST /v1/watchers/login";
     for _ in 0..REMOTE.burst {
         let body = r#"{"machine_id":"guess","password":"p"}"#;
-        assert_eq!(lapi.ask("192.0.2.1", login, &[agent], body).await.status, 401);
+        assert_eq!(lapi.request("192.0.2.1", login, &[agent], body).await.status, 401);
     }
     let sound = r#"{"machine_id":"m","password":"secret"}"#;
-    let refused = lapi.ask("192.0.2.1", login, &[agent], sound).await;
+    let refused = lapi.request("192.0.2.1", login, &[agent], sound).await;
     assert_eq!(refused.status, 429);
     assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
-    assert_eq!(lapi.ask("192.0.2.1", "POST /v1/watchers", &[], sound).await.status, 429);
-    assert_eq!(lapi.ask("192.0.2.2", login, &[agent], sound).await.status, 200);
+    assert_eq!(lapi.request("192.0.2.1", "POST /v1/watchers", &[], sound).await.status, 429);
+    assert_eq!(lapi.request("192.0.2.2", login, &[agent], sound).await.status, 200);
     assert!(lapi.metrics.text().contains("palisade_lapi_throttled_total 2"));
 }
 
@@ -145,7 +145,7 @@ async fn many_machines_behind_one_address_get_in() {
     lapi.machine("m").await;
     let sound = r#"{"machine_id":"m","password":"secret"}"#;
     let logins = (0..REMOTE.burst + 40)
-        .map(|_| lapi.ask("192.0.2.1", "POST /v1/watchers/login", &["user-agent: crowdsec/v1"], sound));
+        .map(|_| lapi.request("192.0.2.1", "POST /v1/watchers/login", &["user-agent: crowdsec/v1"], sound));
     for answer in together(logins).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
@@ -177,13 +177,13 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     let key = ["x-api-key: key", "user-agent: crowdsec-firewall-bouncer/v0.0.25"];
     let stream = "GET /v1/decisions/stream";
     // A check of the key leaves nothing.
-    assert_eq!(lapi.ask("192.0.2.9", "HEAD /v1/decisions/stream", &key, "").await.status, 200);
+    assert_eq!(lapi.request("192.0.2.9", "HEAD /v1/decisions/stream", &key, "").await.status, 200);
     assert_eq!(lapi.lapi.registry.bouncer("fw").unwrap().live().ip, "");
 
     // Many first requests at once, from two addresses: none is refused.
     let asked = (0..40).map(|number| {
         let from = if number % 2 == 0 { "192.0.2.1" } else { "192.0.2.2" };
-        lapi.ask(from, stream, &key, "")
+        lapi.request(from, stream, &key, "")
     });
     for answer in together(asked).await {
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -201,21 +201,21 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
         assert!(row.last_pull.is_some() && row.cursor.is_some(), "{row:?}");
     }
     // A header of another form is kept as it is.
-    lapi.ask("192.0.2.1", stream, &["x-api-key: key", "user-agent: curl"], "").await;
+    lapi.request("192.0.2.1", stream, &["x-api-key: key", "user-agent: curl"], "").await;
     let odd =
         lapi.lapi.registry.bouncer_at(UnixMillis::now(), &first.key_hash, "192.0.2.1").await.unwrap().live();
     assert_eq!((odd.kind.as_str(), odd.version.as_str()), ("curl", "N/A"));
 
     for headers in [&["x-api-key: other"][..], &[], &["x-api-key: "]] {
         for what in [stream, "HEAD /v1/decisions/stream"] {
-            let answer = lapi.ask("192.0.2.1", what, headers, "").await;
+            let answer = lapi.request("192.0.2.1", what, headers, "").await;
             assert_eq!(answer.status, 403, "{what} {headers:?}");
         }
     }
     // A key made a moment ago works at once; a deleted one does not.
     lapi.add_bouncer("new", "fresh").await;
-    assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 200);
+    assert_eq!(lapi.request("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 200);
     lapi.lapi.store.delete_bouncer("new").await.unwrap();
     lapi.lapi.registry.refresh_if_stale().await.unwrap();
-    assert_eq!(lapi.ask("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 403);
+    assert_eq!(lapi.request("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 403);
 }

@@ -23,9 +23,9 @@ impl AllowlistIndex {
         let mut index = Self::default();
         for list in lists {
             for item in &list.items {
-                let place = index.items.len();
-                index.exact.entry(item.net).or_default().push(place);
-                index.ordered.entry(item.net).or_default().push(place);
+                let position = index.items.len();
+                index.exact.entry(item.net).or_default().push(position);
+                index.ordered.entry(item.net).or_default().push(position);
                 index.items.push((list.name.clone(), item.clone()));
             }
         }
@@ -40,13 +40,13 @@ impl AllowlistIndex {
     /// The stock server's reasons, `ITEM from LIST (COMMENT)`, ordered by list, of every unexpired item that covers the
     /// target or lies within it.
     pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
-        let mut places: Vec<usize> =
-            self.places(target).filter(|&place| self.is_active(place, now)).collect();
-        places.sort_by_key(|&place| (&self.items[place].0, place));
-        places
+        let mut candidates: Vec<usize> =
+            self.candidates(target).filter(|&index| self.is_active(index, now)).collect();
+        candidates.sort_by_key(|&index| (&self.items[index].0, index));
+        candidates
             .into_iter()
-            .map(|place| {
-                let (list, item) = &self.items[place];
+            .map(|index| {
+                let (list, item) = &self.items[index];
                 match item.comment.as_str() {
                     "" => format!("{} from {list}", item.value),
                     comment => format!("{} from {list} ({comment})", item.value),
@@ -57,15 +57,15 @@ impl AllowlistIndex {
 
     /// Whether any item applies to the target.
     pub fn holds(&self, target: &IpNet, now: UnixMillis) -> bool {
-        self.places(target).any(|place| self.is_active(place, now))
+        self.candidates(target).any(|index| self.is_active(index, now))
     }
 
-    fn is_active(&self, place: usize, now: UnixMillis) -> bool {
-        self.items[place].1.expires_at.is_none_or(|end| end > now)
+    fn is_active(&self, index: usize, now: UnixMillis) -> bool {
+        self.items[index].1.expires_at.is_none_or(|end| end > now)
     }
 
     /// Items that cover the target, then items within it.
-    fn places(&self, target: &IpNet) -> impl Iterator<Item = usize> {
+    fn candidates(&self, target: &IpNet) -> impl Iterator<Item = usize> {
         let target = target.trunc();
         let around = (0..=target.prefix_len())
             .filter_map(move |length| IpNet::new(target.addr(), length).ok())
@@ -76,7 +76,7 @@ impl AllowlistIndex {
             .range(target..)
             .take_while(move |(net, _)| target.contains(*net))
             .filter(move |(net, _)| **net != target)
-            .map(|(_, places)| places);
+            .map(|(_, candidates)| candidates);
         around.chain(within).flatten().copied()
     }
 }

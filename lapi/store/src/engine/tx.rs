@@ -37,7 +37,7 @@ impl Tx {
     }
 
     /// Returns the last commit number when the commit turned out to change nothing.
-    pub(crate) fn take_back(&mut self, commit: Commit) {
+    pub(crate) fn undo_commit(&mut self, commit: Commit) {
         debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);
         self.counters.commit -= 1;
     }
