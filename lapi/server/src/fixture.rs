@@ -1,4 +1,4 @@
-//! For tests: a LAPI on a database of its own, and plain ways to ask it something.
+//! Test fixture: a LAPI without listeners on its own database, and helpers for requests.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -36,7 +36,7 @@ pub(crate) struct Fixture {
     stop: CancellationToken,
 }
 
-/// Status, headers and body of an answer.
+/// Status, headers and body of a response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Status, and the message or the bare body.
+    /// Status, and the message or the raw body.
     pub(crate) fn short(&self) -> (u16, String) {
         let message = serde_json::from_str::<serde_json::Value>(&self.body)
             .ok()
@@ -53,7 +53,7 @@ impl Answer {
         (self.status.as_u16(), message.unwrap_or_else(|| self.body.clone()))
     }
 
-    /// The token of a login's answer.
+    /// The token of a login's response.
     pub(crate) fn token(&self) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"));
         body["token"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
@@ -104,7 +104,7 @@ impl Fixture {
         Self { lapi, router, metrics, folder, stop }
     }
 
-    /// A bouncer as `palisade bouncers add` makes it: behind the server's back.
+    /// Adds a bouncer to the database as `palisade bouncers add` does, without notice to the server.
     pub(crate) async fn add_bouncer(&self, name: &str, key: &str) {
         let new = NewBouncer {
             name: name.into(),
@@ -116,7 +116,7 @@ impl Fixture {
         self.lapi.store.create_bouncer(UnixMillis::now(), new).await.unwrap();
     }
 
-    /// Asks without a connection. `from` is an address; headers are `name: value`.
+    /// Sends a request without a connection. `from` is an address; headers are `name: value`.
     pub(crate) async fn request(
         &self,
         from: &str,
@@ -127,7 +127,7 @@ impl Fixture {
         request(self.router.clone(), from, what, headers, body).await
     }
 
-    /// A machine that may log in, and its token.
+    /// A validated machine, and its token.
     pub(crate) async fn machine(&self, name: &str) -> String {
         let body = format!(r#"{{"machine_id":"{name}","password":"secret"}}"#);
         let answer = self.request("127.0.0.1", "POST /v1/watchers", &[], body.clone()).await;
@@ -145,7 +145,7 @@ impl Drop for Fixture {
     }
 }
 
-/// Asks a router.
+/// Sends a request to a router.
 pub(crate) async fn request(
     router: Router,
     from: &str,

@@ -1,4 +1,4 @@
-//! The routes as a client sees them: a whole LAPI on a database of its own, asked without a network.
+//! Tests of the routes with a whole LAPI on its own database, without a network.
 
 mod alerts;
 mod allowlists;

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls};
 use crate::fixture::Fixture;
 
-/// A LAPI that listens.
+/// A listening LAPI.
 struct Open {
     lapi: Fixture,
     address: SocketAddr,
@@ -51,14 +51,14 @@ impl Open {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Stops and waits for the end.
+    /// Stops the server and waits for its end.
     async fn close(self) {
         self.stop.cancel();
         timeout(Duration::from_secs(20), self.served).await.expect("it ends").unwrap();
     }
 }
 
-/// Sends a request on a connection that is kept open, reads the head of the answer.
+/// Sends a request on a connection that is kept open; returns the head of the response.
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
     stream.write_all(format!("{request}\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -72,7 +72,7 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) 
     text + std::str::from_utf8(&body).unwrap()
 }
 
-/// Waits until the other side has closed, and says how long that took.
+/// Waits until the peer has closed; returns how long that took.
 async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Duration {
     let (started, mut rest) = (Instant::now(), [0; 1024]);
     loop {
@@ -103,7 +103,7 @@ async fn tcp_and_socket_and_http2_without_tls() {
     let path = open.lapi.folder.path().join("lapi.sock");
     let mut socket = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut socket, "GET /health HTTP/1.1").await.ends_with(r#"{"status":"up"}"#));
-    // The socket is this host.
+    // A unix socket counts as this host.
     let body = r#"{"machine_id":"m","password":"p"}"#;
     let request = format!("POST /v1/watchers HTTP/1.1\r\ncontent-length: {}", body.len());
     socket.write_all(format!("{request}\r\nhost: unix\r\n\r\n{body}").as_bytes()).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_client_that_says_little_at_a_time_is_understood() {
         timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 ", "{request}");
     }
-    // Two requests in one piece are two answers.
+    // Two pipelined requests get two responses.
     let mut stream = open.connect().await;
     stream.write_all("GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2).as_bytes()).await.unwrap();
     let mut seen = Vec::new();
@@ -214,7 +214,7 @@ async fn slow_silent_and_deaf_clients_are_cut_and_busy_ones_are_not() {
     let (slow, silent, ()) = tokio::join!(closed(&mut slow), closed(&mut silent), working);
     assert!(slow < Duration::from_secs(10) && silent >= Duration::from_millis(1200), "{slow:?} {silent:?}");
 
-    // Asks for more and more and never reads.
+    // Pipelines requests without reading the responses.
     let mut deaf = open.connect().await;
     let asking = async {
         let request = b"GET /v1/heartbeat HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
@@ -237,7 +237,7 @@ async fn many_connections_and_a_full_house() {
     for _ in 0..200 {
         idle.push(open.connect().await);
     }
-    // All places are taken by clients who say nothing: they go, and the next is served.
+    // All connections are taken by silent clients: they are closed, and the next one is served.
     let mut late = open.connect().await;
     assert!(ask(&mut late, "GET /health HTTP/1.1").await.contains("200 OK"));
     assert!(open.lapi.lapi.metrics.connections.get() <= 300);
@@ -255,7 +255,7 @@ async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
     posting.write_all(format!("{head}content-length: 2\r\n\r\n[").as_bytes()).await.unwrap();
     let mut hanging = open.connect().await;
     hanging.write_all(format!("{head}content-length: 9\r\n\r\n[").as_bytes()).await.unwrap();
-    // The server has seen them when it says so.
+    // The response proves that the server has accepted the connections.
     let deadline = Instant::now() + Duration::from_secs(10);
     while open.lapi.lapi.metrics.connections.get() < 3 {
         assert!(Instant::now() < deadline);
@@ -352,7 +352,7 @@ async fn shake(
     TlsConnector::from(Arc::new(config)).connect(name, open.connect().await).await
 }
 
-/// First line of the answer, and its body.
+/// First line of the response, and its body.
 async fn over_tls(
     open: &Open,
     root: &Authority,
@@ -379,7 +379,8 @@ async fn certificates_admit_machines_and_bouncers() {
     let server = ours.sign("localhost", "server", 1);
     let (bouncer, revoked) = (ours.sign("fw", "bouncer-ou", 2), ours.sign("gone", "bouncer-ou", 3));
     let (machine, foreign) = (ours.sign("lp", "agent-ou", 4), theirs.sign("fw", "bouncer-ou", 5));
-    // Same name and number, another authority of the same name: its list says nothing about our certificates.
+    // Same name and serial number, but another authority with the same name: its list does not concern our
+    // certificates.
     let liar = Authority::new("ours");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
@@ -402,7 +403,7 @@ async fn certificates_admit_machines_and_bouncers() {
 
     let health = over_tls(&open, &ours, None, "GET /health HTTP/1.1").await;
     assert_eq!(health.unwrap(), r#"200 {"status":"up"}"#);
-    // Not over plain TCP any more.
+    // Plain TCP is refused now.
     let mut plain = open.connect().await;
     plain.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     closed(&mut plain).await;
@@ -429,7 +430,7 @@ async fn certificates_admit_machines_and_bouncers() {
     let machine_row = open.lapi.lapi.registry.machine("lp@127.0.0.1").unwrap();
     assert!(machine_row.validated, "made at first contact");
 
-    // Revoked while it is connected, and admitted again.
+    // Revoked while connected, and admitted again.
     let certificates = open.lapi.lapi.auth.certificates.load_full();
     put(&path, "crl.pem", &ours.revoke(&[&bouncer]));
     certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
@@ -438,7 +439,7 @@ async fn certificates_admit_machines_and_bouncers() {
     certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
 
-    // A new certificate of ours is shown to those who come after.
+    // A new server certificate is used for later connections.
     let other = theirs.sign("localhost", "server", 9);
     put(&path, "server.pem", &other.certificate);
     put(&path, "server.key", &other.key);

@@ -1,4 +1,4 @@
-//! Rosters of several LAPIs on one database, and one whose database is away.
+//! Registries of several LAPIs on one database, and one whose database is down.
 
 use palisade_active::Commit;
 use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
@@ -8,7 +8,7 @@ use super::{ClientReport, Refusal, Registry};
 
 const NOW: UnixMillis = UnixMillis(1_782_900_000_000);
 
-/// Two LAPIs' rosters on one database.
+/// The registries of two LAPIs on one database.
 async fn two(folder: &tempfile::TempDir) -> (Registry, Registry) {
     let config = DbConfig::sqlite(folder.path().join("lapi.db"));
     let one = Registry::load(Store::open(&config).await.unwrap()).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_fresh_key_gets_one_row_per_address_whichever_lapi_is_asked_first() {
         let (first, second) = (first.unwrap(), second.unwrap());
         assert_eq!((first.live().ip, second.live().ip), (addresses[0].into(), addresses[1].into()));
         assert_eq!(first.id == second.id, addresses[0] == addresses[1], "{name}");
-        // Each finds the other's row.
+        // Each loads the other's row.
         assert_eq!(one.bouncer_at(NOW, &key, addresses[1]).await.unwrap().id, second.id);
         assert_eq!(other.bouncer_at(NOW, &key, addresses[0]).await.unwrap().id, first.id);
         let rows = one.store.bouncers_by_key(&key).await.unwrap();
@@ -95,7 +95,7 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
     assert_eq!((row.last_pull, row.cursor), (Some(at(2)), Some((Commit(2), at(2)))));
     let listed = one.store.bouncer_instances(None).await.unwrap();
     assert_eq!((listed.len(), listed[0].commit), (1, Commit(2)));
-    // Those who keep their own place move no place, and are noted once a second.
+    // Requests with a cursor do not move the stored position, and are recorded once a second.
     for (millis, expected) in [(3, at(2)), (1001, at(2)), (1002, at(1002)), (1500, at(1002)), (500, at(500))]
     {
         other.record_stream_request(&at_other, at(millis));
@@ -115,12 +115,12 @@ async fn without_a_database_keys_are_refused_as_unknown_only_if_that_is_known() 
     one.refresh_if_stale().await.unwrap();
     one.store.close().await;
     other.store.close().await;
-    // Both ask at once, and one of them shares the other's look, which fails.
+    // Two concurrent requests share one reload, which fails.
     let (first, second) = tokio::join!(other.bouncer_by_key("key of fw"), other.bouncer_by_key("key of fw"));
     for refused in [first, second] {
         assert!(matches!(&refused, Err(Refusal::Store(cause)) if cause.is_temporary()), "{refused:?}");
     }
-    // A fresh key is served, but nobody has a place in a row that may be several machines'.
+    // A new key is served, but a row that may stand for several machines has no position.
     for address in ["192.0.2.1", "192.0.2.2"] {
         let bouncer = one.bouncer_at(NOW, "key of fw", address).await.unwrap();
         assert_eq!(bouncer.stream_cursor(), None, "{address}");

@@ -78,7 +78,7 @@ async fn days_zones_and_scopes_are_understood() {
     let server = TestServer::new().await;
     let mut alert = server.by_hand(&[server.decision("192.0.2.1", "1d")]);
     alert["decisions"][0]["scope"] = json!("ip");
-    // An hour later by its zone, the same moment in fact.
+    // An hour later by its zone's clock, but the same time.
     let here = server.now().rfc3339().replace('Z', "+00:00");
     alert["stop_at"] = json!(here);
     server.post_alerts(&[alert]).await;

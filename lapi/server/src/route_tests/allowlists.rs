@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::test_server::{NOW, TestServer};
 
 impl TestServer {
-    /// Puts addresses on a list, as the admin CLI does it.
+    /// Adds addresses to a list, as the admin CLI does.
     pub(super) async fn allow(&self, list: &str, values: &[&str]) {
         let items = values
             .iter()
@@ -19,7 +19,7 @@ impl TestServer {
         let store = &self.lapi.store;
         store.create_allowlist(self.now(), list, "").await.unwrap();
         store.add_to_allowlist(self.now(), list, items).await.unwrap();
-        // Alerts are judged by what is in memory, a quarter of a second old at most.
+        // Alerts are evaluated with the lists in memory, which are a quarter of a second old at most.
         self.lapi.catch_up().await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Batches: bad alerts among good ones, and batches that come again.
+//! Batches: invalid alerts among valid ones, and resent batches.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn a_batch_that_comes_again_is_stored_once() {
     assert_eq!(server.pull("").await.0.len(), 3);
     assert_eq!(server.get("/v1/alerts").await.json().as_array().unwrap().len(), 3);
 
-    // Lifted by hand, it is a new matter.
+    // After its decision was deleted, the same alert is a new one.
     assert_eq!(server.delete("/v1/decisions?ip=192.0.2.1").await.json(), json!({"nbDeleted": "1"}));
     assert_eq!(server.post_alerts(&batch).await, ["4", "2"]);
 }

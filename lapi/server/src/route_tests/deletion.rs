@@ -1,4 +1,4 @@
-//! Everything that goes is told to bouncers, however it goes.
+//! Every kind of deletion reaches bouncers.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn decisions_are_lifted_by_number_and_by_filter() {
         assert_eq!(server.delete(path).await.short(), (status, text.to_owned()), "{path}");
     }
     assert_eq!(server.pull("").await.1, ["192.0.2.1", "198.51.100.0/24"]);
-    // For two seconds deletions are told twice.
+    // Deletions are repeated for two seconds.
     server.pass(Duration::from_secs(3));
     server.pull("").await;
     assert_eq!(server.delete("/v1/decisions").await.json(), json!({"nbDeleted": "1"}));
@@ -45,7 +45,7 @@ async fn what_goes_with_its_alert_is_told_too() {
     assert_eq!(server.delete("/v1/alerts/1").await.short(), (500, "ent: alert not found".into()));
     assert_eq!(server.delete("/v1/alerts/x").await.short(), (400, "alert_id must be valid integer".into()));
     assert_eq!(server.pull("").await.1, ["192.0.2.1"]);
-    // For two seconds deletions are told twice.
+    // Deletions are repeated for two seconds.
     server.pass(Duration::from_secs(3));
     server.pull("").await;
     assert_eq!(server.delete("/v1/alerts?limit=0").await.json(), json!({"nbDeleted": "2"}));

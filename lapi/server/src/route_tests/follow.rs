@@ -1,4 +1,4 @@
-//! The stream for clients that keep their cursor: what they are told, when, and what becomes of bad cursors.
+//! The stream for clients with a cursor: contents, long polls, and invalid cursors.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::test_server::{Answer, TestServer, eventually, told};
 
-/// Long enough for everything that is not held.
+/// A timeout that suffices for every request that is not parked.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A client that keeps its cursor.
@@ -31,7 +31,7 @@ impl Client {
         server.send(server.with_key(Method::GET, &self.path(wait), "key-of-door", self.from)).await
     }
 
-    /// Asks and takes over the cursor: what the answer is, and the values of its two lists.
+    /// Sends a request and stores the cursor: returns the kind of response, and the values of its two lists.
     async fn pull(&mut self, server: &TestServer, wait: u64) -> (Content, Vec<String>, Vec<String>) {
         let answer = timeout(SOON, self.request(server, wait)).await.unwrap();
         let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
@@ -55,7 +55,7 @@ async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
         (Content::Everything(FullReason::Start), words(&["192.0.2.1"]), vec![])
     );
     server.ban("192.0.2.2", "1h").await;
-    // Three answers nobody takes, and one of a neighbour with the same key behind the same address.
+    // Three responses are lost, and a neighbour with the same key behind the same address gets one.
     for _ in 0..3 {
         assert_eq!(told(&one.request(&server, 0).await).0, ["192.0.2.2"]);
     }
@@ -63,7 +63,7 @@ async fn the_place_is_the_clients_and_an_answer_that_is_lost_costs_nothing() {
     assert_eq!(neighbour.pull(&server, 0).await.1.len(), 2);
     assert_eq!(one.pull(&server, 0).await, (Content::Changes, words(&["192.0.2.2"]), vec![]));
     assert_eq!(one.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
-    // A stock client on that key has a place of its own, which they do not move.
+    // A stock client on that key has a position of its own, which these requests do not move.
     assert_eq!(server.pull("").await.0.len(), 2);
     one.pull(&server, 0).await;
     server.ban("192.0.2.3", "1h").await;
@@ -94,7 +94,7 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
         listed,
         [("door", "web-1/a", "192.0.2.10", "v1.0", 1), ("door", "web-2/b", "192.0.2.10", "v1.0", 1)]
     );
-    // Prune and autodelete go by it.
+    // Prune and autodelete depend on it.
     assert_eq!(server.lapi.registry.bouncer("door").unwrap().live().last_pull, Some(server.now()));
 }
 
@@ -129,7 +129,7 @@ async fn cursors_that_are_no_good_get_everything_and_the_reason() {
 
     let elsewhere = TestServer::new().await;
     let mut stranger = Client::new("");
-    // Its seal is right, for the tests seal with one key; its database is not.
+    // Its signature is valid, because the tests share one key; its database is another.
     stranger.pull(&elsewhere, 0).await;
     let mut bent = good.clone().into_bytes();
     bent[20] = if bent[20] == b'A' { b'B' } else { b'A' };
@@ -143,7 +143,7 @@ async fn cursors_that_are_no_good_get_everything_and_the_reason() {
     ] {
         let mut asking = Client { query, cursor, from: [192, 0, 2, 10] };
         let expected = (Content::Everything(why), words(&["192.0.2.1"]), vec![]);
-        // Never held: there is something to tell.
+        // Not parked: there are changes.
         assert_eq!(asking.pull(&server, 30).await, expected);
     }
     server.pass(Duration::from_secs(25 * 3600));
@@ -164,12 +164,12 @@ async fn a_database_that_was_put_back_and_went_on_is_not_taken_for_the_one_it_wa
     let mut client = Client::new("");
     client.pull(&server, 0).await;
     server = server.restored(backup).await;
-    // As far in its new history as the cursor was in the old one.
+    // The new history is as long as the old one was at the cursor.
     server.ban("192.0.2.3", "1h").await;
     let (content, new, _) = client.pull(&server, 30).await;
     assert_eq!(content, Content::Everything(FullReason::OtherDatabase));
     assert_eq!(new, ["192.0.2.1", "192.0.2.3"]);
-    // An ordinary restart undoes nothing.
+    // An ordinary restart invalidates nothing.
     let backup = server.backup().await;
     server = server.restored(backup).await;
     assert_eq!(client.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
@@ -197,9 +197,9 @@ async fn a_request_is_held_until_something_concerns_it() {
         eventually("one waits on", || async { server.lapi.long_poll.waiters() == 1 }).await;
     }
     eventually("who goes away gives up the seat", || async { server.lapi.long_poll.waiters() == 0 }).await;
-    // The one who was not told anything has its old cursor, which is still good.
+    // The client that got no response has its old cursor, which is still valid.
     assert_eq!(captchas.pull(&server, 0).await, (Content::Changes, vec![], vec![]));
-    // Ends that come with time are told when the time is up, and wake nobody.
+    // Expired decisions are sent when the request times out, and wake no request.
     server.pass(Duration::from_secs(60));
     assert_eq!(all.pull(&server, 1).await, (Content::Changes, vec![], vec![]));
 }
@@ -223,7 +223,7 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
     };
     let (told, ()) = tokio::join!(futures_all(waiting), banning);
     for (content, new, deleted) in told {
-        // The first knows of the ban that has ended since; to the others its end is no harm.
+        // The first client has the ban that has ended since; for the others its end does no harm.
         assert_eq!((content, new, deleted), (Content::Changes, words(&["192.0.2.2"]), words(&["192.0.2.1"])));
     }
 }

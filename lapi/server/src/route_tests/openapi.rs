@@ -1,8 +1,8 @@
-//! The description of the API.
+//! The OpenAPI description.
 
 use super::test_server::TestServer;
 
-/// Every route the LAPI has.
+/// Every route of the LAPI.
 const ROUTES: &[(&str, &[&str])] = &[
     ("/health", &["get"]),
     ("/v1/watchers", &["post"]),

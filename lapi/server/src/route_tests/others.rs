@@ -1,4 +1,4 @@
-//! What others write to the database comes into memory, and a database that is away is no disaster.
+//! Changes by other processes reach the memory, and the LAPI serves while the database is down.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn what_another_process_writes_is_told_soon() {
     let alerts = vec![written_elsewhere("192.0.2.1", until)];
     server.lapi.store.add_alerts(server.now(), None, alerts).await.unwrap();
     eventually("the decision is told", async || server.pull("?startup=true").await.0 == ["192.0.2.1"]).await;
-    // What comes between is in order: ours waits for theirs.
+    // Commits are applied in order: ours waits for theirs.
     let alerts = vec![written_elsewhere("192.0.2.2", until)];
     server.lapi.store.add_alerts(server.now(), None, alerts).await.unwrap();
     server.ban("192.0.2.3", "1h").await;

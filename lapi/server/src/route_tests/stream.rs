@@ -1,4 +1,4 @@
-//! The stream: start-up, deltas, cursors.
+//! The stream: startup, deltas, positions.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What the tests server on: a LAPI with one machine and keys for bouncers, a clock that is set by hand, and answers
-//! that are easy to look at.
+//! The server of the route tests: a LAPI with one machine and bouncers' keys, a settable clock, and simplified
+//! responses.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,11 +28,11 @@ use crate::registry::Registry;
 use crate::state::{Clock, Setup};
 use crate::{Lapi, long_poll, replication, retention};
 
-/// When the tests take place.
+/// The initial time of the tests.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 /// The key of the bouncer `door`.
 const KEY: &str = "key-of-door";
-/// A secret for tokens.
+/// A signing key for tokens.
 const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
 
 /// The shipped profiles.
@@ -53,7 +53,7 @@ decisions:
 on_success: break
 ";
 
-/// A LAPI that is running.
+/// A running LAPI.
 pub(super) struct TestServer {
     pub(super) lapi: Lapi,
     pub(super) router: Router,
@@ -62,7 +62,7 @@ pub(super) struct TestServer {
     folder: tempfile::TempDir,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -76,7 +76,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Status and body at once; the body as its message where it is one.
+    /// Status and body; an error body as its message.
     pub(super) fn short(&self) -> (u16, String) {
         let message = serde_json::from_str::<Value>(&self.text)
             .ok()
@@ -143,7 +143,7 @@ impl TestServer {
         Self { lapi, router, time, stop, folder }
     }
 
-    /// A copy of the database as it is now.
+    /// A copy of the current database.
     pub(super) async fn backup(&self) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(self.folder.path()).unwrap() {
@@ -153,14 +153,14 @@ impl TestServer {
         copy
     }
 
-    /// The LAPI that is started on a copy after this one has ended.
+    /// Starts a LAPI on a copy after this one has ended.
     pub(super) async fn restored(self, copy: tempfile::TempDir) -> Self {
         self.stop.cancel();
         self.lapi.store.close().await;
         Self::over(copy, PROFILES, "").await
     }
 
-    /// Makes a bouncer with a key.
+    /// Adds a bouncer with a key.
     pub(super) async fn add_bouncer(&self, name: &str, key: &str) {
         let new = NewBouncer {
             name: name.into(),
@@ -172,12 +172,12 @@ impl TestServer {
         self.lapi.store.create_bouncer(NOW, new).await.unwrap();
     }
 
-    /// What time it is there.
+    /// The current time of the server's clock.
     pub(super) fn now(&self) -> UnixMillis {
         UnixMillis(self.time.load(Ordering::Relaxed))
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(super) fn pass(&self, time: Duration) {
         self.time.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
@@ -187,7 +187,7 @@ impl TestServer {
         self.time.store(time.0, Ordering::Relaxed);
     }
 
-    /// A request that anybody could make.
+    /// A request without authentication.
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -249,19 +249,19 @@ impl TestServer {
         self.machine(Method::DELETE, path, "").await
     }
 
-    /// Posts alerts that must be taken; their numbers.
+    /// Posts alerts that must be accepted; returns their ids.
     pub(super) async fn post_alerts(&self, alerts: &[Value]) -> Vec<String> {
         let answer = self.post("/v1/alerts", &json!(alerts)).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         serde_json::from_value(answer.json()).unwrap()
     }
 
-    /// A ban by hand.
+    /// A manual ban.
     pub(super) async fn ban(&self, value: &str, duration: &str) -> String {
         self.post_alerts(&[self.by_hand(&[self.decision(value, duration)])]).await.remove(0)
     }
 
-    /// What the bouncer is told: values of `new` and `deleted`.
+    /// The values of `new` and `deleted` that the bouncer gets.
     pub(super) async fn pull(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let answer = self.bouncer(Method::GET, &format!("/v1/decisions/stream{query}")).await;
         told(&answer)
@@ -320,7 +320,7 @@ pub(super) fn told(answer: &Answer) -> (Vec<String>, Vec<String>) {
     (values("new"), values("deleted"))
 }
 
-/// Waits until something holds, not longer than ten seconds.
+/// Waits until a condition holds, at most ten seconds.
 pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds().await {

@@ -1,4 +1,4 @@
-//! What surrounds every request.
+//! Middleware around every request.
 
 use axum::{Router, routing::get};
 
@@ -66,6 +66,6 @@ async fn clients_of_proxies_and_trusted_addresses() {
     }
     let answer = lapi.request("203.0.113.1", delete, &[&token], "").await;
     assert_eq!(answer.short(), (403, "access forbidden from this IP (203.0.113.1)".to_owned()));
-    // Who has no token hears of that first.
+    // A missing token is reported first.
     assert_eq!(lapi.request("203.0.113.1", delete, &[], "").await.status, 401);
 }

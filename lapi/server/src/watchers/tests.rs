@@ -1,4 +1,4 @@
-//! Machines as they come, work and go, through the router.
+//! The life cycle of machines, through the router.
 
 use palisade_wire::UnixMillis;
 
@@ -151,7 +151,7 @@ async fn many_machines_behind_one_address_get_in() {
     }
 }
 
-/// Awaits all at once.
+/// Awaits all futures concurrently.
 pub(super) async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
     std::future::poll_fn(|context| {
@@ -176,11 +176,11 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     lapi.add_bouncer("fw", "key").await;
     let key = ["x-api-key: key", "user-agent: crowdsec-firewall-bouncer/v0.0.25"];
     let stream = "GET /v1/decisions/stream";
-    // A check of the key leaves nothing.
+    // Checking the key leaves no row.
     assert_eq!(lapi.request("192.0.2.9", "HEAD /v1/decisions/stream", &key, "").await.status, 200);
     assert_eq!(lapi.lapi.registry.bouncer("fw").unwrap().live().ip, "");
 
-    // Many first requests at once, from two addresses: none is refused.
+    // Many concurrent first requests from two addresses: none is refused.
     let asked = (0..40).map(|number| {
         let from = if number % 2 == 0 { "192.0.2.1" } else { "192.0.2.2" };
         lapi.request(from, stream, &key, "")
@@ -200,7 +200,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
         assert_eq!((row.kind.as_str(), row.version.as_str()), ("crowdsec-firewall-bouncer", "v0.0.25"));
         assert!(row.last_pull.is_some() && row.cursor.is_some(), "{row:?}");
     }
-    // A header of another form is kept as it is.
+    // A header of another form is stored unchanged.
     lapi.request("192.0.2.1", stream, &["x-api-key: key", "user-agent: curl"], "").await;
     let odd =
         lapi.lapi.registry.bouncer_at(UnixMillis::now(), &first.key_hash, "192.0.2.1").await.unwrap().live();
@@ -212,7 +212,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
             assert_eq!(answer.status, 403, "{what} {headers:?}");
         }
     }
-    // A key made a moment ago works at once; a deleted one does not.
+    // A new key works at once; a deleted one is refused at once.
     lapi.add_bouncer("new", "fresh").await;
     assert_eq!(lapi.request("192.0.2.1", stream, &["x-api-key: fresh"], "").await.status, 200);
     lapi.lapi.store.delete_bouncer("new").await.unwrap();
