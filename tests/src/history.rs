@@ -24,10 +24,10 @@ pub struct Moment {
 }
 
 impl History {
-    /// Starts recording, and returns once it hears.
+    /// Starts recording, and returns once changes are received.
     ///
     /// # Errors
-    /// When nft cannot be started or hears nothing.
+    /// When nft cannot be started or reports nothing.
     pub fn on(world: &World, host: &Host) -> Outcome<Self> {
         Ok(Self { changes: NftMonitor::on(world, host)? })
     }
@@ -36,12 +36,12 @@ impl History {
     /// that ends at another time, or moves to another set, was banned all along.
     ///
     /// # Errors
-    /// When changes came faster than nft could tell them.
+    /// When changes came faster than nft could report them.
     pub fn moments(&self) -> Outcome<Vec<Moment>> {
         read(&self.changes.so_far()?)
     }
 
-    /// What has been heard until now may lack the latest; otherwise as [`moments`](Self::moments).
+    /// Without waiting: the latest changes may be missing; otherwise as [`moments`](Self::moments).
     ///
     /// # Errors
     /// As [`moments`](Self::moments).

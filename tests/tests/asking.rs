@@ -1,4 +1,4 @@
-//! An operator asks: is this address banned, why, for how long, and how fresh is that?
+//! The operator's commands: whether an address is banned, why, for how long, and how fresh the decisions are.
 
 use palisade_e2e::{
     Ban, Config, Failure, Fault, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
@@ -101,7 +101,7 @@ fn a_stopped_bouncer_is_answered_for_by_what_it_remembers() -> Outcome {
     })
 }
 
-/// Asks, and reads the JSON that comes.
+/// Runs a query, and parses its JSON.
 fn ask(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<Value> {
     let (_, said) = run(world, firewall, words)?;
     let line = said.lines().position(|line| line.starts_with('{'));
@@ -109,7 +109,7 @@ fn ask(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<Value> {
     serde_json::from_str(&json).map_err(|error| Failure::new(format!("{words:?}: {error}: {said}")))
 }
 
-/// Asks; whether that succeeded, and what was printed.
+/// Runs a query; returns whether it succeeded, and the output.
 fn run(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<(bool, String)> {
     let path = firewall.config_file().display().to_string();
     let all: Vec<&str> = ["-c", path.as_str()].into_iter().chain(words.iter().copied()).collect();

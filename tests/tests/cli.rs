@@ -44,7 +44,7 @@ fn resting(world: &World) -> Outcome<(LapiProcess, Called)> {
 fn installers_add_and_delete_bouncers() -> Outcome {
     story(|world| {
         let (_rig, cscli) = resting(world)?;
-        // `cscli -oraw bouncers add NAME` says the key and nothing else.
+        // `cscli -oraw bouncers add NAME` prints the key and nothing else.
         let said = cscli.run(&["--error", "-oraw", "bouncers", "add", "installed"])?;
         assert_eq!(said.code, 0, "{said:?}");
         assert!(said.out.trim_end().len() == 43 && !said.out.trim_end().contains('\n'), "{said:?}");
@@ -93,7 +93,7 @@ fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
             serde_json::from_str(&cscli.run(&["machines", "list", "-o", "json"])?.into_stdout()?)?;
         assert_eq!(machines[0]["machineId"], "box", "{machines:#?}");
 
-        // Debian's package asks for single values; the entrypoint for the whole.
+        // Debian's package reads single values; the entrypoint the whole configuration.
         assert_eq!(cscli.run(&["config", "show", "--key", "Config.DbConfig.Type"])?.out.trim_end(), "sqlite");
         let path = cscli.run(&["config", "show", "--key", "Config.DbConfig.DbPath"])?.out;
         assert_eq!(path.trim_end(), lapi.data().join("crowdsec.db").display().to_string());
@@ -214,7 +214,7 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
             cscli.run(&["decisions", "list", "-o", "raw", "--range", "198.51.0.0/16"])?.into_stdout()?;
         assert!(raw.contains(",cscli-import,Range:198.51.0.0/16,listed,captcha,"), "{raw}");
 
-        // What a dashboard asks with a machine's password.
+        // A dashboard's requests with a machine's password.
         let token = {
             lapi.add_machine("dashboard", "pw")?;
             lapi.log_in("dashboard", "pw")?

@@ -121,7 +121,7 @@ fn a_ban_too_young_to_be_remembered_outlives_a_kill_while_the_lapi_is_away() -> 
             let rules = world.router.ruleset()?;
             Ok(rules.bans("198.51.100.1") && rules.bans("198.51.100.77") && rules.bans("203.0.113.0/24"))
         })?;
-        // The LAPI comes back and knows no more of one of them.
+        // The LAPI returns without one of them.
         lapi.erase("198.51.100.77");
         lapi.open()?;
         eventually("what the LAPI does not list is gone, the rest stays", || {
@@ -142,7 +142,7 @@ fn a_rebooted_host_enforces_before_the_network_is_there() -> Outcome {
         let file = remembered(&config);
         let mut firewall = Firewall::start_with(world, &config)?;
         eventually("the decisions are on disk", || file.exists())?;
-        // The power fails. A host without rules and without a LAPI comes up with the same disk.
+        // A power failure: a host without rules and without a LAPI boots with the same disk.
         firewall.process().kill()?;
         world.router.nft("flush ruleset")?;
         let rebooted = world.server()?;
@@ -187,7 +187,7 @@ fn a_damaged_or_foreign_memory_is_refused_with_a_warning() -> Outcome {
             assert!(firewall.log_contains(warning), "it should say {warning:?}");
             assert!(world.router.ruleset()?.bans("198.51.100.77"), "the LAPI is there to ask");
             assert!(firewall.stop()?.success());
-            // Written anew, and good for the next start.
+            // Rewritten, and usable at the next start.
             let firewall = Firewall::start_with(world, &config)?;
             assert!(!firewall.log_contains(warning));
             assert!(firewall.stop()?.success());
@@ -259,7 +259,7 @@ fn a_jump_of_the_clock_neither_ends_nor_prolongs_a_ban() -> Outcome {
             eventually("a short ban is in force", || Ok(world.router.ruleset()?.bans(short)))?;
             std::fs::write(&offset, jump)?;
             lapi.pulled(2)?;
-            // Whatever was counted wrong would come to light when the kernel is filled anew.
+            // A wrong count would show when the kernel is filled again.
             world.router.nft("flush ruleset")?;
             eventually("it is filled anew", || Ok(world.router.ruleset()?.bans("192.0.2.1")))?;
             let left = world.router.ruleset()?.banned()["192.0.2.1"].expires.unwrap_or(0);
@@ -276,7 +276,7 @@ fn a_jump_of_the_clock_neither_ends_nor_prolongs_a_ban() -> Outcome {
     })
 }
 
-/// Where the decisions of a configuration are remembered.
+/// Where the decisions of a configuration are persisted.
 fn remembered(config: &Config) -> PathBuf {
     Path::new(&config.text("state_dir")).join("decisions")
 }

@@ -22,7 +22,7 @@ fn central(world: &World, make: Make) -> Outcome<Lapi> {
     Lapi::set_up(LapiProcess::prepare(world, make, &Setup { config, ..Setup::default() })?, world)
 }
 
-/// cscli on a host, with credentials the LAPI knows.
+/// cscli on a host, with registered credentials.
 fn operator(world: &World, lapi: &Lapi, name: &str, at_home: bool) -> Outcome<LogProcessor> {
     let operator = LogProcessor::prepare(world, if at_home { &world.neighbour } else { &world.visitor })?;
     lapi.add_machine(name, "password")?;
@@ -72,7 +72,7 @@ fn a_machine_registers_waits_and_is_let_in(world: &World, make: Make) -> Outcome
     assert_eq!(row["ipAddress"], world.neighbour.v4().to_string(), "{row:#}");
     assert_eq!(row["isValidated"], true, "{row:#}");
 
-    // The name is taken now, for everybody.
+    // The name is taken now, for every machine.
     let other = LogProcessor::prepare(world, &world.visitor)?;
     let file = other.credentials().display().to_string();
     let mut words = register.to_vec();
@@ -80,7 +80,7 @@ fn a_machine_registers_waits_and_is_let_in(world: &World, make: Make) -> Outcome
     let said = cscli(&other, &words)?;
     assert!(said.code != 0 && said.has("user 'web-1': user already exist"), "{said:?}");
 
-    // A wrong password is told as such.
+    // A wrong password is reported as such.
     web.write_credentials(&json!({ "url": url, "login": "web-1", "password": "guessed" }))?;
     let said = cscli(&web, &["lapi", "status"])?;
     assert!(said.code != 0 && said.has("incorrect Username or Password"), "{said:?}");
@@ -225,7 +225,7 @@ fn alerts_are_listed_inspected_and_deleted(world: &World, make: Make) -> Outcome
     let said = cscli(&admin, &["alerts", "inspect", "999999"])?;
     assert!(said.code != 0 && said.has("object not found"), "{said:?}");
 
-    // Who is not trusted may lift bans, but delete no alert.
+    // A client that is not trusted may lift bans, but delete no alert.
     let stranger = operator(world, &lapi, "stranger", false)?;
     let said = cscli(&stranger, &["alerts", "delete", "--all"])?;
     assert!(said.has("access forbidden from this IP (198.51.100.77)"), "{said:?}");

@@ -91,7 +91,7 @@ fn tell(world: &World, away: Away) -> Outcome {
     Ok(())
 }
 
-/// Asks a LAPI for everything in force.
+/// Requests every decision in force from a LAPI.
 fn everything(lapi: &Lapi, asker: &Access) -> Outcome<Reply> {
     let key = [("X-Api-Key", asker.key.as_str())];
     let mut caller = HttpClient::new(lapi.address()).with_timeout(default_timeout());

@@ -1,4 +1,4 @@
-//! A ban in a real LAPI closes the door in a real kernel, to exactly whom it names, for exactly as long.
+//! A ban at a real LAPI is enforced in a real kernel: for exactly its target, and exactly as long as it lasts.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -211,7 +211,7 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
     };
     eventually("both firewall_hosts are listed", || Ok(listed(lapi)?.len() == 2))?;
     let names = listed(lapi)?;
-    // Whoever came first has the plain name.
+    // The first one has the plain name.
     assert_eq!(names.len(), 2, "{names:?}");
     assert_eq!(names[0], "gate");
     assert!(["gate@198.18.1.10", "gate@198.18.2.10"].contains(&names[1].as_str()), "{names:?}");

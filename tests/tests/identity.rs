@@ -1,4 +1,4 @@
-//! Who we are to a LAPI, and whom we take for one: keys, certificates, private authorities.
+//! Authentication of bouncers and of LAPIs: keys, certificates, private authorities.
 
 use palisade_e2e::{
     Authority, Config, Firewall, Implementation, Lapi, Make, Outcome, ScriptedLapi, World,
@@ -47,7 +47,7 @@ fn a_lapi_behind_a_private_authority_is_trusted_when_told_so(world: &World, make
     let authority = Authority::new(world)?;
     let lapi = Lapi::start_with_tls(world, make, &authority)?;
     let config = Config::new(world, &lapi.access())?;
-    // Ours goes on trying; the reason is said.
+    // Ours keeps trying, and logs the reason.
     let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &config)?;
     eventually("it does not trust the LAPI", || {
         let log = firewall.process().log().to_lowercase();
@@ -114,7 +114,7 @@ fn the_key_may_be_in_a_file_and_is_never_shown() -> Outcome {
     })
 }
 
-/// What cscli knows of a bouncer.
+/// What cscli reports about a bouncer.
 fn bouncer(lapi: &Lapi, name: &str) -> Outcome<Option<Value>> {
     Ok(lapi.bouncers()?.into_iter().find(|row| row["name"] == name))
 }

@@ -129,7 +129,7 @@ struct Acknowledged {
     repeated: bool,
 }
 
-/// Posts batches until told to stop; the same one again after an answer that broke off, as log processors do.
+/// Posts batches until stopped; the same one again after an interrupted response, as log processors do.
 fn post(shared: &Shared, poster: usize) -> Outcome<Vec<Acknowledged>> {
     let mut random = fastrand::Rng::with_seed(poster as u64);
     let mut imports = IMPORTS.iter().filter(|_| poster == 0).peekable();

@@ -189,7 +189,7 @@ fn banning(world: &World) -> Outcome<ScriptedLapi> {
     Ok(lapi)
 }
 
-/// Whether the visitor gets in by no door; the service must be on port 80.
+/// Whether the visitor is blocked on every path; the service must be on port 80.
 fn is_shut(world: &World) -> bool {
     !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
 }

@@ -1,4 +1,4 @@
-//! What a LAPI does not tell, tells wrongly or tells twice, and how it is made good.
+//! Changes that a LAPI omits, misreports or repeats, and how they are corrected.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ fn one_empty_answer_is_not_believed() -> Outcome {
             })?;
             assert_eq!(arrived, 0, "datagrams through the gap");
             assert!(world.router.ruleset()?.bans("2001:db8:a::/64"));
-            // What really is empty is believed when it is heard twice.
+            // A list that really is empty is accepted the second time.
             lapi.replace_database();
             eventually("everything is let in", || Ok(world.router.ruleset()?.banned().is_empty()))?;
             assert!(firewall.stop()?.success());
@@ -59,7 +59,7 @@ fn decisions_that_vanish_without_a_word_are_lifted_by_the_next_full_pull() -> Ou
         eventually("both are shut out", || {
             !world.visitor.reaches(&world.router, 80) && !world.neighbour.reaches(&world.router, 80)
         })?;
-        // Deleting the alert deletes its decisions, and the LAPI tells nobody.
+        // Deleting the alert deletes its decisions without announcement.
         lapi.erase(erased)?;
         eventually("the visitor is let in", || world.visitor.reaches(&world.router, 80))?;
         assert!(!world.neighbour.reaches(&world.router, 80));
@@ -93,7 +93,7 @@ fn a_refreshed_blocklist_is_a_longer_end_and_nothing_else() -> Outcome {
         lapi.pulled(2)?;
         let probe = UdpProbe::start(&world.visitor, &world.router)?;
         let changes = NftMonitor::on(world, &world.router)?;
-        // The list comes again under new ids and with the same ends, give or take the time it takes.
+        // The list is refreshed with new ids and about the same ends.
         let mut changed = Vec::new();
         let arrived = probe.during(|| {
             let quickly = Instant::now();

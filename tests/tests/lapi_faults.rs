@@ -104,7 +104,7 @@ fn answers_that_break_off_or_make_no_sense_lose_nothing() -> Outcome {
                 let (come, gone) = (format!("192.0.2.{n}"), format!("192.0.3.{n}"));
                 lapi.ban(gone.as_str());
                 eventually("the next to be lifted is in force", || Ok(world.router.ruleset()?.bans(&gone)))?;
-                // An answer with the news is spoilt, and the LAPI believes that it was heard.
+                // A response with changes is corrupted, and the LAPI assumes that it was received.
                 lapi.meanwhile(fault.clone());
                 lapi.ban(come.as_str());
                 lapi.lift(&gone);

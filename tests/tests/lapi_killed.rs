@@ -1,4 +1,4 @@
-//! The LAPI dies while it is written to and followed: whoever was told that a ban is made finds it on every host.
+//! The LAPI is killed during writes and streams: every acknowledged ban arrives on every host.
 
 use std::sync::Mutex;
 use std::time::Duration;

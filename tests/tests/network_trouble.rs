@@ -69,9 +69,9 @@ fn a_lossy_line_that_is_cut_for_a_minute_costs_no_change() -> Outcome {
             let value = format!("198.51.101.{}", n % 250);
             let ban = lapi.ban(value.as_str())?;
             match n % 3 {
-                // Comes and goes while nobody hears of it.
+                // Added and lifted while no host is connected.
                 0 => lapi.lift(ban)?,
-                // Goes, though they hold it and cannot hear.
+                // Lifted while they enforce it and are not connected.
                 1 if !held.is_empty() => {
                     let (value, ban) = held.remove(0);
                     lapi.lift(ban)?;

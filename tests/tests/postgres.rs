@@ -47,7 +47,7 @@ fn while_postgres_is_away_bouncers_are_served_and_writes_are_refused() -> Outcom
     story(|world| {
         let mut database = Postgres::start(world)?;
         let lapi = central(world, Make::Ours, &database)?;
-        // A key for each: those who share one on one host share one place in the stream.
+        // A key for each: stock bouncers that share one on one host share one position in the stream.
         let asker = lapi.add_bouncer("asker", "key-of-asker")?;
         let custom = lapi.add_bouncer("custom", "key-of-custom")?;
         let held = lapi.ban(world.visitor.v4())?;
@@ -58,7 +58,7 @@ fn while_postgres_is_away_bouncers_are_served_and_writes_are_refused() -> Outcom
         database.stop()?;
         let refused = eventually_refused(&lapi)?;
         assert_eq!(refused, 503, "who posts is told to come again");
-        // Streams go on from memory: for who was here before, and for who comes now.
+        // Streams continue from memory: for known clients, and for new ones.
         let key = [("X-Api-Key", asker.key.as_str())];
         throughout(Duration::from_millis(500), "streams are answered", || {
             for path in [

@@ -9,7 +9,7 @@ use palisade_e2e::{
 };
 use serde_json::{Value, json};
 
-/// Who comes back is banned for longer: four hours for each time.
+/// A repeat offender is banned for longer: four hours for each time.
 const PROFILES: &str = "\
 name: ssh_bruteforce
 filters:
@@ -99,7 +99,7 @@ fn an_attack_is_answered_while_it_goes_on(world: &World, make: Make) -> Outcome 
     watcher.is_attacked_by(world.visitor.v4())?;
     watcher.is_attacked_by(world.visitor.v6())?;
     for address in ["198.51.100.77", "2001:db8:a::77"] {
-        // It says that it watches a little before it does: what is written in between it never reads.
+        // It reports that it watches slightly before it does: lines written in between are never read.
         let mut attacked = Instant::now();
         eventually(&format!("{address} is banned"), || {
             if attacked.elapsed() > Duration::from_secs(5) {

@@ -53,7 +53,7 @@ fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Out
         let lapi = banning(world)?;
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
-        // What systemd answers when it is asked for its jobs.
+        // systemd's response to a query of its jobs.
         let folder = world.fresh_path("bin");
         std::fs::create_dir(&folder)?;
         let job = |kind: &str| -> Outcome {
@@ -197,7 +197,7 @@ fn a_second_daemon_is_kept_out() -> Outcome {
         })?;
         assert_eq!(changed, [] as [&str; 0]);
         assert!(firewall.process().exited().is_none());
-        // The way is free as soon as the first has gone, however it went.
+        // The lock is free as soon as the first has ended, however it ended.
         firewall.process().kill()?;
         assert!(Firewall::start_with(world, &config)?.stop()?.success());
         Ok(())
@@ -210,7 +210,7 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
         let mut lapi = banning(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
-        // Killed before anything could be remembered, and the LAPI is away.
+        // Killed before anything could be persisted, and the LAPI is down.
         firewall.process().kill()?;
         let _nothing_remembered =
             std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
@@ -228,7 +228,7 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
             firewall.process().kill()
         })?;
         assert_eq!(arrived, 0, "datagrams through the gap");
-        // Told to stop while it waits, it clears up all the same.
+        // Stopped while it waits, it still cleans up.
         lapi.close();
         let _nothing_remembered =
             std::fs::remove_file(Path::new(&config.text("state_dir")).join("decisions"));
@@ -270,7 +270,7 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
                     })?;
                     lapi.pulled(1)?;
                 }
-                // A broken file changes nothing, and is said.
+                // A broken file changes nothing, and is reported.
                 std::fs::write(&path, "mode: [\n")?;
                 firewall.reload()?;
                 firewall.wait_for_log("unable to")?;
@@ -351,7 +351,7 @@ fn banning(world: &World) -> Outcome<ScriptedLapi> {
     Ok(lapi)
 }
 
-/// Whether the visitor gets in by no door; the service must be on port 80.
+/// Whether the visitor is blocked on every path; the service must be on port 80.
 fn is_shut(world: &World) -> bool {
     !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
 }

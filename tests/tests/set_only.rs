@@ -1,4 +1,5 @@
-//! An operator who writes the rules alone: we fill the one set, in the dialect its flags allow, and make nothing.
+//! Set-only mode: the operator writes the rules, and the bouncer fills the one set according to its flags and creates
+//! nothing.
 
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ fn an_operators_interval_set_is_filled_in_its_dialect() -> Outcome {
         let _firewall = Firewall::start_with(world, &set_only(world, &lapi)?)?;
         let _service = world.router.echoes_on(80)?;
         eventually("both doors shut", || is_shut_quickly(world))?;
-        // Were a host an open range, everybody above it would be shut out.
+        // If a host became an open interval, every address above it would be blocked.
         assert!(world.neighbour.reaches(&world.router, 80) && world.neighbour.reaches_v6(&world.router, 80));
         lapi.ban("198.51.100.0/24");
         lapi.lift("198.51.100.77");
@@ -126,7 +127,7 @@ fn bans_end_in_an_operators_set_that_knows_no_timeouts() -> Outcome {
         let _service = world.router.echoes_on(80)?;
         lapi.ban(Ban::of("198.51.100.77").lasting(Duration::from_secs(3)));
         eventually("the door shuts", || !world.visitor.reaches(&world.router, 80))?;
-        // Without a word from the LAPI.
+        // Without a change from the LAPI.
         lapi.close();
         eventually("the door opens when the ban is over", || world.visitor.reaches(&world.router, 80))?;
         Ok(())
@@ -165,7 +166,7 @@ fn is_shut_quickly(world: &World) -> bool {
     })
 }
 
-/// What an operator who wants to be asked about every rule has: a set and a rule that looks into it.
+/// An operator's own set and a rule that uses it.
 fn operators_table(family: &str, table: &str, set: &str) -> String {
     let name = if family == "ip" { "crowdsec-blacklists" } else { "crowdsec6-blacklists" };
     format!(

@@ -78,7 +78,7 @@ fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
             }
         }
         agree(&firewall_hosts, &three.lapis[0], default_timeout())?;
-        // Each in turn: those who follow it go to another one, and it comes back while the next is away.
+        // Each in turn: its clients switch to another one, and it returns while the next is down.
         let mut n = 9;
         for away in 0..3 {
             three.lapis[away].down();

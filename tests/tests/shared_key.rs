@@ -26,7 +26,7 @@ fn five_hosts_behind_one_address_with_one_key_skip_no_change() -> Outcome {
             held.push_back((value.clone(), lapi.ban(value.as_str())?));
             told.push((value.clone(), true));
             banned.push(value);
-            // What is lifted before a host has asked was never its to do.
+            // A ban that is lifted before a host's request never reaches that host.
             if held.len() > 6 && all_have(&firewall_hosts, &held[0].0)? {
                 let (value, ban) = held.pop_front().expect("it has more than six");
                 lapi.lift(ban)?;
@@ -65,7 +65,7 @@ fn all_have(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<bool> {
     Ok(true)
 }
 
-/// What a row of the list says about who uses the key, wherever it says it.
+/// The user of the key according to a row of the list, in whichever column.
 fn instances(row: &Value) -> Vec<String> {
     match row {
         Value::Object(fields) => fields

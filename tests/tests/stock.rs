@@ -159,7 +159,7 @@ fn mistakes_are_told_all_at_once_and_before_anything_is_touched() -> Outcome {
             &config.clone().set("log_mode", "nowhere"),
             &["log_mode should be either 'stdout' or 'file'"],
         )?;
-        // A key nobody knows is told, and refused when asked to be strict.
+        // An unknown key is reported, and refused in strict mode.
         let typo = config.set("update_frequenzy", "1s");
         let path = typo.write(world)?;
         let which = Implementation::under_test()?;

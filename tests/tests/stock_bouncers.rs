@@ -88,7 +88,7 @@ fn stock_bouncers_survive_the_lapis_restart(world: &World, make: Make) -> Outcom
     let gone = lapi.ban("192.0.2.2")?;
     eventually("it follows", || told(&bouncer, "add", "192.0.2.2"))?;
     lapi.restart(world)?;
-    // The place in the stream is kept: the new comes, the lifted goes, the old does not come again.
+    // The position in the stream is kept: new decisions arrive, lifted ones are removed, old ones are not repeated.
     lapi.ban("192.0.2.3")?;
     lapi.lift(gone)?;
     eventually_within(default_timeout() * 2, "it goes on", || {

@@ -22,7 +22,7 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
             Ok(config.set("resync_interval", format!("{}s", RESYNC.as_secs())))
         })?;
         let mut number = 0;
-        // Whoever asks first takes it; the other has not heard of it when the next one is made.
+        // The first request takes it; the other host has not received it when the next one is added.
         let mut ban_and_see_who_has_it = || {
             number += 1;
             let value = format!("10.0.{}.{}", number / 250, number % 250);
@@ -62,7 +62,7 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
     })
 }
 
-/// Which of the hosts have been told to ban this address.
+/// The hosts that have banned this address.
 fn holders(firewall_hosts: &[FirewallHost], value: &str) -> Outcome<Vec<bool>> {
     firewall_hosts.iter().map(|firewall_host| firewall_host.has_banned(value)).collect()
 }

@@ -61,7 +61,7 @@ fn after_a_storm_of_bans_exactly_those_that_hold_are_in_force() -> Outcome {
     })
 }
 
-/// The kernel's news come through a buffer that overflows when nobody reads.
+/// The kernel's notifications pass a buffer that overflows when it is not read.
 #[test]
 fn changes_that_were_not_heard_of_are_made_good() -> Outcome {
     story(|world| {

@@ -44,7 +44,7 @@ fn what_was_lifted_while_the_firewall_was_dead_does_not_stay() -> Outcome {
         let mut firewall_hosts = firewall_hosts(world, &lapi)?;
         lapi.ban("192.0.2.1")?;
         all_have_banned(&firewall_hosts, "192.0.2.1")?;
-        // The firewall dies right after a ban, before it has written it down.
+        // The firewall is killed right after a ban, before it has persisted it.
         let lifted = lapi.ban("192.0.2.2")?;
         all_have_banned(&firewall_hosts, "192.0.2.2")?;
         firewall_hosts[0].firewall.process().kill()?;

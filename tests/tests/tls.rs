@@ -66,11 +66,11 @@ fn machines_and_bouncers_come_with_certificates(world: &World, make: Make) -> Ou
     let row = bouncers.iter().find(|row| row["name"] == "gate@127.0.0.1");
     assert!(row.is_some_and(|row| row["auth_type"] == "tls"), "{bouncers:#?}");
 
-    // Who was never seen before is looked up in the list, as it is now.
+    // A certificate not seen before is checked against the current list.
     let lost = authority.client("lost", "agent-ou")?;
     authority.revoke(&[&lost, &web, &bouncer])?;
     if make == Make::Ours {
-        // And who was let in before is, too.
+        // And so is one that was accepted before.
         firewall.wait_for_log("access forbidden")?;
         assert!(!world.visitor.reaches(&world.router, 80), "what is in force stays in force");
         eventually("the log processor's certificate is refused", || {

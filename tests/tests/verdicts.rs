@@ -1,4 +1,4 @@
-//! What becomes of a packet from or to a banned address, and of whom no ban concerns.
+//! The verdict on packets from and to a banned address, and on those that no ban concerns.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -154,7 +154,7 @@ fn a_newly_banned_address_loses_its_established_flows() -> Outcome {
         let lapi = ScriptedLapi::start(&world.router)?;
         let server = world.server()?;
         let _service = server.echoes_on(443)?;
-        // What most hosts have: flows are tracked. Who is not known any more begins anew.
+        // The usual set-up: flows are tracked. A flow that is no longer known starts as a new one.
         world.router.nft(
             "table inet filter { counter known { }; counter fresh { }; chain forward { type filter hook forward \
              priority -100; ip saddr 198.51.100.77 ct state established counter name known; ip saddr \

@@ -37,7 +37,7 @@ enum Answer {
     Unreachable,
 }
 
-/// Plays one answer per request, tells what was asked, and waits for more when it has none.
+/// Sends one scripted response per request, records the requests, and blocks when there are no more responses.
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     asked: mpsc::UnboundedSender<PullKind>,
@@ -188,7 +188,7 @@ impl Story {
         Self { cache, asked, answers, requests, stop, task }
     }
 
-    /// Waits until the script has played all its answers and the follower asked once more.
+    /// Waits until all scripted responses were sent and the follower has made one more request.
     async fn play_out(&mut self) -> Vec<PullKind> {
         let mut asked = Vec::new();
         loop {
@@ -257,7 +257,7 @@ async fn an_end_under_an_id_never_seen_ends_it_and_twice_is_harmless() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_repeated_leaves_the_ban_that_came_since() {
-    // A stock LAPI repeats the ends of the 2 s before the last request, and knows addresses by their notation.
+    // A stock LAPI repeats the ends of the 2 s before the last request, and identifies addresses by their notation.
     let first = ("::ffff:192.0.2.1", "cscli", "4h", 5);
     let ended = ("::ffff:192.0.2.1", "cscli", "-1s", 5);
     let again = ("192.0.2.1/32", "cscli", "4h", 6);
@@ -332,7 +332,7 @@ async fn decisions_stay_while_the_lapi_is_away_and_a_long_gap_asks_for_everythin
     let away = (0..40).map(|_| Answer::Unreachable);
     let answers = [full(&[A, B])].into_iter().chain(away).chain([full(&[A, B])]).collect();
     let mut story = Story::begin(answers);
-    // Paused time runs, the boot clock does not: the gap is told by the schedule's own tests.
+    // Paused time advances, the boot clock does not: gaps are covered by the schedule's own tests.
     story.answers.lock().unwrap().truncate(30);
     for _ in 0..30 {
         story.asked.recv().await.unwrap();
@@ -393,7 +393,7 @@ async fn a_lapi_that_keeps_cursors_is_asked_again_with_the_last_one_whatever_fai
         Answer::Cut(vec![RANGE]),
         Answer::Unreachable,
         Answer::Kept("T3", Content::Changes, Some(60), vec![], vec![A]),
-        // It was asked for changes, and knows better.
+        // Changes were requested, and the LAPI sends a full response.
         Answer::Kept("T4", Content::Everything(FullReason::TooOld), Some(60), vec![B, RANGE], vec![]),
     ]);
     use PullKind::{Changes, Everything};

@@ -26,7 +26,7 @@ fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> Re
     }
 }
 
-/// Both ways to ask must agree.
+/// Both forms of the query must agree.
 fn passes(filter: &Filter, row: &ReplicaRow) -> bool {
     let label = crate::label::Labels::default().of(row, false);
     let packed = Packed::new(row, label);

@@ -1,4 +1,4 @@
-//! Profiles as their writers see them: a file, an alert, what comes out.
+//! Profiles through the public API: a file, an alert, and the outcome.
 
 mod examples;
 mod files;
@@ -9,7 +9,7 @@ use palisade_wire::{Alert, GoDuration, MetaItem, Source};
 
 use crate::{History, Outcome, Profiles};
 
-/// An alert about an address that asks for a decision.
+/// An alert about an address that requests a decision.
 fn alert() -> Alert {
     Alert {
         scenario: "crowdsecurity/ssh-bf".to_owned(),
@@ -43,7 +43,7 @@ fn item(key: &str, value: &str) -> MetaItem {
     MetaItem { key: key.to_owned(), value: value.to_owned() }
 }
 
-/// A past in which everything was decided about so many times; or one that cannot be asked.
+/// A history with that many decisions about everything; or one that fails.
 struct Past(Result<i64, String>);
 
 impl History for Past {
@@ -70,7 +70,7 @@ fn evaluate(text: &str, alert: &Alert) -> Result<Outcome, String> {
     profiles.evaluate(alert, &Past(Ok(2))).map_err(|error| error.to_string())
 }
 
-/// What a profile with one filter says.
+/// The result of a profile with one filter.
 fn filter(expression: &str) -> Result<bool, String> {
     let text = format!("filters:\n  - >-\n    {expression}\ndecisions:\n  - type: ban\n    duration: 1h\n");
     evaluate(&text, &alert()).map(|outcome| !outcome.decisions.is_empty())

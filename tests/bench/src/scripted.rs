@@ -1,4 +1,4 @@
-//! A LAPI that answers from prepared bytes, as a stock one does, and knows when the last of them left.
+//! A LAPI that sends prepared bytes, as a stock one does, and records when the last of them was sent.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

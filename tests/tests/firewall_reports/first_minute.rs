@@ -1,4 +1,4 @@
-//! The log of a first minute: one line for each fact, in words and fields, with the stock bouncer's lines.
+//! The log of the first minute: one line per fact, as message and fields, with the stock bouncer's lines.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ fn counts_decisions(log: &str) {
     the_line(log, "1 decision deleted");
 }
 
-/// The one line of the log with these words.
+/// The only log line with this message.
 fn the_line<'a>(log: &'a str, words: &str) -> &'a str {
     let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
     assert_eq!(lines.len(), 1, "one line says {words:?}:\n{log}");

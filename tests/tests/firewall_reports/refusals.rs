@@ -1,4 +1,4 @@
-//! What the kernel does not allow is said with its true cause and the way out.
+//! Refusals by the kernel are reported with their true cause and the remedy.
 
 use palisade_e2e::{
     Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story, tools,
@@ -92,7 +92,7 @@ fn a_full_set_is_named_with_its_size() -> Outcome {
     })
 }
 
-/// Runs the program under test with no capability at all; it must end by itself with code 1. Returns what it said.
+/// Runs the program under test with no capability at all; it must exit with code 1. Returns its output.
 fn without_net_admin(world: &World, config: &Config, path: &std::path::Path) -> Outcome<String> {
     let mut program = tools::command("setpriv")?;
     program.args(["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"]);

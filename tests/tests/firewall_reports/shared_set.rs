@@ -1,4 +1,4 @@
-//! An operator's set that others fill as well: what is not ours stays, unless the configuration says that the set is ours.
+//! An operator's set that others fill as well: foreign elements stay, unless the configuration claims the set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

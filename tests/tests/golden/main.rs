@@ -83,7 +83,7 @@ fn record() -> Outcome {
     })
 }
 
-/// The recorded answers are those CrowdSec's LAPI still gives: the recording is no invention of ours.
+/// The recorded responses are still those of CrowdSec's LAPI.
 #[test]
 fn the_recording_is_what_the_stock_lapi_answers() -> Outcome {
     story_within(std::time::Duration::from_secs(600), |world| {

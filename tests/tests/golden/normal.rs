@@ -9,7 +9,7 @@ use crate::chapter::{Answer, Step};
 
 /// Times that lie so near to the run are times of the run.
 const NEAR: SignedDuration = SignedDuration::from_hours(24);
-/// Remaining times are told in steps of this many nanoseconds: ten minutes.
+/// Remaining times are rounded to this many nanoseconds: ten minutes.
 const STEP: i64 = 600_000_000_000;
 /// Beyond a thousand hours the date of the run is in it.
 const FAR: u64 = 1000 * 3600 * 1_000_000_000;

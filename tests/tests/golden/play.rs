@@ -47,7 +47,7 @@ pub(crate) fn play(world: &World, make: Make, chapter: &Chapter) -> Outcome<Vec<
     Ok(answers)
 }
 
-/// Whether an end is told again within two seconds depends on how fast this machine is; so it is kept once.
+/// Whether an end is repeated within two seconds depends on this machine's speed; so it is kept once.
 fn forget_repeated(step: &Step, answer: &mut Answer, told: &mut HashSet<(String, i64)>, make: Make) {
     let bouncer = step.r#as.clone().unwrap_or_default();
     let delta = step.path.starts_with("/v1/decisions/stream") && !step.path.contains("startup=true");

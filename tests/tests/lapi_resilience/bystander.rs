@@ -1,4 +1,4 @@
-//! Another client, who is not part of the hardship and must not notice it.
+//! A well-behaved client, which must not be affected by the fault.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ pub(crate) const KEY: &str = "key-of-the-bystander";
 /// The longest it may wait for an answer: room for an unoptimised server on a busy machine, and short of a stall.
 const AT_MOST: Duration = Duration::from_secs(10);
 
-/// Asks for health, for changes and for one address, again and again.
+/// Requests health, changes and one address, again and again.
 pub(crate) struct Bystander {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Outcome<(usize, Duration)>>,
 }
 
 impl Bystander {
-    /// Begins to ask, each time on a connection of its own.
+    /// Starts sending requests, each on a connection of its own.
     pub(crate) fn start(lapi: &LapiProcess) -> Outcome<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (ended, to) = (Arc::clone(&stop), lapi.address());

@@ -30,7 +30,7 @@ fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
             let from = Ipv4Addr::from(0x7f02_0001 + (n / 100) as u32);
             open.push(HttpClient::new(lapi.address()).from(IpAddr::from(from)).connect()?);
         }
-        // Some of them say something, and are answered.
+        // Some of them send a request, and get a response.
         let ask = request(lapi.address(), "GET", "/v1/decisions/stream", &[("X-Api-Key", KEY)], None);
         for connection in open.iter_mut().rev().step_by(50) {
             connection.write_all(&ask)?;
@@ -75,7 +75,7 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
         }
         eventually("the server answers others at once", || Ok(post(&lapi, &token, b"[]")?.status == 201))?;
         bystander.unharmed()?;
-        // One of each is watched to its end: closed, or told that it took too long.
+        // One of each is observed to its end: closed, or answered with a timeout error.
         for connection in [&mut heads[0], &mut bodies[0]] {
             connection.set_read_timeout(Some(Duration::from_secs(100)))?;
             let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! Requests made up and spoilt, on every route: an answer each, and never one that says nothing of an error.
+//! Invented and corrupted requests on every route: each gets a response, and every error has a message.
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
@@ -270,7 +270,7 @@ fn body(random: &mut Rng, path: &str) -> Vec<u8> {
     }
 }
 
-/// The same with a few changes: bytes flipped, cut out, put in, said twice.
+/// The same with a few changes: bytes flipped, deleted, inserted, repeated.
 fn spoilt(random: &mut Rng, good: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..random.usize(1..4) {

@@ -69,7 +69,7 @@ fn message(reply: &Reply) -> String {
     text
 }
 
-/// The addresses a start-up pull tells.
+/// The addresses in a startup pull.
 fn told(lapi: &LapiProcess) -> Outcome<Vec<String>> {
     let reply =
         lapi.http_client().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;

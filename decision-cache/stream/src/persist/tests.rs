@@ -1,4 +1,4 @@
-//! What is remembered survives kills, torn writes and foreign files.
+//! Persisted decisions survive kills, torn writes and foreign files.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,7 +29,7 @@ fn texts(snapshot: &Snapshot) -> Vec<String> {
     out
 }
 
-/// What is remembered, as text, and its cursor.
+/// The persisted decisions as text, and their cursor.
 fn loaded(memory: &StateFile, now: Timestamp) -> (Vec<String>, String) {
     let remembered = memory.load(now).unwrap().unwrap();
     let cursor = remembered.cursor.clone();
@@ -127,7 +127,7 @@ fn complete() -> Freshness {
     Freshness { last_full: Some(crate::now()), ..Freshness::default() }
 }
 
-/// Waits until so many decisions are remembered; how long that took.
+/// Waits until that many decisions are persisted; returns how long that took.
 async fn remembered(memory: &StateFile, count: usize) -> Duration {
     let begun = std::time::Instant::now();
     loop {
@@ -165,7 +165,7 @@ async fn what_is_in_force_is_on_disk_within_a_second() {
     };
     let second = Duration::from_secs(1);
     let living = async {
-        // The answer comes while the keeper has looked once already.
+        // The response arrives after the first check by the writer.
         tokio::time::sleep(Duration::from_millis(50)).await;
         publisher.publish_freshness(complete());
         publisher.publish_at(ban(1).0, "T1");

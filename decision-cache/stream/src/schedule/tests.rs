@@ -19,7 +19,7 @@ fn head(cursor: &str, content: Content, wait: u64) -> Option<Continuation> {
 
 const EVERYTHING: Content = Content::Everything(FullReason::Start);
 
-/// Plays one exchange: asks at one time and hears an answer at another. The request and what follows come back.
+/// Simulates one exchange: a request at one time and its response at another. Returns the request and the next delay.
 fn exchange(
     schedule: &mut Schedule,
     (asked, answered): (i64, i64),
@@ -173,7 +173,7 @@ fn with_a_cursor_nothing_that_fails_is_in_doubt() {
     for failure in [LOST, UNREACHABLE, elsewhere] {
         let mut schedule = ours();
         fail(&mut schedule, 0, 0, failure);
-        // A day later, and again, with the same cursor, and first of all to see who answers.
+        // A day later, and again, with the same cursor, and first without a long poll, to detect another LAPI.
         assert_eq!(
             shown(&schedule.next_request(at(86_000))),
             (PullKind::Changes, None, "T1", 0),
@@ -185,7 +185,7 @@ fn with_a_cursor_nothing_that_fails_is_in_doubt() {
         assert_eq!((mode, next.wait, next.compared), (Mode::Changes, Duration::ZERO, false));
         assert_eq!(shown(&schedule.next_request(at(80_000))), (PullKind::Changes, None, "T2", 25));
     }
-    // Lower ids say nothing either: the LAPI knows its database.
+    // Lower ids mean nothing here: the cursor identifies the database.
     let mut schedule = ours();
     let request = schedule.next_request(at(1));
     let summary = ResponseSummary {
@@ -314,13 +314,13 @@ fn what_was_remembered_needs_its_changes_only() {
 
 #[test]
 fn a_lapi_that_does_not_hold_is_asked_at_the_interval() {
-    // The head of an answer to a request that was not to be held says nothing yet.
+    // The head of a response to a request that was not a long poll carries no wait yet.
     let mut schedule = Schedule::new(Cadence::default());
     let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 0), (5, 0));
     assert_eq!(next.wait, Duration::ZERO);
     let (request, _, next) = exchange(&mut schedule, (0, 0), head("T2", Content::Changes, 0), (0, 5));
     assert_eq!((request.wait, next.wait, schedule.long_polls()), (25 * SECOND, INTERVAL, false));
-    // Each request says what would be welcome, so the answer may be another one day.
+    // Each request offers a long poll, so the LAPI may accept it later.
     let (request, _, next) = exchange(&mut schedule, (10, 12), head("T3", Content::Changes, 25), (1, 5));
     assert_eq!((request.wait, next.wait, schedule.long_polls()), (25 * SECOND, Duration::ZERO, true));
 }
@@ -344,7 +344,7 @@ fn an_empty_answer_at_once_is_answered_with_a_pause() {
     {
         let mut schedule = ours();
         let request = schedule.next_request(at(1));
-        // Items that are not admitted count: the LAPI had something to say.
+        // Items that are not admitted count as well: the response was not empty.
         let summary =
             ResponseSummary { head: head("T2", Content::Changes, 25), items, ..ResponseSummary::default() };
         let now = at(1).saturating_add(Duration::from_millis(took_ms));
@@ -413,7 +413,7 @@ fn stock_exchange(
     (request.ask, next)
 }
 
-/// When everything is asked for, of requests every `step` seconds for a while, when decisions end at `ends`.
+/// When full pulls are made, with requests every `step` seconds for a while and decisions that end at `ends`.
 fn full_pulls(cadence: Cadence, entries: usize, ends: &[i64], seconds: i64) -> Vec<i64> {
     let step = i64::try_from(cadence.interval.as_secs()).unwrap();
     let mut schedule = Schedule::new(cadence);

@@ -16,7 +16,7 @@ pub(crate) type Holds = BTreeMap<(String, String), i64>;
 pub(crate) enum Phase {
     /// Waits until then.
     Idle(i64),
-    /// Has asked and hears nothing yet.
+    /// Has sent a request and waits for the response.
     Asking(Request),
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Client {
     admission: Admission,
     ledger: Ledger,
     pub(crate) phase: Phase,
-    /// Which LAPI it asks.
+    /// The LAPI it uses.
     pub(crate) at: usize,
     /// Does nothing before then.
     pub(crate) asleep_until: i64,
@@ -89,7 +89,7 @@ impl Client {
         true
     }
 
-    /// Hears that a request got no answer.
+    /// Handles a request without a response.
     pub(crate) fn failed(&mut self, now: i64, failure: Failure, wait: i64) {
         let Phase::Asking(request) = &self.phase else { return };
         self.schedule.failed(Timestamp::from_millis(now), request, failure);

@@ -1,4 +1,4 @@
-//! A LAPI without network: its memory, which may lag, and those who wait at it.
+//! A LAPI without network: its memory, which may lag, and its parked requests.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) struct Lapi {
     waiting: WaitGroups<Vec<Waiter>>,
 }
 
-/// Somebody who waits.
+/// A parked request.
 pub(crate) struct Waiter {
     pub(crate) client: usize,
     pub(crate) request: Request,
@@ -111,12 +111,12 @@ impl Lapi {
         Some(self.answer(signer, true_time, client, request, &asked, place))
     }
 
-    /// Who waits.
+    /// The clients with parked requests.
     pub(crate) fn waiting(&mut self) -> Vec<usize> {
         self.waiting.waiters().flatten().map(|waiter| waiter.client).collect()
     }
 
-    /// Tells those who wait what is new, and answers those whose time is up.
+    /// Broadcasts changes, and answers requests that have timed out.
     pub(crate) fn tell(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
         let mut replies = Vec::new();
         for broadcast in self.waiting.broadcast(&self.set.view(), &self.scope, self.now(true_time)) {
@@ -138,12 +138,12 @@ impl Lapi {
         replies
     }
 
-    /// Somebody who waited has gone away.
+    /// A parked request was aborted.
     pub(crate) fn hang_up(&mut self, client: usize) {
         self.take_up(|waiter| waiter.client == client);
     }
 
-    /// Who leaves before being told.
+    /// The clients whose requests are aborted before a response.
     fn take_up(&mut self, leaves: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
         let left: Vec<Waiter> = self
             .waiting
@@ -156,7 +156,7 @@ impl Lapi {
         left
     }
 
-    /// Answers somebody from what there is now.
+    /// Answers a request from the current state.
     fn look(&self, signer: &CursorSigner, true_time: i64, waiter: Waiter) -> Reply {
         let place = self.place(signer, true_time, &waiter.asked, &waiter.request);
         self.answer(signer, true_time, waiter.client, waiter.request, &waiter.asked, place)
@@ -205,7 +205,7 @@ impl Lapi {
     }
 }
 
-/// What a client asks for, by its query.
+/// The filter of a client's query.
 pub(crate) fn filter(query: &[(&str, &str)]) -> StreamRequest {
     let pairs: Vec<_> = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     StreamRequest { by_address: true, ..Filter::for_stream(&pairs).expect("a good filter") }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use world::World;
 
-/// How long ends are remembered: short, so that cursors do become too old.
+/// How long ends are kept: short, so that cursors do become too old.
 const HISTORY: Duration = Duration::from_secs(1800);
 /// Schedules that once found something, by what they found.
 const FOUND: &[(u64, &str)] =

@@ -20,7 +20,7 @@ const ABOUT: i64 = 2 * SKEW + 2 * LATE + 1_500;
 
 type Passes = fn(&ReplicaRow) -> bool;
 
-/// What clients ask for, and the same again in other words.
+/// The clients' filters, and the same ones in other notation.
 const FILTERS: [(&[(&str, &str)], Passes); 4] = [
     (&[], |_| true),
     (&[("origins", "cscli")], |row| row.origin == "cscli"),
@@ -81,14 +81,14 @@ impl World {
         }
     }
 
-    /// All is well again, and everybody has time.
+    /// The final state: no faults, and time for every client to catch up.
     pub(crate) fn settle(&mut self) {
         for at in 0..self.lapis.len() {
             if !self.lapis[at].alive {
                 self.start(at);
             }
         }
-        // Nobody sleeps for less than this.
+        // The shortest delay of any client.
         self.pass(340_000..341_000);
         self.clients.iter_mut().for_each(|(client, _, _)| client.asleep_until = 0);
         self.under_way.iter_mut().for_each(|(at, _)| *at = (*at).min(self.now));
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// Time goes on, in steps that are short to an answer under way.
+    /// Advances the time, in steps that are short compared with a response in progress.
     fn pass(&mut self, span: std::ops::Range<i64>) {
         let end = self.now + self.chance.i64(span);
         while self.now < end {
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// A LAPI reads some of what others wrote, and tells it.
+    /// A LAPI applies some of the others' commits, and broadcasts them.
     fn catch_up(&mut self) {
         let at = self.chance.usize(..self.lapis.len());
         let some = if self.chance.bool() { usize::MAX } else { self.chance.usize(1..4) };
@@ -219,7 +219,7 @@ impl World {
         self.lapis[at] = Lapi::start(&mut self.log, self.now, skew, &mut self.chance);
     }
 
-    /// A client's machine is suspended for an hour; what comes meanwhile waits in its buffers, or is lost.
+    /// A client's machine is suspended for an hour; what arrives meanwhile stays in its buffers, or is lost.
     fn sleep(&mut self) {
         let client = self.chance.usize(..self.clients.len());
         self.clients[client].0.asleep_until = self.now + self.chance.i64(340_000..3_600_000);
@@ -235,7 +235,7 @@ impl World {
         }
     }
 
-    /// Everybody who waits at a LAPI is cut off.
+    /// All parked requests of a LAPI are aborted.
     fn cut_all(&mut self, at: usize) {
         let waiting = self.lapis[at].waiting();
         waiting.into_iter().for_each(|client| self.cut(client));
@@ -342,7 +342,7 @@ impl World {
     }
 }
 
-/// What the rows say holds at a moment, by addresses, with ends in true time.
+/// The decisions in force according to the rows, by address, with exact ends.
 fn holds(rows: &Rows, passes: Passes, at: i64, off: i64) -> Holds {
     let mut holds = Holds::new();
     for row in rows.values().filter(|row| row.until.0 > at && passes(row)) {

@@ -1,4 +1,4 @@
-//! Commands that ask a LAPI over HTTP.
+//! Commands that use a LAPI over HTTP.
 
 use crate::lapi::Lapi;
 use crate::world::World;
@@ -102,7 +102,7 @@ fn decisions_are_made_and_ended() {
          to add the decision anyway"
     );
     assert_eq!(world.run("decisions add -i 10.1.2.3 -B").code, 0);
-    // An old LAPI has no allowlists; that is said, and no reason to refuse.
+    // An old LAPI has no allowlists; this is reported, but is no reason to refuse.
     let run = world.run("decisions add --ip 9.9.9.9");
     assert!(run.code == 0 && run.err.contains("level=error msg=\"Cannot check"), "{}", run.err);
     // Other scopes are on no allowlist.

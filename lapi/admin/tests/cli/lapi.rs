@@ -1,4 +1,4 @@
-//! A LAPI of a few lines: answers each route as it is told, and remembers what it was asked.
+//! A minimal scripted LAPI that records its requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ impl Lapi {
         Self { url, asked }
     }
 
-    /// What was asked, but for logins.
+    /// The recorded requests, without logins.
     pub(crate) fn asked(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|line| !line.contains("/v1/watchers/login")).cloned().collect()

@@ -39,7 +39,7 @@ fn wrong_lines_are_refused_in_the_words_of_cscli() {
         world.fails("decisions list"),
         format!("Error: cscli decisions list: loading api client: while reading yaml file: {missing}")
     );
-    // Help comes on standard output, before the complaint.
+    // Help is printed on standard output, before the error.
     assert!(world.run("bouncers foo").out.contains("Usage:"));
     assert!(world.run("bouncers delete").out.contains("Usage:"));
     assert!(world.ok("bouncers").contains("Usage:"));

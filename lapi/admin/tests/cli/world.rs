@@ -62,7 +62,7 @@ impl World {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Runs a command line, words separated by spaces, by the name `cscli`.
+    /// Runs a command line, split at spaces, as `cscli`.
     pub(crate) fn run(&self, line: &str) -> Run {
         self.run_with(line, "")
     }
@@ -112,7 +112,7 @@ impl World {
         run.out
     }
 
-    /// Runs a line that must fail, and returns the last line of what it said.
+    /// Runs a line that must fail, and returns the last line of its output.
     pub(crate) fn fails(&self, line: &str) -> String {
         let run = self.run(line);
         assert_eq!(run.code, 1, "{line}: {} {}", run.out, run.err);

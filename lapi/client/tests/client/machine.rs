@@ -1,4 +1,4 @@
-//! A machine: logging in, trying again, and what it says when it is refused.
+//! The machine client: login, retries, and errors.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A LAPI of a few lines that answers what it is told to, byte for byte, and remembers what it was asked.
+//! A minimal scripted LAPI that sends prepared bytes and records its requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub(crate) enum Answer {
     Whole(Vec<u8>),
     /// Sends this and closes the connection.
     ThenClose(Vec<u8>),
-    /// Sends this and says nothing more, for ever.
+    /// Sends this, then nothing more, and keeps the connection open.
     ThenSilence(Vec<u8>),
     /// Sends the first, and then the second again and again with a pause of so many milliseconds.
     ThenDrips(Vec<u8>, Vec<u8>, u64),
@@ -107,7 +107,7 @@ impl Peer {
         self.address.unwrap()
     }
 
-    /// What was asked so far, heads in lower case, bodies as they came.
+    /// The requests so far, heads in lower case, bodies unchanged.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -134,7 +134,7 @@ async fn serve(
             }
             Answer::ThenSilence(bytes) => {
                 stream.write_all(&bytes).await.unwrap();
-                // Until the other side gives up.
+                // Until the peer closes.
                 let _ = stream.read(&mut [0; 1]).await;
                 return;
             }

@@ -47,7 +47,7 @@ impl Pki {
         (params.signed_by(&key, &self.ca).unwrap(), key)
     }
 
-    /// A server that, if told so, lets nobody in without a certificate of this authority.
+    /// A server that, if so configured, requires a client certificate of this authority.
     async fn serve(&self, mutual: bool) -> Peer {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())

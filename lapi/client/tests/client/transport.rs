@@ -171,7 +171,7 @@ async fn an_answer_that_drips_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_answer_that_makes_progress_is_read_to_its_end() {
-    // A decision of 5 KiB every 100 ms for longer than the deadline: the end comes with the 12th.
+    // A decision of 5 KiB every 100 ms for longer than the deadline: the document ends with the 12th.
     let scenario = "x".repeat(5000);
     let one = format!(r#",{{"scope":"Ip","type":"ban","value":"192.0.2.1","scenario":"{scenario}"}}"#);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -168,7 +168,7 @@ fn durations_can_be_computed_and_fall_back() {
 #[test]
 fn on_error_says_what_a_failing_filter_does() {
     const FAILING: &str = "Alert.Events[99].Timestamp == \"\"";
-    // on_error, an earlier filter that is true: what comes of the profile, and whether the next one is looked at.
+    // `on_error`, an earlier filter that is true: the profile's result, and whether the next profile is evaluated.
     for (on_error, earlier, meant) in [
         ("", false, None),
         ("", true, None),

@@ -49,7 +49,7 @@ pub(crate) async fn what_is_stored_is_told_again(db: Db) {
     );
     assert_eq!(store.machine("web-1").await.unwrap().unwrap().last_push, Some(later(SECOND)));
     assert_eq!(store.alert(2, NOW).await.unwrap(), None);
-    // Ended, it is told with what has passed since, in whole seconds.
+    // After its end, the time since is reported as negative, in whole seconds.
     let told = store.alert(1, later(HOUR + 1500)).await.unwrap().unwrap();
     assert_eq!(told.decisions[0].duration, "-2s");
 }
@@ -168,7 +168,7 @@ pub(crate) async fn deletion_counts_all_and_is_told(db: Db) {
             new.alert.scenario = "http-scan".into();
         }
         if n == 0 {
-            // Ended for longer than anybody remembers: nothing to tell about it.
+            // Ended before the retained history: not reported.
             new.decisions[0].until = later(-48 * HOUR);
         }
         store.add_alerts(NOW, None, vec![new]).await.unwrap();

@@ -37,7 +37,7 @@ pub(crate) async fn lists_and_items(db: Db) {
     assert_eq!((zoo.description.as_str(), zoo.created_at, zoo.updated_at), ("animals", NOW, later(1)));
     assert_eq!((zoo.items[0].comment.as_str(), zoo.items[1].expires_at), ("lan", Some(later(HOUR))));
     assert_eq!(store.allowlists(NOW, true).await.unwrap()[2], zoo);
-    // What has run out is not told.
+    // Expired items are not reported.
     assert_eq!(store.allowlist(later(HOUR), "zoo").await.unwrap().unwrap().size, 1);
     assert_eq!(store.allowlist(NOW, "nothing").await.unwrap(), None);
 

@@ -1,4 +1,4 @@
-//! Commits: in order, without gaps, whoever writes; and what a memory makes of them.
+//! Commits: in order and without gaps, whichever process writes; and replicas built from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) async fn every_write_takes_the_next_commit(db: Db) {
     let ended = store.end_decisions(later(1), &[2]).await.unwrap();
     assert_eq!(ended.commit.as_ref().map(|(commit, _)| *commit), Some(Commit(2)));
     assert_eq!(store.head().await.unwrap().commit, Commit(2));
-    // Each change is told with the commit that made it last.
+    // Each row is returned with its latest commit.
     let changes = store.changes_since(Commit(0), 100).await.unwrap();
     let told: Vec<(u64, Vec<i64>)> = changes
         .into_iter()
@@ -84,7 +84,7 @@ pub(crate) async fn ending_one_repeats(db: Db) {
     assert_eq!(store.head().await.unwrap().commit, Commit(3));
 }
 
-/// What a memory holds after replaying: the rows by number, and those that are gone.
+/// A replica's state: rows by id, and ids of deleted rows.
 #[derive(Debug, Default, PartialEq)]
 struct Memory {
     rows: BTreeMap<i64, ReplicaRow>,
@@ -105,7 +105,7 @@ impl Memory {
     }
 }
 
-/// A follower that reads in small pieces, one that hears each write's own answer, and one that loads at the end.
+/// A follower that reads in small pieces, one that uses each write's own result, and one that loads at the end.
 pub(crate) async fn replaying_gives_what_loading_gives(db: Db) {
     let store = db.open().await;
     let mut heard = Memory::default();

@@ -80,7 +80,7 @@ pub(crate) async fn a_killed_import_leaves_all_or_nothing(db: Db) {
         acknowledged += lines.map_while(Result::ok).filter(|line| line.starts_with("imported")).count();
         store.close().await;
 
-        // PostgreSQL notices a moment later that its client is gone, and holds the lock until then.
+        // PostgreSQL detects the lost client with a delay, and holds the lock until then.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let (whole, decisions) = loop {
             let store = db.open().await;

@@ -1,4 +1,4 @@
-//! A database for one test, and short words for what tests say often.
+//! A database for one test, and helpers for frequent operations.
 
 use palisade_active::{Change, Commit, ReplicaRow};
 use palisade_store::{DbConfig, NewAlert, NewDecision, Store};

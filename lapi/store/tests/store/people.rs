@@ -249,7 +249,7 @@ pub(crate) async fn older_news_do_not_replace_newer_ones(db: Db) {
         let now = store.bouncer("fw").await.unwrap().unwrap();
         (now.last_pull, now.cursor)
     };
-    // Alone, and together with something else, which is written in another way.
+    // Alone, and together with another change, which uses another statement.
     for ip in [None, Some("192.0.2.1")] {
         let base = if ip.is_some() { HOUR } else { 0 };
         let at = |millis| later(base + millis);
@@ -258,7 +258,7 @@ pub(crate) async fn older_news_do_not_replace_newer_ones(db: Db) {
         assert_eq!(note(at(9), Some(at(3)), place(9, 3), ip).await, (Some(at(5)), place(7, 5)), "older");
         assert_eq!(note(at(9), Some(at(6)), None, ip).await, (Some(at(6)), place(7, 5)), "apart");
         assert_eq!(note(at(9), None, place(8, 8), ip).await, (Some(at(6)), place(8, 8)));
-        // The clock of whoever wrote that ran ahead by a day.
+        // The writer's clock was ahead by a day.
         assert_eq!(note(at(DAY), Some(at(DAY)), place(9, DAY), ip).await, (Some(at(DAY)), place(9, DAY)));
         assert_eq!(note(at(10), Some(at(10)), place(8, 10), ip).await, (Some(at(10)), place(8, 10)));
     }
@@ -313,7 +313,7 @@ pub(crate) async fn machines_that_share_a_key_are_listed_one_by_one(db: Db) {
         list.iter().map(|(a, b, n)| ((*a).to_owned(), (*b).to_owned(), *n)).collect()
     };
     store.upsert_instances(vec![]).await.unwrap();
-    // Of several words about one the latest; none about a bouncer that is gone.
+    // Of several updates of one row the latest counts; those of a deleted bouncer are ignored.
     let first = vec![seen(other, "c", 1, 1), seen(fw, "b", 3, 3), seen(fw, "b", 2, 2), seen(fw, "a", 1, 1)];
     store.upsert_instances([first, vec![seen(999, "x", 1, 1)]].concat()).await.unwrap();
     assert_eq!(listed(None).await, owned(&[("fw", "a", 1), ("fw", "b", 3), ("other", "c", 1)]));

@@ -1,4 +1,5 @@
-//! A private PostgreSQL: made in a temporary folder, reached through a unix socket only, gone with the test binary.
+//! A private PostgreSQL: created in a temporary folder, reachable through a unix socket only, deleted with the test
+//! binary.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,7 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         let told = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("it runs");
         let head = told.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw).unwrap();
-        // Its head first, so that nobody is added meanwhile.
+        // The head of the queue first, so that none is added meanwhile.
         rustix::process::kill_process(head, signal).expect("it is ours");
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();

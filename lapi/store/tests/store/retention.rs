@@ -42,7 +42,7 @@ pub(crate) async fn old_alerts_go_but_never_active_ones(db: Db) {
     assert_eq!(store.flush(NOW, &paused).await.unwrap().alerts, 0);
     let flushed = store.flush(NOW, &week).await.unwrap();
     assert_eq!((flushed.alerts, ids(&store).await), (3, vec![1, 5, 6, 7, 8, 9, 10, 11, 12]));
-    // Only of the one that ended lately somebody may still have to hear.
+    // Only the deletion of the recently ended one still has to reach bouncers.
     let told: Vec<&Change> = flushed.commits.iter().flat_map(|(_, changes)| changes).collect();
     assert!(matches!(told[..], [Change::Removed(row)] if row.alert == 2), "{told:?}");
     let few = Retention { max_items: Some(5), ..Retention::default() };

@@ -1,4 +1,4 @@
-//! Files: whose they are, how they are kept, what a broken one says.
+//! SQLite files: ownership, permissions, durability, and errors of damaged ones.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -112,7 +112,7 @@ async fn damaged_files_say_what_to_do() {
         std::fs::write(&path, broken).unwrap();
         assert!(matches!(refusal(&path).await, StoreError::Damaged { .. }), "{what}");
     }
-    // The beginning alone, as a crash at the very start leaves it: nothing is lost, it is a new database.
+    // A file with only a header, as a crash at the first start leaves it: it becomes a new database.
     std::fs::write(&path, "").unwrap();
     Store::open(&DbConfig::sqlite(&path)).await.unwrap();
 }

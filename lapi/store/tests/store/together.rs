@@ -1,4 +1,4 @@
-//! Several LAPIs on one server: what one does the other sees, one leads, and a server that hangs is given up.
+//! Several LAPIs on one server: replication, leadership, and a server that hangs.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn key(name: &str) -> NewBouncer {
     }
 }
 
-/// A listener that is known to hear.
+/// A listener whose notifications are known to arrive.
 async fn listening(store: &Store) -> Listener {
     let mut listener = store.listen().expect("a server");
     wait_for(&mut listener, |notice| *notice == Notice::Listening).await;
@@ -145,7 +145,7 @@ async fn every_commit_is_told_to_the_others() {
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(2, 2, false));
     one.add_to_allowlist(NOW, "office", vec![item]).await.unwrap();
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(2, 3, false));
-    // What changes nothing that others must see is told to nobody; what fails neither.
+    // Writes that change nothing for others are not announced; neither are failed ones.
     one.set_setting(NOW, "a", "b").await.unwrap();
     one.create_bouncer(NOW, key("fw")).await.unwrap_err();
     one.delete_bouncer("fw").await.unwrap();
@@ -181,7 +181,7 @@ async fn one_leads_until_it_is_gone() {
     assert!(holds(&mut first).await);
     assert!(!holds(&mut second).await);
     assert!(holds(&mut first).await && holds(&mut first).await);
-    // It dies: its connection ends with it.
+    // The leader dies: its connection ends with it.
     drop(first);
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds(&mut second).await {
@@ -189,7 +189,7 @@ async fn one_leads_until_it_is_gone() {
     }
     let mut first = one.leadership();
     assert!(!holds(&mut first).await);
-    // The leader's connection breaks: whoever asks first leads.
+    // The leader's connection breaks: the first to try becomes the leader.
     shared().sql(
         &config,
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
@@ -259,10 +259,10 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
     assert_eq!(one.head().await, other.head().await);
     let deadline = Instant::now() + Duration::from_secs(60);
     while !leader.hold().await.unwrap() {
-        // The server has yet to notice that the connection that led is gone.
+        // The server has yet to detect that the leader's connection is gone.
         assert!(Instant::now() < deadline, "nobody leads");
     }
-    // What was refused was not done: its connection was given up before it was asked.
+    // A refused write was not applied: it was given up before its connection was used.
     let values: Vec<String> =
         loaded(&other, NOW).await.0.into_iter().map(|one| super::db::row(one).value).collect();
     assert_eq!(values, ["192.0.2.1", "192.0.2.3"]);

@@ -1,4 +1,4 @@
-//! A LAPI under measurement: started fresh, one machine and one bouncer registered, and what they ask of it.
+//! A LAPI under measurement: started fresh, with one registered machine and bouncer, and helpers for their requests.
 
 use std::fmt::Write as _;
 use std::io;

@@ -1,4 +1,4 @@
-//! Resident memory of the whole server with a hundred thousand active decisions, after it has told them to bouncers.
+//! Resident memory of the whole server with a hundred thousand active decisions, after serving them to bouncers.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const ALERTS_PER_SECOND: usize = 200;
 /// Log processors they come from.
 const MACHINES: usize = 8;
-/// How long all of it goes on.
+/// The duration of the mixed load.
 const SPAN: Duration = Duration::from_secs(30);
 /// An answer later than this counts as none.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -138,7 +138,7 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
     seen
 }
 
-/// One log processor of several that share the work: whoever is free takes the next alert that is due.
+/// One of several log processors that share the load: each takes the next alert that is due.
 fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> Seen {
     let mut seen = Seen::default();
     let mut caller = HttpClient::new(to).with_timeout(TIMEOUT);

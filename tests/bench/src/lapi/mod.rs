@@ -50,7 +50,7 @@ pub(crate) fn bench(name: &str) -> Vec<Row> {
     }
 }
 
-/// The child of [`bench()`]; tells whether it went well.
+/// The child of [`bench()`]; returns whether it succeeded.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
 pub(crate) fn child(name: &str) -> bool {
     let told = palisade_e2e::enter().and_then(|()| {
@@ -70,7 +70,7 @@ pub(crate) fn child(name: &str) -> bool {
     }
 }
 
-/// The full size, or the part of it that is asked for.
+/// The full size, or the requested fraction.
 fn sized(full: usize) -> usize {
     let part = std::env::var("PALISADE_BENCH_DIVIDE").ok().and_then(|text| text.parse().ok());
     (full / part.unwrap_or(1).max(1)).max(1)
@@ -89,7 +89,7 @@ fn grouped(number: usize) -> String {
     text
 }
 
-/// Says on the terminal how far a bench is: some take minutes.
+/// Prints the progress of a benchmark to the terminal: some take minutes.
 #[expect(clippy::print_stderr, reason = "a command talks to its user")]
 fn say(text: &str) {
     eprintln!("  {text}");

@@ -1,4 +1,4 @@
-//! Push: how soon a ban is in force on every host, and what those who wait cost the LAPI, and how they come back to it.
+//! Push: how soon a ban is in force on every host, the cost of parked requests, and reconnection after an outage.
 
 mod answer;
 mod fleet;

@@ -70,7 +70,7 @@ fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls>
     Ok(Pulls { whole: median(whole), first_byte: median(first_byte), megabytes: bytes as f64 / 1e6 })
 }
 
-/// By how much the server's memory grows while it tells so many, to one and to ten clients at once.
+/// The growth of the server's memory while it sends that many, to one and to ten clients at once.
 fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
     let mut server = BenchServer::start(world, Make::Ours)?;
     server.import(count, TIMEOUT)?;

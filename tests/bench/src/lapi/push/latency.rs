@@ -30,7 +30,7 @@ const IN_FORCE: Duration = Duration::from_secs(60);
 const RHYTHM: Duration = Duration::from_millis(1);
 /// Many sources at once need a slower one; the stock pair takes seconds.
 const STOCK_RHYTHM: Duration = Duration::from_millis(20);
-/// What takes longer is told one by one.
+/// Latencies above this are listed individually.
 const SLOW: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(5);
 /// An address that is never banned.
@@ -170,7 +170,7 @@ fn our_pair(world: &World, active: usize) -> Outcome<Figures> {
     Ok(figures(all, idle_gaps))
 }
 
-/// With a key for each host: of those that share one, each is told only a part.
+/// With a key for each host: of hosts that share one, each gets only a part of the changes.
 fn stock_pair(world: &World, active: usize, turn: u8) -> Outcome<Figures> {
     let keys: Vec<String> = (0..HOSTS).map(|host| format!("key-of-host-{host}")).collect();
     let server = BenchServer::start_for_hosts(world, Make::Stock, |process| {
@@ -194,7 +194,7 @@ fn stock_pair(world: &World, active: usize, turn: u8) -> Outcome<Figures> {
 }
 
 fn fill(server: &BenchServer, active: usize) -> Outcome {
-    // Addresses alone, which every bouncer takes, far from those of this world.
+    // Addresses only, which every bouncer accepts, outside of this world's networks.
     server.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), TIMEOUT).map(drop)
 }
 
@@ -230,7 +230,7 @@ fn in_force(hosts: &[Host], active: usize) -> Outcome {
     for host in hosts {
         let mut held = 0;
         let waited = eventually_within(TIMEOUT, "all that is active is in the kernel", || {
-            // Reading so large a set takes the time of those who fill it.
+            // Reading so large a set slows down the writers.
             std::thread::sleep(Duration::from_secs(1));
             held = host.ruleset()?.banned().len();
             Outcome::Ok(held >= active)

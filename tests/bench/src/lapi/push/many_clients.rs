@@ -27,9 +27,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// What the clients do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RequestMode {
-    /// Ask to be held for so long, again and again.
+    /// Long-poll for this duration, again and again.
     Wait(Duration),
-    /// Ask that often, and are answered at once.
+    /// Poll at this interval, with immediate responses.
     Poll(Duration),
 }
 
@@ -49,7 +49,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
 }
 
-/// What has been told since the last [`ManyClients::look_for`].
+/// What has been received since the last [`ManyClients::look_for`].
 #[derive(Default)]
 struct Ledger {
     looked_for: std::ops::Range<u16>,
@@ -69,7 +69,7 @@ struct Member {
 
 /// The account of what was looked for.
 pub(super) struct Told {
-    /// When each client knew all of it, in order of time; only those who do.
+    /// When each client had received all of it, in order of time; only clients that did.
     pub(super) complete: Vec<Instant>,
     /// How many answers each client got meanwhile.
     pub(super) answers: Vec<f64>,
@@ -121,7 +121,7 @@ impl ManyClients {
         self.shared.asking.load(Ordering::Relaxed)
     }
 
-    /// From now on, counts who has been told of these.
+    /// From now on, counts the clients that have received these.
     pub(super) fn look_for(&self, numbers: std::ops::Range<u16>) {
         let mut ledger = self.shared.ledger();
         let words = usize::from(numbers.end - numbers.start).div_ceil(64);
@@ -131,12 +131,12 @@ impl ManyClients {
         ledger.looked_for = numbers;
     }
 
-    /// How many have been told of all that is looked for.
+    /// The number of clients that have received all of it.
     pub(super) fn complete(&self) -> usize {
         self.shared.ledger().members.iter().filter(|member| member.complete.is_some()).count()
     }
 
-    /// What has been told so far.
+    /// What has been received so far.
     pub(super) fn told(&self) -> Told {
         let ledger = self.shared.ledger();
         let mut complete: Vec<Instant> = ledger.members.iter().filter_map(|member| member.complete).collect();
@@ -179,7 +179,7 @@ impl Shared {
             let Some(number) = number.filter(|number| looked_for.contains(number)) else { continue };
             let place = usize::from(number - looked_for.start);
             let (word, bit) = (place / 64, 1u64 << (place % 64));
-            // To be told one twice is no harm.
+            // Receiving one twice is no harm.
             if member.known[word] & bit == 0 {
                 member.known[word] |= bit;
                 member.told += 1;
@@ -201,7 +201,7 @@ impl Shared {
 async fn client(shared: Arc<Shared>, number: usize, of: usize, mut cursor: String, gate: Arc<Semaphore>) {
     let part = number as f64 / of as f64;
     let mut due = tokio::time::Instant::now();
-    // Those who have been waiting for long ask at any time, not all in the same second.
+    // Long-poll clients start at random times, not all in the same second.
     let mut wait = match shared.manner {
         RequestMode::Wait(longest) => {
             Duration::from_secs((longest.as_secs_f64() * part).ceil().max(1.0) as u64)

@@ -52,7 +52,7 @@ struct Log {
     events: Mutex<Vec<Event>>,
 }
 
-/// A LAPI that writes down what it is asked.
+/// A LAPI that records its requests.
 #[derive(Debug)]
 struct Witnessed {
     lapi: Lapi,
@@ -98,7 +98,7 @@ impl ManyFollowers {
                 for (mut follower, cache) in followers {
                     let stopped = stopped.clone();
                     running.spawn(async move {
-                        // A cache that nobody holds is not published to.
+                        // A cache without a handle is not published to.
                         let _cache = cache;
                         follower.run(false, stopped).await
                     });

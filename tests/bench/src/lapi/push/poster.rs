@@ -1,4 +1,4 @@
-//! Posts bans from a thread of its own, so that whoever watches for them never waits for an answer.
+//! Posts bans from a thread of its own, so that measuring threads never wait for a response.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl Poster {
         Self { orders, done }
     }
 
-    /// Has an address banned now; `number` comes back with what became of it.
+    /// Posts a ban of an address; `number` is returned with the result.
     pub(super) fn ban(&self, number: usize, address: String) -> Outcome {
         Ok(self.orders.send((number, address))?)
     }

@@ -116,7 +116,7 @@ impl Probe {
         Ok(Watched { seen: flights.into_iter().filter_map(Flight::seen).collect(), gaps })
     }
 
-    /// The rhythm alone, with the same packets and nobody banned: milliseconds between two.
+    /// The rhythm without a ban, with the same packets: milliseconds between two.
     pub(super) fn idle(&self, source: u16, span: Duration) -> Outcome<Vec<f64>> {
         let mut flights = vec![self.take_off(&Planned { source, after: Duration::MAX })?];
         let mut gaps = Vec::new();
@@ -226,7 +226,7 @@ fn read(packet: &[u8]) -> Option<(usize, u32)> {
     Some((u32::from_be_bytes(*number) as usize, u32::from_be_bytes(count)))
 }
 
-/// What there is to say when it takes too long.
+/// The message for a timeout.
 fn told(flights: &[Flight]) -> String {
     let left: Vec<&Flight> = flights.iter().filter(|flight| !flight.over).collect();
     let one = left.first().map(|flight| {

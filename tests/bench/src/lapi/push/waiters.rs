@@ -1,4 +1,4 @@
-//! Ten thousand clients that wait: what they cost while nothing happens, when one ban comes, and in a storm of bans.
+//! Ten thousand parked requests: their cost while idle, for a single ban, and in a storm of bans.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// How often bouncers poll that know of no push.
 const INTERVAL: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(20);
-/// Bans that come alone, one after another.
+/// Bans that are posted individually, one after another.
 const SINGLE: u16 = 7;
 const STORM: usize = 500;
 const STORM_SPAN: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: 
         first.push(after(0));
         middle.push(after(clients / 2));
         last.push(after(clients - 1));
-        // What comes after: everybody asks again.
+        // The aftermath: every client sends its next request.
         eventually_within(TIMEOUT, "all wait again", || clients_under_test.asking() == clients)?;
         settle(server)?;
         costs.push(processor_seconds(server.process.process()?)? - used);
@@ -196,7 +196,7 @@ fn everybody(clients_under_test: &ManyClients, clients: usize) -> Outcome {
     Ok(())
 }
 
-/// Fails when a request did: then the figures are not of what they say.
+/// Fails if any request failed: the figures would be wrong.
 fn whole(told: &Told) -> Outcome {
     match &told.first_failure {
         Some(first) => Err(Failure::new(format!("{} requests failed, first: {first}", told.failures))),
