@@ -1,5 +1,5 @@
-//! What a host's kernel has been told to ban and to let in again, from before the first ban: a check that nothing was
-//! skipped on the way to where it is now.
+//! Records the bans and unbans of a host's kernel, from before the first ban: a check that no change was skipped on the
+//! way to the current state.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
 //! `docs/multi-server.md`, step by step: a LAPI host, two hosts with CrowdSec's own log processor, two hosts with our
-//! firewall that share one key, and a visitor who guesses passwords.
+//! firewall that share one key, and a visitor that guesses passwords.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! A LAPI that is away, slow, wrong or confused: nobody is let in by it, nobody is shut out for ever, nothing is
-//! lost.
+//! A LAPI that is down, slow, wrong or inconsistent: it lifts no ban, leaves no ban in force for ever, and loses none.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! From a line in a log to a closed door, over three hosts: CrowdSec's own log processor reads what sshd wrote, the
-//! LAPI's profile makes a decision of its alert, and our firewall elsewhere enforces it.
+//! From a line in a log to a dropped packet, over three hosts: CrowdSec's own log processor reads sshd's log, the
+//! LAPI's profile creates a decision for its alert, and our firewall on another host enforces it.
 
 use std::time::{Duration, Instant};
 

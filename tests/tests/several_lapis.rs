@@ -41,8 +41,7 @@ fn raise(world: &World) -> Outcome<Three> {
 }
 
 impl Three {
-    /// Starts a firewall on each host, all with one key: the first follows the first LAPI, and so on, and each knows
-    /// of the others.
+    /// Starts a firewall on each host, all with one key: each uses another LAPI first, and has the others as fallbacks.
     fn follow(&self, world: &World) -> Outcome<Vec<FirewallHost>> {
         let mut firewall_hosts = Vec::new();
         for (n, host) in self.hosts.iter().enumerate() {

@@ -40,8 +40,8 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
         })?;
         agree(&firewall_hosts, &lapi, RESYNC + default_timeout())?;
 
-        // Once may be chance. The second time each says so, with the remedy, and from the first on it has asked for
-        // everything more often.
+        // Once may be chance. The second time each logs it with the remedy; from the first time on, full pulls are made
+        // more often.
         let mut bans = 0;
         eventually_within(RESYNC + default_timeout(), "both say so", || {
             ban_and_see_who_has_it()?;

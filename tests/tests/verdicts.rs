@@ -61,8 +61,8 @@ fn banned_destinations_are_out_of_reach_when_outbound_is_blocked() -> Outcome {
         let server = world.server()?;
         let ear = world.visitor.run(|| UdpSocket::bind("[::]:5353"))?;
         ear.set_read_timeout(Some(Duration::from_secs(10)))?;
-        // A datagram to a banned address and one to a free address of the same host: what is let through arrives
-        // in this order, so the first to arrive tells.
+        // A datagram to a banned address and one to a free address of the same host: datagrams arrive in this order, so
+        // the first to arrive is decisive.
         let first_heard = |from: &Host| -> Outcome<String> {
             from.run(|| -> std::io::Result<()> {
                 let mouth = UdpSocket::bind("0.0.0.0:0")?;

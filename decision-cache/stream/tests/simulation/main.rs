@@ -1,12 +1,12 @@
-//! Clients, LAPIs and the log of commits, played together by chance: answers are lost or late, LAPIs lag, die and start
-//! again with clocks that differ, the database is put back, clients sleep for an hour. Nothing here waits: time is a
+//! A randomised simulation of clients, LAPIs and the log of commits: responses are lost or late, LAPIs lag, crash and
+//! restart with clocks that differ, the database is restored, clients sleep for an hour. Nothing here waits: time is a
 //! number.
 //!
-//! Two things are checked. Whenever a client has taken an answer, it holds exactly what the log held at the commit and
-//! the moment its new cursor names: so no change was skipped on the way there. And when all is quiet again, everybody
-//! holds what is stored.
+//! Two properties are checked. Whenever a client has applied a response, its decisions are exactly those of the log at
+//! the commit and the time of its new cursor: so no change was skipped. And when all faults are over, every client ends
+//! with the decisions of the log.
 //!
-//! `PALISADE_SEED=N` plays one schedule, `PALISADE_SEEDS=N` so many.
+//! `PALISADE_SEED=N` runs one schedule, `PALISADE_SEEDS=N` that many.
 
 #![expect(clippy::expect_used, reason = "a test may fail by panicking")]
 

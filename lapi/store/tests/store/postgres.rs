@@ -29,7 +29,7 @@ impl Server {
     pub(crate) fn start() -> Self {
         let bin = binaries();
         let folder = tempfile::Builder::new().prefix("palisade-pg-").tempdir().unwrap().keep();
-        let made = as_nobody(&bin.join("initdb"), &folder)
+        let made = as_unprivileged(&bin.join("initdb"), &folder)
             .args(["--auth=trust", "--username=palisade", "--encoding=UTF8", "--locale=C", "--no-sync"])
             .arg("--pgdata")
             .arg(folder.join("data"))
@@ -50,7 +50,7 @@ impl Server {
     /// A new, empty database.
     pub(crate) fn database(&self) -> DbConfig {
         let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let made = as_nobody(&self.bin.join("psql"), &self.folder)
+        let made = as_unprivileged(&self.bin.join("psql"), &self.folder)
             .args(["-X", "-q", "-U", "palisade", "-d", "postgres", "-h"])
             .arg(&self.folder)
             .args(["-c", &format!("CREATE DATABASE {name}")])
@@ -71,7 +71,7 @@ impl Server {
     /// Runs a statement from outside.
     pub(crate) fn sql(&self, config: &DbConfig, statement: &str) {
         let palisade_store::Engine::Postgres(server) = &config.engine else { panic!("not a server") };
-        let done = as_nobody(&self.bin.join("psql"), &self.folder)
+        let done = as_unprivileged(&self.bin.join("psql"), &self.folder)
             .args(["-X", "-q", "-U", "palisade", "-d", &server.name, "-h"])
             .arg(&self.folder)
             .args(["-c", statement])
@@ -113,7 +113,7 @@ impl Server {
     fn wait_until_up(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let answer = as_nobody(&self.bin.join("psql"), &self.folder)
+            let answer = as_unprivileged(&self.bin.join("psql"), &self.folder)
                 .args(["-X", "-q", "-U", "palisade", "-d", "postgres", "-c", "SELECT 1", "-h"])
                 .arg(&self.folder)
                 .output()
@@ -142,7 +142,7 @@ const KEEPER: &str = r#"folder=$1; shift; "$@" & line=; read -r line; kill -QUIT
 
 fn run(bin: &Path, folder: &Path) -> Child {
     let log = std::fs::File::create(folder.join("log")).unwrap();
-    as_nobody(Path::new("/bin/sh"), folder)
+    as_unprivileged(Path::new("/bin/sh"), folder)
         .args(["-c", KEEPER, "keeper"])
         .arg(folder)
         .arg(bin.join("postgres"))
@@ -160,9 +160,9 @@ fn run(bin: &Path, folder: &Path) -> Child {
         .expect("postgres starts")
 }
 
-/// A command that PostgreSQL is willing to be: it refuses to be root, so root becomes somebody else in a namespace
-/// of its own, or, where there are none, for good.
-fn as_nobody(program: &Path, folder: &Path) -> Command {
+/// A command as a user that PostgreSQL accepts: it refuses root, so root is mapped to another user in a namespace, or,
+/// where there are none, changes the user.
+fn as_unprivileged(program: &Path, folder: &Path) -> Command {
     let mut command = if !rustix::process::geteuid().is_root() {
         Command::new("env")
     } else if namespaces() {

@@ -1,5 +1,5 @@
-//! Thousands of clients of the stream in one thread: each has a connection, a cursor, and an account of the bans that it
-//! was told.
+//! Thousands of clients of the stream in one thread: each has a connection, a cursor, and a record of the bans it has
+//! received.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -90,8 +90,8 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// Starts the LAPI anew, so that nothing of before is in its memory, and pulls everything once: the cursor is good for
-/// everybody.
+/// Restarts the LAPI, so that its memory contains nothing of earlier runs, and makes one full pull: all clients use its
+/// cursor.
 fn restart(world: &World, server: &mut BenchServer) -> Outcome<String> {
     server.process.kill();
     server.process.up(world)?;
