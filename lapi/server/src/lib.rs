@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
-//! answer. They share one [`Lapi`].
+//! answer. They share one `Lapi`.
 
 mod auth;
 mod body;
