@@ -12,7 +12,7 @@ pub(crate) struct Token {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     /// A name, or an operator that is spelled as a word.
-    Word(String),
+    Identifier(String),
     Text(String),
     Int(i64),
     Float(f64),
@@ -83,11 +83,11 @@ impl Lexer<'_> {
             '`' => return self.raw(),
             '#' => {
                 self.at += 1;
-                return Ok(Kind::Pointer(self.word().to_owned()));
+                return Ok(Kind::Pointer(self.identifier().to_owned()));
             }
             '0'..='9' => return self.number(),
             '.' if self.rest()[1..].starts_with(|next: char| next.is_ascii_digit()) => return self.number(),
-            _ if is_word(first) => return Ok(Kind::Word(self.word().to_owned())),
+            _ if is_word(first) => return Ok(Kind::Identifier(self.identifier().to_owned())),
             _ => {}
         }
         match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
@@ -99,7 +99,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn word(&mut self) -> &str {
+    fn identifier(&mut self) -> &str {
         let start = self.at;
         let length = self.rest().find(|next| !is_word(next)).unwrap_or(self.rest().len());
         self.at += length;
@@ -116,7 +116,7 @@ impl Lexer<'_> {
         };
         if radix != 10 {
             self.at += 2;
-            let digits = self.word().replace('_', "");
+            let digits = self.identifier().replace('_', "");
             return i64::from_str_radix(&digits, radix)
                 .map(Kind::Int)
                 .map_err(|_| self.error(format!("bad number {:?}", &self.source[start..self.at]), start));
@@ -145,7 +145,7 @@ impl Lexer<'_> {
         }
         self.at = end;
         if self.rest().starts_with(is_word) {
-            self.word();
+            self.identifier();
             return Err(self.error(format!("bad number {:?}", &self.source[start..self.at]), start));
         }
         let text = self.source[start..end].replace('_', "");

@@ -65,7 +65,7 @@ fn operator(kind: &Kind) -> Option<(Operator, u8)> {
     use Operator::{And, Coalesce, Or};
     let text = match kind {
         Kind::Sign(sign) => sign,
-        Kind::Word(word) => word.as_str(),
+        Kind::Identifier(word) => word.as_str(),
         _ => return None,
     };
     let binary = |operator| Operator::Binary(operator);
@@ -131,7 +131,7 @@ impl Parser<'_> {
     fn is(&self, text: &str) -> bool {
         match self.peek() {
             Kind::Sign(sign) => *sign == text,
-            Kind::Word(word) => word == text,
+            Kind::Identifier(word) => word == text,
             _ => false,
         }
     }
@@ -220,7 +220,7 @@ impl Parser<'_> {
 
     fn name(&mut self, wanted: &str) -> Result<String, CompileError> {
         match self.peek() {
-            Kind::Word(word) if !RESERVED.contains(&word.as_str()) => {
+            Kind::Identifier(word) if !RESERVED.contains(&word.as_str()) => {
                 let word = word.clone();
                 self.next();
                 Ok(word)
@@ -372,7 +372,7 @@ impl Parser<'_> {
             Kind::Pointer(_) => {
                 return Err(self.error("`#` stands for an element and is only known inside a closure", start));
             }
-            Kind::Word(word) if !RESERVED.contains(&word.as_str()) => match word.as_str() {
+            Kind::Identifier(word) if !RESERVED.contains(&word.as_str()) => match word.as_str() {
                 "true" => AstKind::Bool(true),
                 "false" => AstKind::Bool(false),
                 "nil" => AstKind::Nil,
@@ -426,7 +426,7 @@ impl Parser<'_> {
             }
             let at = self.span();
             let key = match self.peek().clone() {
-                Kind::Word(text) | Kind::Text(text) => Some(text),
+                Kind::Identifier(text) | Kind::Text(text) => Some(text),
                 Kind::Int(_) | Kind::Float(_) => {
                     Some(self.source[at.start as usize..at.end as usize].to_owned())
                 }
@@ -530,7 +530,7 @@ impl Parser<'_> {
                 }
                 let end = self.span();
                 // Words that are operators elsewhere are valid names here.
-                let Kind::Word(name) = self.peek().clone() else {
+                let Kind::Identifier(name) = self.peek().clone() else {
                     return Err(self.unexpected("a name"));
                 };
                 self.next();

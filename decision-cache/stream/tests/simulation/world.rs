@@ -62,7 +62,7 @@ impl World {
         Self { chance, now, log, backup: None, signer, lapis, clients, under_way: Vec::new() }
     }
 
-    /// Trouble of all kinds.
+    /// Faults of all kinds.
     pub(crate) fn play(&mut self) {
         for _ in 0..STEPS {
             match self.chance.u32(..100) {

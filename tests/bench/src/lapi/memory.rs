@@ -11,7 +11,7 @@ use crate::report::{Row, Target};
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// MB after the import and the pulls, and after a restart and the pulls.
-struct Held {
+struct MemoryUse {
     after_import: f64,
     after_restart: f64,
 }
@@ -19,9 +19,9 @@ struct Held {
 pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let count = sized(100_000);
     say("filling the stock LAPI");
-    let theirs = held(world, Make::Stock, count);
+    let theirs = measure_memory(world, Make::Stock, count);
     say("filling ours");
-    let ours = held(world, Make::Ours, count);
+    let ours = measure_memory(world, Make::Ours, count);
     let figure = format!("resident memory with {} decisions", grouped(count));
     let mut rows = Vec::new();
     match ours {
@@ -44,14 +44,14 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-fn held(world: &World, make: Make, count: usize) -> Outcome<Held> {
+fn measure_memory(world: &World, make: Make, count: usize) -> Outcome<MemoryUse> {
     let mut server = BenchServer::start(world, make)?;
     server.import(count, TIMEOUT)?;
     let after_import = pulled(&mut server)?;
     server.process.kill();
     server.process.up(world)?;
     let after_restart = pulled(&mut server)?;
-    Ok(Held { after_import, after_restart })
+    Ok(MemoryUse { after_import, after_restart })
 }
 
 /// MB after three start-up pulls.
