@@ -16,6 +16,10 @@ use crate::plan::Change;
 /// Changes that are encoded together: small enough to find a culprit soon, large enough to fill messages.
 const UNIT: usize = 512;
 
+/// Bytes of a transaction into hash sets. The kernel makes a hash table larger behind the transactions, on the same
+/// processor: one that brings a whole list fills a table that is many times too small, which takes twice as long.
+const HASH_BATCH: usize = 128 << 10;
+
 /// Transactions spent on finding out which changes are refused, before all that are left count as refused.
 const SEARCH_LIMIT: usize = 128;
 
@@ -96,7 +100,14 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Applies the changes, in one transaction if it fits into the socket's buffer.
+    /// How large a transaction may be.
+    fn limit(&self, socket: &Socket, changes: &[Change]) -> usize {
+        // In an interval set every transaction costs with the whole set.
+        let intervals = changes.iter().any(|change| matches!(change, Change::Intervals { .. }));
+        if intervals { socket.batch_limit() } else { socket.batch_limit().min(HASH_BATCH) }
+    }
+
+    /// Applies the changes, in as few transactions as are quick.
     pub(crate) fn apply(&self, socket: &mut Socket, changes: &[Change]) -> Result<Committed, CommitError> {
         let shredded = shred(changes, socket.batch_limit());
         let mut done = Committed::default();
@@ -105,7 +116,7 @@ impl Commit<'_> {
         while let Some(group) = groups.pop() {
             let mut rest = group.as_slice();
             while !rest.is_empty() {
-                let (transaction, units) = self.pack(rest, socket.batch_limit());
+                let (transaction, units) = self.pack(rest, self.limit(socket, changes));
                 let (packed, later) = rest.split_at(units.last().map_or(0, |unit| unit.changes.end));
                 rest = later;
                 let bytes = transaction.len();
