@@ -177,7 +177,7 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
 /// 3. The bouncers: two hosts, one key.
 fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogProcessor]) -> Outcome {
     let said = lapi.palisade(&["bouncers", "add", "gate"])?;
-    assert!(said.code == 0 && said.out.contains("API key for 'firewall_host':"), "{said:?}");
+    assert!(said.code == 0 && said.out.contains("API key for 'gate':"), "{said:?}");
     let key = said.out.lines().find_map(|line| line.strip_prefix("   ")).map(str::trim);
     let key = key.filter(|key| key.len() == 43).doing(format_args!("no key in {said:?}"))?.to_owned();
 
@@ -199,7 +199,7 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
     let visitor = &world.visitor;
     let open = || firewall_hosts.iter().all(|firewall_host| visitor.reaches(firewall_host, 80));
     let shut = || firewall_hosts.iter().all(|firewall_host| !visitor.reaches(firewall_host, 80));
-    eventually("both firewall_hosts are open", open)?;
+    eventually("both firewalls are open", open)?;
 
     let listed = |lapi: &Central| -> Outcome<Vec<String>> {
         let rows = lapi.list("bouncers")?;
@@ -209,7 +209,7 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
         names.sort();
         Ok(names)
     };
-    eventually("both firewall_hosts are listed", || Ok(listed(lapi)?.len() == 2))?;
+    eventually("both firewalls are listed", || Ok(listed(lapi)?.len() == 2))?;
     let names = listed(lapi)?;
     // Whoever came first has the plain name.
     assert_eq!(names.len(), 2, "{names:?}");
@@ -227,19 +227,19 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
         "by hand",
     ])?;
     assert!(said.code == 0 && said.has("Decision successfully added"), "{said:?}");
-    eventually("both firewall_hosts are shut", shut)?;
+    eventually("both firewalls are shut", shut)?;
     let shown = lapi.palisade(&["decisions", "list"])?.well()?;
     assert!(shown.contains("Ip:198.51.100.77") && shown.contains("by hand"), "{shown}");
     let said = lapi.palisade(&["decisions", "delete", "--ip", "198.51.100.77"])?;
     assert!(said.code == 0 && said.has("1 decision(s) deleted"), "{said:?}");
-    eventually("both firewall_hosts are open again", open)?;
+    eventually("both firewalls are open again", open)?;
 
     // What one log processor sees is blocked by both firewalls; so does what the other sees.
     for watcher in watchers {
         watcher.is_attacked_by(visitor.v4())?;
-        eventually("an attack shuts both firewall_hosts", shut)?;
+        eventually("an attack closes both firewalls", shut)?;
         lapi.palisade(&["decisions", "delete", "--all"])?.well()?;
-        eventually("both firewall_hosts are open once more", open)?;
+        eventually("both firewalls are open once more", open)?;
     }
     let alerts: Vec<Value> =
         serde_json::from_str(&lapi.palisade(&["alerts", "list", "-o", "json"])?.well()?)?;

@@ -199,7 +199,7 @@ fn a_log_of_denied_packets_never_limits_the_verdict() -> Outcome {
         let log = rules.lines().find(|line| line.contains("log ")).unwrap_or_default();
         assert!(log.contains("prefix \"story: \"") && log.contains("group 7"), "{rules}");
         assert!(log.contains("limit rate 1/hour"), "{rules}");
-        assert!(!log.contains("drop"), "the limit would firewall_host the verdict: {rules}");
+        assert!(!log.contains("drop"), "the limit would decide about the verdict: {rules}");
         for attempt in 1..=8 {
             assert!(!world.visitor.reaches(&world.router, 80), "attempt {attempt}");
         }
