@@ -516,13 +516,16 @@ impl Managed {
     }
 }
 
+/// A source by family, origin and (for lists) list.
+type SourceName<'d> = (IpFamily, &'d str, &'d str);
+
 /// Finds the place of decisions, remembering each source it has met: a snapshot has many decisions and few sources.
 #[derive(Debug)]
 pub(crate) struct Placer<'l, 'd> {
     layout: &'l Layout,
-    met: HashMap<(IpFamily, &'d str, &'d str), Option<SourceId>>,
+    met: HashMap<SourceName<'d>, Option<SourceId>>,
     /// The last one: lists come in runs of one source.
-    last: Option<((IpFamily, &'d str, &'d str), Option<SourceId>)>,
+    last: Option<(SourceName<'d>, Option<SourceId>)>,
 }
 
 impl<'l, 'd> Placer<'l, 'd> {
