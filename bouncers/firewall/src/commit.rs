@@ -16,6 +16,10 @@ use crate::plan::Change;
 /// Changes that are encoded together: small enough to find a culprit soon, large enough to fill messages.
 const UNIT: usize = 512;
 
+/// Bytes of a transaction into hash sets. The kernel makes a hash table larger behind the transactions, on the same
+/// processor: one that brings a whole list fills a table that is many times too small, which takes twice as long.
+const HASH_BATCH: usize = 128 << 10;
+
 /// Transactions spent on finding out which changes are refused, before all that are left count as refused.
 const SEARCH_LIMIT: usize = 128;
 
@@ -96,8 +100,14 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Applies the changes, in one transaction if it fits into the socket's buffer.
+    /// Applies the changes, in as few transactions as are quick.
     pub(crate) fn apply(&self, socket: &mut Socket, changes: &[Change]) -> Result<Committed, CommitError> {
+        // In an operator's interval set every transaction costs with the whole set.
+        let wanted_limit = if changes.iter().any(|change| self.is_interval_of_operator(change)) {
+            usize::MAX
+        } else {
+            HASH_BATCH
+        };
         let shredded = shred(changes, socket.batch_limit());
         let mut done = Committed::default();
         let mut groups = vec![shredded.as_deref().unwrap_or(changes).iter().collect::<Vec<_>>()];
@@ -105,7 +115,7 @@ impl Commit<'_> {
         while let Some(group) = groups.pop() {
             let mut rest = group.as_slice();
             while !rest.is_empty() {
-                let (transaction, units) = self.pack(rest, socket.batch_limit());
+                let (transaction, units) = self.pack(rest, socket.batch_limit().min(wanted_limit));
                 let (packed, later) = rest.split_at(units.last().map_or(0, |unit| unit.changes.end));
                 rest = later;
                 let bytes = transaction.len();
@@ -234,6 +244,12 @@ impl Commit<'_> {
         // without that the next interval reaches up to the one after.
         self.write(transaction, Verb::Delete, &mut gone_exactly);
         self.write(transaction, Verb::Add, &mut come);
+    }
+
+    fn is_interval_of_operator(&self, change: &Change) -> bool {
+        let Change::Intervals { remove, add } = change else { return false };
+        let mut intervals = remove.iter().chain(add);
+        intervals.any(|one| self.layout.target(one.set).purpose == Purpose::Everything)
     }
 
     /// Whether a change fails when what it removes is not there.

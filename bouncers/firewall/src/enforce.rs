@@ -287,6 +287,16 @@ impl Enforcer {
         Ok(())
     }
 
+    /// Opens the way to the kernel while the first decisions are waited for. A failure shows again, and is reported,
+    /// when they are enforced.
+    pub async fn prepare(&mut self) {
+        if self.current.config.mode != Mode::DryRun
+            && let Err(error) = self.hands.kernel(|_| ()).await
+        {
+            tracing::debug!(%error, "netfilter netlink cannot be opened yet");
+        }
+    }
+
     async fn satisfy(&mut self, need: Need) -> Result<(), EnforceError> {
         if self.current.config.mode == Mode::DryRun {
             self.pretend().await;

@@ -516,16 +516,21 @@ impl Managed {
     }
 }
 
+/// A source by family, origin and (for lists) list.
+type SourceName<'d> = (IpFamily, &'d str, &'d str);
+
 /// Finds the place of decisions, remembering each source it has met: a snapshot has many decisions and few sources.
 #[derive(Debug)]
 pub(crate) struct Placer<'l, 'd> {
     layout: &'l Layout,
-    met: HashMap<(IpFamily, &'d str, &'d str), Option<SourceId>>,
+    met: HashMap<SourceName<'d>, Option<SourceId>>,
+    /// The last one: lists come in runs of one source.
+    last: Option<(SourceName<'d>, Option<SourceId>)>,
 }
 
 impl<'l, 'd> Placer<'l, 'd> {
     pub(crate) fn new(layout: &'l Layout) -> Self {
-        Self { layout, met: HashMap::new() }
+        Self { layout, met: HashMap::new(), last: None }
     }
 
     /// The hash set an element for this prefix goes into. `None` when it goes into none: its family is not enforced, it
@@ -539,10 +544,15 @@ impl<'l, 'd> Placer<'l, 'd> {
         match layout.part(ip) {
             FamilyLayout::Managed(managed) => {
                 let list = if decision.origin == "lists" { decision.scenario } else { "" };
-                let source = *self.met.entry((ip, decision.origin, list)).or_insert_with(|| {
-                    let known = managed.sources.get(&decision.source());
-                    known.or_else(|| managed.sources.get(OTHER_SOURCE)).copied()
-                });
+                let named = (ip, decision.origin, list);
+                let source = match self.last {
+                    Some((last, source)) if last == named => source,
+                    _ => *self.met.entry(named).or_insert_with(|| {
+                        let known = managed.sources.get(&decision.source());
+                        known.or_else(|| managed.sources.get(OTHER_SOURCE)).copied()
+                    }),
+                };
+                self.last = Some((named, source));
                 let source = source?;
                 let set = if is_host {
                     layout.source(source).hosts

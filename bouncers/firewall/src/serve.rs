@@ -64,7 +64,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
     let remembered = !cache.read().is_empty();
 
     let (orders, current_orders) = watch::channel(orders(&loaded, &lapis).await);
-    let (enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
+    let (mut enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
     let counters = Counters::new(current_orders, status.clone());
     let (clients, current_client) = watch::channel(lapis.clone());
 
@@ -75,6 +75,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
     life.spawn("enforce", {
         let (enforcing, refused, cache) = (enforcing.clone(), refused.clone(), cache.clone());
         async move {
+            enforcer.prepare().await;
             // Until something is known, what an earlier process left in the kernel is all there is to hold on to.
             let known = something_is_known(&cache, &enforcing).await;
             if !known && refused.is_cancelled() {

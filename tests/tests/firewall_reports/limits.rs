@@ -214,7 +214,7 @@ fn ranges_that_become_too_many_for_their_gate_leave_no_gap() -> Outcome {
 
 #[test]
 fn a_crash_in_the_middle_of_a_large_load_leaves_nothing_twice() -> Outcome {
-    // So many hosts fit into one transaction, which is in force wholly or not at all; with as many ranges they do not.
+    // So many elements take many transactions, and the kill is to fall between two of them.
     const ADDRESSES: u32 = 100_000;
     const ALL: usize = 2 * ADDRESSES as usize + 3;
     story_within(Duration::from_secs(400), |world| {
