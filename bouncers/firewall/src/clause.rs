@@ -206,7 +206,7 @@ enum Loaded {
     Prefix(Prefix),
 }
 
-/// A rule as the kernel holds it; `None` when it says anything that we would not.
+/// A rule as the kernel holds it; `None` when it has an expression that our rules never have.
 pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Option<Vec<Clause>> {
     let mut clauses = Vec::new();
     let mut loaded = None;

@@ -21,7 +21,7 @@ use crate::config::{self, Loaded, Mode, Overrides};
 /// Our version, as the LAPI and `-version` show it.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
-/// What `-t` says at info level when all is well.
+/// Logged by `-t` at info level when the configuration is valid.
 pub const CONFIG_IS_VALID: &str = "config is valid";
 
 /// The configuration file of the packaged service: what commands read when none is given.
@@ -286,10 +286,10 @@ pub fn begin<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Begun {
     }
 }
 
-/// What is said about the configuration, and where.
+/// Which messages about the configuration are logged, and where.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Talk {
-    /// Everything, where the file says.
+    /// All, to the configured log.
     AsConfigured,
     /// Everything, but into no log file: a test leaves no traces.
     Stderr,
@@ -297,7 +297,7 @@ enum Talk {
     OnlyTrouble,
 }
 
-/// Reads the configuration, sets up logging, and says what there is to say about the file.
+/// Reads the configuration, sets up logging, and logs the messages about the file.
 fn prepare(path: &Path, overrides: Overrides, logs: &Logs, talk: Talk) -> Result<Box<Loaded>, ExitCode> {
     let fail = |error: &dyn std::error::Error| {
         logs.fatal(&with_causes(error));

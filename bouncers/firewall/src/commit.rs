@@ -343,7 +343,7 @@ struct Unit {
     changes: Range<usize>,
 }
 
-/// Refusals that say nothing about the changes and pass by themselves.
+/// Refusals that are not about the changes and pass by themselves.
 fn is_passing(rejection: &Rejection) -> bool {
     [Errno::NOMEM, Errno::RESTART, Errno::AGAIN, Errno::INTR]
         .into_iter()

@@ -1,6 +1,6 @@
 //! What the operator wants of the firewall, checked and ready to enforce.
 //!
-//! [`Config`] is what is meant, [`ConfigFile`] what the file says, and the checks between the two are pure: only
+//! [`Config`] is the validated configuration, [`ConfigFile`] the file as written, and the checks between the two are pure: only
 //! [`load()`] reads a file, and nothing here opens a socket or touches the kernel.
 
 mod check;
@@ -160,7 +160,7 @@ impl fmt::Display for Hook {
 pub enum Deny {
     /// Silence.
     Drop,
-    /// An answer that says no.
+    /// A reply that refuses.
     Reject(RejectWith),
 }
 

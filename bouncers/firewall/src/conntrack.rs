@@ -142,7 +142,7 @@ fn filter(buf: &mut Vec<u8>, source: Ipv4Addr, reply: bool) {
 
 fn banned_flow(banned: &Banned, payload: &[u8]) -> Option<Flow> {
     let (_, attributes) = OpGetDump::decode_reply(payload);
-    // The source of the reply is the real far end of a connection that somebody here opened.
+    // The source of the reply is the real far end of a connection that was opened here.
     let opener = attributes.get_tuple_orig().ok().and_then(|tuple| source(&tuple));
     let answerer = attributes.get_tuple_reply().ok().and_then(|tuple| source(&tuple));
     if ![opener, answerer].into_iter().flatten().any(|address| banned.covers(address)) {

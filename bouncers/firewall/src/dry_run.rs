@@ -1,13 +1,13 @@
-//! Dry-run mode: says what would be done, in the stock bouncer's words, and touches nothing.
+//! Dry-run mode: logs what would be done, with the stock bouncer's messages, and touches nothing.
 
 use palisade_cache::{DecisionChange, Snapshot};
 
-/// Says that it begins.
+/// Logs the start.
 pub(crate) fn init() {
     tracing::info!("backend.Init() called");
 }
 
-/// Says how the newer snapshot differs from the older; the first time, everything it holds.
+/// Logs how the newer snapshot differs from the older; the first time, everything it holds.
 pub(crate) fn tell(older: Option<&Snapshot>, newer: &Snapshot) {
     for line in lines(older, newer) {
         tracing::info!("{line}");
@@ -33,7 +33,7 @@ fn lines(older: Option<&Snapshot>, newer: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Says that it ends.
+/// Logs the end.
 pub(crate) fn shut_down() {
     tracing::info!("backend.ShutDown() called");
 }

@@ -9,7 +9,7 @@ use palisade_bouncer::control::{Effect, Subject};
 use palisade_cache::{Snapshot, Target};
 
 use crate::config::{Deny, Family, IpFamily, Mode};
-use crate::enforce::Orders;
+use crate::enforce::EnforcerConfig;
 use crate::exempt::{self, Reason};
 use crate::layout::family_of;
 use crate::status::Status;
@@ -37,20 +37,20 @@ enum Exempt {
     All(Reason),
 }
 
-/// What should happen to packets of `net`, given the decisions that overlap it. `takes_ranges` tells whether the
+/// What should happen to packets of `net`, given the decisions that overlap it. `takes_ranges`: whether the
 /// operator's set of the family takes ranges; `None` while there is no such set.
 pub(crate) fn expected(
-    orders: &Orders,
+    enforcer_config: &EnforcerConfig,
     takes_ranges: Option<bool>,
     net: IpNet,
     decisions: &[IpNet],
 ) -> Expected {
-    let config = &orders.config;
+    let config = &enforcer_config.config;
     let ip = family_of(net.addr());
     if config.mode == Mode::DryRun {
         return Expected::LetThrough("dry-run mode: nothing is enforced".to_owned());
     }
-    let Some(family) = family(orders, ip) else {
+    let Some(family) = family(enforcer_config, ip) else {
         return Expected::LetThrough(format!("{} is disabled", name(ip)));
     };
     let not = |reason: String| {
@@ -59,7 +59,7 @@ pub(crate) fn expected(
     if family.set_only && takes_ranges.is_none() {
         return not("there is no such set that can be filled".to_owned());
     }
-    let exempt = exempt(orders, net);
+    let exempt = exempt(enforcer_config, net);
     if let Exempt::All(reason) = exempt {
         return not(reason.as_str().to_owned());
     }
@@ -91,7 +91,12 @@ pub(crate) fn expected(
 }
 
 /// What a packet from a subject meets, by these decisions.
-pub(crate) fn effect(orders: &Orders, status: &Status, snapshot: &Snapshot, subject: &Subject) -> Effect {
+pub(crate) fn effect(
+    enforcer_config: &EnforcerConfig,
+    status: &Status,
+    snapshot: &Snapshot,
+    subject: &Subject,
+) -> Effect {
     let net = match subject {
         Subject::Address(address) => IpNet::from(*address),
         Subject::Range(net) => *net,
@@ -103,25 +108,28 @@ pub(crate) fn effect(orders: &Orders, status: &Status, snapshot: &Snapshot, subj
     let ip = family_of(net.addr());
     let operators = status.in_force.iter().find(|part| part.family == ip);
     let takes_ranges = operators.map(|part| part.takes_ranges);
-    let expected = expected(orders, takes_ranges, net, &overlapping(snapshot, net));
-    let set = family(orders, ip).map_or("", |family| &family.set);
-    if orders.config.mode != Mode::DryRun && family(orders, ip).is_some() && !status.is_ready() {
+    let expected = expected(enforcer_config, takes_ranges, net, &overlapping(snapshot, net));
+    let set = family(enforcer_config, ip).map_or("", |family| &family.set);
+    if enforcer_config.config.mode != Mode::DryRun
+        && family(enforcer_config, ip).is_some()
+        && !status.is_ready()
+    {
         let reason = status.failing.as_ref().map_or_else(String::new, |failing| format!(": {failing}"));
         return Effect { denied: None, reason: format!("decisions are not in force yet{reason}") };
     }
-    let mut effect = described(orders, &expected, set);
+    let mut effect = described(enforcer_config, &expected, set);
     if let Some(failing) = &status.failing {
         effect.reason.push_str(&format!("; the kernel may differ: {failing}"));
-    } else if status.generation < snapshot.generation() && orders.config.mode != Mode::DryRun {
+    } else if status.generation < snapshot.generation() && enforcer_config.config.mode != Mode::DryRun {
         effect.reason.push_str("; the last change is not in force yet");
     }
     effect
 }
 
 /// In words.
-pub(crate) fn described(orders: &Orders, expected: &Expected, set: &str) -> Effect {
+pub(crate) fn described(enforcer_config: &EnforcerConfig, expected: &Expected, set: &str) -> Effect {
     let (denied, reason) = match expected {
-        Expected::Denied => (Some(true), verdict(orders.config.deny).to_owned()),
+        Expected::Denied => (Some(true), verdict(enforcer_config.config.deny).to_owned()),
         Expected::DeniedInPart => (None, "a part of it is denied".to_owned()),
         Expected::LetThrough(reason) => (Some(false), reason.clone()),
         Expected::InSet => (None, format!("the operator's rules decide: it is in set {set}")),
@@ -149,17 +157,17 @@ pub(crate) fn name(ip: IpFamily) -> &'static str {
 }
 
 /// The objects of a family, unless it is disabled.
-pub(crate) fn family(orders: &Orders, ip: IpFamily) -> Option<&Family> {
-    orders.config.families().find(|(of, _)| *of == ip).map(|(_, family)| family)
+pub(crate) fn family(enforcer_config: &EnforcerConfig, ip: IpFamily) -> Option<&Family> {
+    enforcer_config.config.families().find(|(of, _)| *of == ip).map(|(_, family)| family)
 }
 
-fn exempt(orders: &Orders, net: IpNet) -> Exempt {
+fn exempt(enforcer_config: &EnforcerConfig, net: IpNet) -> Exempt {
     let (first, last) = (net.network(), net.broadcast());
     let overlaps = |(from, to): &&(IpAddr, IpAddr)| *from <= last && first <= *to;
-    match exempt::intervals(orders).iter().find(overlaps) {
+    match exempt::intervals(enforcer_config).iter().find(overlaps) {
         None => Exempt::Nothing,
         Some((from, to)) if *from <= first && last <= *to => {
-            exempt::reason(orders, first).map_or(Exempt::Part, Exempt::All)
+            exempt::reason(enforcer_config, first).map_or(Exempt::Part, Exempt::All)
         }
         Some(_) => Exempt::Part,
     }
@@ -189,9 +197,9 @@ mod tests {
     use crate::local::LocalNetwork;
     use crate::status::InForce;
 
-    fn orders(config: Config) -> Orders {
+    fn enforcer_config(config: Config) -> EnforcerConfig {
         let own = vec!["192.0.2.10".parse().unwrap()];
-        Orders {
+        EnforcerConfig {
             config: Arc::new(config),
             protected: vec!["192.0.2.20".parse().unwrap()],
             local: LocalNetwork { addresses: own, ..LocalNetwork::default() },
@@ -233,7 +241,7 @@ mod tests {
     }
 
     fn of(config: &Config, status: &Status, subject: &str) -> (Option<bool>, String) {
-        let effect = effect(&orders(config.clone()), status, &snapshot(), &subject.parse().unwrap());
+        let effect = effect(&enforcer_config(config.clone()), status, &snapshot(), &subject.parse().unwrap());
         (effect.denied, effect.reason)
     }
 

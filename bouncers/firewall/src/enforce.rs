@@ -6,17 +6,17 @@
 //!  structure touched, start, reload ─► Everything   structure first, then sets, then leftovers
 //! ```
 //!
-//! Now and then everything is looked at while work goes on ([`glance`]).
+//! Now and then everything is verified in the background ([`verify`]).
 //!
 //! Whatever fails is tried again with growing pauses, one level higher: nothing is ever marked as done that the
 //! kernel has not confirmed.
 
 mod follow;
-mod glance;
-mod hands;
+mod install;
+mod kernel_access;
 mod pace;
 mod retire;
-mod stand;
+mod verify;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -42,12 +42,12 @@ use crate::plan::{Elements, Excluded};
 use crate::status::Status;
 use crate::structure::Structure;
 
-use glance::Glance;
-use hands::Hands;
+pub use install::check;
+use kernel_access::KernelAccess;
 use pace::Pace;
-pub use stand::check;
+use verify::BackgroundVerification;
 
-/// News of others' changes come in bursts (a reload flushes, then loads): this long it waits for the rest.
+/// Other programs' changes come in bursts (a reload flushes, then loads): the wait for the rest of a burst.
 const SETTLE: Duration = Duration::from_millis(30);
 
 /// How often it is checked whether the LAPI has sent everything, after a comparison with remembered decisions only. An
@@ -56,7 +56,7 @@ const UNTIL_KNOWN: Duration = Duration::from_millis(500);
 
 /// What to enforce besides the decisions. Send a new one to reload.
 #[derive(Debug, Clone)]
-pub struct Orders {
+pub struct EnforcerConfig {
     /// The checked configuration.
     pub config: Arc<Config>,
     /// The LAPI's own addresses, never blocked when the configuration says so.
@@ -85,17 +85,17 @@ impl Warned {
 /// Keeps the kernel as the cache wants it. Built by [`Enforcer::new`], works in [`Enforcer::run`].
 #[derive(Debug)]
 pub struct Enforcer {
-    orders: watch::Receiver<Orders>,
+    enforcer_config: watch::Receiver<EnforcerConfig>,
     cache: CacheHandle,
     status: watch::Sender<Status>,
-    /// What the last orders were, as they are being carried out.
-    current: Orders,
-    /// Orders that were in force before and still have objects in the kernel.
-    former: Vec<Orders>,
-    hands: Hands,
+    /// The configuration that is being enforced.
+    current: EnforcerConfig,
+    /// Earlier configurations that still have objects in the kernel.
+    former: Vec<EnforcerConfig>,
+    kernel_access: KernelAccess,
     monitor: Option<Monitor>,
-    standing: Option<Standing>,
-    /// What must be looked at because news may have been missed.
+    installed: Option<Installed>,
+    /// What must be compared because a notification may have been missed.
     suspicion: Need,
     /// Another program has changed a table since the last comparison.
     disturbed: bool,
@@ -106,23 +106,23 @@ pub struct Enforcer {
     /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
     lenient: bool,
     /// The look at everything that is under way.
-    glance: Option<Glance>,
+    verification: Option<BackgroundVerification>,
     /// When to look again for an operator's table or set that could not be used.
-    look_again: Option<Instant>,
+    retry_at: Option<Instant>,
     pace: Pace,
     /// How long to pause before the next round of changes.
     pause: Option<Duration>,
     warned: Warned,
     /// Operators' interval sets may hold expired intervals that the kernel has not collected yet.
     uncollected: bool,
-    /// What is guarded has been logged for the current orders.
+    /// Whether tables and hooks have been logged for the current configuration.
     announced: bool,
 }
 
 /// What stands in the kernel by our doing.
 #[derive(Debug)]
-struct Standing {
-    /// The orders' configuration without the families that are left out.
+struct Installed {
+    /// The configuration without the families that are left out.
     config: Arc<Config>,
     layout: Arc<Layout>,
     structures: Vec<Structure>,
@@ -141,7 +141,7 @@ struct Standing {
     unmet: Option<String>,
 }
 
-/// How much has to be looked at, from least to most.
+/// How much has to be compared, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
     Nothing,
@@ -151,26 +151,29 @@ enum Need {
 }
 
 impl Enforcer {
-    /// An enforcer for these orders and this cache, and the status it will report.
-    pub fn new(orders: watch::Receiver<Orders>, cache: CacheHandle) -> (Self, watch::Receiver<Status>) {
+    /// An enforcer of this configuration and cache, and the status it will report.
+    pub fn new(
+        enforcer_config: watch::Receiver<EnforcerConfig>,
+        cache: CacheHandle,
+    ) -> (Self, watch::Receiver<Status>) {
         let (status, report) = watch::channel(Status::default());
-        let current = orders.borrow().clone();
+        let current = enforcer_config.borrow().clone();
         let enforcer = Self {
-            orders,
+            enforcer_config,
             cache,
             status,
             current,
             former: Vec::new(),
-            hands: Hands::default(),
+            kernel_access: KernelAccess::default(),
             monitor: None,
-            standing: None,
+            installed: None,
             suspicion: Need::Nothing,
             disturbed: false,
             lingering: 0,
             put_right: false,
             lenient: false,
-            glance: None,
-            look_again: None,
+            verification: None,
+            retry_at: None,
             pace: Pace::default(),
             pause: None,
             warned: Warned::default(),
@@ -180,7 +183,7 @@ impl Enforcer {
         (enforcer, report)
     }
 
-    /// Works until `stop` fires, then takes everything away again, unless the configuration says to keep it.
+    /// Runs until `stop` fires, then removes everything again, unless `keep_on_stop` is set.
     /// Only what cannot get better by waiting (no permission, no `nft`) at the very start is an error.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), EnforceError> {
         let mut generations = self.cache.changed();
@@ -188,7 +191,7 @@ impl Enforcer {
         let mut not_before = Instant::now();
         let mut verify = Instant::now() + self.current.config.reconcile_interval;
         let mut cache_open = true;
-        let mut orders_open = true;
+        let mut config_open = true;
         let mut news = false;
         loop {
             if news && need > Need::Changes && self.disturbed && Instant::now() < not_before {
@@ -200,7 +203,7 @@ impl Enforcer {
                 match self.satisfy(need).await {
                     Ok(()) => {
                         if need >= Need::Sets {
-                            self.glance = None;
+                            self.verification = None;
                             self.note_repair();
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
@@ -228,7 +231,7 @@ impl Enforcer {
                 not_before
             } else {
                 let until_known = self.lenient.then(|| Instant::now() + UNTIL_KNOWN);
-                let soonest = [self.foreign_element_ends(), self.look_again, until_known];
+                let soonest = [self.foreign_element_ends(), self.retry_at, until_known];
                 soonest.into_iter().flatten().min().map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
@@ -243,12 +246,12 @@ impl Enforcer {
                         need = foreign;
                     }
                 }
-                changed = self.orders.changed(), if orders_open => match changed {
+                changed = self.enforcer_config.changed(), if config_open => match changed {
                     Ok(()) => {
-                        self.take_orders();
+                        self.take_config();
                         need = Need::Everything;
                     }
-                    Err(_closed) => orders_open = false,
+                    Err(_closed) => config_open = false,
                 },
                 changed = generations.changed(), if cache_open => match changed {
                     Ok(()) => {
@@ -257,18 +260,18 @@ impl Enforcer {
                     }
                     Err(_closed) => cache_open = false,
                 },
-                looked = Self::looked(&mut self.glance) => {
-                    if self.is_doubtful(looked) {
+                result = Self::verified(&mut self.verification) => {
+                    if self.is_doubtful(result) {
                         need = need.max(Need::Sets);
                     }
                     verify = Instant::now() + self.current.config.reconcile_interval;
                 }
                 () = sleep_until(wake) => {
-                    if self.look_again.is_some_and(|due| due <= Instant::now()) {
-                        self.look_again = None;
+                    if self.retry_at.is_some_and(|due| due <= Instant::now()) {
+                        self.retry_at = None;
                         need = Need::Everything;
                     } else if Instant::now() >= verify {
-                        if self.current.config.mode == Mode::DryRun || !self.glance() {
+                        if self.current.config.mode == Mode::DryRun || !self.verify_in_background() {
                             need = need.max(Need::Sets);
                         }
                         verify = Instant::now() + self.current.config.reconcile_interval;
@@ -277,7 +280,7 @@ impl Enforcer {
                             || self.lenient && self.knows_all())
                     {
                         // An element of the operator's own has ended where one of ours is wanted; or all is known now,
-                        // without any news that would have said so.
+                        // without a new generation that would have woken this task.
                         need = Need::Sets;
                     }
                 }
@@ -291,7 +294,7 @@ impl Enforcer {
     /// when they are enforced.
     pub async fn prepare(&mut self) {
         if self.current.config.mode != Mode::DryRun
-            && let Err(error) = self.hands.kernel(|_| ()).await
+            && let Err(error) = self.kernel_access.kernel(|_| ()).await
         {
             tracing::debug!(%error, "netfilter netlink cannot be opened yet");
         }
@@ -299,49 +302,47 @@ impl Enforcer {
 
     async fn satisfy(&mut self, need: Need) -> Result<(), EnforceError> {
         if self.current.config.mode == Mode::DryRun {
-            self.pretend().await;
+            self.dry_run().await;
             return Ok(());
         }
         match need {
             Need::Nothing => Ok(()),
-            Need::Changes if self.lenient && self.knows_all() && self.standing.is_some() => {
+            Need::Changes if self.lenient && self.knows_all() && self.installed.is_some() => {
                 self.compare_sets().await
             }
-            Need::Changes if self.standing.is_some() => self.follow().await,
-            Need::Sets if self.standing.is_some() && self.stands_untouched().await? => {
-                self.compare_sets().await
-            }
-            Need::Changes | Need::Sets | Need::Everything => self.stand().await,
+            Need::Changes if self.installed.is_some() => self.follow().await,
+            Need::Sets if self.installed.is_some() && self.is_untouched().await? => self.compare_sets().await,
+            Need::Changes | Need::Sets | Need::Everything => self.install().await,
         }
     }
 
     /// Brings in what is new while a repair is put off, because another program undoes it again and again: bans do not
     /// wait for that. What fails is part of the repair.
     async fn follow_meanwhile(&mut self) {
-        if self.standing.is_some()
+        if self.installed.is_some()
             && let Err(error) = self.follow().await
         {
             tracing::debug!(%error, "what is new waits for the repair");
         }
     }
 
-    /// Whether the LAPI has told everything since the start. What is remembered may be some seconds older than
+    /// Whether the LAPI has sent everything since the start. Persisted decisions may be some seconds older than
     /// what stands in the kernel, so until then elements are only added: those beyond it end by themselves.
     fn knows_all(&self) -> bool {
         self.cache.freshness().is_complete()
     }
 
-    /// Dry-run mode: says what it would do, in the stock bouncer's words.
-    async fn pretend(&mut self) {
+    /// Dry-run mode: logs what would be done, with the stock bouncer's messages.
+    async fn dry_run(&mut self) {
         self.retire_former(&[]).await;
         let newer = self.cache.load();
-        let older = self.standing.as_ref().map(|standing| standing.snapshot.clone());
+        let older = self.installed.as_ref().map(|installed| installed.snapshot.clone());
         dry_run::tell(older.as_ref(), &newer);
         let generation = newer.generation();
         let layout = Layout::new(&self.current.config, &[]);
-        let mut standing = Standing::new(Arc::clone(&self.current.config), layout);
-        standing.snapshot = newer;
-        self.standing = Some(standing);
+        let mut installed = Installed::new(Arc::clone(&self.current.config), layout);
+        installed.snapshot = newer;
+        self.installed = Some(installed);
         self.report(|status| {
             status.generation = generation;
             status.in_force_since.get_or_insert_with(palisade_stream::now);
@@ -351,7 +352,7 @@ impl Enforcer {
     /// What an event means for us.
     fn judge(&mut self, event: Result<Event, NetlinkError>) -> Need {
         match event {
-            Ok(Event::Committed { generation, .. }) if self.hands.made(generation) => Need::Nothing,
+            Ok(Event::Committed { generation, .. }) if self.kernel_access.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
                 let what = if touched.structure { "structure" } else { "elements" };
                 let shared = self.current.config.families().all(|(_, family)| family.set_only);
@@ -364,7 +365,7 @@ impl Enforcer {
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
             Ok(Event::Overrun) => {
-                tracing::debug!("news about the ruleset were lost; comparing everything");
+                tracing::debug!("notifications of ruleset changes were lost; comparing everything");
                 Need::Sets
             }
             Err(error) => {
@@ -375,10 +376,10 @@ impl Enforcer {
         }
     }
 
-    fn take_orders(&mut self) {
-        let orders = self.orders.borrow_and_update().clone();
-        let former = std::mem::replace(&mut self.current, orders);
-        // A new address of this host or of the LAPI is no new configuration: nothing of the former orders has to go.
+    fn take_config(&mut self) {
+        let enforcer_config = self.enforcer_config.borrow_and_update().clone();
+        let former = std::mem::replace(&mut self.current, enforcer_config);
+        // A new address of this host or of the LAPI is no new configuration: no objects have to be removed.
         if former.config != self.current.config {
             self.announced = false;
             self.former.push(former);
@@ -396,8 +397,8 @@ impl Enforcer {
         }
     }
 
-    /// Takes in the news that have already arrived.
-    fn hear_out(&mut self) {
+    /// Processes the notifications that have already arrived.
+    fn drain_monitor(&mut self) {
         while let Some(event) = self.monitor.as_mut().and_then(Monitor::waiting) {
             let foreign = self.judge(event);
             self.suspicion = self.suspicion.max(foreign);
@@ -407,8 +408,8 @@ impl Enforcer {
     fn open_monitor(&mut self) -> Result<(), EnforceError> {
         if self.monitor.is_none() {
             let mut monitor = Monitor::open(watched_tables(&self.current.config))?;
-            if let Some(standing) = &self.standing {
-                monitor.narrow(standing.own_names());
+            if let Some(installed) = &self.installed {
+                monitor.narrow(installed.own_names());
             }
             self.monitor = Some(monitor);
         }
@@ -435,7 +436,7 @@ impl Enforcer {
     }
 }
 
-impl Standing {
+impl Installed {
     /// Names of the chains and sets that are ours, and of operators' sets.
     fn own_names(&self) -> Arc<HashSet<String>> {
         let sets = self.layout.targets().map(|(_, target)| target.name.clone());

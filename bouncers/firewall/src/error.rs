@@ -24,7 +24,7 @@ pub enum EnforceError {
         family: &'static str,
         /// The table.
         table: String,
-        /// What `nft` said.
+        /// The error output of `nft`.
         #[source]
         cause: NftError,
     },
@@ -45,7 +45,7 @@ pub enum EnforceError {
         /// `ipv4` or `ipv6`.
         key: &'static str,
     },
-    /// Somebody took our table or a set away.
+    /// A table or a set of ours was removed.
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,
     /// The kernel's sets are not as expected.

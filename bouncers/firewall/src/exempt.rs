@@ -1,11 +1,11 @@
-//! Addresses that are never treated as banned, whatever the decisions say, as disjoint intervals.
+//! Addresses that are exempt from all decisions, as disjoint intervals.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::config::IpFamily;
-use crate::enforce::Orders;
+use crate::enforce::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::following;
 
@@ -42,10 +42,11 @@ fn special() -> impl Iterator<Item = IpNet> {
 }
 
 /// Everything exempt, sorted and merged.
-pub(crate) fn intervals(orders: &Orders) -> Vec<(IpAddr, IpAddr)> {
-    let lapi = orders.protected.iter().filter(|_| orders.config.protect_lapi);
-    let single = lapi.chain(&orders.local.addresses).map(|address| IpNet::from(address.to_canonical()));
-    let nets = orders.config.allow.nets.iter().copied().chain(special()).chain(single);
+pub(crate) fn intervals(enforcer_config: &EnforcerConfig) -> Vec<(IpAddr, IpAddr)> {
+    let lapi = enforcer_config.protected.iter().filter(|_| enforcer_config.config.protect_lapi);
+    let single =
+        lapi.chain(&enforcer_config.local.addresses).map(|address| IpNet::from(address.to_canonical()));
+    let nets = enforcer_config.config.allow.nets.iter().copied().chain(special()).chain(single);
     let mut all: Vec<_> = nets.map(|net| (net.network(), net.broadcast())).collect();
     merge(&mut all);
     all
@@ -64,13 +65,14 @@ pub(crate) fn merge(intervals: &mut Vec<(IpAddr, IpAddr)>) {
 }
 
 /// Why an address is exempt, if it is.
-pub(crate) fn reason(orders: &Orders, address: IpAddr) -> Option<Reason> {
-    if orders.config.allow.nets.iter().any(|net| net.contains(&address)) {
+pub(crate) fn reason(enforcer_config: &EnforcerConfig, address: IpAddr) -> Option<Reason> {
+    if enforcer_config.config.allow.nets.iter().any(|net| net.contains(&address)) {
         Some(Reason::Allowed)
-    } else if orders.config.protect_lapi && orders.protected.iter().any(|lapi| lapi.to_canonical() == address)
+    } else if enforcer_config.config.protect_lapi
+        && enforcer_config.protected.iter().any(|lapi| lapi.to_canonical() == address)
     {
         Some(Reason::Lapi)
-    } else if orders.local.addresses.contains(&address) {
+    } else if enforcer_config.local.addresses.contains(&address) {
         Some(Reason::Own)
     } else {
         special().any(|net| net.contains(&address)).then_some(Reason::Special)
@@ -99,10 +101,10 @@ mod tests {
     use crate::config::{Allow, Config};
     use crate::local::LocalNetwork;
 
-    fn orders(nets: &[&str], protected: &[&str], own: &[&str]) -> Orders {
+    fn enforcer_config(nets: &[&str], protected: &[&str], own: &[&str]) -> EnforcerConfig {
         let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Orders {
+        EnforcerConfig {
             config: Arc::new(Config {
                 allow: Allow { nets, interfaces: Vec::new() },
                 ..crate::testing::config()
@@ -112,8 +114,8 @@ mod tests {
         }
     }
 
-    fn merged(orders: &Orders) -> Vec<String> {
-        let intervals = intervals(orders);
+    fn merged(enforcer_config: &EnforcerConfig) -> Vec<String> {
+        let intervals = intervals(enforcer_config);
         for (first, last) in &intervals {
             assert!(covers(&intervals, *first) && covers(&intervals, *last));
         }
@@ -131,17 +133,17 @@ mod tests {
             "192.0.2.0-192.0.2.255",
             "2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
         ];
-        assert_eq!(merged(&orders(&nets, &["192.0.2.9"], &["127.0.0.1", "::1"])), expected);
+        assert_eq!(merged(&enforcer_config(&nets, &["192.0.2.9"], &["127.0.0.1", "::1"])), expected);
     }
 
     #[test]
     fn mapped_addresses_are_ipv4() {
-        assert_eq!(merged(&orders(&[], &["::ffff:203.0.113.5"], &[])), ["203.0.113.5-203.0.113.5"]);
+        assert_eq!(merged(&enforcer_config(&[], &["::ffff:203.0.113.5"], &[])), ["203.0.113.5-203.0.113.5"]);
     }
 
     #[test]
     fn each_exempt_address_has_its_reason() {
-        let orders = orders(&["192.0.2.0/24"], &["203.0.113.5"], &["198.51.100.1"]);
+        let enforcer_config = enforcer_config(&["192.0.2.0/24"], &["203.0.113.5"], &["198.51.100.1"]);
         for (address, expected) in [
             ("192.0.2.7", Some(Reason::Allowed)),
             ("203.0.113.5", Some(Reason::Lapi)),
@@ -153,8 +155,8 @@ mod tests {
             ("2001:db8::1", None),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(reason(&orders, address), expected, "{address}");
-            assert_eq!(covers(&intervals(&orders), address), expected.is_some(), "{address}");
+            assert_eq!(reason(&enforcer_config, address), expected, "{address}");
+            assert_eq!(covers(&intervals(&enforcer_config), address), expected.is_some(), "{address}");
         }
     }
 }

@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use palisade_bouncer::control::LookupAnswer;
 
 use crate::cli::Packet;
-use crate::enforce::Orders;
+use crate::enforce::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::{NetlinkError, Socket};
 
@@ -35,13 +35,13 @@ use crate::netlink::{NetlinkError, Socket};
 /// # Errors
 /// The kernel cannot be read, or the answer cannot be written.
 pub fn explain(
-    orders: &Orders,
+    enforcer_config: &EnforcerConfig,
     packet: Packet,
     cache: Result<LookupAnswer, String>,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let report = read_and_report(orders, packet, cache).map_err(|error| match error {
+    let report = read_and_report(enforcer_config, packet, cache).map_err(|error| match error {
         NetlinkError::Denied(cause) => {
             anyhow::anyhow!(
                 "the kernel's rules cannot be read ({cause}); run it as root or with CAP_NET_ADMIN"
@@ -54,12 +54,12 @@ pub fn explain(
 }
 
 fn read_and_report(
-    orders: &Orders,
+    enforcer_config: &EnforcerConfig,
     packet: Packet,
     cache: Result<LookupAnswer, String>,
 ) -> Result<report::Report, NetlinkError> {
     let mut socket = Socket::open()?;
     let ruleset = read::ruleset(&mut socket, family_of(packet.source))?;
     let mut elements = read::KernelElements { socket: &mut socket };
-    Ok(compare::report(orders, packet, cache, &ruleset, &mut elements))
+    Ok(compare::report(enforcer_config, packet, cache, &ruleset, &mut elements))
 }

@@ -14,24 +14,27 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::{IpFamily, Mode};
-use crate::{FamilyCounters, Orders, Status, Traffic, read_counters};
+use crate::{EnforcerConfig, FamilyCounters, Status, Traffic, read_counters};
 
 /// Reads the counters and remembers them. Clones share the last reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Counters {
-    orders: watch::Receiver<Orders>,
+    enforcer_config: watch::Receiver<EnforcerConfig>,
     status: watch::Receiver<Status>,
     last: Arc<Mutex<Vec<FamilyCounters>>>,
 }
 
 impl Counters {
-    pub(crate) fn new(orders: watch::Receiver<Orders>, status: watch::Receiver<Status>) -> Self {
-        Self { orders, status, last: Arc::default() }
+    pub(crate) fn new(
+        enforcer_config: watch::Receiver<EnforcerConfig>,
+        status: watch::Receiver<Status>,
+    ) -> Self {
+        Self { enforcer_config, status, last: Arc::default() }
     }
 
     /// Asks the kernel. When it cannot be asked, the last reading stays.
     pub(crate) async fn refresh(&self) {
-        let config = Arc::clone(&self.orders.borrow().config);
+        let config = Arc::clone(&self.enforcer_config.borrow().config);
         if config.mode == Mode::DryRun {
             return;
         }

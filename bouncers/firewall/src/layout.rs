@@ -106,7 +106,7 @@ impl Purpose {
     }
 }
 
-/// Where decisions come from, as counters and metrics tell them apart.
+/// An origin, or a list of the origin `lists`: what counters and metrics are kept by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     /// Its family.

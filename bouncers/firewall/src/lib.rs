@@ -2,12 +2,11 @@
 //!
 //! ```text
 //!  cli ─► config ─► serve ─┬─► Subscription ──CacheHandle──► Enforcer ─┬─► nft       tables, chains, sets, rules
-//!                          └─► Orders (config, reload) ─────────▲      └─► netlink   elements, dumps, counters, news
+//!                          └─► EnforcerConfig (config, reload) ─▲      └─► netlink   elements, dumps, counters, notifications
 //!
 //!  cli ─► lookup, status ─► control socket        cli ─► explain ─► netlink, control socket
 //! ```
 
-mod alone;
 mod capability;
 mod clause;
 pub mod cli;
@@ -24,6 +23,7 @@ mod explain;
 mod exposition;
 mod found;
 mod gate;
+mod instance_lock;
 mod intervals;
 mod kernel;
 mod layout;
@@ -40,13 +40,13 @@ mod structure;
 
 pub use capability::pass_on_net_admin;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
-pub use enforce::{Enforcer, Orders, check};
+pub use enforce::{Enforcer, EnforcerConfig, check};
 pub use error::EnforceError;
 pub use explain::explain;
 pub use local::LocalNetwork;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
-pub use serve::{about, connect, orders, serve};
+pub use serve::{about, connect, enforcer_config, serve};
 pub use status::{InForce, Status};
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ fn addresses() -> Result<Vec<IpNet>, NetlinkError> {
                 None => None,
             };
             let net = address.and_then(|address| IpNet::new(address, header[1]).ok());
-            // Link-local addresses are exempt as such, and every virtual interface brings one: they are no news.
+            // Link-local addresses are exempt as such, and every virtual interface has one: no warning is needed.
             let link_local =
                 |net: &IpNet| matches!(net.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
             if nets.len() < MAX_ADDRESSES {

@@ -9,7 +9,7 @@ use palisade_daemon::logs::Logs;
 use palisade_daemon::runtime;
 use palisade_firewall::cli::{Begun, CONFIG_IS_VALID, Question, begin};
 use palisade_firewall::config::Loaded;
-use palisade_firewall::{about, check, connect, explain, orders, pass_on_net_admin, serve};
+use palisade_firewall::{about, check, connect, enforcer_config, explain, pass_on_net_admin, serve};
 use tracing::info;
 
 fn main() -> ExitCode {
@@ -48,8 +48,8 @@ fn answer(loaded: &Loaded, question: &Question, json: bool) -> anyhow::Result<()
             let cache = inquiry.decisions_on(&Subject::Address(packet.source));
             let cache = cache.map_err(|error| error.to_string());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let orders = runtime.block_on(orders(loaded, &lapis));
-            explain(&orders, *packet, cache, json, &mut io::stdout())?;
+            let enforcer_config = runtime.block_on(enforcer_config(loaded, &lapis));
+            explain(&enforcer_config, *packet, cache, json, &mut io::stdout())?;
         }
         Question::Lookup(subject) => inquiry.lookup(subject, &mut io::stdout())?,
         Question::Status => inquiry.status(&mut io::stdout())?,

@@ -71,7 +71,7 @@ pub enum NetlinkError {
         /// The system's reason.
         cause: Errno,
     },
-    /// The kernel said no to a question.
+    /// The kernel refused a request.
     #[error("the kernel refuses {what}: {cause}")]
     Refused {
         /// What had been asked.

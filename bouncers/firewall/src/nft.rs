@@ -27,7 +27,7 @@ pub enum NftError {
     /// It could not be run.
     #[error("cannot run nft: {0}; install the package nftables, and make sure that nft is in PATH")]
     Missing(#[source] io::Error),
-    /// It ran and said no.
+    /// It ran and refused.
     #[error("nft refuses to {what}: {stderr}")]
     Refused {
         /// What it was asked to do.
@@ -81,7 +81,7 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
     let talk = async {
         let feed = async {
             if let Some(mut pipe) = pipe {
-                // It may stop reading because it refuses the first line: its exit status tells.
+                // It may stop reading because it refuses the first line; its exit status is checked below.
                 let _broken_pipe = pipe.write_all(stdin.as_bytes()).await;
             }
         };
@@ -98,7 +98,7 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
     Err(NftError::Refused { what, stderr })
 }
 
-/// What `nft` printed in one line: each complaint once, without places in a script that nobody sees.
+/// The output of `nft` in one line: each message once, without positions in a script that was never stored.
 fn plain(stderr: &str) -> String {
     let mut complaints: Vec<&str> = Vec::new();
     for line in stderr.lines() {

@@ -295,7 +295,7 @@ pub(crate) fn delta<'d>(
             plan.intervals(gone, come);
         }
     }
-    // First in, then out: a cell that only changes hands stays.
+    // First in, then out: a cell that one element leaves and another enters stays.
     let first: Vec<_> = entered.into_iter().filter(|(set, cell)| cells.enter(*set, *cell)).collect();
     let last: Vec<_> = left.into_iter().filter(|(set, cell)| cells.leave(*set, *cell)).collect();
     let first = first.into_iter().map(|(set, cell)| (set, cell, true));
@@ -362,7 +362,7 @@ fn compare_elements(
     out: &mut Comparison,
 ) {
     /// An element that stands in the kernel: its key (prefix length and first address) and its set.
-    type Standing = (u8, IpAddr, SetId, Held);
+    type InKernel = (u8, IpAddr, SetId, Held);
     let sets = layout.targets().filter_map(|(set, target)| match target.purpose {
         Purpose::Ranges(length) => Some((set, length)),
         Purpose::Hosts => Some((set, full_length(target.ip))),
@@ -378,7 +378,7 @@ fn compare_elements(
         let ours = kernel.of(set).iter().filter(move |held| !is_operators(set) || layout.is_ours(held));
         ours.map(move |held| (length, held.first, set, *held))
     });
-    let mut held: Vec<Standing> = held.collect();
+    let mut held: Vec<InKernel> = held.collect();
     held.sort_unstable_by_key(|(length, address, set, _)| (*length, *address, *set));
     let plan = &mut out.plan;
     held.dedup_by(|extra, one| {
@@ -386,7 +386,7 @@ fn compare_elements(
         // (While the kernel makes a hash table larger, a dump may show an element twice: it is still one.)
         if twice && extra.2 != one.2 {
             // In a second set of ours as well: one is enough, the others go.
-            plan.element(net_of(extra.0, extra.1), Some(standing_place(layout, extra.2, &extra.3)), None);
+            plan.element(net_of(extra.0, extra.1), Some(place_in_kernel(layout, extra.2, &extra.3)), None);
         }
         twice
     });
@@ -416,25 +416,25 @@ fn compare_elements(
             stale[at] = false;
             &held[at]
         });
-        let stands = before.is_some_and(|(.., set, held)| {
+        let up_to_date = before.is_some_and(|(.., set, held)| {
             let target = layout.target(place.set);
             let counter = layout.counter(place.source);
             *set == place.set
                 && (!target.dialect.counters || held.counter == counter_print(counter.as_bytes()))
                 && ends_alike(layout, *set, held.left, Some(decision.until), now)
         });
-        if !stands {
-            let remove = before.map(|(.., set, held)| standing_place(layout, *set, held));
+        if !up_to_date {
+            let remove = before.map(|(.., set, held)| place_in_kernel(layout, *set, held));
             out.plan.element(net, remove, Some((place, decision.until)));
         }
     }
     for ((length, address, set, held), _) in held.iter().zip(stale).filter(|(_, stale)| *stale) {
-        out.plan.element(net_of(*length, *address), Some(standing_place(layout, *set, held)), None);
+        out.plan.element(net_of(*length, *address), Some(place_in_kernel(layout, *set, held)), None);
     }
 }
 
 /// The place of an element that stands in the kernel.
-fn standing_place(layout: &Layout, set: SetId, held: &Held) -> Place {
+fn place_in_kernel(layout: &Layout, set: SetId, held: &Held) -> Place {
     let by_counter = |id| held.counter != 0 && counter_print(layout.counter(id).as_bytes()) == held.counter;
     let mut sources = layout.sources();
     let source = sources.find(|(id, source)| source.hosts == set || by_counter(*id));
@@ -469,12 +469,12 @@ fn compare_intervals(
     let mut come = wanted;
     come.retain(|interval| {
         let key = (interval.set, interval.first, interval.last);
-        let stands =
+        let up_to_date =
             held.get(&key).is_some_and(|left| ends_alike(layout, interval.set, *left, interval.until, now));
-        if stands {
+        if up_to_date {
             held.remove(&key);
         }
-        !stands
+        !up_to_date
     });
     let gone =
         held.into_keys().map(|(set, first, last)| Interval { set, first, last, until: None }).collect();

@@ -1,8 +1,8 @@
-//! The daemon: puts the parts together, says when it is ready, answers reloads, ends in order.
+//! The daemon: connects the parts, reports readiness, reloads, and ends in order.
 //!
 //! ```text
 //!  LAPI ◄── Subscription ──CacheHandle──► Enforcer ──► kernel
-//!               ▲ Change                     ▲ Orders
+//!               ▲ Change                     ▲ EnforcerConfig
 //!               └────────── reload ──────────┘
 //! ```
 
@@ -33,7 +33,7 @@ use crate::cli::VERSION;
 use crate::config::{self, Config, Loaded, Mode, Note, Overrides};
 use crate::effect::effect;
 use crate::exposition::Counters;
-use crate::{Enforcer, LocalNetwork, Orders, Status, alone, dry_run};
+use crate::{Enforcer, EnforcerConfig, LocalNetwork, Status, dry_run, instance_lock};
 
 /// What the program calls itself, and its state folder.
 const PROGRAM: &str = "palisade-firewall";
@@ -45,7 +45,7 @@ const HANGS: Duration = Duration::from_secs(30);
 /// How often is looked whether the LAPI's first answer has come.
 const FIRST_ANSWER: Duration = Duration::from_millis(50);
 
-/// Enforces until told to stop.
+/// Enforces until the context is stopped.
 ///
 /// # Errors
 /// The configuration is no good, the key is refused from the start, or the kernel may not be changed.
@@ -55,17 +55,17 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
         dry_run::init();
     }
     let (settings, lapis) = connect_as_daemon(&loaded)?;
-    let claimed = settings.state_dir.as_deref().filter(|_| !dry_run).map(alone::claim);
-    let _alone = claimed.transpose()?;
+    let claimed = settings.state_dir.as_deref().filter(|_| !dry_run).map(instance_lock::claim);
+    let _instance_lock = claimed.transpose()?;
     let types = Some(loaded.config.types.clone());
     // Every remediation that is admitted is enforced alike, so the one that ends last counts.
     let subscription = Subscription::open(&settings, lapis.clone(), types, Policy::longest_wins());
     let cache = subscription.cache.clone();
     let remembered = !cache.read().is_empty();
 
-    let (orders, current_orders) = watch::channel(orders(&loaded, &lapis).await);
-    let (mut enforcer, status) = Enforcer::new(current_orders.clone(), cache.clone());
-    let counters = Counters::new(current_orders, status.clone());
+    let (enforcer_config, current_config) = watch::channel(enforcer_config(&loaded, &lapis).await);
+    let (mut enforcer, status) = Enforcer::new(current_config.clone(), cache.clone());
+    let counters = Counters::new(current_config, status.clone());
     let (clients, current_client) = watch::channel(lapis.clone());
 
     // The enforcer outlives everything else: the last report still reads its counters.
@@ -77,7 +77,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
         async move {
             enforcer.prepare().await;
             // Until something is known, what an earlier process left in the kernel is all there is to hold on to.
-            let known = something_is_known(&cache, &enforcing).await;
+            let known = wait_for_decisions(&cache, &enforcing).await;
             if !known && refused.is_cancelled() {
                 return Ok(());
             }
@@ -103,9 +103,10 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
     };
     let reports = life.tasks.spawn(reporter.run(life.stop.clone()));
     expose(&life, &loaded, &cache, counters);
-    answer_questions(&life, &settings, &lapis, &cache, (status.clone(), orders.subscribe()));
+    serve_control_socket(&life, &settings, &lapis, &cache, (status.clone(), enforcer_config.subscribe()));
 
-    let daemon = Daemon { life: life.clone(), overrides, lapis, orders, changes, clients, cache, status };
+    let daemon =
+        Daemon { life: life.clone(), overrides, lapis, enforcer_config, changes, clients, cache, status };
     daemon.run(loaded, remembered).await;
     // In this order: the last report, then the rules.
     let _ = reports.await;
@@ -115,7 +116,7 @@ pub async fn serve(loaded: Loaded, overrides: Overrides, life: DaemonContext) ->
 
 /// Waits for decisions: remembered ones, or the LAPI's first answer, which may be that there are none. `false` when
 /// stopped before.
-async fn something_is_known(cache: &CacheHandle, stop: &CancellationToken) -> bool {
+async fn wait_for_decisions(cache: &CacheHandle, stop: &CancellationToken) -> bool {
     let mut generations = cache.changed();
     let mut ticks = tokio::time::interval(FIRST_ANSWER);
     loop {
@@ -140,7 +141,7 @@ pub fn connect(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with(loaded, |_| ())
 }
 
-/// The same for who follows: under the name of this instance, which is kept.
+/// The same for the daemon: under the persisted name of this instance.
 fn connect_as_daemon(loaded: &Loaded) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with(loaded, |settings| {
         if loaded.config.mode != Mode::DryRun {
@@ -166,7 +167,7 @@ struct Daemon {
     life: DaemonContext,
     overrides: Overrides,
     lapis: LapiPool,
-    orders: watch::Sender<Orders>,
+    enforcer_config: watch::Sender<EnforcerConfig>,
     changes: mpsc::Sender<Change>,
     clients: watch::Sender<LapiPool>,
     cache: CacheHandle,
@@ -203,7 +204,7 @@ impl Daemon {
                 Ok(()) = status.changed() => {}
                 Ok(_) = generations.changed(), if latch.is_some() => {}
                 _ = ticks.tick() => {
-                    self.protect().await;
+                    self.update_protected().await;
                     let line = self.line();
                     if line != said {
                         self.life.status(&line);
@@ -211,12 +212,12 @@ impl Daemon {
                     }
                 }
             }
-            self.perhaps_ready(&mut latch, &mut target);
+            self.notify_if_ready(&mut latch, &mut target);
         }
     }
 
     /// Ready is when something that was known is in force: what was remembered, or the LAPI's first answer.
-    fn perhaps_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
+    fn notify_if_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
         let published = self.cache.published();
         if target.is_none() && published.freshness.is_complete() {
             *target = Some(published.snapshot.generation());
@@ -263,29 +264,29 @@ impl Daemon {
         }
         let config = Arc::new(loaded.config.clone());
         let protected = protected(&config, &self.lapis).await;
-        let local = local_network().await.unwrap_or_else(|| self.orders.borrow().local.clone());
-        self.orders.send_replace(Orders { config, protected, local });
+        let local = local_network().await.unwrap_or_else(|| self.enforcer_config.borrow().local.clone());
+        self.enforcer_config.send_replace(EnforcerConfig { config, protected, local });
         info!("configuration reloaded");
         Some(loaded)
     }
 
     /// Passes new addresses of the LAPI and of this host to the enforcer.
-    async fn protect(&self) {
-        let config = Arc::clone(&self.orders.borrow().config);
+    async fn update_protected(&self) {
+        let config = Arc::clone(&self.enforcer_config.borrow().config);
         if let Some(local) = local_network().await {
-            self.orders.send_if_modified(|orders| {
-                let changed = orders.local != local;
-                orders.local = local;
+            self.enforcer_config.send_if_modified(|enforcer_config| {
+                let changed = enforcer_config.local != local;
+                enforcer_config.local = local;
                 changed
             });
         }
         if !config.protect_lapi {
             return;
         }
-        let known = |peer: &SocketAddr| self.orders.borrow().protected.contains(&peer.ip());
+        let known = |peer: &SocketAddr| self.enforcer_config.borrow().protected.contains(&peer.ip());
         if !self.lapis.peer_addresses().all(|peer| known(&peer)) {
             let protected = protected(&config, &self.lapis).await;
-            self.orders.send_modify(|orders| orders.protected = protected);
+            self.enforcer_config.send_modify(|enforcer_config| enforcer_config.protected = protected);
         }
     }
 
@@ -374,12 +375,12 @@ fn expose(life: &DaemonContext, loaded: &Loaded, cache: &CacheHandle, counters: 
     life.tasks.spawn(serve_metrics(listen, life.metrics.clone(), life.stop.clone()));
 }
 
-fn answer_questions(
+fn serve_control_socket(
     life: &DaemonContext,
     settings: &LapiSettings,
     lapis: &LapiPool,
     cache: &CacheHandle,
-    (status, orders): (watch::Receiver<Status>, watch::Receiver<Orders>),
+    (status, enforcer_config): (watch::Receiver<Status>, watch::Receiver<EnforcerConfig>),
 ) {
     let Some(path) = settings.control_socket() else { return };
     let control = match Control::bind(&path) {
@@ -396,23 +397,23 @@ fn answer_questions(
         enforcer: Box::new(move || describe(&reported.borrow())),
         // Copied out: a walk over all decisions must not keep a reload or a report waiting.
         effect: Box::new(move |subject, snapshot| {
-            let (orders, status) = (orders.borrow().clone(), status.borrow().clone());
-            effect(&orders, &status, snapshot, subject)
+            let (enforcer_config, status) = (enforcer_config.borrow().clone(), status.borrow().clone());
+            effect(&enforcer_config, &status, snapshot, subject)
         }),
     };
     life.tasks.spawn(control.serve(view, life.stop.clone()));
 }
 
 /// What a daemon with this configuration would be given to enforce. Asks name servers for the LAPI's addresses.
-pub async fn orders(loaded: &Loaded, lapis: &LapiPool) -> Orders {
-    Orders {
+pub async fn enforcer_config(loaded: &Loaded, lapis: &LapiPool) -> EnforcerConfig {
+    EnforcerConfig {
         protected: protected(&loaded.config, lapis).await,
         config: Arc::new(loaded.config.clone()),
         local: local_network().await.unwrap_or_default(),
     }
 }
 
-/// Who answers `lookup` and `status`.
+/// The description of this process in answers to `lookup` and `status`.
 pub fn about(lapis: &LapiPool) -> About {
     About { program: PROGRAM.to_owned(), version: VERSION.to_owned(), lapi: lapis.urls() }
 }

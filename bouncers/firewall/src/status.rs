@@ -7,7 +7,7 @@ use crate::config::IpFamily;
 /// How enforcing stands. A new one is sent after every transaction and every failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// When decisions were in force for the first time; `None` until then. The signal to say READY.
+    /// When decisions were in force for the first time; `None` until then. READY is signalled then.
     pub in_force_since: Option<Timestamp>,
     /// Generation of the snapshot that is in force.
     pub generation: u64,

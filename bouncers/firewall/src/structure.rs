@@ -181,7 +181,7 @@ impl Structure {
         let flushed = self.must_remake(found);
         let (mut chains, mut rules) = (Vec::new(), Vec::new());
         for wanted in &self.chains {
-            let mut standing = 0;
+            let mut unchanged = 0;
             match found.chains.iter().find(|chain| chain.name == wanted.name) {
                 None => chains.push(self.add_chain(wanted)),
                 Some(is) if *is != wanted.as_found() => {
@@ -197,13 +197,13 @@ impl Structure {
                         && is.iter().zip(&wanted.rules).all(|(is, like)| is.rule.as_ref() == Some(like))
                         && is.first().is_none_or(|first| first.marked);
                     if alike {
-                        standing = is.len();
+                        unchanged = is.len();
                     } else {
                         chains.push(self.flush_chain(&wanted.name));
                     }
                 }
             }
-            let missing = wanted.rules.iter().enumerate().skip(standing);
+            let missing = wanted.rules.iter().enumerate().skip(unchanged);
             rules.extend(missing.map(|(at, rule)| self.add_rule(&wanted.name, rule, at == 0)));
         }
         // A rule may go to any of the chains, so all of them come first.

@@ -313,7 +313,7 @@ fn a_reload_changes_only_what_differs() {
 #[test]
 fn the_lapi_is_never_blocked() {
     in_namespace(test_name!(), async |mut world: World| {
-        world.protect(&["203.0.113.1", "2001:db8::1", "127.0.0.1"]);
+        world.update_protected(&["203.0.113.1", "2001:db8::1", "127.0.0.1"]);
         world.start(config()).await;
         assert!(list("set ip crowdsec crowdsec-blacklists.allow").contains("203.0.113.1 }"));
         assert!(list("set ip6 crowdsec6 crowdsec6-blacklists.allow").contains("2001:db8::1,"));
@@ -323,7 +323,7 @@ fn the_lapi_is_never_blocked() {
         assert!(lo.is_some() && lo < gate, "{chain}");
         let chain = list("chain ip crowdsec crowdsec-chain.source");
         assert!(chain.lines().nth(2).unwrap().contains("@crowdsec-blacklists.allow return"), "{chain}");
-        world.protect(&["203.0.113.2"]);
+        world.update_protected(&["203.0.113.2"]);
         eventually("the new address is let through", Duration::from_secs(5), || {
             list("set ip crowdsec crowdsec-blacklists.allow").contains("203.0.113.2 }")
         })

@@ -12,7 +12,7 @@ use super::{
     words::{self, LONGEST_LOG_PREFIX, LONGEST_NAME, LONGEST_SET_PREFIX},
 };
 
-/// Lines per second the kernel log gets at most, unless the operator says otherwise.
+/// Lines per second in the kernel log, by default.
 const DEFAULT_LOG_RATE: LogRate = LogRate { packets: 10, per: RatePeriod::Second };
 
 /// Time between two comparisons with the kernel; what others do to it is mostly noticed at once anyway.
@@ -30,11 +30,11 @@ pub struct Note {
 /// How loud a [`Note`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoteLevel {
-    /// For those who look.
+    /// Logged at level info.
     Debug,
     /// Worth a line.
     Info,
-    /// Something does not do what the file says.
+    /// A key has no effect, or another one than it has in the stock bouncer.
     Warn,
 }
 
@@ -149,7 +149,7 @@ struct Check {
 }
 
 impl Check {
-    /// Keys that have no effect, each said as loudly as the stock bouncer says it.
+    /// Keys that have no effect, each logged at the stock bouncer's level.
     fn ignored(&mut self, file: &ConfigFile) {
         if file.pid_dir.is_some() {
             self.notes.push(Note::debug("pid_dir is deprecated and ignored"));

@@ -1,4 +1,4 @@
-//! What the configuration file says, key by key, before anything is checked.
+//! The configuration file, key by key, before validation.
 //!
 //! Every key of the stock bouncer is here with its own name, so that its file works unchanged. Keys of our own are
 //! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file, are
@@ -69,9 +69,9 @@ pub struct ConfigFile {
     pub pid_dir: Option<IgnoredAny>,
     /// Deprecated; the daemon always runs in the foreground, under its service manager.
     pub daemonize: Option<bool>,
-    /// Leave IPv4 alone, whatever `nftables.ipv4.enabled` says.
+    /// Do not enforce IPv4; overrides `nftables.ipv4.enabled`.
     pub disable_ipv4: Option<bool>,
-    /// Leave IPv6 alone, whatever `nftables.ipv6.enabled` says.
+    /// Do not enforce IPv6; overrides `nftables.ipv6.enabled`.
     pub disable_ipv6: Option<bool>,
     /// `DROP` (default) or `REJECT`, in any case.
     pub deny_action: Option<String>,
@@ -150,7 +150,7 @@ pub struct NftablesFile {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct FamilyFile {
-    /// Whether the family is enforced; on unless `disable_ipv4` or `disable_ipv6` says otherwise.
+    /// Whether the family is enforced; on unless `disable_ipv4` or `disable_ipv6` is set.
     pub enabled: Option<bool>,
     /// Only fill the operator's own set; off by default.
     #[serde(rename = "set-only")]

@@ -8,7 +8,7 @@ use palisade_cache::Snapshot;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-use super::{Enforcer, Need, Standing};
+use super::{Enforcer, Installed, Need};
 use crate::commit::{Committed, Refused};
 use crate::conntrack::{self, Banned};
 use crate::error::EnforceError;
@@ -23,7 +23,7 @@ use crate::plan::{self, Plan};
 use crate::status::InForce;
 use crate::structure::Structure;
 
-/// From so many changes on nothing listens for news meanwhile: the kernel would announce every single element,
+/// From so many changes on the monitor is closed meanwhile: the kernel would announce every single element,
 /// which takes as long as the change itself.
 const BULK: usize = 2000;
 
@@ -82,23 +82,23 @@ impl Enforcer {
         let newer = self.cache.load();
         // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
         if self.needs_other_gates(&newer) {
-            return self.stand().await;
+            return self.install().await;
         }
-        self.make_room(&newer).await?;
-        let older = self.standing.as_ref().map_or(0, |standing| standing.snapshot.len());
+        self.add_missing_sets(&newer).await?;
+        let older = self.installed.as_ref().map_or(0, |installed| installed.snapshot.len());
         if newer.len() > BULK.max(2 * older) {
             // Nearly everything is new: comparing takes less memory than a difference, and no more time.
             return self.compare_sets().await;
         }
-        let Some(standing) = &mut self.standing else { return Ok(()) };
-        let (layout, newest) = (Arc::clone(&standing.layout), newer.clone());
-        let (older, excluded) = (standing.snapshot.clone(), Arc::clone(&standing.excluded));
+        let Some(installed) = &mut self.installed else { return Ok(()) };
+        let (layout, newest) = (Arc::clone(&installed.layout), newer.clone());
+        let (older, excluded) = (installed.snapshot.clone(), Arc::clone(&installed.excluded));
         // Lost when the kernel refuses: then everything is compared, which counts the cells anew.
-        let mut cells = std::mem::take(&mut standing.cells);
+        let mut cells = std::mem::take(&mut installed.cells);
         let local = self.current.local.clone();
         let (unknown, first_end) = (self.uncollected, excluded.first_end);
         let uncollected = move |now| unknown || first_end.is_some_and(|end| end <= now);
-        let step = self.hands.kernel(move |kernel: &mut Kernel| {
+        let step = self.kernel_access.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let plan = plan::delta(&layout, &older, &newest, (&excluded, &local), &mut cells, now);
             if uncollected(now) && plan.adds_ending_intervals(&layout) {
@@ -118,11 +118,11 @@ impl Enforcer {
                 (plan, committed, cells)
             }
         };
-        let Some(standing) = &mut self.standing else { return Ok(()) };
-        standing.snapshot = newer.clone();
-        standing.cells = cells;
+        let Some(installed) = &mut self.installed else { return Ok(()) };
+        installed.snapshot = newer.clone();
+        installed.cells = cells;
         for balance in &committed.balance {
-            if let Some(elements) = standing.elements.get_mut(usize::from(balance.source.0)) {
+            if let Some(elements) = installed.elements.get_mut(usize::from(balance.source.0)) {
                 elements.hosts = elements.hosts.saturating_add_signed(balance.hosts);
                 elements.ranges = elements.ranges.saturating_add_signed(balance.ranges);
             }
@@ -135,7 +135,7 @@ impl Enforcer {
     /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
         if self.needs_other_gates(&self.cache.load()) {
-            return self.stand().await;
+            return self.install().await;
         }
         let started = Instant::now();
         let mut waited = Duration::ZERO;
@@ -154,12 +154,12 @@ impl Enforcer {
         let published = self.cache.published();
         let (newer, lenient) = (published.snapshot.clone(), !published.freshness.is_complete());
         // (Other gates would make it quicker, not more exact: that is for the next change.)
-        self.make_room(&newer).await?;
-        let Some(standing) = &self.standing else { return Ok(None) };
+        self.add_missing_sets(&newer).await?;
+        let Some(installed) = &self.installed else { return Ok(None) };
         let (layout, newest, older) =
-            (Arc::clone(&standing.layout), newer.clone(), standing.snapshot.clone());
+            (Arc::clone(&installed.layout), newer.clone(), installed.snapshot.clone());
         let (exempt, local) = (exempt::intervals(&self.current), self.current.local.clone());
-        let first_end = standing.excluded.first_end;
+        let first_end = installed.excluded.first_end;
         let compare = move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
@@ -169,20 +169,20 @@ impl Enforcer {
             tally(&layout, &local, &older, &newest, &mut found.plan);
             Ok::<_, EnforceError>(found)
         };
-        let mut found = self.hands.kernel(compare.clone()).await??;
+        let mut found = self.kernel_access.kernel(compare.clone()).await??;
         let expired = first_end.is_some_and(|end| end <= palisade_stream::now());
         let mut waited = Duration::ZERO;
-        if found.plan.adds_ending_intervals(&standing.layout) && (self.uncollected || expired) {
+        if found.plan.adds_ending_intervals(&installed.layout) && (self.uncollected || expired) {
             let started = Instant::now();
-            self.collect_intervals(Arc::clone(&standing.layout)).await?;
+            self.collect_intervals(Arc::clone(&installed.layout)).await?;
             waited = started.elapsed();
-            found = self.hands.kernel(compare).await??;
+            found = self.kernel_access.kernel(compare).await??;
         }
         self.put_right |= !found.plan.changes.is_empty();
         let (plan, mut committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
-        let Some(standing) = &mut self.standing else { return Ok(None) };
-        let layout = &standing.layout;
+        let Some(installed) = &mut self.installed else { return Ok(None) };
+        let layout = &installed.layout;
         let lingers =
             |refused: &Refused| refused.reason == Errno::EXIST && layout.target(refused.set).dialect.interval;
         self.lingering = if !committed.refused.iter().any(lingers) {
@@ -193,20 +193,20 @@ impl Enforcer {
         } else {
             0
         };
-        standing.snapshot = newer.clone();
-        standing.cells = found.cells;
-        standing.elements = found.wanted;
-        standing.excluded = Arc::new(found.excluded);
+        installed.snapshot = newer.clone();
+        installed.cells = found.cells;
+        installed.elements = found.wanted;
+        installed.excluded = Arc::new(found.excluded);
         for refused in &committed.refused {
-            let source = standing.layout.sources().find(|(_, source)| source.hosts == refused.set);
+            let source = installed.layout.sources().find(|(_, source)| source.hosts == refused.set);
             if let Some((source, _)) = source {
-                let elements = &mut standing.elements[usize::from(source.0)];
-                let interval = standing.layout.target(refused.set).dialect.interval;
+                let elements = &mut installed.elements[usize::from(source.0)];
+                let interval = installed.layout.target(refused.set).dialect.interval;
                 let count = if interval { &mut elements.ranges } else { &mut elements.hosts };
                 *count = count.saturating_sub(1);
             }
         }
-        let before = std::mem::replace(&mut standing.foreign, found.foreign);
+        let before = std::mem::replace(&mut installed.foreign, found.foreign);
         if before == 0 && found.foreign > 0 {
             tracing::info!(
                 elements = found.foreign,
@@ -221,9 +221,11 @@ impl Enforcer {
     async fn collect_intervals(&mut self, layout: Arc<Layout>) -> Result<(), EnforceError> {
         for last in [false, true] {
             let touched = Arc::clone(&layout);
-            let generations =
-                self.hands.kernel(move |kernel: &mut Kernel| kernel.collect_intervals(&touched)).await??;
-            self.hands.remember(generations);
+            let generations = self
+                .kernel_access
+                .kernel(move |kernel: &mut Kernel| kernel.collect_intervals(&touched))
+                .await??;
+            self.kernel_access.remember(generations);
             if !last {
                 tokio::time::sleep(COLLECTION).await;
             }
@@ -234,77 +236,78 @@ impl Enforcer {
 
     /// When an element of the operator's own ends where one of ours is wanted.
     pub(super) fn foreign_element_ends(&self) -> Option<Instant> {
-        let until = self.standing.as_ref()?.excluded.until?;
+        let until = self.installed.as_ref()?.excluded.until?;
         Some(Instant::now() + until.saturating_duration_since(palisade_stream::now()))
     }
 
     /// Whether this snapshot is to be guarded by other gates, so that the layout must be made anew.
     fn needs_other_gates(&self, newer: &Snapshot) -> bool {
-        let Some(standing) = &self.standing else { return false };
-        let missing = standing.layout.missing(newer);
+        let Some(installed) = &self.installed else { return false };
+        let missing = installed.layout.missing(newer);
         if missing.other_gate || !self.knows_all() {
             return missing.other_gate;
         }
         if missing.is_nothing() {
-            return standing.layout.is_coarse();
+            return installed.layout.is_coarse();
         }
-        let mut layout = Layout::clone(&standing.layout);
-        layout.add(&standing.config, &missing);
+        let mut layout = Layout::clone(&installed.layout);
+        layout.add(&installed.config, &missing);
         layout.is_coarse()
     }
 
     /// Makes the sets that this snapshot needs and that are not there.
-    async fn make_room(&mut self, newer: &Snapshot) -> Result<(), EnforceError> {
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let missing = standing.layout.missing(newer);
+    async fn add_missing_sets(&mut self, newer: &Snapshot) -> Result<(), EnforceError> {
+        let Some(installed) = &self.installed else { return Ok(()) };
+        let missing = installed.layout.missing(newer);
         if missing.is_nothing() {
             return Ok(());
         }
-        let config = Arc::clone(&standing.config);
-        let mut layout = Layout::clone(&standing.layout);
+        let config = Arc::clone(&installed.config);
+        let mut layout = Layout::clone(&installed.layout);
         layout.add(&config, &missing);
         let managed = config.families().filter(|(_, family)| !family.set_only);
         let structures: Vec<_> =
             managed.map(|(ip, family)| Structure::wanted(&config, ip, family, &layout)).collect();
         let changes =
-            structures.iter().zip(&standing.structures).flat_map(|(new, old)| new.changes(&old.as_found()));
+            structures.iter().zip(&installed.structures).flat_map(|(new, old)| new.changes(&old.as_found()));
         let changes: Vec<_> = changes.collect();
         tracing::debug!(
             sources = missing.sources.len(),
             prefix_lengths = missing.lengths.len(),
             "making sets and rules for new sources or prefix lengths"
         );
-        match self.hands.nft("add the sets and rules of a new source or prefix length", changes).await {
+        match self.kernel_access.nft("add the sets and rules of a new source or prefix length", changes).await
+        {
             Err(EnforceError::Nft(error)) if error.is_missing() => return Err(EnforceError::Gone),
             done => done?,
         }
-        if let Some(standing) = &mut self.standing {
-            standing.elements.resize(layout.sources().count(), plan::Elements::default());
-            standing.layout = Arc::new(layout);
-            standing.structures = structures;
+        if let Some(installed) = &mut self.installed {
+            installed.elements.resize(layout.sources().count(), plan::Elements::default());
+            installed.layout = Arc::new(layout);
+            installed.structures = structures;
         }
         self.take_prints().await
     }
 
-    /// Commits a plan, large ones without listening to the echo; afterwards makes sure that nobody else changed
+    /// Commits a plan, a large one with the monitor closed; afterwards makes sure that no other program changed
     /// anything unheard.
     async fn commit_unmonitored(
         &mut self,
         plan: Plan,
         isolate: bool,
     ) -> Result<(Plan, Committed), EnforceError> {
-        let Some(standing) = &self.standing else { return Ok((plan, Committed::default())) };
-        let layout = Arc::clone(&standing.layout);
+        let Some(installed) = &self.installed else { return Ok((plan, Committed::default())) };
+        let layout = Arc::clone(&installed.layout);
         let bulk = plan.changes.len() > BULK;
         let mut before = None;
         if bulk {
             // In this order: what was committed before this generation has been announced by now.
-            before = Some(self.hands.kernel(Kernel::generation).await??);
-            self.hear_out();
+            before = Some(self.kernel_access.kernel(Kernel::generation).await??);
+            self.drain_monitor();
             self.monitor = None;
         }
         let (plan, committed) = self
-            .hands
+            .kernel_access
             .kernel(move |kernel: &mut Kernel| {
                 let committed = kernel.commit(&layout, &plan, isolate, palisade_stream::now());
                 (plan, committed)
@@ -313,10 +316,10 @@ impl Enforcer {
         let committed = committed?;
         if let Some(before) = before {
             self.open_monitor()?;
-            let after = self.hands.kernel(Kernel::generation).await??;
+            let after = self.kernel_access.kernel(Kernel::generation).await??;
             let own = u32::try_from(committed.generations.len()).unwrap_or(u32::MAX);
             if after != before.wrapping_add(own) {
-                let doubt = if self.stands_untouched().await? { Need::Sets } else { Need::Everything };
+                let doubt = if self.is_untouched().await? { Need::Sets } else { Need::Everything };
                 self.suspicion = self.suspicion.max(doubt);
             }
         }
@@ -326,7 +329,7 @@ impl Enforcer {
     /// Notes and reports that a snapshot is in force. `refused` is known after a comparison.
     pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
         let Compared { snapshot, plan, committed, .. } = compared;
-        self.hands.remember(committed.generations.iter().copied());
+        self.kernel_access.remember(committed.generations.iter().copied());
         self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {
             tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
@@ -340,9 +343,9 @@ impl Enforcer {
         }
         self.warn_of_odd_decisions(&plan);
         let flows = self.cut_flows(&plan).await;
-        let parts = self.standing.as_ref().map(Standing::in_force).unwrap_or_default();
+        let parts = self.installed.as_ref().map(Installed::in_force).unwrap_or_default();
         let lingering = (self.lingering > 0).then(|| EnforceError::Lingering.to_string());
-        let unmet = self.standing.as_ref().and_then(|standing| standing.unmet.clone()).or(lingering);
+        let unmet = self.installed.as_ref().and_then(|installed| installed.unmet.clone()).or(lingering);
         let generation = snapshot.generation();
         let unenforceable = u64::try_from(plan.unenforceable_ranges).unwrap_or(u64::MAX);
         let transactions = u64::try_from(committed.generations.len()).unwrap_or(u64::MAX);
@@ -371,14 +374,14 @@ impl Enforcer {
 
     /// Names what the kernel refused: a full set in one line, anything else element by element.
     async fn warn_of_refusals(&mut self, refused: &[Refused]) {
-        let Some(standing) = &self.standing else { return };
-        let layout = Arc::clone(&standing.layout);
+        let Some(installed) = &self.installed else { return };
+        let layout = Arc::clone(&installed.layout);
         let (full, other): (Vec<_>, Vec<_>) = refused.iter().partition(|one| one.reason == Errno::NFILE);
         for (id, target) in layout.targets() {
             let of_set = || full.iter().filter(|one| one.set == id);
             let Some(first) = of_set().next() else { continue };
             let (family, table, name) = (target.nfproto, target.table.clone(), target.name.clone());
-            let size = self.hands.kernel(move |kernel| kernel.set_size(family, &table, &name)).await;
+            let size = self.kernel_access.kernel(move |kernel| kernel.set_size(family, &table, &name)).await;
             let size = size.ok().flatten().map_or_else(|| "unknown".to_owned(), |size| size.to_string());
             tracing::warn!(
                 set = target.name,
@@ -404,8 +407,8 @@ impl Enforcer {
     /// Whether a change only concerns what is let through.
     fn is_about_exempt(&self, change: &plan::Change) -> bool {
         let plan::Change::Intervals { remove, add } = change else { return false };
-        let Some(standing) = &self.standing else { return false };
-        let is_allow = |interval: &Interval| standing.layout.target(interval.set).purpose == Purpose::Allow;
+        let Some(installed) = &self.installed else { return false };
+        let is_allow = |interval: &Interval| installed.layout.target(interval.set).purpose == Purpose::Allow;
         remove.iter().chain(add).all(is_allow)
     }
 
@@ -429,14 +432,14 @@ impl Enforcer {
         }
     }
 
-    /// Removes tracked connections of what was newly banned, if that is wanted. A failure is only told.
+    /// Removes tracked connections of what was newly banned, if that is configured. A failure is only logged.
     async fn cut_flows(&mut self, plan: &Plan) -> u64 {
         let config = &self.current.config;
         if !config.drop_established {
             return 0;
         }
-        let Some(standing) = &self.standing else { return 0 };
-        let banned = Banned::new(&standing.layout, plan, exempt::intervals(&self.current));
+        let Some(installed) = &self.installed else { return 0 };
+        let banned = Banned::new(&installed.layout, plan, exempt::intervals(&self.current));
         if banned.is_empty() {
             return 0;
         }
@@ -455,7 +458,7 @@ impl Enforcer {
     }
 }
 
-impl Standing {
+impl Installed {
     fn in_force(&self) -> Vec<InForce> {
         let sources = self.layout.sources().zip(&self.elements);
         let parts = sources.map(|((_, source), elements)| InForce {

@@ -31,7 +31,7 @@ impl Pace {
     }
 
     /// Notes a failure; returns how long to wait. The first is tried again at once: a table that was flushed, or
-    /// a picture of the kernel that was out of date, is put right by looking again.
+    /// a picture of the kernel that was out of date, is put right by reading it again.
     pub(super) fn failed(&mut self) -> Duration {
         let pause = match self.failures {
             0 => Duration::ZERO,
@@ -46,7 +46,7 @@ impl Pace {
         self.last_disturbance.is_none_or(|last| last.elapsed() > BURST)
     }
 
-    /// Notes that another program changed a table; returns how long to wait before looking what it was.
+    /// Notes that another program changed a table; returns how long to wait before reading the table.
     pub(super) fn disturbed(&mut self) -> Duration {
         self.last_disturbance = Some(Instant::now());
         if self.last_repair.is_none_or(|last| last.elapsed() > CALM) {

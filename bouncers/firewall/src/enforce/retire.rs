@@ -1,11 +1,11 @@
-//! Taking away: everything at the stop, and what only former orders wanted after a reload.
+//! Removes objects: all at the stop, and after a reload those that only an earlier configuration needed.
 
 use std::sync::Arc;
 
 use palisade_cache::Snapshot;
 
-use super::stand::without;
-use super::{Enforcer, Orders};
+use super::install::without;
+use super::{Enforcer, EnforcerConfig};
 use crate::commit::CommitError;
 use crate::config::{Config, Family, IpFamily, Mode};
 use crate::dry_run;
@@ -25,12 +25,12 @@ impl Enforcer {
     /// family is independent of the other.
     pub(super) async fn retire_everything(&mut self) {
         self.monitor = None;
-        let orders = self.current.clone();
-        if orders.config.mode == Mode::DryRun {
+        let enforcer_config = self.current.clone();
+        if enforcer_config.config.mode == Mode::DryRun {
             dry_run::shut_down();
             return self.retire_former(&[]).await;
         }
-        if orders.config.keep_on_stop {
+        if enforcer_config.config.keep_on_stop {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");
             return;
         }
@@ -39,15 +39,15 @@ impl Enforcer {
             return;
         }
         tracing::info!("Shutting down backend");
-        for (ip, family) in orders.config.families() {
+        for (ip, family) in enforcer_config.config.families() {
             self.retire(ip, family).await;
         }
         for former in std::mem::take(&mut self.former) {
-            self.retire_orders(&former, &orders.config).await;
+            self.retire_config(&former, &enforcer_config.config).await;
         }
     }
 
-    /// After a reload: takes away what only former orders wanted. Families that cannot be served as the current orders
+    /// After a reload: removes what only an earlier configuration needed. Families that cannot be served as the current one
     /// want it go on as they stand.
     pub(super) async fn retire_former(&mut self, unserved: &[IpFamily]) {
         for former in std::mem::take(&mut self.former) {
@@ -56,17 +56,17 @@ impl Enforcer {
             let families = |stay: bool| {
                 let ips: Vec<_> = former.config.families().map(|(ip, _)| ip).collect();
                 let others: Vec<_> = ips.into_iter().filter(|ip| stays(ip) != stay).collect();
-                Orders { config: Arc::new(without(&former.config, &others)), ..former.clone() }
+                EnforcerConfig { config: Arc::new(without(&former.config, &others)), ..former.clone() }
             };
             let (later, now) = (families(true), families(false));
-            self.retire_orders(&now, &current).await;
+            self.retire_config(&now, &current).await;
             if later.config.families().next().is_some() {
                 self.former.push(later);
             }
         }
     }
 
-    async fn retire_orders(&mut self, former: &Orders, current: &Config) {
+    async fn retire_config(&mut self, former: &EnforcerConfig, current: &Config) {
         if former.config.mode == Mode::DryRun {
             return;
         }
@@ -101,14 +101,14 @@ impl Enforcer {
     /// Takes our objects out of a table: all of it when nothing else is in it.
     async fn remove_objects(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
         let table = family.table.clone();
-        let found = self.hands.kernel(move |kernel| kernel.find_table(ip, &table)).await??;
+        let found = self.kernel_access.kernel(move |kernel| kernel.find_table(ip, &table)).await??;
         if !found.table {
             return Ok(());
         }
         tracing::info!("removing '{}' table", family.table);
         let commands = Structure::empty(ip, family).retirement(&found);
         match self.remove("delete our objects", commands).await {
-            // Somebody was faster.
+            // Another program was faster.
             Err(EnforceError::Nft(error)) if error.is_missing() => Ok(()),
             done => done,
         }
@@ -120,7 +120,7 @@ impl Enforcer {
         what: &'static str,
         commands: Vec<Command>,
     ) -> Result<(), EnforceError> {
-        match self.hands.nft(what, commands.clone()).await {
+        match self.kernel_access.nft(what, commands.clone()).await {
             Err(EnforceError::Nft(error @ NftError::Refused { .. })) if !error.is_missing() => {}
             done => return done,
         }
@@ -130,7 +130,7 @@ impl Enforcer {
             if staying > 0 && command["delete"]["counter"].is_object() {
                 continue;
             }
-            match self.hands.nft(what, vec![command]).await {
+            match self.kernel_access.nft(what, vec![command]).await {
                 Err(EnforceError::Nft(NftError::Refused { .. })) => staying += 1,
                 done => done?,
             }
@@ -146,7 +146,7 @@ impl Enforcer {
     async fn empty_set(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
         let wanted = family.clone();
         let OperatorsSet::Fit(number, dialect) =
-            self.hands.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await??
+            self.kernel_access.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await??
         else {
             return Ok(());
         };
@@ -157,7 +157,7 @@ impl Enforcer {
         };
         let mut layout = Layout::new(&config, &[]);
         layout.adopt_operators_set(ip, number, family, dialect);
-        let emptied = self.hands.kernel(move |kernel: &mut Kernel| {
+        let emptied = self.kernel_access.kernel(move |kernel: &mut Kernel| {
             // An interval may end by itself between the reading and the removal: read again then.
             let mut tries = 0..REMOVAL_ATTEMPTS;
             loop {
@@ -170,7 +170,7 @@ impl Enforcer {
             }
         });
         let committed = emptied.await??;
-        self.hands.remember(committed.generations);
+        self.kernel_access.remember(committed.generations);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the kernel does beside what decisions and configuration ask for, and where the two disagree.
 //!
-//! Pure: made of a ruleset, elements, orders and an answer of the cache.
+//! Pure: made of a ruleset, elements, the configuration and an answer of the cache.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use super::ruleset::Ruleset;
 use crate::cli::{self, Protocol};
 use crate::config::{Family, IpFamily, Mode};
 use crate::effect::{self, Expected};
-use crate::enforce::Orders;
+use crate::enforce::EnforcerConfig;
 use crate::found::flags;
 use crate::layout::family_of;
 
@@ -27,19 +27,19 @@ const UNREAD: usize = 8;
 
 /// Puts everything together. `cache` is the cache's answer, or why there is none.
 pub(crate) fn report(
-    orders: &Orders,
+    enforcer_config: &EnforcerConfig,
     packet: cli::Packet,
     cache: Result<LookupAnswer, String>,
     ruleset: &Ruleset,
     sets: &mut dyn Sets,
 ) -> Report {
-    let mut reporter = Reporter { orders, packet, ip: family_of(packet.source), ruleset, sets };
+    let mut reporter = Reporter { enforcer_config, packet, ip: family_of(packet.source), ruleset, sets };
     reporter.report(cache)
 }
 
 /// What a report is made of.
 pub(super) struct Reporter<'a> {
-    pub(super) orders: &'a Orders,
+    pub(super) enforcer_config: &'a EnforcerConfig,
     pub(super) packet: cli::Packet,
     pub(super) ip: IpFamily,
     pub(super) ruleset: &'a Ruleset,
@@ -48,8 +48,9 @@ pub(super) struct Reporter<'a> {
 
 impl Reporter<'_> {
     fn report(&mut self, cache: Result<LookupAnswer, String>) -> Report {
-        let orders = self.orders;
-        let family = effect::family(orders, self.ip).filter(|_| orders.config.mode != Mode::DryRun);
+        let enforcer_config = self.enforcer_config;
+        let family =
+            effect::family(enforcer_config, self.ip).filter(|_| enforcer_config.config.mode != Mode::DryRun);
         let (mut disagreements, mut notes) = (Vec::new(), Vec::new());
         let expected = cache.as_ref().ok().map(|answer| self.expected(answer));
         let set = family.filter(|family| family.set_only).map(|family| {
@@ -97,8 +98,8 @@ impl Reporter<'_> {
     }
 
     fn described(&self, expected: &Expected) -> Effect {
-        let set = effect::family(self.orders, self.ip).map_or("", |family| &family.set);
-        effect::described(self.orders, expected, set)
+        let set = effect::family(self.enforcer_config, self.ip).map_or("", |family| &family.set);
+        effect::described(self.enforcer_config, expected, set)
     }
 
     fn cache(&self, cache: Result<LookupAnswer, String>, expected: Option<&Expected>) -> CacheReport {
@@ -129,9 +130,9 @@ impl Reporter<'_> {
             value.parse::<IpNet>().ok().or_else(|| value.parse::<IpAddr>().ok().map(IpNet::from))
         };
         let decisions: Vec<_> = answer.decisions.iter().filter_map(net).collect();
-        let set = effect::family(self.orders, self.ip).and_then(|family| self.operators_set(family));
+        let set = effect::family(self.enforcer_config, self.ip).and_then(|family| self.operators_set(family));
         let takes_ranges = set.map(|key| self.ruleset.sets[&key].flags & flags::INTERVAL != 0);
-        effect::expected(self.orders, takes_ranges, self.packet.source.into(), &decisions)
+        effect::expected(self.enforcer_config, takes_ranges, self.packet.source.into(), &decisions)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::compare::Reporter;
-use super::evaluate::{Element, Looked, Membership, Step};
+use super::evaluate::{Element, Membership, SetLookup, Step};
 use super::hooks::RULES;
 use super::report::SetReport;
 use super::ruleset::{Expression, SetKey};
@@ -76,14 +76,14 @@ impl Reporter<'_> {
     /// A rule that looked at a set of ours or at the operator's; `None` for those that add nothing.
     pub(super) fn step(&self, family: &Family, step: &Step) -> Option<String> {
         let texts: Vec<String> =
-            step.looked.iter().filter_map(|looked| self.looked(family, looked)).collect();
+            step.lookups.iter().filter_map(|looked| self.lookup_text(family, looked)).collect();
         let verdict = step.verdict.as_ref().map(|verdict| format!(": {verdict}")).unwrap_or_default();
         (!texts.is_empty()).then(|| {
             format!("rule {} of {}: {}{verdict}", step.place.handle, step.place.chain, texts.join(", "))
         })
     }
 
-    fn looked(&self, family: &Family, looked: &Looked) -> Option<String> {
+    fn lookup_text(&self, family: &Family, looked: &SetLookup) -> Option<String> {
         let set = &looked.set;
         if family.set_only {
             let has = looked.element.as_ref().map(|element| format!("{set} has {}", self.shown(element)));
@@ -96,7 +96,7 @@ impl Reporter<'_> {
                 Some(format!("{set} {has} its cell {cell}"))
             }
             (Holds::Allow, Some(element)) => {
-                let reason = exempt::reason(self.orders, self.packet.source);
+                let reason = exempt::reason(self.enforcer_config, self.packet.source);
                 let reason = reason.map_or("not exempt by the configuration file", |reason| reason.as_str());
                 Some(format!("{set} has {} ({reason})", self.shown(element)))
             }
@@ -105,7 +105,7 @@ impl Reporter<'_> {
         }
     }
 
-    pub(super) fn banned(&self, family: &Family, looked: &Looked, element: &Element) -> String {
+    pub(super) fn banned(&self, family: &Family, looked: &SetLookup, element: &Element) -> String {
         let set = &looked.set;
         let (length, counter) = match names::holds(family, set) {
             Some(Holds::Ranges(length)) => (format!("/{length}"), element.counter.as_deref().unwrap_or(set)),

@@ -81,7 +81,7 @@ pub(crate) trait Sets {
 
 /// A look-up of a rule and what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Looked {
+pub(crate) struct SetLookup {
     /// The set.
     pub(crate) set: String,
     /// The element; `None` when there is none.
@@ -103,7 +103,7 @@ pub(crate) struct Step {
     /// The rule.
     pub(crate) place: Place,
     /// What it looked up.
-    pub(crate) looked: Vec<Looked>,
+    pub(crate) lookups: Vec<SetLookup>,
     /// Its verdict, when it matched.
     pub(crate) verdict: Option<Verdict>,
 }
@@ -190,11 +190,11 @@ impl Walk<'_> {
                 return false;
             }
             let place = || Place { chain: chain.name.clone(), handle: rule.handle };
-            let (truth, verdict, looked) = self.rule(chain, &rule.expressions);
+            let (truth, verdict, lookups) = self.rule(chain, &rule.expressions);
             let matched = truth == Truth::Yes;
-            if certain && truth != Truth::Unknown && (!looked.is_empty() || (matched && verdict.is_some())) {
+            if certain && truth != Truth::Unknown && (!lookups.is_empty() || (matched && verdict.is_some())) {
                 let verdict = verdict.clone().filter(|_| matched);
-                self.outcome.steps.push(Step { place: place(), looked, verdict });
+                self.outcome.steps.push(Step { place: place(), lookups, verdict });
             }
             if truth == Truth::No {
                 continue;
@@ -244,9 +244,13 @@ impl Walk<'_> {
     }
 
     /// Whether a rule matches, its verdict if it has one, and what it looked up.
-    fn rule(&mut self, chain: &Chain, expressions: &[Expression]) -> (Truth, Option<Verdict>, Vec<Looked>) {
+    fn rule(
+        &mut self,
+        chain: &Chain,
+        expressions: &[Expression],
+    ) -> (Truth, Option<Verdict>, Vec<SetLookup>) {
         let mut registers = Registers::default();
-        let (mut truth, mut verdict, mut looked) = (Truth::Yes, None, Vec::new());
+        let (mut truth, mut verdict, mut lookups) = (Truth::Yes, None, Vec::new());
         for expression in expressions {
             let holds = match expression {
                 Expression::Neutral => Truth::Yes,
@@ -302,7 +306,7 @@ impl Walk<'_> {
                         }
                     }
                     if found != Truth::Unknown {
-                        looked.push(Looked { set: set.clone(), element });
+                        lookups.push(SetLookup { set: set.clone(), element });
                     }
                     found.negated(*inverted)
                 }
@@ -313,11 +317,11 @@ impl Walk<'_> {
             };
             match holds {
                 Truth::Yes => {}
-                Truth::No => return (Truth::No, None, looked),
+                Truth::No => return (Truth::No, None, lookups),
                 Truth::Unknown => truth = Truth::Unknown,
             }
         }
-        (truth, verdict, looked)
+        (truth, verdict, lookups)
     }
 
     fn look_up(

@@ -39,7 +39,7 @@ impl<'a> Reporter<'a> {
                 Hook::ALL.into_iter().filter(looking).map(|hook| (hook, usual_side(hook))).collect()
             }
             Some(_) => {
-                let chains = rules::chains(&self.orders.config).into_iter();
+                let chains = rules::chains(&self.enforcer_config.config).into_iter();
                 chains.flat_map(|(hook, sides)| sides.into_iter().map(move |side| (hook, side))).collect()
             }
         };
@@ -92,7 +92,7 @@ impl<'a> Reporter<'a> {
     ) -> (HookReport, Option<Own>) {
         let managed = family.filter(|family| !family.set_only);
         let own_name = managed
-            .filter(|_| rules::chains(&self.orders.config).iter().any(|(of, _)| *of == hook))
+            .filter(|_| rules::chains(&self.enforcer_config.config).iter().any(|(of, _)| *of == hook))
             .map(|family| (family, names::chain(family, hook)));
         let port = self.packet.port.map(|(protocol, port)| (protocol_number(protocol), port));
         let packet = Packet::new(self.packet.source, side, port);
@@ -155,7 +155,7 @@ impl<'a> Reporter<'a> {
     }
 
     fn own(&self, family: &Family, hook: Hook, outcome: &Outcome) -> Own {
-        let hits = outcome.steps.iter().flat_map(|step| &step.looked);
+        let hits = outcome.steps.iter().flat_map(|step| &step.lookups);
         let hits = hits.filter_map(|looked| {
             let element = looked.element.as_ref()?;
             Some((names::holds(family, &looked.set)?, looked, element))

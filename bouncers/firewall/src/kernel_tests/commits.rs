@@ -202,7 +202,7 @@ fn a_range_names_its_counter_and_its_gate_comes_with_it() {
 fn a_refused_element_is_named_and_the_rest_goes_in() {
     in_namespace(test_name!(), || {
         let mut world = interval_world();
-        // Something of somebody else's lies across one of ours, which the kernel refuses.
+        // An element of another program overlaps one of ours, which the kernel refuses.
         nft("add element ip crowdsec crowdsec-blacklists { 0.0.39.16-0.0.39.20 }");
         let changes: Vec<_> = (0..3000).map(|n| world.intervals(&[], &[(n * 10, n * 10 + 8, 600)])).collect();
         let error = world.apply(Removal::Destroy, false, &changes).unwrap_err();

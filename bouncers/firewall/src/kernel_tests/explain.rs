@@ -9,7 +9,7 @@ use super::structures::build;
 use super::{in_namespace, nft, test_name};
 use crate::cli::{Packet, Protocol};
 use crate::config::{Allow, Config};
-use crate::enforce::Orders;
+use crate::enforce::EnforcerConfig;
 use crate::local::LocalNetwork;
 use crate::testing;
 
@@ -48,9 +48,9 @@ fn cache(decisions: &[&str]) -> Result<LookupAnswer, String> {
     })
 }
 
-fn orders(config: &Config) -> Orders {
+fn enforcer_config(config: &Config) -> EnforcerConfig {
     let addresses = vec!["192.0.2.10".parse().unwrap()];
-    Orders {
+    EnforcerConfig {
         config: Arc::new(config.clone()),
         protected: vec!["192.0.2.20".parse().unwrap()],
         local: LocalNetwork { addresses, ..LocalNetwork::default() },
@@ -66,7 +66,7 @@ fn explained_with(
     let source: IpAddr = address.parse().unwrap();
     let packet = Packet { source, port: port.map(|port| (Protocol::Tcp, port)) };
     let mut out = Vec::new();
-    crate::explain(&orders(config), packet, cache, false, &mut out).unwrap();
+    crate::explain(&enforcer_config(config), packet, cache, false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     println!("{text}");
     text

@@ -200,7 +200,7 @@ fn foreign_chains_stay_and_old_ones_of_ours_go() {
         nft("add rule ip crowdsec old-input counter name processed");
         nft("add rule ip crowdsec old-input ip saddr @old-CAPI counter name old-CAPI drop");
         nft("add rule ip crowdsec old-input ip saddr @old.ranges-CAPI counter name old-CAPI drop");
-        // Somebody's own.
+        // An object of another program.
         nft("add chain ip crowdsec mine");
         nft("add rule ip crowdsec mine accept");
         nft("add chain ip crowdsec crowdsec-chain-output { type filter hook output priority 0; }");

@@ -32,7 +32,7 @@ pub(crate) enum Message<'a> {
         kind: u16,
         /// Sequence number of the request it answers; 0 in an event.
         seq: u32,
-        /// Whether the kernel says that this part of a dump is inconsistent with the parts before.
+        /// Whether the kernel marks this part of a dump as inconsistent with the parts before.
         interrupted: bool,
         /// What follows the header.
         payload: &'a [u8],

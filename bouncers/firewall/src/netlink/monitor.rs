@@ -43,10 +43,10 @@ pub(crate) struct Touched {
     pub(crate) elements: bool,
 }
 
-/// News about the ruleset.
+/// A change of the ruleset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Somebody, perhaps we ourselves, committed a transaction that touched a watched table.
+    /// A transaction, perhaps our own, touched a watched table.
     Committed {
         /// The generation it made.
         generation: u32,
@@ -55,7 +55,7 @@ pub(crate) enum Event {
         /// The program that did it.
         program: String,
     },
-    /// News were lost: anything may have changed.
+    /// Notifications were lost: anything may have changed.
     Overrun,
 }
 
@@ -106,7 +106,7 @@ impl Monitor {
         self.filter.names = Some(names);
     }
 
-    /// Waits for news about a watched table. Cancel-safe: what was read before is kept.
+    /// Waits for a change of a watched table. Cancel-safe: what was read before is kept.
     pub(crate) async fn next(&mut self) -> Result<Event, NetlinkError> {
         loop {
             let length = match self.socket.recv(&mut self.buffer).await {
@@ -118,14 +118,14 @@ impl Monitor {
                     cause => return Err(NetlinkError::Receive { what: "the change monitor", cause }),
                 },
             };
-            // The news of a commit end with its generation, and a datagram never goes past it.
-            if let Some(event) = read_news(&self.buffer[..length], &self.filter, &mut self.touched) {
+            // The notifications of a commit end with its generation, and a datagram never goes past it.
+            if let Some(event) = read_event(&self.buffer[..length], &self.filter, &mut self.touched) {
                 return Ok(event);
             }
         }
     }
 
-    /// News that have already arrived. Asks the kernel itself: the runtime may not know of them yet.
+    /// Changes whose notifications have already arrived. Asks the kernel: the runtime may not know of them yet.
     pub(crate) fn waiting(&mut self) -> Option<Result<Event, NetlinkError>> {
         loop {
             let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
@@ -136,7 +136,7 @@ impl Monitor {
                 Err(Errno::INTR) => continue,
                 Err(cause) => return Some(Err(NetlinkError::Receive { what: "the change monitor", cause })),
             };
-            if let Some(event) = read_news(&self.buffer[..length], &self.filter, &mut self.touched) {
+            if let Some(event) = read_event(&self.buffer[..length], &self.filter, &mut self.touched) {
                 return Some(Ok(event));
             }
         }
@@ -148,7 +148,7 @@ impl Monitor {
     }
 }
 
-fn read_news(datagram: &[u8], filter: &Filter, touched: &mut Touched) -> Option<Event> {
+fn read_event(datagram: &[u8], filter: &Filter, touched: &mut Touched) -> Option<Event> {
     let mut news = None;
     for message in Frames::new(datagram) {
         let Message::Data { kind, payload, .. } = message else { continue };
@@ -227,7 +227,7 @@ mod tests {
             for (kind, family, attribute) in messages {
                 message(&mut buf, *kind, *family, attribute);
             }
-            read_news(&buf, &filter, &mut touched)
+            read_event(&buf, &filter, &mut touched)
         };
         let generation = 9_u32.to_be_bytes();
         assert_eq!(read(&[(0, 2, b"other\0"), (15, 0, &generation)]), None, "another table");

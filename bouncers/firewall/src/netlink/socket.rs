@@ -188,7 +188,7 @@ impl Socket {
     ) -> Result<u32, NetlinkError> {
         let what = question.what;
         while self.receive_waiting().map_err(|cause| NetlinkError::Receive { what, cause })?.is_some() {
-            // An answer nobody waited for: of an earlier request that was given up.
+            // A response to an earlier request that was abandoned.
         }
         let seq = self.take_seq(1);
         let mut datagram = Vec::with_capacity(256);

@@ -107,7 +107,7 @@ impl Transaction {
 
     /// Sends it and reads the verdict: the generation it made, or why it was refused.
     ///
-    /// The kernel is told which generation the transaction builds on, so that the returned number is certainly
+    /// The transaction names the generation it builds on, so that the returned number is certainly
     /// ours and nothing slipped in between.
     pub(crate) fn commit(mut self, socket: &mut Socket) -> Result<Result<u32, Rejection>, NetlinkError> {
         if self.starts.is_empty() {
@@ -180,7 +180,7 @@ fn nfgenmsg(family: u8, resource: u16) -> Nfgenmsg {
     Nfgenmsg { nfgen_family: family, version: 0, _res_id_be: resource.to_be() }
 }
 
-/// Answers nobody waited for belong to something that was given up.
+/// Unexpected responses belong to a request that was abandoned.
 fn drain(socket: &mut Socket) -> Result<(), NetlinkError> {
     loop {
         match socket.receive_waiting() {
@@ -191,7 +191,7 @@ fn drain(socket: &mut Socket) -> Result<(), NetlinkError> {
     }
 }
 
-/// Reads what the kernel said to the batch. All of it is there when the send returns: the kernel works on a batch
+/// Reads the kernel's responses to the batch. All of it is there when the send returns: the kernel works on a batch
 /// in the sender's own context.
 fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rejection>, NetlinkError> {
     let mut rejection = Rejection { messages: Vec::new(), whole: None };
@@ -201,7 +201,7 @@ fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rej
             Ok(Some(frames)) => frames,
             Ok(None) => break,
             Err(Errno::NOBUFS) => {
-                // Only refusals are many or large: some of them are lost, so nobody is named in particular.
+                // Only refusals are many or large. Some were lost, so no message can be blamed.
                 rejection.whole = Some(Errno::NOBUFS);
                 continue;
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use palisade_cache::{Batch, Ledger, Mode as Apply, Policy, Reason, Timestamp};
 use palisade_firewall::config::{Allow, Config, Deny, Family, Hook, Mode, PresentAs, ShortestPrefix};
-use palisade_firewall::{EnforceError, Enforcer, LocalNetwork, Orders, Status};
+use palisade_firewall::{EnforceError, Enforcer, EnforcerConfig, LocalNetwork, Status};
 use palisade_stream::{CacheHandle, Publisher, channel, now};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -62,7 +62,7 @@ pub(crate) struct World {
     batch: Batch,
     publisher: Publisher,
     cache: CacheHandle,
-    orders: Option<watch::Sender<Orders>>,
+    enforcer_config: Option<watch::Sender<EnforcerConfig>>,
     protected: Vec<IpAddr>,
     pub(crate) local: LocalNetwork,
     status: watch::Receiver<Status>,
@@ -81,7 +81,7 @@ impl World {
             batch: Batch::new(),
             publisher,
             cache,
-            orders: None,
+            enforcer_config: None,
             protected: Vec::new(),
             local: LocalNetwork::default(),
             status: watch::channel(Status::default()).1,
@@ -102,23 +102,24 @@ impl World {
     pub(crate) fn launch(&mut self, config: Config) {
         self.settle();
         let (config, protected, local) = (Arc::new(config), self.protected.clone(), self.local.clone());
-        let orders = Orders { config, protected, local };
-        let (sender, receiver) = watch::channel(orders);
+        let enforcer_config = EnforcerConfig { config, protected, local };
+        let (sender, receiver) = watch::channel(enforcer_config);
         let (enforcer, status) = Enforcer::new(receiver, self.cache.clone());
-        (self.orders, self.status, self.stop) = (Some(sender), status, CancellationToken::new());
+        (self.enforcer_config, self.status, self.stop) = (Some(sender), status, CancellationToken::new());
         self.tasks.spawn(enforcer.run(self.stop.clone()));
     }
 
     pub(crate) async fn reload(&mut self, config: Config) {
         let (config, protected, local) = (Arc::new(config), self.protected.clone(), self.local.clone());
-        let orders = Orders { config, protected, local };
-        self.orders.as_ref().unwrap().send_replace(orders);
+        let enforcer_config = EnforcerConfig { config, protected, local };
+        self.enforcer_config.as_ref().unwrap().send_replace(enforcer_config);
     }
 
-    pub(crate) fn protect(&mut self, addresses: &[&str]) {
+    pub(crate) fn update_protected(&mut self, addresses: &[&str]) {
         self.protected = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        if let Some(orders) = &self.orders {
-            orders.send_modify(|orders| orders.protected.clone_from(&self.protected));
+        if let Some(enforcer_config) = &self.enforcer_config {
+            enforcer_config
+                .send_modify(|enforcer_config| enforcer_config.protected.clone_from(&self.protected));
         }
     }
 

@@ -8,8 +8,8 @@ use nftables::types::NfFamily;
 use tokio::time::Instant;
 
 use super::follow::Compared;
-use super::hands::Hands;
-use super::{Enforcer, Standing};
+use super::kernel_access::KernelAccess;
+use super::{Enforcer, Installed};
 use crate::config::{Config, Deny, Family, IpFamily, Mode};
 use crate::error::EnforceError;
 use crate::exempt;
@@ -23,22 +23,23 @@ use crate::rules;
 use crate::structure::{Collision, Structure};
 
 /// How often to look for an operator's table or set that is not there (its appearance is also announced).
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Enforcer {
     /// Sets, elements, rules, leftovers. Adopts what stands as wanted: then nothing at all is changed.
     ///
     /// In this order: rules that stand (of an earlier release, of the stock bouncer, of another configuration) go on
     /// enforcing until the sets that the new rules look at are filled, and only then is anything taken away.
-    pub(super) async fn stand(&mut self) -> Result<(), EnforceError> {
+    pub(super) async fn install(&mut self) -> Result<(), EnforceError> {
         let config = Arc::clone(&self.current.config);
-        // Listening before looking: what happens in between is news, not a gap.
+        // Subscribed before the ruleset is read, so that a change in between is reported.
         self.monitor = None;
         // Of everything in the tables, until it is known what is ours.
         self.monitor = Some(Monitor::open(watched_tables(&config))?);
 
-        let looked_at = Arc::clone(&config);
-        let mut found = named(&config, self.hands.kernel(move |kernel| kernel.find(&looked_at)).await??);
+        let looked_up = Arc::clone(&config);
+        let mut found =
+            named(&config, self.kernel_access.kernel(move |kernel| kernel.find(&looked_up)).await??);
         let mut served = config;
         let mut unmet = None;
         let mut unserved = Vec::new();
@@ -49,26 +50,26 @@ impl Enforcer {
                 .iter()
                 .map(|found| Structure::wanted(&served, found.ip, &found.family, &layout))
                 .collect();
-            let mut standing = Standing::new(Arc::clone(&served), layout);
-            if let Some(before) = &self.standing {
+            let mut installed = Installed::new(Arc::clone(&served), layout);
+            if let Some(before) = &self.installed {
                 // What has been logged of it stays logged.
-                (standing.snapshot, standing.foreign) = (before.snapshot.clone(), before.foreign);
+                (installed.snapshot, installed.foreign) = (before.snapshot.clone(), before.foreign);
             }
-            standing.structures = structures.clone();
-            self.standing = Some(standing);
+            installed.structures = structures.clone();
+            self.installed = Some(installed);
             let built = self.build(&structures, &found).await;
             let (refused, error) = match built {
                 Ok(Built { refused: None, rebuilt, compared }) => break (rebuilt, compared),
                 Ok(Built { refused: Some(refused), .. }) => refused,
                 Err(error) => {
-                    self.standing = None;
+                    self.installed = None;
                     return Err(error);
                 }
             };
             served = Arc::new(without(&served, &refused));
             if served.families().next().is_none() || (error.is_hopeless() && !self.status.borrow().is_ready())
             {
-                self.standing = None;
+                self.installed = None;
                 return Err(error);
             }
             found.retain(|found| !refused.contains(&found.ip));
@@ -76,15 +77,15 @@ impl Enforcer {
             unmet = Some(error);
         };
         let unmet = self.note_unmet(unmet);
-        if let Some(standing) = &mut self.standing {
-            standing.unmet = unmet;
+        if let Some(installed) = &mut self.installed {
+            installed.unmet = unmet;
         }
         self.take_prints().await?;
         self.announce();
         let Some(mut compared) = compared else { return Ok(()) };
         self.take_leftovers_away(&found).await;
-        if let Some(standing) = &self.standing {
-            let lacks_set = |ip: &IpFamily| *standing.layout.part(*ip) == FamilyLayout::SetOnly(None);
+        if let Some(installed) = &self.installed {
+            let lacks_set = |ip: &IpFamily| *installed.layout.part(*ip) == FamilyLayout::SetOnly(None);
             unserved.extend([IpFamily::V4, IpFamily::V6].into_iter().filter(lacks_set));
         }
         self.retire_former(&unserved).await;
@@ -133,7 +134,7 @@ impl Enforcer {
         if knows_all {
             layout.refine(config);
         }
-        let unmet = self.meet_operators(config, &mut layout).await?;
+        let unmet = self.adopt_operators_sets(config, &mut layout).await?;
         Ok((layout, unmet))
     }
 
@@ -190,10 +191,10 @@ impl Enforcer {
     ) -> Result<(), EnforceError> {
         let all = commands.concat();
         self.put_right |= !all.is_empty();
-        match self.hands.nft(what, all).await {
+        match self.kernel_access.nft(what, all).await {
             Err(EnforceError::Nft(NftError::Refused { .. })) => {
                 for (commands, found) in commands.into_iter().zip(found) {
-                    let built = self.hands.nft(what, commands).await;
+                    let built = self.kernel_access.nft(what, commands).await;
                     self.note_refusal(found, built, refused)?;
                 }
                 Ok(())
@@ -222,7 +223,7 @@ impl Enforcer {
 
     /// The structure of a family, with what comparing may have added.
     fn current_structure(&self, ip: IpFamily) -> Option<&Structure> {
-        self.standing.as_ref()?.structures.iter().find(|structure| structure.ip() == ip)
+        self.installed.as_ref()?.structures.iter().find(|structure| structure.ip() == ip)
     }
 
     /// Logs what is guarded, once for each configuration.
@@ -230,8 +231,8 @@ impl Enforcer {
         if std::mem::replace(&mut self.announced, true) {
             return;
         }
-        let Some(standing) = &self.standing else { return };
-        let config = &standing.config;
+        let Some(installed) = &self.installed else { return };
+        let config = &installed.config;
         let tables = config.families().map(|(ip, family)| {
             let proto = if ip == IpFamily::V4 { "ip" } else { "ip6" };
             let mode = if family.set_only { " (set-only)" } else { "" };
@@ -256,7 +257,7 @@ impl Enforcer {
 
     /// Reports once why a family is left out, and arranges for another look.
     fn note_unmet(&mut self, unmet: Option<EnforceError>) -> Option<String> {
-        self.look_again = unmet.as_ref().map(|_| Instant::now() + LOOK_AGAIN);
+        self.retry_at = unmet.as_ref().map(|_| Instant::now() + RETRY_INTERVAL);
         let unmet = unmet.map(|error| error.to_string());
         if let Some(text) = &unmet
             && self.status.borrow().failing.as_ref() != Some(text)
@@ -267,31 +268,31 @@ impl Enforcer {
         unmet
     }
 
-    /// Whether nobody has touched the structure since it was last looked at.
-    pub(super) async fn stands_untouched(&mut self) -> Result<bool, EnforceError> {
-        let Some(standing) = &self.standing else { return Ok(false) };
-        let (tables, names) = (watched_tables(&self.current.config), standing.own_names());
-        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
-        Ok(self.standing.as_ref().is_some_and(|standing| standing.prints == prints))
+    /// Whether the structure is the same as when it was last read.
+    pub(super) async fn is_untouched(&mut self) -> Result<bool, EnforceError> {
+        let Some(installed) = &self.installed else { return Ok(false) };
+        let (tables, names) = (watched_tables(&self.current.config), installed.own_names());
+        let prints = self.kernel_access.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
+        Ok(self.installed.as_ref().is_some_and(|installed| installed.prints == prints))
     }
 
     /// Notes the structure as it is now, after a change of our own.
     pub(super) async fn take_prints(&mut self) -> Result<(), EnforceError> {
-        let Some(standing) = &self.standing else { return Ok(()) };
-        let (tables, names) = (watched_tables(&self.current.config), standing.own_names());
+        let Some(installed) = &self.installed else { return Ok(()) };
+        let (tables, names) = (watched_tables(&self.current.config), installed.own_names());
         if let Some(monitor) = &mut self.monitor {
             monitor.narrow(Arc::clone(&names));
         }
-        let prints = self.hands.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
-        if let Some(standing) = &mut self.standing {
-            standing.prints = prints;
+        let prints = self.kernel_access.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
+        if let Some(installed) = &mut self.installed {
+            installed.prints = prints;
         }
         Ok(())
     }
 
     /// Finds the sets of set-only families, and makes those that are missing in their tables. A family that cannot
     /// be served is left out and reported; the other goes on.
-    async fn meet_operators(
+    async fn adopt_operators_sets(
         &mut self,
         config: &Config,
         layout: &mut Layout,
@@ -299,7 +300,7 @@ impl Enforcer {
         let mut unmet = None;
         for (ip, family) in config.families().filter(|(_, family)| family.set_only) {
             let wanted = family.clone();
-            match self.hands.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await?? {
+            match self.kernel_access.kernel(move |kernel| kernel.operators_set(ip, &wanted)).await?? {
                 OperatorsSet::Fit(number, dialect) => {
                     if !self.announced {
                         tracing::info!(
@@ -315,7 +316,7 @@ impl Enforcer {
                     layout.adopt_operators_set(ip, number, family, dialect);
                 }
                 OperatorsSet::NoSet(number) => {
-                    self.hands.nft("make the set", vec![make_set(ip, number, family)]).await?;
+                    self.kernel_access.nft("make the set", vec![make_set(ip, number, family)]).await?;
                     let dialect = Dialect { interval: false, timeout: true, counters: false };
                     layout.adopt_operators_set(ip, number, family, dialect);
                 }
@@ -340,10 +341,10 @@ impl Enforcer {
     }
 
     /// Takes away what earlier versions, other settings or the stock bouncer left in our tables. Nothing depends
-    /// on it, so a failure is only told.
+    /// on it, so a failure is only logged.
     async fn take_leftovers_away(&mut self, found: &[ManagedFound]) {
-        let Some(standing) = &self.standing else { return };
-        let commands: Vec<_> = standing
+        let Some(installed) = &self.installed else { return };
+        let commands: Vec<_> = installed
             .structures
             .iter()
             .zip(found)
@@ -427,8 +428,8 @@ pub async fn check(config: &Config) -> Result<(), EnforceError> {
     if config.mode == Mode::DryRun {
         return Ok(());
     }
-    let looked_at = config.clone();
-    let found = Hands::default().kernel(move |kernel| kernel.find(&looked_at)).await??;
+    let looked_up = config.clone();
+    let found = KernelAccess::default().kernel(move |kernel| kernel.find(&looked_up)).await??;
     let found = named(config, found);
     let families: Vec<_> = config.families().map(|(ip, _)| ip).collect();
     let mut layout = Layout::new(config, &families);

@@ -1,8 +1,9 @@
-//! The look at everything that is due now and then, while work goes on: a ban that comes meanwhile does not wait for it.
+//! Verification in the background: reads and compares everything now and then while transactions go on, so that a ban that
+//! comes meanwhile is not delayed.
 //!
 //! What is read while transactions are committed may be wrong in places: elements that just came or went, and a few that
-//! the kernel shows twice or not at all. None of that is there twice, so what differs is looked at once more; what
-//! differs again is a matter for [`Enforcer::compare_sets`], which reads while nothing else is done.
+//! the kernel shows twice or not at all. A second reading shows none of these, so what differs is read once more; what
+//! differs again is compared by [`Enforcer::compare_sets`], which reads while nothing is committed.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -18,20 +19,20 @@ use crate::kernel::{Kernel, watched_tables};
 use crate::netlink::Reading;
 use crate::plan::{Change, Plan};
 
-/// A look that is under way.
+/// A verification that is running.
 #[derive(Debug)]
-pub(super) struct Glance {
-    looking: JoinHandle<Result<Seen, EnforceError>>,
-    /// What the look before this one found, if it found something.
+pub(super) struct BackgroundVerification {
+    task: JoinHandle<Result<Finding, EnforceError>>,
+    /// The differences that the verification before this one found.
     before: Option<Differences>,
 }
 
-/// What there was to see.
+/// The outcome of one reading.
 #[derive(Debug)]
-enum Seen {
+enum Finding {
     /// The structure is not the one that was made.
     OtherStructure,
-    /// It is; and this is what differs in the sets.
+    /// The structure is unchanged; the differences in the sets.
     Sets(Differences),
 }
 
@@ -70,71 +71,74 @@ impl Differences {
 }
 
 impl Enforcer {
-    /// Begins a look unless one is under way; `false` when nothing stands that could be looked at.
-    pub(super) fn glance(&mut self) -> bool {
-        if self.glance.is_none() {
-            self.glance = self.look(None);
+    /// Starts a verification unless one is running; `false` when nothing is installed yet.
+    pub(super) fn verify_in_background(&mut self) -> bool {
+        if self.verification.is_none() {
+            self.verification = self.start_verification(None);
         }
-        self.glance.is_some()
+        self.verification.is_some()
     }
 
-    fn look(&self, before: Option<Differences>) -> Option<Glance> {
-        let standing = self.standing.as_ref()?;
-        let (layout, prints) = (Arc::clone(&standing.layout), standing.prints.clone());
-        let names = standing.own_names();
+    fn start_verification(&self, before: Option<Differences>) -> Option<BackgroundVerification> {
+        let installed = self.installed.as_ref()?;
+        let (layout, prints) = (Arc::clone(&installed.layout), installed.prints.clone());
+        let names = installed.own_names();
         let published = self.cache.published();
         let wanted = published.snapshot.clone();
         let exempt = exempt::intervals(&self.current);
         let tables = watched_tables(&self.current.config);
         let lenient = !published.freshness.is_complete();
-        let looking = tokio::task::spawn_blocking(move || {
-            // A socket of its own: the other one is for those who are in a hurry.
+        let task = tokio::task::spawn_blocking(move || {
+            // A socket of its own: transactions use the other one meanwhile.
             let mut kernel = Kernel::open()?;
             if kernel.prints(&tables, &names)? != prints {
-                return Ok(Seen::OtherStructure);
+                return Ok(Finding::OtherStructure);
             }
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Rough, &layout, &wanted, &exempt, now)?;
             if lenient {
                 found.plan.keep_bans(&layout, &exempt);
             }
-            Ok(Seen::Sets(Differences::of(&found.plan)))
+            Ok(Finding::Sets(Differences::of(&found.plan)))
         });
-        Some(Glance { looking, before })
+        Some(BackgroundVerification { task, before })
     }
 
-    /// Waits for the look that is under way, for ever when there is none, and judges what it saw.
-    pub(super) async fn looked(glance: &mut Option<Glance>) -> Looked {
-        let Some(under_way) = glance else { return std::future::pending().await };
-        let seen = (&mut under_way.looking).await;
+    /// Waits for the running verification; never returns when none is running.
+    pub(super) async fn verified(verification: &mut Option<BackgroundVerification>) -> VerificationResult {
+        let Some(under_way) = verification else { return std::future::pending().await };
+        let finding = (&mut under_way.task).await;
         let before = under_way.before.take();
-        *glance = None;
-        Looked { seen: seen.map_err(|error| EnforceError::Thread(error.to_string())).flatten(), before }
+        *verification = None;
+        VerificationResult {
+            finding: finding.map_err(|error| EnforceError::Thread(error.to_string())).flatten(),
+            before,
+        }
     }
 
-    /// Whether what was seen has to be compared while nothing else is done. What differs once is looked at once more.
-    pub(super) fn is_doubtful(&mut self, looked: Looked) -> bool {
-        let Looked { seen, before } = looked;
-        match (seen, before) {
-            (Ok(Seen::Sets(now)), _) if now.is_none() => false,
-            (Ok(Seen::Sets(now)), Some(before)) => before.share(&now),
-            (Ok(Seen::Sets(now)), None) => {
-                self.glance = self.look(Some(now));
+    /// Whether the sets have to be compared while nothing is committed. What differs once is read once more.
+    pub(super) fn is_doubtful(&mut self, result: VerificationResult) -> bool {
+        let VerificationResult { finding, before } = result;
+        match (finding, before) {
+            (Ok(Finding::Sets(now)), _) if now.is_none() => false,
+            (Ok(Finding::Sets(now)), Some(before)) => before.share(&now),
+            (Ok(Finding::Sets(now)), None) => {
+                self.verification = self.start_verification(Some(now));
                 false
             }
-            (Ok(Seen::OtherStructure), _) => true,
+            (Ok(Finding::OtherStructure), _) => true,
             (Err(error), _) => {
-                tracing::debug!(%error, "looking at the sets failed; comparing them");
+                tracing::debug!(%error, "the background verification failed; comparing the sets");
                 true
             }
         }
     }
 }
 
-/// What a look came to.
+/// The outcome of a verification.
 #[derive(Debug)]
-pub(super) struct Looked {
-    seen: Result<Seen, EnforceError>,
+pub(super) struct VerificationResult {
+    finding: Result<Finding, EnforceError>,
     before: Option<Differences>,
 }
 

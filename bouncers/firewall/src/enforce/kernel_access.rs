@@ -7,17 +7,17 @@ use crate::error::EnforceError;
 use crate::kernel::Kernel;
 use crate::nft::{self, Command};
 
-/// Generations remembered. The news of one's own changes arrive within milliseconds.
+/// Generations remembered. Notifications of our own changes arrive within milliseconds.
 const REMEMBERED: usize = 4096;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Hands {
+pub(super) struct KernelAccess {
     kernel: Option<Kernel>,
     generations: BTreeSet<u32>,
 }
 
-impl Hands {
+impl KernelAccess {
     /// Does blocking work on the kernel, opening the socket if there is none.
     pub(super) async fn kernel<T, F>(&mut self, work: F) -> Result<T, EnforceError>
     where
@@ -53,7 +53,7 @@ impl Hands {
         if after == before.wrapping_add(1) {
             self.remember([after]);
         }
-        // Otherwise somebody else changed something as well: the monitor tells, and we look.
+        // Otherwise another program changed something as well, which the monitor reports.
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! One daemon per state folder: two that keep the same tables would undo each other's work for ever.
+//! A lock on the state folder: two daemons that keep the same tables would undo each other's changes for ever.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-/// Another daemon is at work.
+/// Another process holds the lock.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "another firewall bouncer already runs with the state folder {}; stop it first, or give this one a `state_dir` \
@@ -17,17 +17,17 @@ pub(crate) struct AlreadyRunning {
     folder: PathBuf,
 }
 
-/// Held as long as the daemon works; the kernel lets go of it however the process ends.
+/// The lock; the kernel releases it however the process ends.
 #[derive(Debug)]
 pub(crate) struct Alone {
     _lock: Option<File>,
 }
 
-/// Claims the state folder. A folder that cannot be written to is no reason not to enforce: that is said, and nobody
-/// is kept out.
+/// Locks the state folder. One that cannot be written to is no reason not to enforce: a warning is logged, and there is no
+/// lock.
 ///
 /// # Errors
-/// Another process has claimed it.
+/// Another process holds it.
 pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
     match try_claim(folder) {
         Ok(lock) => Ok(Alone { _lock: Some(lock) }),
