@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
+TIMES := $(abspath $(or $(CARGO_TARGET_DIR),target))/test-times
+
 # Stories wait more than they compute: more of them at once than there are processors.
 export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 
@@ -19,7 +21,9 @@ run: tools ## show a ban close a door, step by step, in a throw-away network
 
 test: peers ## run every test and every story (installs what is missing, or says how)
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --workspace --no-fail-fast $(if $(ONLY),-- $(ONLY))
+	@rm -f $(TIMES)
+	PALISADE_TEST_TIMES=$(TIMES) $(CARGO) test --locked --workspace --no-fail-fast $(if $(ONLY),-- $(ONLY))
+	@if [ -s $(TIMES) ]; then printf '\nThe slowest end-to-end tests, in seconds:\n'; sort -rn $(TIMES) | head -n 20; fi
 
 bench: peers ## measure against the peers; tables here, figures in target/bench/
 	$(CARGO) build --release --locked --workspace --bins

@@ -4,11 +4,12 @@
 //! sees and sees none of the host's. All its processes end when it does, however it ends.
 
 use std::any::type_name;
-use std::io::Read as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::tools;
@@ -49,8 +50,18 @@ fn test_name(closure: &str) -> Outcome<String> {
     Ok(test.to_owned())
 }
 
+/// Appends how long a test took to the file that `make test` lists the slowest tests from.
+fn note_time(test: &str, took: Duration) -> Outcome {
+    let Some(path) = std::env::var_os("PALISADE_TEST_TIMES") else { return Ok(()) };
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    // In one write, as many tests append at once.
+    file.write_all(format!("{:.1} {test}\n", took.as_secs_f64()).as_bytes())?;
+    Ok(())
+}
+
 #[expect(clippy::print_stdout, reason = "libtest keeps it and shows it when the story fails")]
 fn run_again(test: &str) -> Outcome {
+    let begin = Instant::now();
     let mut inner = unshare()?;
     inner.arg(std::env::current_exe()?).args([
         "--exact",
@@ -70,6 +81,7 @@ fn run_again(test: &str) -> Outcome {
     let mut said = Vec::new();
     reader.read_to_end(&mut said)?;
     let status = child.wait()?;
+    note_time(test, begin.elapsed())?;
     let said = String::from_utf8_lossy(&said);
     println!("{said}");
     if !status.success() {

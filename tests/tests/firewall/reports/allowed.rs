@@ -2,7 +2,7 @@
 
 use palisade_e2e::{Firewall, Outcome, ScriptedLapi, World, eventually, story};
 
-use crate::{operators_tables, set_only};
+use super::{operators_tables, set_only};
 
 #[test]
 fn an_operators_hash_set_holds_neither_allowed_addresses_nor_the_lapi() -> Outcome {

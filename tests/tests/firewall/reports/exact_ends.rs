@@ -10,8 +10,8 @@ use palisade_e2e::{
     story,
 };
 
-use crate::probe::{Expected, Probe, after, before};
-use crate::{operators_tables, set_only};
+use super::probe::{Expected, Probe, after, before};
+use super::{operators_tables, set_only};
 
 /// Where bans are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use palisade_e2e::{Ban, Config, Firewall, Outcome, ScriptedLapi, World, eventually, story};
 
-use crate::{operators_tables, set_only};
+use super::{operators_tables, set_only};
 
 #[test]
 fn the_first_minute_is_told_in_one_line_for_each_fact() -> Outcome {

@@ -10,7 +10,7 @@ use palisade_e2e::{
     many_addresses, pace, story, story_within,
 };
 
-use crate::probe::{Expected, Probe, after, before};
+use super::probe::{Expected, Probe, after, before};
 
 #[test]
 fn six_hundred_lists_are_all_enforced() -> Outcome {

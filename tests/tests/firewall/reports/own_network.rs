@@ -7,7 +7,7 @@ use palisade_e2e::{
     Ban, Config, Firewall, Outcome, ScriptedLapi, World, connect, eventually, story, throughout,
 };
 
-use crate::{operators_tables, set_only};
+use super::{operators_tables, set_only};
 
 const ODD: [&str; 15] = [
     "0.0.0.0/0",

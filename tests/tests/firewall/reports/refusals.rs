@@ -4,7 +4,7 @@ use palisade_e2e::{
     Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story, tools,
 };
 
-use crate::set_only;
+use super::set_only;
 
 #[test]
 fn a_missing_capability_is_named_with_the_ways_to_grant_it() -> Outcome {
@@ -33,7 +33,7 @@ fn a_missing_capability_is_named_in_set_only_mode_too() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
-        crate::operators_tables(world, "timeout")?;
+        super::operators_tables(world, "timeout")?;
         let config = set_only(world, &lapi)?;
         let path = config.write(world)?;
         let said = without_net_admin(world, &config, &path)?;

@@ -8,7 +8,7 @@ use palisade_e2e::{
     Ban, Doing, Firewall, Outcome, ScriptedLapi, World, eventually, eventually_within, pace, story,
 };
 
-use crate::{operators_tables, set_only};
+use super::{operators_tables, set_only};
 
 /// A second, and what a busy machine makes of it.
 const SOON: Duration = Duration::from_secs(8);

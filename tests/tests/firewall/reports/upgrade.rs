@@ -6,10 +6,10 @@ use palisade_e2e::{Ban, Config, Doing, Firewall, Outcome, ScriptedLapi, UdpProbe
 
 /// What palisade-firewall 0.1 left in the kernel when it was killed: a hash set of hosts and an interval set of ranges
 /// for each origin, chains without gates.
-const RELEASE_0_1: &str = include_str!("../fixtures/palisade-0.1.nft");
+const RELEASE_0_1: &str = include_str!("../../fixtures/palisade-0.1.nft");
 
 /// What the newest stock bouncer leaves: one hash set for each origin, ranges as their first address.
-const STOCK: &str = include_str!("../fixtures/stock-0.0.34.nft");
+const STOCK: &str = include_str!("../../fixtures/stock-0.0.34.nft");
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

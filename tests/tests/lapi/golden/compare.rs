@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::chapter::{Answer, Step};
-use crate::known::KNOWN;
+use super::chapter::{Answer, Step};
+use super::known::KNOWN;
 
 /// Every place at which ours is otherwise than it should be.
 pub(crate) fn compare(step: &Step, ours: &Answer) -> Vec<String> {

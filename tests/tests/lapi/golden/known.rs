@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::chapter::{Answer, Step};
+use super::chapter::{Answer, Step};
 
 /// A change that holds for many steps.
 pub(crate) struct Known {

@@ -7,7 +7,7 @@
 //! `differs`, each with its reason; what it answers otherwise everywhere is in `known.rs`. To record again:
 //!
 //! ```text
-//! cargo test -p palisade-e2e --test golden -- --ignored record
+//! cargo test -p palisade-e2e --test lapi -- --ignored record
 //! ```
 
 mod chapter;

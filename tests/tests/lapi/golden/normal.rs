@@ -5,7 +5,7 @@ use palisade_e2e::Reply;
 use palisade_wire::GoDuration;
 use serde_json::Value;
 
-use crate::chapter::{Answer, Step};
+use super::chapter::{Answer, Step};
 
 /// Times that lie so near to the run are times of the run.
 const NEAR: SignedDuration = SignedDuration::from_hours(24);

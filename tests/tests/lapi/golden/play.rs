@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use palisade_e2e::{Doing as _, LapiProcess, Make, Outcome, Setup, World};
 use serde_json::Value;
 
-use crate::chapter::{Answer, Chapter, Step};
-use crate::normal::normal;
+use super::chapter::{Answer, Chapter, Step};
+use super::normal::normal;
 
 const MACHINE: (&str, &str) = ("lp", "pw-of-lp");
 const BOUNCER: (&str, &str) = ("bouncer", "key-of-bouncer");

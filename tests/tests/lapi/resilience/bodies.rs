@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use palisade_e2e::{HttpClient, LapiProcess, Outcome, Reply, Setup, read_reply, story};
 
-use crate::bystander::Bystander;
-use crate::{KEY, as_machine, bans, message, post, start};
+use super::bystander::Bystander;
+use super::{KEY, as_machine, bans, message, post, start};
 
 const TOO_LARGE: &str = "http: request body too large";
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use palisade_e2e::{HttpClient, Outcome, Setup, eventually, read_reply, request, story};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::bystander::Bystander;
-use crate::{KEY, as_machine, bans, post, start};
+use super::bystander::Bystander;
+use super::{KEY, as_machine, bans, post, start};
 
 const CONNECTIONS: u64 = 10_000;
 

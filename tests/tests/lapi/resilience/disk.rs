@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use palisade_e2e::{Failure, LapiProcess, Make, Outcome, Setup, World, eventually, story, tools};
 
-use crate::bystander::Bystander;
-use crate::{bans, make, message, post, start, told};
+use super::bystander::Bystander;
+use super::{bans, make, message, post, start, told};
 
 /// A small file system of its own, in memory.
 fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {

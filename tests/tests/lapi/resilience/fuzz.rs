@@ -7,8 +7,8 @@ use fastrand::Rng;
 use palisade_e2e::{Doing as _, Failure, HttpClient, LapiProcess, Outcome, Setup, story_within};
 use serde_json::json;
 
-use crate::bystander::Bystander;
-use crate::{KEY, bans, start};
+use super::bystander::Bystander;
+use super::{KEY, bans, start};
 
 const REQUESTS: usize = 6_000;
 const SEED: u64 = 0xf022;

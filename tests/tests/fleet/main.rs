@@ -1,0 +1,13 @@
+//! Several hosts, LAPIs and log processors together.
+
+mod guide;
+mod harness;
+mod identity;
+mod lapi_drift;
+mod lapi_faults;
+mod lapi_killed;
+mod network_trouble;
+mod replay;
+mod shared_key;
+mod stolen;
+mod storms;
