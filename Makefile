@@ -30,7 +30,7 @@ bench: peers ## measure against the peers; tables here, figures in target/bench/
 	$(CARGO) run --release --locked -p palisade-bench -- $(ONLY)
 
 fuzz: ## throw generated input at every parser for a minute each
-	$(CARGO) run --release --manifest-path fuzz/Cargo.toml -- --seconds 60 $(ONLY)
+	$(CARGO) run --release --manifest-path tests/fuzz/Cargo.toml -- --seconds 60 $(ONLY)
 
 lint: ## check layout, lints and documentation
 	$(CARGO) fmt --all --check

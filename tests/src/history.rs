@@ -49,9 +49,9 @@ impl History {
         read(&self.changes.heard())
     }
 
-    /// Checks that the host has seen every one of these: `(value, true)` for banned, `(value, false)` for lifted, in the
-    /// order in which the LAPI has acknowledged them. What was banned and lifted several times must have come and gone
-    /// as often.
+    /// Checks that the host has seen every one of these: `(value, true)` for banned, `(value, false)` for lifted, in
+    /// the order in which the LAPI has acknowledged them. What was banned and lifted several times must have come and
+    /// gone as often.
     ///
     /// # Errors
     /// When something was skipped; names the first few.

@@ -1,7 +1,7 @@
 //! What the operator wants of the firewall, checked and ready to enforce.
 //!
-//! [`Config`] is the validated configuration, [`ConfigFile`] the file as written, and the checks between the two are pure: only
-//! [`load()`] reads a file, and nothing here opens a socket or touches the kernel.
+//! [`Config`] is the validated configuration, [`ConfigFile`] the file as written, and the checks between the two are
+//! pure: only [`load()`] reads a file, and nothing here opens a socket or touches the kernel.
 
 mod check;
 mod file;

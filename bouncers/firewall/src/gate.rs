@@ -14,8 +14,8 @@
 //! length. Inner gates guard groups of these in the same way: the hosts of all sources (cells of one address), long
 //! ranges, short ranges. So the price of a clean packet near a banned address does not grow with them either.
 //!
-//! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so that
-//! most packets are looked up once.
+//! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so
+//! that most packets are looked up once.
 //!
 //! Pure.
 
@@ -44,8 +44,9 @@ pub(crate) fn main_width(ip: IpFamily) -> u8 {
     }
 }
 
-/// Width of the gate that guards prefixes of this length, when there are `count` of them. A clean packet is looked up in
-/// every gate, so the lengths that are too short for the main gate share as few others as possible: one for each 8 bits.
+/// Width of the gate that guards prefixes of this length, when there are `count` of them. A clean packet is looked up
+/// in every gate, so the lengths that are too short for the main gate share as few others as possible: one for each 8
+/// bits.
 fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
     let main = main_width(ip);
     if length > main {

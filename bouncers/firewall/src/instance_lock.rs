@@ -23,8 +23,8 @@ pub(crate) struct Alone {
     _lock: Option<File>,
 }
 
-/// Locks the state folder. One that cannot be written to is no reason not to enforce: a warning is logged, and there is no
-/// lock.
+/// Locks the state folder. One that cannot be written to is no reason not to enforce: a warning is logged, and there is
+/// no lock.
 ///
 /// # Errors
 /// Another process holds it.

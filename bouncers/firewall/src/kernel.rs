@@ -56,8 +56,8 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
-    /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. Roughly read, while others change the sets, a few
-    /// elements more may seem to differ than really do.
+    /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. Roughly read,
+    /// while others change the sets, a few elements more may seem to differ than really do.
     pub(crate) fn compare(
         &mut self,
         reading: Reading,
@@ -90,8 +90,8 @@ impl Kernel {
         Commit { layout, now, removal: self.removal, isolate }.apply(&mut self.socket, &plan.changes)
     }
 
-    /// Makes the kernel collect expired intervals of operators' sets, if its last collection is a second ago: it does so
-    /// with a transaction that changes the set. Returns the generations this made.
+    /// Makes the kernel collect expired intervals of operators' sets, if its last collection is a second ago: it does
+    /// so with a transaction that changes the set. Returns the generations this made.
     pub(crate) fn collect_intervals(&mut self, layout: &Layout) -> Result<Vec<u32>, NetlinkError> {
         let mut generations = Vec::new();
         let ending = layout.targets().filter(|(_, target)| !target.dialect.grace().is_zero());

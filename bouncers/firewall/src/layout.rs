@@ -29,8 +29,8 @@ pub(crate) const MAX_SOURCES: usize = 512;
 /// The source that stands for every one beyond [`MAX_SOURCES`].
 pub(crate) const OTHER_SOURCE: &str = "other";
 
-/// How much longer than its decision an element of an interval set lives in the kernel. We take it out when the decision
-/// ends; the kernel does so only when this process is gone or hangs.
+/// How much longer than its decision an element of an interval set lives in the kernel. We take it out when the
+/// decision ends; the kernel does so only when this process is gone or hangs.
 ///
 /// The kernel leaves expired intervals in its tree until it collects them, and then pairs a start with the nearest end
 /// above it. An interval that was put in over an expired one loses its end that way, and reaches up to the next one. So

@@ -1,9 +1,9 @@
 //! Names of the objects in the kernel, and the way back from a set's name to what it holds.
 //!
-//! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep
-//! working. What it does not have is named with a dot where it has a dash, which no origin can imitate:
-//! `<set>.ranges-<prefix length>`, `<set>.gate-<width>`, `<set>.inner-<width>`, `<set>.front-<width>`, `<set>.allow`,
-//! `<chain>.source`, `<chain>.source.front`, `<chain>.source.gate-<width>`, `<chain>.source.inner-<width>`, `<chain>.deny`.
+//! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep working. What
+//! it does not have is named with a dot where it has a dash, which no origin can imitate: `<set>.ranges-<prefix
+//! length>`, `<set>.gate-<width>`, `<set>.inner-<width>`, `<set>.front-<width>`, `<set>.allow`, `<chain>.source`,
+//! `<chain>.source.front`, `<chain>.source.gate-<width>`, `<chain>.source.inner-<width>`, `<chain>.deny`.
 
 use crate::config::{Family, Hook};
 

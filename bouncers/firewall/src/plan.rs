@@ -1,9 +1,9 @@
 //! What has to change in the kernel's sets. Pure: the kernel's elements and the wanted decisions in, changes out.
 //!
-//! A change is the unit of all or nothing: everything that concerns one address or prefix, or one group of intervals that
-//! overlap each other, is one change. Changes are independent of each other, so they may be split over several
-//! transactions, or one of them left out, without banning or admitting any other address. Gate cells come first when they are
-//! added and last when they are removed, so that a gate never lacks what it guards.
+//! A change is the unit of all or nothing: everything that concerns one address or prefix, or one group of intervals
+//! that overlap each other, is one change. Changes are independent of each other, so they may be split over several
+//! transactions, or one of them left out, without banning or admitting any other address. Gate cells come first when
+//! they are added and last when they are removed, so that a gate never lacks what it guards.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -127,9 +127,9 @@ pub(crate) struct Comparison {
 }
 
 impl Plan {
-    /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the rules
-    /// in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so that is
-    /// known.
+    /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the
+    /// rules in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so
+    /// that is known.
     pub(crate) fn keep_bans(&mut self, layout: &Layout, exempt: &[(IpAddr, IpAddr)]) {
         let is_exempt = |first, last| {
             let after = exempt.partition_point(|(from, _)| *from <= first);

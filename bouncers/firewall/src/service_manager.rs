@@ -1,7 +1,8 @@
-//! Asks systemd whether this stop is half of a restart: then what is in the kernel stays, and the next process adopts it.
+//! Asks systemd whether this stop is half of a restart: then what is in the kernel stays, and the next process adopts
+//! it.
 //!
-//! Runs `systemctl list-jobs`; the unit file passes the unit's name in [`UNIT`]. Without the variable, without systemd, or
-//! when it does not answer, a stop is a stop.
+//! Runs `systemctl list-jobs`; the unit file passes the unit's name in [`UNIT`]. Without the variable, without systemd,
+//! or when it does not answer, a stop is a stop.
 
 use std::env;
 use std::process::Stdio;

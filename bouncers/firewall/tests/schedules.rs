@@ -1,9 +1,9 @@
 //! Random schedules in a running kernel: hosts and ranges that nest, adjoin and equal each other come, are prolonged,
-//! shortened and lifted, and end; the enforcing task is stopped, killed and started again. At every moment the kernel bans
-//! exactly the union of what holds, as `nft` lists it, and no gate and no inner gate lacks what it guards.
+//! shortened and lifted, and end; the enforcing task is stopped, killed and started again. At every moment the kernel
+//! bans exactly the union of what holds, as `nft` lists it, and no gate and no inner gate lacks what it guards.
 //!
-//! The suite plays a few schedules. `PALISADE_SCHEDULES=300 cargo test -p palisade-firewall --test schedules -- --nocapture`
-//! plays more, from the seed in `PALISADE_SEED` on; each prints its seed, and is played again with it.
+//! The suite plays a few schedules. `PALISADE_SCHEDULES=300 cargo test -p palisade-firewall --test schedules --
+//! --nocapture` plays more, from the seed in `PALISADE_SEED` on; each prints its seed, and is played again with it.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code: a panic is how it fails")]
 

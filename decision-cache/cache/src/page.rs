@@ -4,9 +4,9 @@
 //!  lines: │ 2 lines: which line is each leaf's │ leaf │ leaf │ leaf, longer │ its keys │ its keys │ ...
 //!  rows:  │ of the leaf's hosts, of its first address, of its boundaries │ ...
 //! ```
-//! A leaf that fits is one line: its host keys, then its boundary keys, and in the last words their numbers, where
-//! its rows are, and which boundaries begin a range rather than a gap. So one line shows whether an address is held. Keys are
-//! the low 16 bits of an address. A longer leaf has its keys in further lines and the first key of each of these in
+//! A leaf that fits is one line: its host keys, then its boundary keys, and in the last words their numbers, where its
+//! rows are, and which boundaries begin a range rather than a gap. So one line shows whether an address is held. Keys
+//! are the low 16 bits of an address. A longer leaf has its keys in further lines and the first key of each of these in
 //! its own line. Neighbours without hosts and boundaries share one line.
 
 use std::hint::select_unpredictable;

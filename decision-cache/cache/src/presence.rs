@@ -110,7 +110,8 @@ impl Presence {
         }
     }
 
-    /// Whether so much was removed from a table of `len` hosts and spans that a build costs a constant for each removal.
+    /// Whether so much was removed from a table of `len` hosts and spans that a build costs a constant for each
+    /// removal.
     pub(crate) fn is_stale(&self, len: usize) -> bool {
         self.stale > STALE + len / 2
     }

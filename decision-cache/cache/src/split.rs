@@ -1,8 +1,8 @@
 //! The index of IPv6: hosts and spans apart, behind a bitmap of the networks that hold either.
 //!
-//! IPv6 is so empty that most free addresses lie in a /32 that holds nothing: for those the bitmap answers alone. A tree
-//! would be deep, so for the others a hash table for hosts and a directory over spans answer in few dependent reads
-//! and next to no unpredictable branch, and a processor runs both searches side by side.
+//! IPv6 is so empty that most free addresses lie in a /32 that holds nothing: for those the bitmap answers alone. A
+//! tree would be deep, so for the others a hash table for hosts and a directory over spans answer in few dependent
+//! reads and next to no unpredictable branch, and a processor runs both searches side by side.
 
 use crate::hosts::Hosts;
 use crate::index::{Blocks, Cell, Compiled, Found, Parts};

@@ -22,8 +22,8 @@ pub enum Refusal {
     BadDuration,
     /// An empty scope, value or type.
     Empty,
-    /// The entry is longer than [`MAX_VALUE_BYTES`](palisade_wire::MAX_VALUE_BYTES), or its scope, value, type or origin
-    /// is longer than [`MAX_FIELD_BYTES`].
+    /// The entry is longer than [`MAX_VALUE_BYTES`](palisade_wire::MAX_VALUE_BYTES), or its scope, value, type or
+    /// origin is longer than [`MAX_FIELD_BYTES`].
     TooLong,
 }
 

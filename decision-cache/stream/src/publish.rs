@@ -60,8 +60,8 @@ impl Freshness {
     }
 }
 
-/// A snapshot and how current exactly this one is. Published as one value: freshness beside an older snapshot would claim
-/// completeness for decisions that are not in it yet.
+/// A snapshot and how current exactly this one is. Published as one value: freshness beside an older snapshot would
+/// claim completeness for decisions that are not in it yet.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     /// The decisions in force.

@@ -212,14 +212,6 @@ impl MachineClient {
         self.json(Method::POST, "v1/allowlists/check", "", Some(body)).await
     }
 
-    /// Deletes this machine's own account.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn watchers_self_delete(&self) -> Result<(), MachineError> {
-        self.request(Method::DELETE, "v1/watchers/self", "", None).await.map(|_| ())
-    }
-
     async fn delete(&self, route: &str, query: &[(&str, String)]) -> Result<u64, MachineError> {
         let deleted: Deleted = self.json(Method::DELETE, route, &encode(query), None).await?;
         deleted.count.parse().map_err(|_| self.unexpected(route, "nbDeleted is no number".to_owned()))

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use palisade_active::{Change, Commit};
+use palisade_replica::{Change, Commit};
 use palisade_store::{AlertQuery, StoreError};
 use palisade_wire::{Alert, ErrorBody};
 use serde::Serialize;

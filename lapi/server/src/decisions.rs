@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{delete, get};
-use palisade_active::Filter;
+use palisade_replica::Filter;
 use palisade_store::{Ended, StoreError};
 use palisade_wire::ErrorBody;
 

@@ -92,7 +92,7 @@ impl Fixture {
             metrics: LapiMetrics::new(MetricsLevel::Full, &metrics),
             auth: Auth::new(&[7; 64], certificates).unwrap(),
             clock: Clock::System,
-            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
+            signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
             store,
             server,

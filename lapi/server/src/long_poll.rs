@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use bytes::{Bytes, BytesMut};
-use palisade_active::{Broadcast, Cursor, CursorScope, CursorSigner, CursorToken, StreamRequest, WaitGroups};
+use palisade_replica::{
+    Broadcast, Cursor, CursorScope, CursorSigner, CursorToken, StreamRequest, WaitGroups,
+};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 use tokio::time::Instant;

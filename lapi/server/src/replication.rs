@@ -16,7 +16,7 @@ mod poll;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Count, CursorScope, Timeline, View};
+use palisade_replica::{ActiveSet, Change, Commit, Count, CursorScope, Timeline, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::{mpsc, watch as latest};

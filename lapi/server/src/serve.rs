@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use palisade_active::CursorSigner;
 use palisade_daemon::{logs::LogLevel, metrics, runtime::DaemonContext};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
+use palisade_replica::CursorSigner;
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;

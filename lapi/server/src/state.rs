@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
-use palisade_active::CursorSigner;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
+use palisade_replica::CursorSigner;
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@ mod find;
 mod remove;
 mod staged;
 
-use palisade_active::{Change, Commit};
+use palisade_replica::{Change, Commit};
 use palisade_wire::{Alert, UnixMillis};
 use uuid::Uuid;
 

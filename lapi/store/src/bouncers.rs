@@ -3,7 +3,7 @@
 mod instances;
 mod rows;
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use palisade_wire::UnixMillis;
 
 pub use instances::{BouncerInstance, InstanceReport};

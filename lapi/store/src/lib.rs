@@ -39,6 +39,6 @@ pub use engine::{Leadership, Listener, Notice};
 pub use error::StoreError;
 pub use head::{Head, Store};
 pub use machines::{Machine, MachineUpdate, NewMachine};
-pub use palisade_active::Commit;
+pub use palisade_replica::Commit;
 pub use retention::{Autodelete, Flushed, Retention};
 pub use usage::{UsageKind, UsageRow};

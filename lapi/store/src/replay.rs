@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_active::{Change, Commit, ReplicaRow};
+use palisade_replica::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use crate::decisions::{COLUMNS, number, read_row};

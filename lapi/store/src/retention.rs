@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_active::{Change, Commit};
+use palisade_replica::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use crate::alerts::remove_matching;

@@ -175,8 +175,8 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
 }
 
 /// The physical limit: the same elements in one hand-built batch, from send to acknowledgement. Beside the hosts it
-/// holds the /22s they lie in, which packets are looked up in first. Sets of a declared size are as large from the start as
-/// they will ever be; others, as a bouncer has them, grow behind the batch.
+/// holds the /22s they lie in, which packets are looked up in first. Sets of a declared size are as large from the
+/// start as they will ever be; others, as a bouncer has them, grow behind the batch.
 fn bare_batch(world: &World, sized: bool) -> Outcome<f64> {
     let size = if sized { "size 1000000;" } else { "" };
     world.router.nft(&format!(

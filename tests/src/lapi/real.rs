@@ -125,7 +125,8 @@ impl Lapi {
         Ok(lapi)
     }
 
-    /// Starts it again after [`down`](Self::down) or [`stop`](LapiProcess::stop), with the same database, keys and port.
+    /// Starts it again after [`down`](Self::down) or [`stop`](LapiProcess::stop), with the same database, keys and
+    /// port.
     ///
     /// # Errors
     /// When it does not come up.

@@ -1,8 +1,8 @@
 //! The configuration file, key by key, before validation.
 //!
 //! Every key of the stock bouncer is here with its own name, so that its file works unchanged. Keys of our own are
-//! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file, are
-//! `palisade_bouncer`'s.
+//! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file,
+//! are `palisade_bouncer`'s.
 
 use palisade_daemon::metrics::PrometheusKeys;
 use palisade_wire::GoDuration;
@@ -111,8 +111,8 @@ pub struct ConfigFile {
     /// Ours. Answer of `deny_action: REJECT`: `port-unreachable`, `admin-prohibited`, `host-unreachable` or
     /// `tcp-reset`; what the stock bouncer sends by default.
     pub reject_with: Option<String>,
-    /// Ours. Most log lines per `second`, `minute`, `hour` or `day`, or `unlimited`; `10/second` by default. Never limits
-    /// the verdict.
+    /// Ours. Most log lines per `second`, `minute`, `hour` or `day`, or `unlimited`; `10/second` by default. Never
+    /// limits the verdict.
     pub deny_log_rate: Option<String>,
     /// Ours. nflog group that gets the packets instead of the kernel log.
     pub deny_log_group: Option<u16>,

@@ -47,8 +47,8 @@ impl Enforcer {
         }
     }
 
-    /// After a reload: removes what only an earlier configuration needed. Families that cannot be served as the current one
-    /// want it go on as they stand.
+    /// After a reload: removes what only an earlier configuration needed. Families that cannot be served as the current
+    /// one want it go on as they stand.
     pub(super) async fn retire_former(&mut self, unserved: &[IpFamily]) {
         for former in std::mem::take(&mut self.former) {
             let current = self.current.config.clone();

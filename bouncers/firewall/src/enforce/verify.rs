@@ -1,9 +1,9 @@
-//! Verification in the background: reads and compares everything now and then while transactions go on, so that a ban that
-//! comes meanwhile is not delayed.
+//! Verification in the background: reads and compares everything now and then while transactions go on, so that a ban
+//! that comes meanwhile is not delayed.
 //!
-//! What is read while transactions are committed may be wrong in places: elements that just came or went, and a few that
-//! the kernel shows twice or not at all. A second reading shows none of these, so what differs is read once more; what
-//! differs again is compared by [`Enforcer::compare_sets`], which reads while nothing is committed.
+//! What is read while transactions are committed may be wrong in places: elements that just came or went, and a few
+//! that the kernel shows twice or not at all. A second reading shows none of these, so what differs is read once more;
+//! what differs again is compared by [`Enforcer::compare_sets`], which reads while nothing is committed.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

@@ -70,8 +70,8 @@ pub(crate) struct ChainHeader {
     pub(crate) base: Option<(String, u32, i32, u32)>,
 }
 
-/// Identity and settings of our objects in a table but elements and counter values. Equal prints: they were
-/// not touched. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
+/// Identity and settings of our objects in a table but elements and counter values. Equal prints: they were not
+/// touched. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct StructurePrint(Vec<(char, String, u64, u32, i64)>);
 

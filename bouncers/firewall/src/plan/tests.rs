@@ -1,5 +1,6 @@
 //! The planner against a kernel that is only a map, with the kernel's own rules: no interval may be put in that
-//! overlaps what is there, none may be taken out that is not there whole, and an element is looked up only behind its gate.
+//! overlaps what is there, none may be taken out that is not there whole, and an element is looked up only behind its
+//! gate.
 
 use std::net::Ipv4Addr;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use palisade_active::{
+use palisade_client::Continuation;
+use palisade_replica::{
     ActiveSet, Answer, Commit, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken,
     Filter, StreamRequest, WaitGroups,
 };
-use palisade_client::Continuation;
 use palisade_stream::{PullKind, Request};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, FullReason};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_active::{ActiveSet, Change, Commit, CursorScope, ReplicaRow, Timeline};
+use palisade_replica::{ActiveSet, Change, Commit, CursorScope, ReplicaRow, Timeline};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_active::{Commit, CursorSigner, ReplicaRow, StreamRequest, target_prefix};
+use palisade_replica::{Commit, CursorSigner, ReplicaRow, StreamRequest, target_prefix};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, FullReason};

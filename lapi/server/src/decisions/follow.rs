@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
+use palisade_replica::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, FullReason, WAIT_HEADER};
 use tokio::sync::watch;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use palisade_active::{Filter, LiveAnswer};
+use palisade_replica::{Filter, LiveAnswer};
 use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use palisade_active::{Commit, Cursor, Filter};
+use palisade_replica::{Commit, Cursor, Filter};
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};
 

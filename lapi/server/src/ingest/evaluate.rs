@@ -141,7 +141,7 @@ impl EvaluatedBatch {
     fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
         decisions.retain(|decision| {
             let valid =
-                !matches!(palisade_active::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
+                !matches!(palisade_replica::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
             if !valid {
                 self.invalid.push(InvalidDecision { index, value: decision.value.clone() });
             }
@@ -154,7 +154,7 @@ impl EvaluatedBatch {
 /// The allowlist items that cover the alert's source, joined; `None` when there is none or the source is not an
 /// address.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
-    let net = palisade_active::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
+    let net = palisade_replica::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
     let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }

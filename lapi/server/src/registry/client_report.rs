@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use palisade_store::InstanceReport;
 use palisade_wire::UnixMillis;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError};
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use tokio_util::sync::CancellationToken;
 
 use super::commit_sequencer::{Changes, CommitSequencer};

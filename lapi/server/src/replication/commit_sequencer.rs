@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_active::{Change, Commit};
+use palisade_replica::{Change, Commit};
 
 /// The changes of a commit.
 pub(crate) type Changes = Vec<Change>;
@@ -65,7 +65,7 @@ impl CommitSequencer {
 
 #[cfg(test)]
 mod tests {
-    use palisade_active::ReplicaRow;
+    use palisade_replica::ReplicaRow;
     use palisade_wire::UnixMillis;
     use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use palisade_store::{Head, Listener, Notice, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;

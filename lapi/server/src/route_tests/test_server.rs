@@ -133,7 +133,7 @@ impl TestServer {
             registry,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
-            signer: palisade_active::CursorSigner::new(b"a key for cursors"),
+            signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
         });
         replication::load(&lapi).await.unwrap();

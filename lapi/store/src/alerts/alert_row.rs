@@ -2,7 +2,7 @@
 //! the transaction short.
 
 use jiff::tz::TimeZone;
-use palisade_active::{Commit, ReplicaRow, target_prefix};
+use palisade_replica::{Commit, ReplicaRow, target_prefix};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Deletes alerts in bounded steps, so that other writes get their turn.
 
-use palisade_active::{Change, Commit, ReplicaRow};
+use palisade_replica::{Change, Commit, ReplicaRow};
 use palisade_wire::UnixMillis;
 
 use super::Deleted;

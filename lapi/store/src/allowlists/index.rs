@@ -90,7 +90,7 @@ mod tests {
             .iter()
             .map(|(value, comment, end)| AllowlistItem {
                 value: (*value).to_owned(),
-                net: palisade_active::parse_prefix(value).unwrap(),
+                net: palisade_replica::parse_prefix(value).unwrap(),
                 comment: (*comment).to_owned(),
                 created_at: UnixMillis(0),
                 expires_at: end.map(UnixMillis),
@@ -106,7 +106,7 @@ mod tests {
             list("bar", &[("10.1.2.3", "", None), ("192.0.2.0/24", "gone", Some(50))]),
         ]);
         let reasons =
-            |target: &str| index.reasons(&palisade_active::parse_prefix(target).unwrap(), UnixMillis(100));
+            |target: &str| index.reasons(&palisade_replica::parse_prefix(target).unwrap(), UnixMillis(100));
         assert_eq!(reasons("10.1.2.3"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("10.1.2.0/24"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("0.0.0.0/0"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
@@ -115,7 +115,7 @@ mod tests {
         for nothing in ["192.0.2.7", "11.0.0.0/8", "::/128", "::ffff:11.0.0.1"] {
             assert_eq!(reasons(nothing), Vec::<String>::new(), "{nothing}");
         }
-        assert!(index.holds(&palisade_active::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
+        assert!(index.holds(&palisade_replica::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
     }
 
     proptest::proptest! {
@@ -128,11 +128,11 @@ mod tests {
             let texts: Vec<String> = items.into_iter().map(text).collect();
             let entries: Vec<_> = texts.iter().map(|text| (text.as_str(), "", None)).collect();
             let index = AllowlistIndex::new(&[list("l", &entries)]);
-            let target = palisade_active::parse_prefix(&text(target)).unwrap();
+            let target = palisade_replica::parse_prefix(&text(target)).unwrap();
             let mut slow: Vec<String> = texts
                 .iter()
                 .filter(|text| {
-                    let net = palisade_active::parse_prefix(text).unwrap();
+                    let net = palisade_replica::parse_prefix(text).unwrap();
                     net.contains(&target) || target.contains(&net)
                 })
                 .map(|text| format!("{text} from l"))

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use palisade_active::parse_prefix;
+use palisade_replica::parse_prefix;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_active::Commit;
+use palisade_replica::Commit;
 use sqlx::Error;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::time::Instant;

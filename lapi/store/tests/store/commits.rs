@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_active::{Change, Commit, ReplicaRow};
+use palisade_replica::{Change, Commit, ReplicaRow};
 use palisade_store::{AlertQuery, NewMachine, Store, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
@@ -280,7 +280,7 @@ pub(crate) async fn addresses_are_counted(db: Db) {
     new.decisions.push(palisade_store::NewDecision { scope: "Country".into(), ..ban("FR") });
     store_one(&store, new).await;
     store.add_alerts(later(HOUR), None, vec![banning(&["192.0.2.1"])]).await.unwrap();
-    let net = |text: &str| palisade_active::parse_prefix(text).unwrap();
+    let net = |text: &str| palisade_replica::parse_prefix(text).unwrap();
     for (value, since, active, expected) in [
         ("192.0.2.1", None, None, 5),
         ("::ffff:192.0.2.1", None, None, 5),

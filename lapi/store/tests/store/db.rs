@@ -1,6 +1,6 @@
 //! A database for one test, and helpers for frequent operations.
 
-use palisade_active::{Change, Commit, ReplicaRow};
+use palisade_replica::{Change, Commit, ReplicaRow};
 use palisade_store::{DbConfig, NewAlert, NewDecision, Store};
 use palisade_wire::{Alert, Source, UnixMillis};
 use tempfile::TempDir;

@@ -114,8 +114,8 @@ impl Bench<'_> {
         let resident_mb = firewall.process().memory("VmRSS")? as f64 / 1024.0;
 
         let length = if v6 { 64 } else { 24 };
-        // A stock LAPI gives each decision a higher id than the one before; a lower one would look like another database,
-        // which is answered with a full pull.
+        // A stock LAPI gives each decision a higher id than the one before; a lower one would look like another
+        // database, which is answered with a full pull.
         let mut first_id = 10_000_000;
         let mut changes = |around: fn(IpAddr, u8) -> Option<IpNet>| {
             let some = list.clean().into_iter().take(CHANGES);

@@ -1,5 +1,5 @@
-//! Many real clients in one thread: each is a follower with its own connection, schedule and back-off, and every request
-//! is written down.
+//! Many real clients in one thread: each is a follower with its own connection, schedule and back-off, and every
+//! request is written down.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -61,7 +61,8 @@ struct Witnessed {
 }
 
 impl ManyFollowers {
-    /// So many clients of the LAPI at `url`, which poll at `interval` when they are not held, and try again by `policy`.
+    /// So many clients of the LAPI at `url`, which poll at `interval` when they are not held, and try again by
+    /// `policy`.
     pub(super) fn gather(
         clients: usize,
         url: &str,

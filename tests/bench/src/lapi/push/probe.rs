@@ -1,5 +1,5 @@
-//! Packets that show when a ban is in force: sent in a fixed rhythm from the address that is going to be banned, to every
-//! host at once. The drop is dated by the first packet that did not arrive, with none after it that did.
+//! Packets that show when a ban is in force: sent in a fixed rhythm from the address that is going to be banned, to
+//! every host at once. The drop is dated by the first packet that did not arrive, with none after it that did.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

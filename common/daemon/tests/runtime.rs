@@ -1,5 +1,5 @@
-//! A daemon's life as the service manager and the operator see it. Each story runs this test binary again as the daemon,
-//! because signals are a matter of the whole process.
+//! A daemon's life as the service manager and the operator see it. Each story runs this test binary again as the
+//! daemon, because signals are a matter of the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 

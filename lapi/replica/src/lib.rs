@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use palisade_active::{ActiveSet, Change, Commit, Filter, ReplicaRow};
+//! use palisade_replica::{ActiveSet, Change, Commit, Filter, ReplicaRow};
 //! use palisade_wire::UnixMillis;
 //!
 //! let now = UnixMillis(1_000_000);

@@ -1,11 +1,11 @@
 //! Prints the memory use of the set and the CPU time of its responses, for 100,000 and 1,000,000 decisions. Linux only.
 //!
-//! `cargo run --release -p palisade-active --example figures`
+//! `cargo run --release -p palisade-replica --example figures`
 #![expect(clippy::print_stdout, reason = "printing is what this is for")]
 
 use std::time::Duration;
 
-use palisade_active::{ActiveSet, Change, Commit, Cursor, Filter, ReplicaRow, StreamRequest};
+use palisade_replica::{ActiveSet, Change, Commit, Cursor, Filter, ReplicaRow, StreamRequest};
 use palisade_wire::UnixMillis;
 
 const NOW: UnixMillis = UnixMillis(1_750_000_000_000);

@@ -1,11 +1,12 @@
 //! Builds the fuzz targets with coverage instrumentation and runs each for a bounded time.
 //!
 //! ```text
-//! cargo run --manifest-path fuzz/Cargo.toml -- [--seconds N] [--list] [TARGET]...
+//! cargo run --manifest-path tests/fuzz/Cargo.toml -- [--seconds N] [--list] [TARGET]...
 //! ```
 //!
 //! It needs neither nightly nor further tools: the compiler's own coverage pass feeds libFuzzer. Inputs that reach new
-//! code are kept in `fuzz/corpus`, inputs that break something in `fuzz/artifacts`, with the command that replays them.
+//! code are kept in `tests/fuzz/corpus`, inputs that break something in `tests/fuzz/artifacts`, with the command that
+//! replays them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

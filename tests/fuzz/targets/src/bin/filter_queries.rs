@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_active::{Commit, Filter, ReplicaRow};
+use palisade_replica::{Commit, Filter, ReplicaRow};
 use palisade_store::AlertQuery;
 use palisade_wire::UnixMillis;
 
