@@ -12,7 +12,7 @@ use palisade_daemon::metrics::{PROMETHEUS_KEYS, PrometheusKeys};
 use palisade_daemon::{Document, Problems};
 use serde::Deserialize;
 
-/// A zero byte ends the main file and begins the `.local` one.
+// A zero byte ends the main file and begins the `.local` one.
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (base, local) = text.split_once('\0').map_or((text, None), |(base, local)| (base, Some(local)));

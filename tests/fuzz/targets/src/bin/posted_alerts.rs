@@ -9,7 +9,7 @@ use palisade_wire::{
 };
 use serde::de::IgnoredAny;
 
-/// The first byte says what the rest is read as.
+// The first byte selects what the rest is read as.
 fuzz_target!(|data: &[u8]| {
     let Some((kind, body)) = data.split_first() else { return };
     let refused = match kind % 7 {
