@@ -11,7 +11,7 @@ use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Timestamp};
 use palisade_stream::{Admitted, admit};
 use palisade_wire::Scope;
 
-/// One line, one decision: an optional `-` to lift it, then `scope value`.
+// One line, one decision: an optional `-` to lift it, then `scope value`.
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut ledger = Ledger::new(Policy::default(), 0);

@@ -7,7 +7,7 @@ use palisade_wire::{DecodeError, StreamDecoder, StreamItem};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The first byte says how the rest is cut.
+// The first byte selects how the rest is cut.
 fuzz_target!(|data: &[u8]| {
     let Some((cut, body)) = data.split_first() else { return };
     let whole = decode(&[body]);
