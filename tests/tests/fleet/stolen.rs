@@ -11,6 +11,8 @@ use serde_json::json;
 
 /// Between full pulls: longer than the minute they are never closer than, so that it is seen to shrink.
 const RESYNC: Duration = Duration::from_secs(80);
+/// In seconds: the minute that full pulls are never closer than, and what a busy machine adds.
+const SHORTENED: i64 = 68;
 const WARNING: &str = "another bouncer uses this API key";
 
 #[test]
@@ -42,8 +44,9 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
 
         // Once may be chance. The second time each logs it with the remedy; from the first time on, full pulls are made
         // more often.
+        // (A first full pull that came because a response was lost or late compares nothing, and a third is needed.)
         let mut bans = 0;
-        eventually_within(RESYNC + default_timeout(), "both say so", || {
+        eventually_within(2 * RESYNC + default_timeout(), "both say so", || {
             ban_and_see_who_has_it()?;
             // Of a different length each time: bans in step with the requests would all go to the same firewall.
             bans += 1;
@@ -53,7 +56,8 @@ fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Ou
         for firewall_host in &firewall_hosts {
             let pulls = full_pulls(firewall_host)?;
             let apart: Vec<i64> = pulls.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            assert!(apart.len() >= 2 && apart[1] < apart[0], "seconds between full pulls: {apart:?}");
+            let shortened = apart.last().is_some_and(|last| *last < SHORTENED);
+            assert!(apart.len() >= 2 && shortened, "seconds between full pulls: {apart:?}");
             let log = firewall_host.firewall.log();
             assert_eq!(log.matches(WARNING).count(), 1, "told once: {log}");
             assert!(log.contains("its own key"), "with the remedy: {log}");
