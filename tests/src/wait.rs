@@ -9,7 +9,7 @@ use crate::outcome::{Failure, Outcome};
 pub fn default_timeout() -> Duration {
     let factor =
         std::env::var("PALISADE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
-    Duration::from_secs(20).mul_f64(factor.clamp(0.1, 100.0))
+    Duration::from_secs(40).mul_f64(factor.clamp(0.1, 100.0))
 }
 
 /// A condition that can be polled.

@@ -55,7 +55,7 @@ impl Bystander {
     pub(crate) fn unharmed(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let (asked, longest) = self.thread.join().expect("the bystander does not panic")?;
-        let timeout = AT_MOST.mul_f64(palisade_e2e::default_timeout().as_secs_f64() / 20.0);
+        let timeout = AT_MOST.mul_f64(palisade_e2e::default_timeout().as_secs_f64() / 40.0);
         if asked == 0 || longest > timeout {
             return Err(Failure::new(format!(
                 "the bystander asked {asked} times and once waited {longest:.1?}"
