@@ -119,7 +119,10 @@ impl DaemonContext {
                 match (was_alive, is_alive) {
                     (_, true) => ready::notify(&[sd_notify::NotifyState::Watchdog]),
                     (true, false) => {
-                        warn!(?period, "the health check fails; the watchdog is not notified")
+                        warn!(
+                            period_ms = period.as_millis() as u64,
+                            "the health check fails; the watchdog is not notified"
+                        )
                     }
                     (false, false) => {}
                 }

@@ -180,11 +180,11 @@ mod tests {
             Self { set, scope, waiting: WaitGroups::default() }
         }
 
-        fn register(&mut self, who: &'static str, kind: &str, commit: u64) -> bool {
+        fn register(&mut self, waiter: &'static str, kind: &str, commit: u64) -> bool {
             let (request, cursor) = (of(kind), Cursor { commit: Commit(commit), time: NOW });
             let state = (&self.set.view(), &self.scope);
             let waiters = self.waiting.register(state, (&request, request.digest()), cursor, NOW);
-            waiters.map(|waiters| waiters.push(who)).is_some()
+            waiters.map(|waiters| waiters.push(waiter)).is_some()
         }
 
         /// The waiters woken, and the number of decisions sent; `None` when they must compute their own answer.
