@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
-pub(crate) use palisade_client::with_causes;
 use palisade_client::{Backoff, LapiPool, PullError, RetryPolicy};
+use palisade_go_compat::with_causes;
 use palisade_stream::{
     Admission, CacheHandle, Ended, Follower, Freshness, Lapi, PullFault, StateFile, channel, keep, now,
 };

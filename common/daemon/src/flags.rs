@@ -148,7 +148,7 @@ impl Program {
             };
             match (flag.value, inline) {
                 (None, None) => typed.switches.push((flag.name, true)),
-                (None, Some(text)) => match go_bool(&text) {
+                (None, Some(text)) => match palisade_go_compat::parse_bool(&text) {
                     Some(on) => typed.switches.push((flag.name, on)),
                     None => {
                         return Err(
@@ -226,15 +226,6 @@ fn list(text: &mut String, flags: &[Flag], depth: usize) {
     for flag in flags {
         let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
         let _ = writeln!(text, "{indent}-{}{value}\n        {}", flag.name, flag.help);
-    }
-}
-
-/// The spellings of Go's `strconv.ParseBool`.
-fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

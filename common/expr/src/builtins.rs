@@ -1,10 +1,10 @@
 //! The language's built-in functions without closures.
 
 use jiff::tz::TimeZone;
-use palisade_wire::GoDuration;
+use palisade_go_compat::{GoDuration, layout};
 
 use crate::{
-    Fault, Value, eval, layout,
+    Fault, Value, eval,
     library::{self, float_at, int_at, list_at, text_at},
     limits::Budget,
     loops,

@@ -8,7 +8,7 @@ use crate::{
     CompileError, Span,
     ast::{Ast, AstKind, Binary, Loop},
     code::{Code, Constant, Constants, LoopCode, Node, PureCall},
-    methods, pattern,
+    methods,
     types::Type,
     vocabulary::{Body, Signature, Vocabulary, nearest},
 };
@@ -282,7 +282,8 @@ impl<'c> Compiler<'c> {
                 Code::ContainsConstant(Box::new(left), Box::new(finder))
             }
             (Binary::Matches, _, Code::Constant(Constant::Text(text))) => {
-                let regex = pattern::compile(text).map_err(|reason| self.error(reason, right.span))?;
+                let regex = palisade_go_compat::pattern::compile(text)
+                    .map_err(|reason| self.error(reason, right.span))?;
                 Code::MatchesConstant(Box::new(left), Box::new(regex))
             }
             (Binary::In, _, Code::List(items)) => match Constants::of(items) {

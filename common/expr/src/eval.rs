@@ -7,7 +7,7 @@ use crate::{
     ast::Binary,
     code::{Code, Constant, Constants, Node},
     limits::Budget,
-    methods, ops, pattern,
+    methods, ops,
     value::{List, Map, MapKey, Text, Value},
 };
 
@@ -358,7 +358,7 @@ fn matches(a: &Value<'_>, b: &Value<'_>, budget: &mut Budget) -> Result<bool, Fa
     // Compiling costs far more than matching.
     budget.spend(5000 + pattern.len() * 100)?;
     budget.read(text.len().saturating_mul(PATTERN_COST))?;
-    Ok(pattern::compile(pattern).map_err(Fault)?.is_match(text))
+    Ok(palisade_go_compat::pattern::compile(pattern).map_err(Fault)?.is_match(text))
 }
 
 #[cold]

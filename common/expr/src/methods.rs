@@ -1,9 +1,9 @@
 //! Methods of times, durations, weekdays and months, named as in Go.
 
 use jiff::{SignedDuration, Span, Timestamp, Zoned, tz::TimeZone};
-use palisade_wire::GoDuration;
+use palisade_go_compat::{GoDuration, layout};
 
-use crate::{Fault, Value, layout, limits::Budget, types::Type, vocabulary::Signature};
+use crate::{Fault, Value, limits::Budget, types::Type, vocabulary::Signature};
 
 const TIME: [Signature; 24] = [
     Signature::new("Hour", &[], Type::Int),

@@ -136,29 +136,14 @@ impl fmt::Debug for Vocabulary {
 
 /// The most similar name, ignoring letter case, at an edit distance of at most two.
 pub(crate) fn nearest(name: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
-    let wanted: Vec<char> = name.to_lowercase().chars().take(64).collect();
+    let wanted: String = name.to_lowercase().chars().take(64).collect();
     known
         .into_iter()
-        .map(|known| (distance(&wanted, &known.to_lowercase().chars().collect::<Vec<_>>()), known))
+        .map(|known| (strsim::levenshtein(&wanted, &known.to_lowercase()), known))
         .filter(|(distance, known)| *distance <= 2 && *distance < known.len().min(wanted.len()))
         // Among equals, one that begins with the same letter in the same case.
         .min_by_key(|(distance, known)| (*distance, known.chars().next() != name.chars().next(), *known))
         .map(|(_, known)| known)
-}
-
-/// The edit distance of two names.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Supplies an expression's data during evaluation.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palisade_cache::{Applied, Batch, Ledger, Mode, Timestamp};
-use palisade_client::{Backoff, Continuation, StreamSink, with_causes};
+use palisade_client::{Backoff, Continuation, StreamSink};
+use palisade_go_compat::with_causes;
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, FullReason};
 use tokio::time::{Instant, sleep};

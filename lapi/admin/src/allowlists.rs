@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use clap::Command;
+use palisade_go_compat::quote;
 use palisade_lapi_config::Output;
 use palisade_store::{NewAllowlistItem, Store, StoreError};
 use palisade_wire::{Allowlist, AllowlistItem, GoDuration, NO_EXPIRATION, UnixMillis};
@@ -158,7 +159,7 @@ fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failu
             "" => None,
             text => {
                 let span: GoDuration = text.parse().map_err(|error| {
-                    let quoted = crate::output::go_quote(text);
+                    let quoted = quote(text);
                     Failure::Command(format!("row {number}: invalid expiration {quoted}: {error}"))
                 })?;
                 Some(now.plus(span))

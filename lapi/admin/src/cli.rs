@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use palisade_wire::GoDuration;
+use palisade_go_compat::{GoDuration, parse_bool, quote};
 
 use crate::failure::Failure;
 
@@ -80,13 +80,10 @@ impl<'a> Args<'a> {
     pub(crate) fn is_set(&self, name: &str) -> Result<bool, Failure> {
         match self.text(name) {
             None => Ok(false),
-            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
-            Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
-            Some(other) => Err(self.invalid(
-                name,
-                other,
-                &format!("strconv.ParseBool: parsing {}: invalid syntax", crate::output::go_quote(other)),
-            )),
+            Some(text) => parse_bool(text).ok_or_else(|| {
+                let reason = format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text));
+                self.invalid(name, text, &reason)
+            }),
         }
     }
 
@@ -100,7 +97,7 @@ impl<'a> Args<'a> {
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
-            let quoted = crate::output::go_quote(text);
+            let quoted = quote(text);
             self.invalid(name, text, &format!("strconv.ParseInt: parsing {quoted}: invalid syntax"))
         })
     }
@@ -111,10 +108,7 @@ impl<'a> Args<'a> {
             Some(short) => format!("-{short}, --{name}"),
             None => format!("--{name}"),
         };
-        Failure::Command(format!(
-            "invalid argument {} for \"{flag}\" flag: {reason}",
-            crate::output::go_quote(text)
-        ))
+        Failure::Command(format!("invalid argument {} for \"{flag}\" flag: {reason}", quote(text)))
     }
 
     fn plain(&self) -> Vec<&'a str> {

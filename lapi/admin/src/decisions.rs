@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use clap::Command;
 use ipnet::IpNet;
+use palisade_go_compat::quote;
 use palisade_lapi_config::Output;
 use palisade_wire::{Alert, Decision, Scope, Source, UnixMillis};
 
@@ -351,7 +352,7 @@ fn integer(text: &str) -> Result<i64, Failure> {
     text.parse().map_err(|_| {
         Failure::Command(format!(
             "id '{text}' is not an integer: strconv.Atoi: parsing {}: invalid syntax",
-            crate::output::go_quote(text)
+            quote(text)
         ))
     })
 }

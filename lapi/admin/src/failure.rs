@@ -1,8 +1,7 @@
 //! Why a command failed, and how the error is printed.
 
-use std::error::Error;
-
 use palisade_client::{BuildError, MachineError};
+use palisade_go_compat::with_causes;
 use palisade_lapi_config::{ConfigError, CredentialsError};
 use palisade_store::StoreError;
 
@@ -71,17 +70,7 @@ impl From<BuildError> for Failure {
 /// With the causes of a failed connection, which are the most specific.
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let said = inner.to_string();
-            if !text.contains(&said) {
-                text.push_str(": ");
-                text.push_str(&said);
-            }
-            cause = inner.source();
-        }
-        Self::Command(text)
+        Self::Command(with_causes(&error))
     }
 }
 

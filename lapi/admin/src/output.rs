@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
+use palisade_go_compat::quote;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -127,29 +128,6 @@ pub(crate) fn lines(texts: &[&str]) -> String {
     texts.join("\n")
 }
 
-/// A text in Go's double quotes.
-pub(crate) fn go_quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() && u32::from(c) < 0x80 => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
-            }
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// How important a log line is; the lowest that is shown is kept in [`Log`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -210,7 +188,7 @@ impl Log {
         } else {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
             let bare = !text.is_empty() && text.chars().all(plain);
-            let shown = if bare { text.to_owned() } else { go_quote(text) };
+            let shown = if bare { text.to_owned() } else { quote(text) };
             format!("level={} msg={shown}", level.word())
         }
     }
@@ -250,6 +228,5 @@ mod tests {
         assert_eq!(log(false).shape(Level::Info, "bouncer 'x' gone"), r#"level=info msg="bouncer 'x' gone""#);
         assert_eq!(log(false).shape(Level::Warning, "plain"), "level=warning msg=plain");
         assert_eq!(log(true).shape(Level::Error, "a\"b"), r#"{"level":"error","msg":"a\"b"}"#);
-        assert_eq!(go_quote("a\"\\\n\u{1}é"), r#""a\"\\\n\x01é""#);
     }
 }

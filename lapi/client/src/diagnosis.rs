@@ -160,21 +160,6 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// An error and its causes on one line, without repetitions.
-pub fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,14 +193,5 @@ mod tests {
         let refused = io::Error::from_raw_os_error(111);
         let text = text_of(refused, "http://lapi.example:8080", false);
         assert!(text.contains("is it running, and is `api_url` right? (connection refused)"), "{text}");
-    }
-
-    #[test]
-    fn a_cause_that_is_repeated_is_shown_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer: {0}")]
-        struct Outer(#[source] io::Error);
-        let error = Outer(io::Error::other("inner"));
-        assert_eq!(with_causes(&error), "outer: inner");
     }
 }

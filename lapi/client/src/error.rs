@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use palisade_go_compat::with_causes;
 use palisade_wire::DecodeError;
-
-use crate::diagnosis::with_causes;
 
 /// Why a client cannot be created. Nothing was sent.
 #[derive(Debug, thiserror::Error)]

@@ -45,7 +45,6 @@ pub use backoff::{Backoff, EARLY, EARLY_LONGEST, RetryPolicy};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use continuation::{Continuation, StreamSink};
-pub use diagnosis::with_causes;
 pub use error::{BuildError, Credential, PullError, PushError};
 pub use lapi_pool::LapiPool;
 pub use machine::{MachineClient, Registered};

@@ -222,18 +222,13 @@ fn lower(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Go's `strconv.ParseBool`.
 fn boolean(name: &'static str, text: &str) -> Result<bool, FilterError> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(FilterError::Malformed {
-            name,
-            call: "ParseBool",
-            text: text.to_owned(),
-            why: "invalid syntax",
-        }),
-    }
+    palisade_go_compat::parse_bool(text).ok_or_else(|| FilterError::Malformed {
+        name,
+        call: "ParseBool",
+        text: text.to_owned(),
+        why: "invalid syntax",
+    })
 }
 
 /// Go's `strconv.Atoi`.

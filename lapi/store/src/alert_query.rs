@@ -177,13 +177,10 @@ fn limit(value: &str) -> Result<Option<u64>, QueryError> {
     }
 }
 
-/// Go's `strconv.ParseBool`, with its error text.
+/// A boolean as Go reads it, with Go's error text.
 fn go_bool(value: &str) -> Result<bool, String> {
-    match value {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        other => Err(format!("strconv.ParseBool: parsing {other:?}: invalid syntax")),
-    }
+    palisade_go_compat::parse_bool(value)
+        .ok_or_else(|| format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ mod allowlist;
 mod boundary;
 mod decision;
 mod decoder;
-mod duration;
 mod error_body;
 pub mod follow;
 mod go_json;
@@ -52,9 +51,9 @@ pub use allowlist::{
 };
 pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
-pub use duration::{DurationError, GoDuration};
 pub use error_body::ErrorBody;
 pub use go_json::BodyError;
+pub use palisade_go_compat::{DurationError, GoDuration};
 pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
 pub use push::{StreamObject, push_stream_decision};
 pub use query::StreamQuery;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_cache::{Ledger, Policy};
+use palisade_go_compat::with_causes;
 use palisade_stream::{Freshness, StateFile, now};
 
 use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
 use crate::settings::LapiSettings;
-use crate::subscription::with_causes;
 
 /// Timeout of the running bouncer's response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

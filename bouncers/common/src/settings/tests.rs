@@ -220,23 +220,8 @@ fn an_instance_is_named_by_the_file_or_by_the_host() {
 fn a_missing_authority_file_is_named_once() {
     let read = settings("api_url: https://192.0.2.1\napi_key: k\nca_cert_path: /no/such/ca.pem").unwrap();
     let error = read.connect(&UserAgent::new("a", "b").unwrap()).unwrap_err();
-    let text = palisade_client::with_causes(&error);
-    assert_eq!(format!("{:#}", Chain(&error)), text, "the chain repeats nothing");
+    let text = palisade_go_compat::with_causes(&error);
+    assert_eq!(text.matches("/no/such/ca.pem").count(), 1, "{text}");
     assert!(text.starts_with("unable to configure bouncer: unable to load CA certificate '/no/such/ca.pem'"));
     assert!(text.ends_with("correct `ca_cert_path`"), "{text}");
-}
-
-/// All of an error's chain, as a program's last line shows it.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use palisade_client::{LapiPool, PushError};
+use palisade_go_compat::with_causes;
 use palisade_wire::{MetricsWindow, OsInfo, RemediationComponent, UsageMetrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -93,10 +94,7 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                 // No report follows the final one, so a warning about the next would be wrong; and a missing endpoint
                 // during shutdown does not mean an old LAPI.
                 Ok(Err(error)) if stopping => {
-                    debug!(
-                        error = crate::subscription::with_causes(&error),
-                        "the last usage metrics were not sent"
-                    );
+                    debug!(error = with_causes(&error), "the last usage metrics were not sent");
                 }
                 Err(_) if stopping => debug!("the last usage metrics were not sent in time"),
                 Ok(Err(PushError::Unsupported { .. })) => {
@@ -110,7 +108,7 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                 }
                 Ok(Err(error)) => warn!(
                     "failed to send metrics: {}; they are kept for the next report",
-                    crate::subscription::with_causes(&error)
+                    with_causes(&error)
                 ),
                 Err(_) => warn!("timeout sending metrics; they are kept for the next report"),
             }

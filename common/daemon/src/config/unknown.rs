@@ -86,7 +86,7 @@ fn closest(path: &str, known: &[&str]) -> Option<String> {
     let sibling = all
         .iter()
         .filter(|key| parts(key).0 == parent)
-        .map(|key| (distance(&folded(name), &folded(&parts(key).1)), *key))
+        .map(|key| (strsim::osa_distance(&folded(name), &folded(&parts(key).1)), *key))
         .filter(|(far, _)| *far <= budget)
         .min_by_key(|(far, _)| *far);
     let elsewhere = || all.iter().find(|key| folded(&parts(key).1) == folded(name)).map(|key| (0, *key));
@@ -94,31 +94,8 @@ fn closest(path: &str, known: &[&str]) -> Option<String> {
 }
 
 /// A form in which commonly confused spellings are equal.
-fn folded(name: &str) -> Vec<char> {
+fn folded(name: &str) -> String {
     name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
-}
-
-/// The number of insertions, deletions, replacements and transpositions between two words.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = match (i, j) {
-                (0, _) => j,
-                (_, 0) => i,
-                _ => {
-                    let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                    let swapped = if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                        rows[i - 2][j - 2] + 1
-                    } else {
-                        usize::MAX
-                    };
-                    replaced.min(swapped).min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
-                }
-            };
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use palisade_wire::GoDuration;
+use palisade_go_compat::{GoDuration, layout, quote};
 
 use crate::{
-    Fault, Value, layout,
+    Fault, Value,
     limits::Budget,
     value::{List, Map},
 };
@@ -140,7 +140,7 @@ fn one(arg: &Value<'_>, verb: char, flags: Flags) -> String {
             Some(most) => text.chars().take(most).collect(),
             None => text.to_string(),
         },
-        (Value::Text(text), 'q') => quoted(text),
+        (Value::Text(text), 'q') => quote(text),
         (Value::Text(text), 'x' | 'X') => {
             let mut hex = String::with_capacity(text.len() * 2);
             for byte in text.as_bytes() {
@@ -150,7 +150,7 @@ fn one(arg: &Value<'_>, verb: char, flags: Flags) -> String {
         }
         (Value::Duration(_) | Value::Time(_) | Value::Weekday(_) | Value::Month(_), 's') => shown(arg),
         (Value::Duration(_) | Value::Time(_) | Value::Weekday(_) | Value::Month(_), 'q') => {
-            quoted(&shown(arg))
+            quote(&shown(arg))
         }
         (Value::List(list), 's' | 'd' | 'q' | 'x' | 'X' | 'f' | 'g' | 'e' | 't') => {
             // Widths pad the whole list here; Go pads each element.
@@ -263,30 +263,6 @@ fn shortest(magnitude: f64, precision: Option<usize>) -> String {
     } else {
         format!("{rounded}")
     }
-}
-
-/// A text as a Go string literal.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        _ = match c {
-            '"' => write!(out, "\\\""),
-            '\\' => write!(out, "\\\\"),
-            '\n' => write!(out, "\\n"),
-            '\r' => write!(out, "\\r"),
-            '\t' => write!(out, "\\t"),
-            '\u{7}' => write!(out, "\\a"),
-            '\u{8}' => write!(out, "\\b"),
-            '\u{c}' => write!(out, "\\f"),
-            '\u{b}' => write!(out, "\\v"),
-            c if u32::from(c) < 0x80 && c.is_control() => write!(out, "\\x{:02x}", u32::from(c)),
-            c if c.is_control() => write!(out, "\\u{:04x}", u32::from(c)),
-            c => write!(out, "{c}"),
-        };
-    }
-    out.push('"');
-    out
 }
 
 /// Go's name of a value's type.

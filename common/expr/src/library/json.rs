@@ -215,7 +215,9 @@ fn encode(value: &Value<'_>, budget: &mut Budget) -> Result<serde_json::Value, F
             budget.read(text.len())?;
             Json::String(text.to_string())
         }
-        Value::Time(time) => Json::String(crate::layout::format(time, "2006-01-02T15:04:05.999999999Z07:00")),
+        Value::Time(time) => {
+            Json::String(palisade_go_compat::layout::format(time, "2006-01-02T15:04:05.999999999Z07:00"))
+        }
         Value::List(list) => {
             let mut made = Vec::new();
             for element in list.iter() {

@@ -1,10 +1,11 @@
 //! Functions on times and the intervals between them.
 
 use jiff::{Timestamp, tz::TimeZone};
+use palisade_go_compat::layout;
 
 use super::{list_at, text_at};
 use crate::{
-    Fault, Value, layout,
+    Fault, Value,
     limits::Budget,
     types::Type,
     vocabulary::{Pure, Signature},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_cache::Timestamp;
-use palisade_client::with_causes;
+use palisade_go_compat::with_causes;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

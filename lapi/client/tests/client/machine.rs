@@ -112,7 +112,7 @@ async fn messages_name_the_setting_of_the_credentials_file() {
     let vacant = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let auth = || MachineAuth::Password { login: "m".into(), password: Secret::new("hunter2") };
     let error = client(&MachineConfig::new(format!("http://{vacant}"), auth())).login().await.unwrap_err();
-    let text = palisade_client::with_causes(&error);
+    let text = palisade_go_compat::with_causes(&error);
     assert!(text.contains("is `url` right? (connection refused)") && !text.contains("api_url"), "{text}");
     let agent = UserAgent::new("palisade", "v0.1.0").unwrap();
     let error = MachineClient::new(&MachineConfig::new("ftp://lapi/", auth()), &agent).unwrap_err();

@@ -123,7 +123,7 @@ async fn a_client_certificate_of_an_unknown_authority_is_named() {
     let auth = Auth::Certificate { cert: stranger.path("client.pem"), key: stranger.path("client.key") };
     let client = build(&peer, auth, |config| config.ca = Some(pki.path("ca.pem"))).unwrap();
     let error = pull(&client).await.unwrap_err();
-    let text = palisade_client::with_causes(&error);
+    let text = palisade_go_compat::with_causes(&error);
     assert!(text.contains("did not accept the client certificate in `cert_path`"), "{text}");
     assert!(!text.contains("is it running"), "{text}");
     assert_eq!(text.matches("client certificate").count(), 1, "{text}");
@@ -151,7 +151,7 @@ async fn a_wrong_scheme_is_called_so() {
     ] {
         let config = ClientConfig::new(url, key());
         let client = Client::new(&config, &UserAgent::new("a", "b").unwrap()).unwrap();
-        let text = palisade_client::with_causes(&pull(&client).await.unwrap_err());
+        let text = palisade_go_compat::with_causes(&pull(&client).await.unwrap_err());
         assert!(text.contains(part), "{text}");
     }
 }

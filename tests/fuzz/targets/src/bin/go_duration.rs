@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use palisade_wire::GoDuration;
+use palisade_go_compat::GoDuration;
 
 fuzz_target!(|data: &[u8]| {
     if let Some(bytes) = data.first_chunk::<8>() {

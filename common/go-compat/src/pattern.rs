@@ -13,7 +13,7 @@ const MAX_REPEAT: u32 = 1000;
 const MAX_PATTERN: usize = 64 * 1024;
 
 /// Compiles a pattern; the error is a message.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+pub fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > MAX_PATTERN {
         return Err(format!("the pattern has {} bytes; at most {MAX_PATTERN} are read", pattern.len()));
     }
@@ -27,7 +27,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 /// Rewrites the pattern so that the `regex` crate gives it Go's meaning.
-pub(crate) fn translate(pattern: &str) -> Result<String, String> {
+fn translate(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
     while let Some(next) = rest.chars().next() {
@@ -281,6 +281,15 @@ mod tests {
             "(", "[a", r"\1", r"(?=a)", r"(?<!a)b", r"(?x)a", r"\y", "a{1001}", "*a", r"\", r"a\Z", "(?P<n>a",
         ] {
             assert!(compile(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_pattern_is_answered(pattern in "\\PC{0,30}", text in "\\PC{0,20}") {
+            if let Ok(regex) = compile(&pattern) {
+                regex.is_match(&text);
+            }
         }
     }
 }

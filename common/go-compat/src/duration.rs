@@ -22,12 +22,12 @@ const LIMIT: u64 = 1 << 63;
 /// leading whole number of days (`2d12h`), as CrowdSec does. Written is Go's own form, without days.
 ///
 /// ```
-/// use palisade_wire::GoDuration;
+/// use palisade_go_compat::GoDuration;
 ///
 /// let four_hours: GoDuration = "3h59m60s".parse()?;
 /// assert_eq!(four_hours.to_string(), "4h0m0s");
 /// assert_eq!("-1.5ms".parse::<GoDuration>()?.nanos(), -1_500_000);
-/// # Ok::<(), palisade_wire::DurationError>(())
+/// # Ok::<(), palisade_go_compat::DurationError>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(i64);

@@ -22,7 +22,7 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The layouts that `date` tries.
-pub(crate) const USUAL: [&str; 7] = [
+pub const USUAL: [&str; 7] = [
     "2006-01-02",
     "15:04:05",
     "2006-01-02 15:04:05",
@@ -33,17 +33,17 @@ pub(crate) const USUAL: [&str; 7] = [
 ];
 
 /// The name of a day, Sunday is 0.
-pub(crate) fn weekday_name(day: u8) -> &'static str {
+pub fn weekday_name(day: u8) -> &'static str {
     DAYS.get(usize::from(day)).unwrap_or(&"")
 }
 
 /// The name of a month, January is 1.
-pub(crate) fn month_name(month: u8) -> &'static str {
+pub fn month_name(month: u8) -> &'static str {
     MONTHS.get(usize::from(month).wrapping_sub(1)).unwrap_or(&"")
 }
 
 /// A time as Go prints it: `2026-07-01 10:00:00 +0000 UTC`.
-pub(crate) fn go_text(time: &Zoned) -> String {
+pub fn go_text(time: &Zoned) -> String {
     format(time, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
@@ -152,7 +152,7 @@ fn fraction(rest: &str) -> Option<(usize, Part<'static>)> {
 }
 
 /// Formats a time.
-pub(crate) fn format(time: &Zoned, layout: &str) -> String {
+pub fn format(time: &Zoned, layout: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(layout.len() + 8);
     let twelve = |hour: i8| if hour % 12 == 0 { 12 } else { hour % 12 };
@@ -227,7 +227,7 @@ struct Fields {
 }
 
 /// Parses a time. Without an offset in the text it is in `zone`.
-pub(crate) fn parse(text: &str, layout: &str, zone: &TimeZone) -> Option<Zoned> {
+pub fn parse(text: &str, layout: &str, zone: &TimeZone) -> Option<Zoned> {
     // Go's zero time supplies the fields that a layout omits.
     let mut fields = Fields {
         year: 0,
@@ -416,5 +416,16 @@ mod tests {
     fn a_moment_prints_as_go_prints_it() {
         let time = parse("2026-07-01T10:00:00Z", USUAL[3], &TimeZone::UTC).unwrap();
         assert_eq!(go_text(&time), "2026-07-01 10:00:00 +0000 UTC");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_layout_is_answered(text in "\\PC{0,30}", layout in "(2006|Jan|02|_2|15|04|05|\\.000|MST|-0700|Z07:00|PM|é|[ :/-]){0,8}") {
+            let zone = TimeZone::UTC;
+            if let Some(time) = parse(&text, &layout, &zone) {
+                format(&time, &layout);
+            }
+            format(&jiff::Timestamp::UNIX_EPOCH.to_zoned(zone), &text);
+        }
     }
 }

@@ -1,0 +1,11 @@
+//! Texts as Go reads and writes them: durations, time layouts, regular expressions, booleans, quotes. No I/O.
+//!
+//! CrowdSec is written in Go, and its users' files, scripts and expressions depend on these forms.
+
+mod duration;
+pub mod layout;
+pub mod pattern;
+mod text;
+
+pub use duration::{DurationError, GoDuration};
+pub use text::{parse_bool, quote, with_causes};
