@@ -1,7 +1,9 @@
-//! The common parts of Palisade's daemons: configuration files, flags, logs, metrics, signals, readiness.
+//! The common parts of Palisade's daemons: configuration files, flags, listeners, logs, metrics,
+//! signals, readiness.
 
 mod config;
 pub mod flags;
+pub mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod runtime;

@@ -34,4 +34,4 @@ pub use database::{AutoDelete, DbConfig, DbKind, Flush};
 pub use nets::Nets;
 pub use palisade_daemon::ConfigError;
 pub use server::{AutoRegistration, Metrics, MetricsLevel, OnlineClient, ServerConfig};
-pub use tls::{ClientVerification, TlsConfig};
+pub use tls::TlsConfig;

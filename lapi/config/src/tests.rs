@@ -2,9 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use palisade_daemon::logs::{LogLevel, LogTarget};
+use palisade_daemon::{
+    listen::tls::ClientVerification,
+    logs::{LogLevel, LogTarget},
+};
 
-use crate::{ClientVerification, Config, Credentials, CredentialsError, DbKind, MetricsLevel, Output};
+use crate::{Config, Credentials, CredentialsError, DbKind, MetricsLevel, Output};
 
 const SERVER: &str = "listen_uri: 127.0.0.1:8080, profiles_path: /etc/crowdsec/profiles.yaml";
 const DB: &str = "db_config: {type: sqlite, db_path: /var/lib/crowdsec/data/crowdsec.db}\n";
@@ -197,7 +200,7 @@ fn defaults_are_the_stock_servers() {
     assert!(named.contains("192.0.2.1".parse().unwrap()) && !named.contains("192.0.2.2".parse().unwrap()));
     let tls = server("tls: {cert_file: /c, key_file: /k, agents_allowed_ou: [a, a]}").unwrap();
     let tls = tls.server.unwrap().tls.unwrap();
-    assert_eq!(tls.client_verification, ClientVerification::VerifyIfGiven);
+    assert_eq!(tls.files.client_verification, ClientVerification::VerifyIfGiven);
     assert_eq!((tls.cache_expiration, tls.agents_allowed_ou.len()), (Duration::from_secs(3600), 1));
     assert!(
         server("auto_registration: {enabled: false, token: x}")

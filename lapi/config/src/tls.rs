@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use palisade_daemon::Problems;
+use palisade_daemon::{
+    Problems,
+    listen::tls::{ClientVerification, TlsFiles},
+};
 use palisade_wire::GoDuration;
 
 use crate::{config::absolute, file};
@@ -13,14 +16,8 @@ const CACHE_EXPIRATION: Duration = Duration::from_secs(3600);
 /// TLS settings of the LAPI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Certificate chain, PEM.
-    pub cert_file: PathBuf,
-    /// Its key, PEM.
-    pub key_file: PathBuf,
-    /// Certificate authority of client certificates, PEM. No other is trusted, not even the system's.
-    pub ca_cert_path: Option<PathBuf>,
-    /// What clients must present.
-    pub client_verification: ClientVerification,
+    /// `cert_file`, `key_file`, `ca_cert_path` and `client_verification`.
+    pub files: TlsFiles,
     /// Accepted and ignored; a server does not need it.
     pub server_name: Option<String>,
     /// Organisational units of machine certificates.
@@ -33,41 +30,24 @@ pub struct TlsConfig {
     pub cache_expiration: Duration,
 }
 
-/// What clients must present in the TLS handshake. The names are Go's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ClientVerification {
-    /// `NoClientCert`: nothing is requested.
-    None,
-    /// `RequestClientCert`: a certificate is optional and not verified.
-    Request,
-    /// `RequireAnyClientCert`: a certificate is required and not verified.
-    RequireAny,
-    /// `VerifyClientCertIfGiven`: a certificate is optional and verified.
-    #[default]
-    VerifyIfGiven,
-    /// `RequireAndVerifyClientCert`: a certificate is required and verified.
-    RequireAndVerify,
-}
-
-impl ClientVerification {
-    fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "NoClientCert" => Self::None,
-            "RequestClientCert" => Self::Request,
-            "RequireAnyClientCert" => Self::RequireAny,
-            "VerifyClientCertIfGiven" => Self::VerifyIfGiven,
-            "RequireAndVerifyClientCert" => Self::RequireAndVerify,
-            _ => return None,
-        })
-    }
+/// Go's names of what clients must present.
+fn client_verification(word: &str) -> Option<ClientVerification> {
+    Some(match word {
+        "NoClientCert" => ClientVerification::None,
+        "RequestClientCert" => ClientVerification::Request,
+        "RequireAnyClientCert" => ClientVerification::RequireAny,
+        "VerifyClientCertIfGiven" => ClientVerification::VerifyIfGiven,
+        "RequireAndVerifyClientCert" => ClientVerification::RequireAndVerify,
+        _ => return None,
+    })
 }
 
 /// Checks the block; `None` when it names neither certificate nor key.
 pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfig> {
     let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty()).map(absolute);
-    let client_verification = match written.client_verification.as_deref() {
+    let verification = match written.client_verification.as_deref() {
         None | Some("") => ClientVerification::default(),
-        Some(word) => ClientVerification::parse(word).unwrap_or_else(|| {
+        Some(word) => client_verification(word).unwrap_or_else(|| {
             wrong.add(
                 "api.server.tls.client_verification",
                 format!(
@@ -99,7 +79,7 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
     let agents_allowed_ou = ous("agents_allowed_ou", written.agents_allowed_ou);
     let bouncers_allowed_ou = ous("bouncers_allowed_ou", written.bouncers_allowed_ou);
     let ca_cert_path = given(written.ca_cert_path);
-    if client_verification == ClientVerification::RequireAndVerify && ca_cert_path.is_none() {
+    if verification == ClientVerification::RequireAndVerify && ca_cert_path.is_none() {
         wrong.add(
             "api.server.tls.ca_cert_path",
             "missing; RequireAndVerifyClientCert would refuse everybody without it",
@@ -116,10 +96,12 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
             None
         }
         (Some(cert_file), Some(key_file)) => Some(TlsConfig {
-            cert_file,
-            key_file,
-            ca_cert_path,
-            client_verification,
+            files: TlsFiles {
+                certificate: cert_file,
+                key: key_file,
+                client_authorities: ca_cert_path,
+                client_verification: verification,
+            },
             server_name: written.server_name.filter(|name| !name.is_empty()),
             agents_allowed_ou,
             bouncers_allowed_ou,

@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 
 use self::{certificate::Certificates, password::Passwords, throttle::Throttle, token::Tokens};
 use crate::error::ApiError;
-pub(crate) use address::{ClientAddress, Peer, TrustedAddress};
+pub(crate) use address::{ClientAddress, TrustedAddress};
 pub(crate) use extract::{Agent, bearer, require_valid_machine};
 pub(crate) use extract::{Bouncer, Machine, MachineOrBouncer};
 

@@ -8,7 +8,10 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use http_body_util::BodyExt as _;
-use palisade_daemon::metrics::Metrics;
+use palisade_daemon::{
+    listen::{Peer, tls::TlsServer},
+    metrics::Metrics,
+};
 use palisade_lapi_config::{Config, MetricsLevel};
 use palisade_profiles::Profiles;
 use palisade_store::{DbConfig, NewBouncer, Store};
@@ -18,8 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     Lapi,
-    auth::{Auth, Peer, certificate::Certificates, extract::hash_key},
-    listen,
+    auth::{Auth, certificate::Certificates, extract::hash_key},
     metrics::LapiMetrics,
     registry::Registry,
     replication,
@@ -79,7 +81,10 @@ impl Fixture {
         let store = Store::open(&DbConfig::sqlite(&file)).await.unwrap();
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let certificates = match &server.tls {
-            Some(block) => listen::tls::load(block, UnixMillis::now()).unwrap().1,
+            Some(block) => {
+                let server = TlsServer::load(&block.files).unwrap();
+                Certificates::load(block, &server, UnixMillis::now()).unwrap()
+            }
             None => Certificates::default(),
         };
         let lapi = Lapi::new(Setup {

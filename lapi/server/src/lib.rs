@@ -6,7 +6,7 @@
 //!                                    └── ActiveSet ◄── replication
 //! ```
 //!
-//! `listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
+//! `palisade_daemon::listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
 //! answer. They share one `Lapi`.
 
 mod auth;
@@ -15,7 +15,6 @@ pub mod cli;
 mod database;
 mod error;
 mod health;
-mod listen;
 mod metrics;
 mod query;
 mod registry;

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use palisade_daemon::metrics::{Metrics, ProcessCollector};
+use palisade_daemon::{
+    listen::ConnectionMetrics,
+    metrics::{Metrics, ProcessCollector},
+};
 use palisade_lapi_config::MetricsLevel;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -100,9 +103,7 @@ pub(crate) struct LapiMetrics {
     pub(crate) panics: Counter,
     /// Requests refused with 429.
     pub(crate) throttled: Counter,
-    pub(crate) connections: Gauge,
-    /// Connections closed because the client was idle or stalled.
-    pub(crate) cut: Counter,
+    pub(crate) connections: ConnectionMetrics,
 }
 
 fn histogram() -> Histogram {
@@ -134,8 +135,7 @@ impl LapiMetrics {
             everything: Family::default(),
             panics: Counter::default(),
             throttled: Counter::default(),
-            connections: Gauge::default(),
-            cut: Counter::default(),
+            connections: ConnectionMetrics::default(),
         };
         metrics.register(|registry| {
             registry.register_collector(Box::<ProcessCollector>::default());
@@ -189,11 +189,11 @@ impl LapiMetrics {
             );
             registry.register("palisade_lapi_panics", "Requests whose handler panicked", new.panics.clone());
             registry.register("palisade_lapi_throttled", "Requests refused with 429", new.throttled.clone());
-            registry.register("palisade_lapi_connections", "Open connections", new.connections.clone());
+            registry.register("palisade_lapi_connections", "Open connections", new.connections.open.clone());
             registry.register(
                 "palisade_lapi_connections_cut",
                 "Connections closed because the client was idle or too slow",
-                new.cut.clone(),
+                new.connections.cut.clone(),
             );
             if level == MetricsLevel::Aggregated {
                 return;

@@ -1,8 +1,9 @@
-//! Tests of the routes with a whole LAPI on its own database, without a network.
+//! Tests of the routes with a whole LAPI on its own database.
 
 mod alerts;
 mod allowlists;
 mod batches;
+mod connections;
 mod deletion;
 mod follow;
 mod live;

@@ -7,7 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use palisade_daemon::{logs::LogLevel, metrics, runtime::DaemonContext};
+use palisade_daemon::{
+    listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
+    logs::LogLevel,
+    metrics,
+    runtime::DaemonContext,
+};
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
@@ -19,7 +24,6 @@ use tracing::{info, warn};
 use crate::{
     auth::{Auth, certificate::Certificates},
     database::database,
-    listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
     long_poll,
     metrics::LapiMetrics,
     registry::Registry,
@@ -41,8 +45,9 @@ impl Files {
         let profiles = Profiles::load(path).context("while loading profiles for LAPI")?;
         let (tls, certificates) = match &server.tls {
             Some(block) => {
-                let (tls, certificates) =
-                    listen::tls::load(block, now).context("while creating TLS config")?;
+                let tls = TlsServer::load(&block.files).context("while creating TLS config")?;
+                let certificates =
+                    Certificates::load(block, &tls, now).context("while creating TLS config")?;
                 (Some(tls), certificates)
             }
             None => (None, Certificates::default()),
@@ -115,7 +120,12 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     info!(machines, bouncers, "active decisions, machines and bouncers loaded");
 
     let tls = Arc::new(ArcSwapOption::from_pointee(files.tls));
-    let serving = Serving { lapi: lapi.clone(), router: router(lapi.clone()), tls: tls.clone(), limits };
+    let serving = Serving {
+        service: router(lapi.clone()),
+        tls: tls.clone(),
+        limits,
+        metrics: lapi.metrics.connections.clone(),
+    };
     spawn_background(&lapi, &daemon, &background);
     daemon.tasks.spawn(reload::follow(lapi.clone(), level, tls, daemon.clone()));
     for line in listening_lines(&lapi, &listeners) {

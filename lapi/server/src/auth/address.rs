@@ -1,35 +1,15 @@
 //! The client's address: the peer's, or the one that a trusted proxy forwards.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, request::Parts},
 };
+use palisade_daemon::listen::Peer;
 use palisade_lapi_config::Nets;
 
 use crate::{error::ApiError, state::Lapi};
-
-/// The remote end of a connection; the listener adds it to each request's extensions.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    /// `None` on the unix socket.
-    pub(crate) address: Option<SocketAddr>,
-    /// The client certificates presented, the leaf first, as DER.
-    pub(crate) certificates: Arc<[Vec<u8>]>,
-    /// Whether the TLS handshake verified who signed them.
-    pub(crate) verified: bool,
-}
-
-impl Peer {
-    /// A peer without a client certificate.
-    pub(crate) fn plain(address: Option<SocketAddr>) -> Self {
-        Self { address, certificates: Arc::new([]), verified: false }
-    }
-}
 
 /// The client's address: the peer's, or the one a trusted proxy forwards.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,17 +5,21 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use palisade_daemon::listen::{
+    Peer,
+    tls::{TlsError, TlsServer, read_file},
+};
+use palisade_lapi_config::TlsConfig;
 use palisade_wire::UnixMillis;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
-
-use super::address::Peer;
 
 const MAX_CHAIN: usize = 10;
 /// At most this many revocation results are cached.
@@ -70,8 +74,9 @@ pub(crate) struct Certificates {
     bouncers: BTreeSet<String>,
     roots: Vec<Vec<u8>>,
     /// The file the revocation lists were read from.
-    pub(crate) lists_path: Option<std::path::PathBuf>,
+    pub(crate) lists_path: Option<PathBuf>,
     lists: Mutex<Vec<RevocationList>>,
+    /// How long revocation results are cached.
     keep: Duration,
     verdicts: Mutex<HashMap<[u8; 32], Verdict>>,
 }
@@ -90,12 +95,21 @@ pub(crate) struct RevocationList {
     serials: HashSet<Vec<u8>>,
 }
 
-/// Reads revocation lists from PEM. A list whose `nextUpdate` is before `now` is logged and still used.
+/// Reads the file of revocation lists. A list whose `nextUpdate` is before `now` is logged and still used.
 ///
 /// # Errors
 ///
-/// A description of what is wrong with the file.
-pub(crate) fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, String> {
+/// When the file cannot be used.
+pub(crate) fn load_lists(path: &Path, now: UnixMillis) -> Result<Vec<RevocationList>, TlsError> {
+    let what = "revocation list";
+    parse_lists(&read_file(what, path)?, now).map_err(|reason| TlsError::Unusable {
+        what,
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn parse_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationList>, String> {
     let mut lists = Vec::new();
     for der in CertificateRevocationListDer::pem_slice_iter(pem) {
         let der = der.map_err(|cause| format!("not PEM: {cause}"))?.to_vec();
@@ -112,24 +126,26 @@ pub(crate) fn read_lists(pem: &[u8], now: UnixMillis) -> Result<Vec<RevocationLi
 }
 
 impl Certificates {
-    /// Accepts certificates of these organisational units, signed (through any number of intermediates) by one of
-    /// `roots` and not named by one of `lists`. Revocation results are cached for `keep`.
-    pub(crate) fn new(
-        machines: BTreeSet<String>,
-        bouncers: BTreeSet<String>,
-        roots: &[CertificateDer<'_>],
-        lists: Vec<RevocationList>,
-        keep: Duration,
-    ) -> Self {
-        Self {
-            machines,
-            bouncers,
-            roots: roots.iter().map(|root| root.to_vec()).collect(),
-            lists_path: None,
+    /// Accepts certificates of the configured organisational units, signed (through any number of intermediates) by an
+    /// authority that `server` trusts and not named by a revocation list.
+    ///
+    /// # Errors
+    ///
+    /// When the file of revocation lists cannot be used.
+    pub(crate) fn load(config: &TlsConfig, server: &TlsServer, now: UnixMillis) -> Result<Self, TlsError> {
+        let lists = match &config.crl_path {
+            Some(path) => load_lists(path, now)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            machines: config.agents_allowed_ou.clone(),
+            bouncers: config.bouncers_allowed_ou.clone(),
+            roots: server.client_authorities().iter().map(|root| root.to_vec()).collect(),
+            lists_path: config.crl_path.clone(),
             lists: Mutex::new(lists),
-            keep,
+            keep: config.cache_expiration,
             verdicts: Mutex::default(),
-        }
+        })
     }
 
     /// Replaces the revocation lists and clears the cache.

@@ -6,16 +6,13 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, Method, header, request::Parts},
 };
+use palisade_daemon::listen::Peer;
 use palisade_store::BouncerUpdate;
 use palisade_wire::UnixMillis;
 use sha2::{Digest as _, Sha512};
 use tracing::{error, info, warn};
 
-use super::{
-    address::{ClientAddress, Peer},
-    certificate::Role,
-    token::TokenError,
-};
+use super::{address::ClientAddress, certificate::Role, token::TokenError};
 use crate::{
     error::ApiError,
     registry::{self, Refusal},

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use palisade_daemon::listen::Peer;
 use palisade_daemon::metrics::Metrics;
 use palisade_lapi_config::{Config, MetricsLevel};
 use palisade_profiles::Profiles;
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::{Auth, Peer, extract::hash_key};
+use crate::auth::{Auth, extract::hash_key};
 use crate::metrics::LapiMetrics;
 use crate::registry::Registry;
 use crate::state::{Clock, Setup};

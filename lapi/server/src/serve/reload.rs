@@ -7,17 +7,13 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use palisade_daemon::{logs::LogLevel, runtime::DaemonContext};
+use palisade_daemon::{listen::tls::TlsServer, logs::LogLevel, runtime::DaemonContext};
 use palisade_lapi_config::Config;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Files, enabled};
-use crate::{
-    cli::log_loaded,
-    listen::tls::{TlsServer, lists},
-    state::Lapi,
-};
+use crate::{auth::certificate::load_lists, cli::log_loaded, state::Lapi};
 
 /// How often the file of revocation lists is checked for changes.
 const CRL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -107,7 +103,7 @@ pub(super) async fn watch_revocations(lapi: Lapi, stop: CancellationToken) {
         }
         known = now;
         let Some((_, path)) = &known else { continue };
-        match lists(path, lapi.clock.now()) {
+        match load_lists(path, lapi.clock.now()) {
             Ok(lists) => {
                 lapi.auth.certificates.load().relist(lists);
                 lapi.registry.certificates_changed();

@@ -8,12 +8,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use palisade_daemon::listen::Peer;
 use palisade_store::{MachineUpdate, NewMachine};
 use palisade_wire::{read_certificate_login, read_login};
 use tracing::{info, warn};
 
 use crate::{
-    auth::{ClientAddress, Peer, certificate::Role},
+    auth::{ClientAddress, certificate::Role},
     body::{self, BodyFailure},
     error::ApiError,
     registry::{AuthType, Machine},

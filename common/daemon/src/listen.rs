@@ -1,7 +1,7 @@
 //! Accepts connections and bounds what each of them may use.
 //!
 //! ```text
-//! accept (TCP, unix socket) ─► handshake (TLS) ─► hyper: HTTP/1.1, HTTP/2 ─► router
+//! accept (TCP, unix socket) ─► handshake (TLS) ─► hyper: HTTP/1.1, HTTP/2 ─► service
 //!     ▲ a permit per connection                     ▲
 //!     └───────────── reaper: closes connections that are idle, slow to send or slow to read
 //! ```
@@ -11,16 +11,20 @@ mod bind;
 mod connection;
 mod connection_reaper;
 mod observed_io;
+mod peer;
+mod service;
 mod socket;
-pub(crate) mod tls;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use accept::{Listeners, Serving};
-pub(crate) use bind::bind;
-pub(crate) use connection_reaper::Limits;
-pub(crate) use socket::{SocketFile, bind_socket};
+pub use accept::{ConnectionMetrics, Listeners, Serving};
+pub use bind::{ListenError, bind};
+pub use connection_reaper::Limits;
+pub use peer::Peer;
+pub use service::HttpService;
+pub use socket::{SocketFile, bind_socket};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};
@@ -32,7 +36,7 @@ const MIN_CONNECTIONS: u64 = 64;
 const MAX_CONNECTIONS: u64 = 500_000;
 
 /// Raises the limit on open files to the hard limit, and returns how many connections it allows.
-pub(crate) fn raise_limit() -> usize {
+pub fn raise_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let mut current = limit.current.unwrap_or(u64::MAX);
     if limit.current != limit.maximum {

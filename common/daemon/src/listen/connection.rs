@@ -7,11 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{Router, body::Body, http::Version};
-use bytes::Bytes;
 use hyper::{
-    Request, Response,
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    Request, Response, Version,
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -21,13 +19,13 @@ use hyper_util::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::{
     connection_reaper::{CloseSignal, ConnectionActivity, RegisteredConnection},
     observed_io::ObservedIo,
+    peer::Peer,
+    service::HttpService,
 };
-use crate::auth::Peer;
 
 /// Maximum size of a request's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -36,17 +34,17 @@ const MAX_STREAMS: u32 = 128;
 
 /// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
 /// flight are answered.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H: HttpService>(
     stream: S,
     peer: Peer,
-    router: Router,
+    service: H,
     entry: RegisteredConnection,
     stop: CancellationToken,
 ) {
     let activity = entry.activity.clone();
-    let service = service_fn({
+    let answering = service_fn({
         let activity = activity.clone();
-        move |request: Request<Incoming>| answer(request, peer.clone(), router.clone(), activity.clone())
+        move |request: Request<Incoming>| answer(request, peer.clone(), service.clone(), activity.clone())
     });
     let mut stream = ObservedIo::new(stream, activity.clone());
     let http2 = tokio::select! {
@@ -61,7 +59,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         Ok(false) => {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
-            drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop).await;
+            drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop).await;
         }
         Ok(true) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -69,7 +67,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
                 .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), service), &activity, &stop)).await;
+            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop))
+                .await;
         }
         Err(_) => {}
     }
@@ -90,17 +89,16 @@ async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivit
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
+async fn answer<H: HttpService>(
+    mut request: Request<Incoming>,
     peer: Peer,
-    router: Router,
+    service: H,
     activity: Arc<ConnectionActivity>,
-) -> Result<Response<Instrumented>, Infallible> {
+) -> Result<Response<Instrumented<H::Body>>, Infallible> {
     activity.begin(request.version() == Version::HTTP_2);
     let in_flight = InFlight(activity);
-    let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
-    let response = router.oneshot(request).await?;
+    let response = service.respond(request).await;
     Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
 }
 
@@ -114,19 +112,19 @@ impl Drop for InFlight {
 }
 
 /// A response body that keeps its request in flight until it is dropped.
-struct Instrumented {
-    body: Body,
+struct Instrumented<B> {
+    body: B,
     _in_flight: InFlight,
 }
 
-impl HttpBody for Instrumented {
+impl<B: Body<Data = Bytes> + Unpin> Body for Instrumented<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use palisade_lapi_config::{ClientVerification, TlsConfig};
-use palisade_wire::UnixMillis;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -19,17 +17,47 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
 
-use crate::auth::certificate::{Certificates, RevocationList, read_lists};
+/// The files of a TLS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// Certificate authorities of client certificates, PEM. No other is trusted, not even the system's.
+    pub client_authorities: Option<PathBuf>,
+    /// What clients must present.
+    pub client_verification: ClientVerification,
+}
+
+/// What clients must present in the TLS handshake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClientVerification {
+    /// Nothing is requested.
+    None,
+    /// A certificate is optional and not verified.
+    Request,
+    /// A certificate is required and not verified.
+    RequireAny,
+    /// A certificate is optional and verified.
+    #[default]
+    VerifyIfGiven,
+    /// A certificate is required and verified.
+    RequireAndVerify,
+}
 
 /// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum TlsError {
+pub enum TlsError {
+    /// A file cannot be read.
     #[error("cannot read {what} {}", path.display())]
     Unreadable {
         /// The kind of file.
         what: &'static str,
+        /// As configured.
         path: PathBuf,
+        /// The system's reason.
         #[source]
         cause: io::Error,
     },
@@ -38,6 +66,7 @@ pub(crate) enum TlsError {
     Unusable {
         /// The expected kind of file.
         what: &'static str,
+        /// As configured.
         path: PathBuf,
         /// What is wrong.
         reason: String,
@@ -46,97 +75,87 @@ pub(crate) enum TlsError {
 
 /// The TLS configuration of the listener.
 #[derive(Debug)]
-pub(crate) struct TlsServer {
+pub struct TlsServer {
     pub(super) config: Arc<ServerConfig>,
     /// Whether the handshake verifies who signed a client's certificate.
     pub(super) verifies: bool,
+    client_authorities: Vec<CertificateDer<'static>>,
 }
 
-/// Reads all files of the `tls` block.
+impl TlsServer {
+    /// Reads all files.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be used.
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let wrong = |cause: rustls::Error| unusable("certificate", &files.certificate, cause.to_string());
+        let chain = certificates("certificate", &files.certificate)?;
+        let pem = read_file("key", &files.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|cause| {
+            unusable("key", &files.key, format!("there is no private key in it ({cause})"))
+        })?;
+        let client_authorities = match &files.client_authorities {
+            Some(path) => certificates("CA certificate", path)?,
+            None => Vec::new(),
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(wrong)?;
+        let (verifier, verifies) = verifier(files, &client_authorities, provider)?;
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(wrong)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), verifies, client_authorities })
+    }
+
+    /// The authorities whose client certificates the handshake accepts, as DER.
+    pub fn client_authorities(&self) -> &[CertificateDer<'static>] {
+        &self.client_authorities
+    }
+}
+
+fn unusable(what: &'static str, path: &Path, reason: String) -> TlsError {
+    TlsError::Unusable { what, path: path.to_owned(), reason }
+}
+
+/// Reads a file of the TLS configuration; `what` is its kind, for the error.
 ///
 /// # Errors
 ///
-/// When a file cannot be used.
-pub(crate) fn load(tls: &TlsConfig, now: UnixMillis) -> Result<(TlsServer, Certificates), TlsError> {
-    let chain = certificates("certificate", &tls.cert_file)?;
-    let pem = read("key", &tls.key_file)?;
-    let unusable =
-        |what, path: &Path, reason: String| TlsError::Unusable { what, path: path.to_owned(), reason };
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|cause| {
-        unusable("key", &tls.key_file, format!("there is no private key in it ({cause})"))
-    })?;
-    let roots = match &tls.ca_cert_path {
-        Some(path) => certificates("CA certificate", path)?,
-        None => Vec::new(),
-    };
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let versions =
-        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|cause| unusable("certificate", &tls.cert_file, cause.to_string()))?;
-    let (verifier, verifies) = verifier(tls, &roots, provider)?;
-    let builder = match verifier {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|cause| unusable("certificate", &tls.cert_file, cause.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let lists = match &tls.crl_path {
-        Some(path) => lists(path, now)?,
-        None => Vec::new(),
-    };
-    let mut certificates = Certificates::new(
-        tls.agents_allowed_ou.clone(),
-        tls.bouncers_allowed_ou.clone(),
-        &roots,
-        lists,
-        tls.cache_expiration,
-    );
-    certificates.lists_path = tls.crl_path.clone();
-    Ok((TlsServer { config: Arc::new(config), verifies }, certificates))
-}
-
-/// Reads the file of revocation lists.
-///
-/// # Errors
-///
-/// When it cannot be used.
-pub(crate) fn lists(path: &Path, now: UnixMillis) -> Result<Vec<RevocationList>, TlsError> {
-    let what = "revocation list";
-    read_lists(&read(what, path)?, now).map_err(|reason| TlsError::Unusable {
-        what,
-        path: path.to_owned(),
-        reason,
-    })
-}
-
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+/// [`TlsError::Unreadable`].
+pub fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|cause| TlsError::Unreadable { what, path: path.to_owned(), cause })
 }
 
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(what, path)?;
-    let unusable = |reason: String| TlsError::Unusable { what, path: path.to_owned(), reason };
+pub(super) fn certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read_file(what, path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(unusable("there is no certificate in it".to_owned())),
-        Err(cause) => Err(unusable(format!("not PEM: {cause}"))),
+        Ok(_) => Err(unusable(what, path, "there is no certificate in it".to_owned())),
+        Err(cause) => Err(unusable(what, path, format!("not PEM: {cause}"))),
     }
 }
 
 type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
-/// The verifier for client certificates, and whether it checks signatures. Only `ca_cert_path` is trusted: with the
+/// The verifier for client certificates, and whether it checks signatures. Only the configured authorities are trusted: with the
 /// system's roots, as in the stock server, any certificate of a public authority with the right organisational unit
 /// would be accepted.
 fn verifier(
-    tls: &TlsConfig,
+    files: &TlsFiles,
     roots: &[CertificateDer<'static>],
     provider: Arc<CryptoProvider>,
 ) -> Result<(Verifier, bool), TlsError> {
-    let mandatory = match tls.client_verification {
+    let mandatory = match files.client_verification {
         ClientVerification::None => return Ok((None, false)),
         ClientVerification::Request => {
             return Ok((Some(Arc::new(AcceptAnyCertificate { mandatory: false, provider })), false));
@@ -147,8 +166,8 @@ fn verifier(
         ClientVerification::VerifyIfGiven => false,
         ClientVerification::RequireAndVerify => true,
     };
-    let Some(path) = &tls.ca_cert_path else { return Ok((None, false)) };
-    let unusable = |reason: String| TlsError::Unusable { what: "CA certificate", path: path.clone(), reason };
+    let Some(path) = &files.client_authorities else { return Ok((None, false)) };
+    let unusable = |reason: String| unusable("CA certificate", path, reason);
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone()).map_err(|cause| unusable(cause.to_string()))?;

@@ -1,4 +1,4 @@
-//! Real connections: many, slow, silent, encrypted.
+//! The LAPI over real connections: HTTP/2, the unix socket, client certificates.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -12,39 +12,43 @@ use rcgen::{
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls};
+use palisade_daemon::listen::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls::TlsServer};
+
+use crate::auth::certificate::load_lists;
 use crate::fixture::Fixture;
 
 /// A listening LAPI.
 struct Open {
     lapi: Fixture,
     address: SocketAddr,
-    tls: Arc<ArcSwapOption<tls::TlsServer>>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
     _socket: SocketFile,
 }
 
 impl Open {
-    async fn new(lapi: Fixture, limits: Limits) -> Self {
+    async fn new(lapi: Fixture) -> Self {
         let block = lapi.lapi.server.tls.as_ref();
-        let server = block.map(|block| tls::load(block, UnixMillis::now()).unwrap().0);
-        let encrypted = Arc::new(ArcSwapOption::from_pointee(server));
+        let server = block.map(|block| TlsServer::load(&block.files).unwrap());
         let tcp = bind("127.0.0.1:0").await.unwrap();
         let (unix, socket) = bind_socket(&lapi.folder.path().join("lapi.sock")).unwrap();
         let (address, stop) = (tcp.local_addr().unwrap(), CancellationToken::new());
-        let serving =
-            Serving { lapi: lapi.lapi.clone(), router: lapi.router.clone(), tls: encrypted.clone(), limits };
+        let serving = Serving {
+            service: lapi.router.clone(),
+            tls: Arc::new(ArcSwapOption::from_pointee(server)),
+            limits: Limits::default(),
+            metrics: lapi.lapi.metrics.connections.clone(),
+        };
         let listeners = Listeners { tcp: Some(tcp), unix: Some(unix) };
         let served = TaskTracker::new().spawn(listeners.serve(serving, stop.clone()));
-        Self { lapi, address, tls: encrypted, stop, served, _socket: socket }
+        Self { lapi, address, stop, served, _socket: socket }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -58,71 +62,22 @@ impl Open {
     }
 }
 
-/// Sends a request on a connection that is kept open; returns the head of the response.
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
-    stream.write_all(format!("{request}\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(timeout(Duration::from_secs(30), stream.read_u8()).await.unwrap().unwrap());
-    }
-    let text = String::from_utf8(answer).unwrap();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
-    stream.read_exact(&mut body).await.unwrap();
-    text + std::str::from_utf8(&body).unwrap()
-}
-
-/// Waits until the peer has closed; returns how long that took.
-async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Duration {
-    let (started, mut rest) = (Instant::now(), [0; 1024]);
-    loop {
-        match timeout(Duration::from_secs(20), stream.read(&mut rest)).await.expect("it is closed") {
-            Ok(0) | Err(_) => return started.elapsed(),
-            Ok(_) => {}
-        }
-    }
-}
-
-fn quick() -> Limits {
-    Limits {
-        headers: Duration::from_millis(400),
-        idle: Duration::from_millis(1500),
-        idle_when_full: Duration::from_millis(100),
-        write_stalled: Duration::from_millis(400),
-        drain: Duration::from_millis(500),
-        ..Limits::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn tcp_and_socket_and_http2_without_tls() {
-    let open =
-        Open::new(Fixture::new("    disable_remote_lapi_registration: true\n").await, Limits::default())
-            .await;
-    assert!(ask(&mut open.connect().await, "GET /health HTTP/1.1").await.starts_with("HTTP/1.1 200"));
-    let path = open.lapi.folder.path().join("lapi.sock");
-    let mut socket = UnixStream::connect(&path).await.unwrap();
-    assert!(ask(&mut socket, "GET /health HTTP/1.1").await.ends_with(r#"{"status":"up"}"#));
-    // A unix socket counts as this host.
+async fn a_unix_socket_counts_as_this_host() {
+    let open = Open::new(Fixture::new("    disable_remote_lapi_registration: true\n").await).await;
+    let mut socket = UnixStream::connect(open.lapi.folder.path().join("lapi.sock")).await.unwrap();
     let body = r#"{"machine_id":"m","password":"p"}"#;
     let request = format!("POST /v1/watchers HTTP/1.1\r\ncontent-length: {}", body.len());
     socket.write_all(format!("{request}\r\nhost: unix\r\n\r\n{body}").as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 201");
-
-    let mut two = open.connect().await;
-    two.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    let mut frame = [0; 9];
-    timeout(Duration::from_secs(10), two.read_exact(&mut frame)).await.unwrap().unwrap();
-    assert_eq!(frame[3], 4, "SETTINGS");
     open.close().await;
-    assert!(UnixStream::connect(&path).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
-    let open = Open::new(Fixture::new("").await, Limits::default()).await;
+    let open = Open::new(Fixture::new("").await).await;
     let lapi = open.lapi.lapi.clone();
     TaskTracker::new().spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
@@ -169,106 +124,6 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let ((_, one), (_, two), ()) = timeout(Duration::from_secs(20), told).await.expect("both are told");
     assert!(one.contains("192.0.2.7") && two.contains("192.0.2.7"), "{one} {two}");
     drop(sender);
-    open.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_little_at_a_time_is_understood() {
-    let open = Open::new(Fixture::new("").await, Limits::default()).await;
-    for request in ["GET /health HTTP/1.1\r\nhost: x\r\n\r\n", "PRI /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
-        let mut stream = open.connect().await;
-        stream.set_nodelay(true).unwrap();
-        for byte in request.bytes() {
-            stream.write_all(&[byte]).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-        let mut answer = [0; 9];
-        timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.unwrap().unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 ", "{request}");
-    }
-    // Two pipelined requests get two responses.
-    let mut stream = open.connect().await;
-    stream.write_all("GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2).as_bytes()).await.unwrap();
-    let mut seen = Vec::new();
-    while String::from_utf8_lossy(&seen).matches("{\"status\":\"up\"}").count() < 2 {
-        let read = timeout(Duration::from_secs(10), stream.read_buf(&mut seen)).await.unwrap().unwrap();
-        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
-    }
-    open.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_silent_and_deaf_clients_are_cut_and_busy_ones_are_not() {
-    let open = Open::new(Fixture::new("").await, quick()).await;
-    let mut slow = open.connect().await;
-    slow.write_all(b"GET /health HTTP/1.1\r\nhos").await.unwrap();
-    let mut silent = open.connect().await;
-    let mut busy = open.connect().await;
-    let started = Instant::now();
-    let working = async {
-        while started.elapsed() < Duration::from_secs(3) {
-            assert!(ask(&mut busy, "GET /health HTTP/1.1").await.contains("200 OK"));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let (slow, silent, ()) = tokio::join!(closed(&mut slow), closed(&mut silent), working);
-    assert!(slow < Duration::from_secs(10) && silent >= Duration::from_millis(1200), "{slow:?} {silent:?}");
-
-    // Pipelines requests without reading the responses.
-    let mut deaf = open.connect().await;
-    let asking = async {
-        let request = b"GET /v1/heartbeat HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-        while deaf.write_all(&request).await.is_ok() {}
-    };
-    timeout(Duration::from_secs(30), asking).await.expect("it is cut");
-    assert!(open.lapi.lapi.metrics.cut.get() >= 3);
-    open.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_connections_and_a_full_house() {
-    let limits = Limits { connections: 300, ..quick() };
-    let open = Open::new(Fixture::new("").await, limits).await;
-    let mut idle = Vec::new();
-    for _ in 0..299 {
-        idle.push(open.connect().await);
-    }
-    assert!(ask(&mut open.connect().await, "GET /health HTTP/1.1").await.contains("200 OK"));
-    for _ in 0..200 {
-        idle.push(open.connect().await);
-    }
-    // All connections are taken by silent clients: they are closed, and the next one is served.
-    let mut late = open.connect().await;
-    assert!(ask(&mut late, "GET /health HTTP/1.1").await.contains("200 OK"));
-    assert!(open.lapi.lapi.metrics.connections.get() <= 300);
-    open.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_waits_for_requests_under_way_and_not_for_ever() {
-    let open = Open::new(Fixture::new("").await, Limits { drain: Duration::from_secs(5), ..quick() }).await;
-    let token = open.lapi.machine("m").await;
-    let mut idle = open.connect().await;
-    ask(&mut idle, "GET /health HTTP/1.1").await;
-    let mut posting = open.connect().await;
-    let head = format!("POST /v1/alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
-    posting.write_all(format!("{head}content-length: 2\r\n\r\n[").as_bytes()).await.unwrap();
-    let mut hanging = open.connect().await;
-    hanging.write_all(format!("{head}content-length: 9\r\n\r\n[").as_bytes()).await.unwrap();
-    // The response proves that the server has accepted the connections.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while open.lapi.lapi.metrics.connections.get() < 3 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    open.stop.cancel();
-    assert!(closed(&mut idle).await < Duration::from_secs(4), "nothing was under way there");
-    posting.write_all(b"]").await.unwrap();
-    let mut answer = String::new();
-    timeout(Duration::from_secs(10), posting.read_to_string(&mut answer)).await.unwrap().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
-    closed(&mut hanging).await;
     open.close().await;
 }
 
@@ -397,16 +252,12 @@ async fn certificates_admit_machines_and_bouncers() {
         text("ca.pem"),
         text("crl.pem"),
     );
-    let open = Open::new(Fixture::over(folder, &block).await, Limits::default()).await;
+    let open = Open::new(Fixture::over(folder, &block).await).await;
     let stream = "GET /v1/decisions/stream HTTP/1.1";
     let forbidden = r#"403 {"message":"access forbidden"}"#.to_owned();
 
     let health = over_tls(&open, &ours, None, "GET /health HTTP/1.1").await;
     assert_eq!(health.unwrap(), r#"200 {"status":"up"}"#);
-    // Plain TCP is refused now.
-    let mut plain = open.connect().await;
-    plain.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    closed(&mut plain).await;
 
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
     let row = open.lapi.lapi.registry.bouncer("fw@127.0.0.1").unwrap();
@@ -433,54 +284,23 @@ async fn certificates_admit_machines_and_bouncers() {
     // Revoked while connected, and admitted again.
     let certificates = open.lapi.lapi.auth.certificates.load_full();
     put(&path, "crl.pem", &ours.revoke(&[&bouncer]));
-    certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
+    certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert_eq!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap(), forbidden);
     put(&path, "crl.pem", &ours.revoke(&[]));
-    certificates.relist(tls::lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
+    certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
-
-    // A new server certificate is used for later connections.
-    let other = theirs.sign("localhost", "server", 9);
-    put(&path, "server.pem", &other.certificate);
-    put(&path, "server.key", &other.key);
-    let tls_block = open.lapi.lapi.server.tls.as_ref().unwrap();
-    open.tls.store(Some(Arc::new(tls::load(tls_block, UnixMillis::now()).unwrap().0)));
-    assert!(over_tls(&open, &ours, None, "GET /health HTTP/1.1").await.is_err());
-    assert!(over_tls(&open, &theirs, None, "GET /health HTTP/1.1").await.is_ok());
     open.close().await;
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named() {
-    let ours = Authority::new("ours");
-    let (one, other) = (ours.sign("localhost", "server", 1), ours.sign("localhost", "server", 2));
+fn revocation_lists_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    put(path, "cert.pem", &one.certificate);
-    put(path, "other.key", &other.key);
-    put(path, "key.pem", &one.key);
     put(path, "empty.pem", "");
-    let load = |certificate: &str, key: &str, crl: Option<&str>| {
-        let text = format!(
-            "api: {{server: {{listen_uri: ':1', profiles_path: /p, tls: {{cert_file: {0}/{certificate}, \
-             key_file: {0}/{key}{1}}}}}}}\ndb_config: {{type: sqlite, db_path: /x}}\n",
-            path.display(),
-            crl.map(|crl| format!(", crl_path: {}/{crl}", path.display())).unwrap_or_default(),
-        );
-        let config = palisade_lapi_config::Config::from_text(Path::new("c.yaml"), &text).unwrap();
-        let block = config.server.unwrap().tls.unwrap();
-        tls::load(&block, UnixMillis(0)).map(|_| ()).map_err(|error| error.to_string())
-    };
-    assert_eq!(load("cert.pem", "key.pem", None), Ok(()));
-    for (certificate, key, crl, text) in [
-        ("none.pem", "key.pem", None, "cannot read certificate "),
-        ("empty.pem", "key.pem", None, "there is no certificate in it"),
-        ("cert.pem", "empty.pem", None, "there is no private key in it"),
-        ("cert.pem", "other.key", None, "certificate "),
-        ("cert.pem", "key.pem", Some("none.pem"), "cannot read revocation list "),
-        ("cert.pem", "key.pem", Some("empty.pem"), "there is no revocation list in it"),
-    ] {
-        let error = load(certificate, key, crl).unwrap_err();
+    for (file, text) in
+        [("none.pem", "cannot read revocation list "), ("empty.pem", "there is no revocation list in it")]
+    {
+        let error = load_lists(&path.join(file), UnixMillis(0)).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }
 }

@@ -14,10 +14,11 @@ pub(super) const BACKLOG: u32 = 4096;
 /// Why a listener cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum ListenError {
+pub enum ListenError {
     /// `listen_uri` is malformed.
     #[error("listening on {uri}: {what}; write listen_uri as HOST:PORT, for example 127.0.0.1:8080")]
     Address {
+        /// As configured.
         uri: String,
         /// What is wrong with it.
         what: String,
@@ -27,13 +28,16 @@ pub(crate) enum ListenError {
     Taken {
         /// As configured.
         uri: String,
+        /// The address it stands for.
         address: SocketAddr,
+        /// The system's reason.
         #[source]
         cause: io::Error,
     },
     /// The unix socket cannot be bound.
     #[error("listening on unix socket {}: {what}", path.display())]
     Socket {
+        /// As configured.
         path: PathBuf,
         /// What is wrong and what to do.
         what: String,
@@ -46,7 +50,7 @@ pub(crate) enum ListenError {
 /// # Errors
 ///
 /// When the text is malformed or the address is in use.
-pub(crate) async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
+pub async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
     let wrong = |what: String| ListenError::Address { uri: uri.to_owned(), what };
     let (host, port) =
         uri.rsplit_once(':').ok_or_else(|| wrong(format!("address {uri}: missing port in address")))?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use axum::Router;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -21,9 +21,10 @@ use tracing::{debug, warn};
 use super::{
     connection,
     connection_reaper::{ConnectionReaper, Limits},
+    peer::Peer,
+    service::HttpService,
     tls::TlsServer,
 };
-use crate::{auth::Peer, state::Lapi};
 
 /// Delay after `accept` failed: the process is usually out of descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -32,28 +33,38 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The sockets to listen on.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners {
+pub struct Listeners {
     /// TCP, with TLS when [`Serving::tls`] is set.
-    pub(crate) tcp: Option<TcpListener>,
+    pub tcp: Option<TcpListener>,
     /// Unix socket, never with TLS.
-    pub(crate) unix: Option<UnixListener>,
+    pub unix: Option<UnixListener>,
 }
 
 /// What connections are served with.
 #[derive(Debug, Clone)]
-pub(crate) struct Serving {
-    /// For the connection metrics.
-    pub(crate) lapi: Lapi,
-    pub(crate) router: Router,
+pub struct Serving<S> {
+    /// Answers the requests.
+    pub service: S,
     /// Replaced on reload, for later connections.
-    pub(crate) tls: Arc<ArcSwapOption<TlsServer>>,
+    pub tls: Arc<ArcSwapOption<TlsServer>>,
     /// Timeouts and the maximum number of connections.
-    pub(crate) limits: Limits,
+    pub limits: Limits,
+    /// Kept up to date by the listener.
+    pub metrics: ConnectionMetrics,
+}
+
+/// Metrics of the connections. Clones share the values; the owner registers them under names of its own.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    /// Open connections.
+    pub open: Gauge,
+    /// Connections closed because the client was idle or stalled.
+    pub cut: Counter,
 }
 
 /// State shared by the tasks of all connections.
-struct AcceptContext {
-    serving: Serving,
+struct AcceptContext<S> {
+    serving: Serving<S>,
     permits: Arc<Semaphore>,
     reaper: Arc<ConnectionReaper>,
     connections: TaskTracker,
@@ -64,7 +75,7 @@ struct AcceptContext {
 
 impl Listeners {
     /// Serves until `stop` fires; then waits, up to the drain timeout, for requests in flight.
-    pub(crate) async fn serve(self, serving: Serving, stop: CancellationToken) {
+    pub async fn serve<S: HttpService>(self, serving: Serving<S>, stop: CancellationToken) {
         let context = Arc::new(AcceptContext {
             permits: Arc::new(Semaphore::new(serving.limits.connections.min(Semaphore::MAX_PERMITS))),
             reaper: Arc::new(ConnectionReaper::new()),
@@ -74,10 +85,8 @@ impl Listeners {
             serving,
         });
         let limits = context.serving.limits;
-        let metrics = context.serving.lapi.clone();
-        let reaper = context.reaper.run(limits, context.end.clone(), |count| {
-            metrics.metrics.cut.inc_by(count);
-        });
+        let cut = &context.serving.metrics.cut;
+        let reaper = context.reaper.run(limits, context.end.clone(), cut);
         let accept = async {
             tokio::join!(accept_tcp(&context, self.tcp), accept_unix(&context, self.unix));
             context.connections.close();
@@ -95,7 +104,7 @@ impl Listeners {
     }
 }
 
-async fn accept_tcp(context: &Arc<AcceptContext>, listener: Option<TcpListener>) {
+async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: Option<TcpListener>) {
     let Some(listener) = listener else { return };
     let mut log = ThrottledLog::default();
     while let Some((permit, accepted)) = context.next(&mut log, listener.accept()).await {
@@ -110,7 +119,7 @@ async fn accept_tcp(context: &Arc<AcceptContext>, listener: Option<TcpListener>)
     }
 }
 
-async fn accept_unix(context: &Arc<AcceptContext>, listener: Option<UnixListener>) {
+async fn accept_unix<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: Option<UnixListener>) {
     let Some(listener) = listener else { return };
     let mut log = ThrottledLog::default();
     while let Some((permit, accepted)) = context.next(&mut log, listener.accept()).await {
@@ -118,8 +127,8 @@ async fn accept_unix(context: &Arc<AcceptContext>, listener: Option<UnixListener
             Ok((stream, _)) => {
                 let (inner, entry) = (context.clone(), context.reaper.register());
                 context.spawn(permit, async move {
-                    let (router, stop) = (inner.serving.router.clone(), inner.stop.clone());
-                    connection::serve(stream, Peer::plain(None), router, entry, stop).await;
+                    let (service, stop) = (inner.serving.service.clone(), inner.stop.clone());
+                    connection::serve(stream, Peer::plain(None), service, entry, stop).await;
                 });
             }
             Err(cause) => log.accept_failed(&cause, "unix socket").await,
@@ -127,12 +136,12 @@ async fn accept_unix(context: &Arc<AcceptContext>, listener: Option<UnixListener
     }
 }
 
-async fn tcp(context: Arc<AcceptContext>, stream: TcpStream, address: SocketAddr) {
+async fn tcp<S: HttpService>(context: Arc<AcceptContext<S>>, stream: TcpStream, address: SocketAddr) {
     let entry = context.reaper.register();
-    let (router, stop) = (context.serving.router.clone(), context.stop.clone());
+    let (service, stop) = (context.serving.service.clone(), context.stop.clone());
     let Some(tls) = context.serving.tls.load_full() else {
         // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
-        return Box::pin(connection::serve(stream, Peer::plain(Some(address)), router, entry, stop)).await;
+        return Box::pin(connection::serve(stream, Peer::plain(Some(address)), service, entry, stop)).await;
     };
     let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
     let stream = tokio::select! {
@@ -151,10 +160,10 @@ async fn tcp(context: Arc<AcceptContext>, stream: TcpStream, address: SocketAddr
         certificates: shown.iter().map(|certificate| certificate.to_vec()).collect(),
         verified: tls.verifies,
     };
-    Box::pin(connection::serve(stream, peer, router, entry, stop)).await;
+    Box::pin(connection::serve(stream, peer, service, entry, stop)).await;
 }
 
-impl AcceptContext {
+impl<S> AcceptContext<S> {
     /// A permit together with an accepted connection; `None` when stopping.
     async fn next<T>(
         &self,
@@ -177,11 +186,11 @@ impl AcceptContext {
     }
 
     fn spawn(&self, permit: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {
-        let (end, lapi) = (self.end.clone(), self.serving.lapi.clone());
+        let (end, open) = (self.end.clone(), self.serving.metrics.open.clone());
         self.connections.spawn(async move {
             let _permit = permit;
-            lapi.metrics.connections.inc();
-            let counted = Counted(lapi);
+            open.inc();
+            let counted = Counted(open);
             end.run_until_cancelled(work).await;
             drop(counted);
         });
@@ -189,11 +198,11 @@ impl AcceptContext {
 }
 
 /// Decrements the connection gauge, also when the task panics.
-struct Counted(Lapi);
+struct Counted(Gauge);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.metrics.connections.dec();
+        self.0.dec();
     }
 }
 

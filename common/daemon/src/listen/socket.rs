@@ -18,7 +18,7 @@ const MAX_PATH_BYTES: usize = 107;
 
 /// The socket's file. Removed on drop, unless another process has replaced it.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode of the file that was created.
     made: (u64, u64),
@@ -44,7 +44,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// # Errors
 ///
 /// When the path is too long, is something else than a socket, is in use, or cannot be made.
-pub(crate) fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
+pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     let wrong = |what: String| ListenError::Socket { path: path.to_owned(), what };
     let length = path.as_os_str().len();
     if length > MAX_PATH_BYTES {

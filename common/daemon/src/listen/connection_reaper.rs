@@ -12,26 +12,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Connection limits and timeouts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Maximum number of connections.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// For the TLS handshake.
-    pub(crate) handshake: Duration,
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its headers.
-    pub(crate) headers: Duration,
+    pub headers: Duration,
     /// Without a request.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
     /// Without a request, while the connection limit is reached.
-    pub(crate) idle_when_full: Duration,
+    pub idle_when_full: Duration,
     /// While the client reads nothing of a response.
-    pub(crate) write_stalled: Duration,
+    pub write_stalled: Duration,
     /// For requests in flight at shutdown.
-    pub(crate) drain: Duration,
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -243,7 +244,7 @@ impl ConnectionReaper {
     }
 
     /// Sweeps once a second until `stop` fires.
-    pub(super) async fn run(&self, limits: Limits, stop: CancellationToken, cut: impl Fn(u64)) {
+    pub(super) async fn run(&self, limits: Limits, stop: CancellationToken, cut: &Counter) {
         let fastest = limits.idle.min(limits.headers).min(limits.write_stalled) / 4;
         let mut ticks =
             tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));
@@ -251,7 +252,7 @@ impl ConnectionReaper {
             let signalled = self.sweep(&limits);
             if signalled > 0 {
                 tracing::debug!(connections = signalled, "closing idle or stalled connections");
-                cut(signalled);
+                cut.inc_by(signalled);
             }
         }
     }
