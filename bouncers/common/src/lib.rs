@@ -1,4 +1,4 @@
-//! What all bouncers share: LAPI settings, the subscription, usage metrics, lookup and status.
+//! What all bouncers share: running the program, LAPI settings, the subscription, usage metrics, lookup and status.
 //!
 //! ```text
 //!   config file ──► settings::LapiSettings ──► Client ──► Subscription ──► CacheHandle ──► the bouncer's enforcer
@@ -8,11 +8,14 @@
 //! ```
 
 pub mod control;
+mod instance_lock;
+pub mod run;
 pub mod settings;
 mod stream_metrics;
 mod subscription;
 pub mod usage;
 
+pub use run::run;
 pub use stream_metrics::StreamMetrics;
 pub use subscription::{Change, Subscription, Terminated};
 

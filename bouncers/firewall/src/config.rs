@@ -1,22 +1,18 @@
 //! What the operator wants of the firewall, checked and ready to enforce.
 //!
 //! [`Config`] is the validated configuration, [`ConfigFile`] the file as written, and the checks between the two are
-//! pure: only [`load()`] reads a file, and nothing here opens a socket or touches the kernel.
+//! pure: nothing here reads a file, opens a socket or touches the kernel.
 
 mod check;
 mod file;
-mod load;
 mod words;
 
 use std::{fmt, time::Duration};
 
 use ipnet::IpNet;
-use palisade_daemon::metrics::Listen;
 
-pub use self::{
-    check::{Note, NoteLevel},
-    file::{AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile, ShortestPrefixFile},
-    load::{Loaded, Overrides, check, load},
+pub use self::file::{
+    AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile, ShortestPrefixFile,
 };
 
 /// Everything the enforcing side needs to know, every value valid by itself and together with the others.
@@ -46,8 +42,6 @@ pub struct Config {
     pub keep_on_stop: bool,
     /// Decision types that are enforced, compared exactly with the lower-cased type of a decision.
     pub types: Vec<String>,
-    /// Where `/metrics` is served; `None` when it is off.
-    pub prometheus: Option<Listen>,
     /// Name the LAPI sees in the User-Agent.
     pub present_as: PresentAs,
     /// The shortest prefixes that are enforced: a decision on a wider range is refused with a warning.

@@ -7,6 +7,7 @@
 //!  print.rs     Report ──► text
 //! ```
 
+pub(crate) mod arguments;
 mod compare;
 mod elements;
 mod evaluate;
@@ -24,7 +25,7 @@ use std::io::Write;
 use anyhow::Context as _;
 use palisade_bouncer::control::LookupAnswer;
 
-use crate::cli::Packet;
+use self::arguments::ExplainedPacket;
 use crate::enforce::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::{NetlinkError, Socket};
@@ -34,9 +35,9 @@ use crate::netlink::{NetlinkError, Socket};
 ///
 /// # Errors
 /// The kernel cannot be read, or the answer cannot be written.
-pub fn explain(
+pub(crate) fn explain(
     enforcer_config: &EnforcerConfig,
-    packet: Packet,
+    packet: ExplainedPacket,
     cache: Result<LookupAnswer, String>,
     json: bool,
     out: &mut dyn Write,
@@ -55,7 +56,7 @@ pub fn explain(
 
 fn read_and_report(
     enforcer_config: &EnforcerConfig,
-    packet: Packet,
+    packet: ExplainedPacket,
     cache: Result<LookupAnswer, String>,
 ) -> Result<report::Report, NetlinkError> {
     let mut socket = Socket::open()?;

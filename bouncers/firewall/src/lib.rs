@@ -1,15 +1,13 @@
 //! Enforces CrowdSec decisions with nftables.
 //!
 //! ```text
-//!  cli ─► config ─► serve ─┬─► Subscription ──CacheHandle──► Enforcer ─┬─► nft       tables, chains, sets, rules
-//!                          └─► EnforcerConfig (config, reload) ─▲      └─► netlink   elements, dumps, counters, notifications
-//!
-//!  cli ─► lookup, status ─► control socket        cli ─► explain ─► netlink, control socket
+//!  palisade_bouncer::run ─► Firewall ─┬─► Enforcer ─┬─► nft       tables, chains, sets, rules
+//!     flags, config, LAPI             │             └─► netlink   elements, dumps, counters, notifications
+//!                                     └─► explain ────► netlink, control socket
 //! ```
 
 mod capability;
 mod clause;
-pub mod cli;
 mod commit;
 pub mod config;
 mod conntrack;
@@ -17,13 +15,14 @@ mod counters;
 mod dry_run;
 mod effect;
 mod enforce;
+mod environment;
 mod error;
 mod exempt;
 mod explain;
 mod exposition;
+mod firewall;
 mod found;
 mod gate;
-mod instance_lock;
 mod intervals;
 mod kernel;
 mod layout;
@@ -33,7 +32,6 @@ mod netlink;
 mod nft;
 mod plan;
 mod rules;
-mod serve;
 mod service_manager;
 mod status;
 mod structure;
@@ -42,11 +40,10 @@ pub use capability::pass_on_net_admin;
 pub use counters::{FamilyCounters, Traffic, read_counters, ruleset_generation};
 pub use enforce::{Enforcer, EnforcerConfig, check};
 pub use error::EnforceError;
-pub use explain::explain;
+pub use firewall::Firewall;
 pub use local::LocalNetwork;
 pub use netlink::NetlinkError;
 pub use nft::NftError;
-pub use serve::{about, connect, enforcer_config, serve};
 pub use status::{InForce, Status};
 
 #[cfg(test)]

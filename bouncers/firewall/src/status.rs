@@ -1,5 +1,8 @@
 //! What is in force, for readiness, logs and metrics.
 
+use std::collections::BTreeMap;
+
+use palisade_bouncer::run::EnforcementStatus;
 use palisade_cache::Timestamp;
 
 use crate::config::IpFamily;
@@ -56,5 +59,39 @@ impl Status {
     /// Elements in force, of all sources and both families.
     pub fn total(&self) -> u64 {
         self.in_force.iter().map(|part| part.hosts + part.ranges).sum()
+    }
+}
+
+impl EnforcementStatus for Status {
+    fn generation(&self) -> Option<u64> {
+        self.is_ready().then_some(self.generation)
+    }
+
+    fn elements(&self) -> u64 {
+        self.total()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failing.as_ref().map(|failing| format!("kernel refuses: {failing}"))
+    }
+
+    fn details(&self) -> BTreeMap<String, String> {
+        let mut lines = BTreeMap::new();
+        let mut say = |key: &str, value: String| lines.insert(key.to_owned(), value);
+        say("elements in force", self.total().to_string());
+        say("generation in force", self.generation.to_string());
+        say("transactions", self.transactions.to_string());
+        say("repairs", self.repairs.to_string());
+        say("failures", self.failures.to_string());
+        if self.refused_now > 0 {
+            say("elements the kernel refuses", self.refused_now.to_string());
+        }
+        if self.unenforceable_ranges > 0 {
+            say("ranges the set cannot hold", self.unenforceable_ranges.to_string());
+        }
+        if let Some(failing) = &self.failing {
+            say("failing", failing.clone());
+        }
+        lines
     }
 }

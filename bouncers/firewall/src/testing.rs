@@ -27,7 +27,6 @@ pub(crate) fn config() -> Config {
         drop_established: false,
         keep_on_stop: false,
         types: vec!["ban".into()],
-        prometheus: None,
         present_as: PresentAs::Palisade,
         shortest_prefix: ShortestPrefix::default(),
         reconcile_interval: Duration::from_secs(60),

@@ -193,7 +193,7 @@ fn a_second_daemon_is_kept_out() -> Outcome {
         let changes = NftMonitor::on(world, &world.router)?;
         let changed = changes.during(|| {
             let second = config.clone().set("prometheus.enabled", false);
-            Implementation::under_test()?.refuses(world, &second, &["another firewall bouncer already runs"])
+            Implementation::under_test()?.refuses(world, &second, &["another bouncer already runs"])
         })?;
         assert_eq!(changed, [] as [&str; 0]);
         assert!(firewall.process().exited().is_none());

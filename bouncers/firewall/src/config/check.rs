@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_bouncer::run::Note;
 use palisade_daemon::Problems;
 use palisade_wire::GoDuration;
 
@@ -17,49 +18,6 @@ const DEFAULT_LOG_RATE: LogRate = LogRate { packets: 10, per: RatePeriod::Second
 
 /// Time between two comparisons with the kernel; what others do to it is mostly noticed at once anyway.
 const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Something the operator should know that is no reason not to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// How loud.
-    pub level: NoteLevel,
-    /// One line, in the stock bouncer's words where it has some.
-    pub text: String,
-}
-
-/// How loud a [`Note`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoteLevel {
-    /// Logged at level info.
-    Debug,
-    /// Worth a line.
-    Info,
-    /// A key has no effect, or another one than it has in the stock bouncer.
-    Warn,
-}
-
-impl Note {
-    fn debug(text: impl Into<String>) -> Self {
-        Self { level: NoteLevel::Debug, text: text.into() }
-    }
-
-    fn info(text: impl Into<String>) -> Self {
-        Self { level: NoteLevel::Info, text: text.into() }
-    }
-
-    pub(super) fn warn(text: impl Into<String>) -> Self {
-        Self { level: NoteLevel::Warn, text: text.into() }
-    }
-
-    /// Logs the note.
-    pub fn log(&self) {
-        match self.level {
-            NoteLevel::Debug => tracing::debug!("{}", self.text),
-            NoteLevel::Info => tracing::info!("{}", self.text),
-            NoteLevel::Warn => tracing::warn!("{}", self.text),
-        }
-    }
-}
 
 impl ConfigFile {
     /// Checks everything and reports all that is wrong at once, or returns the configuration with what to tell the
@@ -85,7 +43,6 @@ impl ConfigFile {
         );
         let allow = check.allow(self.allow.unwrap_or_default());
         let types = check.types(self.supported_decisions_types.unwrap_or_default());
-        let prometheus = self.prometheus.and_then(|keys| keys.check(&mut check.wrong));
         let present_as = check.present_as(self.present_as.as_deref());
         let reconcile_interval = check.reconcile_interval(self.reconcile_interval);
         let shortest_prefix = check.shortest_prefix(self.shortest_prefix.unwrap_or_default());
@@ -102,7 +59,6 @@ impl ConfigFile {
             drop_established: self.drop_established.unwrap_or(false),
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
             types,
-            prometheus,
             present_as,
             shortest_prefix,
             reconcile_interval,

@@ -4,7 +4,6 @@
 //! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file,
 //! are `palisade_bouncer`'s.
 
-use palisade_daemon::metrics::PrometheusKeys;
 use palisade_wire::GoDuration;
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -56,7 +55,6 @@ pub const FIREWALL_KEYS: &[&str] = &[
     "reconcile_interval",
     "shortest_prefix.ipv4",
     "shortest_prefix.ipv6",
-    "strict",
 ];
 
 /// The file as written.
@@ -105,8 +103,6 @@ pub struct ConfigFile {
     pub nftables_hooks: Option<Vec<String>>,
     /// For `pf`.
     pub pf: Option<PfFile>,
-    /// The `/metrics` listener.
-    pub prometheus: Option<PrometheusKeys>,
 
     /// Ours. Answer of `deny_action: REJECT`: `port-unreachable`, `admin-prohibited`, `host-unreachable` or
     /// `tcp-reset`; what the stock bouncer sends by default.
@@ -132,8 +128,6 @@ pub struct ConfigFile {
     pub reconcile_interval: Option<GoDuration>,
     /// Ours. Decisions on wider ranges are refused; `8` and `16` by default.
     pub shortest_prefix: Option<ShortestPrefixFile>,
-    /// Ours. Refuse unknown keys, as `--strict` does.
-    pub strict: Option<bool>,
 }
 
 /// The `nftables` block.

@@ -1,13 +1,17 @@
 use std::path::Path;
 
+use palisade_bouncer::run::{Bouncer as _, NoteLevel, Overrides, check};
 use palisade_daemon::{Document, logs::LogTarget};
 
 use super::*;
+use crate::firewall::Firewall;
+
+type Loaded = palisade_bouncer::run::Loaded<Config>;
 
 fn loaded_with(base: &str, local: Option<&str>, overrides: Overrides) -> Result<Loaded, String> {
     let env = |name: &str| (name == "BOUNCER_MODE").then(|| "dry-run".to_owned());
     Document::from_text(Path::new("/etc/f.yaml"), base, local, &env)
-        .and_then(|document| check(document, overrides))
+        .and_then(|document| check::<Firewall>(document, overrides))
         .map_err(|error| error.to_string())
 }
 
@@ -50,7 +54,6 @@ fn defaults_are_those_of_the_stock_bouncer() {
             drop_established: false,
             keep_on_stop: false,
             types: vec!["ban".into()],
-            prometheus: None,
             present_as: PresentAs::Palisade,
             shortest_prefix: ShortestPrefix { v4: 8, v6: 16 },
             reconcile_interval: Duration::from_secs(60),
@@ -65,7 +68,7 @@ fn the_stock_file_works_unchanged_and_in_silence() {
     let config = loaded.config;
     assert_eq!(config.v4.as_ref().unwrap().priority, -10);
     assert_eq!(config.hooks, [Hook::Input, Hook::Forward]);
-    assert_eq!(config.prometheus, None);
+    assert_eq!(loaded.prometheus, None);
     let LogTarget::File { path, rotation } = loaded.logs.target else { panic!("logs to a file") };
     assert_eq!(path, Path::new("/var/log/crowdsec-firewall-bouncer.log"));
     assert_eq!((rotation.max_bytes, rotation.max_files, rotation.compress), (100 << 20, 3, true));
@@ -242,9 +245,6 @@ fn other_keys() {
         config("keep_on_stop: yes\ndrop_established: on\nblock_outbound: true\nprotect_lapi: no\n")
             .keep_on_stop
     );
-    let listen =
-        config("prometheus: {enabled: true, listen_addr: 127.0.0.1, listen_port: '60601'}\n").prometheus;
-    assert_eq!(listen, Some(Listen { addr: "127.0.0.1".into(), port: 60601 }));
     let loaded = config("shortest_prefix: {ipv4: 0, ipv6: 128}\n");
     assert_eq!(loaded.shortest_prefix, ShortestPrefix { v4: 0, v6: 128 });
     assert!(refusal("shortest_prefix: {ipv4: 33}\n").contains("a prefix length from 0 to 32"));
@@ -358,7 +358,7 @@ fn every_key_is_in_the_reference_file_and_the_manual() {
 
 #[test]
 fn every_flag_and_command_is_in_the_manual() {
-    let program = crate::cli::PROGRAM;
+    let program = Firewall::INFO.program;
     let of_commands = program.commands.iter().flat_map(|command| command.flags);
     for flag in program.flags.iter().chain(of_commands) {
         assert!(

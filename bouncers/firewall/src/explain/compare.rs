@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_bouncer::control::{DecisionView, Effect, LookupAnswer};
 
+use super::arguments::{ExplainedPacket, Protocol};
 use super::evaluate::{Element, Sets};
 use super::hooks::Own;
 use super::report::{CacheReport, HookReport, Report, SetReport};
 use super::ruleset::Ruleset;
-use crate::cli::{self, Protocol};
 use crate::config::{Family, IpFamily, Mode};
 use crate::effect::{self, Expected};
 use crate::enforce::EnforcerConfig;
@@ -28,7 +28,7 @@ const UNREAD: usize = 8;
 /// Puts everything together. `cache` is the cache's answer, or why there is none.
 pub(crate) fn report(
     enforcer_config: &EnforcerConfig,
-    packet: cli::Packet,
+    packet: ExplainedPacket,
     cache: Result<LookupAnswer, String>,
     ruleset: &Ruleset,
     sets: &mut dyn Sets,
@@ -40,7 +40,7 @@ pub(crate) fn report(
 /// What a report is made of.
 pub(super) struct Reporter<'a> {
     pub(super) enforcer_config: &'a EnforcerConfig,
-    pub(super) packet: cli::Packet,
+    pub(super) packet: ExplainedPacket,
     pub(super) ip: IpFamily,
     pub(super) ruleset: &'a Ruleset,
     pub(super) sets: &'a mut dyn Sets,
@@ -197,7 +197,7 @@ fn in_words(effect: &Effect) -> String {
     }
 }
 
-fn assumed(packet: cli::Packet) -> String {
+fn assumed(packet: ExplainedPacket) -> String {
     let port = match packet.port {
         Some((Protocol::Tcp, port)) => format!("tcp port {port}"),
         Some((Protocol::Udp, port)) => format!("udp port {port}"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::arguments::Protocol;
 use super::compare::Reporter;
 use super::evaluate::{Outcome, Step, base_chain};
 use super::packet::Packet;
@@ -9,7 +10,6 @@ use super::report::{ChainReport, HookReport};
 use super::ruleset::{Chain, Expression, Verdict};
 use super::words::{doubt_of, family_name, looks_at, title, verdict_of};
 use crate::clause::Side;
-use crate::cli::Protocol;
 use crate::config::{Family, Hook};
 use crate::layout::nfproto_of;
 use crate::names::{self, Holds};

@@ -7,9 +7,10 @@ use palisade_bouncer::control::{About, DecisionView, LookupAnswer, Source, State
 
 use super::structures::build;
 use super::{in_namespace, nft, test_name};
-use crate::cli::{Packet, Protocol};
 use crate::config::{Allow, Config};
 use crate::enforce::EnforcerConfig;
+use crate::explain::arguments::{ExplainedPacket, Protocol};
+use crate::explain::explain;
 use crate::local::LocalNetwork;
 use crate::testing;
 
@@ -64,9 +65,9 @@ fn explained_with(
     cache: Result<LookupAnswer, String>,
 ) -> String {
     let source: IpAddr = address.parse().unwrap();
-    let packet = Packet { source, port: port.map(|port| (Protocol::Tcp, port)) };
+    let packet = ExplainedPacket { source, port: port.map(|port| (Protocol::Tcp, port)) };
     let mut out = Vec::new();
-    crate::explain(&enforcer_config(config), packet, cache, false, &mut out).unwrap();
+    explain(&enforcer_config(config), packet, cache, false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     println!("{text}");
     text

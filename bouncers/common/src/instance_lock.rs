@@ -10,7 +10,7 @@ use tracing::warn;
 /// Another process holds the lock.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another firewall bouncer already runs with the state folder {}; stop it first, or give this one a `state_dir` \
+    "another bouncer already runs with the state folder {}; stop it first, or give this one a `state_dir` \
      and table names of its own", folder.display()
 )]
 pub(crate) struct AlreadyRunning {
@@ -34,7 +34,7 @@ pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
         Err(TryLockError::WouldBlock) => Err(AlreadyRunning { folder: folder.to_owned() }),
         Err(TryLockError::Error(cause)) => {
             warn!(
-                "cannot claim the state folder {}: {cause}; a second firewall bouncer would not be noticed",
+                "cannot claim the state folder {}: {cause}; a second bouncer would not be noticed",
                 folder.display()
             );
             Ok(Alone { _lock: None })

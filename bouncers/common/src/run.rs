@@ -1,0 +1,113 @@
+//! Runs a bouncer program: everything of a bouncer that is not its remediation.
+//!
+//! [`run`] parses the command line, loads the configuration, answers `-version`, `-t`, `-T`, `lookup` and `status`, or
+//! runs the daemon: instance lock, subscription, readiness, watchdog, reload, control socket, metrics, usage metrics and
+//! an orderly end. What a program does with the decisions is its implementation of [`Bouncer`].
+//!
+//! ```text
+//!  cli.rs ──► load.rs ──► daemon.rs ──┬─► Subscription ──CacheHandle──► enforcement (Bouncer::start)
+//!    │                                ├─► Bouncer::reload, Bouncer::tick
+//!    └──────► commands                └─► control socket, /metrics, usage metrics ◄── Bouncer::status, ::effect, ::meter
+//! ```
+
+mod bouncer;
+mod cli;
+mod config;
+mod connect;
+mod daemon;
+mod load;
+
+use std::io;
+use std::process::ExitCode;
+
+use palisade_daemon::flags::Typed;
+use palisade_daemon::logs::Logs;
+use palisade_daemon::runtime;
+use tracing::info;
+
+pub use self::bouncer::{
+    Bouncer, CommandContext, Enforcement, EnforcementStatus, FirstDecisions, InForce, ProgramInfo, Start,
+};
+pub use self::cli::{LOOKUP, PROGRAM_FLAGS, STATUS};
+pub use self::config::{Checked, Loaded, Note, NoteLevel, Overrides};
+pub use self::load::check;
+
+use self::cli::Invocation;
+use self::connect::connect;
+
+#[cfg(test)]
+mod tests;
+
+/// Runs the program `B` with the arguments after its name, and returns its exit code.
+pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
+    let logs = match Logs::start() {
+        Ok(logs) => logs,
+        Err(error) => {
+            cli::print_error(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let invocation = match Invocation::from_args::<B>(args) {
+        Ok(invocation) => invocation,
+        Err(cli::CliError::Flags(error)) => {
+            cli::print_error(error.text().trim_end());
+            return ExitCode::from(error.exit_code());
+        }
+        Err(error) => return finish(&logs, Err(error.into())),
+    };
+    match invocation {
+        Invocation::Version => {
+            cli::print(&cli::version_text(B::INFO.version));
+            ExitCode::SUCCESS
+        }
+        Invocation::PrintConfig { config } => finish(&logs, cli::print_config(&config)),
+        Invocation::Test { config, overrides } => {
+            let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::Stderr);
+            finish(&logs, loaded.and_then(|loaded| test::<B>(&loaded)))
+        }
+        Invocation::Command { config, overrides, typed } => {
+            let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::ErrorsOnly);
+            finish(&logs, loaded.and_then(|loaded| command::<B>(&loaded, &typed)))
+        }
+        Invocation::Daemon { config, overrides } => {
+            match load::start::<B>(&config, overrides, &logs, load::Messages::AsConfigured) {
+                Ok(loaded) => runtime::run(logs, async move |context| {
+                    daemon::serve::<B>(loaded, overrides, context).await
+                }),
+                Err(error) => finish(&logs, Err(error)),
+            }
+        }
+    }
+}
+
+/// `-t`: everything that can be checked without changing anything.
+fn test<B: Bouncer>(loaded: &Loaded<B::Config>) -> anyhow::Result<()> {
+    connect::<B>(loaded)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(B::check(&loaded.config))?;
+    info!("config is valid");
+    Ok(())
+}
+
+fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Result<()> {
+    let (settings, lapis) = connect::<B>(loaded)?;
+    let context = CommandContext::<B> { loaded, settings: &settings, lapis: &lapis, typed };
+    let argument = || typed.words().first().map(String::as_str).unwrap_or_default();
+    match typed.command() {
+        Some("lookup") => Ok(context.query().lookup(argument(), &mut io::stdout())?),
+        Some("status") => Ok(context.query().status(&mut io::stdout())?),
+        _ => B::command(&context),
+    }
+}
+
+fn finish(logs: &Logs, result: anyhow::Result<()>) -> ExitCode {
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logs.fatal(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    logs.flush();
+    code
+}

@@ -1,0 +1,233 @@
+//! The command line of a bouncer: the stock bouncer's flags, and commands.
+
+use std::path::{Path, PathBuf};
+
+use palisade_daemon::Document;
+use palisade_daemon::flags::{Command, Flag, FlagError, Typed};
+
+use super::bouncer::Bouncer;
+use super::config::Overrides;
+
+/// The flags of every bouncer.
+pub const PROGRAM_FLAGS: &[Flag] = &[
+    Flag::valued("c", "file", "configuration file; required, except by commands (default: the packaged one)"),
+    Flag::switch("v", "log at debug level at least"),
+    Flag::switch("t", "test the configuration without touching anything, and exit"),
+    Flag::switch("T", "print the configuration with its .local merged in, and exit"),
+    Flag::switch("version", "print the version and exit"),
+    Flag::switch("V", "print the version and exit (deprecated)"),
+    Flag::switch("strict", "refuse a configuration with unknown keys"),
+];
+
+const JSON: &[Flag] = &[Flag::switch("json", "print JSON instead of text")];
+
+/// The command `lookup`.
+pub const LOOKUP: Command = Command {
+    name: "lookup",
+    words: &["address"],
+    flags: JSON,
+    help: "what holds for an address or prefix, and why",
+};
+
+/// The command `status`.
+pub const STATUS: Command =
+    Command { name: "status", words: &[], flags: JSON, help: "how many decisions there are, and how fresh" };
+
+/// The parsed command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Invocation {
+    Daemon {
+        config: PathBuf,
+        overrides: Overrides,
+    },
+    /// `-t`.
+    Test {
+        config: PathBuf,
+        overrides: Overrides,
+    },
+    /// `-T`.
+    PrintConfig {
+        config: PathBuf,
+    },
+    /// `-version` or `-V`.
+    Version,
+    Command {
+        config: PathBuf,
+        overrides: Overrides,
+        typed: Typed,
+    },
+}
+
+/// Why a command line cannot be executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CliError {
+    /// Help was requested, or a flag is unknown.
+    #[error("{}", .0.text())]
+    Flags(FlagError),
+    /// `-c` is missing or empty.
+    #[error("configuration file is required")]
+    NoConfig,
+}
+
+impl Invocation {
+    /// Parses the arguments after the program's name.
+    pub(super) fn from_args<B: Bouncer>(args: impl IntoIterator<Item = String>) -> Result<Self, CliError> {
+        let typed = B::INFO.program.parse(args).map_err(CliError::Flags)?;
+        if typed.switch("version") || typed.switch("V") {
+            return Ok(Self::Version);
+        }
+        // The daemon requires it as the stock one does; commands are typed by hand.
+        let default = typed.command().map(|_| B::INFO.packaged_config);
+        let config = typed.value("c").or(default).filter(|path| !path.is_empty());
+        let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
+        let overrides = Overrides { verbose: typed.switch("v"), strict: typed.switch("strict") };
+        Ok(if typed.command().is_some() {
+            Self::Command { config, overrides, typed }
+        } else if typed.switch("T") {
+            Self::PrintConfig { config }
+        } else if typed.switch("t") {
+            Self::Test { config, overrides }
+        } else {
+            Self::Daemon { config, overrides }
+        })
+    }
+}
+
+/// The four lines of `-version`, with the labels that scripts look for.
+pub(super) fn version_text(version: &str) -> String {
+    format!(
+        "version: {version}-{}\nBuildDate: {}\nGoVersion: none (Rust {})\nPlatform: {}\n",
+        option_env!("PALISADE_BUILD_TAG").unwrap_or("dev"),
+        option_env!("PALISADE_BUILD_DATE").unwrap_or("unknown"),
+        env!("CARGO_PKG_RUST_VERSION"),
+        std::env::consts::OS,
+    )
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what -version and -T are for")]
+pub(super) fn print(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "usage goes to standard error as it is, not as a log line")]
+pub(super) fn print_error(text: &str) {
+    eprintln!("{text}");
+}
+
+/// `-T`: prints the merged file.
+pub(super) fn print_config(config: &Path) -> anyhow::Result<()> {
+    print(&without_key(&Document::load(config)?));
+    Ok(())
+}
+
+/// The merged text without the API key: what is printed ends up in tickets. A placeholder of the package, or a
+/// reference to the environment, is no key and stays, since the package's scripts look for it.
+fn without_key(document: &Document) -> String {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Keys {
+        api_key: Option<String>,
+    }
+    let keys: Keys = document.parse().unwrap_or_default();
+    let text = document.merged_text();
+    match keys.api_key {
+        Some(key) if !key.is_empty() && !key.starts_with(['$', '<']) => hide(text, &key),
+        _ => text.to_owned(),
+    }
+}
+
+/// Hides the key in the lines that name it; if it is in none of them (a block of its own), wherever it is.
+fn hide(text: &str, key: &str) -> String {
+    let hidden = |line: &str| match line.find("api_key") {
+        Some(at) => format!("{}{}", &line[..at], line[at..].replace(key, "<hidden>")),
+        None => line.to_owned(),
+    };
+    let shown: String = text.split_inclusive('\n').map(hidden).collect();
+    if shown == text { text.replace(key, "<hidden>") } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Sample;
+    use super::*;
+
+    fn invocation(line: &str) -> Result<Invocation, CliError> {
+        Invocation::from_args::<Sample>(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_key_is_hidden_where_it_stands_and_nothing_else_is() {
+        for (text, shown) in [
+            ("mode: nftables\napi_key: mode\n", "mode: nftables\napi_key: <hidden>\n"),
+            ("{\"api_key\": \"mode\", \"x\": 1}", "{\"api_key\": \"<hidden>\", \"x\": 1}"),
+            ("api_key: >-\n  mode\n", "api_key: >-\n  <hidden>\n"),
+            ("log_dir: /mode\n", "log_dir: /<hidden>\n"),
+        ] {
+            assert_eq!(hide(text, "mode"), shown);
+        }
+    }
+
+    #[test]
+    fn flags_have_the_effect_they_have_in_the_stock_bouncer() {
+        let config = PathBuf::from("f.yaml");
+        let overrides = Overrides::default();
+        for (line, expected) in [
+            ("-c f.yaml", Invocation::Daemon { config: config.clone(), overrides }),
+            (
+                "--c=f.yaml -v --strict",
+                Invocation::Daemon {
+                    config: config.clone(),
+                    overrides: Overrides { verbose: true, strict: true },
+                },
+            ),
+            ("-t -c f.yaml", Invocation::Test { config: config.clone(), overrides }),
+            ("-c f.yaml -T", Invocation::PrintConfig { config: config.clone() }),
+            ("-c f.yaml -t -T", Invocation::PrintConfig { config }),
+            ("-version", Invocation::Version),
+            ("-V", Invocation::Version),
+        ] {
+            assert_eq!(invocation(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_read_the_packaged_file_by_default() {
+        for (line, file, name, words, json) in [
+            ("-c f.yaml lookup 192.0.2.1 -json", "f.yaml", "lookup", &["192.0.2.1"][..], true),
+            ("status -c f.yaml", "f.yaml", "status", &[], false),
+            ("lookup 192.0.2.1", Sample::INFO.packaged_config, "lookup", &["192.0.2.1"], false),
+        ] {
+            let Ok(Invocation::Command { config, typed, .. }) = invocation(line) else {
+                panic!("{line} is no command")
+            };
+            assert_eq!(config, Path::new(file), "{line}");
+            assert_eq!((typed.command(), typed.switch("json")), (Some(name), json), "{line}");
+            assert_eq!(typed.words(), words, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_missing_configuration_is_named() {
+        for line in ["", "-t", "-T", "-v", "-c=", "-c= lookup 192.0.2.1"] {
+            assert_eq!(invocation(line).unwrap_err().to_string(), "configuration file is required", "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_exit_2_and_help_exits_0() {
+        for (line, code) in [("-x", 2), ("-c f.yaml start", 2), ("-h", 0), ("-help", 0), ("lookup -c f", 2)] {
+            let Err(CliError::Flags(error)) = invocation(line) else { panic!("{line} is accepted") };
+            assert_eq!(error.exit_code(), code, "{line}");
+            assert!(error.text().contains("Usage of palisade-sample:"));
+        }
+    }
+
+    #[test]
+    fn version_has_the_four_lines() {
+        let text = version_text("v1.2.3");
+        let labels: Vec<_> =
+            text.lines().filter_map(|line| line.split_once(": ")).map(|(label, _)| label).collect();
+        assert_eq!(labels, ["version", "BuildDate", "GoVersion", "Platform"]);
+        assert!(text.starts_with("version: v1.2.3-"));
+    }
+}

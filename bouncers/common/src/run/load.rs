@@ -1,0 +1,114 @@
+//! Loads a configuration file: the keys of all bouncers, and through [`Bouncer::read_config`] those of one. Reads files
+//! and sets up logging; opens no socket.
+
+use std::path::Path;
+
+use palisade_daemon::logs::{LOG_KEYS, LogKeys, LogTarget, Logs};
+use palisade_daemon::metrics::{PROMETHEUS_KEYS, PrometheusKeys};
+use palisade_daemon::{ConfigError, Document, Problem, Problems};
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use super::bouncer::Bouncer;
+use super::config::{Checked, Loaded, Note, Overrides};
+use crate::settings::LAPI_KEYS;
+
+/// The keys of all bouncers that have no reader of their own.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CommonKeys {
+    strict: Option<bool>,
+    prometheus: Option<PrometheusKeys>,
+}
+
+/// Loads and checks the file at `path` with its `.local`.
+///
+/// # Errors
+/// All problems at once, with file and line.
+pub(super) fn load<B: Bouncer>(path: &Path, overrides: Overrides) -> Result<Loaded<B::Config>, ConfigError> {
+    check::<B>(Document::load(path)?, overrides)
+}
+
+/// Checks a document.
+///
+/// # Errors
+/// All problems at once, with file and line.
+pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loaded<B::Config>, ConfigError> {
+    let mut problems = Problems::new();
+    let common: Option<CommonKeys> = document.parse_into(&mut problems);
+    let logs: Option<LogKeys> = document.parse_into(&mut problems);
+    let CommonKeys { strict, prometheus } = common.unwrap_or_default();
+    let mut notes = unknown_keys::<B>(&document, overrides.strict || strict == Some(true), &mut problems);
+    let logs = logs.map(|keys| keys.check(B::INFO.log_file, overrides.verbose, &mut problems));
+    let prometheus = prometheus.and_then(|keys| keys.check(&mut problems));
+    match (B::read_config(&document, &mut problems), logs) {
+        (Some(Checked { config, notes: more }), Some(logs)) if problems.is_empty() => {
+            notes.extend(more);
+            Ok(Loaded { config, logs, prometheus, notes, document })
+        }
+        _ => Err(ConfigError::Invalid(document.locate(problems))),
+    }
+}
+
+/// Unknown keys: problems when `strict`, else notes.
+fn unknown_keys<B: Bouncer>(document: &Document, strict: bool, problems: &mut Problems) -> Vec<Note> {
+    let known = [B::INFO.keys, LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS, &["strict"]].concat();
+    let mut notes = Vec::new();
+    for unknown in document.unknown_keys(&known) {
+        if strict {
+            let text = match unknown.suggestion {
+                Some(suggestion) => format!("unknown key; did you mean `{suggestion}`?"),
+                None => "unknown key; remove it".to_owned(),
+            };
+            problems.push(Problem { key: unknown.key, text, place: Some(unknown.place), value: None });
+        } else {
+            notes.push(Note::warn(unknown.to_string()));
+        }
+    }
+    notes
+}
+
+/// Which messages about the configuration are logged, and where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// All, to the configured log.
+    AsConfigured,
+    /// All, to standard error: a test leaves no traces.
+    Stderr,
+    /// Errors only, to standard error: a command prints its answer.
+    ErrorsOnly,
+}
+
+/// Loads the file, sets up logging, and logs the messages about the file.
+pub(super) fn start<B: Bouncer>(
+    path: &Path,
+    overrides: Overrides,
+    logs: &Logs,
+    messages: Messages,
+) -> anyhow::Result<Loaded<B::Config>> {
+    let mut loaded = load::<B>(path, overrides)?;
+    if messages != Messages::AsConfigured {
+        loaded.logs.target = LogTarget::Stderr;
+    }
+    if let Err(error) = logs.configure(&loaded.logs) {
+        // Enforcement matters more than the log's place: standard error, which the service manager keeps.
+        loaded.logs.target = LogTarget::Stderr;
+        logs.configure(&loaded.logs)?;
+        warn!(error = &error as &dyn std::error::Error, "logging to standard error instead of a file");
+    }
+    if messages != Messages::ErrorsOnly {
+        log_messages(&loaded);
+    }
+    if messages == Messages::AsConfigured {
+        let info = B::INFO;
+        info!("Starting {} {} ({})", info.stock_name, info.version, info.program.name);
+        B::announce(&loaded.config);
+    }
+    Ok(loaded)
+}
+
+/// Logs the messages about the file.
+pub(super) fn log_messages<C>(loaded: &Loaded<C>) {
+    loaded.document.announce();
+    loaded.notes.iter().for_each(Note::log);
+}
