@@ -9,7 +9,7 @@ mod words;
 
 use std::{fmt, time::Duration};
 
-use ipnet::IpNet;
+use palisade_net::PrefixSet;
 
 pub use self::file::{
     AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile, ShortestPrefixFile,
@@ -229,7 +229,7 @@ impl fmt::Display for LogRate {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allow {
     /// Source (and for outbound blocking destination) prefixes, IPv4-mapped ones unmapped, host bits cleared.
-    pub nets: Vec<IpNet>,
+    pub nets: PrefixSet,
     /// Names of incoming interfaces; loopback is always let through and need not be listed.
     pub interfaces: Vec<String>,
 }

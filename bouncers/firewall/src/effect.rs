@@ -207,7 +207,8 @@ mod tests {
     }
 
     fn allowing() -> Config {
-        let nets = vec!["192.0.2.30/32".parse().unwrap(), "192.0.3.0/24".parse().unwrap()];
+        let nets =
+            ["192.0.2.30/32", "192.0.3.0/24"].map(|net| net.parse::<IpNet>().unwrap()).into_iter().collect();
         Config { allow: Allow { nets, interfaces: Vec::new() }, ..crate::testing::config() }
     }
 

@@ -1,8 +1,10 @@
 //! Addresses that are exempt from all decisions, as disjoint intervals.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
+use palisade_net::PrefixSet;
 
 use crate::config::IpFamily;
 use crate::enforce::EnforcerConfig;
@@ -35,18 +37,19 @@ impl Reason {
 }
 
 /// Loopback, link-local and unspecified addresses: none can belong to an attacker elsewhere.
-const SPECIAL: [&str; 6] = ["0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "::/128", "::1/128", "fe80::/10"];
-
-fn special() -> impl Iterator<Item = IpNet> {
-    SPECIAL.iter().map(|net| net.parse().expect("the table holds prefixes"))
-}
+static SPECIAL: LazyLock<PrefixSet> = LazyLock::new(|| {
+    ["0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "::/128", "::1/128", "fe80::/10"]
+        .into_iter()
+        .map(|net| net.parse::<IpNet>().expect("the table holds prefixes"))
+        .collect()
+});
 
 /// Everything exempt, sorted and merged.
 pub(crate) fn intervals(enforcer_config: &EnforcerConfig) -> Vec<(IpAddr, IpAddr)> {
     let lapi = enforcer_config.protected.iter().filter(|_| enforcer_config.config.protect_lapi);
     let single =
         lapi.chain(&enforcer_config.local.addresses).map(|address| IpNet::from(address.to_canonical()));
-    let nets = enforcer_config.config.allow.nets.iter().copied().chain(special()).chain(single);
+    let nets = enforcer_config.config.allow.nets.prefixes().chain(SPECIAL.prefixes()).chain(single);
     let mut all: Vec<_> = nets.map(|net| (net.network(), net.broadcast())).collect();
     merge(&mut all);
     all
@@ -66,7 +69,7 @@ pub(crate) fn merge(intervals: &mut Vec<(IpAddr, IpAddr)>) {
 
 /// Why an address is exempt, if it is.
 pub(crate) fn reason(enforcer_config: &EnforcerConfig, address: IpAddr) -> Option<Reason> {
-    if enforcer_config.config.allow.nets.iter().any(|net| net.contains(&address)) {
+    if enforcer_config.config.allow.nets.contains(address) {
         Some(Reason::Allowed)
     } else if enforcer_config.config.protect_lapi
         && enforcer_config.protected.iter().any(|lapi| lapi.to_canonical() == address)
@@ -75,7 +78,7 @@ pub(crate) fn reason(enforcer_config: &EnforcerConfig, address: IpAddr) -> Optio
     } else if enforcer_config.local.addresses.contains(&address) {
         Some(Reason::Own)
     } else {
-        special().any(|net| net.contains(&address)).then_some(Reason::Special)
+        SPECIAL.contains(address).then_some(Reason::Special)
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
     use crate::local::LocalNetwork;
 
     fn enforcer_config(nets: &[&str], protected: &[&str], own: &[&str]) -> EnforcerConfig {
-        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let nets = nets.iter().map(|net| net.parse::<IpNet>().unwrap()).collect();
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         EnforcerConfig {
             config: Arc::new(Config {
@@ -120,8 +123,7 @@ mod tests {
             assert!(covers(&intervals, *first) && covers(&intervals, *last));
         }
         assert!(!covers(&intervals, "1.1.1.1".parse().unwrap()));
-        let special: Vec<IpNet> = special().collect();
-        let shown = intervals.iter().filter(|(first, _)| !special.iter().any(|net| net.contains(first)));
+        let shown = intervals.iter().filter(|(first, _)| !SPECIAL.contains(*first));
         shown.map(|(first, last)| format!("{first}-{last}")).collect()
     }
 

@@ -292,7 +292,10 @@ fn a_reload_changes_only_what_differs() {
         })
         .await;
         assert!(list("set ip other crowdsec-blacklists-cscli").contains("192.0.2.7"));
-        let allow = Allow { nets: vec!["192.0.2.0/24".parse().unwrap()], interfaces: vec!["wg0".into()] };
+        let allow = Allow {
+            nets: [palisade_net::parse_prefix("192.0.2.0/24").unwrap()].into_iter().collect(),
+            interfaces: vec!["wg0".into()],
+        };
         world.reload(Config { allow, ..config() }).await;
         eventually("the net is let through", Duration::from_secs(5), || {
             kernel_world::try_list("chain ip crowdsec crowdsec-chain-input")

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use palisade_cache::{Batch, Reason, Timestamp};
+use palisade_net::canonical;
 use palisade_wire::{ElementFault, GoDuration, Scope, StreamDecision, StreamItem};
 use tracing::{info, warn};
 
@@ -85,7 +86,7 @@ pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refus
             } else {
                 IpNet::from(value.parse::<IpAddr>().map_err(|_| Refusal::BadAddress)?)
             };
-            Ok(Admitted::Net { net: unmapped(net.trunc()), host_bits: net.addr() != net.network() })
+            Ok(Admitted::Net { net: canonical(net), host_bits: net.addr() != net.network() })
         }
         Scope::Country => Ok(Admitted::Name(Cow::Owned(value.to_ascii_uppercase()))),
         Scope::As => {
@@ -95,17 +96,6 @@ pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refus
         }
         _ => Ok(Admitted::Name(Cow::Borrowed(value))),
     }
-}
-
-fn unmapped(net: IpNet) -> IpNet {
-    if let IpNet::V6(v6) = net
-        && v6.prefix_len() >= 96
-        && let Some(v4) = v6.addr().to_ipv4_mapped()
-        && let Ok(v4) = ipnet::Ipv4Net::new(v4, v6.prefix_len() - 96)
-    {
-        return IpNet::V4(v4);
-    }
-    net
 }
 
 /// Admits decisions, counts refusals, and logs each kind of refusal once.

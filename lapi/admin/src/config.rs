@@ -90,7 +90,7 @@ fn tree(session: &Session) -> Value {
             "ListenSocket": text(&server.listen_socket).unwrap_or_default(),
             "ProfilesPath": text(&server.profiles_path).unwrap_or_default(),
             "ConsoleConfigPath": server.console_path.display().to_string(),
-            "TrustedIPs": server.trusted_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "TrustedIPs": server.trusted_ips.prefixes().map(|net| net.to_string()).collect::<Vec<_>>(),
             "UseForwardedForHeaders": !server.trusted_proxies.is_empty(),
             "DisableRemoteLapiRegistration": server.disable_remote_lapi_registration,
             "AutoRegister": {"Enable": server.auto_registration.is_some()},

@@ -13,11 +13,12 @@ use palisade_daemon::{
     metrics::{Listen, Port},
 };
 
+use palisade_net::PrefixSet;
+
 use crate::{
     common::level,
     config::absolute,
-    file,
-    nets::Nets,
+    file, nets,
     tls::{self, TlsConfig},
 };
 
@@ -42,9 +43,9 @@ pub struct ServerConfig {
     /// Level of the API's own log lines, if it differs from the common one.
     pub log_level: Option<LogLevel>,
     /// Peers whose `X-Forwarded-For` and `X-Real-IP` are trusted.
-    pub trusted_proxies: Nets,
+    pub trusted_proxies: PrefixSet,
     /// Addresses from which alerts may be deleted, besides loopback and the socket.
-    pub trusted_ips: Nets,
+    pub trusted_ips: PrefixSet,
     /// Whether machines can be registered only from this host.
     pub disable_remote_lapi_registration: bool,
     /// Whether machines with the token are validated without an administrator.
@@ -65,7 +66,7 @@ pub struct AutoRegistration {
     /// The token a machine must present.
     pub token: String,
     /// The ranges it must connect from.
-    pub allowed_ranges: Nets,
+    pub allowed_ranges: PrefixSet,
 }
 
 /// Omits the token.
@@ -131,7 +132,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
     let proxies = written
         .trusted_proxies
         .as_ref()
-        .map(|list| Nets::check("api.server.trusted_proxies", list, true, wrong));
+        .map(|list| nets::check("api.server.trusted_proxies", list, true, wrong));
     let trusted_proxies = match (proxies, written.use_forwarded_for_headers.unwrap_or(false)) {
         (Some(proxies), _) => proxies,
         // The stock server then trusts every IPv4 peer, so any client could claim to be 127.0.0.1.
@@ -148,7 +149,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
             .into_iter()
             .collect()
         }
-        (None, false) => Nets::default(),
+        (None, false) => PrefixSet::default(),
     };
     let _ = level("api.server.papi_log_level", written.papi_log_level.as_deref(), wrong);
     let tls = written.tls.and_then(|block| tls::check(block, wrong));
@@ -160,7 +161,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         console_path: given(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
         log_level: level("api.server.log_level", written.log_level.as_deref(), wrong),
         trusted_proxies,
-        trusted_ips: Nets::check(
+        trusted_ips: nets::check(
             "api.server.trusted_ips",
             &written.trusted_ips.unwrap_or_default(),
             true,
@@ -206,7 +207,7 @@ fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> 
             "missing allowed_ranges value for api.server.auto_register; name the networks machines may join from",
         );
     }
-    let allowed_ranges = Nets::check("api.server.auto_registration.allowed_ranges", &ranges, false, wrong);
+    let allowed_ranges = nets::check("api.server.auto_registration.allowed_ranges", &ranges, false, wrong);
     Some(AutoRegistration { token, allowed_ranges })
 }
 

@@ -1,9 +1,10 @@
 //! The environment of a profile's expressions: `Alert`, the functions, and functions that are refused with a reason.
 
-use std::{net::IpAddr, sync::LazyLock};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use palisade_expr::{Budget, Fault, Host, Program, Signature, Type, Value, Vocabulary, sprintf};
+use palisade_net::parse_prefix;
 use palisade_wire::{Alert, GoDuration};
 
 use crate::{History, tables::ALERT};
@@ -151,11 +152,7 @@ fn text<'a>(args: &'a [Value<'_>], index: usize) -> Result<&'a str, Fault> {
 
 /// Parses an address or a range.
 fn target(text: &str) -> Result<IpNet, Fault> {
-    let found = match text.parse::<IpAddr>() {
-        Ok(address) => Some(IpNet::from(address.to_canonical())),
-        Err(_) => text.parse::<IpNet>().ok().map(|range| range.trunc()),
-    };
-    found.ok_or_else(|| {
+    parse_prefix(text).map_err(|_| {
         Fault(format!("{text:?} is no address and no range; earlier decisions are known by these"))
     })
 }

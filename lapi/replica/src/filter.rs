@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
+use palisade_net::parse_prefix;
 use palisade_wire::Scope;
 use uuid::Uuid;
 
 use crate::label::Label;
 use crate::packed::{Packed, Value};
-use crate::row::{ReplicaRow, parse_prefix, target_prefix};
+use crate::row::{ReplicaRow, target_prefix};
 
 /// All conditions that are set must hold. `Default` matches every decision that is not simulated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub use answer::{Answer, LiveAnswer};
 pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
 pub use filter::{Filter, FilterError, StreamRequest};
 pub use load::Loading;
-pub use row::{Change, Commit, InvalidAddress, ReplicaRow, parse_prefix, target_prefix};
+pub use row::{Change, Commit, ReplicaRow, target_prefix};
 pub use set::{ActiveSet, OutOfOrder};
 pub use view::{Count, Cursor, CursorStatus, View};
 pub use wait_groups::{Broadcast, WaitGroups};

@@ -5,13 +5,14 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
+use palisade_net::{canonical, parse_prefix};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::json;
 use crate::label::Label;
-use crate::row::{Commit, ReplicaRow, parse_prefix};
+use crate::row::{Commit, ReplicaRow};
 
 /// A decision's value. Addresses and prefixes in canonical notation need no text, so two values are equal exactly when
 /// their texts are.
@@ -130,15 +131,11 @@ impl Value {
         match self {
             Self::Four(octets, len) => {
                 let len = if *len == HOST { 32 } else { *len };
-                Ipv4Net::new(Ipv4Addr::from(*octets), len).ok().map(|net| IpNet::V4(net.trunc()))
+                IpNet::new(Ipv4Addr::from(*octets).into(), len).ok().map(canonical)
             }
             Self::Six(octets, len) => {
-                let six = Ipv6Addr::from(*octets);
-                let bits = if *len == HOST { 128 } else { *len };
-                match six.to_ipv4_mapped().filter(|_| bits >= 96) {
-                    Some(four) => Ipv4Net::new(four, bits - 96).ok().map(|net| IpNet::V4(net.trunc())),
-                    None => Ipv6Net::new(six, bits).ok().map(|net| IpNet::V6(net.trunc())),
-                }
+                let len = if *len == HOST { 128 } else { *len };
+                IpNet::new(Ipv6Addr::from(*octets).into(), len).ok().map(canonical)
             }
             Self::Text(text) => parse_prefix(text).ok(),
         }

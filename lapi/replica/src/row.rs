@@ -1,8 +1,7 @@
 //! A stored decision and its changes.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
+use palisade_net::{InvalidAddress, parse_prefix};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
@@ -53,30 +52,3 @@ pub enum Change {
 pub fn target_prefix(scope: &str, value: &str) -> Option<Result<IpNet, InvalidAddress>> {
     matches!(scope, "Ip" | "Range").then(|| parse_prefix(value))
 }
-
-/// Parses an address or a prefix as the LAPI does.
-///
-/// # Errors
-///
-/// When the text is neither.
-pub fn parse_prefix(value: &str) -> Result<IpNet, InvalidAddress> {
-    let bad = || InvalidAddress(value.to_owned());
-    if value.contains('/') {
-        let net: IpNet = value.parse().map_err(|_| bad())?;
-        Ok(match net {
-            IpNet::V6(six) if six.prefix_len() >= 96 => match six.addr().to_ipv4_mapped() {
-                Some(four) => IpNet::new(IpAddr::V4(four), six.prefix_len() - 96).map_err(|_| bad())?.trunc(),
-                None => net.trunc(),
-            },
-            other => other.trunc(),
-        })
-    } else {
-        let address: IpAddr = value.parse().map_err(|_| bad())?;
-        Ok(IpNet::from(address.to_canonical()))
-    }
-}
-
-/// A text that is neither an address nor a prefix. Displayed as the stock server words it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid ip address '{0}'")]
-pub struct InvalidAddress(pub String);

@@ -177,7 +177,7 @@ pub(crate) async fn check_many(
 
 /// Parses an address or range from a request.
 fn address(text: &str) -> Result<IpNet, ApiError> {
-    palisade_replica::parse_prefix(text).map_err(|error| ApiError::internal(error.to_string()))
+    palisade_net::parse_prefix(text).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// The list as it is sent: without items that have expired since it was read.

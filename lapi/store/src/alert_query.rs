@@ -1,7 +1,7 @@
 //! Parameters of `GET` and `DELETE /v1/alerts`.
 
 use ipnet::IpNet;
-use palisade_replica::parse_prefix;
+use palisade_net::parse_prefix;
 use palisade_wire::{GoDuration, Scope};
 
 /// Selects alerts. All conditions that are set must hold.

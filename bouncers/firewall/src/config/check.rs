@@ -312,6 +312,7 @@ impl Check {
     }
 
     fn allow(&mut self, file: AllowFile) -> Allow {
+        let mut nets = Vec::new();
         let mut allow = Allow::default();
         for (index, text) in file.addresses.unwrap_or_default().iter().enumerate() {
             let key = format!("allow.addresses[{index}]");
@@ -323,10 +324,11 @@ impl Check {
                 self.notes
                     .push(Note::warn(format!("{key}: {text} is read as {net}, all of which is let through")));
             }
-            if !allow.nets.contains(&net) {
-                allow.nets.push(net);
+            if !nets.contains(&net) {
+                nets.push(net);
             }
         }
+        allow.nets = nets.into_iter().collect();
         for (index, name) in file.interfaces.unwrap_or_default().into_iter().enumerate() {
             match words::interface_fault(&name) {
                 Some(fault) => self.wrong.add(format!("allow.interfaces[{index}]"), fault),

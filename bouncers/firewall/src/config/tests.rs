@@ -223,7 +223,7 @@ fn deny_log() {
 fn allow_lists() {
     let text = "allow:\n  addresses: [192.0.2.1, '::ffff:198.51.100.0/120', 2001:db8::/32, 192.0.2.1]\n  interfaces: [wg0, wg0]\n";
     let allow = config(text).allow;
-    let nets: Vec<String> = allow.nets.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = allow.nets.prefixes().map(|net| net.to_string()).collect();
     assert_eq!(nets, ["192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"]);
     assert_eq!(allow.interfaces, ["wg0"]);
     assert!(notes("allow: {addresses: [10.1.2.3/8]}\n")[0].1.contains("10.1.2.3/8 is read as 10.0.0.0/8"));

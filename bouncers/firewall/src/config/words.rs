@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use palisade_net::canonical;
 
 use super::{Hook, LogRate, RatePeriod, RejectWith};
 
@@ -101,20 +102,7 @@ pub(super) fn allowed_net(text: &str) -> Option<(IpNet, bool)> {
         Ok(net) => net,
         Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
     };
-    let net = unmapped(net);
-    Some((net.trunc(), net != net.trunc()))
-}
-
-/// `::ffff:192.0.2.0/120` is `192.0.2.0/24`.
-fn unmapped(net: IpNet) -> IpNet {
-    if let IpNet::V6(v6) = net
-        && let Some(v4) = v6.addr().to_ipv4_mapped()
-        && let Some(len) = v6.prefix_len().checked_sub(96)
-        && let Ok(v4) = Ipv4Net::new(v4, len)
-    {
-        return v4.into();
-    }
-    net
+    Some((canonical(net), net != net.trunc()))
 }
 
 #[cfg(test)]

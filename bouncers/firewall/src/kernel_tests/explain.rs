@@ -93,7 +93,7 @@ fn ban_host(address: &str) {
 }
 
 fn managed() -> Config {
-    let nets = vec!["192.0.2.30/32".parse().unwrap()];
+    let nets = [palisade_net::parse_prefix("192.0.2.30").unwrap()].into_iter().collect();
     let config = Config { allow: Allow { nets, ..Allow::default() }, ..testing::config() };
     build(&config, &["CAPI"]);
     nft("add element ip crowdsec crowdsec-blacklists.gate-22 { 192.0.0.0, 198.51.100.0 }");

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use palisade_daemon::listen::Peer;
-use palisade_lapi_config::Nets;
+use palisade_net::PrefixSet;
 
 use crate::{error::ApiError, state::Lapi};
 
@@ -30,7 +30,7 @@ impl ClientAddress {
     }
 
     /// Determines the address from the peer and the headers. Pure.
-    pub(crate) fn find(peer: &Peer, headers: &HeaderMap, proxies: &Nets) -> Self {
+    pub(crate) fn find(peer: &Peer, headers: &HeaderMap, proxies: &PrefixSet) -> Self {
         let Some(address) = peer.address else {
             return Self { text: "127.0.0.1".to_owned(), ip: Some(Ipv4Addr::LOCALHOST.into()), socket: true };
         };
@@ -56,7 +56,7 @@ impl ClientAddress {
 
 /// The client in a forwarding header: from the right, the first entry that is not a trusted proxy, or the leftmost
 /// entry. `None` when an entry on the way cannot be parsed.
-fn forwarded_client(line: &str, proxies: &Nets) -> Option<(String, IpAddr)> {
+fn forwarded_client(line: &str, proxies: &PrefixSet) -> Option<(String, IpAddr)> {
     let entries: Vec<&str> = line.split(',').map(str::trim).collect();
     for (index, entry) in entries.iter().enumerate().rev() {
         let ip: IpAddr = entry.parse().ok()?;
@@ -98,7 +98,7 @@ impl FromRequestParts<Lapi> for TrustedAddress {
 mod tests {
     use super::*;
 
-    fn nets(list: &[&str]) -> Nets {
+    fn nets(list: &[&str]) -> PrefixSet {
         list.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect()
     }
 
@@ -153,7 +153,7 @@ mod tests {
         ] {
             assert_eq!(find(peer, headers, proxies), expected, "{peer} {headers:?} {proxies:?}");
         }
-        let socket = ClientAddress::find(&Peer::plain(None), &HeaderMap::new(), &Nets::default());
+        let socket = ClientAddress::find(&Peer::plain(None), &HeaderMap::new(), &PrefixSet::default());
         assert!(socket.is_local() && socket.text == "127.0.0.1");
     }
 }

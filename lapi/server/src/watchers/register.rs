@@ -103,15 +103,17 @@ fn may_join(auto: Option<&AutoRegistration>, token: &str, client: &ClientAddress
 
 #[cfg(test)]
 mod tests {
-    use palisade_lapi_config::Nets;
+    use palisade_net::PrefixSet;
 
     use super::*;
 
     #[test]
     fn token_and_address_decide() {
         let token = "0123456789abcdef0123456789abcdef";
-        let ranges: Nets =
-            ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap()).into_iter().collect();
+        let ranges: PrefixSet = ["192.0.2.0/24", "2001:db8::/32"]
+            .map(|net| net.parse::<ipnet::IpNet>().unwrap())
+            .into_iter()
+            .collect();
         let auto = AutoRegistration { token: token.into(), allowed_ranges: ranges };
         let from = |ip: &str| ClientAddress { text: ip.into(), ip: ip.parse().ok(), socket: false };
         let text = |result: Result<bool, ApiError>| result.map_err(|error| error.to_string());

@@ -1,8 +1,7 @@
 //! An in-memory index of allowlists.
 
-use std::collections::{BTreeMap, HashMap};
-
 use ipnet::IpNet;
+use palisade_net::PrefixTable;
 use palisade_wire::UnixMillis;
 
 use super::{Allowlist, AllowlistItem};
@@ -11,25 +10,19 @@ use super::{Allowlist, AllowlistItem};
 #[derive(Debug, Clone, Default)]
 pub struct AllowlistIndex {
     items: Vec<(String, AllowlistItem)>,
-    /// Items by their exact prefix.
-    exact: HashMap<IpNet, Vec<usize>>,
-    /// The same, ordered by address, to find items within a range.
-    ordered: BTreeMap<IpNet, Vec<usize>>,
+    /// Positions of items.
+    by_prefix: PrefixTable<usize>,
 }
 
 impl AllowlistIndex {
     /// Indexes lists that were read with their items.
     pub fn new(lists: &[Allowlist]) -> Self {
-        let mut index = Self::default();
-        for list in lists {
-            for item in &list.items {
-                let position = index.items.len();
-                index.exact.entry(item.net).or_default().push(position);
-                index.ordered.entry(item.net).or_default().push(position);
-                index.items.push((list.name.clone(), item.clone()));
-            }
-        }
-        index
+        let items: Vec<_> = lists
+            .iter()
+            .flat_map(|list| list.items.iter().map(|item| (list.name.clone(), item.clone())))
+            .collect();
+        let by_prefix = items.iter().zip(0..).map(|((_, item), position)| (item.net, position)).collect();
+        Self { items, by_prefix }
     }
 
     /// Whether no list has an item.
@@ -66,18 +59,7 @@ impl AllowlistIndex {
 
     /// Items that cover the target, then items within it.
     fn candidates(&self, target: &IpNet) -> impl Iterator<Item = usize> {
-        let target = target.trunc();
-        let around = (0..=target.prefix_len())
-            .filter_map(move |length| IpNet::new(target.addr(), length).ok())
-            .filter_map(|net| self.exact.get(&net.trunc()));
-        // Prefixes are ordered by family, address and length.
-        let within = self
-            .ordered
-            .range(target..)
-            .take_while(move |(net, _)| target.contains(*net))
-            .filter(move |(net, _)| **net != target)
-            .map(|(_, candidates)| candidates);
-        around.chain(within).flatten().copied()
+        self.by_prefix.covering(*target).chain(self.by_prefix.inside(*target)).copied()
     }
 }
 
@@ -90,7 +72,7 @@ mod tests {
             .iter()
             .map(|(value, comment, end)| AllowlistItem {
                 value: (*value).to_owned(),
-                net: palisade_replica::parse_prefix(value).unwrap(),
+                net: palisade_net::parse_prefix(value).unwrap(),
                 comment: (*comment).to_owned(),
                 created_at: UnixMillis(0),
                 expires_at: end.map(UnixMillis),
@@ -106,7 +88,7 @@ mod tests {
             list("bar", &[("10.1.2.3", "", None), ("192.0.2.0/24", "gone", Some(50))]),
         ]);
         let reasons =
-            |target: &str| index.reasons(&palisade_replica::parse_prefix(target).unwrap(), UnixMillis(100));
+            |target: &str| index.reasons(&palisade_net::parse_prefix(target).unwrap(), UnixMillis(100));
         assert_eq!(reasons("10.1.2.3"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("10.1.2.0/24"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
         assert_eq!(reasons("0.0.0.0/0"), ["10.1.2.3 from bar", "10.0.0.0/8 from zoo (lan)"]);
@@ -115,7 +97,7 @@ mod tests {
         for nothing in ["192.0.2.7", "11.0.0.0/8", "::/128", "::ffff:11.0.0.1"] {
             assert_eq!(reasons(nothing), Vec::<String>::new(), "{nothing}");
         }
-        assert!(index.holds(&palisade_replica::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
+        assert!(index.holds(&palisade_net::parse_prefix("192.0.2.7").unwrap(), UnixMillis(49)));
     }
 
     proptest::proptest! {
@@ -128,11 +110,11 @@ mod tests {
             let texts: Vec<String> = items.into_iter().map(text).collect();
             let entries: Vec<_> = texts.iter().map(|text| (text.as_str(), "", None)).collect();
             let index = AllowlistIndex::new(&[list("l", &entries)]);
-            let target = palisade_replica::parse_prefix(&text(target)).unwrap();
+            let target = palisade_net::parse_prefix(&text(target)).unwrap();
             let mut slow: Vec<String> = texts
                 .iter()
                 .filter(|text| {
-                    let net = palisade_replica::parse_prefix(text).unwrap();
+                    let net = palisade_net::parse_prefix(text).unwrap();
                     net.contains(&target) || target.contains(&net)
                 })
                 .map(|text| format!("{text} from l"))

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use palisade_replica::parse_prefix;
+use palisade_net::parse_prefix;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 

@@ -280,7 +280,7 @@ pub(crate) async fn addresses_are_counted(db: Db) {
     new.decisions.push(palisade_store::NewDecision { scope: "Country".into(), ..ban("FR") });
     store_one(&store, new).await;
     store.add_alerts(later(HOUR), None, vec![banning(&["192.0.2.1"])]).await.unwrap();
-    let net = |text: &str| palisade_replica::parse_prefix(text).unwrap();
+    let net = |text: &str| palisade_net::parse_prefix(text).unwrap();
     for (value, since, active, expected) in [
         ("192.0.2.1", None, None, 5),
         ("::ffff:192.0.2.1", None, None, 5),

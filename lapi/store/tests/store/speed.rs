@@ -44,7 +44,7 @@ pub(crate) async fn figures(db: Db) {
         let found = store.alerts(&query, NOW).await.unwrap().len();
         println!("alerts of {pairs:?}: {found} in {:?}", began.elapsed());
     }
-    let host = palisade_replica::parse_prefix("10.0.0.77").unwrap();
+    let host = palisade_net::parse_prefix("10.0.0.77").unwrap();
     let began = Instant::now();
     for _ in 0..100 {
         store.decision_counts(&host, None, None).await.unwrap();
