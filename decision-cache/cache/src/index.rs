@@ -4,6 +4,9 @@
 //! on. Storage is shared between versions: a patch copies what it touches, readers of older versions are not
 //! disturbed. The families are filled so differently that each has an index of its own kind.
 
+pub(crate) mod v4;
+pub(crate) mod v6;
+
 use crate::table::{NONE, Table};
 
 /// A row at a place: the address itself, or all from it on, depending on who says so.

@@ -28,29 +28,22 @@
 
 mod batch;
 mod chunked;
-mod cover;
 mod decision;
+mod diff;
 mod family;
-mod hosts;
 mod index;
 mod labels;
 mod ledger;
-mod line;
 mod named;
-mod page;
-mod pages;
 mod policy;
 mod prefix;
-mod presence;
 mod snapshot;
-mod spans;
-mod split;
 mod table;
 mod time;
 
 pub use batch::{Batch, Lift, Reason};
-pub use cover::{DecisionChange, Span};
 pub use decision::{Decision, Target};
+pub use diff::{DecisionChange, Span};
 pub use ledger::{Applied, Ledger, Mode};
 pub use policy::Policy;
 pub use snapshot::{Count, Snapshot, Verdict};

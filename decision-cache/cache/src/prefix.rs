@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::hosts::{Bucket, Slots};
 use crate::index::Compiled;
-use crate::pages::Pages;
-use crate::split::Split;
+use crate::index::v4::Pages;
+use crate::index::v6::Split;
+use crate::index::v6::hosts::{Bucket, Slots};
 
 /// An address of one family, as the index files it.
 pub(crate) trait Key: Copy + Ord + std::fmt::Debug {

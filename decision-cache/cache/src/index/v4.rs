@@ -8,10 +8,13 @@
 //! of one fits a cache line. Everything is behind `Arc`: a patch copies the pages it touches. A /16 with too much in
 //! it is apart from its page, so that a crowded place does not make copies dear.
 
+mod line;
+mod page;
+
 use std::sync::Arc;
 
+use crate::index::v4::page::{Content, LEAVES, Page, Step, Writer};
 use crate::index::{Blocks, Cell, Compiled, Found, Parts, push_span};
-use crate::page::{Content, LEAVES, Page, Step, Writer};
 use crate::prefix::{Key, V4};
 use crate::table::{NONE, Table};
 

@@ -12,8 +12,8 @@
 use std::hint::select_unpredictable;
 use std::sync::Arc;
 
+use crate::index::v4::line::{KEYS, Line, WORDS};
 use crate::index::{Cell, Found};
-use crate::line::{KEYS, Line, WORDS};
 use crate::prefix::V4;
 use crate::table::NONE;
 

@@ -4,11 +4,15 @@
 //! tree would be deep, so for the others a hash table for hosts and a directory over spans answer in few dependent
 //! reads and next to no unpredictable branch, and a processor runs both searches side by side.
 
-use crate::hosts::Hosts;
+pub(crate) mod hosts;
+mod intervals;
+mod presence;
+
+use crate::index::v6::hosts::Hosts;
+use crate::index::v6::intervals::Spans;
+use crate::index::v6::presence::Presence;
 use crate::index::{Blocks, Cell, Compiled, Found, Parts};
 use crate::prefix::Wide;
-use crate::presence::Presence;
-use crate::spans::Spans;
 use crate::table::{NONE, Table};
 
 #[derive(Debug, Clone)]
