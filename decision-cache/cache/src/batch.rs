@@ -1,4 +1,4 @@
-//! One answer of a LAPI, admitted and waiting to be applied: compact, so that a million decisions can wait.
+//! One admitted response of a LAPI, compact, so that a million decisions can be buffered before they are applied.
 
 use hashbrown::HashTable;
 use ipnet::IpNet;
@@ -6,17 +6,32 @@ use ipnet::IpNet;
 use crate::prefix::Prefix;
 use crate::{Decision, Target, Timestamp};
 
-/// The decisions of one answer in canonical form.
+/// The decisions and ends of one response in canonical form.
 ///
-/// Remediations are lower-cased, host bits masked and IPv4-mapped addresses unmapped on the way in.
+/// Remediations are lower-cased, host bits masked and IPv4-mapped addresses unmapped.
+///
+/// ```
+/// use palisade_cache::{Batch, Reason, Timestamp};
+///
+/// let mut response = Batch::new();
+/// let reason = Reason { remediation: "Ban", origin: "cscli", scenario: "manual" };
+/// response.announce_net("::ffff:192.0.2.7/128".parse()?, reason, Timestamp::from_millis(60_000), 1);
+/// response.announce_name("Country", "FR", reason, Timestamp::from_millis(60_000), 2);
+/// response.lift_net("198.51.100.0/24".parse()?, "ban");
+///
+/// let targets: Vec<_> = response.announcements().map(|decision| decision.target.to_string()).collect();
+/// assert_eq!(targets, ["192.0.2.7", "FR"]);
+/// assert_eq!((response.announced(), response.lifted()), (2, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) nets: Vec<NewNet>,
     pub(crate) names: Vec<NewName>,
-    /// Each with the highest id of a decision it lifts.
+    /// Each with the highest id of a decision that it ends.
     pub(crate) lifted_nets: Vec<(Prefix, u32, i64)>,
     pub(crate) lifted_names: Vec<(Box<str>, Box<str>, u32, i64)>,
-    pub(crate) words: Words,
+    pub(crate) words: Reasons,
 }
 
 #[derive(Debug)]
@@ -36,14 +51,14 @@ pub(crate) struct NewName {
     pub(crate) words: u32,
 }
 
-/// What a decision says besides its target and its end.
+/// The parts of a decision besides its target and its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Reason<'a> {
     /// The remediation; letter case does not matter.
     pub remediation: &'a str,
-    /// Who decided.
+    /// The origin, such as `crowdsec` or `lists`.
     pub origin: &'a str,
-    /// Why, or the name of the list.
+    /// The scenario, or the name of the list.
     pub scenario: &'a str,
 }
 
@@ -52,7 +67,7 @@ pub struct Reason<'a> {
 pub struct Lift<'a> {
     /// The scope of a name; empty for an address or range.
     pub scope: &'a str,
-    /// What is lifted.
+    /// The target whose decisions end.
     pub target: Target<'a>,
     /// The remediation that ends.
     pub remediation: &'a str,
@@ -60,8 +75,14 @@ pub struct Lift<'a> {
     pub newest: i64,
 }
 
+impl<'a> From<Decision<'a>> for Reason<'a> {
+    fn from(decision: Decision<'a>) -> Self {
+        Self { remediation: decision.remediation, origin: decision.origin, scenario: decision.scenario }
+    }
+}
+
 impl Batch {
-    /// An empty answer.
+    /// An empty response.
     pub fn new() -> Self {
         Self::default()
     }
@@ -78,7 +99,7 @@ impl Batch {
         self.names.push(NewName { scope: scope.into(), value: value.into(), until, id, words });
     }
 
-    /// No decision with this remediation holds for this address or range any more.
+    /// Ends all decisions with this remediation on this address or range.
     pub fn lift_net(&mut self, net: IpNet, remediation: &str) {
         self.lift_net_up_to(net, remediation, i64::MAX);
     }
@@ -89,7 +110,7 @@ impl Batch {
         self.lifted_nets.push((Prefix::new(net), words, newest));
     }
 
-    /// No decision with this remediation holds for this value any more.
+    /// Ends all decisions with this remediation on this value.
     pub fn lift_name(&mut self, scope: &str, value: &str, remediation: &str) {
         self.lift_name_up_to(scope, value, remediation, i64::MAX);
     }
@@ -100,7 +121,7 @@ impl Batch {
         self.lifted_names.push((scope.into(), value.into(), words, newest));
     }
 
-    /// What the answer announces.
+    /// The decisions that the response announces.
     pub fn announcements(&self) -> impl Iterator<Item = Decision<'_>> {
         let nets = self.nets.iter().map(|new| {
             let Reason { remediation, origin, scenario } = self.words.get(new.words);
@@ -116,7 +137,7 @@ impl Batch {
         nets.chain(names)
     }
 
-    /// What the answer lifts.
+    /// The ends that the response reports.
     pub fn lifts(&self) -> impl Iterator<Item = Lift<'_>> {
         let nets = self.lifted_nets.iter().map(|(prefix, words, newest)| {
             let remediation = self.words.get(*words).remediation;
@@ -129,17 +150,17 @@ impl Batch {
         nets.chain(names)
     }
 
-    /// How many decisions the answer announces.
+    /// How many decisions the response announces.
     pub fn announced(&self) -> usize {
         self.nets.len() + self.names.len()
     }
 
-    /// How many ends the answer reports.
+    /// How many ends the response reports.
     pub fn lifted(&self) -> usize {
         self.lifted_nets.len() + self.lifted_names.len()
     }
 
-    /// The highest decision id announced, which tells whether the LAPI's numbering went backwards.
+    /// The highest id announced; lower than before if the LAPI has another database.
     pub fn highest_id(&self) -> Option<i64> {
         self.nets.iter().map(|new| new.id).chain(self.names.iter().map(|new| new.id)).max()
     }
@@ -147,13 +168,13 @@ impl Batch {
 
 /// Distinct (remediation, origin, scenario) triples: few, repeated by many decisions.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
+pub(crate) struct Reasons {
     seen: Vec<[Box<str>; 3]>,
     index: HashTable<u32>,
     last: u32,
 }
 
-impl Words {
+impl Reasons {
     pub(crate) fn get(&self, index: u32) -> Reason<'_> {
         let [remediation, origin, scenario] = &self.seen[index as usize];
         Reason { remediation, origin, scenario }
@@ -180,16 +201,16 @@ impl Words {
         } else {
             reason.remediation
         };
-        let hash = hash_words(remediation, reason.origin, reason.scenario);
+        let hash = hash_texts(remediation, reason.origin, reason.scenario);
         self.last = match self.index.find(hash, |&at| same(&self.seen[at as usize])) {
             Some(&at) => at,
             None => {
-                let at = u32::try_from(self.seen.len()).expect("an answer holds fewer than 2^32 labels");
+                let at = u32::try_from(self.seen.len()).expect("a response holds fewer than 2^32 labels");
                 self.seen.push([remediation.into(), reason.origin.into(), reason.scenario.into()]);
                 let seen = &self.seen;
                 self.index.insert_unique(hash, at, |&at| {
                     let [remediation, origin, scenario] = &seen[at as usize];
-                    hash_words(remediation, origin, scenario)
+                    hash_texts(remediation, origin, scenario)
                 });
                 at
             }
@@ -198,7 +219,7 @@ impl Words {
     }
 }
 
-pub(crate) fn hash_words(remediation: &str, origin: &str, scenario: &str) -> u64 {
+pub(crate) fn hash_texts(remediation: &str, origin: &str, scenario: &str) -> u64 {
     use std::hash::{Hash, Hasher};
     let mut hasher = rustc_hash::FxHasher::default();
     (remediation, origin, scenario).hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! A decision as readers see it.
+//! A decision as readers of a snapshot get it.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use crate::Timestamp;
 pub struct Decision<'a> {
     /// `Ip`, `Range`, `Country`, `AS` or any other scope, in the canonical letter case.
     pub scope: &'a str,
-    /// What it applies to.
+    /// The address, range or name that it applies to.
     pub target: Target<'a>,
-    /// What to do: `ban`, `captcha` or any other word, in lower case.
+    /// The remediation: `ban`, `captcha` or any other word, in lower case.
     pub remediation: &'a str,
-    /// Who decided: `crowdsec`, `cscli`, `CAPI`, `lists`, ...
+    /// The origin: `crowdsec`, `cscli`, `CAPI`, `lists`, ...
     pub origin: &'a str,
-    /// Why: the scenario, the list's name for origin `lists`, or the reason of a manual decision.
+    /// The scenario, the list's name for origin `lists`, or the reason of a manual decision.
     pub scenario: &'a str,
     /// When it ends.
     pub until: Timestamp,
-    /// The LAPI's id for it. Useful to show; a LAPI may announce and delete one ban under different ids.
+    /// The LAPI's id for it, for display: a LAPI may announce and delete one ban under different ids.
     pub id: i64,
 }
 

@@ -1,14 +1,12 @@
-//! What an enforcer puts in force: the strongest decision on each address and range, and how two snapshots differ in
-//! these.
+//! The cover of a snapshot, which is the strongest decision of each prefix, and how two snapshots differ in it.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::decision::Decision;
-use crate::index::Compiled;
-use crate::prefix::{Key, Prefix, V4, V6};
-use crate::snapshot::{Indexed, Inner, Snapshot};
+use crate::prefix::Prefix;
+use crate::snapshot::Snapshot;
 use crate::table::{NONE, Table};
 
 /// An address or range whose own decision came, went or changed between two snapshots.
@@ -20,17 +18,6 @@ pub struct DecisionChange<'a> {
     pub before: Option<Decision<'a>>,
     /// The same now.
     pub after: Option<Decision<'a>>,
-}
-
-/// An interval of addresses over which one range decision is the strongest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span<'a> {
-    /// The first address.
-    pub first: IpAddr,
-    /// The last address.
-    pub last: IpAddr,
-    /// The strongest range decision over all of them. The span is a part of its range, or all of it.
-    pub decision: Decision<'a>,
 }
 
 impl Snapshot {
@@ -51,15 +38,6 @@ impl Snapshot {
         rows.map(|row| (row.prefix().net(), table.decision(row)))
     }
 
-    /// The ranges made disjoint: sorted spans, each with the strongest range decision over it; neighbours
-    /// with one decision are one span.
-    pub fn spans(&self) -> Vec<Span<'_>> {
-        let inner = self.inner();
-        let mut out = spans_of::<V4>(inner, V4::FIRST, V4::LAST);
-        out.extend(spans_of::<V6>(inner, V6::FIRST, V6::LAST));
-        out
-    }
-
     /// The addresses and ranges whose own decision changed since `older`, each once, sorted. A decision that only has
     /// another id counts as the same. Costs with the change: storage that both share is not looked at.
     pub fn diff<'a>(&'a self, older: &'a Self) -> Vec<DecisionChange<'a>> {
@@ -74,7 +52,7 @@ impl Snapshot {
             gone.extend(before.map(|row| (row.prefix(), at)));
             come.extend(after.map(|row| (row.prefix(), at)));
         });
-        // A decision may have moved to another row, so both sides meet by prefix.
+        // A decision may have moved to another row, so both sides are matched by prefix.
         let order = |(prefix, _): &(Prefix, u32)| (prefix.v6, prefix.hi, prefix.lo, prefix.len);
         gone.sort_unstable_by_key(order);
         come.sort_unstable_by_key(order);
@@ -98,19 +76,4 @@ impl Snapshot {
             }
         }
     }
-}
-
-fn spans_of<K: Key>(inner: &Inner, first: K, last: K) -> Vec<Span<'_>>
-where
-    Inner: Indexed<K>,
-{
-    let cells = inner.index().spans_within(first, last);
-    let ends = cells.iter().skip(1).map(|next| next.key.previous()).chain([Some(last)]);
-    let spans = cells.iter().zip(ends).filter(|(cell, _)| cell.row != NONE);
-    spans
-        .filter_map(|(cell, end)| {
-            let decision = inner.table.decision(inner.table.row(cell.row));
-            Some(Span { first: cell.key.address(), last: end?.address(), decision })
-        })
-        .collect()
 }

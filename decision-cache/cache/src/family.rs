@@ -1,49 +1,49 @@
-//! One address family of the ledger: its ranges in order, what changed since the last snapshot, its index.
+//! One address family of the ledger: its ranges in order, the changes since the last snapshot, and its index.
 
 use std::collections::BTreeSet;
 
-use crate::index::{Cell, Compiled, push_span};
+use crate::index::{Entry, Index, push_interval};
 use crate::prefix::{Key, Prefix};
 use crate::table::{NONE, Table};
 
-/// Answers the strongest row on exactly this prefix, or [`NONE`].
+/// Finds the strongest row on exactly this prefix, or [`NONE`].
 pub(crate) type Strongest<'a> = &'a dyn Fn(&Prefix) -> u32;
 
 #[derive(Debug)]
-pub(crate) struct Family<K: Key> {
-    ranges: BTreeSet<(K, u8)>,
-    /// How many ranges there are of each length, so that only lengths in use are asked for.
+pub(crate) struct Family<I: Index> {
+    ranges: BTreeSet<(I::Key, u8)>,
+    /// How many ranges there are of each length, so that only lengths in use are searched.
     pub(crate) lengths: Vec<u32>,
     dirty: Vec<Prefix>,
-    pub(crate) index: K::Index,
+    pub(crate) index: I,
 }
 
-impl<K: Key> Family<K> {
-    /// Empty; `seed` decides where the index puts addresses.
+impl<I: Index> Family<I> {
+    /// An empty family; `seed` decides where the index puts addresses.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             ranges: BTreeSet::new(),
-            lengths: vec![0; usize::from(K::BITS) + 1],
+            lengths: vec![0; usize::from(I::Key::BITS) + 1],
             dirty: Vec::new(),
-            index: K::Index::new(seed),
+            index: I::new(seed),
         }
     }
 
-    /// The first row on this range has come.
+    /// Adds a range with its first row.
     pub(crate) fn open(&mut self, prefix: &Prefix) {
-        if !prefix.is_host() && self.ranges.insert((K::of(prefix), prefix.len)) {
+        if !prefix.is_host() && self.ranges.insert((I::Key::of(prefix), prefix.len)) {
             self.lengths[usize::from(prefix.len)] += 1;
         }
     }
 
-    /// The last row on this range has gone.
+    /// Removes a range with its last row.
     pub(crate) fn close(&mut self, prefix: &Prefix) {
-        if !prefix.is_host() && self.ranges.remove(&(K::of(prefix), prefix.len)) {
+        if !prefix.is_host() && self.ranges.remove(&(I::Key::of(prefix), prefix.len)) {
             self.lengths[usize::from(prefix.len)] -= 1;
         }
     }
 
-    /// Something about the rows on this prefix changed.
+    /// Notes a change of the rows on this prefix.
     pub(crate) fn touch(&mut self, prefix: Prefix) {
         self.dirty.push(prefix);
     }
@@ -56,47 +56,47 @@ impl<K: Key> Family<K> {
     /// changed, with the table.
     pub(crate) fn compile(&mut self, table: &Table, strongest: Strongest<'_>) {
         if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
-            let spans = self.sweep(table, strongest, K::FIRST, 0);
-            self.index.rebuild(hosts_of(table), &spans, table);
+            let intervals = self.sweep(table, strongest, I::Key::FIRST, 0);
+            self.index.rebuild(hosts_of(table), &intervals, table);
             self.dirty = Vec::new();
             return;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable_by_key(|prefix| (K::of(prefix), prefix.len));
+        dirty.sort_unstable_by_key(|prefix| (I::Key::of(prefix), prefix.len));
         dirty.dedup();
-        let (mut hosts, mut blocks) = (Vec::new(), Vec::<(K, u8)>::new());
+        let (mut hosts, mut prefixes) = (Vec::new(), Vec::<(I::Key, u8)>::new());
         for prefix in &dirty {
-            let first = K::of(prefix);
+            let first = I::Key::of(prefix);
             if prefix.is_host() {
-                hosts.push(Cell { key: first, row: strongest(prefix) });
-            } else if blocks.last().is_none_or(|(start, length)| start.end_of(*length) < first) {
-                // Prefixes nest or are apart: one that starts within the last block lies within it.
-                blocks.push((first, prefix.len));
+                hosts.push(Entry { key: first, row: strongest(prefix) });
+            } else if prefixes.last().is_none_or(|(start, length)| start.end_of(*length) < first) {
+                // Prefixes nest or are apart: one that starts within the last one lies within it.
+                prefixes.push((first, prefix.len));
             }
         }
         let mut index = self.index.clone();
-        index.patch(&hosts, &blocks, &|first, fixed| self.sweep(table, strongest, first, fixed));
+        index.patch(&hosts, &prefixes, &|first, fixed| self.sweep(table, strongest, first, fixed));
         self.index = index;
     }
 
-    /// The spans of the block of `fixed` bits that starts at `first`: sorted, the first at its first address.
-    fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: K, fixed: u8) -> Vec<Cell<K>> {
+    /// The intervals of the prefix of `fixed` bits that starts at `first`: sorted, the first at its first address.
+    fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: I::Key, fixed: u8) -> Vec<Entry<I::Key>> {
         let last = first.end_of(fixed);
-        let block = Prefix::from_key(first, fixed);
+        let whole = Prefix::from_key(first, fixed);
         let mut around = NONE;
         for (length, count) in self.lengths.iter().enumerate().take(usize::from(fixed) + 1) {
             if *count > 0 {
-                around = table.stronger(around, strongest(&block.shortened(length as u8)));
+                around = table.stronger(around, strongest(&whole.shortened(length as u8)));
             }
         }
         let mut out = Vec::new();
-        push_span(&mut out, Cell { key: first, row: around });
+        push_interval(&mut out, Entry { key: first, row: around });
         // Open ranges from the outermost in: where each ends, and the strongest row up to there.
         let mut open = vec![(last, around)];
-        let close = |open: &mut Vec<(K, u32)>, out: &mut Vec<Cell<K>>| {
+        let close = |open: &mut Vec<(I::Key, u32)>, out: &mut Vec<Entry<I::Key>>| {
             let ended = open.pop().map(|(end, _)| end);
-            if let (Some(after), Some((_, row))) = (ended.and_then(K::next), open.last()) {
-                push_span(out, Cell { key: after, row: *row });
+            if let (Some(after), Some((_, row))) = (ended.and_then(I::Key::next), open.last()) {
+                push_interval(out, Entry { key: after, row: *row });
             }
         };
         for (start, length) in self.ranges.range((first, 0)..=(last, u8::MAX)) {
@@ -110,10 +110,10 @@ impl<K: Key> Family<K> {
             let outer = open.last().map_or(NONE, |(_, row)| *row);
             let row = table.stronger(outer, strongest(&prefix));
             open.push((prefix.last(), row));
-            push_span(&mut out, Cell { key: *start, row });
+            push_interval(&mut out, Entry { key: *start, row });
         }
         while open.len() > 1 {
-            // A range that ends with the block leaves nothing to say within it.
+            // A range that ends with the prefix is not followed by an interval in it.
             if open.last().is_some_and(|(end, _)| *end >= last) {
                 open.pop();
             } else {
@@ -124,12 +124,12 @@ impl<K: Key> Family<K> {
     }
 }
 
-fn hosts_of<K: Key>(table: &Table) -> Vec<Cell<K>> {
+fn hosts_of<K: Key>(table: &Table) -> Vec<Entry<K>> {
     let wants_v6 = K::BITS == 128;
     let live = table.rows.iter().enumerate().filter(|(_, row)| row.is_live());
     live.filter_map(|(at, row)| {
         let prefix = row.prefix();
-        (prefix.v6 == wants_v6 && prefix.is_host()).then(|| Cell { key: K::of(&prefix), row: at as u32 })
+        (prefix.v6 == wants_v6 && prefix.is_host()).then(|| Entry { key: K::of(&prefix), row: at as u32 })
     })
     .collect()
 }

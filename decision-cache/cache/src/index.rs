@@ -1,77 +1,80 @@
-//! The compiled, read-only index of one family: which rows hold for an address.
+//! The read-only index of one address family: which rows hold for an address.
 //!
-//! *Hosts* say what holds for exactly one address, *spans* which range row is the strongest from an address
-//! on. Storage is shared between versions: a patch copies what it touches, readers of older versions are not
-//! disturbed. The families are filled so differently that each has an index of its own kind.
+//! *Hosts* are the rows on exactly one address. *Intervals* cover the whole address space: each reaches from its first
+//! address to the next interval, and has the strongest range row over it or none. Versions share storage: a patch copies
+//! what it changes, and readers of older versions are not affected. IPv4 is dense and IPv6 sparse, so each has an index
+//! of its own kind.
 
 pub(crate) mod v4;
 pub(crate) mod v6;
 
+use crate::prefix::Key;
 use crate::table::{NONE, Table};
 
-/// A row at a place: the address itself, or all from it on, depending on who says so.
+/// A row and its address: of a host, or the first address of an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cell<K> {
+pub(crate) struct Entry<K> {
     pub(crate) key: K,
     pub(crate) row: u32,
 }
 
-/// Blocks of addresses as first address and length, sorted and disjoint.
-pub(crate) type Blocks<K> = [(K, u8)];
+/// Prefixes as first address and length, sorted and disjoint.
+pub(crate) type Prefixes<K> = [(K, u8)];
 
-/// Answers the spans of the block at this first address and of this length: sorted, neighbours different, the
-/// first at the block's first address; [`NONE`] where there is no range.
-pub(crate) type Parts<'a, K> = &'a dyn Fn(K, u8) -> Vec<Cell<K>>;
+/// Computes the intervals of the prefix with this first address and length: sorted, neighbours different, the first at
+/// the prefix's first address; [`NONE`] where there is no range.
+pub(crate) type IntervalsOf<'a, K> = &'a dyn Fn(K, u8) -> Vec<Entry<K>>;
 
-/// What the index of a family does.
-pub(crate) trait Compiled<K>: Clone + std::fmt::Debug {
+/// The index of a family.
+pub(crate) trait Index: Clone + std::fmt::Debug {
+    type Key: Key;
+
     /// An empty index; `seed` decides where a hash table puts addresses.
     fn new(seed: u64) -> Self;
-    fn find(&self, key: K) -> Found;
-    /// Becomes the index of these hosts and sorted spans. Of two hosts on one address the stronger one stays.
-    fn rebuild(&mut self, hosts: Vec<Cell<K>>, spans: &[Cell<K>], table: &Table);
-    /// Sets the row of each of `hosts`, sorted, or with [`NONE`] takes it out, and asks for the spans of `blocks`
-    /// again.
-    fn patch(&mut self, hosts: &[Cell<K>], blocks: &Blocks<K>, spans: Parts<'_, K>);
-    /// The spans of `[first, last]`: sorted, the first at `first`, neighbours different; [`NONE`] marks gaps.
-    fn spans_within(&self, first: K, last: K) -> Vec<Cell<K>>;
+    fn find(&self, key: Self::Key) -> Found;
+    /// Builds the index anew from these hosts and sorted intervals. Of two hosts on one address the stronger one stays.
+    fn rebuild(&mut self, hosts: Vec<Entry<Self::Key>>, intervals: &[Entry<Self::Key>], table: &Table);
+    /// Sets the row of each of `hosts`, which are sorted, or removes it if it is [`NONE`], and replaces the intervals
+    /// within `prefixes`.
+    fn patch(
+        &mut self,
+        hosts: &[Entry<Self::Key>],
+        prefixes: &Prefixes<Self::Key>,
+        intervals: IntervalsOf<'_, Self::Key>,
+    );
 }
 
-/// The rows an address meets: its own host row and the strongest range row, either may be [`NONE`].
-///
-/// Whether they are rows is said apart from them: where this is all that a caller asks, the rows are not read.
+/// The rows that hold for an address: its own host row and the strongest range row; either may be [`NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Whether either is a row.
+    /// Whether either is a row. Apart from the rows, so that they are not read for a caller that needs only this.
     pub(crate) is_held: bool,
-    /// Whether the host is a row.
-    pub(crate) on_address: bool,
     pub(crate) host: u32,
-    pub(crate) span: u32,
+    pub(crate) range: u32,
 }
 
 impl Found {
-    /// The rows of a host and a span: a pair that is returned in registers.
+    /// Both rows: a pair is returned in registers.
     #[inline]
     pub(crate) fn rows(self) -> (u32, u32) {
-        (self.host, self.span)
+        (self.host, self.range)
     }
 }
 
 impl From<(u32, u32)> for Found {
     #[inline]
-    fn from((host, span): (u32, u32)) -> Self {
+    fn from((host, range): (u32, u32)) -> Self {
         // NONE is all ones: one test, because each alone cannot be predicted.
-        Self { is_held: host & span != NONE, on_address: host != NONE, host, span }
+        Self { is_held: host & range != NONE, host, range }
     }
 }
 
-/// Appends a span; two neighbours of one row are one span, and a later cell at the same key replaces.
-pub(crate) fn push_span<K: Copy + Eq>(out: &mut Vec<Cell<K>>, cell: Cell<K>) {
-    if out.last().is_some_and(|last| last.key == cell.key) {
+/// Appends an interval; neighbours of one row become one interval, and a later entry at the same key replaces.
+pub(crate) fn push_interval<K: Copy + Eq>(out: &mut Vec<Entry<K>>, entry: Entry<K>) {
+    if out.last().is_some_and(|last| last.key == entry.key) {
         out.pop();
     }
-    if out.last().is_none_or(|last| last.row != cell.row) {
-        out.push(cell);
+    if out.last().is_none_or(|last| last.row != entry.row) {
+        out.push(entry);
     }
 }

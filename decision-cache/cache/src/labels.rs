@@ -1,11 +1,11 @@
-//! The ledger's labels: one entry for each (remediation, origin, scenario) in use, reused when none is.
+//! The ledger's labels: one for each (remediation, origin, scenario) in use, with places that are reused.
 
 use hashbrown::HashTable;
 
 use crate::Policy;
-use crate::batch::{Reason, hash_words};
+use crate::batch::{Reason, hash_texts};
 use crate::chunked::Chunked;
-use crate::table::{Held, Label};
+use crate::table::{Label, LabelCounts};
 
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
@@ -18,8 +18,8 @@ impl Labels {
     /// The label of a reason, made when it is new. It stays until [`Labels::sweep`].
     pub(crate) fn intern(&mut self, table: &mut Chunked<Label>, policy: &Policy, reason: Reason<'_>) -> u32 {
         let Reason { remediation, origin, scenario } = reason;
-        let hash = hash_words(remediation, origin, scenario);
-        if let Some(&at) = self.index.find(hash, |&at| table.get(at).says(remediation, origin, scenario)) {
+        let hash = hash_texts(remediation, origin, scenario);
+        if let Some(&at) = self.index.find(hash, |&at| table.get(at).matches(remediation, origin, scenario)) {
             return at;
         }
         let label = Label::new(policy, remediation, origin, scenario);
@@ -37,8 +37,13 @@ impl Labels {
         at
     }
 
-    /// Changes how many decisions carry a label.
-    pub(crate) fn count(&mut self, table: &mut Chunked<Label>, at: u32, change: impl FnOnce(&mut Held)) {
+    /// Changes the number of decisions with a label.
+    pub(crate) fn count(
+        &mut self,
+        table: &mut Chunked<Label>,
+        at: u32,
+        change: impl FnOnce(&mut LabelCounts),
+    ) {
         let label = table.get_mut(at);
         change(&mut label.held);
         if label.held.is_empty() {
@@ -46,8 +51,8 @@ impl Labels {
         }
     }
 
-    /// Lets labels go that no decision carries: those whose count fell to nothing since the last call, and
-    /// those in `also`. Not during an answer, which may come back to a label.
+    /// Removes labels without decisions: those whose count fell to zero since the last call, and those in `also`. Not
+    /// while a response is applied, which may use a label again.
     pub(crate) fn sweep(&mut self, table: &mut Chunked<Label>, also: impl IntoIterator<Item = u32>) {
         for at in std::mem::take(&mut self.perhaps_unused).into_iter().chain(also) {
             let label = table.get(at);
@@ -62,5 +67,5 @@ impl Labels {
 }
 
 fn hash_of(label: &Label) -> u64 {
-    hash_words(&label.remediation, &label.origin, &label.scenario)
+    hash_texts(&label.remediation, &label.origin, &label.scenario)
 }

@@ -1,9 +1,9 @@
-//! The ledger: every decision we were told of, owned by one writer.
+//! The ledger: all decisions received, owned by one writer.
 //!
-//! A row is kept per target, remediation and origin (and list, for origin `lists`), so decisions that overlap
-//! in any way stand side by side. What a LAPI says is read as CrowdSec means it: an announcement is the
-//! longest decision of its target and remediation at that moment, and a reported end says that *no* decision
-//! of that target and remediation is left, whatever its origin or id.
+//! There is a row per target, remediation and origin (and list, for origin `lists`), so overlapping decisions have rows
+//! of their own. Responses have CrowdSec's meaning: an announcement is the longest decision of its target and remediation
+//! at that moment, and a reported end means that *no* decision of that target and remediation is left, whatever its
+//! origin or id.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -13,44 +13,72 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::batch::{Batch, NewName, NewNet, Reason};
+use crate::batch::{Batch, NewName, NewNet, Reasons};
 use crate::family::Family;
+use crate::index::v4::Ipv4Index;
+use crate::index::v6::Ipv6Index;
 use crate::labels::Labels;
 use crate::named::{Named, NamedRow};
-use crate::prefix::{Prefix, V4, V6};
+use crate::prefix::Prefix;
 use crate::snapshot::Snapshot;
-use crate::table::{Held, NONE, Row, State, Table};
+use crate::table::{LabelCounts, LedgerRow, NONE, State, Table};
 use crate::{Policy, Timestamp};
 
 /// Two ends this close, in milliseconds, are one: durations on the wire are rounded to seconds and age on the
-/// way, and a full answer must not look like a change of every decision.
+/// way, and a full response must not look like a change of every decision.
 const SAME_END: i64 = 2000;
 
-/// How an answer relates to what is held.
+/// How a response relates to the decisions held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The answer lists what changed.
+    /// The response lists changes.
     Changes,
-    /// The answer is the whole truth: what it does not announce is removed.
+    /// The response is complete: decisions that it does not announce are removed.
     Everything,
-    /// The answer claims to be the whole truth and is in doubt: what it announces is taken, nothing removed.
+    /// The response should be complete but is in doubt: its announcements are applied, and nothing is removed.
     Additions,
 }
 
-/// What applying an answer did, in decisions.
+/// The numbers of decisions that a response changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Not held before.
     pub added: usize,
-    /// Held before, with another end, scenario or list.
+    /// LabelCounts before, with another end, scenario or list.
     pub renewed: usize,
-    /// Held before just so.
+    /// LabelCounts before just so.
     pub unchanged: usize,
-    /// Held before and gone.
+    /// LabelCounts before and gone.
     pub removed: usize,
 }
 
-/// Every decision held, and the index over them.
+/// All decisions held, and the index over them.
+///
+/// One task applies responses and publishes snapshots; readers keep the snapshot that they have.
+///
+/// ```
+/// use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Timestamp};
+///
+/// let mut ledger = Ledger::new(Policy::default(), 0);
+/// let reason = Reason { remediation: "ban", origin: "crowdsec", scenario: "ssh-bf" };
+/// let mut response = Batch::new();
+/// response.announce_net("192.0.2.1/32".parse()?, reason, Timestamp::from_millis(60_000), 1);
+/// assert_eq!(ledger.apply(Mode::Everything, response).added, 1);
+/// let first = ledger.snapshot();
+///
+/// let mut response = Batch::new();
+/// response.announce_net("2001:db8::/48".parse()?, reason, Timestamp::from_millis(90_000), 2);
+/// response.lift_net("192.0.2.1/32".parse()?, "ban");
+/// ledger.apply(Mode::Changes, response);
+/// let second = ledger.snapshot();
+///
+/// assert!(first.holds("192.0.2.1".parse()?), "an older snapshot stays as it was");
+/// assert!(!second.holds("192.0.2.1".parse()?));
+/// assert!(second.holds("2001:db8::1".parse()?));
+/// assert_eq!(ledger.expire(Timestamp::from_millis(90_000)), 1);
+/// assert!(ledger.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Ledger {
     policy: Policy,
     table: Table,
@@ -60,9 +88,9 @@ pub struct Ledger {
     hasher: rustc_hash::FxSeededState,
     free: u32,
     live: usize,
-    v4: Family<V4>,
-    v6: Family<V6>,
-    /// Ends to come as `seconds << 32 | row`. An entry may be stale: the row says when it really ends.
+    v4: Family<Ipv4Index>,
+    v6: Family<Ipv6Index>,
+    /// Ends to come as `seconds << 32 | row`. An entry may be stale: the row has the true end.
     ends: BinaryHeap<Reverse<u64>>,
     named: Named,
     named_ends: BTreeSet<(Timestamp, Arc<str>, Arc<str>)>,
@@ -77,8 +105,8 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger. `seed` should differ between processes: it keeps chosen addresses from crowding one
-    /// place of a hash table.
+    /// An empty ledger. `seed` should differ between processes, so that nobody can choose addresses that collide in a
+    /// hash table.
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
             policy,
@@ -108,7 +136,7 @@ impl Ledger {
         self.len() == 0
     }
 
-    /// Applies one answer whole: ends first, then announcements.
+    /// Applies a whole response: ends first, then announcements.
     pub fn apply(&mut self, mode: Mode, batch: Batch) -> Applied {
         let mut applied = Applied::default();
         if mode == Mode::Changes {
@@ -125,8 +153,8 @@ impl Ledger {
             self.heads.reserve(batch.nets.len(), hash);
             self.ends.reserve(batch.nets.len());
         }
-        let mut seen = Seen::new(self.table.rows.len());
-        // Answer's label → ours, looked up once per label.
+        let mut seen = SeenRows::new(self.table.rows.len());
+        // The response's label → the ledger's, looked up once each.
         let mut labels = vec![NONE; batch.words.len()];
         for new in batch.nets {
             let label = self.label(&mut labels, &batch.words, new.words);
@@ -140,7 +168,7 @@ impl Ledger {
         if mode == Mode::Everything {
             applied.removed += self.remove_unseen(&seen, &seen_names);
         }
-        // A label interned for decisions that were all known already goes again.
+        // A label interned for decisions that were all unchanged is not kept.
         self.labels.sweep(&mut self.table.labels, labels.into_iter().filter(|label| *label != NONE));
         self.compact_ends();
         applied
@@ -221,7 +249,7 @@ impl Ledger {
         self.published.clone()
     }
 
-    fn label(&mut self, labels: &mut [u32], words: &crate::batch::Words, at: u32) -> u32 {
+    fn label(&mut self, labels: &mut [u32], words: &Reasons, at: u32) -> u32 {
         let label = &mut labels[at as usize];
         if *label == NONE {
             *label = self.labels.intern(&mut self.table.labels, &self.policy, words.get(at));
@@ -229,7 +257,7 @@ impl Ledger {
         *label
     }
 
-    fn announce_net(&mut self, new: &NewNet, label: u32, seen: &mut Seen, applied: &mut Applied) {
+    fn announce_net(&mut self, new: &NewNet, label: u32, seen: &mut SeenRows, applied: &mut Applied) {
         let head = find_head(&self.heads, &self.hasher, &self.table, &new.prefix);
         let mut at = head.unwrap_or(NONE);
         while at != NONE && !self.same_slot(self.table.row(at).label, label) {
@@ -245,7 +273,7 @@ impl Ledger {
         let close = held.label == label && (held.until.as_millis() - new.until.as_millis()).abs() <= SAME_END;
         let again = seen.mark(at);
         if (again && new.until <= held.until) || close {
-            // The LAPI may repeat a decision under a new id; that is no news to any reader.
+            // A LAPI may repeat a decision under a new id, which is no change to a reader.
             if held.id != new.id && !again {
                 self.table.rows.get_mut(at).id = new.id;
             }
@@ -309,7 +337,7 @@ impl Ledger {
         self.named_changed = true;
     }
 
-    /// Whether two labels on one target are the same decision told again.
+    /// Whether two labels on one target belong to one decision.
     fn same_slot(&self, held: u32, new: u32) -> bool {
         if held == new {
             return true;
@@ -322,7 +350,7 @@ impl Ledger {
 
     fn insert(&mut self, new: &NewNet, label: u32, head: Option<u32>) -> u32 {
         let rank = self.table.labels.get(label).rank;
-        let mut row = Row::new(new.prefix, new.until, new.id, label, rank);
+        let mut row = LedgerRow::new(new.prefix, new.until, new.id, label, rank);
         if let Some(head) = head {
             row.next = self.table.row(head).next;
         }
@@ -444,7 +472,7 @@ impl Ledger {
         gone.len()
     }
 
-    fn remove_unseen(&mut self, seen: &Seen, seen_names: &BTreeSet<(Box<str>, Box<str>, u32)>) -> usize {
+    fn remove_unseen(&mut self, seen: &SeenRows, seen_names: &BTreeSet<(Box<str>, Box<str>, u32)>) -> usize {
         let rows = self.table.rows.iter().enumerate();
         let gone: Vec<u32> =
             rows.filter(|(at, row)| row.is_live() && !seen.contains(*at)).map(|(at, _)| at as u32).collect();
@@ -465,13 +493,13 @@ impl Ledger {
     }
 
     fn count(&mut self, label: u32, prefix: &Prefix, by: i32) {
-        self.labels.count(&mut self.table.labels, label, |held: &mut Held| {
+        self.labels.count(&mut self.table.labels, label, |held: &mut LabelCounts| {
             let count = if prefix.v6 { &mut held.v6 } else { &mut held.v4 };
             *count = count.saturating_add_signed(by);
         });
     }
 
-    /// Throws stale ends away before they outnumber the rows.
+    /// Removes stale ends before they outnumber the rows.
     fn compact_ends(&mut self) {
         if self.ends.len() > 2 * self.live + 1024 {
             let rows = self.table.rows.iter().enumerate().filter(|(_, row)| row.is_live());
@@ -497,15 +525,15 @@ fn hash_prefix(hasher: &rustc_hash::FxSeededState, prefix: &Prefix) -> u64 {
     hasher.hash_one(prefix)
 }
 
-/// Which rows an answer spoke of.
-struct Seen(Vec<u64>);
+/// The rows that a response announced.
+struct SeenRows(Vec<u64>);
 
-impl Seen {
+impl SeenRows {
     fn new(rows: usize) -> Self {
         Self(vec![0; rows / 64 + 1])
     }
 
-    /// Marks a row; says whether it was marked before.
+    /// Marks a row; returns whether it was marked before.
     fn mark(&mut self, at: u32) -> bool {
         let (word, bit) = (at as usize / 64, 1 << (at % 64));
         if word >= self.0.len() {
@@ -518,12 +546,5 @@ impl Seen {
 
     fn contains(&self, at: usize) -> bool {
         self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
-    }
-}
-
-/// What a reason says, for callers that build batches from snapshots.
-impl<'a> From<crate::Decision<'a>> for Reason<'a> {
-    fn from(decision: crate::Decision<'a>) -> Self {
-        Self { remediation: decision.remediation, origin: decision.origin, scenario: decision.scenario }
     }
 }

@@ -1,8 +1,8 @@
-//! Decisions in memory: what holds for an address, answered in nanoseconds while one writer keeps it current.
+//! Decisions in memory: lookups in nanoseconds while one writer applies changes.
 //!
 //! ```text
 //!  Batch ──apply──► Ledger ──snapshot──► Snapshot ──verdict(ip)──► Decision
-//!   (one answer)    (all decisions,       (immutable,  ├─hosts, ranges─► what an enforcer puts in force
+//!   (one response)  (all decisions,       (immutable,  ├─hosts, ranges─► what an enforcer puts in force
 //!                    one writer)           shared)     └─diff(older)───► what it has to change
 //! ```
 //!
@@ -12,10 +12,10 @@
 //! use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Timestamp};
 //!
 //! let mut ledger = Ledger::new(Policy::default(), 0);
-//! let mut answer = Batch::new();
+//! let mut response = Batch::new();
 //! let reason = Reason { remediation: "ban", origin: "cscli", scenario: "manual" };
-//! answer.announce_net("192.0.2.0/24".parse()?, reason, Timestamp::from_millis(60_000), 1);
-//! ledger.apply(Mode::Everything, answer);
+//! response.announce_net("192.0.2.0/24".parse()?, reason, Timestamp::from_millis(60_000), 1);
+//! ledger.apply(Mode::Everything, response);
 //!
 //! let snapshot = ledger.snapshot();
 //! let verdict = snapshot.verdict("192.0.2.7".parse()?).expect("the range covers it");
@@ -43,8 +43,8 @@ mod time;
 
 pub use batch::{Batch, Lift, Reason};
 pub use decision::{Decision, Target};
-pub use diff::{DecisionChange, Span};
+pub use diff::DecisionChange;
 pub use ledger::{Applied, Ledger, Mode};
 pub use policy::Policy;
-pub use snapshot::{Count, Snapshot, Verdict};
+pub use snapshot::{Count, Snapshot};
 pub use time::Timestamp;

@@ -1,9 +1,9 @@
-//! Decisions on anything but addresses: countries, autonomous systems, users, ...
+//! Decisions on other scopes than addresses: countries, autonomous systems, users, ...
 
 use std::sync::Arc;
 
 use crate::Timestamp;
-use crate::batch::hash_words;
+use crate::batch::hash_texts;
 
 /// Many small shards, so that a change copies one of them and not the table.
 const SHARDS: usize = 1024;
@@ -74,7 +74,7 @@ impl Named {
 }
 
 fn shard_of(scope: &str, value: &str) -> usize {
-    hash_words(scope, value, "") as usize % SHARDS
+    hash_texts(scope, value, "") as usize % SHARDS
 }
 
 fn position(shard: &[NamedEntry], scope: &str, value: &str) -> Result<usize, usize> {

@@ -1,4 +1,4 @@
-//! Which remediation wins when several hold for one address.
+//! The order of remediations: which one wins when several hold for one address.
 
 use std::sync::Arc;
 

@@ -4,12 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::index::Compiled;
-use crate::index::v4::Pages;
-use crate::index::v6::Split;
-use crate::index::v6::hosts::{Bucket, Slots};
-
-/// An address of one family, as the index files it.
+/// An address of one family as a sortable number.
 pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     /// Bits in an address.
     const BITS: u8;
@@ -17,8 +12,6 @@ pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     const FIRST: Self;
     /// The highest address.
     const LAST: Self;
-    /// How addresses of this family are indexed.
-    type Index: Compiled<Self>;
     /// The last address of the prefix of `length` bits that starts here.
     fn end_of(self, length: u8) -> Self;
     /// The next address; `None` after the last.
@@ -27,22 +20,6 @@ pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
     fn previous(self) -> Option<Self>;
     fn address(self) -> IpAddr;
     fn of(prefix: &Prefix) -> Self;
-}
-
-/// An address that the index files by hash and by its upper bits.
-pub(crate) trait Wide: Key {
-    /// The upper bits that spans are filed under.
-    type Top: Copy + Ord + Into<u64> + std::fmt::Debug;
-    /// A cache line of hosts.
-    type Bucket: Slots<Self>;
-    fn top(self) -> Self::Top;
-    /// The first address with these upper bits.
-    fn from_top(top: Self::Top) -> Self;
-    /// The upper bits after these; `None` after the last.
-    fn top_after(top: Self::Top) -> Option<Self::Top>;
-    fn hash(self, seed: [u64; 2]) -> u64;
-    /// Inequality without a branch.
-    fn differs(self, other: Self) -> bool;
 }
 
 /// Both halves of a product: every bit of either factor reaches many bits of it.
@@ -77,13 +54,34 @@ impl V6 {
     pub(crate) fn as_mapped(self) -> Option<V4> {
         (self.hi == 0 && self.lo >> 32 == 0xffff).then_some(self.lo as V4)
     }
+
+    /// The upper 64 bits, which the index files intervals under.
+    #[inline]
+    pub(crate) fn top(self) -> u64 {
+        self.hi
+    }
+
+    /// The first address with these upper bits.
+    pub(crate) fn from_top(top: u64) -> Self {
+        Self { hi: top, lo: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn hash(self, [a, b]: [u64; 2]) -> u64 {
+        folded_product(self.hi ^ a, self.lo ^ b)
+    }
+
+    /// Inequality without a branch.
+    #[inline]
+    pub(crate) fn differs(self, other: Self) -> bool {
+        (self.hi ^ other.hi) | (self.lo ^ other.lo) != 0
+    }
 }
 
 impl Key for V4 {
     const BITS: u8 = 32;
     const FIRST: Self = 0;
     const LAST: Self = Self::MAX;
-    type Index = Pages;
     fn end_of(self, length: u8) -> Self {
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
     }
@@ -105,7 +103,6 @@ impl Key for V6 {
     const BITS: u8 = 128;
     const FIRST: Self = Self { hi: 0, lo: 0 };
     const LAST: Self = Self { hi: u64::MAX, lo: u64::MAX };
-    type Index = Split<Self>;
     fn end_of(self, length: u8) -> Self {
         Self::from_bits(self.bits() | u128::MAX.checked_shr(u32::from(length)).unwrap_or(0))
     }
@@ -120,29 +117,6 @@ impl Key for V6 {
     }
     fn of(prefix: &Prefix) -> Self {
         Self { hi: prefix.hi, lo: prefix.lo }
-    }
-}
-
-impl Wide for V6 {
-    type Top = u64;
-    type Bucket = Bucket<Self, 3>;
-    #[inline]
-    fn top(self) -> u64 {
-        self.hi
-    }
-    fn from_top(top: u64) -> Self {
-        Self { hi: top, lo: 0 }
-    }
-    fn top_after(top: u64) -> Option<u64> {
-        top.checked_add(1)
-    }
-    #[inline]
-    fn hash(self, [a, b]: [u64; 2]) -> u64 {
-        folded_product(self.hi ^ a, self.lo ^ b)
-    }
-    #[inline]
-    fn differs(self, other: Self) -> bool {
-        (self.hi ^ other.hi) | (self.lo ^ other.lo) != 0
     }
 }
 

@@ -1,4 +1,4 @@
-//! The published view: immutable, shared, read without locks.
+//! An immutable view of the ledger that any number of threads read without locks.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,12 +6,37 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::decision::{Decision, Target, source_of};
-use crate::index::{Compiled, Found};
+use crate::index::v4::Ipv4Index;
+use crate::index::v6::Ipv6Index;
+use crate::index::{Found, Index};
 use crate::named::{Named, NamedEntry, NamedRow};
-use crate::prefix::{Key, Prefix, V4, V6};
+use crate::prefix::{Prefix, V4, V6};
 use crate::table::Table;
 
-/// Every decision in force at one moment. A clone is one reference count.
+/// All decisions in force at one moment. A clone is one reference count.
+///
+/// ```
+/// use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Snapshot, Timestamp};
+///
+/// let mut ledger = Ledger::new(Policy::default(), 0);
+/// let (ban, until) = (Reason { remediation: "ban", origin: "CAPI", scenario: "scan" }, Timestamp::from_millis(60_000));
+/// let captcha = Reason { remediation: "captcha", ..ban };
+/// let mut response = Batch::new();
+/// response.announce_net("192.0.2.0/24".parse()?, ban, until, 1);
+/// response.announce_net("192.0.2.7/32".parse()?, captcha, until, 2);
+/// response.announce_name("Country", "FR", captcha, until, 3);
+/// ledger.apply(Mode::Everything, response);
+///
+/// let snapshot: Snapshot = ledger.snapshot();
+/// assert_eq!(snapshot.verdict("192.0.2.7".parse()?).unwrap().remediation, "ban", "the stronger of both");
+/// assert_eq!(snapshot.covering("192.0.2.7".parse()?).len(), 2);
+/// assert_eq!(snapshot.verdict_of("Country", "FR").unwrap().remediation, "captcha");
+/// assert!(!snapshot.holds("198.51.100.1".parse()?));
+///
+/// // What an enforcer that had nothing has to add.
+/// assert_eq!(snapshot.diff(&Snapshot::default()).len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot(Arc<Inner>);
 
@@ -19,8 +44,8 @@ pub struct Snapshot(Arc<Inner>);
 pub(crate) struct Inner {
     generation: u64,
     pub(crate) table: Table,
-    pub(crate) v4: <V4 as Key>::Index,
-    pub(crate) v6: <V6 as Key>::Index,
+    pub(crate) v4: Ipv4Index,
+    pub(crate) v6: Ipv6Index,
     named: Named,
     /// How many ranges there are by prefix length, IPv4 and IPv6.
     lengths: [Vec<u32>; 2],
@@ -29,7 +54,7 @@ pub(crate) struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        let (v4, v6) = (Compiled::new(0), Compiled::new(0));
+        let (v4, v6) = (Index::new(0), Index::new(0));
         Self {
             generation: 0,
             table: Table::default(),
@@ -42,37 +67,14 @@ impl Default for Inner {
     }
 }
 
-/// An address that is held, and by which decisions: its own, a range's, or both.
-#[derive(Debug, Clone, Copy)]
-pub struct Verdict<'a> {
-    inner: &'a Inner,
-    found: Found,
-}
-
-impl<'a> Verdict<'a> {
-    /// The strongest decision over all prefixes that cover the address.
-    #[inline]
-    pub fn decision(&self) -> Decision<'a> {
-        let Found { host, span, .. } = self.found;
-        let table = &self.inner.table;
-        table.decision(table.row(table.stronger(host, span)))
-    }
-
-    /// Whether an address decision holds; else it is a range decision alone.
-    #[inline]
-    pub fn is_on_address(&self) -> bool {
-        self.found.on_address
-    }
-}
-
 /// How many decisions share origin, scenario and remediation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count<'a> {
     /// The remediation.
     pub remediation: &'a str,
-    /// Who decided.
+    /// The origin, such as `crowdsec` or `lists`.
     pub origin: &'a str,
-    /// Why, or the name of the list.
+    /// The scenario, or the name of the list.
     pub scenario: &'a str,
     /// Decisions on IPv4 addresses and ranges.
     pub v4: u32,
@@ -93,8 +95,8 @@ impl Snapshot {
     pub(crate) fn new(
         generation: u64,
         table: Table,
-        v4: <V4 as Key>::Index,
-        v6: <V6 as Key>::Index,
+        v4: Ipv4Index,
+        v6: Ipv6Index,
         named: Named,
         lengths: [Vec<u32>; 2],
         live: usize,
@@ -127,25 +129,17 @@ impl Snapshot {
         self.len() == 0
     }
 
-    /// Looks an address up: `None` when it is free.
-    ///
-    /// This is the hot path. It tells held from free and finds the decisions that matter without reading
-    /// them; [`Verdict::decision`] reads them. An IPv4-mapped IPv6 address is looked up as IPv4.
-    #[inline]
-    pub fn find(&self, ip: IpAddr) -> Option<Verdict<'_>> {
-        let found = self.0.find(ip);
-        found.is_held.then(|| Verdict { inner: &self.0, found })
-    }
-
     /// The strongest decision over all prefixes that cover this address, or `None` when it is free.
     ///
     /// An IPv4-mapped IPv6 address is looked up as IPv4.
     #[inline]
     pub fn verdict(&self, ip: IpAddr) -> Option<Decision<'_>> {
-        self.find(ip).map(|verdict| verdict.decision())
+        let found = self.0.find(ip);
+        let table = &self.0.table;
+        found.is_held.then(|| table.decision(table.row(table.stronger(found.host, found.range))))
     }
 
-    /// Whether any decision covers this address: [`Snapshot::verdict`] without the reason.
+    /// Whether any decision covers this address: faster than [`Snapshot::verdict`], as no decision is read.
     #[inline]
     pub fn holds(&self, ip: IpAddr) -> bool {
         self.0.find(ip).is_held
@@ -158,8 +152,8 @@ impl Snapshot {
         Some(self.0.named_decision(entry, row))
     }
 
-    /// Every decision whose address or range covers this address, strongest first. For people who ask why:
-    /// it walks the whole table.
+    /// Every decision whose address or range covers this address, strongest first. For explanations, not for the hot
+    /// path: it walks the whole table.
     pub fn covering(&self, ip: IpAddr) -> Vec<Decision<'_>> {
         let host = Prefix::new(IpNet::from(ip));
         let table = &self.0.table;
@@ -192,7 +186,7 @@ impl Snapshot {
 }
 
 impl Inner {
-    // Always a part of its caller: only there the compiler sees which rows are not used, and leaves them unread.
+    // Always inlined: only in the caller the compiler sees which rows are not used, and leaves them unread.
     #[inline(always)]
     fn find(&self, ip: IpAddr) -> Found {
         match ip {
@@ -201,8 +195,8 @@ impl Inner {
         }
     }
 
-    // Apart, so that the look-up of an IPv4 address is small enough to become a part of its caller. Address and rows
-    // go through registers: bytes that are written and read again at once would hold up the look-ups that follow.
+    // Not inlined, so that the lookup of an IPv4 address is small enough to be. Address and rows are passed in
+    // registers: bytes that are written and read again at once would stall the lookups that follow.
     #[inline(never)]
     fn find_v6(&self, ip: V6) -> (u32, u32) {
         match ip.as_mapped() {
@@ -228,22 +222,5 @@ impl Inner {
             until: row.until,
             id: row.id,
         }
-    }
-}
-
-/// The index of one family, chosen by type.
-pub(crate) trait Indexed<K: Key> {
-    fn index(&self) -> &K::Index;
-}
-
-impl Indexed<V4> for Inner {
-    fn index(&self) -> &<V4 as Key>::Index {
-        &self.v4
-    }
-}
-
-impl Indexed<V6> for Inner {
-    fn index(&self) -> &<V6 as Key>::Index {
-        &self.v6
     }
 }

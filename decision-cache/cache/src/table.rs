@@ -1,4 +1,4 @@
-//! What the ledger and its snapshots share: rows and their labels.
+//! Rows and labels of decisions, shared by the ledger and its snapshots.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// One decision on an address or range. 48 bytes: this is most of what a decision costs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
+pub(crate) struct LedgerRow {
     hi: u64,
     lo: u64,
     pub(crate) until: Timestamp,
@@ -28,10 +28,10 @@ pub(crate) struct Row {
     pub(crate) state: State,
 }
 
-/// What a row's place in the table is used for.
+/// The use of a place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing: it is on the list of free rows.
+    /// On the list of free rows.
     Free,
     /// A decision beside a stronger one on the same prefix.
     Held,
@@ -39,7 +39,7 @@ pub(crate) enum State {
     Leading,
 }
 
-impl Row {
+impl LedgerRow {
     pub(crate) fn new(prefix: Prefix, until: Timestamp, id: i64, label: u32, rank: u8) -> Self {
         let Prefix { hi, lo, len, v6 } = prefix;
         Self { hi, lo, until, id, label, next: NONE, len, v6, rank, state: State::Leading }
@@ -58,25 +58,25 @@ impl Row {
     }
 }
 
-/// What many rows have in common, and how many of them there are.
+/// The remediation, origin and scenario that many rows share, and the number of these.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub(crate) remediation: Arc<str>,
     pub(crate) origin: Arc<str>,
     pub(crate) scenario: Arc<str>,
     pub(crate) rank: u8,
-    pub(crate) held: Held,
+    pub(crate) held: LabelCounts,
 }
 
-/// How many decisions carry a label.
+/// The number of decisions with a label.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Held {
+pub(crate) struct LabelCounts {
     pub(crate) v4: u32,
     pub(crate) v6: u32,
     pub(crate) named: u32,
 }
 
-impl Held {
+impl LabelCounts {
     pub(crate) fn is_empty(self) -> bool {
         self.v4 == 0 && self.v6 == 0 && self.named == 0
     }
@@ -89,33 +89,33 @@ impl Label {
             remediation: remediation.into(),
             origin: origin.into(),
             scenario: scenario.into(),
-            held: Held::default(),
+            held: LabelCounts::default(),
         }
     }
 
-    pub(crate) fn says(&self, remediation: &str, origin: &str, scenario: &str) -> bool {
+    pub(crate) fn matches(&self, remediation: &str, origin: &str, scenario: &str) -> bool {
         &*self.remediation == remediation && &*self.origin == origin && &*self.scenario == scenario
     }
 
-    pub(crate) fn same_words(&self, other: &Self) -> bool {
+    pub(crate) fn same_label(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.scenario, &other.scenario)
-            || self.says(&other.remediation, &other.origin, &other.scenario)
+            || self.matches(&other.remediation, &other.origin, &other.scenario)
     }
 }
 
 /// The rows and labels of one moment; a clone shares storage.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
-    pub(crate) rows: Chunked<Row>,
+    pub(crate) rows: Chunked<LedgerRow>,
     pub(crate) labels: Chunked<Label>,
 }
 
 impl Table {
-    pub(crate) fn row(&self, index: u32) -> &Row {
+    pub(crate) fn row(&self, index: u32) -> &LedgerRow {
         self.rows.get(index)
     }
 
-    pub(crate) fn label(&self, row: &Row) -> &Label {
+    pub(crate) fn label(&self, row: &LedgerRow) -> &Label {
         self.labels.get(row.label)
     }
 
@@ -133,7 +133,7 @@ impl Table {
         }
     }
 
-    pub(crate) fn decision(&self, row: &Row) -> Decision<'_> {
+    pub(crate) fn decision(&self, row: &LedgerRow) -> Decision<'_> {
         let (label, prefix) = (self.label(row), row.prefix());
         Decision {
             scope: if prefix.is_host() { "Ip" } else { "Range" },
@@ -146,12 +146,12 @@ impl Table {
         }
     }
 
-    /// Whether a row of this table and one of another say the same to an enforcer.
+    /// Whether a row of this table and one of another are the same to an enforcer.
     pub(crate) fn same(&self, mine: u32, other: &Self, theirs: u32) -> bool {
         if mine == NONE || theirs == NONE {
             return mine == theirs;
         }
         let (a, b) = (self.row(mine), other.row(theirs));
-        a.until == b.until && a.prefix() == b.prefix() && self.label(a).same_words(other.label(b))
+        a.until == b.until && a.prefix() == b.prefix() && self.label(a).same_label(other.label(b))
     }
 }

@@ -27,7 +27,7 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whole seconds, rounded down and held to what 32 bits can say (the year 2106).
+    /// Whole seconds, rounded down and limited to 32 bits (the year 2106).
     pub(crate) fn coarse(self) -> u32 {
         u32::try_from(self.0.div_euclid(1000).max(0)).unwrap_or(u32::MAX)
     }

@@ -20,7 +20,7 @@ const PLACES: [i16; WORDS] = {
 pub(crate) struct Line(pub(crate) [u16; WORDS]);
 
 impl Line {
-    /// These words at the front; no other is smaller than any of them.
+    /// A line that begins with these words and is filled up with the greatest word.
     pub(crate) fn of(words: impl IntoIterator<Item = u16>) -> Self {
         let mut line = [u16::MAX; WORDS];
         line.iter_mut().zip(words).for_each(|(slot, word)| *slot = word);

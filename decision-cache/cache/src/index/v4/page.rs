@@ -1,4 +1,4 @@
-//! A page of the IPv4 index: 64 neighbouring leaves, their keys apart from their rows.
+//! A page of the IPv4 index: 64 neighbouring leaves, with keys stored apart from rows.
 //!
 //! ```text
 //!  lines: │ 2 lines: which line is each leaf's │ leaf │ leaf │ leaf, longer │ its keys │ its keys │ ...
@@ -13,7 +13,7 @@ use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::index::v4::line::{KEYS, Line, WORDS};
-use crate::index::{Cell, Found};
+use crate::index::{Entry, Found};
 use crate::prefix::V4;
 use crate::table::NONE;
 
@@ -21,12 +21,12 @@ use crate::table::NONE;
 pub(crate) const LEAVES: usize = 64;
 /// A leaf with more hosts and boundaries than this does not fit in a page. A /24 always does.
 pub(crate) const LEAF_MAX: usize = 512;
-/// Lines that say where the leaves are.
+/// Lines with the line number of each leaf.
 const INDEX: usize = LEAVES / WORDS;
 /// First word of the head of a leaf that is longer than a line. In its place stand the numbers of hosts and of
 /// boundaries of a leaf that fits.
 const LONG: u16 = 0xff00;
-/// First word of the head of a leaf that lies elsewhere.
+/// First word of the head of a leaf that is stored elsewhere.
 const CROWDED: u16 = 0xff01;
 
 #[derive(Debug, Clone)]
@@ -42,54 +42,55 @@ pub(crate) enum Step {
     Elsewhere,
 }
 
-/// What holds in a block of addresses: sorted hosts, and spans of which the first is what holds at the block's
-/// first address unless it starts later: then it is `carried`.
+/// The sorted hosts and intervals of a prefix. `carried` is the range row at its first address, unless the first interval
+/// begins there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Content<'a> {
-    pub(crate) hosts: &'a [Cell<V4>],
-    pub(crate) spans: &'a [Cell<V4>],
+    pub(crate) hosts: &'a [Entry<V4>],
+    pub(crate) intervals: &'a [Entry<V4>],
     pub(crate) carried: u32,
 }
 
 impl Content<'_> {
-    /// Takes off what lies at `last` or before.
+    /// Splits off the entries up to `last`.
     pub(crate) fn take_up_to(&mut self, last: V4) -> Self {
-        let (hosts, later_hosts) = self.hosts.split_at(self.hosts.partition_point(|cell| cell.key <= last));
-        let (spans, later_spans) = self.spans.split_at(self.spans.partition_point(|cell| cell.key <= last));
-        let taken = Self { hosts, spans, carried: self.carried };
-        self.carried = spans.last().map_or(self.carried, |cell| cell.row);
-        (self.hosts, self.spans) = (later_hosts, later_spans);
+        let (hosts, later_hosts) = self.hosts.split_at(self.hosts.partition_point(|entry| entry.key <= last));
+        let (intervals, later_intervals) =
+            self.intervals.split_at(self.intervals.partition_point(|entry| entry.key <= last));
+        let taken = Self { hosts, intervals, carried: self.carried };
+        self.carried = intervals.last().map_or(self.carried, |entry| entry.row);
+        (self.hosts, self.intervals) = (later_hosts, later_intervals);
         taken
     }
 
     pub(crate) fn fits_leaf(&self) -> bool {
-        self.hosts.len() + self.spans.len() <= LEAF_MAX
+        self.hosts.len() + self.intervals.len() <= LEAF_MAX
     }
 
-    /// The same with its spans after the first address `start`, and the row there in `carried`.
+    /// The same with its intervals after the first address `start`, and the row there in `carried`.
     fn from(&self, start: V4) -> Self {
-        match self.spans {
-            [first, rest @ ..] if first.key == start => Self { spans: rest, carried: first.row, ..*self },
+        match self.intervals {
+            [first, rest @ ..] if first.key == start => Self { intervals: rest, carried: first.row, ..*self },
             _ => *self,
         }
     }
 }
 
 impl Page {
-    /// A page all of which has this row.
+    /// A page without hosts and with one interval, of this row.
     pub(crate) fn uniform(row: u32) -> Self {
         let mut writer = Writer::default();
         (0..LEAVES).for_each(|_| writer.uniform(row));
         writer.page()
     }
 
-    /// The row that all of the page has in common and that no host breaks.
+    /// The row of a page without hosts and with one interval.
     pub(crate) fn as_uniform(&self) -> Option<u32> {
         let alone = self.lines.len() == INDEX + 1 && self.lines[INDEX].0[KEYS] == 0;
         alone.then(|| self.rows[0])
     }
 
-    /// No less than the number of hosts and boundaries here, and more by one per leaf at most.
+    /// The number of hosts and boundaries, or up to one more per leaf.
     pub(crate) fn weight(&self) -> usize {
         self.rows.len()
     }
@@ -105,7 +106,7 @@ impl Page {
 
     #[inline]
     fn row(&self, at: u16) -> u32 {
-        // No panic: so a row that a caller does not use need not be read.
+        // Without a panic the compiler can leave out the read of a row that the caller does not use.
         self.rows.get(usize::from(at)).copied().unwrap_or(NONE)
     }
 
@@ -123,13 +124,12 @@ impl Page {
         let covered = u32::from(covered) | u32::from(covered_above) << 16;
         Step::Found(Found {
             is_held: (place != 0) | (covered >> (passed & 31) & 1 != 0),
-            on_address: place != 0,
             host: select_unpredictable(place == 0, NONE, self.row(rows + place.saturating_sub(1))),
-            span: self.row(rows + hosts + passed),
+            range: self.row(rows + hosts + passed),
         })
     }
 
-    /// The rows of a host and a span in a leaf longer than a line.
+    /// The rows of a host and an interval in a leaf longer than a line.
     pub(crate) fn find_long(&self, leaf: usize, key: u16) -> (u32, u32) {
         let number = self.line_of(leaf);
         let head = &self.lines[number];
@@ -154,18 +154,18 @@ impl Page {
         (host, self.row(rows + hosts + passed))
     }
 
-    /// The hosts and spans of a leaf that starts at `start`, the first span there.
-    pub(crate) fn read(&self, leaf: usize, start: V4) -> (Vec<Cell<V4>>, Vec<Cell<V4>>) {
+    /// The hosts and intervals of a leaf that starts at `start`, the first interval there.
+    pub(crate) fn read(&self, leaf: usize, start: V4) -> (Vec<Entry<V4>>, Vec<Entry<V4>>) {
         let number = self.line_of(leaf);
         let Extent { hosts, boundaries, rows, keys, .. } = self.extent(number);
         let high = start & 0xffff_0000;
         let words = self.lines[number + keys..].iter().flat_map(|line| line.0);
         let boundaries_at = if keys == 0 { hosts } else { hosts.next_multiple_of(WORDS) };
-        let cell = |(word, row): (u16, &u32)| Cell { key: high | u32::from(word), row: *row };
+        let entry = |(word, row): (u16, &u32)| Entry { key: high | u32::from(word), row: *row };
         let (host_rows, rows) = self.rows[rows..].split_at(hosts);
-        let mut spans = vec![Cell { key: start, row: rows[0] }];
-        spans.extend(words.clone().skip(boundaries_at).zip(&rows[1..]).take(boundaries).map(cell));
-        (words.zip(host_rows).map(cell).collect(), spans)
+        let mut intervals = vec![Entry { key: start, row: rows[0] }];
+        intervals.extend(words.clone().skip(boundaries_at).zip(&rows[1..]).take(boundaries).map(entry));
+        (words.zip(host_rows).map(entry).collect(), intervals)
     }
 
     fn extent(&self, number: usize) -> Extent {
@@ -202,7 +202,7 @@ pub(crate) struct Writer {
     lines: Vec<Line>,
     rows: Vec<u32>,
     leaf: usize,
-    /// The line that leaves with nothing but this row share.
+    /// The row of the last leaf without hosts and boundaries, and the line that such leaves share.
     uniform: Option<(u32, u16)>,
     crowded: Option<u16>,
 }
@@ -218,24 +218,24 @@ impl Writer {
         Page { lines: self.lines.into(), rows: self.rows.into() }
     }
 
-    /// The next leaf starts at `start`, and its content fits.
+    /// Writes the next leaf, which starts at `start` and fits.
     pub(crate) fn leaf(&mut self, start: V4, content: &Content<'_>) {
-        let Content { hosts, spans, carried } = content.from(start);
-        if hosts.is_empty() && spans.is_empty() {
+        let Content { hosts, intervals, carried } = content.from(start);
+        if hosts.is_empty() && intervals.is_empty() {
             return self.uniform(carried);
         }
         let number = self.next_line();
         let rows = self.rows.len() as u16;
-        self.rows.extend(hosts.iter().map(|cell| cell.row));
+        self.rows.extend(hosts.iter().map(|entry| entry.row));
         self.rows.push(carried);
-        self.rows.extend(spans.iter().map(|cell| cell.row));
-        let keys = |cells: &[Cell<V4>]| cells.iter().map(|cell| cell.key as u16).collect::<Vec<_>>();
-        let (hosts, boundaries) = (keys(hosts), keys(spans));
+        self.rows.extend(intervals.iter().map(|entry| entry.row));
+        let keys = |entries: &[Entry<V4>]| entries.iter().map(|entry| entry.key as u16).collect::<Vec<_>>();
+        let (hosts, boundaries) = (keys(hosts), keys(intervals));
         let [host_count, boundary_count] = [&hosts, &boundaries].map(|keys| keys.len() as u16);
         let (line, head);
         if hosts.len() + boundaries.len() <= KEYS {
             line = Line::of([hosts, boundaries].concat());
-            let held = std::iter::once(carried).chain(spans.iter().map(|cell| cell.row));
+            let held = std::iter::once(carried).chain(intervals.iter().map(|entry| entry.row));
             let covered = held.enumerate().fold(0, |bits, (at, row)| bits | u32::from(row != NONE) << at);
             head = [host_count | boundary_count << 8, rows, covered as u16, (covered >> 16) as u16];
             self.lines.push(line);
@@ -250,7 +250,7 @@ impl Writer {
         self.place(number);
     }
 
-    /// The next leaf has nothing but this row.
+    /// Writes the next leaf, without hosts and boundaries.
     fn uniform(&mut self, row: u32) {
         let number = match self.uniform {
             Some((shared, number)) if shared == row => number,
@@ -266,7 +266,7 @@ impl Writer {
         self.place(number);
     }
 
-    /// The next leaf lies elsewhere.
+    /// Marks the next leaf as stored elsewhere.
     pub(crate) fn crowded(&mut self) {
         let number = self.crowded.unwrap_or_else(|| {
             let number = self.next_line();
@@ -278,7 +278,7 @@ impl Writer {
         self.place(number);
     }
 
-    /// The next leaf is as it is in `page`.
+    /// Copies the next leaf from `page`.
     pub(crate) fn copy(&mut self, page: &Page) {
         let from = page.line_of(self.leaf);
         let Extent { hosts, boundaries, rows, lines, .. } = page.extent(from);

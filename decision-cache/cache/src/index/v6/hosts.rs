@@ -1,15 +1,14 @@
-//! Which row holds for exactly one address: a hash table in shards that snapshots share.
+//! A hash table from an IPv6 address to its host row, in shards that snapshots share.
 //!
-//! A bucket is one cache line that holds keys and rows together. Apart from the buckets lie their filters, four
-//! bytes each and so small that they stay near the processor: most misses go no further. A bucket also
-//! remembers which hashes spilled over into the next one, so that a search goes on only when it must. A change
-//! copies the shards it touches.
+//! A bucket is one cache line of keys and rows. The filters of the buckets are stored apart, four bytes each, so that they
+//! stay in a processor's cache and answer most misses. A bucket also records which hashes spilled into the next one, so
+//! that a search continues there only if necessary. A change copies the shards it touches.
 
 use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-use crate::index::Cell;
-use crate::prefix::Wide;
+use crate::index::Entry;
+use crate::prefix::{Key, V6};
 use crate::table::NONE;
 
 /// Hosts per shard that a new table aims at: copying a shard is most of what one changed host costs.
@@ -17,105 +16,72 @@ const SHARD: usize = 512;
 /// Shards per page of the directory. A change copies the pages of the shards it touches.
 const PAGE: usize = 32;
 
-/// `N` slots in one cache line. A free slot has the row [`NONE`].
+/// Slots in a bucket: as many as fit a cache line.
+const SLOTS: usize = 3;
+/// Percent of the slots filled when a shard is laid out.
+const FILL: usize = 65;
+
+/// One cache line of hosts. A free slot has the row [`NONE`].
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(crate) struct Bucket<K, const N: usize> {
-    keys: [K; N],
-    rows: [u32; N],
+struct Bucket {
+    keys: [V6; SLOTS],
+    rows: [u32; SLOTS],
     spilled: u32,
 }
 
-/// What [`Hosts`] asks of a bucket, whatever its number of slots.
-pub(crate) trait Slots<K>: Copy + std::fmt::Debug {
-    /// Slots in a bucket.
-    const SLOTS: usize;
-    /// Percent of the slots filled when a shard is laid out.
-    const FILL: usize;
-    const FREE: Self;
-    fn row_of(&self, key: K) -> u32;
-    fn slot(&mut self, key: K) -> Option<&mut u32>;
-    fn insert(&mut self, cell: Cell<K>) -> bool;
-    fn spill(&mut self, hash: u64);
-    fn spilled(&self) -> u32;
-    fn cells(&self) -> impl Iterator<Item = Cell<K>>;
-}
-
-impl<K: Wide, const N: usize> Slots<K> for Bucket<K, N> {
-    const SLOTS: usize = N;
-    const FILL: usize = if N < 4 { 65 } else { 80 };
-    const FREE: Self = Self { keys: [K::FIRST; N], rows: [NONE; N], spilled: 0 };
+impl Bucket {
+    const FREE: Self = Self { keys: [V6::FIRST; SLOTS], rows: [NONE; SLOTS], spilled: 0 };
 
     #[inline]
-    fn row_of(&self, key: K) -> u32 {
-        // Which slot matches, if any, cannot be predicted; NONE is all ones. Two halves that may overlap fit
-        // vector registers.
-        let half = if N < 4 { N } else { N.div_ceil(2) };
-        let row_within = |from: usize, to: usize| {
-            let mut row = NONE;
-            for at in from..to {
-                row &= select_unpredictable(self.keys[at].differs(key), NONE, self.rows[at]);
-            }
-            row
-        };
-        let mut row = row_within(0, half);
-        if half < N {
-            row &= row_within(N - half, N);
+    fn row_of(&self, key: V6) -> u32 {
+        // Which slot matches, if any, cannot be predicted, so none is branched on; NONE is all ones.
+        let mut row = NONE;
+        for at in 0..SLOTS {
+            row &= select_unpredictable(self.keys[at].differs(key), NONE, self.rows[at]);
         }
         row
     }
 
-    fn slot(&mut self, key: K) -> Option<&mut u32> {
-        self.keys
-            .iter()
-            .zip(&mut self.rows)
-            .find(|(slot, row)| **slot == key && **row != NONE)
-            .map(|(_, row)| row)
+    fn slot(&mut self, key: V6) -> Option<&mut u32> {
+        let mut slots = self.keys.iter().zip(&mut self.rows);
+        slots.find(|(slot, row)| **slot == key && **row != NONE).map(|(_, row)| row)
     }
 
-    fn insert(&mut self, cell: Cell<K>) -> bool {
+    fn insert(&mut self, entry: Entry<V6>) -> bool {
         let free = self.rows.iter().position(|row| *row == NONE);
         if let Some(at) = free {
-            (self.keys[at], self.rows[at]) = (cell.key, cell.row);
+            (self.keys[at], self.rows[at]) = (entry.key, entry.row);
         }
         free.is_some()
     }
 
-    fn spill(&mut self, hash: u64) {
-        self.spilled |= spill_bit(hash);
-    }
-
-    #[inline]
-    fn spilled(&self) -> u32 {
-        self.spilled
-    }
-
-    fn cells(&self) -> impl Iterator<Item = Cell<K>> {
+    fn entries(&self) -> impl Iterator<Item = Entry<V6>> {
         let pairs = self.keys.iter().zip(&self.rows);
-        pairs.filter(|(_, row)| **row != NONE).map(|(key, row)| Cell { key: *key, row: *row })
+        pairs.filter(|(_, row)| **row != NONE).map(|(key, row)| Entry { key: *key, row: *row })
     }
 }
 
 #[derive(Debug, Clone)]
-struct Shard<K: Wide> {
-    /// For each bucket the marks of all hashes at home there.
+struct Shard {
+    /// For each bucket the marks of all hashes whose home it is.
     filters: Arc<[u32]>,
-    buckets: Arc<[K::Bucket]>,
+    buckets: Arc<[Bucket]>,
 }
 
-type Page<K> = [Shard<K>; PAGE];
+type Page = [Shard; PAGE];
 
 #[derive(Debug, Clone)]
-pub(crate) struct Hosts<K: Wide> {
-    pages: Arc<[Arc<Page<K>>]>,
-    /// The hash's upper bits from here on choose the shard.
+pub(crate) struct Hosts {
+    pages: Arc<[Arc<Page>]>,
+    /// The bits of a hash above this one choose the shard.
     shift: u32,
     seed: [u64; 2],
     len: usize,
 }
 
-impl<K: Wide> Hosts<K> {
-    /// An empty table; `seed` decides where addresses go.
+impl Hosts {
+    /// An empty table; `seed` decides the shard and bucket of an address.
     pub(crate) fn new(seed: u64) -> Self {
         // Two independent words out of one seed, as SplitMix64 does it.
         let mix = |n: u64| {
@@ -125,33 +91,33 @@ impl<K: Wide> Hosts<K> {
         };
         let step = 0x9e37_79b9_7f4a_7c15u64;
         let seed = [mix(seed.wrapping_add(step)), mix(seed.wrapping_add(step.wrapping_mul(2))) | 1];
-        let empty = Room::<K>::for_hosts(0).shard();
+        let empty = Room::for_hosts(0).shard();
         let page = Arc::new(std::array::from_fn(|_| empty.clone()));
         Self { pages: Arc::from([page]), shift: 64 - PAGE.trailing_zeros(), seed, len: 0 }
     }
 
     /// The row of this address, or [`NONE`].
     #[inline]
-    pub(crate) fn find(&self, key: K) -> u32 {
+    pub(crate) fn find(&self, key: V6) -> u32 {
         let hash = key.hash(self.seed);
         self.shard(self.shard_of(hash)).find(hash, key)
     }
 
-    /// Lays the table out for these cells. Of two on one address the stronger one stays.
-    pub(crate) fn fill(&mut self, cells: &[Cell<K>], stronger: impl Fn(u32, u32) -> u32) {
-        let shards = (cells.len() / SHARD).next_power_of_two().max(PAGE);
+    /// Lays the table out for these entries. Of two on one address the stronger one stays.
+    pub(crate) fn fill(&mut self, entries: &[Entry<V6>], stronger: impl Fn(u32, u32) -> u32) {
+        let shards = (entries.len() / SHARD).next_power_of_two().max(PAGE);
         self.shift = 64 - shards.trailing_zeros();
         let mut counts = vec![0usize; shards];
-        cells.iter().for_each(|cell| counts[self.shard_of(cell.key.hash(self.seed))] += 1);
-        let mut rooms: Vec<Room<K>> = counts.into_iter().map(Room::for_hosts).collect();
+        entries.iter().for_each(|entry| counts[self.shard_of(entry.key.hash(self.seed))] += 1);
+        let mut rooms: Vec<Room> = counts.into_iter().map(Room::for_hosts).collect();
         self.len = 0;
-        for cell in cells {
-            let hash = cell.key.hash(self.seed);
+        for entry in entries {
+            let hash = entry.key.hash(self.seed);
             let room = &mut rooms[self.shard_of(hash)];
-            if let Some(row) = room.row(hash, cell.key) {
-                *row = stronger(*row, cell.row);
+            if let Some(row) = room.row(hash, entry.key) {
+                *row = stronger(*row, entry.row);
             } else {
-                room.insert(hash, *cell);
+                room.insert(hash, *entry);
                 self.len += 1;
             }
         }
@@ -160,12 +126,12 @@ impl<K: Wide> Hosts<K> {
         self.pages = (0..shards / PAGE).map(|_| Arc::new(std::array::from_fn(&mut shard))).collect();
     }
 
-    /// Sets the row of each address, or with [`NONE`] takes the address out.
-    pub(crate) fn patch(&mut self, changes: &[Cell<K>]) {
+    /// Sets the row of each address, or removes the address if the row is [`NONE`].
+    pub(crate) fn patch(&mut self, changes: &[Entry<V6>]) {
         if changes.is_empty() {
             return;
         }
-        let mut changes: Vec<_> = changes.iter().map(|cell| (cell.key.hash(self.seed), cell)).collect();
+        let mut changes: Vec<_> = changes.iter().map(|entry| (entry.key.hash(self.seed), entry)).collect();
         changes.sort_unstable_by_key(|(hash, _)| *hash);
         let mut pages: Vec<_> = self.pages.to_vec();
         let mut len = self.len;
@@ -174,8 +140,8 @@ impl<K: Wide> Hosts<K> {
             let shard = &mut Arc::make_mut(&mut pages[at / PAGE])[at % PAGE];
             let mut room = Room::of(shard);
             len -= room.len;
-            for (hash, cell) in run {
-                room.set(*hash, **cell, self.seed);
+            for (hash, entry) in run {
+                room.set(*hash, **entry, self.seed);
             }
             room.tidy(self.seed);
             len += room.len;
@@ -186,8 +152,8 @@ impl<K: Wide> Hosts<K> {
         let shards = self.pages.len() * PAGE;
         if self.len > shards * SHARD * 2 || (shards > PAGE && self.len < shards * SHARD / 16) {
             // As with any growing vector, this is rare enough that each change pays a constant for it.
-            let cells: Vec<_> = self.cells().collect();
-            self.fill(&cells, |kept, _| kept);
+            let entries: Vec<_> = self.entries().collect();
+            self.fill(&entries, |kept, _| kept);
         }
     }
 
@@ -196,17 +162,18 @@ impl<K: Wide> Hosts<K> {
     }
 
     /// In no useful order.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell<K>> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<V6>> {
         let shards = self.pages.iter().flat_map(|page| page.iter());
-        shards.flat_map(|shard| shard.buckets.iter().flat_map(Slots::cells))
+        shards.flat_map(|shard| shard.buckets.iter().flat_map(Bucket::entries))
     }
 
+    #[inline]
     fn shard_of(&self, hash: u64) -> usize {
         (hash >> self.shift) as usize
     }
 
     #[inline]
-    fn shard(&self, at: usize) -> &Shard<K> {
+    fn shard(&self, at: usize) -> &Shard {
         &self.pages[at / PAGE][at % PAGE]
     }
 }
@@ -222,24 +189,24 @@ fn spill_bit(hash: u64) -> u32 {
     1 << (hash & 31)
 }
 
-/// What a hash leaves in its bucket's filter: two bits, seldom the same.
+/// The bits of a hash in its bucket's filter: two, rarely equal.
 #[inline]
 fn mark(hash: u64) -> u32 {
     1 << (hash & 31) | 1 << (hash >> 5 & 31)
 }
 
-impl<K: Wide> Shard<K> {
+impl Shard {
     #[inline]
-    fn find(&self, hash: u64, key: K) -> u32 {
+    fn find(&self, hash: u64, key: V6) -> u32 {
         let home = home(hash, self.filters.len());
-        // A branch, though half of them may be guessed wrong: a guess lets the processor run on into the next
-        // lookup, where a computed address would have it wait for memory.
+        // A branch, although it may be mispredicted half of the time: the processor continues with the next lookup,
+        // while a computed address would make it wait for memory.
         if mark(hash) & !self.filters[home] != 0 {
             return NONE;
         }
         let bucket = &self.buckets[home];
         let row = bucket.row_of(key);
-        if row == NONE && bucket.spilled() & spill_bit(hash) != 0 {
+        if row == NONE && bucket.spilled & spill_bit(hash) != 0 {
             self.find_spilled(home, hash, key)
         } else {
             row
@@ -247,11 +214,11 @@ impl<K: Wide> Shard<K> {
     }
 
     #[cold]
-    fn find_spilled(&self, home: usize, hash: u64, key: K) -> u32 {
+    fn find_spilled(&self, home: usize, hash: u64, key: V6) -> u32 {
         let (before, after) = self.buckets.split_at(home + 1);
         for bucket in after.iter().chain(before) {
             let row = bucket.row_of(key);
-            if row != NONE || bucket.spilled() & spill_bit(hash) == 0 {
+            if row != NONE || bucket.spilled & spill_bit(hash) == 0 {
                 return row;
             }
         }
@@ -260,48 +227,47 @@ impl<K: Wide> Shard<K> {
 }
 
 /// A shard being written.
-struct Room<K: Wide> {
+struct Room {
     filters: Vec<u32>,
-    buckets: Vec<K::Bucket>,
+    buckets: Vec<Bucket>,
     len: usize,
 }
 
-impl<K: Wide> Room<K> {
+impl Room {
     fn for_hosts(len: usize) -> Self {
-        let count = 1 + len * 100 / (K::Bucket::SLOTS * K::Bucket::FILL);
-        Self { filters: vec![0; count], buckets: vec![K::Bucket::FREE; count], len: 0 }
+        let count = 1 + len * 100 / (SLOTS * FILL);
+        Self { filters: vec![0; count], buckets: vec![Bucket::FREE; count], len: 0 }
     }
 
-    fn of(shard: &Shard<K>) -> Self {
-        let len = shard.buckets.iter().map(|bucket| bucket.cells().count()).sum();
+    fn of(shard: &Shard) -> Self {
+        let len = shard.buckets.iter().map(|bucket| bucket.entries().count()).sum();
         Self { filters: shard.filters.to_vec(), buckets: shard.buckets.to_vec(), len }
     }
 
-    fn shard(self) -> Shard<K> {
+    fn shard(self) -> Shard {
         Shard { filters: self.filters.into(), buckets: self.buckets.into() }
     }
 
-    fn set(&mut self, hash: u64, cell: Cell<K>, seed: [u64; 2]) {
-        match self.row(hash, cell.key) {
+    fn set(&mut self, hash: u64, entry: Entry<V6>, seed: [u64; 2]) {
+        match self.row(hash, entry.key) {
             Some(row) => {
-                *row = cell.row;
-                self.len -= usize::from(cell.row == NONE);
+                *row = entry.row;
+                self.len -= usize::from(entry.row == NONE);
             }
-            None if cell.row == NONE => {}
+            None if entry.row == NONE => {}
             None => {
-                if self.len + 1 >= self.buckets.len() * K::Bucket::SLOTS * 9 / 10 {
+                if self.len + 1 >= self.buckets.len() * SLOTS * 9 / 10 {
                     self.lay_out(1 + self.len + self.len / 2, seed);
                 }
-                self.insert(hash, cell);
+                self.insert(hash, entry);
             }
         }
     }
 
-    /// Lays the shard out anew when it has much room to spare, or when hosts that are gone have left its
-    /// filters full.
+    /// Lays the shard out anew if it is mostly empty, or if removed hosts have left its filters full.
     fn tidy(&mut self, seed: [u64; 2]) {
         let marks: u32 = self.filters.iter().map(|filter| filter.count_ones()).sum();
-        let spilled: u32 = self.buckets.iter().map(|bucket| bucket.spilled().count_ones()).sum();
+        let spilled: u32 = self.buckets.iter().map(|bucket| bucket.spilled.count_ones()).sum();
         let roomy = Self::for_hosts(2 * self.len).buckets.len() < self.buckets.len();
         if roomy || marks as usize > 8 + self.len * 5 / 2 || spilled as usize > 8 + self.len / 2 {
             self.lay_out(self.len, seed);
@@ -311,13 +277,16 @@ impl<K: Wide> Room<K> {
     /// The same hosts with room for `len`.
     fn lay_out(&mut self, len: usize, seed: [u64; 2]) {
         let old = std::mem::replace(self, Self::for_hosts(len));
-        old.buckets.iter().flat_map(Slots::cells).for_each(|cell| self.insert(cell.key.hash(seed), cell));
+        old.buckets
+            .iter()
+            .flat_map(Bucket::entries)
+            .for_each(|entry| self.insert(entry.key.hash(seed), entry));
     }
 
-    fn row(&mut self, hash: u64, key: K) -> Option<&mut u32> {
+    fn row(&mut self, hash: u64, key: V6) -> Option<&mut u32> {
         let (before, after) = self.buckets.split_at_mut(home(hash, self.filters.len()));
         for bucket in after.iter_mut().chain(before) {
-            let more = bucket.spilled() & spill_bit(hash) != 0;
+            let more = bucket.spilled & spill_bit(hash) != 0;
             let slot = bucket.slot(key);
             if slot.is_some() || !more {
                 return slot;
@@ -326,17 +295,17 @@ impl<K: Wide> Room<K> {
         None
     }
 
-    /// Puts an address in that is not there; there is a free slot.
-    fn insert(&mut self, hash: u64, cell: Cell<K>) {
+    /// Inserts an address that the shard does not contain; there is a free slot.
+    fn insert(&mut self, hash: u64, entry: Entry<V6>) {
         let home = home(hash, self.filters.len());
         self.filters[home] |= mark(hash);
         self.len += 1;
         let (before, after) = self.buckets.split_at_mut(home);
         for bucket in after.iter_mut().chain(before) {
-            if bucket.insert(cell) {
+            if bucket.insert(entry) {
                 return;
             }
-            bucket.spill(hash);
+            bucket.spilled |= spill_bit(hash);
         }
         unreachable!("a shard is laid out with free slots");
     }

@@ -1,58 +1,58 @@
-//! Which IPv6 networks may hold anything: a bitmap that answers for most addresses that are free.
+//! A bitmap of the IPv6 networks that may hold decisions, which answers for most free addresses.
 //!
 //! ```text
-//!  upper 32 bits ─► hash ─► bit of 2^18: a host here, or a span of few /32s
-//!  upper 16 bits ────────► bit of 2^16: a span of many /32s here
+//!  upper 32 bits ─► hash ─► bit of 2^18: a host here, or an interval of few /32s
+//!  upper 16 bits ────────► bit of 2^16: an interval of many /32s here
 //! ```
-//! Registries hand out /32s and larger blocks, and what a list holds lies in a few thousand of them. Where neither bit
-//! is set, nothing is held. A bit that is set decides nothing: hashes collide, and what was removed keeps its bit until
-//! the next [`Presence::build`], so that nothing has to be counted. The size is constant, 40 KiB, to stay in the first
-//! or second cache of a processor; a change copies it only when it sets a bit.
+//! Registries hand out /32s and larger prefixes, and the entries of a list lie in a few thousand of them. If neither bit
+//! is set, there is no decision. If one is set there may be: hashes collide, and bits of removed entries stay until the
+//! next [`Presence::build`], so that no counts are needed. The size is constant, 40 KiB, to fit the first or second level
+//! cache of a processor; a change copies it only when it sets a bit.
 
 use std::sync::Arc;
 
-use crate::index::Cell;
-use crate::prefix::Wide;
+use crate::index::Entry;
+use crate::prefix::{Key, V6};
 use crate::table::NONE;
 
 /// Bits for hashes of /32s.
-const BLOCKS: usize = 1 << 18;
+const PREFIXES: usize = 1 << 18;
 /// Bits for /16s.
 const WIDE: usize = 1 << 16;
-/// The most /32s of a span that are marked one by one: each costs time and makes collisions more likely.
+/// The most /32s of an interval that are marked one by one: each costs time and makes collisions more likely.
 const FEW: u64 = 256;
-/// Removals, beside half of the table, after which a build is due.
+/// Removals, in addition to half of the table, after which a build is due.
 const STALE: usize = 1024;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Presence {
     bits: Arc<Bits>,
-    /// How many changes since the last build may have left a bit with nothing behind it.
+    /// Changes since the last build that may have left a bit without an entry.
     stale: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Bits {
-    blocks: [u64; BLOCKS / 64],
+    prefixes: [u64; PREFIXES / 64],
     wide: [u64; WIDE / 64],
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { bits: Arc::new(Bits { blocks: [0; BLOCKS / 64], wide: [0; WIDE / 64] }), stale: 0 }
+        Self { bits: Arc::new(Bits { prefixes: [0; PREFIXES / 64], wide: [0; WIDE / 64] }), stale: 0 }
     }
 }
 
 /// The bit of a /32: multiplication by 2^64 over the golden ratio spreads neighbours evenly. No seed, as a collision
 /// costs no more than the search that follows.
 #[inline]
-fn bit_of(block: u64) -> usize {
-    (block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BLOCKS.trailing_zeros())) as usize
+fn bit_of(prefix: u64) -> usize {
+    (prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PREFIXES.trailing_zeros())) as usize
 }
 
 /// The /32 of an address.
-fn block_of<K: Wide>(key: K) -> u64 {
-    key.top().into() >> 32
+fn prefix_of(key: V6) -> u64 {
+    key.top() >> 32
 }
 
 #[inline]
@@ -66,61 +66,61 @@ impl Presence {
     pub(crate) fn may_hold(&self, top: u64) -> bool {
         let bits = &*self.bits;
         // Both bits in one test: a second branch is one more to mispredict.
-        is_set(&bits.blocks, bit_of(top >> 32)) | is_set(&bits.wide, (top >> 48) as usize)
+        is_set(&bits.prefixes, bit_of(top >> 32)) | is_set(&bits.wide, (top >> 48) as usize)
     }
 
-    /// From all hosts and all spans, which are sorted.
-    pub(crate) fn build<K: Wide>(hosts: impl Iterator<Item = K>, spans: &[Cell<K>]) -> Self {
+    /// Built from all hosts and all sorted intervals.
+    pub(crate) fn build(hosts: impl Iterator<Item = V6>, intervals: &[Entry<V6>]) -> Self {
         let mut presence = Self::default();
         hosts.for_each(|host| presence.add_host(host));
-        presence.add_spans(spans, K::LAST);
+        presence.add_intervals(intervals, V6::LAST);
         presence
     }
 
-    pub(crate) fn add_host<K: Wide>(&mut self, host: K) {
-        self.set_block(block_of(host));
+    pub(crate) fn add_host(&mut self, host: V6) {
+        self.set_prefix(prefix_of(host));
     }
 
-    /// A host is gone, maybe the last one of its /32.
+    /// Counts the removal of a host, perhaps the last one of its /32.
     pub(crate) fn remove_host(&mut self) {
         self.stale += 1;
     }
 
-    /// Replaces the spans in the block of `length` bits that starts at `first`.
-    pub(crate) fn replace_spans<K: Wide>(&mut self, first: K, length: u8, spans: &[Cell<K>]) {
+    /// Replaces the intervals in the prefix of `length` bits that starts at `first`.
+    pub(crate) fn replace_intervals(&mut self, first: V6, length: u8, intervals: &[Entry<V6>]) {
         self.stale += 1;
         let last = first.end_of(length);
-        // Short ranges set many bits. `spans` is all there is in the /16s of this block, so those need no build.
+        // `intervals` is complete for the /16s of so short a prefix, so their bits are exact again without a build.
         if length <= 16 {
-            (block_of(first) >> 16..=block_of(last) >> 16).for_each(|wide| self.clear_wide(wide as usize));
+            (prefix_of(first) >> 16..=prefix_of(last) >> 16).for_each(|wide| self.clear_wide(wide as usize));
         }
-        self.add_spans(spans, last);
+        self.add_intervals(intervals, last);
     }
 
-    /// Adds sorted spans of which the last one goes up to `last`.
-    fn add_spans<K: Wide>(&mut self, spans: &[Cell<K>], last: K) {
-        let ends = spans.iter().skip(1).filter_map(|next| next.key.previous()).chain([last]);
-        for (cell, end) in spans.iter().zip(ends).filter(|(cell, _)| cell.row != NONE) {
-            let (first, last) = (block_of(cell.key), block_of(end));
+    /// Adds sorted intervals of which the last one goes up to `last`.
+    fn add_intervals(&mut self, intervals: &[Entry<V6>], last: V6) {
+        let ends = intervals.iter().skip(1).filter_map(|next| next.key.previous()).chain([last]);
+        for (entry, end) in intervals.iter().zip(ends).filter(|(entry, _)| entry.row != NONE) {
+            let (first, last) = (prefix_of(entry.key), prefix_of(end));
             if last - first < FEW {
-                (first..=last).for_each(|block| self.set_block(block));
+                (first..=last).for_each(|prefix| self.set_prefix(prefix));
             } else {
                 (first >> 16..=last >> 16).for_each(|wide| self.set_wide(wide as usize));
             }
         }
     }
 
-    /// Whether so much was removed from a table of `len` hosts and spans that a build costs a constant for each
-    /// removal.
+    /// Whether a build is due for a table of `len` hosts and intervals: after enough removals that it costs each of them
+    /// a constant.
     pub(crate) fn is_stale(&self, len: usize) -> bool {
         self.stale > STALE + len / 2
     }
 
-    // What would not change is not written: the storage may be shared with a snapshot.
-    fn set_block(&mut self, block: u64) {
-        let bit = bit_of(block);
-        if !is_set(&self.bits.blocks, bit) {
-            Arc::make_mut(&mut self.bits).blocks[bit / 64] |= 1 << (bit % 64);
+    // Only changes are written, because the storage may be shared with a snapshot.
+    fn set_prefix(&mut self, prefix: u64) {
+        let bit = bit_of(prefix);
+        if !is_set(&self.bits.prefixes, bit) {
+            Arc::make_mut(&mut self.bits).prefixes[bit / 64] |= 1 << (bit % 64);
         }
     }
 
@@ -140,15 +140,15 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prefix::{Key, Prefix, V6};
+    use crate::prefix::Prefix;
 
     fn key(text: &str) -> V6 {
         let address: std::net::Ipv6Addr = text.parse().unwrap();
         V6::from_bits(address.to_bits())
     }
 
-    fn span(text: &str, length: u8) -> (V6, u8, Vec<Cell<V6>>) {
-        (key(text), length, vec![Cell { key: key(text), row: 1 }])
+    fn interval(text: &str, length: u8) -> (V6, u8, Vec<Entry<V6>>) {
+        (key(text), length, vec![Entry { key: key(text), row: 1 }])
     }
 
     fn may_hold(presence: &Presence, text: &str) -> bool {
@@ -161,7 +161,7 @@ mod tests {
             let net = Prefix::from_key(key("2a0e:97c5:a5a5:a5a5::"), 128).shortened(length);
             let first = V6::of(&net);
             let mut presence = Presence::default();
-            presence.replace_spans(first, length, &[Cell { key: first, row: 1 }]);
+            presence.replace_intervals(first, length, &[Entry { key: first, row: 1 }]);
             let last = first.end_of(length);
             let (from, to) = (first.top(), last.top());
             for part in 0..=1000u64 {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn most_free_networks_are_told_apart() {
         let hosts = (0..4096u128).map(|n| V6::from_bits(0x2400 << 112 | n << 100 | n));
-        let presence = Presence::build(hosts.clone(), &[Cell { key: V6::FIRST, row: NONE }]);
+        let presence = Presence::build(hosts.clone(), &[Entry { key: V6::FIRST, row: NONE }]);
         assert!(hosts.clone().all(|host| presence.may_hold(host.top())));
         let free = (0..100_000u64).map(|n| 0x2600 << 48 | n << 32);
         let passed = free.filter(|top| presence.may_hold(*top)).count();
@@ -185,14 +185,14 @@ mod tests {
     fn a_wide_range_that_is_lifted_leaves_nothing() {
         let mut presence = Presence::default();
         presence.add_host(key("2001:db8::1"));
-        let (first, length, spans) = span("2000::", 3);
-        presence.replace_spans(first, length, &spans);
+        let (first, length, intervals) = interval("2000::", 3);
+        presence.replace_intervals(first, length, &intervals);
         assert!(may_hold(&presence, "2a01:4f8::1"));
         assert!(!may_hold(&presence, "4000::"));
-        // A /12 within is held on its own while the /3 goes.
+        // A /12 within stays when the /3 is removed.
         let left = [("2000::", NONE), ("2600::", 2), ("2610::", NONE)];
-        let left: Vec<_> = left.iter().map(|(at, row)| Cell { key: key(at), row: *row }).collect();
-        presence.replace_spans(first, length, &left);
+        let left: Vec<_> = left.iter().map(|(at, row)| Entry { key: key(at), row: *row }).collect();
+        presence.replace_intervals(first, length, &left);
         assert!(!may_hold(&presence, "2a01:4f8::1"));
         assert!(may_hold(&presence, "260f:ffff:ffff::"));
         assert!(!may_hold(&presence, "2610::"));
@@ -202,10 +202,10 @@ mod tests {
     #[test]
     fn a_change_within_a_16_leaves_the_bit_of_the_rest() {
         let mut presence = Presence::default();
-        let (first, length, spans) = span("2a00::", 16);
-        presence.replace_spans(first, length, &spans);
-        // A /20 takes the place of a part of it and goes again.
-        presence.replace_spans(key("2a00:1000::"), 20, &[Cell { key: key("2a00:1000::"), row: NONE }]);
+        let (first, length, intervals) = interval("2a00::", 16);
+        presence.replace_intervals(first, length, &intervals);
+        // A /20 replaces a part of it and is removed again.
+        presence.replace_intervals(key("2a00:1000::"), 20, &[Entry { key: key("2a00:1000::"), row: NONE }]);
         assert!(may_hold(&presence, "2a00::") && may_hold(&presence, "2a00:ffff::"));
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let published = presence.clone();
         presence.add_host(key("2001:db8::2"));
         presence.remove_host();
-        presence.replace_spans(key("2001:db8:1::"), 48, &[Cell { key: key("2001:db8:1::"), row: 1 }]);
+        presence.replace_intervals(key("2001:db8:1::"), 48, &[Entry { key: key("2001:db8:1::"), row: 1 }]);
         assert!(Arc::ptr_eq(&published.bits, &presence.bits));
         presence.add_host(key("2001:db9::1"));
         assert!(may_hold(&presence, "2001:db9::1") && !may_hold(&published, "2001:db9::1"));
