@@ -5,8 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use palisade_replica::{Change, Commit};
-use palisade_store::{AlertQuery, StoreError};
+use palisade_store::{AlertQuery, Deleted as DeletedAlerts, StoreError};
 use palisade_wire::{Alert, ErrorBody};
 use serde::Serialize;
 
@@ -54,7 +53,7 @@ pub(crate) async fn add(
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let ids = lapi.ingest(&machine, body).await?;
+    let ids = lapi.ingest.ingest(&machine.name, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     Ok((StatusCode::CREATED, json(&ids)).into_response())
 }
@@ -87,7 +86,7 @@ pub(crate) async fn add(
         (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
-    let alerts = lapi.find_alerts(&query).await?;
+    let alerts = find_alerts(&lapi, &query).await?;
     if alerts.is_empty() {
         return Ok(json(&()));
     }
@@ -127,7 +126,7 @@ pub(crate) async fn list_head(
     State(lapi): State<Lapi>,
     query: Pairs,
 ) -> Result<Response, ApiError> {
-    lapi.find_alerts(&query).await?;
+    find_alerts(&lapi, &query).await?;
     Ok(empty_ok())
 }
 
@@ -147,7 +146,7 @@ pub(crate) async fn one(
     State(lapi): State<Lapi>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let alert = lapi.find_alert(&id).await?;
+    let alert = find_alert(&lapi, &id).await?;
     if alert.decisions.len() > OFFLOAD_ABOVE {
         offload(move || Ok(json(&alert))).await
     } else {
@@ -171,7 +170,7 @@ pub(crate) async fn one_head(
     State(lapi): State<Lapi>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    lapi.find_alert(&id).await?;
+    find_alert(&lapi, &id).await?;
     Ok(empty_ok())
 }
 
@@ -211,8 +210,7 @@ pub(crate) async fn remove_many(
 ) -> Result<Response, ApiError> {
     let query = AlertQuery::parse(&query.0, true).map_err(|error| ApiError::internal(error.to_string()))?;
     let deleted = lapi.store.delete_alerts(lapi.clock.now(), &query).await.map_err(unable_to_delete)?;
-    lapi.deleted(deleted.count, deleted.commits).await;
-    Ok(Deleted::answer(deleted.count))
+    Ok(removed(&lapi, deleted).await)
 }
 
 #[utoipa::path(
@@ -238,31 +236,26 @@ pub(crate) async fn remove(
     if deleted.count == 0 {
         return Err(ApiError::internal("ent: alert not found"));
     }
-    lapi.deleted(deleted.count, deleted.commits).await;
-    Ok(Deleted::answer(deleted.count))
+    Ok(removed(&lapi, deleted).await)
 }
 
-impl Lapi {
-    async fn find_alerts(&self, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
-        let query =
-            AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
-        self.store.alerts(&query, self.clock.now()).await.map_err(unable_to_query)
-    }
+async fn find_alerts(lapi: &Lapi, query: &Pairs) -> Result<Vec<Alert>, ApiError> {
+    let query = AlertQuery::parse(&query.0, false).map_err(|error| ApiError::internal(error.to_string()))?;
+    lapi.store.alerts(&query, lapi.clock.now()).await.map_err(unable_to_query)
+}
 
-    async fn find_alert(&self, id: &str) -> Result<Alert, ApiError> {
-        let found = self.store.alert(alert_id(id)?, self.clock.now()).await.map_err(unable_to_query)?;
-        found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "object not found"))
-    }
+async fn find_alert(lapi: &Lapi, id: &str) -> Result<Alert, ApiError> {
+    let found = lapi.store.alert(alert_id(id)?, lapi.clock.now()).await.map_err(unable_to_query)?;
+    found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, "object not found"))
+}
 
-    /// After alerts were deleted: applies the commits, so that bouncers see the ends, and recounts the alert metrics.
-    async fn deleted(&self, count: u64, commits: Vec<(Commit, Vec<Change>)>) {
-        self.replication.apply_local(commits).await;
-        if count > 0
-            && let Err(error) = self.count_alerts().await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot count alerts for the metrics");
-        }
+/// After alerts were deleted: applies the commits, so that bouncers see the ends, and recounts the alerts.
+async fn removed(lapi: &Lapi, deleted: DeletedAlerts) -> Response {
+    lapi.replication.apply_local(deleted.commits).await;
+    if deleted.count > 0 {
+        lapi.alert_counts.recount_or_warn().await;
     }
+    Deleted::answer(deleted.count)
 }
 
 fn alert_id(text: &str) -> Result<i64, ApiError> {

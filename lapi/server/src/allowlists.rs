@@ -1,15 +1,12 @@
-//! Routes of `/v1/allowlists`, and the in-memory copy of the allowlists that they and ingest read.
+//! Routes of `/v1/allowlists`, answered from memory.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use ipnet::IpNet;
-use palisade_store::{Allowlist, AllowlistIndex, AllowlistItem, Store, StoreError};
+use palisade_store::{Allowlist, AllowlistItem};
 use palisade_wire::{
     Allowlist as WireAllowlist, AllowlistItem as WireItem, BulkCheckAnswer, BulkCheckRequest,
     BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
@@ -24,32 +21,6 @@ use crate::state::Lapi;
 
 /// Request bodies longer than this, in bytes, are processed on a blocking thread.
 const OFFLOAD_ABOVE: usize = 64 * 1024;
-
-/// Allowlists in memory, so that checking an alert needs no query. Replaced as a whole when the registry version in the
-/// database changes.
-#[derive(Debug, Default)]
-pub(crate) struct Allowlists {
-    lists: ArcSwap<Vec<Allowlist>>,
-    index: ArcSwap<AllowlistIndex>,
-}
-
-impl Allowlists {
-    pub(crate) fn index(&self) -> Arc<AllowlistIndex> {
-        self.index.load_full()
-    }
-
-    /// Reads all allowlists from the store.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails; the previous lists stay in use.
-    pub(crate) async fn refresh(&self, store: &Store, now: UnixMillis) -> Result<(), StoreError> {
-        let lists = store.allowlists(now, true).await?;
-        self.index.store(Arc::new(AllowlistIndex::new(&lists)));
-        self.lists.store(Arc::new(lists));
-        Ok(())
-    }
-}
 
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
@@ -69,9 +40,9 @@ pub(crate) fn routes() -> Router<Lapi> {
         (status = 401, description = "Missing or invalid token", body = ErrorBody))
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
-    let now = lapi.fresh_allowlists().await;
+    let now = refresh(&lapi).await;
     let with_content = query.get("with_content") == Some("true");
-    let lists = lapi.allowlists.lists.load();
+    let lists = lapi.allowlists.lists();
     json(&lists.iter().map(|list| to_wire(list, with_content, now)).collect::<Vec<_>>())
 }
 
@@ -89,8 +60,8 @@ pub(crate) async fn one(
     State(lapi): State<Lapi>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let now = lapi.fresh_allowlists().await;
-    let lists = lapi.allowlists.lists.load();
+    let now = refresh(&lapi).await;
+    let lists = lapi.allowlists.lists();
     match lists.iter().find(|list| list.name == name) {
         Some(list) => Ok(json(&to_wire(list, true, now))),
         None => Err(ApiError::internal(format!("allowlist '{name}' not found"))),
@@ -115,7 +86,7 @@ pub(crate) async fn check(
     State(lapi): State<Lapi>,
     Path(target): Path<String>,
 ) -> Result<Response, ApiError> {
-    let now = lapi.fresh_allowlists().await;
+    let now = refresh(&lapi).await;
     let reasons = lapi.allowlists.index().reasons(&address(&target)?, now);
     Ok(json(&CheckAnswer { allowlisted: !reasons.is_empty(), reason: reasons.join(", ") }))
 }
@@ -135,7 +106,7 @@ pub(crate) async fn check_head(
     State(lapi): State<Lapi>,
     Path(target): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let now = lapi.fresh_allowlists().await;
+    let now = refresh(&lapi).await;
     let holds = lapi.allowlists.index().holds(&address(&target)?, now);
     Ok(if holds { StatusCode::OK } else { StatusCode::NO_CONTENT })
 }
@@ -158,7 +129,7 @@ pub(crate) async fn check_many(
     if request.targets.is_empty() {
         return Err(ApiError::bad_request("targets list cannot be empty"));
     }
-    let now = lapi.fresh_allowlists().await;
+    let now = refresh(&lapi).await;
     let index = lapi.allowlists.index();
     // An import checks all its values in one request.
     let look = move || -> Result<BulkCheckAnswer, ApiError> {
@@ -200,16 +171,14 @@ fn to_wire(list: &Allowlist, with_content: bool, now: UnixMillis) -> WireAllowli
     }
 }
 
-impl Lapi {
-    /// Brings the lists up to date, so that a change made just before this request is visible. When the database does
-    /// not answer, the lists in memory are used. Returns the time to check expiry against.
-    async fn fresh_allowlists(&self) -> UnixMillis {
-        if let Err(error) = self.catch_up().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot refresh the allowlists; serving those in memory"
-            );
-        }
-        self.clock.now()
+/// Brings the lists up to date, so that a change made just before this request is visible. When the database does not
+/// answer, the lists in memory are used. Returns the time to check expiry against.
+async fn refresh(lapi: &Lapi) -> UnixMillis {
+    if let Err(error) = lapi.replication.catch_up().await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot refresh the allowlists; serving those in memory"
+        );
     }
+    lapi.clock.now()
 }

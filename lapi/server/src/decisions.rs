@@ -52,14 +52,14 @@ pub(crate) async fn remove_many(
 ) -> Result<Response, ApiError> {
     let filter = Filter::for_deletion(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     // Decisions that another process has just written must be deleted as well.
-    lapi.catch_up().await.map_err(unable_to_delete)?;
+    lapi.replication.catch_up().await.map_err(unable_to_delete)?;
     let now = lapi.clock.now();
     let ids = lapi.replication.view().ids(&filter, now);
     if ids.is_empty() {
         return Ok(Deleted::answer(0));
     }
     let ended = lapi.store.end_decisions(now, &ids).await.map_err(unable_to_delete)?;
-    Ok(lapi.lifted(ended).await)
+    Ok(lifted(&lapi, ended).await)
 }
 
 #[utoipa::path(
@@ -80,7 +80,7 @@ pub(crate) async fn remove(
 ) -> Result<Response, ApiError> {
     let id: i64 = id.parse().map_err(|_| ApiError::bad_request("decision_id must be valid integer"))?;
     match lapi.store.end_decision(lapi.clock.now(), id).await.map_err(unable_to_delete)? {
-        Some(ended) => Ok(lapi.lifted(ended).await),
+        Some(ended) => Ok(lifted(&lapi, ended).await),
         None => Err(ApiError::internal(format!("decision with id '{id}' doesn't exist: unable to delete"))),
     }
 }
@@ -90,12 +90,10 @@ async fn remove_stream(_: Machine) -> ApiError {
     ApiError::bad_request("decision_id must be valid integer")
 }
 
-impl Lapi {
-    /// After decisions were ended: responds once the commit is applied, so that bouncers can see it.
-    async fn lifted(&self, ended: Ended) -> Response {
-        self.replication.apply_local(ended.commit.into_iter().collect()).await;
-        Deleted::answer(ended.count)
-    }
+/// After decisions were ended: responds once the commit is applied, so that bouncers can see it.
+async fn lifted(lapi: &Lapi, ended: Ended) -> Response {
+    lapi.replication.apply_local(ended.commit.into_iter().collect()).await;
+    Deleted::answer(ended.count)
 }
 
 fn unable_to_delete(error: StoreError) -> ApiError {

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use palisade_service::ingest::IngestError;
 use palisade_store::StoreError;
 use serde::Serialize;
 
@@ -85,6 +86,19 @@ impl ApiError {
         match &self.body {
             Body::Empty => "",
             Body::Message(text) | Body::Coded(text) => text,
+        }
+    }
+}
+
+impl From<IngestError> for ApiError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Body(error) => Self::bad_request(error.to_string()),
+            IngestError::Refused(reason) => Self::internal(reason),
+            IngestError::Store(error) => {
+                Self::store(&error, "unable to create alerts: unable to insert bulk")
+            }
+            IngestError::Broken => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 }

@@ -14,19 +14,17 @@ use palisade_daemon::{
 };
 use palisade_lapi_config::{Config, MetricsLevel};
 use palisade_profiles::Profiles;
+use palisade_service::{clock::Clock, registry::Registry};
 use palisade_store::{DbConfig, NewBouncer, Store};
 use palisade_wire::UnixMillis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    Lapi,
     auth::{Auth, certificate::Certificates, extract::hash_key},
     metrics::LapiMetrics,
-    registry::Registry,
-    replication,
     router::router,
-    state::{Clock, Setup},
+    state::{Lapi, Setup},
 };
 
 /// A LAPI without listeners.
@@ -87,7 +85,7 @@ impl Fixture {
             }
             None => Certificates::default(),
         };
-        let lapi = Lapi::new(Setup {
+        let lapi = Lapi::load(Setup {
             registry: Registry::load(store.clone()).await.unwrap(),
             profiles: Profiles::parse(
                 "name: p\nfilters: [\"false\"]\ndecisions: []\non_success: break\n",
@@ -102,9 +100,10 @@ impl Fixture {
             store,
             server,
             config,
-        });
-        replication::load(&lapi).await.unwrap();
-        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
+        })
+        .await
+        .unwrap();
+        TaskTracker::new().spawn(lapi.replication.clone().run(stop.clone()));
         let router = router(lapi.clone());
         Self { lapi, router, metrics, folder, stop }
     }

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! `palisade_daemon::listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
-//! answer. They share one `Lapi`.
+//! answer, with what `palisade_service` does. They share one `Lapi`.
 
 mod auth;
+mod background;
 mod body;
 pub mod cli;
 mod database;
@@ -17,7 +18,6 @@ mod error;
 mod health;
 mod metrics;
 mod query;
-mod registry;
 mod router;
 pub mod serve;
 mod state;
@@ -28,16 +28,10 @@ mod fixture;
 mod alerts;
 mod allowlists;
 mod decisions;
-mod ingest;
-mod long_poll;
 mod offload;
 mod openapi;
-mod replication;
-mod retention;
 mod usage;
 mod watchers;
-
-pub(crate) use state::Lapi;
 
 #[cfg(test)]
 mod route_tests;

@@ -1,16 +1,14 @@
 //! Prometheus metrics, under the stock server's names where it has them.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use palisade_daemon::{
     listen::ConnectionMetrics,
     metrics::{Metrics, ProcessCollector},
 };
 use palisade_lapi_config::MetricsLevel;
+use palisade_replica::Count;
+use palisade_service::{ingest::IngestMetrics, replication::DatabaseMetrics};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
@@ -81,19 +79,8 @@ pub(crate) struct LapiMetrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     active: Family<DecisionLabels, Gauge>,
     alerts: Family<AlertLabels, Gauge>,
-    alert_counts: Mutex<HashMap<String, i64>>,
-    /// Alerts refused; others of their batch may have been stored.
-    pub(crate) alerts_refused: Counter,
-    /// Alerts dropped because their source is allowlisted.
-    pub(crate) alerts_allowlisted: Counter,
-    /// Alerts posted again and not stored again.
-    pub(crate) alerts_repeated: Counter,
-    /// Decisions dropped because their value is not an address.
-    pub(crate) decisions_invalid: Counter,
-    /// Polls of the database that failed.
-    pub(crate) database_failures: Counter,
-    /// 1 while the database answers.
-    pub(crate) database_up: Gauge,
+    pub(crate) ingest: IngestMetrics,
+    pub(crate) database: DatabaseMetrics,
     /// Parked stream requests.
     pub(crate) waiting: Gauge,
     /// Parked requests that were answered with changes.
@@ -123,13 +110,8 @@ impl LapiMetrics {
             durations: Family::new_with_constructor(histogram),
             active: Family::default(),
             alerts: Family::default(),
-            alert_counts: Mutex::default(),
-            alerts_refused: Counter::default(),
-            alerts_allowlisted: Counter::default(),
-            alerts_repeated: Counter::default(),
-            decisions_invalid: Counter::default(),
-            database_failures: Counter::default(),
-            database_up: Gauge::default(),
+            ingest: IngestMetrics::default(),
+            database: DatabaseMetrics::default(),
             waiting: Gauge::default(),
             pushed: Counter::default(),
             everything: Family::default(),
@@ -151,22 +133,22 @@ impl LapiMetrics {
                 new.routes.clone(),
             );
             for (name, help, counter) in [
-                ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.alerts_refused),
+                ("palisade_lapi_alerts_refused", "Alerts refused as invalid", &new.ingest.refused),
                 (
                     "palisade_lapi_alerts_allowlisted",
                     "Alerts dropped, source allowlisted",
-                    &new.alerts_allowlisted,
+                    &new.ingest.allowlisted,
                 ),
-                ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.alerts_repeated),
+                ("palisade_lapi_alerts_repeated", "Alerts posted again", &new.ingest.repeated),
                 (
                     "palisade_lapi_decisions_invalid",
                     "Decisions dropped, value not an address",
-                    &new.decisions_invalid,
+                    &new.ingest.invalid_decisions,
                 ),
                 (
                     "palisade_lapi_database_failures",
                     "Polls of the database that failed",
-                    &new.database_failures,
+                    &new.database.failures,
                 ),
             ] {
                 registry.register(name, help, counter.clone());
@@ -174,7 +156,7 @@ impl LapiMetrics {
             registry.register(
                 "palisade_lapi_database_up",
                 "1 while the database answers",
-                new.database_up.clone(),
+                new.database.up.clone(),
             );
             registry.register("palisade_lapi_waiting", "Parked stream requests", new.waiting.clone());
             registry.register(
@@ -267,32 +249,19 @@ impl LapiMetrics {
         }
     }
 
-    /// Adjusts the number of stored alerts of a scenario.
-    pub(crate) fn alerts_changed(&self, scenario: &str, by: i64) {
-        let mut counts = self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(scenario.to_owned()).or_default();
-        *count = count.saturating_add(by).max(0);
-    }
-
-    /// Replaces the numbers of stored alerts by scenario.
-    pub(crate) fn alerts_counted(&self, counts: impl IntoIterator<Item = (String, i64)>) {
-        *self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) = counts.into_iter().collect();
-    }
-
-    /// Updates the gauges of active decisions and alerts; called before each scrape.
-    pub(crate) fn show(&self, active: impl IntoIterator<Item = ((String, String, String), i64)>) {
+    /// Updates the gauges of active decisions and of stored alerts by scenario.
+    pub(crate) fn show(&self, active: impl IntoIterator<Item = Count>, alerts: HashMap<String, i64>) {
         if !self.full() {
             return;
         }
         self.active.clear();
-        for ((reason, origin, action), count) in active {
+        for Count { reason, origin, action, count } in active {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.active.get_or_create(&DecisionLabels { reason, origin, action }).set(count);
         }
         self.alerts.clear();
-        for (reason, count) in &*self.alert_counts.lock().unwrap_or_else(PoisonError::into_inner) {
-            if *count > 0 {
-                self.alerts.get_or_create(&AlertLabels { reason: reason.clone() }).set(*count);
-            }
+        for (reason, count) in alerts.into_iter().filter(|(_, count)| *count > 0) {
+            self.alerts.get_or_create(&AlertLabels { reason }).set(count);
         }
     }
 }

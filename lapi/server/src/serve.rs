@@ -16,6 +16,7 @@ use palisade_daemon::{
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
+use palisade_service::{clock::Clock, registry::Registry};
 use palisade_store::Store;
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +24,11 @@ use tracing::{info, warn};
 
 use crate::{
     auth::{Auth, certificate::Certificates},
+    background,
     database::database,
-    long_poll,
     metrics::LapiMetrics,
-    registry::Registry,
-    replication, retention,
     router::router,
-    state::{Clock, Lapi, Setup},
+    state::{Lapi, Setup},
 };
 
 /// The contents of the files named in `api.server`.
@@ -102,8 +101,8 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let cursor_key =
         secret::stored_cursor_key(&store, clock.now()).await.context("while keeping the key for cursors")?;
     let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
-    let background = CancellationToken::new();
-    let lapi = Lapi::new(Setup {
+    let background_stop = CancellationToken::new();
+    let lapi = Lapi::load(Setup {
         auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
         registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
         metrics: LapiMetrics::new(metrics_level, &daemon.metrics),
@@ -114,8 +113,9 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
         server,
         clock,
         config,
-    });
-    replication::load(&lapi).await.context("unable to load the active decisions")?;
+    })
+    .await
+    .context("unable to load the active decisions")?;
     let (machines, bouncers) = lapi.registry.len();
     info!(machines, bouncers, "active decisions, machines and bouncers loaded");
 
@@ -126,7 +126,13 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
         limits,
         metrics: lapi.metrics.connections.clone(),
     };
-    spawn_background(&lapi, &daemon, &background);
+    background::spawn(&lapi, &daemon, &background_stop);
+    serve_metrics(&lapi, &daemon);
+    let (watched, stop) = (lapi.clone(), daemon.stop.clone());
+    daemon.spawn("revocations", async move {
+        reload::watch_revocations(watched, stop).await;
+        Ok(())
+    });
     daemon.tasks.spawn(reload::follow(lapi.clone(), level, tls, daemon.clone()));
     for line in listening_lines(&lapi, &listeners) {
         info!("{line}");
@@ -138,8 +144,8 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
 
     // No requests are left: write pending updates, then close.
     drop(socket);
-    background.cancel();
-    if let Err(cause) = lapi.registry.write_back(lapi.clock.now()).await {
+    background_stop.cancel();
+    if let Err(cause) = lapi.registry.activity.write_back(lapi.clock.now()).await {
         warn!(
             error = &cause as &dyn std::error::Error,
             "cannot write last pulls and heartbeats; bouncers will receive their last changes again"
@@ -175,32 +181,23 @@ fn listening_lines(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     lines
 }
 
-fn spawn_background(lapi: &Lapi, daemon: &DaemonContext, background: &CancellationToken) {
-    let named = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-        daemon.spawn(name, async move {
-            work.await;
-            Ok(())
-        });
-    };
-    named("replication", Box::pin(replication::follow(lapi.clone(), background.clone())));
-    named("long-poll", Box::pin(long_poll::run(lapi.clone(), background.clone())));
-    named("retention", Box::pin(retention::run(lapi.clone(), background.clone())));
-    let (registry, stop) = (lapi.clone(), background.clone());
-    named(
-        "registry",
-        Box::pin(async move { registry.registry.run_writer(registry.clock.clone(), stop).await }),
-    );
-    named("revocations", Box::pin(reload::watch_revocations(lapi.clone(), daemon.stop.clone())));
-    if let Some(block) = &lapi.config.prometheus {
-        let shown = lapi.clone();
-        daemon.metrics.before_scrape(move || {
-            let shown = shown.clone();
-            async move {
-                // Counting many decisions takes a moment: on a blocking thread.
-                let _ = tokio::task::spawn_blocking(move || replication::show(&shown)).await;
-            }
-        });
-        let serving = metrics::serve(block.listen.clone(), daemon.metrics.clone(), daemon.stop.clone());
-        daemon.tasks.spawn(serving);
-    }
+/// Serves `/metrics`, if configured.
+fn serve_metrics(lapi: &Lapi, daemon: &DaemonContext) {
+    let Some(block) = &lapi.config.prometheus else { return };
+    let shown = lapi.clone();
+    daemon.metrics.before_scrape(move || {
+        let shown = shown.clone();
+        async move {
+            // Counting many decisions takes a moment: on a blocking thread, and on a snapshot, so that it blocks no one.
+            let _ = tokio::task::spawn_blocking(move || show(&shown)).await;
+        }
+    });
+    let serving = metrics::serve(block.listen.clone(), daemon.metrics.clone(), daemon.stop.clone());
+    daemon.tasks.spawn(serving);
+}
+
+/// Updates the gauges that are computed from memory.
+fn show(lapi: &Lapi) {
+    lapi.metrics.waiting.set(i64::try_from(lapi.long_poll.waiters()).unwrap_or(i64::MAX));
+    lapi.metrics.show(lapi.replication.view().counts(lapi.clock.now()), lapi.alert_counts.all());
 }

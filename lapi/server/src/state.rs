@@ -1,20 +1,24 @@
 //! The state shared by all requests.
 
-#[cfg(test)]
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
-use palisade_store::Store;
-use palisade_wire::UnixMillis;
+use palisade_service::{
+    alert_counts::AlertCounts,
+    allowlists::Allowlists,
+    clock::Clock,
+    ingest::{self, Ingest},
+    long_poll::LongPoll,
+    registry::Registry,
+    replication::{self, Replication},
+};
+use palisade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    allowlists, auth::Auth, ingest, long_poll, metrics::LapiMetrics, registry::Registry, replication,
-};
+use crate::{auth::Auth, metrics::LapiMetrics};
 
 /// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
@@ -28,16 +32,15 @@ pub(crate) struct Parts {
     /// Its block `api.server`.
     pub(crate) server: ServerConfig,
     pub(crate) clock: Clock,
-    /// Replaced on reload.
-    pub(crate) profiles: ArcSwap<Profiles>,
     pub(crate) store: Store,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: LapiMetrics,
     pub(crate) auth: Auth,
-    pub(crate) replication: replication::Replication,
-    pub(crate) long_poll: Arc<long_poll::LongPoll>,
-    pub(crate) ingest: ingest::Ingest,
-    pub(crate) allowlists: allowlists::Allowlists,
+    pub(crate) replication: Arc<Replication>,
+    pub(crate) long_poll: Arc<LongPoll>,
+    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) allowlists: Arc<Allowlists>,
+    pub(crate) alert_counts: Arc<AlertCounts>,
     /// Fires when no new requests are accepted: parked requests must be answered.
     pub(crate) closing: CancellationToken,
 }
@@ -69,43 +72,50 @@ pub(crate) struct Setup {
 }
 
 impl Lapi {
-    pub(crate) fn new(setup: Setup) -> Self {
+    /// Loads the active decisions and allowlists, and connects the parts.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub(crate) async fn load(setup: Setup) -> Result<Self, StoreError> {
         let Setup { config, server, clock, profiles, store, registry, metrics, auth, signer, closing } =
             setup;
-        Self(Arc::new(Parts {
+        let registry = Arc::new(registry);
+        let allowlists = Arc::new(Allowlists::new(store.clone()));
+        let replication = Replication::load(replication::Setup {
+            store: store.clone(),
+            clock: clock.clone(),
+            registry: registry.clone(),
+            allowlists: allowlists.clone(),
+            metrics: metrics.database.clone(),
+        })
+        .await?;
+        let alert_counts = Arc::new(AlertCounts::new(store.clone()));
+        alert_counts.recount().await?;
+        let ingest = Arc::new(Ingest::new(ingest::Setup {
+            store: store.clone(),
+            clock: clock.clone(),
+            profiles: ArcSwap::from_pointee(profiles),
+            allowlists: allowlists.clone(),
+            replication: replication.clone(),
+            alert_counts: alert_counts.clone(),
+            metrics: metrics.ingest.clone(),
+        }));
+        let long_poll = Arc::new(LongPoll::new(signer, replication.clone(), clock.clone()));
+        Ok(Self(Arc::new(Parts {
             config,
             server,
             clock,
-            profiles: ArcSwap::from_pointee(profiles),
             store,
             registry,
             metrics,
             auth,
-            replication: replication::Replication::default(),
-            long_poll: Arc::new(long_poll::LongPoll::new(signer)),
-            ingest: ingest::Ingest::default(),
-            allowlists: allowlists::Allowlists::default(),
+            replication,
+            long_poll,
+            ingest,
+            allowlists,
+            alert_counts,
             closing,
-        }))
-    }
-}
-
-/// The source of the current time.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Clock {
-    #[default]
-    System,
-    #[cfg(test)]
-    /// A clock that tests advance.
-    Set(Arc<AtomicI64>),
-}
-
-impl Clock {
-    pub(crate) fn now(&self) -> UnixMillis {
-        match self {
-            Self::System => UnixMillis::now(),
-            #[cfg(test)]
-            Self::Set(millis) => UnixMillis(millis.load(Ordering::Relaxed)),
-        }
+        })))
     }
 }

@@ -57,7 +57,7 @@ pub(crate) async fn take(
                 feature_flags: Some(report.feature_flags.join(",")),
                 ..BouncerUpdate::default()
             };
-            lapi.registry.record_bouncer(&bouncer, update);
+            lapi.registry.activity.record_bouncer(&bouncer, update);
         }
         (UsageReport::LogProcessor(report), MachineOrBouncer::Machine(machine)) => {
             let update = MachineUpdate {
@@ -69,7 +69,7 @@ pub(crate) async fn take(
                 datasources: serde_json::to_string(&report.datasources).ok(),
                 ..MachineUpdate::default()
             };
-            lapi.registry.record_machine(&machine, update);
+            lapi.registry.activity.record_machine(&machine, update);
         }
         _ => {}
     }

@@ -64,7 +64,7 @@ pub(crate) async fn refresh(State(lapi): State<Lapi>, headers: HeaderMap) -> Res
         (status = 401, description = "Missing or invalid token", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
-    lapi.registry.record_heartbeat(&machine, lapi.clock.now());
+    lapi.registry.activity.record_heartbeat(&machine, lapi.clock.now());
     StatusCode::OK
 }
 

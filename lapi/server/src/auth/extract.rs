@@ -7,18 +7,14 @@ use axum::{
     http::{HeaderMap, Method, header, request::Parts},
 };
 use palisade_daemon::listen::Peer;
+use palisade_service::registry::{self, Refusal};
 use palisade_store::BouncerUpdate;
 use palisade_wire::UnixMillis;
 use sha2::{Digest as _, Sha512};
 use tracing::{error, info, warn};
 
 use super::{address::ClientAddress, certificate::Role, token::TokenError};
-use crate::{
-    error::ApiError,
-    registry::{self, Refusal},
-    router::RouteLabel,
-    state::Lapi,
-};
+use crate::{error::ApiError, router::RouteLabel, state::Lapi};
 
 /// A request from a machine.
 #[derive(Debug, Clone)]
@@ -191,7 +187,7 @@ fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }
     let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
-    lapi.registry.record_bouncer(bouncer, update);
+    lapi.registry.activity.record_bouncer(bouncer, update);
 }
 
 /// SHA-512 of a key in lower-case hexadecimal, the form in which keys are stored.

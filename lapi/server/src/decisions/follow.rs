@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use palisade_replica::{Cursor, CursorLookup, CursorScope, CursorStatus, CursorToken, StreamRequest, View};
+use palisade_service::long_poll::{MAX_CURSOR_AGE, MAX_WAIT, PollResult, Waiter};
+use palisade_service::registry::{self, AuthType};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, FullReason, WAIT_HEADER};
 use tokio::sync::watch;
@@ -14,10 +17,8 @@ use tokio::sync::watch;
 use super::body::StreamBody;
 use super::stream::JSON;
 use crate::error::ApiError;
-use crate::long_poll::{self, MAX_CURSOR_AGE, MAX_WAIT, PollResult, Waiter};
 use crate::metrics::ResyncLabels;
 use crate::query::Pairs;
-use crate::registry::{self, AuthType};
 use crate::state::Lapi;
 
 /// Response extension: how long the request was parked. Excluded from the measured response time.
@@ -76,7 +77,9 @@ pub(super) async fn answer(
     let mut lookup = ask.lookup(lapi, &view, &scope, now);
     if matches!(lookup, CursorLookup::Valid(_, CursorStatus::Ahead)) {
         // Another LAPI on this database has sent the client commits that this replica has not applied yet.
-        Box::pin(lapi.catch_up()).await.map_err(|error| ApiError::store(&error, "unable to query"))?;
+        Box::pin(lapi.replication.catch_up())
+            .await
+            .map_err(|error| ApiError::store(&error, "unable to query"))?;
         (view, scope) = lapi.replication.state();
         now = lapi.clock.now();
         lookup = ask.lookup(lapi, &view, &scope, now);
@@ -100,8 +103,7 @@ pub(super) async fn answer(
     if recent && !ask.wait.is_zero() && lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {
         // Subscribe before the waiter is registered, so that no reload in between is missed.
         let reloads = lapi.registry.reloads();
-        let waiter =
-            lapi.long_poll.register(&lapi.replication, &scope, (&ask.request, ask.digest), cursor, now);
+        let waiter = lapi.long_poll.register(&scope, (&ask.request, ask.digest), cursor, now);
         if let Some(waiter) = waiter {
             drop(view);
             let begun = Instant::now();
@@ -140,9 +142,9 @@ async fn park(
         () = lapi.closing.cancelled() => PollResult::Recompute,
     };
     drop(waiter);
-    if let PollResult::Response(body, next) = result {
+    if let PollResult::Response { body, cursor } = result {
         lapi.metrics.pushed.inc();
-        return Ok((headers(lapi, next, Content::Changes), Body::from(body)).into_response());
+        return Ok((headers(lapi, cursor, Content::Changes), Body::from(body)).into_response());
     }
     let (view, of) = lapi.replication.state();
     let now = lapi.clock.now();
@@ -164,7 +166,7 @@ fn changes_response(
     cursor: Cursor,
 ) -> Response {
     let answer = view.answer(&ask.request, Some(cursor), now);
-    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Changes);
+    let head = headers(lapi, sign(lapi, ask, scope, answer.next), Content::Changes);
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
@@ -178,21 +180,22 @@ fn full_response(
 ) -> Response {
     lapi.metrics.everything.get_or_create(&ResyncLabels { why: why.as_str() }).inc();
     let answer = view.answer(&ask.request, None, now);
-    let head = headers(lapi, cursor_header(lapi, ask, scope, answer.next), Content::Everything(why));
+    let head = headers(lapi, sign(lapi, ask, scope, answer.next), Content::Everything(why));
     (head, Body::new(StreamBody::new(answer, || ()))).into_response()
 }
 
-fn cursor_header(lapi: &Lapi, ask: &CursorRequest, scope: &CursorScope, cursor: Cursor) -> HeaderValue {
+fn sign(lapi: &Lapi, ask: &CursorRequest, scope: &CursorScope, cursor: Cursor) -> Bytes {
     let token =
         CursorToken { database: scope.database, timeline: scope.timeline(), filter: ask.digest, cursor };
-    long_poll::cursor_header(&lapi.long_poll.signer, &token)
+    lapi.long_poll.signer.sign(&token).into()
 }
 
-fn headers(lapi: &Lapi, cursor: HeaderValue, content: Content) -> HeaderMap {
+fn headers(lapi: &Lapi, cursor: Bytes, content: Content) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(header::CONTENT_TYPE, JSON);
     // The response is specific to this client; proxies must not cache it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let cursor = HeaderValue::from_maybe_shared(cursor).expect("base64 is visible ASCII");
     headers.insert(HeaderName::from_static(CURSOR_HEADER), cursor);
     headers.insert(HeaderName::from_static(CONTENT_HEADER), HeaderValue::from_static(content.text()));
     if lapi.long_poll.has_room() && !lapi.closing.is_cancelled() {

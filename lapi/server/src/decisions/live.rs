@@ -43,7 +43,7 @@ pub(crate) async fn query(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let (first, rest) = query_live(&lapi, &bouncer, &query)?;
-    lapi.registry.record_live_query(&bouncer, lapi.clock.now());
+    lapi.registry.activity.record_live_query(&bouncer, lapi.clock.now());
     let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }

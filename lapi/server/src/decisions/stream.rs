@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use palisade_replica::{Commit, Cursor, Filter};
+use palisade_service::registry::ClientReport;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};
 
@@ -14,7 +15,6 @@ use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::openapi::DecisionStream;
 use crate::query::Pairs;
-use crate::registry::ClientReport;
 use crate::state::Lapi;
 
 /// The media type of a stream; the stock server sends no charset here.
@@ -56,14 +56,14 @@ pub(crate) async fn pull(
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
     if let Some(ask) = CursorRequest::of(&request, &query)? {
-        lapi.registry.record_stream_request(&bouncer, lapi.clock.now());
+        lapi.registry.activity.record_stream_request(&bouncer, lapi.clock.now());
         let instance = instance(client, &headers, lapi.clock.now());
         // Free what was read from the connection: the request may be parked for a minute.
         drop((headers, query, request));
         let note = |place: Option<Cursor>| {
             if let Some(instance) = instance {
                 let commit = place.map_or(Commit(0), |cursor| cursor.commit);
-                lapi.registry.record_report(&bouncer, ClientReport { commit, ..instance });
+                lapi.registry.activity.record_report(&bouncer, ClientReport { commit, ..instance });
             }
         };
         return follow::answer(&lapi, &bouncer, ask, note).await;
@@ -74,7 +74,7 @@ pub(crate) async fn pull(
     let cursor = bouncer.stream_cursor().map(|(commit, time)| Cursor { commit, time });
     let answer = view.answer(&request, cursor, now);
     let next = answer.next;
-    let written = move || lapi.registry.record_pull(&bouncer, next.time, next.commit);
+    let written = move || lapi.registry.activity.record_pull(&bouncer, next.time, next.commit);
     let body = axum::body::Body::new(StreamBody::new(answer, written));
     Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }

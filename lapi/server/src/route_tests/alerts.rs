@@ -98,7 +98,7 @@ async fn decisions_about_no_address_are_dropped_and_an_alert_of_only_such_with_t
     let hopeless = server.by_hand(&[bad]);
     assert_eq!(server.post_alerts(&[mixed, hopeless]).await, ["1"]);
     assert_eq!(server.get("/v1/alerts/1").await.json()["decisions"].as_array().unwrap().len(), 1);
-    assert_eq!(server.lapi.metrics.decisions_invalid.get(), 2);
+    assert_eq!(server.lapi.metrics.ingest.invalid_decisions.get(), 2);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn an_allowlisted_source_is_passed_over_but_a_ban_by_hand_is_taken() {
     let server = TestServer::new().await;
     server.allow("office", &["192.0.2.0/24"]).await;
     assert_eq!(server.post_alerts(&[server.alert("192.0.2.1"), server.alert("198.51.100.1")]).await, ["1"]);
-    assert_eq!(server.lapi.metrics.alerts_allowlisted.get(), 1);
+    assert_eq!(server.lapi.metrics.ingest.allowlisted.get(), 1);
     assert_eq!(server.ban("192.0.2.1", "1h").await, "2");
     assert_eq!(server.pull("?startup=true").await.0, ["198.51.100.1", "192.0.2.1"]);
 }

@@ -20,7 +20,7 @@ impl TestServer {
         store.create_allowlist(self.now(), list, "").await.unwrap();
         store.add_to_allowlist(self.now(), list, items).await.unwrap();
         // Alerts are evaluated with the lists in memory, which are a quarter of a second old at most.
-        self.lapi.catch_up().await.unwrap();
+        self.lapi.replication.catch_up().await.unwrap();
     }
 }
 

@@ -14,7 +14,7 @@ async fn bad_alerts_do_not_hold_up_the_good_ones_beside_them() {
     let batch = [server.alert("192.0.2.1"), nameless.clone(), server.alert("192.0.2.3"), endless.clone()];
     assert_eq!(server.post_alerts(&batch).await, ["1", "2"]);
     assert_eq!(server.pull("").await.0, ["192.0.2.1", "192.0.2.3"]);
-    assert_eq!(server.lapi.metrics.alerts_refused.get(), 2);
+    assert_eq!(server.lapi.metrics.ingest.refused.get(), 2);
 
     let answer = server.post("/v1/alerts", &json!([endless, nameless])).await;
     assert!(
@@ -32,7 +32,7 @@ async fn a_batch_that_comes_again_is_stored_once() {
     let mut more = batch.to_vec();
     more.push(server.alert("192.0.2.3"));
     assert_eq!(server.post_alerts(&more).await, ["1", "2", "3"]);
-    assert_eq!(server.lapi.metrics.alerts_repeated.get(), 2);
+    assert_eq!(server.lapi.metrics.ingest.repeated.get(), 2);
     assert_eq!(server.pull("").await.0.len(), 3);
     assert_eq!(server.get("/v1/alerts").await.json().as_array().unwrap().len(), 3);
 

@@ -79,7 +79,7 @@ async fn a_unix_socket_counts_as_this_host() {
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
     let open = Open::new(Fixture::new("").await).await;
     let lapi = open.lapi.lapi.clone();
-    TaskTracker::new().spawn(crate::long_poll::run(lapi.clone(), open.stop.clone()));
+    TaskTracker::new().spawn(lapi.long_poll.clone().run(open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -261,7 +261,7 @@ async fn certificates_admit_machines_and_bouncers() {
 
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));
     let row = open.lapi.lapi.registry.bouncer("fw@127.0.0.1").unwrap();
-    assert!(row.auto_created && row.auth == crate::registry::AuthType::Tls);
+    assert!(row.auto_created && row.auth == palisade_service::registry::AuthType::Tls);
     assert_eq!(over_tls(&open, &ours, Some(&machine), stream).await.unwrap(), forbidden, "wrong unit");
     assert_eq!(over_tls(&open, &ours, Some(&revoked), stream).await.unwrap(), forbidden, "revoked");
     assert!(over_tls(&open, &ours, Some(&foreign), stream).await.is_err(), "signed by somebody else");

@@ -82,7 +82,7 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
         request.headers_mut().insert("x-palisade-instance", name.parse().unwrap());
         server.send(request).await;
     }
-    server.lapi.registry.write_back(server.now()).await.unwrap();
+    server.lapi.registry.activity.write_back(server.now()).await.unwrap();
     let listed = server.lapi.store.bouncer_instances(None).await.unwrap();
     let listed: Vec<_> = listed
         .iter()

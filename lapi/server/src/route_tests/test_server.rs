@@ -15,6 +15,7 @@ use palisade_daemon::listen::Peer;
 use palisade_daemon::metrics::Metrics;
 use palisade_lapi_config::{Config, MetricsLevel};
 use palisade_profiles::Profiles;
+use palisade_service::{clock::Clock, registry::Registry};
 use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
 use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
@@ -25,9 +26,7 @@ use tower::ServiceExt;
 use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, extract::hash_key};
 use crate::metrics::LapiMetrics;
-use crate::registry::Registry;
-use crate::state::{Clock, Setup};
-use crate::{Lapi, long_poll, replication, retention};
+use crate::state::{Lapi, Setup};
 
 /// The initial time of the tests.
 pub(super) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -122,10 +121,10 @@ impl TestServer {
             store.create_machine(NOW, machine).await.unwrap();
         }
         let time = Arc::new(AtomicI64::new(NOW.0));
-        let clock = Clock::Set(Arc::clone(&time));
+        let clock = Clock::Manual(Arc::clone(&time));
         let registry = Registry::load(store.clone()).await.unwrap();
         let stop = CancellationToken::new();
-        let lapi = Lapi::new(Setup {
+        let lapi = Lapi::load(Setup {
             config,
             server,
             clock,
@@ -136,10 +135,11 @@ impl TestServer {
             auth: Auth::new(SECRET, Certificates::default()).unwrap(),
             signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
-        });
-        replication::load(&lapi).await.unwrap();
-        TaskTracker::new().spawn(replication::follow(lapi.clone(), stop.clone()));
-        TaskTracker::new().spawn(long_poll::run(lapi.clone(), stop.clone()));
+        })
+        .await
+        .unwrap();
+        TaskTracker::new().spawn(lapi.replication.clone().run(stop.clone()));
+        TaskTracker::new().spawn(lapi.long_poll.clone().run(stop.clone()));
         let router = crate::router::router(lapi.clone());
         Self { lapi, router, time, stop, folder }
     }
@@ -300,7 +300,7 @@ impl TestServer {
 
     /// One round of the retention jobs.
     pub(super) async fn flush(&self) {
-        retention::run_once(&self.lapi).await;
+        crate::background::retention(&self.lapi).run_once().await.unwrap();
     }
 }
 

@@ -57,7 +57,7 @@ fn reload(
         lapi.registry.certificates_changed();
     }
     daemon.logs.configure(&config.logs)?;
-    lapi.profiles.store(Arc::new(files.profiles));
+    lapi.ingest.set_profiles(files.profiles);
     log_loaded(&config);
     for key in needs_restart(&lapi.config, &config) {
         warn!("{key} has changed; restart to apply it");

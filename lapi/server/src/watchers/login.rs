@@ -9,6 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use palisade_daemon::listen::Peer;
+use palisade_service::registry::{AuthType, Machine};
 use palisade_store::{MachineUpdate, NewMachine};
 use palisade_wire::{read_certificate_login, read_login};
 use tracing::{info, warn};
@@ -17,7 +18,6 @@ use crate::{
     auth::{ClientAddress, certificate::Role},
     body::{self, BodyFailure},
     error::ApiError,
-    registry::{AuthType, Machine},
     state::Lapi,
 };
 
@@ -50,7 +50,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         info!(client = %client.text, "login refused: {}", refusal.text());
     })?;
     let version = version(&headers);
-    lapi.registry.record_machine(
+    lapi.registry.activity.record_machine(
         &machine,
         MachineUpdate {
             scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),

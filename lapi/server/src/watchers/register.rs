@@ -5,6 +5,7 @@ use axum::{
     http::StatusCode,
 };
 use palisade_lapi_config::AutoRegistration;
+use palisade_service::registry::AuthType;
 use palisade_store::{NewMachine, StoreError};
 use palisade_wire::{RequestError, read_registration};
 use tracing::info;
@@ -13,7 +14,6 @@ use crate::{
     auth::{ClientAddress, password},
     body,
     error::ApiError,
-    registry::AuthType,
     state::Lapi,
 };
 

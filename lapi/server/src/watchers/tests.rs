@@ -75,7 +75,7 @@ async fn login_answers_as_the_stock_server() {
     }
     let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], sound).await;
     assert!(answer.body.starts_with(r#"{"code":200,"expire":""#), "{answer:?}");
-    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.activity.write_back(UnixMillis::now()).await.unwrap();
     let stored = lapi.lapi.store.machine("m").await.unwrap().unwrap();
     assert_eq!(
         (stored.ip.as_str(), stored.version.as_str(), stored.scenarios.as_str()),
@@ -105,7 +105,7 @@ async fn a_token_is_good_for_as_long_as_its_machine() {
     let refreshed = lapi.request("192.0.2.1", "GET /v1/refresh_token", &[&bearer], "").await.token();
     let again = format!("authorization: Bearer {refreshed}");
     assert_eq!(lapi.request("192.0.2.1", heartbeat, &[&again], "").await.status, 200);
-    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.activity.write_back(UnixMillis::now()).await.unwrap();
     assert!(lapi.lapi.store.machine("m").await.unwrap().unwrap().last_heartbeat.is_some());
     // A token on a route for keys.
     let stream = lapi.request("192.0.2.1", "GET /v1/decisions/stream", &[&bearer], "").await;
@@ -188,7 +188,7 @@ async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
     for answer in together(asked).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    lapi.lapi.registry.write_back(UnixMillis::now()).await.unwrap();
+    lapi.lapi.registry.activity.write_back(UnixMillis::now()).await.unwrap();
     let mut rows = lapi.lapi.store.bouncers().await.unwrap();
     rows.sort_by_key(|row| row.id);
     assert_eq!(rows.len(), 2, "{rows:?}");

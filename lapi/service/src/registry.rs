@@ -6,19 +6,20 @@
 //!
 //! Store futures are boxed so that a parked request does not reserve their space.
 
+mod activity;
 mod client_report;
 mod index;
-mod pending_writes;
 mod records;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client_report::ClientReport;
-pub(crate) use records::{AuthType, Bouncer, Machine};
+pub use activity::Activity;
+pub use client_report::ClientReport;
+pub use records::{AuthType, Bouncer, BouncerLive, Machine};
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,11 +29,13 @@ use palisade_store::{NewBouncer, NewMachine, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;
 
-use self::{index::RegistryIndex, pending_writes::PendingWrites};
+use self::index::RegistryIndex;
 
 /// Machines and bouncers in memory.
 #[derive(Debug)]
-pub(crate) struct Registry {
+pub struct Registry {
+    /// What machines and bouncers do.
+    pub activity: Activity,
     store: Store,
     index: RwLock<RegistryIndex>,
     /// Held while the store is read or a row is added, so that a reload that started before the addition cannot undo
@@ -40,7 +43,6 @@ pub(crate) struct Registry {
     changing: tokio::sync::Mutex<LastCheck>,
     /// The number of checks of the store that have begun.
     checks: AtomicU64,
-    pending: Mutex<PendingWrites>,
     /// Incremented when the registry or the accepted certificates are reloaded, so that parked requests can check
     /// whether they are still authorised.
     reloads: watch::Sender<u64>,
@@ -59,14 +61,14 @@ struct LastCheck {
 
 /// Why a bouncer is refused.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// No bouncer has this key, or its row is not for key authentication.
     #[error("unknown key")]
     Unknown,
     /// The name of the row to create belongs to another bouncer.
     #[error("cannot add the row for this address: {0}; delete or rename the bouncer of that name")]
     NameTaken(String),
+    /// The store had to be read and failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
 }
@@ -77,13 +79,13 @@ impl Registry {
     /// # Errors
     ///
     /// When the store fails.
-    pub(crate) async fn load(store: Store) -> Result<Self, StoreError> {
+    pub async fn load(store: Store) -> Result<Self, StoreError> {
         let registry = Self {
+            activity: Activity::new(store.clone()),
             store,
             index: RwLock::default(),
             changing: tokio::sync::Mutex::new(LastCheck { number: -1, last: Ok(()) }),
             checks: AtomicU64::new(0),
-            pending: Mutex::default(),
             reloads: watch::Sender::new(0),
         };
         registry.refresh().await?;
@@ -91,32 +93,32 @@ impl Registry {
     }
 
     /// The machine of this name, from memory.
-    pub(crate) fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
         self.read().machine(name)
     }
 
     /// The bouncer of this name, from memory.
-    pub(crate) fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
+    pub fn bouncer(&self, name: &str) -> Option<Arc<Bouncer>> {
         self.read().bouncer(name)
     }
 
     /// Whether this bouncer still exists with this key.
-    pub(crate) fn is_current(&self, bouncer: &Bouncer) -> bool {
+    pub fn is_current(&self, bouncer: &Bouncer) -> bool {
         self.bouncer(&bouncer.name).is_some_and(|row| row.id == bouncer.id && row.key == bouncer.key)
     }
 
     /// Makes parked requests that authenticated with a certificate authenticate again.
-    pub(crate) fn certificates_changed(&self) {
+    pub fn certificates_changed(&self) {
         self.reloads.send_modify(|count| *count += 1);
     }
 
     /// Wakes on every reload of the registry or of certificates.
-    pub(crate) fn reloads(&self) -> watch::Receiver<u64> {
+    pub fn reloads(&self) -> watch::Receiver<u64> {
         self.reloads.subscribe()
     }
 
     /// The number of machines and of bouncers.
-    pub(crate) fn len(&self) -> (usize, usize) {
+    pub fn len(&self) -> (usize, usize) {
         self.read().len()
     }
 
@@ -125,7 +127,7 @@ impl Registry {
     /// # Errors
     ///
     /// When the store had to be read and failed.
-    pub(crate) async fn machine_matching(
+    pub async fn machine_matching(
         &self,
         name: &str,
         fit: impl Fn(&Machine) -> bool,
@@ -143,7 +145,7 @@ impl Registry {
     /// # Errors
     ///
     /// When the store fails; memory stays as it was.
-    pub(crate) async fn refresh_if_stale(&self) -> Result<(), StoreError> {
+    pub async fn refresh_if_stale(&self) -> Result<(), StoreError> {
         let asked = self.checks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
         if self.checks.load(Ordering::Acquire) > asked {
@@ -158,7 +160,7 @@ impl Registry {
     /// # Errors
     ///
     /// When the store fails; memory stays as it was.
-    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+    pub async fn refresh(&self) -> Result<(), StoreError> {
         let mut known = self.changing().await?;
         self.check(&mut known, true).await
     }
@@ -196,23 +198,23 @@ impl Registry {
         Ok(())
     }
 
+    /// Adds a machine to the store and to memory.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Exists`] when the name is taken; otherwise when the store fails.
-    pub(crate) async fn add_machine(
-        &self,
-        now: UnixMillis,
-        new: NewMachine,
-    ) -> Result<Arc<Machine>, StoreError> {
+    pub async fn add_machine(&self, now: UnixMillis, new: NewMachine) -> Result<Arc<Machine>, StoreError> {
         let _changing = self.changing().await?;
         let row = self.store.create_machine(now, new).await?;
         Ok(self.write().add_machine(row))
     }
 
+    /// Removes a machine from the store and from memory.
+    ///
     /// # Errors
     ///
     /// [`StoreError::NotFound`] when the machine does not exist; otherwise when the store fails.
-    pub(crate) async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn delete_machine(&self, name: &str) -> Result<(), StoreError> {
         let _changing = self.changing().await?;
         self.store.delete_machine(name).await?;
         self.write().remove_machine(name);
@@ -224,7 +226,7 @@ impl Registry {
     /// # Errors
     ///
     /// When the key is unknown or the store fails.
-    pub(crate) async fn bouncer_by_key(&self, key: &str) -> Result<Arc<Bouncer>, Refusal> {
+    pub async fn bouncer_by_key(&self, key: &str) -> Result<Arc<Bouncer>, Refusal> {
         if let Some(first) = self.read().first_with_key(key) {
             return Ok(first);
         }
@@ -238,12 +240,7 @@ impl Registry {
     /// # Errors
     ///
     /// See [`Refusal`].
-    pub(crate) async fn bouncer_at(
-        &self,
-        now: UnixMillis,
-        key: &str,
-        ip: &str,
-    ) -> Result<Arc<Bouncer>, Refusal> {
+    pub async fn bouncer_at(&self, now: UnixMillis, key: &str, ip: &str) -> Result<Arc<Bouncer>, Refusal> {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
@@ -293,7 +290,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`Refusal::NameTaken`] when the name belongs to a bouncer with a key; otherwise when the store fails.
-    pub(crate) async fn bouncer_with_certificate(
+    pub async fn bouncer_with_certificate(
         &self,
         now: UnixMillis,
         name: &str,
@@ -340,10 +337,6 @@ impl Registry {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, RegistryIndex> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, PendingWrites> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use subtle::ConstantTimeEq as _;
 
-use super::{AuthType, Bouncer, Machine};
+use super::records::{AuthType, Bouncer, Machine};
 
 /// Machines and bouncers by name, and bouncers by key and address.
 #[derive(Debug, Default)]

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use bytes::{Bytes, BytesMut};
 use palisade_replica::{
     Broadcast, Cursor, CursorScope, CursorSigner, CursorToken, StreamRequest, WaitGroups,
@@ -23,14 +22,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Lapi;
+use crate::clock::Clock;
 use crate::replication::Replication;
 
 /// The longest time a request is parked.
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Older cursors are answered at once: they lack ends that came with time, which a broadcast would have to repeat for
 /// every waiter of the group.
-pub(crate) const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
+pub const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
 /// Maximum number of parked requests; beyond it clients are told to poll.
 const MAX_WAITERS: u64 = 100_000;
 /// Waiters per batch.
@@ -48,8 +47,11 @@ const MAX_SHARED_BODY: usize = 16 * 1024 * 1024;
 
 /// All parked requests, and the signer of their cursors.
 #[derive(Debug)]
-pub(crate) struct LongPoll {
-    pub(crate) signer: CursorSigner,
+pub struct LongPoll {
+    /// Signs and verifies cursors.
+    pub signer: CursorSigner,
+    replication: Arc<Replication>,
+    clock: Clock,
     waiting: Mutex<WaitGroups<Vec<WaiterBatch>>>,
     waiters: AtomicU64,
 }
@@ -59,16 +61,21 @@ type WaiterBatch = watch::Sender<Option<PollResult>>;
 
 /// Why a waiter was woken.
 #[derive(Debug, Clone)]
-pub(crate) enum PollResult {
-    /// The shared response body, and the cursor to send with it.
-    Response(Bytes, HeaderValue),
+pub enum PollResult {
+    /// The shared response body, and the signed cursor to send with it.
+    Response {
+        /// JSON.
+        body: Bytes,
+        /// Base64.
+        cursor: Bytes,
+    },
     /// There may be changes: the request must compute its own response.
     Recompute,
 }
 
 /// A parked request's place in a batch; dropped when it is answered.
 #[derive(Debug)]
-pub(crate) struct Waiter {
+pub struct Waiter {
     long_poll: Arc<LongPoll>,
     database: Uuid,
     digest: u64,
@@ -77,31 +84,31 @@ pub(crate) struct Waiter {
 }
 
 impl LongPoll {
-    pub(crate) fn new(signer: CursorSigner) -> Self {
-        Self { signer, waiting: Mutex::default(), waiters: AtomicU64::new(0) }
+    /// Without any waiter.
+    pub fn new(signer: CursorSigner, replication: Arc<Replication>, clock: Clock) -> Self {
+        Self { signer, replication, clock, waiting: Mutex::default(), waiters: AtomicU64::new(0) }
     }
 
     /// The number of parked requests.
-    pub(crate) fn waiters(&self) -> u64 {
+    pub fn waiters(&self) -> u64 {
         self.waiters.load(Ordering::Relaxed)
     }
 
     /// Whether another request may be parked.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.waiters() < MAX_WAITERS
     }
 
     /// Registers a waiter with this cursor, valid in `scope`. `None` when the request must be answered at once.
-    pub(crate) fn register(
+    pub fn register(
         self: &Arc<Self>,
-        replication: &Replication,
         scope: &Arc<CursorScope>,
         asked: (&StreamRequest, u64),
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<Waiter> {
         let mut waiting = self.waiting();
-        let (view, of) = replication.state();
+        let (view, of) = self.replication.state();
         if of != *scope {
             return None;
         }
@@ -124,6 +131,56 @@ impl LongPoll {
         })
     }
 
+    /// Broadcasts the changes of each commit to the waiters until `stop` fires.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut commits = self.replication.commits();
+        let mut earliest = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = commits.changed() => if changed.is_err() { return },
+            }
+            if stop.run_until_cancelled(tokio::time::sleep_until(earliest)).await.is_none() {
+                return;
+            }
+            commits.borrow_and_update();
+            let begun = Instant::now();
+            self.broadcast().await;
+            let pause = begun.elapsed().clamp(MIN_PAUSE, MAX_PAUSE);
+            earliest = Instant::now() + pause;
+        }
+    }
+
+    /// Sends all waiters the changes they lack; returns when all batches have finished.
+    async fn broadcast(self: &Arc<Self>) {
+        let poll = Arc::clone(self);
+        // On a blocking thread: serialising a large change takes a while.
+        let made = tokio::task::spawn_blocking(move || poll.results()).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the broadcast failed; each waiting request computes its own response");
+            Vec::new()
+        });
+        for (batches, result) in made {
+            for batch in batches {
+                batch.send_replace(Some(result.clone()));
+                // On a busy machine the batch may take longer; waiting more would not help.
+                let _ = tokio::time::timeout(BATCH_TIMEOUT, batch.closed()).await;
+            }
+        }
+    }
+
+    /// The result for each group, smaller groups first, so that they do not wait for large ones.
+    fn results(&self) -> Vec<(Vec<WaiterBatch>, PollResult)> {
+        let (broadcasts, scope) = {
+            let mut waiting = self.waiting();
+            let (view, scope) = self.replication.state();
+            (waiting.broadcast(&view, &scope, self.clock.now()), scope)
+        };
+        let mut results: Vec<_> =
+            broadcasts.into_iter().map(|broadcast| poll_result(&self.signer, &scope, broadcast)).collect();
+        results.sort_by_key(|(batches, _)| batches.len());
+        results
+    }
+
     fn waiting(&self) -> MutexGuard<'_, WaitGroups<Vec<WaiterBatch>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +188,7 @@ impl LongPoll {
 
 impl Waiter {
     /// Waits until the batch is woken.
-    pub(crate) async fn result(&mut self) -> PollResult {
+    pub async fn result(&mut self) -> PollResult {
         let Some(batch) = &mut self.batch else { return PollResult::Recompute };
         match batch.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(PollResult::Recompute),
@@ -153,57 +210,6 @@ impl Drop for Waiter {
     }
 }
 
-/// Broadcasts the changes of each commit to the waiters until `stop` fires.
-pub(crate) async fn run(lapi: Lapi, stop: CancellationToken) {
-    let mut commits = lapi.replication.commits();
-    let mut earliest = Instant::now();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = commits.changed() => if changed.is_err() { return },
-        }
-        if stop.run_until_cancelled(tokio::time::sleep_until(earliest)).await.is_none() {
-            return;
-        }
-        commits.borrow_and_update();
-        let begun = Instant::now();
-        broadcast(&lapi).await;
-        let pause = begun.elapsed().clamp(MIN_PAUSE, MAX_PAUSE);
-        earliest = Instant::now() + pause;
-    }
-}
-
-/// Sends all waiters the changes they lack; returns when all batches have finished.
-async fn broadcast(lapi: &Lapi) {
-    let lapi = lapi.clone();
-    // On a blocking thread: serialising a large change takes a while.
-    let made = tokio::task::spawn_blocking(move || {
-        let (broadcasts, scope) = {
-            let mut waiting = lapi.long_poll.waiting();
-            let (view, scope) = lapi.replication.state();
-            (waiting.broadcast(&view, &scope, lapi.clock.now()), scope)
-        };
-        let mut made: Vec<(Vec<WaiterBatch>, PollResult)> = broadcasts
-            .into_iter()
-            .map(|broadcast| poll_result(&lapi.long_poll.signer, &scope, broadcast))
-            .collect();
-        // Smaller groups first, so that they do not wait for large ones.
-        made.sort_by_key(|(batches, _)| batches.len());
-        made
-    });
-    let made = made.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "the broadcast failed; each waiting request computes its own response");
-        Vec::new()
-    });
-    for (batches, result) in made {
-        for batch in batches {
-            batch.send_replace(Some(result.clone()));
-            // On a busy machine the batch may take longer; waiting more would not help.
-            let _ = tokio::time::timeout(BATCH_TIMEOUT, batch.closed()).await;
-        }
-    }
-}
-
 fn poll_result(
     signer: &CursorSigner,
     scope: &CursorScope,
@@ -214,14 +220,9 @@ fn poll_result(
         let cursor = answer.next;
         let token =
             CursorToken { database: scope.database, timeline: scope.timeline(), filter: digest, cursor };
-        Some(PollResult::Response(concat(answer)?, cursor_header(signer, &token)))
+        Some(PollResult::Response { body: concat(answer)?, cursor: signer.sign(&token).into() })
     });
     (waiters, result.unwrap_or(PollResult::Recompute))
-}
-
-/// The signed cursor as a header value.
-pub(crate) fn cursor_header(signer: &CursorSigner, token: &CursorToken) -> HeaderValue {
-    HeaderValue::try_from(signer.sign(token)).expect("base64 is visible ASCII")
 }
 
 /// Concatenates the chunks of a body; `None` above [`MAX_SHARED_BODY`].

@@ -16,14 +16,14 @@ mod history;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::http::StatusCode;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use palisade_profiles::NoHistory;
-use palisade_store::StoreError;
+use palisade_profiles::{NoHistory, Profiles};
+use palisade_store::{Store, StoreError};
 use palisade_wire::{BodyError, UnixMillis, read_alerts};
+use prometheus_client::metrics::counter::Counter;
 
-use crate::error::ApiError;
-use crate::{Lapi, registry};
+use crate::{alert_counts::AlertCounts, allowlists::Allowlists, clock::Clock, replication::Replication};
 use evaluate::{EvaluatedBatch, IngestContext, evaluate};
 use history::StoredHistory;
 
@@ -32,10 +32,43 @@ const LARGE: usize = 64 * 1024;
 /// How many dropped decisions of a request are logged individually; the rest is only counted.
 const MAX_LOGGED: usize = 10;
 
-/// Ingest state shared by all requests.
-#[derive(Debug, Default)]
-pub(crate) struct Ingest {
+/// Ingests alerts.
+#[derive(Debug)]
+pub struct Ingest {
+    parts: Setup,
     imports: Arc<AtomicUsize>,
+}
+
+/// What ingest needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// Keeps the alerts.
+    pub store: Store,
+    /// The time at which an alert arrives.
+    pub clock: Clock,
+    /// Replaced on reload.
+    pub profiles: ArcSwap<Profiles>,
+    /// Consulted for alerts without decisions of their own.
+    pub allowlists: Arc<Allowlists>,
+    /// Applies the commits before the response is sent.
+    pub replication: Arc<Replication>,
+    /// Counts the stored alerts.
+    pub alert_counts: Arc<AlertCounts>,
+    /// Counts the others.
+    pub metrics: IngestMetrics,
+}
+
+/// What ingest counts. Clones share the values.
+#[derive(Debug, Clone, Default)]
+pub struct IngestMetrics {
+    /// Alerts refused; others of their batch may have been stored.
+    pub refused: Counter,
+    /// Alerts dropped because their source is allowlisted.
+    pub allowlisted: Counter,
+    /// Alerts posted again and not stored again.
+    pub repeated: Counter,
+    /// Decisions dropped because their value is not an address.
+    pub invalid_decisions: Counter,
 }
 
 /// Guard for an import in progress; retention does not delete alerts meanwhile.
@@ -43,7 +76,18 @@ pub(crate) struct Ingest {
 struct Import(Arc<AtomicUsize>);
 
 impl Ingest {
-    pub(crate) fn import_in_progress(&self) -> bool {
+    /// With these parts.
+    pub fn new(parts: Setup) -> Self {
+        Self { parts, imports: Arc::default() }
+    }
+
+    /// Later alerts are evaluated by these profiles.
+    pub fn set_profiles(&self, profiles: Profiles) {
+        self.parts.profiles.store(Arc::new(profiles));
+    }
+
+    /// Whether a large import is being stored now.
+    pub fn import_in_progress(&self) -> bool {
         self.imports.load(Ordering::Relaxed) > 0
     }
 
@@ -61,12 +105,14 @@ impl Drop for Import {
 
 /// Why no alert of a batch was stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IngestError {
+pub enum IngestError {
+    /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
     /// Every alert was refused; the reason of the first.
     #[error("{0}")]
     Refused(String),
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The blocking task that evaluates the batch panicked.
@@ -74,20 +120,7 @@ pub(crate) enum IngestError {
     Broken,
 }
 
-impl From<IngestError> for ApiError {
-    fn from(error: IngestError) -> Self {
-        match error {
-            IngestError::Body(error) => Self::bad_request(error.to_string()),
-            IngestError::Refused(reason) => Self::internal(reason),
-            IngestError::Store(error) => {
-                Self::store(&error, "unable to create alerts: unable to insert bulk")
-            }
-            IngestError::Broken => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-}
-
-impl Lapi {
+impl Ingest {
     /// Ingests a batch posted by a machine. Returns the alert ids in order: allowlisted alerts have none, repeated
     /// alerts have their earlier id.
     ///
@@ -95,38 +128,34 @@ impl Lapi {
     ///
     /// When the body cannot be read, every alert is refused, or the database fails. Nothing is stored then, except
     /// when the database fails in the middle of a very large import.
-    pub(crate) async fn ingest(
-        &self,
-        from: &registry::Machine,
-        body: Bytes,
-    ) -> Result<Vec<i64>, IngestError> {
-        let now = self.clock.now();
-        let large = body.len() > LARGE || self.profiles.load().needs_history();
+    pub async fn ingest(self: &Arc<Self>, machine: &str, body: Bytes) -> Result<Vec<i64>, IngestError> {
+        let now = self.parts.clock.now();
+        let large = body.len() > LARGE || self.parts.profiles.load().needs_history();
         let (posted, batch) = if large {
-            let (lapi, machine) = (self.clone(), from.name.clone());
-            let evaluate = move || lapi.evaluate(now, &machine, &body);
+            let (ingest, machine) = (self.clone(), machine.to_owned());
+            let evaluate = move || ingest.evaluate(now, &machine, &body);
             tokio::task::spawn_blocking(evaluate).await.map_err(|_| IngestError::Broken)??
         } else {
-            self.evaluate(now, &from.name, &body)?
+            self.evaluate(now, machine, &body)?
         };
-        self.log_rejections(&from.name, &batch);
+        self.log_rejections(machine, &batch);
         if let Some(reason) = batch.all_refused(posted) {
             return Err(IngestError::Refused(reason.to_owned()));
         }
         if batch.alerts.is_empty() {
             return Ok(Vec::new());
         }
-        let _import = batch.import.then(|| self.ingest.begin_import());
+        let _import = batch.import.then(|| self.begin_import());
         let scenarios: Vec<String> = batch.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
-        let added = self.store.add_alerts(now, Some(&from.name), batch.alerts).await?;
+        let added = self.parts.store.add_alerts(now, Some(machine), batch.alerts).await?;
         for (stored, scenario) in added.ids.iter().zip(&scenarios) {
             if stored.repeated {
-                self.metrics.alerts_repeated.inc();
+                self.parts.metrics.repeated.inc();
             } else {
-                self.metrics.alerts_changed(scenario, 1);
+                self.parts.alert_counts.add(scenario);
             }
         }
-        self.replication.apply_local(added.commits).await;
+        self.parts.replication.apply_local(added.commits).await;
         Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
     }
 
@@ -139,11 +168,11 @@ impl Lapi {
     ) -> Result<(usize, EvaluatedBatch), IngestError> {
         let posted = read_alerts(body)?;
         let count = posted.len();
-        let profiles = self.profiles.load();
-        let allowlists = self.allowlists.index();
+        let profiles = self.parts.profiles.load();
+        let allowlists = self.parts.allowlists.index();
         let stored;
         let history: &dyn palisade_profiles::History = if profiles.needs_history() {
-            stored = StoredHistory::new(self.store.clone(), now);
+            stored = StoredHistory::new(self.parts.store.clone(), now);
             &stored
         } else {
             stored = StoredHistory::unused();
@@ -161,7 +190,7 @@ impl Lapi {
     /// Logs and counts alerts and decisions that are not stored.
     fn log_rejections(&self, machine: &str, batch: &EvaluatedBatch) {
         for refusal in &batch.refused {
-            self.metrics.alerts_refused.inc();
+            self.parts.metrics.refused.inc();
             tracing::error!(
                 machine,
                 index = refusal.index,
@@ -171,7 +200,7 @@ impl Lapi {
             );
         }
         for passed in &batch.allowlisted {
-            self.metrics.alerts_allowlisted.inc();
+            self.parts.metrics.allowlisted.inc();
             tracing::info!(
                 machine,
                 alert = passed.alert,
@@ -179,7 +208,7 @@ impl Lapi {
                 "alert passed over: allowlisted"
             );
         }
-        self.metrics.decisions_invalid.inc_by(batch.invalid.len() as u64);
+        self.parts.metrics.invalid_decisions.inc_by(batch.invalid.len() as u64);
         for invalid in batch.invalid.iter().take(MAX_LOGGED) {
             tracing::error!(
                 machine,

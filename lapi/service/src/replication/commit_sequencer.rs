@@ -8,22 +8,22 @@ use std::collections::BTreeMap;
 use palisade_replica::{Change, Commit};
 
 /// The changes of a commit.
-pub(crate) type Changes = Vec<Change>;
+pub(super) type Changes = Vec<Change>;
 
 /// Commits that wait for earlier ones, and the last commit that was output.
 #[derive(Debug)]
-pub(crate) struct CommitSequencer {
+pub(super) struct CommitSequencer {
     head: Commit,
     parked: BTreeMap<Commit, Changes>,
 }
 
 impl CommitSequencer {
-    pub(crate) fn new(head: Commit) -> Self {
+    pub(super) fn new(head: Commit) -> Self {
         Self { head, parked: BTreeMap::new() }
     }
 
     /// Adds a commit of this process. Ignored when it was already fetched from the database and output.
-    pub(crate) fn push_local(&mut self, commit: Commit, changes: Changes) {
+    pub(super) fn push_local(&mut self, commit: Commit, changes: Changes) {
         if commit > self.head {
             self.parked.insert(commit, changes);
         }
@@ -33,7 +33,7 @@ impl CommitSequencer {
     /// between that is missing left nothing behind: later commits have overwritten everything it wrote.
     ///
     /// A commit reported locally takes precedence: it has the same changes or more.
-    pub(crate) fn push_fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
+    pub(super) fn push_fetched(&mut self, after: Commit, through: Commit, commits: Vec<(Commit, Changes)>) {
         let mut commits = commits.into_iter().peekable();
         // Commits up to `head` are common here: a local write was reported first.
         for number in after.0.saturating_add(1)..=through.0 {
@@ -47,7 +47,7 @@ impl CommitSequencer {
     }
 
     /// The next commit in order, if present.
-    pub(crate) fn next(&mut self) -> Option<(Commit, Changes)> {
+    pub(super) fn next(&mut self) -> Option<(Commit, Changes)> {
         let entry = self.parked.first_entry()?;
         if entry.key().0 != self.head.0 + 1 {
             return None;
@@ -58,7 +58,7 @@ impl CommitSequencer {
     }
 
     /// Whether later commits wait for a missing one.
-    pub(crate) fn has_gap(&self) -> bool {
+    pub(super) fn has_gap(&self) -> bool {
         self.parked.first_key_value().is_some_and(|(first, _)| first.0 != self.head.0 + 1)
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 over the machine's name and the alert as posted. A log processor resends its whole batch when a response was
 /// lost, so equal digests are the same alert.
-pub(crate) fn of(machine: &str, alert: &Alert) -> [u8; 32] {
+pub(super) fn of(machine: &str, alert: &Alert) -> [u8; 32] {
     struct Hasher(Sha256);
     impl Write for Hasher {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

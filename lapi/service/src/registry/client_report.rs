@@ -13,17 +13,19 @@ const MAX_TOTAL: usize = 50_000;
 
 /// A request of a client that shares a bouncer's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientReport {
+pub struct ClientReport {
     /// The instance name it sends.
-    pub(crate) instance: String,
-    pub(crate) ip: String,
+    pub instance: String,
+    /// The address of its request.
+    pub ip: String,
     /// The User-Agent before the slash.
-    pub(crate) kind: String,
+    pub kind: String,
     /// The User-Agent after the slash.
-    pub(crate) version: String,
-    pub(crate) at: UnixMillis,
+    pub version: String,
+    /// When.
+    pub at: UnixMillis,
     /// The commit up to which it has received all changes.
-    pub(crate) commit: Commit,
+    pub commit: Commit,
 }
 
 /// The latest report of each client, by bouncer id and instance name.

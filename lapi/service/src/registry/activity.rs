@@ -1,32 +1,43 @@
-//! Updates of machines and bouncers that are not in the store yet, and the task that writes them back.
+//! What machines and bouncers do: applied to their records at once, and written to the store in batches.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use palisade_replica::Commit;
-use palisade_store::{BouncerUpdate, MachineUpdate, StoreError};
+use palisade_store::{BouncerUpdate, MachineUpdate, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::client_report::{ClientReport, ClientReports};
-use super::{AuthType, Bouncer, Machine, Registry};
-use crate::state::Clock;
+use super::records::{AuthType, Bouncer, Machine};
+use crate::clock::Clock;
 
 /// How often pending updates are written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Client reports per write: ten thousand at once would delay the write of a ban.
 const REPORTS_PER_WRITE: usize = 2000;
 
+/// Records what machines and bouncers do, and writes it back.
+#[derive(Debug)]
+pub struct Activity {
+    store: Store,
+    pending: Mutex<PendingWrites>,
+}
+
 /// Pending updates by row id; later updates replace earlier ones field by field.
 #[derive(Debug, Default)]
-pub(super) struct PendingWrites {
+struct PendingWrites {
     machines: HashMap<i64, MachineUpdate>,
     bouncers: HashMap<i64, BouncerUpdate>,
     instances: ClientReports,
 }
 
 impl PendingWrites {
-    pub(super) fn bouncer(&mut self, id: i64) -> &mut BouncerUpdate {
+    fn bouncer(&mut self, id: i64) -> &mut BouncerUpdate {
         self.bouncers.entry(id).or_insert_with(|| BouncerUpdate { id, ..BouncerUpdate::default() })
     }
 
@@ -48,10 +59,18 @@ fn merge_machine(to: &mut MachineUpdate, from: MachineUpdate) {
     merge!(to, from, ip version scenarios last_heartbeat last_push os feature_flags hub_state datasources);
 }
 
-impl Registry {
+impl Activity {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, pending: Mutex::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, PendingWrites> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The bouncer has received all changes up to `commit`: a response to a request that began at `started` was written
     /// completely.
-    pub(crate) fn record_pull(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
+    pub fn record_pull(&self, bouncer: &Bouncer, started: UnixMillis, commit: Commit) {
         // While the database is unavailable, an unused row serves every client that uses its key. None of them gets a
         // cursor there, or one would miss what another has received; each gets the full list until its own row exists.
         let settled = bouncer.auth == AuthType::Tls || !bouncer.lock().ip.is_empty();
@@ -65,13 +84,13 @@ impl Registry {
 
     /// A live query. The last pull is updated when it is older than a minute, as in the stock server; the stream cursor
     /// is not.
-    pub(crate) fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
+    pub fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
         const MINUTE: i64 = 60_000;
         self.record_pull_time(bouncer, now, MINUTE);
     }
 
     /// A stream request of a client that keeps its own cursor. The last pull is updated when it is older than a second.
-    pub(crate) fn record_stream_request(&self, bouncer: &Bouncer, now: UnixMillis) {
+    pub fn record_stream_request(&self, bouncer: &Bouncer, now: UnixMillis) {
         const SECOND: i64 = 1_000;
         self.record_pull_time(bouncer, now, SECOND);
     }
@@ -86,12 +105,12 @@ impl Registry {
     }
 
     /// A request of a client that shares the bouncer's key and sends an instance name.
-    pub(crate) fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
+    pub fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
         self.pending().instances.add(bouncer.id, seen);
     }
 
     /// Applies an update to the bouncer and schedules it for writing; `None` fields are unchanged.
-    pub(crate) fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
+    pub fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
         {
             let mut live = bouncer.lock();
             let update = update.clone();
@@ -107,13 +126,14 @@ impl Registry {
         merge_bouncer(self.pending().bouncer(bouncer.id), update);
     }
 
-    pub(crate) fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
+    /// A heartbeat of a machine.
+    pub fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
         let update = MachineUpdate { last_heartbeat: Some(now), ..MachineUpdate::default() };
         self.record_machine(machine, update);
     }
 
     /// Applies an update to the machine and schedules it for writing; `None` fields are unchanged.
-    pub(crate) fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
+    pub fn record_machine(&self, machine: &Machine, update: MachineUpdate) {
         {
             let mut live = machine.lock();
             let update = update.clone();
@@ -137,11 +157,11 @@ impl Registry {
     /// # Errors
     ///
     /// When the store fails.
-    pub(crate) async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
+    pub async fn write_back(&self, now: UnixMillis) -> Result<(), StoreError> {
         self.write_batch(now, usize::MAX).await
     }
 
-    /// As [`Registry::write_back`], with at most `instances` client reports.
+    /// As [`Activity::write_back`], with at most `instances` client reports.
     async fn write_batch(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
         let taken = {
             let mut pending = self.pending();
@@ -191,7 +211,7 @@ impl Registry {
     }
 
     /// Writes once a second until `stop` fires. The caller makes the final write when no request is left.
-    pub(crate) async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
+    pub async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(WRITE_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;

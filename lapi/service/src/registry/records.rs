@@ -7,7 +7,7 @@ use palisade_wire::UnixMillis;
 
 /// How a machine or bouncer authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum AuthType {
+pub enum AuthType {
     /// Machines: a password.
     Password,
     /// Bouncers: an API key.
@@ -18,7 +18,7 @@ pub(crate) enum AuthType {
 
 impl AuthType {
     /// The value in the store and in listings.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
             Self::ApiKey => "api-key",
@@ -29,60 +29,65 @@ impl AuthType {
 
 /// A machine: a log processor, or an administrator's `cscli`.
 #[derive(Debug)]
-pub(crate) struct Machine {
-    pub(crate) id: i64,
+pub struct Machine {
+    /// The row in the store.
+    pub id: i64,
     /// Unique.
-    pub(crate) name: String,
+    pub name: String,
     /// bcrypt hash of the password.
-    pub(crate) password: String,
+    pub password: String,
     /// Whether an administrator, a registration token or a certificate has validated it.
-    pub(crate) validated: bool,
-    pub(crate) auth: AuthType,
+    pub validated: bool,
+    /// How it authenticates.
+    pub auth: AuthType,
     live: Arc<Mutex<MachineLive>>,
 }
 
 /// The state of a machine that changes at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct MachineLive {
+pub(super) struct MachineLive {
     /// Address of the last login.
-    pub(crate) ip: String,
+    pub(super) ip: String,
     /// Version sent at the last login.
-    pub(crate) version: String,
+    pub(super) version: String,
     /// Names of its scenarios, joined by commas.
-    pub(crate) scenarios: String,
-    pub(crate) last_heartbeat: Option<UnixMillis>,
+    pub(super) scenarios: String,
+    /// When it last sent a heartbeat.
+    pub(super) last_heartbeat: Option<UnixMillis>,
     /// When it last posted alerts.
-    pub(crate) last_push: Option<UnixMillis>,
+    pub(super) last_push: Option<UnixMillis>,
 }
 
 /// A bouncer: one row per key and address.
 #[derive(Debug)]
-pub(crate) struct Bouncer {
-    pub(crate) id: i64,
+pub struct Bouncer {
+    /// The row in the store.
+    pub id: i64,
     /// Unique: as given, or `NAME@ADDRESS`.
-    pub(crate) name: String,
+    pub name: String,
     /// SHA-512 of its key in lower-case hexadecimal; empty for certificates.
-    pub(crate) key: String,
-    pub(crate) auth: AuthType,
+    pub key: String,
+    /// How it authenticates.
+    pub auth: AuthType,
     /// Whether it was created at first contact rather than by an administrator.
-    #[cfg(test)]
-    pub(crate) auto_created: bool,
+    pub auto_created: bool,
     live: Arc<Mutex<BouncerLive>>,
 }
 
 /// The state of a bouncer that changes at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct BouncerLive {
+pub struct BouncerLive {
     /// Address of its requests; empty until the first.
-    pub(crate) ip: String,
+    pub ip: String,
     /// The product in its User-Agent.
-    pub(crate) kind: String,
-    pub(crate) version: String,
+    pub kind: String,
+    /// The version in its User-Agent.
+    pub version: String,
     /// When it last requested decisions.
-    pub(crate) last_pull: Option<UnixMillis>,
+    pub last_pull: Option<UnixMillis>,
     /// Its stream cursor: the commit and time up to which it has received all changes. `None` before its first stream,
     /// and for clients that keep their own cursor.
-    pub(crate) cursor: Option<(Commit, UnixMillis)>,
+    pub cursor: Option<(Commit, UnixMillis)>,
 }
 
 impl Machine {
@@ -128,36 +133,27 @@ impl Bouncer {
             })),
         };
         let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::ApiKey };
-        Self {
-            id: row.id,
-            name: row.name,
-            key: row.key_hash,
-            auth,
-            #[cfg(test)]
-            auto_created: row.auto_created,
-            live,
-        }
+        Self { id: row.id, name: row.name, key: row.key_hash, auth, auto_created: row.auto_created, live }
     }
 
     /// A copy of the run-time state.
-    #[cfg(test)]
-    pub(crate) fn live(&self) -> BouncerLive {
+    pub fn live(&self) -> BouncerLive {
         self.lock().clone()
     }
 
     /// Whether the User-Agent is the last one recorded.
-    pub(crate) fn is_agent(&self, kind: &str, version: &str) -> bool {
+    pub fn is_agent(&self, kind: &str, version: &str) -> bool {
         let live = self.lock();
         live.kind == kind && live.version == version
     }
 
     /// The stream cursor: the commit and time up to which the bouncer has received all changes.
-    pub(crate) fn stream_cursor(&self) -> Option<(Commit, UnixMillis)> {
+    pub fn stream_cursor(&self) -> Option<(Commit, UnixMillis)> {
         self.lock().cursor
     }
 
     /// When it last requested decisions.
-    pub(crate) fn last_pull(&self) -> Option<UnixMillis> {
+    pub fn last_pull(&self) -> Option<UnixMillis> {
         self.lock().last_pull
     }
 

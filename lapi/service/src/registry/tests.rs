@@ -85,12 +85,12 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
         at: at(millis),
         commit: Commit(commit),
     };
-    one.record_pull(&at_one, at(1), Commit(1));
-    one.record_report(&at_one, seen(1, 1));
-    other.record_pull(&at_other, at(2), Commit(2));
-    other.record_report(&at_other, seen(2, 2));
-    other.write_back(at(3)).await.unwrap();
-    one.write_back(at(3)).await.unwrap();
+    one.activity.record_pull(&at_one, at(1), Commit(1));
+    one.activity.record_report(&at_one, seen(1, 1));
+    other.activity.record_pull(&at_other, at(2), Commit(2));
+    other.activity.record_report(&at_other, seen(2, 2));
+    other.activity.write_back(at(3)).await.unwrap();
+    one.activity.write_back(at(3)).await.unwrap();
     let row = one.store.bouncer("fw").await.unwrap().unwrap();
     assert_eq!((row.last_pull, row.cursor), (Some(at(2)), Some((Commit(2), at(2)))));
     let listed = one.store.bouncer_instances(None).await.unwrap();
@@ -98,7 +98,7 @@ async fn older_news_of_one_lapi_do_not_undo_those_of_another() {
     // Requests with a cursor do not move the stored position, and are recorded once a second.
     for (millis, expected) in [(3, at(2)), (1001, at(2)), (1002, at(1002)), (1500, at(1002)), (500, at(500))]
     {
-        other.record_stream_request(&at_other, at(millis));
+        other.activity.record_stream_request(&at_other, at(millis));
         assert_eq!(
             (at_other.last_pull(), at_other.stream_cursor()),
             (Some(expected), row.cursor),
@@ -124,7 +124,7 @@ async fn without_a_database_keys_are_refused_as_unknown_only_if_that_is_known() 
     for address in ["192.0.2.1", "192.0.2.2"] {
         let bouncer = one.bouncer_at(NOW, "key of fw", address).await.unwrap();
         assert_eq!(bouncer.stream_cursor(), None, "{address}");
-        one.record_pull(&bouncer, NOW, Commit(7));
+        one.activity.record_pull(&bouncer, NOW, Commit(7));
         assert_eq!((bouncer.last_pull(), bouncer.stream_cursor()), (Some(NOW), None), "{address}");
     }
 }

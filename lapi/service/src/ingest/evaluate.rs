@@ -9,78 +9,78 @@ use uuid::Uuid;
 use super::digest;
 
 /// The origin of imported decisions; imports pause retention.
-pub(crate) const IMPORT_ORIGIN: &str = "cscli-import";
+const IMPORT_ORIGIN: &str = "cscli-import";
 
 /// What evaluating a batch depends on.
-pub(crate) struct IngestContext<'a> {
+pub(super) struct IngestContext<'a> {
     /// When the request arrived.
-    pub(crate) now: UnixMillis,
+    pub(super) now: UnixMillis,
     /// The machine that posts.
-    pub(crate) machine: &'a str,
+    pub(super) machine: &'a str,
     /// Applied to alerts without decisions of their own.
-    pub(crate) allowlists: &'a AllowlistIndex,
+    pub(super) allowlists: &'a AllowlistIndex,
     /// Decide for alerts without decisions of their own.
-    pub(crate) profiles: &'a Profiles,
+    pub(super) profiles: &'a Profiles,
     /// History for the profiles.
-    pub(crate) history: &'a dyn History,
+    pub(super) history: &'a dyn History,
 }
 
 /// The result of evaluating a batch.
 #[derive(Debug, Default)]
-pub(crate) struct EvaluatedBatch {
+pub(super) struct EvaluatedBatch {
     /// Alerts to store, in the order of the batch.
-    pub(crate) alerts: Vec<NewAlert>,
+    pub(super) alerts: Vec<NewAlert>,
     /// Alerts that are refused, with reasons. The others are stored nevertheless, so that one bad alert does not block
     /// its log processor's queue forever.
-    pub(crate) refused: Vec<Refusal>,
+    pub(super) refused: Vec<Refusal>,
     /// Alerts dropped because their source is allowlisted.
-    pub(crate) allowlisted: Vec<Allowlisted>,
+    pub(super) allowlisted: Vec<Allowlisted>,
     /// Decisions dropped because their value is not an address.
-    pub(crate) invalid: Vec<InvalidDecision>,
+    pub(super) invalid: Vec<InvalidDecision>,
     /// Number of alerts dropped because all their decisions are invalid.
-    pub(crate) emptied: usize,
+    pub(super) emptied: usize,
     /// Whether the batch contains an import.
-    pub(crate) import: bool,
+    pub(super) import: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(super) struct Refusal {
     /// Index of the alert in the batch.
-    pub(crate) index: usize,
+    pub(super) index: usize,
     /// Its scenario and source, as far as present.
-    pub(crate) alert: String,
+    pub(super) alert: String,
     /// The stock server's text.
-    pub(crate) reason: String,
+    pub(super) reason: String,
 }
 
 /// An alert whose source is on an allowlist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Allowlisted {
+pub(super) struct Allowlisted {
     /// Its scenario and source.
-    pub(crate) alert: String,
+    pub(super) alert: String,
     /// The allowlist items that cover the source.
-    pub(crate) reason: String,
+    pub(super) reason: String,
 }
 
 /// A decision whose value is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct InvalidDecision {
+pub(super) struct InvalidDecision {
     /// Index of the alert in the batch.
-    pub(crate) index: usize,
+    pub(super) index: usize,
     /// The invalid value.
-    pub(crate) value: String,
+    pub(super) value: String,
 }
 
 impl EvaluatedBatch {
     /// The reason of the first refusal when the whole batch was refused: the stock server's response then.
-    pub(crate) fn all_refused(&self, posted: usize) -> Option<&str> {
+    pub(super) fn all_refused(&self, posted: usize) -> Option<&str> {
         let first = self.refused.first()?;
         (self.refused.len() == posted).then_some(first.reason.as_str())
     }
 }
 
 /// Evaluates a batch. Stores nothing.
-pub(crate) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
+pub(super) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
     let mut batch = EvaluatedBatch::default();
     for (index, posted) in posted.into_iter().enumerate() {
         let name = posted.name();

@@ -1,0 +1,109 @@
+//! Applies commits to the replica in order. The only writer of the replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use palisade_replica::Commit;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::commit_sequencer::{Changes, CommitSequencer};
+use super::poll::Poller;
+use super::replica::{Replica, ReplicationEvent};
+
+/// How often expired decisions are moved out of the active set.
+const EXPIRY: Duration = Duration::from_secs(1);
+/// Commits with more changes than this are applied on a blocking thread.
+const LARGE: usize = 1_000;
+
+/// Applies events to the replica, and triggers polls for what is missing.
+pub(super) struct Applier<'a> {
+    replica: &'a Arc<Replica>,
+    poller: &'a Poller,
+    sequencer: CommitSequencer,
+}
+
+impl<'a> Applier<'a> {
+    pub(super) fn new(replica: &'a Arc<Replica>, poller: &'a Poller) -> Self {
+        Self { replica, poller, sequencer: CommitSequencer::new(replica.head()) }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<ReplicationEvent>,
+        stop: CancellationToken,
+    ) {
+        let mut expiry = tokio::time::interval(EXPIRY);
+        expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(event) = events.recv() => self.handle(event).await,
+                _ = expiry.tick() => self.expire(),
+            }
+        }
+        // Writes whose responses are still pending must have their commits applied.
+        events.close();
+        while let Some(event) = events.recv().await {
+            self.handle(event).await;
+        }
+    }
+
+    fn expire(&self) {
+        let now = self.poller.clock.now();
+        let mut active = self.replica.active_mut();
+        active.set.expire(now);
+        if active.set.needs_reload(now) {
+            self.poller.reload_soon();
+        }
+    }
+
+    async fn handle(&mut self, event: ReplicationEvent) {
+        match event {
+            ReplicationEvent::Local(commits) => {
+                for (commit, changes) in commits {
+                    self.sequencer.push_local(commit, changes);
+                }
+            }
+            ReplicationEvent::Fetched { after, through, commits } => {
+                self.sequencer.push_fetched(after, through, commits)
+            }
+            ReplicationEvent::Reset(state) => {
+                self.sequencer = CommitSequencer::new(state.set.head());
+                self.replica.replace(*state);
+            }
+        }
+        while let Some((commit, changes)) = self.sequencer.next() {
+            if !self.apply(commit, changes).await {
+                return self.poller.reload_soon();
+            }
+            self.replica.set_head(commit);
+        }
+        if self.sequencer.has_gap() {
+            self.poller.poll_soon();
+        }
+    }
+
+    /// Applies one commit; false when the active set rejects it, which only a bug explains.
+    async fn apply(&self, commit: Commit, changes: Changes) -> bool {
+        let large = changes.len() > LARGE;
+        let (replica, clock) = (self.replica.clone(), self.poller.clock.clone());
+        let apply = move || replica.active_mut().set.apply(clock.now(), commit, changes);
+        let applied = if large {
+            match tokio::task::spawn_blocking(apply).await {
+                Ok(applied) => applied,
+                Err(error) => {
+                    tracing::error!(%error, commit = commit.0, "applying a commit panicked; reloading all decisions");
+                    return false;
+                }
+            }
+        } else {
+            apply()
+        };
+        if let Err(error) = &applied {
+            tracing::error!(%error, commit = commit.0, "a commit does not follow the replica's state; reloading all decisions");
+        }
+        applied.is_ok()
+    }
+}
