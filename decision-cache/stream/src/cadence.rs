@@ -27,8 +27,6 @@ pub struct Cadence {
     /// [`RESYNC_ENTRIES_PER_SECOND`](Self::RESYNC_ENTRIES_PER_SECOND) on average, at most every
     /// [`MIN_RESYNC`](Self::MIN_RESYNC).
     pub resync_by_size: bool,
-    /// The shortest time between full pulls when another client seems to use the key.
-    pub resync_floor: Duration,
     /// How soon a response that would empty the cache is requested again.
     pub confirm_after: Duration,
     /// How long a LAPI that supports it may park a request; zero disables long polling.
@@ -46,6 +44,9 @@ impl Cadence {
     /// The same for full pulls around the ends of decisions, at most one per interval: a list of 1,000 may be pulled
     /// every 10 s, one of 15,000 every 150 s.
     pub const END_CHECK_ENTRIES_PER_SECOND: u32 = 100;
+    /// The shortest time between full pulls when another client seems to use the key, unless
+    /// [`resync`](Self::resync) is less than four times this long.
+    pub const RESYNC_FLOOR: Duration = Duration::from_secs(60);
     /// The time allowed for a full pull: it is requested this much before an end.
     pub const END_CHECK_LEAD: Duration = Duration::from_secs(2);
 
@@ -55,6 +56,11 @@ impl Cadence {
             return self.resync;
         }
         time_for(entries, Self::RESYNC_ENTRIES_PER_SECOND).max(Self::MIN_RESYNC).min(self.resync)
+    }
+
+    /// The shortest time between full pulls when another client seems to use the key.
+    pub(crate) fn resync_floor(&self) -> Duration {
+        Self::RESYNC_FLOOR.min(self.resync / 4)
     }
 
     /// The shortest time between full pulls because of ends, for a list of this length.
@@ -80,7 +86,6 @@ impl Default for Cadence {
             interval: Duration::from_secs(10),
             resync: Duration::from_secs(3600),
             resync_by_size: true,
-            resync_floor: Duration::from_secs(60),
             confirm_after: Duration::from_secs(5),
             max_wait: Duration::from_secs(25),
         }

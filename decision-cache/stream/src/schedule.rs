@@ -228,7 +228,7 @@ impl Schedule {
                 let many = applied.added > usize::from(for_end) && applied.added * 9 >= announced;
                 let stolen = next.compared && many;
                 self.resync = if stolen {
-                    (self.resync / 4).max(self.cadence.resync_floor).min(self.cadence.resync)
+                    (self.resync / 4).max(self.cadence.resync_floor()).min(self.cadence.resync)
                 } else if next.compared {
                     (self.resync * 2).min(self.cadence.resync)
                 } else {
