@@ -9,9 +9,10 @@ use palisade_cache::Timestamp;
 use rustix::io::Errno;
 
 use crate::intervals::Interval;
-use crate::layout::{Layout, Place, Purpose, SetId, SourceId};
+use crate::layout::Layout;
 use crate::netlink::{NetlinkError, Rejection, Slot, Socket, Transaction, Verb, describe, encode_elements};
 use crate::plan::Change;
+use crate::target::{Place, Purpose, SetId, SourceId};
 
 /// Changes that are encoded together: small enough to find a culprit soon, large enough to fill messages.
 const UNIT: usize = 512;

@@ -8,9 +8,10 @@ use netlink_bindings::traits::NetlinkRequest;
 use netlink_bindings::utils::IterateAttrs;
 
 use crate::exempt::{covers, merge};
-use crate::layout::{Layout, Purpose, SetId};
+use crate::layout::Layout;
 use crate::netlink::{Dump, NetlinkError, Socket, nfproto};
 use crate::plan::{Change, Plan};
+use crate::target::{Purpose, SetId};
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const IPCTNL_MSG_CT_GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 1;

@@ -9,7 +9,7 @@ use palisade_bouncer::control::{Effect, Subject};
 use palisade_cache::{Snapshot, Target};
 
 use crate::config::{Deny, Family, IpFamily, Mode};
-use crate::enforce::EnforcerConfig;
+use crate::enforcer_config::EnforcerConfig;
 use crate::exempt::{self, Reason};
 use crate::layout::family_of;
 use crate::status::Status;

@@ -19,7 +19,6 @@ mod retire;
 mod verify;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mode};
 use crate::dry_run;
+use crate::enforcer_config::EnforcerConfig;
 use crate::error::EnforceError;
 use crate::gate::CellCounts;
 use crate::kernel::watched_tables;
 use crate::layout::Layout;
-use crate::local::LocalNetwork;
 use crate::netlink::{Event, Monitor, NetlinkError, StructurePrint};
 use crate::plan::{Elements, Excluded};
 use crate::status::Status;
@@ -53,17 +52,6 @@ const SETTLE: Duration = Duration::from_millis(30);
 /// How often it is checked whether the LAPI has sent everything, after a comparison with remembered decisions only. An
 /// answer that brings nothing new makes no new generation.
 const UNTIL_KNOWN: Duration = Duration::from_millis(500);
-
-/// What to enforce besides the decisions. Send a new one to reload.
-#[derive(Debug, Clone)]
-pub struct EnforcerConfig {
-    /// The checked configuration.
-    pub config: Arc<Config>,
-    /// The LAPI's own addresses, never blocked when the configuration says so.
-    pub protected: Vec<IpAddr>,
-    /// This host's own addresses and neighbourhood.
-    pub local: LocalNetwork,
-}
 
 /// Odd decisions that are remembered as reported; the list starts anew when it is full.
 const WARNED: usize = 4096;

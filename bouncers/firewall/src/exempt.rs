@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use palisade_net::PrefixSet;
 
 use crate::config::IpFamily;
-use crate::enforce::EnforcerConfig;
+use crate::enforcer_config::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::following;
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  read.rs      kernel ──► Ruleset (ruleset.rs: chains and rules as data), single elements
 //!  evaluate.rs  Ruleset + Packet (packet.rs) ──► Outcome of a base chain; pure
-//!  compare.rs   Outcomes (hooks.rs, elements.rs) + answer of the cache + effect.rs ──► Report; pure
+//!  compare.rs   Outcomes (hooks.rs, elements.rs, reporter.rs) + answer of the cache + effect.rs ──► Report; pure
 //!  print.rs     Report ──► text
 //! ```
 
@@ -17,6 +17,7 @@ mod packet;
 mod print;
 mod read;
 mod report;
+mod reporter;
 mod ruleset;
 mod words;
 
@@ -26,7 +27,7 @@ use anyhow::Context as _;
 use palisade_bouncer::control::LookupAnswer;
 
 use self::arguments::ExplainedPacket;
-use crate::enforce::EnforcerConfig;
+use crate::enforcer_config::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::{NetlinkError, Socket};
 

@@ -8,10 +8,11 @@
 
 use crate::clause::{self, Clause};
 use crate::config::{Family, Hook, IpFamily};
-use crate::layout::{Dialect, nfproto_of};
+use crate::layout::nfproto_of;
 use crate::names::{self, Holds};
 use crate::netlink::{NetlinkError, Socket};
 use crate::rules::{self, Rule};
+use crate::target::Dialect;
 
 /// The comment of our rules and counters.
 pub(crate) const MARK: &str = "palisade";

@@ -26,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::config::IpFamily;
-use crate::layout::SetId;
+use crate::target::SetId;
 
 /// A prefix that is at most this many bits shorter than a gate is spread over its cells, of which it fills up to 256.
 const SPREAD_BITS: u8 = 8;

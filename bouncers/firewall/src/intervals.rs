@@ -8,8 +8,9 @@ use palisade_cache::{Snapshot, Timestamp};
 
 use crate::config::IpFamily;
 use crate::exempt::merge;
-use crate::layout::{Layout, SetId, family_of};
+use crate::layout::{Layout, family_of};
 use crate::netlink::{following, preceding};
+use crate::target::SetId;
 
 /// An interval in a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,12 +9,13 @@ use palisade_cache::{Snapshot, Timestamp};
 use crate::commit::{Commit, CommitError, Committed, Removal};
 use crate::config::{Config, Family, IpFamily};
 use crate::found::{Found, flags, key_bytes};
-use crate::layout::{Dialect, Layout, nfproto_of};
+use crate::layout::{Layout, nfproto_of};
 use crate::netlink::{
     NetlinkError, Reading, SetHeader, Slot, Socket, StructurePrint, Transaction, Verb, Watched,
     encode_elements, nfproto,
 };
 use crate::plan::{self, Comparison, KernelSets, Plan};
+use crate::target::Dialect;
 
 /// A socket and what it was found to be capable of.
 #[derive(Debug)]

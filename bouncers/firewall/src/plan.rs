@@ -16,9 +16,10 @@ use crate::config::IpFamily;
 use crate::exempt::{covers, merge};
 use crate::gate::CellCounts;
 use crate::intervals::{Interval, drop_common, flatten, overlap_groups, uncovered};
-use crate::layout::{FamilyLayout, Layout, Place, Placer, Purpose, SetId, family_of, full_length};
+use crate::layout::{FamilyLayout, Layout, Placer, family_of, full_length};
 use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
+use crate::target::{Place, Purpose, SetId};
 
 /// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -439,7 +440,7 @@ fn place_in_kernel(layout: &Layout, set: SetId, held: &Held) -> Place {
     let mut sources = layout.sources();
     let source = sources.find(|(id, source)| source.hosts == set || by_counter(*id));
     // The counter of an unknown source does not matter: it is only named to take the element out.
-    Place { set, source: source.map_or(crate::layout::SourceId(0), |(id, _)| id) }
+    Place { set, source: source.map_or(crate::target::SourceId(0), |(id, _)| id) }
 }
 
 fn net_of(length: u8, address: IpAddr) -> IpNet {

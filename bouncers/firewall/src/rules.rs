@@ -23,8 +23,9 @@
 use crate::clause::{Clause, Side};
 use crate::config::{Config, Deny, DenyLog, Family, Hook, IpFamily, RejectWith};
 use crate::gate;
-use crate::layout::{Layout, Managed, SetId, full_length};
+use crate::layout::{Layout, Managed, full_length};
 use crate::names;
+use crate::target::SetId;
 
 /// A rule.
 pub(crate) type Rule = Vec<Clause>;

@@ -16,12 +16,13 @@ use crate::exempt;
 use crate::gate::CellCounts;
 use crate::intervals::Interval;
 use crate::kernel::Kernel;
-use crate::layout::{Layout, Purpose};
+use crate::layout::Layout;
 use crate::local::LocalNetwork;
 use crate::netlink::Reading;
 use crate::plan::{self, Plan};
 use crate::status::InForce;
 use crate::structure::Structure;
+use crate::target::Purpose;
 
 /// From so many changes on the monitor is closed meanwhile: the kernel would announce every single element,
 /// which takes as long as the change itself.

@@ -15,12 +15,13 @@ use crate::error::EnforceError;
 use crate::exempt;
 use crate::found::Found;
 use crate::kernel::{OperatorsSet, watched_tables};
-use crate::layout::{Dialect, FamilyLayout, Layout};
+use crate::layout::{FamilyLayout, Layout};
 use crate::names::Holds;
 use crate::netlink::{Monitor, nfproto};
 use crate::nft::{self, Command, NftError, command};
 use crate::rules;
 use crate::structure::{Collision, Structure};
+use crate::target::Dialect;
 
 /// How often to look for an operator's table or set that is not there (its appearance is also announced).
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);

@@ -10,12 +10,12 @@ use palisade_bouncer::control::{DecisionView, Effect, LookupAnswer};
 
 use super::arguments::{ExplainedPacket, Protocol};
 use super::evaluate::{Element, Sets};
-use super::hooks::Own;
 use super::report::{CacheReport, HookReport, Report, SetReport};
+use super::reporter::{Own, Reporter};
 use super::ruleset::Ruleset;
-use crate::config::{Family, IpFamily, Mode};
+use crate::config::{Family, Mode};
 use crate::effect::{self, Expected};
-use crate::enforce::EnforcerConfig;
+use crate::enforcer_config::EnforcerConfig;
 use crate::found::flags;
 use crate::layout::family_of;
 
@@ -35,15 +35,6 @@ pub(crate) fn report(
 ) -> Report {
     let mut reporter = Reporter { enforcer_config, packet, ip: family_of(packet.source), ruleset, sets };
     reporter.report(cache)
-}
-
-/// What a report is made of.
-pub(super) struct Reporter<'a> {
-    pub(super) enforcer_config: &'a EnforcerConfig,
-    pub(super) packet: ExplainedPacket,
-    pub(super) ip: IpFamily,
-    pub(super) ruleset: &'a Ruleset,
-    pub(super) sets: &'a mut dyn Sets,
 }
 
 impl Reporter<'_> {

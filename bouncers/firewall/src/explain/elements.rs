@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::compare::Reporter;
 use super::evaluate::{Element, Membership, SetLookup, Step};
 use super::hooks::RULES;
 use super::report::SetReport;
+use super::reporter::Reporter;
 use super::ruleset::{Expression, SetKey};
 use super::words::{family_name, left, looks_at, title};
 use crate::config::Family;

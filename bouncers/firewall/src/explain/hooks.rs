@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::arguments::Protocol;
-use super::compare::Reporter;
 use super::evaluate::{Outcome, Step, base_chain};
 use super::packet::Packet;
 use super::report::{ChainReport, HookReport};
+use super::reporter::{Own, Reporter};
 use super::ruleset::{Chain, Expression, Verdict};
 use super::words::{doubt_of, family_name, looks_at, title, verdict_of};
 use crate::clause::Side;
@@ -19,15 +19,6 @@ use crate::rules;
 const CHAINS: usize = 32;
 /// Rules that are shown of one chain.
 pub(super) const RULES: usize = 32;
-
-/// What a chain of ours does at a hook.
-pub(super) struct Own {
-    pub(super) hook: &'static str,
-    /// The elements that lead to the denial.
-    pub(super) denies: Option<String>,
-    /// Why it does not deny.
-    pub(super) why_not: String,
-}
 
 impl<'a> Reporter<'a> {
     /// The hooks that count, and which side of a packet has the address there.

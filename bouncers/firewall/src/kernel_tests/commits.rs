@@ -10,9 +10,10 @@ use super::{in_namespace, nft, test_name};
 use crate::commit::{Balance, Commit, CommitError, Committed, Removal};
 use crate::config::IpFamily;
 use crate::intervals::Interval;
-use crate::layout::{Dialect, FamilyLayout, Layout, Place, SetId};
+use crate::layout::{FamilyLayout, Layout};
 use crate::netlink::{Held, Reading, Socket, nfproto};
 use crate::plan::Change;
+use crate::target::{Dialect, Place, SetId};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 

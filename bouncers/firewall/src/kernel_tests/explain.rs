@@ -8,7 +8,7 @@ use palisade_bouncer::control::{About, DecisionView, LookupAnswer, Source, State
 use super::structures::build;
 use super::{in_namespace, nft, test_name};
 use crate::config::{Allow, Config};
-use crate::enforce::EnforcerConfig;
+use crate::enforcer_config::EnforcerConfig;
 use crate::explain::arguments::{ExplainedPacket, Protocol};
 use crate::explain::explain;
 use crate::local::LocalNetwork;

@@ -8,7 +8,7 @@ use palisade_cache::{Batch, Ledger, Mode, Policy, Reason};
 use proptest::prelude::*;
 
 use super::*;
-use crate::layout::Dialect;
+use crate::target::Dialect;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
