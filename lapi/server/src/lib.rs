@@ -15,23 +15,17 @@ mod body;
 pub mod cli;
 mod database;
 mod error;
-mod health;
 mod metrics;
+mod offload;
+mod openapi;
 mod query;
 mod router;
+mod routes;
 pub mod serve;
 mod state;
 
 #[cfg(test)]
 mod fixture;
-
-mod alerts;
-mod allowlists;
-mod decisions;
-mod offload;
-mod openapi;
-mod usage;
-mod watchers;
 
 #[cfg(test)]
 mod route_tests;

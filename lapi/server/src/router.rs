@@ -22,8 +22,9 @@ use tracing::{debug, error};
 
 use self::table::Found;
 use crate::{
-    alerts, allowlists, decisions, decisions::follow::ParkedFor, health, openapi, state::Lapi, usage,
-    watchers,
+    openapi,
+    routes::{alerts, allowlists, decisions, decisions::follow::ParkedFor, health, usage, watchers},
+    state::Lapi,
 };
 
 /// The route and method of a request as metrics label them; an extension of each request that has a route.

@@ -10,11 +10,11 @@ use palisade_wire::{ErrorBody, UnixMillis};
 
 use super::body::StreamBody;
 use super::follow::{self, CursorRequest};
-use crate::alerts::empty_ok;
 use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::openapi::DecisionStream;
 use crate::query::Pairs;
+use crate::routes::alerts::empty_ok;
 use crate::state::Lapi;
 
 /// The media type of a stream; the stock server sends no charset here.

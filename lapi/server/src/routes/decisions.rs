@@ -13,10 +13,10 @@ use palisade_replica::Filter;
 use palisade_store::{Ended, StoreError};
 use palisade_wire::ErrorBody;
 
-use crate::alerts::Deleted;
 use crate::auth::Machine;
 use crate::error::ApiError;
 use crate::query::Pairs;
+use crate::routes::alerts::Deleted;
 use crate::state::Lapi;
 
 pub(crate) fn routes() -> Router<Lapi> {
