@@ -10,6 +10,8 @@ use palisade_service::ingest::IngestError;
 use palisade_store::StoreError;
 use serde::Serialize;
 
+use crate::response::json;
+
 /// `Retry-After` while the database is unavailable, in seconds.
 const STORE_RETRY: u64 = 2;
 
@@ -134,17 +136,3 @@ impl IntoResponse for ApiError {
         response
     }
 }
-
-/// A JSON body with the media type the stock server sends.
-pub(crate) fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => ([(header::CONTENT_TYPE, JSON)], bytes).into_response(),
-        Err(cause) => {
-            tracing::error!(error = &cause as &dyn std::error::Error, "cannot serialise the response");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
-/// The media type of JSON responses.
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    auth::{Auth, certificate::Certificates, extract::hash_key},
+    auth::{Authenticator, certificate::Certificates, extract::hash_key},
     metrics::LapiMetrics,
     router::router,
     state::{Lapi, Setup},
@@ -93,7 +93,7 @@ impl Fixture {
             )
             .unwrap(),
             metrics: LapiMetrics::new(MetricsLevel::Full, &metrics),
-            auth: Auth::new(&[7; 64], certificates).unwrap(),
+            auth: Authenticator::new(&[7; 64], certificates).unwrap(),
             clock: Clock::System,
             signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),

@@ -19,6 +19,7 @@ mod metrics;
 mod offload;
 mod openapi;
 mod query;
+mod response;
 mod router;
 mod routes;
 pub mod serve;

@@ -4,12 +4,11 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, http::header, response::IntoResponse};
 use bytes::Bytes;
-use palisade_wire::{LogProcessor, RemediationComponent};
 use std::sync::LazyLock;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{Modify, OpenApi};
 
-use crate::error::JSON;
+use crate::response::JSON;
 use crate::state::Lapi;
 
 pub(crate) fn routes() -> Router<Lapi> {
@@ -28,7 +27,7 @@ pub(crate) fn routes() -> Router<Lapi> {
         crate::routes::watchers::register::register,
         crate::routes::watchers::login::login,
         crate::routes::watchers::leave,
-        crate::routes::watchers::refresh,
+        crate::routes::watchers::token::refresh,
         crate::routes::watchers::heartbeat,
         crate::routes::alerts::add,
         crate::routes::alerts::list,
@@ -65,48 +64,6 @@ impl Modify for Keys {
         let key = ApiKey::Header(ApiKeyValue::new("X-Api-Key"));
         components.add_security_scheme("bouncer", SecurityScheme::ApiKey(key));
     }
-}
-
-/// The changes for a bouncer. Apply `deleted` first.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what is written piece by piece")]
-pub(crate) struct DecisionStream {
-    /// Decisions in force from now on.
-    new: Vec<StreamDecision>,
-    /// Decisions no longer in force.
-    deleted: Vec<StreamDecision>,
-}
-
-/// A usage report: one entry, in the list of its sender's kind.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what is read leniently")]
-pub(crate) struct UsagePost {
-    /// From a bouncer.
-    remediation_components: Option<Vec<RemediationComponent>>,
-    /// From a log processor.
-    log_processors: Option<Vec<LogProcessor>>,
-}
-
-/// A decision as sent to bouncers.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what is written piece by piece")]
-pub(crate) struct StreamDecision {
-    /// Time left, such as `3h59m58s`; zero or negative in `deleted`.
-    duration: String,
-    id: i64,
-    /// `crowdsec`, `cscli`, `lists`, `CAPI`, ….
-    origin: String,
-    /// The scenario, the list's name, or a free-text reason.
-    scenario: String,
-    /// `Ip`, `Range`, `Country`, `AS`, or another scope.
-    scope: String,
-    /// `ban`, `captcha`, or another remediation.
-    #[schema(rename = "type")]
-    kind: String,
-    /// Only in streams.
-    uuid: Option<String>,
-    /// The address, range, country and so on.
-    value: String,
 }
 
 /// The description as JSON. Generated from constants, so it never fails in practice.

@@ -1,5 +1,6 @@
 //! Maps paths and methods to routes, and instruments every request.
 
+pub(crate) mod label;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,34 +15,19 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use tracing::{debug, error};
 
+use self::label::{NO_ROUTE, RouteLabel, method_label};
 use self::table::Found;
 use crate::{
     openapi,
     routes::{alerts, allowlists, decisions, decisions::follow::ParkedFor, health, usage, watchers},
     state::Lapi,
 };
-
-/// The route and method of a request as metrics label them; an extension of each request that has a route.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RouteLabel {
-    route: &'static str,
-    method: &'static str,
-}
-
-impl RouteLabel {
-    pub(crate) fn of(parts: &Parts) -> (&'static str, &'static str) {
-        match parts.extensions.get::<Self>() {
-            Some(label) => (label.route, label.method),
-            None => (table::NO_ROUTE, method_label(&parts.method)),
-        }
-    }
-}
 
 /// The LAPI as an axum router.
 pub(crate) fn router(lapi: Lapi) -> Router {
@@ -73,10 +59,10 @@ async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) 
             if let Ok(allow) = HeaderValue::from_str(&allow) {
                 response.headers_mut().insert(header::ALLOW, allow);
             }
-            (table::NO_ROUTE, response)
+            (NO_ROUTE, response)
         }
-        Found::Slash(other) => (table::NO_ROUTE, redirect(&request, &other)),
-        Found::Nothing => (table::NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
+        Found::Slash(other) => (NO_ROUTE, redirect(&request, &other)),
+        Found::Nothing => (NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
     let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
     let took = started.elapsed().saturating_sub(parked);
@@ -112,19 +98,5 @@ fn redirect(request: &Request, path: &str) -> Response {
     match HeaderValue::from_str(&target) {
         Ok(target) => (status, [(header::LOCATION, target)]).into_response(),
         Err(_) => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-/// A static name for a method; unknown methods share one.
-fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "OTHER",
     }
 }

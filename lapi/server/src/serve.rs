@@ -1,5 +1,6 @@
 //! Runs the LAPI: start, reload, shutdown.
 
+mod files;
 mod reload;
 mod secret;
 
@@ -8,13 +9,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use palisade_daemon::{
-    listen::{self, Limits, Listeners, Serving, SocketFile, tls::TlsServer},
+    listen::{self, Limits, Listeners, Serving, SocketFile},
     logs::LogLevel,
     metrics,
     runtime::DaemonContext,
 };
 use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
-use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
 use palisade_service::{clock::Clock, registry::Registry};
 use palisade_store::Store;
@@ -22,45 +22,16 @@ use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use files::{Files, enabled};
+
 use crate::{
-    auth::{Auth, certificate::Certificates},
+    auth::Authenticator,
     background,
     database::database,
     metrics::LapiMetrics,
     router::router,
     state::{Lapi, Setup},
 };
-
-/// The contents of the files named in `api.server`.
-struct Files {
-    profiles: Profiles,
-    tls: Option<TlsServer>,
-    certificates: Certificates,
-}
-
-impl Files {
-    fn load(server: &ServerConfig, now: UnixMillis) -> anyhow::Result<Self> {
-        let path = server.profiles_path.as_deref().context("empty profiles path")?;
-        let profiles = Profiles::load(path).context("while loading profiles for LAPI")?;
-        let (tls, certificates) = match &server.tls {
-            Some(block) => {
-                let tls = TlsServer::load(&block.files).context("while creating TLS config")?;
-                let certificates =
-                    Certificates::load(block, &tls, now).context("while creating TLS config")?;
-                (Some(tls), certificates)
-            }
-            None => (None, Certificates::default()),
-        };
-        Ok(Self { profiles, tls, certificates })
-    }
-}
-
-/// The block `api.server`, if it is enabled.
-fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
-    config.server.as_ref().filter(|server| server.enable).context(
-        "You must run at least the API Server: api.server is missing or disabled, there is nothing else in here",
-    )
-}
 
 /// `-t`: checks everything that can be checked without opening the database, a port or a socket.
 ///
@@ -103,7 +74,8 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let metrics_level = config.prometheus.as_ref().map_or(MetricsLevel::None, |block| block.level);
     let background_stop = CancellationToken::new();
     let lapi = Lapi::load(Setup {
-        auth: Auth::new(&secret, files.certificates).context("cannot start the threads for passwords")?,
+        auth: Authenticator::new(&secret, files.certificates)
+            .context("cannot start the threads for passwords")?,
         registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
         metrics: LapiMetrics::new(metrics_level, &daemon.metrics),
         profiles: files.profiles,

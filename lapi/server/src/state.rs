@@ -18,7 +18,7 @@ use palisade_service::{
 use palisade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Auth, metrics::LapiMetrics};
+use crate::{auth::Authenticator, metrics::LapiMetrics};
 
 /// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: LapiMetrics,
-    pub(crate) auth: Auth,
+    pub(crate) auth: Authenticator,
     pub(crate) replication: Arc<Replication>,
     pub(crate) long_poll: Arc<LongPoll>,
     pub(crate) ingest: Arc<Ingest>,
@@ -65,7 +65,7 @@ pub(crate) struct Setup {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) metrics: LapiMetrics,
-    pub(crate) auth: Auth,
+    pub(crate) auth: Authenticator,
     pub(crate) signer: CursorSigner,
     /// Fires when no new requests are accepted.
     pub(crate) closing: CancellationToken,

@@ -2,14 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, StatusCode, request::Parts},
-};
+use axum::http::HeaderMap;
 use palisade_daemon::listen::Peer;
 use palisade_net::PrefixSet;
-
-use crate::{error::ApiError, state::Lapi};
 
 /// The client's address: the peer's, or the one a trusted proxy forwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,33 +60,6 @@ fn forwarded_client(line: &str, proxies: &PrefixSet) -> Option<(String, IpAddr)>
         }
     }
     None
-}
-
-impl FromRequestParts<Lapi> for ClientAddress {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
-        let nobody = Peer::plain(Some(SocketAddr::from(([0, 0, 0, 0], 0))));
-        let peer = parts.extensions.get::<Peer>().unwrap_or(&nobody);
-        Ok(Self::find(peer, &parts.headers, &lapi.server.trusted_proxies))
-    }
-}
-
-/// A client that may delete alerts: in `trusted_ips`, on this host, or on the unix socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TrustedAddress(pub(crate) ClientAddress);
-
-impl FromRequestParts<Lapi> for TrustedAddress {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
-        let client = ClientAddress::from_request_parts(parts, lapi).await?;
-        if client.is_local() || client.ip.is_some_and(|ip| lapi.server.trusted_ips.contains(ip)) {
-            return Ok(Self(client));
-        }
-        let text = format!("access forbidden from this IP ({})", client.text);
-        Err(ApiError::message(StatusCode::FORBIDDEN, text))
-    }
 }
 
 #[cfg(test)]

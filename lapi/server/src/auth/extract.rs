@@ -1,10 +1,10 @@
-//! Extractors that authenticate a request: a machine's token, a bouncer's key or certificate.
+//! Extractors that authenticate a request: an address, a machine's token, a bouncer's key or certificate.
 
-use std::{fmt::Write as _, ops::Deref, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, ops::Deref, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
 use palisade_daemon::listen::Peer;
 use palisade_service::registry::{self, Refusal};
@@ -14,7 +14,34 @@ use sha2::{Digest as _, Sha512};
 use tracing::{error, info, warn};
 
 use super::{address::ClientAddress, certificate::Role, token::TokenError};
-use crate::{error::ApiError, router::RouteLabel, state::Lapi};
+use crate::{error::ApiError, router::label::RouteLabel, state::Lapi};
+
+impl FromRequestParts<Lapi> for ClientAddress {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let nobody = Peer::plain(Some(SocketAddr::from(([0, 0, 0, 0], 0))));
+        let peer = parts.extensions.get::<Peer>().unwrap_or(&nobody);
+        Ok(Self::find(peer, &parts.headers, &lapi.server.trusted_proxies))
+    }
+}
+
+/// A client that may delete alerts: in `trusted_ips`, on this host, or on the unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrustedAddress(pub(crate) ClientAddress);
+
+impl FromRequestParts<Lapi> for TrustedAddress {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let client = ClientAddress::from_request_parts(parts, lapi).await?;
+        if client.is_local() || client.ip.is_some_and(|ip| lapi.server.trusted_ips.contains(ip)) {
+            return Ok(Self(client));
+        }
+        let text = format!("access forbidden from this IP ({})", client.text);
+        Err(ApiError::message(StatusCode::FORBIDDEN, text))
+    }
+}
 
 /// A request from a machine.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::{Auth, extract::hash_key};
+use crate::auth::{Authenticator, extract::hash_key};
 use crate::metrics::LapiMetrics;
 use crate::state::{Lapi, Setup};
 
@@ -132,7 +132,7 @@ impl TestServer {
             store,
             registry,
             metrics: LapiMetrics::new(MetricsLevel::Full, &Metrics::new()),
-            auth: Auth::new(SECRET, Certificates::default()).unwrap(),
+            auth: Authenticator::new(SECRET, Certificates::default()).unwrap(),
             signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),
         })

@@ -2,9 +2,6 @@
 
 use axum::http::Method;
 
-/// The metrics label of requests without a route.
-pub(super) const NO_ROUTE: &str = "invalid-endpoint";
-
 /// A path (`:name` matches any segment) and its methods. The text is the stock server's metrics label.
 struct Route {
     path: &'static str,

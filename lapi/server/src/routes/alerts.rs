@@ -7,30 +7,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use palisade_store::{AlertQuery, Deleted as DeletedAlerts, StoreError};
 use palisade_wire::{Alert, ErrorBody};
-use serde::Serialize;
 
 use crate::auth::{Machine, TrustedAddress};
 use crate::body::Body;
-use crate::error::{ApiError, json};
+use crate::error::ApiError;
 use crate::offload::offload;
 use crate::query::Pairs;
+use crate::response::{Deleted, empty_ok, json};
 use crate::state::Lapi;
 
 /// Responses with more decisions and events than this are serialised on a blocking thread.
 const OFFLOAD_ABOVE: usize = 500;
-
-/// How many rows were deleted: a number in a string, as stock clients expect it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub(crate) struct Deleted {
-    #[serde(rename = "nbDeleted")]
-    pub(crate) nb_deleted: String,
-}
-
-impl Deleted {
-    pub(crate) fn answer(count: u64) -> Response {
-        json(&Self { nb_deleted: count.to_string() })
-    }
-}
 
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new()
@@ -268,9 +255,4 @@ fn unable_to_query(error: StoreError) -> ApiError {
 
 fn unable_to_delete(error: StoreError) -> ApiError {
     ApiError::store(&error, "unable to delete")
-}
-
-/// 200 with an empty body, as the stock server answers HEAD.
-pub(crate) fn empty_ok() -> Response {
-    String::new().into_response()
 }

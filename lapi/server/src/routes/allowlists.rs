@@ -14,9 +14,10 @@ use palisade_wire::{
 
 use crate::auth::Machine;
 use crate::body::Body;
-use crate::error::{ApiError, json};
+use crate::error::ApiError;
 use crate::offload::offload;
 use crate::query::Pairs;
+use crate::response::json;
 use crate::state::Lapi;
 
 /// Request bodies longer than this, in bytes, are processed on a blocking thread.

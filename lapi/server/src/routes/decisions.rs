@@ -3,6 +3,7 @@
 mod body;
 pub(crate) mod follow;
 pub(crate) mod live;
+mod schema;
 pub(crate) mod stream;
 
 use axum::Router;
@@ -16,7 +17,7 @@ use palisade_wire::ErrorBody;
 use crate::auth::Machine;
 use crate::error::ApiError;
 use crate::query::Pairs;
-use crate::routes::alerts::Deleted;
+use crate::response::Deleted;
 use crate::state::Lapi;
 
 pub(crate) fn routes() -> Router<Lapi> {

@@ -3,7 +3,7 @@
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use serde_json::json;
 
-use crate::{error, state::Lapi};
+use crate::{response, state::Lapi};
 
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/health", get(health))
@@ -20,5 +20,5 @@ pub(crate) async fn health() -> impl IntoResponse {
         (header::PRAGMA, "no-cache"),
         (header::EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT"),
     ];
-    (headers, error::json(&json!({"status": "up"})))
+    (headers, response::json(&json!({"status": "up"})))
 }

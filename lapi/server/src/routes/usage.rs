@@ -5,13 +5,26 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
-use palisade_wire::{ErrorBody, OsInfo, UsageError, UsageReport, UsageSender, read_usage_metrics};
+use palisade_wire::{
+    ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageError, UsageReport, UsageSender,
+    read_usage_metrics,
+};
+use utoipa::ToSchema;
 
 use crate::auth::MachineOrBouncer;
 use crate::body::Body;
 use crate::error::ApiError;
-use crate::openapi::UsagePost;
 use crate::state::Lapi;
+
+/// A usage report: one entry, in the list of its sender's kind.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+struct UsagePost {
+    /// From a bouncer.
+    remediation_components: Option<Vec<RemediationComponent>>,
+    /// From a log processor.
+    log_processors: Option<Vec<LogProcessor>>,
+}
 
 pub(crate) fn routes() -> Router<Lapi> {
     Router::new().route("/usage-metrics", post(take))

@@ -12,7 +12,7 @@ use palisade_lapi_config::Config;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Files, enabled};
+use super::files::{Files, enabled};
 use crate::{auth::certificate::load_lists, cli::log_loaded, state::Lapi};
 
 /// How often the file of revocation lists is checked for changes.

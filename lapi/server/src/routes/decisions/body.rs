@@ -4,8 +4,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use axum::http::HeaderValue;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+
+/// The media type of a stream; the stock server sends no charset here.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Runs after the last chunk.
 type AfterLast = Box<dyn FnOnce() + Send>;

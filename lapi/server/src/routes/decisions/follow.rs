@@ -14,8 +14,7 @@ use palisade_wire::UnixMillis;
 use palisade_wire::follow::{CONTENT_HEADER, CURSOR_HEADER, Content, FullReason, WAIT_HEADER};
 use tokio::sync::watch;
 
-use super::body::StreamBody;
-use super::stream::JSON;
+use super::body::{JSON, StreamBody};
 use crate::error::ApiError;
 use crate::metrics::ResyncLabels;
 use crate::query::Pairs;

@@ -8,11 +8,11 @@ use palisade_replica::{Filter, LiveAnswer};
 use palisade_wire::ErrorBody;
 
 use super::body::StreamBody;
+use super::schema::StreamDecision;
 use crate::auth::Bouncer;
-use crate::error::{ApiError, JSON};
-use crate::openapi::StreamDecision;
+use crate::error::ApiError;
 use crate::query::Pairs;
-use crate::routes::alerts::empty_ok;
+use crate::response::{JSON, empty_ok};
 use crate::state::Lapi;
 
 #[utoipa::path(

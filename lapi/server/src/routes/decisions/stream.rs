@@ -1,24 +1,21 @@
 //! `GET /v1/decisions/stream`: all decisions or the changes since the bouncer's cursor, answered from memory.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use palisade_replica::{Commit, Cursor, Filter};
 use palisade_service::registry::ClientReport;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};
 
-use super::body::StreamBody;
+use super::body::{JSON, StreamBody};
 use super::follow::{self, CursorRequest};
+use super::schema::DecisionStream;
 use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
-use crate::openapi::DecisionStream;
 use crate::query::Pairs;
-use crate::routes::alerts::empty_ok;
+use crate::response::empty_ok;
 use crate::state::Lapi;
-
-/// The media type of a stream; the stock server sends no charset here.
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[utoipa::path(
     get, path = "/v1/decisions/stream", tag = "decisions",

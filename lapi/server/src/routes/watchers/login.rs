@@ -14,6 +14,7 @@ use palisade_store::{MachineUpdate, NewMachine};
 use palisade_wire::{read_certificate_login, read_login};
 use tracing::{info, warn};
 
+use super::token::token_for;
 use crate::{
     auth::{ClientAddress, certificate::Role},
     body::{self, BodyFailure},
@@ -63,7 +64,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
         return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
     }
-    super::token_for(&lapi, &machine.name)
+    token_for(&lapi, &machine.name)
 }
 
 /// A bad body is a failed login, except where the stock server's decompression middleware answers first.
