@@ -1,9 +1,10 @@
 //! Configuration files: a YAML file, an optional `.local` file merged over it, and environment variables in both.
 //!
 //! The rules are those of CrowdSec's bouncers, so that their files work unchanged: both files are maps, the second is
-//! merged into the first key by key, and `$NAME` and `${NAME}` are expanded in the merged text, comments included. In
-//! addition, mistakes are reported all at once, with file and line, and messages contain no secrets.
+//! merged into the first key by key, and `$NAME` and `${NAME}` are expanded in values. In addition, mistakes are reported
+//! all at once, with file and line, and messages contain no secrets.
 
+mod compose;
 mod emit;
 mod expand;
 mod merge;
@@ -20,8 +21,10 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use self::{
+    compose::{SyntaxError, compose},
+    expand::expand_values,
     problems::shown,
-    tree::{Kind, Node, SyntaxError, TextPosition},
+    tree::{Kind, Node, TextPosition},
 };
 pub use self::{
     problems::{Problem, Problems, SourceLocation},
@@ -64,12 +67,14 @@ pub enum ConfigError {
         /// `can't merge a sequence into a scalar`.
         what: String,
     },
-    /// After expansion of environment variables, the text is not a YAML map any more, or expansion does not end.
+    /// After expansion of environment variables, a value is not YAML any more, or expansion does not end.
     #[error(
-        "unable to load configuration: failed to unmarshal: {what} ({place}, after environment expansion)"
+        "unable to load configuration: failed to unmarshal: {what} ({key} at {place}, after environment expansion)"
     )]
     Expanded {
-        /// The line that causes it.
+        /// Dotted path of the key.
+        key: String,
+        /// The location of the value.
         place: SourceLocation,
         /// What is wrong there.
         what: String,
@@ -136,40 +141,24 @@ impl Document {
     ) -> Result<Self, ConfigError> {
         let local_path = local.is_some().then(|| local_of(path));
         let files = Files { base: path, local: local_path.as_deref() };
-        let base_root = tree::compose(base, 0).map_err(|error| files.syntax(0, error))?;
-        let (merged, origins) = match local {
-            None => (base.to_owned(), None),
+        let base_root = compose(base, 0).map_err(|error| files.syntax(0, error))?;
+        let (merged, mut root) = match local {
+            None => (base.to_owned(), base_root),
             Some(local) => {
-                let over = tree::compose(local, 1).map_err(|error| files.syntax(1, error))?;
+                let over = compose(local, 1).map_err(|error| files.syntax(1, error))?;
                 let root = merge::merge(base_root, over).map_err(|clash| ConfigError::Mismatch {
                     key: clash.key,
                     place: files.place(clash.position),
                     what: clash.what,
                 })?;
-                let emitted = emit::document(&root);
-                (emitted.text, Some(emitted.lines))
+                (emit::document(&root), root)
             }
         };
-        // Maps a line of the merged text to where it was written.
-        let origin = |line: usize| match &origins {
-            None => TextPosition { source: 0, line: line + 1, column: 1 },
-            Some(spots) => spots.get(line).copied().unwrap_or_default(),
-        };
-        let expanded = expand::expand(&merged, lookup).map_err(|endless| ConfigError::Expanded {
-            place: files.place(origin(endless.line)),
-            what: endless.to_string(),
-        })?;
-        let origin = |line: usize| {
-            let last = expanded.lines.last().copied().unwrap_or(0);
-            origin(expanded.lines.get(line.saturating_sub(1)).copied().unwrap_or(last))
-        };
-        let mut root = tree::compose(&expanded.text, 0).map_err(|error| ConfigError::Expanded {
-            place: files.place(origin(error.line)),
+        expand_values(&mut root, "", lookup).map_err(|error| ConfigError::Expanded {
+            key: error.key,
+            place: files.place(error.position),
             what: error.what,
         })?;
-        root.for_each_position(&mut |position| {
-            *position = TextPosition { column: position.column, ..origin(position.line) }
-        });
         Ok(Self { path: path.to_owned(), local: local_path, merged, root })
     }
 

@@ -9,6 +9,7 @@ use crate::{
     database::{self, DbConfig},
     file::{self, File},
     keys::CONFIG_KEYS,
+    paths::absolute,
     server::{self, Metrics, ServerConfig},
 };
 
@@ -118,7 +119,6 @@ impl Config {
         let plugins = written.plugin_config.unwrap_or_default();
         let api = written.api.unwrap_or_default();
         let client = api.client.unwrap_or_default();
-        let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty()).map(absolute);
         let mut warnings = Vec::new();
         if json_logs {
             warnings.push("common.log_format: json is not written yet; log lines are text".to_owned());
@@ -144,7 +144,7 @@ impl Config {
             prometheus_uri: cscli.prometheus_uri.filter(|uri| !uri.is_empty()),
             plugins: Plugins { user: plugins.user, group: plugins.group },
             database: written.db_config.and_then(|block| database::check(block, wrong)),
-            credentials_path: given(client.credentials_path),
+            credentials_path: absolute(client.credentials_path),
             insecure_skip_verify: client.insecure_skip_verify.unwrap_or(false),
             unregister_on_exit: client.unregister_on_exit.unwrap_or(false),
             server,
@@ -156,16 +156,15 @@ impl Config {
 }
 
 fn check_paths(written: file::ConfigPaths) -> ConfigPaths {
-    let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty()).map(absolute);
     ConfigPaths {
-        config_dir: given(written.config_dir),
-        data_dir: given(written.data_dir),
-        simulation_path: given(written.simulation_path),
-        hub_dir: given(written.hub_dir),
-        index_path: given(written.index_path),
-        notification_dir: given(written.notification_dir),
-        plugin_dir: given(written.plugin_dir),
-        pattern_dir: given(written.pattern_dir),
+        config_dir: absolute(written.config_dir),
+        data_dir: absolute(written.data_dir),
+        simulation_path: absolute(written.simulation_path),
+        hub_dir: absolute(written.hub_dir),
+        index_path: absolute(written.index_path),
+        notification_dir: absolute(written.notification_dir),
+        plugin_dir: absolute(written.plugin_dir),
+        pattern_dir: absolute(written.pattern_dir),
     }
 }
 
@@ -185,9 +184,4 @@ pub(crate) fn unknown(document: &Document, known: &[&str]) -> Problems {
         });
     }
     wrong
-}
-
-/// Makes a path absolute relative to the working directory, as the stock program does.
-pub(crate) fn absolute(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
 }

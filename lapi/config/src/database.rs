@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use palisade_daemon::{Problems, metrics::Port};
 use palisade_wire::GoDuration;
 
-use crate::{common::level, config::absolute, file};
+use crate::{common::level, file, paths::absolute};
 
 /// The default of `max_open_conns`.
 const MAX_OPEN: u32 = 100;
@@ -129,13 +129,12 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
     };
     let flush = written.flush.map(|block| check_flush(block, wrong));
     let text = |value: Option<String>| value.unwrap_or_default();
-    let path = |value: Option<PathBuf>| value.filter(|path| !path.as_os_str().is_empty()).map(absolute);
     let sslmode = text(written.sslmode);
     if !SSL_MODES.contains(&sslmode.as_str()) {
         wrong.add("db_config.sslmode", "expected disable, allow, prefer, require, verify-ca or verify-full");
     }
     let kind = match written.kind.as_deref() {
-        Some("sqlite") => match path(written.db_path) {
+        Some("sqlite") => match absolute(written.db_path) {
             Some(path) => DbKind::Sqlite { path, use_wal: written.use_wal },
             None => {
                 wrong.add("db_config.db_path", "missing; the file SQLite keeps everything in");
@@ -147,7 +146,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
                 .host
                 .filter(|host| !host.is_empty())
                 // As in the stock server: the directory of the server's socket.
-                .or_else(|| path(written.db_path).map(|path| path.display().to_string()))
+                .or_else(|| absolute(written.db_path).map(|path| path.display().to_string()))
                 .unwrap_or_else(|| "127.0.0.1".to_owned()),
             port: match &written.port {
                 None | Some(Port::Number(0)) => 5432,
@@ -162,9 +161,9 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             password: text(written.password),
             db_name: text(written.db_name),
             sslmode,
-            ssl_ca_cert: path(written.ssl_ca_cert),
-            ssl_client_cert: path(written.ssl_client_cert),
-            ssl_client_key: path(written.ssl_client_key),
+            ssl_ca_cert: absolute(written.ssl_ca_cert),
+            ssl_client_cert: absolute(written.ssl_client_cert),
+            ssl_client_key: absolute(written.ssl_client_key),
         },
         Some("mysql") => {
             wrong.add("db_config.type", "MySQL is not supported; use sqlite or postgresql");

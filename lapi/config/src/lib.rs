@@ -21,6 +21,7 @@ mod database;
 mod file;
 mod keys;
 mod nets;
+mod paths;
 mod server;
 mod tls;
 

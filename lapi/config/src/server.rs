@@ -17,8 +17,8 @@ use palisade_net::PrefixSet;
 
 use crate::{
     common::level,
-    config::absolute,
     file, nets,
+    paths::absolute,
     tls::{self, TlsConfig},
 };
 
@@ -113,16 +113,12 @@ pub enum MetricsLevel {
     Full,
 }
 
-fn given(path: Option<PathBuf>) -> Option<PathBuf> {
-    path.filter(|path| !path.as_os_str().is_empty()).map(absolute)
-}
-
 /// Checks `api.server`. Settings needed only to run the LAPI are optional when `enable` is off.
 pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &mut Problems) -> ServerConfig {
     let enable = written.enable.unwrap_or(true);
     let listen_uri = written.listen_uri.filter(|uri| !uri.is_empty());
-    let listen_socket = given(written.listen_socket);
-    let profiles_path = given(written.profiles_path);
+    let listen_socket = absolute(written.listen_socket);
+    let profiles_path = absolute(written.profiles_path);
     if enable && listen_uri.is_none() && listen_socket.is_none() {
         wrong.add("api.server", "no listen_uri or listen_socket specified");
     }
@@ -158,7 +154,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         listen_uri,
         listen_socket,
         profiles_path,
-        console_path: given(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
+        console_path: absolute(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
         log_level: level("api.server.log_level", written.log_level.as_deref(), wrong),
         trusted_proxies,
         trusted_ips: nets::check(
@@ -169,11 +165,11 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         ),
         disable_remote_lapi_registration: written.disable_remote_lapi_registration.unwrap_or(false),
         auto_registration: written.auto_registration.and_then(|block| check_registration(block, wrong)),
-        capi_whitelists_path: given(written.capi_whitelists_path),
+        capi_whitelists_path: absolute(written.capi_whitelists_path),
         online_client: written.online_client.map(|block| {
             let pull = block.pull.unwrap_or_default();
             OnlineClient {
-                credentials_path: given(block.credentials_path),
+                credentials_path: absolute(block.credentials_path),
                 sharing: block.sharing.unwrap_or(true),
                 pull_community: pull.community.unwrap_or(true),
                 pull_blocklists: pull.blocklists.unwrap_or(true),

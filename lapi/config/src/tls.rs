@@ -8,7 +8,7 @@ use palisade_daemon::{
 };
 use palisade_wire::GoDuration;
 
-use crate::{config::absolute, file};
+use crate::{file, paths::absolute};
 
 /// The default of `cache_expiration`.
 const CACHE_EXPIRATION: Duration = Duration::from_secs(3600);
@@ -44,7 +44,6 @@ fn client_verification(word: &str) -> Option<ClientVerification> {
 
 /// Checks the block; `None` when it names neither certificate nor key.
 pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfig> {
-    let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty()).map(absolute);
     let verification = match written.client_verification.as_deref() {
         None | Some("") => ClientVerification::default(),
         Some(word) => client_verification(word).unwrap_or_else(|| {
@@ -78,14 +77,14 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
     };
     let agents_allowed_ou = ous("agents_allowed_ou", written.agents_allowed_ou);
     let bouncers_allowed_ou = ous("bouncers_allowed_ou", written.bouncers_allowed_ou);
-    let ca_cert_path = given(written.ca_cert_path);
+    let ca_cert_path = absolute(written.ca_cert_path);
     if verification == ClientVerification::RequireAndVerify && ca_cert_path.is_none() {
         wrong.add(
             "api.server.tls.ca_cert_path",
             "missing; RequireAndVerifyClientCert would refuse everybody without it",
         );
     }
-    match (given(written.cert_file), given(written.key_file)) {
+    match (absolute(written.cert_file), absolute(written.key_file)) {
         (None, None) => None,
         (Some(_), None) => {
             wrong.add("api.server.tls.key_file", "missing TLS key file");
@@ -105,7 +104,7 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
             server_name: written.server_name.filter(|name| !name.is_empty()),
             agents_allowed_ou,
             bouncers_allowed_ou,
-            crl_path: given(written.crl_path),
+            crl_path: absolute(written.crl_path),
             cache_expiration,
         }),
     }

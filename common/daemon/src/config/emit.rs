@@ -1,35 +1,27 @@
-//! Writes a merged tree as YAML and records where each line came from.
+//! Writes a merged tree as YAML.
 
-use super::tree::{Entry, Kind, Node, TextPosition};
-
-/// A text, and the position each of its lines was written at.
-pub(crate) struct Emitted {
-    pub text: String,
-    /// First line first.
-    pub lines: Vec<TextPosition>,
-}
+use super::tree::{Entry, Kind, Node};
 
 /// Writes `root` in block style, two spaces a level, keys in their order.
-pub(crate) fn document(root: &Node) -> Emitted {
-    let mut writer = Writer { out: Emitted { text: String::new(), lines: Vec::new() } };
+pub(crate) fn document(root: &Node) -> String {
+    let mut writer = Writer { out: String::new() };
     match &root.kind {
-        Kind::Mapping(entries) if entries.is_empty() => writer.line(root.position, "{}"),
+        Kind::Mapping(entries) if entries.is_empty() => writer.line("{}"),
         Kind::Mapping(entries) => writer.mapping(entries, 0, ""),
         Kind::Sequence(items) => writer.sequence(items, 0, ""),
-        Kind::Scalar(scalar) => writer.line(root.position, &scalar.yaml),
+        Kind::Scalar(scalar) => writer.line(&scalar.yaml),
     }
     writer.out
 }
 
 struct Writer {
-    out: Emitted,
+    out: String,
 }
 
 impl Writer {
-    fn line(&mut self, position: TextPosition, text: &str) {
-        self.out.text.push_str(text);
-        self.out.text.push('\n');
-        self.out.lines.push(position);
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.out.push('\n');
     }
 
     /// `lead` replaces the indentation of the first line: the dash of a list.
@@ -39,7 +31,7 @@ impl Writer {
             let missing = entry.key.plain && matches!(entry.key.text.as_str(), "" | "~");
             let key = if missing { "~" } else { &entry.key.yaml };
             let head = format!("{}{key}:", front(index, depth, lead));
-            self.value(&entry.value, entry.position, &head, depth);
+            self.value(&entry.value, &head, depth);
         }
     }
 
@@ -53,22 +45,22 @@ impl Writer {
                 Kind::Sequence(items) if !items.is_empty() => {
                     self.sequence(items, depth + 1, &format!("{head} "));
                 }
-                _ => self.value(item, item.position, &head, depth),
+                _ => self.value(item, &head, depth),
             }
         }
     }
 
-    fn value(&mut self, value: &Node, position: TextPosition, head: &str, depth: usize) {
+    fn value(&mut self, value: &Node, head: &str, depth: usize) {
         match &value.kind {
-            Kind::Scalar(scalar) => self.line(position, &format!("{head} {}", scalar.yaml)),
-            Kind::Sequence(items) if items.is_empty() => self.line(position, &format!("{head} []")),
-            Kind::Mapping(entries) if entries.is_empty() => self.line(position, &format!("{head} {{}}")),
+            Kind::Scalar(scalar) => self.line(&format!("{head} {}", scalar.yaml)),
+            Kind::Sequence(items) if items.is_empty() => self.line(&format!("{head} []")),
+            Kind::Mapping(entries) if entries.is_empty() => self.line(&format!("{head} {{}}")),
             Kind::Sequence(items) => {
-                self.line(position, head);
+                self.line(head);
                 self.sequence(items, depth + 1, "");
             }
             Kind::Mapping(entries) => {
-                self.line(position, head);
+                self.line(head);
                 self.mapping(entries, depth + 1, "");
             }
         }
@@ -79,46 +71,13 @@ fn front(index: usize, depth: usize, lead: &str) -> String {
     if index == 0 && !lead.is_empty() { lead.to_owned() } else { "  ".repeat(depth) }
 }
 
-/// A scalar as one line of YAML that parses to the same value.
-pub(crate) fn scalar(text: &str, plain: bool) -> String {
-    let one_line = !text.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
-    match (plain, one_line) {
-        (true, true) if matches!(text, "" | "~") => "null".to_owned(),
-        (true, true) => text.to_owned(),
-        (false, true) if text.chars().all(is_harmless) => format!("'{}'", text.replace('\'', "''")),
-        _ => double_quoted(text),
-    }
-}
-
-fn is_harmless(c: char) -> bool {
-    c == '\t' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..'\u{a0}').contains(&c) && c != '\u{feff}')
-}
-
-fn double_quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c if is_harmless(c) => out.push(c),
-            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::tree::compose;
+    use super::super::compose::compose;
     use super::*;
 
     fn again(text: &str) -> String {
-        document(&compose(text, 0).unwrap()).text
+        document(&compose(text, 0).unwrap())
     }
 
     #[test]
@@ -135,23 +94,5 @@ mod tests {
         );
         assert_eq!(again("key: ${API_KEY}\nk2: foo$bar # note\n"), "key: ${API_KEY}\nk2: foo$bar\n");
         assert_eq!(again(""), "{}\n");
-    }
-
-    #[test]
-    fn every_line_knows_its_origin() {
-        let emitted = document(&compose("# one\nb:\n\n  c: 1\nd: [x,\n y]\n", 1).unwrap());
-        assert_eq!(emitted.text, "b:\n  c: 1\nd:\n  - x\n  - y\n");
-        let lines: Vec<_> = emitted.lines.iter().map(|position| (position.source, position.line)).collect();
-        assert_eq!(lines, [(1, 2), (1, 4), (1, 5), (1, 5), (1, 6)]);
-    }
-
-    #[test]
-    fn odd_characters_read_back_the_same() {
-        for text in ["", " x ", "a: b", "\u{7f}\u{1}", "null", "-", "\u{2028}z", "emoji 🚪", "tab\tx\ny"] {
-            let yaml = format!("k: {}\n", scalar(text, false));
-            let root = compose(&yaml, 0).unwrap();
-            let Kind::Scalar(read) = &root.entry("k").unwrap().value.kind else { panic!("{yaml:?}") };
-            assert_eq!(read.text, text);
-        }
     }
 }

@@ -1,103 +1,109 @@
-//! Expansion of environment variables, with the exact rules of CrowdSec's bouncers.
+//! Expands environment variables in the values of a configuration, with the rules of CrowdSec's bouncers.
 //!
-//! - `$NAME` (letters, digits, underscore) and `${NAME}` (up to the next `}`, wherever it is) are replaced when the
-//!   name is known, and left as they are when it is not: an API key such as `foo$bar` survives.
+//! - `$NAME` (letters, digits, underscore) and `${NAME}` (up to the next `}`) are replaced if the variable is set, and left
+//!   as they are if it is not: an API key such as `foo$bar` survives.
 //! - The replaced text is scanned again from its *second* character, so values may refer to other names anywhere but
 //!   at their very start, and an empty value shields the byte that follows it.
 //! - There is no `${NAME:-default}` and no escape for `$`.
 //!
-//! Unlike the original, a `$` at the very end does not crash, and a value that contains its own name is an error
-//! instead of exhausting memory.
+//! Unlike the original, a `$` at the very end does not crash, a value that contains its own name is an error instead of
+//! exhausting memory, and comments and keys are not expanded.
 
-use std::fmt;
+use super::{
+    compose::compose_value,
+    tree::{Kind, Node, Scalar, TextPosition},
+};
 
-/// Maximum growth of the text by expansion; a value that refers to itself would grow forever.
+/// Maximum growth of a value by expansion; a variable that refers to itself would grow it forever.
 const MAX_ADDED_BYTES: usize = 1 << 20;
 
-/// An expanded text with the origin of its lines.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Expanded {
-    /// The text after expansion.
-    pub text: String,
-    /// For each line of `text` (first line first) the line it came from, counted from 0.
-    pub lines: Vec<usize>,
+/// A value that cannot be expanded.
+#[derive(Debug)]
+pub(crate) struct ExpansionError {
+    /// Path of the value, `[0]` for list entries.
+    pub key: String,
+    pub position: TextPosition,
+    pub what: String,
 }
 
-/// Expansion exceeded its limit.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ExpansionLimitExceeded {
-    /// Line of the reference, counted from 0.
-    pub line: usize,
-    /// The name whose value made the text too long.
-    pub name: String,
-}
-
-impl fmt::Display for ExpansionLimitExceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the environment variable {} refers to itself or is larger than 1 MiB; set it to a plain value",
-            self.name
-        )
+/// Replaces references to the names that `lookup` knows in all values of `node`, whose path is `key`.
+///
+/// A value without quotes is parsed again if it changed: a variable may contain a number, a boolean or a list. Everything
+/// in it has the position of the reference.
+pub(crate) fn expand_values(
+    node: &mut Node,
+    key: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), ExpansionError> {
+    match &mut node.kind {
+        Kind::Sequence(items) => items
+            .iter_mut()
+            .zip(0..)
+            .try_for_each(|(item, at)| expand_values(item, &format!("{key}[{at}]"), lookup)),
+        Kind::Mapping(entries) => entries.iter_mut().try_for_each(|entry| {
+            let name = &entry.key.text;
+            let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            expand_values(&mut entry.value, &path, lookup)
+        }),
+        Kind::Scalar(scalar) => {
+            let position = node.position;
+            let failed = |what| ExpansionError { key: key.to_owned(), position, what };
+            let text = expand(&scalar.text, lookup).map_err(failed)?;
+            if text == scalar.text {
+                return Ok(());
+            }
+            if scalar.plain {
+                *node = compose_value(&text).map_err(|error| failed(error.what))?;
+                node.for_each_position(&mut |at| *at = position);
+            } else {
+                *scalar = Scalar::new(text, false);
+            }
+            Ok(())
+        }
     }
 }
 
-/// Replaces references to the names that `lookup` knows.
-pub(crate) fn expand(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expanded, ExpansionLimitExceeded> {
-    let mut scan = Scan::new(text);
-    while let Some((byte, line)) = scan.pending.pop() {
+/// Replaces references in a text. The error says which variable made it too long.
+fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    if !text.contains('$') {
+        return Ok(text.to_owned());
+    }
+    let mut scan =
+        Scan { pending: text.bytes().rev().collect(), out: Vec::new(), added: 0, no_brace_left: false };
+    while let Some(byte) = scan.pending.pop() {
         if byte == b'$'
             && let Some((name, len)) = scan.name_ahead()
             && let Some(value) = lookup(&name)
         {
-            scan.replace(len, &value, line).map_err(|()| ExpansionLimitExceeded { line, name })?;
+            scan.added += value.len();
+            if scan.added > MAX_ADDED_BYTES {
+                return Err(format!(
+                    "the environment variable {name} refers to itself or is larger than 1 MiB; set it to a plain value"
+                ));
+            }
+            scan.replace(len, &value);
         } else {
-            scan.emit(byte, line);
+            scan.out.push(byte);
         }
     }
-    Ok(scan.finish())
+    // Values replace ASCII references, so the text remains valid UTF-8; lossy only to rule out a panic.
+    Ok(String::from_utf8(scan.out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// The pending text, last byte first so that values can be pushed in front of it, and the text produced so far.
 struct Scan {
-    pending: Vec<(u8, usize)>,
+    pending: Vec<u8>,
     out: Vec<u8>,
-    lines: Vec<usize>,
-    line_begins: bool,
     added: usize,
     /// `pending` contains no `}`: avoids searching for one at every `${`.
     no_brace_left: bool,
 }
 
 impl Scan {
-    fn new(text: &str) -> Self {
-        let mut line = 0;
-        let mut pending: Vec<(u8, usize)> = text
-            .bytes()
-            .map(|byte| {
-                let at = line;
-                line += usize::from(byte == b'\n');
-                (byte, at)
-            })
-            .collect();
-        pending.reverse();
-        Self {
-            pending,
-            out: Vec::with_capacity(text.len()),
-            lines: Vec::new(),
-            line_begins: true,
-            added: 0,
-            no_brace_left: false,
-        }
-    }
-
     /// The name after a `$` and how many pending bytes the reference takes.
     fn name_ahead(&mut self) -> Option<(String, usize)> {
-        let mut ahead = self.pending.iter().rev().map(|(byte, _)| *byte);
-        let (bytes, taken): (Vec<u8>, usize) = if self.pending.last()?.0 == b'{' {
+        let mut ahead = self.pending.iter().rev().copied();
+        let (bytes, taken): (Vec<u8>, usize) = if *self.pending.last()? == b'{' {
             if self.no_brace_left {
                 return None;
             }
@@ -120,33 +126,11 @@ impl Scan {
     }
 
     /// Replaces the next `len` pending bytes by `value`, whose first byte is not scanned.
-    fn replace(&mut self, len: usize, value: &str, line: usize) -> Result<(), ()> {
-        self.added += value.len();
-        if self.added > MAX_ADDED_BYTES {
-            return Err(());
-        }
+    fn replace(&mut self, len: usize, value: &str) {
         self.pending.truncate(self.pending.len() - len);
-        self.pending.extend(value.bytes().rev().map(|byte| (byte, line)));
+        self.pending.extend(value.bytes().rev());
         self.no_brace_left = false;
-        if let Some((first, line)) = self.pending.pop() {
-            self.emit(first, line);
-        }
-        Ok(())
-    }
-
-    fn emit(&mut self, byte: u8, line: usize) {
-        if self.line_begins {
-            self.lines.push(line);
-        }
-        self.line_begins = byte == b'\n';
-        self.out.push(byte);
-    }
-
-    fn finish(self) -> Expanded {
-        // Values replace ASCII references, so the text remains valid UTF-8; lossy only to rule out a panic.
-        let text = String::from_utf8(self.out)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-        Expanded { text, lines: self.lines }
+        self.out.extend(self.pending.pop());
     }
 }
 
@@ -162,7 +146,6 @@ mod tests {
             "START" => "$A",
             "END" => "x$",
             "LOOP" => "x$LOOP",
-            "LINES" => "one\ntwo",
             "weird name" => "odd",
             _ => return None,
         };
@@ -204,26 +187,20 @@ mod tests {
             ("größe: $A ü", "größe: alpha ü"),
             ("${ü}", "${ü}"),
         ] {
-            assert_eq!(expand(text, &env).unwrap().text, expanded, "{text:?}");
+            assert_eq!(expand(text, &env).unwrap(), expanded, "{text:?}");
         }
     }
 
     #[test]
     fn a_value_that_contains_itself_is_an_error() {
-        let endless = expand("a: 1\nb: $LOOP\n", &env).unwrap_err();
-        assert_eq!(endless, ExpansionLimitExceeded { line: 1, name: "LOOP".into() });
-    }
-
-    #[test]
-    fn lines_are_traced_to_where_they_came_from() {
-        let expanded = expand("a: 1\nb: $LINES\nc: 2\n", &env).unwrap();
-        assert_eq!(expanded.text, "a: 1\nb: one\ntwo\nc: 2\n");
-        assert_eq!(expanded.lines, [0, 1, 1, 2]);
+        assert!(
+            expand("$LOOP", &env).unwrap_err().starts_with("the environment variable LOOP refers to itself")
+        );
     }
 
     #[test]
     fn a_hundred_thousand_open_braces_take_no_time() {
         let text = "${".repeat(100_000);
-        assert_eq!(expand(&text, &env).unwrap().text, text);
+        assert_eq!(expand(&text, &env).unwrap(), text);
     }
 }

@@ -53,11 +53,11 @@ fn merge_entries(base: Vec<Entry>, over: Vec<Entry>, path: &str) -> Result<Vec<E
 
 #[cfg(test)]
 mod tests {
-    use super::super::{emit, tree::compose};
+    use super::super::{compose::compose, emit};
     use super::*;
 
     fn merged(base: &str, over: &str) -> Result<String, Mismatch> {
-        merge(compose(base, 0).unwrap(), compose(over, 1).unwrap()).map(|root| emit::document(&root).text)
+        merge(compose(base, 0).unwrap(), compose(over, 1).unwrap()).map(|root| emit::document(&root))
     }
 
     #[test]

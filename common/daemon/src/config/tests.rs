@@ -8,6 +8,8 @@ fn env(name: &str) -> Option<String> {
         "KEY" => Some("s3cret".into()),
         "BREAK" => Some("a: [".into()),
         "LOOP" => Some("x$LOOP".into()),
+        "NUMBERS" => Some("[1, 2]".into()),
+        "YES" => Some("yes".into()),
         _ => None,
     }
 }
@@ -53,6 +55,21 @@ fn without_a_local_file_the_text_is_unchanged() {
 }
 
 #[test]
+fn variables_are_expanded_in_values_and_nowhere_else() {
+    let doc =
+        document("flag: $YES # $BREAK $LOOP\nlist: $NUMBERS\n", Some("# $LOOP\nmode: '$NUMBERS'\n")).unwrap();
+    let keys: Keys = doc.parse().unwrap();
+    assert_eq!((keys.flag, keys.list, keys.mode.as_deref()), (Some(true), Some(vec![1, 2]), Some("[1, 2]")));
+    let wrong =
+        document("a: 1\nflag: $NUMBERS\nlist: [3, $KEY]\n", None).unwrap().parse::<Keys>().unwrap_err();
+    assert_eq!(
+        wrong.to_string(),
+        "unable to load configuration: expected true or false, not a list (flag at /etc/b.yaml:2); \
+         expected a whole number from 0 to 255 (list[1] at /etc/b.yaml:3, now \"s3cret\")"
+    );
+}
+
+#[test]
 fn refusals_name_file_and_position() {
     assert_eq!(
         refusal("x: 1\nx: 2\n", None),
@@ -71,7 +88,7 @@ fn refusals_name_file_and_position() {
     );
     let broken = refusal("ok: 1\nx: $BREAK\n", None);
     assert!(broken.starts_with("unable to load configuration: failed to unmarshal: "), "{broken}");
-    assert!(broken.contains("/etc/b.yaml:2"), "{broken}");
+    assert!(broken.contains("(x at /etc/b.yaml:2, after environment expansion)"), "{broken}");
     assert!(refusal("ok: 1\nx: $LOOP\n", None).contains("LOOP refers to itself"));
 }
 

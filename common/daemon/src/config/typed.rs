@@ -315,7 +315,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
 mod tests {
     use serde::Deserialize;
 
-    use super::{super::tree::compose, *};
+    use super::{super::compose::compose, *};
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default)]

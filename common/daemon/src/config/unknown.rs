@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn reports_the_topmost_unknown_key_once() {
         let text = "mode: x\nlabels: {anything: 1}\nfoo:\n  bar: 1\nnftables:\n  ipv4:\n    set_only: true\n";
-        let root = super::super::tree::compose(text, 0).unwrap();
+        let root = super::super::compose::compose(text, 0).unwrap();
         let found: Vec<_> =
             unknown_keys(&root, KNOWN).into_iter().map(|(key, position, _)| (key, position.line)).collect();
         assert_eq!(found, [("foo".to_owned(), 3), ("nftables.ipv4.set_only".to_owned(), 7)]);
