@@ -1,4 +1,6 @@
-//! The task that keeps the kernel as the cache wants it.
+//! Keeps the kernel's tables and sets equal to the decisions in the cache, in one task.
+//!
+//! Reads the cache and the configuration, and writes [`Status`]; reaches the kernel through `kernel_access` only.
 //!
 //! ```text
 //!  cache changed ────────► Changes      difference of two snapshots, one transaction
@@ -6,10 +8,10 @@
 //!  structure touched, start, reload ─► Everything   structure first, then sets, then leftovers
 //! ```
 //!
-//! Now and then everything is verified in the background ([`verify`]).
+//! Everything is verified in the background at intervals ([`verify`]).
 //!
-//! Whatever fails is tried again with growing pauses, one level higher: nothing is ever marked as done that the
-//! kernel has not confirmed.
+//! A failed attempt is repeated with growing pauses, one level higher. A snapshot counts as in force only after the
+//! kernel has confirmed its transactions.
 
 mod follow;
 mod install;
@@ -46,17 +48,20 @@ use kernel_access::KernelAccess;
 use pace::Pace;
 use verify::BackgroundVerification;
 
-/// Other programs' changes come in bursts (a reload flushes, then loads): the wait for the rest of a burst.
+/// Wait for the rest of a burst of changes by another program.
+// A reload of another firewall flushes and then loads its rules in several transactions. A repair between two of them
+// would be undone by the next.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// How often it is checked whether the LAPI has sent everything, after a comparison with remembered decisions only. An
-/// answer that brings nothing new makes no new generation.
+/// How often to check whether the LAPI has sent all decisions, while the kernel was compared with persisted ones only.
+// A response without changes publishes no new generation, so nothing else wakes the task.
 const UNTIL_KNOWN: Duration = Duration::from_millis(500);
 
-/// Odd decisions that are remembered as reported; the list starts anew when it is full.
+/// Prefixes remembered as reported.
+// A LAPI can send any number of them, so the memory is bounded. After it is cleared, a warning may be repeated.
 const WARNED: usize = 4096;
 
-/// What has been warned of.
+/// Prefixes that a warning has been logged for.
 #[derive(Debug, Default)]
 struct Warned(HashSet<IpNet>);
 
@@ -83,19 +88,19 @@ pub struct Enforcer {
     kernel_access: KernelAccess,
     monitor: Option<Monitor>,
     installed: Option<Installed>,
-    /// What must be compared because a notification may have been missed.
+    /// What to compare after the current step, because a notification may have been missed.
     suspicion: Need,
     /// Another program has changed a table since the last comparison.
     disturbed: bool,
-    /// How often in a row intervals were refused because of some that have ended.
+    /// Comparisons in a row in which the kernel refused an interval because of an expired one.
     lingering: u8,
-    /// Something in the kernel was changed that was as wanted before.
+    /// The last comparison changed something in the kernel.
     put_right: bool,
-    /// The kernel was compared with remembered decisions only, so what it holds beyond them was left.
+    /// The kernel was compared with persisted decisions only, so elements beyond them were left.
     lenient: bool,
-    /// The look at everything that is under way.
+    /// The background verification that is running.
     verification: Option<BackgroundVerification>,
-    /// When to look again for an operator's table or set that could not be used.
+    /// When to try again to build a family that was left out.
     retry_at: Option<Instant>,
     pace: Pace,
     /// How long to pause before the next round of changes.
@@ -107,7 +112,7 @@ pub struct Enforcer {
     announced: bool,
 }
 
-/// What stands in the kernel by our doing.
+/// What was built in the kernel, and the state of its sets.
 #[derive(Debug)]
 struct Installed {
     /// The configuration without the families that are left out.
@@ -125,7 +130,7 @@ struct Installed {
     excluded: Arc<Excluded>,
     /// How many elements in operators' sets are not ours.
     foreign: usize,
-    /// Why a family is left out, if one is.
+    /// Why a family is left out.
     unmet: Option<String>,
 }
 
@@ -165,6 +170,7 @@ impl Enforcer {
             pace: Pace::default(),
             pause: None,
             warned: Warned::default(),
+            // An earlier process may have left intervals that expired just now.
             uncollected: true,
             announced: false,
         };
@@ -182,30 +188,43 @@ impl Enforcer {
         let mut config_open = true;
         let mut news = false;
         loop {
+            // A repair is put off because another program keeps undoing it. New bans do not wait for that: without
+            // this, one came up to 10 s late.
             if news && need > Need::Changes && self.disturbed && Instant::now() < not_before {
                 self.follow_meanwhile().await;
             }
             news = false;
             if need > Need::Nothing && Instant::now() >= not_before && !stop.is_cancelled() {
+                // Before the snapshot is read: a generation published later wakes the task once more, and none is
+                // missed.
                 generations.mark_unchanged();
                 match self.satisfy(need).await {
                     Ok(()) => {
                         if need >= Need::Sets {
+                            // A verification that began before this comparison may report differences that are already
+                            // gone.
                             self.verification = None;
                             self.note_repair();
                             verify = Instant::now() + self.current.config.reconcile_interval;
                         }
+                        // Raised within `satisfy`, by notifications that were lost or that came while the monitor was
+                        // closed.
                         need = std::mem::replace(&mut self.suspicion, Need::Nothing);
                         not_before = Instant::now() + self.pause.take().unwrap_or_default();
                         self.pace.succeeded();
                     }
+                    // Only at the start. Once bans are in force they are kept and the change is retried, since the
+                    // cause may pass: `nft` is missing during an upgrade of its package, for example.
                     Err(error) if error.is_hopeless() && !self.status.borrow().is_ready() => {
                         return Err(error);
                     }
                     Err(error) => {
+                        // A refusal may be due to expired intervals; the next attempt makes the kernel collect them.
                         self.uncollected = true;
                         let pause = self.pace.failed();
                         self.failed(&error, pause);
+                        // A difference was refused because the kernel holds something else than remembered: reading the
+                        // sets is enough. Anything else may be missing structure.
                         need = match error {
                             EnforceError::Refused(_) if need == Need::Changes => Need::Sets,
                             EnforceError::Lingering => Need::Sets,
@@ -223,12 +242,14 @@ impl Enforcer {
                 soonest.into_iter().flatten().min().map_or(verify, |soonest| soonest.min(verify))
             };
             tokio::select! {
+                // `stop` first: a flood of events must not delay the shutdown.
                 biased;
                 () = stop.cancelled() => break,
                 event = next_event(&mut self.monitor) => {
                     let foreign = self.judge(event);
+                    // A second event of the same level must not push the repair further out.
                     if foreign > need {
-                        // (More of the same burst falls into the same repair.)
+                        // The rest of the burst falls into the same repair.
                         not_before = not_before.max(Instant::now() + self.pace.disturbed().max(SETTLE));
                         self.disturbed = true;
                         need = foreign;
@@ -239,6 +260,8 @@ impl Enforcer {
                         self.take_config();
                         need = Need::Everything;
                     }
+                    // The sender may be dropped before `stop` fires. A closed channel is always ready and would make
+                    // the loop spin.
                     Err(_closed) => config_open = false,
                 },
                 changed = generations.changed(), if cache_open => match changed {
@@ -259,6 +282,7 @@ impl Enforcer {
                         self.retry_at = None;
                         need = Need::Everything;
                     } else if Instant::now() >= verify {
+                        // Nothing is installed yet, or there is no kernel to read: the regular path handles both.
                         if self.current.config.mode == Mode::DryRun || !self.verify_in_background() {
                             need = need.max(Need::Sets);
                         }
@@ -278,12 +302,12 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Opens the way to the kernel while the first decisions are waited for. A failure shows again, and is reported,
-    /// when they are enforced.
+    /// Opens the netlink socket while the first decisions are awaited.
     pub async fn prepare(&mut self) {
         if self.current.config.mode != Mode::DryRun
             && let Err(error) = self.kernel_access.kernel(|_| ()).await
         {
+            // Not reported: enforcing meets the same error, and reports it.
             tracing::debug!(%error, "netfilter netlink cannot be opened yet");
         }
     }
@@ -295,28 +319,33 @@ impl Enforcer {
         }
         match need {
             Need::Nothing => Ok(()),
+            // So far bans were only added. Now that all decisions are known, a comparison removes what they do not
+            // contain; a difference of snapshots would not find it.
             Need::Changes if self.lenient && self.knows_all() && self.installed.is_some() => {
                 self.compare_sets().await
             }
             Need::Changes if self.installed.is_some() => self.follow().await,
+            // Lost notifications may have been about the structure, too. If that has changed, everything is installed
+            // anew.
             Need::Sets if self.installed.is_some() && self.is_untouched().await? => self.compare_sets().await,
             Need::Changes | Need::Sets | Need::Everything => self.install().await,
         }
     }
 
-    /// Brings in what is new while a repair is put off, because another program undoes it again and again: bans do not
-    /// wait for that. What fails is part of the repair.
+    /// Enforces new decisions while a repair is put off because another program undoes it again and again.
     async fn follow_meanwhile(&mut self) {
         if self.installed.is_some()
             && let Err(error) = self.follow().await
         {
+            // The table may be missing right now. The repair that is due compares everything.
             tracing::debug!(%error, "what is new waits for the repair");
         }
     }
 
-    /// Whether the LAPI has sent everything since the start. Persisted decisions may be some seconds older than
-    /// what stands in the kernel, so until then elements are only added: those beyond it end by themselves.
+    /// Whether the LAPI has sent all decisions since the start.
     fn knows_all(&self) -> bool {
+        // Persisted decisions may be some seconds older than the elements in the kernel. Until the first full response
+        // bans are only added; elements beyond them end by their timeouts.
         self.cache.freshness().is_complete()
     }
 
@@ -337,14 +366,15 @@ impl Enforcer {
         });
     }
 
-    /// What an event means for us.
+    /// Returns what has to be compared after an event.
     fn judge(&mut self, event: Result<Event, NetlinkError>) -> Need {
         match event {
             Ok(Event::Committed { generation, .. }) if self.kernel_access.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
+                // Structure decides: a flushed set is rebuilt with its table.
                 let what = if touched.structure { "structure" } else { "elements" };
                 let shared = self.current.config.families().all(|(_, family)| family.set_only);
-                // One line for a burst; and none where others are expected to work as well.
+                // One line for a burst, and none for shared sets, which other programs change as a matter of course.
                 if self.pace.is_calm() && !shared {
                     tracing::info!(program, what, "another program changed a table of ours: comparing");
                 } else {
@@ -353,10 +383,13 @@ impl Enforcer {
                 if touched.structure { Need::Everything } else { Need::Sets }
             }
             Ok(Event::Overrun) => {
+                // `ENOBUFS`: the receive buffer overflowed. `satisfy` raises this to everything if the structure has
+                // changed.
                 tracing::debug!("notifications of ruleset changes were lost; comparing everything");
                 Need::Sets
             }
             Err(error) => {
+                // The install that follows opens a new monitor before it reads the ruleset.
                 tracing::warn!(%error, "cannot follow changes of the ruleset; comparing everything");
                 self.monitor = None;
                 Need::Everything
@@ -375,17 +408,19 @@ impl Enforcer {
         self.monitor = None;
     }
 
-    /// Counts a repair, if the last comparison was made because of others and found something to put right.
+    /// Counts a repair, if the last comparison was due to another program and changed something.
     fn note_repair(&mut self) {
         let (disturbed, put_right) =
             (std::mem::take(&mut self.disturbed), std::mem::take(&mut self.put_right));
+        // Elements that others add to a shared set disturb but change nothing of ours. Counted as repairs, twenty of
+        // them slowed every later change down.
         if disturbed && put_right {
             self.pace.repaired();
             self.report(|status| status.repairs += 1);
         }
     }
 
-    /// Processes the notifications that have already arrived.
+    /// Handles the notifications that have already arrived.
     fn drain_monitor(&mut self) {
         while let Some(event) = self.monitor.as_mut().and_then(Monitor::waiting) {
             let foreign = self.judge(event);
@@ -409,7 +444,7 @@ impl Enforcer {
         // A table taken away is built again at once; that is a repair, no failure to be afraid of.
         match error {
             EnforceError::Gone => tracing::info!(retry_ms, "{error}"),
-            // Over within a second or so.
+            // The kernel collects the expired interval within about a second.
             EnforceError::Lingering => tracing::debug!(retry_ms, "{error}"),
             error => tracing::warn!(retry_ms, "decisions are not (fully) in force: {error}"),
         }
@@ -428,7 +463,7 @@ impl Installed {
     /// Names of the chains and sets that are ours, and of operators' sets.
     fn own_names(&self) -> Arc<HashSet<String>> {
         let sets = self.layout.targets().map(|(_, target)| target.name.clone());
-        // (One that is missing yet is in no layout.)
+        // A set that does not exist yet is in no layout; its creation must be noticed too.
         let operators = self.config.families().filter(|(_, family)| family.set_only);
         let sets = sets.chain(operators.map(|(_, family)| family.set.clone()));
         Arc::new(sets.chain(self.structures.iter().flat_map(Structure::chain_names)).collect())

@@ -1,4 +1,5 @@
-//! Changes of the cache into the kernel: by difference in the normal case, by comparison when in doubt.
+//! Brings changes of the cache into the kernel: as a difference of two snapshots in the normal case, by a comparison
+//! with the kernel in doubt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +25,24 @@ use crate::status::InForce;
 use crate::structure::Structure;
 use crate::target::Purpose;
 
-/// From so many changes on the monitor is closed meanwhile: the kernel would announce every single element,
-/// which takes as long as the change itself.
+/// Changes from which on the monitor is closed meanwhile.
+// The kernel announces every element to each listener, which takes as long as the change itself.
 const BULK: usize = 2000;
 
-/// The kernel collects expired intervals at most once in a second.
+/// How long until the kernel collects expired intervals again.
+// It collects at most once per second, and only with a transaction that changes the set.
 const COLLECTION: Duration = Duration::from_millis(1050);
 
-/// A round of changes that took longer than this is followed by a pause as long as it took, so that a storm of changes
-/// to a large operator's interval set, which cost with the whole set, takes half of a processor and not all of it.
+/// A round that took longer is followed by a pause of the same length.
+// In an operator's interval set each transaction costs time in proportion to the whole set. With the pause a storm of
+// changes to a large one takes half of a processor.
 const SHORT_ROUND: Duration = Duration::from_millis(50);
 
-/// How often in a row an interval is tried again that one which has ended may stand in the way of, before it counts as
-/// refused: the kernel collects what has ended every second.
+/// Comparisons in a row after which an interval that an expired one stands in the way of counts as refused.
+// The kernel collects every second, and the first retries come after 0, 0.1, 0.2, 0.4, 0.8 and 1.6 s.
 const LINGERING_TRIES: u8 = 7;
 
-/// Refused elements and odd decisions named in the log, per round.
+/// Refused elements named in the log per round.
 const NAMED: usize = 10;
 
 /// A plan that was carried out at once, or one that is too large for that.
@@ -50,7 +53,7 @@ enum Step {
     Uncollected,
 }
 
-/// What a comparison did, to be reported when the rules look at it.
+/// The outcome of a comparison. Reported when the rules look at the sets.
 pub(super) struct Compared {
     snapshot: Snapshot,
     plan: Plan,
@@ -81,20 +84,21 @@ impl Enforcer {
     pub(super) async fn follow(&mut self) -> Result<(), EnforceError> {
         let started = Instant::now();
         let newer = self.cache.load();
-        // Before anything is filled: a gate that is too narrow for what comes would take cells by the million.
+        // First: through a gate that is too narrow for the new ranges, one range could fill cells by the million.
         if self.needs_other_gates(&newer) {
             return self.install().await;
         }
         self.add_missing_sets(&newer).await?;
         let older = self.installed.as_ref().map_or(0, |installed| installed.snapshot.len());
         if newer.len() > BULK.max(2 * older) {
-            // Nearly everything is new: comparing takes less memory than a difference, and no more time.
+            // Nearly everything is new: a comparison needs less memory than a difference, and no more time.
             return self.compare_sets().await;
         }
         let Some(installed) = &mut self.installed else { return Ok(()) };
         let (layout, newest) = (Arc::clone(&installed.layout), newer.clone());
         let (older, excluded) = (installed.snapshot.clone(), Arc::clone(&installed.excluded));
-        // Lost when the kernel refuses: then everything is compared, which counts the cells anew.
+        // Taken out, not cloned: for a long list it is large. It is lost when the kernel refuses; the comparison that
+        // follows counts the cells anew.
         let mut cells = std::mem::take(&mut installed.cells);
         let local = self.current.local.clone();
         let (unknown, first_end) = (self.uncollected, excluded.first_end);
@@ -102,12 +106,17 @@ impl Enforcer {
         let step = self.kernel_access.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let plan = plan::delta(&layout, &older, &newest, (&excluded, &local), &mut cells, now);
+            // The kernel pairs an expired start with the nearest end above it when it collects. An interval put in
+            // before that would lose its end and reach up to the next one.
             if uncollected(now) && plan.adds_ending_intervals(&layout) {
                 return Ok(Step::Uncollected);
             }
+            // Handed back: only the async side may close the monitor.
             if plan.changes.len() > BULK {
                 return Ok(Step::Bulk(plan, cells));
             }
+            // Not isolated: a refusal means that the kernel holds something else than remembered, so the sets are read
+            // instead.
             let committed = kernel.commit(&layout, &plan, false, now)?;
             Ok::<_, EnforceError>(Step::Done(plan, committed, cells))
         });
@@ -128,12 +137,13 @@ impl Enforcer {
                 elements.ranges = elements.ranges.saturating_add_signed(balance.ranges);
             }
         }
+        // The pause follows the round, so a single ban is never delayed by it.
         self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
         self.in_force(Compared { snapshot: newer, plan, committed, waited: Duration::ZERO }, None).await;
         Ok(())
     }
 
-    /// Reads every set, compares, and changes what differs; what the kernel refuses is left out and reported.
+    /// Reads every set, compares, and changes what differs. Elements that the kernel refuses are left out and reported.
     pub(super) async fn compare_sets(&mut self) -> Result<(), EnforceError> {
         if self.needs_other_gates(&self.cache.load()) {
             return self.install().await;
@@ -145,8 +155,11 @@ impl Enforcer {
             let refused = u64::try_from(compared.committed.refused.len()).unwrap_or(u64::MAX);
             self.in_force(compared, Some(refused)).await;
         }
-        // Others may change a set that is shared with them all the time.
+        // Without this, a program that keeps changing a shared set would cause comparisons without a break. The wait
+        // for the kernel's collection is no work and does not count.
         self.pause = Some(started.elapsed().saturating_sub(waited)).filter(|took| *took > SHORT_ROUND);
+        // The error makes the loop compare again with growing pauses until the kernel has collected the expired
+        // interval.
         if self.lingering > 0 { Err(EnforceError::Lingering) } else { Ok(()) }
     }
 
@@ -154,7 +167,7 @@ impl Enforcer {
     pub(super) async fn compare(&mut self, keep: bool) -> Result<Option<Compared>, EnforceError> {
         let published = self.cache.published();
         let (newer, lenient) = (published.snapshot.clone(), !published.freshness.is_complete());
-        // (Other gates would make it quicker, not more exact: that is for the next change.)
+        // Other gates are not chosen here: they would make packets cheaper, and no ban depends on them.
         self.add_missing_sets(&newer).await?;
         let Some(installed) = &self.installed else { return Ok(None) };
         let (layout, newest, older) =
@@ -164,6 +177,8 @@ impl Enforcer {
         let compare = move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let mut found = kernel.compare(Reading::Settled, &layout, &newest, &exempt, now)?;
+            // Elements that no known decision explains may belong to decisions that have not arrived yet, or to rules
+            // that are still in use.
             if lenient || keep {
                 found.plan.keep_bans(&layout, &exempt);
             }
@@ -171,24 +186,30 @@ impl Enforcer {
             Ok::<_, EnforceError>(found)
         };
         let mut found = self.kernel_access.kernel(compare.clone()).await??;
+        // An element of the operator may have expired as well, with the same effect on ours.
         let expired = first_end.is_some_and(|end| end <= palisade_stream::now());
         let mut waited = Duration::ZERO;
         if found.plan.adds_ending_intervals(&installed.layout) && (self.uncollected || expired) {
             let started = Instant::now();
             self.collect_intervals(Arc::clone(&installed.layout)).await?;
             waited = started.elapsed();
+            // The wait took a second: what was read before it is out of date.
             found = self.kernel_access.kernel(compare).await??;
         }
         self.put_right |= !found.plan.changes.is_empty();
+        // Isolated: the sets were just read, so a refusal is about single elements, and the others must not wait for
+        // them.
         let (plan, mut committed) = self.commit_unmonitored(found.plan, true).await?;
         self.lenient = lenient;
         let Some(installed) = &mut self.installed else { return Ok(None) };
         let layout = &installed.layout;
+        // `EEXIST` in an interval set: an expired interval that is not collected yet overlaps the new one.
         let lingers =
             |refused: &Refused| refused.reason == Errno::EXIST && layout.target(refused.set).dialect.interval;
         self.lingering = if !committed.refused.iter().any(lingers) {
             0
         } else if self.lingering < LINGERING_TRIES {
+            // Not reported as refused: it is tried again right away.
             committed.refused.retain(|refused| !lingers(refused));
             self.lingering + 1
         } else {
@@ -198,6 +219,7 @@ impl Enforcer {
         installed.cells = found.cells;
         installed.elements = found.wanted;
         installed.excluded = Arc::new(found.excluded);
+        // `found.wanted` counts what should be there; the status shows what is.
         for refused in &committed.refused {
             let source = installed.layout.sources().find(|(_, source)| source.hosts == refused.set);
             if let Some((source, _)) = source {
@@ -218,8 +240,10 @@ impl Enforcer {
         Ok(Some(Compared { snapshot: newer, plan, committed, waited }))
     }
 
-    /// Waits until the kernel has collected every interval that had expired in an operator's set.
+    /// Makes the kernel collect all intervals that have expired in operators' sets.
     async fn collect_intervals(&mut self, layout: Arc<Layout>) -> Result<(), EnforceError> {
+        // The first change may come within a second of the last collection and collect nothing. A second later the next
+        // one does.
         for last in [false, true] {
             let touched = Arc::clone(&layout);
             let generations = self
@@ -235,8 +259,9 @@ impl Enforcer {
         Ok(())
     }
 
-    /// When an element of the operator's own ends where one of ours is wanted.
+    /// When an element of the operator ends that stands where one of ours is wanted.
     pub(super) fn foreign_element_ends(&self) -> Option<Instant> {
+        // The kernel does not announce elements that time out, so the end is computed.
         let until = self.installed.as_ref()?.excluded.until?;
         Some(Instant::now() + until.saturating_duration_since(palisade_stream::now()))
     }
@@ -245,6 +270,8 @@ impl Enforcer {
     fn needs_other_gates(&self, newer: &Snapshot) -> bool {
         let Some(installed) = &self.installed else { return false };
         let missing = installed.layout.missing(newer);
+        // Until all decisions are known, gates stay coarse: elements of an earlier process may have their cells
+        // elsewhere.
         if missing.other_gate || !self.knows_all() {
             return missing.other_gate;
         }
@@ -277,12 +304,15 @@ impl Enforcer {
             prefix_lengths = missing.lengths.len(),
             "making sets and rules for new sources or prefix lengths"
         );
+        // One transaction for sets and rules. The rules may be in use before the sets are filled: an empty set bans no
+        // packet.
         match self.kernel_access.nft("add the sets and rules of a new source or prefix length", changes).await
         {
             Err(EnforceError::Nft(error)) if error.is_missing() => return Err(EnforceError::Gone),
             done => done?,
         }
         if let Some(installed) = &mut self.installed {
+            // Ids are positions, and a layout only grows: what was counted by id stays valid.
             installed.elements.resize(layout.sources().count(), plan::Elements::default());
             installed.layout = Arc::new(layout);
             installed.structures = structures;
@@ -290,8 +320,7 @@ impl Enforcer {
         self.take_prints().await
     }
 
-    /// Commits a plan, a large one with the monitor closed; afterwards makes sure that no other program changed
-    /// anything unheard.
+    /// Commits a plan; a large one with the monitor closed. Notices changes that another program made meanwhile.
     async fn commit_unmonitored(
         &mut self,
         plan: Plan,
@@ -302,7 +331,8 @@ impl Enforcer {
         let bulk = plan.changes.len() > BULK;
         let mut before = None;
         if bulk {
-            // In this order: what was committed before this generation has been announced by now.
+            // In this order: all that was committed up to this generation has been announced by now, so it is in the
+            // buffer that is drained, and nothing falls between the two.
             before = Some(self.kernel_access.kernel(Kernel::generation).await??);
             self.drain_monitor();
             self.monitor = None;
@@ -315,11 +345,14 @@ impl Enforcer {
             })
             .await?;
         let committed = committed?;
+        // Each commit of ours adds one to the generation. If it has grown by more, another program committed unheard.
         if let Some(before) = before {
             self.open_monitor()?;
             let after = self.kernel_access.kernel(Kernel::generation).await??;
             let own = u32::try_from(committed.generations.len()).unwrap_or(u32::MAX);
             if after != before.wrapping_add(own) {
+                // Its transaction may have been about a table that does not concern us; the prints tell a change of
+                // structure apart.
                 let doubt = if self.is_untouched().await? { Need::Sets } else { Need::Everything };
                 self.suspicion = self.suspicion.max(doubt);
             }
@@ -327,18 +360,21 @@ impl Enforcer {
         Ok((plan, committed))
     }
 
-    /// Notes and reports that a snapshot is in force. `refused` is known after a comparison.
+    /// Records and reports that a snapshot is in force. `refused` is given after a comparison.
     pub(super) async fn in_force(&mut self, compared: Compared, refused: Option<u64>) {
         let Compared { snapshot, plan, committed, .. } = compared;
         self.kernel_access.remember(committed.generations.iter().copied());
         self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {
+            // The stock bouncer's messages, which log parsers look for.
             tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
         }
         if plan.deleted > 0 {
             tracing::info!("{} decision{} deleted", plan.deleted, if plan.deleted == 1 { "" } else { "s" });
         }
         let bans = plan.changes.iter().filter(|change| !self.is_about_exempt(change)).count();
+        // No decision changed, so the changes repair what another program did. Changes of what is exempt come from the
+        // configuration.
         if plan.added + plan.deleted == 0 && refused.is_some() && bans > 0 {
             tracing::info!(changes = bans, "elements in the kernel were put right");
         }
@@ -360,6 +396,7 @@ impl Enforcer {
             status.generation = generation;
             status.in_force = parts;
             if unmet.is_none() {
+                // READY follows from this. With a family left out, not all decisions are in force.
                 status.in_force_since.get_or_insert_with(palisade_stream::now);
             }
             status.failing = unmet;
@@ -373,15 +410,17 @@ impl Enforcer {
         });
     }
 
-    /// Names what the kernel refused: a full set in one line, anything else element by element.
+    /// Logs the elements that the kernel refused: one line for a full set, else one per element.
     async fn warn_of_refusals(&mut self, refused: &[Refused]) {
         let Some(installed) = &self.installed else { return };
         let layout = Arc::clone(&installed.layout);
+        // `ENFILE` means that the set is full; then thousands may be refused for one reason.
         let (full, other): (Vec<_>, Vec<_>) = refused.iter().partition(|one| one.reason == Errno::NFILE);
         for (id, target) in layout.targets() {
             let of_set = || full.iter().filter(|one| one.set == id);
             let Some(first) = of_set().next() else { continue };
             let (family, table, name) = (target.nfproto, target.table.clone(), target.name.clone());
+            // Read now and not at the start: the operator may have made the set anew.
             let size = self.kernel_access.kernel(move |kernel| kernel.set_size(family, &table, &name)).await;
             let size = size.ok().flatten().map_or_else(|| "unknown".to_owned(), |size| size.to_string());
             tracing::warn!(
@@ -413,7 +452,7 @@ impl Enforcer {
         remove.iter().chain(add).all(is_allow)
     }
 
-    /// Warns once of each range that is too wide to be enforced, and of each ban that hits something of this host.
+    /// Warns once of each range too wide to be enforced, and of each ban that hits something of this host.
     fn warn_of_odd_decisions(&mut self, plan: &Plan) {
         let shortest = self.current.config.shortest_prefix;
         for net in &plan.too_wide {
@@ -433,7 +472,7 @@ impl Enforcer {
         }
     }
 
-    /// Removes tracked connections of what was newly banned, if that is configured. A failure is only logged.
+    /// Removes tracked connections of newly banned addresses, if that is configured.
     async fn cut_flows(&mut self, plan: &Plan) -> u64 {
         let config = &self.current.config;
         if !config.drop_established {
@@ -444,6 +483,8 @@ impl Enforcer {
         if banned.is_empty() {
             return 0;
         }
+        // After the commit: a connection that is opened between the two meets the rules already. A failure is only
+        // logged, since the ban itself is in force.
         let cut = tokio::task::spawn_blocking(move || conntrack::cut(&banned)).await;
         match cut {
             Ok(Ok(cut)) => cut,
@@ -473,7 +514,7 @@ impl Installed {
     }
 }
 
-/// Counts the decisions that came into force, and those that went, between two snapshots.
+/// Counts decisions that come into force, and that end, between two snapshots.
 fn tally(layout: &Layout, local: &LocalNetwork, older: &Snapshot, newer: &Snapshot, plan: &mut Plan) {
     if newer.len() <= BULK.max(2 * older.len()) {
         for change in newer.diff(older) {
@@ -485,8 +526,8 @@ fn tally(layout: &Layout, local: &LocalNetwork, older: &Snapshot, newer: &Snapsh
         }
         return;
     }
-    // A difference of that many would take more memory than everything else: all that is held counts as new, and the
-    // number of what was held before is taken off.
+    // A difference of that many would take more memory than everything else: everything counts as new, and the number
+    // of former decisions is subtracted.
     for net in prefixes(newer) {
         plan.note_new(layout, local, net);
     }

@@ -1,4 +1,4 @@
-//! From whatever the kernel holds to everything that is wanted, changing only what differs.
+//! Builds tables, sets, elements and rules from whatever the kernel holds, and changes only what differs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,19 +23,20 @@ use crate::rules;
 use crate::structure::{Collision, Structure};
 use crate::target::Dialect;
 
-/// How often to look for an operator's table or set that is not there (its appearance is also announced).
+/// How often to try again to build a family that was left out.
+// The monitor also announces a table or set that appears. The interval covers lost notifications and other causes.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Enforcer {
-    /// Sets, elements, rules, leftovers. Adopts what stands as wanted: then nothing at all is changed.
-    ///
-    /// In this order: rules that stand (of an earlier release, of the stock bouncer, of another configuration) go on
-    /// enforcing until the sets that the new rules look at are filled, and only then is anything taken away.
+    /// Installs sets, elements and rules, and removes leftovers. If everything is as wanted, nothing is changed.
     pub(super) async fn install(&mut self) -> Result<(), EnforceError> {
+        // The order of the steps keeps bans in force throughout. Old rules (of an earlier release, the stock bouncer or
+        // another configuration) enforce until the sets of the new rules are filled; the rules are swapped in one
+        // transaction; only then are leftovers removed.
         let config = Arc::clone(&self.current.config);
-        // Subscribed before the ruleset is read, so that a change in between is reported.
+        // Opened before the ruleset is read, so that a change in between is announced. It listens for everything in the
+        // tables until it is known which objects are ours.
         self.monitor = None;
-        // Of everything in the tables, until it is known what is ours.
         self.monitor = Some(Monitor::open(watched_tables(&config))?);
 
         let looked_up = Arc::clone(&config);
@@ -44,6 +45,7 @@ impl Enforcer {
         let mut served = config;
         let mut unmet = None;
         let mut unserved = Vec::new();
+        // Each turn leaves out the families that the kernel refused. There are two, so it ends.
         let (rebuilt, compared) = loop {
             let (layout, missing) = self.lay_out(&served, &found).await?;
             unmet = unmet.or(missing);
@@ -53,10 +55,11 @@ impl Enforcer {
                 .collect();
             let mut installed = Installed::new(Arc::clone(&served), layout);
             if let Some(before) = &self.installed {
-                // What has been logged of it stays logged.
+                // Kept from before, so that the comparison counts and logs only what is new.
                 (installed.snapshot, installed.foreign) = (before.snapshot.clone(), before.foreign);
             }
             installed.structures = structures.clone();
+            // Before it is built: the comparison works on it, and adds sets to it.
             self.installed = Some(installed);
             let built = self.build(&structures, &found).await;
             let (refused, error) = match built {
@@ -67,7 +70,11 @@ impl Enforcer {
                     return Err(error);
                 }
             };
+            // One family that cannot be built (a foreign object, a kernel without IPv6) must not keep the other from
+            // being enforced.
             served = Arc::new(without(&served, &refused));
+            // A hopeless error ends the program at the start only. Once decisions are in force, the other family goes
+            // on.
             if served.families().next().is_none() || (error.is_hopeless() && !self.status.borrow().is_ready())
             {
                 self.installed = None;
@@ -81,17 +88,21 @@ impl Enforcer {
         if let Some(installed) = &mut self.installed {
             installed.unmet = unmet;
         }
+        // After our own changes, so that the prints describe the finished structure.
         self.take_prints().await?;
         self.announce();
         let Some(mut compared) = compared else { return Ok(()) };
+        // After the swap of the rules: the old ones used these sets until now.
         self.take_leftovers_away(&found).await;
         if let Some(installed) = &self.installed {
+            // Without its set a family is not served, and what a former configuration enforces for it stays.
             let lacks_set = |ip: &IpFamily| *installed.layout.part(*ip) == FamilyLayout::SetOnly(None);
             unserved.extend([IpFamily::V4, IpFamily::V6].into_iter().filter(lacks_set));
         }
         self.retire_former(&unserved).await;
         if rebuilt || self.lingering > 0 {
-            // Bans were only added so far, or some of them could not be.
+            // So far bans were only added, because the old rules still used the sets, or some were refused because of
+            // expired intervals.
             if let Some(again) = self.compare(false).await? {
                 compared = again.after(compared);
             }
@@ -101,7 +112,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// The sets of the families of `config`, and why a set-only family is left out, if one is.
+    /// The layout of the families of `config`, and why a set-only family is left out.
     async fn lay_out(
         &mut self,
         config: &Config,
@@ -112,7 +123,8 @@ impl Enforcer {
         let published = self.cache.published();
         let (snapshot, knows_all) = (&published.snapshot, published.freshness.is_complete());
         let missing = layout.missing(snapshot);
-        // What stands in the kernel and is not wanted has its place too: it may be all that is known of yet.
+        // Sets found in the kernel are part of the layout even if no decision needs them: while not all decisions are
+        // known, their elements must go on to be enforced.
         for ManagedFound { ip, family, found } in found {
             for holds in found.holds(family) {
                 match holds {
@@ -121,6 +133,8 @@ impl Enforcer {
                         let count = missing.lengths.get(&(*ip, length)).copied().unwrap_or(0);
                         layout.add_length(*ip, family, length, count);
                     }
+                    // An earlier process may have used other gates. The elements behind them stay reachable only if
+                    // these gates stay.
                     Holds::Gate(width) if !knows_all => layout.add_gate(*ip, family, width),
                     Holds::Gate(_)
                     | Holds::InnerGate(_)
@@ -132,6 +146,8 @@ impl Enforcer {
         }
         let missing = layout.missing(snapshot);
         layout.add(config, &missing);
+        // Refined gates lead only to what they guard. That is safe only if every element in the kernel is one that is
+        // wanted, and has its cells in these gates.
         if knows_all {
             layout.refine(config);
         }
@@ -139,9 +155,7 @@ impl Enforcer {
         Ok((layout, unmet))
     }
 
-    /// Brings the structures and everything wanted into force. Each family is built by itself, so that one the kernel
-    /// refuses (a foreign object in the way, a kernel without the family) does not keep the other from being
-    /// enforced.
+    /// Brings the structures and all decisions into force.
     async fn build(
         &mut self,
         structures: &[Structure],
@@ -155,14 +169,16 @@ impl Enforcer {
             }
         }
         let mut rebuilt = false;
-        // At the start a collision is fatal: the other family is not touched before that is known to be none.
+        // Returned before anything is built: at the start a collision ends the program, and must leave the other family
+        // untouched.
         if refused.is_some() {
             return Ok(Built { refused, rebuilt, compared: None });
         }
         let mut commands = Vec::new();
         for (wanted, found) in structures.iter().zip(found) {
             rebuilt |= found.found.table && !wanted.changes(&found.found).is_empty();
-            // A set that has to be made anew cannot be while rules look it up: then all is done at once.
+            // A set of the wrong kind cannot be deleted while rules look it up, so sets and rules are replaced in one
+            // transaction.
             let remake = wanted.must_remake(&found.found);
             commands.push(if remake { wanted.changes(&found.found) } else { wanted.additions(&found.found) });
         }
@@ -170,11 +186,15 @@ impl Enforcer {
         if refused.is_some() {
             return Ok(Built { refused, rebuilt, compared: None });
         }
+        // Between sets and rules: the new rules must never look at a set that is not filled. While old rules use the
+        // same sets, bans are only added.
         let compared = self.compare(rebuilt).await?;
         let commands = structures.iter().zip(found).map(|(wanted, found)| {
             if wanted.must_remake(&found.found) {
                 return Vec::new();
             }
+            // The comparison may have added sets for sources that appeared meanwhile; their rules are built here as
+            // well.
             self.current_structure(found.ip).unwrap_or(wanted).rule_changes(&found.found)
         });
         let commands = commands.collect();
@@ -182,7 +202,7 @@ impl Enforcer {
         Ok(Built { refused, rebuilt, compared })
     }
 
-    /// Runs the commands of each family: in one transaction, and family by family when that is refused.
+    /// Runs the commands of all families in one transaction, or of one family at a time when that is refused.
     async fn nft_for_each(
         &mut self,
         what: &'static str,
@@ -194,6 +214,7 @@ impl Enforcer {
         self.put_right |= !all.is_empty();
         match self.kernel_access.nft(what, all).await {
             Err(EnforceError::Nft(NftError::Refused { .. })) => {
+                // A transaction fails as a whole. Apart, each family shows whether it is the one at fault.
                 for (commands, found) in commands.into_iter().zip(found) {
                     let built = self.kernel_access.nft(what, commands).await;
                     self.note_refusal(found, built, refused)?;
@@ -204,7 +225,7 @@ impl Enforcer {
         }
     }
 
-    /// Puts aside that one family was refused; any other error ends the attempt.
+    /// Records that one family was refused; any other error ends the attempt.
     fn note_refusal(
         &self,
         found: &ManagedFound,
@@ -212,6 +233,8 @@ impl Enforcer {
         refused: &mut Option<(Vec<IpFamily>, EnforceError)>,
     ) -> Result<(), EnforceError> {
         match built {
+            // A missing object was removed by another program since the table was read: not a fault of the family, and
+            // the next attempt reads it again.
             Err(EnforceError::Nft(cause @ NftError::Refused { .. })) if !cause.is_missing() => {
                 let (family, table) = (found.family_name(), found.family.table.clone());
                 let unbuilt = EnforceError::Unbuilt { family, table, cause };
@@ -222,7 +245,7 @@ impl Enforcer {
         }
     }
 
-    /// The structure of a family, with what comparing may have added.
+    /// The structure of a family, with sets that the comparison has added.
     fn current_structure(&self, ip: IpFamily) -> Option<&Structure> {
         self.installed.as_ref()?.structures.iter().find(|structure| structure.ip() == ip)
     }
@@ -256,10 +279,11 @@ impl Enforcer {
         );
     }
 
-    /// Reports once why a family is left out, and arranges for another look.
+    /// Reports once why a family is left out, and schedules the next attempt.
     fn note_unmet(&mut self, unmet: Option<EnforceError>) -> Option<String> {
         self.retry_at = unmet.as_ref().map(|_| Instant::now() + RETRY_INTERVAL);
         let unmet = unmet.map(|error| error.to_string());
+        // Retried every 10 s: the same error is not repeated in the log.
         if let Some(text) = &unmet
             && self.status.borrow().failing.as_ref() != Some(text)
         {
@@ -277,11 +301,12 @@ impl Enforcer {
         Ok(self.installed.as_ref().is_some_and(|installed| installed.prints == prints))
     }
 
-    /// Notes the structure as it is now, after a change of our own.
+    /// Records the structure as it is now, after our own change.
     pub(super) async fn take_prints(&mut self) -> Result<(), EnforceError> {
         let Some(installed) = &self.installed else { return Ok(()) };
         let (tables, names) = (watched_tables(&self.current.config), installed.own_names());
         if let Some(monitor) = &mut self.monitor {
+            // Changes of chains and sets of others in a shared table need no comparison.
             monitor.narrow(Arc::clone(&names));
         }
         let prints = self.kernel_access.kernel(move |kernel| kernel.prints(&tables, &names)).await??;
@@ -291,8 +316,8 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Finds the sets of set-only families, and makes those that are missing in their tables. A family that cannot
-    /// be served is left out and reported; the other goes on.
+    /// Finds the sets of set-only families, and makes those that are missing in their tables. Returns why a family is
+    /// left out, if one is.
     async fn adopt_operators_sets(
         &mut self,
         config: &Config,
@@ -317,6 +342,8 @@ impl Enforcer {
                     layout.adopt_operators_set(ip, number, family, dialect);
                 }
                 OperatorsSet::NoSet(number) => {
+                    // As the stock bouncer does: a set of single addresses with timeouts. The table is never created:
+                    // it belongs to the operator.
                     self.kernel_access.nft("make the set", vec![make_set(ip, number, family)]).await?;
                     let dialect = Dialect { interval: false, timeout: true, counters: false };
                     layout.adopt_operators_set(ip, number, family, dialect);
@@ -341,8 +368,7 @@ impl Enforcer {
         Ok(unmet)
     }
 
-    /// Takes away what earlier versions, other settings or the stock bouncer left in our tables. Nothing depends
-    /// on it, so a failure is only logged.
+    /// Removes what earlier releases, other settings or the stock bouncer left in our tables.
     async fn take_leftovers_away(&mut self, found: &[ManagedFound]) {
         let Some(installed) = &self.installed else { return };
         let commands: Vec<_> = installed
@@ -363,6 +389,7 @@ impl Enforcer {
             self.take_prints().await
         };
         if let Err(error) = taken.await {
+            // Only logged: no rule of ours uses them any more.
             tracing::warn!(%error, "leftovers of an earlier bouncer stay in the kernel; other rules may use them");
         }
     }
@@ -421,10 +448,10 @@ pub(super) fn without(config: &Config, families: &[IpFamily]) -> Config {
     rest
 }
 
-/// Lets `nft` and the kernel judge the whole structure of a configuration without changing anything.
+/// Lets `nft` and the kernel check the whole structure of a configuration without changing anything.
 ///
-/// Needs the same permissions as enforcing, except in dry-run mode, where there is nothing to judge. Set-only
-/// families have no structure either.
+/// Needs the same permissions as enforcing, except in dry-run mode, which has no structure. Set-only families have none
+/// either.
 pub async fn check(config: &Config) -> Result<(), EnforceError> {
     if config.mode == Mode::DryRun {
         return Ok(());
@@ -435,7 +462,7 @@ pub async fn check(config: &Config) -> Result<(), EnforceError> {
     let families: Vec<_> = config.families().map(|(ip, _)| ip).collect();
     let mut layout = Layout::new(config, &families);
     for (ip, family) in config.families() {
-        // One source and one length stand for all: they differ in names only.
+        // One source and one prefix length stand for all of them: they differ in names only.
         layout.add_source(ip, family, "check");
         layout.add_length(ip, family, 24, 1);
     }

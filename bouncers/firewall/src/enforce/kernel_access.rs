@@ -1,5 +1,5 @@
-//! What the task does its work with: the netlink socket on a thread that may block, and the `nft` program; and the
-//! memory of which generations of the ruleset were its own doing.
+//! Gives the enforcer its access to the kernel: the netlink socket, on a thread that may block, and the `nft` program.
+//! Remembers which generations of the ruleset were made by this process.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,6 @@ use crate::nft::{self, Command};
 /// Generations remembered. Notifications of our own changes arrive within milliseconds.
 const REMEMBERED: usize = 4096;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct KernelAccess {
     kernel: Option<Kernel>,
@@ -24,6 +23,8 @@ impl KernelAccess {
         F: FnOnce(&mut Kernel) -> T + Send + 'static,
         T: Send + 'static,
     {
+        // Moved to the thread and back. If the work panics, the socket is lost and the next call opens another one,
+        // with no response of the failed request left in it.
         let kernel = self.kernel.take();
         let done = tokio::task::spawn_blocking(move || {
             let mut kernel = match kernel {
@@ -47,19 +48,21 @@ impl KernelAccess {
         if commands.is_empty() {
             return Ok(());
         }
+        // `nft` does not report the generation it made. If exactly one was made meanwhile, it is that one.
         let before = self.kernel(Kernel::generation).await??;
         nft::apply(what, commands).await?;
         let after = self.kernel(Kernel::generation).await??;
         if after == before.wrapping_add(1) {
             self.remember([after]);
         }
-        // Otherwise another program changed something as well, which the monitor reports.
+        // Otherwise another program committed as well. The monitor then reports both, which costs one comparison.
         Ok(())
     }
 
     /// Remembers generations as our own.
     pub(super) fn remember(&mut self, generations: impl IntoIterator<Item = u32>) {
         self.generations.extend(generations);
+        // The lowest are the oldest, except after the number has wrapped around.
         while self.generations.len() > REMEMBERED {
             self.generations.pop_first();
         }

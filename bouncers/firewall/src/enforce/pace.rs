@@ -1,4 +1,5 @@
-//! How fast to try again, and to repair.
+//! Decides how long to wait before a failed attempt is repeated, and before a change by another program is repaired.
+//! Pure but for the clock.
 
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(10);
-/// So many repairs in a row are done at once; whoever keeps undoing our work is answered more and more slowly.
+/// Repairs in a row that are made at once.
+// A reload of another firewall causes a few. A program that undoes every change would otherwise start a loop that keeps
+// a processor busy.
 const FREE_REPAIRS: u32 = 20;
-/// After so long without a repair the count starts anew.
+/// After this long without a repair the count starts anew.
 const CALM: Duration = Duration::from_secs(30);
-/// Disturbances within this time are one story in the log.
+/// Changes by others within this time get one line in the log.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Counts failures and repairs in a row.
@@ -25,14 +28,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Notes a success.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// Notes a failure; returns how long to wait. The first is tried again at once: a table that was flushed, or
-    /// a picture of the kernel that was out of date, is put right by reading it again.
+    /// Records a failure; returns how long to wait.
     pub(super) fn failed(&mut self) -> Duration {
+        // The first attempt is repeated at once: a flushed table, or a remembered state that is out of date, is fixed
+        // by reading the kernel again.
         let pause = match self.failures {
             0 => Duration::ZERO,
             n => (FIRST * (1 << (n - 1).min(10))).min(LONGEST),
@@ -41,12 +44,12 @@ impl Pace {
         pause
     }
 
-    /// Whether the last disturbance is so long ago that the next one is worth a line in the log.
+    /// Whether the next change by another program gets a line in the log.
     pub(super) fn is_calm(&self) -> bool {
         self.last_disturbance.is_none_or(|last| last.elapsed() > BURST)
     }
 
-    /// Notes that another program changed a table; returns how long to wait before reading the table.
+    /// Records that another program changed a table; returns how long to wait before it is read.
     pub(super) fn disturbed(&mut self) -> Duration {
         self.last_disturbance = Some(Instant::now());
         if self.last_repair.is_none_or(|last| last.elapsed() > CALM) {
@@ -58,10 +61,11 @@ impl Pace {
         }
     }
 
-    /// Notes that what another program had changed was ours, and was put right. (Elements that others add to a set they
-    /// share with us are none of our business, and no reason to become slow.)
+    /// Records that the change affected our objects and was reverted.
     pub(super) fn repaired(&mut self) {
         self.last_repair = Some(Instant::now());
+        // Separate from `disturbed`: elements that others add to a shared set disturb, but need no repair and must not
+        // slow down the next one.
         self.repairs = self.repairs.saturating_add(1).min(1000);
     }
 }

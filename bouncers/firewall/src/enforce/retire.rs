@@ -1,4 +1,5 @@
-//! Removes objects: all at the stop, and after a reload those that only an earlier configuration needed.
+//! Removes objects from the kernel: all at the stop, and after a reload those that only an earlier configuration
+//! needed.
 
 use std::sync::Arc;
 
@@ -17,12 +18,11 @@ use crate::nft::{Command, NftError};
 use crate::service_manager;
 use crate::structure::Structure;
 
-/// How often the operator's set is read again when elements end while ours are taken out.
+/// How often the operator's set is read again when elements expire while ours are removed.
 const REMOVAL_ATTEMPTS: u32 = 5;
 
 impl Enforcer {
-    /// At the stop: deletes our objects and takes our elements out of operators' sets, unless bans are to be kept. Each
-    /// family is independent of the other.
+    /// At the stop: deletes our objects and removes our elements from operators' sets, unless bans are to be kept.
     pub(super) async fn retire_everything(&mut self) {
         self.monitor = None;
         let enforcer_config = self.current.clone();
@@ -34,24 +34,29 @@ impl Enforcer {
             tracing::info!("stopping; bans stay in the kernel until they end (keep_on_stop)");
             return;
         }
+        // A restart without this would leave the host open until the next process has built everything again.
         if service_manager::restarts_us().await {
             tracing::info!("stopping for a restart; what is in the kernel stays for the next process");
             return;
         }
+        // The stock bouncer's message.
         tracing::info!("Shutting down backend");
+        // Each family by itself: the stock bouncer leaves the IPv6 table behind when the IPv4 one is already gone.
         for (ip, family) in enforcer_config.config.families() {
             self.retire(ip, family).await;
         }
+        // Former configurations that could not be removed at their reload.
         for former in std::mem::take(&mut self.former) {
             self.retire_config(&former, &enforcer_config.config).await;
         }
     }
 
-    /// After a reload: removes what only an earlier configuration needed. Families that cannot be served as the current
-    /// one want it go on as they stand.
+    /// After a reload: removes what only an earlier configuration needed, except for the families in `unserved`.
     pub(super) async fn retire_former(&mut self, unserved: &[IpFamily]) {
         for former in std::mem::take(&mut self.former) {
             let current = self.current.config.clone();
+            // Where the new configuration cannot be built, the objects of the former one are all that enforces. They
+            // stay until it can.
             let stays = |ip: &IpFamily| unserved.contains(ip);
             let families = |stay: bool| {
                 let ips: Vec<_> = former.config.families().map(|(ip, _)| ip).collect();
@@ -61,6 +66,7 @@ impl Enforcer {
             let (later, now) = (families(true), families(false));
             self.retire_config(&now, &current).await;
             if later.config.families().next().is_some() {
+                // Removed by the install that serves the family.
                 self.former.push(later);
             }
         }
@@ -71,6 +77,8 @@ impl Enforcer {
             return;
         }
         for (ip, family) in former.config.families() {
+            // Chain and set prefixes do not count: in the same table, what is not wanted any more is removed as
+            // leftovers.
             let still_used = current.mode == Mode::Nftables
                 && current.families().any(|(of, now)| {
                     of == ip
@@ -91,6 +99,7 @@ impl Enforcer {
             self.remove_objects(ip, family).await
         };
         if let Err(error) = retired {
+            // A stop must not fail because of this.
             tracing::warn!(
                 table = family.table, %error,
                 "could not take our objects out of the kernel; bans end by their timeouts"
@@ -98,7 +107,7 @@ impl Enforcer {
         }
     }
 
-    /// Takes our objects out of a table: all of it when nothing else is in it.
+    /// Removes our objects from a table, and the table itself when nothing else is in it.
     async fn remove_objects(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
         let table = family.table.clone();
         let found = self.kernel_access.kernel(move |kernel| kernel.find_table(ip, &table)).await??;
@@ -108,13 +117,13 @@ impl Enforcer {
         tracing::info!("removing '{}' table", family.table);
         let commands = Structure::empty(ip, family).retirement(&found);
         match self.remove("delete our objects", commands).await {
-            // Another program was faster.
+            // Another program has removed them.
             Err(EnforceError::Nft(error)) if error.is_missing() => Ok(()),
             done => done,
         }
     }
 
-    /// Takes objects away at once; or, when rules of others refer to some of them, all that can go.
+    /// Removes objects in one transaction, or one by one when rules of others refer to some of them.
     pub(super) async fn remove(
         &mut self,
         what: &'static str,
@@ -124,9 +133,11 @@ impl Enforcer {
             Err(EnforceError::Nft(error @ NftError::Refused { .. })) if !error.is_missing() => {}
             done => return done,
         }
+        // The kernel refuses to delete what other rules refer to (`EBUSY`), and with it the whole transaction.
         let mut staying = 0;
         for command in commands {
-            // A set is known as ours by its counter.
+            // A set is recognised as ours by its counter. Without that, a later start would take a set that stays for a
+            // foreign one.
             if staying > 0 && command["delete"]["counter"].is_object() {
                 continue;
             }
@@ -142,7 +153,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Takes our elements out of the operator's set.
+    /// Removes our elements from the operator's set.
     async fn empty_set(&mut self, ip: IpFamily, family: &Family) -> Result<(), EnforceError> {
         let wanted = family.clone();
         let OperatorsSet::Fit(number, dialect) =
@@ -155,10 +166,11 @@ impl Enforcer {
             IpFamily::V4 => (Some(family.clone()), None),
             IpFamily::V6 => (None, Some(family.clone())),
         };
+        // Compared with an empty snapshot: whatever is ours in it differs, and is removed.
         let mut layout = Layout::new(&config, &[]);
         layout.adopt_operators_set(ip, number, family, dialect);
         let emptied = self.kernel_access.kernel(move |kernel: &mut Kernel| {
-            // An interval may end by itself between the reading and the removal: read again then.
+            // An interval may expire between the reading and the removal; the kernel then refuses the transaction.
             let mut tries = 0..REMOVAL_ATTEMPTS;
             loop {
                 let now = palisade_stream::now();

@@ -1,9 +1,8 @@
-//! Verification in the background: reads and compares everything now and then while transactions go on, so that a ban
-//! that comes meanwhile is not delayed.
+//! Compares everything in the kernel with what is wanted in the background, while transactions go on, so that new bans
+//! are not delayed.
 //!
-//! What is read while transactions are committed may be wrong in places: elements that just came or went, and a few
-//! that the kernel shows twice or not at all. A second reading shows none of these, so what differs is read once more;
-//! what differs again is compared by [`Enforcer::compare_sets`], which reads while nothing is committed.
+//! Opens a socket of its own, reads, and changes nothing. A difference in two successive readings makes
+//! [`Enforcer::compare_sets`] read again while nothing is committed.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -23,7 +22,7 @@ use crate::plan::{Change, Plan};
 #[derive(Debug)]
 pub(super) struct BackgroundVerification {
     task: JoinHandle<Result<Finding, EnforceError>>,
-    /// The differences that the verification before this one found.
+    /// Differences that the previous verification found.
     before: Option<Differences>,
 }
 
@@ -63,6 +62,8 @@ impl Differences {
         self.elements.is_empty() && self.cells.is_empty() && !self.intervals
     }
 
+    // A dump during a transaction may show elements that just came or went, and some twice or not at all. A second
+    // reading does not repeat these errors, so only what differs in both is real.
     fn share(&self, other: &Self) -> bool {
         !self.elements.is_disjoint(&other.elements)
             || !self.cells.is_disjoint(&other.cells)
@@ -73,6 +74,7 @@ impl Differences {
 impl Enforcer {
     /// Starts a verification unless one is running; `false` when nothing is installed yet.
     pub(super) fn verify_in_background(&mut self) -> bool {
+        // On a slow host a reading may take longer than the interval.
         if self.verification.is_none() {
             self.verification = self.start_verification(None);
         }
@@ -89,8 +91,9 @@ impl Enforcer {
         let tables = watched_tables(&self.current.config);
         let lenient = !published.freshness.is_complete();
         let task = tokio::task::spawn_blocking(move || {
-            // A socket of its own: transactions use the other one meanwhile.
+            // A socket of its own: transactions use the other one meanwhile, and responses must not mix.
             let mut kernel = Kernel::open()?;
+            // Structure first: a missing set would make the dumps below fail.
             if kernel.prints(&tables, &names)? != prints {
                 return Ok(Finding::OtherStructure);
             }
@@ -107,6 +110,7 @@ impl Enforcer {
     /// Waits for the running verification; never returns when none is running.
     pub(super) async fn verified(verification: &mut Option<BackgroundVerification>) -> VerificationResult {
         let Some(under_way) = verification else { return std::future::pending().await };
+        // By reference: when `select!` drops this future, the verification stays in its place and goes on.
         let finding = (&mut under_way.task).await;
         let before = under_way.before.take();
         *verification = None;
@@ -122,6 +126,7 @@ impl Enforcer {
         match (finding, before) {
             (Ok(Finding::Sets(now)), _) if now.is_none() => false,
             (Ok(Finding::Sets(now)), Some(before)) => before.share(&now),
+            // The snapshot may have changed during the reading as well, so the first difference proves nothing.
             (Ok(Finding::Sets(now)), None) => {
                 self.verification = self.start_verification(Some(now));
                 false
