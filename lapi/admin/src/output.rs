@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 use palisade_go_compat::quote;
+use palisade_wire::Source;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -53,11 +54,15 @@ pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
     escaped
 }
 
-/// CSV with a header.
-pub(crate) fn csv(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<String, Failure> {
+pub(crate) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(|error| Failure::Command(error.to_string()))
+}
+
+/// CSV; the header is its first line.
+pub(crate) fn csv(header: &str, rows: impl IntoIterator<Item = Vec<String>>) -> Result<String, Failure> {
     let mut to = csv::Writer::from_writer(Vec::new());
     let wrong = |error: csv::Error| Failure::Command(format!("failed to write raw output: {error}"));
-    to.write_record(header).map_err(wrong)?;
+    to.write_record(header.split(',')).map_err(wrong)?;
     for row in rows {
         to.write_record(&row).map_err(wrong)?;
     }
@@ -123,9 +128,14 @@ pub(crate) fn properties(fancy: bool, title: &str, rows: Vec<(&str, String)>) ->
     format!("{heading}{table}\n")
 }
 
-/// Texts below each other in one cell.
-pub(crate) fn lines(texts: &[&str]) -> String {
-    texts.join("\n")
+/// `AS64500 Example`, as far as known.
+pub(crate) fn as_name(source: &Source) -> String {
+    format!("{} {}", source.as_number, source.as_name).trim().to_owned()
+}
+
+/// `debian/12`, or `?` if unknown.
+pub(crate) fn os(name: &str, version: &str) -> String {
+    if name.is_empty() && version.is_empty() { "?".to_owned() } else { format!("{name}/{version}") }
 }
 
 /// How important a log line is; the lowest that is shown is kept in [`Log`].

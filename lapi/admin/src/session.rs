@@ -1,6 +1,6 @@
 //! The context of a command: configuration, output, database and LAPI client.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,34 +13,69 @@ use crate::output::{Level, Log};
 
 /// One run of the program.
 pub(crate) struct Session {
-    /// The configuration.
     pub(crate) config: Config,
-    /// The output format.
     pub(crate) output: Output,
     /// Whether output may be coloured and use box-drawing characters.
     pub(crate) fancy: bool,
     /// Whether it was invoked as `cscli`, whose tables have no extra columns.
     pub(crate) as_cscli: bool,
-    /// Where log lines go.
     pub(crate) log: Log,
 }
 
-/// The values of the global flags.
-#[derive(Debug, Default)]
+/// The flags of every command.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
-    pub(crate) config: Option<String>,
-    pub(crate) output: Option<String>,
-    pub(crate) color: Option<String>,
-    pub(crate) level: Option<Level>,
-    /// Invoked as `cscli`.
-    pub(crate) as_cscli: bool,
+    /// path to the configuration file (default /etc/crowdsec/config.yaml)
+    #[arg(long, short, global = true)]
+    config: Option<PathBuf>,
+    /// Output format: human, json, raw
+    #[arg(long, short, global = true)]
+    output: Option<String>,
+    /// Output color: yes, no, auto
+    #[arg(long, global = true)]
+    color: Option<String>,
+    /// Set logging to debug
+    #[arg(long, global = true)]
+    debug: bool,
+    /// Set logging to info
+    #[arg(long, global = true)]
+    info: bool,
+    /// Set logging to warning
+    #[arg(long, global = true)]
+    warning: bool,
+    /// Set logging to error
+    #[arg(long, global = true)]
+    error: bool,
+    /// Set logging to trace
+    #[arg(long, global = true)]
+    trace: bool,
+}
+
+impl Globals {
+    pub(crate) fn with_config(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// The most verbose of the levels that are set.
+    fn level(&self) -> Level {
+        if self.trace || self.debug {
+            Level::Debug
+        } else if self.warning && !self.info {
+            Level::Warning
+        } else if self.error && !self.info {
+            Level::Error
+        } else {
+            Level::Info
+        }
+    }
 }
 
 impl Session {
     /// Loads the configuration and determines the output format.
-    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
-        let path = globals.config.as_deref().unwrap_or("/etc/crowdsec/config.yaml");
-        let config = Config::load(Path::new(path))?;
+    pub(crate) fn open(globals: &Globals, as_cscli: bool) -> Result<Self, Failure> {
+        let path = globals.config.as_deref().unwrap_or(Path::new("/etc/crowdsec/config.yaml"));
+        let config = Config::load(path)?;
         let output = match globals.output.as_deref() {
             None | Some("") => config.output,
             Some(word) => Output::parse(word).ok_or_else(|| {
@@ -58,11 +93,11 @@ impl Session {
             }
         };
         let level = match output {
-            Output::Human => globals.level.unwrap_or(Level::Info),
+            Output::Human => globals.level(),
             Output::Json | Output::Raw => Level::Error,
         };
         let log = Log::new(level, output == Output::Json);
-        Ok(Self { config, output, fancy: color, as_cscli: globals.as_cscli, log })
+        Ok(Self { config, output, fancy: color, as_cscli, log })
     }
 
     /// The LAPI's part of the configuration, which database commands require.
@@ -128,22 +163,6 @@ impl Session {
             ..MachineConfig::new(url, auth)
         };
         Ok(MachineClient::new(&config, &agent())?)
-    }
-
-    /// Asks a yes-no question on the terminal or through standard input; anything but yes is no.
-    pub(crate) fn confirm(&self, question: &str, default: bool) -> Result<bool, Failure> {
-        let hint = if default { "Y/n" } else { "y/N" };
-        let _ = write!(io::stderr(), "? {question} ({hint}) ");
-        let _ = io::stderr().flush();
-        let mut answer = String::new();
-        if io::stdin().lock().read_line(&mut answer)? == 0 {
-            return Err(Failure::Command("unable to ask for confirmation: EOF".to_owned()));
-        }
-        Ok(match answer.trim().to_ascii_lowercase().as_str() {
-            "" => default,
-            "y" | "yes" => true,
-            _ => false,
-        })
     }
 
     /// Rejects `-o raw` for commands without a raw form.

@@ -69,13 +69,13 @@ fn decisions_are_listed() {
     assert_eq!(world.ok("decisions list -v none"), "No active decisions\n");
     assert_eq!(world.ok("decisions list -v none -o json"), "[]");
     let asked = lapi.asked();
-    assert_eq!(asked[0], "GET /v1/alerts?has_active_decision=true&include_capi=false&limit=100");
+    assert_eq!(asked[0], "GET /v1/alerts?include_capi=false&limit=100&has_active_decision=true");
     assert_eq!(
         asked[1],
-        "GET /v1/alerts?since=168h0m0s&scope=Ip&ip=1.2.3.4&has_active_decision=true&include_capi=false&limit=100\
-         &simulated=false&contains=false"
+        "GET /v1/alerts?since=168h0m0s&scope=Ip&ip=1.2.3.4&contains=false&include_capi=false&limit=100\
+         &has_active_decision=true&simulated=false"
     );
-    assert_eq!(asked[2], "GET /v1/alerts?has_active_decision=true&include_capi=true&limit=0");
+    assert_eq!(asked[2], "GET /v1/alerts?include_capi=true&limit=0&has_active_decision=true");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn alerts_are_listed_inspected_and_deleted() {
     assert_eq!(world.run("alerts delete --all").err, "level=info msg=\"5 alert(s) deleted\"\n");
     assert_eq!(world.run("alerts delete -i 1.2.3.4").code, 0);
     let asked = lapi.asked();
-    assert_eq!(asked[0], "GET /v1/alerts?kind=cscli&limit=50&include_capi=false");
+    assert_eq!(asked[0], "GET /v1/alerts?include_capi=false&limit=50&kind=cscli");
     assert!(asked.contains(&"DELETE /v1/alerts?limit=0".to_owned()), "{asked:?}");
     assert!(asked.contains(&"DELETE /v1/alerts?ip=1.2.3.4&limit=0".to_owned()), "{asked:?}");
 }

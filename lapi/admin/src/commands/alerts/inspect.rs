@@ -1,13 +1,13 @@
-//! `alerts inspect`: one alert in full.
+//! Shows one alert in full, for `alerts inspect`.
 
 use palisade_wire::{Alert, GoDuration};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{light_table, table};
+use crate::output::{self, light_table, table};
 
 /// The human-readable form: summary, active decisions, context, and the events if `details` is set.
-pub(crate) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
+pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
     let source = &alert.source;
     let about = if source.value.is_empty() {
         source.scope.clone()
@@ -80,131 +80,35 @@ fn context_values(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()])
 }
 
-/// The field names of Go's YAML encoding of an alert.
-#[derive(Serialize)]
-struct Yaml<'a> {
-    capacity: i32,
-    createdat: &'a str,
-    decisions: Vec<YamlDecision<'a>>,
-    events: Vec<YamlEvent<'a>>,
-    eventscount: i32,
-    id: i64,
-    kind: &'a str,
-    labels: &'a [String],
-    leakspeed: &'a str,
-    machineid: &'a str,
-    message: &'a str,
-    meta: Vec<YamlMeta<'a>>,
-    remediation: bool,
-    scenario: &'a str,
-    scenariohash: &'a str,
-    scenarioversion: &'a str,
-    simulated: bool,
-    source: YamlSource<'a>,
-    startat: &'a str,
-    stopat: &'a str,
-    uuid: &'a str,
+/// The YAML for `-o raw`: Go's encoding, in which names are lower case and empty fields are present.
+pub(super) fn yaml(alert: &Alert) -> Result<String, Failure> {
+    // By way of text, because a conversion would print every digit of the coordinates as f64.
+    let mut tree: Value = serde_json::from_str(&output::json(alert, 0)).expect("JSON was just written");
+    let list =
+        |tree: &mut Value, name: &str| tree[name].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let decisions =
+        list(&mut tree, "decisions").into_iter().map(|it| go_shape(it, json!({"until": "", "uuid": ""})));
+    let decisions: Vec<Value> = decisions.collect();
+    let events: Vec<Value> =
+        list(&mut tree, "events").into_iter().map(|it| go_shape(it, json!({}))).collect();
+    let source = json!({
+        "asname": "", "asnumber": "", "cn": "", "ip": "", "latitude": 0.0, "longitude": 0.0, "range": "",
+    });
+    let source = go_shape(tree["source"].take(), source);
+    let mut shape = go_shape(tree, json!({"kind": "", "meta": [], "remediation": false, "uuid": ""}));
+    (shape["decisions"], shape["events"], shape["source"]) = (decisions.into(), events.into(), source);
+    output::yaml(&shape)
 }
 
-#[derive(Serialize)]
-struct YamlDecision<'a> {
-    duration: &'a str,
-    id: i64,
-    origin: &'a str,
-    scenario: &'a str,
-    scope: &'a str,
-    simulated: bool,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    until: &'a str,
-    uuid: &'a str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct YamlEvent<'a> {
-    meta: Vec<YamlMeta<'a>>,
-    timestamp: &'a str,
-}
-
-#[derive(Serialize)]
-struct YamlMeta<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct YamlSource<'a> {
-    asname: &'a str,
-    asnumber: &'a str,
-    cn: &'a str,
-    ip: &'a str,
-    latitude: f32,
-    longitude: f32,
-    range: &'a str,
-    scope: &'a str,
-    value: &'a str,
-}
-
-/// The YAML for `-o raw`.
-pub(crate) fn yaml(alert: &Alert) -> Result<String, Failure> {
-    fn shown(list: &[palisade_wire::MetaItem]) -> Vec<YamlMeta<'_>> {
-        list.iter().map(|item| YamlMeta { key: &item.key, value: &item.value }).collect()
+/// Adds the fields that JSON omits when empty, and renames the others.
+fn go_shape(fields: Value, mut shape: Value) -> Value {
+    if let Value::Object(fields) = fields {
+        for (name, value) in fields {
+            // Only lists are null.
+            shape[name.replace('_', "")] = if value.is_null() { json!([]) } else { value };
+        }
     }
-    let source = &alert.source;
-    let shape = Yaml {
-        capacity: alert.capacity,
-        createdat: &alert.created_at,
-        decisions: alert
-            .decisions
-            .iter()
-            .map(|decision| YamlDecision {
-                duration: &decision.duration,
-                id: decision.id,
-                origin: &decision.origin,
-                scenario: &decision.scenario,
-                scope: &decision.scope,
-                simulated: decision.simulated,
-                kind: &decision.kind,
-                until: "",
-                uuid: &decision.uuid,
-                value: &decision.value,
-            })
-            .collect(),
-        events: alert
-            .events
-            .iter()
-            .map(|event| YamlEvent { meta: shown(&event.meta), timestamp: &event.timestamp })
-            .collect(),
-        eventscount: alert.events_count,
-        id: alert.id,
-        kind: &alert.kind,
-        labels: &alert.labels,
-        leakspeed: &alert.leakspeed,
-        machineid: &alert.machine_id,
-        message: &alert.message,
-        meta: shown(&alert.meta),
-        remediation: alert.remediation,
-        scenario: &alert.scenario,
-        scenariohash: &alert.scenario_hash,
-        scenarioversion: &alert.scenario_version,
-        simulated: alert.simulated,
-        source: YamlSource {
-            asname: &source.as_name,
-            asnumber: &source.as_number,
-            cn: &source.cn,
-            ip: &source.ip,
-            latitude: source.latitude,
-            longitude: source.longitude,
-            range: &source.range,
-            scope: &source.scope,
-            value: &source.value,
-        },
-        startat: &alert.start_at,
-        stopat: &alert.stop_at,
-        uuid: &alert.uuid,
-    };
-    serde_saphyr::to_string(&shape).map_err(|error| Failure::Command(error.to_string()))
+    shape
 }
 
 #[cfg(test)]

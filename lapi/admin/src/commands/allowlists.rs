@@ -1,63 +1,88 @@
 //! The `allowlists` commands. Changes go to the database, reads over HTTP.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
-use clap::Command;
 use palisade_go_compat::quote;
 use palisade_lapi_config::Output;
 use palisade_store::{NewAllowlistItem, Store, StoreError};
 use palisade_wire::{Allowlist, AllowlistItem, GoDuration, NO_EXPIRATION, UnixMillis};
 use serde::Deserialize;
 
-use crate::cli::{Args, group, leaf, value};
+use super::input::open_input;
 use crate::failure::{Failure, while_doing};
 use crate::output::{csv, json, line, print, properties, table};
 use crate::session::Session;
 
-pub(crate) fn command() -> Command {
-    group("allowlists", "Manage centralized allowlists")
-        .visible_alias("allowlist")
-        .subcommand(leaf("create", "Create a new allowlist", "ALLOWLIST_NAME").arg(value(
-            "description",
-            'd',
-            "description of the allowlist",
-        )))
-        .subcommand(leaf("list", "List all allowlists", ""))
-        .subcommand(leaf("delete", "Delete an allowlist", "ALLOWLIST_NAME"))
-        .subcommand(
-            leaf("add", "Add content to an allowlist", "ALLOWLIST_NAME VALUE")
-                .arg(value("expiration", 'e', "expiration duration"))
-                .arg(value("comment", 'd', "comment for the value")),
-        )
-        .subcommand(
-            leaf("import", "Import values to an allowlist from a CSV file", "ALLOWLIST_NAME").arg(value(
-                "input",
-                'i',
-                "input file, - for standard input",
-            )),
-        )
-        .subcommand(leaf("remove", "remove content from an allowlist", "ALLOWLIST_NAME VALUE"))
-        .subcommand(leaf("inspect", "Inspect an allowlist", "ALLOWLIST_NAME"))
-        .subcommand(leaf("check", "Check if a value is in an allowlist", "VALUE"))
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Create a new allowlist
+    Create {
+        allowlist_name: String,
+        /// description of the allowlist
+        #[arg(long, short)]
+        description: String,
+    },
+    /// List all allowlists
+    List,
+    /// Delete an allowlist
+    Delete { allowlist_name: String },
+    /// Add content to an allowlist
+    Add {
+        allowlist_name: String,
+        #[arg(required = true)]
+        value: Vec<String>,
+        /// expiration duration
+        #[arg(long, short)]
+        expiration: Option<GoDuration>,
+        /// comment for the value
+        #[arg(long, short = 'd', default_value = "", hide_default_value = true)]
+        comment: String,
+    },
+    /// Import values to an allowlist from a CSV file
+    Import {
+        allowlist_name: String,
+        /// input file, - for standard input
+        #[arg(long, short)]
+        input: String,
+    },
+    /// remove content from an allowlist
+    Remove {
+        allowlist_name: String,
+        #[arg(required = true)]
+        value: Vec<String>,
+    },
+    /// Inspect an allowlist
+    Inspect { allowlist_name: String },
+    /// Check if a value is in an allowlist
+    Check {
+        #[arg(required = true)]
+        value: Vec<String>,
+    },
 }
 
-pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
-    match name {
-        "create" => create(session, args).await,
-        "list" => list(session, args).await,
-        "delete" => delete(session, args).await,
-        "add" => add(session, args).await,
-        "import" => import(session, args).await,
-        "remove" => remove(session, args).await,
-        "inspect" => inspect(session, args).await,
-        _ => check(session, args).await,
+impl Command {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Create { allowlist_name: name, description } => create(session, &name, &description).await,
+            Self::List => list(session).await,
+            Self::Delete { allowlist_name: name } => delete(session, &name).await,
+            Self::Add { allowlist_name: name, value: values, expiration, comment } => {
+                let expires_at = expiration.map(|span| UnixMillis::now().plus(span));
+                let item = |value| NewAllowlistItem { value, comment: comment.clone(), expires_at };
+                put(session, &name, values.into_iter().map(item).collect()).await
+            }
+            Self::Import { allowlist_name: name, input } => {
+                let items = rows(open_input(&input)?, UnixMillis::now())?;
+                put(session, &name, items).await
+            }
+            Self::Remove { allowlist_name: name, value: values } => remove(session, &name, &values).await,
+            Self::Inspect { allowlist_name: name } => inspect(session, &name).await,
+            Self::Check { value: values } => check(session, &values).await,
+        }
     }
 }
 
-async fn create(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let [name] = args.exactly()?;
-    let description = args.required("description")?;
+async fn create(session: &Session, name: &str, description: &str) -> Result<(), Failure> {
     let store = session.store().await?;
     store.create_allowlist(UnixMillis::now(), name, description).await.map_err(|error| match error {
         StoreError::Exists { .. } => Failure::Command(format!("allowlist '{name}' already exists")),
@@ -82,27 +107,12 @@ async fn ours(store: &Store, name: &str, verb: &str) -> Result<palisade_store::A
     Ok(list)
 }
 
-async fn delete(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let [name] = args.exactly()?;
+async fn delete(session: &Session, name: &str) -> Result<(), Failure> {
     let store = session.store().await?;
     ours(&store, name, "delete").await?;
     store.delete_allowlist(name).await.map_err(while_doing("unable to delete allowlist"))?;
     store.close().await;
     line(&format!("allowlist '{name}' deleted successfully"))
-}
-
-async fn add(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let plain = args.at_least(2)?;
-    let (name, values) = (plain[0], &plain[1..]);
-    let now = UnixMillis::now();
-    let expires_at = args.duration("expiration")?.map(|span| now.plus(span));
-    let comment = args.text("comment").unwrap_or_default();
-    let item = |value: &&str| NewAllowlistItem {
-        value: (*value).to_owned(),
-        comment: comment.to_owned(),
-        expires_at,
-    };
-    put(session, name, values.iter().map(item).collect()).await
 }
 
 /// Adds items and ends the decisions that they cover.
@@ -173,28 +183,11 @@ fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failu
     Ok(items)
 }
 
-async fn import(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let [name] = args.exactly()?;
-    let input = args.required("input")?;
-    let now = UnixMillis::now();
-    let items = if input == "-" {
-        rows(io::stdin().lock(), now)?
-    } else {
-        let file = File::open(input)
-            .map_err(|error| Failure::Command(format!("unable to open {input}: {error}")))?;
-        rows(file, now)?
-    };
-    put(session, name, items).await
-}
-
-async fn remove(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let plain = args.at_least(2)?;
-    let name = plain[0];
-    let values: Vec<String> = plain[1..].iter().map(|value| (*value).to_owned()).collect();
+async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), Failure> {
     let store = session.store().await?;
     ours(&store, name, "update").await?;
     let count = store
-        .remove_from_allowlist(UnixMillis::now(), name, &values)
+        .remove_from_allowlist(UnixMillis::now(), name, values)
         .await
         .map_err(while_doing("unable to remove values from allowlist"))?;
     store.close().await;
@@ -208,15 +201,14 @@ fn yes_no(managed: bool) -> String {
     if managed { "yes" } else { "no" }.to_owned()
 }
 
-async fn list(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
+async fn list(session: &Session) -> Result<(), Failure> {
     let (client, _) = session.client()?;
     let lists = client.allowlists(true).await.map_err(while_doing("unable to list allowlists"))?;
     let managed = |list: &Allowlist| list.console_managed;
     match session.output {
         Output::Json => line(&json(&lists, 2)),
         Output::Raw => print(&csv(
-            &["name", "description", "created_at", "updated_at", "console_managed", "size"],
+            "name,description,created_at,updated_at,console_managed,size",
             lists.iter().map(|list| list_cells(list, managed(list).to_string())),
         )?),
         Output::Human => {
@@ -243,8 +235,7 @@ fn expiration(item: &AllowlistItem) -> String {
     if never { "never".to_owned() } else { item.expiration.clone() }
 }
 
-async fn inspect(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let [name] = args.exactly()?;
+async fn inspect(session: &Session, name: &str) -> Result<(), Failure> {
     let (client, _) = session.client()?;
     let list = client.allowlist(name, true).await.map_err(while_doing("unable to get allowlist"))?;
     match session.output {
@@ -282,12 +273,10 @@ fn inspect_raw(list: &Allowlist) -> Result<String, Failure> {
             list.console_managed.to_string(),
         ]
     });
-    let header = ["name", "description", "value", "comment", "expiration", "created_at", "console_managed"];
-    csv(&header, rows)
+    csv("name,description,value,comment,expiration,created_at,console_managed", rows)
 }
 
-async fn check(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let values = args.at_least(1)?;
+async fn check(session: &Session, values: &[String]) -> Result<(), Failure> {
     let (client, _) = session.client()?;
     // Checks all values, where the stock CLI stops at the first that is on no list.
     for value in values {
@@ -305,7 +294,7 @@ async fn check(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
 }
 
 /// Names for completion.
-pub(crate) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
+pub(super) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
     let lists = session.store().await?.allowlists(UnixMillis::now(), false).await?;
     Ok(lists.into_iter().map(|list| list.name).collect())
 }

@@ -2,39 +2,49 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Command;
 use palisade_client::{MachineError, PullError, Registered};
 use palisade_lapi_config::{Credentials, CredentialsError};
 use palisade_wire::Registration;
 
-use crate::cli::{Args, group, leaf, value};
+use crate::command_line::given;
 use crate::failure::Failure;
 use crate::output::{line, print};
 use crate::secrets;
 use crate::session::Session;
 
-pub(crate) fn command() -> Command {
-    group("lapi", "Manage interaction with Local API (LAPI)")
-        .subcommand(
-            leaf("register", "Register a machine to Local API (LAPI)", "")
-                .arg(value("url", 'u', "URL of the API (ie. http://127.0.0.1)"))
-                .arg(value("file", 'f', "output file destination"))
-                .arg(value("machine", '\0', "Name of the machine to register with"))
-                .arg(value("token", '\0', "Auto registration token to use")),
-        )
-        .subcommand(leaf("status", "Check authentication to Local API (LAPI)", ""))
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Register a machine to Local API (LAPI)
+    Register(Register),
+    /// Check authentication to Local API (LAPI)
+    Status,
 }
 
-pub(crate) async fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
-    match name {
-        "register" => register(session, args).await,
-        _ => status(session, args).await,
+impl Command {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Register(args) => register(session, &args).await,
+            Self::Status => status(session).await,
+        }
     }
 }
 
-async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
-    let given = |name| args.text(name).filter(|text| !text.is_empty());
+#[derive(Debug, clap::Args)]
+pub(crate) struct Register {
+    #[arg(long, short, help = "URL of the API (ie. http://127.0.0.1)")]
+    url: Option<String>,
+    /// output file destination
+    #[arg(long, short)]
+    file: Option<String>,
+    /// Name of the machine to register with
+    #[arg(long)]
+    machine: Option<String>,
+    /// Auto registration token to use
+    #[arg(long)]
+    token: Option<String>,
+}
+
+async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
     // Credentials may not exist yet, but an existing file that cannot be parsed is not overwritten.
     let known = match session.config.credentials_path.as_deref().map(Credentials::load) {
         None | Some(Err(CredentialsError::Unreadable { .. } | CredentialsError::Empty(_))) => {
@@ -43,7 +53,7 @@ async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
         Some(known) => known?,
     };
     let mut credentials = known.clone();
-    if let Some(url) = given("url") {
+    if let Some(url) = given(&args.url) {
         credentials.url = Some(url.to_owned());
         credentials.url = credentials.base_url();
     }
@@ -52,13 +62,13 @@ async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
             "no Local API URL. Please provide it in your configuration or with the -u parameter".to_owned(),
         ));
     }
-    let name = given("machine").map_or_else(secrets::machine_name, |name| Ok(name.to_owned()))?;
+    let name = given(&args.machine).map_or_else(secrets::machine_name, |name| Ok(name.to_owned()))?;
     let password = secrets::password()?;
     let client = session.client_for(&credentials)?;
     let registration = Registration {
         machine_id: name.clone(),
         password: password.clone(),
-        registration_token: given("token").unwrap_or_default().to_owned(),
+        registration_token: given(&args.token).unwrap_or_default().to_owned(),
     };
     let registered = client.register(&registration).await.map_err(|error| {
         let status = match error.status() {
@@ -76,7 +86,7 @@ async fn register(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
     // A certificate and a password exclude each other in the file.
     (credentials.login, credentials.password) = (Some(name), Some(password));
     (credentials.cert_path, credentials.key_path) = (None, None);
-    let file = given("file").map(PathBuf::from).or_else(|| session.config.credentials_path.clone());
+    let file = given(&args.file).map(PathBuf::from).or_else(|| session.config.credentials_path.clone());
     match file.filter(|path| path != Path::new("-")) {
         None => print(&credentials.to_yaml())?,
         Some(path) => {
@@ -103,8 +113,7 @@ fn plain(error: MachineError) -> MachineError {
     }
 }
 
-async fn status(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
+async fn status(session: &Session) -> Result<(), Failure> {
     let path = session.credentials_path()?.to_owned();
     let (client, credentials) = session.client()?;
     line(&format!("Loaded credentials from {}", path.display()))?;

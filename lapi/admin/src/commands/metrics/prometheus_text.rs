@@ -2,21 +2,21 @@
 
 /// One sample of the page.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) name: String,
-    pub(crate) labels: Vec<(String, String)>,
-    pub(crate) value: f64,
+pub(super) struct Sample {
+    pub(super) name: String,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) value: f64,
 }
 
 impl Sample {
     /// A label's value; empty if it is absent.
-    pub(crate) fn label(&self, name: &str) -> &str {
+    pub(super) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(label, _)| label == name).map_or("", |(_, value)| value)
     }
 }
 
 /// All samples of a page. Other lines are ignored: other programs may serve the page.
-pub(crate) fn samples(page: &str) -> Vec<Sample> {
+pub(super) fn samples(page: &str) -> Vec<Sample> {
     page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 

@@ -3,17 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_store::UsageRow;
-use palisade_wire::{MetricsWindow, UnixMillis};
-use serde::Deserialize;
+use palisade_wire::UnixMillis;
 use serde_json::{Map, Value};
 
+use crate::commands::usage_reports::{count, label, windows};
 use crate::output::light_table;
-
-#[derive(Deserialize)]
-struct Payload {
-    #[serde(default)]
-    metrics: Vec<MetricsWindow>,
-}
 
 /// One measurement of a report. Equal ones are one: a report that was sent again counts once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +26,7 @@ type Numbers = BTreeMap<(String, String, String), i64>;
 
 /// The metrics of all bouncers.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(super) struct Report {
     by_origin: BTreeMap<String, Numbers>,
     /// Totals by name and unit, measurements without an origin included.
     totals: BTreeMap<String, BTreeMap<(String, String), i64>>,
@@ -45,25 +39,19 @@ fn is_gauge(name: &str) -> bool {
 
 impl Report {
     /// Aggregates reports. One that cannot be parsed is ignored.
-    pub(crate) fn of(rows: &[UsageRow]) -> Self {
+    pub(super) fn of(rows: &[UsageRow]) -> Self {
         let mut points = BTreeSet::new();
         for row in rows {
-            let Ok(payload) = serde_json::from_str::<Payload>(&row.payload) else { continue };
-            for window in payload.metrics {
-                for item in window.items {
-                    let label = |name: &str| item.labels.get(name).cloned().unwrap_or_default();
-                    // Truncated to integers, as in `cscli`.
-                    let value = item.value.as_i64().or_else(|| item.value.as_f64().map(|value| value as i64));
-                    points.insert(Point {
-                        time: window.meta.utc_now_timestamp,
-                        bouncer: row.producer.clone(),
-                        ip_type: label("ip_type"),
-                        origin: label("origin"),
-                        unit: item.unit.clone(),
-                        value: value.unwrap_or_default(),
-                        name: item.name,
-                    });
-                }
+            for window in windows(row) {
+                points.extend(window.items.into_iter().map(|item| Point {
+                    time: window.meta.utc_now_timestamp,
+                    bouncer: row.producer.clone(),
+                    ip_type: label(&item, "ip_type"),
+                    origin: label(&item, "origin"),
+                    value: count(&item),
+                    unit: item.unit,
+                    name: item.name,
+                }));
             }
         }
         let mut report = Self::default();
@@ -89,7 +77,7 @@ impl Report {
     }
 
     /// The JSON form: bouncer, origin, metric, unit, number.
-    pub(crate) fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let mut all = Map::new();
         for (bouncer, numbers) in &self.by_origin {
             let mut origins = Map::new();
@@ -112,7 +100,7 @@ impl Report {
     }
 
     /// One table per bouncer.
-    pub(crate) fn human(&self, units: bool) -> String {
+    pub(super) fn human(&self, units: bool) -> String {
         if self.totals.is_empty() {
             return "No bouncer metrics found.\n\n".to_owned();
         }

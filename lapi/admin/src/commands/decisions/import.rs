@@ -1,16 +1,15 @@
-//! `decisions import`: adds decisions for a list of values from a file or standard input.
+//! Adds decisions for a list of values from a file or standard input, for `decisions import`.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
 use std::path::Path;
 
-use clap::Command;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use palisade_client::MachineClient;
-use palisade_wire::{Alert, Decision, GoDuration, Scope, UnixMillis};
+use palisade_wire::{Alert, Decision, DurationError, GoDuration, Scope, UnixMillis};
 use serde::Deserialize;
 
-use crate::cli::{Args, leaf, value};
+use crate::command_line::integer;
+use crate::commands::input::open_input;
 use crate::failure::Failure;
 use crate::output::{line, print};
 use crate::session::Session;
@@ -20,19 +19,43 @@ const MAX_DECISIONS_PER_ALERT: usize = 200_000;
 /// The progress bar is shown for more than this many decisions.
 const PROGRESS_FROM: usize = 1000;
 
-pub(crate) fn command() -> Command {
-    leaf("import", "Import decisions from a file or pipe", "")
-        .arg(value("input", 'i', "Input file"))
-        .arg(value("duration", 'd', "Decision duration: 1h,4h,30m (default 4h)"))
-        .arg(value("scope", '\0', "Decision scope: ip,range,username (default Ip)"))
-        .arg(value("reason", 'R', "Decision reason: <scenario-name> (default manual)"))
-        .arg(value("type", 't', "Decision type: ban,captcha,throttle (default ban)"))
-        .arg(value("batch", '\0', "Split import in batches of N decisions"))
-        .arg(value(
-            "format",
-            '\0',
-            "Input format: 'json', 'csv' or 'values' (each line is a value, no headers)",
-        ))
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Input file
+    #[arg(long, short)]
+    input: String,
+    #[command(flatten)]
+    defaults: Defaults,
+    /// Split import in batches of N decisions
+    #[arg(long, value_parser = integer, default_value = "0", hide_default_value = true)]
+    batch: i64,
+    /// Input format: 'json', 'csv' or 'values' (each line is a value, no headers)
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
+}
+
+/// Fields of entries that lack them.
+#[derive(Debug, clap::Args)]
+struct Defaults {
+    /// Decision duration: 1h,4h,30m
+    #[arg(long, short, value_parser = duration_text, default_value = "4h")]
+    duration: String,
+    /// Decision scope: ip,range,username
+    #[arg(long, default_value = "Ip")]
+    scope: String,
+    #[arg(long, short = 'R', default_value = "manual", help = "Decision reason: <scenario-name>")]
+    reason: String,
+    /// Decision type: ban,captcha,throttle
+    #[arg(long = "type", value_name = "TYPE", short = 't', default_value = "ban")]
+    kind: String,
+}
+
+/// A duration in the form in which it was given, which is what is posted. That an empty one is wrong is reported later.
+fn duration_text(text: &str) -> Result<String, DurationError> {
+    if !text.is_empty() {
+        text.parse::<GoDuration>()?;
+    }
+    Ok(text.to_owned())
 }
 
 /// One entry of the list. Flags supply missing fields.
@@ -116,35 +139,18 @@ fn read(format: Format, from: impl Read) -> Result<Vec<Item>, Failure> {
     }
 }
 
-/// Fields from flags for entries that lack them.
-struct Defaults {
-    duration: String,
-    scope: String,
-    reason: String,
-    kind: String,
-}
-
 impl Defaults {
-    fn of(args: &Args<'_>) -> Result<Self, Failure> {
-        let or = |flag: &str, stock: &str| args.text(flag).unwrap_or(stock).to_owned();
-        let defaults = Self {
-            duration: or("duration", "4h"),
-            scope: or("scope", "Ip"),
-            reason: or("reason", "manual"),
-            kind: or("type", "ban"),
-        };
-        for (name, text) in [
-            ("duration", &defaults.duration),
-            ("scope", &defaults.scope),
-            ("reason", &defaults.reason),
-            ("type", &defaults.kind),
-        ] {
-            if text.is_empty() {
-                return Err(Failure::Command(format!("default {name} cannot be empty")));
-            }
+    fn check(&self) -> Result<(), Failure> {
+        let fields = [
+            ("duration", &self.duration),
+            ("scope", &self.scope),
+            ("reason", &self.reason),
+            ("type", &self.kind),
+        ];
+        match fields.into_iter().find(|(_, text)| text.is_empty()) {
+            Some((name, _)) => Err(Failure::Command(format!("default {name} cannot be empty"))),
+            None => Ok(()),
         }
-        args.duration("duration")?;
-        Ok(defaults)
     }
 
     /// The decision for an entry.
@@ -170,31 +176,23 @@ impl Defaults {
     }
 }
 
-pub(crate) async fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
-    let input = args.required("input")?;
-    let defaults = Defaults::of(args)?;
-    let batch = args.number("batch")?.unwrap_or(0);
-    let format = Format::of(args.text("format").unwrap_or_default(), input)?;
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    args.defaults.check()?;
+    let format = Format::of(&args.format, &args.input)?;
     let (client, _) = session.client()?;
     line(&format!("Parsing {}", format.word()))?;
-    let (items, source) = if input == "-" {
-        (read(format, io::stdin().lock())?, "stdin".to_owned())
-    } else {
-        let file = File::open(input)
-            .map_err(|error| Failure::Command(format!("unable to open {input}: {error}")))?;
-        (read(format, file)?, input.to_owned())
-    };
+    let items = read(format, open_input(&args.input)?)?;
+    let source = if args.input == "-" { "stdin" } else { &args.input };
     if items.is_empty() {
         return Err(Failure::Command("no decisions found".to_owned()));
     }
     let items = items.into_iter().enumerate();
     let decisions: Vec<Decision> =
-        items.map(|(number, item)| defaults.decision(number, item)).collect::<Result<_, _>>()?;
+        items.map(|(number, item)| args.defaults.decision(number, item)).collect::<Result<_, _>>()?;
     if decisions.len() > PROGRESS_FROM {
         line(&format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
     }
-    let size = match usize::try_from(batch) {
+    let size = match usize::try_from(args.batch) {
         Ok(0) | Err(_) => MAX_DECISIONS_PER_ALERT,
         Ok(size) => {
             line(&format!("batch size: {size}"))?;
@@ -202,7 +200,7 @@ pub(crate) async fn run(session: &Session, args: &Args<'_>) -> Result<(), Failur
         }
     };
     let wanted = without_allowlisted(&client, decisions, size).await?;
-    post(&client, &wanted, size, &source).await?;
+    post(&client, &wanted, size, source).await?;
     print(&format!("Imported {} decisions", wanted.len()))
 }
 

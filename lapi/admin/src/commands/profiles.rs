@@ -1,115 +1,124 @@
 //! `profiles test`: shows the result of the profiles for an alert, without a server and without storing anything.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
-use clap::Command;
 use palisade_lapi_config::Output;
 use palisade_profiles::{NoHistory, Outcome, Profiles, StepResult};
-use palisade_wire::{Alert, Scope, Source, UnixMillis};
+use palisade_wire::{Alert, Source, UnixMillis};
 use serde_json::{Value, json};
 
-use crate::cli::{Args, group, leaf, switch, value};
+use super::filters::{SourceFilter, canonical_scope};
+use crate::command_line::{given, integer};
 use crate::failure::Failure;
 use crate::output::{self, line, print, table};
 use crate::session::Session;
 
-pub(crate) fn command() -> Command {
-    group("profiles", "Check profiles").visible_alias("profile").subcommand(
-        leaf("test", "Show what the profiles make of an alert", "ALERT.json")
-            .arg(value("profiles", '\0', "profiles file (default: api.server.profiles_path)"))
-            .arg(value("alert", 'a', "alert as JSON, from this file or - for standard input"))
-            .arg(value("scenario", 's', "scenario of the alert (default test/scenario)"))
-            .arg(value("ip", 'i', "source ip (shorthand for --scope ip --value <IP>)"))
-            .arg(value("range", 'r', "source range (shorthand for --scope range --value <RANGE>)"))
-            .arg(value("scope", '\0', "scope of the source"))
-            .arg(value("value", 'v', "value of the source"))
-            .arg(value("remediation", '\0', "whether the scenario asks for a decision (default true)"))
-            .arg(value("events", '\0', "how many events there were (default 1)"))
-            .arg(switch("simulated", '\0', "the alert is only a rehearsal")),
-    )
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Show what the profiles make of an alert
+    Test(Test),
 }
 
-pub(crate) fn run(session: &Session, args: &Args<'_>) -> Result<(), Failure> {
-    let given = args.at_most(1)?;
-    let file = match args.text("profiles").filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path),
-        None => session.server()?.profiles_path.clone().ok_or_else(|| {
-            Failure::Command("empty profiles path; set api.server.profiles_path or use --profiles".to_owned())
-        })?,
-    };
-    let profiles = Profiles::load(&file).map_err(|error| Failure::Command(error.to_string()))?;
-    let alert = alert(args, given.first().copied())?;
-    let outcome = profiles
-        .evaluate(&alert, &NoHistory)
-        .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
-    if profiles.needs_history() {
-        session.log.warn("these profiles ask about earlier decisions; here everybody counts as having none");
-    }
-    match session.output {
-        Output::Json => line(&output::json(&as_json(&outcome), 2)),
-        Output::Raw => {
-            let rows = outcome.decisions.iter().map(|decision| {
-                vec![
-                    decision.kind.clone(),
-                    decision.duration.to_string(),
-                    decision.scope.clone(),
-                    decision.value.clone(),
-                    decision.origin.clone(),
-                    decision.simulated.to_string(),
-                ]
-            });
-            print(&output::csv(&["type", "duration", "scope", "value", "origin", "simulated"], rows)?)
-        }
-        Output::Human => print(&human(session.fancy, &outcome)),
-    }
+#[derive(Debug, clap::Args)]
+pub(crate) struct Test {
+    /// alert as JSON
+    #[arg(value_name = "ALERT.json")]
+    file: Option<String>,
+    /// profiles file (default: api.server.profiles_path)
+    #[arg(long)]
+    profiles: Option<String>,
+    /// alert as JSON, from this file or - for standard input
+    #[arg(long, short)]
+    alert: Option<String>,
+    /// scenario of the alert (default test/scenario)
+    #[arg(long, short)]
+    scenario: Option<String>,
+    #[command(flatten)]
+    source: SourceFilter,
+    /// scope of the source
+    #[arg(long)]
+    scope: Option<String>,
+    /// whether the scenario asks for a decision
+    #[arg(long, default_value = "true")]
+    remediation: String,
+    /// how many events there were
+    #[arg(long, value_parser = integer, default_value = "1")]
+    events: i64,
+    /// mark the alert as simulated
+    #[arg(long)]
+    simulated: bool,
 }
 
-/// The given alert, or one built from flags.
-fn alert(args: &Args<'_>, file: Option<&str>) -> Result<Alert, Failure> {
-    if let Some(input) = file.or_else(|| args.text("alert")).filter(|input| !input.is_empty()) {
-        let mut text = String::new();
-        let read = if input == "-" {
-            io::stdin().lock().read_to_string(&mut text)
-        } else {
-            File::open(input).and_then(|mut file| file.read_to_string(&mut text))
+impl Test {
+    pub(super) fn run(&self, session: &Session) -> Result<(), Failure> {
+        let file = match given(&self.profiles) {
+            Some(path) => PathBuf::from(path),
+            None => session.server()?.profiles_path.clone().ok_or_else(|| {
+                Failure::Command(
+                    "empty profiles path; set api.server.profiles_path or use --profiles".to_owned(),
+                )
+            })?,
         };
-        read.map_err(|error| Failure::Command(format!("unable to read {input}: {error}")))?;
-        return parse(&text).map_err(|reason| Failure::Command(format!("unable to parse {input}: {reason}")));
-    }
-    let given = |name| args.text(name).filter(|text| !text.is_empty());
-    let (scope, value) = match (given("ip"), given("range"), given("value")) {
-        (Some(ip), ..) => ("Ip", ip),
-        (_, Some(range), _) => ("Range", range),
-        (_, _, Some(value)) => (given("scope").map_or("Ip", |scope| Scope::parse(scope).as_str()), value),
-        _ => {
-            return Err(Failure::Usage(
-                "no alert to test: give a JSON file (- for standard input), or --ip, --range or --scope and --value".to_owned(),
-            ));
+        let profiles = Profiles::load(&file).map_err(|error| Failure::Command(error.to_string()))?;
+        let alert = match given(&self.file).or(given(&self.alert)) {
+            Some(input) => read_alert(input)?,
+            None => self.build_alert()?,
+        };
+        let outcome = profiles
+            .evaluate(&alert, &NoHistory)
+            .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
+        if profiles.needs_history() {
+            session
+                .log
+                .warn("these profiles ask about earlier decisions; here everybody counts as having none");
         }
-    };
-    let remediation = !matches!(given("remediation"), Some("false" | "no" | "0"));
-    let events = i32::try_from(args.number("events")?.unwrap_or(1)).unwrap_or(i32::MAX);
-    let moment = UnixMillis::now().rfc3339();
-    Ok(Alert {
-        scenario: given("scenario").unwrap_or("test/scenario").to_owned(),
-        message: "a test".to_owned(),
-        events_count: events,
-        remediation,
-        simulated: args.is_set("simulated")?,
-        source: Source {
-            scope: scope.to_owned(),
-            value: value.to_owned(),
-            ip: if scope == "Ip" { value.to_owned() } else { String::new() },
-            range: if scope == "Range" { value.to_owned() } else { String::new() },
-            ..Source::default()
-        },
-        start_at: moment.clone(),
-        stop_at: moment.clone(),
-        created_at: moment,
-        ..Alert::default()
-    })
+        match session.output {
+            Output::Json => line(&output::json(&as_json(&outcome), 2)),
+            Output::Raw => print(&raw(&outcome)?),
+            Output::Human => print(&human(session.fancy, &outcome)),
+        }
+    }
+
+    /// An alert with the properties that the flags give.
+    fn build_alert(&self) -> Result<Alert, Failure> {
+        let source = &self.source;
+        let (scope, value) = match (given(&source.ip), given(&source.range), given(&source.value)) {
+            (Some(ip), ..) => ("Ip".to_owned(), ip),
+            (_, Some(range), _) => ("Range".to_owned(), range),
+            (_, _, Some(value)) => (canonical_scope(&self.scope).unwrap_or_else(|| "Ip".to_owned()), value),
+            _ => {
+                return Err(Failure::Usage(
+                    "no alert to test: give a JSON file (- for standard input), or --ip, --range or --scope and --value".to_owned(),
+                ));
+            }
+        };
+        let moment = UnixMillis::now().rfc3339();
+        Ok(Alert {
+            scenario: given(&self.scenario).unwrap_or("test/scenario").to_owned(),
+            message: "a test".to_owned(),
+            events_count: i32::try_from(self.events).unwrap_or(i32::MAX),
+            remediation: !matches!(&*self.remediation, "false" | "no" | "0"),
+            simulated: self.simulated,
+            source: Source {
+                ip: if scope == "Ip" { value.to_owned() } else { String::new() },
+                range: if scope == "Range" { value.to_owned() } else { String::new() },
+                scope,
+                value: value.to_owned(),
+                ..Source::default()
+            },
+            start_at: moment.clone(),
+            stop_at: moment.clone(),
+            created_at: moment,
+            ..Alert::default()
+        })
+    }
+}
+
+fn read_alert(input: &str) -> Result<Alert, Failure> {
+    let text = if input == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(input) };
+    let text = text.map_err(|error| Failure::Command(format!("unable to read {input}: {error}")))?;
+    parse(&text).map_err(|reason| Failure::Command(format!("unable to parse {input}: {reason}")))
 }
 
 /// Parses one alert, or the first of a list such as `alerts list -o json` prints.
@@ -155,6 +164,20 @@ fn as_json(outcome: &Outcome) -> Value {
         "notifications": outcome.notify,
         "profiles": profiles.collect::<Vec<_>>(),
     })
+}
+
+fn raw(outcome: &Outcome) -> Result<String, Failure> {
+    let rows = outcome.decisions.iter().map(|decision| {
+        vec![
+            decision.kind.clone(),
+            decision.duration.to_string(),
+            decision.scope.clone(),
+            decision.value.clone(),
+            decision.origin.clone(),
+            decision.simulated.to_string(),
+        ]
+    });
+    output::csv("type,duration,scope,value,origin,simulated", rows)
 }
 
 fn human(fancy: bool, outcome: &Outcome) -> String {

@@ -8,14 +8,14 @@ use crate::output::table;
 const COLUMNS: [&str; 7] = ["Bouncer", "Instance", "IP Address", "Type", "Version", "Last Seen", "Lag"];
 
 /// The instances, and the LAPI's current commit for their lag.
-pub(crate) struct Instances {
+pub(super) struct Instances {
     all: Vec<BouncerInstance>,
     head: Commit,
 }
 
 /// An instance in `-o json`.
 #[derive(Serialize)]
-pub(crate) struct InstanceView<'a> {
+pub(super) struct InstanceView<'a> {
     instance: &'a str,
     ip_address: &'a str,
     #[serde(rename = "type")]
@@ -28,17 +28,17 @@ pub(crate) struct InstanceView<'a> {
 
 impl Instances {
     /// Reads the instances of one bouncer, or of all.
-    pub(crate) async fn read(store: &Store, bouncer: Option<&str>) -> Result<Self, StoreError> {
+    pub(super) async fn read(store: &Store, bouncer: Option<&str>) -> Result<Self, StoreError> {
         Ok(Self { all: store.bouncer_instances(bouncer).await?, head: store.head().await?.commit })
     }
 
     /// The instances of one bouncer, for JSON.
-    pub(crate) fn of(&self, bouncer: &str) -> Vec<InstanceView<'_>> {
+    pub(super) fn of(&self, bouncer: &str) -> Vec<InstanceView<'_>> {
         self.all.iter().filter(|one| one.bouncer == bouncer).map(|one| self.shown(one)).collect()
     }
 
     /// A table; empty if there are no instances.
-    pub(crate) fn human(&self, fancy: bool) -> String {
+    pub(super) fn human(&self, fancy: bool) -> String {
         if self.all.is_empty() {
             return String::new();
         }

@@ -1,38 +1,39 @@
 //! `config show`, `config show-yaml` and `version`: the effective configuration of this host.
 
-use clap::Command;
 use palisade_lapi_config::{DbKind, Output};
 use palisade_wire::GoDuration;
 use serde_json::{Value, json};
 
-use crate::cli::{Args, group, leaf, value};
+use crate::command_line::given;
 use crate::failure::Failure;
-use crate::output::{self, line, print};
+use crate::output::{self, line, print, yaml};
 use crate::session::Session;
 
-pub(crate) fn command() -> Command {
-    group("config", "Allows to view current config")
-        .subcommand(leaf("show", "Displays current config", "").arg(value(
-            "key",
-            '\0',
-            "Display only this value (Config.API.Server.ListenURI)",
-        )))
-        .subcommand(leaf("show-yaml", "Displays merged config.yaml + config.yaml.local", ""))
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Displays current config
+    Show {
+        /// Display only this value (Config.API.Server.ListenURI)
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Displays merged config.yaml + config.yaml.local
+    ShowYaml,
 }
 
-pub(crate) fn version_command() -> Command {
-    leaf("version", "Display version", "")
-}
-
-pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), Failure> {
-    args.exactly::<0>()?;
-    if name == "show-yaml" {
-        return print(&session.config.merged_text);
+impl Command {
+    pub(super) fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Show { key } => show(session, given(&key)),
+            Self::ShowYaml => print(&session.config.merged_text),
+        }
     }
+}
+
+fn show(session: &Session, key: Option<&str>) -> Result<(), Failure> {
     let tree = tree(session);
-    if let Some(key) = args.text("key").filter(|key| !key.is_empty()) {
-        let found = lookup(&tree, key)?;
-        return match (session.output, found) {
+    if let Some(key) = key {
+        return match (session.output, lookup(&tree, key)?) {
             (Output::Json, found) => line(&output::json(found, 2)),
             (_, Value::String(text)) => line(text),
             // An optional setting that is unset, in Go's spelling.
@@ -42,9 +43,7 @@ pub(crate) fn run(session: &Session, name: &str, args: &Args<'_>) -> Result<(), 
     }
     match session.output {
         Output::Json => line(&output::json(&tree["Config"], 2)),
-        Output::Raw => print(
-            &serde_saphyr::to_string(&tree["Config"]).map_err(|error| Failure::Command(error.to_string()))?,
-        ),
+        Output::Raw => print(&yaml(&tree["Config"])?),
         Output::Human => print(&human(&tree["Config"])),
     }
 }

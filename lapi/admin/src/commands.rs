@@ -1,0 +1,75 @@
+//! The commands, one module per noun.
+
+mod alerts;
+mod allowlists;
+mod bouncers;
+mod completion;
+mod config;
+mod decisions;
+mod filters;
+mod input;
+mod lapi;
+mod machines;
+mod metrics;
+mod profiles;
+mod usage_reports;
+
+pub(crate) use completion::complete;
+pub(crate) use config::version;
+
+use crate::failure::Failure;
+use crate::output::print;
+use crate::session::{Globals, Session};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Manage alerts
+    #[command(subcommand, visible_alias = "alert")]
+    Alerts(alerts::Command),
+    /// Manage centralized allowlists
+    #[command(subcommand, visible_alias = "allowlist")]
+    Allowlists(allowlists::Command),
+    /// Manage bouncers [requires local API]
+    #[command(subcommand, visible_alias = "bouncer")]
+    Bouncers(bouncers::Command),
+    /// Generate completion script
+    Completion(completion::Args),
+    /// Allows to view current config
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Manage decisions
+    #[command(subcommand, visible_alias = "decision")]
+    Decisions(decisions::Command),
+    /// Manage interaction with Local API (LAPI)
+    #[command(subcommand)]
+    Lapi(lapi::Command),
+    /// Manage local API machines [requires local API]
+    #[command(subcommand, visible_alias = "machine")]
+    Machines(machines::Command),
+    /// Display crowdsec prometheus metrics.
+    Metrics(metrics::Args),
+    /// Check profiles
+    #[command(subcommand, visible_alias = "profile")]
+    Profiles(profiles::Command),
+    /// Display version
+    Version,
+}
+
+impl Command {
+    pub(crate) async fn run(self, globals: &Globals, root: &clap::Command) -> Result<(), Failure> {
+        let session = || Session::open(globals, root.get_name() == "cscli");
+        match self {
+            Self::Completion(args) => completion::run(root, &args),
+            Self::Version => print(&version()),
+            Self::Alerts(command) => command.run(&session()?).await,
+            Self::Allowlists(command) => command.run(&session()?).await,
+            Self::Bouncers(command) => command.run(&session()?).await,
+            Self::Config(command) => command.run(&session()?),
+            Self::Decisions(command) => command.run(&session()?).await,
+            Self::Lapi(command) => command.run(&session()?).await,
+            Self::Machines(command) => command.run(&session()?).await,
+            Self::Metrics(args) => args.run(&session()?).await,
+            Self::Profiles(profiles::Command::Test(args)) => args.run(&session()?),
+        }
+    }
+}
