@@ -106,6 +106,7 @@ impl Batch {
 
     /// The same, but decisions with a higher id than `newest` stay.
     pub fn lift_net_up_to(&mut self, net: IpNet, remediation: &str, newest: i64) {
+        // An end carries no origin or scenario: it is about every decision with this target and remediation.
         let words = self.words.intern(Reason { remediation, origin: "", scenario: "" });
         self.lifted_nets.push((Prefix::new(net), words, newest));
     }
@@ -125,6 +126,7 @@ impl Batch {
     pub fn announcements(&self) -> impl Iterator<Item = Decision<'_>> {
         let nets = self.nets.iter().map(|new| {
             let Reason { remediation, origin, scenario } = self.words.get(new.words);
+            // By length, whatever scope was received: a range of one address and that address are one target.
             let scope = if new.prefix.is_host() { "Ip" } else { "Range" };
             let target = Target::Net(new.prefix.net());
             Decision { scope, target, remediation, origin, scenario, until: new.until, id: new.id }
@@ -190,10 +192,11 @@ impl Reasons {
                 && *words[1] == *reason.origin
                 && *words[2] == *reason.scenario
         };
-        // Lists come in long runs of one label.
+        // Lists come in long runs of one label, so most look-ups need no hash.
         if self.seen.get(self.last as usize).is_some_and(same) {
             return self.last;
         }
+        // Only a new spelling gets here, so an allocation for each known label is avoided.
         let lower;
         let remediation = if reason.remediation.bytes().any(|b| b.is_ascii_uppercase()) {
             lower = reason.remediation.to_ascii_lowercase();

@@ -8,7 +8,7 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Chunked<T> {
     /// Each chunk lies in one piece with its reference count, so that reading an item follows two pointers.
-    /// What lies past `len` is a copy of some item.
+    // An `Arc<[T]>` has no spare capacity: what lies past `len` is a copy of some item, and never read as one.
     chunks: Arc<Vec<Arc<[T]>>>,
     len: usize,
 }
@@ -36,6 +36,7 @@ impl<T: Clone> Chunked<T> {
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut T {
+        // Both copy only while a snapshot shares them, so a response that changes many items copies each chunk once.
         let chunk = &mut Arc::make_mut(&mut self.chunks)[index as usize / CHUNK];
         &mut Arc::make_mut(chunk)[index as usize % CHUNK]
     }
@@ -44,7 +45,8 @@ impl<T: Clone> Chunked<T> {
         let chunks = Arc::make_mut(&mut self.chunks);
         let at = self.len % CHUNK;
         if at == 0 {
-            // The first chunk grows as it needs, so that a small table stays small.
+            // The first chunk grows as it needs, so that a small table stays small. It doubles, and reaches exactly
+            // CHUNK, which is a power of two.
             chunks.push(vec![item; if self.len == 0 { 1 } else { CHUNK }].into());
         } else {
             let last = chunks.last_mut().expect("a chunk was pushed when the last one was full");
@@ -73,6 +75,8 @@ impl<T: Clone> Chunked<T> {
             {
                 continue;
             }
+            // Most items of a copied chunk are equal. Comparing them is left to `each`, which knows what counts as
+            // equal.
             for at in number * CHUNK..((number + 1) * CHUNK).min(self.len.max(older.len)) {
                 let item = |table: &'a Self, chunk: Option<&'a Arc<[T]>>| {
                     chunk.filter(|_| at < table.len).map(|chunk| &chunk[at % CHUNK])

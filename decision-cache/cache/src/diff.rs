@@ -46,13 +46,15 @@ impl Snapshot {
         let mut come: Vec<(Prefix, u32)> = Vec::new();
         new.rows.differences(&old.rows, |at, before, after| {
             let (before, after) = (before.filter(|row| row.leads()), after.filter(|row| row.leads()));
+            // Most rows of a copied chunk did not change. They are left out before anything is sorted.
             if before.is_some() && after.is_some() && new.same(at, old, at) {
                 return;
             }
             gone.extend(before.map(|row| (row.prefix(), at)));
             come.extend(after.map(|row| (row.prefix(), at)));
         });
-        // A decision may have moved to another row, so both sides are matched by prefix.
+        // A decision may have moved to another row: the old one was removed and its place reused before it was
+        // announced again. So both sides are matched by prefix and compared once more.
         let order = |(prefix, _): &(Prefix, u32)| (prefix.v6, prefix.hi, prefix.lo, prefix.len);
         gone.sort_unstable_by_key(order);
         come.sort_unstable_by_key(order);

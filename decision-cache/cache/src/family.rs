@@ -55,13 +55,17 @@ impl<I: Index> Family<I> {
     /// Brings the index up to date at a cost that grows with what changed, or, when most of the table
     /// changed, with the table.
     pub(crate) fn compile(&mut self, table: &Table, strongest: Strongest<'_>) {
+        // A patch copies the storage around each change. With an eighth of the rows changed that is nearly all of it,
+        // and building it once is cheaper than searching and copying piece by piece.
         if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
             let intervals = self.sweep(table, strongest, I::Key::FIRST, 0);
             self.index.rebuild(hosts_of(table), &intervals, table);
+            // Not `clear`: after a full pull the vector has room for as many prefixes as the table has rows.
             self.dirty = Vec::new();
             return;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
+        // A prefix comes before those within it, which the loop below relies on.
         dirty.sort_unstable_by_key(|prefix| (I::Key::of(prefix), prefix.len));
         dirty.dedup();
         let (mut hosts, mut prefixes) = (Vec::new(), Vec::<(I::Key, u8)>::new());
@@ -74,6 +78,8 @@ impl<I: Index> Family<I> {
                 prefixes.push((first, prefix.len));
             }
         }
+        // A copy is patched because `sweep` borrows `self`. It costs nothing more: the last snapshot shares the index
+        // too, so what changes has to be copied in any case.
         let mut index = self.index.clone();
         index.patch(&hosts, &prefixes, &|first, fixed| self.sweep(table, strongest, first, fixed));
         self.index = index;
@@ -83,6 +89,8 @@ impl<I: Index> Family<I> {
     fn sweep(&self, table: &Table, strongest: Strongest<'_>, first: I::Key, fixed: u8) -> Vec<Entry<I::Key>> {
         let last = first.end_of(fixed);
         let whole = Prefix::from_key(first, fixed);
+        // Ranges around the prefix do not begin in it, so the ordered set below does not show them. There are at most
+        // as many as lengths in use.
         let mut around = NONE;
         for (length, count) in self.lengths.iter().enumerate().take(usize::from(fixed) + 1) {
             if *count > 0 {
@@ -95,11 +103,13 @@ impl<I: Index> Family<I> {
         let mut open = vec![(last, around)];
         let close = |open: &mut Vec<(I::Key, u32)>, out: &mut Vec<Entry<I::Key>>| {
             let ended = open.pop().map(|(end, _)| end);
+            // No interval follows a range that ends with the highest address.
             if let (Some(after), Some((_, row))) = (ended.and_then(I::Key::next), open.last()) {
                 push_interval(out, Entry { key: after, row: *row });
             }
         };
         for (start, length) in self.ranges.range((first, 0)..=(last, u8::MAX)) {
+            // Wider ranges with the same first address, and the prefix itself, are part of `around` already.
             if *length <= fixed {
                 continue;
             }

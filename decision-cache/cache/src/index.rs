@@ -74,6 +74,7 @@ pub(crate) fn push_interval<K: Copy + Eq>(out: &mut Vec<Entry<K>>, entry: Entry<
     if out.last().is_some_and(|last| last.key == entry.key) {
         out.pop();
     }
+    // Asked after the removal above: the new entry may continue the interval before the replaced one.
     if out.last().is_none_or(|last| last.row != entry.row) {
         out.push(entry);
     }

@@ -25,6 +25,7 @@ impl Labels {
         let label = Label::new(policy, remediation, origin, scenario);
         let at = match self.free.pop() {
             Some(at) => {
+                // Snapshots that still have rows with the old label share the old chunk, not this one.
                 *table.get_mut(at) = label;
                 at
             }
@@ -56,6 +57,7 @@ impl Labels {
     pub(crate) fn sweep(&mut self, table: &mut Chunked<Label>, also: impl IntoIterator<Item = u32>) {
         for at in std::mem::take(&mut self.perhaps_unused).into_iter().chain(also) {
             let label = table.get(at);
+            // The same number may be listed several times, so only one that is still in the index becomes free.
             if label.held.is_empty()
                 && let Ok(entry) = self.index.find_entry(hash_of(label), |&other| other == at)
             {

@@ -35,7 +35,7 @@ pub enum Mode {
     Changes,
     /// The response is complete: decisions that it does not announce are removed.
     Everything,
-    /// The response should be complete but is in doubt: its announcements are applied, and nothing is removed.
+    /// The response should be complete but is not confirmed: its announcements are applied, and nothing is removed.
     Additions,
 }
 
@@ -44,11 +44,11 @@ pub enum Mode {
 pub struct Applied {
     /// Not held before.
     pub added: usize,
-    /// LabelCounts before, with another end, scenario or list.
+    /// Held before, with another end, scenario or list.
     pub renewed: usize,
-    /// LabelCounts before just so.
+    /// Held before just so.
     pub unchanged: usize,
-    /// LabelCounts before and gone.
+    /// Held before and gone.
     pub removed: usize,
 }
 
@@ -105,8 +105,8 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger. `seed` should differ between processes, so that nobody can choose addresses that collide in a
-    /// hash table.
+    /// An empty ledger. `seed` should differ between processes, so that an attacker cannot choose addresses that
+    /// collide in a hash table.
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
             policy,
@@ -139,6 +139,9 @@ impl Ledger {
     /// Applies a whole response: ends first, then announcements.
     pub fn apply(&mut self, mode: Mode, batch: Batch) -> Applied {
         let mut applied = Applied::default();
+        // Ends first: when one decision has ended and another begun on the same target, a LAPI puts both into one
+        // response. A complete response needs no ends: what it does not announce is removed below. An unconfirmed one
+        // removes nothing.
         if mode == Mode::Changes {
             for (prefix, words, newest) in &batch.lifted_nets {
                 applied.removed += self.lift_net(prefix, batch.words.get(*words).remediation, *newest);
@@ -148,6 +151,7 @@ impl Ledger {
                 applied.removed += self.lift_name(scope, value, remediation, *newest);
             }
         }
+        // The first response is mostly the whole list. Growing step by step would copy the tables many times.
         if self.table.rows.len() == 0 {
             let hash = |at: &u32| hash_prefix(&self.hasher, &self.table.row(*at).prefix());
             self.heads.reserve(batch.nets.len(), hash);
@@ -185,6 +189,8 @@ impl Ledger {
             }
             self.ends.pop();
             let row = self.table.row(at);
+            // Renewed or removed since: entries cannot be taken out of the middle of a heap. The end in force has an
+            // entry of its own.
             if !row.is_live() || row.until.coarse() != second {
                 continue;
             }
@@ -192,6 +198,7 @@ impl Ledger {
                 self.remove(at);
                 ended += 1;
             } else {
+                // It ends later within this second. Put back after the loop, which would find it again at once.
                 not_yet.push(Reverse(entry));
             }
         }
@@ -199,6 +206,7 @@ impl Ledger {
         while let Some((until, scope, value)) = self.named_ends.first().cloned()
             && until <= now
         {
+            // If the decision was renewed, this removes nothing: its new end is an entry of its own.
             ended += self.retain_name(&scope, &value, |row, _| row.until > now);
             self.named_ends.remove(&(until, scope, value));
         }
@@ -259,6 +267,8 @@ impl Ledger {
 
     fn announce_net(&mut self, new: &NewNet, label: u32, seen: &mut SeenRows, applied: &mut Applied) {
         let head = find_head(&self.heads, &self.hasher, &self.table, &new.prefix);
+        // The rows of a prefix are a list linked by number. It is nearly always one row, and no row pays for a
+        // vector.
         let mut at = head.unwrap_or(NONE);
         while at != NONE && !self.same_slot(self.table.row(at).label, label) {
             at = self.table.row(at).next;
@@ -270,10 +280,14 @@ impl Ledger {
             return;
         }
         let held = *self.table.row(at);
+        // An end that moves by rounding would make every decision of a full response a change, down to the kernel.
         let close = held.label == label && (held.until.as_millis() - new.until.as_millis()).abs() <= SAME_END;
         let again = seen.mark(at);
+        // Within one response the longest wins. Across responses the last one wins, so that a shorter re-ban
+        // shortens.
         if (again && new.until <= held.until) || close {
             // A LAPI may repeat a decision under a new id, which is no change to a reader.
+            // No `touch`: an id alone is not worth a new snapshot.
             if held.id != new.id && !again {
                 self.table.rows.get_mut(at).id = new.id;
             }
@@ -287,6 +301,7 @@ impl Ledger {
         let rank = self.table.labels.get(label).rank;
         let row = self.table.rows.get_mut(at);
         (row.until, row.id, row.label, row.rank) = (new.until, new.id, label, rank);
+        // The entry of the old end stays in the heap; `expire` recognises it.
         self.ends.push(end_entry(new.until, at));
         self.choose_leading(head.unwrap_or(at));
         self.touch(new.prefix);
@@ -323,6 +338,8 @@ impl Ledger {
                 return;
             }
             Some((_, old)) => {
+                // Up before down: with one label for both the count must not pass through zero, which would list the
+                // label as unused.
                 self.labels.count(&mut self.table.labels, label, |held| held.named += 1);
                 self.labels.count(&mut self.table.labels, old.label, |held| held.named -= 1);
                 applied.renewed += 1;
@@ -339,12 +356,14 @@ impl Ledger {
 
     /// Whether two labels on one target belong to one decision.
     fn same_slot(&self, held: u32, new: u32) -> bool {
+        // Equal in nearly all cases, and compared without reading a text.
         if held == new {
             return true;
         }
         let (held, new) = (self.table.labels.get(held), self.table.labels.get(new));
         held.remediation == new.remediation
             && held.origin == new.origin
+            // Each subscribed list is a source of its own, and all have the origin `lists`.
             && (&*held.origin != "lists" || held.scenario == new.scenario)
     }
 
@@ -352,6 +371,7 @@ impl Ledger {
         let rank = self.table.labels.get(label).rank;
         let mut row = LedgerRow::new(new.prefix, new.until, new.id, label, rank);
         if let Some(head) = head {
+            // Second in the list, so that the hash table keeps its entry.
             row.next = self.table.row(head).next;
         }
         let at = if self.free == NONE {
@@ -443,7 +463,10 @@ impl Ledger {
         let mut removed = 0;
         let mut at = find_head(&self.heads, &self.hasher, &self.table, prefix).unwrap_or(NONE);
         while at != NONE {
+            // A copy, because `remove` puts the row on the list of free ones, which overwrites `next`.
             let row = *self.table.row(at);
+            // Not by origin: a LAPI announces one decision of several on a target, and may report the end of another.
+            // The id matters only where a stock LAPI may repeat an end for which a newer decision has come meanwhile.
             if row.id <= newest && &*self.table.labels.get(row.label).remediation == remediation {
                 self.remove(at);
                 removed += 1;
@@ -474,6 +497,7 @@ impl Ledger {
 
     fn remove_unseen(&mut self, seen: &SeenRows, seen_names: &BTreeSet<(Box<str>, Box<str>, u32)>) -> usize {
         let rows = self.table.rows.iter().enumerate();
+        // Collected first, as removals change the rows that are iterated over.
         let gone: Vec<u32> =
             rows.filter(|(at, row)| row.is_live() && !seen.contains(*at)).map(|(at, _)| at as u32).collect();
         gone.iter().for_each(|at| self.remove(*at));
@@ -501,6 +525,8 @@ impl Ledger {
 
     /// Removes stale ends before they outnumber the rows.
     fn compact_ends(&mut self) {
+        // Each renewal leaves an entry behind. At this bound rebuilding the heap costs each of them a constant, and a
+        // small ledger is not rebuilt all the time.
         if self.ends.len() > 2 * self.live + 1024 {
             let rows = self.table.rows.iter().enumerate().filter(|(_, row)| row.is_live());
             self.ends = rows.map(|(at, row)| end_entry(row.until, at as u32)).collect();

@@ -59,6 +59,7 @@ impl Named {
         change: impl FnOnce(&mut Vec<NamedRow>) -> R,
     ) -> R {
         let shard = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard_of(scope, value)]);
+        // Inserted even if `change` adds no row; it is removed below then.
         let at = position(shard, scope, value).unwrap_or_else(|at| {
             shard.insert(at, NamedEntry { scope: scope.into(), value: value.into(), rows: Vec::new() });
             at

@@ -12,6 +12,7 @@ impl Policy {
     /// An order given by the operator. Names are compared without regard to letter case; only the first
     /// 254 count.
     pub fn new<S: AsRef<str>>(strongest_first: impl IntoIterator<Item = S>) -> Self {
+        // A rank is a byte in each row, and names that are not listed need one above all others.
         Self { order: strongest_first.into_iter().take(254).map(|n| n.as_ref().to_lowercase()).collect() }
     }
 

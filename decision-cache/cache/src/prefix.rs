@@ -83,6 +83,7 @@ impl Key for V4 {
     const FIRST: Self = 0;
     const LAST: Self = Self::MAX;
     fn end_of(self, length: u8) -> Self {
+        // A prefix of full length would shift by all bits, which overflows: it has no host bits.
         self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
     }
     fn next(self) -> Option<Self> {
@@ -138,6 +139,7 @@ impl Prefix {
             }
             IpNet::V6(net) => {
                 let bits = net.network().to_bits();
+                // A shorter prefix around the mapped block covers other IPv6 addresses too, so it stays one of IPv6.
                 if net.prefix_len() >= 96 && bits >> 32 == 0xffff {
                     return Self { hi: 0, lo: u64::from(bits as u32), len: net.prefix_len() - 96, v6: false };
                 }

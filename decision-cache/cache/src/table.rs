@@ -13,6 +13,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// One decision on an address or range. 48 bytes: this is most of what a decision costs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LedgerRow {
+    // Not a `Prefix`: it is padded to 24 bytes, and the row would take 56.
     hi: u64,
     lo: u64,
     pub(crate) until: Timestamp,
@@ -23,7 +24,7 @@ pub(crate) struct LedgerRow {
     pub(crate) next: u32,
     len: u8,
     v6: bool,
-    /// Copied from the label: the strength of the remediation.
+    /// The strength of the remediation. Copied from the label, so that comparing two rows reads no label.
     pub(crate) rank: u8,
     pub(crate) state: State,
 }
@@ -98,6 +99,8 @@ impl Label {
     }
 
     pub(crate) fn same_label(&self, other: &Self) -> bool {
+        // Each label allocates its own text, so one allocation is one label; tables that share history mostly share
+        // it.
         Arc::ptr_eq(&self.scenario, &other.scenario)
             || self.matches(&other.remediation, &other.origin, &other.scenario)
     }
@@ -123,6 +126,7 @@ impl Table {
     /// gives the same answer.
     pub(crate) fn stronger(&self, a: u32, b: u32) -> u32 {
         if a == NONE || b == NONE {
+            // NONE is the greatest number.
             return a.min(b);
         }
         let (ra, rb) = (self.row(a), self.row(b));
@@ -152,6 +156,7 @@ impl Table {
             return mine == theirs;
         }
         let (a, b) = (self.row(mine), other.row(theirs));
+        // Without the id, which a LAPI may change for a decision that stays as it is.
         a.until == b.until && a.prefix() == b.prefix() && self.label(a).same_label(other.label(b))
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Ipv4Index(Arc<Root>);
 #[derive(Debug, Clone)]
 struct Root {
     pages: [Page; PAGES],
+    // Beside the pages and not in them, so that a lookup does not load it and few pages need one.
     crowds: [Option<Arc<Crowds>>; PAGES],
 }
 
@@ -47,6 +48,7 @@ fn quarter_of(key: V4) -> usize {
 impl Index for Ipv4Index {
     type Key = V4;
 
+    // Without a seed: the place of an address follows from its bits, so there are no collisions to provoke.
     fn new(_seed: u64) -> Self {
         let page = Page::uniform(NONE);
         Self(Arc::new(Root {
@@ -65,6 +67,7 @@ impl Index for Ipv4Index {
 
     fn rebuild(&mut self, mut hosts: Vec<Entry<V4>>, intervals: &[Entry<V4>], table: &Table) {
         hosts.sort_unstable_by_key(|entry| entry.key);
+        // An address has a row for each origin and remediation.
         hosts.dedup_by(|later, kept| {
             let same = later.key == kept.key;
             if same {
@@ -84,6 +87,8 @@ impl Index for Ipv4Index {
     }
 
     fn patch(&mut self, hosts: &[Entry<V4>], prefixes: &Prefixes<V4>, intervals: IntervalsOf<'_, V4>) {
+        // The last snapshot shares the root, so this copies 40 KiB of pointers: 32 bytes for each page and 8 for its
+        // crowded leaves. It is done once for all changes of a response.
         let root = Arc::make_mut(&mut self.0);
         let mut changes = Changes { hosts, prefixes, intervals };
         let mut shared = None;
@@ -99,8 +104,8 @@ impl Index for Ipv4Index {
 }
 
 impl Root {
-    /// The rows of a host and a range. A pair is returned in registers, so that the usual path does not go through
-    /// memory for the sake of this one.
+    /// The rows of a host and a range, for a leaf longer than a line.
+    // A pair is returned in registers, so that the usual path does not go through memory for the sake of this one.
     #[cold]
     #[inline(never)]
     fn find_elsewhere(&self, key: V4) -> (u32, u32) {
@@ -119,7 +124,8 @@ impl Root {
     }
 }
 
-/// Consecutive pages that have one row throughout share their storage.
+/// Consecutive pages that have one row throughout share their storage: most of the pages of a small table, and those
+/// within a short prefix.
 fn share(page: Page, last: &mut Option<(u32, Page)>) -> Page {
     let Some(row) = page.as_uniform() else { return page };
     match last {

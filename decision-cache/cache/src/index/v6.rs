@@ -32,6 +32,8 @@ impl Index for Ipv6Index {
     #[inline]
     fn find(&self, key: V6) -> Found {
         if self.presence.may_hold(key.top()) {
+            // Both, although a host would often be enough: neither depends on the other, so a processor runs them in
+            // parallel.
             (self.hosts.find(key), self.intervals.find(key)).into()
         } else {
             (NONE, NONE).into()
@@ -46,10 +48,12 @@ impl Index for Ipv6Index {
 
     fn patch(&mut self, hosts: &[Entry<V6>], prefixes: &Prefixes<V6>, intervals: IntervalsOf<'_, V6>) {
         for entry in hosts {
+            // A host that only got another row sets its bit again, which copies nothing.
             if entry.row == NONE { self.presence.remove_host() } else { self.presence.add_host(entry.key) }
         }
         self.hosts.patch(hosts);
         let ends: Vec<_> = prefixes.iter().map(|(first, length)| (*first, first.end_of(*length))).collect();
+        // Computing the intervals of a prefix is the expensive part, so the bitmap takes them from the same call.
         self.intervals.patch(&ends, &mut |at| {
             let (first, length) = prefixes[at];
             let entries = intervals(first, length);

@@ -6,8 +6,10 @@ use crate::index::v4::page::{Content, LEAVES, Page, Writer};
 use crate::prefix::V4;
 
 /// Low bits of an address within a page, and within a leaf of it.
+// A page is a /10 of 64 /16s.
 pub(super) const TOP: Level = Level { page: 22, leaf: 16 };
 /// The same in a crowded /16.
+// A page is a /18 of 64 /24s.
 pub(super) const INNER: Level = Level { page: 14, leaf: 8 };
 /// Pages in a crowded /16.
 pub(super) const QUARTERS: usize = 4;
@@ -49,6 +51,7 @@ impl Draft {
 
     pub(super) fn crowd(&mut self, at: usize, quarters: Arc<Quarters>) {
         self.writer.crowded();
+        // Few pages have a crowded leaf, so the list of 64 pointers is made for the first one.
         let crowds = self.crowds.get_or_insert_with(|| Box::new(std::array::from_fn(|_| None)));
         crowds[at] = Some(quarters);
     }
@@ -70,6 +73,7 @@ pub(super) fn build(start: V4, level: Level, mut content: Content<'_>) -> (Page,
 fn quarters(start: V4, mut content: Content<'_>) -> Quarters {
     std::array::from_fn(|at| {
         let (first, last) = part(start, at, INNER.page);
+        // No crowded leaves to keep: a /24 has at most 256 hosts and 256 boundaries, and so always fits.
         build(first, INNER, content.take_up_to(last)).0
     })
 }

@@ -16,6 +16,7 @@ const PLACES: [i16; WORDS] = {
 };
 
 #[derive(Debug, Clone, Copy)]
+// Aligned, so that a leaf is one cache line and one read from memory, not two.
 #[repr(align(64))]
 pub(crate) struct Line(pub(crate) [u16; WORDS]);
 
@@ -33,6 +34,7 @@ impl Line {
     pub(crate) fn search(&self, hosts: u16, key: u16) -> (u16, u16) {
         // One sum for both, as sums are what compilers make vector instructions of: the count needs five bits.
         let sum = self.sum(|word, place| {
+            // Masks instead of `&&`, which would be branches on data and keep the loop out of vector registers.
             let is_host = all_ones(place <= hosts as i16);
             let is_key = all_ones(place <= KEYS as i16);
             let found = all_ones(word == key) & is_host & (place as u16) << 5;

@@ -20,17 +20,21 @@ use crate::table::NONE;
 /// Leaves in a page.
 pub(crate) const LEAVES: usize = 64;
 /// A leaf with more hosts and boundaries than this does not fit in a page. A /24 always does.
+// Copying a page stays cheap, and two numbers fit their words: the first keys of at most 17 further lines fit into
+// the leaf's own line, and 64 leaves have fewer than 2^16 rows.
 pub(crate) const LEAF_MAX: usize = 512;
 /// Lines with the line number of each leaf.
 const INDEX: usize = LEAVES / WORDS;
 /// First word of the head of a leaf that is longer than a line. In its place stand the numbers of hosts and of
 /// boundaries of a leaf that fits.
+// Cannot be mistaken for sizes, as a leaf that fits has at most 28 of each.
 const LONG: u16 = 0xff00;
 /// First word of the head of a leaf that is stored elsewhere.
 const CROWDED: u16 = 0xff01;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
+    // Apart from the rows, so that the lines of many pages fit into a processor's cache: most lookups need no row.
     lines: Arc<[Line]>,
     rows: Arc<[u32]>,
 }
@@ -86,6 +90,7 @@ impl Page {
 
     /// The row of a page without hosts and with one interval.
     pub(crate) fn as_uniform(&self) -> Option<u32> {
+        // One line is shared by all leaves. It may also be the line of crowded leaves, the sizes of which are not 0.
         let alone = self.lines.len() == INDEX + 1 && self.lines[INDEX].0[KEYS] == 0;
         alone.then(|| self.rows[0])
     }
@@ -120,9 +125,13 @@ impl Page {
         }
         let (hosts, boundaries) = (sizes & 0xff, sizes >> 8);
         let (place, passed) = line.search(hosts, key);
+        // Unused words are 0xffff, which is not above the last address of a /16, so there they count as passed.
         let passed = passed.min(boundaries);
+        // A bit for each of up to 28 boundaries and one for what precedes them, so two words.
         let covered = u32::from(covered) | u32::from(covered_above) << 16;
         Step::Found(Found {
+            // `|` and select instead of `||` and `if`: whether an address is held cannot be predicted. Without a host
+            // some other row is read, which costs less than a mispredicted branch.
             is_held: (place != 0) | (covered >> (passed & 31) & 1 != 0),
             host: select_unpredictable(place == 0, NONE, self.row(rows + place.saturating_sub(1))),
             range: self.row(rows + hosts + passed),
@@ -134,6 +143,8 @@ impl Page {
         let number = self.line_of(leaf);
         let head = &self.lines[number];
         let [.., rows, hosts, boundaries] = head.0;
+        // The leaf's own line holds the first key of each further line: first of those with hosts, then of the
+        // others.
         let (host_lines, all_lines) = lines_for(hosts, boundaries);
         let host = match head.count_up_to(0, host_lines, key) {
             0 => NONE,
@@ -158,8 +169,10 @@ impl Page {
     pub(crate) fn read(&self, leaf: usize, start: V4) -> (Vec<Entry<V4>>, Vec<Entry<V4>>) {
         let number = self.line_of(leaf);
         let Extent { hosts, boundaries, rows, keys, .. } = self.extent(number);
+        // A key is the low 16 bits of an address, also in a leaf that is a /24.
         let high = start & 0xffff_0000;
         let words = self.lines[number + keys..].iter().flat_map(|line| line.0);
+        // In a leaf longer than a line the boundaries begin on a line of their own.
         let boundaries_at = if keys == 0 { hosts } else { hosts.next_multiple_of(WORDS) };
         let entry = |(word, row): (u16, &u32)| Entry { key: high | u32::from(word), row: *row };
         let (host_rows, rows) = self.rows[rows..].split_at(hosts);
@@ -171,6 +184,7 @@ impl Page {
     fn extent(&self, number: usize) -> Extent {
         let [.., sizes, rows, third, fourth] = self.lines[number].0;
         let (hosts, boundaries, keys, lines) = match sizes {
+            // Nothing but its head is stored in this page.
             CROWDED => return Extent { hosts: 0, boundaries: 0, rows: 0, keys: 0, lines: 1 },
             LONG => (third, fourth, 1, 1 + lines_for(third, fourth).1),
             _ => (sizes & 0xff, sizes >> 8, 0, 1),
@@ -225,6 +239,7 @@ impl Writer {
             return self.uniform(carried);
         }
         let number = self.next_line();
+        // Fits, see LEAF_MAX.
         let rows = self.rows.len() as u16;
         self.rows.extend(hosts.iter().map(|entry| entry.row));
         self.rows.push(carried);
@@ -290,6 +305,7 @@ impl Writer {
         }
         let number = self.next_line();
         self.lines.extend_from_slice(&page.lines[from..from + lines]);
+        // Keys are the same anywhere. Of a copied leaf only the place of its rows differs.
         self.lines[usize::from(number)].0[KEYS + 1] = self.rows.len() as u16;
         self.rows.extend_from_slice(&page.rows[rows..=rows + hosts + boundaries]);
         self.place(number);

@@ -9,6 +9,7 @@ use crate::prefix::{Key, V4};
 use crate::table::NONE;
 
 /// A crowded /16 with no more hosts and intervals than this is moved back into its page.
+// Far below LEAF_MAX, so that a leaf whose size varies around a limit is not moved to and fro.
 const CROWD_MERGE: usize = 128;
 
 /// The changes of a patch, or those within a part of the address space.
@@ -26,6 +27,7 @@ impl Changes<'_> {
         self.hosts = later;
         // A prefix that reaches past `last` stays for the next call.
         let passed = self.prefixes.partition_point(|(start, length)| start.end_of(*length) < first);
+        // Not split off like hosts: prefixes are dropped only once they lie before the part.
         self.prefixes = &self.prefixes[passed..];
         let prefixes = &self.prefixes[..self.prefixes.partition_point(|(start, _)| *start <= last)];
         Self { hosts, prefixes, intervals: self.intervals }
@@ -57,6 +59,8 @@ pub(super) fn patch(
             None => {
                 let (hosts, mut intervals) = page.read(at, first);
                 if let Some(prefix) = mine.prefixes.first() {
+                    // A short prefix covers many leaves of the page. Its intervals are computed once and cut to each
+                    // of them.
                     if computed_to.is_none_or(|last| last < first) {
                         let (from, length) = unit(*prefix, (start, first), level);
                         computed = (mine.intervals)(from, length);
@@ -77,6 +81,7 @@ pub(super) fn patch(
 fn unit(prefix: (V4, u8), (page, leaf): (V4, V4), level: Level) -> (V4, u8) {
     let [page_length, leaf_length] = [level.page, level.leaf].map(|bits| (V4::BITS - bits) as u8);
     match prefix.1 {
+        // No further than the page, because the next page is patched by a call of its own.
         length if length <= page_length => (page, page_length),
         length if length <= leaf_length => prefix,
         _ => (leaf, leaf_length),
@@ -90,6 +95,8 @@ fn patch_crowd(draft: &mut Draft, at: usize, start: V4, crowd: &Quarters, mut ch
         if mine.is_empty() { crowd[at].clone() } else { patch(&crowd[at], None, first, INNER, mine).0 }
     });
     let weight: usize = quarters.iter().map(Page::weight).sum();
+    // The weight counts up to one too many per leaf. It saves reading all leaves on most patches; the exact number is
+    // compared below.
     if weight <= CROWD_MERGE + QUARTERS * LEAVES {
         let (mut hosts, mut intervals) = (Vec::new(), Vec::new());
         for (at, page) in quarters.iter().enumerate() {
@@ -97,6 +104,7 @@ fn patch_crowd(draft: &mut Draft, at: usize, start: V4, crowd: &Quarters, mut ch
                 let first = part(part(start, at, INNER.page).0, leaf, INNER.leaf).0;
                 let (more_hosts, more_intervals) = page.read(leaf, first);
                 hosts.extend(more_hosts);
+                // Each leaf repeats the row at its first address, which is not a boundary of the /16.
                 more_intervals.into_iter().for_each(|entry| push_interval(&mut intervals, entry));
             }
         }

@@ -23,6 +23,7 @@ const FILL: usize = 65;
 
 /// One cache line of hosts. A free slot has the row [`NONE`].
 #[derive(Debug, Clone, Copy)]
+// 3 keys of 16 bytes, 3 rows and the spilled hashes of 4 bytes each are 64 bytes.
 #[repr(align(64))]
 struct Bucket {
     keys: [V6; SLOTS],
@@ -45,6 +46,7 @@ impl Bucket {
 
     fn slot(&mut self, key: V6) -> Option<&mut u32> {
         let mut slots = self.keys.iter().zip(&mut self.rows);
+        // A free slot keeps the key of its last host.
         slots.find(|(slot, row)| **slot == key && **row != NONE).map(|(_, row)| row)
     }
 
@@ -107,6 +109,7 @@ impl Hosts {
     pub(crate) fn fill(&mut self, entries: &[Entry<V6>], stronger: impl Fn(u32, u32) -> u32) {
         let shards = (entries.len() / SHARD).next_power_of_two().max(PAGE);
         self.shift = 64 - shards.trailing_zeros();
+        // Counted first, so that each shard is laid out once, for the hosts it will have.
         let mut counts = vec![0usize; shards];
         entries.iter().for_each(|entry| counts[self.shard_of(entry.key.hash(self.seed))] += 1);
         let mut rooms: Vec<Room> = counts.into_iter().map(Room::for_hosts).collect();
@@ -132,6 +135,8 @@ impl Hosts {
             return;
         }
         let mut changes: Vec<_> = changes.iter().map(|entry| (entry.key.hash(self.seed), entry)).collect();
+        // The upper bits of a hash choose the shard: sorted, the changes of a shard are neighbours, and it is copied
+        // once.
         changes.sort_unstable_by_key(|(hash, _)| *hash);
         let mut pages: Vec<_> = self.pages.to_vec();
         let mut len = self.len;
@@ -151,7 +156,8 @@ impl Hosts {
         self.pages = pages.into();
         let shards = self.pages.len() * PAGE;
         if self.len > shards * SHARD * 2 || (shards > PAGE && self.len < shards * SHARD / 16) {
-            // As with any growing vector, this is rare enough that each change pays a constant for it.
+            // A fourfold change in either direction from a new table, so it is rare enough that each change pays a
+            // constant for it.
             let entries: Vec<_> = self.entries().collect();
             self.fill(&entries, |kept, _| kept);
         }
@@ -181,11 +187,13 @@ impl Hosts {
 /// The bucket of a hash: its lower half, scaled to the number of buckets.
 #[inline]
 fn home(hash: u64, buckets: usize) -> usize {
+    // Not the upper half: its first bits chose the shard and are the same for all hosts in it.
     (((hash & 0xffff_ffff) * buckets as u64) >> 32) as usize
 }
 
 #[inline]
 fn spill_bit(hash: u64) -> u32 {
+    // The lowest bits, because the others of this half are alike within a bucket.
     1 << (hash & 31)
 }
 
@@ -216,6 +224,8 @@ impl Shard {
     #[cold]
     fn find_spilled(&self, home: usize, hash: u64, key: V6) -> u32 {
         let (before, after) = self.buckets.split_at(home + 1);
+        // Wraps around like `Room::insert`, in the same order. The first bucket that nothing of this kind spilled out
+        // of ends the search.
         for bucket in after.iter().chain(before) {
             let row = bucket.row_of(key);
             if row != NONE || bucket.spilled & spill_bit(hash) == 0 {
@@ -252,10 +262,13 @@ impl Room {
         match self.row(hash, entry.key) {
             Some(row) => {
                 *row = entry.row;
+                // The marks of a removed host stay in the filter, where others may have the same ones. `tidy` removes
+                // them.
                 self.len -= usize::from(entry.row == NONE);
             }
             None if entry.row == NONE => {}
             None => {
+                // Before the last slots are used, with which nearly every search would continue in further buckets.
                 if self.len + 1 >= self.buckets.len() * SLOTS * 9 / 10 {
                     self.lay_out(1 + self.len + self.len / 2, seed);
                 }
@@ -268,6 +281,8 @@ impl Room {
     fn tidy(&mut self, seed: [u64; 2]) {
         let marks: u32 = self.filters.iter().map(|filter| filter.count_ones()).sum();
         let spilled: u32 = self.buckets.iter().map(|bucket| bucket.spilled.count_ones()).sum();
+        // A host sets at most two marks and, if it is not in its own bucket, at least one spill bit. More than the
+        // hosts could have set are from removed ones and let misses read buckets in vain.
         let roomy = Self::for_hosts(2 * self.len).buckets.len() < self.buckets.len();
         if roomy || marks as usize > 8 + self.len * 5 / 2 || spilled as usize > 8 + self.len / 2 {
             self.lay_out(self.len, seed);

@@ -18,6 +18,7 @@ const LINE: usize = 8;
 /// The most lines in a group.
 const LINES: usize = 64;
 /// Lines in a group that a new table or a split aims at.
+// Some lines less than fit, so that the next range does not split the group again.
 const LINES_NEW: usize = 60;
 /// Groups smaller than this are laid out anew with their neighbour.
 const LINES_FEW: usize = 12;
@@ -32,6 +33,7 @@ const DEEP: u32 = NONE - 1;
 #[repr(align(64))]
 struct Line {
     /// Sorted; a line that is not full repeats its last boundary.
+    // Upper halves only: a whole address would leave room for three boundaries in a line.
     tops: [u64; LINE],
     rows: [u32; LINE],
 }
@@ -88,6 +90,8 @@ impl Intervals {
         let Some(last) = flat.groups.len().checked_sub(1) else { return NONE };
         let top = key.top();
         let at = flat.fence(top);
+        // The fences repeated at the end and those of a short group lead past the last line. `min` instead of a
+        // check, which would be a branch.
         let group = &flat.groups[(at / LINES).min(last)];
         let line = &group.lines[(at % LINES).min(group.lines.len() - 1)];
         let row = line.rows[last_up_to(&line.tops, top)];
@@ -116,6 +120,7 @@ impl Intervals {
         let (mut edited_groups, mut same_places) = (Vec::new(), true);
         while let Some((first, last)) = prefixes.get(next) {
             let from = flat.group_of(first.top());
+            // Up to the address after the prefix: the row in force there may need a boundary of its own, or lose it.
             let mut to = flat.group_of(last.next().unwrap_or(*last).top());
             let mine = next;
             next += 1;
@@ -129,6 +134,8 @@ impl Intervals {
             let mut entries = flat.entries(from, to + 1);
             let mut edited = edit(&entries, &prefixes[mine..next], mine, intervals);
             let next_starts = prefixes.get(next).map(|(first, _)| flat.group_of(first.top()));
+            // Ranges that go one by one would leave many small groups. A neighbour that is to be edited itself is
+            // left alone, as it would be laid out twice.
             if edited.len() < LINES_FEW * LINE
                 && to + 1 < flat.groups.len()
                 && next_starts.is_none_or(|start| start > to + 1)
@@ -149,10 +156,12 @@ impl Intervals {
         }
         groups.extend_from_slice(&flat.groups[done..]);
         fences.extend_from_slice(&flat.fences[done * LINES..flat.groups.len() * LINES]);
+        // Without groups a lookup returns at once.
         let is_empty = groups.len() == 1 && groups[0].entries().all(|entry| entry.row == NONE);
         if is_empty {
             (groups, fences) = (Vec::new(), Vec::new());
         }
+        // If no group was added or removed, all other fences keep their numbers and most of the directory stays.
         self.0 = Arc::new(if same_places {
             flat.with(groups, fences, &edited_groups)
         } else {
@@ -182,8 +191,10 @@ impl Flat {
         let Some(last) = fences.last().copied() else {
             return Self { groups, fences, directory, base: 0, shift: 0, last_segment: 0 };
         };
+        // Two segments per fence, so that the right one is mostly among the first compared.
         let segments = (count * 2).next_power_of_two().clamp(1, SEGMENTS);
-        // Without the outermost fences: one stray range far away must not stretch the segments.
+        // Without the outermost fences: one stray range far away must not stretch the segments. The first fence never
+        // counts, as it is always the lowest address. There are at least LINES fences.
         let trim = (count / 64).min(8);
         let (base, end) = (fences[1 + trim], fences[count - 1 - trim]);
         let width = u64::BITS - end.saturating_sub(base).leading_zeros();
@@ -212,6 +223,7 @@ impl Flat {
                 let window = &fences[first..after.min(fences.len())];
                 let passed = window.partition_point(|fence| *fence <= start);
                 let next_passed = fences.get(after).is_some_and(|fence| *fence <= start);
+                // Otherwise the segment's fence belongs to a group that was not edited, and its number holds.
                 if passed > 0 && !next_passed {
                     directory[segment as usize] = (first + passed - 1) as u32;
                 }
@@ -324,6 +336,7 @@ fn edit(
         let (before, tail) = rest.split_at(rest.partition_point(|entry| entry.key < *first));
         let (inside, after) = tail.split_at(tail.partition_point(|entry| entry.key <= *last));
         before.iter().for_each(|entry| push_interval(&mut out, *entry));
+        // What was in force at the end of the prefix continues after it, and now needs a boundary there.
         held = inside.last().or(before.last()).map_or(held, |entry| entry.row);
         intervals(number + at).into_iter().for_each(|entry| push_interval(&mut out, entry));
         if let Some(next) = last.next()

@@ -102,6 +102,7 @@ impl Presence {
         let ends = intervals.iter().skip(1).filter_map(|next| next.key.previous()).chain([last]);
         for (entry, end) in intervals.iter().zip(ends).filter(|(entry, _)| entry.row != NONE) {
             let (first, last) = (prefix_of(entry.key), prefix_of(end));
+            // A short prefix such as 2000::/3 would otherwise set most of the bits for /32s.
             if last - first < FEW {
                 (first..=last).for_each(|prefix| self.set_prefix(prefix));
             } else {
