@@ -81,6 +81,7 @@ pub fn admit<'a>(scope: Scope<'_>, value: &'a str) -> Result<Admitted<'a>, Refus
     }
     match scope {
         Scope::Ip | Scope::Range => {
+            // By notation, not by scope: stored values may be `192.0.2.1/32` under `Ip` or an address under `Range`.
             let net = if value.contains('/') {
                 value.parse::<IpNet>().map_err(|_| Refusal::BadAddress)?
             } else {
@@ -142,6 +143,7 @@ impl Admission {
     /// The response was complete and has been applied. `stock`: it is from a LAPI that repeats ends.
     pub fn end_answer(&mut self, stock: bool) {
         let ending = std::mem::take(&mut self.ending);
+        // Not before the response was applied: after a failed request the same ends are new ones.
         self.ended = if stock { ending } else { HashSet::new() };
     }
 
@@ -150,6 +152,8 @@ impl Admission {
     pub fn take(&mut self, item: StreamItem<'_>, full: bool, now: Timestamp, batch: &mut Batch) {
         let (decision, announced) = match item {
             StreamItem::New(decision) => (decision, true),
+            // A stock LAPI lists every expired row it still stores in a full response. Only the recent ones can be
+            // repeated by the next response; keeping all would fill the set with ids that never come again.
             StreamItem::Deleted(decision) if full => {
                 let left = decision.duration.parse::<GoDuration>();
                 let oldest = -i128::try_from(REPEATED_END.as_nanos()).unwrap_or(i128::MAX);
@@ -199,6 +203,7 @@ impl Admission {
         now: Timestamp,
         batch: &mut Batch,
     ) -> Result<(), Refusal> {
+        // The value is checked by `admit`, after it was trimmed.
         if decision.kind.is_empty() || decision.scope.is_empty() {
             return Err(Refusal::Empty);
         }
@@ -209,6 +214,7 @@ impl Admission {
         if let Some(types) = &self.types
             && !types.iter().any(|wanted| wanted.eq_ignore_ascii_case(&decision.kind))
         {
+            // Ends of other types are not counted: their decisions were, when they were announced.
             self.other_types += u64::from(announced);
             return Ok(());
         }
@@ -216,8 +222,8 @@ impl Admission {
         let target = admit(scope, &decision.value)?;
         if !announced {
             self.note_end(decision.id);
-            // An end means that no decision on the target is left, whatever its id. A repeated end meant that before
-            // newer decisions were made.
+            // An end means that no decision on the target is left, whatever its id. A repeated end meant that at an
+            // earlier time, and decisions with higher ids were made since.
             let newest = if self.ended.contains(&decision.id) { decision.id } else { i64::MAX };
             match target {
                 Admitted::Net { net, .. } => batch.lift_net_up_to(net, &decision.kind, newest),
@@ -231,7 +237,9 @@ impl Admission {
         // The decision has ended in transit.
         let Some(left) = left.to_std().filter(|left| !left.is_zero()) else { return Ok(()) };
         let until = now.saturating_add(left);
+        // The decision is kept, as its id serves only for display and to recognise another database.
         let id = if (0..=MAX_ID).contains(&decision.id) { decision.id } else { 0 };
+        // Truncated and not refused: an over-long name must not keep an address from being banned.
         let scenario = &decision.scenario[..decision.scenario.floor_char_boundary(MAX_SCENARIO_BYTES)];
         let reason = Reason { remediation: &decision.kind, origin: &decision.origin, scenario };
         match target {
@@ -257,6 +265,7 @@ impl Admission {
 
     fn note_end(&mut self, id: i64) {
         // Id 0 means no id, which cannot identify an end.
+        // Bounded, because a response can list any number of ends. Those beyond are treated as new ones.
         if id != 0 && self.ending.len() < MAX_ENDED_IDS {
             self.ending.insert(id);
         }

@@ -70,6 +70,7 @@ impl Cadence {
 
     /// How long before an end a full pull is due: at the last request before it, or the one before that.
     pub(crate) fn end_check_window(&self) -> Duration {
+        // With half an interval more than one, at least one request falls into the window even if a response is late.
         self.interval.saturating_mul(3) / 2 + Self::END_CHECK_LEAD
     }
 }

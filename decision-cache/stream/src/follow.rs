@@ -65,8 +65,7 @@ const REFUSED_RETRY: Duration = Duration::from_secs(2);
 impl<S: Source> Follower<S> {
     /// Follows until `stop`. Decisions end on time whatever the LAPI does.
     ///
-    /// With `give_up_when_refused`, two refusals before any response end the follower: the key is wrong. (One is not
-    /// enough: a LAPI may refuse one of two machines that first use a key at the same instant.)
+    /// With `give_up_when_refused`, two refusals before any response end the follower: the key is wrong.
     ///
     /// Cancel-safe: a response in progress is discarded, and the next run starts with a full pull.
     pub async fn run(&mut self, give_up_when_refused: bool, stop: CancellationToken) -> Ended {
@@ -74,8 +73,10 @@ impl<S: Source> Follower<S> {
         let mut answered = false;
         let mut refusals = 0;
         let mut log = FailureLog::default();
+        // Counters go on, but completeness must be shown anew: after a reload other decisions may be followed.
         (self.state.last_full, self.state.resumed) = (None, None);
         self.state.lapi = self.source.name();
+        // Before the first request, so that no reader takes the earlier run's snapshot for complete meanwhile.
         self.publisher.publish_freshness(self.state.clone());
         loop {
             let request = schedule.next_request(now());
@@ -91,6 +92,8 @@ impl<S: Source> Follower<S> {
                     schedule.failed(
                         now(),
                         &request,
+                        // A stock LAPI counts the discarded response as delivered, so its changes have to come by a
+                        // full pull.
                         Failure { may_have_reached_lapi: true, ..Failure::default() },
                     );
                     self.state.failed_requests += 1;
@@ -103,6 +106,8 @@ impl<S: Source> Follower<S> {
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
                     refusals += 1;
+                    // One is not enough: when two machines first use a key at the same instant, a stock LAPI inserts
+                    // the same row twice and refuses the request that comes second.
                     if refusals > 1 {
                         return Ended::GaveUp(fault);
                     }
@@ -129,18 +134,24 @@ impl<S: Source> Follower<S> {
         state.full_pulls += u64::from(request.ask == PullKind::Everything);
         let batch = Batch::new();
         let full = request.ask == PullKind::Everything;
+        // A request that was dropped or failed midway may have left ids behind.
         admission.begin_answer();
+        // Shared with the sink, which the pull borrows mutably for as long as the loop below runs.
         let has_begun = AtomicBool::new(false);
         let mut sink =
             ResponseSink { admission, request, batch, full, items: 0, begun: now(), has_begun: &has_begun };
         let slow = Instant::now() + request.wait + SLOW_ANSWER;
         let asked = source.name();
         let span = info_span!("pull", ask = request.ask.as_str(), wait_seconds = request.wait.as_secs());
-        // Two ticks: after a suspension, the timer may fire before buffered data is read.
+        // Two ticks are kept: after a suspension, the timer may fire before buffered data is read. Compared with the
+        // last tick alone, the gap would then seem short.
         let (mut last_tick, mut previous_tick) = (now(), now());
         let pulled = {
+            // Polled across iterations and never recreated: dropping it would abort the request each time a decision
+            // ends.
             let mut pull = pin!(source.pull(request, &mut sink).instrument(span));
             loop {
+                // Ticks also measure the clock: a gap between two of them shows that the process was suspended.
                 let ending = until_next_end(ledger).min(TICK);
                 tokio::select! {
                     biased;
@@ -162,6 +173,7 @@ impl<S: Source> Follower<S> {
         let ResponseSink { batch, items, begun, .. } = sink;
         // The head of a long response arrived before the last tick.
         let suspended =
+            // Only for parked requests; for others `is_stale` alone limits the age.
             !request.wait.is_zero() && begun.saturating_duration_since(previous_tick) > SUSPEND_THRESHOLD;
         Some(pulled.map(|head| Answer { head, batch, items, begun, suspended }))
     }
@@ -183,17 +195,20 @@ impl<S: Source> Follower<S> {
     fn on_response(&mut self, schedule: &mut Schedule, request: &Request, answer: Answer) -> Duration {
         let received = now();
         self.connected(received);
+        // Before `held` is read below: decisions that have just ended must not count as removed by this response.
         self.ledger.expire(received);
         let Answer { head, batch, items, .. } = answer;
         let (announced, lifted, highest_id) = (batch.announced(), batch.lifted(), batch.highest_id());
         let held = self.ledger.len();
         let mode = schedule.mode(request, head.as_ref(), announced, held);
-        // Encoded before the batch is consumed; the journal replays it.
+        // Encoded here, as `apply` consumes the batch. Not for full responses: the journal replays changes only.
         let record = (mode == Mode::Changes && announced + lifted > 0).then(|| Record::of(&batch, received));
         let applied = self.ledger.apply(mode, batch);
+        // Only now, as the response can no longer be discarded.
         self.admission.end_answer(head.is_none());
         let summary = ResponseSummary { head, items, announced, highest_id };
         let (before, resync) = (schedule.peer(), schedule.resync_interval());
+        // Before `on_response`, which takes the end as the first one after a full pull.
         schedule.set_next_end(self.ledger.next_expiry());
         let next = schedule.on_response(received, request, &summary, mode, applied, fastrand::f64());
         let state = &mut self.state;
@@ -215,6 +230,7 @@ impl<S: Source> Follower<S> {
                     state.vanished += removed as u64;
                 }
                 let text = "every decision in force was pulled";
+                // A periodic pull that found nothing is routine; one with a reason confirms that the problem is over.
                 if is_news || request.resync_reason != Some(ResyncReason::Timer) {
                     info!(added, renewed, removed, held = held_now, "{text}");
                 } else {
@@ -232,6 +248,8 @@ impl<S: Source> Follower<S> {
             }
         }
         if mode == Mode::Changes && state.last_full.is_none() && !schedule.cursor().is_empty() {
+            // The first response that continued from the persisted cursor: with it the persisted decisions are
+            // complete.
             state.resumed.get_or_insert(received);
         }
         log_full_response(request, summary.head.as_ref());
@@ -247,13 +265,17 @@ impl<S: Source> Follower<S> {
         }
         state.refused = self.admission.refused().iter().map(|(why, count)| (why.as_str(), *count)).collect();
         state.other_types = self.admission.other_types();
+        // A response without effect is not written. The cursor still moves on with it, and is written with the next
+        // change.
         let update = if !is_news {
             Update::Changes(None)
         } else if mode == Mode::Changes {
             Update::Changes(record)
         } else {
+            // A full response is no list of changes, and after an unconfirmed one no record describes the ledger.
             Update::Whole
         };
+        // Snapshot, cursor and freshness in one step: a reader between two would take an older snapshot for complete.
         self.publisher.publish_response(self.ledger.snapshot(), schedule.cursor(), update, state.clone());
         next.wait
     }
@@ -272,6 +294,8 @@ impl<S: Source> Follower<S> {
         state.failing = None;
         state.failures_in_a_row = 0;
         state.last_answer = Some(received);
+        // Only after a whole response, so that delays go on growing for a LAPI that accepts connections and fails
+        // midway.
         self.backoff.reset();
     }
 
@@ -290,6 +314,8 @@ impl<S: Source> Follower<S> {
         };
         schedule.failed(now(), request, failure);
         state.push = schedule.long_polls();
+        // The next LAPI has not failed yet, so there is nothing to wait for. Once all have failed, `elsewhere` is
+        // false.
         let wait = if fault.elsewhere {
             Duration::ZERO
         } else {
@@ -372,6 +398,7 @@ struct ResponseSink<'a> {
 
 impl StreamSink for ResponseSink<'_> {
     fn begin(&mut self, head: Option<&Continuation>) {
+        // What was asked for is not enough: a LAPI that does not know the cursor sends everything.
         self.full = self.request.brings(head) == PullKind::Everything;
         self.begun = now();
         self.has_begun.store(true, Ordering::Relaxed);
@@ -379,6 +406,8 @@ impl StreamSink for ResponseSink<'_> {
 
     fn item(&mut self, item: StreamItem<'_>) {
         self.items += 1;
+        // The time of each item and not of the head: a stock LAPI computes durations while it sends, which can take
+        // minutes for a long list.
         self.admission.take(item, self.full, now(), &mut self.batch);
     }
 }
@@ -429,7 +458,8 @@ fn log_full_response(request: &Request, head: Option<&Continuation>) {
 }
 
 fn until_next_end(ledger: &Ledger) -> Duration {
-    // Practically never, but within the range of every timer.
+    // Practically never, but within the range of every timer. When it fires, nothing has ended and the loop goes
+    // round.
     let never = Duration::from_secs(24 * 3600);
     ledger.next_expiry().map_or(never, |end: Timestamp| {
         // One millisecond more, so that it has ended when the timer fires.
@@ -441,6 +471,7 @@ fn expire(ledger: &mut Ledger, publisher: &Publisher) {
     let ended = ledger.expire(now());
     if ended > 0 {
         debug!(ended, "decisions ended");
+        // One snapshot for all that ended together, and none if nothing did.
         publisher.publish_expired(ledger.snapshot());
     }
 }

@@ -37,6 +37,8 @@ impl LongPollWindow {
     /// How long to ask to be parked, in whole seconds; zero for not at all.
     pub(crate) fn next_wait(&mut self, now: Timestamp) -> Duration {
         if self.shortened.is_some_and(|at| now.saturating_duration_since(at) >= RETRY_LONGER_AFTER) {
+            // The cause may have been a proxy that has been reconfigured. If not, the window shrinks again within a
+            // few requests.
             *self = Self { granted: self.granted, ..Self::new(self.configured) };
         }
         if !self.is_enabled() {
@@ -62,6 +64,8 @@ impl LongPollWindow {
             // The LAPI was asked to park the request and did not offer to.
             interval
         } else if !wait.is_zero() && empty && took < MIN_PARKED {
+            // The LAPI or a proxy answered at once instead of parking. Without a delay this would be a busy loop; the
+            // random part keeps many clients from returning together.
             QUIET_PERIOD + QUIET_PERIOD.mul_f64(spread.clamp(0.0, 1.0) / 2.0)
         } else {
             Duration::ZERO
@@ -71,6 +75,8 @@ impl LongPollWindow {
     /// A parked request failed after this time: the next one asks for half the time, or for well below that.
     pub(crate) fn interrupted(&mut self, now: Timestamp, after: Duration) {
         if after >= MIN_INTERRUPTED {
+            // Below the time after which it was interrupted, so that one failure is usually enough to find a proxy's
+            // timeout.
             let shorter = (self.allowed / 2).min((after * 2 / 3).max(MIN_WAIT));
             (self.before, self.allowed) = (self.allowed, shorter);
             self.shortened = Some(now);
@@ -79,6 +85,7 @@ impl LongPollWindow {
 
     /// The LAPI was unreachable: it, and nothing in between, interrupted the last request.
     pub(crate) fn lapi_unreachable(&mut self) {
+        // Undoes one shortening only: earlier ones may have had a cause on the way.
         self.allowed = self.allowed.max(self.before);
         if self.allowed == self.configured {
             self.shortened = None;

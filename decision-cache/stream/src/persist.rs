@@ -147,6 +147,8 @@ impl StateFile {
                 return Err(PersistError::OtherLapi { path: self.path.clone(), theirs });
             }
         };
+        // An unreadable journal is ignored: the file alone is an older, but consistent state, and the LAPI completes
+        // it.
         if let Ok(journal) = fs::read(self.journal()) {
             journal::read(&journal, written, &mut remembered);
         }
@@ -173,7 +175,10 @@ impl StateFile {
         let moved = (|| {
             let mut file = create(&staged)?;
             file.write_all(&bytes)?;
+            // Before the rename: otherwise a power failure may leave the new name with no contents.
             file.sync_all()?;
+            // Atomic, so that a reader or a crash meets the old file or the new one. The old journal carries the
+            // checksum of the old file and is ignored beside the new one.
             fs::rename(&staged, &self.path)?;
             // The journal of the previous file is no longer valid; free its space.
             match fs::remove_file(self.journal()) {
@@ -190,7 +195,7 @@ impl StateFile {
         Ok(Written { checksum, bytes: bytes.len() as u64 })
     }
 
-    /// Syncs the directory: a rename or a new file must survive a power failure.
+    /// A rename or a new file survives a power failure only once its directory is synced.
     fn sync_directory(&self) -> io::Result<()> {
         self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     }
@@ -210,6 +215,8 @@ impl Identity {
         let Some((lapis, kind)) = theirs.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) else {
             return false;
         };
+        // One LAPI in common is enough: the lists of interchangeable LAPIs hold the same decisions, and adding one to
+        // the list must not discard the state.
         kind == self.kind && lapis.split(' ').any(|lapi| self.lapis.iter().any(|ours| ours == lapi))
     }
 }

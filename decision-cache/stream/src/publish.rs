@@ -181,7 +181,9 @@ impl Publisher {
     pub(crate) fn publish_expired(&self, snapshot: Snapshot) {
         {
             let mut saving = self.shared.saving();
+            // An end follows from the decision itself, so the cursor still belongs to what is left.
             let cursor = saving.unsaved.latest.cursor.clone();
+            // No record: the file holds the end of each decision, so nothing has to be written.
             saving.add_record(snapshot.clone(), &cursor, None);
         }
         self.store(Published { snapshot, freshness: self.freshness() });
@@ -189,7 +191,9 @@ impl Publisher {
 
     fn store(&self, published: Published) {
         let generation = published.snapshot.generation();
+        // Before the generation: a reader that it wakes must find the snapshot.
         self.shared.published.store(Arc::new(published));
+        // Freshness alone wakes no reader: it changes with every request.
         self.generation.send_if_modified(|current| std::mem::replace(current, generation) != generation);
     }
 
@@ -225,6 +229,7 @@ impl CacheHandle {
     pub(crate) fn collect_unsaved(&self) -> Collecting {
         let mut saving = self.shared.saving();
         saving.collecting = true;
+        // Changes before this call were not recorded.
         saving.require_whole();
         drop(saving);
         Collecting(Arc::clone(&self.shared))
@@ -286,10 +291,12 @@ impl Saving {
 
     fn add_record(&mut self, snapshot: Snapshot, cursor: &str, record: Option<Record>) {
         self.unsaved.latest = Arc::new(SnapshotAt { snapshot, cursor: cursor.to_owned() });
+        // Without a task that takes them records would pile up for ever.
         let Some(record) = record.filter(|_| self.collecting) else { return };
         self.bytes += record.bytes();
         self.unsaved.records.push(record.with_cursor(cursor));
         if self.bytes > MAX_UNSAVED_BYTES {
+            // The writer is slow or failing. The whole state takes their place, so memory stays bounded.
             self.unsaved.records = Vec::new();
             self.bytes = 0;
             self.require_whole();

@@ -132,6 +132,8 @@ impl Schedule {
 
     /// The next request.
     pub fn next_request(&mut self, now: Timestamp) -> Request {
+        // One missed request is usual. During a long gap the retention of a stock LAPI may have deleted expired rows
+        // before they were announced.
         let gap = (self.cadence.interval * 3).max(Duration::from_secs(30));
         if self.resync_reason.is_none()
             && self.peer == Peer::Stock
@@ -139,9 +141,12 @@ impl Schedule {
         {
             self.resync_reason = Some(ResyncReason::Gap);
         }
+        // A full pull for another reason is no comparison: its differences have that reason, not theft.
         self.comparing &= self.resync_reason.is_none();
         let resync_reason = if self.comparing { Some(ResyncReason::Timer) } else { self.resync_reason };
         let ask = if resync_reason.is_some() { PullKind::Everything } else { PullKind::Changes };
+        // After a start or a failure the response should come at once: it shows which LAPI answers, and that it
+        // works.
         let held = ask == PullKind::Changes && self.peer == Peer::KeepsCursors && !self.probing;
         let wait = if held { self.long_poll.next_wait(now) } else { Duration::ZERO };
         Request { ask, cursor: self.cursor.clone(), wait, resync_reason, at: now }
@@ -158,8 +163,11 @@ impl Schedule {
         match request.brings(head) {
             PullKind::Changes => Mode::Changes,
             PullKind::Everything => {
+                // A stock LAPI whose database fails midway sends a valid but truncated or empty list. Short lists
+                // often lose most entries by themselves, so there only an empty one is suspicious.
                 let shrinks = if held < 100 { announced == 0 && held > 0 } else { announced < held / 2 };
-                // About the same number twice is taken as correct.
+                // About the same number twice is taken as correct: a list truncated by a failure would rarely end at
+                // the same place. Some entries may come and go between the two.
                 let confirmed =
                     self.unconfirmed.is_some_and(|before| announced.abs_diff(before) <= before / 4 + 10);
                 if shrinks && !confirmed { Mode::Additions } else { Mode::Everything }
@@ -188,6 +196,7 @@ impl Schedule {
             std::mem::replace(&mut self.peer, if head.is_some() { Peer::KeepsCursors } else { Peer::Stock });
         self.last_answer = Some(now);
         self.probing = false;
+        // The LAPI did not know the cursor and sent everything, or the other way round.
         if request.brings(head) != request.ask {
             self.cursor_mismatches += 1;
         }
@@ -196,13 +205,14 @@ impl Schedule {
             Mode::Changes => {
                 if !self.take_changes(request, summary) {
                     self.cursor_mismatches += u32::from(request.ask == PullKind::Changes);
+                    // The changes cannot be used, so everything is asked for at once.
                     next.wait = Duration::ZERO;
                 } else {
                     self.announced_since += summary.announced;
                     let timer = now >= self.full_due(now);
                     if timer || self.end_check_due(now) {
-                        // Pull the changes first and everything directly afterwards: what the full pull adds was lost
-                        // by the stock LAPI's changes.
+                        // The changes come first and everything directly afterwards: whatever the full pull adds then
+                        // was lost by the stock LAPI's changes. With time in between it might simply be new.
                         (self.comparing, self.for_end) = (true, !timer);
                         next.wait = Duration::ZERO;
                     }
@@ -220,28 +230,37 @@ impl Schedule {
             }
             Mode::Everything => {
                 let compared = std::mem::take(&mut self.comparing);
+                // A LAPI that keeps cursors loses nothing, and after a switch of LAPIs differences are to be
+                // expected.
                 next.compared = compared && before == Peer::Stock && self.peer == Peer::Stock;
                 let for_end = std::mem::take(&mut self.for_end);
                 // A stock LAPI itself loses about one decision in a thousand (committed later than its timestamp);
                 // another client of the same key takes a large part.
                 let announced = std::mem::take(&mut self.announced_since);
+                // A pull because of an end may find the one decision that was prolonged without an announcement.
                 let many = applied.added > usize::from(for_end) && applied.added * 9 >= announced;
                 let stolen = next.compared && many;
                 self.resync = if stolen {
                     (self.resync / 4).max(self.cadence.resync_floor()).min(self.cadence.resync)
                 } else if next.compared {
+                    // Back by steps: the other client may only have paused.
                     (self.resync * 2).min(self.cadence.resync)
                 } else {
                     // Not a comparison, so no evidence of theft.
                     self.resync
                 };
                 self.theft_signs += u32::from(stolen);
+                // The first may be a coincidence, such as a large import that was committed late. From the second on
+                // it is logged once.
                 next.warn_of_theft = stolen && self.theft_signs == 2;
                 (self.resync_reason, self.unconfirmed) = (None, None);
                 (self.full_entries, self.last_full) = (summary.items, Some(now));
+                // A full pull answers for all ends before it.
                 self.earliest_end = self.next_end;
+                // Not the maximum with the earlier one: after a restored database ids begin lower.
                 self.highest_id = summary.highest_id.unwrap_or(0);
                 self.cursor = head.map_or_else(String::new, |head| head.cursor.clone());
+                // Shorter and never longer, so that the interval remains the bound on staleness.
                 let until_full = self.full_interval().mul_f64(1.0 - spread.clamp(0.0, 1.0) / 4.0);
                 self.next_full = Some(now.saturating_add(until_full));
             }
@@ -256,6 +275,7 @@ impl Schedule {
     /// Moves the cursor after a response with changes; `false` when they cannot be relied on and a full pull is needed.
     fn take_changes(&mut self, request: &Request, summary: &ResponseSummary) -> bool {
         let resync_reason = match &summary.head {
+            // Changes relative to an unknown position.
             Some(_) if request.ask == PullKind::Everything || request.cursor.is_empty() => {
                 Some(ResyncReason::NoPlace)
             }
@@ -264,10 +284,14 @@ impl Schedule {
                 self.cursor_mismatches = 0;
                 None
             }
+            // The client failed over from a LAPI with cursors to a stock one, whose position for this client may be
+            // anywhere.
             None if !request.cursor.is_empty() => {
                 self.cursor.clear();
                 Some(ResyncReason::NoCursor)
             }
+            // Ids come from a counter of the database. New decisions with lower ones show that it was restored or
+            // replaced.
             None if summary.highest_id.is_some_and(|id| id < self.highest_id) => {
                 Some(ResyncReason::OtherDatabase)
             }
@@ -301,6 +325,7 @@ impl Schedule {
     /// When the next periodic full pull is due.
     fn full_due(&mut self, now: Timestamp) -> Timestamp {
         let interval = self.full_interval();
+        // No full pull yet: decisions were resumed from disk by cursor. The timer begins now.
         *self.next_full.get_or_insert(now.saturating_add(interval))
     }
 
@@ -319,10 +344,12 @@ impl Schedule {
             return false;
         }
         let window = self.cadence.end_check_window();
+        // The earliest end on record and not the next one: that decision is gone from the ledger by now.
         let ended = self.earliest_end.is_some_and(|end| end <= now);
         // Ends closer than the lead are left to the pull afterwards: the response may or may not contain the decision.
         let ends_soon = self.next_end.is_some_and(|end| {
             let left = end.saturating_duration_since(now);
+            // The last full pull was made within the window already and showed how long the decision lasts.
             let seen = end.saturating_duration_since(last_full) <= window;
             left > Cadence::END_CHECK_LEAD && left <= window && !seen
         });
@@ -343,12 +370,14 @@ impl Schedule {
     pub fn failed(&mut self, now: Timestamp, request: &Request, failure: Failure) {
         if self.peer == Peer::Stock && self.resync_reason.is_none() {
             self.resync_reason = if failure.may_have_reached_lapi {
+                // A stock LAPI moves its position when it has sent the response, whether or not that arrived.
                 Some(ResyncReason::LostAnswer)
             } else {
                 failure.elsewhere.then_some(ResyncReason::OtherLapi)
             };
         }
         self.comparing = false;
+        // The next request may reach another LAPI, and it should show at once whether that works.
         self.probing = true;
         if !failure.may_have_reached_lapi {
             self.long_poll.lapi_unreachable();
@@ -369,6 +398,8 @@ impl Schedule {
 
     /// The cursor that belongs to the decisions held; empty without one.
     pub fn cursor(&self) -> &str {
+        // While a full pull is pending, the decisions held are not those of the cursor, and must not be resumed from
+        // it.
         if self.resync_reason.is_none() { &self.cursor } else { "" }
     }
 

@@ -74,6 +74,7 @@ impl Lapi {
 
     fn record_response(&mut self) {
         let place = self.lapis.position();
+        // A working LAPI ends the round: after its next failure all others may be tried again.
         self.states.iter_mut().for_each(|state| state.tried = false);
         self.states[place] = LapiState::default();
     }
@@ -112,8 +113,9 @@ impl Lapi {
         let soonest = others.chain([place]).min_by_key(|other| left(&self.states[*other])).unwrap_or(place);
         self.lapis.switch_to(soonest);
         fault.shortest_retry = left(&self.states[soonest]);
-        // One of them may recover sooner.
+        // The least of them: the others may recover sooner than this LAPI.
         fault.settled_retry = self.states.iter().map(|state| state.settled).min().unwrap_or_default();
+        // One refusal is a matter of that LAPI; refused by all means that the key is wrong.
         fault.refused = self.states.iter().all(|state| state.refused);
         self.states.iter_mut().for_each(|state| state.tried = false);
         fault
@@ -127,6 +129,7 @@ impl Source for Lapi {
         sink: &mut dyn StreamSink,
     ) -> Result<Option<Continuation>, PullFault> {
         self.query.startup = request.ask == PullKind::Everything;
+        // Set even if empty: its presence shows a LAPI that keeps cursors that the client wants one.
         self.query.cursor = Some(request.cursor.clone());
         self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
         match self.lapis.current().decision_stream(&self.query, sink).await {

@@ -24,6 +24,8 @@ pub(super) enum Unusable {
 
 /// The file's bytes and checksum.
 pub(super) fn encode(snapshot: &Snapshot, identity: &str, cursor: &str, now: Timestamp) -> (Vec<u8>, u32) {
+    // A row on an IPv4 address takes 26 bytes and one on an IPv6 address 38: label, end and id, then kind, length and
+    // address.
     let mut out = Vec::with_capacity(snapshot.len() * 40 + 1024);
     out.extend_from_slice(MAGIC);
     put_text(&mut out, identity);
@@ -37,6 +39,7 @@ pub(super) fn encode(snapshot: &Snapshot, identity: &str, cursor: &str, now: Tim
 
 /// Appends labels, each once, and decisions.
 pub(super) fn put_decisions<'a>(out: &mut Vec<u8>, decisions: impl Iterator<Item = Decision<'a>>) {
+    // Two buffers, because labels precede the rows in the file and are found while these are written.
     let (mut labels, mut rows) = (Vec::new(), Vec::new());
     let mut label_of: HashMap<[&str; 3], u32> = HashMap::new();
     let mut count = 0u32;
@@ -61,6 +64,7 @@ pub(super) fn put_decisions<'a>(out: &mut Vec<u8>, decisions: impl Iterator<Item
 
 pub(super) fn put_lifts<'a>(out: &mut Vec<u8>, lifts: impl Iterator<Item = Lift<'a>>) {
     let at = out.len();
+    // The number is known only after the iteration; its place is filled below.
     out.extend_from_slice(&[0; 4]);
     let mut count = 0u32;
     for lift in lifts {
@@ -106,6 +110,7 @@ pub(super) fn decode(
         (None, Some(rest)) => (rest, false),
         (None, None) => return Err(Unusable::Foreign),
     };
+    // Before anything is parsed, so that no length of a damaged file is used.
     let (body, checksum) = rest.split_last_chunk::<4>().ok_or(Unusable::Damaged)?;
     let checksum = u32::from_le_bytes(*checksum);
     if crc32fast::hash(&bytes[..bytes.len() - 4]) != checksum {
@@ -156,6 +161,7 @@ impl<'a> Input<'a> {
     /// Decodes decisions that end after `now`.
     pub(super) fn decisions(&mut self, now: Timestamp, batch: &mut Batch) -> Option<()> {
         let mut labels = Vec::new();
+        // Nothing is reserved for the number read, which may be wrong: a short input ends the loop first.
         for _ in 0..u32::from_le_bytes(self.take()?) {
             labels.push(Reason { remediation: self.text()?, origin: self.text()?, scenario: self.text()? });
         }
@@ -165,6 +171,7 @@ impl<'a> Input<'a> {
             let id = i64::from_le_bytes(self.take()?);
             let reason = *labels.get(label)?;
             match self.target()? {
+                // After `target()`, which has to consume the bytes either way.
                 _ if until <= now => {}
                 AnyTarget::Net(net) => batch.announce_net(net, reason, until, id),
                 AnyTarget::Name(scope, value) => batch.announce_name(scope, value, reason, until, id),
@@ -196,6 +203,7 @@ impl<'a> Input<'a> {
             6 => IpAddr::from(self.take::<16>()?),
             _ => return None,
         };
+        // A length that does not fit the family makes the input damaged.
         IpNet::new(address, length).ok().map(AnyTarget::Net)
     }
 }

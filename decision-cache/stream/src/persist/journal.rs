@@ -63,6 +63,7 @@ impl Journal {
         head.extend_from_slice(&base.checksum.to_le_bytes());
         head.extend_from_slice(&base.bytes.to_le_bytes());
         file.write_all(&head)?;
+        // The head need not be synced: it is synced together with the first record.
         memory.sync_directory()?;
         Ok(Self { file, bytes: head.len() as u64 })
     }
@@ -79,7 +80,10 @@ impl Journal {
             let mut journal = journal.map_or_else(|| Self::begin(memory, base), Ok)?;
             let mut bytes = Vec::new();
             records.iter().for_each(|record| record.put(&mut bytes, has_cursor));
+            // One write and one sync for all records since the last time. A crash in between leaves a torn record at
+            // the end.
             journal.file.write_all(&bytes)?;
+            // `sync_data` also writes the file's new length, and not its times.
             journal.file.sync_data()?;
             journal.bytes += bytes.len() as u64;
             Ok(journal)
@@ -92,6 +96,7 @@ impl Journal {
 pub(super) fn read(bytes: &[u8], base: Written, remembered: &mut PersistedState) {
     let mut input = Input(bytes);
     let head = (input.take::<8>(), input.take::<4>(), input.take::<8>());
+    // A crash between renaming the file and removing the journal leaves the journal of the file before.
     if head != (Some(*MAGIC), Some(base.checksum.to_le_bytes()), Some(base.bytes.to_le_bytes())) {
         return;
     }

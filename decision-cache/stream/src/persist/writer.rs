@@ -46,7 +46,9 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
     loop {
         let stopping = stop.is_cancelled();
         let mut whole_waits = false;
+        // Until the LAPI has answered, what is on disk is all that is known; writing now could only lose some of it.
         if cache.freshness().is_complete() && cache.read().generation() != 0 {
+            // Taken before it is written: what comes meanwhile is collected for the next round.
             let unsaved = cache.take_unsaved();
             saved_generation = unsaved.latest.snapshot.generation();
             // A cursor that moved past changes irrelevant here is only written at the end.
@@ -54,12 +56,15 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
             let wants_whole = unsaved.whole || tidy || disk.is_grown();
             let whole = wants_whole && (stopping || Instant::now() >= whole_not_before);
             if unsaved.whole && !whole {
+                // The demand was taken with the rest and has to be put back.
                 cache.save_whole();
             }
             whole_waits = wants_whole && !whole;
+            // Without a file of this process there is nothing that a journal could belong to.
             if whole || !unsaved.records.is_empty() && disk.base.is_some() {
                 let begun = Instant::now();
                 let memory = memory.clone();
+                // Syncing blocks for as long as the disk takes, and would block other tasks of the runtime's thread.
                 let task = move || write(&memory, disk, &unsaved, whole, crate::now());
                 let Ok((on_disk, result)) = tokio::task::spawn_blocking(task).await else {
                     return; // the runtime is shutting down
@@ -91,6 +96,8 @@ pub async fn keep(memory: StateFile, cache: CacheHandle, pause: Duration, stop: 
         }
         tokio::select! {
             () = stop.cancelled() => continue,
+            // The pause follows a write and comes before the wait: the first change after a quiet time is written at
+            // once, and those in quick succession become one write.
             () = sleep(pause) => {}
         }
         let whole_due = async {
@@ -123,6 +130,7 @@ fn write(
     let result = match disk.base {
         Some(base) if !whole => {
             // While other changes still require a whole write, no cursor belongs to the journal's state.
+            // With it a restart would continue from a position whose decisions are not all on disk.
             let cursor = if unsaved.whole { "" } else { unsaved.latest.cursor.as_str() };
             let has_cursor = !unsaved.whole;
             Journal::append(disk.journal.take(), memory, base, &unsaved.records, has_cursor)
@@ -136,7 +144,8 @@ fn write(
     };
     match result {
         Ok(disk) => (disk, Ok(())),
-        // The file may or may not be the one the journal belongs to.
+        // The write may have failed before or after the rename, so the file is not known to be the one of the
+        // journal. Without a base the next write is a whole one.
         Err(error) => (OnDisk::default(), Err(error)),
     }
 }
