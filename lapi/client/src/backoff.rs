@@ -57,6 +57,7 @@ pub struct Backoff {
     policy: RetryPolicy,
     failures: u32,
     /// Total delay since the first failure.
+    // Counted from delays and not from a clock, so that nothing here reads one.
     waited: Duration,
     chance: Rng,
 }
@@ -92,6 +93,7 @@ impl Backoff {
         let early_longest = EARLY_LONGEST.as_secs_f64() / (1.0 + jitter);
         let longest = self.policy.longest.as_secs_f64();
         let longest = if early { longest.min(early_longest) } else { longest.max(settled.as_secs_f64()) };
+        // At the default factor 1.5^64 exceeds every limit, so higher exponents change nothing.
         let exponent = i32::try_from(self.failures.min(64)).unwrap_or(64);
         self.failures = self.failures.saturating_add(1);
         let grown = self.policy.first.as_secs_f64() * self.policy.factor.max(1.0).powi(exponent);
@@ -101,6 +103,7 @@ impl Backoff {
         // because all clients may have been given the same time.
         let width = base.min(longest).max(shortest.as_secs_f64().min(1.0));
         let wait = base + width * jitter * self.chance.f64();
+        // Infinite or too large only with an extreme policy.
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(self.policy.longest).max(shortest);
         self.waited = self.waited.saturating_add(wait);
         wait

@@ -123,9 +123,11 @@ impl Client {
         query: &StreamQuery,
         sink: &mut dyn StreamSink,
     ) -> Result<StreamAnswer, PullError> {
+        // A stock LAPI prepares a full response for minutes before its head; a response with changes comes quickly.
         let silence = if query.startup { self.full_pull().current() } else { self.idle };
         let url = self.endpoint.route("v1/decisions/stream", &query.to_query_string());
         let begun = Instant::now();
+        // A LAPI may send the head only when there are changes, so the parked time does not count as silence.
         let until_head = silence.saturating_add(Duration::from_secs(query.wait.into()));
         let request = self.http.get(url).header(ACCEPT, "application/json");
         let answer = self.send_checked(request, until_head).await;
@@ -133,23 +135,28 @@ impl Client {
         if query.startup {
             match &answer {
                 Ok(_) => self.full_pull().record(head - begun),
+                // Other errors, such as a refused connection, say nothing about the time that a response takes.
                 Err(PullError::TimedOut { .. }) => self.full_pull().missed(),
                 Err(_) => {}
             }
         }
         let mut response = answer?;
-        // A LAPI that sends the head of a parked request at once may send blanks until there are changes.
+        // A LAPI that sends the head of a parked request at once may send blanks until there are changes: the rest of
+        // the parked time must not count as a lack of progress.
         let held = Duration::from_secs(query.wait.into()).saturating_sub(head - begun);
         let mut progress = ProgressMonitor::new(head, held.saturating_add(self.idle), self.idle, silence);
 
         let continuation = continuation::read(response.headers())
             .map_err(|(name, text)| PullError::Header { url: self.url(), name, text })?;
+        // Before the body is read: the sink interprets ends differently in a full response.
         sink.begin(continuation.as_ref());
         let mut answer =
             StreamAnswer { continuation, peer: response.remote_addr(), ..StreamAnswer::default() };
+        // Decoded piece by piece: the JSON text of a million decisions is more than 200 MB.
         let mut decoder = StreamDecoder::new();
         while let Some(chunk) = self.piece(&mut response, &mut progress, answer.bytes).await? {
             answer.bytes += chunk.len() as u64;
+            // Counted here and not in the decoder, which passes each item on only once.
             let mut count = |item: StreamItem<'_>| {
                 match &item {
                     StreamItem::New(_) => answer.items_new += 1,
@@ -164,6 +171,8 @@ impl Client {
         }
         match decoder.finish() {
             Ok(()) => Ok(answer),
+            // A stock LAPI that fails midway may close a chunked body properly, so only the JSON shows that it is
+            // incomplete.
             Err(_) => Err(PullError::CutShort { url: self.url(), received: answer.bytes, cause: None }),
         }
     }
@@ -177,12 +186,13 @@ impl Client {
         let body = serde_json::to_vec(metrics).expect("numbers and texts always serialise");
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         match self.send_checked(request, self.idle).await {
-            // Read to the end, so that the connection can be reused.
+            // Read to the end, so that the connection can be reused for the next request.
             Ok(mut response) => {
                 let mut progress = self.progress();
                 while self.piece(&mut response, &mut progress, 0).await?.is_some() {}
                 Ok(())
             }
+            // LAPIs before 1.6.3 do not have the route.
             Err(PullError::Status { status: 404, url, .. }) => Err(PushError::Unsupported { url }),
             Err(error) => Err(PushError::Failed(error)),
         }
@@ -208,6 +218,7 @@ impl Client {
             .await
             .map_err(|_| self.timed_out("before the answer began", idle))?;
         let response = sent.map_err(|cause| {
+            // The message names the endpoint already, without the user part that a URL may contain.
             let cause = cause.without_url();
             let has_certificate = self.credential == Credential::Certificate;
             let problem = diagnosis::describe(&cause, &self.endpoint, self.names, has_certificate);
@@ -249,6 +260,7 @@ impl Client {
     }
 
     fn given_up(&self, progress: &ProgressMonitor) -> PullError {
+        // Which of the two limits it was is worked out only now, for the message.
         match progress.verdict(Instant::now()) {
             ProgressError::Silent(after) => self.timed_out("in the middle of an answer", after),
             ProgressError::TooSlow(window) => {
@@ -276,6 +288,7 @@ impl Client {
     pub(crate) async fn error_body(&self, response: &mut Response, at_most: Duration) -> Vec<u8> {
         let mut body = Vec::new();
         let deadline = Instant::now() + at_most;
+        // One deadline for all pieces: a server that sends one byte at a time must not hold up the error.
         while let Ok(Ok(Some(piece))) = timeout_at(deadline, response.chunk()).await {
             body.extend_from_slice(&piece);
             if body.len() >= ERROR_BODY_LIMIT {
@@ -289,6 +302,7 @@ impl Client {
     /// Converts an error response.
     async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
         let retry_after = retry_after(response.headers(), SystemTime::now());
+        // Headers are read first, because reading the body borrows the response mutably.
         let body = self.error_body(&mut response, idle).await;
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
@@ -315,6 +329,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(text).ok()?;
+    // A date in the past means now.
     Some(date.duration_since(now).unwrap_or_default())
 }
 

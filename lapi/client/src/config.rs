@@ -65,6 +65,7 @@ impl ProxyConfig {
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&str; 2]| names.into_iter().filter_map(&lookup).find(|text| !text.is_empty());
         Self {
+            // Not HTTPS_PROXY: only plain HTTP goes through a proxy, as in the stock bouncers.
             url: first(["HTTP_PROXY", "http_proxy"]).map(Secret::new),
             except: first(["NO_PROXY", "no_proxy"]),
         }
@@ -127,6 +128,7 @@ impl UserAgent {
     /// When one of them is empty or contains a slash, white space or anything but visible ASCII.
     pub fn new(kind: &str, version: &str) -> Result<Self, BuildError> {
         for part in [kind, version] {
+            // A stock LAPI splits the header at slashes and stores neither half unless there are exactly two.
             if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
                 return Err(BuildError::UserAgent { part: part.to_owned() });
             }

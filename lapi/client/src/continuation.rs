@@ -46,6 +46,8 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'stati
             Err(_) => Err((name, String::from_utf8_lossy(value.as_bytes()).into_owned())),
         },
     };
+    // The cursor alone decides what kind of LAPI it is. With one, the other headers must be correct: taking changes
+    // for everything, or the reverse, would leave wrong decisions in force.
     let Some(cursor) = text(CURSOR_HEADER)? else { return Ok(None) };
     if cursor.is_empty() || cursor.len() > MAX_CURSOR_BYTES {
         return Err((CURSOR_HEADER, cursor));
@@ -55,6 +57,7 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Continuation>, (&'stati
     let wait = match text(WAIT_HEADER)? {
         None => None,
         Some(seconds) => match seconds.parse::<u32>() {
+            // Zero is the same as no header: it would not park a request.
             Ok(seconds) => Some(Duration::from_secs(seconds.into())).filter(|wait| !wait.is_zero()),
             Err(_) => return Err((WAIT_HEADER, seconds)),
         },

@@ -94,6 +94,7 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint) -> Kind {
         use AlertDescription as Alert;
         match tls {
             rustls::Error::InvalidCertificate(problem) => return Kind::ServerCertificate(problem.clone()),
+            // A plain HTTP response does not parse as a TLS record.
             rustls::Error::InvalidMessage(_) => return Kind::NoTls,
             rustls::Error::AlertReceived(
                 alert @ (Alert::UnknownCA
@@ -105,6 +106,8 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint) -> Kind {
                 | Alert::CertificateRequired
                 | Alert::NoCertificate
                 | Alert::AccessDenied
+                // All alerts by which servers reject a certificate or its absence. Libraries differ in which one they
+                // send.
                 | Alert::DecryptError),
             ) => return Kind::ClientCertificate(*alert),
             _ => {}
@@ -112,6 +115,7 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint) -> Kind {
     }
     let mut cause = Some(error);
     while let Some(inner) = cause {
+        // By text, because neither hyper nor the resolver exports the type of these errors.
         let text = inner.to_string();
         if !endpoint.is_tls() && text.contains("invalid HTTP version") {
             return Kind::NoHttp;
@@ -124,13 +128,14 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint) -> Kind {
     Kind::Other
 }
 
-/// The TLS error inside an error. An I/O error does not expose what it wraps as its `source`.
+/// The TLS error inside an error.
 fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
         if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
+        // An I/O error does not expose what it wraps as its `source`, and wrappers may be nested.
         let mut wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         while let Some(custom) = wrapped {
             if let Some(tls) = custom.downcast_ref::<rustls::Error>() {
@@ -150,9 +155,11 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
         innermost = cause;
     }
     let text = innermost.to_string();
+    // Rust prints `Connection refused (os error 111)`.
     let text = text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words);
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {
+        // Not `TLS …` and other abbreviations.
         (Some(first), Some(second)) if second.is_lowercase() => {
             format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
         }

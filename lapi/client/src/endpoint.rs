@@ -38,17 +38,21 @@ impl Endpoint {
             if path.len() >= 108 {
                 return Err(wrong("a socket's path must be shorter than 108 bytes".into()));
             }
+            // The host is not resolved. It is sent as `Host`, and `unix` is what Go's clients send.
             let base = Url::parse("http://unix/").expect("a constant that parses");
             return Ok(Self { base, socket: Some(PathBuf::from(path)), shown: path.to_owned() });
         }
+        // Checked before parsing: `localhost:8080` is also a valid URL with the scheme `localhost`.
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let mut base = Url::parse(&with_scheme).map_err(|error| wrong(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(wrong("only http, https and unix sockets are spoken here".into()));
         }
+        // Routes are appended to the path, so a query would be lost.
         if base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("it must end before any `?` or `#`".into()));
         }
+        // Without the slash `/lapi` and `v1/…` would become one segment.
         if !base.path().ends_with('/') {
             let path = format!("{}/", base.path());
             base.set_path(&path);
@@ -85,6 +89,7 @@ impl Endpoint {
             || match self.base.host() {
                 Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
                 Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+                // `::ffff:127.0.0.1` is this host as well.
                 Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
                 None => false,
             }
@@ -101,6 +106,8 @@ impl fmt::Display for Endpoint {
 pub(crate) fn redacted(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority_end = rest.find('/').unwrap_or(rest.len());
+    // Not by parsing: the text may be one that does not parse, and is about to be shown for that reason. The last
+    // `@`, because a password may contain others.
     match rest[..authority_end].rfind('@') {
         Some(at) if scheme.is_empty() => format!("…{}", &rest[at..]),
         Some(at) => format!("{scheme}://…{}", &rest[at..]),

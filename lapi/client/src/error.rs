@@ -238,8 +238,10 @@ impl PullError {
     /// The shortest delay before a retry is worthwhile: the LAPI's `Retry-After`, or enough for one that is starting.
     pub fn shortest_retry(&self) -> Duration {
         match self {
+            // Nothing was processed, so trying again costs the LAPI little. Growing delays come from `Backoff`.
             Self::Unreachable { .. } => Duration::from_millis(100),
             Self::Status { retry_after: Some(wait), .. } | Self::Refused { retry_after: Some(wait), .. } => {
+                // At least a second: `Retry-After: 0` must not cause a busy loop.
                 (*wait).clamp(Duration::from_secs(1), MAX_RETRY_AFTER)
             }
             Self::Status { status: 500.., .. } => Duration::from_millis(500),
@@ -256,6 +258,7 @@ impl PullError {
     pub fn settled_retry(&self) -> Duration {
         match self {
             Self::Refused { .. } | Self::Redirected { .. } => Duration::from_secs(60),
+            // Not 429, which is about load and passes by itself.
             Self::Status { status: ..=428 | 430..=499, .. } => Duration::from_secs(30),
             _ => Duration::ZERO,
         }
@@ -264,6 +267,8 @@ impl PullError {
     /// Whether a stock LAPI may have moved its position, so that only a full pull gets back what it sent. Only a
     /// request that was never sent cannot have used up changes.
     pub fn may_have_reached_lapi(&self) -> bool {
+        // Even an error status or a broken connection proves nothing: up to 1.7.7 a stock LAPI moves the position
+        // although writing the response failed.
         !matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
@@ -278,6 +283,7 @@ impl PullError {
         match self {
             Self::CutShort { .. } | Self::TimedOut { .. } => true,
             Self::Unreachable { cause, .. } => !cause.is_connect(),
+            // What proxies send when the LAPI behind them has not answered in time.
             Self::Status { status, .. } => matches!(status, 502..=504),
             _ => false,
         }
@@ -304,6 +310,7 @@ impl PullError {
             Self::Malformed { cause, .. } => format!("API error: {cause}"),
             Self::Header { .. } => format!("API error: {self}"),
             Self::CutShort { cause: Some(cause), .. } => format!("API error: {}", chain(cause)),
+            // Go's text for `io.ErrUnexpectedEOF`; the one below is `context.DeadlineExceeded`.
             Self::CutShort { cause: None, .. } => "API error: unexpected EOF".to_owned(),
             Self::TimedOut { .. } | Self::TooSlow { .. } => "API error: context deadline exceeded".to_owned(),
         }

@@ -28,6 +28,7 @@ impl LapiPool {
 
     /// The index of the LAPI in use.
     pub fn position(&self) -> usize {
+        // Relaxed: it is only a preference. A task that reads an old value uses a LAPI that is just as good.
         self.current.load(Ordering::Relaxed).min(self.clients.len() - 1)
     }
 
@@ -63,6 +64,7 @@ impl LapiPool {
             let pushed = self.clients[position].push_usage_metrics(metrics).await;
             position = (position + 1) % self.clients.len();
             match pushed {
+                // Counters are sums, so a report that reached two LAPIs of one database would be counted twice.
                 Err(PushError::Failed(error)) if position != start && surely_not_accepted(&error) => {}
                 done => return done,
             }

@@ -60,6 +60,7 @@ impl MachineClient {
             MachineAuth::Certificate { cert, key } => Identification::Certificate { cert, key },
             MachineAuth::Password { .. } | MachineAuth::None => Identification::None,
         };
+        // A password is sent in the body of a login, so the connection itself carries no identity.
         let setup = Setup {
             identity,
             ca: config.ca.as_deref(),
@@ -95,6 +96,8 @@ impl MachineClient {
             return Err(self.refusal(&mut response).await);
         }
         self.whole(&mut response).await?;
+        // A stock LAPI answers 202 if a registration token validated the machine, and 201 if an administrator still
+        // has to.
         Ok(if status == StatusCode::ACCEPTED { Registered::Validated } else { Registered::Pending })
     }
 
@@ -121,6 +124,7 @@ impl MachineClient {
     /// # Errors
     /// As for every request.
     pub async fn alerts(&self, query: &[(&str, String)]) -> Result<Vec<Alert>, MachineError> {
+        // A stock LAPI sends `null` for an empty list.
         let list: Option<Vec<Alert>> = self.json(Method::GET, "v1/alerts", &encode(query), None).await?;
         Ok(list.unwrap_or_default())
     }
@@ -138,6 +142,7 @@ impl MachineClient {
     /// # Errors
     /// As for every request. Without a response, it is unknown whether they were stored.
     pub async fn post_alerts(&self, alerts: &[Alert]) -> Result<Vec<String>, MachineError> {
+        // Servers refuse `null` where a list is required, so absent lists are sent as empty ones.
         let alerts: Vec<_> = alerts.iter().map(Alert::posting).collect();
         let body = serde_json::to_vec(&alerts).expect("numbers and texts always serialise");
         let ids: Option<Vec<String>> = self.json(Method::POST, "v1/alerts", "", Some(body)).await?;
@@ -214,6 +219,7 @@ impl MachineClient {
 
     async fn delete(&self, route: &str, query: &[(&str, String)]) -> Result<u64, MachineError> {
         let deleted: Deleted = self.json(Method::DELETE, route, &encode(query), None).await?;
+        // A number as a string, as the stock LAPI sends it.
         deleted.count.parse().map_err(|_| self.unexpected(route, "nbDeleted is no number".to_owned()))
     }
 
@@ -252,14 +258,19 @@ impl MachineClient {
             }
             let mut response = self.link.send(request, self.link.idle).await?;
             match response.status().as_u16() {
+                // Go clients treat 304 as success as well.
                 200..=299 | 304 => return self.whole(&mut response).await,
                 300..=399 => {
                     return Err(self.link.redirected(response.status(), response.headers()).into());
                 }
+                // The LAPI may have been restarted with another signing key, or the machine validated since the
+                // login.
                 401 | 403 if new_tokens < NEW_TOKENS => {
                     new_tokens += 1;
                     *self.token.lock().await = None;
                 }
+                // Not 500, as in stock clients: the LAPI may have stored alerts before it failed, and would store
+                // them again.
                 429 | 503 | 504 if let Some(wait) = busy.next() => wait_for(*wait).await,
                 _ => return Err(self.refusal(&mut response).await),
             }
@@ -281,6 +292,7 @@ impl MachineClient {
     async fn log_in(&self) -> Result<LoginAnswer, MachineError> {
         let (machine_id, password) = match &self.auth {
             MachineAuth::Password { login, password } => (login.clone(), password.reveal().to_owned()),
+            // With a certificate the LAPI takes the name from it, but still requires a body.
             MachineAuth::Certificate { .. } | MachineAuth::None => (String::new(), String::new()),
         };
         let login = Login { machine_id, password, scenarios: self.scenarios.clone() };
@@ -293,6 +305,7 @@ impl MachineClient {
                     return serde_json::from_slice(&answer)
                         .map_err(|error| self.unexpected("v1/watchers/login", error.to_string()));
                 }
+                // 500 too, as in stock log processors: a login can be repeated without harm.
                 429 | 500 | 503 | 504 if let Some(wait) = waits.next() => wait_for(*wait).await,
                 _ => return Err(self.refusal(&mut response).await),
             }
@@ -324,6 +337,7 @@ impl MachineClient {
         let mut progress = self.link.progress();
         while let Some(piece) = self.link.piece(response, &mut progress, body.len() as u64).await? {
             body.extend_from_slice(&piece);
+            // Lists of alerts are parsed as a whole, so their size has to be limited somewhere.
             if body.len() > MAX_ANSWER_BYTES {
                 return Err(self.unexpected(response.url().path(), "it is longer than 1 GiB".to_owned()));
             }
@@ -338,7 +352,7 @@ impl fmt::Debug for MachineClient {
     }
 }
 
-/// A body that can be resent without a copy.
+/// A body that is resent after a failure without being copied.
 fn bytes_of(body: Vec<u8>) -> bytes::Bytes {
     bytes::Bytes::from(body)
 }
@@ -356,6 +370,7 @@ fn segment(text: &str) -> String {
     let mut path = String::new();
     for byte in text.bytes() {
         match byte {
+            // A range such as `192.0.2.0/24` must remain one segment, so the slash is encoded too.
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => {
                 path.push(char::from(byte));
             }

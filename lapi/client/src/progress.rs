@@ -42,16 +42,22 @@ impl ProgressMonitor {
 
     /// When the body is abandoned unless more arrives.
     pub(crate) fn deadline(&self) -> Instant {
+        // Once something has arrived in the window, the rate must be kept. Between pieces a full response may be
+        // silent for as long as its head could have been.
         if self.any { self.end } else { self.end.max(self.last + self.silence) }
     }
 
     /// Records a received piece of the body.
     pub(crate) fn received(&mut self, now: Instant, piece: &[u8]) {
+        // A proxy or LAPI may send blanks to keep a connection open. They are valid JSON, and would keep a response
+        // that never ends alive.
         let blank = piece.iter().filter(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
         self.bytes += (piece.len() - blank) as u64;
         self.last = now;
         self.any = true;
         if self.bytes >= MIN_BYTES_PER_WINDOW {
+            // A new window begins with the piece that filled the last one: whatever it had too much is not carried
+            // over, or a burst at the beginning would pay for hours of silence.
             (self.bytes, self.any) = (0, false);
             self.end = now + self.window;
         }
@@ -59,6 +65,7 @@ impl ProgressMonitor {
 
     /// The reason, once the deadline has passed.
     pub(crate) fn verdict(&self, now: Instant) -> ProgressError {
+        // Both limits end at about the same time. Half a window without a byte reads better as silence.
         let silent = now.saturating_duration_since(self.last);
         if silent >= self.window / 2 {
             ProgressError::Silent(silent)
@@ -86,6 +93,7 @@ impl FullPullTimeout {
 
     /// The timeout of the next try.
     pub(crate) fn current(&self) -> Duration {
+        // The second try still has the usual timeout: one lost response is more likely than a slow LAPI.
         let doubled = 1u32.checked_shl(self.misses.saturating_sub(1)).unwrap_or(u32::MAX);
         self.usual.saturating_mul(doubled).max(self.took * 2).min(self.longest)
     }

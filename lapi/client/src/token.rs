@@ -126,7 +126,7 @@ pub enum MachineError {
 impl MachineError {
     /// The error for a response that is not a success.
     pub(crate) fn of_answer(status: u16, body: &[u8]) -> Self {
-        // The LAPI's message is not truncated: a validation failure may be long.
+        // The LAPI's message is not truncated: a validation failure may be long. 422 has errors in another form.
         let own = serde_json::from_slice::<ErrorBody>(body).ok().filter(|_| status != 422);
         let message = match own {
             Some(ErrorBody { message, errors }) if !message.is_empty() && errors.is_empty() => message,
@@ -157,12 +157,15 @@ pub(crate) struct Token {
 impl Token {
     pub(crate) fn new(answer: LoginAnswer, now: UnixMillis) -> Self {
         let until =
+            // A token without a readable expiry is still a token. If the assumption is wrong, the next request gets
+            // 401 and logs in again.
             UnixMillis::parse_rfc3339(&answer.expire).unwrap_or_else(|| now.plus(ASSUMED_LIFE.into()));
         Self { text: Secret::new(answer.token), until }
     }
 
     /// The token, unless it is about to expire.
     pub(crate) fn fresh(&self, now: UnixMillis) -> Option<&Secret> {
+        // A request may take long, or the two clocks may differ by some seconds.
         (now.plus(RENEW_BEFORE.into()) < self.until).then_some(&self.text)
     }
 }

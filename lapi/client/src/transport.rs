@@ -68,12 +68,18 @@ pub(crate) fn build(
         |error: reqwest::Error| BuildError::Tls { url: endpoint.to_string(), reason: deepest(&error) };
     let mut builder = reqwest::Client::builder()
         .user_agent(agent.as_str())
+        // A redirect would send the key to another host.
         .redirect(Policy::none())
+        // A request that was sent twice can consume changes of a stock LAPI twice. Only the caller knows what a retry
+        // means.
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(config.connect_timeout)
         .tcp_keepalive(config.idle_timeout)
+        // One request at a time, so one connection is enough.
         .pool_max_idle_per_host(1)
+        // Off by default: reqwest would read the environment by rules of its own. `with_proxy` adds what the stock
+        // bouncers do.
         .no_proxy();
 
     if let Some(path) = &endpoint.socket {
@@ -87,6 +93,7 @@ pub(crate) fn build(
         Identification::Key(key) => {
             info!("Using API key auth");
             let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| BuildError::Key)?;
+            // Keeps the key out of debug output and out of the HPACK table.
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static(API_KEY), value);
             if !endpoint.is_tls() && !endpoint.is_local() {
@@ -143,6 +150,7 @@ fn with_proxy(
         return Err(BuildError::Proxy { reason: "it is no HTTP proxy".into() });
     }
     let wrong = |error: reqwest::Error| BuildError::Proxy { reason: deepest(&error.without_url()) };
+    // HTTP only: TLS connections and this host are always reached directly.
     let except = proxy.except.as_deref().and_then(NoProxy::from_string);
     Ok(builder.proxy(Proxy::http(url).map_err(wrong)?.no_proxy(except)))
 }
@@ -153,6 +161,7 @@ fn identity(cert: &Path, key: &Path) -> Result<Identity, BuildError> {
         std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))
     };
     let mut pem = read(cert)?;
+    // A file without a line break at its end would join two PEM markers on one line.
     pem.push(b'\n');
     pem.extend(read(key)?);
     Identity::from_pem(&pem).map_err(|error| wrong(deepest(&error)))
@@ -162,6 +171,8 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
     let wrong = |reason: String| BuildError::Ca { path: path.into(), reason };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(deepest(&error)))?;
+    // An empty or DER file parses as no certificates, after which every connection would fail with a less useful
+    // message.
     if found.is_empty() {
         return Err(wrong("it holds no certificate in PEM form".into()));
     }
