@@ -1,5 +1,5 @@
-//! Brings changes into the kernel: packs them into as few transactions as the socket allows, and when the kernel
-//! refuses some, finds out which, so that the rest still goes in.
+//! Commits changes of elements to the kernel: packs them into transactions, and when the kernel refuses some, finds out
+//! which, so that the rest is still committed.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -14,20 +14,24 @@ use crate::netlink::{NetlinkError, Rejection, Slot, Socket, Transaction, Verb, d
 use crate::plan::Change;
 use crate::target::{Place, Purpose, SetId, SourceId};
 
-/// Changes that are encoded together: small enough to find a culprit soon, large enough to fill messages.
+/// Changes that are encoded together.
+// Small enough to find a refused change soon, large enough to fill messages.
 const UNIT: usize = 512;
 
-/// Bytes of a transaction into hash sets. The kernel makes a hash table larger behind the transactions, on the same
-/// processor: one that brings a whole list fills a table that is many times too small, which takes twice as long.
+/// Bytes of a transaction into hash sets.
+// The kernel enlarges a hash table behind the transactions, on the same processor. A transaction with a whole list
+// fills a table that is many times too small, which takes twice as long.
 const HASH_BATCH: usize = 128 << 10;
 
-/// Transactions spent on finding out which changes are refused, before all that are left count as refused.
+/// Transactions spent on finding the refused changes.
+// Bounds the time that a list with many bad elements takes: after these, all suspects count as refused.
 const SEARCH_LIMIT: usize = 128;
 
-/// Bytes of a host in a batch, generously.
+/// Bytes of a host in a transaction, rounded up.
 const BYTES_PER_CHANGE: usize = 48;
 
-/// A transaction this small that does not fit will not fit in halves either.
+/// The size at which a transaction is not halved any more.
+// `EMSGSIZE` for so few bytes has another cause than the buffer; halving would never end.
 const SMALLEST_LIMIT: usize = 4096;
 
 /// How elements that may not be there are taken out.
@@ -35,7 +39,9 @@ const SMALLEST_LIMIT: usize = 4096;
 pub(crate) enum Removal {
     /// The kernel has a message for it (6.3 and later).
     Destroy,
-    /// Put it in, then delete it.
+    /// Add it, then delete it.
+    // On older kernels a delete of a missing element fails the transaction (`ENOENT`). The add without the exclusive
+    // flag makes sure that there is one to delete.
     AddThenDelete,
 }
 
@@ -103,7 +109,8 @@ pub(crate) struct Commit<'a> {
 impl Commit<'_> {
     /// Applies the changes, in as few transactions as are quick.
     pub(crate) fn apply(&self, socket: &mut Socket, changes: &[Change]) -> Result<Committed, CommitError> {
-        // In an operator's interval set every transaction costs with the whole set.
+        // A transaction that touches an interval set costs time in proportion to the whole set, however small the
+        // change. So all changes go into as few transactions as possible.
         let wanted_limit = if changes.iter().any(|change| self.is_interval_of_operator(change)) {
             usize::MAX
         } else {
@@ -111,6 +118,7 @@ impl Commit<'_> {
         };
         let shredded = shred(changes, socket.batch_limit());
         let mut done = Committed::default();
+        // A stack of lists still to be committed; a refused list is replaced by its parts.
         let mut groups = vec![shredded.as_deref().unwrap_or(changes).iter().collect::<Vec<_>>()];
         let mut rejections = 0;
         while let Some(group) = groups.pop() {
@@ -126,18 +134,22 @@ impl Commit<'_> {
                         packed.iter().for_each(|change| done.count(self.layout, change));
                     }
                     Err(rejection) if rejection.whole == Some(Errno::MSGSIZE) && bytes > SMALLEST_LIMIT => {
-                        // The buffer promised more than the kernel takes.
+                        // The send buffer has room for it, yet the kernel does not take it. The lower limit holds for
+                        // the life of the socket.
                         socket.lower_batch_limit(bytes / 2);
                         groups.push(packed.to_vec());
                     }
-                    // An interval that had just ended by itself: what is left has to be read first.
+                    // The interval has just expired. Its neighbours have to be read before it is removed: see `encode`.
                     Err(rejection)
                         if rejection.names(Errno::NOENT)
                             && packed.iter().any(|change| self.removes_exactly(change)) =>
                     {
                         return Err(CommitError::Refused(Errno::NOENT));
                     }
+                    // Every other removal tolerates a missing element, so a missing object is a table or set.
                     Err(rejection) if rejection.names(Errno::NOENT) => return Err(CommitError::Gone),
+                    // Shortage of memory and the like are not the fault of single changes: a search would blame the
+                    // wrong ones.
                     Err(rejection) if !self.isolate || is_passing(&rejection) => {
                         return Err(CommitError::Refused(rejection.reason()));
                     }
@@ -149,7 +161,8 @@ impl Commit<'_> {
                 }
             }
         }
-        // Without its gate cell an element is never looked up: that is no refusal of one element.
+        // Without its gate cell an element is never looked up, so a refused cell must not be reported as one lost
+        // element. The caller reads and compares everything.
         let is_gate = |refused: &&Refused| self.layout.target(refused.set).purpose.is_gate();
         match done.refused.iter().find(is_gate) {
             Some(refused) => Err(CommitError::Refused(refused.reason)),
@@ -157,8 +170,8 @@ impl Commit<'_> {
         }
     }
 
-    /// After a refusal: counts what is certainly at fault as refused, and returns what is left to try, the
-    /// unsuspected last (it is taken from there).
+    /// After a refusal: records certain culprits as refused, and returns the lists still to be tried. The last of them,
+    /// which is tried next, holds the changes that no refusal names.
     fn narrow<'c>(
         &self,
         rejection: &Rejection,
@@ -167,6 +180,8 @@ impl Commit<'_> {
         search: bool,
         done: &mut Committed,
     ) -> Vec<Vec<&'c Change>> {
+        // The kernel goes on after a refused message and names every refused one. It names none when its responses did
+        // not fit into the receive buffer; then each unit is suspect.
         let reason_for = |unit: &Unit| {
             let named = rejection.messages.iter().find(|(message, _)| unit.messages.contains(message));
             named.map(|(_, reason)| *reason).or(rejection.messages.is_empty().then(|| rejection.reason()))
@@ -180,11 +195,13 @@ impl Commit<'_> {
                     done.refused.extend(changes.iter().map(|change| refused(change, reason)));
                 }
                 Some(_) => {
+                    // One refused change fails all others in its transaction, so halves are tried until it is alone.
                     let (left, right) = changes.split_at(changes.len() / 2);
                     suspects.extend([left.to_vec(), right.to_vec()]);
                 }
             }
         }
+        // Committed first: most bans are in force before the search for the few refused ones begins.
         suspects.push(innocent);
         suspects
     }
@@ -196,6 +213,7 @@ impl Commit<'_> {
         for chunk in changes.chunks((limit / (4 * BYTES_PER_CHANGE)).clamp(1, UNIT)) {
             let (message, change) = (transaction.messages(), units.last().map_or(0, |unit| unit.changes.end));
             self.encode(&mut transaction, chunk);
+            // The first unit goes in even when it is too large; otherwise the loop in `apply` would make no progress.
             if transaction.len() > limit && !units.is_empty() {
                 transaction.truncate(message);
                 break;
@@ -206,8 +224,11 @@ impl Commit<'_> {
         (transaction, units)
     }
 
-    /// Writes the messages of some changes: everything that goes, then everything that comes, set by set.
+    /// Writes the messages of some changes: all removals before all additions, set by set.
     fn encode(&self, transaction: &mut Transaction, changes: &[&Change]) {
+        // The kernel executes messages in order. Removals first: an add does not change the timeout of an existing
+        // element before kernel 6.12, and overlapping intervals are refused. Within a transaction no packet sees the
+        // gap.
         let (mut gone, mut gone_exactly, mut come) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
@@ -241,8 +262,8 @@ impl Commit<'_> {
                 self.write(transaction, Verb::Delete, &mut gone);
             }
         }
-        // An interval goes whole or not at all: if it has ended by itself, only its closing half would be found, and
-        // without that the next interval reaches up to the one after.
+        // Not `Destroy`: if the interval has expired, the kernel would find only its closing element and remove that.
+        // The next interval would then reach up to the one after it.
         self.write(transaction, Verb::Delete, &mut gone_exactly);
         self.write(transaction, Verb::Add, &mut come);
     }
@@ -263,11 +284,11 @@ impl Commit<'_> {
     }
 
     fn is_removed_exactly(&self, place: &Place) -> bool {
-        // (Where removal means adding first, an operator's own element would be taken along.)
+        // Where removal means adding first, that would turn an element of the operator into one to be deleted.
         self.removal == Removal::AddThenDelete && self.layout.target(place.set).purpose == Purpose::Everything
     }
 
-    /// An element of the operator's own must not be made ours by adding to it.
+    /// The verb for a set: elements of the operator must not become ours by an add that finds them.
     fn exact(&self, set: SetId, verb: Verb) -> Verb {
         if verb == Verb::Add && self.layout.target(set).purpose == Purpose::Everything {
             Verb::AddNew
@@ -277,12 +298,14 @@ impl Commit<'_> {
     }
 
     fn write(&self, transaction: &mut Transaction, verb: Verb, slots: &mut [(SetId, Slot<'_>)]) {
+        // A message is about one set. The sort is stable, so that the order within a set stays.
         slots.sort_by_key(|(set, _)| *set);
         for of_set in slots.chunk_by(|(a, _), (b, _)| a == b) {
             let target = self.layout.target(of_set[0].0);
             let verb = self.exact(of_set[0].0, verb);
             let mut rest = of_set;
             while !rest.is_empty() {
+                // A message has room for a part of a long list only.
                 let written = transaction.elements(target.nfproto, verb, |buf| {
                     let slots = rest.iter().map(|(_, slot)| *slot);
                     encode_elements(buf, &target.table, &target.name, target.dialect.interval, verb, slots)
@@ -300,8 +323,9 @@ impl Commit<'_> {
         until: Option<Timestamp>,
     ) -> Slot<'_> {
         let target = self.layout.target(set);
+        // A set without the timeout flag refuses elements with one; there the decision's end removes them.
         let until = until.filter(|_| target.dialect.timeout);
-        // Zero would mean for ever: what has just ended gets the shortest life there is.
+        // The kernel takes a timeout of zero for none at all, which would make the ban permanent.
         let left = until.map(|until| until.saturating_duration_since(self.now).max(Duration::from_millis(1)));
         let timeout = left.map(|left| left + target.dialect.grace());
         let counter = source.filter(|_| target.dialect.counters).map(|source| self.layout.counter(source));
@@ -337,15 +361,16 @@ impl Committed {
     }
 }
 
-/// Changes that were encoded together, with their messages.
+/// Changes that were encoded together, and the range of their messages.
 #[derive(Debug)]
 struct Unit {
     messages: Range<usize>,
     changes: Range<usize>,
 }
 
-/// Refusals that are not about the changes and pass by themselves.
+/// Whether a refusal is temporary and not about the changes.
 fn is_passing(rejection: &Rejection) -> bool {
+    // `ERESTART`: other programs changed the ruleset during every attempt.
     [Errno::NOMEM, Errno::RESTART, Errno::AGAIN, Errno::INTR]
         .into_iter()
         .any(|passing| rejection.names(passing))
@@ -368,9 +393,10 @@ fn refused(change: &Change, reason: Errno) -> Refused {
     Refused { what, set, reason }
 }
 
-/// Cuts groups of intervals that alone would not fit into a transaction: first all that goes, then all that comes.
-/// Between these transactions the last of it is missing for a moment, which only happens where the send buffer is tiny.
+/// Splits groups of intervals that alone would not fit into a transaction: first all removals, then all additions.
 fn shred(changes: &[Change], limit: usize) -> Option<Vec<Change>> {
+    // Between these transactions some addresses of the group are not banned, which cannot be avoided: overlapping
+    // intervals have to be removed first. Only tiny send buffers cause it.
     let most = (limit / (4 * BYTES_PER_CHANGE)).max(1);
     let oversized = |change: &Change| match change {
         Change::Cell { .. } | Change::Element { .. } => false,

@@ -1,8 +1,9 @@
-//! Gates: hash sets of the cells that decisions touch, looked up before the sets of the decisions themselves.
+//! Computes gates: hash sets of cells, which rules look up before the sets of the decisions. Pure.
 //!
-//! A cell is a prefix of fixed width. A packet whose address lies in no cell of any gate is not banned, so its price is
-//! one look-up per gate, whatever the number of decisions, origins and prefix lengths behind it. A gate must hold a
-//! superset of what it guards at every moment; cells are counted, so that a cell goes with the last element in it.
+//! A cell is a prefix of fixed width, and a gate holds the cells that decisions touch. A packet whose address lies in
+//! no cell of any gate is not banned, so it costs one look-up per gate, whatever the number of decisions, origins and
+//! prefix lengths. A gate must hold a superset of what it guards at every moment; cells are counted, so that a cell is
+//! removed with the last element in it.
 //!
 //! ```text
 //!  192.0.2.7/32   ─► 192.0.0.0/22                       a host or a long prefix: the cell around it
@@ -17,7 +18,6 @@
 //! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so
 //! that most packets are looked up once.
 //!
-//! Pure.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -28,26 +28,29 @@ use ipnet::IpNet;
 use crate::config::IpFamily;
 use crate::target::SetId;
 
-/// A prefix that is at most this many bits shorter than a gate is spread over its cells, of which it fills up to 256.
+/// A prefix at most this many bits shorter than a gate is spread over its cells.
+// It then fills up to 256 cells. A gate of its own would cost every clean packet a look-up.
 const SPREAD_BITS: u8 = 8;
 
-/// The ranges of one prefix length fill at most this many cells of a gate (some 20 MB of kernel memory).
+/// Cells of a gate that the ranges of one prefix length may fill.
+// Some 20 MB of kernel memory.
 const SPREAD_CELLS: u64 = 1 << 18;
 
-/// Width of the gate that guards hosts and most ranges. Narrower cells let fewer clean packets pass and take more
-/// memory; measured in packet-cost terms, /22 is best for lists of 100,000 to 200,000. IPv6 lists hold /64 and longer
-/// prefixes of sites, which get a /48.
+/// Width of the gate that guards hosts and most ranges.
 pub(crate) fn main_width(ip: IpFamily) -> u8 {
     match ip {
+        // Narrower cells let fewer clean packets pass but take more memory. Measured per packet, /22 is best for lists
+        // of 100,000 to 200,000.
         IpFamily::V4 => 22,
+        // IPv6 lists hold /64 and longer prefixes of sites, and a site is given a /48.
         IpFamily::V6 => 48,
     }
 }
 
-/// Width of the gate that guards prefixes of this length, when there are `count` of them. A clean packet is looked up
-/// in every gate, so the lengths that are too short for the main gate share as few others as possible: one for each 8
-/// bits.
+/// Width of the gate that guards `count` prefixes of this length.
 fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
+    // A clean packet is looked up in every gate, so the lengths that are too short for the main gate share as few
+    // others as possible: one per 8 bits.
     let main = main_width(ip);
     if length > main {
         return main;
@@ -58,19 +61,20 @@ fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
             .checked_sub(length)
             .is_some_and(|missing| missing <= SPREAD_BITS && u64::from(count) << missing <= SPREAD_CELLS)
     };
+    // With so many ranges that no shared gate fits, their length gets a gate of its own: one cell per range.
     shared.find(fits).unwrap_or(length)
 }
 
-/// An inner gate replaces the look-ups in so many sets or more by one. Below that it would save too little for its
-/// memory.
+/// Number of sets from which an inner gate replaces the look-ups in them.
+// For fewer it would save too little for its memory.
 pub(crate) const INNER_FROM: usize = 3;
 
 /// The width of the front gate, which stands before all gates that are as wide or narrower when there are several.
 pub(crate) fn front_width(ip: IpFamily) -> Option<u8> {
     match ip {
-        // Most addresses share a /14 with something banned.
+        // No front gate: most addresses share a /14 with something banned, so it would let nearly every packet pass.
         IpFamily::V4 => None,
-        // What a provider has.
+        // A provider is given a /32, and most /32s hold nothing banned.
         IpFamily::V6 => Some(32),
     }
 }
@@ -88,15 +92,16 @@ pub(crate) struct Guards {
 pub(crate) fn guards(ip: IpFamily, length: u8, count: u32) -> Guards {
     let outer = width(ip, length, count);
     let inner = inner_width(ip, length).filter(|inner| {
+        // Only the main gate leads to inner gates, and their cells are bounded in the same way.
         let cells = u64::from(count) << inner.saturating_sub(length);
         outer == main_width(ip) && cells <= SPREAD_CELLS
     });
     Guards { outer, inner }
 }
 
-/// The width of the inner gate of the group that a prefix length belongs to. Groups are cut so that no range fills more
-/// than 256 cells, and few neighbours of a range share its cell.
+/// The width of the inner gate of the group that a prefix length belongs to.
 fn inner_width(ip: IpFamily, length: u8) -> Option<u8> {
+    // Groups are cut so that no range fills more than 256 cells, and few neighbours of a range share its cell.
     match (ip, length) {
         (IpFamily::V4, 32) => Some(32),
         (IpFamily::V4, 22..) => Some(24),
@@ -115,6 +120,7 @@ pub(crate) fn cells(net: IpNet, width: u8) -> impl Iterator<Item = IpAddr> {
     // `missing` is bound by `SPREAD_BITS`, see `guards`.
     (0..1_u32 << missing).map(move |nth| match first {
         IpAddr::V4(first) => {
+            // A gate of width 0 has one cell; the shift by all bits must not overflow.
             let step = u32::from(32 - width);
             Ipv4Addr::from_bits(first.to_bits() | nth.checked_shl(step).unwrap_or(0)).into()
         }
@@ -169,6 +175,7 @@ impl CellCounts {
                     entry.remove();
                     true
                 }
+                // Nothing to remove from the kernel, and the count must not wrap around.
                 Entry::Vacant(_) => false,
             }
         }

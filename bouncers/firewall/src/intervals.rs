@@ -1,4 +1,4 @@
-//! Intervals of addresses on their way into interval sets: made disjoint, and put into independent groups.
+//! Prepares intervals of addresses for interval sets: makes them disjoint, and puts them into independent groups. Pure.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -25,12 +25,14 @@ pub(crate) struct Interval {
     pub(crate) until: Option<Timestamp>,
 }
 
-/// Puts what goes and what comes into groups: within a group intervals overlap each other, directly or through
-/// others; between groups none do. What goes must leave before what comes, but only within a group.
+/// Puts removed and added intervals into groups: within a group they overlap, directly or through others; between
+/// groups none do.
 pub(crate) fn overlap_groups(
     gone: Vec<Interval>,
     come: Vec<Interval>,
 ) -> impl Iterator<Item = (Vec<Interval>, Vec<Interval>)> {
+    // The kernel refuses an interval that overlaps an existing one, so removals must precede additions, but only within
+    // a group. Each group can fail, or go into another transaction, by itself.
     let gone = gone.into_iter().map(|interval| (interval, false));
     let mut all: Vec<(Interval, bool)> = gone.chain(come.into_iter().map(|one| (one, true))).collect();
     all.sort_by_key(|(interval, comes)| (interval.first, interval.last, *comes));
@@ -40,7 +42,7 @@ pub(crate) fn overlap_groups(
         let (first, comes) = all.next()?;
         let mut reach = first.last;
         if comes { &mut add } else { &mut remove }.push(first);
-        // (Every IPv6 address sorts after every IPv4 address, so families never share a group.)
+        // `IpAddr` orders every IPv6 address after every IPv4 address, so families never share a group.
         while let Some((interval, comes)) = all.next_if(|(next, _)| next.first <= reach) {
             reach = reach.max(interval.last);
             if comes { &mut add } else { &mut remove }.push(interval);
@@ -49,7 +51,7 @@ pub(crate) fn overlap_groups(
     })
 }
 
-/// Takes out of both lists what is in both.
+/// Removes from both lists what is in both.
 pub(crate) fn drop_common(gone: &mut Vec<Interval>, come: &mut Vec<Interval>) {
     if gone.is_empty() || come.is_empty() {
         return;
@@ -62,11 +64,9 @@ pub(crate) fn drop_common(gone: &mut Vec<Interval>, come: &mut Vec<Interval>) {
     }
 }
 
-/// Hosts and ranges of a family laid into one interval set, without what is `excluded` (sorted and disjoint). Each
-/// interval ends when the last decision over it does, so the set is exact without another change; neighbours that end
+/// Lays hosts and ranges of a family into one interval set, without what is `excluded` (sorted and disjoint). Each
+/// interval ends with the last decision over it, so the set is exact without another change; neighbours that end
 /// together are one.
-///
-/// Depends on nothing but its arguments, so that what was put in can be found again when it has to go.
 pub(crate) fn flatten(
     layout: &Layout,
     ip: IpFamily,
@@ -74,6 +74,8 @@ pub(crate) fn flatten(
     snapshot: &Snapshot,
     excluded: &[(IpAddr, IpAddr)],
 ) -> Vec<Interval> {
+    // A pure function of its arguments: the intervals of an older snapshot are computed again when they have to be
+    // removed, and must come out the same. So nothing here may depend on the time.
     let hosts = snapshot.hosts().map(|(address, decision)| (address, address, decision.until));
     let ranges = snapshot.ranges().filter(|(net, _)| !layout.is_too_wide(*net));
     let ranges = ranges.map(|(net, decision)| (net.network(), net.broadcast(), decision.until));
@@ -84,8 +86,9 @@ pub(crate) fn flatten(
 
 type Laid = (IpAddr, IpAddr, Timestamp);
 
-/// Lays prefixes, which nest or are apart, into disjoint intervals with the latest end over each.
+/// Lays prefixes into disjoint intervals with the latest end over each.
 fn lay(mut prefixes: Vec<Laid>) -> Vec<Laid> {
+    // Prefixes nest or are apart, so one sort and a stack are enough; outer ones come first.
     prefixes.sort_unstable_by_key(|(first, last, _)| (*first, Reverse(*last)));
     let mut out: Vec<Laid> = Vec::with_capacity(prefixes.len());
     // The prefixes around the current address, outermost first, and the latest end of each with those around it.
@@ -107,6 +110,7 @@ fn lay(mut prefixes: Vec<Laid>) -> Vec<Laid> {
         if let (Some((_, until)), Some(before)) = (around.last(), preceding(first)) {
             close(&mut out, &mut from, before, *until);
         }
+        // An inner prefix that ends before the one around it does not end the ban of its addresses.
         let latest = around.last().map_or(until, |(_, around)| until.max(*around));
         around.push((last, latest));
         from = Some(first);
@@ -119,6 +123,7 @@ fn lay(mut prefixes: Vec<Laid>) -> Vec<Laid> {
 
 fn push(out: &mut Vec<Laid>, (first, last, until): Laid) {
     match out.last_mut() {
+        // Fewer elements in the kernel, and a range within a range that ends with it makes none at all.
         Some(before) if before.2 == until && following(before.1) == Some(first) => before.1 = last,
         _ => out.push((first, last, until)),
     }
@@ -140,7 +145,7 @@ pub(crate) fn uncovered(intervals: &[Interval], others: &[Interval]) -> Vec<Inte
     parts.collect()
 }
 
-/// Cuts `excluded` (sorted and disjoint) out of sorted intervals.
+/// Removes `excluded` (sorted and disjoint) from sorted intervals.
 fn subtract<T: Copy>(
     laid: Vec<(IpAddr, IpAddr, T)>,
     excluded: &[(IpAddr, IpAddr)],

@@ -1,5 +1,5 @@
-//! The kernel's side of enforcing, blocking: reads sets, plans, commits. Owned by one task, used on a thread where
-//! blocking is allowed.
+//! Reads the kernel's sets, compares them and commits plans over a netlink socket. Blocks; owned by one task, and used
+//! on a thread where blocking is allowed.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -57,8 +57,8 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
-    /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. Roughly read,
-    /// while others change the sets, a few elements more may seem to differ than really do.
+    /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. A rough
+    /// reading may report some differences that do not exist.
     pub(crate) fn compare(
         &mut self,
         reading: Reading,
@@ -73,6 +73,7 @@ impl Kernel {
             let held = self.socket.elements(target.nfproto, &target.table, &target.name, interval, reading);
             match held {
                 Ok(held) => sets.insert(id, held),
+                // Removed by another program: the structure has to be built first.
                 Err(error) if error.is_missing() => return Err(CommitError::Gone),
                 Err(error) => return Err(error.into()),
             };
@@ -80,7 +81,7 @@ impl Kernel {
         Ok(plan::reconcile(layout, &KernelSets(sets), wanted, exempt, now))
     }
 
-    /// Brings a plan into force. With `isolate`, what the kernel refuses is left out instead of failing the rest.
+    /// Commits a plan. With `isolate`, what the kernel refuses is left out instead of failing the rest.
     pub(crate) fn commit(
         &mut self,
         layout: &Layout,
@@ -91,13 +92,14 @@ impl Kernel {
         Commit { layout, now, removal: self.removal, isolate }.apply(&mut self.socket, &plan.changes)
     }
 
-    /// Makes the kernel collect expired intervals of operators' sets, if its last collection is a second ago: it does
-    /// so with a transaction that changes the set. Returns the generations this made.
+    /// Makes the kernel collect the expired intervals of operators' sets. Returns the generations this made.
     pub(crate) fn collect_intervals(&mut self, layout: &Layout) -> Result<Vec<u32>, NetlinkError> {
         let mut generations = Vec::new();
+        // The kernel collects with a transaction that changes the set, if its last collection was at least a second
+        // ago. An element that is added and deleted is such a change.
         let ending = layout.targets().filter(|(_, target)| !target.dialect.grace().is_zero());
         for (_, target) in ending {
-            // A loopback address is exempt, so it is in no interval of ours.
+            // Loopback is exempt, so this element is in no interval of ours.
             let loopback: IpAddr = match target.ip {
                 IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
                 IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
@@ -110,7 +112,8 @@ impl Kernel {
                 });
                 match transaction.commit(&mut self.socket)? {
                     Ok(generation) => generations.push(generation),
-                    // The operator's own element is in the way, or the set is gone: the comparison finds that out.
+                    // An element of the operator is in the way, or the set is missing: the comparison that follows
+                    // notices both.
                     Err(_) => break,
                 }
             }
@@ -146,6 +149,8 @@ impl Kernel {
     ) -> Result<OperatorsSet, NetlinkError> {
         let tables = self.socket.tables()?;
         let mut found = OperatorsSet::NoTable;
+        // Only families that can match such addresses. The stock bouncer takes the first table of that name in any
+        // family, so that an IPv6 set may be made in an `ip` table.
         for number in operators_families(ip) {
             if !tables.iter().any(|(of, name)| *of == number && *name == family.table) {
                 continue;
@@ -174,6 +179,8 @@ pub(crate) fn watched_tables(config: &Config) -> Vec<Watched> {
         .flat_map(|(ip, family)| {
             let families =
                 if family.set_only { operators_families(ip).to_vec() } else { vec![nfproto_of(ip)] };
+            // In a shared set elements that others add stay, so their arrival needs no comparison; a removal may be one
+            // of ours.
             let additions = !family.set_only || family.exclusive;
             families.into_iter().map(move |number| Watched {
                 family: number,

@@ -1,4 +1,4 @@
-//! Which sets there are, and which of them a decision belongs to.
+//! Decides which sets there are, and which of them a decision belongs to. Pure.
 //!
 //! ```text
 //!  managed    hosts: one hash set per source        ranges: one map of counters per prefix length
@@ -22,8 +22,8 @@ use crate::names;
 use crate::netlink::nfproto;
 use crate::target::{Dialect, Place, Purpose, SetId, Source, SourceId, Target};
 
-/// Sources of one family that get sets of their own. Decisions of further ones (a LAPI may name any number of lists)
-/// are enforced under [`OTHER_SOURCE`].
+/// Sources of one family that get sets of their own. Decisions of further ones are enforced under [`OTHER_SOURCE`].
+// A LAPI may name any number of lists, and each source adds a rule behind the gates.
 pub(crate) const MAX_SOURCES: usize = 512;
 
 /// The source that stands for every one beyond [`MAX_SOURCES`].
@@ -127,7 +127,7 @@ impl Layout {
         if managed.sources.contains_key(source) {
             return;
         }
-        // Two sources may share a set: a name that was cut, and the same name found in the kernel.
+        // Two sources may share a set: a name cut to the kernel's limit is read back from the kernel as another source.
         let name = names::host_set(family, source);
         let shared = managed.sources.values().find(|id| self.counter(**id) == name).copied();
         let id = shared.unwrap_or_else(|| {
@@ -155,12 +155,12 @@ impl Layout {
         }
     }
 
-    /// Lets each gate lead only to what it guards, and adds the inner gates that save look-ups. The gates must hold the
-    /// cells of all that is in the kernel before rules use them, so this is not for a layout whose sets are filled
-    /// already, nor while elements stay that may not be wanted.
+    /// Makes each gate lead only to what it guards, and adds the inner gates that save look-ups.
     pub(crate) fn refine(&mut self, config: &Config) {
         for (ip, family) in config.families() {
             let FamilyLayout::Managed(managed) = self.part(ip) else { continue };
+            // Before rules use a gate it must hold the cells of everything behind it. So this is not for a layout whose
+            // sets are filled already, nor while elements stay that may not be wanted.
             let inner = managed.missing_inner_gates(ip).into_iter();
             let inner: Vec<_> = inner
                 .map(|width| (width, self.add_managed(ip, family, Purpose::InnerGate(width), "")))
@@ -217,6 +217,7 @@ impl Layout {
             dialect,
             purpose: Purpose::Everything,
         };
+        // One source for all origins: rules and counters are the operator's.
         let set = self.push(target);
         let source = self.push_source(Source { ip, name: family.set.clone(), hosts: set });
         *self.part_mut(ip) = FamilyLayout::SetOnly(Some(Place { set, source }));
@@ -224,8 +225,12 @@ impl Layout {
 
     fn add_managed(&mut self, ip: IpFamily, family: &Family, purpose: Purpose, source: &str) -> SetId {
         let (name, interval, timeout, counters) = match purpose {
+            // Hash sets, also for ranges: nested, adjacent and equal ranges are elements with timeouts of their own,
+            // and an update costs the same at any size.
             Purpose::Hosts => (names::host_set(family, source), false, true, false),
             Purpose::Ranges(length) => (names::range_map(family, length), false, true, true),
+            // Cells have no timeouts: one stays until the last element in it is gone, and a stale one only costs
+            // look-ups.
             Purpose::Gate(width) => (names::gate(family, width), false, false, false),
             Purpose::InnerGate(width) => (names::inner_gate(family, width), false, false, false),
             Purpose::FrontGate(width) => (names::front_gate(family, width), false, false, false),
@@ -313,7 +318,7 @@ impl Layout {
                 counts.map(|count| count.source()).filter(|source| !managed.sources.contains_key(source));
             let mut new: BTreeSet<String> = new.collect();
             if new.len() > free {
-                // The first few, and one for all the others.
+                // The first in order of their names, and one that stands for all others.
                 new = new.into_iter().take(free).collect();
                 if !managed.sources.contains_key(OTHER_SOURCE) {
                     new.insert(OTHER_SOURCE.to_owned());
@@ -323,7 +328,8 @@ impl Layout {
             for (length, count) in snapshot.range_lengths(ip == IpFamily::V6) {
                 match managed.guards.get(&length) {
                     None => drop(missing.lengths.insert((ip, length), count)),
-                    // Never back while nothing else changes, so that a list about the limit changes no rules.
+                    // Only towards a gate for more ranges, never back: a list whose length varies about the limit must
+                    // not change rules each time.
                     Some(Guards { outer, inner }) => {
                         let wanted = gate::guards(ip, length, count);
                         missing.other_gate |= wanted.outer < *outer;
@@ -354,9 +360,11 @@ impl Layout {
             FamilyLayout::Managed(managed) => {
                 let length = net.prefix_len();
                 let guards = managed.guards.get(&length).copied();
+                // Hosts are in no map of ranges, so `Managed::guards` has no entry for them.
                 let guards = guards.unwrap_or_else(|| gate::guards(ip, length, 1));
                 let gate = |gates: &BTreeMap<u8, SetId>, width| Some((*gates.get(&width)?, width));
                 let inner = guards.inner.and_then(|width| gate(&managed.inner, width));
+                // Gates wider than the front gate are looked up beside it, not behind it.
                 let front = managed.front.filter(|(width, _)| guards.outer >= *width);
                 let front = front.map(|(width, set)| (set, width));
                 [gate(&managed.gates, guards.outer), inner, front]
@@ -426,8 +434,10 @@ type SourceName<'d> = (IpFamily, &'d str, &'d str);
 #[derive(Debug)]
 pub(crate) struct Placer<'l, 'd> {
     layout: &'l Layout,
+    // A snapshot has many decisions of few sources, and the key of `Managed::sources` is a text that would have to be
+    // built for each.
     met: HashMap<SourceName<'d>, Option<SourceId>>,
-    /// The last one: lists come in runs of one source.
+    /// The last one, since lists come in runs of one source: no hash has to be computed.
     last: Option<(SourceName<'d>, Option<SourceId>)>,
 }
 

@@ -1,4 +1,5 @@
-//! What has to change in the kernel's sets. Pure: the kernel's elements and the wanted decisions in, changes out.
+//! Computes what has to change in the kernel's sets. Pure: the kernel's elements and the wanted decisions in, changes
+//! out.
 //!
 //! A change is the unit of all or nothing: everything that concerns one address or prefix, or one group of intervals
 //! that overlap each other, is one change. Changes are independent of each other, so they may be split over several
@@ -21,13 +22,15 @@ use crate::local::LocalNetwork;
 use crate::netlink::{Held, counter_print};
 use crate::target::{Place, Purpose, SetId};
 
-/// A kernel element whose end is no further off than this is left alone: clocks and roundings differ by less.
+/// Difference between the end in the kernel and the wanted one that is left alone.
+// Ends are rounded to seconds on the wire and to ticks in the kernel; repairing that would rewrite every element at
+// each comparison.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// What the kernel's ticks and the time of a commit make of a timeout.
+/// Inaccuracy of a timeout through the kernel's ticks and the duration of a commit.
 const ROUNDING: Duration = Duration::from_millis(100);
 
-/// Odd decisions of each kind that a plan names.
+/// Prefixes of each kind that a plan names for the log.
 const NAMED: usize = 10;
 
 /// The elements of every set of a layout, by set.
@@ -40,7 +43,7 @@ impl KernelSets {
     }
 }
 
-/// Everything that must happen together.
+/// A change that is made as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A cell of a gate.
@@ -128,10 +131,10 @@ pub(crate) struct Comparison {
 }
 
 impl Plan {
-    /// Leaves out what only lifts bans: for as long as it is not known whether what is wanted is all of it, or the
-    /// rules in the kernel still look at sets that are about to go. What is exempt comes from the configuration, so
-    /// that is known.
+    /// Leaves out whatever only lifts bans.
     pub(crate) fn keep_bans(&mut self, layout: &Layout, exempt: &[(IpAddr, IpAddr)]) {
+        // Used while not all decisions are known, or while rules in the kernel still use sets that are about to go.
+        // Exempt addresses come from the configuration, which is known, so these bans are lifted at once.
         let is_exempt = |first, last| {
             let after = exempt.partition_point(|(from, _)| *from <= first);
             after.checked_sub(1).is_some_and(|at| last <= exempt[at].1)
@@ -142,9 +145,10 @@ impl Plan {
         self.changes.retain_mut(|change| match change {
             Change::Cell { add, .. } => *add,
             Change::Element { net, add, .. } => add.is_some() || is_exempt(net.network(), net.broadcast()),
+            // Changed as a whole: what the group adds overlaps what it removes.
             Change::Intervals { remove, .. } if remove.iter().any(exempts) => true,
             Change::Intervals { remove, add } => {
-                // What is banned by an interval that would have to go stays so.
+                // An interval that stays must not be overlapped, so only the parts beside it are added.
                 *add = uncovered(add, remove);
                 remove.clear();
                 !add.is_empty()
@@ -162,9 +166,10 @@ impl Plan {
         })
     }
 
-    /// Counts a decision that comes into force, and notes when it is an odd one.
+    /// Counts a decision that comes into force, and records what to warn of.
     pub(crate) fn note_new(&mut self, layout: &Layout, local: &LocalNetwork, net: IpNet) {
         if layout.is_too_wide(net) {
+            // A list may hold thousands; the log names a few.
             if self.too_wide.len() < NAMED {
                 self.too_wide.push(net);
             }
@@ -187,12 +192,14 @@ impl Plan {
         self.changes.extend(groups.map(|(remove, add)| Change::Intervals { remove, add }));
     }
 
-    /// Puts cells to add before all other changes, and cells to remove behind.
+    /// Puts added cells before all other changes, and removed cells behind.
     fn frame(&mut self, cells: impl Iterator<Item = (SetId, IpAddr, bool)>) {
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for (set, cell, add) in cells {
             if add { &mut first } else { &mut last }.push(Change::Cell { set, cell, add });
         }
+        // A plan may be split over several transactions. In between, an element without its cell would not be looked
+        // up, while a cell without elements only costs a look-up.
         if !first.is_empty() {
             first.append(&mut self.changes);
             self.changes = first;
@@ -224,6 +231,7 @@ pub(crate) fn reconcile(
             }
             FamilyLayout::SetOnly(Some(place)) if layout.target(place.set).dialect.interval => {
                 let mut laid = flatten(layout, ip, place.set, wanted, out.excluded.of(place.set));
+                // Decisions that have ended stay in the snapshot until the cache drops them.
                 laid.retain(|interval| interval.until.is_none_or(|until| until > now));
                 out.wanted[usize::from(place.source.0)].ranges = laid.len() as u64;
                 comes.extend(laid);
@@ -245,8 +253,7 @@ pub(crate) fn reconcile(
     out
 }
 
-/// Compares a newer snapshot with the one that is in force. Costs with the difference, except for an operator's
-/// interval set. Brings `cells` up to date.
+/// Computes the difference to a newer snapshot, and brings `cells` up to date.
 pub(crate) fn delta<'d>(
     layout: &Layout,
     older: &'d Snapshot,
@@ -255,6 +262,7 @@ pub(crate) fn delta<'d>(
     cells: &mut CellCounts,
     now: Timestamp,
 ) -> Plan {
+    // Costs in proportion to the difference, except for an operator's interval set, which is laid out anew.
     let mut plan = Plan::default();
     let mut placer = Placer::new(layout);
     let (mut entered, mut left) = (Vec::new(), Vec::new());
@@ -270,15 +278,18 @@ pub(crate) fn delta<'d>(
         let mut place = |decision: Option<Decision<'d>>| {
             let decision = decision?;
             let place = placer.place(net, &decision)?;
+            // What is excluded was never put in, so it must not be removed either: the element belongs to the operator.
             (!covers(excluded.of(place.set), net.addr())).then_some((place, decision.until))
         };
         let (before, after) = (place(change.before), place(change.after));
-        // Cells are counted by what is placed, whether or not its end has come.
+        // Cells are counted for expired decisions too. Both snapshots may hold one, and the counts must not depend on
+        // the time of the call.
         match (before, after) {
             (None, Some(_)) => entered.extend(layout.cells(net)),
             (Some(_), None) => left.extend(layout.cells(net)),
             _ => {}
         }
+        // Scenario and id are not in the kernel. A change of the place or of the end is a removal and an addition.
         if before != after {
             plan.element(net, before.map(|(place, _)| place), after.filter(|(_, until)| *until > now));
         }
@@ -291,12 +302,12 @@ pub(crate) fn delta<'d>(
             let flat = |snapshot| flatten(layout, ip, place.set, snapshot, excluded.of(place.set));
             let (mut gone, mut come) = (flat(older), flat(newer));
             come.retain(|interval| interval.until.is_none_or(|until| until > now));
-            // What only changed its scenario or id stays as it is.
+            // What only changed its scenario or id stays: rewriting it would cost with the whole set.
             drop_common(&mut gone, &mut come);
             plan.intervals(gone, come);
         }
     }
-    // First in, then out: a cell that one element leaves and another enters stays.
+    // Entered before left: a cell that one element leaves and another enters stays, and is in neither list.
     let first: Vec<_> = entered.into_iter().filter(|(set, cell)| cells.enter(*set, *cell)).collect();
     let last: Vec<_> = left.into_iter().filter(|(set, cell)| cells.leave(*set, *cell)).collect();
     let first = first.into_iter().map(|(set, cell)| (set, cell, true));
@@ -312,7 +323,8 @@ impl Layout {
     }
 }
 
-/// Finds what must be left out of operators' sets.
+/// Finds the parts that must be left out of operators' sets: what is exempt, and what the operator's own elements
+/// cover.
 fn exclude_foreign(
     layout: &Layout,
     kernel: &KernelSets,
@@ -325,6 +337,8 @@ fn exclude_foreign(
         let FamilyLayout::SetOnly(Some(place)) = layout.part(ip) else { continue };
         let exempt = exempt.iter().filter(|(first, _)| family_of(*first) == ip).copied();
         let foreign = || kernel.of(place.set).iter().filter(|held| !layout.is_ours(held));
+        // The kernel refuses an interval over an existing one, and an element of the operator must not become ours,
+        // since ours are removed at the stop.
         let mut excluded: Vec<_> = exempt.chain(foreign().map(|held| (held.first, held.last))).collect();
         out.foreign += foreign().count();
         if let Some(left) = foreign().filter_map(|held| held.left).min() {
@@ -333,6 +347,7 @@ fn exclude_foreign(
                 out.excluded.first_end = out.excluded.first_end.into_iter().chain([end]).min();
             }
             let banned = flatten(layout, ip, place.set, wanted, &[]);
+            // Only an end where a decision wants an element needs another comparison.
             let stands_in = |held: &&Held| {
                 let near = banned.partition_point(|interval| interval.last < held.first);
                 banned.get(near).is_some_and(|interval| interval.first <= held.last)
@@ -346,7 +361,7 @@ fn exclude_foreign(
     }
 }
 
-/// Ranges that an operator's hash set cannot hold.
+/// The number of ranges that operators' hash sets cannot hold.
 fn unenforceable(layout: &Layout, wanted: &Snapshot) -> usize {
     let hash_only = |ip| matches!(layout.part(ip), FamilyLayout::SetOnly(Some(place)) if !layout.target(place.set).dialect.interval);
     let families = [IpFamily::V4, IpFamily::V6].into_iter().filter(|ip| hash_only(*ip));
@@ -380,11 +395,14 @@ fn compare_elements(
         ours.map(move |held| (length, held.first, set, *held))
     });
     let mut held: Vec<InKernel> = held.collect();
+    // A sorted list and a binary search per decision need less memory than a hash table, which counts for a list of a
+    // million.
     held.sort_unstable_by_key(|(length, address, set, _)| (*length, *address, *set));
     let plan = &mut out.plan;
     held.dedup_by(|extra, one| {
         let twice = (extra.0, extra.1) == (one.0, one.1);
-        // (While the kernel makes a hash table larger, a dump may show an element twice: it is still one.)
+        // While the kernel enlarges a hash table, a dump may show an element twice. It is still one: removing the
+        // second would remove it.
         if twice && extra.2 != one.2 {
             // In a second set of ours as well: one is enough, the others go.
             plan.element(net_of(extra.0, extra.1), Some(place_in_kernel(layout, extra.2, &extra.3)), None);
@@ -402,6 +420,7 @@ fn compare_elements(
         for (set, cell) in layout.cells(net) {
             out.cells.enter(set, cell);
         }
+        // Its cell was counted above, as in `delta`; but an element for it would live for a millisecond.
         if decision.until <= now {
             continue;
         }
@@ -417,6 +436,7 @@ fn compare_elements(
             stale[at] = false;
             &held[at]
         });
+        // Adopting what an earlier process put in, instead of rewriting it, makes a restart free of changes.
         let up_to_date = before.is_some_and(|(.., set, held)| {
             let target = layout.target(place.set);
             let counter = layout.counter(place.source);
@@ -439,7 +459,7 @@ fn place_in_kernel(layout: &Layout, set: SetId, held: &Held) -> Place {
     let by_counter = |id| held.counter != 0 && counter_print(layout.counter(id).as_bytes()) == held.counter;
     let mut sources = layout.sources();
     let source = sources.find(|(id, source)| source.hosts == set || by_counter(*id));
-    // The counter of an unknown source does not matter: it is only named to take the element out.
+    // A source that is unknown now has no counter in the layout. Any one does: a deletion names the key only.
     Place { set, source: source.map_or(crate::target::SourceId(0), |(id, _)| id) }
 }
 
@@ -477,6 +497,7 @@ fn compare_intervals(
         }
         !up_to_date
     });
+    // A removal names both bounds; the end does not matter.
     let gone =
         held.into_keys().map(|(set, first, last)| Interval { set, first, last, until: None }).collect();
     plan.intervals(gone, come);
@@ -491,12 +512,13 @@ fn ends_alike(
     now: Timestamp,
 ) -> bool {
     match (left, until) {
-        // Such a set has no timeouts; its elements are taken out by us.
+        // Without timeouts there is no end to compare: we remove its elements ourselves.
         _ if !layout.target(set).dialect.timeout => true,
         (None, None) => true,
         (Some(left), Some(until)) => {
             let wanted = until.saturating_duration_since(now) + layout.target(set).dialect.grace();
-            // With its end in sight there may be no other comparison in time.
+            // An element about to end too early is rewritten for a smaller difference: the next comparison may come
+            // after its end.
             let too_soon = left < 2 * TOLERANCE && left + ROUNDING < wanted;
             !too_soon && left.abs_diff(wanted) <= TOLERANCE
         }

@@ -1,15 +1,14 @@
-//! The sets in the kernel that are filled, and what their elements stand for. Pure data.
+//! Describes the sets in the kernel that are filled, and what their elements stand for. Pure data.
 
 use std::time::Duration;
 
 use crate::config::IpFamily;
 
-/// How much longer than its decision an element of an interval set lives in the kernel. We take it out when the
-/// decision ends; the kernel does so only when this process is gone or hangs.
-///
-/// The kernel leaves expired intervals in its tree until it collects them, and then pairs a start with the nearest end
-/// above it. An interval that was put in over an expired one loses its end that way, and reaches up to the next one. So
-/// none may expire while others are put in.
+/// How much longer than its decision an element of an interval set lives in the kernel.
+// The kernel leaves expired intervals in its tree until it collects them, and then pairs a start with the nearest end
+// above it. An interval that was added over an expired one loses its end that way, and reaches up to the next one. So
+// none may expire while others are added: we remove each when its decision ends, and the kernel only if this process is
+// dead or hangs.
 pub(crate) const INTERVAL_GRACE: Duration = Duration::from_secs(3);
 
 /// One of the sets in a [`Layout`].
@@ -55,7 +54,6 @@ impl Dialect {
     }
 }
 
-/// What the elements of a set are there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Banned addresses of one source.
