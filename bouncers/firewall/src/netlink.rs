@@ -1,4 +1,4 @@
-//! A small netfilter netlink socket: nftables transactions, dumps and change events, without the `nft` program.
+//! Speaks netfilter netlink: nftables transactions, dumps and change events, without the `nft` program.
 //!
 //! ```text
 //!  changes ──element.rs──► messages ──transaction.rs──► one send = one transaction ──► acknowledgements
@@ -6,8 +6,8 @@
 //!  kernel  ──monitor.rs──► "generation 17 touched your table", the moment it is committed
 //! ```
 //!
-//! The byte layout comes from `netlink-bindings`, generated from the kernel's own specification. What is here is
-//! what those bindings leave open: the socket with its buffers, framing, and what an answer means.
+//! The byte layout comes from `netlink-bindings`, generated from the kernel's own specification. These modules add what
+//! the bindings leave open: the socket with its buffers, framing, and the meaning of responses.
 
 mod element;
 mod frame;
@@ -45,7 +45,7 @@ pub(crate) mod nfproto {
     pub(crate) const IPV6: u8 = 10;
 }
 
-/// Why a conversation with the kernel's packet filter failed.
+/// Why a request to the kernel's packet filter failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetlinkError {
@@ -93,14 +93,14 @@ const MISSING_CAPABILITY: &str = "the capability CAP_NET_ADMIN is missing; in th
                                   AmbientCapabilities=CAP_NET_ADMIN (and leave it in CapabilityBoundingSet=), or run \
                                   `setcap cap_net_admin+ep` on the program, or run it as root";
 
-/// What keeps a process from opening a netlink socket, and the way out.
+/// The likely reason for a netlink socket that cannot be opened, and the way out.
 fn why_not_open(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::AFNOSUPPORT) => {
             "the service may not use netlink: add AF_NETLINK to RestrictAddressFamilies= of its unit"
         }
         Some(Errno::PROTONOSUPPORT) => "is the nf_tables kernel module available?",
-        // Listening to the ruleset's changes needs the same capability as changing it.
+        // Joining the multicast group of ruleset changes needs the capability as well; a plain socket does not.
         Some(Errno::PERM | Errno::ACCESS) if !has_net_admin() => MISSING_CAPABILITY,
         Some(Errno::PERM | Errno::ACCESS) => {
             "a filter of system calls forbids it: see SystemCallFilter= of the unit, or the container's profile"
@@ -109,7 +109,7 @@ fn why_not_open(error: &io::Error) -> &'static str {
     }
 }
 
-/// Why the kernel denies changes of the ruleset, and the way out.
+/// The likely reason for a refused change of the ruleset, and the way out.
 fn why_denied() -> &'static str {
     if has_net_admin() {
         "another program owns the table (flag owner), or this user namespace may not change the ruleset of its \
@@ -119,16 +119,17 @@ fn why_denied() -> &'static str {
     }
 }
 
-/// The kernel's reason for refusing an element or a transaction, in words that fit a packet filter.
+/// The kernel's reason for refusing an element or a transaction, as a text.
 pub(crate) fn describe(reason: Errno) -> String {
     match reason {
+        // The kernel's own text for this is "Too many open files in system".
         Errno::NFILE => "a set is full".to_owned(),
         reason => reason.to_string(),
     }
 }
 
 impl NetlinkError {
-    /// Whether this is the kernel's word that a table, set or other object does not exist.
+    /// Whether the kernel reports that a table, set or other object does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Refused { cause: Errno::NOENT, .. })
     }

@@ -1,4 +1,4 @@
-//! Set elements on the wire: hosts in hash sets, intervals in interval sets.
+//! Encodes and decodes set elements: hosts in hash sets, intervals in interval sets. Pure.
 //!
 //! An interval is two elements: its first address, and a closing element (flag `NFT_SET_ELEM_INTERVAL_END`) that
 //! holds the address after the last. An interval that reaches the end of the address space has no closing
@@ -19,17 +19,18 @@ use netlink_bindings::utils::find_attr;
 
 use crate::names::fnv1a;
 
-/// Bytes of elements in one message. An attribute holds at most 64 KiB; a quarter of that keeps the refusals of
-/// the kernel, which carry the refused message back, small enough for the receive buffer.
+/// Bytes of elements in one message.
+// An attribute holds at most 64 KiB. The kernel sends a refused message back with the refusal; a quarter of the limit
+// keeps several of these within the receive buffer.
 const MAX_LIST_BYTES: usize = 16 << 10;
 
 const INTERVAL_END: u32 = SetElemFlags::IntervalEnd as u32;
 
-/// The object that an element of a map of objects names. The bindings count it one too low: their source lacks the
-/// kernel's padding attribute before it.
+/// The attribute with the name of an element's object, in a map of objects.
+// The bindings count it one too low: their source lacks the kernel's padding attribute before it.
 pub(crate) const NFTA_SET_ELEM_OBJREF: u16 = 9;
 
-/// The user data of an element that `nft` shows as `comment "palisade"`: type 0 (comment), length, text with its zero.
+/// The user data that `nft` shows as `comment "palisade"`: type 0 (comment), length, text with its zero.
 pub(crate) const MARK: &[u8] = b"\x00\x09palisade\0";
 
 /// What happens to elements.
@@ -83,9 +84,10 @@ pub(crate) fn encode_elements<'a>(
     let mut elements = list.nested_elements();
     let mut written = 0;
     for slot in slots {
-        // A deletion goes by key alone.
+        // A deletion is by key alone: counter and end of what is in the kernel need not be known.
         let slot =
             if matches!(verb, Verb::Add | Verb::AddNew) { slot } else { Slot::plain(slot.first, slot.last) };
+        // The start only: the kernel refuses a timeout on a closing element, and removes both when the start expires.
         elements = push_element(elements, slot, 0);
         if interval && let Some(end) = following(slot.last) {
             elements = push_element(elements, Slot::plain(end, end), INTERVAL_END);
@@ -101,6 +103,7 @@ pub(crate) fn encode_elements<'a>(
 
 /// Writes a text attribute with its closing zero.
 fn push_attribute(buf: &mut Vec<u8>, kind: u16, text: &[u8]) {
+    // Attributes start at multiples of four bytes, and the one before may not be padded yet.
     buf.resize(buf.len().next_multiple_of(4), 0);
     let length = u16::try_from(text.len() + 5).expect("names are bound to 255 bytes");
     buf.extend_from_slice(&length.to_ne_bytes());
@@ -121,7 +124,7 @@ fn push_element<'a>(list: List<'a>, slot: Slot<'_>, flags: u32) -> List<'a> {
         IpAddr::V6(key) => element.nested_key().push_value(&key.octets()).end_nested(),
     };
     if let Some(timeout) = slot.timeout {
-        // Zero would mean "for ever"; the bindings write host order, the kernel reads big endian.
+        // Zero would mean for ever. The bindings write host order, the kernel reads big endian.
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
         element = element.push_timeout(millis.to_be());
     }
@@ -180,8 +183,9 @@ impl Held {
     }
 }
 
-/// A counter's name as a number, so that a dump of many elements keeps no text.
+/// A counter's name as a number.
 pub(crate) fn counter_print(name: &[u8]) -> u64 {
+    // A dump of a million elements would otherwise hold a million copies of a few names.
     fnv1a(name)
 }
 
@@ -208,11 +212,13 @@ fn decode_element(element: &IterableSetelemAttrs<'_>) -> Option<Raw> {
     let key = match key.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(key).ok()?),
         16 => IpAddr::from(<[u8; 16]>::try_from(key).ok()?),
+        // A concatenation, for example: not an element of a set of ours.
         _ => return None,
     };
     let flags =
         element.get_flags().ok().and_then(|flags| flags.first_chunk()).map_or(0, |f| u32::from_be_bytes(*f));
-    // The time left is sent for every element that ends, also when its timeout is the set's default.
+    // `expiration`, not `timeout`: it is the time left, and is sent for every element that ends, also when its timeout
+    // is the set's default.
     let left = element.get_expiration().ok().map(|millis| Duration::from_millis(u64::from_be(millis)));
     let counter = find_attr(element.get_buf(), NFTA_SET_ELEM_OBJREF);
     let counter = counter.map_or(0, |name| counter_print(name.strip_suffix(&[0]).unwrap_or(name)));
@@ -226,15 +232,15 @@ pub(crate) fn host(raw: Raw) -> Held {
     Held { first: key, last: key, left, counter, marked }
 }
 
-/// Puts the halves of an interval set's elements together. Closing elements without an interval are ignored
-/// (`nft` writes one at zero, and one may outlive its expired interval); an interval that is still open when the
-/// next begins ends before it.
+/// Joins the halves of an interval set's elements.
 pub(crate) fn pair_intervals(mut raw: Vec<Raw>) -> Vec<Held> {
-    // At one key the closing element comes first: it belongs to the interval before.
+    // At one key the closing element comes first: it belongs to the interval before it.
     raw.sort_unstable_by_key(|one| (one.key, !one.end));
     let mut held = Vec::with_capacity(raw.len() / 2);
     let mut open: Option<Raw> = None;
     for one in raw {
+        // Closing elements without an interval are ignored: `nft` writes one at zero, and one may outlive its expired
+        // interval. An interval still open when the next begins ends before it, as the kernel evaluates it.
         if let Some(start) = open.take()
             && let Some(last) = preceding(one.key)
             && start.key <= last
@@ -245,6 +251,7 @@ pub(crate) fn pair_intervals(mut raw: Vec<Raw>) -> Vec<Held> {
             open = Some(one);
         }
     }
+    // No closing element means that it reaches the end of the address space.
     held.extend(open.map(|start| Held { last: last_of_family(start.key), ..host(start) }));
     held
 }

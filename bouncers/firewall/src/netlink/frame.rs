@@ -1,4 +1,4 @@
-//! Netlink framing: message headers out, messages and acknowledgements in (`linux/netlink.h`).
+//! Frames netlink messages: headers out, messages and acknowledgements in (`linux/netlink.h`). Pure.
 
 use netlink_bindings::builtin::Nlmsghdr;
 use rustix::io::Errno;
@@ -76,7 +76,9 @@ impl<'a> Iterator for Frames<'a> {
         loop {
             let header = Nlmsghdr::new_from_slice(self.rest.get(..Nlmsghdr::len())?)?;
             let len = usize::try_from(header.len).ok()?;
+            // A length below that of the header ends the walk here, instead of a loop without progress.
             let payload = self.rest.get(Nlmsghdr::len()..len)?;
+            // The last message of a datagram may lack its padding.
             self.rest = self.rest.get(len.next_multiple_of(4)..).unwrap_or_default();
             let interrupted = header.flags & NLM_F_DUMP_INTR != 0;
             return Some(match header.r#type {

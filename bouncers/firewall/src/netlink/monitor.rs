@@ -1,4 +1,4 @@
-//! Hears of every change of the ruleset the moment it is committed (multicast group `NFNLGRP_NFTABLES`).
+//! Reports every change of the ruleset when it is committed (multicast group `NFNLGRP_NFTABLES`).
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
@@ -66,22 +66,21 @@ pub(crate) struct Watched {
     pub(crate) family: u8,
     /// Its name.
     pub(crate) table: String,
-    /// Whether elements matter that others put in. Ours are never put in over them, see [`super::Verb::AddNew`].
+    /// Whether elements added by others matter. Ours are never added over them, see [`super::Verb::AddNew`].
     pub(crate) additions: bool,
 }
 
 /// Listens for changes of some tables.
 #[derive(Debug)]
 pub(crate) struct Monitor {
-    /// A netlink socket in the clothes of a datagram socket: reading is the same system call, and this is the
-    /// runtime's safe way to wait for a descriptor it did not open itself.
+    // A netlink socket in the type of another datagram socket: reading is the same system call, and the runtime waits
+    // for it as for sockets of its own.
     socket: UdpSocket,
     filter: Filter,
     touched: Touched,
     buffer: Vec<u8>,
 }
 
-/// What matters.
 #[derive(Debug)]
 struct Filter {
     tables: Vec<Watched>,
@@ -101,7 +100,7 @@ impl Monitor {
         Ok(Self { socket, filter, touched: Touched::default(), buffer: vec![0; READ_BYTES] })
     }
 
-    /// From now on only the tables themselves and chains and sets of these names matter: the others are not ours.
+    /// From now on only the tables themselves and chains and sets of these names matter.
     pub(crate) fn narrow(&mut self, names: Arc<HashSet<String>>) {
         self.filter.names = Some(names);
     }
@@ -110,6 +109,7 @@ impl Monitor {
     pub(crate) async fn next(&mut self) -> Result<Event, NetlinkError> {
         loop {
             let length = match self.socket.recv(&mut self.buffer).await {
+                // A full buffer may mean that the datagram was cut.
                 Ok(length) if length < self.buffer.len() => length,
                 Ok(_truncated) => return Ok(self.overrun()),
                 Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
@@ -118,16 +118,18 @@ impl Monitor {
                     cause => return Err(NetlinkError::Receive { what: "the change monitor", cause }),
                 },
             };
-            // The notifications of a commit end with its generation, and a datagram never goes past it.
+            // The notifications of a commit end with its generation, and no datagram goes past it: at most one event is
+            // in it.
             if let Some(event) = read_event(&self.buffer[..length], &self.filter, &mut self.touched) {
                 return Ok(event);
             }
         }
     }
 
-    /// Changes whose notifications have already arrived. Asks the kernel: the runtime may not know of them yet.
+    /// A change whose notifications have already arrived.
     pub(crate) fn waiting(&mut self) -> Option<Result<Event, NetlinkError>> {
         loop {
+            // Asks the kernel and not the runtime, which may not have seen yet that the socket is readable.
             let length = match recv(&self.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, length)) if length < self.buffer.len() => length,
                 Ok(_truncated) => return Some(Ok(self.overrun())),
@@ -143,6 +145,7 @@ impl Monitor {
     }
 
     fn overrun(&mut self) -> Event {
+        // What was gathered belongs to a commit whose end may be among the lost.
         self.touched = Touched::default();
         Event::Overrun
     }
@@ -158,6 +161,7 @@ fn read_event(datagram: &[u8], filter: &Filter, touched: &mut Touched) -> Option
         let message = kind & 0xff;
         if message == NFT_MSG_NEWGEN {
             let seen = std::mem::take(touched);
+            // Every commit in this network namespace sends its generation, whatever table it is about.
             if seen == Touched::default() {
                 continue;
             }
@@ -166,7 +170,7 @@ fn read_event(datagram: &[u8], filter: &Filter, touched: &mut Touched) -> Option
             let generation = attributes.get_id().unwrap_or(0);
             news = Some(Event::Committed { generation, touched: seen, program: program.unwrap_or_default() });
         } else if message != NFT_MSG_NEWOBJ && filter.matches(message, payload) {
-            // (A reset counter announces itself as a new object.)
+            // A counter that is reset announces itself as a new object, but nothing changes that is compared.
             match message {
                 NFT_MSG_NEWSETELEM | NFT_MSG_DELSETELEM => touched.elements = true,
                 _ => touched.structure = true,
@@ -189,6 +193,7 @@ impl Filter {
             return false;
         };
         let name = match message {
+            // With a table everything in it goes.
             NFT_MSG_NEWTABLE..=NFT_MSG_DELTABLE => return true,
             NFT_MSG_NEWSETELEM if !watched.additions => return false,
             NFT_MSG_NEWCHAIN..=NFT_MSG_DELCHAIN => text(CHAIN_NAME_ATTRIBUTE),
@@ -196,6 +201,7 @@ impl Filter {
         };
         match (&self.names, name.map(std::str::from_utf8)) {
             (Some(names), Some(Ok(name))) => names.contains(name),
+            // Everything matters before the names are known; afterwards a name that cannot be read may be one of ours.
             _ => true,
         }
     }

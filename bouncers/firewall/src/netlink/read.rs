@@ -1,5 +1,5 @@
-//! What the kernel holds, read back: generation, tables, set headers, elements, counters, and a print of the
-//! structure that changes when anybody touches it.
+//! Reads what the kernel holds: generation, tables, set headers, elements, counters, and a print of the structure that
+//! changes with every change to it. Changes nothing.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -70,9 +70,11 @@ pub(crate) struct ChainHeader {
     pub(crate) base: Option<(String, u32, i32, u32)>,
 }
 
-/// Identity and settings of our objects in a table but elements and counter values. Equal prints: they were not
-/// touched. The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place.
+/// Identity and settings of our objects in a table, without elements and counter values. Equal prints mean that the
+/// objects were not touched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+// The kernel never reuses a handle within a table, nor a table's handle, and a rule never changes in place. So handles
+// are enough, and no rule has to be decoded.
 pub(crate) struct StructurePrint(Vec<(char, String, u64, u32, i64)>);
 
 impl Socket {
@@ -90,9 +92,10 @@ impl Socket {
         generation.ok_or(NetlinkError::Receive { what: asked.what, cause: Errno::BADMSG })
     }
 
-    /// Whether the kernel knows how to take out elements that may not be there (6.3 and later). Changes nothing:
-    /// it asks about a table that cannot exist.
+    /// Whether the kernel knows `DESTROYSETELEM` (6.3 and later). Changes nothing.
     pub(crate) fn knows_destroy(&mut self) -> Result<bool, NetlinkError> {
+        // Asks about a table that cannot exist: a kernel that knows the message reports the missing table, an older one
+        // refuses the message.
         let address = std::net::IpAddr::from([192, 0, 2, 1]);
         let slot = Slot::plain(address, address);
         let mut probe = Transaction::default();
@@ -338,6 +341,7 @@ impl Socket {
     }
 }
 
+// Anonymous sets belong to rules of others; a map of data (`NFT_SET_MAP`) is never ours.
 const ANONYMOUS_OR_DATA: u32 = 1 | 8;
 
 /// The comment in the user data of a rule or an object: type 0, length, text with its zero.

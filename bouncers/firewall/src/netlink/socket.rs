@@ -1,4 +1,4 @@
-//! The socket: opening, buffer sizes, questions and dumps.
+//! Opens the netlink socket, sizes its buffers, and sends requests and dumps over it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,19 +18,22 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// The largest transaction that is sent in one piece: bounds our memory and the kernel's. Some 290,000 hosts.
+/// The largest transaction that is sent in one piece: some 290,000 hosts.
+// Bounds our memory and the kernel's, which copies a batch and keeps every change of it until the commit.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// Room asked for answers; refusals carry the refused message back.
+/// Size of the receive buffer.
+// A refusal carries the refused message back, and all refusals of a batch wait here until the send returns.
 const RECEIVE_BYTES: usize = 4 << 20;
 
-/// One read. Dumps come in at most 32 KiB, a refusal carries back one message of ours.
+/// Size of one read. Dumps come in at most 32 KiB, a refusal carries back one message of ours.
 const READ_BYTES: usize = 64 << 10;
 
-/// A dump that is disturbed by changes is started again this often.
+/// How often a dump that changes disturb is repeated.
 const DUMP_ATTEMPTS: u32 = 20;
 
-/// The kernel answers at once; this only ends the wait if it never does.
+/// Timeout of a response.
+// The kernel answers at once. This only keeps a response that was lost from blocking the thread for ever.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A netfilter netlink socket for requests. All calls block, for microseconds to a few hundred milliseconds.
@@ -45,9 +48,9 @@ pub(crate) struct Socket {
 /// How exactly something is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// As it was at one moment: read again when something changed meanwhile.
+    /// As it was at one moment: repeated when something changed meanwhile.
     Settled,
-    /// What there was to see while others may have changed it.
+    /// As it was read, even if it changed meanwhile.
     Rough,
 }
 
@@ -93,8 +96,9 @@ impl Socket {
         self.batch_limit = self.batch_limit.min(bytes);
     }
 
-    /// A sequence number not in use, followed by `count - 1` more.
+    /// Reserves `count` sequence numbers, and returns the first.
     pub(crate) fn take_seq(&mut self, count: u32) -> u32 {
+        // A batch uses consecutive numbers, which must not wrap around within it. 0 stays free: events have it.
         if self.seq > u32::MAX / 2 {
             self.seq = 0;
         }
@@ -103,11 +107,12 @@ impl Socket {
         first
     }
 
-    /// Sends one datagram whole.
+    /// Sends one datagram.
     pub(crate) fn send(&self, what: &'static str, datagram: &[u8]) -> Result<(), NetlinkError> {
         loop {
             return match send(&self.fd, datagram, SendFlags::empty()) {
                 Ok(sent) if sent == datagram.len() => Ok(()),
+                // A datagram is sent whole or not at all; a part of a batch would be another transaction.
                 Ok(_) => Err(NetlinkError::Send { what, cause: Errno::MSGSIZE }),
                 Err(Errno::INTR) => continue,
                 Err(cause) => Err(NetlinkError::Send { what, cause }),
@@ -115,7 +120,7 @@ impl Socket {
         }
     }
 
-    /// The next datagram that is already waiting; `None` when there is none. `Err(NOBUFS)` says some were lost.
+    /// The next datagram that has arrived; `None` when there is none. `Err(NOBUFS)`: some were lost.
     pub(crate) fn receive_waiting(&mut self) -> Result<Option<Frames<'_>>, Errno> {
         match self.receive(RecvFlags::DONTWAIT) {
             Ok(length) => Ok(Some(Frames::new(&self.buffer[..length]))),
@@ -126,8 +131,9 @@ impl Socket {
 
     fn receive(&mut self, flags: RecvFlags) -> Result<usize, Errno> {
         loop {
+            // With `TRUNC` the length is that of the datagram, also where the buffer was too short for it.
             return match recv(&self.fd, &mut self.buffer[..], flags | RecvFlags::TRUNC) {
-                // Nothing the kernel answers is larger; if it ever were, a part is lost like in an overrun.
+                // The kernel sends no larger datagram. If it did, the rest would be lost, as after an overrun.
                 Ok((_, length)) if length > self.buffer.len() => Err(Errno::NOBUFS),
                 Ok((_, length)) => Ok(length),
                 Err(Errno::INTR) => continue,
@@ -160,7 +166,7 @@ impl Socket {
         self.read(dump, Reading::Settled, attributes, start, each)
     }
 
-    /// The same, as exactly as is asked.
+    /// Dumps a table of the kernel, as exactly as `reading` requires.
     pub(crate) fn read<S>(
         &mut self,
         dump: Dump,
@@ -170,6 +176,7 @@ impl Socket {
         each: impl Fn(&mut S, &[u8]),
     ) -> Result<S, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
+            // Anew for each attempt: a disturbed pass may have shown elements that are gone.
             let mut state = start();
             let seq = self.request(dump, NLM_F_REQUEST | NLM_F_DUMP, &attributes)?;
             let settled = self.collect(dump, seq, &mut |payload| each(&mut state, payload))?;
@@ -188,7 +195,7 @@ impl Socket {
     ) -> Result<u32, NetlinkError> {
         let what = question.what;
         while self.receive_waiting().map_err(|cause| NetlinkError::Receive { what, cause })?.is_some() {
-            // A response to an earlier request that was abandoned.
+            // A response to an earlier request that was abandoned must not fill the buffer.
         }
         let seq = self.take_seq(1);
         let mut datagram = Vec::with_capacity(256);
@@ -214,7 +221,7 @@ impl Socket {
         loop {
             let length = match self.receive(RecvFlags::empty()) {
                 Ok(length) => length,
-                // Part of the answer was lost for want of room: ask again.
+                // Part of the response was lost because the buffer was full: ask again.
                 Err(Errno::NOBUFS) => return Ok(false),
                 Err(Errno::AGAIN) => return Err(NetlinkError::Receive { what, cause: Errno::TIMEDOUT }),
                 Err(cause) => return Err(NetlinkError::Receive { what, cause }),
@@ -222,6 +229,8 @@ impl Socket {
             for message in Frames::new(&self.buffer[..length]) {
                 match message {
                     Message::Data { seq: of, interrupted, payload, .. } if of == seq => {
+                        // `NLM_F_DUMP_INTR`: a transaction was committed between two parts. The rest is read all the
+                        // same, since the kernel goes on to send it.
                         settled &= !interrupted;
                         each(payload);
                     }
@@ -262,19 +271,22 @@ pub(super) fn raw_socket(protocol: Option<Protocol>, flags: SocketFlags, groups:
 }
 
 pub(super) fn grow_receive_buffer(fd: BorrowedFd<'_>) {
-    // Best effort: where neither is allowed the default stays, and an overrun is noticed and repaired.
+    // Past `rmem_max` only with CAP_NET_ADMIN in the first user namespace. Elsewhere the default stays, and an overrun
+    // is noticed and repaired.
     if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BYTES).is_err() {
         let _default_stays = sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BYTES);
     }
 }
 
-/// Returns how many bytes fit into one send: the kernel takes up to the buffer's size less 32.
+/// Returns how many bytes fit into one send.
 fn grow_send_buffer(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
-    // Past `wmem_max` only with CAP_NET_ADMIN in the first user namespace; elsewhere the limit is what we get.
+    // Past `wmem_max` only with CAP_NET_ADMIN in the first user namespace; elsewhere the limit is used, and a list is
+    // split into several transactions.
     if sockopt::set_socket_send_buffer_size_force(fd, MAX_BATCH_BYTES).is_err() {
         let _limit_stays = sockopt::set_socket_send_buffer_size(fd, MAX_BATCH_BYTES);
     }
     let granted = sockopt::socket_send_buffer_size(fd)?;
+    // `netlink_sendmsg` takes up to the size of the buffer less 32 bytes, and answers more with `EMSGSIZE`.
     Ok(granted.saturating_sub(32).clamp(4096, MAX_BATCH_BYTES))
 }
 

@@ -1,4 +1,4 @@
-//! A transaction: many messages in one send, committed all or not at all.
+//! Builds and commits a transaction: many messages in one send, committed all or not at all.
 
 use netlink_bindings::nftables::{Nfgenmsg, OpBatchBeginDo, OpBatchEndDo};
 use rustix::io::Errno;
@@ -18,16 +18,16 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 
-/// Bytes that begin and end of a batch take.
+/// Bytes of the begin and the end of a batch.
 const ENVELOPE_BYTES: usize = 64;
 
-/// How often a transaction is offered again after others changed the ruleset in between.
+/// How often a transaction is repeated when other programs changed the ruleset in between.
 const GENERATION_ATTEMPTS: u32 = 10;
 
-/// Messages that will be committed together. Sequence numbers count from 1 (0 is the batch itself) and become
-/// real when it is sent.
+/// Messages that will be committed together.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
+    // Begins with room for the begin of the batch. Sequence numbers are filled in when it is sent.
     buf: Vec<u8>,
     starts: Vec<usize>,
 }
@@ -105,10 +105,7 @@ impl Transaction {
         done
     }
 
-    /// Sends it and reads the verdict: the generation it made, or why it was refused.
-    ///
-    /// The transaction names the generation it builds on, so that the returned number is certainly
-    /// ours and nothing slipped in between.
+    /// Sends it and reads the result: the generation it made, or why it was refused.
     pub(crate) fn commit(mut self, socket: &mut Socket) -> Result<Result<u32, Rejection>, NetlinkError> {
         if self.starts.is_empty() {
             return socket.generation().map(Ok);
@@ -116,10 +113,13 @@ impl Transaction {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            // Named in the batch: the kernel refuses it with `ERESTART` if another transaction was committed since. So
+            // the generation it makes is known for certain, and a notification of it can be recognised as our own.
             let base = socket.generation()?;
             match self.offer(socket, base)? {
                 Err(rejection)
                     if rejection.whole == Some(Errno::RESTART) && attempt < GENERATION_ATTEMPTS => {}
+                // The kernel skips generation 0.
                 Ok(()) => return Ok(Ok(if base == u32::MAX { 1 } else { base + 1 })),
                 Err(rejection) => return Ok(Err(rejection)),
             }
@@ -130,12 +130,13 @@ impl Transaction {
         const WHAT: &str = "a transaction";
         let count =
             u32::try_from(self.starts.len()).expect("a batch is bound by its bytes, far below 2^32 messages");
+        // One number for each message, the begin and the end.
         let first = socket.take_seq(count + 2);
         self.seal(first, count, base);
         drain(socket)?;
         let sent = socket.send(WHAT, &self.buf);
         if let Some(&last) = self.starts.last() {
-            // The end of the batch is written anew by the next offer.
+            // The next attempt writes the end of the batch again. The messages stay as they are.
             let last_length =
                 u32::from_ne_bytes(*self.buf[last..].first_chunk().expect("a message has a header"));
             let end = last + usize::try_from(last_length).unwrap_or(usize::MAX).next_multiple_of(4);
@@ -159,11 +160,13 @@ impl Transaction {
             .end_nested();
         end_message(&mut begin, start);
         self.buf[..BEGIN_BYTES].copy_from_slice(&begin);
+        // A sequence number of its own for each message tells which one a refusal is about.
         for (seq, &start) in (first + 1..).zip(&self.starts) {
             self.buf[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
         }
         if let Some(&last) = self.starts.last() {
-            // One acknowledgement is enough: the last message's arrives only after the commit.
+            // One acknowledgement is enough: that of the last message comes only after the commit. More would fill the
+            // receive buffer.
             let flags = u16::from_ne_bytes([self.buf[last + 6], self.buf[last + 7]]) | NLM_F_ACK;
             self.buf[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
         }
@@ -180,7 +183,7 @@ fn nfgenmsg(family: u8, resource: u16) -> Nfgenmsg {
     Nfgenmsg { nfgen_family: family, version: 0, _res_id_be: resource.to_be() }
 }
 
-/// Unexpected responses belong to a request that was abandoned.
+/// Discards responses to requests that were abandoned.
 fn drain(socket: &mut Socket) -> Result<(), NetlinkError> {
     loop {
         match socket.receive_waiting() {
@@ -191,9 +194,10 @@ fn drain(socket: &mut Socket) -> Result<(), NetlinkError> {
     }
 }
 
-/// Reads the kernel's responses to the batch. All of it is there when the send returns: the kernel works on a batch
-/// in the sender's own context.
+/// Reads the kernel's responses to the batch.
 fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rejection>, NetlinkError> {
+    // All responses have arrived when the send returns, because the kernel executes a batch in the sender's own
+    // context. So an empty queue is their end.
     let mut rejection = Rejection { messages: Vec::new(), whole: None };
     let mut done = false;
     loop {
@@ -201,7 +205,7 @@ fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rej
             Ok(Some(frames)) => frames,
             Ok(None) => break,
             Err(Errno::NOBUFS) => {
-                // Only refusals are many or large. Some were lost, so no message can be blamed.
+                // Only refusals are many or large. Some were lost, so the messages at fault are not all known.
                 rejection.whole = Some(Errno::NOBUFS);
                 continue;
             }
@@ -210,6 +214,7 @@ fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rej
         for message in frames {
             let Message::Ack { seq, error } = message else { continue };
             match (seq.checked_sub(first), error) {
+                // The begin of the batch stands for the whole: `ERESTART`, for example.
                 (Some(0), Some(cause)) => rejection.whole = Some(cause),
                 (Some(nth), Some(cause)) if nth <= count => {
                     rejection.messages.push((usize::try_from(nth - 1).unwrap_or(usize::MAX), cause));
@@ -220,6 +225,7 @@ fn verdict(socket: &mut Socket, first: u32, count: u32) -> Result<Result<(), Rej
             }
         }
     }
+    // Missing permission is no fault of the messages: a search for the one at fault would end with all of them.
     if let Some(cause @ (Errno::PERM | Errno::ACCESS)) = rejection.whole {
         return Err(refusal("a transaction", cause));
     }
