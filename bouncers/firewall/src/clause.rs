@@ -1,4 +1,4 @@
-//! The parts our rules are made of: written to `nft` as statements, read back from the kernel as expressions.
+//! Defines the parts of rules: written to `nft` as statements, read back from the kernel as expressions. Pure.
 //!
 //! Read back over netlink and not through `nft -j`: that reads foreign tables too, and release 1.0.6 prints garbage
 //! as soon as one of them has a flag.
@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use crate::config::{IpFamily, LogRate, RatePeriod};
 use crate::gate::truncate;
 
-/// Where a look-up puts what it found. (The bindings number it otherwise than the kernel.)
+/// The register for the result of a look-up.
+// The bindings number it otherwise than the kernel.
 const NFTA_LOOKUP_DREG: u16 = 3;
 
-/// The burst that `nft` gives a limit that names none.
+/// The burst of a limit that names none, as `nft` has it.
 const BURST: u32 = 5;
 
 /// A part of a rule.
@@ -54,7 +55,7 @@ pub(crate) enum Clause {
     Unreachable(u8),
     /// Deny with a TCP reset.
     Reset,
-    /// Deny without a word.
+    /// Deny without a response.
     Drop,
     /// Leave the chain: the calling chain, or other rules of the host, decide.
     Return,
@@ -73,7 +74,7 @@ pub(crate) struct Prefix {
     pub(crate) length: Option<u8>,
 }
 
-/// What a packet is matched by.
+/// Which address of a packet is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Where it comes from.
@@ -101,6 +102,7 @@ impl Side {
 
     /// Its first bits.
     pub(crate) fn bits(self, ip: IpFamily, length: u8) -> Prefix {
+        // A mask of all bits is no mask: one spelling, so that a rule read back equals the one written.
         Prefix { side: self, length: (length < width(ip)).then_some(length) }
     }
 }
@@ -113,7 +115,7 @@ fn width(ip: IpFamily) -> u8 {
 }
 
 impl Prefix {
-    /// For `nft`.
+    /// As an expression of `nft`.
     fn expression(self, ip: IpFamily) -> Value {
         let (protocol, all) = match ip {
             IpFamily::V4 => ("ip", IpAddr::V4(Ipv4Addr::BROADCAST)),
@@ -132,10 +134,10 @@ impl Prefix {
 }
 
 impl Clause {
-    /// For `nft`.
+    /// As a statement of `nft`.
     pub(crate) fn statement(&self, ip: IpFamily) -> Value {
         let statement = match self {
-            // The typed statements know neither masks nor maps of counters.
+            // The typed statements support neither masks nor maps of counters.
             Self::In(prefix, set) => {
                 let (left, right) = (prefix.expression(ip), format!("@{set}"));
                 return json!({"match": {"op": "==", "left": left, "right": right}});
@@ -153,6 +155,7 @@ impl Clause {
                 rate: rate.packets,
                 rate_unit: None,
                 per: Some(rate.per.as_str().into()),
+                // Explicit, so that a rule read back equals the one written, whatever the default of this `nft` is.
                 burst: Some(BURST),
                 burst_unit: None,
                 inv: None,
@@ -190,7 +193,7 @@ fn equals(left: NamedExpression<'static>, right: String) -> Statement<'static> {
     })
 }
 
-/// `nft`'s word for the codes that `rules.rs` uses (RFC 792 and RFC 4443).
+/// The names in `nft` of the codes that `rules.rs` uses (RFC 792 and RFC 4443).
 fn reject_code(ip: IpFamily, code: u8) -> RejectCode {
     match (ip, code) {
         (IpFamily::V4, 1) => RejectCode::HostUnreach,
@@ -200,18 +203,20 @@ fn reject_code(ip: IpFamily, code: u8) -> RejectCode {
     }
 }
 
-/// What the kernel has loaded to compare or look up next.
+/// What the kernel has loaded into the register for the next comparison or look-up.
 enum Loaded {
     Meta(u32),
     Prefix(Prefix),
 }
 
-/// A rule as the kernel holds it; `None` when it has an expression that our rules never have.
+/// Reads a rule from the kernel's expressions; `None` when it has one that our rules never have.
 pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Option<Vec<Clause>> {
     let mut clauses = Vec::new();
+    // The kernel loads into a register first and compares or looks up next. The register itself is not checked: rules
+    // of ours load one value at a time.
     let mut loaded = None;
     for expression in expressions.get_elem() {
-        // The bindings know no limit.
+        // The bindings do not decode limits.
         if expression.get_name().ok()? == c"limit" {
             clauses.push(Clause::Limit(limit(find_attr(expression.get_buf(), 2)?)?));
             continue;
@@ -228,6 +233,7 @@ pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Opt
                 clauses.push(compared(key, compare.get_data().ok()?.get_value().ok()?)?);
             }
             (ExprOps::Lookup(lookup), Some(Loaded::Prefix(prefix))) => {
+                // Verdict maps and negated look-ups (flag 1) are never ours.
                 let makes_verdict = find_attr(lookup.get_buf(), NFTA_LOOKUP_DREG).is_some();
                 if makes_verdict || lookup.get_flags().unwrap_or(0) != 0 {
                     return None;
@@ -253,6 +259,7 @@ pub(crate) fn read(ip: IpFamily, expressions: &IterableExprListAttrs<'_>) -> Opt
             _ => return None,
         }
     }
+    // A value that is loaded and not used belongs to an expression that was not understood.
     loaded.is_none().then_some(clauses)
 }
 
@@ -303,7 +310,7 @@ fn compared(key: u32, value: &[u8]) -> Option<Clause> {
     } else {
         return None;
     };
-    // A whole name ends with a zero; without one any ending fits.
+    // The kernel compares as many bytes as the value has: a whole name includes its final zero, a wildcard does not.
     let (name, ending) = match value.iter().position(|byte| *byte == 0) {
         Some(end) => (&value[..end], ""),
         None => (value, "*"),

@@ -1,4 +1,4 @@
-//! The objects of a managed table as the kernel holds them, and which of them are ours.
+//! Reads the objects of a managed table from the kernel, and decides which of them are ours.
 //!
 //! An object is ours by what it carries, not by its name alone: the table may be shared with rules of the operator, of
 //! docker or of ufw, and those are never flushed or deleted. The first rule of each chain of ours carries the comment
@@ -17,7 +17,8 @@ use crate::target::Dialect;
 /// The comment of our rules and counters.
 pub(crate) const MARK: &str = "palisade";
 
-/// The comment of the `processed` counter in a table that we made, which may go as a whole.
+/// The comment of the `processed` counter in a table that we made.
+// It says that the table may be deleted as a whole: one that was there before is the operator's.
 pub(crate) const TABLE_MARK: &str = "palisade: table";
 
 /// `NFT_SET_*` and `NFT_TABLE_F_*` flags of `linux/netfilter/nf_tables.h`.
@@ -39,7 +40,7 @@ pub(crate) mod flags {
 /// The policy of a base chain that lets packets on (`NF_ACCEPT`).
 const ACCEPT: u32 = 1;
 
-/// Everything in a table but elements and counts.
+/// Everything in a table except elements and counts.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Whether there is such a table.
@@ -90,7 +91,7 @@ pub(crate) struct FoundChain {
 pub(crate) struct FoundRule {
     /// The chain.
     pub(crate) chain: String,
-    /// Its clauses; `None` when it does anything that rules of ours do not.
+    /// Its clauses; `None` when it has an expression that rules of ours never have.
     pub(crate) rule: Option<Rule>,
     /// Whether it carries [`MARK`].
     pub(crate) marked: bool,
@@ -178,10 +179,12 @@ impl Found {
         self.rules.iter().filter(move |rule| rule.chain == chain)
     }
 
-    /// Whether a chain is ours, or the stock bouncer's. A chain without rules is not.
+    /// Whether a chain is ours, or the stock bouncer's.
     pub(crate) fn owns_chain(&self, family: &Family, chain: &str) -> bool {
         let mut rules = self.rules_of(chain);
+        // An empty chain carries no mark, so it may be anyone's.
         let Some(first) = rules.next() else { return false };
+        // Stock release 0.0.25 has no `processed` counter: its chain holds nothing but rules about its one set.
         let is_stock = |rule: &FoundRule| {
             let clauses = rule.rule.iter().flatten();
             let mut sets = clauses.filter_map(|clause| match clause {
@@ -191,6 +194,7 @@ impl Found {
             sets.next() == Some(&family.set)
         };
         first.marked
+            // The stock bouncer and earlier releases begin each chain with this rule, without a comment.
             || first.rule.as_ref() == Some(&rules::mark())
             || (is_stock(first) && rules.all(is_stock))
     }
@@ -198,17 +202,21 @@ impl Found {
     /// Whether a set is ours, or the stock bouncer's.
     pub(crate) fn owns_set(&self, family: &Family, set: &str) -> bool {
         let counter = |name: &str| self.counters.iter().any(|counter| counter.name == name);
+        // A set carries no mark itself. It was made together with a counter: of the same name for hosts, `processed`
+        // for the others.
         let by_name = match names::holds(family, set) {
             Some(Holds::Hosts(_)) => counter(set),
             Some(Holds::FormerRanges(_)) => counter(&set.replacen(".ranges-", "-", 1)),
             Some(
                 Holds::Ranges(_) | Holds::Gate(_) | Holds::InnerGate(_) | Holds::FrontGate(_) | Holds::Allow,
             ) => counter(names::PROCESSED),
+            // Of a former configuration with another prefix: only the comment of the counter tells.
             None => self.counters.iter().any(|counter| counter.name == set && counter.comment == MARK),
         };
         let uses =
             |clause: &Clause| matches!(clause, Clause::In(_, name) | Clause::CountIn(_, name) if name == set);
         let used = |rule: &&FoundRule| rule.rule.iter().flatten().any(uses);
+        // The set of stock release 0.0.25 has no counter, but its chain looks it up.
         by_name || self.rules.iter().filter(used).any(|rule| self.owns_chain(family, &rule.chain))
     }
 
@@ -220,15 +228,17 @@ impl Found {
         })
     }
 
-    /// Whether everything in the table is ours, and we made it. (A table of an earlier release or of the stock
-    /// bouncer carries no word on that: it counts as made by them.)
+    /// Whether everything in the table is ours, and the table was made by us or the stock bouncer.
     pub(crate) fn is_wholly_ours(&self, family: &Family) -> bool {
         let chains = self.chains.iter().filter(|chain| self.owns_chain(family, &chain.name)).count();
         let sets = self.sets.iter().filter(|set| self.owns_set(family, &set.name)).count();
         let processed = self.counters.iter().find(|counter| counter.name == names::PROCESSED);
+        // The stock bouncer and earlier releases give the counter no comment, so nothing tells whether they made the
+        // table: it counts as made by them.
         let unmarked = processed.filter(|counter| counter.comment.is_empty()).map_or(0, |_| 1);
         let counters = self.own_counters(family).count() + unmarked;
         let made = processed.is_none_or(|counter| counter.comment != MARK);
+        // The kernel counts all objects of a table. If there are more than ours, the table stays.
         made && chains + sets > 0 && usize::try_from(self.objects) == Ok(chains + sets + counters)
     }
 }

@@ -1,4 +1,4 @@
-//! Names of the objects in the kernel, and the way back from a set's name to what it holds.
+//! Names the objects in the kernel, and derives from a set's name what it holds. Pure.
 //!
 //! Names are the stock bouncer's (`<set>-<origin>`, `<chain>-<hook>`), so that dashboards and habits keep working. What
 //! it does not have is named with a dot where it has a dash, which no origin can imitate: `<set>.ranges-<prefix
@@ -10,7 +10,8 @@ use crate::config::{Family, Hook};
 /// Counter of every packet that enters one of our chains.
 pub(crate) const PROCESSED: &str = "processed";
 
-/// The kernel's limit is 256 with the final zero.
+/// Longest name, in bytes.
+// The kernel's limit is 256 with the final zero.
 const NAME_BYTES: usize = 255;
 
 /// What a set of ours holds.
@@ -42,22 +43,18 @@ pub(crate) fn range_map(family: &Family, length: u8) -> String {
     format!("{}.ranges-{length}", family.set)
 }
 
-/// Name of the gate of one width.
 pub(crate) fn gate(family: &Family, width: u8) -> String {
     format!("{}.gate-{width}", family.set)
 }
 
-/// Name of the inner gate of one width.
 pub(crate) fn inner_gate(family: &Family, width: u8) -> String {
     format!("{}.inner-{width}", family.set)
 }
 
-/// Name of the front gate of one width.
 pub(crate) fn front_gate(family: &Family, width: u8) -> String {
     format!("{}.front-{width}", family.set)
 }
 
-/// Name of the set of what is let through.
 pub(crate) fn allow_set(family: &Family) -> String {
     format!("{}.allow", family.set)
 }
@@ -95,6 +92,7 @@ pub(crate) fn deny_chain(family: &Family) -> String {
 /// What a set of a managed table holds, by its name; `None` when the name is not one of ours.
 pub(crate) fn holds(family: &Family, set: &str) -> Option<Holds> {
     let rest = set.strip_prefix(family.set.as_str())?;
+    // Only as we write it: `.gate-07` would come back as another name.
     let number = |text: &str| text.parse::<u8>().ok().filter(|n| n.to_string() == text && *n <= 128);
     if rest == ".allow" {
         Some(Holds::Allow)
@@ -105,6 +103,7 @@ pub(crate) fn holds(family: &Family, set: &str) -> Option<Holds> {
     } else if let Some(width) = rest.strip_prefix(".front-") {
         number(width).map(Holds::FrontGate)
     } else if let Some(suffix) = rest.strip_prefix(".ranges-") {
+        // Both have this form: maps of ranges by length, and sets of ranges by source of releases before 0.2.
         Some(number(suffix).map_or_else(|| Holds::FormerRanges(source(suffix)), Holds::Ranges))
     } else {
         Some(Holds::Hosts(source(rest.strip_prefix('-')?)))
@@ -131,11 +130,14 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/')
 }
 
-/// Writes every byte that `nft` could not reload as `_xHH_`, and the underscore of anything that looks like that.
+/// Writes every byte that `nft` cannot read back as `_xHH_`.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
+        // An underscore that begins such a sequence is escaped as well, so that each name comes back as the source it
+        // was made from.
         let imitates = byte == b'_' && escaped_byte(&text.as_bytes()[at..]).is_some();
+        // The kernel takes any byte, but `nft -f` cannot load a saved ruleset with a blank or a colon in a name.
         if is_plain(byte) && !imitates {
             out.push(char::from(byte));
         } else {
@@ -162,14 +164,15 @@ fn escaped_byte(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
-/// FNV-1a, 64 bit: stable over releases, which std's hasher does not promise.
+/// FNV-1a, 64 bit.
+// Not the hasher of std: cut names stay in the kernel over releases, so their hash must not change.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Cuts a name that is too long and makes it unique again by a hash of the whole.
+/// Cuts a name that is too long, and makes it unique again by a hash of the whole.
 fn fit(name: String) -> String {
     if name.len() <= NAME_BYTES {
         return name;

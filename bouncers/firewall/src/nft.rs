@@ -1,4 +1,4 @@
-//! Runs the `nft` program: the only file that does. For structure only; elements go over netlink.
+//! Runs the `nft` program, for structure only; elements go over netlink. No other file runs it.
 
 use std::io;
 use std::process::Stdio;
@@ -17,10 +17,11 @@ pub(crate) fn command(object: NfObject<'_>) -> Command {
     serde_json::to_value(object).expect("commands are made of strings and numbers only")
 }
 
-/// A structure transaction takes milliseconds; only a stuck system comes near this.
+/// Timeout of one run of `nft`.
+// A transaction of structure takes milliseconds; only a stuck system comes near this.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why `nft` did not do what it was asked to.
+/// Why `nft` failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NftError {
@@ -44,22 +45,24 @@ pub enum NftError {
 }
 
 impl NftError {
-    /// Whether an object it was about does not exist.
+    /// Whether an object that the commands refer to does not exist.
     pub(crate) fn is_missing(&self) -> bool {
+        // `nft` exits with 1 for every refusal; only its text tells them apart.
         matches!(self, Self::Refused { stderr, .. } if stderr.contains("No such file or directory"))
     }
 }
 
-/// Runs commands as one transaction. (What `nft` may print is never read: see [`crate::clause`].) Nothing is run when
-/// there are none.
+/// Runs commands as one transaction. Without commands nothing is run.
 pub(crate) async fn apply(what: &'static str, commands: Vec<Command>) -> Result<(), NftError> {
     if commands.is_empty() {
         return Ok(());
     }
+    // The output is not read: `nft` 1.0.6 prints garbage as soon as a table of others has a flag. The result is read
+    // over netlink, see `clause.rs`.
     run(what, &["-j", "-f", "-"], &script(commands)).await
 }
 
-/// Lets `nft` and the kernel judge commands without carrying them out.
+/// Checks commands in `nft` and the kernel without carrying them out.
 pub(crate) async fn check(what: &'static str, commands: Vec<Command>) -> Result<(), NftError> {
     run(what, &["-c", "-j", "-f", "-"], &script(commands)).await
 }
@@ -74,6 +77,7 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A run that exceeds the timeout must not change the ruleset later, when the enforcer has gone on.
         .kill_on_drop(true)
         .spawn()
         .map_err(NftError::Missing)?;
@@ -81,10 +85,11 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
     let talk = async {
         let feed = async {
             if let Some(mut pipe) = pipe {
-                // It may stop reading because it refuses the first line; its exit status is checked below.
+                // `nft` may stop reading because it refuses the first line; its exit status is checked below.
                 let _broken_pipe = pipe.write_all(stdin.as_bytes()).await;
             }
         };
+        // Side by side: if `nft` filled its pipe for errors while we only write, both would wait for ever.
         tokio::join!(feed, child.wait_with_output()).1
     };
     let output = match tokio::time::timeout(DEADLINE, talk).await {
@@ -98,7 +103,7 @@ async fn run(what: &'static str, arguments: &[&str], stdin: &str) -> Result<(), 
     Err(NftError::Refused { what, stderr })
 }
 
-/// The output of `nft` in one line: each message once, without positions in a script that was never stored.
+/// The errors of `nft` in one line: each message once, without positions in a script that is not stored.
 fn plain(stderr: &str) -> String {
     let mut complaints: Vec<&str> = Vec::new();
     for line in stderr.lines() {
@@ -108,6 +113,7 @@ fn plain(stderr: &str) -> String {
         }
     }
     let mut text = complaints.join("; ");
+    // With one message per command a long script would fill the log.
     if text.len() > 2000 {
         let cut = (0..=2000).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);

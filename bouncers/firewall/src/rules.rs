@@ -1,4 +1,4 @@
-//! The rules of each chain, as data.
+//! Builds the rules of each chain, as data. Pure.
 //!
 //! ```text
 //!  crowdsec-chain-input         counter name processed                            every packet
@@ -16,9 +16,9 @@
 //!                               drop
 //! ```
 //!
-//! What a packet from an address in no cell of a gate pays ends with the gates, and for one in no cell of an inner gate
-//! with these. Only behind them its price grows with the number of sources and prefix lengths. A group of sets that has
-//! no inner gate is looked up where its inner gate would be.
+//! A packet from an address in no cell of a gate passes the gates only, and one in no cell of an inner gate the inner
+//! gates as well. Only behind these does the price grow with the number of sources and prefix lengths. A group of sets
+//! without an inner gate is looked up where its inner gate would be.
 
 use crate::clause::{Clause, Side};
 use crate::config::{Config, Deny, DenyLog, Family, Hook, IpFamily, RejectWith};
@@ -27,10 +27,9 @@ use crate::layout::{Layout, Managed, full_length};
 use crate::names;
 use crate::target::SetId;
 
-/// A rule.
 pub(crate) type Rule = Vec<Clause>;
 
-/// Which chains there are, and what each matches.
+/// The base chains, and the sides of a packet that each matches.
 pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
     let mut chains: Vec<(Hook, Vec<Side>)> =
         config.hooks.iter().map(|hook| (*hook, vec![Side::Source])).collect();
@@ -40,6 +39,7 @@ pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
                 sides.push(Side::Destination);
             }
         }
+        // Without an output chain nothing that this host sends would be looked at, whatever `nftables_hooks` lists.
         if !chains.iter().any(|(hook, _)| *hook == Hook::Output) {
             chains.push((Hook::Output, vec![Side::Destination]));
         }
@@ -47,13 +47,12 @@ pub(crate) fn chains(config: &Config) -> Vec<(Hook, Vec<Side>)> {
     chains
 }
 
-/// The sides that any chain looks at.
 pub(crate) fn sides(config: &Config) -> Vec<Side> {
     let chains = chains(config);
     Side::ALL.into_iter().filter(|side| chains.iter().any(|(_, sides)| sides.contains(side))).collect()
 }
 
-/// The rules of a base chain: what is let through at once, then the gates.
+/// The rules of a base chain: exemptions by interface, then the gates.
 pub(crate) fn base_rules(
     config: &Config,
     ip: IpFamily,
@@ -83,6 +82,7 @@ pub(crate) fn base_rules(
             let near = Clause::In(side.bits(ip, width), layout.target(gate).name.clone());
             rules.push(vec![near, Clause::Jump(names::front_chain(family, side.as_str()))]);
         }
+        // Gates wider than the front gate have no cells in it.
         rules.extend(gate_rules(ip, family, *side, (layout, managed), false));
     }
     rules
@@ -97,11 +97,12 @@ fn gate_rules(
     behind_front: bool,
 ) -> impl Iterator<Item = Rule> {
     let front = managed.front.map(|(width, _)| width);
-    // The main gate first: an address is denied by its longest prefix.
+    // Narrow gates first, so that an address is denied, and counted, by its longest prefix.
     let gates = managed.gates.iter().rev();
     let gates = gates.filter(move |(width, _)| front.is_some_and(|front| **width >= front) == behind_front);
     gates.map(move |(width, gate)| {
         let near = Clause::In(side.bits(ip, *width), layout.target(*gate).name.clone());
+        // An unrefined gate leads to every set: the kernel may hold elements whose cells are in other gates.
         let chain = if managed.is_refined && *width != gate::main_width(ip) {
             names::gate_chain(family, side.as_str(), *width)
         } else {
@@ -121,8 +122,10 @@ pub(crate) fn side_chains(
 ) -> Vec<(String, Vec<Rule>)> {
     let deny = || Clause::Goto(names::deny_chain(family));
     let name = |set| layout.target(set).name.clone();
+    // In the chains behind the gates, where few packets come, and not ahead of them, where each would pay for it.
     let allow =
         || managed.allow.map(|set| vec![Clause::In(side.whole(), name(set)), Clause::Return]).into_iter();
+    // The map is the match and the counter at once: the rule ends if the key is missing.
     let ranges = |(length, map)| vec![Clause::CountIn(side.bits(ip, length), name(map)), deny()];
     let hosts = managed.host_sources().into_iter().map(|source| {
         let hosts = layout.counter(source).to_owned();
@@ -167,7 +170,7 @@ pub(crate) fn side_chains(
 
 /// The rules of the chain that denies.
 pub(crate) fn deny_rules(config: &Config, ip: IpFamily) -> Vec<Rule> {
-    // A rule of its own, so that its limit never decides about the verdict.
+    // A rule of its own: in the rule of the verdict, packets above the limit would not be denied.
     let log = config.log.as_ref().map(logging);
     let verdicts = verdicts(config.deny, ip).into_iter();
     log.into_iter()
@@ -175,7 +178,7 @@ pub(crate) fn deny_rules(config: &Config, ip: IpFamily) -> Vec<Rule> {
         .collect()
 }
 
-/// The rule that every base chain of ours begins with, and every one of the stock bouncer since it counts.
+/// The first rule of every base chain of ours, and of the stock bouncer's since it counts.
 pub(crate) fn mark() -> Rule {
     vec![Clause::Count(names::PROCESSED.to_owned())]
 }
@@ -196,10 +199,12 @@ fn verdicts(deny: Deny, ip: IpFamily) -> Vec<(Option<Clause>, Clause)> {
     };
     match deny {
         Deny::Drop => vec![(None, Clause::Drop)],
+        // The stock bouncer sends code 3 in both families, which in IPv6 is "address unreachable".
         Deny::Reject(RejectWith::Stock) => vec![by_family(3, 3)],
         Deny::Reject(RejectWith::PortUnreachable) => vec![by_family(3, 4)],
         Deny::Reject(RejectWith::AdminProhibited) => vec![by_family(13, 1)],
         Deny::Reject(RejectWith::HostUnreachable) => vec![by_family(1, 3)],
+        // A reset fits TCP only; everything else gets "port unreachable".
         Deny::Reject(RejectWith::TcpReset) => vec![(Some(Clause::IsTcp), Clause::Reset), by_family(3, 4)],
     }
 }

@@ -1,5 +1,5 @@
-//! Tables, chains, sets, counters and rules of a managed family: what is wanted, as data, and the commands that
-//! make of what is found what is wanted.
+//! Describes the tables, chains, sets, counters and rules that a managed family needs, and computes the commands that
+//! change what was found into that. Pure.
 
 use nftables::schema::{self, NfCmd, NfListObject, NfObject, SetFlag, SetType, SetTypeValue};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
@@ -41,7 +41,7 @@ pub(crate) struct Collision {
 }
 
 impl Structure {
-    /// What a managed family needs for its layout.
+    /// The objects that a managed family needs for its layout.
     pub(crate) fn wanted(config: &Config, ip: IpFamily, family: &Family, layout: &Layout) -> Self {
         let FamilyLayout::Managed(managed) = layout.part(ip) else { return Self::empty(ip, family) };
         let sets = layout.targets().filter(|(_, target)| target.ip == ip);
@@ -66,7 +66,7 @@ impl Structure {
         }
     }
 
-    /// Nothing: for taking everything of ours away.
+    /// No objects: everything of ours is removed.
     pub(crate) fn empty(ip: IpFamily, family: &Family) -> Self {
         let (counters, sets, chains) = (Vec::new(), Vec::new(), Vec::new());
         Self { ip, family: family.clone(), counters, sets, chains }
@@ -101,17 +101,18 @@ impl Structure {
         }
     }
 
-    /// The first foreign object that has the name of a wanted one.
+    /// The first foreign object that has the name of one of ours.
     pub(crate) fn collision(&self, found: &Found) -> Option<Collision> {
         let foreign_chain = |chain: &&FoundChain| {
             let wanted = self.chains.iter().find(|wanted| wanted.name == chain.name);
-            // An empty chain that is just like ours loses nothing by being filled.
+            // An empty chain with our properties loses nothing by being filled.
             let adoptable = |wanted: &WantedChain| {
                 wanted.as_found() == **chain && found.rules_of(&chain.name).next().is_none()
             };
             wanted.is_some_and(|wanted| !adoptable(wanted)) && !found.owns_chain(&self.family, &chain.name)
         };
-        // Also one whose name a later source, prefix length or gate would need.
+        // Also a name that a later source, prefix length or gate would need: the error must come at the start, and not
+        // with the first decision of that source.
         let foreign_set = |set: &&FoundSet| {
             names::holds(&self.family, &set.name).is_some() && !found.owns_set(&self.family, &set.name)
         };
@@ -120,21 +121,22 @@ impl Structure {
         chain.or_else(set).map(|(kind, name)| Collision { kind, name: name.clone() })
     }
 
-    /// The commands that make the found objects the wanted ones, to be run as one transaction. None when all is
-    /// as it should be. What is not ours in the table, and what [`Structure::leftovers`] takes away, stays.
+    /// The commands that change the found objects into the wanted ones, as one transaction. Empty when there is nothing
+    /// to change. Objects of others stay, and so do those that [`Structure::leftovers`] removes.
     pub(crate) fn changes(&self, found: &Found) -> Vec<Command> {
         let mut commands = self.containers(found);
         commands.extend(self.rule_changes(found));
         commands
     }
 
-    /// The part of [`Structure::changes`] that changes no rule: table, counters and sets. Empty when sets have to be
-    /// made anew, which cannot be done while rules look them up: see [`Structure::must_remake`].
+    /// The part of [`Structure::changes`] that changes no rule: table, counters and sets.
     pub(crate) fn additions(&self, found: &Found) -> Vec<Command> {
+        // Sets that rules look up cannot be deleted, so these changes need the rules as well: see
+        // [`Structure::must_remake`].
         if self.must_remake(found) { Vec::new() } else { self.containers(found) }
     }
 
-    /// Whether a set of ours has other properties than it should.
+    /// Whether a set of ours has other properties than it should, so that it must be replaced.
     pub(crate) fn must_remake(&self, found: &Found) -> bool {
         self.sets.iter().any(|set| is_wrong(set, found))
     }
@@ -142,7 +144,7 @@ impl Structure {
     fn containers(&self, found: &Found) -> Vec<Command> {
         let mut commands = Vec::new();
         if !found.table || found.dormant {
-            // (Adding it without flags wakes a dormant table.)
+            // Adding a table without flags wakes a dormant one.
             commands.push(add(NfListObject::Table(schema::Table {
                 family: nf_family(self.ip),
                 name: self.family.table.clone().into(),
@@ -152,6 +154,7 @@ impl Structure {
         for name in &self.counters {
             if !found.counters.iter().any(|counter| counter.name == *name) {
                 let made_table = !found.table && name == names::PROCESSED;
+                // Counters are kept when they exist: their counts go on over a restart.
                 commands.push(json!({"add": {"counter": {
                     "family": nf_family(self.ip),
                     "table": self.family.table,
@@ -161,7 +164,8 @@ impl Structure {
             }
         }
         if self.must_remake(found) {
-            // A set that rules use cannot go: empty every chain of ours first, and fill them again below.
+            // The kernel refuses to delete a set that rules use: every chain of ours is emptied first, and filled again
+            // by `rule_changes`.
             let ours = found.chains.iter().filter(|chain| found.owns_chain(&self.family, &chain.name));
             commands.extend(ours.map(|chain| self.flush_chain(&chain.name)));
         }
@@ -185,7 +189,8 @@ impl Structure {
             match found.chains.iter().find(|chain| chain.name == wanted.name) {
                 None => chains.push(self.add_chain(wanted)),
                 Some(is) if *is != wanted.as_found() => {
-                    // Neither hook nor priority can be changed in place. In one transaction no packet slips by.
+                    // Neither hook nor priority can be changed in place. As one transaction the replacement lets no
+                    // packet pass.
                     chains.push(self.flush_chain(&wanted.name));
                     chains.push(self.delete_chain(&wanted.name));
                     chains.push(self.add_chain(wanted));
@@ -193,6 +198,8 @@ impl Structure {
                 Some(_) if flushed => {}
                 Some(_) => {
                     let is: Vec<_> = found.rules_of(&wanted.name).collect();
+                    // If only rules at the end are missing they are appended, so that a new source does not rewrite the
+                    // chain.
                     let alike = is.len() <= wanted.rules.len()
                         && is.iter().zip(&wanted.rules).all(|(is, like)| is.rule.as_ref() == Some(like))
                         && is.first().is_none_or(|first| first.marked);
@@ -206,20 +213,20 @@ impl Structure {
             let missing = wanted.rules.iter().enumerate().skip(unchanged);
             rules.extend(missing.map(|(at, rule)| self.add_rule(&wanted.name, rule, at == 0)));
         }
-        // A rule may go to any of the chains, so all of them come first.
+        // A rule may jump to any of the chains, so all of them are made first.
         chains.extend(rules);
         chains
     }
 
-    /// The commands that take away what earlier versions, other settings or the stock bouncer left in the table:
-    /// chains and sets that are ours and not wanted. To be run when everything wanted is in force.
+    /// The commands that remove chains and sets of ours that are not wanted: of earlier releases, other settings or the
+    /// stock bouncer. To be run when everything wanted is in force.
     pub(crate) fn leftovers(&self, found: &Found) -> Vec<Command> {
         let wanted_chain = |name: &str| self.chains.iter().any(|chain| chain.name == name);
         let wanted_set = |name: &str| self.sets.iter().any(|set| set.name == name);
         self.removal(found, &|name| !wanted_chain(name), &|name| !wanted_set(name))
     }
 
-    /// The commands that take away everything of ours: the table as a whole when nothing else is in it.
+    /// The commands that remove everything of ours: the table as a whole when nothing else is in it.
     pub(crate) fn retirement(&self, found: &Found) -> Vec<Command> {
         if found.is_wholly_ours(&self.family) {
             return vec![delete(NfListObject::Table(schema::Table {
@@ -248,7 +255,8 @@ impl Structure {
             chains.filter(|name| chain_goes(name) && found.owns_chain(&self.family, name)).collect();
         let sets = found.sets.iter();
         let sets = sets.filter(|set| set_goes(&set.name) && found.owns_set(&self.family, &set.name));
-        // Chains may go to each other: all are emptied before the first is deleted.
+        // Chains may jump to each other, and the kernel refuses to delete a chain that is jumped to: all are emptied
+        // before the first is deleted.
         let mut commands: Vec<_> = chains.iter().map(|name| self.flush_chain(name)).collect();
         commands.extend(chains.iter().map(|name| self.delete_chain(name)));
         commands.extend(sets.map(|set| self.delete_set(set)));
