@@ -102,9 +102,11 @@ impl AlertQuery {
             seen.push(name);
             query.set(name, value, for_deletion)?;
         }
+        // As in the stock server: an alert of the origin CAPI would otherwise be asked for and excluded at once.
         if query.origin.is_some() {
             query.include_capi = true;
         }
+        // A deletion concerns all matches, as in the stock server.
         if for_deletion {
             query.limit = None;
         }
@@ -135,6 +137,7 @@ impl AlertQuery {
             "created_before" => self.created_before = Some(duration(value)?),
             "decision_type" => self.decision_type = text(),
             "origin" => self.origin = text(),
+            // Other values are ignored and no error, as in the stock server.
             "include_capi" => self.include_capi = value != "false",
             "has_active_decision" => {
                 self.has_active_decision = Some(go_bool(value).map_err(|why| {
@@ -150,6 +153,7 @@ impl AlertQuery {
                 _ => {}
             },
             "with_decisions" => self.with_decisions = value != "false",
+            // Only accepted: deletion has no limit.
             "limit" => {}
             _ => {
                 return Err(QueryError(format!(

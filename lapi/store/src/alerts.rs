@@ -94,8 +94,12 @@ impl Store {
         machine: Option<&str>,
         alerts: Vec<NewAlert>,
     ) -> Result<Added, StoreError> {
+        // Before anything is queued: one bad value refuses the whole request, and conversion takes no time from other
+        // writes.
         let prepared = alerts.into_iter().map(|new| prepare(now, new)).collect::<Result<Vec<_>, _>>()?;
         let imports: Vec<bool> = prepared.iter().map(|one| one.decisions.len() > STAGED_FROM).collect();
+        // A large alert would hold up all other writes for as long as it takes, so it does not share a transaction
+        // with the rest.
         let (large, small): (Vec<_>, Vec<_>) =
             prepared.into_iter().partition(|one| one.decisions.len() > STAGED_FROM);
         let mut added = Added::default();
@@ -157,6 +161,7 @@ impl Store {
     /// When the database fails.
     pub async fn delete_alert(&self, now: UnixMillis, id: i64) -> Result<Deleted, StoreError> {
         remove_matching(self, now, "delete an alert", move |sql| {
+            // An import that is not complete does not exist for readers.
             sql.push("NOT a.staged AND a.id = ").arg(id);
         })
         .await
@@ -203,11 +208,13 @@ impl Store {
         alert: AlertRow,
     ) -> Result<(Stored, Vec<(Commit, Vec<Change>)>), StoreError> {
         let (store, machine) = (self.clone(), machine.map(str::to_owned));
-        // Completed even when the caller is dropped: half an import would have to be removed again.
+        // Completed even when the caller is dropped, as when its connection closes: half an import would have to be
+        // removed again.
         self.writer
             .write_to_completion("import decisions", async move {
                 let lock = store.lock_for_import().await?;
                 let outcome = staged::import(&store, now, machine, alert).await;
+                // Before the remains are removed, which takes the same lock exclusively.
                 drop(lock);
                 if outcome.is_err() {
                     // If the database is unavailable now, the next start or retention removes the rest.

@@ -90,6 +90,8 @@ impl Store {
         self.writer
             .write("create an allowlist", move |tx| {
                 Box::pin(async move {
+                    // Other LAPIs read the lists again when this changes. If the job fails, the counters are reset
+                    // with it.
                     tx.bump_registry_version();
                     let session = tx.session();
                     if id_of(session, &name).await.is_ok() {
@@ -217,10 +219,12 @@ impl Store {
                     let nets: HashSet<IpNet> =
                         all.iter().flat_map(|list| &list.items).map(|item| item.net).collect();
                     let mut ids = Vec::new();
+                    // Address by address through the index: decisions are many, items are few.
                     for net in &nets {
                         ids.extend(decisions::touching(session, net, now).await?);
                     }
                     ids.sort_unstable();
+                    // A decision may touch several items.
                     ids.dedup();
                     if ids.is_empty() {
                         return Ok(Ended::default());

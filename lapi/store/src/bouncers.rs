@@ -104,6 +104,7 @@ pub enum BouncerDeletion {
 /// A bouncer's name without all trailing `@ADDRESS` parts.
 pub fn base_name(name: &str) -> &str {
     let mut base = name;
+    // Only addresses are cut off: an operator may have named a bouncer `web@dc1`.
     while let Some((front, address)) = base.rsplit_once('@') {
         if address.parse::<std::net::IpAddr>().is_err() {
             break;
@@ -150,6 +151,7 @@ impl Store {
             name: format!("{}@{ip}", base_name(parent)),
             key_hash: key_hash.to_owned(),
             auth_type: auth_type.to_owned(),
+            // The address in its row is how later requests from there find it.
             ip: ip.to_owned(),
             auto_created: true,
         };
@@ -194,6 +196,8 @@ impl Store {
                 Box::pin(async move {
                     let session = tx.session();
                     let text = format!(
+                        // The condition decides in the database, because two LAPIs may see the unused row at the same
+                        // time.
                         "UPDATE bouncers SET ip = $1, updated_at = $2 WHERE id = $3 AND ip = '' RETURNING {COLUMNS}"
                     );
                     let sql = session.sql(&text).bind(ip).bind(now.0).bind(id);
@@ -255,6 +259,8 @@ impl Store {
                     let Some(bouncer) = by_name(session, &name).await? else {
                         return Err(StoreError::NotFound { kind: "bouncer", name });
                     };
+                    // As in the stock server: rows of a key live and die with the one that an operator created. With
+                    // certificates each row stands alone.
                     if bouncer.auto_created && bouncer.auth_type != "tls" {
                         return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
                     }
@@ -268,6 +274,7 @@ impl Store {
                         )
                         .bind(length)
                         .bind(front)
+                        // A row that was created automatically has no rows of its own, whatever its name begins with.
                         .bind(!bouncer.auto_created);
                     let mut gone = vec![name];
                     gone.extend(session.read(sql, |row| row.get::<String>(0)).await?);

@@ -49,6 +49,7 @@ pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_replica::ReplicaRow, Err
 
 /// A commit number as the database stores it.
 pub(crate) fn number(commit: Commit) -> i64 {
+    // Neither database has unsigned integers.
     i64::try_from(commit.0).unwrap_or(i64::MAX)
 }
 
@@ -59,6 +60,8 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
     for step in ids.chunks(STEP) {
         let session = tx.session();
         let mut sql = session
+            // A new commit number on the old row is how the replica learns of the end. `until > $1` leaves out
+            // decisions that have ended: they would be announced once more.
             .sql("UPDATE decisions SET until = $1, commit_no = $2, lifted = TRUE WHERE until > $1 AND id")
             .bind(now.0)
             .bind(number(commit));
@@ -71,6 +74,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
 /// No commit is made when nothing changed.
 fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_replica::ReplicaRow>) -> Ended {
     if rows.is_empty() {
+        // The number was taken before the statement, which writes it; given back, commits stay without gaps.
         tx.undo_commit(commit);
         return Ended::default();
     }
@@ -105,6 +109,8 @@ impl Store {
                     let commit = tx.next_commit();
                     let session = tx.session();
                     let mut sql = session
+                        // Without `until > $1`: the stock server lets an ended decision end again, which announces it
+                        // again.
                         .sql("UPDATE decisions SET until = $1, commit_no = $2, lifted = TRUE WHERE id = $3")
                         .bind(now.0)
                         .bind(number(commit))
@@ -151,6 +157,7 @@ impl Store {
         let mut session = self.snapshot("find decisions").await?;
         let mut sql = session.sql("SELECT MAX(until) FROM decisions WHERE ");
         push_covers(&mut sql, "", value);
+        // `MAX` of no rows is one row with NULL.
         let last: Option<i64> = session.first(sql, |row| row.get(0)).await?.flatten();
         let left = last.map_or(0, |until| until.saturating_sub(now.0).max(0));
         Ok(Duration::from_millis(left.unsigned_abs()))
@@ -166,6 +173,7 @@ pub(crate) async fn touching(
     let mut sql = session.sql("SELECT id FROM decisions WHERE until > ");
     sql.arg(now.0).push(" AND (");
     crate::prefix_bounds::push_within(&mut sql, "", net);
+    // `UNION` and not `OR`, which would use no index.
     sql.push(") UNION SELECT id FROM decisions WHERE until > ").arg(now.0).push(" AND (");
     push_covers(&mut sql, "", net);
     sql.push(")");

@@ -106,6 +106,7 @@ pub(crate) async fn read_head(session: &mut Session) -> Result<Head, StoreError>
             let database: Vec<u8> = row.get(0)?;
             let commit: i64 = row.get(1)?;
             Ok(Head {
+                // The column is written once, at the creation of the database.
                 database: Uuid::from_slice(&database).unwrap_or_default(),
                 commit: Commit(commit.unsigned_abs()),
                 registry_version: row.get(2)?,

@@ -67,6 +67,7 @@ impl Store {
         let doing = "remove the remains of an interrupted import";
         let mut session = self.snapshot(doing).await?;
         let sql = session.sql("SELECT id FROM alerts WHERE staged LIMIT 1");
+        // Cheap, by a partial index, so that retention can ask each minute.
         let any: Option<i64> = session.first(sql, |row| row.get(0)).await?;
         drop(session);
         if any.is_none() {
@@ -78,6 +79,7 @@ impl Store {
         })
         .await;
         drop(lock);
+        // After the lock was dropped, which must also happen on failure.
         let removed = removed?;
         tracing::warn!(
             alerts = removed.count,
@@ -92,6 +94,7 @@ impl Store {
         match (&self.readers, &*self.location) {
             (Readers::Postgres(pool), location) => {
                 let failed = |error: sqlx::Error| fault(&error, location, doing);
+                // Detached: returned to the pool, the connection would keep the lock.
                 let mut connection = pool.acquire().await.map_err(failed)?.detach();
                 let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
                     .bind(LOCK)
@@ -103,6 +106,7 @@ impl Store {
                 let locked = lock_beside(path, "-import.lock").map(|file| (file.try_lock(), file));
                 match locked {
                     Ok((Ok(()), file)) => Ok(Some(ImportLock::File { _held: file })),
+                    // An import holds it shared.
                     Ok((Err(TryLockError::WouldBlock), _)) => Ok(None),
                     Ok((Err(TryLockError::Error(error)), _)) | Err(error) => Err(StoreError::Unavailable {
                         doing,

@@ -105,6 +105,7 @@ impl Store {
                         return Err(StoreError::Exists { kind: "machine", name: machine.name });
                     }
                     let text = format!(
+                        // `last_push` is set too, as in the stock server.
                         "INSERT INTO machines (created_at, updated_at, last_push, name, password, auth_type, \
                          validated, ip) VALUES ($1, $1, $1, $2, $3, $4, $5, $6) RETURNING {COLUMNS}"
                     );
@@ -252,6 +253,7 @@ impl Store {
     ) -> Result<Vec<Machine>, StoreError> {
         let mut session = self.snapshot("find idle machines").await?;
         let mut sql = session.sql("SELECT ");
+        // Pending machines whatever their age, as in the stock server.
         sql.push(COLUMNS).push(" FROM machines WHERE NOT validated");
         if !pending_only {
             sql.push(" OR last_heartbeat < ").arg(cutoff.0);

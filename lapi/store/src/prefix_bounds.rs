@@ -26,6 +26,7 @@ fn beginnings(net: &IpNet) -> Vec<Vec<u8>> {
         .filter_map(|length| IpNet::new(net.addr(), length).ok())
         .map(|around| octets(around.network()))
         .collect();
+    // Shorter prefixes often begin at the same address, and equal ones are neighbours.
     list.dedup();
     list
 }
@@ -43,6 +44,7 @@ pub(crate) fn push_within(sql: &mut Sql, table: &str, net: &IpNet) {
     sql.push(table).push("start_ip >= ").arg(first);
     sql.push(" AND ").push(table).push("start_ip <= ").arg(last.clone());
     sql.push(" AND ").push(table).push("end_ip <= ").arg(last);
+    // Bytes are compared from the front, so an IPv6 address can lie between two IPv4 addresses.
     sql.push(" AND length(").push(table).push("start_ip) = ").arg(size);
 }
 

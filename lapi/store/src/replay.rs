@@ -27,12 +27,14 @@ impl Store {
         sink: &mut (dyn FnMut(Change) + Send),
     ) -> Result<Commit, StoreError> {
         let mut session = self.snapshot("load the decisions").await?;
+        // In the same snapshot as the rows: changes after exactly this commit are still to be read.
         let head = read_head(&mut session).await?;
         let from = before(now, history);
         let removed = session
             .sql(&format!("SELECT {COLUMNS} FROM tombstones WHERE removed_at > $1 ORDER BY commit_no, id"))
             .bind(from);
         let mut removed = session.read(removed, read_row).await?.into_iter().peekable();
+        // By key and not by OFFSET, which would read the skipped rows for every page.
         let mut last = (-1, -1);
         loop {
             let text = format!(
@@ -44,6 +46,7 @@ impl Store {
             let whole = page.len() == PAGE;
             for row in page {
                 last = (number(row.commit), row.id);
+                // Both lists are ordered, so merging them needs no memory for the larger one.
                 while let Some(gone) = removed.next_if(|gone| (gone.commit, gone.id) < (row.commit, row.id)) {
                     sink(Change::Removed(gone));
                 }
@@ -75,7 +78,9 @@ impl Store {
         if head <= after {
             return Ok(Vec::new());
         }
+        // Bounds the result also where many commits have no rows left.
         let furthest = Commit(after.0.saturating_add(limit as u64)).min(head);
+        // One more than wanted shows whether the list is complete.
         let mut put = between(&mut session, "decisions", after, furthest, limit + 1).await?;
         let mut removed = between(&mut session, "tombstones", after, furthest, limit + 1).await?;
         // A full list may end in the middle of a commit; that one is left to the next call.

@@ -84,6 +84,7 @@ impl Store {
             let cutoff = before(now, silence);
             flushed.bouncers += self
                 .delete_in_steps("delete silent bouncers", "bouncers", true, move |sql| {
+                    // A bouncer that has never pulled has no `last_pull` and stays, as in the stock server.
                     sql.push("last_pull <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
                 })
                 .await?;
@@ -95,6 +96,7 @@ impl Store {
                 .delete_in_steps("delete silent machines", "machines", true, move |sql| {
                     sql.push("last_heartbeat <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
                     sql.push(
+                        // As in the stock server: the machine of the LAPI's own host must not lose its account.
                         " AND ip NOT IN ('127.0.0.1', '::1') \
                          AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.machine_id = machines.id)",
                     );
@@ -125,6 +127,8 @@ impl Store {
                 let mut session = self.snapshot("count alerts").await?;
                 let sql = session.sql("SELECT last_alert_id FROM head WHERE one = 1");
                 let last: Option<i64> = session.first(sql, |row| row.get(0)).await?;
+                // By id and not by count, as in the stock server: counting rows would read the whole table each
+                // minute.
                 Some(last.unwrap_or(0).saturating_sub(i64::try_from(items).unwrap_or(i64::MAX)))
             }
             None => None,
@@ -140,6 +144,7 @@ impl Store {
             if let Some(first) = items {
                 sql.push(if age.is_some() { " OR a.id < " } else { "a.id < " }).arg(first);
             }
+            // The stock server deleted such alerts up to 1.7.8, which ended long bans without an announcement.
             sql.push(") AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = a.id AND d.until >= ");
             sql.arg(now.0).push(")");
         })
@@ -166,6 +171,8 @@ impl Store {
                     Box::pin(async move {
                         let session = tx.session();
                         let mut sql = session
+                            // A subquery, because neither PostgreSQL nor a default build of SQLite has `DELETE …
+                            // LIMIT`.
                             .sql(&format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE "));
                         select(&mut sql);
                         sql.push(&format!(" LIMIT {STEP})"));

@@ -61,6 +61,7 @@ impl Store {
         self.writer
             .write("store a setting", move |tx| {
                 Box::pin(async move {
+                    // In the writing transaction, which excludes all other writers on the database.
                     if let Some(there) = read(tx.session(), &name).await? {
                         return Ok(there);
                     }

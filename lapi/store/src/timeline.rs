@@ -27,12 +27,14 @@ impl Store {
                     let session = tx.session();
                     let sql = session
                         .sql("INSERT INTO lineages (token, commit_no, begun_at) VALUES ($1, $2, $3)")
+                        // A bit pattern: neither database has unsigned integers.
                         .bind(token.cast_signed())
                         .bind(crate::decisions::number(commit))
                         .bind(now.0);
                     session.run(sql).await?;
                     let sql = session
                         .sql(
+                            // Never the latest one, which is in use however long the LAPI has been running.
                             "DELETE FROM lineages WHERE id < (SELECT MAX(id) FROM lineages) AND (begun_at < $1 \
                              OR id <= (SELECT MAX(id) FROM lineages) - $2)",
                         )

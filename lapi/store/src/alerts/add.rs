@@ -11,6 +11,8 @@ use crate::StoreError;
 use crate::engine::{Column, Tx, insert};
 
 /// How long an alert with the same digest counts as repeated, in milliseconds.
+// A log processor that got no response sends the batch again within minutes. An equal alert much later is a new
+// event.
 const REPEAT_WINDOW: i64 = 3_600_000;
 
 /// Records that a machine has posted; returns its row id, or `None` for an unknown machine.
@@ -21,6 +23,7 @@ pub(super) async fn record_push(
 ) -> Result<Option<i64>, StoreError> {
     let session = tx.session();
     let sql = session
+        // One statement for both, as every post needs the id anyway.
         .sql("UPDATE machines SET last_push = $1, updated_at = $1 WHERE name = $2 RETURNING id")
         .bind(now.0)
         .bind(machine);
@@ -40,6 +43,8 @@ pub(super) async fn repeated(
     let mut sql = session.sql("SELECT digest, MAX(id) FROM alerts WHERE digest");
     sql.in_bytes(digests).push(" AND NOT staged AND created_at > ").arg(now.0 - REPEAT_WINDOW);
     sql.push(
+        // If all decisions were lifted the alert is stored again: after an operator has removed a ban, the same alert
+        // may bring it back.
         " AND (EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id AND NOT d.lifted) \
          OR NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id)) GROUP BY digest",
     );
@@ -56,8 +61,10 @@ pub(super) async fn insert_alerts(
     staged: bool,
     bulk: usize,
 ) -> Result<Vec<i64>, StoreError> {
+    // From the counters in `head`, so that decisions can refer to the alerts without `RETURNING`.
     let ids: Vec<i64> = alerts.iter().map(|_| tx.next_alert()).collect();
     let count = ids.len();
+    // Moved out of the alert, not copied: events can be many kilobytes.
     fn texts(alerts: &mut [&mut AlertRow], take: impl Fn(&mut AlertRow) -> &mut String) -> Column {
         Column::Texts(alerts.iter_mut().map(|one| std::mem::take(take(one))).collect())
     }
@@ -83,6 +90,7 @@ pub(super) async fn insert_alerts(
         ("remediation", flags(&|one| one.alert.remediation, alerts)),
         ("community", flags(&|one| one.community, alerts)),
         ("staged", Column::Bools(vec![staged; count])),
+        // NULL if the machine was deleted while its token is still valid.
         ("machine_id", Column::MaybeInts(vec![machine; count])),
         ("digest", Column::Blobs(alerts.iter_mut().map(|one| one.digest.take()).collect())),
         ("events", texts(alerts, |one| &mut one.events)),
@@ -121,6 +129,7 @@ pub(super) async fn add_whole(
         .map(|one| one.digest.as_ref().and_then(|digest| there.get(digest)))
         .map(|id| id.map(|&alert| Stored { alert, repeated: true }))
         .collect();
+    // A batch that was interrupted midway may contain both known and new alerts.
     let mut fresh: Vec<&mut AlertRow> =
         alerts.iter_mut().zip(&stored).filter(|(_, stored)| stored.is_none()).map(|(one, _)| one).collect();
     let mut commit = None;
@@ -147,6 +156,8 @@ pub(super) async fn insert_decisions(
     if count == 0 {
         return Ok(None);
     }
+    // Taken only if there are decisions: without a change there must be no commit, as clients would be woken for
+    // nothing.
     let commit = tx.next_commit();
     let mut id = tx.next_decisions(count);
     let mut all_rows = Vec::with_capacity(count);

@@ -13,6 +13,7 @@ use crate::engine::Column;
 use crate::prefix_bounds::bounds;
 
 /// Maximum size of an event's details as JSON, in bytes.
+// The stock server's column sizes. Longer texts are cut alike, so that alerts look the same on both.
 const EVENT_BYTES: usize = 8191;
 /// Maximum length of a key in an alert's context, in bytes.
 const META_KEY_BYTES: usize = 255;
@@ -54,6 +55,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreE
     if alert.uuid.is_empty() {
         alert.uuid = Uuid::new_v4().to_string();
     }
+    // As in the stock server, an unreadable time is the present one and no error.
     let moment = |text: &str| UnixMillis::parse_rfc3339(text).unwrap_or(now);
     let events: Vec<Event> = std::mem::take(&mut alert.events)
         .into_iter()
@@ -84,6 +86,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 
 /// Whether `include_capi=false` excludes it.
 fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
+    // Without decisions only the source shows that it came from a list.
     if decisions.is_empty() {
         source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
     } else {
@@ -97,6 +100,7 @@ fn go_time(text: &str, now: UnixMillis) -> String {
     let moment = moment.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
     let mut text = moment.strftime("%Y-%m-%d %H:%M:%S").to_string();
     let nanos = moment.subsec_nanosecond();
+    // Go prints no fraction for whole seconds, and no zeros at its end.
     if nanos != 0 {
         let fraction = format!("{nanos:09}");
         text.push('.');
@@ -114,6 +118,7 @@ fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
     let mut size = 2048;
     while size > 0 {
         for item in &mut meta {
+            // Twice the size, as in the stock server: values that are a little longer are not worth cutting.
             if item.value.len() > size * 2 {
                 item.value = format!("{}<stripped>", &item.value[..item.value.floor_char_boundary(size)]);
             }
@@ -121,6 +126,7 @@ fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
         if go_json_bytes(&meta) <= EVENT_BYTES {
             return meta;
         }
+        // Down to nothing: keys alone may exceed the limit.
         size /= 2;
     }
     warn!(scenario, "the details of an event are too large; storing it without details");
@@ -138,12 +144,14 @@ fn go_json_bytes(meta: &[MetaItem]) -> usize {
             })
             .sum()
     };
+    // Computed and not serialised: it is done for each event and each attempt.
     let items: usize =
         meta.iter().map(|item| r#"{"key":"","value":""}"#.len() + text(&item.key) + text(&item.value)).sum();
     2 + items + meta.len().saturating_sub(1)
 }
 
 fn cut(mut text: String, bytes: usize) -> String {
+    // At a character boundary, as PostgreSQL refuses broken UTF-8.
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));
     }
@@ -161,6 +169,7 @@ pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit:
             alert,
             simulated: decision.simulated,
             uuid: decision.uuid,
+            // Texts are copied once for the replica; the originals go into the insert statement.
             origin: decision.origin.clone(),
             scenario: decision.scenario.clone(),
             scope: decision.scope.clone(),

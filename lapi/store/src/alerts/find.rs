@@ -27,6 +27,7 @@ pub(super) async fn find(
     sql.push(COLUMNS).push(" FROM alerts a LEFT JOIN machines m ON m.id = a.machine_id WHERE ");
     push_conditions(&mut sql, query, now);
     sql.push(match query.sort {
+        // By id as well, because all alerts of a batch have the same time.
         SortOrder::Ascending => " ORDER BY a.created_at, a.id",
         SortOrder::Descending => " ORDER BY a.created_at DESC, a.id DESC",
     });
@@ -66,6 +67,7 @@ pub(super) fn push_conditions(sql: &mut Sql, query: &AlertQuery, now: UnixMillis
     }
     if let Some(scenario) = &query.scenario {
         sql.push(" AND (a.scenario = ").arg(scenario.as_str()).push(" OR ");
+        // A decision's scenario may differ from the alert's, for example a list's name.
         push_has_decision(sql, "scenario", scenario);
         sql.push(")");
     }
@@ -76,6 +78,7 @@ pub(super) fn push_conditions(sql: &mut Sql, query: &AlertQuery, now: UnixMillis
         }
     }
     if let Some(net) = &query.net {
+        // `IN` and not `EXISTS`: the index over addresses finds few decisions, and from these their alerts.
         sql.push(" AND a.id IN (SELECT d.alert_id FROM decisions d WHERE ");
         if query.contains {
             push_covers(sql, "d.", net)
@@ -103,6 +106,7 @@ pub(super) fn push_conditions(sql: &mut Sql, query: &AlertQuery, now: UnixMillis
             sql.push(" AND EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = a.id AND d.until >= ");
             sql.arg(now.0).push(")");
         }
+        // Not the opposite of `true`: as in the stock server it means no decision at all, ended ones included.
         Some(false) => {
             sql.push(" AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = a.id)");
         }
@@ -153,9 +157,11 @@ fn read_alert(row: &SqlRow) -> Result<Alert, Error> {
         uuid: row.get(21)?,
         remediation: row.get(22)?,
         kind: row.get(23)?,
+        // The stock server's text for an alert without owner.
         machine_id: machine.unwrap_or_else(|| "N/A".to_owned()),
         events: from_json::<Event>(&events)?,
         meta: from_json::<MetaItem>(&meta)?,
+        // Attached afterwards: a join would repeat the alert's columns for each of its decisions.
         decisions: Vec::new(),
         labels: Vec::new(),
     })
@@ -187,6 +193,7 @@ async fn attach_decisions(
                     id: row.get(0)?,
                     duration: UnixMillis(until).since(now).rounded().to_string(),
                     simulated: row.get(3)?,
+                    // Stock servers omit it from decisions inside alerts.
                     uuid: String::new(),
                     origin: row.get(4)?,
                     scenario: row.get(5)?,

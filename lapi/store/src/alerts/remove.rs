@@ -9,6 +9,7 @@ use crate::engine::{Column, Sql, Tx, insert};
 use crate::{Store, StoreError};
 
 /// Alerts per step.
+// A step is one transaction, and all other writes wait for it.
 const ALERTS: usize = 200;
 /// Decisions per step.
 const DECISIONS: usize = 10_000;
@@ -40,6 +41,8 @@ pub(crate) async fn remove_matching(
             .writer
             .write(doing, move |tx| {
                 Box::pin(async move {
+                    // An alert with more decisions than a step takes is finished first. It may no longer match by
+                    // then, for example because its last active decision is gone.
                     let ids = if known.is_empty() { find(tx, select).await? } else { known };
                     if ids.is_empty() {
                         return Ok(None);
@@ -74,6 +77,8 @@ async fn remove_step(
     let mut sql = session.sql("DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE alert_id");
     sql.in_ints(&alerts).push(&format!(" LIMIT {DECISIONS}) RETURNING {COLUMNS}"));
     let rows = session.read(sql, read_row).await?;
+    // If the limit was reached there may be more, and an alert must not be deleted before its decisions: the cascade
+    // would leave no tombstones.
     let whole = rows.len() == DECISIONS;
     let recent = rows.into_iter().filter(|row| row.until.0 > now.0 - RECENT).collect();
     let commit = insert_tombstones(tx, now, recent, bulk).await?;
@@ -98,6 +103,7 @@ async fn insert_tombstones(
         return Ok(None);
     }
     let commit = tx.next_commit();
+    // `RETURNING` has no order, and changes within a commit are ordered by id.
     rows.sort_unstable_by_key(|row| row.id);
     rows.iter_mut().for_each(|row| row.commit = commit);
     let texts =

@@ -26,6 +26,7 @@ pub(super) async fn import(
         .writer
         .write(doing, move |tx| {
             Box::pin(async move {
+                // In the transaction that inserts it, so that two equal posts cannot both find nothing.
                 let there = repeated(tx, now, alert.digest.iter().cloned().collect()).await?;
                 if let Some(&alert) = there.values().next() {
                     return Ok((Stored { alert, repeated: true }, None));
@@ -48,6 +49,7 @@ pub(super) async fn import(
     let mut commits: Commits = commit.into_iter().collect();
     while !decisions.is_empty() {
         step = take_step(&mut decisions);
+        // The last step also makes the alert visible, in the same transaction as the last decisions.
         let last = decisions.is_empty();
         let commit = store
             .writer
@@ -72,6 +74,7 @@ fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
 async fn resume_alert(tx: &mut Tx, alert: i64, last: bool) -> Result<(), StoreError> {
     let session = tx.session();
     let sql = session.sql("UPDATE alerts SET staged = $1 WHERE id = $2 AND staged").bind(!last).bind(alert);
+    // The lock may have been lost with its connection, after which another process may remove what is staged.
     if session.run(sql).await? == 0 {
         return Err(session.fails("the import was removed while it was written; try it again"));
     }

@@ -54,11 +54,14 @@ impl AllowlistIndex {
     }
 
     fn is_active(&self, index: usize, now: UnixMillis) -> bool {
+        // Checked at each look-up, because the index is not rebuilt when an item expires.
         self.items[index].1.expires_at.is_none_or(|end| end > now)
     }
 
     /// Items that cover the target, then items within it.
     fn candidates(&self, target: &IpNet) -> impl Iterator<Item = usize> {
+        // Also items within the target, as in the stock server: a range with one allowlisted address in it is not
+        // banned.
         self.by_prefix.covering(*target).chain(self.by_prefix.inside(*target)).copied()
     }
 }

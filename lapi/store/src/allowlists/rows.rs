@@ -109,6 +109,8 @@ pub(super) async fn add_items(
     let session = tx.session();
     let list = id_of(session, name).await?;
     let mut sql = session.sql("DELETE FROM allowlist_items WHERE list_id = ");
+    // Expired items are removed first, so that adding one again is not taken for a repetition and refused by the
+    // unique index.
     sql.arg(list).push(" AND expires_at <= ").arg(now.0);
     session.run(sql).await?;
     let sql = session.sql("SELECT value FROM allowlist_items WHERE list_id = $1").bind(list);

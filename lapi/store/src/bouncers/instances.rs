@@ -16,6 +16,7 @@ use crate::{Store, StoreError};
 /// How long an instance is listed after its last request.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Instances kept per bouncer; the least recently seen are deleted.
+// Clients choose their names, so a faulty one could fill the table.
 const MAX_PER_BOUNCER: i64 = 10_000;
 
 /// A client instance.
@@ -72,6 +73,7 @@ impl Store {
                 Box::pin(async move {
                     let latest = latest(seen);
                     let mut bouncers: Vec<i64> = latest.iter().map(|one| one.bouncer).collect();
+                    // Sorted by bouncer already, see `latest`.
                     bouncers.dedup();
                     upsert(tx, latest).await?;
                     forget_beyond(tx, &bouncers).await
@@ -171,6 +173,8 @@ async fn upsert(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError
         }
     };
     sql.push(
+        // The join drops reports of deleted bouncers, which would violate the foreign key. `WHERE true` is needed by
+        // SQLite's parser: without it `ON` of the conflict clause would belong to the join.
         " JOIN bouncers b ON b.id = s.bouncer WHERE true \
          ON CONFLICT (bouncer_id, instance) DO UPDATE SET ip = excluded.ip, kind = excluded.kind, \
          version = excluded.version, last_seen = excluded.last_seen, cursor_commit = excluded.cursor_commit \
@@ -183,6 +187,7 @@ async fn upsert(tx: &mut Tx, seen: Vec<InstanceReport>) -> Result<(), StoreError
 /// index alone.
 async fn forget_beyond(tx: &mut Tx, bouncers: &[i64]) -> Result<(), StoreError> {
     let session = tx.session();
+    // Counting is cheap and nearly always finds none, so the expensive statement is rare.
     let full = full_ones(session, bouncers).await?;
     if full.is_empty() {
         return Ok(());

@@ -116,6 +116,7 @@ pub(super) async fn record_pulls(
     sql.arg(now.0);
     for (column, value, guard, time) in [
         ("last_pull", "asked", "last_pull", "asked"),
+        // Guarded by time and not by commit: after a restored backup commit numbers begin lower.
         ("cursor_commit", "commit_no", "cursor_time", "time"),
         ("cursor_time", "time", "cursor_time", "time"),
     ] {
@@ -156,6 +157,7 @@ fn latest_plausible(now: UnixMillis) -> i64 {
 /// Appends assignments that apply unless the row's `guard` is newer than `time`: another LAPI may have written a later
 /// update first.
 pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, columns: &[(&str, i64)]) {
+    // `CASE` in the statement instead of a read before it: another LAPI may write in between.
     for (column, value) in columns {
         sql.push(", ").push(column).push(" = CASE WHEN ").push(guard).push(" > ").arg(time);
         sql.push(" AND ").push(guard).push(" < ").arg(latest_plausible(now));
@@ -184,6 +186,7 @@ pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) 
         Some((name, family, version)) => (Some(name), Some(family), Some(version)),
         None => (None, None, None),
     };
+    // Only the columns that changed, so that an older report of another LAPI does not undo the rest.
     for (column, text) in [
         ("ip", update.ip),
         ("kind", update.kind),

@@ -26,6 +26,7 @@ pub(crate) async fn insert(
     bulk: usize,
 ) -> Result<(), StoreError> {
     let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    // 2000 is the stock server's limit for `decision_bulk_size`.
     let bulk = bulk.clamp(1, 2000).min(MAX_VALUES / names.len());
     let head = format!("INSERT INTO {table} ({}) ", names.join(", "));
     let columns: Vec<Column> = columns.into_iter().map(|(_, column)| column).collect();
@@ -71,6 +72,7 @@ async fn insert_unnested(
 ) -> Result<(), StoreError> {
     while columns.first().map_or(0, Column::len) > 0 {
         let mut sql = Sql::new(Kind::Postgres, head);
+        // Arrays keep the statement's text the same for any number of rows, so it is prepared once.
         sql.push("SELECT * FROM UNNEST(");
         for (n, column) in columns.iter_mut().enumerate() {
             let (list, cast) = column.take_front(bulk);
@@ -111,6 +113,7 @@ impl Column {
             std::mem::replace(list, rest)
         }
         match self {
+            // With casts, as `UNNEST` cannot infer the type of a parameter.
             Self::Ints(list) => (Value::Ints(front(list, rows)), "::bigint[]"),
             Self::MaybeInts(list) => (Value::MaybeInts(front(list, rows)), "::bigint[]"),
             Self::Reals(list) => (Value::Reals(front(list, rows)), "::double precision[]"),

@@ -32,14 +32,19 @@ pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static 
             (DatabaseLocation::File(path), Some(code)) => {
                 let code: i64 = code.parse().unwrap_or(0);
                 let error = error.message().to_owned();
+                // The lower byte is the primary code, what is above it the detail.
                 match code & 0xff {
                     // FULL, or IOERR of a write or sync, which is more often a full disk than a broken one.
                     13 => StoreError::Full { doing, database },
+                    // IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE.
                     10 if matches!(code >> 8, 3 | 4 | 6) => {
                         unavailable(format!("{error}; is the disk full or failing?"))
                     }
+                    // CORRUPT, NOTADB.
                     11 | 26 => StoreError::Damaged { path: path.clone(), reason: error },
+                    // BUSY, LOCKED.
                     5 | 6 => unavailable(format!("another program keeps it locked: {error}")),
+                    // READONLY, IOERR, CANTOPEN, AUTH: what an administrator can correct while the program runs.
                     8 | 10 | 14 | 23 => unavailable(error),
                     _ => StoreError::Failed { doing, database, reason: error },
                 }
@@ -73,8 +78,10 @@ pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static 
 pub(super) fn breaks_session(error: &Error) -> bool {
     match error {
         Error::Database(error) => {
+            // Connection exceptions, and 57P: the server shuts down or has ended this session.
             error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
         }
+        // The connection itself is in order. After any other error its state is unknown.
         Error::RowNotFound | Error::ColumnDecode { .. } | Error::Decode(_) | Error::Encode(_) => false,
         _ => true,
     }

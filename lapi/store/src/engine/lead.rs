@@ -39,6 +39,8 @@ impl Leadership {
     /// When the server does not answer; this process must then assume that it is not the leader.
     pub async fn hold(&mut self) -> Result<bool, StoreError> {
         let Some((options, location)) = &self.server else { return Ok(true) };
+        // Taken out: if this future is dropped midway, the session and with it the lock goes, and leadership is not
+        // assumed wrongly.
         if let Some(mut session) = self.held.take()
             && let Ok(held) = lock(&mut session).await
         {
@@ -52,6 +54,7 @@ impl Leadership {
         if held {
             self.held = Some(session);
         } else {
+            // Not kept: another process is the leader, perhaps for weeks.
             session.close().await;
         }
         Ok(held)

@@ -60,6 +60,8 @@ impl Readers {
         let begun = match self {
             Self::Sqlite(pool) => pool.begin().await.map(session::Link::SqliteRead),
             Self::Postgres(pool) => {
+                // With the default level each statement would have a snapshot of its own, and `head` might be newer
+                // than the rows.
                 let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
                 // Acquiring a connection has its own timeout; this one bounds `BEGIN`.
                 with_timeout(postgres::CONNECT + session::STATEMENT_TIMEOUT, begun)

@@ -25,6 +25,7 @@ use crate::StoreError;
 /// The channel of commit notifications.
 pub(super) const CHANNEL: &str = "palisade_head";
 /// How often a listener probes itself.
+// Callers poll in any case, so this only bounds how long a listener that receives nothing is trusted.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -85,6 +86,7 @@ impl Listener {
             let received = match &mut self.connection {
                 Some(connection) => connection.next().await,
                 None => {
+                    // Before connecting, not after a failure: the failure is reported without delay.
                     tokio::time::sleep(self.backoff).await;
                     match PgNotifications::open(&self.options).await {
                         Ok(connection) => {
@@ -97,6 +99,7 @@ impl Listener {
             };
             match received {
                 Ok(Received::Listening) => {
+                    // Not after connecting: behind a pooler connections succeed and notifications never come.
                     self.backoff = Duration::ZERO;
                     return Notice::Listening;
                 }
@@ -120,6 +123,7 @@ fn read(payload: &str, own: &str) -> Option<Notice> {
     let mut words = payload.split(' ');
     let commit = Commit(words.next()?.parse().ok()?);
     let registry_version = words.next()?.parse().ok()?;
+    // Further words are ignored, so that later versions can add some.
     Some(Notice::Committed { commit, registry_version, own: words.next() == Some(own) })
 }
 
@@ -147,6 +151,7 @@ impl PgNotifications {
             // sqlx listens through a pool; this one has a single connection.
             let pool = PgPoolOptions::new()
                 .max_connections(1)
+                // The pool must not replace the connection: `LISTEN` belongs to it.
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .acquire_timeout(CONNECT)
@@ -156,6 +161,7 @@ impl PgNotifications {
             // Report lost connections: notifications in between were missed.
             listener.eager_reconnect(false);
             let probe_channel = format!("palisade_ear_{}", Uuid::new_v4().simple());
+            // One channel per listener, as a probe on a shared one could come from another process.
             listener.listen_all([CHANNEL, &probe_channel]).await?;
             Ok((listener, probe_channel))
         };
@@ -177,6 +183,7 @@ impl PgNotifications {
                 return Ok(Received::Notification(notification));
             }
             self.probe_sent = false;
+            // The probe has arrived, so the timer is no longer its timeout but the time of the next probe.
             self.due = Instant::now() + PROBE_INTERVAL;
             if !std::mem::replace(&mut self.listening, true) {
                 return Ok(Received::Listening);

@@ -36,6 +36,7 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
     let options = options(server)?;
     let writing = options.clone().options([("statement_timeout", WRITE_MILLIS)]);
     let mut first = connect(&writing, &location).await?;
+    // Before the migration, so that nothing is written into the database of another program.
     check_owner(&mut first, server, &location).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
@@ -45,6 +46,7 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
         .map_err(|error| refused_migration(error, &MIGRATIONS, &location))?;
 
     let pool = PgPoolOptions::new()
+        // `max_open_conns` is the limit of the whole process.
         .max_connections(config.max_open.saturating_sub(OTHERS).max(1))
         .acquire_timeout(CONNECT)
         // Slow acquisition is reported by the callers.
@@ -55,6 +57,7 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(async move { Ok(answers(connection).await.is_ok()) }))
         .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
+        // Lazily, because the writer's connection has just shown that the server can be reached.
         .connect_lazy_with(options);
 
     let first = Session::new(Link::PostgresWrite(first), Arc::clone(&location), doing);
@@ -79,6 +82,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
         std::fs::metadata(file)
             .map_err(|error| config(format!("cannot read {}: {error}", file.display())))?;
     }
+    // Only the configuration file counts, and not the ~/.pgpass of whichever user runs the program.
     let mut options = PgConnectOptions::new_without_pgpass()
         .database(&server.name)
         .port(server.port_or_default())
@@ -102,6 +106,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
             ("tcp_user_timeout", "25000"),
             ("client_min_messages", "warning"),
         ])
+        // Statements are assembled from parts, but few combinations are used.
         .statement_cache_capacity(200)
         .disable_statement_logging();
     options = match &server.socket {
@@ -160,6 +165,7 @@ async fn check_owner(
             .map_err(|error| fault(&error, location, "open the database"))?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     let theirs = ["alerts", "machines", "bouncers", "decisions"].into_iter().filter(|name| has(name)).count();
+    // All schemas of ours have `head`; the stock one has not.
     if theirs > 0 && !has("head") {
         return Err(StoreError::Foreign {
             database: server.to_string(),

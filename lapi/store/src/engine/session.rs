@@ -76,11 +76,15 @@ impl Session {
 
     /// Runs a statement; returns the number of affected rows.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
+        // The text is assembled from constants. Values are always bound, so it is safe in the sense of
+        // `AssertSqlSafe`.
         let (text, values) = sql.into_parts();
         let timeout = self.timeout();
         let done = match self.connection() {
             Connection::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
+                // No timeout on SQLite: its busy timeout bounds the wait, and a statement that runs in a thread
+                // cannot be abandoned.
                 query.execute(connection).await.map(|done| done.rows_affected())
             }
             Connection::Postgres(connection) => {
@@ -162,6 +166,7 @@ impl Session {
             match self.link {
                 Link::SqliteWrite(connection) => sqlx::Connection::close(connection).await.ok(),
                 Link::PostgresWrite(connection) => sqlx::Connection::close(connection).await.ok(),
+                // Dropping them rolls back and returns the connection to the pool.
                 Link::SqliteRead(_) | Link::PostgresRead(_) => None,
             }
         };
@@ -203,6 +208,7 @@ impl Session {
     }
 
     fn failed(&mut self, error: &Error) -> StoreError {
+        // Never reset: once its state is unknown, a session is not used for another transaction.
         self.broken |= breaks_session(error);
         fault(error, &self.location, self.doing)
     }

@@ -64,6 +64,7 @@ impl Sql {
     /// Appends ` IN (ids)`; the text does not depend on their number.
     pub(crate) fn in_ints(&mut self, ids: &[i64]) -> &mut Self {
         match self.kind {
+            // One parameter for any number of ids, so that the prepared statement can be reused.
             Kind::Postgres => self.push(" = ANY(").arg(Value::Ints(ids.to_vec())).push(")"),
             Kind::Sqlite => {
                 let json = serde_json::to_string(ids).expect("numbers are JSON");
@@ -87,6 +88,7 @@ impl Sql {
     pub(crate) fn in_bytes(&mut self, list: Vec<Vec<u8>>) -> &mut Self {
         match self.kind {
             Kind::Postgres => {
+                // JSON, which SQLite would get otherwise, has no byte strings.
                 let list = list.into_iter().map(Some).collect();
                 self.push(" = ANY(").arg(Value::Blobs(list)).push(")")
             }

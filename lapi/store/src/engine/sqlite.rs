@@ -37,6 +37,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     let location = Arc::new(DatabaseLocation::File(path.to_owned()));
     let doing = "open the database";
     prepare_file(path)?;
+    // After the file exists, because the lock file takes its owner.
     let turn = lock_for_opening(path).await;
     let wal = wal.unwrap_or_else(|| !on_network(path));
     let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
@@ -48,6 +49,8 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
 
     let options = plain
         .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
+        // In WAL mode the usual NORMAL can lose the last commits in a power failure, and what was acknowledged must
+        // not be lost.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         // Truncate the WAL after a large import.
@@ -63,10 +66,12 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .max_connections(config.max_open.clamp(1, MAX_READERS))
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
+        // Readers cannot write even by mistake: all writes go through the writer, which numbers them.
         .connect_with(options.clone().pragma("query_only", "on"))
         .await
         .map_err(failed)?;
 
+    // Only now, as opening the pool's first connection sets the journal mode once more.
     drop(turn);
 
     let first = Session::new(Link::SqliteWrite(first), Arc::clone(&location), doing);
@@ -85,6 +90,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
 /// Creates a missing file readable by owner and group only, and rejects paths that cannot be a database.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
+    // The stock server's mode. SQLite would create the file readable by everyone.
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
         Ok(file) => {
             // The umask may have removed the group's permission.
@@ -118,6 +124,7 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     read.map_err(|error| config(format!("{error}; the user of this program must be able to read it")))?;
+    // An empty file is a new database, for example after a power failure just after it was created.
     if !head.is_empty() && head != *b"SQLite format 3\0" {
         return Err(StoreError::Damaged {
             path: path.to_owned(),
@@ -158,6 +165,7 @@ async fn check_owner(
     .map_err(failed)?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     // A process killed between the first two steps leaves a file with this table only.
+    // True for an empty file as well.
     let new = tables.iter().all(|table| table == MIGRATIONS_TABLE);
     if application != APPLICATION && !new {
         let stock = has("alerts") && has("machines") && has("bouncers") && has("decisions");
@@ -172,6 +180,7 @@ async fn check_owner(
         });
     }
     let size = std::fs::metadata(path).map_or(0, |found| found.len());
+    // A damaged file is reported now, and not by a write that fails later.
     if size <= CHECKED_WHOLE {
         let verdict: String =
             sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(failed)?;
@@ -216,6 +225,7 @@ pub(crate) fn lock_beside(path: &Path, suffix: &str) -> std::io::Result<File> {
 }
 
 pub(super) fn clone(migrations: &Migrator) -> Migrator {
+    // `Migrator` is not `Clone`, and the table's name can only be set on an owned one.
     Migrator::with_migrations(migrations.iter().cloned().collect())
 }
 
@@ -228,6 +238,7 @@ pub(super) fn refused_migration(
     let doing = "bring the schema up to date";
     let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
     match error {
+        // The database has a migration that this program does not know.
         MigrateError::VersionMissing(found) if found > known => {
             StoreError::Newer { database: location.to_string(), found, known }
         }

@@ -39,6 +39,7 @@ impl Tx {
     /// Returns the last commit number when the commit turned out to change nothing.
     pub(crate) fn undo_commit(&mut self, commit: Commit) {
         debug_assert_eq!(self.counters.commit.unsigned_abs(), commit.0);
+        // Only the last number can be given back, which is the one that this job has just taken.
         self.counters.commit -= 1;
     }
 

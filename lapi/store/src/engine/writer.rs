@@ -18,8 +18,10 @@ use super::tx::{Counters, Tx};
 use crate::StoreError;
 
 /// Maximum number of jobs per transaction.
+// One sync for many jobs. More would make the first of them wait for long.
 const GROUP: usize = 128;
 /// Capacity of the queue.
+// A full queue makes `write` wait, so that a flood of requests is slowed down and not kept in memory.
 const QUEUE: usize = 1024;
 
 /// Opens a new connection for the writer.
@@ -53,6 +55,7 @@ impl Writer {
         let tasks = TaskTracker::new();
         let name: Arc<str> = Uuid::new_v4().simple().to_string().into();
         tasks.spawn(work(jobs, Some(first), connect, Arc::clone(&name)));
+        // `wait` returns only for a closed tracker. A closed one still accepts tasks.
         tasks.close();
         Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name }
     }
@@ -73,6 +76,7 @@ impl Writer {
             database: self.location.to_string(),
             reason: "it is being closed".to_owned(),
         };
+        // Cloned, so that the lock is not held across the await.
         let queue = self.queue.read().ok().and_then(|queue| queue.clone()).ok_or_else(gone)?;
         let (answer, answered) = oneshot::channel();
         let job = Task { body: Some(body), outcome: None, answer, doing };
@@ -98,6 +102,7 @@ impl Writer {
     /// Accepts no more jobs and waits for those in progress.
     pub(crate) async fn close(&self) {
         if let Ok(mut queue) = self.queue.write() {
+            // The writer's task ends when the last sender is dropped, after the jobs that are queued already.
             queue.take();
         }
         self.tasks.wait().await;
@@ -159,6 +164,7 @@ async fn work(
 ) {
     while let Some(first) = jobs.recv().await {
         let mut group = vec![first];
+        // Only what is queued already: waiting for more would delay a single write.
         while group.len() < GROUP
             && let Ok(next) = jobs.try_recv()
         {
@@ -222,6 +228,7 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
         },
         Err(refused) => return Done::with(Err(refused.error), None),
     };
+    // To see at the end whether `head` has to be written.
     let before = tx.counters;
     match run_all(&mut tx, group).await {
         Ok(0) => {
@@ -232,6 +239,8 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
         Ok(_) => match commit(&mut tx, before, name).await {
             Ok(()) => Done::with(Ok(()), Some(tx.session)),
             Err(error) => {
+                // The error is that of the commit. The session is discarded, as it is unknown how far the commit
+                // came.
                 tx.session.raw("ROLLBACK").await.ok();
                 Done::with(Err(error), None)
             }
@@ -260,6 +269,8 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
     // On PostgreSQL this locks the row against other writers, so commits are ordered and deadlocks impossible.
     let read = "SELECT commit_no, roster, last_alert_id, last_decision_id FROM head WHERE one = 1";
     let sql = match session.kind() {
+        // SQLite has one writer anyway. IMMEDIATE takes its lock now: a transaction that begins by reading could not
+        // be upgraded after another process has written.
         Kind::Sqlite => {
             session.raw("BEGIN IMMEDIATE").await?;
             session.sql(read)
@@ -284,6 +295,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
 
 /// Runs all jobs; returns how many succeeded. An error means that the transaction is lost.
 async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, StoreError> {
+    // A single job, which is the usual case, needs no savepoint: the transaction itself is rolled back.
     let alone = group.len() == 1;
     let mut sound = 0;
     for (n, job) in group.iter_mut().enumerate() {
@@ -291,14 +303,17 @@ async fn run_all(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<usize, Store
         match (alone, n) {
             (true, _) => {}
             (false, 0) => tx.session.raw("SAVEPOINT job").await?,
+            // Both in one round trip. Savepoints that were never released would nest.
             (false, _) => tx.session.raw("RELEASE SAVEPOINT job; SAVEPOINT job").await?,
         }
         let before = tx.counters;
         if job.run(tx).await {
             sound += 1;
         } else {
+            // Numbers that a failed job took are given to the next one, so there are no gaps.
             tx.counters = before;
             if tx.session.is_broken() {
+                // The whole transaction went with the connection, so the jobs before this one fail as well.
                 return Err(tx.session.breaks());
             }
             if !alone {
@@ -321,8 +336,10 @@ async fn commit(tx: &mut Tx, before: Counters, name: &str) -> Result<(), StoreEr
             .bind(now.registry_version)
             .bind(now.alert)
             .bind(now.decision);
+        // New ids alone are of no interest to other processes.
         let moved = (now.commit, now.registry_version) != (before.commit, before.registry_version);
         if moved && tx.session.kind() == Kind::Postgres {
+            // In the same statement, which saves a round trip.
             sql.push(" RETURNING pg_notify(").arg(notifications::CHANNEL).push(", ");
             sql.arg(notifications::payload(now.commit, now.registry_version, name)).push(")");
         }
