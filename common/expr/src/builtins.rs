@@ -4,14 +4,14 @@ use jiff::tz::TimeZone;
 use palisade_go_compat::{GoDuration, layout};
 
 use crate::{
-    Fault, Value, eval,
-    library::{self, float_at, int_at, list_at, text_at},
+    arguments::{float_at, int_at, list_at, text_at},
+    error::Fault,
+    function::{Pure, Signature},
+    library::{codec, json, lists as library_lists, text as library_text},
     limits::Budget,
-    loops,
     ops::{self, Number},
-    types::Type,
-    value::{List, Map, MapKey},
-    vocabulary::{Pure, Signature},
+    sorting,
+    value::{List, Map, MapKey, Type, Value},
 };
 
 const ANY: Type = Type::Any;
@@ -59,10 +59,10 @@ pub(crate) fn all() -> Vec<(Signature, Pure)> {
         (new("min", &[ANY], ANY).any_number(), |args, budget| extreme(args, budget, false)),
         (new("mean", &[ANY], Type::Float).any_number(), mean),
         (new("median", &[ANY], Type::Float).any_number(), median),
-        (new("toJSON", &[ANY], TEXT), library::to_json),
-        (new("fromJSON", &[TEXT], ANY), library::from_json),
-        (new("toBase64", &[TEXT], TEXT), library::base64),
-        (new("fromBase64", &[TEXT], TEXT), library::from_base64),
+        (new("toJSON", &[ANY], TEXT), json::to_json),
+        (new("fromJSON", &[TEXT], ANY), json::from_json),
+        (new("toBase64", &[TEXT], TEXT), codec::base64),
+        (new("fromBase64", &[TEXT], TEXT), codec::from_base64),
         (new("duration", &[TEXT], Type::Duration), duration),
         (new("date", &[ANY, TEXT, TEXT, TEXT], Type::Time).with_optional(3), date),
         (new("timezone", &[TEXT], Type::Zone), timezone),
@@ -93,8 +93,6 @@ pub(crate) fn all() -> Vec<(Signature, Pure)> {
         }),
     ]
 }
-
-use library::{lists as library_lists, text as library_text};
 
 fn len<'v>(args: &[Value<'v>], _: &mut Budget) -> Result<Value<'v>, Fault> {
     let length = match args.first() {
@@ -282,7 +280,7 @@ fn fetch<'v>(args: &[Value<'v>], key: &Value<'v>) -> Value<'v> {
         Some(Value::Map(map)) => map.get_or_zero(key),
         Some(Value::List(list)) => ops::whole(key, "get")
             .ok()
-            .and_then(|number| eval::in_range(number, list.len()))
+            .and_then(|number| ops::in_range(number, list.len()))
             .and_then(|place| list.get(place))
             .unwrap_or(Value::Nil),
         Some(Value::Object(object)) => key
@@ -322,7 +320,7 @@ fn values<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Faul
 fn to_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let entries = library_lists::entries(map_at(args)?, budget)?;
     let pairs = entries.into_iter().map(|(key, value)| Value::list(vec![key, value])).collect();
-    budget.nested(Value::list(pairs))
+    Value::list(pairs).checked_depth()
 }
 
 fn from_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
@@ -340,7 +338,7 @@ fn from_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, 
         };
         map.insert(key, value);
     }
-    budget.nested(Value::keyed_map(map))
+    Value::keyed_map(map).checked_depth()
 }
 
 fn reverse<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
@@ -359,13 +357,13 @@ fn concat<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Faul
 
 fn sort<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let descending = match args.get(1) {
-        Some(order) => loops::is_descending(order)?,
+        Some(order) => sorting::is_descending(order)?,
         None => false,
     };
     let list: &List<'v> = list_at(args, 0)?;
     let elements = library_lists::elements(list, budget)?;
     let mut keyed: Vec<_> = elements.into_iter().map(|element| (element.clone(), element)).collect();
-    loops::sort(&mut keyed, descending, budget)?;
+    sorting::sort(&mut keyed, descending, budget)?;
     Ok(Value::list(keyed.into_iter().map(|(_, element)| element).collect()))
 }
 

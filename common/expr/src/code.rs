@@ -8,8 +8,8 @@ use regex::Regex;
 use crate::{
     Span,
     ast::{Binary, Loop},
-    types::{Field, Method},
-    vocabulary::Pure,
+    function::Pure,
+    value::{Field, Method},
 };
 
 /// An instruction with its operands.

@@ -8,9 +8,10 @@ use crate::{
     CompileError, Span,
     ast::{Ast, AstKind, Binary, Loop},
     code::{Code, Constant, Constants, LoopCode, Node, PureCall},
-    methods,
-    types::Type,
-    vocabulary::{Body, Signature, Vocabulary, nearest},
+    eval::methods,
+    function::{Body, Signature},
+    value::Type,
+    vocabulary::{Vocabulary, nearest},
 };
 
 pub(crate) struct Compiler<'c> {

@@ -1,14 +1,19 @@
-//! Evaluates a program: recursion over its tree, values borrowed from the host and the program.
+//! Evaluates a program by recursion over its tree; values are borrowed from the host and the program.
+
+mod loops;
+pub(crate) mod methods;
 
 use smallvec::SmallVec;
 
 use crate::{
-    Fault, Host, Span,
     ast::Binary,
     code::{Code, Constant, Constants, Node},
+    error::{Fault, Span},
+    host::Host,
     limits::Budget,
-    methods, ops,
-    value::{List, Map, MapKey, Text, Value},
+    ops,
+    text::Text,
+    value::{List, Map, MapKey, Value, zero},
 };
 
 /// Why a step returns no value.
@@ -251,7 +256,7 @@ impl<'v> Machine<'v> {
     fn list(&mut self, items: &'v [Node], node: &Node) -> Step<Value<'v>> {
         at(self.budget.spend(items.len()), node)?;
         let values = items.iter().map(|item| self.value(item)).collect::<Step<Vec<_>>>()?;
-        at(self.budget.nested(Value::list(values)), node)
+        at(Value::list(values).checked_depth(), node)
     }
 
     fn map(&mut self, entries: &'v [(Node, Node)], node: &Node) -> Step<Value<'v>> {
@@ -265,7 +270,7 @@ impl<'v> Machine<'v> {
             let value = self.value(value)?;
             map.insert(MapKey::Text(name), value);
         }
-        at(self.budget.nested(Value::keyed_map(map)), node)
+        at(Value::keyed_map(map).checked_depth(), node)
     }
 
     fn slice(
@@ -320,7 +325,7 @@ impl<'v> Machine<'v> {
             }
             return at((method.call)(object.data, &args), node);
         }
-        at(methods::call(of, name, &args, &mut self.budget), node)
+        at(methods::call(of, name, &args), node)
     }
 
     fn now(&mut self, zone: Option<&'v Node>, utc: bool, node: &Node) -> Step<Value<'v>> {
@@ -369,7 +374,7 @@ fn no_member(name: &str, from: &Value<'_>, node: &Node) -> Stop {
 fn member<'v>(from: &Value<'v>, name: &std::sync::Arc<str>, node: &Node) -> Step<Value<'v>> {
     match from {
         Value::Map(Map::Host(map)) => {
-            Ok((map.kind.get)(map.data, name).unwrap_or_else(|| crate::value::zero(map.kind.values)))
+            Ok((map.kind.get)(map.data, name).unwrap_or_else(|| zero(map.kind.values)))
         }
         Value::Map(map) => Ok(map.get_or_zero(&Value::Text(Text::Shared(name.clone())))),
         Value::Object(object) => match object.kind.field(name) {
@@ -386,7 +391,7 @@ fn element<'v>(from: &Value<'v>, index: &Value<'v>, node: &Node) -> Step<Value<'
         Value::Map(map) => Ok(map.get_or_zero(index)),
         Value::List(list) => {
             let number = at(ops::whole(index, "index"), node)?;
-            let place = in_range(number, list.len());
+            let place = ops::in_range(number, list.len());
             let Some(value) = place.and_then(|place| list.get(place)) else {
                 let length = list.len();
                 return Err(failed(format!("index out of range: {number} (the list has {length})"), node));
@@ -395,7 +400,7 @@ fn element<'v>(from: &Value<'v>, index: &Value<'v>, node: &Node) -> Step<Value<'
         }
         Value::Text(text) => {
             let number = at(ops::whole(index, "index"), node)?;
-            match in_range(number, text.len()).and_then(|place| text.as_bytes().get(place)) {
+            match ops::in_range(number, text.len()).and_then(|place| text.as_bytes().get(place)) {
                 Some(byte) => Ok(Value::Int(i64::from(*byte))),
                 None => {
                     let length = text.len();
@@ -412,13 +417,4 @@ fn element<'v>(from: &Value<'v>, index: &Value<'v>, node: &Node) -> Step<Value<'
         }
         _ => Err(failed(format!("cannot take an element of {}", from.kind()), node)),
     }
-}
-
-/// Resolves an index; negative ones count from the end.
-pub(crate) fn in_range(number: i64, length: usize) -> Option<usize> {
-    let place = match usize::try_from(number) {
-        Ok(place) => place,
-        Err(_) => length.checked_sub(usize::try_from(number.unsigned_abs()).ok()?)?,
-    };
-    (place < length).then_some(place)
 }

@@ -53,31 +53,41 @@
 //! # Ok::<(), palisade_expr::CompileError>(())
 //! ```
 
+mod arguments;
 mod ast;
 mod builtins;
 mod code;
 mod compile;
 mod error;
 mod eval;
+mod format;
+mod function;
+mod host;
 mod lexer;
 mod library;
 mod limits;
-mod loops;
-mod methods;
 mod ops;
 mod parser;
 mod program;
+mod shown;
+mod sorting;
+mod text;
 mod types;
 mod value;
 mod vocabulary;
 
 pub use error::{CompileError, EvalError, Fault, Span};
-pub use library::sprintf;
+pub use format::sprintf;
+pub use function::{Pure, Signature};
+pub use host::Host;
 pub use limits::{Budget, Limits};
 pub use program::Program;
-pub use types::{Field, Method, MethodBody, ObjectType, Type};
-pub use value::{Entries, HostList, HostMap, Items, List, Map, MapType, Object, Text, Value};
-pub use vocabulary::{Host, Pure, Signature, Vocabulary};
+pub use text::Text;
+pub use value::{
+    Entries, Field, HostList, HostMap, Items, List, Map, MapType, Method, MethodBody, Object, ObjectType,
+    Type, Value,
+};
+pub use vocabulary::Vocabulary;
 
 #[cfg(test)]
 mod tests;

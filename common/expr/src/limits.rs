@@ -1,9 +1,6 @@
 //! Limits the cost of an evaluation: hostile or careless expressions end with an error.
 
-use crate::{Fault, Value};
-
-/// Maximum nesting of lists and maps. Freeing and comparing them is recursive.
-const MAX_DEPTH: u16 = 150;
+use crate::error::Fault;
 
 /// Limits of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +56,5 @@ impl Budget {
             )));
         }
         self.read(bytes)
-    }
-
-    /// Accepts a newly created value unless it is nested too deeply.
-    pub fn nested<'v>(&self, value: Value<'v>) -> Result<Value<'v>, Fault> {
-        if value.depth() > MAX_DEPTH {
-            return Err(Fault::from("lists and maps are nested too deep"));
-        }
-        Ok(value)
     }
 }

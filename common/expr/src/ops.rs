@@ -261,3 +261,12 @@ fn numbers<'v>(
         _ => Err(mismatch(sign, a, b)),
     }
 }
+
+/// Resolves an index; negative ones count from the end.
+pub(crate) fn in_range(number: i64, length: usize) -> Option<usize> {
+    let place = match usize::try_from(number) {
+        Ok(place) => place,
+        Err(_) => length.checked_sub(usize::try_from(number.unsigned_abs()).ok()?)?,
+    };
+    (place < length).then_some(place)
+}

@@ -17,7 +17,7 @@ fn run(source: &str) -> Result<String, String> {
 fn run_on(source: &str, event: &Event) -> Result<String, String> {
     let program = Program::compile(source, &vocabulary()).map_err(|error| format!("compile: {error}"))?;
     match program.evaluate(event, Limits::default()) {
-        Ok(value) => Ok(crate::library::shown(&value)),
+        Ok(value) => Ok(crate::shown::shown(&value)),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,41 +1,8 @@
-//! Static types of values, and the tables by which a host describes its objects.
+//! Operations on static types, and look-ups in the tables by which a host describes its objects.
 
-use std::{any::Any, fmt};
+use std::fmt;
 
-use crate::{Fault, Value};
-
-/// The static type of a value.
-#[derive(Clone, Copy)]
-pub enum Type {
-    /// Unknown until the expression is evaluated.
-    Any,
-    /// Nil.
-    Nil,
-    /// A bool.
-    Bool,
-    /// An integer.
-    Int,
-    /// A floating-point number.
-    Float,
-    /// A text.
-    Text,
-    /// A duration.
-    Duration,
-    /// A time with a time zone.
-    Time,
-    /// A day of the week.
-    Weekday,
-    /// A month.
-    Month,
-    /// A time zone.
-    Zone,
-    /// A list with elements of this type.
-    List(&'static Self),
-    /// A map with values of this type.
-    Map(&'static Self),
-    /// An object of the host.
-    Object(&'static ObjectType),
-}
+use crate::value::{Field, Method, ObjectType, Type};
 
 impl Type {
     /// The type of its elements; [`Type::Any`] if it is unknown.
@@ -116,17 +83,6 @@ impl fmt::Debug for Type {
     }
 }
 
-/// The fields and methods of a host object. Defined as a `static`, one per Rust type that expressions can access; types
-/// may refer to each other.
-pub struct ObjectType {
-    /// The type's name in messages.
-    pub name: &'static str,
-    /// Members readable as `object.Name`.
-    pub fields: &'static [Field],
-    /// Members callable as `object.Name(…)`.
-    pub methods: &'static [Method],
-}
-
 impl ObjectType {
     /// The field of this name.
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
@@ -145,35 +101,10 @@ impl fmt::Debug for ObjectType {
     }
 }
 
-/// A field of a host object.
-pub struct Field {
-    /// The field's name.
-    pub name: &'static str,
-    /// The type of its value.
-    pub kind: Type,
-    /// Reads the field. The data is what the object was created with; the value may borrow from it.
-    pub get: for<'v> fn(&'v dyn Any) -> Value<'v>,
-}
-
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Field").field(&self.name).field(&self.kind).finish()
     }
-}
-
-/// The implementation of a method: takes the object's data and the arguments.
-pub type MethodBody = for<'v> fn(&'v dyn Any, &[Value<'v>]) -> Result<Value<'v>, Fault>;
-
-/// A method of a host object.
-pub struct Method {
-    /// The method's name.
-    pub name: &'static str,
-    /// The parameter types; their number is exact.
-    pub params: &'static [Type],
-    /// The return type.
-    pub returns: Type,
-    /// Calls the method. Mutable data must be behind a cell: other values may borrow from the object meanwhile.
-    pub call: MethodBody,
 }
 
 impl fmt::Debug for Method {

@@ -1,10 +1,14 @@
-//! Run-time values: borrowed from the host or the program wherever possible.
+//! Values, borrowed from the host or the program wherever possible, their static types, and the tables by which a host
+//! describes its objects.
 
-use std::{any::Any, collections::BTreeMap, fmt, ops::Deref, rc::Rc, sync::Arc};
+use std::{any::Any, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use jiff::{Zoned, tz::TimeZone};
 
-use crate::types::{ObjectType, Type};
+use crate::{error::Fault, text::Text};
+
+/// Maximum nesting of lists and maps. Freeing and comparing them is recursive.
+const MAX_DEPTH: u16 = 150;
 
 /// A value. Cloning never copies its content.
 #[derive(Clone)]
@@ -35,58 +39,6 @@ pub enum Value<'v> {
     Map(Map<'v>),
     /// An object of the host.
     Object(Object<'v>),
-}
-
-/// A text, borrowed or shared.
-#[derive(Clone)]
-pub enum Text<'v> {
-    /// Borrowed from the host or the program.
-    Borrowed(&'v str),
-    /// Created during evaluation, or shared by the host.
-    Shared(Arc<str>),
-}
-
-impl<'v> Text<'v> {
-    /// The bytes from `start` to `end`, which must be in bounds. A cut character becomes U+FFFD.
-    pub fn slice(&self, start: usize, end: usize) -> Self {
-        match (self, self.get(start..end)) {
-            (Self::Borrowed(text), Some(_)) => Self::Borrowed(&text[start..end]),
-            (_, Some(part)) => Self::Shared(part.into()),
-            (_, None) => {
-                let bytes = self.as_bytes().get(start..end).unwrap_or_default();
-                Self::Shared(String::from_utf8_lossy(bytes).into())
-            }
-        }
-    }
-
-    /// `part`, a substring of this text, without a copy where that is possible.
-    pub fn within(&self, part: &str) -> Self {
-        let start = (part.as_ptr() as usize).wrapping_sub(self.as_ptr() as usize);
-        match self {
-            Self::Borrowed(text) => match text.get(start..start.wrapping_add(part.len())) {
-                Some(part) => Self::Borrowed(part),
-                None => Self::Shared(part.into()),
-            },
-            Self::Shared(_) => Self::Shared(part.into()),
-        }
-    }
-}
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            Self::Borrowed(text) => text,
-            Self::Shared(text) => text,
-        }
-    }
-}
-
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
-    }
 }
 
 /// A list: created during evaluation, a range of numbers, or the host's.
@@ -288,26 +240,6 @@ impl<'v> MapKey<'v> {
     }
 }
 
-impl PartialEq for Text<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Text<'_> {}
-
-impl PartialOrd for Text<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Text<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (**self).cmp(&**other)
-    }
-}
-
 /// An object of the host: its type and its data.
 #[derive(Clone, Copy)]
 pub struct Object<'v> {
@@ -315,6 +247,75 @@ pub struct Object<'v> {
     pub kind: &'static ObjectType,
     /// Passed to the fields' and methods' functions.
     pub data: &'v dyn Any,
+}
+
+/// The static type of a value.
+#[derive(Clone, Copy)]
+pub enum Type {
+    /// Unknown until the expression is evaluated.
+    Any,
+    /// Nil.
+    Nil,
+    /// A bool.
+    Bool,
+    /// An integer.
+    Int,
+    /// A floating-point number.
+    Float,
+    /// A text.
+    Text,
+    /// A duration.
+    Duration,
+    /// A time with a time zone.
+    Time,
+    /// A day of the week.
+    Weekday,
+    /// A month.
+    Month,
+    /// A time zone.
+    Zone,
+    /// A list with elements of this type.
+    List(&'static Self),
+    /// A map with values of this type.
+    Map(&'static Self),
+    /// An object of the host.
+    Object(&'static ObjectType),
+}
+
+/// The fields and methods of a host object. Defined as a `static`, one per Rust type that expressions can access; types
+/// may refer to each other.
+pub struct ObjectType {
+    /// The type's name in messages.
+    pub name: &'static str,
+    /// Members readable as `object.Name`.
+    pub fields: &'static [Field],
+    /// Members callable as `object.Name(…)`.
+    pub methods: &'static [Method],
+}
+
+/// A field of a host object.
+pub struct Field {
+    /// The field's name.
+    pub name: &'static str,
+    /// The type of its value.
+    pub kind: Type,
+    /// Reads the field. The data is what the object was created with; the value may borrow from it.
+    pub get: for<'v> fn(&'v dyn Any) -> Value<'v>,
+}
+
+/// The implementation of a method: takes the object's data and the arguments.
+pub type MethodBody = for<'v> fn(&'v dyn Any, &[Value<'v>]) -> Result<Value<'v>, Fault>;
+
+/// A method of a host object.
+pub struct Method {
+    /// The method's name.
+    pub name: &'static str,
+    /// The parameter types; their number is exact.
+    pub params: &'static [Type],
+    /// The return type.
+    pub returns: Type,
+    /// Calls the method. Mutable data must be behind a cell: other values may borrow from the object meanwhile.
+    pub call: MethodBody,
 }
 
 impl<'v> Value<'v> {
@@ -383,8 +384,16 @@ impl<'v> Value<'v> {
         matches!(self, Self::Nil)
     }
 
+    /// This newly created value, unless it is nested too deeply.
+    pub(crate) fn checked_depth(self) -> Result<Self, Fault> {
+        if self.depth() > MAX_DEPTH {
+            return Err(Fault::from("lists and maps are nested too deep"));
+        }
+        Ok(self)
+    }
+
     /// The nesting depth of lists and maps.
-    pub(crate) fn depth(&self) -> u16 {
+    fn depth(&self) -> u16 {
         match self {
             Self::List(List::Owned(items)) => items.depth,
             Self::Map(Map::Owned(map)) => map.depth,
@@ -408,15 +417,6 @@ impl<'v> Value<'v> {
             Self::List(_) => "list",
             Self::Map(_) => "map",
             Self::Object(object) => object.kind.name,
-        }
-    }
-}
-
-impl fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => fmt::Debug::fmt(text, f),
-            other => f.write_str(&crate::library::shown(other)),
         }
     }
 }

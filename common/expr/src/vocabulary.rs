@@ -2,54 +2,13 @@
 
 use std::{collections::HashMap, fmt};
 
-use crate::{Budget, Fault, Value, types::Type};
-
-/// The implementation of a function that does not need the host.
-pub type Pure = for<'v> fn(&[Value<'v>], &mut Budget) -> Result<Value<'v>, Fault>;
-
-/// The signature of a function.
-#[derive(Debug, Clone, Copy)]
-pub struct Signature {
-    /// Its name.
-    pub name: &'static str,
-    /// The parameter types. For a variadic function, the last is the type of all further arguments.
-    pub params: &'static [Type],
-    /// How many of the last `params` may be omitted.
-    pub optional: usize,
-    /// Whether any number of arguments may replace the last of `params`, including none.
-    pub variadic: bool,
-    /// The return type.
-    pub returns: Type,
-}
-
-impl Signature {
-    /// A function with exactly `params`.
-    pub const fn new(name: &'static str, params: &'static [Type], returns: Type) -> Self {
-        Self { name, params, optional: 0, variadic: false, returns }
-    }
-
-    /// The same with the last `count` parameters optional.
-    pub const fn with_optional(self, count: usize) -> Self {
-        Self { optional: count, ..self }
-    }
-
-    /// The same with the last parameter variadic.
-    pub const fn any_number(self) -> Self {
-        Self { variadic: true, ..self }
-    }
-}
-
-/// The implementation of a function.
-#[derive(Clone, Copy)]
-pub(crate) enum Body {
-    Pure(Pure),
-    /// The host function with this number.
-    Host(usize),
-    /// The host's clock, in UTC or not.
-    Now {
-        utc: bool,
-    },
-}
+use crate::{
+    ast::Loop,
+    builtins,
+    function::{Body, Pure, Signature},
+    library,
+    value::Type,
+};
 
 /// The names known to expressions. Built once by the host; programs compiled with it do not refer to it.
 #[derive(Clone, Default)]
@@ -63,7 +22,7 @@ impl Vocabulary {
     /// The language's built-in functions, such as `len` and `lower`, and nothing else.
     pub fn new() -> Self {
         let mut vocabulary = Self::default();
-        for (signature, body) in crate::builtins::all() {
+        for (signature, body) in builtins::all() {
             vocabulary.pure(signature, body);
         }
         let now = Signature::new("now", &[Type::Zone], Type::Time).with_optional(1);
@@ -73,7 +32,7 @@ impl Vocabulary {
 
     /// Adds CrowdSec's functions that need no external data, such as `Upper`, `Sprintf` and `IpInRange`.
     pub fn with_library(mut self) -> Self {
-        for (signature, body) in crate::library::all() {
+        for (signature, body) in library::all() {
             self.pure(signature, body);
         }
         let now = Signature::new("TimeNow", &[], Type::Time);
@@ -117,7 +76,7 @@ impl Vocabulary {
     /// The known name most similar to an unknown one, if any is close.
     pub(crate) fn nearest(&self, name: &str, functions: bool) -> Option<&'static str> {
         let names: Vec<&'static str> = if functions {
-            self.functions.keys().copied().chain(crate::ast::Loop::ALL.map(|(name, _)| name)).collect()
+            self.functions.keys().copied().chain(Loop::ALL.map(|(name, _)| name)).collect()
         } else {
             self.variables.keys().copied().collect()
         };
@@ -144,26 +103,4 @@ pub(crate) fn nearest(name: &str, known: impl IntoIterator<Item = &'static str>)
         // Among equals, one that begins with the same letter in the same case.
         .min_by_key(|(distance, known)| (*distance, known.chars().next() != name.chars().next(), *known))
         .map(|(_, known)| known)
-}
-
-/// Supplies an expression's data during evaluation.
-///
-/// Values may borrow from it, so data that functions change must be behind a cell, and be shared
-/// ([`crate::Text::Shared`]) or copied.
-pub trait Host {
-    /// The value of the variable with this number.
-    fn variable<'v>(&'v self, number: usize) -> Value<'v>;
-
-    /// Calls the function with this number. The number of arguments and, where known, their types have been checked.
-    fn call<'v>(
-        &'v self,
-        number: usize,
-        arguments: &[Value<'v>],
-        budget: &mut Budget,
-    ) -> Result<Value<'v>, Fault>;
-
-    /// The current time, in the zone for `now()`.
-    fn now(&self) -> jiff::Zoned {
-        jiff::Zoned::now()
-    }
 }

@@ -1,12 +1,12 @@
 //! Base 64, percent-encoding and URL queries.
 
-use super::text_at;
 use crate::{
-    Fault, Value,
+    arguments::text_at,
+    error::Fault,
+    function::{Pure, Signature},
     limits::Budget,
-    types::Type,
-    value::Text,
-    vocabulary::{Pure, Signature},
+    text::Text,
+    value::{Type, Value},
 };
 
 const TEXT: Type = Type::Text;

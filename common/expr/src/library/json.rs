@@ -1,12 +1,13 @@
 //! JSON: extracts values by path without decoding the document, and converts whole documents.
 
-use super::text_at;
 use crate::{
-    Fault, Value,
+    arguments::text_at,
+    error::Fault,
+    function::{Pure, Signature},
     limits::Budget,
-    types::Type,
-    value::Text,
-    vocabulary::{Pure, Signature},
+    shown::shown,
+    text::Text,
+    value::{Type, Value},
 };
 
 const TEXT: Type = Type::Text;
@@ -197,7 +198,7 @@ pub(crate) fn from_json<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<V
     // A decoded document takes many times the memory of its text.
     budget.read(text.len().saturating_mul(8))?;
     let json = serde_json::from_str(text).map_err(|error| Fault(format!("not JSON: {error}")))?;
-    budget.nested(Value::from_json(&json))
+    Value::from_json(&json).checked_depth()
 }
 
 fn encode(value: &Value<'_>, budget: &mut Budget) -> Result<serde_json::Value, Fault> {
@@ -229,7 +230,7 @@ fn encode(value: &Value<'_>, budget: &mut Budget) -> Result<serde_json::Value, F
             let mut made = serde_json::Map::new();
             for key in map.keys() {
                 let element = map.get(&key).unwrap_or(Value::Nil);
-                made.insert(super::shown(&key), encode(&element, budget)?);
+                made.insert(shown(&key), encode(&element, budget)?);
             }
             Json::Object(made)
         }

@@ -1,13 +1,12 @@
 //! Functions on lists and maps.
 
-use super::{int_at, list_at};
 use crate::{
-    Fault, Value,
+    arguments::{int_at, list_at},
+    error::Fault,
+    function::{Pure, Signature},
     limits::Budget,
     ops,
-    types::Type,
-    value::{List, Map},
-    vocabulary::{Pure, Signature},
+    value::{List, Map, Type, Value},
 };
 
 const ANY: Type = Type::Any;

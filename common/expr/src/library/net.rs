@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::text_at;
 use crate::{
-    Fault, Value,
+    arguments::text_at,
+    error::Fault,
+    function::{Pure, Signature},
     limits::Budget,
-    types::Type,
-    vocabulary::{Pure, Signature},
+    value::{Type, Value},
 };
 
 const TEXT: Type = Type::Text;

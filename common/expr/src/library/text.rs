@@ -1,12 +1,14 @@
 //! Functions on texts: case, trimming, splitting, searching, formatting.
 
-use super::{float_at, int_at, list_at, shown, sprintf, text_at};
 use crate::{
-    Fault, Value,
+    arguments::{float_at, int_at, list_at, text_at},
+    error::Fault,
+    format::sprintf,
+    function::{Pure, Signature},
     limits::Budget,
-    types::Type,
-    value::Text,
-    vocabulary::{Pure, Signature},
+    shown::shown,
+    text::Text,
+    value::{Type, Value},
 };
 
 const TEXT: Type = Type::Text;

@@ -3,12 +3,12 @@
 use jiff::{Timestamp, tz::TimeZone};
 use palisade_go_compat::layout;
 
-use super::{list_at, text_at};
 use crate::{
-    Fault, Value,
+    arguments::{list_at, text_at},
+    error::Fault,
+    function::{Pure, Signature},
     limits::Budget,
-    types::Type,
-    vocabulary::{Pure, Signature},
+    value::{Type, Value},
 };
 
 pub(super) fn all() -> Vec<(Signature, Pure)> {

@@ -73,7 +73,7 @@ const PIECES: [&str; 44] = [
 fn compile_and_run(source: &str) {
     if let Ok(program) = Program::compile(source, &vocabulary()) {
         let limits = Limits { steps: 20_000, text: 4096 };
-        let _ = program.evaluate(&Event::example(), limits).map(|value| crate::library::shown(&value).len());
+        let _ = program.evaluate(&Event::example(), limits).map(|value| crate::shown::shown(&value).len());
         let _ = program.test(&Event::example(), limits);
     }
 }

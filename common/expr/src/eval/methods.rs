@@ -3,7 +3,11 @@
 use jiff::{SignedDuration, Span, Timestamp, Zoned, tz::TimeZone};
 use palisade_go_compat::{GoDuration, layout};
 
-use crate::{Fault, Value, limits::Budget, types::Type, vocabulary::Signature};
+use crate::{
+    error::Fault,
+    function::Signature,
+    value::{Type, Value},
+};
 
 const TIME: [Signature; 24] = [
     Signature::new("Hour", &[], Type::Int),
@@ -56,12 +60,7 @@ pub(crate) fn signature(kind: Type, name: &str) -> Option<Signature> {
 }
 
 /// Calls a method of a built-in type.
-pub(crate) fn call<'v>(
-    of: &Value<'v>,
-    name: &str,
-    args: &[Value<'v>],
-    _: &mut Budget,
-) -> Result<Value<'v>, Fault> {
+pub(crate) fn call<'v>(of: &Value<'v>, name: &str, args: &[Value<'v>]) -> Result<Value<'v>, Fault> {
     let kind = match of {
         Value::Time(_) => Type::Time,
         Value::Duration(_) => Type::Duration,
