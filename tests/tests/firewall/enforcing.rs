@@ -8,6 +8,8 @@ use palisade_e2e::{
     eventually_within, story, throughout,
 };
 
+use crate::shared::reaches_from;
+
 against_either_lapi!(
     a_banned_host_is_cut_off_and_let_back_in,
     a_banned_range_cuts_off_every_address_in_it_and_none_beside_it,
@@ -205,10 +207,4 @@ fn one_more_ban_is_in_force_within_a_poll() -> Outcome {
         eventually_within(within, "the visitor is cut off", || !world.visitor.reaches(&world.router, 80))?;
         Ok(())
     })
-}
-
-/// Whether the visitor reaches port 80 of the router from this address of its own.
-fn reaches_from(world: &World, from: &str) -> bool {
-    let to = if from.contains(':') { world.router.v6() } else { world.router.v4() };
-    world.visitor.reaches_from(from, SocketAddr::new(to, 80))
 }

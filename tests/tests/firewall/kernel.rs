@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, World, eventually,
+    Ban, Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, eventually,
     eventually_within, story, tools,
 };
+
+use crate::shared::{banning_lapi, is_blocked, is_blocked_quickly};
 
 #[test]
 fn what_others_remove_stands_again_within_a_second() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
-        assert!(is_shut(world), "both doors are shut at the beginning");
+        assert!(is_blocked(world), "both doors are shut at the beginning");
         for deed in [
             "flush ruleset",
             "delete table ip crowdsec",
@@ -30,7 +32,7 @@ fn what_others_remove_stands_again_within_a_second() -> Outcome {
         ] {
             world.router.nft(deed)?;
             eventually_within(Duration::from_secs(1), &format!("shut again after: {deed}"), || {
-                Ok(world.router.ruleset()?.bans("198.51.100.77") && is_shut_quickly(world))
+                Ok(world.router.ruleset()?.bans("198.51.100.77") && is_blocked_quickly(world))
             })?;
             assert!(world.neighbour.reaches(&world.router, 80), "nobody else is shut out after: {deed}");
         }
@@ -42,14 +44,14 @@ fn what_others_remove_stands_again_within_a_second() -> Outcome {
 #[test]
 fn another_firewalls_reload_does_not_open_the_door_for_long() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
         let _service = world.router.echoes_on(80)?;
         let reload = "flush ruleset\ntable inet firewalld { chain input { type filter hook input priority 10; policy \
                       accept; ct state established,related accept; } ; }\n";
         for _ in 0..3 {
             world.router.nft(reload)?;
-            eventually_within(Duration::from_secs(1), "shut again", || is_shut_quickly(world))?;
+            eventually_within(Duration::from_secs(1), "shut again", || is_blocked_quickly(world))?;
         }
         let rules = world.router.ruleset()?;
         let names: Vec<_> = rules.tables().into_iter().map(|(_, name)| name).collect();
@@ -64,7 +66,7 @@ fn another_firewalls_reload_does_not_open_the_door_for_long() -> Outcome {
 #[test]
 fn testing_a_configuration_touches_nothing() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
         let which = Implementation::under_test()?;
@@ -94,7 +96,7 @@ fn testing_a_configuration_touches_nothing() -> Outcome {
 #[test]
 fn what_the_stock_bouncer_left_behind_is_taken_over() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         lapi.ban("192.0.2.1");
         let config = Config::new(world, &lapi.access())?;
         let mut stock = Firewall::launch(world, &Implementation::stock()?, &config)?;
@@ -160,7 +162,7 @@ fn origins_of_any_name_are_enforced() -> Outcome {
 #[test]
 fn net_admin_is_all_the_privilege_it_needs() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
         let mut program = tools::command("setpriv")?;
@@ -173,31 +175,9 @@ fn net_admin_is_all_the_privilege_it_needs() -> Outcome {
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap_or_default();
         assert_eq!(u64::from_str_radix(effective, 16)?, 1 << 12, "CAP_NET_ADMIN and no other");
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut_quickly(world))?;
+        eventually("both doors shut", || is_blocked_quickly(world))?;
         assert!(firewall.stop()?.success());
         assert!(world.router.ruleset()?.tables().is_empty());
         Ok(())
-    })
-}
-
-/// A LAPI that bans the visitor: its host in IPv4, its network in IPv6.
-fn banning(world: &World) -> Outcome<ScriptedLapi> {
-    let lapi = ScriptedLapi::start(&world.router)?;
-    lapi.ban("198.51.100.77");
-    lapi.ban("2001:db8:a::/64");
-    lapi.ban("2001:db8:a::77");
-    Ok(lapi)
-}
-
-/// Whether the visitor is blocked on every path; the service must be on port 80.
-fn is_shut(world: &World) -> bool {
-    !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
-}
-
-/// As [`is_shut`], for conditions that have a second in all.
-fn is_shut_quickly(world: &World) -> bool {
-    [world.router.v4(), world.router.v6()].into_iter().all(|to| {
-        let to = std::net::SocketAddr::new(to, 80);
-        world.visitor.connects(None, to, Duration::from_millis(60)).is_err()
     })
 }

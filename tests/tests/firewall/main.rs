@@ -9,6 +9,7 @@ mod rebans;
 mod reports;
 mod restarts;
 mod set_only;
+mod shared;
 mod stock;
 mod suspended;
 mod usage;

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_e2e::{
-    Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, World, eventually, story,
+    Config, Firewall, Implementation, NftMonitor, Outcome, ScriptedLapi, UdpProbe, eventually, story,
     throughout, tools,
 };
+
+use crate::shared::{banning_lapi, is_blocked};
 
 #[test]
 fn a_restart_opens_no_gap() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
         let firewall = Firewall::start_with(world, &config)?;
         let (probe, probe_v6) = (
@@ -50,7 +52,7 @@ fn a_restart_opens_no_gap() -> Outcome {
 #[test]
 fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let path = config.write(world)?;
         // systemd's response to a query of its jobs.
@@ -96,7 +98,7 @@ fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Out
 #[test]
 fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         lapi.ban("192.0.2.1");
         lapi.ban("192.0.2.2");
         let mut firewall = Firewall::start(world, &lapi.access())?;
@@ -126,11 +128,11 @@ fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
 #[test]
 fn a_stop_removes_the_tables_whatever_is_left_of_them() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let _service = world.router.echoes_on(80)?;
         world.router.nft("table inet mine { chain c { type filter hook input priority 0; }; }")?;
         let firewall = Firewall::start(world, &lapi.access())?;
-        assert!(is_shut(world));
+        assert!(is_blocked(world));
         assert!(firewall.stop()?.success());
         let only_mine = [("inet".to_owned(), "mine".to_owned())];
         assert_eq!(world.router.ruleset()?.tables(), only_mine);
@@ -150,12 +152,12 @@ fn a_stop_removes_the_tables_whatever_is_left_of_them() -> Outcome {
 #[test]
 fn bans_are_kept_on_stop_when_asked_for() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let _service = world.router.echoes_on(80)?;
         let config = Config::new(world, &lapi.access())?.set("keep_on_stop", true);
         let firewall = Firewall::start_with(world, &config)?;
         assert!(firewall.stop()?.success());
-        assert!(is_shut(world));
+        assert!(is_blocked(world));
         let banned = world.router.ruleset()?.banned();
         assert!(banned["198.51.100.77"].expires.is_some(), "and still end by themselves");
         Ok(())
@@ -165,7 +167,7 @@ fn bans_are_kept_on_stop_when_asked_for() -> Outcome {
 #[test]
 fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
         let probe = UdpProbe::start(&world.visitor, &world.router)?;
@@ -187,7 +189,7 @@ fn a_second_start_that_fails_leaves_the_running_instance_alone() -> Outcome {
 #[test]
 fn a_second_daemon_is_kept_out() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
         let changes = NftMonitor::on(world, &world.router)?;
@@ -207,7 +209,7 @@ fn a_second_daemon_is_kept_out() -> Outcome {
 #[test]
 fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
     story(|world| {
-        let mut lapi = banning(world)?;
+        let mut lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
         // Killed before anything could be persisted, and the LAPI is down.
@@ -243,7 +245,7 @@ fn what_is_in_the_kernel_holds_until_something_better_is_known() -> Outcome {
 #[test]
 fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?.set("nftables_hooks", vec!["input"]);
         let mut firewall = Firewall::start_with(world, &config)?;
         let path = firewall.config_file().to_owned();
@@ -291,7 +293,7 @@ fn a_reload_takes_the_new_configuration_without_a_gap() -> Outcome {
 #[test]
 fn a_reload_with_other_names_moves_the_bans_without_a_gap() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
         let path = firewall.config_file().to_owned();
@@ -326,7 +328,7 @@ fn a_reload_with_other_names_moves_the_bans_without_a_gap() -> Outcome {
 #[test]
 fn a_reload_with_another_lapi_enforces_what_that_one_says() -> Outcome {
     story(|world| {
-        let (lapi, other) = (banning(world)?, ScriptedLapi::start(&world.router)?);
+        let (lapi, other) = (banning_lapi(world)?, ScriptedLapi::start(&world.router)?);
         other.ban("203.0.113.9");
         let config = Config::new(world, &lapi.access())?;
         let mut firewall = Firewall::start_with(world, &config)?;
@@ -340,18 +342,4 @@ fn a_reload_with_another_lapi_enforces_what_that_one_says() -> Outcome {
         assert!(lapi.pulls().len() <= asked + 1, "the first is asked no more");
         Ok(())
     })
-}
-
-/// A LAPI that bans the visitor: its host in IPv4, its network in IPv6.
-fn banning(world: &World) -> Outcome<ScriptedLapi> {
-    let lapi = ScriptedLapi::start(&world.router)?;
-    lapi.ban("198.51.100.77");
-    lapi.ban("2001:db8:a::/64");
-    lapi.ban("2001:db8:a::77");
-    Ok(lapi)
-}
-
-/// Whether the visitor is blocked on every path; the service must be on port 80.
-fn is_shut(world: &World) -> bool {
-    !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
 }

@@ -7,6 +7,8 @@ use palisade_e2e::{
     Ban, Config, Firewall, Implementation, Outcome, ScriptedLapi, World, eventually, story, throughout,
 };
 
+use crate::shared::{banning_lapi, is_blocked_quickly};
+
 #[test]
 fn an_element_the_kernel_refuses_does_not_lose_the_others() -> Outcome {
     story(|world| {
@@ -48,7 +50,7 @@ fn an_element_the_kernel_refuses_does_not_lose_the_others() -> Outcome {
 #[test]
 fn an_operators_hash_set_is_filled_and_nothing_else_made() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags timeout"))?;
         world.router.nft(&operators_table("ip6", "mine", "type ipv6_addr; flags timeout"))?;
         let firewall = Firewall::start_with(world, &set_only(world, &lapi)?)?;
@@ -74,12 +76,12 @@ fn an_operators_hash_set_is_filled_and_nothing_else_made() -> Outcome {
 #[test]
 fn an_operators_interval_set_is_filled_in_its_dialect() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags interval,timeout"))?;
         world.router.nft(&operators_table("ip6", "mine", "type ipv6_addr; flags interval"))?;
         let _firewall = Firewall::start_with(world, &set_only(world, &lapi)?)?;
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut_quickly(world))?;
+        eventually("both doors shut", || is_blocked_quickly(world))?;
         // If a host became an open interval, every address above it would be blocked.
         assert!(world.neighbour.reaches(&world.router, 80) && world.neighbour.reaches_v6(&world.router, 80));
         lapi.ban("198.51.100.0/24");
@@ -101,7 +103,7 @@ fn an_operators_interval_set_is_filled_in_its_dialect() -> Outcome {
 #[test]
 fn an_operators_inet_table_is_served_with_the_right_family() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         world.router.nft(
             "table inet mine {\n\
              set crowdsec-blacklists { type ipv4_addr; flags timeout; }\n\
@@ -111,7 +113,7 @@ fn an_operators_inet_table_is_served_with_the_right_family() -> Outcome {
         )?;
         let _firewall = Firewall::start_with(world, &set_only(world, &lapi)?)?;
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut_quickly(world))?;
+        eventually("both doors shut", || is_blocked_quickly(world))?;
         assert!(world.neighbour.reaches(&world.router, 80) && world.neighbour.reaches_v6(&world.router, 80));
         Ok(())
     })
@@ -137,32 +139,15 @@ fn bans_end_in_an_operators_set_that_knows_no_timeouts() -> Outcome {
 #[test]
 fn an_operators_table_that_comes_later_is_found() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let mut firewall = Firewall::launch(world, &Implementation::under_test()?, &set_only(world, &lapi)?)?;
         firewall.wait_for_log("mine")?;
         let _service = world.router.echoes_on(80)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags timeout"))?;
         world.router.nft(&operators_table("ip6", "mine", "type ipv6_addr; flags interval,timeout"))?;
-        eventually("both doors shut", || is_shut_quickly(world))?;
+        eventually("both doors shut", || is_blocked_quickly(world))?;
         firewall.ready()?;
         Ok(())
-    })
-}
-
-/// A LAPI that bans the visitor: its host in IPv4, its network in IPv6.
-fn banning(world: &World) -> Outcome<ScriptedLapi> {
-    let lapi = ScriptedLapi::start(&world.router)?;
-    lapi.ban("198.51.100.77");
-    lapi.ban("2001:db8:a::/64");
-    lapi.ban("2001:db8:a::77");
-    Ok(lapi)
-}
-
-/// As [`is_shut`], for conditions that have a second in all.
-fn is_shut_quickly(world: &World) -> bool {
-    [world.router.v4(), world.router.v6()].into_iter().all(|to| {
-        let to = std::net::SocketAddr::new(to, 80);
-        world.visitor.connects(None, to, Duration::from_millis(60)).is_err()
     })
 }
 

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use palisade_e2e::{
-    Config, Firewall, Host, Outcome, ScriptedLapi, World, connect, eventually, still_answers, story,
+    Config, Firewall, Host, Outcome, ScriptedLapi, connect, eventually, still_answers, story,
 };
+
+use crate::shared::reaches_from;
 
 /// A packet on an idle link takes microseconds; this is for a loaded machine.
 const SOON: Duration = Duration::from_millis(400);
@@ -205,10 +207,4 @@ fn a_log_of_denied_packets_never_limits_the_verdict() -> Outcome {
         }
         Ok(())
     })
-}
-
-/// Whether the visitor reaches port 80 of the router from this address of its own.
-fn reaches_from(world: &World, from: &str) -> bool {
-    let to = if from.contains(':') { world.router.v6() } else { world.router.v4() };
-    world.visitor.reaches_from(from, SocketAddr::new(to, 80))
 }

@@ -9,6 +9,8 @@ use palisade_e2e::{
     eventually_within, pace, story,
 };
 
+use crate::shared::{banning_lapi, is_blocked};
+
 /// What docker, ufw and an administrator have on a host, the first two in the table that people configure for bans.
 const FOREIGN: &str = r#"
 table ip filter {
@@ -45,13 +47,13 @@ table inet firewalld {
 #[test]
 fn a_table_that_is_shared_keeps_what_is_not_ours_at_every_stage() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         world.router.nft(FOREIGN)?;
         let before = ruleset(world)?;
         let config = shared(world, &lapi)?;
         let mut firewall = Firewall::start_with(world, &config)?;
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut(world))?;
+        eventually("both doors shut", || is_blocked(world))?;
         assert_eq!(foreign_of(world, &before)?, before, "after the start");
         assert_eq!(world.router.ruleset()?.tables().len(), 4, "no table was made");
 
@@ -120,7 +122,7 @@ fn an_operators_set_of_our_name_is_left_alone_and_named() -> Outcome {
 #[test]
 fn a_reload_into_a_taken_name_keeps_the_bans() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let taken = "table ip filter { chain crowdsec-chain-input { type filter hook input priority 10; counter accept; } ; }";
         world.router.nft(taken)?;
         let config = Config::new(world, &lapi.access())?;
@@ -163,11 +165,11 @@ fn a_reload_into_a_taken_name_keeps_the_bans() -> Outcome {
 #[test]
 fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         let config = Config::new(world, &lapi.access())?;
         let firewall = Firewall::start_with(world, &config)?;
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut(world))?;
+        eventually("both doors shut", || is_blocked(world))?;
         // A rule of the operator counts what our set matches.
         world.router.nft(
             "table ip crowdsec { chain watch { type filter hook input priority 5; ip saddr @crowdsec-blacklists-cscli \
@@ -180,7 +182,7 @@ fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
         assert_eq!(world.router.ruleset()?.chains("ip", "crowdsec"), ["watch"], "his chain stays, ours go");
         // And the next start finds its way.
         let firewall = Firewall::start_with(world, &config)?;
-        eventually("both doors shut again", || is_shut(world))?;
+        eventually("both doors shut again", || is_blocked(world))?;
         assert!(firewall.stop()?.success());
         Ok(())
     })
@@ -189,7 +191,7 @@ fn what_others_refer_to_does_not_keep_our_rules_after_the_stop() -> Outcome {
 #[test]
 fn new_bans_do_not_wait_while_another_program_keeps_undoing_old_ones() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         lapi.ban(Ban::of("192.0.2.1").from_origin("CAPI"));
         let _firewall = Firewall::start(world, &lapi.access())?;
         let stop = AtomicBool::new(false);
@@ -228,11 +230,11 @@ fn new_bans_do_not_wait_while_another_program_keeps_undoing_old_ones() -> Outcom
 #[test]
 fn an_operators_empty_table_stays_at_the_stop() -> Outcome {
     story(|world| {
-        let lapi = banning(world)?;
+        let lapi = banning_lapi(world)?;
         world.router.nft("table ip filter { }\ntable ip6 filter { }")?;
         let firewall = Firewall::start_with(world, &shared(world, &lapi)?)?;
         let _service = world.router.echoes_on(80)?;
-        eventually("both doors shut", || is_shut(world))?;
+        eventually("both doors shut", || is_blocked(world))?;
         assert!(firewall.stop()?.success());
         assert_eq!(ruleset_text(world)?, "table ip filter {\n}\ntable ip6 filter {\n}\n");
         Ok(())
@@ -240,7 +242,7 @@ fn an_operators_empty_table_stays_at_the_stop() -> Outcome {
 }
 
 fn refuses_and_touches_nothing(world: &World, taken: &str, named: &str) -> Outcome {
-    let lapi = banning(world)?;
+    let lapi = banning_lapi(world)?;
     world.router.nft(taken)?;
     let before = ruleset_text(world)?;
     let config = Config::new(world, &lapi.access())?;
@@ -257,22 +259,10 @@ fn refuses_and_touches_nothing(world: &World, taken: &str, named: &str) -> Outco
     Ok(())
 }
 
-/// A LAPI that bans the visitor.
-fn banning(world: &World) -> Outcome<ScriptedLapi> {
-    let lapi = ScriptedLapi::start(&world.router)?;
-    lapi.ban("198.51.100.77");
-    lapi.ban("2001:db8:a::/64");
-    Ok(lapi)
-}
-
 fn shared(world: &World, lapi: &ScriptedLapi) -> Outcome<Config> {
     Ok(Config::new(world, &lapi.access())?
         .set("nftables.ipv4.table", "filter")
         .set("nftables.ipv6.table", "filter"))
-}
-
-fn is_shut(world: &World) -> bool {
-    !world.visitor.reaches(&world.router, 80) && !world.visitor.reaches_v6(&world.router, 80)
 }
 
 /// The ruleset as text, without counts and times.
