@@ -58,6 +58,7 @@ impl Addresses {
                 IpAddr::V6(address) => six.push(Six(halves(address.to_bits()), net.prefix_len(), id)),
             }
         }
+        // Sorted once, so that each page of the index is copied once for all rows of a commit.
         four.sort_unstable_by_key(Keyed::key);
         six.sort_unstable_by_key(Keyed::key);
         self.four.insert_sorted(four);
@@ -71,6 +72,7 @@ impl Addresses {
                 self.six.remove(&(halves(address.to_bits()), net.prefix_len(), id)).is_some()
             }
         };
+        // Only what was in the index: a count that falls short would hide rows of that length.
         *self.lens(net) -= u32::from(removed);
     }
 
@@ -80,6 +82,7 @@ impl Addresses {
         match net.network() {
             IpAddr::V4(address) => {
                 for (len, _) in (0..=32_u8).zip(self.four_lens).take(longest + 1).filter(|(_, n)| *n > 0) {
+                    // For length 0 the shift is by all 32 bits, which overflows; the mask is 0 then.
                     let masked = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
                     let rows = self.four.from((masked, len, i64::MIN));
                     found.extend(rows.take_while(|row| (row.0, row.1) == (masked, len)).map(|row| row.2));
@@ -102,6 +105,7 @@ impl Addresses {
         match (net.network(), net.broadcast()) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
                 let rows = self.four.from((first.to_bits(), 0, i64::MIN));
+                // A shorter prefix may begin at the same address; it covers `net` and does not lie in it.
                 let inside = rows.take_while(|row| row.0 <= last.to_bits()).filter(|row| row.1 >= len);
                 inside.map(|row| row.2).collect()
             }

@@ -50,15 +50,19 @@ impl Iterator for Answer {
         match self.stage {
             Stage::Start => {
                 self.stage = Stage::New;
+                // A chunk of its own, so that the head of the response can be sent before the first row was looked
+                // for.
                 return Some(Bytes::from_static(b"{\"new\": ["));
             }
             Stage::Done => return None,
             Stage::New | Stage::Deleted => {}
         }
         let mut piece = Vec::new();
+        // A row seldom takes more than 1 KiB, so the buffer below seldom has to grow.
         while piece.len() < PIECE - 1024 {
             let now = self.next.time;
             if let Some(row) = self.delta.next() {
+                // Reserved with the first row: thousands of responses without rows need only a few bytes each.
                 if piece.capacity() == 0 {
                     piece.reserve_exact(PIECE);
                 }
@@ -66,6 +70,7 @@ impl Iterator for Answer {
                     piece.push(b',');
                 }
                 self.comma = true;
+                // The time at the response's start for every row, as the cursor's time is that too.
                 push_decision(&mut piece, row, now, true);
             } else if self.stage == Stage::New {
                 piece.extend_from_slice(b"], \"deleted\": [");

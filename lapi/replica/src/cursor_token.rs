@@ -21,6 +21,7 @@ use crate::view::{Cursor, CursorStatus, View};
 
 const VERSION: u8 = 1;
 const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;
+// 128 bits cannot be guessed, and the cursor is part of every request line.
 const SEAL: usize = 16;
 
 /// The contents of a cursor.
@@ -74,6 +75,8 @@ impl CursorSigner {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (said, seal) = bytes.split_at_checked(SEALED)?;
+        // Compared in constant time. The length is checked because a shorter prefix of the signature would verify
+        // too.
         if seal.len() != SEAL || self.0.clone().chain_update(said).verify_truncated_left(seal).is_err() {
             return None;
         }
@@ -83,6 +86,7 @@ impl CursorSigner {
         let (filter, rest) = rest.split_first_chunk::<8>()?;
         let (commit, rest) = rest.split_first_chunk::<8>()?;
         let time = rest.first_chunk::<8>()?;
+        // The signature comes first, so that only a cursor of another version of this program is refused here.
         (*version == VERSION).then(|| CursorToken {
             database: Uuid::from_bytes(*database),
             timeline: u64::from_be_bytes(*timeline),
@@ -124,6 +128,7 @@ impl CursorScope {
 
     /// Whether the commit of a cursor is part of this history.
     pub fn contains(&self, token: &CursorToken) -> bool {
+        // Unknown if it is older than the timelines that are kept, or was begun after the backup that was restored.
         let Some(at) = self.timelines.iter().rposition(|line| line.token == token.timeline) else {
             return false;
         };
@@ -156,6 +161,7 @@ impl CursorSigner {
             return CursorLookup::Invalid(FullReason::Start);
         }
         let Some(token) = self.verify(cursor) else { return CursorLookup::Invalid(FullReason::Forged) };
+        // Before the status: in another history the commit number means nothing.
         if !scope.contains(&token) {
             return CursorLookup::Invalid(FullReason::OtherDatabase);
         }
@@ -173,6 +179,7 @@ impl StreamRequest {
     /// Identifies the decisions a request is for; `startup` does not count. Stable within one version: a LAPI of
     /// another version may compute another digest, and then sends a full response once.
     pub fn digest(&self) -> u64 {
+        // `by_address` is left out, as it is set for every request with a cursor.
         let text = format!("{:?} {}", self.filter, self.dedup);
         let digest = Sha256::digest(text);
         digest.first_chunk::<8>().map_or(0, |front| u64::from_be_bytes(*front))

@@ -100,6 +100,8 @@ impl Delta {
     ) -> Self {
         let since = since.map(|cursor| Since {
             commit: cursor.commit,
+            // With a clock that was set back since, `now` lies before the cursor. The interval is then taken the
+            // other way round: what ended in it is in force again.
             after: UnixMillis(cursor.time.min(now).0.saturating_sub(OVERLAP)),
             to: cursor.time.max(now),
         });
@@ -132,9 +134,11 @@ impl Delta {
     pub(crate) fn next(&mut self) -> Option<&Packed> {
         loop {
             let row = match &mut self.rows {
+                // A position and not an iterator, which would borrow the tables that this struct owns.
                 Rows::All(at) => self.tables.rows.next(at)?,
                 Rows::Listed(ids) => match self.tables.rows.get(&ids.next()?) {
                     Some(row) => row,
+                    // A run may name rows that were dropped since.
                     None => continue,
                 },
             };
@@ -154,11 +158,15 @@ impl Delta {
         let asked = query!(self);
         let mut ids: Vec<i64> = match (self.since, list) {
             (Some(since), _) => {
+                // The list of written rows does not reach back so far. Each row still has its commit number, so a
+                // scan finds the same.
                 if !self.tables.knows_commits_after(since.commit) {
                     return all;
                 }
                 let written = self.tables.written_after(since.commit);
+                // Deleted rows may end after `to` if the clock was set back, and are announced in any case.
                 let ended = self.tables.ending_between(since.after, since.to.max(self.tables.gone_until()));
+                // One more than allowed, which shows that the list is too long without collecting all of it.
                 written.chain(ended).take(MAX_LIST + 1).collect()
             }
             (None, List::New) => return all,
@@ -170,6 +178,7 @@ impl Delta {
         if ids.len() > MAX_LIST {
             return all;
         }
+        // A changed row can make another one of its key the winner, which was not written itself.
         if list == List::New && self.dedup {
             let mut winners = Vec::new();
             for row in ids.iter().filter_map(|id| self.tables.rows.get(id)) {
@@ -206,6 +215,7 @@ impl DeltaQuery<'_> {
         if !row.active(self.now) || !matcher.matches(row) {
             return false;
         }
+        // Most rows are alone on their target, and need no look-up of the others.
         if !self.dedup || !row.shared() {
             return self.touched(row);
         }
@@ -219,6 +229,7 @@ impl DeltaQuery<'_> {
         keys: &mut FxHashMap<(u64, usize), KeyState>,
     ) -> bool {
         let active = row.active(self.now);
+        // With `by_address` an active row may have to be ended too: see the end of `key`.
         if (active && !self.by_address) || !self.touched(row) || !matcher.matches(row) {
             return false;
         }
@@ -250,6 +261,7 @@ impl DeltaQuery<'_> {
         keys: &mut FxHashMap<(u64, usize), KeyState>,
     ) -> KeyState {
         // Rows of one key with different labels are cached separately; that costs a little, but is correct.
+        // By address of the label: the tables hold it for as long as this response lives.
         let name = (self.tables.hash(&row.value), std::sync::Arc::as_ptr(&row.label).addr());
         if let Some(key) = keys.get(&name)
             && self.tables.rows.get(&key.row).is_some_and(|other| other.same_key(row, self.by_address))
@@ -260,6 +272,7 @@ impl DeltaQuery<'_> {
         let (mut longest, mut last_end) = ((i64::MIN, i64::MIN), (i64::MIN, i64::MIN));
         let mut any_touched = false;
         let (mut touched_first, mut touched_second) = (None, None);
+        // All notations of a prefix have one hash, so this finds the rows for both meanings of a key.
         for other in self.tables.with_value_hash(&row.value) {
             key.size += 1;
             if !other.same_key(row, self.by_address) || !matcher.matches(other) {
@@ -275,6 +288,7 @@ impl DeltaQuery<'_> {
                     longest = rank;
                     key.winner = Some((other.id, false));
                 }
+            // Of several ends the latest: clients act on the target, and one end is enough.
             } else if touched && rank >= last_end {
                 last_end = rank;
                 key.ended = Some(other.id);
@@ -288,8 +302,12 @@ impl DeltaQuery<'_> {
             let other = [touched_first, touched_second].into_iter().flatten().find(|id| id != winner);
             key.ended = other.filter(|_| self.by_address);
         }
+        // For short keys computing is as quick as looking up. A long one would be computed for each of its rows, in
+        // quadratic time.
         if key.size > REMEMBER_FROM {
             if keys.len() >= MAX_REMEMBER {
+                // Bounds the memory of a response. Rows of one key often follow each other, so losing the others
+                // costs little.
                 keys.clear();
             }
             keys.insert(name, key);

@@ -70,12 +70,14 @@ impl Filter {
     pub fn for_stream(pairs: &[(String, String)]) -> Result<StreamRequest, FilterError> {
         let mut request = StreamRequest::default();
         let first = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        // Only this literal, as in the stock server: `startup=1` is a delta there.
         request.startup = first("startup") == Some("true");
         request.dedup = first("dedup") != Some("false");
         let mut filter = Self::default();
         for (name, value) in firsts(pairs) {
             filter.take_common(name, value)?;
         }
+        // The stock server's default applies even with `scope`, so `scope=country` alone selects nothing.
         if first("scopes").is_none() {
             filter.scopes.append(&mut request.filter.scopes);
         }
@@ -125,6 +127,7 @@ impl Filter {
                     filter.uuids = Some(all.filter_map(|(_, text)| text.parse().ok()).collect());
                 }
                 "value" | "type" | "ip" | "range" | "contains" => filter.take_common(name, value)?,
+                // A misspelled parameter that was ignored would delete everything else as well.
                 _ => return Err(FilterError::Unknown(name.to_owned())),
             }
         }
@@ -156,6 +159,7 @@ impl Filter {
         let any = |names: &[String], word: &str| names.iter().any(|name| name == word);
         let mut lowered: Option<Cow<'_, str>> = None;
         let mut mentions = |words: &[String]| {
+            // Lower-cased only if a condition needs it.
             let text = lowered.get_or_insert_with(|| lower(scenario));
             words.iter().any(|word| text.contains(word.as_str()))
         };
@@ -172,15 +176,17 @@ impl Filter {
         self.uuids.as_ref().is_none_or(|all| uuid.is_some_and(|uuid| all.contains(&uuid)))
     }
 
-    /// Checks the family first: `IpNet::contains` is false across families.
+    /// False across families, as `IpNet::contains` is.
     fn covers(&self, row: IpNet, asked: IpNet) -> bool {
         if self.inside { asked.contains(&row) } else { row.contains(&asked) }
     }
 
     fn take_common(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
         match name {
+            // As in the stock server: any other value includes simulated decisions.
             "simulated" => self.simulated = value != "false",
             "scope" | "scopes" => self.scopes.push(names(value)),
+            // Without trimming, as in the stock server.
             "origins" => self.origins = Some(value.split(',').map(str::to_owned).collect()),
             "scenarios_containing" => self.scenarios_containing = Some(words(value)),
             "scenarios_not_containing" => self.scenarios_not_containing = Some(words(value)),
@@ -190,6 +196,7 @@ impl Filter {
             "ip" | "range" if self.net.is_none() => {
                 self.net = Some(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?);
             }
+            // Checked nevertheless, as the stock server refuses the request.
             "ip" | "range" => drop(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?),
             "contains" => self.inside = !boolean("contains", value)?,
             _ => {}
@@ -216,6 +223,7 @@ fn words(list: &str) -> Vec<String> {
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
+    // Most texts are in lower case already and need no copy.
     if text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
         Cow::Owned(text.to_lowercase())
     } else {

@@ -20,6 +20,7 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
             0..0x20 => b"",
             _ => continue,
         };
+        // Runs without escapes are copied as a whole.
         out.extend_from_slice(&text.as_bytes()[plain..at]);
         if escape.is_empty() {
             const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -36,6 +37,8 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    // As many digits as u64::MAX has. Without `write!`, which would go through the formatting machinery for each of a
+    // response's many numbers.
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     let mut rest = number;
@@ -52,7 +55,9 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
 
 /// Appends a duration in milliseconds as a Go duration, rounded to whole seconds, halves away from zero.
 pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
+    // As stock servers since 1.6.3 round.
     let seconds = (millis.unsigned_abs() + 500) / 1000;
+    // Go prints no `-0s`.
     if millis < 0 && seconds > 0 {
         out.push(b'-');
     }
@@ -74,6 +79,7 @@ pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
 pub(crate) fn push_decision(out: &mut Vec<u8>, row: &Packed, now: UnixMillis, with_uuid: bool) {
     out.extend_from_slice(b"{\"duration\":\"");
     let left = row.until().0.saturating_sub(now.0);
+    // After the clock was set back, the end of a deleted row may lie in the future.
     push_duration(out, if row.label.gone { left.min(0) } else { left });
     out.extend_from_slice(b"\",\"id\":");
     push_number(out, row.shown_id().unsigned_abs());

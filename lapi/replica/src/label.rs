@@ -53,7 +53,9 @@ impl Labels {
             return Arc::clone(label);
         }
         if self.table.len() >= self.sweep_at.max(1024) {
+            // A count of 1 is the table's own. A view that still has the label counts too, so it keeps its address.
             self.table.retain(|label| Arc::strong_count(label) > 1);
+            // Twice what was left, so that a sweep costs each new label a constant.
             self.sweep_at = self.table.len() * 2;
         }
         let label = Arc::new(Label::new(fields));

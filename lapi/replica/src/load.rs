@@ -42,6 +42,7 @@ impl Loading {
             Change::Put(row) => Packed::new(&row, self.labels.of(&row, false)),
             Change::Removed(row) => {
                 let mut packed = Packed::new(&row, self.labels.of(&row, true));
+                // The former end may lie in the future, but a deleted decision has ended.
                 packed.set_until(row.until.min(self.now));
                 packed
             }
@@ -52,6 +53,7 @@ impl Loading {
             Some(run) if run.commit == commit && run.last + 1 == id => run.last = id,
             _ => self.runs.push(Run { commit, first: id, last: id }),
         }
+        // Not on every push: a load may have a run for each row, and sorted this seldom each costs a constant.
         if self.runs.len() > 1024 + self.keep_runs.saturating_mul(2) {
             self.prune_runs();
         }
@@ -74,6 +76,7 @@ impl Loading {
         });
         let forget = self.runs.len().saturating_sub(self.keep_runs);
         if let Some(last) = forget.checked_sub(1).and_then(|at| self.runs.get(at)) {
+            // A commit of which one run was dropped counts as unknown, and its other runs are dropped below.
             self.runs_after = self.runs_after.max(last.commit);
             self.runs.drain(..forget);
         }

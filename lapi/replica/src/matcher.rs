@@ -30,6 +30,7 @@ impl Matcher {
 
     pub(crate) fn matches(&mut self, row: &Packed) -> bool {
         let label = Arc::as_ptr(&row.label).addr();
+        // Rows of a list follow each other and have one label, so most need no look-up.
         if self.latest.0 != label {
             let matches = *self.labels.entry(label).or_insert_with(|| self.filter.matches_label(&row.label));
             self.latest = (label, matches);
@@ -59,6 +60,7 @@ impl Selection {
             let value = filter.value.as_deref().map(Value::new);
             value.map(|value| tables.with_value(&value).map(|row| row.id).collect())
         };
+        // Tombstones have ids below zero; they are left out by `active`.
         let first = filter.id_gt.map_or(i64::MIN, |id| id.saturating_add(1));
         let found = found.map(|mut ids| {
             ids.retain(|id| *id >= first);
@@ -83,6 +85,7 @@ impl Selection {
         }
         loop {
             let row = match &mut self.found {
+                // By id and not by reference: the iterator would borrow the tables that this struct owns.
                 Some(ids) => self.tables.rows.get(&ids.next()?),
                 None => Some(self.tables.rows.next(&mut self.after)?),
             };

@@ -66,6 +66,7 @@ impl<T: Keyed> Default for Paged<T> {
 impl<T: Keyed> Paged<T> {
     const MAX: usize = if PAGE_BYTES / size_of::<T>() < 16 { 16 } else { PAGE_BYTES / size_of::<T>() };
     /// Spare capacity of a page that is copied or grows.
+    // Reserving a whole page would waste half of it wherever a page was split and not filled again.
     const ROOM: usize = Self::MAX / 8;
 
     /// From elements in ascending order of distinct keys.
@@ -155,6 +156,7 @@ impl<T: Keyed> Paged<T> {
             self.len += 1;
             return None;
         };
+        // Replaced in place: neither the keys nor the number of elements change.
         if let Some(same) = shared.get(slot).filter(|same| same.key() == key) {
             let old = same.clone();
             Self::writable(shared)[slot] = item;
@@ -164,6 +166,7 @@ impl<T: Keyed> Paged<T> {
         if shared.len() < Self::MAX {
             let page = Self::writable(shared);
             if page.len() == page.capacity() {
+                // Not `push`'s doubling, which would give a page of half the size capacity for twice as many.
                 page.reserve_exact(Self::ROOM.min(Self::MAX - page.len()).max(1));
             }
             page.insert(slot, item);
@@ -171,7 +174,8 @@ impl<T: Keyed> Paged<T> {
                 index.firsts[at] = key;
             }
         } else if slot == shared.len() && last_page {
-            // Appending fills pages completely.
+            // Ids ascend, so most insertions append. Starting a new page instead of splitting keeps the earlier ones
+            // full.
             let mut page = Vec::with_capacity(Self::ROOM);
             page.push(item);
             index.firsts.push(key);
@@ -197,6 +201,7 @@ impl<T: Keyed> Paged<T> {
 
     /// Inserts many elements in ascending order of new keys; each affected page is written once.
     pub(crate) fn insert_sorted(&mut self, items: Vec<T>) {
+        // Rebuilding the list of pages costs with its length, which is too much for a few elements.
         if items.len() < 32 {
             for item in items {
                 self.insert(item);
@@ -205,6 +210,7 @@ impl<T: Keyed> Paged<T> {
         }
         self.len += items.len();
         let index = Arc::make_mut(&mut self.index);
+        // Moved out and back: pages that stay are neither copied nor counted again.
         let firsts = std::mem::take(&mut index.firsts);
         let pages = std::mem::take(&mut index.pages);
         let mut items = items.into_iter().peekable();
@@ -239,6 +245,7 @@ impl<T: Keyed> Paged<T> {
     /// Modifies an element; its key must not change.
     pub(crate) fn modify<R>(&mut self, key: &T::Key, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let Position { page, slot } = self.position(key);
+        // Looked up before `make_mut`, so that a key that does not exist copies nothing.
         self.index.pages.get(page)?.get(slot).filter(|found| found.key() == *key)?;
         let page = Self::writable(&mut Arc::make_mut(&mut self.index).pages[page]);
         let done = change(&mut page[slot]);
@@ -259,6 +266,8 @@ impl<T: Keyed> Paged<T> {
             return Some(item);
         }
         index.firsts[at] = page[0].key();
+        // A quarter, while a split leaves halves: alternating insertions and removals do not split and merge all the
+        // time.
         if page.len() < Self::MAX / 4 {
             // Merge with the smaller neighbour if both fit into one page with spare capacity.
             let len = |at: usize| index.pages.get(at).map_or(usize::MAX, |page| page.len());
@@ -279,6 +288,7 @@ impl<T: Keyed> Paged<T> {
 
     /// The page of the first key not below `key`, or the last page.
     fn page_of(&self, key: &T::Key) -> usize {
+        // A key before the first page belongs into that page.
         self.index.firsts.partition_point(|first| first <= key).saturating_sub(1)
     }
 

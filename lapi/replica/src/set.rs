@@ -69,6 +69,7 @@ impl ActiveSet {
         // One millisecond after the oldest row's end: a bouncer may have pulled in that millisecond, before the end.
         let reaches = now.0.saturating_sub(self.history).saturating_add(1);
         self.floor = HistoryFloor { commit: Commit(0), time: UnixMillis(reaches) };
+        // The history in the store may be longer than `max_history_entries`.
         self.expire(now);
     }
 
@@ -87,6 +88,7 @@ impl ActiveSet {
                 Change::Removed(row) => self.removed(now, commit, &row),
             }
         }
+        // Once per commit: an import of 10,000 rows writes each page of the indexes once.
         self.tables.index_pending();
         self.head = commit;
         self.expire(now);
@@ -97,6 +99,7 @@ impl ActiveSet {
     /// does not depend on this.
     pub fn expire(&mut self, now: UnixMillis) {
         let oldest = UnixMillis(now.0.saturating_sub(self.history));
+        // Even if nothing is dropped: rows that end before it may be missing, for example after a load.
         self.floor.time = self.floor.time.max(oldest);
         let too_old = self.tables.ended(oldest);
         let too_many = self.tables.ended(now).saturating_sub(self.max_history_entries);
@@ -105,6 +108,7 @@ impl ActiveSet {
         for id in ids {
             if let Some(row) = self.tables.take(id) {
                 self.floor.time = self.floor.time.max(row.until());
+                // A cursor before this commit may never have received the row, and can no longer be sent its end.
                 self.floor.commit = self.floor.commit.max(row.commit());
             }
         }
@@ -158,6 +162,8 @@ impl ActiveSet {
         let forgotten = packed.until().0 <= now.0.saturating_sub(self.history);
         if let Some(old) = self.tables.rows.get(&row.id) {
             let shorter = packed.until() < old.until() && packed.until() > now;
+            // It ended longer ago than the history goes back, so it is kept only as the end of what clients were
+            // sent.
             if forgotten {
                 return self.removed(now, commit, row);
             }
@@ -175,6 +181,7 @@ impl ActiveSet {
 
     fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
         if let Some(held) = self.tables.rows.get(&row.id) {
+            // A label of its own marks the deletion, which costs a row no byte.
             let label = self.labels.as_deleted(&held.label);
             self.tables.mark_gone(row.id, label, commit, now);
         } else if row.until > now {
@@ -189,6 +196,7 @@ impl ActiveSet {
 
     fn keep_old_version(&mut self, now: UnixMillis, commit: Commit, old: &Packed) {
         let id = self.tombstone;
+        // By the time the numbers begin again, the row with this id has been dropped.
         self.tombstone = self.tombstone.checked_sub(1).unwrap_or(-1);
         let label = self.labels.as_deleted(&old.label);
         self.tables.put(old.tombstone(id));

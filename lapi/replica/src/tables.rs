@@ -67,12 +67,14 @@ pub(crate) struct Tables {
     gone_until: UnixMillis,
     state: RandomState,
     /// Rows that are not indexed yet; empty in every published state.
+    // Indexing many rows at once sorts them and copies each page once.
     unindexed: Vec<i64>,
 }
 
 impl Tables {
     /// Indexes rows that were loaded without indexes.
     pub(crate) fn index(rows: Paged<Packed>, runs: Vec<Run>, runs_after: Commit) -> Self {
+        // Keyed anew at each load, so that an attacker cannot choose values that collide.
         let state = RandomState::new();
         let mut rows = rows;
         let mut ends: Vec<_> = rows.iter().map(|row| (row.until().0, row.id)).collect();
@@ -105,7 +107,9 @@ impl Tables {
             return self.unindexed.push(id);
         };
         let (shared, before) = (old.shared(), old.until().0);
+        // Mostly a changed end: then only the index of ends has to be written.
         let same_place = old.value == row.value && old.label.addressed == row.label.addressed;
+        // The old row may still be pending, and its index entries are changed below.
         self.index_pending();
         if !same_place {
             self.take(id);
@@ -113,6 +117,7 @@ impl Tables {
             return self.unindexed.push(id);
         }
         self.rows.insert(row);
+        // The mark is never removed. A wrong one costs a look-up, a missing one would send a wrong row.
         if shared || self.rows.get(&id).is_some_and(|row| self.with_value_hash(&row.value).nth(1).is_some()) {
             self.rows.modify(&id, Packed::set_shared);
         }
@@ -169,6 +174,8 @@ impl Tables {
             row.label = label;
             if before > now {
                 row.set_until(now);
+                // Not for a row that had ended before: its end was announced already, and a new commit number would
+                // announce it again.
                 row.set_commit(commit);
             }
             before
@@ -184,6 +191,7 @@ impl Tables {
     /// Records that a commit wrote a row, for deltas; keeps the last `keep` runs.
     pub(crate) fn record_write(&mut self, commit: Commit, id: i64, keep: usize) {
         match self.runs.last().copied() {
+            // An import has consecutive ids, so thousands of rows are one run.
             Some(run) if run.commit == commit && id == run.last + 1 => {
                 self.runs.modify(&run.key(), |run| run.last = id);
             }
@@ -207,6 +215,8 @@ impl Tables {
     /// Ids of rows that commits after this one may have written.
     pub(crate) fn written_after(&self, commit: Commit) -> impl Iterator<Item = i64> {
         let from = (Commit(commit.0.saturating_add(1)), i64::MIN);
+        // A row in between may have been written again by a later commit; it is then listed twice and sorted out by
+        // the caller.
         self.runs.from(from).flat_map(|run| run.first..=run.last)
     }
 

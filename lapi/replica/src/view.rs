@@ -89,6 +89,7 @@ impl View {
     /// cursor, or when the cursor is ahead of this snapshot (another database); otherwise the changes since the cursor.
     /// [`Answer::next`] is the cursor to keep after the body was sent.
     pub fn answer(&self, request: &StreamRequest, cursor: Option<Cursor>, now: UnixMillis) -> Answer {
+        // A full response is correct for every cursor, so whatever does not fit becomes one.
         let since = cursor.filter(|cursor| !request.startup && self.reaches_back_to(*cursor, now));
         let delta = Delta::new(self.tables.clone(), request, since, now);
         Answer::new(delta, Cursor { commit: self.head, time: now })
@@ -107,6 +108,7 @@ impl View {
             return CursorStatus::UpToDate;
         }
         if !self.tables.knows_commits_after(cursor.commit) {
+            // Finding out would take a scan of all rows; the response scans them anyway.
             return CursorStatus::Behind;
         }
         let mut matcher = Matcher::new(request.filter.clone());
@@ -136,6 +138,7 @@ impl View {
     pub fn counts(&self, now: UnixMillis) -> Vec<Count> {
         let mut labels: FxHashMap<usize, (&Label, u64)> = FxHashMap::default();
         for row in self.tables.rows.iter().filter(|row| !row.label.simulated && row.active(now)) {
+            // Counted by label first: comparing an address per row is cheaper than three texts.
             labels.entry(Arc::as_ptr(&row.label).addr()).or_insert((&row.label, 0)).1 += 1;
         }
         let mut counts: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
@@ -152,6 +155,7 @@ impl View {
     }
 
     fn reaches_back_to(&self, cursor: Cursor, now: UnixMillis) -> bool {
+        // `now` as well: after the clock was set back, rows that were dropped would be in force again.
         let kept = cursor.commit >= self.floor.commit && cursor.time.min(now) >= self.floor.time;
         kept && cursor.commit <= self.head
     }

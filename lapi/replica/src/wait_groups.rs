@@ -44,7 +44,7 @@ struct WaitGroup<S> {
     waiters: S,
 }
 
-/// An answer for the waiters of a group, who are no longer registered.
+/// An answer for the waiters of a group, which are no longer registered.
 #[derive(Debug)]
 pub struct Broadcast<S> {
     /// The digest of their request.
@@ -81,6 +81,8 @@ impl<S: Default> WaitGroups<S> {
             waiters: S::default(),
         });
         let oldest = &mut group.oldest;
+        // Both minima, though they may come from different cursors: the shared response then contains the changes of
+        // either.
         *oldest = Cursor { commit: oldest.commit.min(cursor.commit), time: oldest.time.min(cursor.time) };
         Some(&mut group.waiters)
     }
@@ -107,6 +109,7 @@ impl<S: Default> WaitGroups<S> {
     /// The groups concerned by this snapshot, with their answers. Answers are generated as they are read, so the lock
     /// need not be held meanwhile.
     pub fn broadcast(&mut self, view: &View, scope: &CursorScope, now: UnixMillis) -> Vec<Broadcast<S>> {
+        // Also without waiters: it decides which requests of the next moments may wait.
         self.last_broadcast = Some((scope.database, scope.timeline(), view.head()));
         let mut broadcasts = Vec::new();
         self.by_filter.retain(|(database, digest), group| {
@@ -115,6 +118,7 @@ impl<S: Default> WaitGroups<S> {
             let since = group.oldest;
             let status = view.status(&group.request, since, now);
             if same && status == CursorStatus::UpToDate {
+                // Nothing up to here concerns the group. Left behind, its cursor would become too old while it waits.
                 group.oldest.commit = view.head();
                 return true;
             }
