@@ -1,4 +1,5 @@
-//! `explain`: what a packet meets in the kernel now and why, what the cache has on it, and where the two disagree.
+//! Implements `explain`: how the kernel treats a packet now and why, what the cache holds on its address, and where the
+//! two disagree. Reads the kernel, changes nothing.
 //!
 //! ```text
 //!  read.rs      kernel ──► Ruleset (ruleset.rs: chains and rules as data), single elements
@@ -31,11 +32,11 @@ use crate::enforcer_config::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::{NetlinkError, Socket};
 
-/// Explains a packet: as text, or as one line of JSON. `cache` is the cache's answer on its address, or why there is
+/// Explains a packet, as text or as one line of JSON. `cache` is the cache's response on its address, or why there is
 /// none.
 ///
 /// # Errors
-/// The kernel cannot be read, or the answer cannot be written.
+/// The kernel cannot be read, or the result cannot be written.
 pub(crate) fn explain(
     enforcer_config: &EnforcerConfig,
     packet: ExplainedPacket,
@@ -62,6 +63,7 @@ fn read_and_report(
 ) -> Result<report::Report, NetlinkError> {
     let mut socket = Socket::open()?;
     let ruleset = read::ruleset(&mut socket, family_of(packet.source))?;
+    // Elements are read one by one: the dump of a long set takes much longer.
     let mut elements = read::KernelElements { socket: &mut socket };
     Ok(compare::report(enforcer_config, packet, cache, &ruleset, &mut elements))
 }

@@ -1,4 +1,4 @@
-//! The command line of `explain`. Pure.
+//! Parses the command line of `explain`. Pure.
 
 use std::net::IpAddr;
 
@@ -49,6 +49,7 @@ pub(crate) fn parse(typed: &Typed) -> Result<ExplainedPacket, PacketError> {
 
 fn packet(address: &str, port: Option<&str>) -> Result<ExplainedPacket, PacketError> {
     let source: IpAddr =
+        // Only a part of the argument is printed: it may be anything, of any length.
         address.trim().parse().map_err(|_| PacketError::NotAnAddress(address.chars().take(80).collect()))?;
     let read = |text: &str| {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -63,6 +64,7 @@ fn packet(address: &str, port: Option<&str>) -> Result<ExplainedPacket, PacketEr
         None => None,
         Some(text) => Some(read(text).ok_or_else(|| PacketError::NotAPort(text.chars().take(80).collect()))?),
     };
+    // An IPv4-mapped address is an IPv4 packet on the wire.
     Ok(ExplainedPacket { source: source.to_canonical(), port })
 }
 

@@ -1,6 +1,6 @@
-//! What the kernel does beside what decisions and configuration ask for, and where the two disagree.
+//! Compares what the kernel does with what decisions and configuration require.
 //!
-//! Pure: made of a ruleset, elements, the configuration and an answer of the cache.
+//! Pure: works on a ruleset, elements, the configuration and a response of the cache.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use crate::enforcer_config::EnforcerConfig;
 use crate::found::flags;
 use crate::layout::family_of;
 
-/// Decisions that are shown.
+/// Number of decisions in a report.
 const DECISIONS: usize = 8;
 
-/// Tables that are named as not read.
+/// Number of tables named as not read.
 const UNREAD: usize = 8;
 
-/// Puts everything together. `cache` is the cache's answer, or why there is none.
+/// Makes the report. `cache` is the cache's response, or why there is none.
 pub(crate) fn report(
     enforcer_config: &EnforcerConfig,
     packet: ExplainedPacket,
@@ -62,6 +62,8 @@ impl Reporter<'_> {
         }
         if let (Ok(answer), Some(expected)) = (&cache, &expected)
             && let Some(effect) = &answer.effect
+            // The daemon may run with a configuration that has been edited since, or with addresses of LAPIs that are
+            // unknown here.
             && effect.denied != self.described(expected).denied
         {
             notes.push(format!(
@@ -73,6 +75,7 @@ impl Reporter<'_> {
         notes.extend(self.ruleset.unread.iter().take(UNREAD).map(|table| {
             format!("table {table} is not evaluated: its chains may deny packets before all others")
         }));
+        // The order of chains with equal priority depends on when they were attached, which the kernel does not report.
         notes.extend(hooks.iter().flat_map(ties));
         if self.ruleset.unsettled {
             notes.push("the kernel's rules changed while they were read: run it again".to_owned());
@@ -122,12 +125,13 @@ impl Reporter<'_> {
         };
         let decisions: Vec<_> = answer.decisions.iter().filter_map(net).collect();
         let set = effect::family(self.enforcer_config, self.ip).and_then(|family| self.operators_set(family));
+        // The set in the kernel decides, since the operator may have made it anew with other flags.
         let takes_ranges = set.map(|key| self.ruleset.sets[&key].flags & flags::INTERVAL != 0);
         effect::expected(self.enforcer_config, takes_ranges, self.packet.source.into(), &decisions)
     }
 }
 
-/// Where the chains of ours do not do what is expected.
+/// Where our chains do not do what is expected.
 fn differs(expected: &Expected, own: &[Own]) -> Vec<String> {
     let mut texts: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for own in own {
@@ -139,6 +143,7 @@ fn differs(expected: &Expected, own: &[Own]) -> Vec<String> {
                 let elements = if elements.is_empty() { String::new() } else { format!("; {elements}") };
                 format!("the kernel denies it, the cache does not: {reason}{elements}")
             }
+            // In part denied, or left to the operator's rules: neither verdict of one packet contradicts that.
             _ => continue,
         };
         let hooks = texts.entry(text).or_default();
@@ -149,7 +154,7 @@ fn differs(expected: &Expected, own: &[Own]) -> Vec<String> {
     texts.into_iter().map(|(text, hooks)| format!("{text} (at {})", hooks.join(", "))).collect()
 }
 
-/// Neighbours of equal priority that do not agree.
+/// Neighbours of equal priority with different verdicts.
 fn ties(hook: &HookReport) -> impl Iterator<Item = String> {
     let pairs = hook.chains.windows(2).filter_map(|pair| match pair {
         [one, other] if one.priority == other.priority && one.denies != other.denies => Some((one, other)),
@@ -168,6 +173,7 @@ fn differs_from_set(
     report: &SetReport,
     element: Option<&Element>,
 ) -> Option<String> {
+    // Elements of the operator are no disagreement.
     let ours = element.is_some_and(|element| element.marked || family.exclusive);
     match expected {
         Expected::InSet if !report.holds => {

@@ -1,4 +1,4 @@
-//! Sets and elements of a report: the operator's set, and what rules looked up.
+//! Describes sets and elements in a report: the operator's set, and what rules looked up. Pure.
 
 use std::net::IpAddr;
 
@@ -18,6 +18,7 @@ use crate::netlink::nfproto;
 impl Reporter<'_> {
     /// The operator's set: in a table of the address family itself, else in an `inet` table.
     pub(super) fn operators_set(&self, family: &Family) -> Option<SetKey> {
+        // In the same order as the enforcer.
         let keys = [nfproto_of(self.ip), nfproto::INET]
             .map(|number| (number, family.table.clone(), family.set.clone()));
         keys.into_iter().find(|key| self.ruleset.sets.contains_key(key))
@@ -101,12 +102,14 @@ impl Reporter<'_> {
                 Some(format!("{set} has {} ({reason})", self.shown(element)))
             }
             (_, Some(element)) => Some(self.banned(family, looked, element)),
+            // An address is missing in nearly every set of bans.
             (_, None) => None,
         }
     }
 
     pub(super) fn banned(&self, family: &Family, looked: &SetLookup, element: &Element) -> String {
         let set = &looked.set;
+        // A map of ranges serves all sources: the source is known by the counter that the element names.
         let (length, counter) = match names::holds(family, set) {
             Some(Holds::Ranges(length)) => (format!("/{length}"), element.counter.as_deref().unwrap_or(set)),
             _ => (String::new(), set.as_str()),
@@ -122,6 +125,7 @@ impl Reporter<'_> {
     /// An element of an operator's set, or of what is let through.
     fn shown(&self, element: &Element) -> String {
         match address(&element.key) {
+            // The kernel returns the start of an interval; its end is another element.
             Some(key) if key != self.packet.source => {
                 format!("the address in an interval from {key}{}", left(element.left))
             }

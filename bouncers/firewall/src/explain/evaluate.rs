@@ -1,8 +1,8 @@
-//! What a chain does with a packet of which only a part is known, with three-valued logic.
+//! Evaluates a chain for a packet of which only a part is known, with three-valued logic.
 //!
-//! A rule matches, does not match, or cannot be judged: because it looks at something unknown (an interface, a mark, a
-//! port that was not given) or does something that is not understood here. Rules that cannot be judged are passed over
-//! and listed as doubts.
+//! A rule matches, does not match, or cannot be evaluated: because it looks at something unknown (an interface, a mark,
+//! a port that was not given) or does something that is not understood here. Rules that cannot be evaluated are passed
+//! over and listed as doubts.
 //!
 //! ```text
 //!  Packet ──► registers (known and unknown bytes) ──► rule: Yes | No | Unknown ──► chain: verdict, steps, doubts
@@ -19,7 +19,8 @@ use super::ruleset::{Chain, Comparison, Content, Expression, Ruleset, SetKey, Ve
 /// The kernel's limit for jumps.
 const MAX_DEPTH: usize = 16;
 
-/// Rules that are looked at for one base chain.
+/// Rules that are evaluated for one base chain.
+// A chain is evaluated once per jump to it, so there may be far more than the ruleset has.
 const MAX_RULES: usize = 100_000;
 
 /// Name and number of the loopback interface.
@@ -88,7 +89,7 @@ pub(crate) struct SetLookup {
     pub(crate) element: Option<Element>,
 }
 
-/// A rule, where it is to be found.
+/// The position of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Its chain.
@@ -108,7 +109,7 @@ pub(crate) struct Step {
     pub(crate) verdict: Option<Verdict>,
 }
 
-/// A rule that cannot be judged and would decide.
+/// A rule that cannot be evaluated, and whose verdict would be final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doubt {
     /// The rule.
@@ -143,6 +144,7 @@ impl Outcome {
 
 /// Evaluates a base chain.
 pub(crate) fn base_chain(ruleset: &Ruleset, sets: &mut dyn Sets, chain: &Chain, packet: &Packet) -> Outcome {
+    // A jump stays within its table, so names are unique here.
     let in_table = ruleset.chains.iter().filter(|one| one.family == chain.family && one.table == chain.table);
     let chains = in_table.map(|one| (one.name.as_str(), one)).collect();
     let mut walk = Walk {
@@ -161,6 +163,7 @@ pub(crate) fn base_chain(ruleset: &Ruleset, sets: &mut dyn Sets, chain: &Chain, 
     };
     let decided = walk.chain(chain, true, 0);
     let mut outcome = walk.outcome;
+    // The policy applies when no rule decides.
     if !decided && chain.base.as_ref().is_some_and(|base| !base.accepts) {
         outcome.verdict = Verdict::Drop;
     }
@@ -177,8 +180,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Goes through a chain; `true` when it decides. `certain`: the chain is surely reached.
+    /// Evaluates a chain; `true` when it decides. `certain`: the chain is surely reached.
     fn chain(&mut self, chain: &Chain, certain: bool, depth: usize) -> bool {
+        // A ruleset that was read in parts may contain a loop, which the kernel would never accept.
         if depth > MAX_DEPTH {
             self.outcome.cut_off = true;
             return false;
@@ -199,26 +203,29 @@ impl Walk<'_> {
             if truth == Truth::No {
                 continue;
             }
+            // A rule without a verdict, such as one that counts, changes nothing.
             let Some(verdict) = verdict else { continue };
             let reached = certain;
+            // Behind a rule that may not match nothing is certain, but doubts in there still count.
             let certain = certain && matched;
             let ends = match &verdict {
                 Verdict::Continue => continue,
                 Verdict::Jump(name) | Verdict::Goto(name) => {
                     let target = self.chains.get(name.as_str()).copied();
+                    // A missing chain was deleted while the rules were read.
                     if target.is_some_and(|target| self.chain(target, certain, depth + 1)) && matched {
                         return true;
                     }
                     matches!(verdict, Verdict::Goto(_))
                 }
                 Verdict::Return => {
-                    // Where the chain may not be reached at all, to leave it changes nothing.
+                    // In a chain that may not be reached at all, an uncertain return changes nothing.
                     if reached && !matched {
                         self.outcome.doubts.push(Doubt { place: place(), verdict });
                     }
                     true
                 }
-                // Whether anything of a kind that is not understood decides is not known.
+                // It is not known whether this ends the evaluation, so the rules behind it are evaluated as well.
                 Verdict::Other(_) => {
                     self.outcome.doubts.push(Doubt { place: place(), verdict });
                     false
@@ -243,7 +250,7 @@ impl Walk<'_> {
         false
     }
 
-    /// Whether a rule matches, its verdict if it has one, and what it looked up.
+    /// Evaluates a rule: whether it matches, its verdict if it has one, and what it looked up.
     fn rule(
         &mut self,
         chain: &Chain,
@@ -258,6 +265,7 @@ impl Walk<'_> {
                     registers.forget();
                     Truth::Unknown
                 }
+                // The register it loads into is not known, so none can be trusted afterwards.
                 Expression::Load(Content::Unknown(usize::MAX), _) => {
                     registers.forget();
                     Truth::Yes
@@ -274,6 +282,7 @@ impl Walk<'_> {
                     let bits = value.into_iter().zip(mask).zip(xor);
                     let bits = bits.map(|((byte, mask), xor)| match byte {
                         Some(byte) => Some((byte & mask) ^ xor),
+                        // Cleared by the mask, an unknown byte becomes known.
                         None => (*mask == 0).then_some(*xor),
                     });
                     registers.store(*to, bits.collect());
@@ -298,9 +307,11 @@ impl Walk<'_> {
                         let value = element.as_ref().and_then(|element| element.data.as_ref());
                         let value = value.map(|data| data.iter().copied().map(Some).collect());
                         match register {
+                            // Register 0 is the verdict.
                             0 => verdict = element.as_ref().and_then(|element| element.verdict.clone()),
                             _ => registers.store(*register, value.unwrap_or_else(|| vec![None; 16])),
                         }
+                        // A verdict map that cannot be looked up might do anything.
                         if *register == 0 && found == Truth::Unknown {
                             verdict = Some(Verdict::Other(format!("map {set}")));
                         }
@@ -317,6 +328,8 @@ impl Walk<'_> {
             };
             match holds {
                 Truth::Yes => {}
+                // The kernel ends a rule at the first expression that does not match. After one that is unknown, a
+                // later one can still rule it out.
                 Truth::No => return (Truth::No, None, lookups),
                 Truth::Unknown => truth = Truth::Unknown,
             }
@@ -341,7 +354,7 @@ impl Walk<'_> {
     }
 }
 
-/// No packet from elsewhere comes in, or goes out, through the loopback interface; of the others nothing is known.
+/// Compares an interface: the packet does not use loopback, and nothing else is known.
 fn interface(comparison: Comparison, value: &[u8]) -> Truth {
     let loopback = value.starts_with(LOOPBACK) || value == LOOPBACK_INDEX.to_ne_bytes();
     match comparison {
@@ -352,6 +365,7 @@ fn interface(comparison: Comparison, value: &[u8]) -> Truth {
 }
 
 fn compare(held: &[Option<u8>], comparison: Comparison, value: &[u8]) -> Truth {
+    // One known byte that differs is enough, whatever the unknown ones are.
     let differs = held.iter().zip(value).any(|(held, value)| held.is_some_and(|held| held != *value));
     match (comparison, held.iter().copied().collect::<Option<Vec<u8>>>()) {
         (Comparison::Equal, _) if differs => Truth::No,

@@ -1,4 +1,4 @@
-//! How the kernel's expressions become steps of a rule.
+//! Converts the kernel's expressions into steps of a rule. Pure.
 
 use netlink_bindings::nftables::{
     CtKeys, ExprOps, IterableDataAttrs, IterableExprAttrs, IterableExprListAttrs, IterableVerdictAttrs,
@@ -9,7 +9,8 @@ use netlink_bindings::utils::find_attr;
 use super::ruleset::{Comparison, Content, Expression, Verdict};
 use crate::netlink::text;
 
-/// Registers of a look-up. The bindings number them otherwise than the kernel.
+/// Registers of a look-up.
+// The bindings number them otherwise than the kernel.
 const NFTA_LOOKUP_SREG: u16 = 2;
 const NFTA_LOOKUP_DREG: u16 = 3;
 
@@ -19,16 +20,16 @@ pub(crate) fn expressions(list: Option<&IterableExprListAttrs<'_>>) -> Vec<Expre
     elements.map(|element| expression(&element)).collect()
 }
 
-/// Everything that is not understood becomes [`Expression::Opaque`].
+/// Converts an expression; what is not understood becomes [`Expression::Opaque`].
 fn expression(element: &IterableExprAttrs<'_>) -> Expression {
     let name = text(element.get_name().ok());
     let opaque = || Expression::Opaque(name.clone());
     match name.as_str() {
         "counter" | "log" | "last" | "notrack" | "dup" => return Expression::Neutral,
-        // Translation takes place, and the packet goes on.
+        // A translation ends the chain, and the packet goes on.
         "nat" | "masq" | "redir" => return Expression::Verdict(Verdict::Accept),
         "queue" | "synproxy" | "fwd" => return Expression::Verdict(Verdict::Other(name)),
-        // These put something into a register that is not looked into.
+        // These load something into a register that is not decoded here.
         "fib" | "rt" | "socket" | "numgen" | "hash" | "osf" | "xfrm" | "byteorder" | "exthdr" => {
             return Expression::Load(Content::Unknown(usize::MAX), 0);
         }
@@ -41,6 +42,7 @@ fn expression(element: &IterableExprAttrs<'_>) -> Expression {
 fn known(data: &ExprOps<'_>) -> Option<Expression> {
     Some(match data {
         ExprOps::Payload(payload) => {
+            // Without a destination it writes into the packet.
             let Ok(register) = payload.get_dreg() else { return Some(Expression::Neutral) };
             let (offset, length) =
                 (payload.get_offset().ok()? as usize, (payload.get_len().ok()? as usize).min(64));
@@ -72,6 +74,7 @@ fn known(data: &ExprOps<'_>) -> Option<Expression> {
         }
         ExprOps::Bitwise(bits) => {
             let (from, to) = (bits.get_sreg().ok()?, bits.get_dreg().ok()?);
+            // Shifts and operations on two registers are not evaluated.
             if bits.get_op().unwrap_or(0) != 0 {
                 return Some(Expression::Load(Content::Unknown(16), to));
             }
@@ -121,7 +124,7 @@ fn known(data: &ExprOps<'_>) -> Option<Expression> {
             }
         }
         ExprOps::Reject(_) => Expression::Verdict(Verdict::Reject),
-        // Extensions of iptables-nft.
+        // Extensions of iptables-nft are opaque structures, so only those without a condition are understood.
         ExprOps::Match(extension) => match text(extension.get_name().ok()).as_str() {
             "comment" => Expression::Neutral,
             other => Expression::Opaque(format!("match {other}")),

@@ -1,4 +1,4 @@
-//! What a packet meets at each hook with a chain of ours, or with rules that look at the operator's set.
+//! Evaluates each hook that has a chain of ours, or rules that look at the operator's set. Pure.
 
 use std::collections::HashSet;
 
@@ -15,13 +15,13 @@ use crate::layout::nfproto_of;
 use crate::names::{self, Holds};
 use crate::rules;
 
-/// Chains that are shown of one hook.
+/// Number of chains in the report of one hook.
 const CHAINS: usize = 32;
-/// Rules that are shown of one chain.
+/// Number of rules in the report of one chain.
 pub(super) const RULES: usize = 32;
 
 impl<'a> Reporter<'a> {
-    /// The hooks that count, and which side of a packet has the address there.
+    /// The hooks to report, and which side of a packet has the address there.
     pub(super) fn hooks(&self, family: Option<&Family>) -> Vec<(Hook, Side)> {
         let mut hooks: Vec<(Hook, Side)> = match family {
             None => Vec::new(),
@@ -34,7 +34,7 @@ impl<'a> Reporter<'a> {
                 chains.flat_map(|(hook, sides)| sides.into_iter().map(move |side| (hook, side))).collect()
             }
         };
-        // What is dropped before routing never gets to the others.
+        // A packet dropped before routing never reaches the other hooks.
         let before = (Hook::Prerouting, Side::Source);
         let incoming = hooks.iter().any(|(hook, side)| *side == Side::Source && *hook != Hook::Output);
         if incoming && !hooks.contains(&before) && self.attached(Hook::Prerouting).next().is_some() {
@@ -43,7 +43,7 @@ impl<'a> Reporter<'a> {
         hooks
     }
 
-    /// The base chains at a hook, in no order.
+    /// The base chains at a hook, unordered.
     fn attached(&self, hook: Hook) -> impl Iterator<Item = &'a Chain> + use<'a> {
         let chains = self.ruleset.chains.iter();
         chains.filter(move |chain| chain.base.as_ref().is_some_and(|base| base.hook == number(hook)))
@@ -53,6 +53,7 @@ impl<'a> Reporter<'a> {
     fn looks_at_set(&self, family: &Family, hook: Hook) -> bool {
         let Some((number, table, set)) = self.operators_set(family) else { return false };
         let in_table = |chain: &&Chain| chain.family == number && chain.table == table;
+        // Chains may be reached over several jumps, so each is visited once.
         let mut reached: HashSet<&str> = HashSet::new();
         let mut open: Vec<&Chain> = self.attached(hook).filter(in_table).collect();
         while let Some(chain) = open.pop() {
@@ -88,6 +89,7 @@ impl<'a> Reporter<'a> {
         let port = self.packet.port.map(|(protocol, port)| (protocol_number(protocol), port));
         let packet = Packet::new(self.packet.source, side, port);
         let mut chains: Vec<&Chain> = self.attached(hook).collect();
+        // The kernel's order. An `accept` ends one base chain only, a `drop` all of them.
         chains.sort_by_key(|chain| chain.base.as_ref().map(|base| base.priority));
         let mut report = HookReport {
             hook: hook.as_str(),
@@ -109,7 +111,7 @@ impl<'a> Reporter<'a> {
             }
             let reached = !report.denied;
             if reached {
-                // Ahead of a denial by the same chain they change nothing.
+                // A doubt ahead of a denial by the same chain changes nothing.
                 let doubts = outcome.may_deny().filter(|_| !outcome.verdict.denies()).take(RULES);
                 report.may_deny.extend(doubts.map(|doubt| doubt_of(chain, doubt)));
                 if outcome.verdict.denies() {
@@ -117,6 +119,7 @@ impl<'a> Reporter<'a> {
                     report.verdict = verdict_of(chain, &outcome);
                 }
             }
+            // Ours and the one that denies are never left out.
             let shown = report.chains.len() < CHAINS || ours.is_some() || report.denied && reached;
             if shown {
                 let of_interest = ours.map(|(family, _)| *family).or(family.filter(|family| family.set_only));
@@ -125,6 +128,7 @@ impl<'a> Reporter<'a> {
             }
         }
         report.may_deny.truncate(RULES);
+        // A missing chain is the most important result: nothing is denied at this hook.
         if let (None, Some((family, name))) = (&own, own_name) {
             let why_not = self.absent(family, &name);
             report.missing = Some(why_not.clone());
@@ -133,7 +137,7 @@ impl<'a> Reporter<'a> {
         (report, own)
     }
 
-    /// Why a chain of ours is not there.
+    /// Why a chain of ours is missing.
     fn absent(&self, family: &Family, chain: &str) -> String {
         let number = nfproto_of(self.ip);
         let table = format!("{} {}", family_name(number), family.table);
@@ -178,7 +182,8 @@ impl<'a> Reporter<'a> {
         (ours, reached): (bool, bool),
     ) -> ChainReport {
         let texts = |step: &Step| family.and_then(|family| self.step(family, step));
-        // What would deny is listed with the hook; what lets a packet go on counts where it is denied otherwise.
+        // Doubts that would deny are listed with the hook. One that lets a packet pass counts only where the chain
+        // denies.
         let doubts =
             outcome.doubts.iter().filter(|doubt| outcome.verdict.denies() && !doubt.verdict.denies());
         ChainReport {

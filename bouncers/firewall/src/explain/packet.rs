@@ -1,4 +1,4 @@
-//! A packet of which only a part is known, and the registers that rules load it into.
+//! Represents a packet of which only a part is known, and the registers that rules load it into.
 //!
 //! Pure.
 
@@ -8,7 +8,7 @@ use super::ruleset::Content;
 use crate::clause::Side;
 use crate::netlink::nfproto;
 
-/// Bytes of registers: the verdict's place, and sixteen of four bytes.
+/// Bytes of the registers: the verdict's, and sixteen of four bytes.
 const REGISTER_BYTES: usize = 80;
 
 /// A state of `ct state`: the first packet of a connection.
@@ -28,6 +28,7 @@ impl Packet {
     /// number and the destination port.
     pub(crate) fn new(address: IpAddr, side: Side, port: Option<(u8, u16)>) -> Self {
         let (family, source, destination, protocol) = match address {
+            // Offsets of source, destination and protocol in the network header.
             IpAddr::V4(_) => (nfproto::IPV4, 12, 16, 9),
             IpAddr::V6(_) => (nfproto::IPV6, 8, 24, 6),
         };
@@ -43,7 +44,7 @@ impl Packet {
         if let Some((number, port)) = port {
             packet.protocol = Some(number);
             packet.network[protocol] = Some(number);
-            // What goes to the address are answers: the port is the other side's.
+            // Packets to the address are responses, so the port is their source port.
             let at = if side == Side::Source { 2 } else { 0 };
             for (known, octet) in packet.transport[at..].iter_mut().zip(port.to_be_bytes()) {
                 *known = Some(octet);
@@ -105,12 +106,13 @@ impl Registers {
 
     fn start(register: u32) -> usize {
         let register = register as usize;
+        // Registers 1 to 4 have 16 bytes; from 8 on they name the same bytes in words of four.
         if register < 8 { register * 16 } else { 16 + (register - 8) * 4 }
     }
 
     /// Puts a value into a register.
     pub(crate) fn store(&mut self, register: u32, mut value: Vec<Option<u8>>) {
-        // The kernel fills up to whole words.
+        // The kernel clears the rest of the last word, and rules compare with it.
         value.resize(value.len().next_multiple_of(4), Some(0));
         let start = Self::start(register);
         for (at, byte) in value.into_iter().enumerate() {
@@ -118,6 +120,7 @@ impl Registers {
                 *place = byte;
             }
         }
+        // Overwritten.
         if self.interface == Some(start) {
             self.interface = None;
         }

@@ -1,10 +1,10 @@
-//! A report as text.
+//! Formats a report as text. Pure.
 
 use palisade_bouncer::control::{Effect, Source, printable};
 
 use super::report::{CacheReport, ChainReport, HookReport, Report};
 
-/// The report, line by line. Names come from the kernel and from a LAPI: what a terminal would obey is escaped.
+/// The report, line by line.
 pub(crate) fn text(report: &Report) -> String {
     let mut lines = vec![summary(report)];
     lines.extend(report.disagreements.iter().map(|text| format!("  DISAGREEMENT: {text}")));
@@ -21,6 +21,7 @@ pub(crate) fn text(report: &Report) -> String {
     }
     lines.push(format!("assumed: {}", report.assumed));
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    // Names come from the kernel and from a LAPI: control sequences must not reach the terminal.
     lines.iter().map(|line| printable(line) + "\n").collect()
 }
 

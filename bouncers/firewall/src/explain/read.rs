@@ -21,7 +21,7 @@ use crate::netlink::{
     NFTA_SET_ELEM_OBJREF, NetlinkError, Socket, nfproto, text,
 };
 
-/// Everything is read again when it changed meanwhile, this often.
+/// How often everything is read when it changes meanwhile.
 const ATTEMPTS: usize = 3;
 
 /// Families whose chains packets may pass before those of `ip`, `ip6` and `inet`: `NFPROTO_NETDEV` and `_BRIDGE`.
@@ -34,16 +34,19 @@ const ACCEPT: u32 = 1;
 pub(crate) fn ruleset(socket: &mut Socket, ip: IpFamily) -> Result<Ruleset, NetlinkError> {
     let mut attempt = 1;
     loop {
+        // Each dump is consistent by itself; the generation tells whether they belong together.
         let before = socket.generation()?;
         let mut ruleset = Ruleset::default();
         for family in [nfproto_of(ip), nfproto::INET] {
             read_family(socket, family, &mut ruleset)?;
         }
+        // Their chains are not evaluated, but packets pass them first, so the report names them.
         for (family, table) in socket.tables()? {
             let unread = UNREAD.into_iter().find(|(number, _)| *number == family);
             ruleset.unread.extend(unread.map(|(_, name)| format!("{name} {table}")));
         }
         let settled = socket.generation()? == before;
+        // On a host where rules change all the time an uncertain answer is better than none; the report says so.
         if settled || attempt == ATTEMPTS {
             ruleset.unsettled = !settled;
             return Ok(ruleset);
@@ -114,6 +117,7 @@ fn read_family(socket: &mut Socket, family: u8, ruleset: &mut Ruleset) -> Result
             sets.push((key, SetShape { flags: set.get_flags().unwrap_or(0), key_bytes }));
         },
     )?;
+    // Chains of a dormant table are not attached to their hooks.
     chains.retain(|chain| !tables.iter().any(|(_, name, dormant)| *dormant && *name == chain.table));
     ruleset.chains.extend(chains);
     ruleset.tables.extend(tables);
@@ -132,10 +136,11 @@ impl Sets for KernelElements<'_> {
     fn find(&mut self, set: &SetKey, key: &[u8]) -> Membership {
         match self.element(set, Some(key)) {
             Ok(Some(element)) => Membership::Has(element),
-            // A map may have one element for every other key.
+            // A set may have a catch-all element, for every other key.
             Ok(None) => match self.element(set, None) {
                 Ok(Some(element)) => Membership::Has(element),
                 Ok(None) => Membership::Lacks,
+                // Older kernels do not know catch-all elements, and refuse the flag.
                 Err(_) => Membership::Lacks,
             },
             Err(_) => Membership::Unknown,

@@ -1,11 +1,12 @@
-//! What `explain` reports.
+//! Defines the report of `explain`. Pure data.
 
 use std::net::IpAddr;
 
 use palisade_bouncer::control::{DecisionView, Effect, Source};
 use serde::Serialize;
 
-/// All that is known of what a packet meets. Texts of the kernel and of a LAPI are as they are.
+/// The result of explaining a packet. Texts of the kernel and of a LAPI are unchanged, so a terminal needs them
+/// escaped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// The address.
@@ -37,7 +38,6 @@ pub(crate) struct CacheReport {
     pub(crate) not_listed: usize,
 }
 
-/// An operator's set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct SetReport {
     /// Family, table and name.

@@ -1,4 +1,4 @@
-//! What the parts of a report are made from: the sources of its facts, and what one part finds for another.
+//! Holds the inputs of a report, and the results that its parts share.
 
 use super::arguments::ExplainedPacket;
 use super::evaluate::Sets;
@@ -6,7 +6,7 @@ use super::ruleset::Ruleset;
 use crate::config::IpFamily;
 use crate::enforcer_config::EnforcerConfig;
 
-/// What a report is made of.
+/// The inputs of a report.
 pub(super) struct Reporter<'a> {
     pub(super) enforcer_config: &'a EnforcerConfig,
     pub(super) packet: ExplainedPacket,
@@ -15,7 +15,7 @@ pub(super) struct Reporter<'a> {
     pub(super) sets: &'a mut dyn Sets,
 }
 
-/// What a chain of ours does at a hook.
+/// The effect of a chain of ours at a hook.
 pub(super) struct Own {
     pub(super) hook: &'static str,
     /// The elements that lead to the denial.

@@ -1,4 +1,4 @@
-//! Chains and rules of any table as data.
+//! Represents chains and rules of any table as data. Pure.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(crate) struct Ruleset {
     pub(crate) sets: HashMap<SetKey, SetShape>,
     /// Tables of families that packets pass as well and that are not read.
     pub(crate) unread: Vec<String>,
-    /// Something was changed while it was read, several times over.
+    /// The ruleset changed while it was read, in every attempt.
     pub(crate) unsettled: bool,
 }
 
@@ -44,7 +44,6 @@ pub(crate) struct Chain {
     pub(crate) rules: Vec<Rule>,
 }
 
-/// Where a base chain is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Base {
     /// `filter`, `nat` or `route`.
@@ -57,7 +56,6 @@ pub(crate) struct Base {
     pub(crate) accepts: bool,
 }
 
-/// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// The number that `nft -a list chain` shows.

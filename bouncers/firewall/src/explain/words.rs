@@ -1,4 +1,4 @@
-//! Texts of chains, rules and verdicts.
+//! Formats chains, rules and verdicts. Pure.
 
 use std::time::Duration;
 
