@@ -1,4 +1,4 @@
-//! What the operator wants of the firewall, checked and ready to enforce.
+//! Defines the firewall's configuration, checked and ready to enforce.
 //!
 //! [`Config`] is the validated configuration, [`ConfigFile`] the file as written, and the checks between the two are
 //! pure: nothing here reads a file, opens a socket or touches the kernel.
@@ -15,7 +15,7 @@ pub use self::file::{
     AllowFile, ConfigFile, FIREWALL_KEYS, FamilyFile, NftablesFile, PfFile, ShortestPrefixFile,
 };
 
-/// Everything the enforcing side needs to know, every value valid by itself and together with the others.
+/// Everything the enforcer is configured with. Each value is valid, and consistent with the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Whether the kernel is touched at all.
@@ -68,7 +68,7 @@ pub enum IpFamily {
     V6,
 }
 
-/// How decisions become effects.
+/// How decisions are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Tables, chains, sets and rules in the kernel's nftables.
@@ -104,9 +104,9 @@ pub struct ShortestPrefix {
 }
 
 impl Default for ShortestPrefix {
-    /// 1/256 of all IPv4 addresses, and what a regional registry was given of IPv6: more than any sender holds, and
-    /// about what a mistyped prefix length makes of a range.
     fn default() -> Self {
+        // 1/256 of all IPv4 addresses, and the IPv6 prefix of a regional registry: more than any sender holds, and what
+        // a mistyped prefix length easily becomes.
         Self { v4: 8, v6: 16 }
     }
 }
@@ -152,17 +152,17 @@ impl fmt::Display for Hook {
 /// Verdict on a packet of a banned address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deny {
-    /// Silence.
+    /// No response.
     Drop,
-    /// A reply that refuses.
+    /// A response that refuses.
     Reject(RejectWith),
 }
 
-/// The answer a rejected packet gets.
+/// The response to a rejected packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectWith {
-    /// What the stock bouncer sends: ICMP code 3 in both families, which means port unreachable in IPv4 and
-    /// address unreachable in IPv6.
+    /// As the stock bouncer: ICMP code 3 in both families, which means port unreachable in IPv4 and address unreachable
+    /// in IPv6.
     Stock,
     /// Port unreachable in both families (IPv4 code 3, IPv6 code 4).
     PortUnreachable,
@@ -174,7 +174,7 @@ pub enum RejectWith {
     TcpReset,
 }
 
-/// Logging of denied packets: a rule of its own ahead of the verdict, so that its limit never gates the verdict.
+/// Logging of denied packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenyLog {
     /// Text in front of the kernel's packet description.

@@ -1,5 +1,5 @@
-//! Removes tracked connections of newly banned addresses, so that what the kernel would otherwise let pass as part
-//! of an established or offloaded flow meets the rules anew.
+//! Removes tracked connections of newly banned addresses. The kernel would let their packets pass as part of an
+//! established or offloaded flow; without the entry they meet the rules anew.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,9 +22,8 @@ const CTA_ZONE: u16 = 18;
 /// The source address of a tuple, in the flags of a filter.
 const CTA_FILTER_F_IP_SRC: u32 = 1;
 
-/// Up to so many new addresses the kernel is asked for their connections only; for more, or for ranges, one dump of
-/// everything is cheaper. For IPv6 it is the only way: kernels (6.18 among them) take the filter's address as the
-/// one to leave out.
+/// New addresses up to which the kernel is asked for their connections only.
+// Each costs two filtered dumps; for more, or for ranges, one dump of everything is cheaper.
 const FEW: usize = 8;
 
 /// What was newly banned.
@@ -44,6 +43,7 @@ impl Banned {
         let (mut hosts, mut ranges) = (Vec::new(), Vec::new());
         for change in &plan.changes {
             match change {
+                // A renewed ban is no new one: its connections were removed already.
                 Change::Element { net, remove: None, add: Some(_) } => {
                     if net.prefix_len() == net.max_prefix_len() {
                         hosts.push(net.addr());
@@ -53,6 +53,7 @@ impl Banned {
                 }
                 Change::Cell { .. } | Change::Element { .. } => {}
                 Change::Intervals { remove, add } => {
+                    // A group is rewritten as a whole, so what was banned before is among the removed intervals.
                     let old =
                         |first, last| remove.iter().any(|gone| gone.first <= first && last <= gone.last);
                     let new = add.iter().filter(|come| bans(come.set) && !old(come.first, come.last));
@@ -86,12 +87,15 @@ pub(crate) fn cut(banned: &Banned) -> Result<u64, NetlinkError> {
         IpAddr::V4(host) => Some(*host),
         IpAddr::V6(_) => None,
     });
+    // One IPv6 address makes it `None`: kernels (6.18 among them) take the address of an IPv6 filter for the one to
+    // leave out.
     let few = hosts.collect::<Option<Vec<Ipv4Addr>>>();
     let few = few.filter(|few| few.len() <= FEW && banned.ranges.is_empty());
     let mut flows = Vec::new();
     match few {
         Some(few) => {
             for host in few {
+                // The address may have opened the connection, or answered one that was opened here.
                 flows.extend(flows_from(&mut socket, banned, Some((host, false)))?);
                 flows.extend(flows_from(&mut socket, banned, Some((host, true)))?);
             }
@@ -104,7 +108,7 @@ pub(crate) fn cut(banned: &Banned) -> Result<u64, NetlinkError> {
             Dump { what: "the removal of a tracked connection", kind: IPCTNL_MSG_CT_DELETE, family };
         match socket.ask(question, |buf| buf.extend_from_slice(&name), |_| {}) {
             Ok(()) => cut += 1,
-            // It ended by itself, or both directions named it.
+            // It has ended, or both directions named it.
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error),
         }
@@ -112,8 +116,8 @@ pub(crate) fn cut(banned: &Banned) -> Result<u64, NetlinkError> {
     Ok(cut)
 }
 
-/// The connections with a banned address. `hint` lets the kernel leave out all but one address's, in the original
-/// or the reply direction; a kernel that does not know how sends all of them, which is only slower.
+/// The connections with a banned address. `hint` limits the dump to the connections of one address, in the original or
+/// the reply direction.
 fn flows_from(
     socket: &mut Socket,
     banned: &Banned,
@@ -121,6 +125,8 @@ fn flows_from(
 ) -> Result<Vec<Flow>, NetlinkError> {
     let dump = |family| Dump { what: "the tracked connections", kind: IPCTNL_MSG_CT_GET, family };
     let each = |flows: &mut Vec<Flow>, payload: &[u8]| flows.extend(banned_flow(banned, payload));
+    // Only a hint: a kernel that does not know the filter sends all connections, or refuses it. What comes is checked
+    // in any case.
     if let Some((address, reply)) = hint {
         match socket.dump(dump(nfproto::IPV4), |buf| filter(buf, address, reply), Vec::new, each) {
             Err(NetlinkError::Refused { .. }) => {}
@@ -143,15 +149,18 @@ fn filter(buf: &mut Vec<u8>, source: Ipv4Addr, reply: bool) {
 
 fn banned_flow(banned: &Banned, payload: &[u8]) -> Option<Flow> {
     let (_, attributes) = OpGetDump::decode_reply(payload);
-    // The source of the reply is the real far end of a connection that was opened here.
+    // The source of the reply is the far end of a connection that was opened here; the destination of the original may
+    // be an address before translation.
     let opener = attributes.get_tuple_orig().ok().and_then(|tuple| source(&tuple));
     let answerer = attributes.get_tuple_reply().ok().and_then(|tuple| source(&tuple));
     if ![opener, answerer].into_iter().flatten().any(|address| banned.covers(address)) {
         return None;
     }
     let (header, attributes) = payload.split_at_checked(4)?;
+    // The tuple alone might name a newer connection with the same ports; the id tells them apart.
     let naming = IterateAttrs::new(attributes).filter(|attribute| {
         let kind = attribute.get(2..4).map_or(0, |kind| u16::from_ne_bytes([kind[0], kind[1]]));
+        // The upper two bits are flags (nested, byte order).
         matches!(kind & 0x3fff, CTA_TUPLE_ORIG | CTA_ID | CTA_ZONE)
     });
     Some((header[0], naming.collect::<Vec<_>>().concat()))

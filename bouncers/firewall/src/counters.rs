@@ -1,4 +1,4 @@
-//! Reads what the rules have counted, over netlink: a question per table, no `nft` process, no set is touched.
+//! Reads the counters of the rules over netlink: one request per table, without `nft` and without reading any set.
 
 use crate::config::{Config, IpFamily};
 use crate::error::EnforceError;
@@ -35,7 +35,7 @@ pub fn read_counters(config: &Config) -> Result<Vec<FamilyCounters>, EnforceErro
         .map(|(ip, family)| {
             let mut counted =
                 FamilyCounters { family: ip, processed: Traffic::default(), dropped: Vec::new() };
-            // An operator's table may be an `inet` one.
+            // The operator's table may be an `inet` one, and its counters may have stock names.
             let tables = if family.set_only {
                 [Some(nfproto_of(ip)), Some(nfproto::INET)]
             } else {
@@ -68,6 +68,7 @@ fn named_counters(
     table: &str,
 ) -> Result<Vec<crate::netlink::CounterValue>, NetlinkError> {
     match socket.counters(number, table) {
+        // The table is being rebuilt, or does not exist yet: nothing was counted.
         Err(error) if error.is_missing() => Ok(Vec::new()),
         done => done,
     }

@@ -1,8 +1,7 @@
-//! Dry-run mode: logs what would be done, with the stock bouncer's messages, and touches nothing.
+//! Logs what would be enforced in dry-run mode, with the stock bouncer's messages. Touches nothing.
 
 use palisade_cache::{DecisionChange, Snapshot};
 
-/// Logs the start.
 pub(crate) fn init() {
     tracing::info!("backend.Init() called");
 }
@@ -23,7 +22,7 @@ fn lines(older: Option<&Snapshot>, newer: &Snapshot) -> Vec<String> {
         let value = if is_host { net.addr().to_string() } else { net.to_string() };
         format!("backend.{method}() called with {value}")
     };
-    // Removals first, as the stock bouncer does.
+    // Removals first, as in the stock bouncer.
     let gone = changes.iter().filter(|change| change.after.is_none()).map(|change| call("Delete", change));
     let come = changes.iter().filter(|change| change.after.is_some()).map(|change| call("Add", change));
     let mut lines: Vec<String> = gone.chain(come).collect();
@@ -33,7 +32,6 @@ fn lines(older: Option<&Snapshot>, newer: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Logs the end.
 pub(crate) fn shut_down() {
     tracing::info!("backend.ShutDown() called");
 }

@@ -1,6 +1,6 @@
-//! What a packet from an address or range meets, by configuration, decisions and status.
+//! Computes the effect of the configuration and the decisions on packets of an address or range.
 //!
-//! Pure: the kernel is not read. `explain` compares the result with what the kernel holds.
+//! Pure: the kernel is not read. `explain` compares the result with the kernel.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::exempt::{self, Reason};
 use crate::layout::family_of;
 use crate::status::Status;
 
-/// What should happen to packets of an address or range.
+/// The expected effect on packets of an address or range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// All of them are denied.
@@ -37,8 +37,8 @@ enum Exempt {
     All(Reason),
 }
 
-/// What should happen to packets of `net`, given the decisions that overlap it. `takes_ranges`: whether the
-/// operator's set of the family takes ranges; `None` while there is no such set.
+/// The expected effect on packets of `net`, given the decisions that overlap it. `takes_ranges`: whether the operator's
+/// set of the family takes ranges; `None` while there is no such set.
 pub(crate) fn expected(
     enforcer_config: &EnforcerConfig,
     takes_ranges: Option<bool>,
@@ -59,6 +59,7 @@ pub(crate) fn expected(
     if family.set_only && takes_ranges.is_none() {
         return not("there is no such set that can be filled".to_owned());
     }
+    // In the order of the rules: what is exempt is let through before any ban.
     let exempt = exempt(enforcer_config, net);
     if let Exempt::All(reason) = exempt {
         return not(reason.as_str().to_owned());
@@ -71,6 +72,7 @@ pub(crate) fn expected(
     let whole = decisions.iter().filter(|decision| decision.contains(&net));
     if whole.clone().any(|decision| enforced(&decision)) {
         return match exempt {
+            // Covered by a decision, but a part of the range is exempt.
             Exempt::Part => Expected::DeniedInPart,
             _ if family.set_only => Expected::InSet,
             _ => Expected::Denied,
@@ -79,7 +81,7 @@ pub(crate) fn expected(
     if decisions.iter().any(|decision| enforced(&decision)) {
         return Expected::DeniedInPart;
     }
-    // The narrowest of those that are not enforced.
+    // Nothing is enforced. Of the decisions that cover all of it, the narrowest gives the most useful reason.
     match whole.max_by_key(|decision| decision.prefix_len()) {
         None => not("no decision covers it".to_owned()),
         Some(wide) if wide.prefix_len() < shortest => {
@@ -90,7 +92,7 @@ pub(crate) fn expected(
     }
 }
 
-/// What a packet from a subject meets, by these decisions.
+/// The effect of the running bouncer on packets of a subject.
 pub(crate) fn effect(
     enforcer_config: &EnforcerConfig,
     status: &Status,
@@ -110,6 +112,7 @@ pub(crate) fn effect(
     let takes_ranges = operators.map(|part| part.takes_ranges);
     let expected = expected(enforcer_config, takes_ranges, net, &overlapping(snapshot, net));
     let set = family(enforcer_config, ip).map_or("", |family| &family.set);
+    // Before the first transaction the kernel holds what an earlier process left, which is not known here.
     if enforcer_config.config.mode != Mode::DryRun
         && family(enforcer_config, ip).is_some()
         && !status.is_ready()
@@ -126,7 +129,7 @@ pub(crate) fn effect(
     effect
 }
 
-/// In words.
+/// The expected effect as a response to `lookup`.
 pub(crate) fn described(enforcer_config: &EnforcerConfig, expected: &Expected, set: &str) -> Effect {
     let (denied, reason) = match expected {
         Expected::Denied => (Some(true), verdict(enforcer_config.config.deny).to_owned()),
@@ -167,6 +170,7 @@ fn exempt(enforcer_config: &EnforcerConfig, net: IpNet) -> Exempt {
     match exempt::intervals(enforcer_config).iter().find(overlaps) {
         None => Exempt::Nothing,
         Some((from, to)) if *from <= first && last <= *to => {
+            // An interval is merged from prefixes with different reasons; that of the first address is reported.
             exempt::reason(enforcer_config, first).map_or(Exempt::Part, Exempt::All)
         }
         Some(_) => Exempt::Part,
@@ -179,6 +183,7 @@ fn overlapping(snapshot: &Snapshot, net: IpNet) -> Vec<IpNet> {
         Target::Name(_) => None,
     };
     if net.prefix_len() == net.max_prefix_len() {
+        // An index answers for an address; for a range the whole table is read.
         let covering = snapshot.covering(net.addr());
         return covering.iter().filter_map(|decision| target(&decision.target)).collect();
     }

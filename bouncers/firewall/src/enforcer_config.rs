@@ -1,4 +1,4 @@
-//! What is enforced besides the decisions. Pure data.
+//! Holds what is enforced besides the decisions. Pure data.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::local::LocalNetwork;
 
-/// What to enforce besides the decisions. Send a new one to reload.
+/// The configuration and the exempt addresses of the environment. Sent to the enforcer anew at a reload or when an
+/// address changes.
 #[derive(Debug, Clone)]
 pub struct EnforcerConfig {
     /// The checked configuration.

@@ -1,4 +1,5 @@
-//! What of the environment is never blocked: the LAPIs' addresses and this host's own. Asks name servers and the kernel.
+//! Finds the addresses of the environment that are never blocked: the LAPIs' and this host's own. Asks name servers and
+//! the kernel.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use crate::config::Config;
 use crate::{EnforcerConfig, LocalNetwork};
 
 /// Timeout of the look-up of a LAPI's host name.
+// The start and each reload wait for it.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a daemon with this configuration enforces besides the decisions.
+/// The configuration together with the addresses that are exempt because of the environment.
 pub(crate) async fn enforcer_config(config: &Config, lapis: &LapiPool) -> EnforcerConfig {
     EnforcerConfig {
         protected: protected(config, lapis).await,
@@ -41,12 +43,13 @@ pub(crate) async fn protected(config: &Config, lapis: &LapiPool) -> Vec<IpAddr> 
         return Vec::new();
     }
     let mut found: Vec<IpAddr> = lapis.peer_addresses().map(|peer| peer.ip()).collect();
-    // Side by side: a name server that does not answer costs its time once, not once for each.
+    // Side by side: a name server that does not respond costs its timeout once, and not once per LAPI.
     let mut lookups = JoinSet::new();
     for (host, port) in lapis.all().iter().filter_map(Client::host_and_port) {
         let host = host.to_owned();
         lookups.spawn(async move {
             let lookup = tokio::net::lookup_host((host, port));
+            // A name that cannot be resolved is left out: a connection will show its address.
             let addresses = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok()?.ok()?;
             Some(addresses.map(|address| address.ip()).collect::<Vec<_>>())
         });

@@ -1,4 +1,4 @@
-//! Why decisions could not be put in force.
+//! Defines the errors of enforcing.
 
 use rustix::io::Errno;
 

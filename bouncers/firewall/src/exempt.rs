@@ -1,4 +1,4 @@
-//! Addresses that are exempt from all decisions, as disjoint intervals.
+//! Computes the addresses that are exempt from all decisions, as disjoint intervals. Pure.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -36,7 +36,8 @@ impl Reason {
     }
 }
 
-/// Loopback, link-local and unspecified addresses: none can belong to an attacker elsewhere.
+/// Loopback, link-local and unspecified addresses.
+// None can belong to an attacker on another network.
 static SPECIAL: LazyLock<PrefixSet> = LazyLock::new(|| {
     ["0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "::/128", "::1/128", "fe80::/10"]
         .into_iter()
@@ -47,6 +48,7 @@ static SPECIAL: LazyLock<PrefixSet> = LazyLock::new(|| {
 /// Everything exempt, sorted and merged.
 pub(crate) fn intervals(enforcer_config: &EnforcerConfig) -> Vec<(IpAddr, IpAddr)> {
     let lapi = enforcer_config.protected.iter().filter(|_| enforcer_config.config.protect_lapi);
+    // IPv4-mapped addresses occur where a socket serves both families; the rules see IPv4.
     let single =
         lapi.chain(&enforcer_config.local.addresses).map(|address| IpNet::from(address.to_canonical()));
     let nets = enforcer_config.config.allow.nets.prefixes().chain(SPECIAL.prefixes()).chain(single);
@@ -55,7 +57,7 @@ pub(crate) fn intervals(enforcer_config: &EnforcerConfig) -> Vec<(IpAddr, IpAddr
     all
 }
 
-/// Sorts intervals, and makes one of those that overlap or adjoin.
+/// Sorts intervals, and joins those that overlap or adjoin.
 pub(crate) fn merge(intervals: &mut Vec<(IpAddr, IpAddr)>) {
     intervals.sort_unstable();
     intervals.dedup_by(|(first, last), (_, reach)| {

@@ -1,5 +1,5 @@
-//! What the firewall counts, for Prometheus under the stock names and for usage metrics. Reads the kernel's
-//! counters through [`read_counters`]; holds no state of its own but the last reading.
+//! Exports the firewall's counters: to Prometheus under the stock names, and as usage metrics. Reads the kernel through
+//! [`read_counters`]; its only state is the last reading.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,15 +32,17 @@ impl Counters {
         Self { enforcer_config, status, last: Arc::default() }
     }
 
-    /// Asks the kernel. When it cannot be asked, the last reading stays.
+    /// Reads the kernel's counters.
     pub(crate) async fn refresh(&self) {
         let config = Arc::clone(&self.enforcer_config.borrow().config);
         if config.mode == Mode::DryRun {
             return;
         }
         match tokio::task::spawn_blocking(move || read_counters(&config)).await {
+            // The lock is held for an assignment only, so a poisoned one still protects whole values.
             Ok(Ok(counters)) => *self.last.lock().unwrap_or_else(PoisonError::into_inner) = counters,
             Ok(Err(error)) => {
+                // The last reading stays; counters go on in the kernel, so the next one includes what is missing here.
                 warn!(error = &error as &dyn std::error::Error, "the kernel's counters cannot be read");
             }
             Err(_) => {} // the runtime is going down
@@ -94,6 +96,8 @@ impl Collector for Counters {
         ];
         for (dropped, processed, unit, pick) in units {
             let help = format!("{unit} denied, by origin");
+            // Gauges, although they only grow: the stock bouncer exports them so, and the name of a counter would end
+            // in `_total`.
             let mut gauge = encoder.encode_descriptor(dropped, &help, None, MetricType::Gauge)?;
             for family in &counted {
                 for (origin, traffic) in &family.dropped {

@@ -1,4 +1,4 @@
-//! The firewall as a bouncer program: its name and flags, and what it does with the decisions.
+//! Implements the firewall as a bouncer program: its name, its flags, and the enforcement of decisions.
 //!
 //! ```text
 //!  palisade_bouncer::run ──► Firewall::start ──► Enforcer (task) ──► kernel
@@ -29,7 +29,7 @@ use crate::explain::explain;
 use crate::exposition::Counters;
 use crate::{Enforcer, EnforcerConfig, Status, check, dry_run};
 
-/// The firewall, once started.
+/// The running firewall.
 #[derive(Debug)]
 pub struct Firewall {
     enforcer_config: watch::Sender<EnforcerConfig>,
@@ -96,6 +96,7 @@ impl Bouncer for Firewall {
         // `explain` is the only command of its own.
         let packet = parse(context.typed)?;
         let cache = context.query().decisions_on(&Subject::Address(packet.source));
+        // Without a daemon the kernel is explained all the same.
         let cache = cache.map_err(|error| error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let enforcer_config = runtime.block_on(enforcer_config(&context.loaded.config, context.lapis));
@@ -107,9 +108,11 @@ impl Bouncer for Firewall {
         let (sender, receiver) = watch::channel(enforcer_config(&config, &lapis).await);
         let (mut enforcer, status) = Enforcer::new(receiver.clone(), cache);
         let counters = Counters::new(receiver, status.clone());
+        // In dry-run mode nothing is counted, and the stock metrics would show zeros.
         if config.mode != Mode::DryRun {
             metrics.register(|registry| registry.register_collector(Box::new(counters.clone())));
         }
+        // The collector is synchronous, so the kernel is read before it runs.
         metrics.before_scrape({
             let counters = counters.clone();
             move || {
@@ -119,7 +122,8 @@ impl Bouncer for Firewall {
         });
         let enforcement = async move {
             enforcer.prepare().await;
-            // Until something is known, what an earlier process left in the kernel is all that there is to enforce.
+            // Until decisions are known, the elements that an earlier process left in the kernel are all that is
+            // enforced, so nothing is changed.
             if first_decisions.wait().await {
                 enforcer.run(stop).await?;
             }
@@ -134,6 +138,7 @@ impl Bouncer for Firewall {
 
     async fn reload(&self, config: Config, lapis: &LapiPool) {
         let protected = protected(&config, lapis).await;
+        // Where they cannot be read, the former addresses stay exempt.
         let local = local_network().await.unwrap_or_else(|| self.enforcer_config.borrow().local.clone());
         self.enforcer_config.send_replace(EnforcerConfig { config: Arc::new(config), protected, local });
     }
@@ -142,6 +147,8 @@ impl Bouncer for Firewall {
     async fn tick(&self, lapis: &LapiPool) {
         let config = Arc::clone(&self.enforcer_config.borrow().config);
         if let Some(local) = local_network().await {
+            // Addresses come and go with DHCP and containers. Only a change wakes the enforcer, which then compares
+            // everything.
             self.enforcer_config.send_if_modified(|enforcer_config| {
                 let changed = enforcer_config.local != local;
                 enforcer_config.local = local;
@@ -151,6 +158,7 @@ impl Bouncer for Firewall {
         if !config.protect_lapi {
             return;
         }
+        // Connections show the address in use without a query: name servers are asked only when a new one appears.
         let is_known = {
             let known = self.enforcer_config.borrow();
             lapis.peer_addresses().all(|peer| known.protected.contains(&peer.ip()))

@@ -1,7 +1,7 @@
-//! This host's own addresses, its neighbourhood, and what it depends on: read from the kernel and `/etc/resolv.conf`.
+//! Reads this host's own addresses, its networks, and what it depends on, from the kernel and `/etc/resolv.conf`.
 //!
-//! Own addresses are never treated as banned. A ban that covers the host's own subnet, its gateway or its resolver is
-//! enforced, and warned of.
+//! Own addresses are never banned. A ban that covers the host's own network, its gateway or its resolver is enforced,
+//! with a warning.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,8 @@ use netlink_bindings::utils::find_attr;
 
 use crate::netlink::{Dump, NetlinkError, Socket};
 
-/// Addresses of this host that are taken; a host with more is no target of ours.
+/// Addresses of this host that are read.
+// Each becomes an exempt interval, and is compared with every new ban.
 const MAX_ADDRESSES: usize = 4096;
 
 /// `RTM_GETADDR` and attributes of `linux/if_addr.h`.
@@ -20,7 +21,7 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFADDRMSG_BYTES: usize = 8;
 
-/// What a ban should not hit.
+/// What of this host a ban should not hit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalNetwork {
     /// Addresses of this host but link-local IPv6 ones, sorted.
@@ -60,6 +61,7 @@ impl LocalNetwork {
         if let Some(gateway) = covered(&self.gateways) {
             return Some(format!("the gateway {gateway}"));
         }
+        // A resolver on loopback is exempt anyway.
         if let Some(resolver) = covered(&self.resolvers).filter(|address| !address.is_loopback()) {
             return Some(format!("the name server {resolver}"));
         }
@@ -71,7 +73,8 @@ impl LocalNetwork {
 }
 
 fn read(path: &str) -> String {
-    // Bounded: all of these are made by the kernel or the host's administrator.
+    // These files are made by the kernel or the administrator, so their size needs no bound. Where one is missing (IPv6
+    // is off), it lists nothing.
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -92,7 +95,8 @@ fn addresses() -> Result<Vec<IpNet>, NetlinkError> {
                 None => None,
             };
             let net = address.and_then(|address| IpNet::new(address, header[1]).ok());
-            // Link-local addresses are exempt as such, and every virtual interface has one: no warning is needed.
+            // Link-local addresses are exempt as such, and every virtual interface has one, so they would only fill the
+            // list.
             let link_local =
                 |net: &IpNet| matches!(net.addr(), IpAddr::V6(own) if own.is_unicast_link_local());
             if nets.len() < MAX_ADDRESSES {
@@ -102,9 +106,10 @@ fn addresses() -> Result<Vec<IpNet>, NetlinkError> {
     )
 }
 
-/// Gateways of default routes out of `/proc/net/route`, whose numbers are in host order.
+/// Gateways of default routes in `/proc/net/route`.
 fn gateways_v4(table: &str) -> Vec<IpAddr> {
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // The kernel prints the address as a number in host order.
     let number =
         |text: &str| u32::from_str_radix(text, 16).ok().map(|bits| Ipv4Addr::from(bits.to_ne_bytes()));
     rows.filter_map(|row| match row.as_slice() {

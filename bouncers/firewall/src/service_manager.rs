@@ -1,4 +1,4 @@
-//! Asks systemd whether this stop is half of a restart: then what is in the kernel stays, and the next process adopts
+//! Asks systemd whether this stop is part of a restart. What is in the kernel then stays, and the next process adopts
 //! it.
 //!
 //! Runs `systemctl list-jobs`; the unit file passes the unit's name in [`UNIT`]. Without the variable, without systemd,
@@ -13,7 +13,8 @@ use tokio::process::Command;
 /// The environment variable that holds the unit's name (`Environment=PALISADE_UNIT=%n`).
 const UNIT: &str = "PALISADE_UNIT";
 
-/// A stop must not hang on the service manager.
+/// Timeout of the question.
+// A stop must not hang on the service manager, which waits for the stop itself.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Whether the service manager stops this unit in order to start it again.
@@ -25,6 +26,7 @@ pub(crate) async fn restarts_us() -> bool {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .output();
+    // Without a response a stop counts as final, as it does without systemd.
     match tokio::time::timeout(DEADLINE, asked).await {
         Ok(Ok(output)) => is_restart(&String::from_utf8_lossy(&output.stdout), &unit),
         Ok(Err(_)) | Err(_) => false,

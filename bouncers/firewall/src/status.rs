@@ -1,4 +1,4 @@
-//! What is in force, for readiness, logs and metrics.
+//! Describes what is in force, for readiness, logs and metrics. Pure data.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use palisade_cache::Timestamp;
 
 use crate::config::IpFamily;
 
-/// How enforcing stands. A new one is sent after every transaction and every failure.
+/// The state of the enforcement. Sent after every transaction and every failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// When decisions were in force for the first time; `None` until then. READY is signalled then.
     pub in_force_since: Option<Timestamp>,
     /// Generation of the snapshot that is in force.
     pub generation: u64,
-    /// Elements in the kernel by family and source. Those that time out stay counted until the cache drops them,
-    /// which happens at the same moment by its own clock.
+    /// Elements in the kernel by family and source. Expired ones stay counted until the cache drops them, at the same
+    /// moment by its own clock.
     pub in_force: Vec<InForce>,
     /// Why the last attempt failed, while it lasts.
     pub failing: Option<String>,

@@ -1,4 +1,4 @@
-//! From the file as written to the configuration as meant. Pure: nothing outside the file is looked at.
+//! Checks the configuration file and completes it with defaults. Pure: nothing outside the file is read.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use super::{
     words::{self, LONGEST_LOG_PREFIX, LONGEST_NAME, LONGEST_SET_PREFIX},
 };
 
-/// Lines per second in the kernel log, by default.
+/// The default rate of log lines.
+// The stock bouncer logs every packet, so that a flood of packets becomes a flood of log lines.
 const DEFAULT_LOG_RATE: LogRate = LogRate { packets: 10, per: RatePeriod::Second };
 
-/// Time between two comparisons with the kernel; what others do to it is mostly noticed at once anyway.
+/// The default time between two comparisons with the kernel.
+// Changes by other programs are mostly noticed at once, through notifications. This finds the rest.
 const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl ConfigFile {
-    /// Checks everything and reports all that is wrong at once, or returns the configuration with what to tell the
-    /// operator about it.
+    /// Checks everything and reports all problems at once, or returns the configuration with messages for the operator.
     pub fn check(self) -> Result<(Config, Vec<Note>), Problems> {
         let mut check = Check { wrong: Problems::new(), notes: Vec::new() };
         check.ignored(&self);
@@ -47,6 +48,7 @@ impl ConfigFile {
         let reconcile_interval = check.reconcile_interval(self.reconcile_interval);
         let shortest_prefix = check.shortest_prefix(self.shortest_prefix.unwrap_or_default());
         let config = Config {
+            // Placeholders: with a problem recorded, the configuration is not returned.
             mode: mode.unwrap_or(Mode::DryRun),
             v4,
             v6,
@@ -55,6 +57,7 @@ impl ConfigFile {
             log,
             block_outbound: self.block_outbound.unwrap_or(false),
             allow,
+            // On by default: a ban of the LAPI's address would cut off the decision that lifts it.
             protect_lapi: self.protect_lapi.unwrap_or(true),
             drop_established: self.drop_established.unwrap_or(false),
             keep_on_stop: self.keep_on_stop.unwrap_or(false),
@@ -68,7 +71,7 @@ impl ConfigFile {
     }
 }
 
-/// What differs between the families.
+/// The names and defaults that differ between the families.
 struct Defaults {
     name: &'static str,
     block: &'static str,
@@ -84,6 +87,7 @@ const V4: Defaults = Defaults {
     block: "nftables.ipv4",
     disable_key: "disable_ipv4",
     set_key: "blacklists_ipv4",
+    // The stock bouncer's names, so that its objects are adopted and its dashboards go on to work.
     table: "crowdsec",
     chain: "crowdsec-chain",
     set: "crowdsec-blacklists",
@@ -105,7 +109,7 @@ struct Check {
 }
 
 impl Check {
-    /// Keys that have no effect, each logged at the stock bouncer's level.
+    /// Records keys that have no effect, at the stock bouncer's levels.
     fn ignored(&mut self, file: &ConfigFile) {
         if file.pid_dir.is_some() {
             self.notes.push(Note::debug("pid_dir is deprecated and ignored"));
@@ -174,6 +178,8 @@ impl Check {
     ) -> Option<Family> {
         let file = file.unwrap_or_default();
         let disabled = disable.unwrap_or(false);
+        // In the stock bouncer `enabled: true`, which its shipped file contains, silently overrides `disable_ipv6`.
+        // Here the family stays disabled, and the contradiction is reported.
         if disabled && file.enabled == Some(true) {
             self.notes.push(Note::warn(format!(
                 "{key}: true and {block}.enabled: true contradict each other; {name} stays disabled. Remove one of them",
@@ -193,6 +199,7 @@ impl Check {
             table: or(file.table, defaults.table),
             chain: or(file.chain, defaults.chain),
             set: or(set, defaults.set),
+            // The default of the stock bouncer; its shipped file says -10.
             priority: file.priority.unwrap_or(0),
             set_only: file.set_only.unwrap_or(false),
             exclusive: file.exclusive.unwrap_or(false),
@@ -207,9 +214,11 @@ impl Check {
         self.name(
             defaults.set_key,
             &family.set,
+            // In managed mode an origin follows the prefix; in set-only mode it is the whole name.
             if family.set_only { LONGEST_NAME } else { LONGEST_SET_PREFIX },
         );
         if !family.set_only {
+            // The longest hook.
             let suffix = "-postrouting".len();
             self.name(&format!("{}.chain", defaults.block), &family.chain, LONGEST_NAME - suffix);
         }
@@ -262,6 +271,7 @@ impl Check {
                 Deny::Drop
             }
             "REJECT" => {
+                // In set-only mode the operator's rules deny, and `deny_action` has no effect.
                 let managed = families.into_iter().flatten().any(|family| !family.set_only);
                 if managed && hooks.contains(&Hook::Postrouting) {
                     self.wrong.add(
@@ -308,6 +318,7 @@ impl Check {
             self.wrong
                 .add("deny_log_prefix", "quotes and control characters cannot be in a rule; leave them out");
         }
+        // Checked even when logging is off, so that switching it on reveals no new problem.
         on.unwrap_or(false).then_some(DenyLog { prefix, rate, group })
     }
 
@@ -320,6 +331,7 @@ impl Check {
                 self.wrong.add(key, "this is neither an address nor a prefix such as 192.0.2.0/24");
                 continue;
             };
+            // A mistake such as 192.0.2.1/2 would let a quarter of all addresses through.
             if cleared {
                 self.notes
                     .push(Note::warn(format!("{key}: {text} is read as {net}, all of which is let through")));
@@ -342,6 +354,7 @@ impl Check {
     fn types(&mut self, words: Vec<String>) -> Vec<String> {
         let mut types: Vec<String> = Vec::new();
         for (index, word) in words.iter().enumerate() {
+            // Decision types are compared in lower case. In the stock bouncer an entry in upper case never matches.
             let lower = word.trim().to_lowercase();
             if lower.is_empty() {
                 self.wrong.add(

@@ -1,8 +1,8 @@
-//! The configuration file, key by key, before validation.
+//! Defines the keys of the configuration file, before validation.
 //!
-//! Every key of the stock bouncer is here with its own name, so that its file works unchanged. Keys of our own are
-//! marked as such. Absent and null mean the same everywhere. The keys of the LAPI client, which stand in the same file,
-//! are `palisade_bouncer`'s.
+//! Every key of the stock bouncer is here under its own name, so that its file works unchanged. Palisade's own keys are
+//! marked. Absent and null mean the same everywhere. The keys of the LAPI client in the same file are read by
+//! `palisade_bouncer`.
 
 use palisade_wire::GoDuration;
 use serde::{Deserialize, de::IgnoredAny};
@@ -64,6 +64,8 @@ pub struct ConfigFile {
     /// `nftables` or `dry-run`; the stock bouncer also has `iptables`, `ipset` and `pf`. Required.
     pub mode: Option<String>,
     /// Deprecated; ignored.
+    // Keys that are ignored accept any value, as a lenient reader does: their type must not keep an old file from
+    // loading.
     pub pid_dir: Option<IgnoredAny>,
     /// Deprecated; the daemon always runs in the foreground, under its service manager.
     pub daemonize: Option<bool>,

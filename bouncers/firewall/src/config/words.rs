@@ -1,4 +1,4 @@
-//! Single values of the configuration, from text to type.
+//! Parses single values of the configuration. Pure.
 
 use std::net::IpAddr;
 
@@ -7,21 +7,26 @@ use palisade_net::canonical;
 
 use super::{Hook, LogRate, RatePeriod, RejectWith};
 
-/// Longest name of a table, chain or set, in bytes: the kernel's 256 with the final zero.
+/// Longest name of a table, chain or set, in bytes.
+// The kernel's limit is 256 with the final zero.
 pub(super) const LONGEST_NAME: usize = 255;
-/// Longest prefix of set names in managed mode: an origin and its kind follow.
+/// Longest prefix of set names in managed mode, in bytes.
+// A separator and an origin or list name follow, which are cut if they are longer than the rest.
 pub(super) const LONGEST_SET_PREFIX: usize = 128;
-/// Longest log prefix, in bytes: the kernel's 128 with the final zero.
+/// Longest log prefix, in bytes.
+// The kernel's limit is 128 with the final zero.
 pub(super) const LONGEST_LOG_PREFIX: usize = 127;
-/// Longest interface name, in bytes: the kernel's 16 with the final zero.
+/// Longest interface name, in bytes.
+// The kernel's limit is 16 with the final zero.
 const LONGEST_INTERFACE: usize = 15;
 
-/// A hook, or why not.
+/// Parses a hook.
 pub(super) fn hook(word: &str) -> Result<Hook, String> {
     if let Some(hook) = Hook::ALL.into_iter().find(|hook| hook.as_str().eq_ignore_ascii_case(word)) {
         return Ok(hook);
     }
     let known = Hook::ALL.map(Hook::as_str).join(", ");
+    // The stock bouncer accepts every word. It takes `ingress`, and each mistyped name, for prerouting.
     Err(if word.eq_ignore_ascii_case("ingress") {
         "ingress is no hook of the ip and ip6 tables (the stock bouncer silently takes prerouting instead); \
          write prerouting"
@@ -31,7 +36,7 @@ pub(super) fn hook(word: &str) -> Result<Hook, String> {
     })
 }
 
-/// A `reject_with` word; nft's own spellings are understood too.
+/// Parses `reject_with`; nft's spellings are accepted too.
 pub(super) fn reject_with(word: &str) -> Option<RejectWith> {
     let word = word.to_ascii_lowercase().replace(['_', ' '], "-");
     let word = word.strip_prefix("icmpx-").or_else(|| word.strip_prefix("icmp-")).unwrap_or(&word);
@@ -44,7 +49,7 @@ pub(super) fn reject_with(word: &str) -> Option<RejectWith> {
     })
 }
 
-/// `10/second`, or `unlimited`; `None` when it is neither.
+/// Parses `10/second` or `unlimited`; `None` when it is neither.
 pub(super) fn log_rate(text: &str) -> Option<Option<LogRate>> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("unlimited") {
@@ -62,7 +67,7 @@ pub(super) fn log_rate(text: &str) -> Option<Option<LogRate>> {
     Some(Some(LogRate { packets, per }))
 }
 
-/// What is wrong with the name of a table, chain or set.
+/// The problem with a name of a table, chain or set.
 pub(super) fn name_fault(name: &str, longest: usize) -> Option<String> {
     if name.len() > longest {
         return Some(format!(
@@ -72,6 +77,8 @@ pub(super) fn name_fault(name: &str, longest: usize) -> Option<String> {
         ));
     }
     let mut chars = name.chars();
+    // The kernel accepts any byte. `nft` must be able to read the name, in our commands and in a ruleset that the
+    // operator saves.
     let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     if !first || !chars.all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)) {
         return Some(
@@ -82,7 +89,7 @@ pub(super) fn name_fault(name: &str, longest: usize) -> Option<String> {
     None
 }
 
-/// What is wrong with the name of an interface, which may end in `*`.
+/// The problem with the name of an interface, which may end in `*`.
 pub(super) fn interface_fault(name: &str) -> Option<&'static str> {
     let bare = name.strip_suffix('*').unwrap_or(name);
     if bare.is_empty() {
@@ -91,11 +98,12 @@ pub(super) fn interface_fault(name: &str) -> Option<&'static str> {
     if bare.len() > LONGEST_INTERFACE {
         return Some("no interface name is longer than 15 bytes");
     }
+    // What the kernel refuses in a name, and what would end the string in a command of `nft`.
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '"' | '*');
     bare.contains(odd).then_some("no interface can have this name; `ip link` lists those there are")
 }
 
-/// An address or prefix to let through, and whether bits beyond the prefix were set.
+/// Parses an address or prefix to let through, and tells whether bits beyond the prefix were set.
 pub(super) fn allowed_net(text: &str) -> Option<(IpNet, bool)> {
     let text = text.trim();
     let net = match text.parse::<IpNet>() {

@@ -148,6 +148,7 @@ impl Socket {
             Vec::new,
             |chains, payload| {
                 let (_, chain) = OpGetchainDo::decode_reply(payload);
+                // Not every dump is filtered by table in the kernel, so the name is compared here.
                 if text(chain.get_table().ok()) == table {
                     let base = chain.get_hook().ok().and_then(|hook| {
                         let kind = text(chain.get_type().ok());
@@ -300,6 +301,7 @@ impl Socket {
                 let (_, chain) = OpGetchainDo::decode_reply(payload);
                 if text(chain.get_table().ok()) == table {
                     let hook = chain.get_hook().ok();
+                    // Hook and priority in one number: hooks are 0 to 4.
                     let priority =
                         hook.as_ref().and_then(|hook| hook.get_priority().ok()).map_or(0, i64::from);
                     let number = hook.and_then(|hook| hook.get_num().ok()).map_or(0, i64::from);
@@ -336,6 +338,7 @@ impl Socket {
                 }
             },
         )?);
+        // Objects of others in a shared table may change without a repair.
         print.retain(|(kind, name, ..)| *kind == 't' || names.contains(name));
         Ok(StructurePrint(print))
     }
