@@ -6,9 +6,7 @@ mod table;
 mod tests;
 
 use std::{
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -19,40 +17,59 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, error};
+use utoipa_axum::router::OpenApiRouter;
 
 use self::label::{NO_ROUTE, RouteLabel, method_label};
-use self::table::Found;
+use self::table::{Found, Table};
 use crate::{
     openapi,
     routes::{alerts, allowlists, decisions, decisions::follow::ParkedFor, health, usage, watchers},
     state::Lapi,
 };
 
-/// The LAPI as an axum router.
-pub(crate) fn router(lapi: Lapi) -> Router {
-    let v1 = Router::new()
+/// Built once, because metrics keep its paths as labels.
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(&api().into_openapi(), &openapi::PATHS));
+
+/// All routes with their description.
+fn api() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(health::routes())
         .merge(watchers::routes())
         .merge(alerts::routes())
         .merge(decisions::routes())
         .merge(allowlists::routes())
-        .merge(usage::routes());
-    around(Router::new().nest("/v1", v1).merge(health::routes()).merge(openapi::routes()), lapi)
+        .merge(usage::routes())
+}
+
+/// The LAPI as an axum router.
+pub(crate) fn router(lapi: Lapi) -> Router {
+    let (routes, description) = api().split_for_parts();
+    let description = openapi::serve(&description);
+    let add = |routes: Router<Lapi>, path| routes.route(path, description.clone());
+    around(openapi::PATHS.into_iter().fold(routes, add), lapi)
 }
 
 fn around(routes: Router<Lapi>, lapi: Lapi) -> Router {
-    routes.layer(from_fn_with_state(lapi.clone(), instrument)).with_state(lapi)
+    let panics = lapi.metrics.panics.clone();
+    let panicked = CatchPanicLayer::custom(move |_| {
+        panics.inc();
+        error!("a handler panicked; the panic is logged above");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    });
+    routes.layer(panicked).layer(from_fn_with_state(lapi.clone(), instrument)).with_state(lapi)
 }
 
-/// Finds the route, answers requests without one, catches panics and counts.
+/// Finds the route, answers requests without one, and counts.
 async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let path = request.uri().path().to_owned();
-    let (route, response) = match table::find(request.method(), &path) {
+    let (route, response) = match TABLE.find(request.method(), &path) {
         Found::Route(route) => {
             request.extensions_mut().insert(RouteLabel { route, method });
-            (route, guarded(&lapi, route, request, next).await)
+            (route, next.run(request).await)
         }
         Found::OtherMethods(allow) => {
             let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
@@ -69,20 +86,6 @@ async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) 
     lapi.metrics.answered(route, method, took);
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response
-}
-
-/// The handler's response, or 500 without a body when it panics.
-async fn guarded(lapi: &Lapi, route: &str, request: Request, next: Next) -> Response {
-    let mut answer = pin!(next.run(request));
-    let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => std::task::Poll::Ready(None),
-    });
-    caught.await.unwrap_or_else(|| {
-        lapi.metrics.panics.inc();
-        error!(route, "a handler panicked; the panic is logged above");
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    })
 }
 
 /// Redirects to the path with or without its trailing slash.

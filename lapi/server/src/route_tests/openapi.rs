@@ -17,7 +17,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/decisions/stream", &["get", "head"]),
     ("/v1/usage-metrics", &["post"]),
     ("/v1/allowlists", &["get"]),
-    ("/v1/allowlists/{name}", &["get"]),
+    ("/v1/allowlists/{allowlist_name}", &["get"]),
     ("/v1/allowlists/check/{ip_or_range}", &["get", "head"]),
     ("/v1/allowlists/check", &["post"]),
 ];

@@ -1,44 +1,28 @@
-//! The route table. Pure.
+//! The route table, made from the OpenAPI description. Pure.
+//!
+//! axum chooses the handler. The table decides what the stock server decides otherwise than axum: `HEAD` is no `GET`, a
+//! literal path with another method may match a parameter, `Allow` is sorted, and slashes at the end are redirected.
 
 use axum::http::Method;
+use utoipa::openapi::{OpenApi, PathItem};
 
-/// A path (`:name` matches any segment) and its methods. The text is the stock server's metrics label.
+/// All routes. Literal segments come before parameters, because `{` sorts after letters: the first entry that matches
+/// path and method wins.
+#[derive(Debug)]
+pub(super) struct Table(Vec<Route>);
+
+/// A path (`:name` matches any segment) and its methods. The path is the stock server's metrics label.
+#[derive(Debug)]
 struct Route {
-    path: &'static str,
-    methods: &'static [&'static str],
+    path: String,
+    methods: Vec<&'static str>,
 }
-
-const fn route(path: &'static str, methods: &'static [&'static str]) -> Route {
-    Route { path, methods }
-}
-
-/// Literal segments before parameters: the first entry that matches path and method wins.
-const ROUTES: &[Route] = &[
-    route("/health", &["GET"]),
-    route("/openapi.json", &["GET"]),
-    route("/v1/openapi.json", &["GET"]),
-    route("/v1/watchers", &["POST"]),
-    route("/v1/watchers/login", &["POST"]),
-    route("/v1/watchers/self", &["DELETE"]),
-    route("/v1/refresh_token", &["GET"]),
-    route("/v1/heartbeat", &["GET"]),
-    route("/v1/alerts", &["POST", "GET", "HEAD", "DELETE"]),
-    route("/v1/alerts/:alert_id", &["GET", "HEAD", "DELETE"]),
-    route("/v1/decisions", &["DELETE", "GET", "HEAD"]),
-    route("/v1/decisions/stream", &["GET", "HEAD"]),
-    route("/v1/decisions/:decision_id", &["DELETE"]),
-    route("/v1/usage-metrics", &["POST"]),
-    route("/v1/allowlists", &["GET"]),
-    route("/v1/allowlists/check", &["POST"]),
-    route("/v1/allowlists/:allowlist_name", &["GET"]),
-    route("/v1/allowlists/check/:ip_or_range", &["GET", "HEAD"]),
-];
 
 /// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Found<'t> {
     /// The pattern of the matching route.
-    Route(&'static str),
+    Route(&'t str),
     /// Routes exist with these methods only.
     OtherMethods(String),
     /// A route exists for this path, which differs in its trailing slash.
@@ -46,32 +30,49 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Looks up a path as it was sent, without decoding `%2F`.
-pub(super) fn find(method: &Method, path: &str) -> Found {
-    if let Some(route) = with_method(method, path) {
-        return Found::Route(route);
+impl Table {
+    /// The described routes, and `undescribed` ones with the method `GET`.
+    pub(super) fn new(description: &OpenApi, undescribed: &[&str]) -> Self {
+        let described = description.paths.paths.iter().map(|(path, item)| Route {
+            path: path.replace('{', ":").replace('}', ""),
+            methods: methods(item),
+        });
+        let undescribed =
+            undescribed.iter().map(|path| Route { path: (*path).to_owned(), methods: vec!["GET"] });
+        Self(described.chain(undescribed).collect())
     }
-    let other = match path.strip_suffix('/') {
-        Some(bare) => bare.to_owned(),
-        None => format!("{path}/"),
-    };
-    if with_method(method, &other).is_some() {
-        return Found::Slash(other);
+
+    /// Looks up a path as it was sent, without decoding `%2F`.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        if let Some(route) = self.with_method(method, path) {
+            return Found::Route(route);
+        }
+        let other = match path.strip_suffix('/') {
+            Some(bare) => bare.to_owned(),
+            None => format!("{path}/"),
+        };
+        if self.with_method(method, &other).is_some() {
+            return Found::Slash(other);
+        }
+        let fitting = self.0.iter().filter(|route| fits(&route.path, path));
+        let mut methods: Vec<&str> = fitting.flat_map(|route| route.methods.iter().copied()).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods.join(", ")) }
     }
-    let mut methods: Vec<&str> = ROUTES
-        .iter()
-        .filter(|route| fits(route.path, path))
-        .flat_map(|route| route.methods)
-        .copied()
-        .collect();
-    methods.sort_unstable();
-    methods.dedup();
-    if methods.is_empty() { Found::Nothing } else { Found::OtherMethods(methods.join(", ")) }
+
+    fn with_method(&self, method: &Method, path: &str) -> Option<&str> {
+        let fitting = |route: &&Route| route.methods.contains(&method.as_str()) && fits(&route.path, path);
+        self.0.iter().find(fitting).map(|route| route.path.as_str())
+    }
 }
 
-fn with_method(method: &Method, path: &str) -> Option<&'static str> {
-    let fitting = |route: &&Route| route.methods.contains(&method.as_str()) && fits(route.path, path);
-    ROUTES.iter().find(fitting).map(|route| route.path)
+/// The methods that a description names, of those that the LAPI uses.
+fn methods(item: &PathItem) -> Vec<&'static str> {
+    [("DELETE", &item.delete), ("GET", &item.get), ("HEAD", &item.head), ("POST", &item.post)]
+        .into_iter()
+        .filter_map(|(method, operation)| operation.is_some().then_some(method))
+        .collect()
 }
 
 fn fits(pattern: &str, path: &str) -> bool {
@@ -96,6 +97,7 @@ mod tests {
 
     #[test]
     fn paths_and_methods_lead_where_the_stock_server_leads() {
+        let table = &super::super::TABLE;
         let other = |methods: &str| Found::OtherMethods(methods.into());
         let slash = |path: &str| Found::Slash(path.into());
         for (method, path, expected) in [
@@ -109,6 +111,7 @@ mod tests {
                 Found::Route("/v1/allowlists/check/:ip_or_range"),
             ),
             (Method::GET, "/v1/allowlists/check/10.0.0.0/8", Found::Nothing),
+            (Method::GET, "/v1/allowlists/check", Found::Route("/v1/allowlists/:allowlist_name")),
             (Method::POST, "/v1/allowlists/check", Found::Route("/v1/allowlists/check")),
             (Method::HEAD, "/health", other("GET")),
             (Method::HEAD, "/v1/heartbeat", other("GET")),
@@ -123,7 +126,7 @@ mod tests {
             (Method::GET, "//v1/alerts", Found::Nothing),
             (Method::GET, "/metrics", Found::Nothing),
         ] {
-            assert_eq!(find(&method, path), expected, "{method} {path}");
+            assert_eq!(table.find(&method, path), expected, "{method} {path}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Routes of `/v1/alerts`.
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use palisade_store::{AlertQuery, Deleted as DeletedAlerts, StoreError};
 use palisade_wire::{Alert, ErrorBody};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::{Machine, TrustedAddress};
 use crate::body::Body;
@@ -19,10 +19,53 @@ use crate::state::Lapi;
 /// Responses with more decisions and events than this are serialised on a blocking thread.
 const OFFLOAD_ABOVE: usize = 500;
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new()
-        .route("/alerts", get(list).head(list_head).post(add).delete(remove_many))
-        .route("/alerts/{alert_id}", get(one).head(one_head).delete(remove))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new()
+        .routes(routes!(list, list_head, add, remove_many))
+        .routes(routes!(one, one_head, remove))
+}
+
+/// The parameters that select alerts.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+struct AlertParams {
+    /// Scope of the source
+    scope: Option<String>,
+    /// Value of the source
+    value: Option<String>,
+    /// Scenario of the alert or of a decision
+    scenario: Option<String>,
+    /// Decisions that cover this address
+    ip: Option<String>,
+    /// Decisions that cover this range
+    range: Option<String>,
+    /// `false`: decisions contained in the range instead
+    contains: Option<bool>,
+    /// Started at most this long ago, such as `4h`
+    since: Option<String>,
+    /// Started at least this long ago
+    until: Option<String>,
+    /// Created at least this long ago
+    created_before: Option<String>,
+    /// Has a decision of this type
+    decision_type: Option<String>,
+    /// Has a decision of this origin
+    origin: Option<String>,
+    /// `false`: exclude community lists
+    include_capi: Option<bool>,
+    /// `true`: with a decision in force; `false`: without any decision
+    has_active_decision: Option<bool>,
+    /// Kind of alert
+    kind: Option<String>,
+    /// `false`: exclude simulated alerts
+    simulated: Option<bool>,
+    /// Maximum number, 100 by default; 0 for all
+    limit: Option<u64>,
+    /// `ASC` or `DESC`
+    sort: Option<String>,
+    /// `false`: omit decisions
+    with_decisions: Option<bool>,
 }
 
 #[utoipa::path(
@@ -47,25 +90,7 @@ pub(crate) async fn add(
 
 #[utoipa::path(
     get, path = "/v1/alerts", tag = "alerts",
-    params(
-        ("scope" = Option<String>, Query, description = "Scope of the source"), 
-        ("value" = Option<String>, Query, description = "Value of the source"), 
-        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
-        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
-        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
-        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
-        ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
-        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
-        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
+    params(AlertParams),
     security(("machine" = [])),
     responses((status = 200, description = "The alerts; `null` when there is none", body = Option<Vec<Alert>>),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),
@@ -83,25 +108,7 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
 
 #[utoipa::path(
     head, path = "/v1/alerts", tag = "alerts",
-    params(
-        ("scope" = Option<String>, Query, description = "Scope of the source"), 
-        ("value" = Option<String>, Query, description = "Value of the source"), 
-        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
-        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
-        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
-        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
-        ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
-        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
-        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
+    params(AlertParams),
     security(("machine" = [])),
     responses((status = 200, description = "The query is valid"),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),
@@ -163,25 +170,7 @@ pub(crate) async fn one_head(
 
 #[utoipa::path(
     delete, path = "/v1/alerts", tag = "alerts",
-    params(
-        ("scope" = Option<String>, Query, description = "Scope of the source"), 
-        ("value" = Option<String>, Query, description = "Value of the source"), 
-        ("scenario" = Option<String>, Query, description = "Scenario of the alert or of a decision"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("since" = Option<String>, Query, description = "Started at most this long ago, such as `4h`"), 
-        ("until" = Option<String>, Query, description = "Started at least this long ago"), 
-        ("created_before" = Option<String>, Query, description = "Created at least this long ago"), 
-        ("decision_type" = Option<String>, Query, description = "Has a decision of this type"), 
-        ("origin" = Option<String>, Query, description = "Has a decision of this origin"), 
-        ("include_capi" = Option<bool>, Query, description = "`false`: exclude community lists"), 
-        ("has_active_decision" = Option<bool>, Query, description = "`true`: with a decision in force; `false`: without any decision"), 
-        ("kind" = Option<String>, Query, description = "Kind of alert"), 
-        ("simulated" = Option<bool>, Query, description = "`false`: exclude simulated alerts"), 
-        ("limit" = Option<u64>, Query, description = "Maximum number, 100 by default; 0 for all"), 
-        ("sort" = Option<String>, Query, description = "`ASC` or `DESC`"), 
-        ("with_decisions" = Option<bool>, Query, description = "`false`: omit decisions")),
+    params(AlertParams),
     security(("machine" = [])),
     responses((status = 200, description = "Number of deleted alerts", body = Deleted),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),

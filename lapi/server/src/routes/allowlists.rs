@@ -1,6 +1,5 @@
 //! Routes of `/v1/allowlists`, answered from memory.
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -11,6 +10,7 @@ use palisade_wire::{
     Allowlist as WireAllowlist, AllowlistItem as WireItem, BulkCheckAnswer, BulkCheckRequest,
     BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Machine;
 use crate::body::Body;
@@ -23,13 +23,14 @@ use crate::state::Lapi;
 /// Request bodies longer than this, in bytes, are processed on a blocking thread.
 const OFFLOAD_ABOVE: usize = 64 * 1024;
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new()
-        .route("/allowlists", get(list))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(check_many))
         // An allowlist may be named `check`; a GET of this path then reads that list.
-        .route("/allowlists/check", get(one_called_check).post(check_many))
-        .route("/allowlists/check/{ip_or_range}", get(check).head(check_head))
-        .route("/allowlists/{name}", get(one))
+        .route("/v1/allowlists/check", get(one_called_check))
+        .routes(routes!(check, check_head))
+        .routes(routes!(one))
 }
 
 #[utoipa::path(
@@ -48,9 +49,9 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
 }
 
 #[utoipa::path(
-    get, path = "/v1/allowlists/{name}", tag = "allowlists",
+    get, path = "/v1/allowlists/{allowlist_name}", tag = "allowlists",
     params(
-        ("name" = String, Path, description = "The list's name")),
+        ("allowlist_name" = String, Path, description = "The list's name")),
     security(("machine" = [])),
     responses((status = 200, description = "The list", body = WireAllowlist),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),

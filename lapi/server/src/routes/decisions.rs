@@ -6,13 +6,14 @@ pub(crate) mod live;
 mod schema;
 pub(crate) mod stream;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{delete, get};
+use axum::routing::delete;
 use palisade_replica::Filter;
 use palisade_store::{Ended, StoreError};
 use palisade_wire::ErrorBody;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Machine;
 use crate::error::ApiError;
@@ -20,26 +21,45 @@ use crate::query::Pairs;
 use crate::response::Deleted;
 use crate::state::Lapi;
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new()
-        .route("/decisions", get(live::query).head(live::query_head).delete(remove_many))
-        .route("/decisions/stream", get(stream::pull).head(stream::pull_head).delete(remove_stream))
-        .route("/decisions/{decision_id}", delete(remove))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new()
+        .routes(routes!(live::query, live::query_head, remove_many))
+        .routes(routes!(stream::pull, stream::pull_head))
+        .route("/v1/decisions/stream", delete(remove_stream))
+        .routes(routes!(remove))
+}
+
+/// The parameters that select decisions to delete.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+struct DeletionParams {
+    /// Comma-separated scopes
+    scopes: Option<String>,
+    /// Alias of `scopes`
+    scope: Option<String>,
+    /// Exact origin
+    origin: Option<String>,
+    /// Exact scenario
+    scenario: Option<String>,
+    /// Exact value
+    value: Option<String>,
+    /// Exact type
+    #[param(rename = "type")]
+    kind: Option<String>,
+    /// Decisions that cover this address
+    ip: Option<String>,
+    /// Decisions that cover this range
+    range: Option<String>,
+    /// `false`: decisions contained in the range instead
+    contains: Option<bool>,
+    /// One of these ids
+    uuid: Option<Vec<String>>,
 }
 
 #[utoipa::path(
     delete, path = "/v1/decisions", tag = "decisions",
-    params(
-        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
-        ("origin" = Option<String>, Query, description = "Exact origin"), 
-        ("scenario" = Option<String>, Query, description = "Exact scenario"), 
-        ("value" = Option<String>, Query, description = "Exact value"), 
-        ("type" = Option<String>, Query, description = "Exact type"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("uuid" = Option<Vec<String>>, Query, description = "One of these ids")),
+    params(DeletionParams),
     security(("machine" = [])),
     responses((status = 200, description = "Number of deleted decisions", body = Deleted),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),

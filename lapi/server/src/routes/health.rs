@@ -1,12 +1,13 @@
 //! `/health`, for load balancers.
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{http::header, response::IntoResponse};
 use serde_json::json;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{response, state::Lapi};
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new().route("/health", get(health))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new().routes(routes!(health))
 }
 
 /// Always `up`, as in the stock server. The database is not checked: streams are served while it is unavailable.

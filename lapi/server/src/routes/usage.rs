@@ -1,15 +1,14 @@
 //! The route of usage metrics.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
 use palisade_wire::{
     ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageError, UsageReport, UsageSender,
     read_usage_metrics,
 };
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::MachineOrBouncer;
 use crate::body::Body;
@@ -26,8 +25,8 @@ struct UsagePost {
     log_processors: Option<Vec<LogProcessor>>,
 }
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new().route("/usage-metrics", post(take))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new().routes(routes!(take))
 }
 
 #[utoipa::path(

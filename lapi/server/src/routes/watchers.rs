@@ -6,23 +6,19 @@ pub(crate) mod register;
 mod tests;
 pub(crate) mod token;
 
-use axum::{
-    Router,
-    extract::State,
-    http::StatusCode,
-    routing::{delete, get, post},
-};
+use axum::{extract::State, http::StatusCode};
 use palisade_store::StoreError;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{auth::Machine, error::ApiError, state::Lapi};
 
-pub(crate) fn routes() -> Router<Lapi> {
-    Router::new()
-        .route("/watchers", post(register::register))
-        .route("/watchers/login", post(login::login))
-        .route("/watchers/self", delete(leave))
-        .route("/refresh_token", get(token::refresh))
-        .route("/heartbeat", get(heartbeat))
+pub(crate) fn routes() -> OpenApiRouter<Lapi> {
+    OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(login::login))
+        .routes(routes!(leave))
+        .routes(routes!(token::refresh))
+        .routes(routes!(heartbeat))
 }
 
 /// `GET /v1/heartbeat`.

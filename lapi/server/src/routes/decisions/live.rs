@@ -6,32 +6,32 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use palisade_replica::{Filter, LiveAnswer};
 use palisade_wire::ErrorBody;
+use utoipa::IntoParams;
 
 use super::body::StreamBody;
-use super::schema::StreamDecision;
+use super::schema::{SelectionParams, StreamDecision};
 use crate::auth::Bouncer;
 use crate::error::ApiError;
 use crate::query::Pairs;
 use crate::response::{JSON, empty_ok};
 use crate::state::Lapi;
 
+/// The parameters that select a page.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+struct PageParams {
+    /// Maximum number
+    limit: Option<i64>,
+    /// Number of decisions to skip
+    offset: Option<i64>,
+    /// Only ids above this
+    id_gt: Option<i64>,
+}
+
 #[utoipa::path(
     get, path = "/v1/decisions", tag = "decisions",
-    params(
-        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
-        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
-        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains one of them"), 
-        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains none of them"), 
-        ("value" = Option<String>, Query, description = "Exact value"), 
-        ("type" = Option<String>, Query, description = "Exact type"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: include simulated decisions"), 
-        ("limit" = Option<i64>, Query, description = "Maximum number"), 
-        ("offset" = Option<i64>, Query, description = "Number of decisions to skip"), 
-        ("id_gt" = Option<i64>, Query, description = "Only ids above this")),
+    params(SelectionParams, PageParams),
     security(("bouncer" = [])),
     responses((status = 200, description = "The decisions in force; `null` when there is none", body = Option<Vec<StreamDecision>>),
         (status = 403, description = "Missing or invalid key", body = ErrorBody),
@@ -50,21 +50,7 @@ pub(crate) async fn query(
 
 #[utoipa::path(
     head, path = "/v1/decisions", tag = "decisions",
-    params(
-        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
-        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
-        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains one of them"), 
-        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains none of them"), 
-        ("value" = Option<String>, Query, description = "Exact value"), 
-        ("type" = Option<String>, Query, description = "Exact type"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: include simulated decisions"), 
-        ("limit" = Option<i64>, Query, description = "Maximum number"), 
-        ("offset" = Option<i64>, Query, description = "Number of decisions to skip"), 
-        ("id_gt" = Option<i64>, Query, description = "Only ids above this")),
+    params(SelectionParams, PageParams),
     security(("bouncer" = [])),
     responses((status = 200, description = "The query is valid"),
         (status = 403, description = "Missing or invalid key", body = ErrorBody),

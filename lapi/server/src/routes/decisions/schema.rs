@@ -1,6 +1,36 @@
-//! The shapes of streams and live answers, for the OpenAPI description.
+//! The parameters and shapes of streams and live answers, for the OpenAPI description.
 
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+
+/// The parameters that select decisions in force.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+pub(super) struct SelectionParams {
+    /// Comma-separated scopes
+    scopes: Option<String>,
+    /// Alias of `scopes`
+    scope: Option<String>,
+    /// Comma-separated origins
+    origins: Option<String>,
+    /// Comma-separated; the scenario contains one of them
+    scenarios_containing: Option<String>,
+    /// Comma-separated; the scenario contains none of them
+    scenarios_not_containing: Option<String>,
+    /// Exact value
+    value: Option<String>,
+    /// Exact type
+    #[param(rename = "type")]
+    kind: Option<String>,
+    /// Decisions that cover this address
+    ip: Option<String>,
+    /// Decisions that cover this range
+    range: Option<String>,
+    /// `false`: decisions contained in the range instead
+    contains: Option<bool>,
+    /// Anything but `false`: include simulated decisions
+    simulated: Option<String>,
+}
 
 /// The changes for a bouncer. Apply `deleted` first.
 #[derive(ToSchema)]

@@ -7,34 +7,35 @@ use palisade_replica::{Commit, Cursor, Filter};
 use palisade_service::registry::ClientReport;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};
+use utoipa::IntoParams;
 
 use super::body::{JSON, StreamBody};
 use super::follow::{self, CursorRequest};
-use super::schema::DecisionStream;
+use super::schema::{DecisionStream, SelectionParams};
 use crate::auth::{Agent, Bouncer, ClientAddress};
 use crate::error::ApiError;
 use crate::query::Pairs;
 use crate::response::empty_ok;
 use crate::state::Lapi;
 
+/// The parameters of a stream.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read leniently")]
+struct StreamParams {
+    /// `true`: all decisions, not only changes
+    startup: Option<String>,
+    /// `false`: every decision, not only the longest of each value
+    dedup: Option<bool>,
+    /// For clients that keep their own cursor: `X-Palisade-Cursor` of the last response, or empty
+    cursor: Option<String>,
+    /// With a cursor: wait up to this many seconds for changes
+    wait: Option<u64>,
+}
+
 #[utoipa::path(
     get, path = "/v1/decisions/stream", tag = "decisions",
-    params(
-        ("startup" = Option<String>, Query, description = "`true`: all decisions, not only changes"), 
-        ("dedup" = Option<bool>, Query, description = "`false`: every decision, not only the longest of each value"), 
-        ("scopes" = Option<String>, Query, description = "Comma-separated scopes"), 
-        ("scope" = Option<String>, Query, description = "Alias of `scopes`"), 
-        ("origins" = Option<String>, Query, description = "Comma-separated origins"), 
-        ("scenarios_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains one of them"), 
-        ("scenarios_not_containing" = Option<String>, Query, description = "Comma-separated; the scenario contains none of them"), 
-        ("value" = Option<String>, Query, description = "Exact value"), 
-        ("type" = Option<String>, Query, description = "Exact type"), 
-        ("ip" = Option<String>, Query, description = "Decisions that cover this address"), 
-        ("range" = Option<String>, Query, description = "Decisions that cover this range"), 
-        ("contains" = Option<bool>, Query, description = "`false`: decisions contained in the range instead"), 
-        ("simulated" = Option<String>, Query, description = "Anything but `false`: include simulated decisions"),
-        ("cursor" = Option<String>, Query, description = "For clients that keep their own cursor: `X-Palisade-Cursor` of the last response, or empty"),
-        ("wait" = Option<u64>, Query, description = "With a cursor: wait up to this many seconds for changes")),
+    params(StreamParams, SelectionParams),
     security(("bouncer" = [])),
     responses((status = 200, description = "Decisions that are new to the bouncer, and those no longer in force", body = DecisionStream,
             headers(("X-Palisade-Cursor" = Option<String>, description = "With `cursor`: what to send next"),
