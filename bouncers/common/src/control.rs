@@ -1,4 +1,4 @@
-//! The control socket: `lookup` and `status`.
+//! Implements the control socket and the commands `lookup` and `status`.
 //!
 //! A running bouncer answers on a unix socket in its state directory, accessible to its owner only: one line of JSON
 //! per request and response. When no bouncer runs, the commands answer from the persisted decisions and say so.

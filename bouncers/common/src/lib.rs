@@ -1,4 +1,5 @@
-//! What all bouncers share: running the program, LAPI settings, the subscription, usage metrics, lookup and status.
+//! Holds what all bouncers share: running the program, LAPI settings, the subscription, usage metrics, lookup and
+//! status.
 //!
 //! ```text
 //!   config file ──► settings::LapiSettings ──► Client ──► Subscription ──► CacheHandle ──► the bouncer's enforcer

@@ -1,4 +1,4 @@
-//! Responses of the control socket, built from a snapshot and its freshness.
+//! Defines the responses of the control socket, and builds them from a snapshot and its freshness. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 
 /// Maximum number of decisions in a response.
+// A lookup of a short prefix may match the whole table.
 const MAX_LISTED: usize = 100;
 
 /// A response: one line of JSON.
@@ -66,6 +67,7 @@ pub struct State {
     pub last_full: Option<String>,
     /// The LAPI's current failure.
     pub failing: Option<String>,
+    // With defaults from here on: during an upgrade, the running daemon may be older than the command that reads this.
     /// The LAPI in use; empty before the first response.
     #[serde(default)]
     pub current_lapi: String,
@@ -215,11 +217,13 @@ impl LookupAnswer {
                 let covers = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if net.contains(range));
                 let touching = |decision: &Decision<'_>| matches!(decision.target, Target::Net(net) if overlap(&net, range));
                 let mut found: Vec<_> = snapshot.decisions().filter(touching).collect();
-                // Decisions that cover all of it first, then the widest.
+                // Decisions that cover all of the range first, then the widest.
                 found.sort_by_key(|decision| match decision.target {
                     Target::Net(net) => (!covers(decision), net.prefix_len()),
                     Target::Name(_) => (true, u8::MAX),
                 });
+                // The verdict on the first address may be a decision on a part of the range. Then the strongest is
+                // unknown, and the widest that covers all of it is shown.
                 let strongest = first.filter(covers).or_else(|| found.iter().copied().find(covers));
                 (strongest, found)
             }
@@ -297,6 +301,7 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 
 /// With a precision of seconds; times beyond the calendar are given in milliseconds.
 fn rfc3339(at: Timestamp) -> String {
+    // A LAPI may send any duration, and the end may lie beyond the year 9999.
     match jiff::Timestamp::from_second(at.as_millis().div_euclid(1000)) {
         Ok(time) => time.to_string(),
         Err(_) => format!("{}ms", at.as_millis()),

@@ -1,4 +1,4 @@
-//! The commands `lookup` and `status`: query the running bouncer, or else its persisted decisions.
+//! Implements the commands `lookup` and `status`: queries the running bouncer, or else reads its persisted decisions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -113,6 +113,7 @@ impl LocalQuery<'_> {
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(strange(error.to_string())),
             },
+            // No bouncer answers, for whatever reason; the error is shown only if the file does not help either.
             Err(failure) => self.remembered(&memory, subject).map_err(|memory| LocalQueryError::Nothing {
                 failure: explain(&failure),
                 socket: socket.clone(),
@@ -164,7 +165,9 @@ fn send_request(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = Vec::new();
+    // The peer is whatever listens at the path: bounded in time and size.
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    // An overloaded bouncer closes the connection at its timeout.
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer"));
     }

@@ -1,4 +1,4 @@
-//! Requests of the control socket.
+//! Defines the requests of the control socket. Pure.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -46,9 +46,12 @@ pub struct SubjectError(String);
 impl FromStr for Subject {
     type Err = SubjectError;
 
-    /// Parses it as decisions are admitted, so that a LAPI's `as64500` is found under `AS:64500`.
+    /// Parses a subject.
     fn from_str(text: &str) -> Result<Self, SubjectError> {
+        // The same admission as for decisions, so that a LAPI's `as64500` is found under `AS:64500`. Only a part of the
+        // text is printed: it may be of any length.
         let wrong = || SubjectError(text.chars().take(80).collect());
+        // Before the split: IPv6 addresses contain colons.
         if let Ok(Admitted::Net { net, .. }) = admit(Scope::Ip, text) {
             return Ok(Self::of(net));
         }

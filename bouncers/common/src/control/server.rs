@@ -1,4 +1,4 @@
-//! The server side of the control socket.
+//! Serves the control socket.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +27,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of a request and its response together.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent requests; others wait in the socket's queue.
+// A lookup of a range scans the whole table, so the number bounds processor time and memory.
 const MAX_CONCURRENT: usize = 8;
 
 /// The socket cannot be created. The bouncer works without it, except for `lookup` and `status`.
@@ -78,12 +79,14 @@ impl Control {
                 .create(folder)
                 .map_err(failed("make the folder of the control socket"))?;
         }
-        // Created under another name and renamed, so that it never exists with the wrong mode and never is missing.
+        // Created under another name and renamed: so it is never accessible with the wrong mode, and a path is never
+        // without a socket.
         let aside = path.with_extension(format!("{}", std::process::id()));
         let _ = fs::remove_file(&aside);
         let made = (|| {
             let listener = UnixListener::bind(&aside)?;
             fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
+            // Before the rename: afterwards the path may already lead to the socket of another process.
             let metadata = fs::symlink_metadata(&aside)?;
             fs::rename(&aside, path)?;
             Ok(Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
@@ -100,7 +103,9 @@ impl Control {
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
+                // Otherwise finished tasks would stay in the set for the life of the daemon.
                 while connections.try_join_next().is_some() {}
+                // Before the accept, so that excess connections wait in the kernel's queue and not in this process.
                 let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
                 match self.listener.accept().await {
                     Ok((stream, _)) => {
@@ -114,6 +119,7 @@ impl Control {
                     }
                     Err(error) => {
                         warn!(%error, "cannot accept at the control socket; retrying in a second");
+                        // Out of file descriptors, for example: without the pause the loop would spin.
                         sleep(Duration::from_secs(1)).await;
                     }
                 }
@@ -122,6 +128,7 @@ impl Control {
         stop.run_until_cancelled(accepting).await;
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        // A restarted daemon may have replaced the socket already; its own must stay.
         if ours {
             let _ = fs::remove_file(&self.path);
         }
@@ -133,7 +140,7 @@ async fn handle(mut stream: UnixStream, view: Arc<View>) {
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
     let Ok(Ok(_)) = timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await else { return };
-    // A lookup may scan the whole table: on a blocking thread, not on one that follows the LAPI.
+    // A lookup may scan the whole table: on a blocking thread, so that following the LAPI is not delayed.
     let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };
     let mut bytes = serde_json::to_vec(&answer).expect("texts and numbers always serialise");
     bytes.push(b'\n');

@@ -1,4 +1,4 @@
-//! Formats responses for terminals.
+//! Formats responses of the control socket for terminals. Pure.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -148,11 +148,13 @@ fn span(seconds: u64) -> String {
     GoDuration::from(Duration::from_secs(seconds)).to_string()
 }
 
-/// Escapes everything a terminal would interpret: texts come from a LAPI or the kernel.
+/// Escapes everything that a terminal would interpret.
 pub fn printable(text: &str) -> String {
+    // Texts come from the kernel, or from a LAPI, which takes them from log processors and published lists.
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control()
+            // Bidirectional controls are no control characters, but reorder what is shown.
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         {
             plain.extend(c.escape_unicode());
