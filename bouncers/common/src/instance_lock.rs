@@ -1,4 +1,4 @@
-//! A lock on the state folder: two daemons that keep the same tables would undo each other's changes for ever.
+//! Locks the state folder, so that two daemons cannot keep the same tables and undo each other's changes for ever.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -23,8 +23,7 @@ pub(crate) struct Alone {
     _lock: Option<File>,
 }
 
-/// Locks the state folder. One that cannot be written to is no reason not to enforce: a warning is logged, and there is
-/// no lock.
+/// Locks the state folder. Without write access a warning is logged, and there is no lock.
 ///
 /// # Errors
 /// Another process holds it.
@@ -32,6 +31,7 @@ pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
     match try_claim(folder) {
         Ok(lock) => Ok(Alone { _lock: Some(lock) }),
         Err(TryLockError::WouldBlock) => Err(AlreadyRunning { folder: folder.to_owned() }),
+        // A read-only file system, for example. Enforcing matters more than the protection against a second daemon.
         Err(TryLockError::Error(cause)) => {
             warn!(
                 "cannot claim the state folder {}: {cause}; a second bouncer would not be noticed",
@@ -48,6 +48,7 @@ fn try_claim(folder: &Path) -> Result<File, TryLockError> {
         fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))
     };
     let lock = open().map_err(TryLockError::Error)?;
+    // An advisory lock of the kernel and not a file with a process id: it ends with the process, also after a crash.
     lock.try_lock()?;
     Ok(lock)
 }

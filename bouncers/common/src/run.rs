@@ -1,4 +1,4 @@
-//! Runs a bouncer program: everything of a bouncer that is not its remediation.
+//! Runs a bouncer program: everything of a bouncer except its remediation.
 //!
 //! [`run`] parses the command line, loads the configuration, answers `-version`, `-t`, `-T`, `lookup` and `status`, or
 //! runs the daemon: instance lock, subscription, readiness, watchdog, reload, control socket, metrics, usage metrics and
@@ -40,6 +40,7 @@ mod tests;
 
 /// Runs the program `B` with the arguments after its name, and returns its exit code.
 pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
+    // First, so that every later error is logged in the stock format.
     let logs = match Logs::start() {
         Ok(logs) => logs,
         Err(error) => {
@@ -50,6 +51,7 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
     let invocation = match Invocation::from_args::<B>(args) {
         Ok(invocation) => invocation,
         Err(cli::CliError::Flags(error)) => {
+            // Usage goes to standard error as plain text, with exit code 2, as in the stock programs.
             cli::print_error(error.text().trim_end());
             return ExitCode::from(error.exit_code());
         }
@@ -96,6 +98,7 @@ fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Res
     match typed.command() {
         Some("lookup") => Ok(context.query().lookup(argument(), &mut io::stdout())?),
         Some("status") => Ok(context.query().status(&mut io::stdout())?),
+        // The flag parser has refused every command that the program does not declare.
         _ => B::command(&context),
     }
 }

@@ -1,4 +1,4 @@
-//! What a bouncer program implements, and what it is given.
+//! Defines what a bouncer program implements, and what it receives.
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -20,7 +20,7 @@ use crate::control::{About, Effect, LocalQuery, Subject};
 use crate::settings::LapiSettings;
 use crate::usage::{Meter, Reading};
 
-/// How often it is checked whether the LAPI has responded for the first time.
+/// How often to check whether the LAPI has responded for the first time.
 const FIRST_ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The constants of a bouncer program.
@@ -239,13 +239,16 @@ impl FirstDecisions {
         let mut ticks = interval(FIRST_ANSWER_INTERVAL);
         loop {
             let published = self.cache.published();
+            // Persisted decisions are in the first snapshot, so a start without the LAPI does not wait.
             if !published.snapshot.is_empty() || published.freshness.is_complete() {
                 return true;
             }
             tokio::select! {
+                // A LAPI that refuses the client ends the program before anything is known. What an earlier process
+                // left in force must then stay.
                 () = self.stop.cancelled() => return !self.refused.is_cancelled(),
                 Ok(_) = generations.changed() => {}
-                // A response without any decision makes no new generation.
+                // A first response without any decision publishes no new generation.
                 _ = ticks.tick() => {}
             }
         }

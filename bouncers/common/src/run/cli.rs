@@ -1,4 +1,4 @@
-//! The command line of a bouncer: the stock bouncer's flags, and commands.
+//! Parses the command line of a bouncer: the stock bouncer's flags, and commands. Prints `-T`.
 
 use std::path::{Path, PathBuf};
 
@@ -73,10 +73,11 @@ impl Invocation {
     /// Parses the arguments after the program's name.
     pub(super) fn from_args<B: Bouncer>(args: impl IntoIterator<Item = String>) -> Result<Self, CliError> {
         let typed = B::INFO.program.parse(args).map_err(CliError::Flags)?;
+        // Before the configuration is required, as in the stock bouncer.
         if typed.switch("version") || typed.switch("V") {
             return Ok(Self::Version);
         }
-        // The daemon requires it as the stock one does; commands are typed by hand.
+        // The daemon requires `-c`, as the stock bouncer does. Commands are typed by hand, so they have a default.
         let default = typed.command().map(|_| B::INFO.packaged_config);
         let config = typed.value("c").or(default).filter(|path| !path.is_empty());
         let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
@@ -120,8 +121,7 @@ pub(super) fn print_config(config: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The merged text without the API key: what is printed ends up in tickets. A placeholder of the package, or a
-/// reference to the environment, is no key and stays, since the package's scripts look for it.
+/// The merged text without the API key.
 fn without_key(document: &Document) -> String {
     #[derive(Default, serde::Deserialize)]
     #[serde(default)]
@@ -131,18 +131,22 @@ fn without_key(document: &Document) -> String {
     let keys: Keys = document.parse().unwrap_or_default();
     let text = document.merged_text();
     match keys.api_key {
+        // The output ends up in tickets. A placeholder or a reference to the environment is no secret, and the
+        // package's scripts look for it.
         Some(key) if !key.is_empty() && !key.starts_with(['$', '<']) => hide(text, &key),
         _ => text.to_owned(),
     }
 }
 
-/// Hides the key in the lines that name it; if it is in none of them (a block of its own), wherever it is.
+/// Hides the key in the text.
 fn hide(text: &str, key: &str) -> String {
+    // Only in lines that name the key: it may be a word that occurs elsewhere, and those lines must stay as they are.
     let hidden = |line: &str| match line.find("api_key") {
         Some(at) => format!("{}{}", &line[..at], line[at..].replace(key, "<hidden>")),
         None => line.to_owned(),
     };
     let shown: String = text.split_inclusive('\n').map(hidden).collect();
+    // In none of them (a block scalar, for example): then wherever it is.
     if shown == text { text.replace(key, "<hidden>") } else { shown }
 }
 

@@ -1,4 +1,4 @@
-//! A bouncer's configuration as loaded. Pure.
+//! Represents a bouncer's loaded configuration. Pure.
 
 use palisade_daemon::Document;
 use palisade_daemon::logs::LogConfig;

@@ -1,4 +1,4 @@
-//! The LAPI's settings and clients of a bouncer program. Touches no network.
+//! Creates the LAPI settings and clients of a bouncer program. Opens no connection.
 
 use anyhow::Context as _;
 use palisade_client::{LapiPool, UserAgent};
@@ -23,6 +23,7 @@ pub(super) fn connect_daemon<B: Bouncer>(
     loaded: &Loaded<B::Config>,
 ) -> anyhow::Result<(LapiSettings, LapiPool)> {
     connect_with::<B>(loaded, |settings| {
+        // The name is stored in the state directory, and a dry run leaves no traces.
         if !B::is_dry_run(&loaded.config) {
             settings.assign_instance();
         }

@@ -1,4 +1,4 @@
-//! The daemon: connects the parts, reports readiness, reloads, and ends in order.
+//! Runs the daemon: connects the parts, reports readiness, reloads, and ends in order.
 //!
 //! ```text
 //!  LAPI ◄── Subscription ──CacheHandle──► Enforcement (Bouncer::start)
@@ -30,9 +30,10 @@ use crate::settings::LapiSettings;
 use crate::usage::{Identity, Receiver, Reporter, os_info};
 use crate::{Change, StreamMetrics, Subscription, instance_lock};
 
-/// Between two rounds of the main loop: status line, watchdog, [`Bouncer::tick`].
+/// Time between two rounds of the main loop: status line, watchdog, [`Bouncer::tick`].
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
-/// The main loop counts as hung after this long without a round, and the watchdog is no longer notified.
+/// Time without a round after which the main loop counts as hung.
+// The service manager then restarts the daemon. A reload resolves host names and may take some seconds.
 const HUNG_AFTER: Duration = Duration::from_secs(30);
 
 /// Enforces until the context is stopped.
@@ -47,14 +48,17 @@ pub(super) async fn serve<B: Bouncer>(
 ) -> anyhow::Result<()> {
     let is_dry_run = B::is_dry_run(&loaded.config);
     let (settings, lapis) = connect_daemon::<B>(&loaded)?;
+    // Before anything is read or changed: a second daemon must not touch the state of the first.
     let claimed = settings.state_dir.as_deref().filter(|_| !is_dry_run).map(instance_lock::claim);
     let _instance_lock = claimed.transpose()?;
     let subscription = Subscription::open(&settings, lapis.clone(), types::<B>(&loaded), B::policy());
     let cache = subscription.cache.clone();
+    // Before the subscription runs: afterwards the cache may hold decisions of the LAPI.
     let is_persisted = !cache.read().is_empty();
 
-    // The enforcement outlives everything else: the final usage report still reads its counters.
+    // The enforcement ends last: the final usage report still reads its counters.
     let enforcing = CancellationToken::new();
+    // Also when this function returns early with an error, or the enforcement would never end.
     let _enforcing_ends = enforcing.clone().drop_guard();
     let refused = CancellationToken::new();
     serve_prometheus(&context, &loaded, &cache);
@@ -78,17 +82,21 @@ pub(super) async fn serve<B: Bouncer>(
         let stop = context.stop.clone();
         async move {
             let followed = subscription.run(changed, stop).await;
+            // Before the daemon stops: an enforcement that still waits for decisions must then leave everything as it
+            // is.
             if followed.is_err() {
                 refused.cancel();
             }
             Ok(followed?)
         }
     });
+    // Reports use the client of the current configuration, also after a reload.
     let (clients, current_client) = watch::channel(lapis.clone());
     let reporter = Reporter {
         identity: identity::<B>(&loaded.config),
         meter: bouncer.meter(),
         receiver: CurrentLapis(current_client),
+        // A dry run enforces nothing, so it has nothing to report.
         interval: if is_dry_run { Duration::ZERO } else { settings.usage_interval },
     };
     let reports = context.tasks.spawn(reporter.run(context.stop.clone()));
@@ -98,7 +106,7 @@ pub(super) async fn serve<B: Bouncer>(
     let status = bouncer.status();
     let daemon = Daemon { context, overrides, path, lapis, changes, clients, cache, bouncer, status };
     daemon.run(is_persisted).await;
-    // In this order: the final report, then what is in force.
+    // In this order: the final report reads counters that the end of the enforcement removes.
     let _ = reports.await;
     enforcing.cancel();
     Ok(())
@@ -124,6 +132,7 @@ impl<B: Bouncer> Daemon<B> {
     /// Handles each change, and every [`TICK_INTERVAL`] the rest, until the daemon is stopped.
     async fn run(mut self, is_persisted: bool) {
         let mut latch = Some(self.context.latch());
+        // With persisted decisions READY does not wait for the LAPI.
         let mut target = is_persisted.then(|| self.cache.read().generation());
         let (mut reload, mut status) = (self.context.reload.clone(), self.status.clone());
         let mut generations = self.cache.changed();
@@ -133,11 +142,13 @@ impl<B: Bouncer> Daemon<B> {
             move || now().as_millis() - last_round.load(Ordering::Relaxed) < HUNG_AFTER.as_millis() as i64
         });
         let mut ticks = tokio::time::interval(TICK_INTERVAL);
+        // After a long round the missed ticks are not made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_line = String::new();
         loop {
             last_round.store(now().as_millis(), Ordering::Relaxed);
             tokio::select! {
+                // `stop` first: a reload that arrives during the shutdown is not begun.
                 biased;
                 () = self.context.stop.cancelled() => return,
                 Ok(()) = reload.changed() => {
@@ -145,6 +156,7 @@ impl<B: Bouncer> Daemon<B> {
                     self.context.reloaded();
                 }
                 Ok(()) = status.changed() => {}
+                // Only needed for readiness; later every change would wake this task for nothing.
                 Ok(_) = generations.changed(), if latch.is_some() => {}
                 _ = ticks.tick() => {
                     self.bouncer.tick(&self.lapis).await;
@@ -162,6 +174,7 @@ impl<B: Bouncer> Daemon<B> {
     /// Ready is when known decisions are in force: persisted ones, or those of the LAPI's first response.
     fn notify_if_ready(&self, latch: &mut Option<Latch>, target: &mut Option<u64>) {
         let published = self.cache.published();
+        // The first response may be empty and publish no generation. The one it belongs to is the current one.
         if target.is_none() && published.freshness.is_complete() {
             *target = Some(published.snapshot.generation());
         }
@@ -169,7 +182,7 @@ impl<B: Bouncer> Daemon<B> {
             let status = self.status.borrow();
             (status.generation(), status.elements())
         };
-        // No generation is less than any.
+        // `None` is less than any number: nothing is in force yet.
         if target.is_some()
             && generation >= *target
             && let Some(latch) = latch.take()
@@ -187,9 +200,11 @@ impl<B: Bouncer> Daemon<B> {
     }
 
     async fn apply_new_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
+        // Everything that can fail comes first; then nothing of the old configuration has changed yet.
         let loaded = load::<B>(path, self.overrides)?;
         let (settings, lapis) = connect_daemon::<B>(&loaded)?;
         if let Err(error) = self.context.logs.configure(&loaded.logs) {
+            // A log that cannot be opened is no reason to keep old bans or allowlists.
             warn!(error = &error as &dyn std::error::Error, "logging goes on as before");
         }
         log_messages(&loaded);
@@ -258,6 +273,7 @@ fn serve_control_socket<B: Bouncer>(
     let control = match Control::bind(&path) {
         Ok(control) => control,
         Err(error) => {
+            // `lookup` and `status` are a convenience; enforcing does not depend on them.
             warn!(error = &error as &dyn std::error::Error, "going on without a control socket");
             return;
         }

@@ -34,6 +34,7 @@ pub(super) fn load<B: Bouncer>(path: &Path, overrides: Overrides) -> Result<Load
 /// # Errors
 /// All problems at once, with file and line.
 pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loaded<B::Config>, ConfigError> {
+    // Each reader reports to one list, so that the operator sees all problems at once.
     let mut problems = Problems::new();
     let common: Option<CommonKeys> = document.parse_into(&mut problems);
     let logs: Option<LogKeys> = document.parse_into(&mut problems);
@@ -87,11 +88,12 @@ pub(super) fn start<B: Bouncer>(
     messages: Messages,
 ) -> anyhow::Result<Loaded<B::Config>> {
     let mut loaded = load::<B>(path, overrides)?;
+    // A test or a command run as root must not create the log file, which the daemon could then not write.
     if messages != Messages::AsConfigured {
         loaded.logs.target = LogTarget::Stderr;
     }
     if let Err(error) = logs.configure(&loaded.logs) {
-        // Enforcement matters more than the log's place: standard error, which the service manager keeps.
+        // Enforcing matters more than the place of the log; the service manager keeps standard error.
         loaded.logs.target = LogTarget::Stderr;
         logs.configure(&loaded.logs)?;
         warn!(error = &error as &dyn std::error::Error, "logging to standard error instead of a file");
@@ -101,6 +103,7 @@ pub(super) fn start<B: Bouncer>(
     }
     if messages == Messages::AsConfigured {
         let info = B::INFO;
+        // The stock bouncer's message, with its name, which log parsers look for.
         info!("Starting {} {} ({})", info.stock_name, info.version, info.program.name);
         B::announce(&loaded.config);
     }
