@@ -1,4 +1,4 @@
-//! The LAPI keys of a bouncer's configuration file, with CrowdSec's names and error texts.
+//! Reads the LAPI keys of a bouncer's configuration file, with CrowdSec's names and error texts.
 
 mod instance;
 mod key;
@@ -38,10 +38,11 @@ pub const LAPI_KEYS: &[&str] = &[
     "instance",
 ];
 
+// As in the stock bouncers.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest accepted `push_wait`.
 const MAX_PUSH_WAIT: Duration = Duration::from_secs(300);
-/// The default of the stock bouncers.
+// As in the stock bouncers.
 const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 
 /// The keys as written in the file.
@@ -157,6 +158,7 @@ impl LapiSettings {
     /// When a URL, the key or a certificate cannot be used.
     pub fn connect(&self, agent: &UserAgent) -> Result<LapiPool, SettingsError> {
         let first = Client::new(&self.client, agent)?;
+        // One identity for all: LAPIs on one database share their keys and cursors.
         let others = self.urls.iter().skip(1).map(|url| {
             let config = ClientConfig { url: url.clone(), ..self.client.clone() };
             Client::new(&config, agent)
@@ -174,6 +176,7 @@ impl LapiSettings {
     /// The file of persisted decisions of these LAPIs. `types` are the admitted decision types: a file written for
     /// others is not used.
     pub fn state_file(&self, types: Option<&[String]>) -> Option<StateFile> {
+        // Part of the file's identity: decisions of other LAPIs or types must not be enforced.
         let types = types.map_or_else(|| "all".to_owned(), |types| types.join(","));
         let urls = self.urls.iter().map(|url| url.trim_end_matches('/'));
         Some(StateFile::new(self.state_dir.as_ref()?.join("decisions"), urls, types))
@@ -203,6 +206,7 @@ impl LapiFile {
             wrong.add("instance", "must be 1 to 96 characters of visible ASCII; for example web-1");
         }
         let auth = self.auth(env, &mut wrong, &mut warnings);
+        // Here and not earlier, so that all problems are reported at once.
         let (Some(url), Some(auth), true) = (urls.first(), auth, wrong.is_empty()) else { return Err(wrong) };
         let list = |list: Option<Vec<String>>| list.unwrap_or_default();
         Ok(LapiSettings {
@@ -238,6 +242,7 @@ impl LapiFile {
         let mut urls: Vec<String> = Vec::new();
         let more = self.api_urls.iter().flatten();
         for url in self.api_url.iter().chain(more.clone()).map(|url| url.trim()) {
+            // A LAPI listed twice would count as two, and an attempt at the second as a fail-over.
             let known = urls.iter().any(|known| known.trim_end_matches('/') == url.trim_end_matches('/'));
             if !url.is_empty() && !known {
                 urls.push(url.to_owned());
@@ -271,6 +276,7 @@ impl LapiFile {
 
     fn interval(&self, wrong: &mut Problems, warnings: &mut Vec<String>) -> Duration {
         let Some(text) = self.update_frequency.as_deref().filter(|text| !text.is_empty()) else {
+            // The stock bouncers' texts, here and below.
             warnings.push("lapi update interval is not defined, using default value of 10s".to_owned());
             return DEFAULT_INTERVAL;
         };
@@ -319,6 +325,7 @@ impl LapiFile {
     }
 
     fn auth(&self, env: &ProcessEnv<'_>, wrong: &mut Problems, warnings: &mut Vec<String>) -> Option<Auth> {
+        // An empty text means that the key is absent, as in the stock bouncers.
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         let (cert, cert_key) = (path(&self.cert_path), path(&self.key_path));
         let in_file = path(&self.api_key_file);
@@ -354,6 +361,7 @@ impl LapiFile {
                 None
             }
             (Some(key), None) => {
+                // Only a warning: the start goes on, and the LAPI's refusal ends it as it ends the stock bouncer.
                 if key::is_placeholder(&key) {
                     warnings.push(
                         "api_key is still the placeholder of the package; run `cscli bouncers add NAME` where \
@@ -371,6 +379,7 @@ impl LapiFile {
                 }
             },
             (None, None) => {
+                // Without any key in the file, a systemd credential of the unit is used.
                 let credential = key::from_credentials(env);
                 if credential.is_none() {
                     wrong.add(

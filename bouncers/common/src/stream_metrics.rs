@@ -1,4 +1,4 @@
-//! Prometheus metrics of the subscription: the stock names, and Palisade's own with a prefix.
+//! Exports Prometheus metrics of the subscription: under the stock names, and Palisade's own with a prefix.
 
 use std::fmt;
 
@@ -26,6 +26,7 @@ impl StreamMetrics {
 impl Collector for StreamMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let state = self.cache.freshness();
+        // The encoder adds `_total` to counters, as the stock names have it.
         for (name, help, value) in [
             ("lapi_requests", "Requests for decisions", state.requests),
             (
@@ -65,6 +66,7 @@ impl Collector for StreamMetrics {
             "1 while the LAPI tells changes as they happen",
             f64::from(u8::from(state.push)),
         )?;
+        // Omitted before the first response: an age of 0 would look like one.
         if let Some(last) = state.last_answer {
             let age = now().saturating_duration_since(last).as_secs_f64();
             gauge("palisade_last_answer_age_seconds", "Time since the LAPI's last usable answer", age)?;

@@ -1,4 +1,4 @@
-//! A bouncer's subscription to its LAPI's decisions: persisted ones first, then followed.
+//! Subscribes a bouncer to its LAPI's decisions: loads the persisted ones, then follows.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tracing::{info, warn};
 
 use crate::settings::LapiSettings;
 
-/// The shortest time between two writes of changes to disk.
+/// The minimum time between two writes of changes to disk.
+// A burst of decisions becomes one record; at most this much is lost in a crash, and a LAPI sends it again.
 const PERSIST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A subscription ready to run. Persisted decisions are in [`Subscription::cache`] from the start.
@@ -66,9 +67,12 @@ impl Subscription {
                         "remembered decisions are in force until the LAPI answers"
                     );
                 }
+                // A damaged file must not keep the bouncer from starting: the LAPI has the decisions.
                 Err(error) => warn!("{}", with_causes(&error)),
             }
         }
+        // As the stock bouncers, which end when the LAPI refuses the first request. With persisted decisions there is
+        // something to enforce.
         let give_up = settings.retry_initial_connect != Some(true) && ledger.is_empty();
         let (publisher, cache) = channel(ledger.snapshot());
         let follower = Follower {
@@ -95,6 +99,8 @@ impl Subscription {
         stop: CancellationToken,
     ) -> Result<(), Terminated> {
         loop {
+            // A round ends with new settings, and with it the task that writes the state file: the next round opens it
+            // anew.
             let round = stop.child_token();
             let follow = async {
                 let next = tokio::select! {
@@ -112,7 +118,9 @@ impl Subscription {
             match tokio::join!(follow, persist).0 {
                 Ok(Change { settings, lapis, types }) => {
                     self.state_file = settings.state_file(types.as_deref());
+                    // Only the start can fail for good; after a reload the decisions known so far stay in force.
                     self.give_up = false;
+                    // Anew: the waiting time was for LAPIs that are not used any more.
                     self.follower.backoff =
                         Backoff::new(RetryPolicy::for_interval(settings.cadence.interval));
                     self.follower.admission.set_types(types);
@@ -143,8 +151,9 @@ impl From<PullFault> for Terminated {
     }
 }
 
-/// Differs between processes, so that attackers cannot choose addresses that collide in a hash table.
+/// The seed of the ledger's hash tables.
 fn seed() -> u64 {
+    // Differs between processes, so that attackers cannot choose addresses that collide.
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

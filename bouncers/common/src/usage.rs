@@ -1,4 +1,4 @@
-//! Usage metrics: what the bouncer has done, reported to the LAPI every 15 minutes.
+//! Reports usage metrics to the LAPI every 15 minutes.
 //!
 //! [`Accumulator`] computes the sums without clock or socket: it handles counters that restart at zero, and a report
 //! that was not delivered is part of the next one. [`Reporter`] is the task that reads, sums and sends.

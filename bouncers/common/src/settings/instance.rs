@@ -1,4 +1,4 @@
-//! The instance name: distinguishes machines that share a key, and is stable over restarts.
+//! Creates the instance name, which distinguishes machines that share a key and is stable over restarts.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,9 +13,9 @@ const FILE: &str = "instance";
 /// Number of hexadecimal digits that distinguish machines with the same host name.
 const DIGITS: usize = 8;
 
-/// `HOST/1f3a09c2`. The digits are random and stored in the state directory; if that is not possible, they are those of
-/// this process.
+/// The name, such as `HOST/1f3a09c2`.
 pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
+    // Random and stored, since host names repeat, in containers for example.
     let digits = match state_dir.map(persisted) {
         Some(Ok(digits)) => digits,
         Some(Err(error)) => {
@@ -24,6 +24,7 @@ pub(super) fn name(state_dir: Option<&Path>, host: &str) -> String {
         }
         None => process_digits(),
     };
+    // The name is sent in an HTTP header.
     let host: String =
         host.chars().filter(char::is_ascii_graphic).take(MAX_INSTANCE_NAME - DIGITS - 1).collect();
     format!("{}/{digits}", if host.is_empty() { "host" } else { &host })
@@ -34,24 +35,26 @@ pub(super) fn is_sendable(name: &str) -> bool {
     (1..=MAX_INSTANCE_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The digits of this process, the same after reloads.
+/// The digits of this process.
 fn process_digits() -> String {
+    // The same after a reload, or the LAPI would list another machine.
     static DIGITS: OnceLock<String> = OnceLock::new();
     DIGITS.get_or_init(random_digits).clone()
 }
 
-/// The stored digits, created if missing or invalid. The directory is created too: decisions may not have been
-/// persisted yet.
+/// The stored digits, created if missing or invalid.
 fn persisted(state_dir: &Path) -> io::Result<String> {
+    // Decisions may not have been persisted yet.
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let path = state_dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) if is_digits(text.trim()) => return Ok(text.trim().to_owned()),
+        // An unreadable file must not be replaced: it may hold the name.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let digits = random_digits();
-    // Written to a new file and renamed: a partial name would be another name.
+    // Written to a new file and renamed: a name cut by a crash would be another name.
     let staged = path.with_extension("new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&staged)?;

@@ -1,4 +1,4 @@
-//! API keys outside the configuration file: in a separate file, or a systemd credential.
+//! Reads API keys outside the configuration file: in a separate file, or a systemd credential.
 
 use std::path::{Component, Path};
 
@@ -12,8 +12,10 @@ const CREDENTIAL: &str = "api_key";
 /// Maximum size of a key file.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// Reads the key from a file. A bare name is a systemd credential of the unit.
+/// Reads the key from a file.
 pub(super) fn from_file(file: &Path, env: &ProcessEnv<'_>) -> Result<Secret, String> {
+    // A bare name is a credential of the unit: systemd puts these into a directory that only the unit can read, and
+    // whose path is not known in advance.
     let bare = matches!(file.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
     let path = match (&env.credentials, bare) {
         (Some(folder), true) => folder.join(file),
@@ -37,8 +39,9 @@ pub(super) fn from_credentials(env: &ProcessEnv<'_>) -> Option<Secret> {
     clean(&bytes)
 }
 
-/// Trims white space, which editors add.
+/// The key without surrounding white space.
 fn clean(bytes: &[u8]) -> Option<Secret> {
+    // Editors end a file with a line feed, which an HTTP header must not contain.
     let text = std::str::from_utf8(bytes).ok()?.trim();
     let sound = !text.is_empty() && bytes.len() <= MAX_KEY_BYTES && !text.contains(char::is_control);
     sound.then(|| Secret::new(text))
@@ -46,5 +49,6 @@ fn clean(bytes: &[u8]) -> Option<Secret> {
 
 /// The placeholders that packages write.
 pub(super) fn is_placeholder(key: &Secret) -> bool {
+    // The stock packages write the first, and the second when no key could be created.
     matches!(key.reveal(), "${API_KEY}" | "<API_KEY>")
 }

@@ -1,4 +1,4 @@
-//! The process environment, as data.
+//! Represents the process environment as data, so that the settings can be tested without it.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -19,10 +19,10 @@ pub struct ProcessEnv<'a> {
 }
 
 impl ProcessEnv<'static> {
-    /// The environment of this process. The state directory is systemd's (`StateDirectory=`), or `/var/lib/<program>`.
+    /// The environment of this process.
     pub fn of_process(program: &str) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        // systemd separates directories by colons; the first is the unit's main one.
+        // `StateDirectory=` of the unit. systemd separates directories by colons; the first is the unit's main one.
         let state = variable("STATE_DIRECTORY")
             .and_then(|folders| folders.split(':').next().map(PathBuf::from))
             .unwrap_or_else(|| Path::new("/var/lib").join(program));

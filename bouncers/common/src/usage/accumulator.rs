@@ -1,4 +1,4 @@
-//! Turns counters that grow (and may restart at zero) into the amounts of a time window.
+//! Computes the amounts of a time window from counters that grow and may restart at zero. Pure.
 
 use std::collections::BTreeMap;
 
@@ -113,23 +113,24 @@ impl Accumulator {
         Self { since: now, last: BTreeMap::new(), counted: BTreeMap::new(), gauges: BTreeMap::new() }
     }
 
-    /// Takes the initial counters of a restarted bouncer: an earlier process has reported them. Counters that appear
-    /// later start from zero.
+    /// Takes the initial values of the counters of a restarted bouncer. Counters that appear later start from zero.
     pub fn begin(&mut self, readings: impl IntoIterator<Item = Reading>) {
+        // An earlier process has reported these.
         for (series, sum) in sums(readings, Kind::Counter) {
             self.last.insert(series, sum);
         }
     }
 
-    /// Takes new readings. A counter below its last value has restarted, so all of it counts; a missing counter is
-    /// unchanged. Gauges replace all earlier gauges.
+    /// Takes new readings. A missing counter is unchanged; gauges replace all earlier gauges.
     pub fn read(&mut self, readings: impl IntoIterator<Item = Reading> + Clone) {
         for (series, sum) in sums(readings.clone(), Kind::Counter) {
             let before = self.last.insert(series.clone(), sum).unwrap_or(0);
+            // A counter below its last value has restarted (its table was rebuilt), so all of it counts.
             let more = if sum >= before { sum - before } else { sum };
             let counted = self.counted.entry(series).or_default();
             *counted = counted.saturating_add(more);
         }
+        // Replaced, not merged: a source without decisions is no longer listed.
         self.gauges = sums(readings, Kind::Gauge);
     }
 
@@ -158,12 +159,13 @@ impl Accumulator {
     }
 }
 
-/// Adds up readings of the same series; truncation to the LAPI's limit may have made labels equal.
+/// Adds up readings of the same series.
 fn sums(readings: impl IntoIterator<Item = Reading>, kind: Kind) -> BTreeMap<Series, u64> {
     let mut sums: BTreeMap<Series, u64> = BTreeMap::new();
     for reading in readings.into_iter().filter(|reading| reading.kind == kind) {
         let labels =
             reading.labels.into_iter().map(|(label, text)| (label, clip_metric_text(&text).to_owned()));
+        // Truncation to the LAPI's limit may have made labels equal.
         let sum = sums.entry((reading.name, reading.unit, labels.collect())).or_default();
         *sum = sum.saturating_add(reading.value);
     }

@@ -38,6 +38,7 @@ fn detect(read: impl Fn(&str) -> Option<String>) -> OsInfo {
     OsInfo {
         family: clipped(family.unwrap_or(&id)),
         version: clipped(version.as_deref().unwrap_or(UNKNOWN)),
+        // The stock bouncers report this name.
         name: clipped(if id == "rhel" { "redhat" } else { &id }),
     }
 }

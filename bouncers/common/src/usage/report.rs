@@ -1,4 +1,4 @@
-//! The task that reads the counters and sends reports.
+//! Reads the counters and sends reports, in one task.
 
 use std::future::Future;
 use std::time::Duration;
@@ -76,11 +76,13 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
         let mut wait = self.interval;
         let mut supported = true;
         loop {
+            // The first report comes after one interval, as in the stock bouncers.
             let stopping = stop.run_until_cancelled(sleep(wait)).await.is_none();
             accumulator.read(self.meter.read().await);
             let at = now();
             let report = self.identity.report(accumulator.window(at));
             let limit = if stopping { FINAL_REPORT_TIMEOUT } else { REPORT_TIMEOUT };
+            // The final report would only delay the end.
             if stopping && !supported {
                 return;
             }
@@ -91,7 +93,7 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                     accumulator.delivered(at);
                     supported = true;
                 }
-                // No report follows the final one, so a warning about the next would be wrong; and a missing endpoint
+                // No report follows the final one, so a warning about the next would be wrong, and a missing endpoint
                 // during shutdown does not mean an old LAPI.
                 Ok(Err(error)) if stopping => {
                     debug!(error = with_causes(&error), "the last usage metrics were not sent");
@@ -101,7 +103,8 @@ impl<M: Meter, R: Receiver> Reporter<M, R> {
                     if supported {
                         info!("metrics endpoint not found, older LAPI? Usage metrics are off until tomorrow");
                     }
-                    // This LAPI will not ask for them.
+                    // Discarded: this LAPI takes no reports, and after an upgrade of it a report must cover its own
+                    // window only.
                     accumulator.delivered(at);
                     supported = false;
                     wait = RETRY_UNSUPPORTED_AFTER.max(self.interval);
