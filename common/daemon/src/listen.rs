@@ -33,6 +33,7 @@ use tracing::{info, warn};
 const RESERVED: u64 = 256;
 /// The lower bound on connections, however few descriptors there are.
 const MIN_CONNECTIONS: u64 = 64;
+// Some systems set no limit or 2^30, which would bound nothing.
 const MAX_CONNECTIONS: u64 = 500_000;
 
 /// Raises the limit on open files to the hard limit, and returns how many connections it allows.
@@ -40,6 +41,8 @@ pub fn raise_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let mut current = limit.current.unwrap_or(u64::MAX);
     if limit.current != limit.maximum {
+        // The soft limit is usually 1024 for the sake of programs that use `select`. The hard limit is the
+        // operator's.
         let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
         match setrlimit(Resource::Nofile, wanted) {
             Ok(()) => current = limit.maximum.unwrap_or(u64::MAX),

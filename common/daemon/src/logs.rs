@@ -80,6 +80,7 @@ impl Logs {
 
     /// Applies level and target. Nothing changes when the file cannot be opened.
     pub fn configure(&self, config: &LogConfig) -> Result<(), LogError> {
+        // The file first: if it cannot be opened, the level stays as well.
         self.queue.retarget(config.target.clone()).map_err(|cause| match &config.target {
             LogTarget::File { path, .. } => LogError::Open { path: path.clone(), cause },
             LogTarget::Stderr => LogError::Thread(cause),
@@ -91,6 +92,7 @@ impl Logs {
 
     /// Logs the message that ends the program, in file mode to standard error too, and waits until it is written.
     pub fn fatal(&self, message: &str) {
+        // Not through `tracing`, which has no such level, and whose filter may be off.
         self.queue.line(format::line(&Zoned::now(), "fatal", message), true);
         self.flush();
     }
@@ -109,6 +111,7 @@ impl Logs {
         let queue = self.queue.clone();
         std::panic::set_hook(Box::new(move |panic| {
             queue.line(format::line(&Zoned::now(), "panic", &panic.to_string()), true);
+            // The panic may end the process before the writer's thread runs.
             queue.flush(LAST_LINES);
         }));
     }
@@ -117,11 +120,13 @@ impl Logs {
 /// The suite's crates at `level`; libraries at warn, or at trace when that is requested.
 fn targets(level: LogLevel) -> Targets {
     let (ours, theirs) = match level {
+        // What panics and fatal errors log does not pass through the filter.
         LogLevel::Panic | LogLevel::Fatal => (LevelFilter::OFF, LevelFilter::OFF),
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
         LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
+        // Trace of the libraries would include each frame of HTTP/2.
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
     Targets::new().with_default(theirs).with_target("palisade", ours)
@@ -149,6 +154,7 @@ struct Line<'w> {
 
 impl io::Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Collected until the end, because the formatter writes a line in many pieces and the queue takes whole ones.
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -72,6 +72,7 @@ impl Metrics {
 
     /// Runs all hooks in turn, at most five seconds each.
     pub async fn refresh(&self) {
+        // Cloned, because a lock must not be held across an await.
         let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for hook in hooks {
             if tokio::time::timeout(REFRESH_TIMEOUT, hook()).await.is_err() {

@@ -42,6 +42,7 @@ use self::ready::Readiness;
 use crate::{logs::Logs, metrics::Metrics};
 
 /// How long tasks may take to end after `stop` has fired.
+// Twice this, for the body and for the tasks, is less than the TimeoutStopSec of the shipped units (30 s or more).
 const GRACE: Duration = Duration::from_secs(10);
 /// How long threads that still block are waited for after that.
 const BLOCKING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -87,6 +88,7 @@ impl DaemonContext {
 
     /// Runs work that must continue until shutdown: if it fails or panics, the daemon stops and exits 1 with its error.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        // A second task waits for the first, as a panic is seen only by whoever joins it.
         let handle = self.tasks.spawn(work);
         let (stop, failure) = (self.stop.clone(), self.failure.clone());
         self.tasks.spawn(async move {
@@ -96,6 +98,7 @@ impl DaemonContext {
                 Err(panic) if panic.is_panic() => {
                     anyhow::anyhow!("the {name} task panicked; the log says where")
                 }
+                // Cancelled with the runtime.
                 Err(_) => return,
             };
             // The first failure is the cause; later ones are consequences.
@@ -143,10 +146,12 @@ pub fn run(logs: Logs, body: impl AsyncFnOnce(DaemonContext) -> anyhow::Result<(
         }
     };
     let result = runtime.block_on(run_async(logs.clone(), body));
+    // Dropping the runtime would wait for blocked threads without end, such as one in a name lookup.
     runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // After the runtime has ended, so that it is the last line.
             logs.fatal(&format!("{error:#}"));
             ExitCode::FAILURE
         }
@@ -180,6 +185,7 @@ async fn run_async(
     ));
 
     let stop = context.stop.clone();
+    // The body may hang in a call that does not watch `stop`.
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;
@@ -191,6 +197,7 @@ async fn run_async(
             Ok(())
         }
     };
+    // Also when no signal was received: the body has ended by itself.
     ready::notify(&[sd_notify::NotifyState::Stopping]);
     context.stop.cancel();
     context.tasks.close();

@@ -77,6 +77,7 @@ impl Listeners {
     /// Serves until `stop` fires; then waits, up to the drain timeout, for requests in flight.
     pub async fn serve<S: HttpService>(self, serving: Serving<S>, stop: CancellationToken) {
         let context = Arc::new(AcceptContext {
+            // `Semaphore::new` panics above its maximum.
             permits: Arc::new(Semaphore::new(serving.limits.connections.min(Semaphore::MAX_PERMITS))),
             reaper: Arc::new(ConnectionReaper::new()),
             connections: TaskTracker::new(),
@@ -89,6 +90,7 @@ impl Listeners {
         let reaper = context.reaper.run(limits, context.end.clone(), cut);
         let accept = async {
             tokio::join!(accept_tcp(&context, self.tcp), accept_unix(&context, self.unix));
+            // Only now: while connections are accepted, `wait` must not return for want of any.
             context.connections.close();
             if timeout(limits.drain, context.connections.wait()).await.is_err() {
                 warn!(
@@ -97,6 +99,8 @@ impl Listeners {
                     "requests did not end in time; closing their connections"
                 );
             }
+            // Ends the connections that are left, and the reaper after them: until here it still has to close stalled
+            // ones.
             context.end.cancel();
             context.connections.wait().await;
         };
@@ -111,6 +115,7 @@ async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: O
         match accepted {
             Ok((stream, address)) => {
                 // Responses are small; Nagle's algorithm would only delay them.
+                // Ignored on failure, because the connection works without it.
                 let _ = stream.set_nodelay(true);
                 context.spawn(permit, tcp(context.clone(), stream, address));
             }
@@ -139,16 +144,19 @@ async fn accept_unix<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: 
 async fn tcp<S: HttpService>(context: Arc<AcceptContext<S>>, stream: TcpStream, address: SocketAddr) {
     let entry = context.reaper.register();
     let (service, stop) = (context.serving.service.clone(), context.stop.clone());
+    // Read for each connection, so that a reloaded certificate is used without a restart.
     let Some(tls) = context.serving.tls.load_full() else {
         // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
         return Box::pin(connection::serve(stream, Peer::plain(Some(address)), service, entry, stop)).await;
     };
+    // The reaper does not watch the handshake, which therefore has a timeout of its own.
     let handshake = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(stream));
     let stream = tokio::select! {
         () = stop.cancelled() => return,
         done = timeout(context.serving.limits.handshake, handshake) => match done {
             Ok(Ok(stream)) => stream,
             Ok(Err(cause)) => {
+                // At debug level: any scanner can cause it.
                 return debug!(client = %address, error = &cause as &dyn std::error::Error, "TLS handshake failed");
             }
             Err(_) => return debug!(client = %address, "TLS handshake took too long"),
@@ -170,9 +178,11 @@ impl<S> AcceptContext<S> {
         log: &mut ThrottledLog,
         accept: impl Future<Output = io::Result<T>>,
     ) -> Option<(OwnedSemaphorePermit, io::Result<T>)> {
+        // Before `accept`: without a permit the connection stays in the kernel's queue and takes no descriptor.
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
+                // Idle connections are then closed after seconds, so that waiting ones get their turn.
                 self.reaper.set_full(true);
                 log.full(self.serving.limits.connections);
                 let permit =
@@ -191,6 +201,7 @@ impl<S> AcceptContext<S> {
             let _permit = permit;
             open.inc();
             let counted = Counted(open);
+            // Dropping the work closes the connection, whatever it is doing.
             end.run_until_cancelled(work).await;
             drop(counted);
         });
@@ -232,7 +243,8 @@ impl ThrottledLog {
     }
 
     async fn accept_failed(&mut self, cause: &io::Error, over: &str) {
-        // The client closed the connection before it was accepted.
+        // The client closed the connection before it was accepted: nothing is wrong here, so there is no delay
+        // either.
         if cause.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }

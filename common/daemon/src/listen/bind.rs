@@ -9,6 +9,7 @@ use std::{
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 /// Length of the accept queue.
+// All bouncers reconnect at once after a restart. The kernel caps it at `net.core.somaxconn`.
 pub(super) const BACKLOG: u32 = 4096;
 
 /// Why a listener cannot be bound.
@@ -57,6 +58,7 @@ pub async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
     let port: u16 = port.parse().map_err(|_| wrong(format!("address {port}: invalid port")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<SocketAddr> = if host.is_empty() {
+        // IPv6 first, as one such socket accepts both families. IPv4 is for hosts without IPv6.
         vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
     } else if let Ok(ip) = host.parse::<IpAddr>() {
         vec![(ip, port).into()]

@@ -28,6 +28,8 @@ use super::{
 };
 
 /// Maximum size of a request's head, in bytes.
+// Log processors and bouncers send a token or a cursor; a stock Go server allows 1 MiB, which is more than a
+// connection should take here.
 const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
@@ -47,6 +49,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
         move |request: Request<Incoming>| answer(request, peer.clone(), service.clone(), activity.clone())
     });
     let mut stream = ObservedIo::new(stream, activity.clone());
+    // Detected by its preface, because clients also use HTTP/2 without TLS, and ALPN is not always sent.
     let http2 = tokio::select! {
         detected = stream.detect_http2() => detected,
         // No request has begun.
@@ -58,6 +61,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
     match http2 {
         Ok(false) => {
             let mut builder = http1::Builder::new();
+            // With hyper's own timeout each connection would have a timer.
             builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
             drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop).await;
         }
@@ -67,6 +71,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
                 .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+            // Boxed, as it is large and rare: tasks of HTTP/1.1 connections do not reserve its space.
             Box::pin(drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop))
                 .await;
         }
@@ -82,6 +87,8 @@ async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivit
         signal = activity.close_signal() => if signal == CloseSignal::Immediate { return },
         () = stop.cancelled() => {}
     }
+    // Answers what has begun and accepts no further request. If the client does not take the answer, the reaper or
+    // the drain timeout ends it.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection => {}
@@ -96,6 +103,7 @@ async fn answer<H: HttpService>(
     activity: Arc<ConnectionActivity>,
 ) -> Result<Response<Instrumented<H::Body>>, Infallible> {
     activity.begin(request.version() == Version::HTTP_2);
+    // Moved into the body: the request lasts until the response has been sent, or dropped with the connection.
     let in_flight = InFlight(activity);
     request.extensions_mut().insert(peer);
     let response = service.respond(request).await;

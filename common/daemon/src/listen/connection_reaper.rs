@@ -40,11 +40,16 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             handshake: Duration::from_secs(10),
+            // A client that sends its headers byte by byte holds a connection for no longer than this.
             headers: Duration::from_secs(15),
             // Log processors send a heartbeat every minute and should find their connection open.
             idle: Duration::from_secs(300),
             idle_when_full: Duration::from_secs(5),
+            // A slow reader may be slow for as long as it reads at all. One that reads nothing holds a response's
+            // memory.
             write_stalled: Duration::from_secs(60),
+            // Less than the grace period at shutdown, so that connections are closed here and not by the end of the
+            // process.
             drain: Duration::from_secs(7),
         }
     }
@@ -84,6 +89,8 @@ impl ConnectionActivity {
 
     /// Bytes were received.
     pub(super) fn bytes_received(&self) {
+        // Bytes of a body, or of a pipelined request, do not begin another time limit. Relaxed throughout: the sweep
+        // tolerates a value that is a moment old.
         if self.requests.load(Ordering::Relaxed) == 0 && self.receiving.load(Ordering::Relaxed) == 0 {
             self.receiving.store(self.now(), Ordering::Relaxed);
         }
@@ -92,6 +99,7 @@ impl ConnectionActivity {
     /// A write was accepted (`taken`) or is blocked.
     pub(super) fn write_polled(&self, taken: bool) {
         if taken {
+            // Read before it is written: writes are frequent and the value mostly stays 0.
             if self.write_stalled.load(Ordering::Relaxed) != 0 {
                 self.write_stalled.store(0, Ordering::Relaxed);
             }
@@ -109,6 +117,7 @@ impl ConnectionActivity {
 
     /// The response to a request is complete.
     pub(super) fn end(&self) {
+        // Before the count falls: the sweep must not see a connection without requests and an old idle time.
         self.idle.store(self.now(), Ordering::Relaxed);
         self.receiving.store(0, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
@@ -117,6 +126,7 @@ impl ConnectionActivity {
     /// Waits for a signal other than `None`.
     pub(super) async fn close_signal(&self) -> CloseSignal {
         loop {
+            // Created before the load, so that a signal in between is not missed.
             let woken = self.signalled.notified();
             match self.signal.load(Ordering::Acquire) {
                 0 => woken.await,
@@ -143,9 +153,12 @@ impl ConnectionActivity {
             CloseSignal::Graceful => 1,
             CloseSignal::Immediate => 2,
         };
+        // Never lowered: a graceful signal must not take back an immediate one.
         let new = self.signal.fetch_max(number, Ordering::AcqRel) < number;
         if new {
             self.signalled.notify_waiters();
+            // `notify_waiters` wakes only those that wait now. The permit of `notify_one` is for a task that is about
+            // to.
             self.signalled.notify_one();
         }
         new
@@ -157,13 +170,15 @@ impl ConnectionActivity {
             let since = since.load(Ordering::Relaxed);
             since != 0 && u128::from(now.saturating_sub(since)) > limit.as_millis()
         };
+        // Before the check for requests in flight, which can stall as well.
         if lasts(&self.write_stalled, limits.write_stalled) {
             return CloseSignal::Immediate;
         }
+        // A parked request may last for minutes without a byte.
         if self.requests.load(Ordering::Relaxed) > 0 {
             return CloseSignal::None;
         }
-        // HTTP/2 has control frames between requests.
+        // HTTP/2 has control frames between requests, which are not the beginning of one.
         if !self.http2.load(Ordering::Relaxed) && lasts(&self.receiving, limits.headers) {
             return CloseSignal::Immediate;
         }
@@ -177,6 +192,7 @@ impl ConnectionActivity {
 }
 
 fn since(epoch: Instant) -> u64 {
+    // From 1, because 0 means never.
     u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
@@ -217,6 +233,7 @@ impl ConnectionReaper {
             epoch: self.epoch,
             requests: AtomicU32::new(0),
             http2: AtomicBool::new(false),
+            // A connection that never sends anything is idle from the start.
             idle: AtomicU64::new(since(self.epoch)),
             receiving: AtomicU64::new(0),
             write_stalled: AtomicU64::new(0),
@@ -245,6 +262,7 @@ impl ConnectionReaper {
 
     /// Sweeps once a second until `stop` fires.
     pub(super) async fn run(&self, limits: Limits, stop: CancellationToken, cut: &Counter) {
+        // Tests use limits of fractions of a second.
         let fastest = limits.idle.min(limits.headers).min(limits.write_stalled) / 4;
         let mut ticks =
             tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));

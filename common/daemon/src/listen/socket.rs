@@ -28,6 +28,7 @@ pub struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // A new process may have bound the same path already, while this one is shutting down.
         if identity(&self.path).is_ok_and(|there| there == self.made) {
             let _ = fs::remove_file(&self.path);
         }
@@ -60,6 +61,8 @@ pub fn bind_socket(path: &Path) -> Result<(UnixListener, SocketFile), ListenErro
                 "there is a file that is no socket; remove it or choose another path".to_owned(),
             ));
         }
+        // A socket's file outlives its process, and `bind` refuses an existing one. Connecting is the only way to
+        // find out whether it is in use.
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => return Err(wrong("another process is serving there; stop it first".to_owned())),
             Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {

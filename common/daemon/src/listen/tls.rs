@@ -109,6 +109,7 @@ impl TlsServer {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(wrong)?;
+        // Both, as the stock server offers them.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), verifies, client_authorities })
     }
@@ -147,9 +148,7 @@ pub(super) fn certificates(
 
 type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
-/// The verifier for client certificates, and whether it checks signatures. Only the configured authorities are trusted: with the
-/// system's roots, as in the stock server, any certificate of a public authority with the right organisational unit
-/// would be accepted.
+/// The verifier for client certificates, and whether it checks signatures.
 fn verifier(
     files: &TlsFiles,
     roots: &[CertificateDer<'static>],
@@ -166,8 +165,11 @@ fn verifier(
         ClientVerification::VerifyIfGiven => false,
         ClientVerification::RequireAndVerify => true,
     };
+    // Without authorities no certificate could be verified, so none is asked for.
     let Some(path) = &files.client_authorities else { return Ok((None, false)) };
     let unusable = |reason: String| unusable("CA certificate", path, reason);
+    // Only the configured authorities. With the system's roots, as in the stock server, any certificate of a public
+    // authority with the right organisational unit would be accepted.
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone()).map_err(|cause| unusable(cause.to_string()))?;
@@ -201,6 +203,7 @@ impl ClientCertVerifier for AcceptAnyCertificate {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // Whoever signed it: the signatures below still prove that the client holds the key.
         Ok(ClientCertVerified::assertion())
     }
 

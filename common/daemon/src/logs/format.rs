@@ -81,6 +81,7 @@ pub(super) fn line(now: &Zoned, level: &str, message: &str) -> String {
 }
 
 fn head(out: &mut dyn fmt::Write, now: &Zoned, level: &str, message: &str) -> fmt::Result {
+    // Go's RFC 3339 writes UTC as `Z`.
     let format = if now.offset().is_zero() { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%:z" };
     write!(out, "time=\"{}\" level={level} msg={}", now.strftime(format), Value(message))
 }
@@ -95,6 +96,7 @@ impl Fields {
     fn add(&mut self, field: &Field, text: &str) {
         match field.name() {
             "message" => self.message.push_str(text),
+            // Fields may be named by keywords, such as `r#type`.
             name => {
                 let _ = write!(self.rest, " {}={}", name.trim_start_matches("r#"), Value(text));
             }
@@ -121,6 +123,7 @@ struct Value<'v>(&'v str);
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The characters that logrus, the stock programs' logger, leaves unquoted.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
         if !self.0.is_empty() && self.0.chars().all(plain) {
             return f.write_str(self.0);
@@ -133,6 +136,7 @@ impl fmt::Display for Value<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
+                // Texts of a LAPI or a client must not forge a line or control the terminal.
                 c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
                     write!(f, "\\u{:04x}", u32::from(c))?;
                 }

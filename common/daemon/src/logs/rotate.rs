@@ -39,6 +39,7 @@ impl LogFile {
         let rotate_at = rotation.max_bytes;
         let mut log =
             Self { path: path.to_owned(), rotation, file, size, rotate_at, torn: false, tidying: None };
+        // The last run may have been cut short, or the limits been changed.
         log.tidy();
         Ok(log)
     }
@@ -51,6 +52,7 @@ impl LogFile {
             // next attempt is made when it has grown by another tenth.
             self.rotate_at = self.size.saturating_add(len).saturating_add(self.rotation.max_bytes / 10);
         }
+        // The disk was full in the middle of a line; the next one must not be appended to its beginning.
         if self.torn {
             self.file.write_all(b"\n")?;
             self.torn = false;
@@ -66,6 +68,7 @@ impl LogFile {
         while !rest.is_empty() {
             match self.file.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                // Not `write_all` of the standard library: after an error it does not tell how much was written.
                 Ok(written) => {
                     rest = &rest[written..];
                     self.size += u64::try_from(written).unwrap_or(0);
@@ -79,7 +82,9 @@ impl LogFile {
 
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
         let aside = self.free_name(now)?;
+        // The operator may have made the file readable for others; the next one should be too.
         let mode = self.file.metadata()?.permissions().mode() & 0o7777;
+        // The descriptor follows the file, so nothing is lost if the new one cannot be opened.
         fs::rename(&self.path, &aside)?;
         let fresh = OpenOptions::new().append(true).create(true).mode(mode).open(&self.path);
         match fresh {
@@ -103,6 +108,7 @@ impl LogFile {
             let name = self.name_at(at);
             let mut packed = name.clone().into_os_string();
             packed.push(".gz");
+            // Two rotations may fall into one millisecond, and the first may have been compressed already.
             if !name.try_exists()? && !Path::new(&packed).try_exists()? {
                 return Ok(name);
             }
@@ -169,6 +175,7 @@ fn rotated(path: &Path) -> Vec<Rotated> {
             Some(Rotated { path: entry.path(), at, packed })
         })
         .collect();
+    // The newest first. Of a file and its unfinished copy the file, which is compressed again then.
     found.sort_by(|a, b| b.at.cmp(&a.at).then(a.packed.cmp(&b.packed)));
     found
 }
@@ -181,6 +188,7 @@ fn tidy(path: &Path, rotation: Rotation, now: Timestamp) {
         .and_then(|hours| now.checked_sub(hours.hours()).ok());
     let mut kept: Vec<Timestamp> = Vec::new();
     for file in rotated(path) {
+        // A file and its compressed copy count once.
         if !kept.contains(&file.at) {
             kept.push(file.at);
         }
@@ -205,6 +213,7 @@ fn pack(path: &Path) -> io::Result<()> {
             |file| {
                 let mut encoder = GzEncoder::new(file, Compression::default());
                 io::copy(&mut source, &mut encoder)?;
+                // On disk before the original is removed.
                 encoder.finish()?.sync_all()
             },
         );

@@ -21,6 +21,7 @@ use super::{format, keys::LogTarget, rotate::LogFile};
 const QUEUE: usize = 8192;
 
 /// How long a burst may block the logging thread, once, before lines are dropped.
+// Longer than a write takes, and short enough that a daemon whose log is stuck still does its work.
 const BURST: Duration = Duration::from_millis(100);
 const STEP: Duration = Duration::from_millis(1);
 
@@ -53,12 +54,15 @@ impl Queue {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer { target: Open::Stderr, lost: lost.clone(), reported: 0 };
+        // A thread and no task: writing blocks, and lines are also logged before the runtime starts and after it has
+        // ended.
         std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
         Ok(Self { sender, lost, stuck: Arc::default() })
     }
 
     /// Sends a line, newline included. A burst may wait briefly for the writer; a stuck writer is not waited for.
     pub(super) fn line(&self, text: String, loud: bool) {
+        // Once a line was dropped, the following ones do not wait again until one has been queued.
         let timeout = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { BURST };
         let sent = self.send(Message::Line { text, loud }, timeout);
         self.stuck.store(!sent, Ordering::Relaxed);
@@ -77,6 +81,7 @@ impl Queue {
                 Err(TrySendError::Full(_)) if waited >= longest => return false,
                 Err(TrySendError::Full(message)) => message,
             };
+            // The standard library's bounded channel has no send with a timeout.
             std::thread::sleep(STEP);
             waited += STEP;
         }
@@ -91,6 +96,7 @@ impl Queue {
     pub(super) fn retarget(&self, target: LogTarget) -> io::Result<()> {
         let (done, answer) = mpsc::sync_channel(1);
         let gone = || io::Error::other("the log thread has ended");
+        // Through the queue, so that lines logged before go to the previous target.
         self.sender.send(Message::Target { target, done }).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())?
     }
@@ -120,6 +126,7 @@ impl Writer {
         while let Ok(message) = queue.recv() {
             match message {
                 Message::Line { text, loud } => {
+                    // Before the next line, so that the gap shows where it is.
                     self.report_losses();
                     if self.write(&text).is_err() {
                         self.lost.fetch_add(1, Ordering::Relaxed);
@@ -162,6 +169,7 @@ impl Writer {
     fn retarget(&mut self, target: &LogTarget) -> io::Result<()> {
         self.target = match target {
             LogTarget::Stderr => Open::Stderr,
+            // Opened anew even if the path is the same, because the file may have been moved aside before the reload.
             LogTarget::File { path, rotation } => Open::File(Box::new(LogFile::open(path, *rotation)?)),
         };
         Ok(())

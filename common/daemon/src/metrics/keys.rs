@@ -48,9 +48,11 @@ impl PrometheusKeys {
         let port = match self.listen_port {
             None => Some(DEFAULT_PORT),
             Some(Port::Number(port)) => Some(port),
+            // An empty text is the stock bouncer's own default.
             Some(Port::Text(text)) if text.is_empty() => Some(DEFAULT_PORT),
             Some(Port::Text(text)) => text.parse().ok(),
         };
+        // Before a wrong port is reported: in a block that is off it does no harm.
         if !self.enabled.unwrap_or(false) {
             return None;
         }

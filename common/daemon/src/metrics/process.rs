@@ -19,6 +19,7 @@ pub struct ProcessCollector {}
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Without /proc, as in some sandboxes, these metrics are missing and the others are still served.
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let mut gauge = |name: &str, help: &str, value: Option<f64>| match value {
@@ -81,6 +82,7 @@ fn open_files() -> Option<f64> {
 
 /// A field of `/proc/self/stat`, counted from the closing parenthesis of the name, which may contain anything.
 fn ticks(stat: &str, after_name: usize) -> Option<f64> {
+    // The last parenthesis: the name of the program may contain some.
     let rest = &stat[stat.rfind(')')? + 1..];
     rest.split_whitespace().nth(after_name)?.parse().ok()
 }

@@ -65,6 +65,7 @@ async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
+            // Before `accept`, so that scrapers beyond the limit wait in the kernel's queue.
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
@@ -74,6 +75,7 @@ async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken
                 let (metrics, stop) = (metrics.clone(), stop.clone());
                 connections.spawn(async move {
                     let _place = place;
+                    // Here a limit per connection is enough, and simpler than the reaper of the LAPI's listener.
                     let _ = timeout(CONNECTION_TIMEOUT, connection(stream, metrics, stop)).await;
                 });
             }
@@ -121,6 +123,7 @@ async fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full
         let mut values = request.headers().get_all(ACCEPT).iter();
         values.any(|value| value.to_str().is_ok_and(|text| text.contains(kind)))
     };
+    // Prometheus asks for OpenMetrics first. Other scrapers may know the older format only.
     let (kind, text) = match accepts("application/openmetrics-text") {
         true => (OPENMETRICS, metrics.openmetrics()),
         false => (PLAIN, metrics.text()),

@@ -16,6 +16,7 @@ pub(super) fn prometheus(openmetrics: &str) -> String {
                 "unknown" => ("", "untyped"),
                 kind => ("", kind),
             };
+            // HELP precedes TYPE, which alone shows that the name in both needs a suffix.
             if let Some((_, text)) = help.take().filter(|(named, _)| *named == name) {
                 out.push_str(&format!("# HELP {name}{suffix} {text}\n"));
             }

@@ -41,6 +41,7 @@ impl Readiness {
     pub(super) fn reloading(&self) {
         if *self.ready.borrow() {
             match NotifyState::monotonic_usec_now() {
+                // `Type=notify-reload` requires the time. Other types ignore it.
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_) => notify(&[NotifyState::Reloading]),
             }
@@ -49,6 +50,7 @@ impl Readiness {
 
     pub(super) fn reloaded(&self) {
         if *self.ready.borrow() {
+            // For the service manager READY=1 also ends a reload.
             notify(&[NotifyState::Ready]);
         }
     }
@@ -64,6 +66,8 @@ pub struct Latch {
 impl Latch {
     /// Releases the latch. The daemon becomes ready, for good, with the last one.
     pub fn release(self) {
+        // `send_replace` returns the earlier value, so READY=1 is sent once although latches may be taken again
+        // later.
         if self.readiness.held.fetch_sub(1, Ordering::AcqRel) == 1 && !self.readiness.ready.send_replace(true)
         {
             notify(&[NotifyState::Ready]);

@@ -42,6 +42,7 @@ pub(super) async fn listen(
             _ = signals.terminate.recv() => {}
             _ = signals.interrupt.recv() => {}
             _ = signals.hangup.recv() => {
+                // A reload during shutdown would start what is being stopped.
                 if !stop.is_cancelled() {
                     info!("Received SIGHUP, reloading the configuration");
                     readiness.reloading();
@@ -52,11 +53,13 @@ pub(super) async fn listen(
         }
         if asked_to_stop {
             warn!("second shutdown signal, exiting immediately");
+            // `exit` runs no destructors and does not wait for the log's thread.
             logs.flush();
             std::process::exit(1);
         }
         asked_to_stop = true;
         info!("Received shutdown signal, exiting gracefully");
+        // At once, and not when the body returns: until then the service manager would report the daemon as running.
         super::ready::notify(&[sd_notify::NotifyState::Stopping]);
         stop.cancel();
     }
