@@ -37,6 +37,8 @@ impl Allowlists {
     /// When the database fails; the previous lists stay in use.
     pub async fn refresh(&self, now: UnixMillis) -> Result<(), StoreError> {
         let lists = self.store.allowlists(now, true).await?;
+        // Two values and no common one: the lists are only for display, so it does no harm if they are a moment
+        // older.
         self.index.store(Arc::new(AllowlistIndex::new(&lists)));
         self.lists.store(Arc::new(lists));
         Ok(())

@@ -130,6 +130,7 @@ impl Ingest {
     /// when the database fails in the middle of a very large import.
     pub async fn ingest(self: &Arc<Self>, machine: &str, body: Bytes) -> Result<Vec<i64>, IngestError> {
         let now = self.parts.clock.now();
+        // Both would block a worker of the runtime: a large body by computing, history by waiting for the database.
         let large = body.len() > LARGE || self.parts.profiles.load().needs_history();
         let (posted, batch) = if large {
             let (ingest, machine) = (self.clone(), machine.to_owned());
@@ -138,14 +139,19 @@ impl Ingest {
         } else {
             self.evaluate(now, machine, &body)?
         };
+        // Before anything can fail below: what is refused is logged even if the rest cannot be stored.
         self.log_rejections(machine, &batch);
         if let Some(reason) = batch.all_refused(posted) {
             return Err(IngestError::Refused(reason.to_owned()));
         }
+        // All alerts were allowlisted or lost their decisions: a success without ids.
         if batch.alerts.is_empty() {
             return Ok(Vec::new());
         }
+        // Held until the alerts are stored: as in the stock server, no alerts are deleted by retention during an
+        // import.
         let _import = batch.import.then(|| self.begin_import());
+        // Copied because storing consumes the alerts, and only afterwards it is known which ones were new.
         let scenarios: Vec<String> = batch.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
         let added = self.parts.store.add_alerts(now, Some(machine), batch.alerts).await?;
         for (stored, scenario) in added.ids.iter().zip(&scenarios) {
@@ -155,6 +161,7 @@ impl Ingest {
                 self.parts.alert_counts.add(scenario);
             }
         }
+        // Before the response, so that the machine's next request sees its own decisions.
         self.parts.replication.apply_local(added.commits).await;
         Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
     }
@@ -170,6 +177,7 @@ impl Ingest {
         let count = posted.len();
         let profiles = self.parts.profiles.load();
         let allowlists = self.parts.allowlists.index();
+        // Declared here, as `history` borrows it beyond the block that sets it.
         let stored;
         let history: &dyn palisade_profiles::History = if profiles.needs_history() {
             stored = StoredHistory::new(self.parts.store.clone(), now);
@@ -180,7 +188,8 @@ impl Ingest {
         };
         let context = IngestContext { now, machine, allowlists: &allowlists, profiles: &profiles, history };
         let batch = evaluate(posted, &context);
-        // An alert must not count as refused when only the history query failed.
+        // An alert must not count as refused when only the history query failed: the log processor would not send it
+        // again.
         match stored.into_failure() {
             Some(error) => Err(error.into()),
             None => Ok((count, batch)),
@@ -208,6 +217,7 @@ impl Ingest {
                 "alert passed over: allowlisted"
             );
         }
+        // All are counted, but a list with a thousand wrong lines must not fill the log.
         self.parts.metrics.invalid_decisions.inc_by(batch.invalid.len() as u64);
         for invalid in batch.invalid.iter().take(MAX_LOGGED) {
             tracing::error!(

@@ -57,8 +57,10 @@ impl Job {
 /// Runs the jobs until `stop` fires; then cancels those that are running, and resigns as leader.
 pub async fn run(jobs: Vec<Job>, leadership: Leadership, stop: CancellationToken) {
     let mut scheduler = Scheduler { jobs, running: JoinSet::new(), leadership, leads: None };
+    // Cancelling a job is safe: it writes in steps, and each is a transaction that completes or not.
     stop.run_until_cancelled(scheduler.run()).await;
     scheduler.running.shutdown().await;
+    // After the jobs have ended: another LAPI may start the same ones at once.
     scheduler.leadership.resign().await;
 }
 
@@ -73,6 +75,8 @@ struct Scheduler {
 impl Scheduler {
     async fn run(&mut self) {
         loop {
+            // A running job is started again at its next turn after it has ended, so it never runs twice at the same
+            // time.
             let next = self.jobs.iter().filter(|job| job.running.is_none()).map(|job| job.due).min();
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
@@ -84,8 +88,10 @@ impl Scheduler {
     async fn start_due(&mut self) {
         let now = Instant::now();
         let is_due = |job: &Job| job.running.is_none() && job.due <= now;
+        // The database is only asked for the lock when a job needs it.
         let leads = self.jobs.iter().any(|job| is_due(job) && job.leader_only) && self.lead().await;
         for job in self.jobs.iter_mut().filter(|job| is_due(job)) {
+            // Also for jobs that are skipped, so that a LAPI that is not the leader asks again at the next turn.
             job.due = now + job.interval;
             if leads || !job.leader_only {
                 job.running = Some(self.running.spawn((job.run)()).id());
@@ -115,6 +121,7 @@ impl Scheduler {
     fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         let id = match &ended {
             Ok((id, _)) => *id,
+            // A job that panicked must be found as well, or it would count as running for ever.
             Err(panicked) => panicked.id(),
         };
         let Some(job) = self.jobs.iter_mut().find(|job| job.running == Some(id)) else { return };
@@ -135,6 +142,7 @@ impl Scheduler {
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
+        // All jobs are running: only the end of one wakes the loop.
         None => std::future::pending().await,
     }
 }

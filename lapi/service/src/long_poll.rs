@@ -26,11 +26,13 @@ use crate::clock::Clock;
 use crate::replication::Replication;
 
 /// The longest time a request is parked.
+// Common proxies give up a response after a minute.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Older cursors are answered at once: they lack ends that came with time, which a broadcast would have to repeat for
 /// every waiter of the group.
 pub const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
 /// Maximum number of parked requests; beyond it clients are told to poll.
+// A parked request takes some kilobytes, mostly for its connection.
 const MAX_WAITERS: u64 = 100_000;
 /// Waiters per batch.
 const BATCH_SIZE: usize = 128;
@@ -107,12 +109,16 @@ impl LongPoll {
         cursor: Cursor,
         now: UnixMillis,
     ) -> Option<Waiter> {
+        // Before the snapshot is taken: a commit that is applied after it is broadcast to this waiter too, as the
+        // broadcast needs this lock.
         let mut waiting = self.waiting();
         let (view, of) = self.replication.state();
+        // Since the cursor was checked the database was replaced, or another LAPI began a timeline.
         if of != *scope {
             return None;
         }
         let batches = waiting.register((&view, scope), asked, cursor, now)?;
+        // Only the last batch is filled up. Earlier ones shrink as requests end, and empty ones are removed below.
         let batch = match batches.last().filter(|batch| batch.receiver_count() < BATCH_SIZE) {
             Some(batch) => batch.subscribe(),
             None => {
@@ -122,6 +128,8 @@ impl LongPoll {
                 waiter
             }
         };
+        // Counted only here and in `drop`, so the number cannot drift. `has_room` may let a few too many in, which
+        // does no harm.
         self.waiters.fetch_add(1, Ordering::Relaxed);
         Some(Waiter {
             long_poll: Arc::clone(self),
@@ -140,9 +148,11 @@ impl LongPoll {
                 () = stop.cancelled() => return,
                 changed = commits.changed() => if changed.is_err() { return },
             }
+            // Commits during the pause are all in the next broadcast.
             if stop.run_until_cancelled(tokio::time::sleep_until(earliest)).await.is_none() {
                 return;
             }
+            // Before the broadcast: a commit during it causes another one.
             commits.borrow_and_update();
             let begun = Instant::now();
             self.broadcast().await;
@@ -161,6 +171,7 @@ impl LongPoll {
         });
         for (batches, result) in made {
             for batch in batches {
+                // A clone shares the body, so a batch costs no copy of it.
                 batch.send_replace(Some(result.clone()));
                 // On a busy machine the batch may take longer; waiting more would not help.
                 let _ = tokio::time::timeout(BATCH_TIMEOUT, batch.closed()).await;
@@ -170,6 +181,7 @@ impl LongPoll {
 
     /// The result for each group, smaller groups first, so that they do not wait for large ones.
     fn results(&self) -> Vec<(Vec<WaiterBatch>, PollResult)> {
+        // The lock is held only to take the groups; generating the bodies takes much longer.
         let (broadcasts, scope) = {
             let mut waiting = self.waiting();
             let (view, scope) = self.replication.state();
@@ -177,6 +189,7 @@ impl LongPoll {
         };
         let mut results: Vec<_> =
             broadcasts.into_iter().map(|broadcast| poll_result(&self.signer, &scope, broadcast)).collect();
+        // A filter with few bouncers is answered before one with thousands.
         results.sort_by_key(|(batches, _)| batches.len());
         results
     }
@@ -200,8 +213,11 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        // Taken before the check below, which counts receivers: this one must not count any more.
         let result = self.batch.take().is_none_or(|batch| batch.borrow().is_some());
         self.long_poll.waiters.fetch_sub(1, Ordering::Relaxed);
+        // A waiter that was woken belongs to a group that the broadcast has removed already. A request that ended
+        // otherwise may leave an empty group behind.
         if !result {
             let empty =
                 |batches: &mut Vec<WaiterBatch>| batches.iter().all(|batch| batch.receiver_count() == 0);

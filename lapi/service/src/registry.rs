@@ -132,6 +132,7 @@ impl Registry {
         name: &str,
         fit: impl Fn(&Machine) -> bool,
     ) -> Result<Option<Arc<Machine>>, StoreError> {
+        // From memory first: each request asks, and the database is read only when the answer would be a refusal.
         let known = self.machine(name);
         if known.as_deref().is_some_and(fit) {
             return Ok(known);
@@ -146,6 +147,8 @@ impl Registry {
     ///
     /// When the store fails; memory stays as it was.
     pub async fn refresh_if_stale(&self) -> Result<(), StoreError> {
+        // Read before the lock is waited for. If the number is higher afterwards, another call has read the store in
+        // between and its result is new enough: a thousand requests with a wrong key cause one query.
         let asked = self.checks.load(Ordering::Acquire);
         let mut known = self.changing().await?;
         if self.checks.load(Ordering::Acquire) > asked {
@@ -172,6 +175,8 @@ impl Registry {
     }
 
     async fn check(&self, known: &mut LastCheck, anyway: bool) -> Result<(), StoreError> {
+        // At the beginning: a check that began before a call may have read the store before the change the caller is
+        // looking for.
         self.checks.fetch_add(1, Ordering::AcqRel);
         // If this future is dropped midway, later callers see this error.
         known.last = Err(self.store.unavailable("reload machines and bouncers", "the reload was cancelled"));
@@ -189,10 +194,12 @@ impl Registry {
     async fn read_store(&self, known: &mut i64, number: i64) -> Result<(), StoreError> {
         let machines = self.store.machines().await?;
         let bouncers = self.store.bouncers().await?;
+        // Locked only now: while the store is read, requests are served from the previous index.
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let read = index.replaced_by(machines, bouncers);
         *index = read;
         drop(index);
+        // After the index is in place: parked requests that are woken check against it.
         self.reloads.send_modify(|count| *count += 1);
         *known = number;
         Ok(())
@@ -204,6 +211,7 @@ impl Registry {
     ///
     /// [`StoreError::Exists`] when the name is taken; otherwise when the store fails.
     pub async fn add_machine(&self, now: UnixMillis, new: NewMachine) -> Result<Arc<Machine>, StoreError> {
+        // A reload that has read the tables before the insertion would otherwise drop the row from memory again.
         let _changing = self.changing().await?;
         let row = self.store.create_machine(now, new).await?;
         Ok(self.write().add_machine(row))
@@ -253,6 +261,7 @@ impl Registry {
         key: &str,
         ip: &str,
     ) -> Result<Arc<Bouncer>, Refusal> {
+        // Only for an unknown key: a known one from a new address needs a row in any case.
         if self.read().first_with_key(key).is_none() {
             self.refresh_if_stale().await.map_err(Refusal::Store)?;
         }
@@ -261,6 +270,7 @@ impl Registry {
         if let Some(bouncer) = self.read().at(key, ip) {
             return key_row(bouncer);
         }
+        // In a statement of its own, so that the read lock is not held across the await below.
         let fresh = self.read().fresh(key);
         if let Some(fresh) = fresh {
             match self.store.adopt_bouncer(now, fresh.id, ip).await {
@@ -278,6 +288,7 @@ impl Registry {
             }
         }
         let parent = self.read().first_with_key(key).ok_or(Refusal::Unknown)?;
+        // As in the stock server: a row per address, named after the one that an operator created.
         match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.as_str(), key, ip).await {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(cause @ StoreError::Exists { .. }) => Err(Refusal::NameTaken(cause.to_string())),

@@ -46,10 +46,13 @@ impl Replication {
     /// When the database fails.
     pub async fn load(setup: Setup) -> Result<Arc<Self>, StoreError> {
         let now = setup.clock.now();
+        // Before the load, so that the timelines read with it contain this one. 0 stands for no timeline.
         setup.store.begin_timeline(now, fastrand::u64(1..)).await?;
         let (state, head) = ReplicaState::read(&setup.store, now).await?;
         setup.allowlists.refresh(now).await?;
         setup.metrics.up.set(1);
+        // Unbounded, because a write must not fail or wait here after it was committed. It is bounded by the writes
+        // in progress, each of which waits for its own event.
         let (sender, events) = mpsc::unbounded_channel();
         let replica = Arc::new(Replica::new(state));
         let poller = Poller::new(setup, replica.clone(), sender.clone(), head);
@@ -83,6 +86,7 @@ impl Replication {
 
     /// Queues the commits of a local write and waits until they are applied.
     pub async fn apply_local(&self, commits: Vec<(Commit, Vec<Change>)>) {
+        // A write without decisions has no commit and nothing to wait for.
         let Some(last) = commits.iter().map(|(commit, _)| *commit).max() else { return };
         // The queue is closed only at the very end of shutdown.
         if self.sender.send(ReplicationEvent::Local(commits)).is_ok() {

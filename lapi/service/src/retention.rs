@@ -42,7 +42,9 @@ impl Retention {
     /// When the database fails.
     pub async fn run_once(&self) -> Result<(), StoreError> {
         let keep = keep(self.flush.as_ref(), self.ingest.import_in_progress());
+        // On failure the commits made so far are not reported; the poll fetches them.
         let flushed = self.store.flush(self.clock.now(), &keep).await?;
+        // At once, so that bouncers do not receive the ends only with the next poll.
         self.replication.apply_local(flushed.commits).await;
         if flushed.alerts > 0 {
             self.alert_counts.recount().await?;

@@ -19,6 +19,7 @@ pub(super) fn of(machine: &str, alert: &Alert) -> [u8; 32] {
         }
     }
     let mut hasher = Hasher(Sha256::new());
+    // With the length, so that no name can run into the alert that follows it.
     hasher.0.update((machine.len() as u64).to_le_bytes());
     hasher.0.update(machine.as_bytes());
     // Serialising a hundred thousand decisions makes many small writes; buffer them for the hash.

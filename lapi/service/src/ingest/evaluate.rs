@@ -107,12 +107,17 @@ impl EvaluatedBatch {
         mut alert: Alert,
         context: &IngestContext<'_>,
     ) -> Result<(), String> {
+        // First, of the alert as posted: below it gets a new UUID, which would make every digest different.
         let digest = digest::of(context.machine, &alert);
         normalise(&mut alert.source.scope);
         alert.machine_id = context.machine.to_owned();
         alert.uuid = new_uuid().to_string();
         let own = std::mem::take(&mut alert.decisions);
+        // As in the stock server, decisions count from the end of the alert and not from its arrival, so those of old
+        // logs may have ended already.
         let start = UnixMillis::parse_rfc3339(&alert.stop_at).unwrap_or(context.now);
+        // An alert that brings decisions was made on purpose, by an administrator or an import: neither allowlists
+        // nor profiles apply, as in the stock server.
         let decisions = if own.is_empty() {
             if let Some(reason) = allowlisted(&alert, context) {
                 self.allowlisted.push(Allowlisted { alert: name.to_owned(), reason });
@@ -129,6 +134,7 @@ impl EvaluatedBatch {
         };
         let wanted = decisions.len();
         let decisions = self.drop_invalid(index, decisions);
+        // The alert stood for its decisions. One that never had any is kept.
         if decisions.is_empty() && wanted > 0 {
             self.emptied += 1;
             return Ok(());
@@ -139,6 +145,7 @@ impl EvaluatedBatch {
 
     /// Drops decisions of scope `Ip` and `Range` whose value is not an address.
     fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
+        // One wrong line of an import must not refuse all others, so it is dropped and counted.
         decisions.retain(|decision| {
             let valid =
                 !matches!(palisade_replica::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
@@ -154,6 +161,7 @@ impl EvaluatedBatch {
 /// The allowlist items that cover the alert's source, joined; `None` when there is none or the source is not an
 /// address.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
+    // Sources that are not addresses are never allowlisted.
     let net = palisade_replica::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
     let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
@@ -180,6 +188,7 @@ fn from_profiles(
 
 /// A decision posted with its alert is stored as it is; it is simulated when it or the alert says so.
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
+    // A wrong duration refuses the whole alert with the stock server's text.
     let text = &decision.duration;
     let duration: GoDuration = text.parse().map_err(|error| {
         format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
@@ -201,6 +210,7 @@ fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Ne
 /// Replaces a known scope by its canonical spelling.
 fn normalise(scope: &mut String) {
     let canonical = Scope::parse(scope).as_str();
+    // Compared first, as nearly all are canonical and need no new text.
     if canonical != scope.as_str() {
         *scope = canonical.to_owned();
     }

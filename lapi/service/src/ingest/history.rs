@@ -37,8 +37,11 @@ impl StoredHistory {
         let Some((store, handle, now)) = &self.asked else {
             return Err("no history is available".to_owned());
         };
+        // Expressions are evaluated synchronously. `block_on` panics on a worker of the runtime, so this type is used
+        // on blocking threads only.
         handle.block_on(question(store.clone(), *now)).map_err(|error| {
             let text = error.to_string();
+            // Kept as a value: the expression turns the error into a text, and then the status 503 would be lost.
             self.failure.borrow_mut().get_or_insert(error);
             text
         })
@@ -54,6 +57,7 @@ impl History for StoredHistory {
     fn decisions_since_count(&self, about: &IpNet, back: GoDuration) -> Result<i64, String> {
         let about = *about;
         self.query(move |store, now| async move {
+            // Saturating, because the duration comes from a profile.
             let since = now.plus(GoDuration::from_nanos(back.nanos().saturating_neg()));
             store.decision_counts(&about, Some(since), None).await
         })

@@ -17,6 +17,7 @@ use super::records::{AuthType, Bouncer, Machine};
 use crate::clock::Clock;
 
 /// How often pending updates are written.
+// A crash loses the positions of one second, which repeats deltas and does no harm.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Client reports per write: ten thousand at once would delay the write of a ban.
 const REPORTS_PER_WRITE: usize = 2000;
@@ -86,6 +87,7 @@ impl Activity {
     /// is not.
     pub fn record_live_query(&self, bouncer: &Bouncer, now: UnixMillis) {
         const MINUTE: i64 = 60_000;
+        // A live bouncer may send hundreds of queries per second.
         self.record_pull_time(bouncer, now, MINUTE);
     }
 
@@ -112,6 +114,7 @@ impl Activity {
     /// Applies an update to the bouncer and schedules it for writing; `None` fields are unchanged.
     pub fn record_bouncer(&self, bouncer: &Bouncer, update: BouncerUpdate) {
         {
+            // In a block of its own: the two locks are never held together.
             let mut live = bouncer.lock();
             let update = update.clone();
             live.last_pull = update.last_pull.or(live.last_pull);
@@ -163,8 +166,11 @@ impl Activity {
 
     /// As [`Activity::write_back`], with at most `instances` client reports.
     async fn write_batch(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
+        // The lock is released before the database is waited for, so requests go on recording.
         let taken = {
             let mut pending = self.pending();
+            // Only reports are limited: there may be ten thousand for one bouncer, while the other updates are one
+            // per row.
             let instances = pending.instances.take(instances);
             let rest = std::mem::take(&mut pending.instances);
             PendingWrites {
@@ -184,6 +190,7 @@ impl Activity {
             self.store.update_machines(now, machines),
         );
         let mut unwritten = PendingWrites::default();
+        // Each kind on its own: one that was written must not be written again over newer values of another LAPI.
         if bouncers.is_err() {
             unwritten.bouncers = taken.bouncers;
         }
@@ -200,6 +207,7 @@ impl Activity {
     /// Puts updates back, below those that were recorded since.
     fn restore(&self, older: PendingWrites) {
         let mut pending = self.pending();
+        // What was recorded during the failed write is newer, so it is merged on top.
         let newer = std::mem::replace(&mut *pending, older);
         for (id, update) in newer.bouncers {
             merge_bouncer(pending.bouncer(id), update);
@@ -213,6 +221,7 @@ impl Activity {
     /// Writes once a second until `stop` fires. The caller makes the final write when no request is left.
     pub async fn run_writer(&self, clock: Clock, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(WRITE_INTERVAL);
+        // After a slow write the next one waits a whole interval again, and is not made up for in a burst.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -39,6 +39,7 @@ impl ClientReports {
     /// Adds a report, or replaces an older one. At a limit, the tenth of the bouncer's reports that is oldest is
     /// dropped; a bouncer without reports is skipped until the next write.
     pub(super) fn add(&mut self, bouncer: i64, seen: ClientReport) {
+        // Read first, as `of_one` borrows `self` below.
         let full = self.count >= MAX_TOTAL;
         let of_one = self.by_bouncer.entry(bouncer).or_default();
         if let Some(there) = of_one.get_mut(&seen.instance) {
@@ -47,8 +48,11 @@ impl ClientReports {
             }
             return;
         }
+        // A tenth at once: finding the oldest looks at all reports of the bouncer, which must not happen for each new
+        // one.
         if full || of_one.len() >= MAX_PER_BOUNCER {
             let Some(silent) = oldest(of_one.values(), of_one.len().div_ceil(10)) else {
+                // `entry` has just created it.
                 self.by_bouncer.remove(&bouncer);
                 return;
             };
@@ -98,6 +102,7 @@ impl ClientReports {
 fn oldest<'a>(all: impl Iterator<Item = &'a ClientReport>, count: usize) -> Option<UnixMillis> {
     let mut times: Vec<UnixMillis> = all.map(|seen| seen.at).collect();
     let last = count.min(times.len()).checked_sub(1)?;
+    // Selection and no sort: linear in the number of reports.
     Some(*times.select_nth_unstable(last).1)
 }
 

@@ -31,6 +31,7 @@ impl RegistryIndex {
     ) -> Self {
         let mut next = Self::default();
         for row in machines {
+            // The same name with another id is a machine that was deleted and created anew.
             let before = self.machines.get(&row.name).filter(|before| before.id == row.id);
             let machine = Arc::new(Machine::from_row(row, before.map(Arc::as_ref)));
             next.machines.insert(machine.name.clone(), machine);
@@ -43,6 +44,7 @@ impl RegistryIndex {
                 Arc::new(Bouncer::from_row(row, before.map(Arc::as_ref)))
             })
             .collect();
+        // The lowest id of a key is the row that an operator created, the others are named after it.
         bouncers.sort_by_key(|bouncer| bouncer.id);
         for bouncer in bouncers {
             next.insert(bouncer);
@@ -57,6 +59,7 @@ impl RegistryIndex {
         }
         let ip = bouncer.lock().ip.clone();
         let rows = self.keys.entry(bouncer.key.clone()).or_default();
+        // Of two rows with one address the older one counts, whichever is inserted first after a reload.
         rows.by_ip.entry(ip).or_insert_with(|| bouncer.clone());
         let place = rows.rows.partition_point(|row| row.id < bouncer.id);
         rows.rows.insert(place, bouncer);
@@ -91,6 +94,7 @@ impl RegistryIndex {
 
     /// The key's only row, if the key was never used; it gets the address of the first use.
     pub(super) fn fresh(&self, key: &str) -> Option<Arc<Bouncer>> {
+        // With several rows the key has been used from some address before.
         let [only] = self.rows(key)?.rows.as_slice() else { return None };
         only.lock().ip.is_empty().then(|| only.clone())
     }

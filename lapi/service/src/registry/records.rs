@@ -71,6 +71,8 @@ pub struct Bouncer {
     pub auth: AuthType,
     /// Whether it was created at first contact rather than by an administrator.
     pub auto_created: bool,
+    // Shared by the records before and after a reload: a request that still has the old one does not write into
+    // nothing.
     live: Arc<Mutex<BouncerLive>>,
 }
 

@@ -37,6 +37,7 @@ impl<'a> Applier<'a> {
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Stop first, then events: with many events expiry may wait, as responses do not depend on it.
                 biased;
                 () = stop.cancelled() => break,
                 Some(event) = events.recv() => self.handle(event).await,
@@ -44,6 +45,7 @@ impl<'a> Applier<'a> {
             }
         }
         // Writes whose responses are still pending must have their commits applied.
+        // Later writes cannot report, and are read from the database by the next start.
         events.close();
         while let Some(event) = events.recv().await {
             self.handle(event).await;
@@ -70,6 +72,8 @@ impl<'a> Applier<'a> {
                 self.sequencer.push_fetched(after, through, commits)
             }
             ReplicationEvent::Reset(state) => {
+                // Commits that were parked belong to the previous state. If they are still missing, the poll fetches
+                // them.
                 self.sequencer = CommitSequencer::new(state.set.head());
                 self.replica.replace(*state);
             }
@@ -78,15 +82,19 @@ impl<'a> Applier<'a> {
             if !self.apply(commit, changes).await {
                 return self.poller.reload_soon();
             }
+            // After the commit is applied and its lock released: whoever is woken takes a view that contains it.
             self.replica.set_head(commit);
         }
         if self.sequencer.has_gap() {
+            // Another process has committed in between, or a local write was dropped before it reported.
             self.poller.poll_soon();
         }
     }
 
     /// Applies one commit; false when the active set rejects it, which only a bug explains.
     async fn apply(&self, commit: Commit, changes: Changes) -> bool {
+        // An import of 10,000 decisions takes milliseconds, during which a worker of the runtime would serve nothing
+        // else.
         let large = changes.len() > LARGE;
         let (replica, clock) = (self.replica.clone(), self.poller.clock.clone());
         let apply = move || replica.active_mut().set.apply(clock.now(), commit, changes);

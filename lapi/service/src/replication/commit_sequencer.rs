@@ -24,6 +24,7 @@ impl CommitSequencer {
 
     /// Adds a commit of this process. Ignored when it was already fetched from the database and output.
     pub(super) fn push_local(&mut self, commit: Commit, changes: Changes) {
+        // A commit may come twice, from the write and from a poll that was faster.
         if commit > self.head {
             self.parked.insert(commit, changes);
         }
@@ -41,6 +42,7 @@ impl CommitSequencer {
             while commits.next_if(|(commit, _)| *commit < number).is_some() {}
             let changes = commits.next_if(|(commit, _)| *commit == number).map(|(_, changes)| changes);
             if number > self.head {
+                // A missing commit gets an entry too, as an empty one: it must not look like a gap.
                 self.parked.entry(number).or_insert_with(|| changes.unwrap_or_default());
             }
         }
@@ -49,6 +51,7 @@ impl CommitSequencer {
     /// The next commit in order, if present.
     pub(super) fn next(&mut self) -> Option<(Commit, Changes)> {
         let entry = self.parked.first_entry()?;
+        // Never skipped: clients would get a cursor beyond changes that they have not received.
         if entry.key().0 != self.head.0 + 1 {
             return None;
         }

@@ -27,6 +27,7 @@ const POLL_INTERVAL_LISTENING: Duration = Duration::from_secs(1);
 /// The longest pause between polls while the database is unavailable.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// How long a missing commit may take to be reported locally before it is fetched.
+// Concurrent writes report out of order all the time. A query for each would cost more than the delay.
 const GAP_GRACE: Duration = Duration::from_millis(20);
 /// About how many changes are fetched at once.
 const CHANGES_PER_READ: usize = 20_000;
@@ -110,6 +111,7 @@ impl Poller {
     }
 
     /// A commit is missing: poll after the grace period.
+    // `notify_one` keeps a permit, so a request during a poll leads to another one.
     pub(super) fn poll_soon(&self) {
         self.gap.notify_one();
     }
@@ -161,6 +163,7 @@ impl Poller {
                     self.on_commit(self.replica.head(), commit, registry_version, own)
                 }
                 Notice::Listening => {
+                    // From here on the slower interval is enough.
                     self.listening.store(true, Ordering::Relaxed);
                     // Commits before this may have been missed.
                     self.immediate.notify_one();
@@ -217,6 +220,8 @@ impl Poller {
                             "the database does not answer; decisions are served from memory, writes are refused"
                         );
                     }
+                    // Doubled from the interval in use. A database that is starting gets no more than a query every
+                    // few seconds from each LAPI.
                     pause = (pause * 2).min(MAX_BACKOFF);
                 }
             }
@@ -231,14 +236,18 @@ impl Poller {
         let mut known = self.replica.head();
         let head = self.store.head().await?;
         let seen = self.seen();
+        // A lower commit number shows a restored backup. One that has been passed again by now is recognised by its
+        // timelines.
         if head.database != seen.database || head.commit < known || seen.reload {
             return self.reload().await;
         }
         while known < head.commit {
             let commits = self.store.changes_since(known, CHANGES_PER_READ).await?;
+            // Empty commits are listed too, so the list is not empty here; if it were, the loop would still end.
             let through = commits.last().map_or(head.commit, |(commit, _)| *commit);
             let after = known;
             known = through;
+            // Fails only when replication has ended at shutdown.
             let _ = self.events.send(ReplicationEvent::Fetched { after, through, commits });
         }
         if head.registry_version != seen.registry_version {
@@ -271,6 +280,8 @@ impl Poller {
         self.registry.refresh().await?;
         let timelines = self.store.timelines().await?;
         self.replica.active_mut().set_timelines(head.database, timelines);
+        // Last: if anything above fails, the next poll tries again. The version was read before the tables, so a
+        // change in between is read twice and not missed.
         self.change(|seen| seen.registry_version = head.registry_version);
         Ok(())
     }

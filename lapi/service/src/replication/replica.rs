@@ -52,6 +52,7 @@ impl ReplicaState {
         let mut head = store.head().await?;
         let mut set = ActiveSet::new(HISTORY, HISTORY_ENTRIES);
         let mut loading = set.loading(now);
+        // The commit of the snapshot, which may be later than the one read above.
         head.commit = store.load(now, HISTORY, &mut |change| loading.push(change)).await?;
         set.replace(loading, head.commit);
         let scope = Arc::new(CursorScope { database: head.database, timelines: store.timelines().await? });
@@ -60,6 +61,7 @@ impl ReplicaState {
 
     /// Another LAPI on this database has begun a timeline.
     pub(super) fn set_timelines(&mut self, database: Uuid, timelines: Vec<Timeline>) {
+        // Compared first: a new `Arc` makes registrations with the old one compute their own response.
         if self.scope.database == database && self.scope.timelines != timelines {
             self.scope = Arc::new(CursorScope { database, timelines });
         }
@@ -84,6 +86,7 @@ impl Replica {
 
     /// Replaces everything.
     pub(super) fn replace(&self, state: ReplicaState) {
+        // Taken before the state moves behind the lock.
         let head = state.set.head();
         *self.active_mut() = state;
         self.set_head(head);
