@@ -88,7 +88,7 @@ impl DaemonContext {
 
     /// Runs work that must continue until shutdown: if it fails or panics, the daemon stops and exits 1 with its error.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
-        // A second task waits for the first, as a panic is seen only by whoever joins it.
+        // A second task joins the first, because a panic is reported only there.
         let handle = self.tasks.spawn(work);
         let (stop, failure) = (self.stop.clone(), self.failure.clone());
         self.tasks.spawn(async move {

@@ -75,8 +75,8 @@ impl<T: Clone> Chunked<T> {
             {
                 continue;
             }
-            // Most items of a copied chunk are equal. Comparing them is left to `each`, which knows what counts as
-            // equal.
+            // Most items of a copied chunk are equal. Comparing them is left to `each`, as it depends on the item
+            // what counts as equal.
             for at in number * CHUNK..((number + 1) * CHUNK).min(self.len.max(older.len)) {
                 let item = |table: &'a Self, chunk: Option<&'a Arc<[T]>>| {
                     chunk.filter(|_| at < table.len).map(|chunk| &chunk[at % CHUNK])

@@ -25,7 +25,6 @@ pub(crate) type Prefixes<K> = [(K, u8)];
 /// the prefix's first address; [`NONE`] where there is no range.
 pub(crate) type IntervalsOf<'a, K> = &'a dyn Fn(K, u8) -> Vec<Entry<K>>;
 
-/// The index of a family.
 pub(crate) trait Index: Clone + std::fmt::Debug {
     type Key: Key;
 

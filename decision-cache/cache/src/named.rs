@@ -37,7 +37,6 @@ impl Default for Named {
 }
 
 impl Named {
-    /// How many decisions there are.
     pub(crate) fn len(&self) -> usize {
         self.len
     }

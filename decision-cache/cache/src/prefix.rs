@@ -6,11 +6,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// An address of one family as a sortable number.
 pub(crate) trait Key: Copy + Ord + std::fmt::Debug {
-    /// Bits in an address.
     const BITS: u8;
-    /// The lowest address.
     const FIRST: Self;
-    /// The highest address.
     const LAST: Self;
     /// The last address of the prefix of `length` bits that starts here.
     fn end_of(self, length: u8) -> Self;
@@ -29,7 +26,6 @@ fn folded_product(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// An IPv4 address.
 pub(crate) type V4 = u32;
 
 /// An IPv6 address in two halves, which aligns better than one number.
@@ -172,7 +168,6 @@ impl Prefix {
         }
     }
 
-    /// The last address of the prefix.
     pub(crate) fn last<K: Key>(&self) -> K {
         K::of(self).end_of(self.len)
     }

@@ -7,7 +7,6 @@ use crate::decision::{Decision, Target};
 use crate::prefix::Prefix;
 use crate::{Policy, Timestamp};
 
-/// "No row".
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// One decision on an address or range. 48 bytes: this is most of what a decision costs.
@@ -69,7 +68,6 @@ pub(crate) struct Label {
     pub(crate) held: LabelCounts,
 }
 
-/// The number of decisions with a label.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LabelCounts {
     pub(crate) v4: u32,

@@ -77,7 +77,6 @@ struct Identity {
 /// The persisted state, loaded.
 #[derive(Debug, Default)]
 pub struct PersistedState {
-    /// The contents of the file.
     base: Batch,
     /// The records of the journal, in order.
     changes: Vec<Batch>,

@@ -235,7 +235,6 @@ impl CacheHandle {
         Collecting(Arc::clone(&self.shared))
     }
 
-    /// Takes the collected changes.
     pub(crate) fn take_unsaved(&self) -> Unsaved {
         let mut saving = self.shared.saving();
         let latest = Arc::clone(&saving.unsaved.latest);

@@ -129,7 +129,7 @@ impl Source for Lapi {
         sink: &mut dyn StreamSink,
     ) -> Result<Option<Continuation>, PullFault> {
         self.query.startup = request.ask == PullKind::Everything;
-        // Set even if empty: its presence shows a LAPI that keeps cursors that the client wants one.
+        // Set even if empty: its presence requests a cursor from a LAPI that keeps them.
         self.query.cursor = Some(request.cursor.clone());
         self.query.wait = u32::try_from(request.wait.as_secs()).unwrap_or(u32::MAX);
         match self.lapis.current().decision_stream(&self.query, sink).await {

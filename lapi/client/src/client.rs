@@ -1,4 +1,4 @@
-//! The bouncer's client.
+//! The bouncer's HTTP client: requests decision streams and sends usage reports.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -299,7 +299,6 @@ impl Client {
         body
     }
 
-    /// Converts an error response.
     async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
         let retry_after = retry_after(response.headers(), SystemTime::now());
         // Headers are read first, because reading the body borrows the response mutably.

@@ -94,7 +94,8 @@ pub struct ClientConfig {
     pub startup_idle_timeout: Duration,
     /// Used for plain `http` with a key and a remote host, as in the stock bouncers.
     pub proxy: ProxyConfig,
-    /// The instance name, which tells machines that share a key apart in listings; see [`palisade_wire::follow`].
+    /// The instance name, by which machines that share a key are distinguished in listings; see
+    /// [`palisade_wire::follow`].
     pub instance: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The parsed `api_url` setting.
+//! The parsed `api_url` setting: a LAPI's URL or unix socket.
 
 use std::fmt;
 use std::net::IpAddr;

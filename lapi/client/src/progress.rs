@@ -14,7 +14,6 @@ pub(crate) struct ProgressMonitor {
     window: Duration,
     /// Maximum time without any byte: at least the window.
     silence: Duration,
-    /// When the current window ends.
     end: Instant,
     /// Bytes in the window, whitespace not counted.
     bytes: u64,
@@ -47,7 +46,6 @@ impl ProgressMonitor {
         if self.any { self.end } else { self.end.max(self.last + self.silence) }
     }
 
-    /// Records a received piece of the body.
     pub(crate) fn received(&mut self, now: Instant, piece: &[u8]) {
         // A proxy or LAPI may send blanks to keep a connection open. They are valid JSON, and would keep a response
         // that never ends alive.

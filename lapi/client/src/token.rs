@@ -147,7 +147,6 @@ impl MachineError {
     }
 }
 
-/// A token and its expiry.
 #[derive(Clone)]
 pub(crate) struct Token {
     text: Secret,

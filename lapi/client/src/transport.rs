@@ -14,10 +14,8 @@ use crate::diagnosis::SettingNames;
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 
-/// The header for the API key.
 const API_KEY: &str = "x-api-key";
 
-/// The settings of a connection.
 pub(crate) struct Setup<'a> {
     pub(crate) identity: Identification<'a>,
     pub(crate) ca: Option<&'a Path>,
@@ -29,7 +27,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) names: SettingNames,
 }
 
-/// The authentication of every request.
 pub(crate) enum Identification<'a> {
     Key(&'a Secret),
     Certificate {

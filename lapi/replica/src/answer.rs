@@ -50,8 +50,7 @@ impl Iterator for Answer {
         match self.stage {
             Stage::Start => {
                 self.stage = Stage::New;
-                // A chunk of its own, so that the head of the response can be sent before the first row was looked
-                // for.
+                // A chunk of its own, so that the head of the response can be sent before the first row is found.
                 return Some(Bytes::from_static(b"{\"new\": ["));
             }
             Stage::Done => return None,

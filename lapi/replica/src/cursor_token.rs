@@ -1,4 +1,4 @@
-//! The signed text form of a client's cursor, and what a cursor is worth to a replica.
+//! The signed text form of a client's cursor, and the check of a cursor against a replica.
 //!
 //! ```text
 //!    version 1 ┃ database 16 ┃ timeline 8 ┃ filter 8 ┃ commit 8 ┃ time 8 ┃ signature 16        base64url, 87 characters

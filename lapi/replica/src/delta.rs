@@ -25,7 +25,6 @@ pub(crate) const MAX_LIST: usize = 16_384;
 /// Keys with more rows than this are cached.
 const REMEMBER_FROM: usize = 4;
 
-/// Maximum number of cached keys.
 const MAX_REMEMBER: usize = 16_384;
 
 /// The changes for one request, generated row by row.
@@ -42,7 +41,6 @@ pub(crate) struct Delta {
     rows: Rows,
 }
 
-/// Which list is being generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
     New,
@@ -66,7 +64,6 @@ struct Since {
     to: UnixMillis,
 }
 
-/// The result for one key.
 #[derive(Debug, Clone, Copy)]
 struct KeyState {
     /// One of its rows.
@@ -130,7 +127,6 @@ impl Delta {
         self.rows = self.rows_of(List::Deleted);
     }
 
-    /// The next row of the current list.
     pub(crate) fn next(&mut self) -> Option<&Packed> {
         loop {
             let row = match &mut self.rows {

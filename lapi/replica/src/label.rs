@@ -25,7 +25,6 @@ pub(crate) struct Label {
     pub(crate) json: Box<[u8]>,
 }
 
-/// All labels in use.
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     table: HashTable<Arc<Label>>,
@@ -33,7 +32,6 @@ pub(crate) struct Labels {
     sweep_at: usize,
 }
 
-/// The key of a label.
 type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {

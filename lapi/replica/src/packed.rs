@@ -145,7 +145,6 @@ impl Value {
     }
 }
 
-/// A row in packed form.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     pub(crate) id: i64,

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-/// The order of [`Paged`].
 pub(crate) trait Keyed: Clone {
     type Key: Ord + Copy + std::fmt::Debug;
     fn key(&self) -> Self::Key;

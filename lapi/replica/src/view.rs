@@ -1,4 +1,4 @@
-//! A snapshot of the active set.
+//! A snapshot of the active set, from which responses are generated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -59,7 +59,7 @@ impl<S: Default> WaitGroups<S> {
     /// Registers a waiter with this valid cursor: returns the waiters of its `digest`, to add it to.
     ///
     /// `None` when the request must be answered at once. A client that is behind may wait when the next broadcast
-    /// will include all it lacks: in a storm of changes every client is behind again as soon as it asks.
+    /// will include all it lacks: with many changes in a row, every client is behind again at its next request.
     pub fn register(
         &mut self,
         (view, scope): (&View, &CursorScope),

@@ -31,10 +31,9 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Older cursors are answered at once: they lack ends that came with time, which a broadcast would have to repeat for
 /// every waiter of the group.
 pub const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
-/// Maximum number of parked requests; beyond it clients are told to poll.
+/// Maximum number of parked requests; beyond it responses carry no `wait`, and clients poll.
 // A parked request takes some kilobytes, mostly for its connection.
 const MAX_WAITERS: u64 = 100_000;
-/// Waiters per batch.
 const BATCH_SIZE: usize = 128;
 /// How long to wait for a batch to finish, that is until its tasks have dropped their waiters.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -205,7 +204,7 @@ impl Waiter {
         let Some(batch) = &mut self.batch else { return PollResult::Recompute };
         match batch.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(PollResult::Recompute),
-            // The group was forgotten.
+            // The group was removed.
             Err(_) => PollResult::Recompute,
         }
     }

@@ -65,7 +65,6 @@ impl Retention {
     }
 }
 
-/// The retention settings of a configuration.
 fn keep(flush: Option<&Flush>, alerts_paused: bool) -> Keep {
     let by = |delete: AutoDelete| Autodelete { cert: delete.cert, secret: delete.secret };
     let memory = Keep { history: Some(HISTORY), alerts_paused, ..Keep::default() };

@@ -165,7 +165,6 @@ impl AlertQuery {
     }
 }
 
-/// The default limit.
 const DEFAULT_LIMIT: u64 = 100;
 
 fn duration(value: &str) -> Result<GoDuration, QueryError> {

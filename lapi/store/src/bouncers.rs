@@ -288,7 +288,7 @@ impl Store {
             .await
     }
 
-    /// Deletes bouncers by row id, whoever created them; returns how many there were.
+    /// Deletes bouncers by row id, including those created by the LAPI; returns how many there were.
     ///
     /// # Errors
     ///

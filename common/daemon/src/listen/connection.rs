@@ -1,4 +1,4 @@
-//! Serves one connection.
+//! Serves the HTTP requests of one connection until it is closed by the client, by the reaper or at shutdown.
 
 use std::{
     convert::Infallible,

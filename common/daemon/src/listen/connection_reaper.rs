@@ -55,10 +55,9 @@ impl Default for Limits {
     }
 }
 
-/// What the reaper wants of a connection.
+/// How a connection is to be closed; `None` if it stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseSignal {
-    /// Nothing.
     None,
     /// Finish the requests in flight, then close.
     Graceful,
@@ -196,7 +195,6 @@ fn since(epoch: Instant) -> u64 {
     u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-/// All open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionReaper {
     epoch: Instant,

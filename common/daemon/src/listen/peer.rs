@@ -9,7 +9,7 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The client certificates presented, the leaf first, as DER.
     pub certificates: Arc<[Vec<u8>]>,
-    /// Whether the TLS handshake verified who signed them.
+    /// Whether the TLS handshake verified their signatures.
     pub verified: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the listener needs of the service it hands requests to.
+//! The interface of the service that answers a listener's requests.
 
 use std::{convert::Infallible, error::Error};
 

@@ -77,7 +77,7 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct TlsServer {
     pub(super) config: Arc<ServerConfig>,
-    /// Whether the handshake verifies who signed a client's certificate.
+    /// Whether the handshake verifies the signature of a client's certificate.
     pub(super) verifies: bool,
     client_authorities: Vec<CertificateDer<'static>>,
 }
@@ -180,7 +180,7 @@ fn verifier(
     Ok((Some(verifier), true))
 }
 
-/// Accepts any certificate whose key the client holds. Such a certificate authenticates no one: requests are refused
+/// Accepts any certificate whose key the client holds. Such a certificate does not authenticate: requests are refused
 /// later.
 #[derive(Debug)]
 struct AcceptAnyCertificate {
@@ -203,7 +203,7 @@ impl ClientCertVerifier for AcceptAnyCertificate {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        // Whoever signed it: the signatures below still prove that the client holds the key.
+        // Whatever its signature. The methods below still verify that the client holds the key.
         Ok(ClientCertVerified::assertion())
     }
 

@@ -17,7 +17,6 @@ use super::keys::Rotation;
 
 const STAMP: &str = "%Y-%m-%dT%H-%M-%S%.3f";
 
-/// The open log file.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,

@@ -39,7 +39,6 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The sending end of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     sender: SyncSender<Message>,

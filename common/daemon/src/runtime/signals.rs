@@ -12,7 +12,6 @@ use tracing::{info, warn};
 use super::ready::Readiness;
 use crate::logs::Logs;
 
-/// The signals the daemon handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,

@@ -15,7 +15,6 @@ use super::{Identity, PersistedState, Written};
 const MAGIC: &[u8; 8] = b"PLSDMEM2";
 pub(super) const WITHOUT_CURSOR: &[u8; 8] = b"PLSDMEM1";
 
-/// Why bytes are refused.
 pub(super) enum Unusable {
     Foreign,
     Damaged,

@@ -48,7 +48,6 @@ impl Record {
     }
 }
 
-/// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,

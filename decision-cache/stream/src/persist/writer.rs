@@ -20,7 +20,6 @@ const MIN_JOURNAL_BYTES: u64 = 256 * 1024;
 /// When a failed write is retried.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What is on disk.
 #[derive(Debug, Default)]
 struct OnDisk {
     base: Option<Written>,

@@ -13,19 +13,15 @@ const IMPORT_ORIGIN: &str = "cscli-import";
 
 /// What evaluating a batch depends on.
 pub(super) struct IngestContext<'a> {
-    /// When the request arrived.
     pub(super) now: UnixMillis,
-    /// The machine that posts.
     pub(super) machine: &'a str,
     /// Applied to alerts without decisions of their own.
     pub(super) allowlists: &'a AllowlistIndex,
     /// Decide for alerts without decisions of their own.
     pub(super) profiles: &'a Profiles,
-    /// History for the profiles.
     pub(super) history: &'a dyn History,
 }
 
-/// The result of evaluating a batch.
 #[derive(Debug, Default)]
 pub(super) struct EvaluatedBatch {
     /// Alerts to store, in the order of the batch.
@@ -67,7 +63,6 @@ pub(super) struct Allowlisted {
 pub(super) struct InvalidDecision {
     /// Index of the alert in the batch.
     pub(super) index: usize,
-    /// The invalid value.
     pub(super) value: String,
 }
 
@@ -186,7 +181,7 @@ fn from_profiles(
     Ok(outcome.decisions.into_iter().map(decide).collect())
 }
 
-/// A decision posted with its alert is stored as it is; it is simulated when it or the alert says so.
+/// A decision posted with its alert is stored as it is; it is simulated when it or the alert is.
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
     // A wrong duration refuses the whole alert with the stock server's text.
     let text = &decision.duration;

@@ -14,7 +14,6 @@ pub(super) struct RegistryIndex {
     keys: HashMap<String, KeyRows>,
 }
 
-/// The rows that share a key.
 #[derive(Debug, Default)]
 struct KeyRows {
     /// In ascending order of id.
@@ -59,7 +58,7 @@ impl RegistryIndex {
         }
         let ip = bouncer.lock().ip.clone();
         let rows = self.keys.entry(bouncer.key.clone()).or_default();
-        // Of two rows with one address the older one counts, whichever is inserted first after a reload.
+        // Of two rows with one address the older one counts: rows are inserted in order of their ids.
         rows.by_ip.entry(ip).or_insert_with(|| bouncer.clone());
         let place = rows.rows.partition_point(|row| row.id < bouncer.id);
         rows.rows.insert(place, bouncer);

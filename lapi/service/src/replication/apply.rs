@@ -82,7 +82,7 @@ impl<'a> Applier<'a> {
             if !self.apply(commit, changes).await {
                 return self.poller.reload_soon();
             }
-            // After the commit is applied and its lock released: whoever is woken takes a view that contains it.
+            // After the commit is applied and its lock released: tasks that are woken take a view that contains it.
             self.replica.set_head(commit);
         }
         if self.sequencer.has_gap() {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use palisade_replica::{Change, Commit};
 
-/// The changes of a commit.
 pub(super) type Changes = Vec<Change>;
 
 /// Commits that wait for earlier ones, and the last commit that was output.

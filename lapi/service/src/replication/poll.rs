@@ -70,7 +70,6 @@ pub(super) struct Poller {
     gap: Notify,
     /// Another process has committed: poll without the grace period.
     immediate: Notify,
-    /// Whether notifications arrive.
     listening: AtomicBool,
     /// Serialises polls, so that an older result never replaces a newer one.
     poll_lock: tokio::sync::Mutex<()>,
@@ -154,7 +153,6 @@ impl Poller {
         tokio::join!(self.poll_loop(&stop), notifications);
     }
 
-    /// Handles notifications.
     async fn receive_notifications(&self, mut listener: Listener) {
         let mut disconnected = false;
         loop {

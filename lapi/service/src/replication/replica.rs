@@ -11,15 +11,14 @@ use uuid::Uuid;
 
 use super::commit_sequencer::Changes;
 
-/// How long ends and removals of decisions are remembered. A bouncer whose cursor is older gets a full response.
+/// How long ends and removals of decisions are kept. A bouncer whose cursor is older gets a full response.
 pub const HISTORY: Duration = Duration::from_secs(24 * 3600);
-/// The maximum number of remembered ends and removals.
+/// The maximum number of ends and removals that are kept.
 const HISTORY_ENTRIES: usize = 1_000_000;
 /// How long the response to a write waits for its commit to be applied. Only a missing earlier commit together with an
 /// unavailable database takes longer; the write itself is stored.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The replica of the active decisions.
 #[derive(Debug)]
 pub(super) struct Replica {
     active: RwLock<ReplicaState>,
@@ -84,7 +83,6 @@ impl Replica {
         self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces everything.
     pub(super) fn replace(&self, state: ReplicaState) {
         // Taken before the state moves behind the lock.
         let head = state.set.head();
@@ -92,7 +90,6 @@ impl Replica {
         self.set_head(head);
     }
 
-    /// The last applied commit.
     pub(super) fn head(&self) -> Commit {
         *self.applied.borrow()
     }

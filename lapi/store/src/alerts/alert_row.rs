@@ -40,7 +40,6 @@ pub(super) struct DecisionRow {
     bounds: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Converts an alert.
 pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreError> {
     let NewAlert { mut alert, decisions, digest } = new;
     let mut prepared = Vec::with_capacity(decisions.len());

@@ -1,4 +1,4 @@
-//! Reads alerts.
+//! Reads alerts: translates queries to SQL, and attaches the decisions.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! An in-memory index of allowlists.
+//! An in-memory index of allowlists, which finds the items that apply to an address or range.
 
 use ipnet::IpNet;
 use palisade_net::PrefixTable;

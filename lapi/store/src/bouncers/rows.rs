@@ -165,7 +165,6 @@ pub(crate) fn newer(sql: &mut Sql, guard: &str, time: i64, now: UnixMillis, colu
     }
 }
 
-/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE bouncers SET updated_at = ");

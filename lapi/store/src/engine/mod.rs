@@ -35,7 +35,6 @@ pub(crate) enum Readers {
     Postgres(PgPool),
 }
 
-/// The parts of an opened database.
 pub(crate) struct Opened {
     pub(crate) location: Arc<DatabaseLocation>,
     pub(crate) readers: Readers,

@@ -22,7 +22,6 @@ use super::session::{STATEMENT_TIMEOUT, with_timeout};
 use super::{Readers, Writer};
 use crate::StoreError;
 
-/// The channel of commit notifications.
 pub(super) const CHANNEL: &str = "palisade_head";
 /// How often a listener probes itself.
 // Callers poll in any case, so this only bounds how long a listener that receives nothing is trusted.
@@ -133,7 +132,6 @@ enum Received {
     Notification(PgNotification),
 }
 
-/// A listening connection.
 #[derive(Debug)]
 struct PgNotifications {
     listener: PgListener,

@@ -131,7 +131,6 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     Ok(options)
 }
 
-/// Checks that the server responds.
 async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     with_timeout(ANSWER, connection.ping()).await
 }

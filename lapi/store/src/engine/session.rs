@@ -20,7 +20,6 @@ const WRITING: Duration = Duration::from_secs(10);
 /// Timeout of trivial statements such as `BEGIN`.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connection of a session.
 #[derive(Debug)]
 pub(crate) enum Link {
     SqliteRead(Transaction<'static, Sqlite>),
@@ -38,7 +37,6 @@ pub(crate) struct Session {
     broken: bool,
 }
 
-/// A row of a result.
 pub(crate) enum SqlRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
@@ -219,7 +217,6 @@ enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-/// Runs a future with a timeout.
 pub(crate) async fn with_timeout<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, Error>>,

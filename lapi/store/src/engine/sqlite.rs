@@ -202,7 +202,6 @@ async fn lock_for_opening(path: &Path) -> Option<File> {
     locked.await.ok()?.ok()
 }
 
-/// Migrates the schema.
 async fn migrate(connection: &mut SqliteConnection, location: &DatabaseLocation) -> Result<(), StoreError> {
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
@@ -229,7 +228,6 @@ pub(super) fn clone(migrations: &Migrator) -> Migrator {
     Migrator::with_migrations(migrations.iter().cloned().collect())
 }
 
-/// Explains a migration error.
 pub(super) fn refused_migration(
     error: MigrateError,
     known: &Migrator,

@@ -43,7 +43,6 @@ impl Tx {
         self.counters.commit -= 1;
     }
 
-    /// Allocates an alert id.
     pub(crate) fn next_alert(&mut self) -> i64 {
         self.counters.alert += 1;
         self.counters.alert

@@ -20,7 +20,6 @@ use crate::StoreError;
 /// Maximum number of jobs per transaction.
 // One sync for many jobs. More would make the first of them wait for long.
 const GROUP: usize = 128;
-/// Capacity of the queue.
 // A full queue makes `write` wait, so that a flood of requests is slowed down and not kept in memory.
 const QUEUE: usize = 1024;
 
@@ -28,7 +27,6 @@ const QUEUE: usize = 1024;
 pub(super) type Connect =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Session, StoreError>> + Send>> + Send + Sync>;
 
-/// The future of a job's body.
 pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
 
 /// The sending end of the queue; `None` after closing.
@@ -194,7 +192,6 @@ async fn work(
     }
 }
 
-/// The outcome of a group.
 struct Done {
     committed: Result<(), StoreError>,
     /// The session, if it is still usable.
@@ -249,7 +246,6 @@ async fn transact(session: Session, group: &mut [Box<dyn Job>], connect: &Connec
     }
 }
 
-/// Why a transaction could not begin.
 struct Refused {
     error: StoreError,
     /// Whether the connection was lost, so that a new one may help.

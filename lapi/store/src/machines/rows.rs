@@ -44,7 +44,6 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
     session.first(sql, read_machine).await
 }
 
-/// Writes one update.
 pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) -> Result<(), StoreError> {
     let session = tx.session();
     let mut sql = session.sql("UPDATE machines SET updated_at = ");

@@ -194,7 +194,6 @@ impl Page {
     }
 }
 
-/// The size of a leaf.
 struct Extent {
     hosts: usize,
     boundaries: usize,

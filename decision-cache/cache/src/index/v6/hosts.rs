@@ -98,7 +98,6 @@ impl Hosts {
         Self { pages: Arc::from([page]), shift: 64 - PAGE.trailing_zeros(), seed, len: 0 }
     }
 
-    /// The row of this address, or [`NONE`].
     #[inline]
     pub(crate) fn find(&self, key: V6) -> u32 {
         let hash = key.hash(self.seed);
