@@ -18,31 +18,30 @@ use serde_json::{Value, json};
 use crate::config::{IpFamily, LogRate, RatePeriod};
 use crate::gate::truncate;
 
-/// The register for the result of a look-up.
+/// The attribute with the register for the result of a look-up.
 // The bindings number it otherwise than the kernel.
 const NFTA_LOOKUP_DREG: u16 = 3;
 
 /// The burst of a limit that names none, as `nft` has it.
 const BURST: u32 = 5;
 
-/// A part of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Clause {
     /// Count with a named counter.
     Count(String),
     /// Count within the rule: only stock release 0.0.25 does.
     CountHere,
-    /// Go on if this side's prefix is in a map of counters, and count with the counter it names.
+    /// Continue if this side's prefix is in a map of counters, and count with the counter it names.
     CountIn(Prefix, String),
-    /// Go on if the packet comes in through this interface; a trailing `*` matches any ending.
+    /// Continue if the packet arrives at this interface; a trailing `*` matches any ending.
     ComesThrough(String),
-    /// Go on if the packet leaves through this interface.
+    /// Continue if the packet leaves through this interface.
     LeavesThrough(String),
-    /// Go on if it is TCP.
+    /// Continue if it is TCP.
     IsTcp,
-    /// Go on if this side's prefix is in a set.
+    /// Continue if this side's prefix is in a set.
     In(Prefix, String),
-    /// Go on so many times per period.
+    /// Continue so many times per period.
     Limit(LogRate),
     /// Write to the kernel log, or to an nflog group.
     Log {
@@ -59,9 +58,9 @@ pub(crate) enum Clause {
     Drop,
     /// Leave the chain: the calling chain, or other rules of the host, decide.
     Return,
-    /// Go through a chain and come back, unless it decides.
+    /// Evaluate a chain, and continue here unless it decides.
     Jump(String),
-    /// Go on in a chain for good.
+    /// Continue in a chain, without return.
     Goto(String),
 }
 
@@ -77,17 +76,15 @@ pub(crate) struct Prefix {
 /// Which address of a packet is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// Where it comes from.
     Source,
-    /// Where it goes.
     Destination,
 }
 
 impl Side {
-    /// All sides, in the order that rules look at them.
+    /// All sides, in the order in which rules match them.
     pub(crate) const ALL: [Self; 2] = [Self::Source, Self::Destination];
 
-    /// This side in the names of chains.
+    /// The name of this side in the names of chains.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",

@@ -34,7 +34,7 @@ const BYTES_PER_CHANGE: usize = 48;
 // `EMSGSIZE` for so few bytes has another cause than the buffer; halving would never end.
 const SMALLEST_LIMIT: usize = 4096;
 
-/// How elements that may not be there are taken out.
+/// How to delete elements that may not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
     /// The kernel has a message for it (6.3 and later).
@@ -48,18 +48,15 @@ pub(crate) enum Removal {
 /// What a commit did.
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
-    /// The generations it made.
     pub(crate) generations: Vec<u32>,
-    /// Elements put in or taken out, by source, refused ones left out.
+    /// Elements added or deleted, by source, without refused ones.
     pub(crate) balance: Vec<Balance>,
-    /// What the kernel did not take.
     pub(crate) refused: Vec<Refused>,
 }
 
-/// How many elements of a source were put in (or, negative, taken out).
+/// How many elements of a source were added (or, if negative, deleted).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Balance {
-    /// The source.
     pub(crate) source: SourceId,
     /// Single addresses.
     pub(crate) hosts: i64,
@@ -67,27 +64,25 @@ pub(crate) struct Balance {
     pub(crate) ranges: i64,
 }
 
-/// A change the kernel did not take.
+/// A change that the kernel refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// What it was about: an address or a range.
+    /// The address or range.
     pub(crate) what: String,
-    /// The set it was meant for.
     pub(crate) set: SetId,
-    /// The kernel's reason.
     pub(crate) reason: Errno,
 }
 
 /// Why a commit could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
-    /// The socket or the kernel's readiness failed.
+    /// The socket failed, or the kernel does not respond.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// A table or set is gone.
+    /// A table or set is missing.
     #[error("a table or set is missing in the kernel; it will be built again")]
     Gone,
-    /// The kernel holds something else than expected, or is short of memory.
+    /// The kernel holds other elements than expected, or is short of memory.
     #[error("the kernel refuses the transaction: {}; its sets will be read and compared", describe(*.0))]
     Refused(Errno),
 }
@@ -95,11 +90,9 @@ pub(crate) enum CommitError {
 /// How to commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Commit<'a> {
-    /// The sets.
     pub(crate) layout: &'a Layout,
     /// Timeouts count from here.
     pub(crate) now: Timestamp,
-    /// How to take out what may not be there.
     pub(crate) removal: Removal,
     /// Whether to find out which changes are refused and to bring in the rest. Otherwise a refusal is an error:
     /// the caller's picture of the kernel may be wrong.

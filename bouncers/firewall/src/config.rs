@@ -194,7 +194,7 @@ pub struct LogRate {
     pub per: RatePeriod,
 }
 
-/// Periods nft knows for a limit.
+/// The periods that nft accepts in a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RatePeriod {
     /// 1 s.
@@ -208,7 +208,7 @@ pub enum RatePeriod {
 }
 
 impl RatePeriod {
-    /// nft's word for the period.
+    /// The period, as nft writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Second => "second",

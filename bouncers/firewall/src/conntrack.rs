@@ -66,7 +66,6 @@ impl Banned {
         Self { hosts, ranges, exempt }
     }
 
-    /// Whether nothing was newly banned.
     pub(crate) fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.ranges.is_empty()
     }

@@ -56,8 +56,8 @@ pub fn read_counters(config: &Config) -> Result<Vec<FamilyCounters>, EnforceErro
         .collect()
 }
 
-/// The number of the last transaction on the ruleset of this network namespace, whoever committed it. Blocks, for
-/// well under a millisecond.
+/// The number of the last transaction on the ruleset of this network namespace, by any program. Blocks, for well under
+/// a millisecond.
 pub fn ruleset_generation() -> Result<u32, EnforceError> {
     Ok(Socket::open()?.generation()?)
 }

@@ -75,7 +75,8 @@ impl Warned {
     }
 }
 
-/// Keeps the kernel as the cache wants it. Built by [`Enforcer::new`], works in [`Enforcer::run`].
+/// Keeps the kernel's tables and sets equal to the decisions in the cache. Built by [`Enforcer::new`], works in
+/// [`Enforcer::run`].
 #[derive(Debug)]
 pub struct Enforcer {
     enforcer_config: watch::Receiver<EnforcerConfig>,
@@ -134,7 +135,7 @@ struct Installed {
     unmet: Option<String>,
 }
 
-/// How much has to be compared, from least to most.
+/// How much has to be compared, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
     Nothing,
@@ -441,7 +442,7 @@ impl Enforcer {
 
     fn failed(&mut self, error: &EnforceError, pause: Duration) {
         let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        // A table taken away is built again at once; that is a repair, no failure to be afraid of.
+        // A table removed by another program is rebuilt at once, which is a repair and not worth a warning.
         match error {
             EnforceError::Gone => tracing::info!(retry_ms, "{error}"),
             // The kernel collects the expired interval within about a second.
@@ -486,7 +487,7 @@ impl Installed {
     }
 }
 
-/// The monitor's next event; waits for ever when there is no monitor.
+/// The monitor's next event; pending when there is no monitor.
 async fn next_event(monitor: &mut Option<Monitor>) -> Result<Event, NetlinkError> {
     match monitor {
         Some(monitor) => monitor.next().await,

@@ -51,7 +51,7 @@ pub enum EnforceError {
     /// The kernel's sets are not as expected.
     #[error("the kernel refuses the transaction: {}; its sets will be read and compared", describe(*.0))]
     Refused(Errno),
-    /// An interval that has ended is not collected by the kernel yet, and stands in the way of one around it.
+    /// An expired interval is not collected by the kernel yet, and overlaps a new one.
     #[error("the kernel has not collected an interval that has ended, and refuses one around it until then")]
     Lingering,
     /// Set-only mode without its table.

@@ -11,7 +11,6 @@ use crate::enforcer_config::EnforcerConfig;
 use crate::layout::family_of;
 use crate::netlink::following;
 
-/// Why an address is exempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// It is in `allow.addresses`.
@@ -69,7 +68,6 @@ pub(crate) fn merge(intervals: &mut Vec<(IpAddr, IpAddr)>) {
     });
 }
 
-/// Why an address is exempt, if it is.
 pub(crate) fn reason(enforcer_config: &EnforcerConfig, address: IpAddr) -> Option<Reason> {
     if enforcer_config.config.allow.nets.contains(address) {
         Some(Reason::Allowed)

@@ -32,7 +32,6 @@ impl Counters {
         Self { enforcer_config, status, last: Arc::default() }
     }
 
-    /// Reads the kernel's counters.
     pub(crate) async fn refresh(&self) {
         let config = Arc::clone(&self.enforcer_config.borrow().config);
         if config.mode == Mode::DryRun {
@@ -42,7 +41,7 @@ impl Counters {
             // The lock is held for an assignment only, so a poisoned one still protects whole values.
             Ok(Ok(counters)) => *self.last.lock().unwrap_or_else(PoisonError::into_inner) = counters,
             Ok(Err(error)) => {
-                // The last reading stays; counters go on in the kernel, so the next one includes what is missing here.
+                // The last reading stays. The kernel keeps counting, so the next one includes what is missing here.
                 warn!(error = &error as &dyn std::error::Error, "the kernel's counters cannot be read");
             }
             Err(_) => {} // the runtime is going down

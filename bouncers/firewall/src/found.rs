@@ -27,7 +27,7 @@ pub(crate) mod flags {
     pub(crate) const CONSTANT: u32 = 2;
     /// A set of intervals.
     pub(crate) const INTERVAL: u32 = 4;
-    /// A set whose elements may end by themselves.
+    /// A set whose elements may time out.
     pub(crate) const TIMEOUT: u32 = 16;
     /// A map of objects.
     pub(crate) const OBJECT: u32 = 64;
@@ -43,35 +43,27 @@ const ACCEPT: u32 = 1;
 /// Everything in a table except elements and counts.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Whether there is such a table.
     pub(crate) table: bool,
     /// Whether it is switched off.
     pub(crate) dormant: bool,
     /// How many chains, sets and objects it holds, ours and others'.
     pub(crate) objects: u32,
-    /// Its counters.
     pub(crate) counters: Vec<FoundCounter>,
     /// Its sets and maps of counters, in the order they were made.
     pub(crate) sets: Vec<FoundSet>,
-    /// Its chains.
     pub(crate) chains: Vec<FoundChain>,
-    /// Its rules, in order.
     pub(crate) rules: Vec<FoundRule>,
 }
 
-/// A named counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundCounter {
-    /// Its name.
     pub(crate) name: String,
-    /// Its comment.
     pub(crate) comment: String,
 }
 
 /// A set without its elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundSet {
-    /// Its name.
     pub(crate) name: String,
     flags: u32,
     key_bytes: u32,
@@ -80,7 +72,6 @@ pub(crate) struct FoundSet {
 /// A chain without its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundChain {
-    /// Its name.
     pub(crate) name: String,
     /// Type, hook number, priority and policy of a base chain.
     base: Option<(String, u32, i32, u32)>,
@@ -89,7 +80,6 @@ pub(crate) struct FoundChain {
 /// A rule of some chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundRule {
-    /// The chain.
     pub(crate) chain: String,
     /// Its clauses; `None` when it has an expression that rules of ours never have.
     pub(crate) rule: Option<Rule>,
@@ -98,7 +88,6 @@ pub(crate) struct FoundRule {
 }
 
 impl FoundSet {
-    /// A set of ours.
     pub(crate) fn new(ip: IpFamily, name: String, dialect: Dialect) -> Self {
         let flags = [
             (dialect.interval, flags::INTERVAL),
@@ -109,17 +98,15 @@ impl FoundSet {
         Self { name, flags, key_bytes: key_bytes(ip) }
     }
 
-    /// Whether its elements are intervals.
     pub(crate) fn is_interval(&self) -> bool {
         self.flags & flags::INTERVAL != 0
     }
 
-    /// Whether its elements may end by themselves.
+    /// Whether its elements may time out.
     pub(crate) fn has_timeout(&self) -> bool {
         self.flags & flags::TIMEOUT != 0
     }
 
-    /// Whether its elements name counters.
     pub(crate) fn has_counters(&self) -> bool {
         self.flags & flags::OBJECT != 0
     }

@@ -69,7 +69,8 @@ fn width(ip: IpFamily, length: u8, count: u32) -> u8 {
 // For fewer it would save too little for its memory.
 pub(crate) const INNER_FROM: usize = 3;
 
-/// The width of the front gate, which stands before all gates that are as wide or narrower when there are several.
+/// The width of the front gate. It is looked up before all gates of the same or a longer prefix, when there are
+/// several.
 pub(crate) fn front_width(ip: IpFamily) -> Option<u8> {
     match ip {
         // No front gate: most addresses share a /14 with something banned, so it would let nearly every packet pass.
@@ -82,7 +83,6 @@ pub(crate) fn front_width(ip: IpFamily) -> Option<u8> {
 /// Which gates guard elements of one prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Guards {
-    /// The width of the gate.
     pub(crate) outer: u8,
     /// The width of the inner gate, where there is one for the group.
     pub(crate) inner: Option<u8>,

@@ -12,16 +12,12 @@ use crate::layout::{Layout, family_of};
 use crate::netlink::{following, preceding};
 use crate::target::SetId;
 
-/// An interval in a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Interval {
-    /// Its set.
     pub(crate) set: SetId,
-    /// First address.
     pub(crate) first: IpAddr,
-    /// Last address.
     pub(crate) last: IpAddr,
-    /// When it ends; `None` stays until it is taken out.
+    /// When it ends; `None`: it stays until it is removed.
     pub(crate) until: Option<Timestamp>,
 }
 

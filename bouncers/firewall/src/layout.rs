@@ -26,7 +26,7 @@ use crate::target::{Dialect, Place, Purpose, SetId, Source, SourceId, Target};
 // A LAPI may name any number of lists, and each source adds a rule behind the gates.
 pub(crate) const MAX_SOURCES: usize = 512;
 
-/// The source that stands for every one beyond [`MAX_SOURCES`].
+/// The source under which every one beyond [`MAX_SOURCES`] is enforced.
 pub(crate) const OTHER_SOURCE: &str = "other";
 
 /// One family's part of the layout.
@@ -47,18 +47,15 @@ pub(crate) struct Managed {
     pub(crate) sources: BTreeMap<String, SourceId>,
     /// Maps of ranges by prefix length.
     pub(crate) ranges: BTreeMap<u8, SetId>,
-    /// Gates by width.
     pub(crate) gates: BTreeMap<u8, SetId>,
-    /// Inner gates by width.
     pub(crate) inner: BTreeMap<u8, SetId>,
-    /// The front gate and its width.
     pub(crate) front: Option<(u8, SetId)>,
     /// Whether each gate leads only to what it guards. Otherwise it leads to everything: the kernel may hold elements
     /// whose cells are in other gates than these would be now.
     pub(crate) is_refined: bool,
     /// The gates that guard ranges of each prefix length.
     guards: BTreeMap<u8, Guards>,
-    /// The set of what is let through, when there is anything.
+    /// The set of exempt addresses, if there are any.
     pub(crate) allow: Option<SetId>,
 }
 
@@ -201,7 +198,7 @@ impl Layout {
         }
     }
 
-    /// Puts the operator's set into a set-only family.
+    /// Adds the operator's set to a set-only family.
     pub(crate) fn adopt_operators_set(
         &mut self,
         ip: IpFamily,
@@ -252,22 +249,18 @@ impl Layout {
         id
     }
 
-    /// A set by its id.
     pub(crate) fn target(&self, id: SetId) -> &Target {
         &self.targets[usize::from(id.0)]
     }
 
-    /// All sets with their ids.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (SetId, &Target)> {
         (0..).map(SetId).zip(&self.targets)
     }
 
-    /// A source by its id.
     pub(crate) fn source(&self, id: SourceId) -> &Source {
         &self.sources[usize::from(id.0)]
     }
 
-    /// All sources with their ids.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (SourceId, &Source)> {
         (0..).map(SourceId).zip(&self.sources)
     }
@@ -291,7 +284,6 @@ impl Layout {
         &self.target(self.source(id).hosts).name
     }
 
-    /// One family's part.
     pub(crate) fn part(&self, ip: IpFamily) -> &FamilyLayout {
         match ip {
             IpFamily::V4 => &self.v4,
@@ -341,7 +333,6 @@ impl Layout {
         missing
     }
 
-    /// Adds what is missing.
     pub(crate) fn add(&mut self, config: &Config, missing: &Missing) {
         for (ip, family) in config.families() {
             for (_, source) in missing.sources.iter().filter(|(of, _)| *of == ip) {
@@ -430,7 +421,7 @@ impl Managed {
 /// A source by family, origin and (for lists) list.
 type SourceName<'d> = (IpFamily, &'d str, &'d str);
 
-/// Finds the place of decisions, remembering each source it has met: a snapshot has many decisions and few sources.
+/// Finds the place of decisions, and remembers each source.
 #[derive(Debug)]
 pub(crate) struct Placer<'l, 'd> {
     layout: &'l Layout,
@@ -446,8 +437,8 @@ impl<'l, 'd> Placer<'l, 'd> {
         Self { layout, met: HashMap::new(), last: None }
     }
 
-    /// The hash set an element for this prefix goes into. `None` when it goes into none: its family is not enforced, it
-    /// is too wide, or the operator's set takes intervals, or no ranges.
+    /// The place of an element for this prefix in a hash set. `None` when it belongs into none: its family is not
+    /// enforced, it is too wide, or the operator's set takes intervals, or no ranges.
     pub(crate) fn place(&mut self, net: IpNet, decision: &Decision<'d>) -> Option<Place> {
         let (ip, layout) = (family_of(net.addr()), self.layout);
         if layout.is_too_wide(net) {
@@ -490,7 +481,6 @@ pub(crate) fn full_length(ip: IpFamily) -> u8 {
     }
 }
 
-/// The family of an address.
 pub(crate) fn family_of(address: IpAddr) -> IpFamily {
     match address {
         IpAddr::V4(_) => IpFamily::V4,

@@ -14,7 +14,7 @@ pub(crate) const PROCESSED: &str = "processed";
 // The kernel's limit is 256 with the final zero.
 const NAME_BYTES: usize = 255;
 
-/// What a set of ours holds.
+/// The content of a set of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holds {
     /// Single addresses of one source.
@@ -27,7 +27,7 @@ pub(crate) enum Holds {
     InnerGate(u8),
     /// Cells of one width that hold any cell of other gates.
     FrontGate(u8),
-    /// What is let through.
+    /// Exempt addresses.
     Allow,
     /// The ranges of one source as intervals: what releases before 0.2 had.
     FormerRanges(String),

@@ -3,7 +3,7 @@
 //! ```text
 //!  changes ──element.rs──► messages ──transaction.rs──► one send = one transaction ──► acknowledgements
 //!  kernel  ──read.rs──► set elements, set headers, counters, a print of the structure
-//!  kernel  ──monitor.rs──► "generation 17 touched your table", the moment it is committed
+//!  kernel  ──monitor.rs──► each generation that changed a watched table, when it is committed
 //! ```
 //!
 //! The byte layout comes from `netlink-bindings`, generated from the kernel's own specification. These modules add what
@@ -35,7 +35,7 @@ pub(crate) use transaction::{Rejection, Transaction};
 
 /// nftables families, as `nfgenmsg` carries them (`NFPROTO_*`).
 pub(crate) mod nfproto {
-    /// Conntrack requests that ask for every family.
+    /// Any family, in conntrack requests.
     pub(crate) const UNSPEC: u8 = 0;
     /// Family `inet`.
     pub(crate) const INET: u8 = 1;
@@ -58,15 +58,15 @@ pub enum NetlinkError {
     /// Sending failed.
     #[error("cannot send {what} to the kernel: {cause}")]
     Send {
-        /// What was being sent.
+        /// The message.
         what: &'static str,
         /// The system's reason.
         cause: Errno,
     },
-    /// No answer, or a broken one.
+    /// The response is missing or invalid.
     #[error("no usable answer from the kernel to {what}: {cause}")]
     Receive {
-        /// What had been asked.
+        /// The request.
         what: &'static str,
         /// The system's reason.
         cause: Errno,
@@ -74,7 +74,7 @@ pub enum NetlinkError {
     /// The kernel refused a request.
     #[error("the kernel refuses {what}: {cause}")]
     Refused {
-        /// What had been asked.
+        /// The request.
         what: &'static str,
         /// The kernel's reason.
         cause: Errno,
@@ -82,9 +82,9 @@ pub enum NetlinkError {
     /// A dump was disturbed by concurrent changes, again and again.
     #[error("{what} kept changing while it was read, {attempts} times over; trying again later")]
     Unsettled {
-        /// What had been asked.
+        /// The request.
         what: &'static str,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
 }

@@ -12,7 +12,7 @@ use tokio::process::Command as Process;
 /// A command in `nft`'s JSON form.
 pub(crate) type Command = Value;
 
-/// A typed command as [`Command`].
+/// Converts a typed command into a [`Command`].
 pub(crate) fn command(object: NfObject<'_>) -> Command {
     serde_json::to_value(object).expect("commands are made of strings and numbers only")
 }
@@ -28,18 +28,18 @@ pub enum NftError {
     /// It could not be run.
     #[error("cannot run nft: {0}; install the package nftables, and make sure that nft is in PATH")]
     Missing(#[source] io::Error),
-    /// It ran and refused.
+    /// It exited with an error.
     #[error("nft refuses to {what}: {stderr}")]
     Refused {
-        /// What it was asked to do.
+        /// The operation.
         what: &'static str,
-        /// What it printed.
+        /// Its error output.
         stderr: String,
     },
-    /// It never came back.
+    /// It did not end in time.
     #[error("nft did not {what} within {} s and was stopped; is the system overloaded?", DEADLINE.as_secs())]
     Stuck {
-        /// What it was asked to do.
+        /// The operation.
         what: &'static str,
     },
 }

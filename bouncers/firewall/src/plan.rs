@@ -46,29 +46,26 @@ impl KernelSets {
 /// A change that is made as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A cell of a gate.
     Cell {
-        /// The gate.
         set: SetId,
         /// The first address of the cell.
         cell: IpAddr,
-        /// Whether it comes or goes.
+        /// Whether it is added or removed.
         add: bool,
     },
     /// An address or a range in hash sets.
     Element {
-        /// The prefix.
         net: IpNet,
-        /// Where to take it out.
+        /// Where to remove it.
         remove: Option<Place>,
-        /// Where to put it in, and when it ends.
+        /// Where to add it, and when it ends.
         add: Option<(Place, Timestamp)>,
     },
     /// Intervals that overlap each other, or one that overlaps none.
     Intervals {
-        /// Taken out first.
+        /// Removed first.
         remove: Vec<Interval>,
-        /// Put in afterwards.
+        /// Added afterwards.
         add: Vec<Interval>,
     },
 }
@@ -76,11 +73,10 @@ pub(crate) enum Change {
 /// The changes from one state to another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// What to do.
     pub(crate) changes: Vec<Change>,
     /// Decisions that come into force.
     pub(crate) added: usize,
-    /// Decisions that go out of force.
+    /// Decisions that end.
     pub(crate) deleted: usize,
     /// Ranges that the operator's set cannot hold, because it lacks the interval flag.
     pub(crate) unenforceable_ranges: usize,
@@ -103,7 +99,7 @@ pub(crate) struct Elements {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Excluded {
     sets: HashMap<SetId, Vec<(IpAddr, IpAddr)>>,
-    /// When the first of the operator's own elements ends that stands where one of ours would.
+    /// When the first element of the operator ends where one of ours is wanted.
     pub(crate) until: Option<Timestamp>,
     /// When the first of the operator's own intervals ends.
     pub(crate) first_end: Option<Timestamp>,
@@ -115,7 +111,7 @@ impl Excluded {
     }
 }
 
-/// What a comparison of everything found.
+/// The outcome of a comparison of everything.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
     /// What differs.
@@ -156,7 +152,7 @@ impl Plan {
         });
     }
 
-    /// Whether any interval comes into a set whose elements end by themselves.
+    /// Whether an interval is added to a set whose elements time out.
     pub(crate) fn adds_ending_intervals(&self, layout: &Layout) -> bool {
         self.changes.iter().any(|change| match change {
             Change::Intervals { add, .. } => {
@@ -377,7 +373,7 @@ fn compare_elements(
     now: Timestamp,
     out: &mut Comparison,
 ) {
-    /// An element that stands in the kernel: its key (prefix length and first address) and its set.
+    /// An element in the kernel: its key (prefix length and first address) and its set.
     type InKernel = (u8, IpAddr, SetId, Held);
     let sets = layout.targets().filter_map(|(set, target)| match target.purpose {
         Purpose::Ranges(length) => Some((set, length)),
@@ -404,7 +400,7 @@ fn compare_elements(
         // While the kernel enlarges a hash table, a dump may show an element twice. It is still one: removing the
         // second would remove it.
         if twice && extra.2 != one.2 {
-            // In a second set of ours as well: one is enough, the others go.
+            // It is in a second set of ours as well: one is enough, the others are removed.
             plan.element(net_of(extra.0, extra.1), Some(place_in_kernel(layout, extra.2, &extra.3)), None);
         }
         twice
@@ -454,7 +450,7 @@ fn compare_elements(
     }
 }
 
-/// The place of an element that stands in the kernel.
+/// The place of an element in the kernel.
 fn place_in_kernel(layout: &Layout, set: SetId, held: &Held) -> Place {
     let by_counter = |id| held.counter != 0 && counter_print(layout.counter(id).as_bytes()) == held.counter;
     let mut sources = layout.sources();
@@ -467,7 +463,6 @@ fn net_of(length: u8, address: IpAddr) -> IpNet {
     IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address))
 }
 
-/// Compares gates.
 fn compare_cells(layout: &Layout, kernel: &KernelSets, wanted: &CellCounts, plan: &mut Plan) {
     let gates = layout.targets().filter(|(_, target)| target.purpose.is_gate());
     let held: std::collections::HashSet<(SetId, IpAddr)> =
@@ -477,7 +472,6 @@ fn compare_cells(layout: &Layout, kernel: &KernelSets, wanted: &CellCounts, plan
     plan.frame(missing.chain(stale.map(|(set, cell)| (*set, *cell, false))));
 }
 
-/// Compares interval sets.
 fn compare_intervals(
     layout: &Layout,
     held: impl Iterator<Item = (SetId, Held)>,

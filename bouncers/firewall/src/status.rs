@@ -23,7 +23,7 @@ pub struct Status {
     pub failures: u64,
     /// Transactions committed over netlink.
     pub transactions: u64,
-    /// How often what others had changed was put right.
+    /// How often changes by other programs were reverted.
     pub repairs: u64,
     /// Elements the kernel does not take at present.
     pub refused_now: u64,

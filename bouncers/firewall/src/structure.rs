@@ -19,7 +19,7 @@ pub(crate) struct Structure {
     family: Family,
     counters: Vec<String>,
     sets: Vec<FoundSet>,
-    /// Each after those that its rules go to.
+    /// In an order in which each chain follows those that its rules jump to.
     chains: Vec<WantedChain>,
 }
 
@@ -31,12 +31,11 @@ struct WantedChain {
     rules: Vec<Rule>,
 }
 
-/// A foreign object that stands where one of ours belongs.
+/// A foreign object with the name of one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Collision {
     /// `chain` or `set`.
     pub(crate) kind: &'static str,
-    /// Its name.
     pub(crate) name: String,
 }
 
@@ -72,12 +71,10 @@ impl Structure {
         Self { ip, family: family.clone(), counters, sets, chains }
     }
 
-    /// Names of its chains.
     pub(crate) fn chain_names(&self) -> impl Iterator<Item = String> {
         self.chains.iter().map(|chain| chain.name.clone())
     }
 
-    /// Its address family.
     pub(crate) fn ip(&self) -> IpFamily {
         self.ip
     }
@@ -154,7 +151,7 @@ impl Structure {
         for name in &self.counters {
             if !found.counters.iter().any(|counter| counter.name == *name) {
                 let made_table = !found.table && name == names::PROCESSED;
-                // Counters are kept when they exist: their counts go on over a restart.
+                // Existing counters are kept, so that their values survive a restart.
                 commands.push(json!({"add": {"counter": {
                     "family": nf_family(self.ip),
                     "table": self.family.table,
@@ -341,7 +338,7 @@ impl WantedChain {
     }
 }
 
-/// Whether a set of this name stands there with other properties.
+/// Whether a set of this name exists with other properties.
 fn is_wrong(set: &FoundSet, found: &Found) -> bool {
     found.sets.iter().any(|is| is.name == set.name && is != set)
 }

@@ -26,11 +26,9 @@ pub(crate) struct Target {
     pub(crate) ip: IpFamily,
     /// Family of its table, `NFPROTO_*`; `inet` is possible in set-only mode.
     pub(crate) nfproto: u8,
-    /// Its table.
     pub(crate) table: String,
-    /// Its name.
     pub(crate) name: String,
-    /// What may be put in, and how.
+    /// What it can hold, and how.
     pub(crate) dialect: Dialect,
     /// What its elements are there for.
     pub(crate) purpose: Purpose,
@@ -41,7 +39,7 @@ pub(crate) struct Target {
 pub(crate) struct Dialect {
     /// Elements are intervals, two halves each; otherwise single addresses.
     pub(crate) interval: bool,
-    /// Elements may end by themselves; otherwise we take them out.
+    /// Elements may time out; otherwise we remove them.
     pub(crate) timeout: bool,
     /// Elements name the counter of their source.
     pub(crate) counters: bool,
@@ -66,7 +64,7 @@ pub(crate) enum Purpose {
     InnerGate(u8),
     /// Cells of one width that hold any cell of other gates.
     FrontGate(u8),
-    /// What is let through.
+    /// Exempt addresses.
     Allow,
     /// Everything banned, in the operator's set.
     Everything,
@@ -82,7 +80,6 @@ impl Purpose {
 /// An origin, or a list of the origin `lists`: what counters and metrics are kept by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// Its family.
     pub(crate) ip: IpFamily,
     /// The origin, or `lists:<name>`; the set's name in set-only mode.
     pub(crate) name: String,
@@ -90,10 +87,9 @@ pub(crate) struct Source {
     pub(crate) hosts: SetId,
 }
 
-/// Where a decision's element goes, and what it counts for.
+/// The set of a decision's element, and the source it counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The set.
     pub(crate) set: SetId,
     /// The source whose counter it names.
     pub(crate) source: SourceId,

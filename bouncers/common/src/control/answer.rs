@@ -19,9 +19,9 @@ const MAX_LISTED: usize = 100;
 pub enum Answer {
     /// To a lookup.
     Lookup(LookupAnswer),
-    /// To a question for the status.
+    /// To a request for the status.
     Status(StatusAnswer),
-    /// The question was not understood.
+    /// The request was not understood.
     Refused {
         /// Why.
         reason: String,

@@ -181,7 +181,6 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     }
 }
 
-/// Measures nothing.
 struct NoMeter;
 
 impl Meter for NoMeter {

@@ -33,7 +33,6 @@ pub const LOOKUP: Command = Command {
 pub const STATUS: Command =
     Command { name: "status", words: &[], flags: JSON, help: "how many decisions there are, and how fresh" };
 
-/// The parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Invocation {
     Daemon {

@@ -12,7 +12,6 @@ use tracing::{debug, info, warn};
 
 use super::{Accumulator, Reading};
 
-/// Timeout of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of the final report, which delays shutdown.
 const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(5);

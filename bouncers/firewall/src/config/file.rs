@@ -7,7 +7,7 @@
 use palisade_wire::GoDuration;
 use serde::{Deserialize, de::IgnoredAny};
 
-/// Keys this file reads, or knows and ignores on purpose.
+/// Keys that this file reads, or ignores on purpose.
 pub const FIREWALL_KEYS: &[&str] = &[
     "mode",
     "pid_dir",

@@ -26,7 +26,7 @@ pub(super) fn hook(word: &str) -> Result<Hook, String> {
         return Ok(hook);
     }
     let known = Hook::ALL.map(Hook::as_str).join(", ");
-    // The stock bouncer accepts every word. It takes `ingress`, and each mistyped name, for prerouting.
+    // The stock bouncer accepts any text. `ingress`, and each mistyped name, becomes prerouting.
     Err(if word.eq_ignore_ascii_case("ingress") {
         "ingress is no hook of the ip and ip6 tables (the stock bouncer silently takes prerouting instead); \
          write prerouting"
@@ -103,7 +103,7 @@ pub(super) fn interface_fault(name: &str) -> Option<&'static str> {
     bare.contains(odd).then_some("no interface can have this name; `ip link` lists those there are")
 }
 
-/// Parses an address or prefix to let through, and tells whether bits beyond the prefix were set.
+/// Parses an address or prefix to let through. The flag is set if there were bits beyond the prefix.
 pub(super) fn allowed_net(text: &str) -> Option<(IpNet, bool)> {
     let text = text.trim();
     let net = match text.parse::<IpNet>() {

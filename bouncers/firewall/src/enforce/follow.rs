@@ -38,14 +38,14 @@ const COLLECTION: Duration = Duration::from_millis(1050);
 // changes to a large one takes half of a processor.
 const SHORT_ROUND: Duration = Duration::from_millis(50);
 
-/// Comparisons in a row after which an interval that an expired one stands in the way of counts as refused.
+/// Comparisons in a row after which an interval that overlaps an expired one counts as refused.
 // The kernel collects every second, and the first retries come after 0, 0.1, 0.2, 0.4, 0.8 and 1.6 s.
 const LINGERING_TRIES: u8 = 7;
 
 /// Refused elements named in the log per round.
 const NAMED: usize = 10;
 
-/// A plan that was carried out at once, or one that is too large for that.
+/// A plan that was committed, or one that is too large for that.
 enum Step {
     Done(Plan, Committed, CellCounts),
     Bulk(Plan, CellCounts),
@@ -53,7 +53,7 @@ enum Step {
     Uncollected,
 }
 
-/// The outcome of a comparison. Reported when the rules look at the sets.
+/// The outcome of a comparison, which is reported once rules use the sets.
 pub(super) struct Compared {
     snapshot: Snapshot,
     plan: Plan,
@@ -63,7 +63,7 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    /// How many changes the kernel did not take.
+    /// The number of changes that the kernel refused.
     pub(super) fn refused(&self) -> usize {
         self.committed.refused.len()
     }
@@ -259,7 +259,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// When an element of the operator ends that stands where one of ours is wanted.
+    /// When an element of the operator ends where one of ours is wanted.
     pub(super) fn foreign_element_ends(&self) -> Option<Instant> {
         // The kernel does not announce elements that time out, so the end is computed.
         let until = self.installed.as_ref()?.excluded.until?;
@@ -351,8 +351,7 @@ impl Enforcer {
             let after = self.kernel_access.kernel(Kernel::generation).await??;
             let own = u32::try_from(committed.generations.len()).unwrap_or(u32::MAX);
             if after != before.wrapping_add(own) {
-                // Its transaction may have been about a table that does not concern us; the prints tell a change of
-                // structure apart.
+                // Its transaction may have been about another table. The prints show whether ours has changed.
                 let doubt = if self.is_untouched().await? { Need::Sets } else { Need::Everything };
                 self.suspicion = self.suspicion.max(doubt);
             }
@@ -366,7 +365,7 @@ impl Enforcer {
         self.kernel_access.remember(committed.generations.iter().copied());
         self.warn_of_refusals(&committed.refused).await;
         if plan.added > 0 {
-            // The stock bouncer's messages, which log parsers look for.
+            // The stock bouncer's messages: log parsers rely on them.
             tracing::info!("{} decision{} added", plan.added, if plan.added == 1 { "" } else { "s" });
         }
         if plan.deleted > 0 {
@@ -444,7 +443,7 @@ impl Enforcer {
         }
     }
 
-    /// Whether a change only concerns what is let through.
+    /// Whether a change is only about exempt addresses.
     fn is_about_exempt(&self, change: &plan::Change) -> bool {
         let plan::Change::Intervals { remove, add } = change else { return false };
         let Some(installed) = &self.installed else { return false };

@@ -427,7 +427,7 @@ impl ManagedFound {
     }
 }
 
-/// How far building came.
+/// How far the build got.
 struct Built {
     /// The families that were refused, and why the first was.
     refused: Option<(Vec<IpFamily>, EnforceError)>,

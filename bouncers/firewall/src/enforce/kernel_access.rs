@@ -59,7 +59,7 @@ impl KernelAccess {
         Ok(())
     }
 
-    /// Remembers generations as our own.
+    /// Records generations that this process made.
     pub(super) fn remember(&mut self, generations: impl IntoIterator<Item = u32>) {
         self.generations.extend(generations);
         // The lowest are the oldest, except after the number has wrapped around.
@@ -68,7 +68,7 @@ impl KernelAccess {
         }
     }
 
-    /// Whether a generation was our own doing.
+    /// Whether this process made a generation.
     pub(super) fn made(&self, generation: u32) -> bool {
         self.generations.contains(&generation)
     }

@@ -18,7 +18,6 @@ use crate::kernel::{Kernel, watched_tables};
 use crate::netlink::Reading;
 use crate::plan::{Change, Plan};
 
-/// A verification that is running.
 #[derive(Debug)]
 pub(super) struct BackgroundVerification {
     task: JoinHandle<Result<Finding, EnforceError>>,
@@ -29,13 +28,12 @@ pub(super) struct BackgroundVerification {
 /// The outcome of one reading.
 #[derive(Debug)]
 enum Finding {
-    /// The structure is not the one that was made.
+    /// The structure differs from the one that was built.
     OtherStructure,
     /// The structure is unchanged; the differences in the sets.
     Sets(Differences),
 }
 
-/// What differs from what is wanted.
 #[derive(Debug, Default)]
 struct Differences {
     elements: HashSet<IpNet>,
@@ -140,7 +138,6 @@ impl Enforcer {
     }
 }
 
-/// The outcome of a verification.
 #[derive(Debug)]
 pub(super) struct VerificationResult {
     finding: Result<Finding, EnforceError>,

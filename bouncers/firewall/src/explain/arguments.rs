@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use palisade_daemon::flags::{Command, Flag, Typed};
 
-/// The command's description.
 pub(crate) const EXPLAIN: Command = Command {
     name: "explain",
     words: &["address"],
@@ -15,7 +14,6 @@ pub(crate) const EXPLAIN: Command = Command {
     help: "what a packet from an address meets in the kernel, why, and where decisions differ",
 };
 
-/// A packet to be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ExplainedPacket {
     pub(crate) source: IpAddr,
@@ -30,7 +28,6 @@ pub(crate) enum Protocol {
     Udp,
 }
 
-/// Why the arguments cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PacketError {
     #[error("explain: {0:?} is not an address")]

@@ -122,7 +122,7 @@ impl Reporter<'_> {
         format!("{set} has {key}{length}{}{source}", left(element.left))
     }
 
-    /// An element of an operator's set, or of what is let through.
+    /// An element of an operator's set, or of the set of exempt addresses.
     fn shown(&self, element: &Element) -> String {
         match address(&element.key) {
             // The kernel returns the start of an interval; its end is another element.

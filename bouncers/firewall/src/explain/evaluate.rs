@@ -56,7 +56,6 @@ pub(crate) struct Element {
     pub(crate) key: Vec<u8>,
     /// Time left, if it ends by itself.
     pub(crate) left: Option<Duration>,
-    /// Whether it carries our mark.
     pub(crate) marked: bool,
     /// The object it names.
     pub(crate) counter: Option<String>,
@@ -80,10 +79,9 @@ pub(crate) trait Sets {
     fn find(&mut self, set: &SetKey, key: &[u8]) -> Membership;
 }
 
-/// A look-up of a rule and what it found.
+/// A look-up of a rule, and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SetLookup {
-    /// The set.
     pub(crate) set: String,
     /// The element; `None` when there is none.
     pub(crate) element: Option<Element>,
@@ -92,18 +90,14 @@ pub(crate) struct SetLookup {
 /// The position of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Its chain.
     pub(crate) chain: String,
-    /// Its handle.
     pub(crate) handle: u64,
 }
 
 /// A rule that matched, or that looked something up in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// The rule.
     pub(crate) place: Place,
-    /// What it looked up.
     pub(crate) lookups: Vec<SetLookup>,
     /// Its verdict, when it matched.
     pub(crate) verdict: Option<Verdict>,
@@ -112,16 +106,14 @@ pub(crate) struct Step {
 /// A rule that cannot be evaluated, and whose verdict would be final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doubt {
-    /// The rule.
     pub(crate) place: Place,
-    /// What it would do.
     pub(crate) verdict: Verdict,
 }
 
-/// What a base chain does with a packet.
+/// The effect of a base chain on a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// The verdict, as far as it can be judged.
+    /// The verdict, as far as it can be evaluated.
     pub(crate) verdict: Verdict,
     /// The rule that gave it; `None` for the policy.
     pub(crate) by: Option<Place>,
@@ -129,7 +121,7 @@ pub(crate) struct Outcome {
     pub(crate) steps: Vec<Step>,
     /// Rules that may have decided before.
     pub(crate) doubts: Vec<Doubt>,
-    /// There were more rules than are looked at.
+    /// The evaluation ended before all rules were evaluated.
     pub(crate) cut_off: bool,
 }
 
@@ -142,7 +134,6 @@ impl Outcome {
     }
 }
 
-/// Evaluates a base chain.
 pub(crate) fn base_chain(ruleset: &Ruleset, sets: &mut dyn Sets, chain: &Chain, packet: &Packet) -> Outcome {
     // A jump stays within its table, so names are unique here.
     let in_table = ruleset.chains.iter().filter(|one| one.family == chain.family && one.table == chain.table);

@@ -9,12 +9,11 @@ use netlink_bindings::utils::find_attr;
 use super::ruleset::{Comparison, Content, Expression, Verdict};
 use crate::netlink::text;
 
-/// Registers of a look-up.
+/// The attributes with the registers of a look-up.
 // The bindings number them otherwise than the kernel.
 const NFTA_LOOKUP_SREG: u16 = 2;
 const NFTA_LOOKUP_DREG: u16 = 3;
 
-/// The expressions of a rule.
 pub(crate) fn expressions(list: Option<&IterableExprListAttrs<'_>>) -> Vec<Expression> {
     let elements = list.into_iter().flat_map(|list| list.get_elem());
     elements.map(|element| expression(&element)).collect()

@@ -49,7 +49,7 @@ impl<'a> Reporter<'a> {
         chains.filter(move |chain| chain.base.as_ref().is_some_and(|base| base.hook == number(hook)))
     }
 
-    /// Whether rules at a hook look at the operator's set.
+    /// Whether rules at a hook look up the operator's set.
     fn looks_at_set(&self, family: &Family, hook: Hook) -> bool {
         let Some((number, table, set)) = self.operators_set(family) else { return false };
         let in_table = |chain: &&Chain| chain.family == number && chain.table == table;

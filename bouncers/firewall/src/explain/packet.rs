@@ -110,7 +110,6 @@ impl Registers {
         if register < 8 { register * 16 } else { 16 + (register - 8) * 4 }
     }
 
-    /// Puts a value into a register.
     pub(crate) fn store(&mut self, register: u32, mut value: Vec<Option<u8>>) {
         // The kernel clears the rest of the last word, and rules compare with it.
         value.resize(value.len().next_multiple_of(4), Some(0));
@@ -126,7 +125,7 @@ impl Registers {
         }
     }
 
-    /// So many bytes of a register.
+    /// The first `length` bytes of a register.
     pub(crate) fn get(&self, register: u32, length: usize) -> Vec<Option<u8>> {
         let start = Self::start(register);
         (start..start + length).map(|at| self.bytes.get(at).copied().flatten()).collect()

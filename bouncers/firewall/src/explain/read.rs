@@ -125,10 +125,9 @@ fn read_family(socket: &mut Socket, family: u8, ruleset: &mut Ruleset) -> Result
     Ok(())
 }
 
-/// The kernel's sets, asked for one element at a time.
+/// Looks elements up in the kernel's sets, one at a time.
 #[derive(Debug)]
 pub(crate) struct KernelElements<'a> {
-    /// The socket.
     pub(crate) socket: &'a mut Socket,
 }
 

@@ -9,23 +9,20 @@ use serde::Serialize;
 /// escaped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
-    /// The address.
     pub(crate) address: IpAddr,
     /// What was assumed of the packet.
     pub(crate) assumed: String,
-    /// What the cache has.
     pub(crate) cache: CacheReport,
     /// The operator's set, in set-only mode.
     pub(crate) set: Option<SetReport>,
-    /// Every hook with a chain of ours, or with rules that look at the operator's set.
+    /// Every hook with a chain of ours, or with rules that look up the operator's set.
     pub(crate) hooks: Vec<HookReport>,
-    /// Where cache and kernel disagree.
     pub(crate) disagreements: Vec<String>,
     /// What limits this report.
     pub(crate) notes: Vec<String>,
 }
 
-/// What the cache has.
+/// What the cache holds on the address.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct CacheReport {
     /// Where the decisions are from; `None` when none could be had.
@@ -46,46 +43,40 @@ pub(crate) struct SetReport {
     pub(crate) holds: bool,
     /// The element, or why there is none.
     pub(crate) element: String,
-    /// The rules that look at it.
+    /// The rules that look it up.
     pub(crate) rules: Vec<String>,
 }
 
-/// What a packet meets at a hook.
+/// The evaluation of a hook.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct HookReport {
-    /// The hook.
     pub(crate) hook: &'static str,
     /// Which side of the packet has the address.
     pub(crate) side: &'static str,
-    /// Whether the packet is denied here.
     pub(crate) denied: bool,
     /// The verdict and where it is from.
     pub(crate) verdict: String,
-    /// Rules that may deny it before, and cannot be judged.
+    /// Rules that may deny it before, and cannot be evaluated.
     pub(crate) may_deny: Vec<String>,
     /// Why there is no chain of ours, where there should be one.
     pub(crate) missing: Option<String>,
-    /// The chains, in order.
     pub(crate) chains: Vec<ChainReport>,
 }
 
-/// What a packet meets in a base chain.
+/// The evaluation of a base chain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ChainReport {
     /// Family, table and name.
     pub(crate) chain: String,
-    /// Its priority.
     pub(crate) priority: i32,
-    /// Whether it is ours.
     pub(crate) ours: bool,
-    /// Whether it denies the packet.
     pub(crate) denies: bool,
-    /// Whether the packet gets there.
+    /// Whether the packet reaches it.
     pub(crate) reached: bool,
     /// The verdict and where it is from.
     pub(crate) verdict: String,
     /// The rules that count, in order.
     pub(crate) rules: Vec<String>,
-    /// Rules ahead of the verdict that cannot be judged, and what they would do.
+    /// Rules ahead of the verdict that cannot be evaluated, and their verdicts.
     pub(crate) doubts: Vec<String>,
 }

@@ -34,13 +34,10 @@ pub(crate) struct SetShape {
 pub(crate) struct Chain {
     /// Family of its table, `NFPROTO_*`.
     pub(crate) family: u8,
-    /// Its table.
     pub(crate) table: String,
-    /// Its name.
     pub(crate) name: String,
     /// Where a base chain is attached.
     pub(crate) base: Option<Base>,
-    /// Its rules, in order.
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -50,7 +47,7 @@ pub(crate) struct Base {
     pub(crate) kind: String,
     /// The hook's number.
     pub(crate) hook: u32,
-    /// Lower ones come first.
+    /// Lower ones are evaluated first.
     pub(crate) priority: i32,
     /// Whether the policy lets packets on.
     pub(crate) accepts: bool,
@@ -67,48 +64,43 @@ pub(crate) struct Rule {
 /// One step of a rule. Registers are numbered as in `nf_tables.h`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expression {
-    /// Put something into a register.
+    /// Load a value into a register.
     Load(Content, u32),
     /// Mask, then flip bits.
     Bits { from: u32, to: u32, mask: Vec<u8>, xor: Vec<u8> },
-    /// Go on if the comparison holds.
+    /// Continue if the comparison holds.
     Compare(u32, Comparison, Vec<u8>),
-    /// Go on if the value is in the range, or outside of it.
+    /// Continue if the value is in the range, or outside of it.
     Range { register: u32, inside: bool, from: Vec<u8>, to: Vec<u8> },
-    /// Go on if a set has the key, or has it not; `result` is where a map's value goes (0: it is a verdict).
+    /// Continue if a set has the key, or has it not; `result` is the register for a map's value (0: it is a verdict).
     Lookup { set: String, register: u32, inverted: bool, result: Option<u32> },
     /// End the rule with a verdict.
     Verdict(Verdict),
-    /// Always goes on.
+    /// Always continues.
     Neutral,
-    /// Whether it goes on is not known.
+    /// It is not known whether it continues.
     Opaque(String),
 }
 
-/// What is put into a register.
+/// The value that is loaded into a register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Bytes of the network header: offset and length.
     Network(usize, usize),
     /// Bytes of the transport header: offset and length.
     Transport(usize, usize),
-    /// The ethertype.
     EtherType,
     /// The network protocol, `NFPROTO_*`.
     Family,
-    /// The transport protocol.
     TransportProtocol,
     /// The name or number of an interface.
     Interface,
-    /// The state of the connection.
     ConnectionState,
-    /// A constant.
     Constant(Vec<u8>),
     /// Something else, of this length.
     Unknown(usize),
 }
 
-/// How values are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Equal,
@@ -119,29 +111,29 @@ pub(crate) enum Comparison {
     AtLeast,
 }
 
-/// Where a rule sends a packet.
+/// What a rule does with a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// On to the next base chain.
+    /// Continue with the next base chain.
     Accept,
-    /// Away.
+    /// Deny without a response.
     Drop,
-    /// Away, with an answer.
+    /// Deny with a response.
     Reject,
-    /// Through another chain and back.
+    /// Evaluate another chain, and continue here.
     Jump(String),
-    /// To another chain.
+    /// Continue in another chain.
     Goto(String),
-    /// Back to where the chain was called.
+    /// Continue where the chain was called.
     Return,
-    /// To the next rule.
+    /// Continue with the next rule.
     Continue,
     /// Anything else, such as a queue.
     Other(String),
 }
 
 impl Verdict {
-    /// Whether the packet goes no further.
+    /// Whether the packet is denied.
     pub(crate) fn denies(&self) -> bool {
         matches!(self, Self::Drop | Self::Reject)
     }

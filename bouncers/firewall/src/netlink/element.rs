@@ -33,16 +33,16 @@ pub(crate) const NFTA_SET_ELEM_OBJREF: u16 = 9;
 /// The user data that `nft` shows as `comment "palisade"`: type 0 (comment), length, text with its zero.
 pub(crate) const MARK: &[u8] = b"\x00\x09palisade\0";
 
-/// What happens to elements.
+/// What a transaction does with elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Put in, or leave as it is (from kernel 6.12 on with the new timeout).
+    /// Add, or leave as it is (from kernel 6.12 on with the new timeout).
     Add,
-    /// Put in; the transaction fails when it is there.
+    /// Add; the transaction fails when it exists.
     AddNew,
-    /// Take out; the transaction fails when it is not there.
+    /// Delete; the transaction fails when it does not exist.
     Delete,
-    /// Take out if it is there (kernel 6.3 and later).
+    /// Delete if it exists (kernel 6.3 and later).
     Destroy,
 }
 
@@ -165,7 +165,6 @@ fn last_of_family(like: IpAddr) -> IpAddr {
 pub(crate) struct Held {
     /// First address, or the only one.
     pub(crate) first: IpAddr,
-    /// Last address.
     pub(crate) last: IpAddr,
     /// Time left. `None`: stays until deleted.
     pub(crate) left: Option<Duration>,

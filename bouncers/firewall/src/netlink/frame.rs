@@ -39,7 +39,6 @@ pub(crate) enum Message<'a> {
     },
     /// The end of a dump.
     Done {
-        /// Sequence number of the request.
         seq: u32,
         /// Whether the dump as a whole is inconsistent.
         interrupted: bool,
@@ -47,12 +46,7 @@ pub(crate) enum Message<'a> {
         error: Option<Errno>,
     },
     /// An acknowledgement (`error` is `None`) or a refusal.
-    Ack {
-        /// Sequence number of the request.
-        seq: u32,
-        /// The kernel's reason.
-        error: Option<Errno>,
-    },
+    Ack { seq: u32, error: Option<Errno> },
     /// The kernel dropped messages for this socket.
     Overrun,
 }

@@ -28,7 +28,7 @@ const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_DELCHAIN: u16 = 5;
 /// Every table-bound nftables message names its table in attribute 1.
 const TABLE_ATTRIBUTE: u16 = 1;
-/// A chain's name; behind its handle.
+/// The name of a chain; attribute 2 is its handle.
 const CHAIN_NAME_ATTRIBUTE: u16 = 3;
 /// The chain of a rule, the name of a set or an object, the set of elements.
 const NAME_ATTRIBUTE: u16 = 2;
@@ -37,20 +37,19 @@ const READ_BYTES: usize = 64 << 10;
 /// What a generation changed in a watched table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Touched {
-    /// A table, chain, rule, set or object came, went or changed.
+    /// A table, chain, rule, set or object was added, removed or changed.
     pub(crate) structure: bool,
-    /// Set elements came, went or changed. Elements that time out are not announced.
+    /// Set elements were added, removed or changed. Elements that time out are not announced.
     pub(crate) elements: bool,
 }
 
 /// A change of the ruleset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A transaction, perhaps our own, touched a watched table.
+    /// A transaction, perhaps of this process, changed a watched table.
     Committed {
-        /// The generation it made.
         generation: u32,
-        /// What of the watched tables it touched.
+        /// What it changed in the watched tables.
         touched: Touched,
         /// The program that did it.
         program: String,
@@ -64,13 +63,11 @@ pub(crate) enum Event {
 pub(crate) struct Watched {
     /// `NFPROTO_*`.
     pub(crate) family: u8,
-    /// Its name.
     pub(crate) table: String,
     /// Whether elements added by others matter. Ours are never added over them, see [`super::Verb::AddNew`].
     pub(crate) additions: bool,
 }
 
-/// Listens for changes of some tables.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     // A netlink socket in the type of another datagram socket: reading is the same system call, and the runtime waits
@@ -89,7 +86,7 @@ struct Filter {
 }
 
 impl Monitor {
-    /// Starts to listen for changes of anything in these tables. Must be called within the runtime.
+    /// Subscribes to changes of anything in these tables. Must be called within the runtime.
     pub(crate) fn open(tables: Vec<Watched>) -> Result<Self, NetlinkError> {
         let fd =
             raw_socket(Some(netlink::NETFILTER), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUP_MASK)
@@ -193,7 +190,7 @@ impl Filter {
             return false;
         };
         let name = match message {
-            // With a table everything in it goes.
+            // The deletion of a table deletes everything in it.
             NFT_MSG_NEWTABLE..=NFT_MSG_DELTABLE => return true,
             NFT_MSG_NEWSETELEM if !watched.additions => return false,
             NFT_MSG_NEWCHAIN..=NFT_MSG_DELCHAIN => text(CHAIN_NAME_ATTRIBUTE),

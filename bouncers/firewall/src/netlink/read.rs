@@ -26,10 +26,8 @@ pub(crate) const NFT_MSG_GETSETELEM: u16 = NFT | 13;
 const NFT_MSG_GETGEN: u16 = NFT | 16;
 const NFT_MSG_GETOBJ: u16 = NFT | 19;
 
-/// A named counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CounterValue {
-    /// Its name.
     pub(crate) name: String,
     /// Packets since it was made.
     pub(crate) packets: u64,
@@ -51,7 +49,6 @@ pub(crate) struct TableHeader {
 /// What a set is, without its elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SetHeader {
-    /// Its name.
     pub(crate) name: String,
     /// `NFT_SET_*`.
     pub(crate) flags: u32,
@@ -64,7 +61,6 @@ pub(crate) struct SetHeader {
 /// What a chain is, without its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChainHeader {
-    /// Its name.
     pub(crate) name: String,
     /// Type, hook number, priority and policy of a base chain.
     pub(crate) base: Option<(String, u32, i32, u32)>,
@@ -121,7 +117,6 @@ impl Socket {
         )
     }
 
-    /// A table, if there is one of this name.
     pub(crate) fn table(&mut self, family: u8, table: &str) -> Result<Option<TableHeader>, NetlinkError> {
         self.dump(
             Dump { what: "the tables", kind: NFT_MSG_GETTABLE, family },
@@ -138,7 +133,6 @@ impl Socket {
         )
     }
 
-    /// The chains of a table.
     pub(crate) fn chains(&mut self, family: u8, table: &str) -> Result<Vec<ChainHeader>, NetlinkError> {
         self.dump(
             Dump { what: "the chains of a table", kind: NFT_MSG_GETCHAIN, family },
@@ -240,7 +234,6 @@ impl Socket {
         }
     }
 
-    /// The named counters of a table.
     pub(crate) fn counters(&mut self, family: u8, table: &str) -> Result<Vec<CounterValue>, NetlinkError> {
         self.dump(
             Dump { what: "the counters of a table", kind: NFT_MSG_GETOBJ, family },

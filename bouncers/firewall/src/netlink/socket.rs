@@ -26,7 +26,7 @@ pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 // A refusal carries the refused message back, and all refusals of a batch wait here until the send returns.
 const RECEIVE_BYTES: usize = 4 << 20;
 
-/// Size of one read. Dumps come in at most 32 KiB, a refusal carries back one message of ours.
+/// Size of one read. Dumps arrive in at most 32 KiB, and a refusal contains one message of ours.
 const READ_BYTES: usize = 64 << 10;
 
 /// How often a dump that changes disturb is repeated.
@@ -45,7 +45,7 @@ pub(crate) struct Socket {
     buffer: Vec<u8>,
 }
 
-/// How exactly something is read.
+/// How consistent a dump must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// As it was at one moment: repeated when something changed meanwhile.
@@ -54,7 +54,7 @@ pub(crate) enum Reading {
     Rough,
 }
 
-/// What a dump asks for.
+/// A request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dump {
     /// For error texts.
@@ -71,7 +71,7 @@ impl Socket {
         Self::of(Some(netlink::NETFILTER))
     }
 
-    /// Opens a socket for questions about addresses and routes.
+    /// Opens a socket for requests about addresses and routes.
     pub(crate) fn open_route() -> Result<Self, NetlinkError> {
         // `NETLINK_ROUTE` is protocol 0.
         Self::of(None)
@@ -142,8 +142,7 @@ impl Socket {
         }
     }
 
-    /// Sends one request that is not part of a batch. `answer` sees each message that comes back before the
-    /// acknowledgement.
+    /// Sends one request that is not part of a batch. `answer` is called for each message before the acknowledgement.
     pub(crate) fn ask(
         &mut self,
         question: Dump,
@@ -154,8 +153,8 @@ impl Socket {
         self.collect(question, seq, &mut answer).map(|_settled| ())
     }
 
-    /// Dumps a table of the kernel. `each` sees every message of one consistent pass; `restart` is called before
-    /// each further pass, to forget what a disturbed one has shown.
+    /// Dumps a table of the kernel. `each` is called for every message of one consistent pass; `start` is called before
+    /// each pass, and makes the state that the pass fills.
     pub(crate) fn dump<S>(
         &mut self,
         dump: Dump,
@@ -290,7 +289,7 @@ fn grow_send_buffer(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(granted.saturating_sub(32).clamp(4096, MAX_BATCH_BYTES))
 }
 
-/// A question about no particular family.
+/// A request about no particular family.
 pub(super) fn question(what: &'static str, kind: u16) -> Dump {
     Dump { what, kind, family: nfproto::UNSPEC }
 }

@@ -64,7 +64,6 @@ impl Transaction {
         self.buf.len() + ENVELOPE_BYTES
     }
 
-    /// How many messages it holds.
     pub(crate) fn messages(&self) -> usize {
         self.starts.len()
     }
