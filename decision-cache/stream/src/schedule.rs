@@ -255,7 +255,7 @@ impl Schedule {
                 next.warn_of_theft = stolen && self.theft_signs == 2;
                 (self.resync_reason, self.unconfirmed) = (None, None);
                 (self.full_entries, self.last_full) = (summary.items, Some(now));
-                // A full pull answers for all ends before it.
+                // The full pull has shown what became of all decisions with an earlier end.
                 self.earliest_end = self.next_end;
                 // Not the maximum with the earlier one: after a restored database ids begin lower.
                 self.highest_id = summary.highest_id.unwrap_or(0);

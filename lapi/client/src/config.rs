@@ -117,8 +117,7 @@ impl ClientConfig {
     }
 }
 
-/// The client's name, `type/version`. LAPI stores the halves as the bouncer's type and version, and neither when there
-/// is not exactly one slash.
+/// The client's name, `type/version`. LAPI stores the halves as the bouncer's type and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserAgent(String);
 
@@ -129,7 +128,8 @@ impl UserAgent {
     /// When one of them is empty or contains a slash, white space or anything but visible ASCII.
     pub fn new(kind: &str, version: &str) -> Result<Self, BuildError> {
         for part in [kind, version] {
-            // A stock LAPI splits the header at slashes and stores neither half unless there are exactly two.
+            // With any other number of slashes a stock LAPI stores the whole text as type and refuses the login of a
+            // machine.
             if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
                 return Err(BuildError::UserAgent { part: part.to_owned() });
             }

@@ -54,8 +54,8 @@ impl ProgressMonitor {
         self.last = now;
         self.any = true;
         if self.bytes >= MIN_BYTES_PER_WINDOW {
-            // A new window begins with the piece that filled the last one: whatever it had too much is not carried
-            // over, or a burst at the beginning would pay for hours of silence.
+            // A new window begins with the piece that filled the last one. Surplus bytes are not carried over, or one
+            // burst would allow hours without progress.
             (self.bytes, self.any) = (0, false);
             self.end = now + self.window;
         }

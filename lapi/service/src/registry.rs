@@ -132,7 +132,7 @@ impl Registry {
         name: &str,
         fit: impl Fn(&Machine) -> bool,
     ) -> Result<Option<Arc<Machine>>, StoreError> {
-        // From memory first: each request asks, and the database is read only when the answer would be a refusal.
+        // From memory first: the database is read only when the request would be refused otherwise.
         let known = self.machine(name);
         if known.as_deref().is_some_and(fit) {
             return Ok(known);

@@ -151,7 +151,7 @@ impl Store {
             name: format!("{}@{ip}", base_name(parent)),
             key_hash: key_hash.to_owned(),
             auth_type: auth_type.to_owned(),
-            // The address in its row is how later requests from there find it.
+            // Later requests from this address find the row by it.
             ip: ip.to_owned(),
             auto_created: true,
         };
@@ -259,8 +259,8 @@ impl Store {
                     let Some(bouncer) = by_name(session, &name).await? else {
                         return Err(StoreError::NotFound { kind: "bouncer", name });
                     };
-                    // As in the stock server: rows of a key live and die with the one that an operator created. With
-                    // certificates each row stands alone.
+                    // As in the stock server: the rows of a key are deleted together with the one that an operator
+                    // created. With certificates each row is independent.
                     if bouncer.auto_created && bouncer.auth_type != "tls" {
                         return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
                     }

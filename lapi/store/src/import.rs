@@ -67,7 +67,7 @@ impl Store {
         let doing = "remove the remains of an interrupted import";
         let mut session = self.snapshot(doing).await?;
         let sql = session.sql("SELECT id FROM alerts WHERE staged LIMIT 1");
-        // Cheap, by a partial index, so that retention can ask each minute.
+        // Cheap, by a partial index, because retention does this every minute.
         let any: Option<i64> = session.first(sql, |row| row.get(0)).await?;
         drop(session);
         if any.is_none() {

@@ -90,7 +90,7 @@ impl Listeners {
         let reaper = context.reaper.run(limits, context.end.clone(), cut);
         let accept = async {
             tokio::join!(accept_tcp(&context, self.tcp), accept_unix(&context, self.unix));
-            // Only now: while connections are accepted, `wait` must not return for want of any.
+            // `wait` returns only for a closed tracker.
             context.connections.close();
             if timeout(limits.drain, context.connections.wait()).await.is_err() {
                 warn!(

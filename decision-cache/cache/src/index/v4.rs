@@ -30,7 +30,7 @@ pub(crate) struct Ipv4Index(Arc<Root>);
 #[derive(Debug, Clone)]
 struct Root {
     pages: [Page; PAGES],
-    // Beside the pages and not in them, so that a lookup does not load it and few pages need one.
+    // Beside the pages and not in them: few pages need one, and most lookups do not read it.
     crowds: [Option<Arc<Crowds>>; PAGES],
 }
 

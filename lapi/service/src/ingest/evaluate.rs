@@ -129,7 +129,7 @@ impl EvaluatedBatch {
         };
         let wanted = decisions.len();
         let decisions = self.drop_invalid(index, decisions);
-        // The alert stood for its decisions. One that never had any is kept.
+        // Such an alert was posted for the sake of its decisions. One that never had any is kept.
         if decisions.is_empty() && wanted > 0 {
             self.emptied += 1;
             return Ok(());

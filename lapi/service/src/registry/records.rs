@@ -71,8 +71,8 @@ pub struct Bouncer {
     pub auth: AuthType,
     /// Whether it was created at first contact rather than by an administrator.
     pub auto_created: bool,
-    // Shared by the records before and after a reload: a request that still has the old one does not write into
-    // nothing.
+    // Shared by the records before and after a reload, so that an update by a request with the old record is not
+    // lost.
     live: Arc<Mutex<BouncerLive>>,
 }
 

@@ -90,7 +90,7 @@ impl Page {
 
     /// The row of a page without hosts and with one interval.
     pub(crate) fn as_uniform(&self) -> Option<u32> {
-        // One line is shared by all leaves. It may also be the line of crowded leaves, the sizes of which are not 0.
+        // All leaves share one line. Its sizes are 0, unless it is the line of crowded leaves.
         let alone = self.lines.len() == INDEX + 1 && self.lines[INDEX].0[KEYS] == 0;
         alone.then(|| self.rows[0])
     }

@@ -155,8 +155,8 @@ impl Hosts {
         self.pages = pages.into();
         let shards = self.pages.len() * PAGE;
         if self.len > shards * SHARD * 2 || (shards > PAGE && self.len < shards * SHARD / 16) {
-            // A fourfold change in either direction from a new table, so it is rare enough that each change pays a
-            // constant for it.
+            // The table has at least doubled, or shrunk to an eighth, since it was laid out. So each change pays a
+            // constant for this.
             let entries: Vec<_> = self.entries().collect();
             self.fill(&entries, |kept, _| kept);
         }
@@ -223,8 +223,7 @@ impl Shard {
     #[cold]
     fn find_spilled(&self, home: usize, hash: u64, key: V6) -> u32 {
         let (before, after) = self.buckets.split_at(home + 1);
-        // Wraps around like `Room::insert`, in the same order. The first bucket that nothing of this kind spilled out
-        // of ends the search.
+        // Wraps around in the order of `Room::insert`. A bucket without the spill bit of this hash ends the search.
         for bucket in after.iter().chain(before) {
             let row = bucket.row_of(key);
             if row != NONE || bucket.spilled & spill_bit(hash) == 0 {
