@@ -28,7 +28,7 @@ use super::{
 };
 
 /// Maximum size of a request's head, in bytes.
-// Go's default is 1 MiB. The largest that stock clients send is a token of some hundred bytes.
+// Go's default is 1 MiB. Stock clients send a token and a query, usually of some hundred bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
