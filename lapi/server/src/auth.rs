@@ -22,5 +22,5 @@ pub(crate) mod token;
 pub(crate) use address::ClientAddress;
 pub(crate) use authenticator::Authenticator;
 pub(crate) use extract::{
-    Agent, Bouncer, Machine, MachineOrBouncer, TrustedAddress, bearer, require_valid_machine,
+    Agent, Bouncer, Machine, MachineOrBouncer, TrustedAddress, bearer, fingerprint, machine_of,
 };

@@ -83,6 +83,11 @@ impl ApiError {
         }
     }
 
+    /// Whether this is 429.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The message, empty when there is none.
     pub(crate) fn text(&self) -> &str {
         match &self.body {

@@ -217,6 +217,24 @@ impl Registry {
         Ok(self.write().add_machine(row))
     }
 
+    /// Replaces a machine's password hash in the store and in memory, unless the machine has changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when the machine has been deleted or has another password; otherwise when the store fails.
+    pub async fn replace_password(
+        &self,
+        now: UnixMillis,
+        machine: &Machine,
+        hash: String,
+    ) -> Result<Arc<Machine>, StoreError> {
+        let mut known = self.changing().await?;
+        self.store.replace_machine_password(now, &machine.name, &machine.password, &hash).await?;
+        self.check(&mut known, true).await?;
+        let missing = || StoreError::NotFound { kind: "machine", name: machine.name.clone() };
+        self.machine(&machine.name).ok_or_else(missing)
+    }
+
     /// Removes a machine from the store and from memory.
     ///
     /// # Errors

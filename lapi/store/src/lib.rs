@@ -38,7 +38,9 @@ pub use decisions::Ended;
 pub use engine::{Leadership, Listener, Notice};
 pub use error::StoreError;
 pub use head::{Head, Store};
-pub use machines::{Machine, MachineUpdate, NewMachine};
+pub use machines::{
+    MAX_PASSWORD_BYTES, Machine, MachineUpdate, NewMachine, has_other_cost, hash_password, password_matches,
+};
 pub use palisade_replica::Commit;
 pub use retention::{Autodelete, Flushed, Retention};
 pub use usage::{UsageKind, UsageRow};

@@ -1,6 +1,9 @@
 //! Machines: log processors and administrators that may post alerts.
 
+mod password;
 mod rows;
+
+pub use self::password::{MAX_PASSWORD_BYTES, has_other_cost, hash_password, password_matches};
 
 use palisade_wire::UnixMillis;
 
@@ -167,6 +170,36 @@ impl Store {
                         .bind(password)
                         .bind(now.0)
                         .bind(name.as_str());
+                    if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
+                })
+            })
+            .await
+    }
+
+    /// Replaces a machine's password hash by another of the same password, unless it has changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when the machine is gone or has another hash; otherwise when the database fails.
+    pub async fn replace_machine_password(
+        &self,
+        now: UnixMillis,
+        name: &str,
+        old: &str,
+        password: &str,
+    ) -> Result<(), StoreError> {
+        let (name, old, password) = (name.to_owned(), old.to_owned(), password.to_owned());
+        self.writer
+            .write("renew the hash of a machine's password", move |tx| {
+                Box::pin(async move {
+                    tx.bump_registry_version();
+                    let session = tx.session();
+                    let sql = session
+                        .sql("UPDATE machines SET password = $1, updated_at = $2 WHERE name = $3 AND password = $4")
+                        .bind(password)
+                        .bind(now.0)
+                        .bind(name.as_str())
+                        .bind(old);
                     if session.run(sql).await? == 0 { Err(missing(&name)) } else { Ok(()) }
                 })
             })

@@ -7,7 +7,7 @@ mod view;
 use std::path::PathBuf;
 
 use palisade_lapi_config::{Credentials, Output, ServerConfig};
-use palisade_store::{NewMachine, StoreError, UsageKind};
+use palisade_store::{MAX_PASSWORD_BYTES, NewMachine, StoreError, UsageKind, hash_password};
 use palisade_wire::{GoDuration, UnixMillis};
 
 use self::counters::Counters;
@@ -18,9 +18,6 @@ use crate::output::{json, line, note, print};
 use crate::prompt::{self, MIN_PRUNE_AGE, confirm_prune};
 use crate::secrets;
 use crate::session::Session;
-
-/// bcrypt ignores further bytes.
-const MAX_PASSWORD: usize = 72;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -195,11 +192,9 @@ async fn create(
     password: &str,
     force: bool,
 ) -> Result<(), Failure> {
-    if password.len() > MAX_PASSWORD {
-        return Err(Failure::Command(format!("password too long (max {MAX_PASSWORD} characters)")));
-    }
-    let hash = bcrypt::hash(password, bcrypt::DEFAULT_COST)
-        .map_err(|error| Failure::Command(format!("unable to hash: {error}")))?;
+    let hash = hash_password(password).ok_or_else(|| {
+        Failure::Command(format!("password too long (max {MAX_PASSWORD_BYTES} characters)"))
+    })?;
     let machine = NewMachine {
         name: name.to_owned(),
         password: hash.clone(),

@@ -9,7 +9,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    address::ClientAddress, certificate::Certificates, password::Passwords, throttle::Throttle, token::Tokens,
+    address::ClientAddress,
+    certificate::Certificates,
+    password::Passwords,
+    throttle::{Attempt, Throttle},
+    token::Tokens,
 };
 use crate::error::ApiError;
 
@@ -19,7 +23,7 @@ pub(crate) struct Authenticator {
     /// Signs and verifies machine tokens.
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
-    /// Limits failed logins and registrations per address.
+    /// Limits failed logins and registrations per address and machine.
     pub(crate) throttle: Mutex<Throttle>,
     /// Which client certificates are accepted; replaced on reload.
     pub(crate) certificates: ArcSwap<Certificates>,
@@ -40,27 +44,31 @@ impl Authenticator {
         })
     }
 
-    /// Whether this client may try to log in or register now.
+    /// Whether this client may attempt this now.
     ///
     /// # Errors
     ///
     /// 429 with the time until the next attempt is allowed.
-    pub(crate) fn check_throttle(&self, client: &ClientAddress) -> Result<(), ApiError> {
+    pub(crate) fn check_throttle(
+        &self,
+        client: &ClientAddress,
+        attempt: Attempt<'_>,
+    ) -> Result<(), ApiError> {
         let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.check(throttled_as(client), Instant::now()).map_err(|wait| {
+        throttle.check(throttled_as(client), attempt, Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             ApiError::slow_down(seconds, format!("too many attempts, try again in {seconds}s"))
         })
     }
 
-    /// Counts a failed login, or a registration, against this client's address.
-    pub(crate) fn record_attempt(&self, client: &ClientAddress) {
+    /// Counts a failed login, or a registration.
+    pub(crate) fn record_attempt(&self, client: &ClientAddress, attempt: Attempt<'_>) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.take(throttled_as(client), Instant::now());
+        throttle.take(throttled_as(client), attempt, Instant::now());
     }
 }
 
-/// Clients without an address (link-local peers with a zone) share one bucket.
+/// Clients without a usable address (link-local peers with a zone, unreadable forwarding headers) share buckets.
 fn throttled_as(client: &ClientAddress) -> IpAddr {
     client.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -1,26 +1,51 @@
-//! Password hashing on dedicated low-priority threads, so that a burst of logins delays logins and nothing else.
+//! Verifies and hashes passwords on threads of their own, so that at most as many are hashed at once as there are
+//! processors, and requests that need no password do not queue behind them.
 
 use std::{
+    collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use palisade_store::{hash_password, password_matches};
+use sha2::Sha256;
 use tokio::sync::oneshot;
-use tracing::warn;
 
-/// bcrypt's cost factor, the stock server's.
-pub(crate) const COST: u32 = 10;
-/// The longest password bcrypt accepts, in bytes.
-pub(crate) const MAX_PASSWORD_BYTES: usize = 72;
-/// The nice value of the hashing threads.
-const NICE: i32 = 10;
+/// At most this many passwords are known as right without hashing.
+const MAX_VERIFIED: usize = 16_384;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A handle to the hashing threads.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Passwords {
     jobs: mpsc::Sender<Job>,
+    verified: Arc<Mutex<Verified>>,
+}
+
+/// Passwords that have matched a hash since the start. A client that has logged in before is admitted by these however
+/// many wrong guesses are queued.
+struct Verified {
+    key: [u8; 32],
+    /// By bcrypt hash; a changed password has another.
+    codes: HashMap<String, [u8; 32]>,
+}
+
+impl Verified {
+    /// A fast code, but useless without the key, which never leaves this process.
+    fn code(&self, password: &str) -> Hmac<Sha256> {
+        Hmac::<Sha256>::new_from_slice(&self.key)
+            .expect("HMAC takes a key of any length")
+            .chain_update(password)
+    }
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords").finish_non_exhaustive()
+    }
 }
 
 impl Passwords {
@@ -35,10 +60,9 @@ impl Passwords {
         let count = thread::available_parallelism().map_or(1, |count| count.get().min(8));
         for number in 0..count {
             let waiting = waiting.clone();
+            // At normal priority: a log processor in one-shot mode gives up a login that takes seconds on a busy host,
+            // and loses its alerts.
             thread::Builder::new().name(format!("password-{number}")).spawn(move || {
-                if let Err(cause) = rustix::process::nice(NICE) {
-                    warn!(%cause, "cannot lower the priority of the password hashing threads");
-                }
                 loop {
                     // The lock is held while waiting for a job, never while running one.
                     let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -49,7 +73,10 @@ impl Passwords {
                 }
             })?;
         }
-        Ok(Self { jobs })
+        let mut key = [0; 32];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
+        let verified = Arc::new(Mutex::new(Verified { key, codes: HashMap::new() }));
+        Ok(Self { jobs, verified })
     }
 
     /// Runs `work` on one of the threads. `None` when it panicked.
@@ -66,27 +93,37 @@ impl Passwords {
         answered.await.ok().flatten()
     }
 
+    /// Whether `password` has matched `hash` before. Costs microseconds.
+    pub(crate) fn is_verified(&self, password: &str, hash: &str) -> bool {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.codes.get(hash).is_some_and(|code| verified.code(password).verify_slice(code).is_ok())
+    }
+
     /// Whether `password` matches `hash`. `still` is evaluated when the job leaves the queue; when it returns false,
-    /// nothing is verified and the result is `None`. A malformed hash matches no password.
+    /// nothing is verified and the result is `None`.
     pub(crate) async fn verify(
         &self,
         password: String,
         hash: String,
         still: impl FnOnce() -> bool + Send + 'static,
     ) -> Option<bool> {
-        // Go's bcrypt refuses to compare passwords that it would refuse to hash.
-        let fits = password.len() <= MAX_PASSWORD_BYTES;
-        self.run(move || still().then(|| fits && bcrypt::verify(password, &hash).unwrap_or(false)))
-            .await
-            .unwrap_or(Some(false))
+        let (guess, stored) = (password.clone(), hash.clone());
+        let matches =
+            self.run(move || still().then(|| password_matches(&guess, &stored))).await.unwrap_or(Some(false));
+        if matches == Some(true) {
+            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            if verified.codes.len() >= MAX_VERIFIED {
+                verified.codes.clear();
+            }
+            let code = verified.code(&password).finalize().into_bytes().into();
+            verified.codes.insert(hash, code);
+        }
+        matches
     }
 
     /// The hash of a password; `None` when it is too long.
     pub(crate) async fn hash(&self, password: String) -> Option<String> {
-        if password.len() > MAX_PASSWORD_BYTES {
-            return None;
-        }
-        self.run(move || bcrypt::hash(password, COST).ok()).await.flatten()
+        self.run(move || hash_password(&password)).await.flatten()
     }
 }
 
@@ -95,18 +132,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn hashes_are_bcrypts_of_the_stock_cost() {
+    async fn a_password_is_hashed_once_and_known_from_then_on() {
         let passwords = Passwords::start().unwrap();
         let hash = passwords.hash("secret".into()).await.unwrap();
-        assert!(hash.starts_with("$2b$10$"), "{hash}");
-        assert_eq!(passwords.verify("secret".into(), hash.clone(), || true).await, Some(true));
-        assert_eq!(passwords.verify("other".into(), hash.clone(), || true).await, Some(false));
+        let verify = |password: &str| passwords.verify(password.into(), hash.clone(), || true);
+        assert!(!passwords.is_verified("secret", &hash));
+        assert_eq!(verify("other").await, Some(false));
+        assert!(!passwords.is_verified("other", &hash));
+        assert_eq!(verify("secret").await, Some(true));
+        assert!(passwords.is_verified("secret", &hash) && !passwords.is_verified("other", &hash));
+        assert!(!passwords.is_verified("secret", "another hash"));
         assert_eq!(passwords.verify("secret".into(), hash.clone(), || false).await, None);
-        // Go writes this prefix.
-        let go = hash.replacen("$2b$", "$2a$", 1);
-        assert_eq!(passwords.verify("secret".into(), go, || true).await, Some(true));
-        assert_eq!(passwords.verify("secret".into(), "no hash".into(), || true).await, Some(false));
-        assert_eq!(passwords.hash("é".repeat(37)).await, None);
-        assert!(passwords.hash("x".repeat(72)).await.is_some());
+        assert_eq!(passwords.hash("x".repeat(73)).await, None);
     }
 }

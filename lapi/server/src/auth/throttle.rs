@@ -1,11 +1,13 @@
-//! Rate limit for failed logins and for registrations, per address. Pure: the time is an argument.
+//! Rate limit for failed logins and for registrations, per address and machine. Pure: the time is an argument.
 //!
-//! Each address has a token bucket that refills slowly. A failed login takes a token and a successful one does not, so
-//! a thousand machines behind one address may all log in after a restart. With an empty bucket every attempt from that
-//! address is refused.
+//! Each address has a token bucket for each machine whose password it fails to give, one for machines that do not exist,
+//! and one for registrations. A bucket refills slowly. A failed login takes a token and a successful one does not, so a
+//! thousand machines behind one address may all log in after a restart. With an empty bucket attempts of that kind are
+//! refused, and others from that address are not: a machine must not be shut out by a neighbour behind the same NAT.
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
     time::{Duration, Instant},
 };
@@ -23,13 +25,28 @@ pub(crate) const REMOTE: Allowance = Allowance { burst: 60, every: Duration::fro
 /// For loopback, where a proxy may forward for many clients.
 pub(crate) const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
 
-/// At most this many addresses are tracked; the least recently failed are dropped first.
+/// At most this many buckets are kept; the least recently failed are dropped first.
 const MAX_BUCKETS: usize = 16_384;
 
 /// Buckets of the addresses that failed recently.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    buckets: HashMap<IpAddr, Bucket>,
+    buckets: HashMap<Key, Bucket>,
+    hasher: RandomState,
+}
+
+/// An address and a hash of the attempt: names are of any length.
+type Key = (IpAddr, u64);
+
+/// What is attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Attempt<'a> {
+    /// A login of an existing machine.
+    Login(&'a str),
+    /// A login of a machine that does not exist.
+    UnknownMachine,
+    /// A registration without a right token.
+    Registration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,21 +75,26 @@ impl Throttle {
     /// # Errors
     ///
     /// The time until the next token.
-    pub(crate) fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let Some(bucket) = self.buckets.get(&prefix(address)).map(|bucket| bucket.filled(now)) else {
+    pub(crate) fn check(&self, address: IpAddr, attempt: Attempt<'_>, now: Instant) -> Result<(), Duration> {
+        let Some(bucket) = self.buckets.get(&self.key(address, attempt)).map(|bucket| bucket.filled(now))
+        else {
             return Ok(());
         };
         if bucket.tokens >= 1.0 { Ok(()) } else { Err(bucket.allowance.every.mul_f64(1.0 - bucket.tokens)) }
     }
 
-    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) {
-        let address = prefix(address);
-        if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&address) {
+    fn key(&self, address: IpAddr, attempt: Attempt<'_>) -> Key {
+        (prefix(address), self.hasher.hash_one(attempt))
+    }
+
+    pub(crate) fn take(&mut self, address: IpAddr, attempt: Attempt<'_>, now: Instant) {
+        let key = self.key(address, attempt);
+        if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&key) {
             self.make_room(now);
         }
-        let allowance = if address.is_loopback() { LOCAL } else { REMOTE };
+        let allowance = if key.0.is_loopback() { LOCAL } else { REMOTE };
         let fresh = Bucket { tokens: f64::from(allowance.burst), at: now, allowance };
-        let bucket = self.buckets.entry(address).or_insert(fresh);
+        let bucket = self.buckets.entry(key).or_insert(fresh);
         *bucket = bucket.filled(now);
         bucket.tokens = (bucket.tokens - 1.0).max(0.0);
     }
@@ -112,6 +134,8 @@ fn prefix(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const GUESS: Attempt<'_> = Attempt::Login("m");
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -120,32 +144,35 @@ mod tests {
     fn failures_empty_the_bucket_and_time_fills_it() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         for _ in 0..REMOTE.burst {
-            assert!(throttle.check(ip("192.0.2.1"), start).is_ok());
-            throttle.take(ip("192.0.2.1"), start);
+            assert!(throttle.check(ip("192.0.2.1"), GUESS, start).is_ok());
+            throttle.take(ip("192.0.2.1"), GUESS, start);
         }
-        assert_eq!(throttle.check(ip("192.0.2.1"), start), Err(REMOTE.every));
-        assert!(throttle.check(ip("192.0.2.2"), start).is_ok(), "others do not notice");
+        assert_eq!(throttle.check(ip("192.0.2.1"), GUESS, start), Err(REMOTE.every));
+        assert!(throttle.check(ip("192.0.2.2"), GUESS, start).is_ok(), "other addresses are not affected");
+        for other in [Attempt::Login("n"), Attempt::UnknownMachine, Attempt::Registration] {
+            assert!(throttle.check(ip("192.0.2.1"), other, start).is_ok(), "{other:?} is not affected");
+        }
         assert_eq!(
-            throttle.check(ip("::ffff:192.0.2.1"), start),
+            throttle.check(ip("::ffff:192.0.2.1"), GUESS, start),
             Err(REMOTE.every),
             "the same in IPv6's clothes"
         );
-        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every).is_ok());
-        throttle.take(ip("192.0.2.1"), start + REMOTE.every);
-        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every).is_err());
-        assert!(throttle.check(ip("192.0.2.1"), start + REMOTE.every * 1000).is_ok());
+        assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every).is_ok());
+        throttle.take(ip("192.0.2.1"), GUESS, start + REMOTE.every);
+        assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every).is_err());
+        assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every * 1000).is_ok());
     }
 
     #[test]
     fn a_subscriber_of_ipv6_is_one_and_loopback_is_generous() {
         let (mut throttle, now) = (Throttle::default(), Instant::now());
         for number in 0..REMOTE.burst {
-            throttle.take(ip(&format!("2001:db8::{number:x}")), now);
-            throttle.take(ip("127.0.0.1"), now);
+            throttle.take(ip(&format!("2001:db8::{number:x}")), GUESS, now);
+            throttle.take(ip("127.0.0.1"), GUESS, now);
         }
-        assert!(throttle.check(ip("2001:db8::ffff"), now).is_err());
-        assert!(throttle.check(ip("2001:db8:0:1::1"), now).is_ok());
-        assert!(throttle.check(ip("127.0.0.1"), now).is_ok());
+        assert!(throttle.check(ip("2001:db8::ffff"), GUESS, now).is_err());
+        assert!(throttle.check(ip("2001:db8:0:1::1"), GUESS, now).is_ok());
+        assert!(throttle.check(ip("127.0.0.1"), GUESS, now).is_ok());
     }
 
     #[test]
@@ -153,14 +180,18 @@ mod tests {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         let hour = u32::try_from(MAX_BUCKETS).unwrap() * 3;
         for number in 0..hour {
-            throttle
-                .take(IpAddr::from(number.to_be_bytes()), start + Duration::from_micros(u64::from(number)));
+            throttle.take(
+                IpAddr::from(number.to_be_bytes()),
+                GUESS,
+                start + Duration::from_micros(u64::from(number)),
+            );
         }
         assert!(throttle.buckets.len() <= MAX_BUCKETS);
-        assert!(throttle.buckets.contains_key(&IpAddr::from((hour - 1).to_be_bytes())));
+        let latest = throttle.key(IpAddr::from((hour - 1).to_be_bytes()), GUESS);
+        assert!(throttle.buckets.contains_key(&latest));
         // Failures that all carry the same timestamp do not defeat the bound.
         for number in 0..hour {
-            throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), start);
+            throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), GUESS, start);
         }
         assert!(throttle.buckets.len() <= MAX_BUCKETS);
     }

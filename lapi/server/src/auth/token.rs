@@ -3,9 +3,12 @@
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use palisade_wire::UnixMillis;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// How long a token is valid, in seconds; also how long after it was first issued it may be refreshed.
 pub(crate) const LIFETIME: i64 = 3600;
+/// How long after a login its token can be refreshed again and again, in seconds.
+pub(crate) const SESSION: i64 = 24 * 3600;
 /// The minimum length of a configured secret, in bytes.
 pub(crate) const MIN_SECRET: usize = 64;
 
@@ -23,7 +26,8 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// The claims of a token, the stock server's.
+/// The claims of a token: the stock server's, and what the token is bound to. A token without the latter, issued by
+/// another server with the same secret, is bound to nothing that exists, and its machine logs in again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) id: String,
@@ -31,6 +35,26 @@ pub(crate) struct Claims {
     pub(crate) exp: i64,
     /// Time of issue, in seconds since the epoch.
     pub(crate) orig_iat: i64,
+    /// Time of the login, in seconds since the epoch.
+    #[serde(default)]
+    pub(crate) login: i64,
+    /// The fingerprint of the credentials of the login; see [`Fingerprint`].
+    #[serde(default)]
+    pub(crate) credentials: Fingerprint,
+}
+
+/// Identifies the credentials of a machine: its row, and its password or client certificate. Replacing the machine or
+/// its credentials changes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of the row `id` and the password's stored hash, or the certificate as DER. The hash is salted, so that the
+    /// fingerprint, which the machine can read, reveals nothing of it.
+    pub(crate) fn new(id: i64, credentials: &[u8]) -> Self {
+        let digest = Sha256::new().chain_update(id.to_be_bytes()).chain_update(credentials).finalize();
+        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 /// Why a token is refused, with the stock server's texts.
@@ -51,6 +75,9 @@ pub(crate) enum TokenError {
     Signature,
     #[error("token is expired")]
     Expired,
+    /// Not of the machine's current credentials, or not of this connection's certificate.
+    #[error("token was issued for other credentials; log in again")]
+    OtherCredentials,
 }
 
 impl Tokens {
@@ -58,7 +85,7 @@ impl Tokens {
         Self { signing: EncodingKey::from_secret(secret), checking: DecodingKey::from_secret(secret) }
     }
 
-    /// A token for this machine, and its expiry.
+    /// A token for this machine, which logged in at `login`, and its expiry.
     ///
     /// # Errors
     ///
@@ -66,10 +93,14 @@ impl Tokens {
     pub(crate) fn issue(
         &self,
         machine: &str,
+        credentials: Fingerprint,
+        login: UnixMillis,
         now: UnixMillis,
     ) -> Result<(String, UnixMillis), jsonwebtoken::errors::Error> {
         let seconds = now.0.div_euclid(1000);
-        let claims = Claims { id: machine.to_owned(), exp: seconds + LIFETIME, orig_iat: seconds };
+        let login = login.0.div_euclid(1000);
+        let id = machine.to_owned();
+        let claims = Claims { id, exp: seconds + LIFETIME, orig_iat: seconds, login, credentials };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
         Ok((token, UnixMillis(claims.exp * 1000)))
     }
@@ -84,14 +115,16 @@ impl Tokens {
         if claims.exp <= now.0.div_euclid(1000) { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
-    /// The claims of a token that may be refreshed: first issued at most an hour ago, expired or not.
+    /// The claims of a token that may be refreshed: issued at most an hour ago, expired or not, after a login of the last
+    /// 24 hours.
     ///
     /// # Errors
     ///
     /// See [`TokenError`].
     pub(crate) fn check_refreshable(&self, token: &str, now: UnixMillis) -> Result<Claims, TokenError> {
         let claims = self.read(token)?;
-        if claims.orig_iat < now.0.div_euclid(1000) - LIFETIME {
+        let seconds = now.0.div_euclid(1000);
+        if claims.orig_iat < seconds - LIFETIME || claims.login < seconds - SESSION {
             Err(TokenError::Expired)
         } else {
             Ok(claims)
@@ -123,14 +156,28 @@ mod tests {
     #[test]
     fn tokens_are_checked_in_the_stock_servers_words() {
         let (tokens, now) = (Tokens::new(&[7; 64]), UnixMillis(1_700_000_000_123));
-        let (token, end) = tokens.issue("m", now).unwrap();
+        let print = Fingerprint::new(1, b"hash");
+        let (token, end) = tokens.issue("m", print.clone(), now, now).unwrap();
         assert_eq!(end, UnixMillis(1_700_003_600_000));
-        let claims = Claims { id: "m".into(), exp: 1_700_003_600, orig_iat: 1_700_000_000 };
+        let claims = Claims {
+            id: "m".into(),
+            exp: 1_700_003_600,
+            orig_iat: 1_700_000_000,
+            login: 1_700_000_000,
+            credentials: print.clone(),
+        };
         assert_eq!(tokens.check(&token, now), Ok(claims.clone()));
         assert_eq!(tokens.check(&token, UnixMillis(1_700_003_599_999)), Ok(claims));
         assert_eq!(tokens.check(&token, UnixMillis(1_700_003_600_000)), Err(TokenError::Expired));
         assert!(tokens.check_refreshable(&token, UnixMillis(1_700_003_600_000)).is_ok());
         assert_eq!(tokens.check_refreshable(&token, UnixMillis(1_700_003_601_000)), Err(TokenError::Expired));
+        // Refreshed again and again, a token ends a day after the login.
+        let later = |seconds: i64| UnixMillis(now.0 + seconds * 1000);
+        let (last, _) = tokens.issue("m", print.clone(), now, later(SESSION - 1)).unwrap();
+        assert!(tokens.check_refreshable(&last, later(SESSION)).is_ok());
+        assert_eq!(tokens.check_refreshable(&last, later(SESSION + 1)), Err(TokenError::Expired));
+        // Each part of the credentials counts.
+        assert!(print != Fingerprint::new(2, b"hash") && print != Fingerprint::new(1, b"other"));
         assert_eq!(Tokens::new(&[8; 64]).check(&token, now), Err(TokenError::Signature));
         assert_eq!(tokens.check("garbage", now), Err(TokenError::Segments));
         assert_eq!(tokens.check("a.b.c", now), Err(TokenError::Malformed));

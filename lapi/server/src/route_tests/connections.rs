@@ -281,11 +281,37 @@ async fn certificates_admit_machines_and_bouncers() {
     let machine_row = open.lapi.lapi.registry.machine("lp@127.0.0.1").unwrap();
     assert!(machine_row.validated, "made at first contact");
 
+    // A token belongs to the certificate of its login.
+    let body = r#"{"scenarios":[]}"#;
+    let login = format!(
+        "POST /v1/watchers/login HTTP/1.1\r\nuser-agent: crowdsec/v1\r\nconnection: close\r\nhost: x\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = over_tls(&open, &ours, Some(&machine), &login).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_str(answer.strip_prefix("200 ").unwrap()).unwrap();
+    let with_token = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nauthorization: Bearer {}", answer["token"].as_str().unwrap())
+    };
+    let status = async |path: &str, shown: Option<&Shown>| {
+        over_tls(&open, &ours, shown, &with_token(path)).await.unwrap()[..3].to_owned()
+    };
+    let (heartbeat, refresh) = ("/v1/heartbeat", "/v1/refresh_token");
+    let renewed = ours.sign("lp", "agent-ou", 6);
+    for path in [heartbeat, refresh] {
+        assert_eq!(status(path, Some(&machine)).await, "200", "{path}");
+        assert_eq!(status(path, None).await, "401", "{path} without certificate");
+        assert_eq!(status(path, Some(&renewed)).await, "401", "{path} with another certificate");
+    }
+
     // Revoked while connected, and admitted again.
     let certificates = open.lapi.lapi.auth.certificates.load_full();
-    put(&path, "crl.pem", &ours.revoke(&[&bouncer]));
+    put(&path, "crl.pem", &ours.revoke(&[&bouncer, &machine]));
     certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert_eq!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap(), forbidden);
+    for path in [heartbeat, refresh] {
+        assert_eq!(status(path, Some(&machine)).await, "401", "{path} with a revoked certificate");
+    }
     put(&path, "crl.pem", &ours.revoke(&[]));
     certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));

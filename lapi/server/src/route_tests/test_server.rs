@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::{Authenticator, extract::hash_key};
+use crate::auth::{Authenticator, extract::hash_key, fingerprint};
 use crate::metrics::LapiMetrics;
 use crate::state::{Lapi, Setup};
 
@@ -210,7 +210,9 @@ impl TestServer {
         body: impl Into<Body>,
         from: [u8; 4],
     ) -> Request<Body> {
-        let (token, _) = self.lapi.auth.tokens.issue("lp", self.now()).unwrap();
+        let machine = self.lapi.registry.machine("lp").unwrap();
+        let credentials = fingerprint(&machine, None).unwrap();
+        let (token, _) = self.lapi.auth.tokens.issue("lp", credentials, self.now(), self.now()).unwrap();
         Request::builder()
             .method(method)
             .uri(path)

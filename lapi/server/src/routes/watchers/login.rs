@@ -10,13 +10,13 @@ use axum::{
 use bytes::Bytes;
 use palisade_daemon::listen::Peer;
 use palisade_service::registry::{AuthType, Machine};
-use palisade_store::{MachineUpdate, NewMachine};
+use palisade_store::{MachineUpdate, NewMachine, has_other_cost};
 use palisade_wire::{read_certificate_login, read_login};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::token::token_for;
 use crate::{
-    auth::{ClientAddress, certificate::Role},
+    auth::{ClientAddress, certificate::Role, fingerprint, throttle::Attempt},
     body::{self, BodyFailure},
     error::ApiError,
     state::Lapi,
@@ -37,18 +37,20 @@ const MAX_SCENARIOS: usize = 100_000;
 pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
-    lapi.auth.check_throttle(&client).inspect_err(|_| {
-        lapi.metrics.throttled.inc();
-    })?;
     let peer = parts.extensions.get::<Peer>().cloned();
     let headers = parts.headers.clone();
     let body = read_body(Request::from_parts(parts, body)).await?;
-    let result = match peer.filter(|peer| !peer.certificates.is_empty()) {
-        Some(peer) => with_certificate(&lapi, &peer, &client, &body).await,
+    let result = match peer.as_ref().filter(|peer| !peer.certificates.is_empty()) {
+        Some(peer) => with_certificate(&lapi, peer, &client, &body).await,
         None => with_password(&lapi, &client, &body).await,
     };
     let (machine, scenarios) = result.inspect_err(|refusal| {
-        info!(client = %client.text, "login refused: {}", refusal.text());
+        // Lines in proportion to what is verified: a refused flood is counted, not logged.
+        if refusal.is_throttled() {
+            lapi.metrics.throttled.inc();
+        } else {
+            info!(client = %client.text, "login refused: {}", refusal.text());
+        }
     })?;
     let version = version(&headers);
     lapi.registry.activity.record_machine(
@@ -64,7 +66,9 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
         return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
     }
-    token_for(&lapi, &machine.name)
+    let credentials = fingerprint(&machine, peer.as_ref());
+    let credentials = credentials.ok_or_else(|| ApiError::unauthorized(WRONG_CREDENTIALS))?;
+    token_for(&lapi, &machine.name, credentials, lapi.clock.now())
 }
 
 /// A bad body is a failed login, except where the stock server's decompression middleware answers first.
@@ -89,7 +93,8 @@ async fn with_password(
     let name = &login.machine_id;
     let found = lapi.registry.machine_matching(name, |machine| machine.validated).await;
     let Some(machine) = found.map_err(|cause| ApiError::store(&cause, "unable to query"))? else {
-        lapi.auth.record_attempt(client);
+        lapi.auth.check_throttle(client, Attempt::UnknownMachine)?;
+        lapi.auth.record_attempt(client, Attempt::UnknownMachine);
         return Err(ApiError::unauthorized("ent: machine not found"));
     };
     if machine.auth != AuthType::Password {
@@ -101,22 +106,53 @@ async fn with_password(
     if !machine.validated {
         return Err(ApiError::unauthorized(format!("machine {name} not validated")));
     }
+    if !lapi.auth.passwords.is_verified(&login.password, &machine.password) {
+        verify(lapi, client, &machine, login.password.clone()).await?;
+    }
+    let machine = with_current_cost(lapi, machine, login.password).await;
+    Ok((machine, login.scenarios))
+}
+
+/// Hashes the password and compares it, unless too many were wrong.
+async fn verify(
+    lapi: &Lapi,
+    client: &ClientAddress,
+    machine: &Arc<Machine>,
+    password: String,
+) -> Result<(), ApiError> {
+    let attempt = Attempt::Login(&machine.name);
+    lapi.auth.check_throttle(client, attempt)?;
     // When a burst of guesses is queued, those that are due after the bucket has emptied are not verified.
-    let (still, from) = (lapi.clone(), client.clone());
-    let turn = move || still.auth.check_throttle(&from).is_ok();
-    match lapi.auth.passwords.verify(login.password, machine.password.clone(), turn).await {
-        Some(true) => Ok((machine, login.scenarios)),
+    let (still, from, guessed) = (lapi.clone(), client.clone(), Arc::clone(machine));
+    let turn = move || still.auth.check_throttle(&from, Attempt::Login(&guessed.name)).is_ok();
+    match lapi.auth.passwords.verify(password, machine.password.clone(), turn).await {
+        Some(true) => Ok(()),
         Some(false) => {
-            lapi.auth.record_attempt(client);
+            lapi.auth.record_attempt(client, attempt);
             Err(ApiError::unauthorized(WRONG_CREDENTIALS))
         }
         None => {
-            lapi.metrics.throttled.inc();
-            Err(lapi
-                .auth
-                .check_throttle(client)
-                .err()
-                .unwrap_or_else(|| ApiError::slow_down(1, "too many attempts")))
+            let refused = lapi.auth.check_throttle(client, attempt).err();
+            Err(refused.unwrap_or_else(|| ApiError::slow_down(1, "too many attempts")))
+        }
+    }
+}
+
+/// The machine, its password hashed anew if that was done with another cost. When the store fails, the old hash stays.
+async fn with_current_cost(lapi: &Lapi, machine: Arc<Machine>, password: String) -> Arc<Machine> {
+    if !has_other_cost(&machine.password) {
+        return machine;
+    }
+    let Some(hash) = lapi.auth.passwords.hash(password).await else { return machine };
+    match lapi.registry.replace_password(lapi.clock.now(), &machine, hash).await {
+        Ok(renewed) => renewed,
+        Err(cause) => {
+            debug!(
+                machine = machine.name,
+                error = &cause as &dyn std::error::Error,
+                "the password keeps its hash"
+            );
+            machine
         }
     }
 }

@@ -6,12 +6,12 @@ use axum::{
 };
 use palisade_lapi_config::AutoRegistration;
 use palisade_service::registry::AuthType;
-use palisade_store::{NewMachine, StoreError};
+use palisade_store::{MAX_PASSWORD_BYTES, NewMachine, StoreError};
 use palisade_wire::{RequestError, read_registration};
 use tracing::info;
 
 use crate::{
-    auth::{ClientAddress, password},
+    auth::{ClientAddress, throttle::Attempt},
     body,
     error::ApiError,
     state::Lapi,
@@ -34,9 +34,6 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {
         return Err(ApiError::forbidden());
     }
-    lapi.auth.check_throttle(&client).inspect_err(|_| {
-        lapi.metrics.throttled.inc();
-    })?;
     let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
     let body = body.map_err(body::BodyFailure::into_error)?;
     let registration = read_registration(&body).map_err(|cause| match cause {
@@ -44,16 +41,19 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
         other => ApiError::message(StatusCode::UNPROCESSABLE_ENTITY, other.to_string()),
     })?;
     let auto = lapi.server.auto_registration.as_ref();
-    let validated = may_join(auto, &registration.registration_token, &client).inspect_err(|_| {
-        lapi.auth.record_attempt(&client);
-    })?;
-    if !validated {
-        // Anyone may register without a token, so every such registration counts against the rate limit.
-        lapi.auth.record_attempt(&client);
+    let joined = may_join(auto, &registration.registration_token, &client);
+    if !matches!(joined, Ok(true)) {
+        // Anyone may register without a token, so every such registration counts against the rate limit. A right token is
+        // admitted however many wrong ones come from the same address.
+        lapi.auth.check_throttle(&client, Attempt::Registration).inspect_err(|_| {
+            lapi.metrics.throttled.inc();
+        })?;
+        lapi.auth.record_attempt(&client, Attempt::Registration);
     }
+    let validated = joined?;
     let name = registration.machine_id;
     let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));
-    if registration.password.len() > password::MAX_PASSWORD_BYTES {
+    if registration.password.len() > MAX_PASSWORD_BYTES {
         return Err(ApiError::bad_request("unable to hash"));
     }
     if lapi.registry.machine(&name).is_some() {

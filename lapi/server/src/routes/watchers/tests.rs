@@ -121,22 +121,96 @@ async fn a_token_is_good_for_as_long_as_its_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guessing_is_slowed_down_and_others_do_not_notice() {
-    let lapi = Fixture::new("").await;
+async fn guessing_is_slowed_down_and_a_neighbour_is_not() {
+    let lapi = Fixture::new(AUTO).await;
     lapi.machine("m").await;
-    let agent = "user-agent: crowdsec/v1";
+    lapi.machine("n").await;
+    let (agent, from) = ("user-agent: crowdsec/v1", "192.0.2.1");
     let login = "POST /v1/watchers/login";
-    for _ in 0..REMOTE.burst {
-        let body = r#"{"machine_id":"guess","password":"p"}"#;
-        assert_eq!(lapi.request("192.0.2.1", login, &[agent], body).await.status, 401);
+    let wrong = |name: &str| format!(r#"{{"machine_id":"{name}","password":"wrong"}}"#);
+    for name in ["gone", "m"] {
+        let mut guesses = 0;
+        let refused = loop {
+            let answer = lapi.request(from, login, &[agent], wrong(name)).await;
+            if answer.status != 401 {
+                break answer;
+            }
+            guesses += 1;
+            // More than the burst, because the bucket refills while a slow machine hashes.
+            assert!(guesses < 3 * REMOTE.burst, "nothing slows the guesses down");
+        };
+        assert_eq!(refused.status, 429);
+        assert!(guesses >= REMOTE.burst);
+        assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     }
-    let sound = r#"{"machine_id":"m","password":"secret"}"#;
-    let refused = lapi.request("192.0.2.1", login, &[agent], sound).await;
-    assert_eq!(refused.status, 429);
-    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
-    assert_eq!(lapi.request("192.0.2.1", "POST /v1/watchers", &[], sound).await.status, 429);
-    assert_eq!(lapi.request("192.0.2.2", login, &[agent], sound).await.status, 200);
-    assert!(lapi.metrics.text().contains("palisade_lapi_throttled_total 2"));
+    // Right passwords from the same address: of another machine, and of the same one, which logged in before.
+    for name in ["n", "m"] {
+        let sound = format!(r#"{{"machine_id":"{name}","password":"secret"}}"#);
+        assert_eq!(lapi.request(from, login, &[agent], sound).await.status, 200, "{name}");
+    }
+    let registration = "POST /v1/watchers";
+    let without = |number: u32| format!(r#"{{"machine_id":"r{number}","password":"p"}}"#);
+    let mut registered = 0;
+    let refused = loop {
+        let answer = lapi.request(from, registration, &[], without(registered)).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        registered += 1;
+        assert!(registered < 3 * REMOTE.burst, "nothing slows the registrations down");
+    };
+    assert!(refused.status == 429 && registered >= REMOTE.burst, "{refused:?} after {registered}");
+    let token =
+        r#"{"machine_id":"t","password":"p","registration_token":"0123456789abcdef0123456789abcdef"}"#;
+    assert_eq!(lapi.request(from, registration, &[], token).await.status, 202);
+    assert!(lapi.metrics.text().contains("palisade_lapi_throttled_total 3"), "{}", lapi.metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_bound_to_the_credentials_of_its_login() {
+    let lapi = Fixture::new("").await;
+    let store = lapi.lapi.store.clone();
+    let heartbeat = "GET /v1/heartbeat";
+    let refresh = "GET /v1/refresh_token";
+    let status = async |what: &str, token: &str| {
+        lapi.request("192.0.2.1", what, &[&format!("authorization: Bearer {token}")], "")
+            .await
+            .status
+            .as_u16()
+    };
+    // A new password.
+    let token = lapi.machine("m").await;
+    let refreshed =
+        lapi.request("192.0.2.1", refresh, &[&format!("authorization: Bearer {token}")], "").await.token();
+    let hash = palisade_store::hash_password("other").unwrap();
+    store.set_machine_password(UnixMillis::now(), "m", &hash).await.unwrap();
+    lapi.lapi.registry.refresh_if_stale().await.unwrap();
+    for old in [&token, &refreshed] {
+        assert_eq!((status(heartbeat, old).await, status(refresh, old).await), (401, 401));
+    }
+    // Deleted and added again, with the same password.
+    let token = lapi.machine("n").await;
+    store.delete_machine("n").await.unwrap();
+    lapi.lapi.registry.refresh_if_stale().await.unwrap();
+    let again = lapi.machine("n").await;
+    assert_eq!((status(heartbeat, &token).await, status(heartbeat, &again).await), (401, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_of_another_cost_is_replaced_at_the_next_login() {
+    let lapi = Fixture::new("").await;
+    let store = lapi.lapi.store.clone();
+    lapi.machine("m").await;
+    let cheap = bcrypt::hash("secret", 4).unwrap();
+    store.set_machine_password(UnixMillis::now(), "m", &cheap).await.unwrap();
+    lapi.lapi.registry.refresh_if_stale().await.unwrap();
+    let body = r#"{"machine_id":"m","password":"secret"}"#;
+    let agent = "user-agent: crowdsec/v1";
+    let token = lapi.request("192.0.2.1", "POST /v1/watchers/login", &[agent], body).await.token();
+    let stored = store.machine("m").await.unwrap().unwrap().password;
+    assert!(stored.starts_with("$2b$10$") && palisade_store::password_matches("secret", &stored), "{stored}");
+    let bearer = format!("authorization: Bearer {token}");
+    assert_eq!(lapi.request("192.0.2.1", "GET /v1/heartbeat", &[&bearer], "").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
