@@ -94,13 +94,13 @@ pub(crate) struct Commit<'a> {
     /// Timeouts count from here.
     pub(crate) now: Timestamp,
     pub(crate) removal: Removal,
-    /// Whether to find out which changes are refused and to bring in the rest. Otherwise a refusal is an error:
-    /// the caller's picture of the kernel may be wrong.
+    /// Whether to find out which changes are refused and to commit the rest. Otherwise a refusal is an error, because
+    /// the remembered state of the kernel may be wrong.
     pub(crate) isolate: bool,
 }
 
 impl Commit<'_> {
-    /// Applies the changes, in as few transactions as are quick.
+    /// Commits the changes, in as few transactions as is efficient.
     pub(crate) fn apply(&self, socket: &mut Socket, changes: &[Change]) -> Result<Committed, CommitError> {
         // A transaction that touches an interval set costs time in proportion to the whole set, however small the
         // change. So all changes go into as few transactions as possible.
@@ -132,7 +132,8 @@ impl Commit<'_> {
                         socket.lower_batch_limit(bytes / 2);
                         groups.push(packed.to_vec());
                     }
-                    // The interval has just expired. Its neighbours have to be read before it is removed: see `encode`.
+                    // The interval has just expired. The sets have to be read before anything is removed from them: see
+                    // `encode`.
                     Err(rejection)
                         if rejection.names(Errno::NOENT)
                             && packed.iter().any(|change| self.removes_exactly(change)) =>
@@ -163,8 +164,8 @@ impl Commit<'_> {
         }
     }
 
-    /// After a refusal: records certain culprits as refused, and returns the lists still to be tried. The last of them,
-    /// which is tried next, holds the changes that no refusal names.
+    /// After a refusal: records changes that are certainly at fault as refused, and returns the lists still to be
+    /// tried. The last of them, which is tried next, holds the changes that no refusal names.
     fn narrow<'c>(
         &self,
         rejection: &Rejection,
@@ -267,7 +268,7 @@ impl Commit<'_> {
         intervals.any(|one| self.layout.target(one.set).purpose == Purpose::Everything)
     }
 
-    /// Whether a change fails when what it removes is not there.
+    /// Whether a change fails when what it removes does not exist.
     fn removes_exactly(&self, change: &Change) -> bool {
         match change {
             Change::Cell { .. } => false,

@@ -189,8 +189,8 @@ impl Enforcer {
         let mut config_open = true;
         let mut news = false;
         loop {
-            // A repair is put off because another program keeps undoing it. New bans do not wait for that: without
-            // this, one came up to 10 s late.
+            // A repair is put off because another program keeps undoing it. New bans do not wait for that: otherwise
+            // they would be up to 10 s late.
             if news && need > Need::Changes && self.disturbed && Instant::now() < not_before {
                 self.follow_meanwhile().await;
             }
@@ -372,7 +372,7 @@ impl Enforcer {
         match event {
             Ok(Event::Committed { generation, .. }) if self.kernel_access.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
-                // Structure decides: a flushed set is rebuilt with its table.
+                // Structure has precedence: if a table is deleted, its elements are announced as well.
                 let what = if touched.structure { "structure" } else { "elements" };
                 let shared = self.current.config.families().all(|(_, family)| family.set_only);
                 // One line for a burst, and none for shared sets, which other programs change as a matter of course.

@@ -17,7 +17,6 @@
 //!
 //! IPv6 needs several gates, as its prefixes are of many lengths. There a front gate holds the cells of all of them, so
 //! that most packets are looked up once.
-//!
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

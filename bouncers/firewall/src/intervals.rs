@@ -119,7 +119,7 @@ fn lay(mut prefixes: Vec<Laid>) -> Vec<Laid> {
 
 fn push(out: &mut Vec<Laid>, (first, last, until): Laid) {
     match out.last_mut() {
-        // Fewer elements in the kernel, and a range within a range that ends with it makes none at all.
+        // Fewer elements in the kernel; and a range within one that ends at the same time needs none.
         Some(before) if before.2 == until && following(before.1) == Some(first) => before.1 = last,
         _ => out.push((first, last, until)),
     }

@@ -80,9 +80,9 @@ pub(crate) struct Plan {
     pub(crate) deleted: usize,
     /// Ranges that the operator's set cannot hold, because it lacks the interval flag.
     pub(crate) unenforceable_ranges: usize,
-    /// Some of the ranges that came and are wider than may be enforced.
+    /// Some of the new ranges that are wider than may be enforced.
     pub(crate) too_wide: Vec<IpNet>,
-    /// Some of the bans that came and hit something this host depends on, and what that is.
+    /// Some of the new bans that hit something this host depends on, and what that is.
     pub(crate) hits: Vec<(IpNet, String)>,
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn delta<'d>(
         let mut place = |decision: Option<Decision<'d>>| {
             let decision = decision?;
             let place = placer.place(net, &decision)?;
-            // What is excluded was never put in, so it must not be removed either: the element belongs to the operator.
+            // What is excluded was never added, so it must not be removed either: the element is the operator's.
             (!covers(excluded.of(place.set), net.addr())).then_some((place, decision.until))
         };
         let (before, after) = (place(change.before), place(change.after));
@@ -391,7 +391,7 @@ fn compare_elements(
         ours.map(move |held| (length, held.first, set, *held))
     });
     let mut held: Vec<InKernel> = held.collect();
-    // A sorted list and a binary search per decision need less memory than a hash table, which counts for a list of a
+    // A sorted list and a binary search per decision need less memory than a hash table, which matters for a list of a
     // million.
     held.sort_unstable_by_key(|(length, address, set, _)| (*length, *address, *set));
     let plan = &mut out.plan;
@@ -432,7 +432,8 @@ fn compare_elements(
             stale[at] = false;
             &held[at]
         });
-        // Adopting what an earlier process put in, instead of rewriting it, makes a restart free of changes.
+        // An element of an earlier process that is as wanted is adopted, so that a restart changes nothing in the
+        // kernel.
         let up_to_date = before.is_some_and(|(.., set, held)| {
             let target = layout.target(place.set);
             let counter = layout.counter(place.source);

@@ -1,4 +1,5 @@
-//! Serves the control socket.
+//! Serves the control socket: creates it, answers requests from the cache and the bouncer's status, and removes it at
+//! the end.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -106,7 +106,7 @@ impl Enforcer {
         let step = self.kernel_access.kernel(move |kernel: &mut Kernel| {
             let now = palisade_stream::now();
             let plan = plan::delta(&layout, &older, &newest, (&excluded, &local), &mut cells, now);
-            // The kernel pairs an expired start with the nearest end above it when it collects. An interval put in
+            // The kernel pairs an expired start with the nearest end above it when it collects. An interval added
             // before that would lose its end and reach up to the next one.
             if uncollected(now) && plan.adds_ending_intervals(&layout) {
                 return Ok(Step::Uncollected);
@@ -137,7 +137,7 @@ impl Enforcer {
                 elements.ranges = elements.ranges.saturating_add_signed(balance.ranges);
             }
         }
-        // The pause follows the round, so a single ban is never delayed by it.
+        // The pause follows the round, so a ban that arrives alone is not delayed.
         self.pause = Some(started.elapsed()).filter(|took| *took > SHORT_ROUND);
         self.in_force(Compared { snapshot: newer, plan, committed, waited: Duration::ZERO }, None).await;
         Ok(())
