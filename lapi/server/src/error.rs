@@ -8,6 +8,7 @@ use axum::{
 };
 use palisade_service::ingest::IngestError;
 use palisade_store::StoreError;
+use palisade_wire::BodyError;
 use serde::Serialize;
 
 use crate::response::json;
@@ -100,13 +101,23 @@ impl ApiError {
 impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         match error {
-            IngestError::Body(error) => Self::bad_request(error.to_string()),
+            IngestError::Body(error) => error.into(),
             IngestError::Refused(reason) => Self::internal(reason),
             IngestError::Store(error) => {
                 Self::store(&error, "unable to create alerts: unable to insert bulk")
             }
             IngestError::Broken => Self::empty(StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::Malformed(_) => StatusCode::BAD_REQUEST,
+            BodyError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::message(status, error.to_string())
     }
 }
 

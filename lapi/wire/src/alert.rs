@@ -1,6 +1,8 @@
 //! Alerts with their decisions, as returned by `GET /v1/alerts` and, once validated, as posted to `POST /v1/alerts`.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::body::null_is_default;
 
 /// An alert of a log processor, an operator or an import. Fields that stock clients read unconditionally are always
 /// written; the others are omitted when empty.
@@ -231,10 +233,6 @@ fn null_when_empty<T: Serialize, S: Serializer>(list: &[T], to: S) -> Result<S::
 
 fn always_null<S: Serializer>(_: &[String], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_none()
-}
-
-fn null_is_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 fn is_zero(degrees: &f32) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::go_json::{self, BodyError, lenient, without_nulls};
+use crate::body::{self, BodyError, null_is_default};
 
 /// The expiration of items that never expire: Go's zero time.
 pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00.000Z";
@@ -24,7 +24,7 @@ pub struct Allowlist {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Its items that have not expired; empty unless requested.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub items: Vec<AllowlistItem>,
     /// Its name, unique.
     #[serde(default)]
@@ -69,6 +69,7 @@ pub struct CheckAnswer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckRequest {
     /// Addresses and ranges.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub targets: Vec<String>,
 }
 
@@ -77,7 +78,7 @@ pub struct BulkCheckRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckAnswer {
     /// One for each target on a list.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub results: Vec<BulkCheckResult>,
 }
 
@@ -86,17 +87,11 @@ pub struct BulkCheckAnswer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckResult {
     /// The items and lists, with their comments.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub allowlists: Vec<String>,
     /// As requested.
     #[serde(default)]
     pub target: String,
-}
-
-lenient! {
-    struct PostedCheck as "BulkCheckAllowlistRequest", list "[]models.BulkCheckAllowlistRequest" {
-        targets: Vec<Option<String>> = "targets",
-    }
 }
 
 /// Parses the body of `POST /v1/allowlists/check`. That the list is not empty must be checked by the server.
@@ -104,12 +99,7 @@ lenient! {
 /// # Errors
 /// When it is malformed.
 pub fn read_bulk_check(body: &[u8]) -> Result<BulkCheckRequest, BodyError> {
-    let posted: PostedCheck = go_json::read(body)?.unwrap_or_default();
-    Ok(BulkCheckRequest { targets: without_nulls(posted.targets) })
-}
-
-fn null_is_empty<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+    Ok(body::read(body)?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -125,6 +115,6 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&CheckAnswer::default()).unwrap(), "{}");
         assert_eq!(serde_json::to_string(&BulkCheckAnswer::default()).unwrap(), r#"{"results":[]}"#);
-        assert_eq!(read_bulk_check(br#"{"Targets":["1.2.3.4"]}"#).unwrap().targets, ["1.2.3.4"]);
+        assert_eq!(read_bulk_check(br#"{"targets":["1.2.3.4"]}"#).unwrap().targets, ["1.2.3.4"]);
     }
 }

@@ -26,13 +26,12 @@
 
 mod alert;
 mod allowlist;
+mod body;
 mod boundary;
 mod decision;
 mod decoder;
 mod error_body;
 pub mod follow;
-mod go_json;
-mod go_syntax;
 mod posted;
 mod push;
 mod query;
@@ -40,7 +39,6 @@ mod scope;
 mod time;
 mod usage;
 mod usage_report;
-mod validation;
 mod value;
 mod watcher;
 
@@ -49,10 +47,10 @@ pub use allowlist::{
     Allowlist, AllowlistItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
     read_bulk_check,
 };
+pub use body::BodyError;
 pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use error_body::ErrorBody;
-pub use go_json::BodyError;
 pub use palisade_go_compat::{DurationError, GoDuration};
 pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
 pub use push::{StreamObject, push_stream_decision};
@@ -63,8 +61,5 @@ pub use usage::{
     MAX_METRIC_TEXT, MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent, UsageMetrics,
     clip_metric_text,
 };
-pub use usage_report::{HubItem, LogProcessor, UsageError, UsageReport, UsageSender, read_usage_metrics};
-pub use validation::ValidationFailure;
-pub use watcher::{
-    Login, LoginAnswer, Registration, RequestError, read_certificate_login, read_login, read_registration,
-};
+pub use usage_report::{HubItem, LogProcessor, UsageReport, UsageSender, read_usage_metrics};
+pub use watcher::{Login, LoginAnswer, Registration, read_certificate_login, read_login, read_registration};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::body::{null_is_default, required};
+
 /// The longest name, unit, label or version that LAPI's validation accepts, in characters.
 pub const MAX_METRIC_TEXT: usize = 255;
 
@@ -26,20 +28,22 @@ pub struct UsageMetrics {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemediationComponent {
     /// The bouncer's type, as in the User-Agent before the slash.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: String,
     /// The bouncer's version, as in the User-Agent after the slash.
+    #[serde(deserialize_with = "required")]
     pub version: String,
     /// Always an array, empty for bouncers: an object is refused with 400.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
+    #[serde(deserialize_with = "required")]
     pub utc_startup_timestamp: i64,
     /// The operating system; if it is absent, LAPI clears what it had stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
     /// Always an array, although the public guide shows an object: an object is refused with 400.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metrics: Vec<MetricsWindow>,
 }
 
@@ -48,11 +52,13 @@ pub struct RemediationComponent {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OsInfo {
     /// Such as `debian`.
+    #[serde(deserialize_with = "required")]
     pub name: String,
     /// Such as `linux`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub family: String,
     /// Such as `12`.
+    #[serde(deserialize_with = "required")]
     pub version: String,
 }
 
@@ -61,8 +67,10 @@ pub struct OsInfo {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricsWindow {
     /// The time window.
+    #[serde(deserialize_with = "required")]
     pub meta: MetricMeta,
     /// The measurements.
+    #[serde(deserialize_with = "required")]
     pub items: Vec<MetricItem>,
 }
 
@@ -71,8 +79,10 @@ pub struct MetricsWindow {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricMeta {
     /// Its length in seconds.
+    #[serde(deserialize_with = "required")]
     pub window_size_seconds: i64,
     /// Its end, in seconds since the Unix epoch.
+    #[serde(deserialize_with = "required")]
     pub utc_now_timestamp: i64,
 }
 
@@ -81,14 +91,17 @@ pub struct MetricMeta {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricItem {
     /// `dropped`, `processed` (both: the count within the window), `active_decisions` (the count now), or any other.
+    #[serde(deserialize_with = "required")]
     pub name: String,
     /// `packet`, `byte`, `request`, `ip`.
+    #[serde(deserialize_with = "required")]
     pub unit: String,
     /// The measured number.
+    #[serde(deserialize_with = "required")]
     #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub value: serde_json::Number,
     /// Such as `origin` (for lists `lists:<name>`), `ip_type` (`ipv4`, `ipv6`), `remediation`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
 

@@ -1,35 +1,38 @@
 //! Validates the body of `POST /v1/usage-metrics` as the server receives it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Number;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::go_json::{self, lenient, without_nulls};
+use crate::body::{self, BodyError, at_most, brief, null_is_default, required};
 use crate::usage::MAX_METRIC_TEXT;
-use crate::validation::Group;
-use crate::{MetricItem, MetricMeta, MetricsWindow, OsInfo, RemediationComponent};
+use crate::{MetricsWindow, OsInfo, RemediationComponent};
 
 /// A reporting log processor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogProcessor {
     /// Its version.
+    #[serde(deserialize_with = "required")]
     pub version: String,
     /// Names of the experimental features that are on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
+    #[serde(deserialize_with = "required")]
     pub utc_startup_timestamp: i64,
     /// The operating system; if it is absent, the stored one is cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
     /// The measurements.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metrics: Vec<MetricsWindow>,
     /// The number of data sources per type.
+    #[serde(deserialize_with = "required")]
     pub datasources: BTreeMap<String, i64>,
     /// The installed hub items by type (`scenarios`, `parsers`, …).
+    #[serde(deserialize_with = "hub_items")]
     pub hub_items: BTreeMap<String, Vec<HubItem>>,
 }
 
@@ -38,13 +41,13 @@ pub struct LogProcessor {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubItem {
     /// Such as `crowdsecurity/ssh-bf`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
     /// `official`, `custom` or `tainted`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub status: String,
     /// Such as `0.3`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub version: String,
 }
 
@@ -66,16 +69,6 @@ pub enum UsageSender {
     Machine,
 }
 
-/// Why a report is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct UsageError {
-    /// The response's status: 400 or 422.
-    pub status: u16,
-    /// The stock server's text.
-    pub text: String,
-}
-
 impl UsageReport {
     /// The stored form: JSON with `metrics`, and `type` for a bouncer.
     pub fn payload(&self) -> String {
@@ -95,281 +88,74 @@ impl UsageReport {
     }
 }
 
-lenient! {
-    struct PostedAll as "AllMetrics", list "[]models.AllMetrics" {
-        remediation_components: Vec<Option<PostedBouncer>> = "remediation_components",
-        log_processors: Vec<Option<PostedProcessor>> = "log_processors",
-    }
-}
-
-lenient! {
-    struct PostedBouncer as "RemediationComponentsMetrics", list "[]*models.RemediationComponentsMetrics" {
-        kind: String = "type",
-        version: String = "version",
-        utc_startup_timestamp: i64 = "utc_startup_timestamp",
-        os: PostedOs = "os",
-        feature_flags: Vec<Option<String>> = "feature_flags",
-        metrics: Vec<Option<PostedWindow>> = "metrics",
-    }
-}
-
-lenient! {
-    struct PostedProcessor as "LogProcessorsMetrics", list "[]*models.LogProcessorsMetrics" {
-        version: String = "version",
-        utc_startup_timestamp: i64 = "utc_startup_timestamp",
-        os: PostedOs = "os",
-        feature_flags: Vec<Option<String>> = "feature_flags",
-        metrics: Vec<Option<PostedWindow>> = "metrics",
-        datasources: BTreeMap<String, i64> = "datasources",
-        hub_items: BTreeMap<String, Vec<Option<PostedHubItem>>> = "hub_items",
-    }
-}
-
-lenient! {
-    struct PostedOs as "OSversion", list "[]models.OSversion" {
-        name: String = "name",
-        version: String = "version",
-        family: String = "family",
-    }
-}
-
-lenient! {
-    struct PostedWindow as "DetailedMetrics", list "[]*models.DetailedMetrics" {
-        meta: PostedSpan = "meta",
-        items: Vec<Option<PostedItem>> = "items",
-    }
-}
-
-lenient! {
-    struct PostedSpan as "MetricsMeta", list "[]models.MetricsMeta" {
-        window_size_seconds: i64 = "window_size_seconds",
-        utc_now_timestamp: i64 = "utc_now_timestamp",
-    }
-}
-
-lenient! {
-    struct PostedItem as "MetricsDetailItem", list "[]*models.MetricsDetailItem" {
-        name: String = "name",
-        unit: String = "unit",
-        value: Number = "value",
-        labels: BTreeMap<String, String> = "labels",
-    }
-}
-
-lenient! {
-    struct PostedHubItem as "HubItem", list "[]models.HubItem" {
-        name: String = "name",
-        status: String = "status",
-        version: String = "version",
-    }
+/// The lists of a log processor's hub items; a type without any may be `null`.
+fn hub_items<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<HubItem>>, D::Error> {
+    let lists: BTreeMap<String, Option<Vec<HubItem>>> = required(from)?;
+    Ok(lists.into_iter().map(|(kind, list)| (kind, list.unwrap_or_default())).collect())
 }
 
 /// Parses and validates the body of `POST /v1/usage-metrics`.
 ///
 /// # Errors
-/// The body cannot be parsed (400), is invalid (422), or is not of the sender's kind (400).
-pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport, UsageError> {
-    let bad = |text: String| UsageError { status: 400, text };
-    let posted: PostedAll = go_json::read(body).map_err(|error| bad(error.to_string()))?.unwrap_or_default();
-    validate(&posted).check().map_err(|failure| UsageError { status: 422, text: failure.collapsed() })?;
-    let mut bouncers = posted.remediation_components.unwrap_or_default();
-    let mut processors = posted.log_processors.unwrap_or_default();
-    let (count, missing, many) = match from {
-        UsageSender::Bouncer => (
-            bouncers.len(),
-            "Missing remediation component data",
-            "Payload has more than one remediation component",
-        ),
-        UsageSender::Machine => {
-            (processors.len(), "Missing log processor data", "Payload has more than one log processor")
-        }
-    };
-    match count {
-        0 => return Err(bad(missing.to_owned())),
-        1 => {}
-        _ => return Err(bad(many.to_owned())),
+/// The body cannot be parsed, is invalid, or is not of the sender's kind.
+pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport, BodyError> {
+    #[derive(Default, Deserialize)]
+    struct Posted {
+        #[serde(default, deserialize_with = "null_is_default")]
+        remediation_components: Vec<RemediationComponent>,
+        #[serde(default, deserialize_with = "null_is_default")]
+        log_processors: Vec<LogProcessor>,
     }
-    if !bouncers.is_empty() && !processors.is_empty() {
-        return Err(bad("Payload has both LP and RC data".to_owned()));
+    let bad = |text: &str| Err(BodyError::Malformed(text.to_owned()));
+    let posted: Posted = body::read(body)?.unwrap_or_default();
+    let (mut bouncers, mut processors) = (posted.remediation_components, posted.log_processors);
+    for (at, bouncer) in bouncers.iter().enumerate() {
+        let at = format!("remediation_components.{at}");
+        check_lengths(&at, &bouncer.version, bouncer.os.as_ref(), &bouncer.metrics)?;
     }
-    match (bouncers.pop().flatten(), processors.pop().flatten()) {
-        (Some(bouncer), _) => Ok(UsageReport::RemediationComponent(bouncer.into_report())),
-        (None, Some(processor)) => Ok(UsageReport::LogProcessor(processor.into_report())),
-        (None, None) => Err(bad(missing.to_owned())),
-    }
-}
-
-fn validate(posted: &PostedAll) -> Group {
-    let mut failures = Group::default();
-    // Nested as the stock server nests them, each with a heading of its own.
-    for (at, processor) in posted.log_processors.iter().flatten().enumerate() {
-        let Some(processor) = processor else { continue };
+    for (at, processor) in processors.iter().enumerate() {
         let at = format!("log_processors.{at}");
-        let mut inner = Group::default();
-        inner.nest(base(
-            &at,
-            processor.metrics.as_deref(),
-            processor.os.as_ref(),
-            processor.utc_startup_timestamp,
-            processor.version.as_deref(),
-        ));
-        inner.require(format_args!("{at}.datasources"), &processor.datasources);
-        inner.require(format_args!("{at}.hub_items"), &processor.hub_items);
-        if !inner.is_empty() {
-            failures.nest(inner);
-            break;
-        }
+        check_lengths(&at, &processor.version, processor.os.as_ref(), &processor.metrics)?;
     }
-    for (at, bouncer) in posted.remediation_components.iter().flatten().enumerate() {
-        let Some(bouncer) = bouncer else { continue };
-        let mut inner = Group::default();
-        inner.nest(base(
-            &format!("remediation_components.{at}"),
-            bouncer.metrics.as_deref(),
-            bouncer.os.as_ref(),
-            bouncer.utc_startup_timestamp,
-            bouncer.version.as_deref(),
-        ));
-        if !inner.is_empty() {
-            failures.nest(inner);
-            break;
-        }
+    match (from, bouncers.len(), processors.len()) {
+        (UsageSender::Bouncer, 0, _) => return bad("Missing remediation component data"),
+        (UsageSender::Bouncer, 2.., _) => return bad("Payload has more than one remediation component"),
+        (UsageSender::Machine, _, 0) => return bad("Missing log processor data"),
+        (UsageSender::Machine, _, 2..) => return bad("Payload has more than one log processor"),
+        _ => {}
     }
-    failures
+    match (bouncers.pop(), processors.pop()) {
+        (Some(bouncer), None) => Ok(UsageReport::RemediationComponent(bouncer)),
+        (None, Some(processor)) => Ok(UsageReport::LogProcessor(processor)),
+        _ => bad("Payload has both LP and RC data"),
+    }
 }
 
-/// Validates the fields that both kinds of reports share, in alphabetical order.
-fn base(
+/// Bounds the texts that both kinds of reports share.
+fn check_lengths(
     at: &str,
-    metrics: Option<&[Option<PostedWindow>]>,
-    os: Option<&PostedOs>,
-    started: Option<i64>,
-    version: Option<&str>,
-) -> Group {
-    let mut failures = Group::default();
-    for (index, window) in metrics.unwrap_or_default().iter().enumerate() {
-        let Some(window) = window else { continue };
-        let inner = window_failures(&format!("{at}.metrics.{index}"), window);
-        if !inner.is_empty() {
-            failures.nest(inner);
-            break;
+    version: &str,
+    os: Option<&OsInfo>,
+    metrics: &[MetricsWindow],
+) -> Result<(), BodyError> {
+    let check =
+        |name: fmt::Arguments<'_>, text: &str| at_most(format_args!("{at}.{name}"), text, MAX_METRIC_TEXT);
+    for (window, metric) in metrics.iter().enumerate() {
+        for (index, item) in metric.items.iter().enumerate() {
+            for (name, value) in &item.labels {
+                let name = brief(name, MAX_METRIC_TEXT);
+                check(format_args!("metrics.{window}.items.{index}.labels.{name}"), value)?;
+            }
+            check(format_args!("metrics.{window}.items.{index}.name"), &item.name)?;
+            check(format_args!("metrics.{window}.items.{index}.unit"), &item.unit)?;
         }
     }
     if let Some(os) = os {
-        let mut inner = Group::default();
-        inner.at_most(
-            format_args!("{at}.os.family"),
-            os.family.as_deref().unwrap_or_default(),
-            MAX_METRIC_TEXT,
-        );
-        text(&mut inner, &format!("{at}.os.name"), os.name.as_deref());
-        text(&mut inner, &format!("{at}.os.version"), os.version.as_deref());
-        failures.nest(inner);
+        check(format_args!("os.family"), &os.family)?;
+        check(format_args!("os.name"), &os.name)?;
+        check(format_args!("os.version"), &os.version)?;
     }
-    failures.require(format_args!("{at}.utc_startup_timestamp"), &started);
-    text(&mut failures, &format!("{at}.version"), version);
-    failures
-}
-
-fn window_failures(at: &str, window: &PostedWindow) -> Group {
-    let mut failures = Group::default();
-    failures.require(format_args!("{at}.items"), &window.items);
-    for (index, item) in window.items.iter().flatten().enumerate() {
-        let Some(item) = item else { continue };
-        let at = format!("{at}.items.{index}");
-        let mut inner = Group::default();
-        for (name, value) in item.labels.iter().flatten() {
-            inner.at_most(format_args!("{at}.labels.{name}"), value, MAX_METRIC_TEXT);
-        }
-        text(&mut inner, &format!("{at}.name"), item.name.as_deref());
-        text(&mut inner, &format!("{at}.unit"), item.unit.as_deref());
-        inner.require(format_args!("{at}.value"), &item.value);
-        if !inner.is_empty() {
-            failures.nest(inner);
-            break;
-        }
-    }
-    failures.require(format_args!("{at}.meta"), &window.meta);
-    if let Some(meta) = &window.meta {
-        let mut inner = Group::default();
-        inner.require(format_args!("{at}.meta.utc_now_timestamp"), &meta.utc_now_timestamp);
-        inner.require(format_args!("{at}.meta.window_size_seconds"), &meta.window_size_seconds);
-        failures.nest(inner);
-    }
-    failures
-}
-
-/// A required text of limited length.
-fn text(failures: &mut Group, at: &str, text: Option<&str>) {
-    failures.require(at, &text);
-    failures.at_most(at, text.unwrap_or_default(), MAX_METRIC_TEXT);
-}
-
-impl PostedBouncer {
-    fn into_report(self) -> RemediationComponent {
-        RemediationComponent {
-            kind: self.kind.unwrap_or_default(),
-            version: self.version.unwrap_or_default(),
-            feature_flags: without_nulls(self.feature_flags),
-            utc_startup_timestamp: self.utc_startup_timestamp.unwrap_or_default(),
-            os: self.os.map(PostedOs::into_report),
-            metrics: windows(self.metrics),
-        }
-    }
-}
-
-impl PostedProcessor {
-    fn into_report(self) -> LogProcessor {
-        let hub_item = |item: PostedHubItem| HubItem {
-            name: item.name.unwrap_or_default(),
-            status: item.status.unwrap_or_default(),
-            version: item.version.unwrap_or_default(),
-        };
-        LogProcessor {
-            version: self.version.unwrap_or_default(),
-            feature_flags: without_nulls(self.feature_flags),
-            utc_startup_timestamp: self.utc_startup_timestamp.unwrap_or_default(),
-            os: self.os.map(PostedOs::into_report),
-            metrics: windows(self.metrics),
-            datasources: self.datasources.unwrap_or_default(),
-            hub_items: self
-                .hub_items
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(kind, items)| (kind, items.into_iter().flatten().map(hub_item).collect()))
-                .collect(),
-        }
-    }
-}
-
-impl PostedOs {
-    fn into_report(self) -> OsInfo {
-        OsInfo {
-            name: self.name.unwrap_or_default(),
-            family: self.family.unwrap_or_default(),
-            version: self.version.unwrap_or_default(),
-        }
-    }
-}
-
-fn windows(posted: Option<Vec<Option<PostedWindow>>>) -> Vec<MetricsWindow> {
-    let item = |item: PostedItem| MetricItem {
-        name: item.name.unwrap_or_default(),
-        unit: item.unit.unwrap_or_default(),
-        value: item.value.unwrap_or_else(|| 0.into()),
-        labels: item.labels.unwrap_or_default(),
-    };
-    let window = |window: PostedWindow| {
-        let meta = window.meta.unwrap_or_default();
-        MetricsWindow {
-            meta: MetricMeta {
-                window_size_seconds: meta.window_size_seconds.unwrap_or_default(),
-                utc_now_timestamp: meta.utc_now_timestamp.unwrap_or_default(),
-            },
-            items: window.items.unwrap_or_default().into_iter().flatten().map(item).collect(),
-        }
-    };
-    posted.unwrap_or_default().into_iter().flatten().map(window).collect()
+    check(format_args!("version"), version)
 }
 
 #[cfg(test)]
@@ -377,7 +163,7 @@ mod tests {
     use super::*;
 
     const BOUNCER: &str = r#"{"remediation_components":[{"type":"fw","version":"v1","utc_startup_timestamp":1,
-        "feature_flags":null,"Metrics":[{"meta":{"window_size_seconds":1,"utc_now_timestamp":2},
+        "feature_flags":null,"metrics":[{"meta":{"window_size_seconds":1,"utc_now_timestamp":2},
         "items":[{"name":"dropped","unit":"packet","value":4.5,"labels":{"origin":"CAPI"}}]}]}]}"#;
 
     #[test]
@@ -391,7 +177,7 @@ mod tests {
             )
         );
         let lp = r#"{"log_processors":[{"version":"v1","utc_startup_timestamp":1,"datasources":{"file":2},
-            "hub_items":{"scenarios":[{"name":"a/b","status":"official","version":"0.3"}]},
+            "hub_items":{"parsers":null,"scenarios":[{"name":"a/b","status":"official","version":"0.3"}]},
             "os":{"name":"debian","version":"12"}}]}"#;
         let UsageReport::LogProcessor(lp) = read_usage_metrics(lp.as_bytes(), UsageSender::Machine).unwrap()
         else {
@@ -402,65 +188,54 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_status_and_text() {
+    fn each_fault_has_its_kind_and_names_its_field() {
         use UsageSender::{Bouncer, Machine};
-        let heading = "validation failure list:\n";
-        for (body, from, status, text) in [
-            ("", Bouncer, 400, "EOF".to_owned()),
-            ("{}", Bouncer, 400, "Missing remediation component data".into()),
-            ("{}", Machine, 400, "Missing log processor data".into()),
-            (BOUNCER, Machine, 400, "Missing log processor data".into()),
-            (
-                r#"{"remediation_components":[{"version":"v"}]}"#,
-                Bouncer,
-                422,
-                format!("{heading}remediation_components.0.utc_startup_timestamp in body is required"),
-            ),
-            (
-                r#"{"log_processors":[{"utc_startup_timestamp":1,"metrics":[{"items":[{"name":"a","unit":"b"}]}]}]}"#,
-                Machine,
-                422,
-                format!(
-                    "{heading}log_processors.0.metrics.0.items.0.value in body is required\n\
-                     log_processors.0.metrics.0.meta in body is required\n\
-                     log_processors.0.version in body is required\n\
-                     log_processors.0.datasources in body is required\n\
-                     log_processors.0.hub_items in body is required"
-                ),
-            ),
-            (
-                r#"{"remediation_components":[{"metrics":{"meta":{}}}]}"#,
-                Bouncer,
-                400,
-                "json: cannot unmarshal object into Go struct field \
-                 RemediationComponentsMetrics.remediation_components.metrics of type []*models.DetailedMetrics"
-                    .into(),
-            ),
+        for (body, from, text) in [
+            ("{}", Bouncer, "Missing remediation component data"),
+            ("null", Machine, "Missing log processor data"),
+            (BOUNCER, Machine, "Missing log processor data"),
             (
                 r#"{"remediation_components":[{"version":"v","utc_startup_timestamp":1},
                     {"version":"v","utc_startup_timestamp":1}]}"#,
                 Bouncer,
-                400,
-                "Payload has more than one remediation component".into(),
+                "Payload has more than one remediation component",
             ),
             (
                 r#"{"remediation_components":[{"version":"v","utc_startup_timestamp":1}],"log_processors":
                     [{"version":"v","utc_startup_timestamp":1,"datasources":{},"hub_items":{}}]}"#,
                 Machine,
-                400,
-                "Payload has both LP and RC data".into(),
+                "Payload has both LP and RC data",
+            ),
+            ("", Bouncer, "EOF"),
+            (
+                r#"{"remediation_components":[{"metrics":{"meta":{}}}]}"#,
+                Bouncer,
+                "remediation_components.0.metrics: invalid type: map",
             ),
         ] {
             let error = read_usage_metrics(body.as_bytes(), from).unwrap_err();
-            assert_eq!((error.status, error.text), (status, text), "{body}");
+            assert!(
+                matches!(&error, BodyError::Malformed(said) if said.starts_with(text)),
+                "{body}: {error}"
+            );
         }
-        let long = format!(
-            r#"{{"remediation_components":[{{"version":"{}","utc_startup_timestamp":1}}]}}"#,
-            "v".repeat(256)
-        );
-        assert_eq!(
-            read_usage_metrics(long.as_bytes(), Bouncer).unwrap_err().text,
-            format!("{heading}remediation_components.0.version in body should be at most 255 chars long")
-        );
+        let long = "v".repeat(256);
+        for (body, text) in [
+            (r#"{"version":"v"}"#, "utc_startup_timestamp in body is required"),
+            (r#"{"version":null,"utc_startup_timestamp":1}"#, "version in body is required"),
+            (
+                r#"{"version":"v","utc_startup_timestamp":1,"metrics":[{"meta":{"window_size_seconds":1,
+                    "utc_now_timestamp":1},"items":[{"name":"a","unit":"b"}]}]}"#,
+                "metrics.0.items.0.value in body is required",
+            ),
+            (
+                r#"{"version":"LONG","utc_startup_timestamp":1}"#,
+                "version in body should be at most 255 chars long",
+            ),
+        ] {
+            let body = format!(r#"{{"remediation_components":[{}]}}"#, body.replace("LONG", &long));
+            let text = format!("remediation_components.0.{text}");
+            assert_eq!(read_usage_metrics(body.as_bytes(), Bouncer), Err(BodyError::Invalid(text)), "{body}");
+        }
     }
 }

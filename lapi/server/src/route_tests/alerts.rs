@@ -40,15 +40,8 @@ async fn refusals_have_the_stock_servers_statuses_and_texts() {
     for (body, status, text) in [
         ("[]".to_owned(), 201, "[]".to_owned()),
         ("null".into(), 201, "[]".into()),
-        ("".into(), 400, "EOF".into()),
-        (
-            "{}".into(),
-            400,
-            "json: cannot unmarshal object into Go value of type models.AddAlertsRequest".into(),
-        ),
-        ("hello".into(), 400, "invalid character 'h' looking for beginning of value".into()),
         (json!([no_message]).to_string(), 500, format!("{heading}0.message in body is required")),
-        (json!([no_scope]).to_string(), 500, format!("{heading}{heading}0.source.scope in body is required")),
+        (json!([no_scope]).to_string(), 500, format!("{heading}0.source.scope in body is required")),
         (
             json!([soon]).to_string(),
             500,
@@ -60,7 +53,11 @@ async fn refusals_have_the_stock_servers_statuses_and_texts() {
         let answer = server.machine(Method::POST, "/v1/alerts", body.clone()).await;
         assert_eq!(answer.short(), (status, text), "{body}");
     }
-    assert_eq!(server.machine(Method::POST, "/v1/alerts", "[null]").await.status, 500);
+    for (body, status) in
+        [("[null]", 500), ("", 400), ("{}", 400), ("hello", 400), (r#"[{"message":1}]"#, 400)]
+    {
+        assert_eq!(server.machine(Method::POST, "/v1/alerts", body).await.status, status, "{body}");
+    }
     for (path, status, text) in [
         ("/v1/alerts/x", 400, "alert_id must be valid integer"),
         ("/v1/alerts/9", 404, "object not found"),

@@ -271,7 +271,7 @@ async fn certificates_admit_machines_and_bouncers() {
     let answer = over_tls(&open, &ours, Some(&machine), login).await.unwrap();
     assert_eq!(
         answer,
-        r#"401 {"code":401,"message":"missing scenarios list in login request for TLS auth: EOF"}"#
+        r#"401 {"code":401,"message":"missing scenarios list in login request for TLS auth: EOF while parsing a value at line 1 column 0"}"#
     );
     let answer = over_tls(&open, &ours, Some(&bouncer), login).await.unwrap();
     assert!(

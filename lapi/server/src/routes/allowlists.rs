@@ -127,7 +127,7 @@ pub(crate) async fn check_many(
     State(lapi): State<Lapi>,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = read_bulk_check(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let request = read_bulk_check(&body)?;
     if request.targets.is_empty() {
         return Err(ApiError::bad_request("targets list cannot be empty"));
     }

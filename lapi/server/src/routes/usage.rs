@@ -4,8 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
 use palisade_wire::{
-    ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageError, UsageReport, UsageSender,
-    read_usage_metrics,
+    ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageReport, UsageSender, read_usage_metrics,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -51,7 +50,7 @@ pub(crate) async fn take(
             (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name)
         }
     };
-    let report = read_usage_metrics(&body, sender).map_err(refused)?;
+    let report = read_usage_metrics(&body, sender)?;
     let row = UsageRow {
         kind,
         producer: producer.clone(),
@@ -91,11 +90,6 @@ pub(crate) async fn take(
 /// Name, family and version; empty when the report has none.
 fn columns(os: Option<OsInfo>) -> (String, String, String) {
     os.map(|os| (os.name, os.family, os.version)).unwrap_or_default()
-}
-
-fn refused(error: UsageError) -> ApiError {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-    ApiError::message(status, error.text)
 }
 
 fn failed(error: StoreError) -> ApiError {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::chapter::{Answer, Step};
-use super::known::KNOWN;
+use super::known::{KNOWN, body_errors};
 
 /// Every place at which ours is otherwise than it should be.
 pub(crate) fn compare(step: &Step, ours: &Answer) -> Vec<String> {
@@ -14,6 +14,7 @@ pub(crate) fn compare(step: &Step, ours: &Answer) -> Vec<String> {
     if step.source.is_none() {
         KNOWN.iter().for_each(|known| (known.apply)(step, &mut expected, ours));
     }
+    body_errors(&mut expected, ours);
     let (mut expected, ours) = (whole(&expected), whole(ours));
     let mut lines = Vec::new();
     for difference in step.differs.iter().flatten() {

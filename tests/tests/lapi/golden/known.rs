@@ -91,6 +91,27 @@ fn kept_by_ours(alerts: &mut Value, ours: &Value) {
     }
 }
 
+/// What is wrong with a body is described in the JSON library's words, and of missing fields the first is named.
+pub(crate) fn body_errors(answer: &mut Answer, ours: &Answer) {
+    let ours = ours.json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or_default();
+    if let Some(Value::String(text)) = answer.json.as_mut().and_then(|json| json.get_mut("message")) {
+        *text = body_error(text, ours);
+    }
+}
+
+fn body_error(stock: &str, ours: &str) -> String {
+    const HEADING: &str = "validation failure list:\n";
+    const MALFORMED: [&str; 4] = ["json: cannot unmarshal", "invalid character", "EOF", "unexpected EOF"];
+    let plain = stock.strip_prefix("missing: ").unwrap_or(stock);
+    if MALFORMED.iter().any(|beginning| plain.starts_with(beginning)) {
+        return ours.to_owned();
+    }
+    match stock.rsplit_once(HEADING) {
+        Some((_, fields)) => format!("{HEADING}{}", fields.lines().next().unwrap_or_default()),
+        None => stock.to_owned(),
+    }
+}
+
 fn is_stream(step: &Step) -> bool {
     step.path.starts_with("/v1/decisions/stream")
 }

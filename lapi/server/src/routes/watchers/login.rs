@@ -11,7 +11,7 @@ use bytes::Bytes;
 use palisade_daemon::listen::Peer;
 use palisade_service::registry::{AuthType, Machine};
 use palisade_store::{MachineUpdate, NewMachine, has_other_cost};
-use palisade_wire::{read_certificate_login, read_login};
+use palisade_wire::{BodyError, read_certificate_login, read_login};
 use tracing::{debug, info, warn};
 
 use super::token::token_for;
@@ -86,8 +86,8 @@ async fn with_password(
 ) -> Result<(Arc<Machine>, Vec<String>), ApiError> {
     let login = read_login(body).map_err(|cause| {
         ApiError::unauthorized(match cause {
-            palisade_wire::RequestError::Body(cause) => format!("missing: {cause}"),
-            other => other.to_string(),
+            BodyError::Malformed(text) => format!("missing: {text}"),
+            invalid => invalid.to_string(),
         })
     })?;
     let name = &login.machine_id;

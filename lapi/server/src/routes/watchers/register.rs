@@ -7,7 +7,7 @@ use axum::{
 use palisade_lapi_config::AutoRegistration;
 use palisade_service::registry::AuthType;
 use palisade_store::{MAX_PASSWORD_BYTES, NewMachine, StoreError};
-use palisade_wire::{RequestError, read_registration};
+use palisade_wire::read_registration;
 use tracing::info;
 
 use crate::{
@@ -36,10 +36,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     }
     let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
     let body = body.map_err(body::BodyFailure::into_error)?;
-    let registration = read_registration(&body).map_err(|cause| match cause {
-        RequestError::Body(cause) => ApiError::bad_request(cause.to_string()),
-        other => ApiError::message(StatusCode::UNPROCESSABLE_ENTITY, other.to_string()),
-    })?;
+    let registration = read_registration(&body)?;
     let auto = lapi.server.auto_registration.as_ref();
     let joined = may_join(auto, &registration.registration_token, &client);
     if !matches!(joined, Ok(true)) {
