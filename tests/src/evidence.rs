@@ -76,7 +76,7 @@ mod tests {
     use super::tail;
 
     #[test]
-    fn a_tail_says_what_it_leaves_out() {
+    fn a_tail_names_the_number_of_omitted_lines() {
         assert_eq!(tail("a\nb\nc", 2), "[1 lines before]\nb\nc\n");
         assert_eq!(tail("a", 2), "a\n");
     }

@@ -246,7 +246,7 @@ impl Firewall {
     /// # Errors
     /// When the notify socket fails.
     pub fn is_ready(&mut self) -> Outcome<bool> {
-        Ok(self.notify.heard()?.iter().any(|line| line == "READY=1"))
+        Ok(self.notify.notifications()?.iter().any(|line| line == "READY=1"))
     }
 
     /// All notifications to the service manager, oldest first: `READY=1`, `STATUS=…`, `WATCHDOG=1`, `RELOADING=1`.
@@ -254,7 +254,7 @@ impl Firewall {
     /// # Errors
     /// When the notify socket fails.
     pub fn manager_messages(&mut self) -> Outcome<Vec<String>> {
-        Ok(self.notify.heard()?.to_vec())
+        Ok(self.notify.notifications()?.to_vec())
     }
 
     /// The process itself: its log, signals, memory.

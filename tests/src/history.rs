@@ -46,7 +46,7 @@ impl History {
     /// # Errors
     /// As [`moments`](Self::moments).
     pub fn glance(&self) -> Outcome<Vec<Moment>> {
-        read(&self.changes.heard())
+        read(&self.changes.recorded())
     }
 
     /// Checks that the host has seen every one of these: `(value, true)` for banned, `(value, false)` for lifted, in

@@ -184,7 +184,7 @@ impl Host {
     /// Opens a connection, sends a byte and waits for it to come back; returns how long that took.
     ///
     /// # Errors
-    /// How it failed: refused and unreachable differ from timed out, so a story can tell REJECT from DROP.
+    /// How it failed: refused and unreachable differ from timed out, so that a story distinguishes REJECT from DROP.
     pub fn connects(
         &self,
         from: Option<IpAddr>,

@@ -31,16 +31,16 @@ pub fn inside() -> bool {
 ///
 /// # Errors
 /// Any error of the test, after the world's evidence (logs, ruleset) has been printed.
-pub fn story<F: FnOnce(&World) -> Outcome>(tell: F) -> Outcome {
-    story_within(Duration::from_secs(180), tell)
+pub fn story<F: FnOnce(&World) -> Outcome>(story: F) -> Outcome {
+    story_within(Duration::from_secs(180), story)
 }
 
 /// A [`story`] that may take longer than the usual three minutes.
 ///
 /// # Errors
 /// As [`story`].
-pub fn story_within<F: FnOnce(&World) -> Outcome>(limit: Duration, tell: F) -> Outcome {
-    if inside() { tell_inside(limit, tell) } else { run_again(&test_name(type_name::<F>())?) }
+pub fn story_within<F: FnOnce(&World) -> Outcome>(limit: Duration, story: F) -> Outcome {
+    if inside() { run_inside(limit, story) } else { run_again(&test_name(type_name::<F>())?) }
 }
 
 /// `ranges::a_banned_range::{{closure}}` is the test `a_banned_range` of the binary `ranges`.
@@ -102,11 +102,11 @@ fn reason(said: &str) -> Option<String> {
 pub(crate) const FAILED: &str = "story failed: ";
 
 #[expect(clippy::print_stderr, reason = "the run outside picks it up")]
-fn tell_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, tell: F) -> Outcome {
+fn run_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, story: F) -> Outcome {
     let world = World::raise()?;
     world.watch(limit);
-    let told = catch_unwind(AssertUnwindSafe(|| tell(&world)));
-    let outcome = match told {
+    let result = catch_unwind(AssertUnwindSafe(|| story(&world)));
+    let outcome = match result {
         Ok(outcome) => outcome,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -124,7 +124,7 @@ fn tell_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, tell: F) -> Outcom
 /// Replaces this program by itself inside the namespaces, for a program that is not a test. Returns inside.
 ///
 /// # Errors
-/// When the namespaces cannot be created; the text says what the system must allow.
+/// When the namespaces cannot be created; the message names what the system must allow.
 pub fn enter() -> Outcome {
     if inside() {
         return Ok(());

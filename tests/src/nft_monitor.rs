@@ -39,9 +39,9 @@ impl NftMonitor {
     /// # Errors
     /// When `doing` fails, or nft does.
     pub fn during(&self, doing: impl FnOnce() -> Outcome) -> Outcome<Vec<String>> {
-        let begin = self.heard_mark()?;
+        let begin = self.last_marker()?;
         doing()?;
-        let end = self.heard_mark()?;
+        let end = self.last_marker()?;
         let log = self.monitor.log();
         let (_, after) = log.split_once(&format!("delete table inet {begin}\n")).unwrap_or_default();
         let (between, _) = after.split_once(&format!("add table inet {end}\n")).unwrap_or_default();
@@ -54,19 +54,19 @@ impl NftMonitor {
     /// # Errors
     /// When nft fails.
     pub(crate) fn so_far(&self) -> Outcome<String> {
-        self.heard_mark()?;
-        Ok(self.heard())
+        self.last_marker()?;
+        Ok(self.recorded())
     }
 
     /// All output so far; the latest changes may still be missing.
-    pub(crate) fn heard(&self) -> String {
+    pub(crate) fn recorded(&self) -> String {
         self.monitor.log()
     }
 
-    fn heard_mark(&self) -> Outcome<String> {
+    fn last_marker(&self) -> Outcome<String> {
         let mark = self.make_mark()?;
-        let heard = format!("delete table inet {mark}\n");
-        eventually("nft monitor has heard all until now", || self.monitor.log().contains(&heard))?;
+        let recorded = format!("delete table inet {mark}\n");
+        eventually("nft monitor has recorded all until now", || self.monitor.log().contains(&recorded))?;
         Ok(mark)
     }
 

@@ -10,14 +10,14 @@ use crate::outcome::{Doing, Outcome};
 pub(crate) struct Notify {
     socket: UnixDatagram,
     path: PathBuf,
-    heard: Vec<String>,
+    notifications: Vec<String>,
 }
 
 impl Notify {
     pub(crate) fn bind(path: PathBuf) -> Outcome<Self> {
         let socket = UnixDatagram::bind(&path).doing(format_args!("binding {}", path.display()))?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, path, heard: Vec::new() })
+        Ok(Self { socket, path, notifications: Vec::new() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -25,15 +25,15 @@ impl Notify {
     }
 
     /// Every assignment received so far, such as `READY=1`, oldest first.
-    pub(crate) fn heard(&mut self) -> Outcome<&[String]> {
+    pub(crate) fn notifications(&mut self) -> Outcome<&[String]> {
         let mut buffer = [0; 4096];
         loop {
             match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                    self.heard.extend(text.lines().map(str::to_owned));
+                    self.notifications.extend(text.lines().map(str::to_owned));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(&self.heard),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(&self.notifications),
                 Err(error) => return Err(error).doing("reading the notify socket"),
             }
         }

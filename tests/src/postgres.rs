@@ -97,7 +97,7 @@ impl Postgres {
         process.end().map(drop)
     }
 
-    /// Suspends all of its processes, like a machine that hangs: connections stay open without responses, until
+    /// Suspends all of its processes, like a machine that is stuck: connections stay open without responses, until
     /// [`resume`](Self::resume).
     ///
     /// # Errors

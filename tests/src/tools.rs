@@ -38,7 +38,7 @@ pub fn peers_dir() -> Outcome<PathBuf> {
 /// A binary out of Debian's packages.
 ///
 /// # Errors
-/// When it is not there; says which command fetches it.
+/// When it is missing; the message names the command that fetches it.
 pub fn peer(name: &str) -> Outcome<PathBuf> {
     let path = peers_dir()?.join("root/usr/bin").join(name);
     if path.is_file() {
@@ -50,7 +50,7 @@ pub fn peer(name: &str) -> Outcome<PathBuf> {
 /// A binary of this workspace, as built into the same folder as this program.
 ///
 /// # Errors
-/// When it is not built; says which command builds it.
+/// When it is not built; the message names the command that builds it.
 pub fn ours(name: &str) -> Outcome<PathBuf> {
     let path = profile_dir()?.join(name);
     if path.is_file() {

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_keeps_nobody_out() {
+    fn an_unwritable_folder_does_not_prevent_the_start() {
         let _first = claim(Path::new("/proc/nowhere")).unwrap();
         claim(Path::new("/proc/nowhere")).unwrap();
     }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn remembered_decisions_hold_though_the_lapi_is_away() {
+    async fn persisted_decisions_are_enforced_without_the_lapi() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(vacant(), folder.path());
         let mut ledger = Ledger::new(Policy::default(), 0);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_key_ends_it_with_what_the_stock_bouncers_say() {
+    async fn a_wrong_key_ends_it_with_the_stock_message() {
         let folder = tempfile::tempdir().unwrap();
         let url = answering("403 Forbidden", r#"{"message":"access forbidden"}"#);
         let (_sender, changes) = mpsc::channel(1);

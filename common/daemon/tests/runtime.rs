@@ -1,4 +1,4 @@
-//! A daemon's life as the service manager and the operator see it. Each story runs this test binary again as the
+//! A daemon as the service manager and the operator see it. Each story runs this test binary again as the
 //! daemon, because signals are a matter of the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
@@ -72,7 +72,7 @@ impl Daemon {
     }
 
     /// Waits for a notification that contains `text`.
-    fn hears(&self, text: &str) -> String {
+    fn wait_for(&self, text: &str) -> String {
         let mut buffer = [0; 512];
         loop {
             let len = self
@@ -112,15 +112,15 @@ impl Daemon {
 #[test]
 fn ready_reload_watchdog_stop() {
     let daemon = Daemon::start("regular");
-    daemon.hears("STATUS=all is well");
-    daemon.hears("READY=1");
-    daemon.hears("WATCHDOG=1");
+    daemon.wait_for("STATUS=all is well");
+    daemon.wait_for("READY=1");
+    daemon.wait_for("WATCHDOG=1");
     daemon.signal("-HUP");
-    let reloading = daemon.hears("RELOADING=1");
+    let reloading = daemon.wait_for("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    daemon.hears("READY=1");
+    daemon.wait_for("READY=1");
     daemon.signal("-TERM");
-    daemon.hears("STOPPING=1");
+    daemon.wait_for("STOPPING=1");
     let (status, log) = daemon.ends();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("level=info msg=\"Received shutdown signal, exiting gracefully\""), "{log}");
@@ -129,7 +129,7 @@ fn ready_reload_watchdog_stop() {
 #[test]
 fn interrupt_is_graceful_too() {
     let daemon = Daemon::start("regular");
-    daemon.hears("READY=1");
+    daemon.wait_for("READY=1");
     daemon.signal("-INT");
     assert_eq!(daemon.ends().0.code(), Some(0));
 }
@@ -152,9 +152,9 @@ fn a_panicking_task_ends_the_daemon() {
 #[test]
 fn a_second_signal_does_not_wait() {
     let daemon = Daemon::start("stuck");
-    daemon.hears("READY=1");
+    daemon.wait_for("READY=1");
     daemon.signal("-TERM");
-    daemon.hears("STOPPING=1");
+    daemon.wait_for("STOPPING=1");
     let asked = Instant::now();
     daemon.signal("-TERM");
     let (status, log) = daemon.ends();

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_named_with_its_place() {
+    fn an_invalid_token_is_reported_with_its_position() {
         for (source, reason, column) in [
             ("a & b", "unrecognized character", 3),
             ("'abc", "does not end", 1),

@@ -61,7 +61,7 @@ fn reads_what_go_reads() {
 }
 
 #[test]
-fn refuses_what_go_refuses_in_its_words() {
+fn refuses_with_the_messages_of_go() {
     for text in [
         "",
         "-",

@@ -317,7 +317,7 @@ fn field<'t>(part: Part<'_>, rest: &'t str, fields: &mut Fields) -> Option<&'t s
             if count < 3 {
                 return None;
             }
-            // Go knows no offset for other names either.
+            // Go has no offset for other names either.
             if matches!(&rest[..count], "UTC" | "GMT") {
                 fields.offset = Some(0);
             }

@@ -247,7 +247,7 @@ mod tests {
             (r"^a{2,}$", "aaa", true),
             (r"^a{x}$", "a{x}", true),
             (r"x{", "x{", true),
-            // Classes know no operators.
+            // Go has no operators in classes.
             (r"^[a&&b]+$", "a&b", true),
             (r"^[[a]+$", "[a", true),
             (r"^[]a]+$", "]a", true),

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_with_a_long_scenario_holds_under_its_beginning() {
+    fn a_ban_with_a_long_scenario_is_enforced_with_the_name_cut() {
         let mut batch = Batch::new();
         let decision = StreamDecision {
             id: 1,

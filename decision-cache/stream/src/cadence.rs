@@ -104,7 +104,7 @@ pub enum ResyncReason {
     Gap,
     /// New decisions of a stock LAPI have lower ids than known ones: the database was restored, replaced or emptied.
     OtherDatabase,
-    /// Another stock LAPI is used now, and it does not know this client's position.
+    /// Another stock LAPI is used now, which has no position of this client.
     OtherLapi,
     /// A stock LAPI answered a request with a cursor: its changes are relative to its own idea of the position.
     NoCursor,

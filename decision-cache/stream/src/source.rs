@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_in_the_list_is_asked_at_once_and_each_before_any_twice() {
+    async fn the_next_lapi_is_tried_at_once_and_each_before_any_twice() {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(503, Some(30)), now), (1, None));
         assert_eq!(next(&mut lapi, status(503, Some(10)), now), (2, None));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_stays_with_the_one_that_answers() {
+    async fn the_lapi_that_responds_stays_in_use() {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(500, None), now).0, 1);
         lapi.record_response();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_asked_for_patience_is_passed_over() {
+    async fn a_lapi_that_sent_retry_after_is_skipped() {
         let (mut lapi, now) = (lapi(3), Instant::now());
         assert_eq!(next(&mut lapi, status(503, Some(300)), now).0, 1);
         lapi.record_response();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn from_a_lapi_that_drips_it_turns_to_the_next() {
+    async fn a_slow_lapi_is_given_up_for_the_next() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (mut clients, mut serving) = (Vec::new(), tokio::task::JoinSet::new());

@@ -36,7 +36,7 @@ pub(crate) fn lookup() -> Vec<Row> {
             ("", data::traffic(&nets, 24, MILLION, 4, holds)),
         ];
         if family == "IPv6" {
-            // The least favourable traffic: the networks that decisions lie in tell nothing.
+            // The least favourable traffic: all of it is in networks with decisions.
             sets.push((", all in /32s of the list", data::traffic(&nets, 32, MILLION, 5, holds)));
         }
         for (place, queries) in &sets {

@@ -41,8 +41,8 @@ pub(crate) fn firewall() -> Vec<Row> {
 /// The child of [`firewall`]; returns only its exit.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
 pub(crate) fn child() -> bool {
-    let told = palisade_e2e::enter().and_then(|()| measure());
-    match told {
+    let result = palisade_e2e::enter().and_then(|()| measure());
+    match result {
         Ok(rows) => {
             println!("rows: {}", serde_json::to_string(&rows).expect("rows are plain data"));
             true
@@ -125,7 +125,7 @@ fn measure() -> Outcome<Vec<Row>> {
 fn run(world: &World, which: &Implementation) -> Outcome<Run> {
     let lapi = ScriptedStream::start(&world.router, many_addresses(BANS).map(|address| decision(&address)))?;
     let config = Config::new(world, &lapi.access())?.set("update_frequency", "0.05s");
-    // Watching the kernel costs time too; ours says itself when all is in force, and is then checked.
+    // Watching the kernel costs time too; ours reports itself when all is in force, and is then checked.
     let counting = if which.is_ours() { None } else { Some(Notifications::start(&world.router)?) };
     let begin = Instant::now();
     let mut firewall = Firewall::launch(world, which, &config)?;
@@ -142,7 +142,7 @@ fn run(world: &World, which: &Implementation) -> Outcome<Run> {
         })?;
         run.in_force = BANS as usize;
     } else if let Some(notifications) = &counting {
-        // It says READY before anything is in force, so its elements are counted as the kernel reports them.
+        // It reports READY before anything is in force, so its elements are counted as the kernel reports them.
         while begin.elapsed() < TIMEOUT && run.in_force < BANS as usize {
             run.in_force += notifications.elements(Duration::from_millis(100));
         }

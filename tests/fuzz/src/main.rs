@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for and tells how many targets broke.
+/// Runs the given targets and returns how many failed.
 fn run() -> Result<usize, String> {
     let wishes = wishes(std::env::args().skip(1))?;
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -104,7 +104,7 @@ fn targets(home: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Builds all targets and tells for which machine. Naming the machine keeps the instrumentation out of build scripts.
+/// Builds all targets and returns the machine they are for. Naming the machine keeps the instrumentation out of build scripts.
 fn build(home: &Path) -> Result<String, String> {
     let rustc =
         Command::new("rustc").arg("-vV").output().map_err(|error| format!("cannot run rustc: {error}"))?;

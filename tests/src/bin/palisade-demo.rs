@@ -99,17 +99,20 @@ impl Script {
         let world = World::raise()?;
         let (router, visitor, neighbour) = (&world.router, &world.visitor, &world.neighbour);
         let _web = router.echoes_on(80)?;
-        self.tell("network", "two visitors and a router are up, each with IPv4 and IPv6");
+        self.explain("network", "two visitors and a router are up, each with IPv4 and IPv6");
 
         let lapi = Lapi::start(&world, self.lapi)?;
-        self.tell("LAPI", &format!("{} is up at {}, no decision yet", self.lapi.name(), lapi.access().url));
+        self.explain(
+            "LAPI",
+            &format!("{} is up at {}, no decision yet", self.lapi.name(), lapi.access().url),
+        );
 
         let config = Config::new(&world, &lapi.access())?.set("update_frequency", EVERY);
         let mut firewall = Firewall::launch(&world, &self.firewall, &config)?;
         let took = firewall.ready()?;
         let tables = router.ruleset()?.tables();
         let tables: Vec<_> = tables.iter().map(|(family, name)| format!("{family} {name}")).collect();
-        self.tell("firewall", &format!("ready after {}; tables: {}", ms(took), tables.join(", ")));
+        self.explain("firewall", &format!("ready after {}; tables: {}", ms(took), tables.join(", ")));
 
         self.reachable("visitor", visitor, router)?;
         self.reachable("neighbour", neighbour, router)?;
@@ -118,7 +121,7 @@ impl Script {
         let banned = self.admin(&lapi, "decisions add --ip 198.51.100.77 --duration 1h")?;
         self.dropped("the visitor's packets", banned, || visitor.reaches(router, 80))?;
         self.show_sets(router)?;
-        self.tell("counters", &format!("{} packets denied so far", router.ruleset()?.denied_packets()));
+        self.explain("counters", &format!("{} packets denied so far", router.ruleset()?.denied_packets()));
         self.reachable("neighbour", neighbour, router)?;
 
         println!();
@@ -129,7 +132,7 @@ impl Script {
 
         println!();
         router.nft("flush ruleset")?;
-        self.tell("flush", "somebody ran `nft flush ruleset`: every rule on the router is gone");
+        self.explain("flush", "another program ran `nft flush ruleset`: every rule on the router is gone");
         let flushed = Instant::now();
         self.dropped("the visitor again", flushed, || visitor.reaches(router, 80))?;
         self.dropped("the neighbour again", flushed, || neighbour.reaches(router, 80))?;
@@ -143,7 +146,7 @@ impl Script {
 
         let status = firewall.stop()?;
         let left = router.ruleset()?.tables().len();
-        self.tell("stop", &format!("the firewall ended with {status}; tables left behind: {left}"));
+        self.explain("stop", &format!("the firewall ended with {status}; tables left behind: {left}"));
         println!(
             "\n  {:.1} s in all. make test proves it, make bench measures it.\n",
             self.start.elapsed().as_secs_f64()
@@ -153,13 +156,13 @@ impl Script {
 
     /// Prints a command of the admin tool, runs it, and returns when it was done.
     fn admin(&self, lapi: &Lapi, words: &str) -> Outcome<Instant> {
-        self.tell("admin", &format!("$ {} {words}", name(&self.lapi.admin()?)));
+        self.explain("admin", &format!("$ {} {words}", name(&self.lapi.admin()?)));
         let words: Vec<&str> = words.split(' ').collect();
         lapi.admin(&words)?;
         Ok(Instant::now())
     }
 
-    fn tell(&self, what: &str, text: &str) {
+    fn explain(&self, what: &str, text: &str) {
         self.line("36", what, text);
     }
 
@@ -213,7 +216,7 @@ impl Script {
         for set in router.ruleset()?.sets().into_iter().filter(|set| set.bans()) {
             for element in &set.elements {
                 let left = element.expires.map_or("no end".to_owned(), |seconds| format!("{seconds} s left"));
-                self.tell(
+                self.explain(
                     "kernel",
                     &format!("{} {} {}: {} ({left})", set.family, set.table, set.name, element.value),
                 );

@@ -242,7 +242,7 @@ impl LapiProcess {
         format!("{}://{}:{}/", self.scheme(), self.host.v4(), self.address.port())
     }
 
-    /// Whether it speaks plain HTTP over TCP, as the harness does.
+    /// Whether it serves plain HTTP over TCP, which the harness uses.
     pub(crate) fn is_plain(&self) -> bool {
         self.tcp && !self.tls
     }

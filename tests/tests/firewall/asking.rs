@@ -6,9 +6,9 @@ use palisade_e2e::{
 };
 use serde_json::{Value, json};
 
-against_either_lapi!(lookup_tells_what_holds_for_an_address_and_why,);
+against_either_lapi!(lookup_prints_the_decisions_on_an_address_and_their_reasons,);
 
-fn lookup_tells_what_holds_for_an_address_and_why(world: &World, make: Make) -> Outcome {
+fn lookup_prints_the_decisions_on_an_address_and_their_reasons(world: &World, make: Make) -> Outcome {
     let lapi = Lapi::start(world, make)?;
     let firewall = Firewall::start(world, &lapi.access())?;
     lapi.ban("198.51.100.77")?;
@@ -40,7 +40,7 @@ fn lookup_tells_what_holds_for_an_address_and_why(world: &World, make: Make) -> 
 }
 
 #[test]
-fn status_tells_how_fresh_it_is_and_what_the_trouble_is() -> Outcome {
+fn status_prints_the_age_of_the_decisions_and_the_error() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("192.0.2.1");
@@ -84,7 +84,7 @@ fn explain_reads_the_kernel_beside_the_running_bouncer() -> Outcome {
 }
 
 #[test]
-fn a_stopped_bouncer_is_answered_for_by_what_it_remembers() -> Outcome {
+fn commands_read_the_persisted_decisions_of_a_stopped_bouncer() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");

@@ -197,7 +197,7 @@ fn a_damaged_or_foreign_memory_is_refused_with_a_warning() -> Outcome {
 }
 
 #[test]
-fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
+fn decisions_are_enforced_with_a_full_disk() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban_all(many_addresses(5_000).map(Ban::of));
@@ -227,7 +227,7 @@ fn a_full_disk_does_not_keep_it_from_enforcing() -> Outcome {
 }
 
 #[test]
-fn a_state_folder_that_cannot_be_written_is_told_and_no_reason_to_stop() -> Outcome {
+fn an_unwritable_state_folder_is_logged_and_does_not_stop_the_daemon() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");

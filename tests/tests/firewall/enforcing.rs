@@ -15,8 +15,8 @@ against_either_lapi!(
     a_banned_range_cuts_off_every_address_in_it_and_none_beside_it,
     lifting_a_range_leaves_a_host_inside_it_banned,
     nested_ranges_each_hold_as_long_as_they_are_banned,
-    a_ban_ends_when_it_said_it_would,
-    other_decisions_than_bans_close_no_door_unless_asked_for,
+    a_ban_ends_at_its_end,
+    other_decisions_than_bans_are_enforced_only_if_configured,
     the_forward_hook_protects_hosts_behind_the_router,
 );
 
@@ -103,7 +103,7 @@ fn nested_ranges_each_hold_as_long_as_they_are_banned(world: &World, make: Make)
     Ok(())
 }
 
-fn a_ban_ends_when_it_said_it_would(world: &World, make: Make) -> Outcome {
+fn a_ban_ends_at_its_end(world: &World, make: Make) -> Outcome {
     let lapi = Lapi::start(world, make)?;
     let _firewall = Firewall::start(world, &lapi.access())?;
     let _service = world.router.echoes_on(80)?;
@@ -122,7 +122,7 @@ fn a_ban_ends_when_it_said_it_would(world: &World, make: Make) -> Outcome {
     Ok(())
 }
 
-fn other_decisions_than_bans_close_no_door_unless_asked_for(world: &World, make: Make) -> Outcome {
+fn other_decisions_than_bans_are_enforced_only_if_configured(world: &World, make: Make) -> Outcome {
     let lapi = Lapi::start(world, make)?;
     let firewall = Firewall::start(world, &lapi.access())?;
     let _service = world.router.echoes_on(80)?;

@@ -10,7 +10,7 @@ use palisade_e2e::{
 use crate::shared::{banning_lapi, is_blocked, is_blocked_quickly};
 
 #[test]
-fn what_others_remove_stands_again_within_a_second() -> Outcome {
+fn what_others_remove_is_restored_within_a_second() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         let _firewall = Firewall::start(world, &lapi.access())?;
@@ -42,7 +42,7 @@ fn what_others_remove_stands_again_within_a_second() -> Outcome {
 
 /// firewalld, ufw, nftables.service: one transaction that flushes everything and loads rules of its own.
 #[test]
-fn another_firewalls_reload_does_not_open_the_door_for_long() -> Outcome {
+fn another_firewalls_reload_lifts_bans_only_briefly() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         let _firewall = Firewall::start(world, &lapi.access())?;

@@ -1,4 +1,4 @@
-//! Dashboards, scripts and the habit of `nft list` find what they know: tables, chains, sets, counters, metrics.
+//! Names that dashboards, scripts and operators use: tables, chains, sets, counters, metrics.
 
 use std::collections::BTreeSet;
 

@@ -74,7 +74,7 @@ fn the_longest_of_two_hundred_bans_of_one_address_wins_within_three_seconds() ->
 
 /// The upstream suite's trap: an address announced as id 0, then twice as id 2, and deleted as id 2 alone.
 #[test]
-fn bans_are_known_by_what_they_say_and_not_by_their_ids() -> Outcome {
+fn bans_are_identified_by_content_and_not_by_id() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         let mut firewall = Firewall::start(world, &lapi.access())?;
@@ -132,7 +132,7 @@ fn a_hundred_decisions_with_duplicates_make_as_many_elements_as_addresses() -> O
 }
 
 #[test]
-fn bans_end_though_the_bouncer_is_dead() -> Outcome {
+fn bans_end_after_the_bouncer_was_killed() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         let mut firewall = Firewall::start(world, &lapi.access())?;

@@ -96,7 +96,7 @@ fn a_restart_by_the_service_manager_keeps_the_rules_and_a_stop_does_not() -> Out
 }
 
 #[test]
-fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
+fn a_start_adopts_existing_elements_and_changes_only_differences() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         lapi.ban("192.0.2.1");
@@ -126,7 +126,7 @@ fn a_start_takes_over_what_is_there_and_changes_only_what_differs() -> Outcome {
 }
 
 #[test]
-fn a_stop_removes_the_tables_whatever_is_left_of_them() -> Outcome {
+fn a_stop_removes_incomplete_tables_too() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         let _service = world.router.echoes_on(80)?;
@@ -150,7 +150,7 @@ fn a_stop_removes_the_tables_whatever_is_left_of_them() -> Outcome {
 }
 
 #[test]
-fn bans_are_kept_on_stop_when_asked_for() -> Outcome {
+fn bans_are_kept_on_stop_if_configured() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         let _service = world.router.echoes_on(80)?;
@@ -326,7 +326,7 @@ fn a_reload_with_other_names_moves_the_bans_without_a_gap() -> Outcome {
 }
 
 #[test]
-fn a_reload_with_another_lapi_enforces_what_that_one_says() -> Outcome {
+fn a_reload_with_another_lapi_enforces_its_decisions() -> Outcome {
     story(|world| {
         let (lapi, other) = (banning_lapi(world)?, ScriptedLapi::start(&world.router)?);
         other.ban("203.0.113.9");

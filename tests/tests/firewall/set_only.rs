@@ -74,7 +74,7 @@ fn an_operators_hash_set_is_filled_and_nothing_else_made() -> Outcome {
 }
 
 #[test]
-fn an_operators_interval_set_is_filled_in_its_dialect() -> Outcome {
+fn an_operators_interval_set_is_filled_according_to_its_flags() -> Outcome {
     story(|world| {
         let lapi = banning_lapi(world)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr; flags interval,timeout"))?;
@@ -120,7 +120,7 @@ fn an_operators_inet_table_is_served_with_the_right_family() -> Outcome {
 }
 
 #[test]
-fn bans_end_in_an_operators_set_that_knows_no_timeouts() -> Outcome {
+fn bans_end_in_an_operators_set_without_timeouts() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         world.router.nft(&operators_table("ip", "mine", "type ipv4_addr"))?;

@@ -27,7 +27,7 @@ fn the_mode_is_required_and_must_be_known() -> Outcome {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_do() -> Outcome {
+fn a_dry_run_prints_what_it_would_do() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         let config = Config::new(world, &lapi.access())?.set("mode", "dry-run");
@@ -129,7 +129,7 @@ fn the_command_line_is_the_stock_one() -> Outcome {
 }
 
 #[test]
-fn mistakes_are_told_all_at_once_and_before_anything_is_touched() -> Outcome {
+fn all_mistakes_are_reported_at_once_before_any_change() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         let config = Config::new(world, &lapi.access())?;

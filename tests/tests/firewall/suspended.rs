@@ -9,7 +9,7 @@ use palisade_e2e::{
 use serde_json::json;
 
 #[test]
-fn a_suspended_firewall_is_told_what_it_slept_through_and_nothing_else() -> Outcome {
+fn a_suspended_firewall_receives_the_missed_changes_and_no_others() -> Outcome {
     story_within(Duration::from_secs(240), |world| {
         let mut lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let mut firewall_hosts = firewall_hosts(world, &lapi)?;

@@ -64,7 +64,7 @@ fn usage_is_reported_at_the_end_in_the_form_the_lapi_takes() -> Outcome {
 }
 
 #[test]
-fn an_end_is_not_held_up_by_a_lapi_that_takes_no_usage() -> Outcome {
+fn a_lapi_that_accepts_no_report_does_not_delay_the_shutdown() -> Outcome {
     story(|world| {
         for status in [404, 500] {
             let lapi = ScriptedLapi::start(&world.router)?;

@@ -98,7 +98,7 @@ fn banned_destinations_are_out_of_reach_when_outbound_is_blocked() -> Outcome {
 }
 
 #[test]
-fn who_is_allowed_is_let_in_whatever_is_banned() -> Outcome {
+fn an_allowed_address_gets_through_under_any_ban() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         world.visitor.add_address("198.51.100.5")?;

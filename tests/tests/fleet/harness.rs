@@ -51,7 +51,7 @@ fn the_stock_bouncer_cuts_a_banned_visitor_off_and_lets_it_back_in() -> Outcome 
 }
 
 #[test]
-fn the_scripted_lapi_serves_the_stock_bouncer_and_fails_when_told() -> Outcome {
+fn the_scripted_lapi_serves_the_stock_bouncer_and_fails_on_request() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("192.0.2.1");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 against_either_lapi!(
     the_key_must_be_there_and_right_and_is_then_known_by_name,
-    a_lapi_behind_a_private_authority_is_trusted_when_told_so,
+    a_lapi_with_a_private_authority_is_trusted_if_configured,
     a_client_certificate_takes_the_place_of_a_key,
 );
 
@@ -43,7 +43,7 @@ fn the_key_must_be_there_and_right_and_is_then_known_by_name(world: &World, make
     Ok(())
 }
 
-fn a_lapi_behind_a_private_authority_is_trusted_when_told_so(world: &World, make: Make) -> Outcome {
+fn a_lapi_with_a_private_authority_is_trusted_if_configured(world: &World, make: Make) -> Outcome {
     let authority = Authority::new(world)?;
     let lapi = Lapi::start_with_tls(world, make, &authority)?;
     let config = Config::new(world, &lapi.access())?;

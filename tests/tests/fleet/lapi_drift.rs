@@ -12,7 +12,7 @@ against_either_lapi!(sharing_a_key_with_the_stock_bouncer_costs_no_ban,);
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn one_empty_answer_is_not_believed() -> Outcome {
+fn one_empty_response_is_not_applied() -> Outcome {
     story(|world| {
         for modern in [false, true] {
             let lapi = ScriptedLapi::start(&world.router)?;
@@ -48,7 +48,7 @@ fn one_empty_answer_is_not_believed() -> Outcome {
 }
 
 #[test]
-fn decisions_that_vanish_without_a_word_are_lifted_by_the_next_full_pull() -> Outcome {
+fn decisions_removed_without_an_announcement_are_lifted_by_the_next_full_pull() -> Outcome {
     story(|world| {
         let lapi = Lapi::start(world, Make::Stock)?;
         let config = Config::new(world, &lapi.access())?.set("resync_interval", "1s");
@@ -145,7 +145,7 @@ fn repeated_answers_cause_no_change_in_the_kernel() -> Outcome {
 }
 
 #[test]
-fn another_puller_with_the_same_key_is_noticed_and_told_once() -> Outcome {
+fn another_puller_with_the_same_key_is_detected_and_logged_once() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("192.0.2.1");
@@ -186,7 +186,7 @@ fn another_database_behind_the_same_address_is_noticed() -> Outcome {
 }
 
 #[test]
-fn what_one_lapi_said_is_not_remembered_for_another() -> Outcome {
+fn decisions_of_one_lapi_are_not_restored_for_another() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");

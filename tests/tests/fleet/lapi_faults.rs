@@ -9,7 +9,7 @@ use palisade_e2e::{
 
 against_either_lapi!(bans_hold_and_end_while_the_lapi_is_away,);
 #[test]
-fn a_lapi_that_is_down_at_boot_is_waited_for() -> Outcome {
+fn a_lapi_that_is_down_at_boot_is_tried_again() -> Outcome {
     story(|world| {
         let mut lapi = ScriptedLapi::start(&world.router)?;
         lapi.close();
@@ -29,7 +29,7 @@ fn a_lapi_that_is_down_at_boot_is_waited_for() -> Outcome {
 }
 
 #[test]
-fn remembered_bans_are_enforced_before_the_lapi_answers() -> Outcome {
+fn persisted_bans_are_enforced_before_the_lapi_responds() -> Outcome {
     story(|world| {
         let mut lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
@@ -123,7 +123,7 @@ fn answers_that_break_off_or_make_no_sense_lose_nothing() -> Outcome {
 }
 
 #[test]
-fn a_lapi_that_stops_in_the_middle_of_an_answer_is_not_waited_for_for_ever() -> Outcome {
+fn a_response_that_stalls_is_abandoned() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
@@ -145,7 +145,7 @@ fn a_lapi_that_stops_in_the_middle_of_an_answer_is_not_waited_for_for_ever() -> 
 }
 
 #[test]
-fn a_key_that_is_refused_later_opens_no_door_and_is_not_hammered() -> Outcome {
+fn a_key_refused_later_lifts_no_ban_and_is_retried_slowly() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
@@ -202,7 +202,7 @@ fn trouble_is_said_once_and_not_at_every_try() -> Outcome {
 }
 
 #[test]
-fn the_first_request_asks_for_everything_and_the_filters_are_passed_on() -> Outcome {
+fn the_first_request_is_a_full_pull_with_the_filters() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("192.0.2.1");

@@ -30,8 +30,8 @@ on_success: break
 ";
 
 against_either_lapi!(
-    a_replayed_brute_force_closes_a_third_hosts_door,
-    an_attack_is_answered_while_it_goes_on
+    a_replayed_brute_force_is_blocked_on_a_third_host,
+    an_attack_is_blocked_while_it_continues
 );
 
 /// A LAPI on the router, open to all hosts, with these profiles.
@@ -54,7 +54,7 @@ fn watcher(world: &World, lapi: &Lapi) -> Outcome<LogProcessor> {
     Ok(watcher)
 }
 
-fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -> Outcome {
+fn a_replayed_brute_force_is_blocked_on_a_third_host(world: &World, make: Make) -> Outcome {
     let lapi = central(world, make)?;
     let (attacker, server) = (&world.visitor, world.server()?);
     let _web = server.echoes_on(80)?;
@@ -92,7 +92,7 @@ fn a_replayed_brute_force_closes_a_third_hosts_door(world: &World, make: Make) -
     Ok(())
 }
 
-fn an_attack_is_answered_while_it_goes_on(world: &World, make: Make) -> Outcome {
+fn an_attack_is_blocked_while_it_continues(world: &World, make: Make) -> Outcome {
     let lapi = central(world, make)?;
     let mut watcher = watcher(world, &lapi)?;
     watcher.start(world)?;

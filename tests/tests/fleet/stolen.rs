@@ -17,7 +17,7 @@ const SHORTENED: i64 = 12;
 const WARNING: &str = "another bouncer uses this API key";
 
 #[test]
-fn changes_that_were_stolen_are_made_good_within_the_bound_and_told_once() -> Outcome {
+fn stolen_changes_are_repaired_within_the_bound_and_logged_once() -> Outcome {
     story_within(Duration::from_secs(240), |world| {
         let lapi = Lapi::start_open(world, Make::Stock, &json!({}))?;
         let site = world.site(2)?;

@@ -63,7 +63,7 @@ fn after_a_storm_of_bans_exactly_those_that_hold_are_in_force() -> Outcome {
 
 /// The kernel's notifications pass a buffer that overflows when it is not read.
 #[test]
-fn changes_that_were_not_heard_of_are_made_good() -> Outcome {
+fn missed_changes_are_repaired() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");
@@ -90,7 +90,7 @@ fn changes_that_were_not_heard_of_are_made_good() -> Outcome {
 }
 
 #[test]
-fn a_table_that_belongs_to_another_program_keeps_nobody_from_the_rest() -> Outcome {
+fn a_foreign_table_does_not_prevent_repairs_of_the_others() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.ban("198.51.100.77");

@@ -172,7 +172,7 @@ fn debians_own_install_scripts_register_and_unregister_a_bouncer() -> Outcome {
     })
 }
 
-/// A script of Debian's package, with its paths moved below `root`; what it tells systemd is left out.
+/// A script of Debian's package, with its paths moved below `root`; its calls of systemd are left out.
 fn maintainer_script(package: &str, script: &str, root: &Path) -> Outcome<String> {
     let path = tools::peers_dir()?.join("control").join(package).join(script);
     let text = std::fs::read_to_string(&path).doing(format_args!("reading {}", path.display()))?;

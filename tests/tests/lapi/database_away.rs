@@ -1,4 +1,4 @@
-//! PostgreSQL is restarted or hangs under two LAPIs: streams are answered all the while, writes are refused with the
+//! PostgreSQL is restarted or stuck under two LAPIs: streams are served meanwhile, writes are refused with the
 //! time to come again, and everything resumes by itself.
 
 use std::time::Duration;
@@ -20,15 +20,15 @@ enum Away {
 
 #[test]
 fn a_database_that_is_restarted_costs_no_change() -> Outcome {
-    story_within(Duration::from_secs(300), |world| tell(world, Away::Stopped))
+    story_within(Duration::from_secs(300), |world| play(world, Away::Stopped))
 }
 
 #[test]
 fn a_database_that_hangs_for_a_while_costs_no_change() -> Outcome {
-    story_within(Duration::from_secs(300), |world| tell(world, Away::Suspended))
+    story_within(Duration::from_secs(300), |world| play(world, Away::Suspended))
 }
 
-fn tell(world: &World, away: Away) -> Outcome {
+fn play(world: &World, away: Away) -> Outcome {
     let mut database = Postgres::start(world)?;
     let config = json!({ "db_config": database.remote_config() });
     let first = Lapi::start_open(world, Make::Ours, &config)?;

@@ -1,5 +1,5 @@
 //! `kill -9` while alerts come in: what was acknowledged is kept, what is posted again is not kept twice, and a bouncer
-//! that only ever asks for changes ends with what the database says.
+//! that only requests changes ends with the decisions of the database.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};

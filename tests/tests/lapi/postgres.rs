@@ -7,13 +7,13 @@ use palisade_e2e::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-against_either_lapi!(bans_made_on_postgres_close_doors);
+against_either_lapi!(bans_stored_in_postgres_are_enforced);
 
 fn central(world: &World, make: Make, database: &Postgres) -> Outcome<Lapi> {
     Lapi::start_with(world, make, &json!({ "db_config": database.config() }))
 }
 
-fn bans_made_on_postgres_close_doors(world: &World, make: Make) -> Outcome {
+fn bans_stored_in_postgres_are_enforced(world: &World, make: Make) -> Outcome {
     let database = Postgres::start(world)?;
     let mut lapi = central(world, make, &database)?;
     let firewall = Firewall::start(world, &lapi.access())?;

@@ -20,7 +20,7 @@ fn what_is_banned_comes_through_a_reverse_proxy() -> Outcome {
 }
 
 #[test]
-fn a_proxy_that_gives_up_soon_is_asked_to_wait_for_less() -> Outcome {
+fn a_proxy_with_a_short_timeout_shortens_the_long_poll() -> Outcome {
     story(|world| {
         let lapi = Lapi::start_open(world, Make::Ours, &json!({}))?;
         let (proxy, firewall_hosts) = behind_a_proxy(world, &lapi, Duration::from_secs(3))?;

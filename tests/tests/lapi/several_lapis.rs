@@ -60,7 +60,7 @@ impl Three {
 }
 
 #[test]
-fn any_of_three_lapis_may_be_told_and_any_may_die() -> Outcome {
+fn any_of_three_lapis_accepts_bans_and_may_be_killed() -> Outcome {
     story_within(Duration::from_secs(240), |world| {
         let mut three = raise(world)?;
         let firewall_hosts = three.follow(world)?;

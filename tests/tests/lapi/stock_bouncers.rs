@@ -10,7 +10,7 @@ use serde_json::Value;
 
 against_either_lapi!(
     the_stock_firewall_bouncer_starts_up_and_follows,
-    the_custom_bouncer_is_told_what_comes_and_goes,
+    the_custom_bouncer_receives_added_and_deleted_decisions,
     stock_bouncers_survive_the_lapis_restart,
 );
 
@@ -45,7 +45,7 @@ fn the_stock_firewall_bouncer_starts_up_and_follows(world: &World, make: Make) -
     Ok(())
 }
 
-fn the_custom_bouncer_is_told_what_comes_and_goes(world: &World, make: Make) -> Outcome {
+fn the_custom_bouncer_receives_added_and_deleted_decisions(world: &World, make: Make) -> Outcome {
     let lapi = Lapi::start(world, make)?;
     lapi.ban("192.0.2.1")?;
     lapi.ban_all([
@@ -81,18 +81,18 @@ fn stock_bouncers_survive_the_lapis_restart(world: &World, make: Make) -> Outcom
     let mut lapi = Lapi::start(world, make)?;
     lapi.ban("192.0.2.1")?;
     let mut bouncer = CustomBouncer::start(world, &world.router, &lapi.access())?;
-    let told = |bouncer: &CustomBouncer, verb: &str, value: &str| {
+    let received = |bouncer: &CustomBouncer, verb: &str, value: &str| {
         Ok(bouncer.calls()?.iter().any(|call| call.verb == verb && call.value == value))
     };
-    eventually("it starts up", || told(&bouncer, "add", "192.0.2.1"))?;
+    eventually("it starts up", || received(&bouncer, "add", "192.0.2.1"))?;
     let gone = lapi.ban("192.0.2.2")?;
-    eventually("it follows", || told(&bouncer, "add", "192.0.2.2"))?;
+    eventually("it follows", || received(&bouncer, "add", "192.0.2.2"))?;
     lapi.restart(world)?;
     // The position in the stream is kept: new decisions arrive, lifted ones are removed, old ones are not repeated.
     lapi.ban("192.0.2.3")?;
     lapi.lift(gone)?;
     eventually_within(default_timeout() * 2, "it goes on", || {
-        Ok(told(&bouncer, "add", "192.0.2.3")? && told(&bouncer, "del", "192.0.2.2")?)
+        Ok(received(&bouncer, "add", "192.0.2.3")? && received(&bouncer, "del", "192.0.2.2")?)
     })?;
     assert!(bouncer.process().exited().is_none());
     let adds: Vec<String> =

@@ -39,7 +39,7 @@ fn watcher(world: &World, lapi: &Lapi, authority: &Authority, mine: &Certificate
     Ok(watcher)
 }
 
-fn door(world: &World, lapi: &Lapi, authority: &Authority, mine: &Certificate) -> Outcome<Config> {
+fn firewall_config(world: &World, lapi: &Lapi, authority: &Authority, mine: &Certificate) -> Outcome<Config> {
     Ok(Config::new(world, &Access { url: lapi.url(), key: String::new() })?
         .without("api_key")
         .set_path("ca_cert_path", &authority.path())
@@ -54,7 +54,7 @@ fn machines_and_bouncers_come_with_certificates(world: &World, make: Make) -> Ou
     let web = authority.client("web-1", "agent-ou")?;
     let mut watcher = watcher(world, &lapi, &authority, &web)?;
     let bouncer = authority.client("gate", "bouncer-ou")?;
-    let mut firewall = Firewall::start_with(world, &door(world, &lapi, &authority, &bouncer)?)?;
+    let mut firewall = Firewall::start_with(world, &firewall_config(world, &lapi, &authority, &bouncer)?)?;
     watcher.start(world)?;
     watcher.is_attacked_by(world.visitor.v4())?;
     eventually("the attacker is shut out", || !world.visitor.reaches(&world.router, 80))?;
@@ -105,7 +105,11 @@ fn a_certificate_of_the_wrong_kind_opens_nothing(world: &World, make: Make) -> O
     // A machine's certificate is no bouncer's.
     let agent = authority.client("of-a-machine", "agent-ou")?;
     let which = palisade_e2e::Implementation::under_test()?;
-    which.refuses(world, &door(world, &lapi, &authority, &agent)?, &["API error: access forbidden"])?;
+    which.refuses(
+        world,
+        &firewall_config(world, &lapi, &authority, &agent)?,
+        &["API error: access forbidden"],
+    )?;
     assert_eq!(lapi.machines()?.len(), 1, "only the harness");
     assert_eq!(lapi.bouncers()?.len(), 1, "only the story's");
     // Passwords and keys work beside certificates.

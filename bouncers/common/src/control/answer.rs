@@ -358,7 +358,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_address_is_told_its_verdict_and_all_that_covers_it() {
+    fn a_lookup_of_an_address_lists_its_verdict_and_all_covering_decisions() {
         let answer = looked_up("192.0.2.7");
         let verdict = answer.verdict.unwrap();
         assert_eq!((verdict.value.as_str(), verdict.remediation.as_str()), ("192.0.2.0/24", "ban"));
@@ -368,7 +368,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_range_is_told_what_touches_it() {
+    fn a_lookup_of_a_range_lists_overlapping_decisions() {
         let answer = looked_up("192.0.2.0/28");
         assert_eq!(answer.verdict.as_ref().unwrap().value, "192.0.2.0/24");
         assert_eq!(values(&answer.decisions), ["192.0.2.0/24", "192.0.2.7", "192.0.2.8"]);

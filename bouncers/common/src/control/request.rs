@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subjects_are_read_as_people_write_them() {
+    fn subjects_are_read_in_common_notations() {
         for (text, shown) in [
             ("192.0.2.1", "192.0.2.1"),
             (" 192.0.2.1 ", "192.0.2.1"),

@@ -132,7 +132,7 @@ async fn a_successor_keeps_its_socket_when_the_predecessor_ends() {
 }
 
 #[test]
-fn without_a_bouncer_the_file_answers_and_says_so() {
+fn without_a_bouncer_the_state_file_is_read_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path());
     let error = inquire(&settings, false, None).unwrap_err().to_string();

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_hidden_where_it_stands_and_nothing_else_is() {
+    fn only_the_key_is_hidden() {
         for (text, shown) in [
             ("mode: nftables\napi_key: mode\n", "mode: nftables\napi_key: <hidden>\n"),
             ("{\"api_key\": \"mode\", \"x\": 1}", "{\"api_key\": \"<hidden>\", \"x\": 1}"),

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_kept_and_told_apart_from_others_of_the_host() {
+    fn the_name_is_persisted_and_unique_on_the_host() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = name(Some(one.path()), "web-1");
         assert!(first.starts_with("web-1/") && first.len() == "web-1/".len() + DIGITS, "{first}");

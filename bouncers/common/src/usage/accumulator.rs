@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_delivered_is_told_again_with_the_larger_window() {
+    fn an_undelivered_report_is_sent_again_with_the_larger_window() {
         let mut accumulator = Accumulator::new(0);
         accumulator.read([dropped("CAPI", 7)]);
         accumulator.read([dropped("CAPI", 9)]);

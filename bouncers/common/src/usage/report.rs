@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_did_not_get_through_comes_with_the_next() {
+    async fn an_unsent_report_is_added_to_the_next() {
         let mut running = start(vec![broken(), None]);
         assert_eq!(value(&running.got.recv().await.unwrap()), 1);
         assert_eq!(value(&running.got.recv().await.unwrap()), 2);

@@ -131,7 +131,7 @@ fn nested_ranges_and_hosts_in_them_are_right() {
 }
 
 #[test]
-fn a_hundred_thousand_come_change_and_go() {
+fn a_hundred_thousand_decisions_are_added_changed_and_removed() {
     in_namespace(test_name!(), async |mut world: World| {
         world.start(config()).await;
         for n in 0..100_000_u32 {

@@ -10,7 +10,7 @@ use crate::kernel_world::{
 };
 
 #[test]
-fn a_restart_adopts_what_stands_and_changes_nothing() {
+fn a_restart_adopts_existing_elements_and_changes_nothing() {
     in_namespace(test_name!(), async |mut world: World| {
         let keep = || Config { keep_on_stop: true, ..config() };
         world.start(keep()).await;
@@ -41,7 +41,7 @@ fn a_restart_adopts_what_stands_and_changes_nothing() {
 }
 
 #[test]
-fn leftovers_of_the_stock_bouncer_give_way_without_a_gap() {
+fn leftovers_of_the_stock_bouncer_are_replaced_without_a_gap() {
     in_namespace(test_name!(), async |mut world: World| {
         nft("add table ip crowdsec");
         nft("add set ip crowdsec crowdsec-blacklists { type ipv4_addr; flags timeout; }");

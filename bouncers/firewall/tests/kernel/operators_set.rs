@@ -6,7 +6,7 @@ use crate::HOUR;
 use crate::kernel_world::{World, eventually, in_namespace, list, nft, set_only, test_name, try_list};
 
 #[test]
-fn an_operators_set_is_filled_in_its_own_dialect() {
+fn an_operators_set_is_filled_according_to_its_flags() {
     for (flags, hosts, ranges, timeouts) in [
         ("flags timeout;", true, false, true),
         ("", true, false, false),
@@ -49,7 +49,7 @@ fn an_operators_set_is_filled_in_its_own_dialect() {
 }
 
 #[test]
-fn a_missing_operators_set_is_made_and_a_missing_table_waited_for() {
+fn a_missing_operators_set_is_created_and_a_missing_table_awaited() {
     in_namespace(test_name!(), async |mut world: World| {
         world.announce("192.0.2.7/32", "cscli", HOUR);
         world.launch(set_only("mine", "bad4"));

@@ -6,7 +6,7 @@ use crate::HOUR;
 use crate::kernel_world::{World, config, eventually, in_namespace, list, nft, test_name};
 
 #[test]
-fn what_others_take_away_is_back_within_a_second() {
+fn what_others_remove_is_restored_within_a_second() {
     in_namespace(test_name!(), async |mut world: World| {
         world.start(config()).await;
         world.ban("192.0.2.7/32", "cscli", HOUR).await;
@@ -49,7 +49,7 @@ fn what_others_take_away_is_back_within_a_second() {
 }
 
 #[test]
-fn a_fight_over_the_table_is_not_fought_at_full_speed() {
+fn repeated_removals_by_another_program_are_repaired_slowly() {
     in_namespace(test_name!(), async |mut world: World| {
         world.start(config()).await;
         world.ban("192.0.2.7/32", "cscli", HOUR).await;

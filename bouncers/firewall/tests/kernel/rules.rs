@@ -78,7 +78,7 @@ fn tracked_connections_of_a_newly_banned_address_are_cut() {
 }
 
 #[test]
-fn a_family_that_is_off_is_left_alone() {
+fn a_disabled_family_is_not_touched() {
     in_namespace(test_name!(), async |mut world: World| {
         world.announce("192.0.2.7/32", "cscli", HOUR);
         world.announce("2001:db8::/32", "cscli", HOUR);

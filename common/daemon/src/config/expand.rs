@@ -26,7 +26,7 @@ pub(crate) struct ExpansionError {
     pub what: String,
 }
 
-/// Replaces references to the names that `lookup` knows in all values of `node`, whose path is `key`.
+/// Replaces references to the names that `lookup` finds in all values of `node`, whose path is `key`.
 ///
 /// A value without quotes is parsed again if it changed: a variable may contain a number, a boolean or a list. Everything
 /// in it has the position of the reference.
@@ -63,7 +63,7 @@ pub(crate) fn expand_values(
     }
 }
 
-/// Replaces references in a text. The error says which variable made it too long.
+/// Replaces references in a text. The error names the variable that made it too long.
 fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     if !text.contains('$') {
         return Ok(text.to_owned());

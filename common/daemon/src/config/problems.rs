@@ -66,7 +66,7 @@ impl Problems {
         Self::default()
     }
 
-    /// Adds a problem of `key` (a dotted path). `text` says what is wrong and what to do;
+    /// Adds a problem of `key` (a dotted path). `text` names the problem and the remedy;
     /// [`Document::locate`](super::Document::locate) adds line and value.
     pub fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
         self.push(Problem { key: key.into(), text: text.into(), place: None, value: None });

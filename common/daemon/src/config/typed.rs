@@ -1,7 +1,7 @@
 //! Deserialises a tree into a typed value and reports every key that does not fit.
 //!
 //! Maps and lists are walked here, so that the path of each value is known; scalars are parsed by `serde_saphyr`, which
-//! knows YAML's spellings of numbers and booleans (including `yes` and `off`, as in Go). An invalid value is recorded
+//! reads YAML's spellings of numbers and booleans (including `yes` and `off`, as in Go). An invalid value is recorded
 //! and removed, and deserialisation repeated, so that all are found.
 
 use std::{collections::HashSet, fmt, slice};

@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_uses_its_place_keeps_it() {
+    fn idle_connections_are_closed_and_active_ones_kept() {
         let reaper = Arc::new(ConnectionReaper::new());
         let limits = Limits::default();
         let entry = reaper.register();

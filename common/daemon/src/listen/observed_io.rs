@@ -27,7 +27,7 @@ impl<S> ObservedIo<S> {
         Self { inner, activity, buffered: Vec::new() }
     }
 
-    /// Whether the client speaks HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
+    /// Whether the client uses HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
     /// piece: hyper then needs one buffer for the request instead of two.
     pub(super) async fn detect_http2(&mut self) -> io::Result<bool>
     where

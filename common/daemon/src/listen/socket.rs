@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn somebody_elses_socket_is_left_alone() {
+    async fn the_socket_of_another_program_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lapi.sock");
         let (listener, file) = bind_socket(&path).unwrap();

@@ -122,7 +122,7 @@ async fn tcp_and_socket_and_http2_without_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_little_at_a_time_is_understood() {
+async fn a_request_in_small_pieces_is_read() {
     let open = Open::new(Limits::default()).await;
     for request in ["GET /health HTTP/1.1\r\nhost: x\r\n\r\n", "PRI /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut stream = open.connect().await;

@@ -99,7 +99,7 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn says_something_sensible_about_itself() {
+    fn process_metrics_are_plausible() {
         let metrics = Metrics::new();
         metrics.register(|registry| registry.register_collector(Box::<ProcessCollector>::default()));
         let text = metrics.text();

@@ -42,7 +42,7 @@ fn deep_sources_are_refused_and_do_not_overflow_the_stack() {
 }
 
 #[test]
-fn the_deepest_that_is_accepted_runs_on_a_small_stack() {
+fn the_deepest_accepted_expression_runs_on_a_small_stack() {
     let accepted = std::thread::Builder::new()
         .stack_size(2 << 20)
         .spawn(|| {

@@ -87,7 +87,7 @@ fn a_condition_must_be_able_to_give_a_bool() {
 }
 
 #[test]
-fn what_fails_while_running_says_where() {
+fn a_run_time_error_has_a_position() {
     for (source, place, reason) in [
         ("1 + evt.Json.t", "(1:1)", "+ (mismatched types int and string)"),
         ("true &&\n  fail()", "(2:3)", "it failed"),

@@ -104,7 +104,7 @@ fn a_doubt_about_a_stock_lapi_is_answered_with_everything() {
 }
 
 #[test]
-fn one_empty_answer_is_not_believed_two_are() {
+fn one_empty_response_is_not_applied_and_a_second_is() {
     let mut schedule = stock();
     schedule.resync_reason = Some(ResyncReason::Gap);
     let request = schedule.next_request(at(10));
@@ -120,7 +120,7 @@ fn one_empty_answer_is_not_believed_two_are() {
 }
 
 #[test]
-fn stolen_deltas_are_told_once_and_shorten_the_resync() {
+fn stolen_deltas_are_logged_once_and_shorten_the_resync() {
     let mut schedule = stock();
     let stolen = Applied { added: 2, ..NONE };
     let full = ResponseSummary { items: 5, announced: 5, highest_id: Some(9), ..ResponseSummary::default() };
@@ -155,7 +155,7 @@ fn stolen_deltas_are_told_once_and_shorten_the_resync() {
 }
 
 #[test]
-fn an_answer_that_lay_in_a_buffer_while_the_machine_slept_is_asked_for_again() {
+fn a_response_buffered_during_sleep_is_requested_again() {
     let mut schedule = ours();
     let request = schedule.next_request(at(100));
     assert_eq!(request.wait, Duration::from_secs(25));
@@ -168,7 +168,7 @@ fn an_answer_that_lay_in_a_buffer_while_the_machine_slept_is_asked_for_again() {
 }
 
 #[test]
-fn with_a_cursor_nothing_that_fails_is_in_doubt() {
+fn with_a_cursor_no_failure_causes_a_full_pull() {
     let elsewhere = Failure { elsewhere: true, ..LOST };
     for failure in [LOST, UNREACHABLE, elsewhere] {
         let mut schedule = ours();
@@ -202,7 +202,7 @@ fn with_a_cursor_nothing_that_fails_is_in_doubt() {
 }
 
 #[test]
-fn an_audit_comes_a_day_later_and_suspects_nobody() {
+fn a_routine_full_pull_is_no_sign_of_theft() {
     let mut schedule = ours();
     let nothing = || head("T2", Content::Changes, 25);
     let (request, _, next) = exchange(&mut schedule, (86_000, 86_025), nothing(), (0, 5));
@@ -220,7 +220,7 @@ fn an_audit_comes_a_day_later_and_suspects_nobody() {
 }
 
 #[test]
-fn everything_counts_as_everything_whatever_was_asked() {
+fn a_full_response_is_applied_as_full_even_if_changes_were_requested() {
     for why in [FullReason::TooOld, FullReason::OtherDatabase, FullReason::OtherFilter, FullReason::Forged] {
         let mut schedule = ours();
         let told = head("N1", Content::Everything(why), 25);
@@ -246,7 +246,7 @@ fn an_unconfirmed_list_does_not_move_the_cursor() {
 }
 
 #[test]
-fn a_stock_lapi_in_place_of_ours_is_asked_for_everything_at_once() {
+fn a_stock_lapi_in_place_of_ours_gets_a_full_pull_at_once() {
     let mut schedule = ours();
     let (request, mode, next) = exchange(&mut schedule, (1, 1), None, (3, 5));
     assert_eq!(shown(&request), (PullKind::Changes, None, "T1", 25));
@@ -278,7 +278,7 @@ fn changes_from_nowhere_are_not_taken_for_a_place() {
 }
 
 #[test]
-fn lapis_of_different_databases_behind_one_address_are_not_asked_at_full_speed() {
+fn lapis_of_different_databases_behind_one_address_are_polled_slowly() {
     let mut schedule = ours();
     let mut waits = Vec::new();
     for (second, cursor) in [(1, "A"), (2, "B"), (12, "A")] {
@@ -292,7 +292,7 @@ fn lapis_of_different_databases_behind_one_address_are_not_asked_at_full_speed()
 }
 
 #[test]
-fn what_was_remembered_needs_its_changes_only() {
+fn restored_decisions_need_only_the_changes() {
     let mut schedule = Schedule::resume(Cadence::default(), "T7".to_owned());
     assert_eq!(schedule.cursor(), "T7");
     let (request, mode, next) = exchange(&mut schedule, (0, 0), head("T8", Content::Changes, 25), (1, 5));
@@ -313,7 +313,7 @@ fn what_was_remembered_needs_its_changes_only() {
 }
 
 #[test]
-fn a_lapi_that_does_not_hold_is_asked_at_the_interval() {
+fn a_lapi_without_long_polls_is_polled_at_the_interval() {
     // The head of a response to a request that was not a long poll carries no wait yet.
     let mut schedule = Schedule::new(Cadence::default());
     let (_, _, next) = exchange(&mut schedule, (0, 0), head("T1", EVERYTHING, 0), (5, 0));
@@ -326,7 +326,7 @@ fn a_lapi_that_does_not_hold_is_asked_at_the_interval() {
 }
 
 #[test]
-fn no_more_is_asked_than_is_wanted_and_granted() {
+fn a_long_poll_is_limited_by_the_configuration_and_by_the_lapi() {
     for (wanted, granted, wait) in [(25, 60, 25), (60, 20, 20), (2, 60, 2), (0, 60, 0)] {
         let mut schedule =
             Schedule::new(Cadence { max_wait: Duration::from_secs(wanted), ..Cadence::default() });
@@ -432,7 +432,7 @@ fn full_pulls(cadence: Cadence, entries: usize, ends: &[i64], seconds: i64) -> V
 }
 
 #[test]
-fn a_stock_lapi_is_asked_for_everything_before_and_after_an_end() {
+fn a_stock_lapi_gets_full_pulls_before_and_after_an_end() {
     let hourly = Cadence { resync_by_size: false, ..Cadence::default() };
     // Within an interval and a half of the end, and at the first request after it.
     assert_eq!(full_pulls(hourly.clone(), 5, &[605], 1000), [0, 590, 610]);
@@ -472,7 +472,7 @@ fn a_short_list_of_a_stock_lapi_is_pulled_every_two_minutes_and_a_long_one_every
 }
 
 #[test]
-fn a_lapi_that_keeps_cursors_is_not_asked_for_everything_because_of_an_end() {
+fn an_end_causes_no_full_pull_from_a_lapi_with_cursors() {
     let mut schedule = ours();
     for second in 1..100 {
         schedule.set_next_end(Some(at(second + 10)));
@@ -483,7 +483,7 @@ fn a_lapi_that_keeps_cursors_is_not_asked_for_everything_because_of_an_end() {
 }
 
 #[test]
-fn what_a_stock_lapi_loses_by_itself_is_not_taken_for_theft() {
+fn losses_of_a_stock_lapi_itself_are_no_sign_of_theft() {
     // (announced by changes, missed by them, because of an end, whether it is suspicious)
     for (announced, missed, for_end, suspicious) in [
         (0, 1, false, true),

@@ -117,7 +117,7 @@ impl Lapi {
     }
 
     /// Broadcasts changes, and answers requests that have timed out.
-    pub(crate) fn tell(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
+    pub(crate) fn broadcast(&mut self, signer: &CursorSigner, true_time: i64) -> Vec<Reply> {
         let mut replies = Vec::new();
         for broadcast in self.waiting.broadcast(&self.set.view(), &self.scope, self.now(true_time)) {
             let answer = broadcast.answer.map(|answer| (answer.next, answer.flatten().collect::<Vec<u8>>()));

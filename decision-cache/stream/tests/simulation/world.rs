@@ -246,7 +246,7 @@ impl World {
         for at in 0..self.lapis.len() {
             if self.lapis[at].alive {
                 self.lapis[at].expire(self.now);
-                let replies = self.lapis[at].tell(&self.signer, self.now);
+                let replies = self.lapis[at].broadcast(&self.signer, self.now);
                 replies.into_iter().for_each(|reply| self.send(reply));
             }
         }

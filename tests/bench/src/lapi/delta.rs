@@ -46,9 +46,12 @@ fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<f64> {
         let body = import_body(values, "a few changes");
         server.post(&mut machine, body.as_bytes())?;
         let reply = BenchServer::pull(&mut bouncer, "")?;
-        let told = reply.text().matches("\"2001:db8:").count();
-        if told != CHANGES {
-            return Err(Failure::new(format!("{told} changes told instead of {CHANGES}: {}", reply.text())));
+        let received = reply.text().matches("\"2001:db8:").count();
+        if received != CHANGES {
+            return Err(Failure::new(format!(
+                "{received} changes received instead of {CHANGES}: {}",
+                reply.text()
+            )));
         }
         took.push(reply.whole.as_secs_f64() * 1e3);
     }

@@ -26,7 +26,7 @@ const BEFORE: usize = 10_000;
 
 /// Milliseconds of every answer, and how many were none.
 #[derive(Default)]
-struct Seen {
+struct Latencies {
     polls: Vec<f64>,
     alerts: Vec<f64>,
     errors: usize,
@@ -51,7 +51,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     };
     let mut theirs = theirs.map_err(|failure| say(&format!("{STOCK}: {failure}"))).ok();
     let mut rows = vec![];
-    type Pick = fn(&mut Seen) -> &mut Vec<f64>;
+    type Pick = fn(&mut Latencies) -> &mut Vec<f64>;
     let kinds: [(&str, Pick); 2] = [("poll", |seen| &mut seen.polls), ("alert", |seen| &mut seen.alerts)];
     for (kind, pick) in kinds {
         for (name, at) in [("p50", 0.5), ("p99", 0.99)] {
@@ -73,7 +73,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-fn day(world: &World, make: Make) -> Outcome<Seen> {
+fn day(world: &World, make: Make) -> Outcome<Latencies> {
     let bouncers = sized(BOUNCERS);
     let server = BenchServer::start_with(world, make, |process| {
         // The tool is a process each; four of them at a time.
@@ -103,7 +103,7 @@ fn day(world: &World, make: Make) -> Outcome<Seen> {
         let (next, token) = (Arc::clone(&next), server.token.clone());
         threads.push(std::thread::Builder::new().spawn(move || machine(to, &token, &next, begin))?);
     }
-    let mut all = Seen::default();
+    let mut all = Latencies::default();
     for thread in threads {
         let seen = thread.join().expect("clients do not panic");
         all.polls.extend(seen.polls);
@@ -115,8 +115,8 @@ fn day(world: &World, make: Make) -> Outcome<Seen> {
 }
 
 /// One bouncer: everything first, then changes, each at its fixed time, timed from when it was due.
-fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
-    let mut seen = Seen::default();
+fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Latencies {
+    let mut seen = Latencies::default();
     let key = format!("key-of-bouncer-{n}");
     let from = Ipv4Addr::from(0x7f01_0000 + n as u32 + 1);
     let mut caller = HttpClient::new(to).from(IpAddr::from(from)).with_timeout(TIMEOUT);
@@ -139,8 +139,8 @@ fn bouncer(to: SocketAddr, n: usize, of: usize, begin: Instant) -> Seen {
 }
 
 /// One of several log processors that share the load: each takes the next alert that is due.
-fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> Seen {
-    let mut seen = Seen::default();
+fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> Latencies {
+    let mut seen = Latencies::default();
     let mut caller = HttpClient::new(to).with_timeout(TIMEOUT);
     let rate = sized(ALERTS_PER_SECOND);
     loop {
@@ -160,7 +160,7 @@ fn machine(to: SocketAddr, token: &str, next: &AtomicUsize, begin: Instant) -> S
     }
 }
 
-impl Seen {
+impl Latencies {
     fn fault(&mut self, text: String) {
         self.errors += 1;
         self.first_error.get_or_insert(text);

@@ -53,12 +53,12 @@ pub(crate) fn bench(name: &str) -> Vec<Row> {
 /// The child of [`bench()`]; returns whether it succeeded.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the parent reads it")]
 pub(crate) fn child(name: &str) -> bool {
-    let told = palisade_e2e::enter().and_then(|()| {
+    let result = palisade_e2e::enter().and_then(|()| {
         let world = World::raise()?;
         let measure = MEASURES.iter().find(|(known, _)| *known == name);
         measure.map_or_else(|| Ok(Vec::new()), |(_, measure)| measure(&world))
     });
-    match told {
+    match result {
         Ok(rows) => {
             println!("rows: {}", serde_json::to_string(&rows).expect("rows are plain data"));
             true

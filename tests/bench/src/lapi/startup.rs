@@ -59,9 +59,11 @@ fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls>
     let (mut whole, mut first_byte, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..runs {
         let reply = BenchServer::pull(&mut caller, "?startup=true")?;
-        let told = reply.body.windows(8).filter(|word| word == b"\"value\":").count();
-        if told != count {
-            return Err(palisade_e2e::Failure::new(format!("{told} decisions told instead of {count}")));
+        let received = reply.body.windows(8).filter(|word| word == b"\"value\":").count();
+        if received != count {
+            return Err(palisade_e2e::Failure::new(format!(
+                "{received} decisions received instead of {count}"
+            )));
         }
         bytes = reply.body.len();
         whole.push(reply.whole.as_secs_f64());

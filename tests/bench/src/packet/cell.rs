@@ -19,7 +19,7 @@ use crate::scripted::ScriptedStream;
 
 /// How long a bouncer may take to have a list in force.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
-/// After this long without a change a list that is said to be in force is taken to be: one transaction with 200,000
+/// After this long without a change a list that is reported as in force counts as in force: one transaction with 200,000
 /// ranges may take the kernel more than a second.
 const SILENCE: Duration = Duration::from_millis(2500);
 /// Changes of one kind, as many as fit into the time.

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_of_a_value_stands_for_all() {
+    fn only_the_longest_decision_of_a_value_is_sent() {
         let mut rows = DecisionTable::default();
         let now = Instant::now();
         rows.add(Ban::of("192.0.2.1").lasting(Duration::from_secs(7200)), now);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_as_go_tells_them() {
+    fn durations_are_printed_as_in_go() {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_millis(seconds);
         assert_eq!(remaining(at(3_599_500), now, false), "59m59.500000000s");

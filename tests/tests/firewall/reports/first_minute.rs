@@ -7,7 +7,7 @@ use palisade_e2e::{Ban, Config, Firewall, Outcome, ScriptedLapi, World, eventual
 use super::{operators_tables, set_only};
 
 #[test]
-fn the_first_minute_is_told_in_one_line_for_each_fact() -> Outcome {
+fn the_first_minute_is_logged_with_one_line_per_fact() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
         lapi.modern();

@@ -118,12 +118,12 @@ fn stays_reachable(world: &World, operators_set: bool) -> Outcome {
 }
 
 #[test]
-fn a_ban_of_everything_that_is_asked_for_leaves_the_host_itself() -> Outcome {
+fn a_configured_ban_of_everything_spares_the_host_itself() -> Outcome {
     story(|world| everything_is_banned(world, false))
 }
 
 #[test]
-fn a_ban_of_everything_that_is_asked_for_leaves_the_host_itself_in_an_operators_set() -> Outcome {
+fn a_configured_ban_of_everything_spares_the_host_itself_in_an_operators_set() -> Outcome {
     story(|world| everything_is_banned(world, true))
 }
 

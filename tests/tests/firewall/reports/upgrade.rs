@@ -45,7 +45,7 @@ fn the_tables_of_the_newest_stock_bouncer_are_taken_over_without_a_gap() -> Outc
     story(|world| taken_over(world, STOCK, [true, false, false, true]))
 }
 
-/// `shut` says for whom the fixture shuts the door: visitor and neighbour over IPv4, then over IPv6.
+/// `shut` is whether the fixture blocks: visitor and neighbour over IPv4, then over IPv6.
 fn taken_over(world: &World, fixture: &str, shut: [bool; 4]) -> Outcome {
     let lapi = ScriptedLapi::start(&world.router)?;
     lapi.ban_all(bans());

@@ -39,8 +39,8 @@ pub(crate) fn play(world: &World, make: Make, chapter: &Chapter) -> Outcome<Vec<
     let mut lifted = HashSet::new();
     let mut answers = Vec::new();
     for step in &chapter.steps {
-        let told = tell(&lapi, step, &token);
-        let mut answer = told.doing(format_args!("{} / {}", chapter.name, step.name))?;
+        let answer = send(&lapi, step, &token);
+        let mut answer = answer.doing(format_args!("{} / {}", chapter.name, step.name))?;
         forget_repeated(step, &mut answer, &mut lifted, make);
         answers.push(answer);
     }
@@ -48,13 +48,13 @@ pub(crate) fn play(world: &World, make: Make, chapter: &Chapter) -> Outcome<Vec<
 }
 
 /// Whether an end is repeated within two seconds depends on this machine's speed; so it is kept once.
-fn forget_repeated(step: &Step, answer: &mut Answer, told: &mut HashSet<(String, i64)>, make: Make) {
+fn forget_repeated(step: &Step, answer: &mut Answer, reported: &mut HashSet<(String, i64)>, make: Make) {
     let bouncer = step.r#as.clone().unwrap_or_default();
     let delta = step.path.starts_with("/v1/decisions/stream") && !step.path.contains("startup=true");
     let Some(list) = answer.json.as_mut().and_then(|json| json.get_mut("deleted")) else { return };
     let Some(decisions) = list.as_array_mut() else { return };
     decisions.retain(|decision| {
-        let new = told.insert((bouncer.clone(), decision["id"].as_i64().unwrap_or_default()));
+        let new = reported.insert((bouncer.clone(), decision["id"].as_i64().unwrap_or_default()));
         new || !delta
     });
     if decisions.is_empty() && make == Make::Stock {
@@ -62,7 +62,7 @@ fn forget_repeated(step: &Step, answer: &mut Answer, told: &mut HashSet<(String,
     }
 }
 
-fn tell(lapi: &LapiProcess, step: &Step, token: &str) -> Outcome<Answer> {
+fn send(lapi: &LapiProcess, step: &Step, token: &str) -> Outcome<Answer> {
     let mut headers: Vec<(&str, &str)> = Vec::new();
     match step.r#as.as_deref() {
         Some("machine") => headers.extend([("Authorization", token), ("User-Agent", MACHINE_AGENT)]),

@@ -13,7 +13,7 @@ use super::{KEY, as_machine, bans, post, start};
 const CONNECTIONS: u64 = 10_000;
 
 #[test]
-fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
+fn ten_thousand_open_connections_affect_no_other_client() -> Outcome {
     story(|world| {
         let limit = getrlimit(Resource::Nofile);
         // The server inherits it.
@@ -49,7 +49,7 @@ fn ten_thousand_open_connections_disturb_nobody() -> Outcome {
 }
 
 #[test]
-fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Outcome {
+fn unfinished_requests_time_out_without_affecting_others() -> Outcome {
     story(|world| {
         let (mut lapi, token) = start(world, &Setup::default())?;
         let bystander = Bystander::start(&lapi)?;
@@ -89,7 +89,7 @@ fn clients_that_never_finish_their_request_are_let_go_and_disturb_nobody() -> Ou
 }
 
 #[test]
-fn readers_that_do_not_read_cost_little_and_disturb_nobody() -> Outcome {
+fn clients_that_do_not_read_cost_little_and_affect_no_other() -> Outcome {
     story(|world| {
         let (mut lapi, token) = start(world, &Setup::default())?;
         // An answer of several megabytes: more than sockets hold.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use palisade_e2e::{Failure, LapiProcess, Make, Outcome, Setup, World, eventually, story, tools};
 
 use super::bystander::Bystander;
-use super::{bans, make, message, post, start, told};
+use super::{active_decisions, bans, make, message, post, start};
 
 /// A small file system of its own, in memory.
 fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {
@@ -55,7 +55,7 @@ fn a_full_disk_refuses_alerts_and_nothing_else() -> Outcome {
             }
         }
         assert_eq!(refused, 20, "a full disk is noticed");
-        let mut now: Vec<String> = told(&lapi)?;
+        let mut now: Vec<String> = active_decisions(&lapi)?;
         now.sort();
         taken.sort();
         assert_eq!(now, taken, "what was taken is told, and nothing of what was refused");
@@ -69,7 +69,7 @@ fn a_full_disk_refuses_alerts_and_nothing_else() -> Outcome {
         assert!(lapi.process()?.exited().is_none(), "the server stays");
         lapi.kill();
         lapi.up(world)?;
-        let mut now = told(&lapi)?;
+        let mut now = active_decisions(&lapi)?;
         now.sort();
         taken.sort();
         assert_eq!(now, taken, "and all of it is there after a kill");
@@ -78,7 +78,7 @@ fn a_full_disk_refuses_alerts_and_nothing_else() -> Outcome {
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_start_is_said() -> Outcome {
+fn a_full_disk_at_the_start_is_reported() -> Outcome {
     story(|world| {
         let data = small_disk(world, "64k")?;
         fill(&data.join("filler"))?;
@@ -88,7 +88,7 @@ fn a_disk_that_is_full_at_the_start_is_said() -> Outcome {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_said_and_not_touched() -> Outcome {
+fn a_file_that_is_no_database_is_reported_and_not_touched() -> Outcome {
     story(|world| {
         let lapi = LapiProcess::prepare(world, make(), &Setup::default())?;
         let path = lapi.data().join("crowdsec.db");
@@ -150,7 +150,7 @@ fn a_database_that_is_moved_away_and_back_loses_nothing() -> Outcome {
         bystander.unharmed()?;
         lapi.kill();
         lapi.up(world)?;
-        let mut now = told(&lapi)?;
+        let mut now = active_decisions(&lapi)?;
         now.sort();
         taken.sort();
         if now != taken {
@@ -171,7 +171,7 @@ fn a_disk_that_can_not_be_written_still_feeds_bouncers() -> Outcome {
         // No room at all, whatever is reserved: the file system shrinks to what it holds.
         fill(&data.join("filler"))?;
         for _ in 0..10 {
-            assert_eq!(told(&lapi)?.len(), taken.len());
+            assert_eq!(active_decisions(&lapi)?.len(), taken.len());
         }
         std::thread::sleep(Duration::from_secs(3));
         assert!(lapi.process()?.exited().is_none(), "the server stays");

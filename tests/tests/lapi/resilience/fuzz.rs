@@ -140,8 +140,8 @@ fn made_up_requests_get_clear_answers() -> Outcome {
         let mut caller = lapi.http_client().with_timeout(Duration::from_secs(20));
         for n in 0..REQUESTS {
             let made = Made::up(&mut random, &token);
-            let told = tell(&mut caller, &made);
-            told.doing(format_args!("request {n} of seed {SEED:#x}: {made:?}"))?;
+            let result = send(&mut caller, &made);
+            result.doing(format_args!("request {n} of seed {SEED:#x}: {made:?}"))?;
             if lapi.process()?.exited().is_some() {
                 return Err(Failure::new(format!(
                     "request {n} of seed {SEED:#x} ended the server: {made:?}"
@@ -309,7 +309,7 @@ fn spoilt(random: &mut Rng, good: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn tell(caller: &mut HttpClient, made: &Made) -> Outcome {
+fn send(caller: &mut HttpClient, made: &Made) -> Outcome {
     let headers: Vec<(&str, &str)> =
         made.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut ask = || caller.ask(made.method, &made.path, &headers, made.body.as_deref());

@@ -1,4 +1,4 @@
-//! Our LAPI in hard times: each story makes one hardship, asks for a clear error, and holds that the server stays and
+//! Our LAPI under faults: each story makes one fault, expects a clear error, and requires that the server stays and
 //! that another client does not notice.
 
 mod bodies;
@@ -70,7 +70,7 @@ fn message(reply: &Reply) -> String {
 }
 
 /// The addresses in a startup pull.
-fn told(lapi: &LapiProcess) -> Outcome<Vec<String>> {
+fn active_decisions(lapi: &LapiProcess) -> Outcome<Vec<String>> {
     let reply =
         lapi.http_client().ask("GET", "/v1/decisions/stream?startup=true", &[("X-Api-Key", KEY)], None)?;
     let answer: Value = serde_json::from_slice(&reply.body)?;

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn most_free_networks_are_told_apart() {
+    fn most_free_networks_are_recognised() {
         let hosts = (0..4096u128).map(|n| V6::from_bits(0x2400 << 112 | n << 100 | n));
         let presence = Presence::build(hosts.clone(), &[Entry { key: V6::FIRST, row: NONE }]);
         assert!(hosts.clone().all(|host| presence.may_hold(host.top())));

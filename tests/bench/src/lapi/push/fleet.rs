@@ -89,11 +89,11 @@ fn found(events: &[Event], clients: usize, lost: Instant, back: Instant, process
     for event in events.iter().filter(|event| event.at > lost) {
         let last = last_of[event.client].map(|number| asked[number].0);
         match event.what {
-            What::Asked { .. } => {
+            What::Requested { .. } => {
                 last_of[event.client] = Some(asked.len());
                 asked.push((event.at, true));
             }
-            What::Answered { everything } => {
+            What::Responded { everything } => {
                 full_pulls += usize::from(everything);
                 if first[event.client].is_none() {
                     first[event.client] = Some(event.at);

@@ -11,7 +11,7 @@ use super::super::bench_server::BenchServer;
 use super::super::mixed::percentile;
 use super::super::{grouped, say, sized};
 use super::poster::Poster;
-use super::probe::{Planned, Probe, Seen, Watched};
+use super::probe::{EnforcedBan, Planned, Probe, Watched};
 use crate::data;
 use crate::report::{Row, Target};
 
@@ -243,7 +243,7 @@ fn in_force(hosts: &[Host], active: usize) -> Outcome {
 
 fn figures(watched: Watched, idle_gaps: Vec<f64>) -> Figures {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let everywhere = |seen: &Seen| seen.dropped.iter().max().copied().map(millis);
+    let everywhere = |seen: &EnforcedBan| seen.dropped.iter().max().copied().map(millis);
     Figures {
         each: watched.seen.iter().flat_map(|seen| &seen.dropped).copied().map(millis).collect(),
         everywhere: watched.seen.iter().filter_map(everywhere).collect(),

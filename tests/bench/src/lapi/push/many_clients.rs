@@ -52,7 +52,7 @@ struct Shared {
 /// What has been received since the last [`ManyClients::look_for`].
 #[derive(Default)]
 struct Ledger {
-    looked_for: std::ops::Range<u16>,
+    expected: std::ops::Range<u16>,
     members: Vec<Member>,
     failures: usize,
     first_failure: Option<String>,
@@ -61,14 +61,14 @@ struct Ledger {
 #[derive(Clone, Default)]
 struct Member {
     answers: usize,
-    told: usize,
-    /// A bit for each that is looked for.
+    received: usize,
+    /// A bit for each expected ban.
     known: Vec<u64>,
     complete: Option<Instant>,
 }
 
-/// The account of what was looked for.
-pub(super) struct Told {
+/// How the expected bans were delivered.
+pub(super) struct Delivery {
     /// When each client had received all of it, in order of time; only clients that did.
     pub(super) complete: Vec<Instant>,
     /// How many answers each client got meanwhile.
@@ -77,7 +77,7 @@ pub(super) struct Told {
     pub(super) first_failure: Option<String>,
 }
 
-/// A ban that is looked for.
+/// The address of an expected ban.
 pub(super) fn address(number: u16) -> Ipv4Addr {
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(10, 201, high, low)
@@ -128,7 +128,7 @@ impl ManyClients {
         for member in &mut ledger.members {
             *member = Member { known: vec![0; words], ..Member::default() };
         }
-        ledger.looked_for = numbers;
+        ledger.expected = numbers;
     }
 
     /// The number of clients that have received all of it.
@@ -137,11 +137,11 @@ impl ManyClients {
     }
 
     /// What has been received so far.
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn delivery(&self) -> Delivery {
         let ledger = self.shared.ledger();
         let mut complete: Vec<Instant> = ledger.members.iter().filter_map(|member| member.complete).collect();
         complete.sort_unstable();
-        Told {
+        Delivery {
             complete,
             answers: ledger.members.iter().map(|member| member.answers as f64).collect(),
             failures: ledger.failures,
@@ -164,10 +164,10 @@ impl Shared {
         self.ledger.lock().expect("no holder panics")
     }
 
-    fn heard(&self, number: usize, answer: &Answer) {
+    fn record(&self, number: usize, answer: &Answer) {
         let now = Instant::now();
         let mut ledger = self.ledger();
-        let looked_for = ledger.looked_for.clone();
+        let expected = ledger.expected.clone();
         let member = &mut ledger.members[number];
         member.answers += 1;
         let body = String::from_utf8_lossy(&answer.body);
@@ -176,16 +176,16 @@ impl Shared {
                 let (high, low) = text.split_once('.')?;
                 Some(u16::from_be_bytes([high.parse().ok()?, low.parse().ok()?]))
             });
-            let Some(number) = number.filter(|number| looked_for.contains(number)) else { continue };
-            let place = usize::from(number - looked_for.start);
+            let Some(number) = number.filter(|number| expected.contains(number)) else { continue };
+            let place = usize::from(number - expected.start);
             let (word, bit) = (place / 64, 1u64 << (place % 64));
             // Receiving one twice is no harm.
             if member.known[word] & bit == 0 {
                 member.known[word] |= bit;
-                member.told += 1;
+                member.received += 1;
             }
         }
-        if member.complete.is_none() && !looked_for.is_empty() && member.told == looked_for.len() {
+        if member.complete.is_none() && !expected.is_empty() && member.received == expected.len() {
             member.complete = Some(now);
         }
     }
@@ -230,7 +230,7 @@ async fn client(shared: Arc<Shared>, number: usize, of: usize, mut cursor: Strin
             let asked = ask(&shared, &mut stream, &mut input, number, &cursor, wait).await;
             match asked {
                 Ok(answer) if answer.status == 200 && !answer.cursor.is_empty() => {
-                    shared.heard(number, &answer);
+                    shared.record(number, &answer);
                     cursor = answer.cursor;
                 }
                 Ok(answer) => {

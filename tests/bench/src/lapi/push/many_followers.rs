@@ -26,16 +26,16 @@ pub(super) struct Event {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     /// It sent a request.
-    Asked {
-        /// Which may be held.
+    Requested {
+        /// Which may be parked.
         wait: bool,
     },
-    /// It had a whole answer.
-    Answered {
-        /// Which told every decision in force.
+    /// It received a whole response.
+    Responded {
+        /// Which contained every decision in force.
         everything: bool,
     },
-    /// It had none.
+    /// The request failed.
     Failed,
 }
 
@@ -114,7 +114,7 @@ impl ManyFollowers {
     pub(super) fn held(&self) -> usize {
         let mut held = vec![false; self.clients];
         for event in self.log.events().iter() {
-            held[event.client] = matches!(event.what, What::Asked { wait: true });
+            held[event.client] = matches!(event.what, What::Requested { wait: true });
         }
         held.into_iter().filter(|held| *held).count()
     }
@@ -123,7 +123,7 @@ impl ManyFollowers {
     pub(super) fn answered_since(&self, since: Instant) -> usize {
         let mut answered = vec![false; self.clients];
         for event in self.log.events().iter().filter(|event| event.at > since) {
-            answered[event.client] |= matches!(event.what, What::Answered { .. });
+            answered[event.client] |= matches!(event.what, What::Responded { .. });
         }
         answered.into_iter().filter(|answered| *answered).count()
     }
@@ -161,10 +161,10 @@ impl Source for Witnessed {
         request: &Request,
         sink: &mut dyn StreamSink,
     ) -> Result<Option<Continuation>, PullFault> {
-        self.log.note(self.client, What::Asked { wait: !request.wait.is_zero() });
+        self.log.note(self.client, What::Requested { wait: !request.wait.is_zero() });
         let pulled = self.lapi.pull(request, sink).await;
         let what = match &pulled {
-            Ok(head) => What::Answered { everything: request.brings(head.as_ref()) == PullKind::Everything },
+            Ok(head) => What::Responded { everything: request.brings(head.as_ref()) == PullKind::Everything },
             Err(_) => What::Failed,
         };
         self.log.note(self.client, what);

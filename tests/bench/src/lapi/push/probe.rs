@@ -34,7 +34,7 @@ pub(super) struct Planned {
 }
 
 /// A ban that is in force.
-pub(super) struct Seen {
+pub(super) struct EnforcedBan {
     pub(super) posted: Posted,
     /// From the request to the drop, host by host.
     pub(super) dropped: Vec<Duration>,
@@ -45,7 +45,7 @@ pub(super) struct Seen {
 /// All that one watch saw.
 #[derive(Default)]
 pub(super) struct Watched {
-    pub(super) seen: Vec<Seen>,
+    pub(super) seen: Vec<EnforcedBan>,
     /// Milliseconds between two packets of one source to one host: how exactly drops are dated.
     pub(super) gaps: Vec<f64>,
 }
@@ -110,7 +110,7 @@ impl Probe {
             self.take_in(&mut flights);
             flights.iter_mut().for_each(Flight::look);
             if begin.elapsed() > last + timeout {
-                return Err(Failure::new(told(&flights)));
+                return Err(Failure::new(summary(&flights)));
             }
         }
         Ok(Watched { seen: flights.into_iter().filter_map(Flight::seen).collect(), gaps })
@@ -128,7 +128,7 @@ impl Probe {
             self.take_in(&mut flights);
         }
         if flights[0].lost() > 0 || !flights[0].arrives() {
-            return Err(Failure::new(format!("packets do not arrive: {}", told(&flights))));
+            return Err(Failure::new(format!("packets do not arrive: {}", summary(&flights))));
         }
         Ok(gaps)
     }
@@ -198,11 +198,11 @@ impl Flight {
         self.arrived.iter().map(|(arrived, up_to)| up_to - arrived).sum()
     }
 
-    fn seen(self) -> Option<Seen> {
+    fn seen(self) -> Option<EnforcedBan> {
         let (posted, lost) = (self.posted?, self.lost());
         let first_missing = self.arrived.iter().filter_map(|(_, up_to)| self.sent.get(*up_to as usize));
         let dropped = first_missing.map(|sent| sent.saturating_duration_since(posted.at)).collect();
-        Some(Seen { posted, dropped, lost })
+        Some(EnforcedBan { posted, dropped, lost })
     }
 }
 
@@ -227,7 +227,7 @@ fn read(packet: &[u8]) -> Option<(usize, u32)> {
 }
 
 /// The message for a timeout.
-fn told(flights: &[Flight]) -> String {
+fn summary(flights: &[Flight]) -> String {
     let left: Vec<&Flight> = flights.iter().filter(|flight| !flight.over).collect();
     let one = left.first().map(|flight| {
         format!(

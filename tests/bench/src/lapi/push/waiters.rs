@@ -8,7 +8,7 @@ use palisade_wire::follow::CURSOR_HEADER;
 use super::super::bench_server::{BenchServer, KEY, ban_body};
 use super::super::mixed::percentile;
 use super::super::{grouped, say, sized};
-use super::many_clients::{ManyClients, RequestMode, Told, address};
+use super::many_clients::{Delivery, ManyClients, RequestMode, address};
 use super::processor_seconds;
 use crate::data;
 use crate::report::{Row, Target, median};
@@ -17,7 +17,7 @@ const CLIENTS: usize = 10_000;
 const ACTIVE: usize = 100_000;
 /// The longest that the LAPI holds a request.
 const WAIT: Duration = Duration::from_secs(60);
-/// How often bouncers poll that know of no push.
+/// The poll interval of bouncers without push.
 const INTERVAL: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(20);
 /// Bans that are posted individually, one after another.
@@ -46,7 +46,7 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
         // The first round opens the connections.
         std::thread::sleep(INTERVAL + Duration::from_secs(2));
         let cost = idle_cost(&mut server, &clients_under_test)?;
-        whole(&clients_under_test.told())?;
+        whole(&clients_under_test.delivery())?;
         cost
     };
 
@@ -82,11 +82,11 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     rows.extend(storm(&mut server, &clients_under_test, clients)?);
     let most = server.process.process()?.memory("VmHWM")? as f64 / 1024.0;
     rows.push(Row::new("resident memory at most, bans and storm included", "MB", most, None, Target::None));
-    let told = clients_under_test.told();
-    if let Some(first) = &told.first_failure {
+    let delivery = clients_under_test.delivery();
+    if let Some(first) = &delivery.first_failure {
         say(&format!("the first failed request: {first}"));
     }
-    rows.push(Row::new("requests that failed", "", told.failures as f64, None, Target::AtMost(0.0)));
+    rows.push(Row::new("requests that failed", "", delivery.failures as f64, None, Target::AtMost(0.0)));
     Ok(rows)
 }
 
@@ -106,7 +106,7 @@ fn idle_cost(server: &mut BenchServer, clients_under_test: &ManyClients) -> Outc
     let (begin, used) = (Instant::now(), processor_seconds(process)?);
     std::thread::sleep(IDLE);
     let cost = 100.0 * (processor_seconds(process)? - used) / begin.elapsed().as_secs_f64();
-    whole(&clients_under_test.told())?;
+    whole(&clients_under_test.delivery())?;
     Ok(cost)
 }
 
@@ -132,9 +132,9 @@ fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: 
         let posted = Instant::now();
         server.post(&mut machine, body.as_bytes())?;
         everybody(clients_under_test, clients)?;
-        let told = clients_under_test.told();
-        whole(&told)?;
-        let after = |at: usize| (told.complete[at] - posted).as_secs_f64() * 1e3;
+        let delivery = clients_under_test.delivery();
+        whole(&delivery)?;
+        let after = |at: usize| (delivery.complete[at] - posted).as_secs_f64() * 1e3;
         first.push(after(0));
         middle.push(after(clients / 2));
         last.push(after(clients - 1));
@@ -168,20 +168,20 @@ fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: us
     }
     let posted = Instant::now();
     everybody(clients_under_test, clients)?;
-    let mut told = clients_under_test.told();
-    whole(&told)?;
+    let mut delivery = clients_under_test.delivery();
+    whole(&delivery)?;
     settle(server)?;
     let cost = processor_seconds(server.process.process()?)? - used;
-    let abreast = |at: usize| told.complete[at].saturating_duration_since(posted).as_secs_f64() * 1e3;
+    let abreast = |at: usize| delivery.complete[at].saturating_duration_since(posted).as_secs_f64() * 1e3;
     let (half, all) = (abreast(clients / 2), abreast(clients - 1));
     let what = format!("{} single bans to {} that wait", bans.len(), grouped(clients));
     let took = (posted - begin).as_secs_f64();
-    let most = percentile(&mut told.answers, 1.0);
+    let most = percentile(&mut delivery.answers, 1.0);
     Ok(vec![
         Row::new(format!("{what}: all posted after"), "s", took, None, Target::None),
         Row::new(format!("{what}: last answered to half abreast"), "ms", half, None, Target::None),
         Row::new(format!("{what}: last answered to all abreast"), "ms", all, None, Target::None),
-        Row::new(format!("{what}: answers each, median"), "", median(told.answers), None, Target::None),
+        Row::new(format!("{what}: answers each, median"), "", median(delivery.answers), None, Target::None),
         Row::new(format!("{what}: answers each, most"), "", most, None, Target::None),
         Row::new("processor time of the LAPI for them", "s", cost, None, Target::None),
     ])
@@ -189,7 +189,7 @@ fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: us
 
 fn everybody(clients_under_test: &ManyClients, clients: usize) -> Outcome {
     let waited =
-        eventually_within(TIMEOUT, "everybody has been told", || clients_under_test.complete() == clients);
+        eventually_within(TIMEOUT, "all clients have all bans", || clients_under_test.complete() == clients);
     waited.map_err(|failure| {
         Failure::new(format!("{failure}: {} of {clients}", clients_under_test.complete()))
     })?;
@@ -197,9 +197,9 @@ fn everybody(clients_under_test: &ManyClients, clients: usize) -> Outcome {
 }
 
 /// Fails if any request failed: the figures would be wrong.
-fn whole(told: &Told) -> Outcome {
-    match &told.first_failure {
-        Some(first) => Err(Failure::new(format!("{} requests failed, first: {first}", told.failures))),
+fn whole(delivery: &Delivery) -> Outcome {
+    match &delivery.first_failure {
+        Some(first) => Err(Failure::new(format!("{} requests failed, first: {first}", delivery.failures))),
         None => Ok(()),
     }
 }

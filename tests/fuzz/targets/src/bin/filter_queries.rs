@@ -42,7 +42,8 @@ fuzz_target!(|data: &[u8]| {
     let stream = Filter::for_stream(&pairs);
     let query = Filter::for_query(&pairs);
     let deletion = Filter::for_deletion(&pairs);
-    for error in [stream.as_ref().err(), query.as_ref().err(), deletion.as_ref().err()].into_iter().flatten() {
+    for error in [stream.as_ref().err(), query.as_ref().err(), deletion.as_ref().err()].into_iter().flatten()
+    {
         assert!(error.to_string().len() < 4 * data.len() + 400, "{error}");
     }
     let has = |name: &str| pairs.iter().any(|(known, _)| known == name);

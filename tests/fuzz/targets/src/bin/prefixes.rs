@@ -1,4 +1,4 @@
-//! Values of decisions: what is admitted is canonical, and what the ledger was told, the snapshot says, as a plain list
+//! Values of decisions: what is admitted is canonical, and the snapshot has what the ledger was given, as a plain list
 //! of prefixes would.
 #![no_main]
 
