@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_client::{MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, UserAgent};
-use palisade_lapi_config::{Config, Credentials, DbConfig, DbKind, Output, ServerConfig};
-use palisade_store::{Engine, PostgresServer, Store};
+use palisade_lapi_config::{Config, Credentials, Output, ServerConfig};
+use palisade_store::{DbConfig, Store};
 
 use crate::failure::Failure;
 use crate::output::{Level, Log};
@@ -115,7 +115,9 @@ impl Session {
         let Some(config) = &self.config.database else {
             return Err(Failure::Command("no database configuration provided".to_owned()));
         };
-        Store::open(&database(config)?).await.map_err(Failure::from)
+        // A command needs few connections, whatever limit the server has.
+        let config = DbConfig { max_open: config.store.max_open.min(4), ..config.store.clone() };
+        Store::open(&config).await.map_err(Failure::from)
     }
 
     /// The credentials file's path.
@@ -178,39 +180,4 @@ impl Session {
 pub(crate) fn agent() -> UserAgent {
     UserAgent::new("palisade", concat!("v", env!("CARGO_PKG_VERSION")))
         .expect("visible ASCII without a slash")
-}
-
-/// Converts `db_config` to the store's configuration.
-fn database(config: &DbConfig) -> Result<palisade_store::DbConfig, Failure> {
-    let engine = match &config.kind {
-        DbKind::Sqlite { path, use_wal } => Engine::Sqlite { path: path.clone(), wal: *use_wal },
-        DbKind::Postgres {
-            host,
-            port,
-            user,
-            password,
-            db_name,
-            sslmode,
-            ssl_ca_cert,
-            ssl_client_cert,
-            ssl_client_key,
-        } => Engine::Postgres(PostgresServer {
-            socket: host.starts_with('/').then(|| PathBuf::from(host)),
-            host: host.clone(),
-            port: *port,
-            user: user.clone(),
-            password: password.clone(),
-            name: db_name.clone(),
-            sslmode: sslmode.parse().map_err(Failure::Bare)?,
-            ca: ssl_ca_cert.clone(),
-            cert: ssl_client_cert.clone(),
-            key: ssl_client_key.clone(),
-        }),
-    };
-    // A command needs few connections, whatever limit the server has.
-    Ok(palisade_store::DbConfig {
-        engine,
-        max_open: config.max_open_conns.min(4),
-        bulk: config.decision_bulk_size,
-    })
 }

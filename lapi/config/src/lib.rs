@@ -31,7 +31,7 @@ mod tests;
 pub use common::Output;
 pub use config::{Config, ConfigPaths, Plugins};
 pub use credentials::{Credentials, CredentialsError};
-pub use database::{AutoDelete, DbConfig, DbKind, Flush};
+pub use database::DbConfig;
 pub use palisade_daemon::ConfigError;
 pub use server::{AutoRegistration, Metrics, MetricsLevel, OnlineClient, ServerConfig};
 pub use tls::TlsConfig;

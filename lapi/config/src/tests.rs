@@ -7,7 +7,9 @@ use palisade_daemon::{
     logs::{LogLevel, LogTarget},
 };
 
-use crate::{Config, Credentials, CredentialsError, DbKind, MetricsLevel, Output};
+use palisade_store::Engine;
+
+use crate::{Config, Credentials, CredentialsError, MetricsLevel, Output};
 
 const SERVER: &str = "listen_uri: 127.0.0.1:8080, profiles_path: /etc/crowdsec/profiles.yaml";
 const DB: &str = "db_config: {type: sqlite, db_path: /var/lib/crowdsec/data/crowdsec.db}\n";
@@ -100,12 +102,12 @@ fn the_shipped_file_is_read() {
     }
     let database = config.database.as_ref().unwrap();
     assert_eq!(
-        database.kind,
-        DbKind::Sqlite { path: "/var/lib/crowdsec/data/crowdsec.db".into(), use_wal: Some(true) }
+        database.store.engine,
+        Engine::Sqlite { path: "/var/lib/crowdsec/data/crowdsec.db".into(), wal: Some(true) }
     );
     let flush = database.flush.as_ref().unwrap();
     assert_eq!((flush.max_items, flush.max_age), (Some(5000), Some(Duration::from_secs(7 * 86400))));
-    assert_eq!(flush.metrics_max_age, Duration::from_secs(7 * 86400));
+    assert_eq!(flush.metrics_max_age, Some(Duration::from_secs(7 * 86400)));
     let server = config.server.as_ref().unwrap();
     assert!(server.enable && server.trusted_ips.contains("::1".parse().unwrap()));
     assert!(server.trusted_proxies.is_empty() && server.tls.is_none());
@@ -216,13 +218,16 @@ fn defaults_are_the_stock_servers() {
     let metrics = load("prometheus: {enabled: true}").unwrap().prometheus.unwrap();
     assert_eq!((metrics.listen.addr.as_str(), metrics.listen.port), ("127.0.0.1", 6060));
     let database = |keys: &str| load(&format!("db_config: {{{keys}}}")).unwrap().database.unwrap();
-    match database("type: pgx, host: db, user: u, password: p, db_name: d, decision_bulk_size: 9000").kind {
-        DbKind::Postgres { host, port, .. } => assert_eq!((host.as_str(), port), ("db", 5432)),
+    match database("type: pgx, host: db, user: u, password: p, db_name: d, decision_bulk_size: 9000")
+        .store
+        .engine
+    {
+        Engine::Postgres(server) => assert_eq!((server.host.as_str(), server.port), ("db", 5432)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(database("type: pgx, decision_bulk_size: 9000").decision_bulk_size, 2000);
-    match database("type: postgresql, db_path: /run/postgresql").kind {
-        DbKind::Postgres { host, .. } => assert_eq!(host, "/run/postgresql"),
+    assert_eq!(database("type: pgx, decision_bulk_size: 9000").store.bulk, 2000);
+    match database("type: postgresql, db_path: /run/postgresql").store.engine {
+        Engine::Postgres(server) => assert_eq!(server.socket.as_deref(), Some(Path::new("/run/postgresql"))),
         other => panic!("{other:?}"),
     }
     let odd = load(
@@ -233,7 +238,7 @@ fn defaults_are_the_stock_servers() {
         odd.warnings,
         ["db_config.flush.agents_autodelete.api_key has no effect: agents do not authenticate that way"]
     );
-    let agents = odd.database.unwrap().flush.unwrap().agents_autodelete;
+    let agents = odd.database.unwrap().flush.unwrap().machines;
     assert_eq!((agents.cert, agents.secret), (None, Some(Duration::from_secs(7200))));
 }
 

@@ -13,7 +13,6 @@ mod auth;
 mod background;
 mod body;
 pub mod cli;
-mod database;
 mod error;
 mod metrics;
 mod offload;

@@ -27,7 +27,6 @@ use files::{Files, enabled};
 use crate::{
     auth::Authenticator,
     background,
-    database::database,
     metrics::LapiMetrics,
     router::router,
     state::{Lapi, Setup},
@@ -61,8 +60,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let (listeners, socket) = bind(&server).await.context("while starting API server")?;
 
     let block = config.database.as_ref().context("no database configuration provided")?;
-    let store_config = database(block).map_err(anyhow::Error::msg)?;
-    let store = Store::open(&store_config).await.context("unable to init database client")?;
+    let store = Store::open(&block.store).await.context("unable to init database client")?;
     let secret = match secret {
         Some(secret) => secret,
         None => secret::stored_token_secret(&store, clock.now())

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_lapi_config::{AutoDelete, Flush};
-use palisade_store::{Autodelete, Retention as Keep, Store, StoreError};
+use palisade_store::{Retention as Keep, Store, StoreError};
 
 use crate::{
     alert_counts::AlertCounts,
@@ -25,7 +24,7 @@ pub struct Retention {
     /// The time against which ages are measured.
     pub clock: Clock,
     /// `db_config.flush`.
-    pub flush: Option<Flush>,
+    pub flush: Option<Keep>,
     /// An import in progress pauses the deletion of alerts.
     pub ingest: Arc<Ingest>,
     /// Applies the commits of deletions.
@@ -65,20 +64,9 @@ impl Retention {
     }
 }
 
-fn keep(flush: Option<&Flush>, alerts_paused: bool) -> Keep {
-    let by = |delete: AutoDelete| Autodelete { cert: delete.cert, secret: delete.secret };
-    let memory = Keep { history: Some(HISTORY), alerts_paused, ..Keep::default() };
-    match flush {
-        None => memory,
-        Some(flush) => Keep {
-            max_items: flush.max_items,
-            max_age: flush.max_age,
-            metrics_max_age: Some(flush.metrics_max_age),
-            bouncers: by(flush.bouncers_autodelete),
-            machines: by(flush.agents_autodelete),
-            ..memory
-        },
-    }
+/// The configured periods with those of the LAPI itself.
+fn keep(flush: Option<&Keep>, alerts_paused: bool) -> Keep {
+    Keep { history: Some(HISTORY), alerts_paused, ..flush.cloned().unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -89,15 +77,8 @@ mod tests {
     fn without_a_configuration_only_the_memory_of_removals_is_bounded() {
         let none = keep(None, false);
         assert_eq!(none, Keep { history: Some(HISTORY), ..Keep::default() });
-        let flush = Flush {
-            max_items: Some(5000),
-            max_age: Some(Duration::from_secs(60)),
-            metrics_max_age: Duration::from_secs(7),
-            bouncers_autodelete: AutoDelete { cert: None, secret: Some(Duration::from_secs(1)) },
-            agents_autodelete: AutoDelete::default(),
-        };
+        let flush = Keep { max_items: Some(5000), ..Keep::default() };
         let some = keep(Some(&flush), true);
-        assert_eq!((some.max_items, some.metrics_max_age), (Some(5000), Some(Duration::from_secs(7))));
-        assert_eq!((some.bouncers.secret, some.alerts_paused), (Some(Duration::from_secs(1)), true));
+        assert_eq!((some.max_items, some.history, some.alerts_paused), (Some(5000), Some(HISTORY), true));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The database to open.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DbConfig {
     /// SQLite or PostgreSQL.
     pub engine: Engine,
@@ -19,6 +19,8 @@ impl DbConfig {
     pub const DEFAULT_MAX_OPEN: u32 = 100;
     /// Default of `decision_bulk_size`.
     pub const DEFAULT_BULK: usize = 1000;
+    /// Maximum of `decision_bulk_size`.
+    pub const MAX_BULK: usize = 2000;
 
     /// A SQLite file with default settings.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
@@ -35,8 +37,8 @@ impl DbConfig {
     }
 }
 
-#[derive(Debug, Clone)]
 /// The database engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// A file, created if missing.
     Sqlite {
@@ -50,7 +52,7 @@ pub enum Engine {
 }
 
 /// Connection parameters of a PostgreSQL server. Its `Debug` omits the password.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PostgresServer {
     /// Host name or address; `127.0.0.1` when empty and there is no socket.
     pub host: String,
@@ -62,8 +64,8 @@ pub struct PostgresServer {
     pub password: String,
     /// The database's name (`db_name`).
     pub name: String,
-    /// Encryption and verification.
-    pub sslmode: SslMode,
+    /// Encryption and verification, as configured.
+    pub sslmode: Option<SslMode>,
     /// Certificate authority of the server (`ssl_ca_cert`).
     pub ca: Option<PathBuf>,
     /// Client certificate (`ssl_client_cert`).
@@ -118,22 +120,23 @@ pub enum SslMode {
     VerifyFull,
 }
 
-impl std::str::FromStr for SslMode {
-    type Err = String;
+impl SslMode {
+    const NAMES: [(&'static str, Self); 6] = [
+        ("disable", Self::Disable),
+        ("allow", Self::Allow),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" | "" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            other => {
-                return Err(format!(
-                    "unknown sslmode '{other}'; use disable, allow, prefer, require, verify-ca or verify-full"
-                ));
-            }
-        })
+    /// The mode of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, mode)| mode)
+    }
+
+    /// The name of the mode.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
     }
 }

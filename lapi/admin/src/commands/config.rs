@@ -1,6 +1,7 @@
 //! `config show`, `config show-yaml` and `version`: the effective configuration of this host.
 
-use palisade_lapi_config::{DbKind, Output};
+use palisade_lapi_config::Output;
+use palisade_store::{Engine, SslMode};
 use palisade_wire::GoDuration;
 use serde_json::{Value, json};
 
@@ -103,13 +104,13 @@ fn tree(session: &Session) -> Value {
                 "MaxAge": flush.max_age.map(|age| GoDuration::from(age).to_string()),
             })
         });
-        match &database.kind {
-            DbKind::Sqlite { path, use_wal } => {
-                json!({"Type": "sqlite", "DbPath": path.display().to_string(), "UseWal": use_wal, "Flush": flush})
+        match &database.store.engine {
+            Engine::Sqlite { path, wal } => {
+                json!({"Type": "sqlite", "DbPath": path.display().to_string(), "UseWal": wal, "Flush": flush})
             }
-            DbKind::Postgres { host, port, user, db_name, sslmode, .. } => json!({
-                "Type": "postgresql", "Host": host, "Port": port, "User": user, "DbName": db_name,
-                "SSLMode": sslmode, "Flush": flush,
+            Engine::Postgres(server) => json!({
+                "Type": "postgresql", "Host": server.host, "Port": server.port, "User": server.user,
+                "DbName": server.name, "SSLMode": server.sslmode.map_or("", SslMode::name), "Flush": flush,
             }),
         }
     });

@@ -86,7 +86,7 @@ fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     let mut options = PgConnectOptions::new_without_pgpass()
         .database(&server.name)
         .port(server.port_or_default())
-        .ssl_mode(match server.sslmode {
+        .ssl_mode(match server.sslmode.unwrap_or_default() {
             SslMode::Disable => PgSslMode::Disable,
             SslMode::Allow => PgSslMode::Allow,
             SslMode::Prefer => PgSslMode::Prefer,
