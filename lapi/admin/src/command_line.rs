@@ -158,7 +158,6 @@ fn switch(text: &str) -> Result<bool, String> {
     parse_bool(text).ok_or_else(|| format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text)))
 }
 
-/// Parses the value of an integer flag.
 pub(crate) fn integer(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text)))
 }

@@ -69,6 +69,7 @@ fn main() -> ExitCode {
 /// The text to print.
 async fn run(program: &'static str, words: &[String]) -> Result<(), String> {
     let commands = CommandLine::new(Cli::command().name(program));
+    // Before clap: what follows is an unfinished line, which need not parse.
     if let Some(at) = words.iter().position(|word| word == "__complete") {
         let (flags, line) = (&words[..at], &words[at + 1..]);
         return commands::complete(flags, &commands, line).await.map_err(|failure| failure.to_string());

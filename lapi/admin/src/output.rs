@@ -20,7 +20,6 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints a line to standard output.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
@@ -84,7 +83,6 @@ const LIGHT: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('-').junction('+'))
     .content_lines(ContentLineStyle::none().junction('|'));
 
-/// A table with a header.
 pub(crate) fn table(fancy: bool, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
@@ -196,6 +194,7 @@ impl Log {
         } else if self.terminal {
             format!("{} {text}", level.word().to_uppercase())
         } else {
+            // The characters that logrus leaves unquoted.
             let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
             let bare = !text.is_empty() && text.chars().all(plain);
             let shown = if bare { text.to_owned() } else { quote(text) };

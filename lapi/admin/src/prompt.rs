@@ -13,6 +13,7 @@ pub(crate) const MIN_PRUNE_AGE: GoDuration = GoDuration::from_nanos(120_000_000_
 
 /// Prints a question, and reads a line. `None` at the end of the input.
 fn ask(question: &str) -> Result<Option<String>, Failure> {
+    // On standard error, so that standard output stays parseable.
     let _ = write!(io::stderr(), "? {question} ");
     let _ = io::stderr().flush();
     let mut answer = String::new();

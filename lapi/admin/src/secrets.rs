@@ -39,6 +39,7 @@ pub(crate) fn password() -> io::Result<String> {
 pub(crate) fn machine_name() -> io::Result<String> {
     let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric()).take(32).collect();
+    // Containers often have no id, or an empty file.
     let id = if id.len() == 32 { id } else { uuid::Uuid::new_v4().simple().to_string() };
     Ok(id + &random_text(16, LOWER_AND_DIGITS)?)
 }

@@ -94,6 +94,7 @@ impl Session {
         };
         let level = match output {
             Output::Human => globals.level(),
+            // As in `cscli`: scripts that merge both outputs get the result alone.
             Output::Json | Output::Raw => Level::Error,
         };
         let log = Log::new(level, output == Output::Json);
@@ -120,7 +121,6 @@ impl Session {
         Store::open(&config).await.map_err(Failure::from)
     }
 
-    /// The credentials file's path.
     pub(crate) fn credentials_path(&self) -> Result<&Path, Failure> {
         self.config.credentials_path.as_deref().ok_or_else(|| {
             Failure::Command("loading api client: no API client section in configuration".to_owned())
@@ -138,7 +138,6 @@ impl Session {
         Ok((self.client_for(&credentials)?, credentials))
     }
 
-    /// A client of the LAPI in these credentials.
     pub(crate) fn client_for(&self, credentials: &Credentials) -> Result<MachineClient, Failure> {
         let Some(url) = credentials.base_url() else {
             return Err(Failure::Command(format!(
@@ -147,6 +146,7 @@ impl Session {
             )));
         };
         let auth = match (&credentials.cert_path, &credentials.key_path) {
+            // The file has either a certificate or a password; loading it checked that.
             (Some(cert), Some(key)) => MachineAuth::Certificate { cert: cert.clone(), key: key.clone() },
             _ => MachineAuth::Password {
                 login: credentials.login.clone().unwrap_or_default(),
@@ -176,7 +176,6 @@ impl Session {
     }
 }
 
-/// The User-Agent of the CLI.
 pub(crate) fn agent() -> UserAgent {
     UserAgent::new("palisade", concat!("v", env!("CARGO_PKG_VERSION")))
         .expect("visible ASCII without a slash")

@@ -36,6 +36,7 @@ impl Output {
 
 /// Parses the level of the key; `None` when it is absent or invalid.
 pub(crate) fn level(key: &str, word: Option<&str>, wrong: &mut Problems) -> Option<LogLevel> {
+    // An empty value is a missing one, as in Go.
     let word = word.filter(|word| !word.is_empty())?;
     let known = match word.to_ascii_lowercase().as_str() {
         "panic" => LogLevel::Panic,

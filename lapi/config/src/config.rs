@@ -107,6 +107,7 @@ impl Config {
         let written: File = document.parse_into(&mut wrong).unwrap_or_default();
         let mut found = Problems::new();
         let config = Self::check(document, written, &mut found);
+        // Checks know keys only; lines are looked up in the document at the end.
         wrong.extend(document.locate(found));
         Ok(wrong.or(config)?)
     }
@@ -123,6 +124,7 @@ impl Config {
         if json_logs {
             warnings.push("common.log_format: json is not written yet; log lines are text".to_owned());
         }
+        // These keys of the other kind of client are known, so they are no error.
         for (role, useless) in [("bouncers", "login_password"), ("agents", "api_key")] {
             let key = format!("db_config.flush.{role}_autodelete.{useless}");
             if document.has(&key) {

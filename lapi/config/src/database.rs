@@ -22,8 +22,10 @@ pub struct DbConfig {
 
 /// Checks the block.
 pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig> {
+    // Only checked: the store logs at the level of the server.
     let _ = level("db_config.log_level", written.log_level.as_deref(), wrong);
     let max_open = match written.max_open_conns {
+        // Zero is the same as a missing key in Go, here and below.
         None | Some(0) => StoreConfig::DEFAULT_MAX_OPEN,
         Some(count) => u32::try_from(count).unwrap_or_else(|_| {
             wrong.add("db_config.max_open_conns", "expected a number from 1 up");
@@ -33,6 +35,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
     let bulk = match written.decision_bulk_size {
         None | Some(0) => StoreConfig::DEFAULT_BULK,
         Some(count) => match usize::try_from(count) {
+            // Larger values are clamped and not refused, as in the stock server.
             Ok(count) => count.min(StoreConfig::MAX_BULK),
             Err(_) => {
                 wrong.add("db_config.decision_bulk_size", "expected a number from 1 to 2000");
@@ -71,6 +74,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
                 port: match &written.port {
                     None | Some(Port::Number(0)) => 5432,
                     Some(Port::Number(port)) => *port,
+                    // Text, because an environment variable may supply it.
                     Some(Port::Text(word)) if word.is_empty() => 5432,
                     Some(Port::Text(word)) => word.parse().unwrap_or_else(|_| {
                         wrong.add("db_config.port", "expected a port number from 1 to 65535");
@@ -114,6 +118,7 @@ fn check_flush(written: file::Flush, wrong: &mut Problems) -> Retention {
     let mut period = |key: &str, text: Option<String>| -> Option<Duration> {
         let text = text.filter(|text| !text.is_empty())?;
         match text.parse::<GoDuration>() {
+            // Go durations have a sign.
             Ok(period) if period.to_std().is_some() => period.to_std(),
             Ok(_) => {
                 wrong.add(format!("db_config.flush.{key}"), "must not be negative");

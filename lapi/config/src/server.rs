@@ -147,6 +147,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         }
         (None, false) => PrefixSet::default(),
     };
+    // Only checked: there is no central service yet.
     let _ = level("api.server.papi_log_level", written.papi_log_level.as_deref(), wrong);
     let tls = written.tls.and_then(|block| tls::check(block, wrong));
     ServerConfig {
@@ -154,6 +155,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         listen_uri,
         listen_socket,
         profiles_path,
+        // Its default is a fixed path, also when the configuration is elsewhere: as in the stock program.
         console_path: absolute(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
         log_level: level("api.server.log_level", written.log_level.as_deref(), wrong),
         trusted_proxies,
@@ -229,5 +231,6 @@ pub(crate) fn check_metrics(written: file::Prometheus, wrong: &mut Problems) -> 
     }
     // The stock program listens on loopback when no address is given.
     let addr = written.listen_addr.filter(|addr| !addr.is_empty()).unwrap_or_else(|| "127.0.0.1".to_owned());
+    // Checked even when off, so that a mistake appears before metrics are switched on.
     (written.enabled.unwrap_or(false)).then_some(Metrics { listen: Listen { addr, port: port? }, level })
 }

@@ -59,6 +59,7 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
     };
     let cache_expiration = match written.cache_expiration.as_deref().map(str::parse::<GoDuration>) {
         None => CACHE_EXPIRATION,
+        // Negative counts as zero.
         Some(Ok(span)) => span.to_std().unwrap_or_default(),
         Some(Err(cause)) => {
             wrong.add("api.server.tls.cache_expiration", cause.to_string());
@@ -81,7 +82,7 @@ pub(crate) fn check(written: file::Tls, wrong: &mut Problems) -> Option<TlsConfi
     if verification == ClientVerification::RequireAndVerify && ca_cert_path.is_none() {
         wrong.add(
             "api.server.tls.ca_cert_path",
-            "missing; RequireAndVerifyClientCert would refuse everybody without it",
+            "missing; RequireAndVerifyClientCert would refuse every client without it",
         );
     }
     match (absolute(written.cert_file), absolute(written.key_file)) {

@@ -45,11 +45,11 @@ const REFUSED: [(&str, &str); 26] = [
     ("JA4H", EVENTS),
     ("ParseUnixTime", "it is no function of CrowdSec's profiles; use ParseUnix"),
 ];
-const CTI: &str = "it asks CrowdSec's cloud about an address, which this server does not do; \
+const CTI: &str = "it queries CrowdSec's cloud, which this server does not do; \
                    decide by `Alert.Source` or earlier decisions";
 const GEOIP: &str = "it needs GeoIP databases, which this server does not read; \
                      use Alert.Source.Cn, .AsNumber, .AsName or .Range, which log processors fill in";
-const NETWORK: &str = "it asks others on the network while alerts wait, which this server does not do";
+const NETWORK: &str = "it makes network requests while alerts wait, which this server does not do";
 const FILES: &str =
     "it needs data files of a log processor; write the values into the expression, or use an allowlist";
 const STASH: &str = "the stash is a log processor's";
@@ -67,6 +67,7 @@ static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     names.host(Signature::new("LogInfo", &[TEXT, Type::Any], Type::Bool).any_number(), LOG_INFO);
     names.host(Signature::new("Hostname", &[], TEXT), HOSTNAME);
     for (name, reason) in REFUSED {
+        // Known names, so that the error gives a reason instead of "unknown function".
         names.refuse(name, reason);
     }
     names
@@ -109,6 +110,7 @@ impl Host for Context<'_> {
                 budget.spend(QUERY)?;
                 let Some(about) = plain_target(args)? else { return Ok(Value::Int(0)) };
                 let back = text(args, 1)?;
+                // As in the reference: the error is logged, and the expression goes on with 0.
                 let Ok(back) = back.parse::<GoDuration>() else {
                     tracing::error!(since = back, "GetDecisionsSinceCount: invalid duration; the count is 0");
                     return Ok(Value::Int(0));
@@ -117,6 +119,7 @@ impl Host for Context<'_> {
             }
             ACTIVE_COUNT => {
                 budget.spend(QUERY)?;
+                // Unlike the counts above, another scope makes the expression fail: as in the reference.
                 self.history.active_decisions_count(&target(text(args, 0)?)?).map(Value::Int).map_err(Fault)
             }
             TIME_LEFT => {
@@ -125,12 +128,14 @@ impl Host for Context<'_> {
                 Ok(Value::Duration(left.nanos()))
             }
             LOG_INFO => {
+                // Expensive, so that a loop cannot flood the log.
                 budget.spend(1000)?;
                 let line = sprintf(text(args, 0)?, &args[1..], budget)?;
                 tracing::info!("{line}");
                 Ok(Value::Bool(true))
             }
             HOSTNAME => Ok(Value::from(rustix::system::uname().nodename().to_string_lossy().into_owned())),
+            // Unreachable for compiled expressions; a host must not panic all the same.
             _ => Err(Fault(format!("there is no function {number}"))),
         }
     }

@@ -22,7 +22,6 @@ pub(crate) struct ProfileFile {
     pub(crate) on_error: Option<String>,
 }
 
-/// The template of a decision.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Template {
@@ -66,7 +65,6 @@ impl Source<'_> {
         })
     }
 
-    /// An error at a location.
     pub(crate) fn invalid(&self, place: Location, reason: impl Into<String>) -> ProfilesError {
         let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         ProfilesError::Invalid {
@@ -100,6 +98,7 @@ impl Source<'_> {
 fn reason(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let text = text.lines().next().unwrap_or_default();
+    // The library has no message without it.
     let end = [" at line ", "; at line ", " (line "].iter().filter_map(|mark| text.find(mark)).min();
     text[..end.unwrap_or(text.len())].to_owned()
 }

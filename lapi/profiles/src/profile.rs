@@ -26,7 +26,6 @@ pub(crate) enum OnError {
     Break,
 }
 
-/// A checked profile.
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) name: String,
@@ -49,7 +48,6 @@ struct Decided {
     simulated: bool,
 }
 
-/// The result of evaluating a profile.
 pub(crate) struct ProfileEvaluation {
     pub(crate) filters: Vec<FilterResult>,
     pub(crate) matched: bool,
@@ -86,6 +84,7 @@ impl Profile {
             .iter()
             .map(|filter| compiled(source, filter, true))
             .collect::<Result<Vec<_>, _>>()?;
+        // Only a warning: such a profile is useless and harmless.
         if filters.is_empty() {
             tracing::warn!(profile = name, "a profile without filters never matches");
         }
@@ -146,6 +145,7 @@ impl Profile {
                 }
                 Ok(false) => {}
                 Err(reason) => {
+                    // Those of earlier filters are lost too, as in the reference.
                     evaluation.decisions.clear();
                     evaluation.failed = Some(EvaluationError {
                         profile: self.name.clone(),
@@ -193,6 +193,7 @@ impl Decided {
                 source.invalid(duration.referenced, format!("duration: {error}; write for example 4h or 7d"))
             })?,
             None => {
+                // With `duration_expr` it is only the fallback.
                 if !computed {
                     tracing::warn!(profile, "no duration specified for a decision: using 4h");
                 }
@@ -227,9 +228,11 @@ fn computed(program: &Program, context: &Context<'_>) -> Result<GoDuration, Stri
     let value = program.evaluate(context, Limits::default()).map_err(|error| error.to_string())?;
     let text = match &value {
         palisade_expr::Value::Text(text) => text.to_string(),
+        // As in the reference: any value is printed, and its text parsed.
         other => format!("{other:?}"),
     };
     text.parse().map_err(|_| {
+        // The text may come from an alert, which may be large.
         let shown: String = text.chars().take(100).collect();
         format!("{shown:?} is no duration")
     })

@@ -43,6 +43,7 @@ impl Profiles {
 
     fn from_sources(local: Option<Source<'_>>, main: Source<'_>) -> Result<Self, ProfilesError> {
         let mut list = Vec::new();
+        // Documents are added, not merged key by key as in other `.local` files.
         for source in local.into_iter().chain([main]) {
             for document in source.documents()? {
                 list.push(Profile::check(source, document)?);
@@ -87,6 +88,7 @@ impl Profiles {
             let result =
                 if own { filter_result(profile, &evaluation) } else { apply_on_error(profile, &evaluation)? };
             let matched = matches!(result, StepResult::Matched | StepResult::MatchedWithoutDecisions);
+            // A failing filter stops the profiles only after an earlier filter matched: see `matched` below.
             let broken = !own && evaluation.failed.is_some() && profile.on_error == OnError::Break;
             let stopped = matched && (profile.stops || broken);
             outcome.trace.push(Step {

@@ -196,7 +196,7 @@ static DECISION: ObjectType = ObjectType {
     methods: &[],
 };
 
-/// The first value of a key, or nil.
+/// The first value of a key; empty without one.
 fn meta<'v>(items: &'v [MetaItem], args: &[Value<'v>]) -> Result<Value<'v>, Fault> {
     let key = args.first().and_then(Value::as_text).ok_or("GetMeta takes a string")?;
     Ok(items.iter().find(|item| item.key == key).map_or(Value::text(""), |item| Value::text(&item.value)))
@@ -204,6 +204,7 @@ fn meta<'v>(items: &'v [MetaItem], args: &[Value<'v>]) -> Result<Value<'v>, Faul
 
 fn as_number_name<'v>(source: &Source) -> Value<'v> {
     let mut text = String::new();
+    // Log processors write 0 for an unknown number. The space stays, as in the reference.
     if source.as_number != "0" {
         text.push_str(&source.as_number);
     }
@@ -226,6 +227,7 @@ fn source_text<'v>(source: &Source) -> Value<'v> {
         "" => "empty source".to_owned(),
         "Ip" => format!("ip {}{place}", source.value),
         "Range" => format!("range {}{place}", source.value),
+        // Without country and AS, which belong to addresses.
         other => format!("{other} {}", source.value),
     })
 }

@@ -84,6 +84,7 @@ async fn list(session: &Session, args: &List) -> Result<(), Failure> {
     let (client, _) = session.client()?;
     let alerts = client.alerts(&query).await.map_err(while_doing("unable to list alerts"))?;
     match session.output {
+        // No final newline, as in `cscli`.
         Output::Json => print(&json(&alerts, 1)),
         Output::Raw => print(&raw(&alerts, args.filter.machine)?),
         Output::Human if alerts.is_empty() => line("No active alerts"),
@@ -124,6 +125,7 @@ fn raw(alerts: &[Alert], with_machine: bool) -> Result<String, Failure> {
             alert.source.cn.clone(),
             as_name(&alert.source),
             decisions(alert),
+            // The table shows the start under this heading, and CSV the creation: as in `cscli`.
             alert.created_at.clone(),
             alert.kind.clone(),
         ];
@@ -160,6 +162,7 @@ async fn inspect(session: &Session, ids: &[String], details: bool) -> Result<(),
     }
     let (client, _) = session.client()?;
     for text in ids {
+        // One after the other, so that those before a wrong id are printed.
         let alert = client
             .alert(alert_id(text)?)
             .await
@@ -179,6 +182,7 @@ fn alert_id(text: &str) -> Result<i64, Failure> {
 
 async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {
     let mut query = args.filter.query([("scope", &canonical_scope(&args.scope))], args.all)?;
+    // No limit, as `cscli` sends it.
     query.push(("limit", "0".to_owned()));
     let (client, _) = session.client()?;
     let count = match args.filter.id() {

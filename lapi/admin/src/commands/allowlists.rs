@@ -118,6 +118,7 @@ async fn delete(session: &Session, name: &str) -> Result<(), Failure> {
 /// Adds items and ends the decisions that they cover.
 async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Result<(), Failure> {
     let store = session.store().await?;
+    // Before anything is written: the console would overwrite changes to its lists.
     ours(&store, name, "update").await?;
     let now = UnixMillis::now();
     let added = store
@@ -135,6 +136,7 @@ async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Res
     } else if added.invalid.is_empty() {
         line("no new values for allowlist")?;
     }
+    // Also when nothing was added: an earlier run may have been interrupted before this.
     let ended = store
         .apply_allowlists(now)
         .await
@@ -157,6 +159,7 @@ struct CsvRow {
 
 /// Parses the file; expirations are relative to `now`.
 fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failure> {
+    // Rows may end before the optional columns.
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
     let mut items = Vec::new();
     for (index, row) in reader.deserialize().enumerate() {
@@ -193,6 +196,7 @@ async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), 
     store.close().await;
     match count {
         0 => line("no value to remove from allowlist"),
+        // No final newline, as in `cscli`.
         _ => print(&format!("removed {count} values from allowlist {name}")),
     }
 }

@@ -104,6 +104,7 @@ async fn add(session: &Session, name: &str, key: Option<&str>) -> Result<(), Fai
         Output::Human => print(&format!(
             "API key for '{name}':\n\n   {key}\n\nPlease keep this key since you will not be able to retrieve it!\n"
         )),
+        // No final newline, as in `cscli`.
         Output::Raw => print(&key),
         Output::Json => print(&json(&key, 0)),
     }
@@ -118,12 +119,14 @@ async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Re
                     session.log.info(&format!("bouncer '{name}' deleted successfully"));
                 }
             }
+            // Its next request would create it again.
             Ok(BouncerDeletion::AutoCreated { parent }) => session.log.warn(&format!(
                 "bouncer '{name}' is auto-created and cannot be deleted, delete parent bouncer {parent} instead"
             )),
             Err(StoreError::NotFound { .. }) if ignore_missing => {}
             Err(StoreError::NotFound { .. }) => {
                 return Err(Failure::Command(format!(
+                    // `ent` is the database layer of `cscli`; scripts match the text.
                     "unable to delete bouncer {name}: ent: bouncer not found"
                 )));
             }
@@ -148,6 +151,7 @@ async fn prune(session: &Session, duration: GoDuration, force: bool) -> Result<(
     if idle.is_empty() {
         return line("No bouncers to prune.");
     }
+    // Also with `--force`: it shows what is deleted.
     print(&human(session.fancy, &idle))?;
     if !force
         && !confirm_prune(
@@ -159,6 +163,7 @@ async fn prune(session: &Session, duration: GoDuration, force: bool) -> Result<(
     let ids: Vec<i64> = idle.iter().map(|bouncer| bouncer.id).collect();
     let count = store.delete_bouncers(&ids).await.map_err(while_doing("unable to prune bouncers"))?;
     store.close().await;
+    // Standard error whatever the output format, as in `cscli`.
     note(&format!("Successfully deleted {count} bouncers"));
     Ok(())
 }
@@ -171,6 +176,7 @@ async fn inspect(session: &Session, name: &str) -> Result<(), Failure> {
             "unable to read bouncer data '{name}': ent: bouncer not found"
         )));
     };
+    // After the look-up: `cscli` reports a missing bouncer first.
     session.no_raw()?;
     let instances = Instances::read(&store, Some(name)).await?;
     if session.output == Output::Json {

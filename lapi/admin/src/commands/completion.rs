@@ -16,7 +16,6 @@ pub(crate) struct Args {
     shell: String,
 }
 
-/// Prints the completion script of a shell.
 pub(super) fn run(root: &clap::Command, args: &Args) -> Result<(), Failure> {
     let name = root.get_name();
     let shell = match args.shell.parse() {
@@ -45,6 +44,7 @@ pub(crate) async fn complete(
     let globals = Globals::with_config(config.map(|pair| PathBuf::from(&pair[1])));
     let (typed, words) = words.split_last().map_or(("", &[][..]), |(last, words)| (last.as_str(), words));
     let selected = commands.select(words.iter().map(String::as_str).filter(|word| !word.starts_with('-')));
+    // Without a readable configuration the names of commands are still completed.
     let names = match (&selected.path[1..], Session::open(&globals, false)) {
         (["bouncers", "delete" | "inspect"], Ok(session)) => bouncers::names(&session).await,
         (["machines", "delete" | "inspect" | "validate"], Ok(session)) => machines::names(&session).await,

@@ -210,7 +210,6 @@ fn human(config: &Value) -> String {
     text
 }
 
-/// The output of `version`.
 pub(crate) fn version() -> String {
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     format!(

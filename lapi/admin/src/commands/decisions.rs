@@ -97,9 +97,11 @@ async fn list(session: &Session, args: &List) -> Result<(), Failure> {
         query.push(("simulated", "false".to_owned()));
     }
     let (client, _) = session.client()?;
+    // Alerts and not decisions, because only they have the country, the AS and the number of events.
     let mut alerts = client.alerts(&query).await.map_err(while_doing("unable to retrieve decisions"))?;
     let skipped = drop_repeats(&mut alerts);
     match session.output {
+        // No final newline, as in `cscli`.
         Output::Json => print(&as_json(&alerts)),
         Output::Raw => print(&raw(&alerts, args.filter.machine)?),
         Output::Human if alerts.is_empty() => line("No active decisions"),
@@ -211,6 +213,7 @@ fn by_hand(now: UnixMillis, scope: &str, value: &str, kind: &str, duration: &str
         source: Source {
             scope: scope.to_owned(),
             value: value.to_owned(),
+            // Whatever the scope, as `cscli` posts it.
             ip: value.to_owned(),
             ..Source::default()
         },
@@ -223,6 +226,7 @@ fn by_hand(now: UnixMillis, scope: &str, value: &str, kind: &str, duration: &str
 
 async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
     let (scope, value) = match (args.source.address()?, given(&args.source.value)) {
+        // `--ip` and `--range` win over `--scope` and `--value`.
         (Some((scope, value)), _) => (scope.to_owned(), value),
         (None, Some(value)) => (canonical_scope(&args.scope).unwrap_or_else(|| "Ip".to_owned()), value),
         (None, None) => {
@@ -247,6 +251,7 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
             }
             Ok(_) => {}
             Err(error) => {
+                // An old LAPI has no allowlists, which is no reason to refuse a ban.
                 let failure = Failure::from(error);
                 session.log.error(&format!("Cannot check if value is in allowlist: {failure}"));
             }
@@ -266,6 +271,7 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
 
 async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {
     let query = args.filter.query([("type", &args.kind), ("origin", &args.origin)], args.all)?;
+    // Before logging in, so that a wrong id fails without a LAPI.
     let id = args.filter.id().map(decision_id).transpose()?;
     let (client, _) = session.client()?;
     let count = match id {

@@ -66,6 +66,7 @@ impl ListFilter {
         );
         self.source.push_to(&mut query)?;
         push_given(&mut query, [("scenario", &self.scenario), ("origin", &self.origin)]);
+        // On, the default, selects what contains the given range; off, what lies inside it.
         if self.contained {
             query.push(("contains", "false".to_owned()));
         }
@@ -103,6 +104,7 @@ impl DeleteFilter {
         all: bool,
     ) -> Result<Query, Failure> {
         let mut query = Query::new();
+        // Checked even when `--all` drops them: a wrong address is probably a mistake.
         self.source.push_to(&mut query)?;
         push_given(&mut query, [("scenario", &self.scenario)]);
         push_given(&mut query, more);

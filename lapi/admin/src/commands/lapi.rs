@@ -54,6 +54,7 @@ async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
     };
     let mut credentials = known.clone();
     if let Some(url) = given(&args.url) {
+        // Set first, because the canonical form is made from it.
         credentials.url = Some(url.to_owned());
         credentials.url = credentials.base_url();
     }
@@ -86,6 +87,7 @@ async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
     // A certificate and a password exclude each other in the file.
     (credentials.login, credentials.password) = (Some(name), Some(password));
     (credentials.cert_path, credentials.key_path) = (None, None);
+    // Written only now: a refused registration must not replace credentials that work.
     let file = given(&args.file).map(PathBuf::from).or_else(|| session.config.credentials_path.clone());
     match file.filter(|path| path != Path::new("-")) {
         None => print(&credentials.to_yaml())?,
@@ -98,7 +100,6 @@ async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The reason phrase of a status.
 fn reason(code: u16) -> &'static str {
     reqwest::StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }

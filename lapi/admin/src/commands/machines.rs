@@ -113,6 +113,7 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
         None if args.auto => secrets::machine_name()?,
         None => return refuse("please specify a machine name to add, or use --auto"),
     };
+    // Checked before anything is written: a machine whose password was never stored is useless.
     let file = credentials_file(session, &args.file, args.force)?;
     let password = match given(&args.password) {
         Some(password) => password.to_owned(),
@@ -123,6 +124,7 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
     let url = match given(&args.url) {
         Some(url) => url.to_owned(),
         None => {
+            // The LAPI that this host already uses; otherwise the one it runs.
             let known = session.credentials().ok().and_then(|credentials| credentials.base_url());
             known.or_else(|| own_url(server)).ok_or_else(|| {
                 Failure::Command(
@@ -136,6 +138,7 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
     let store = session.store().await?;
     create(&store, &name, &password, args.force).await.map_err(while_doing("unable to create machine"))?;
     store.close().await;
+    // Standard output is left to the credentials, for `-f -`.
     note(&format!("Machine '{name}' successfully added to the local API."));
 
     let credentials =
@@ -205,6 +208,7 @@ async fn create(
     let now = UnixMillis::now();
     match store.create_machine(now, machine).await {
         Ok(_) => Ok(()),
+        // The machine keeps its alerts; only its password changes.
         Err(StoreError::Exists { .. }) if force => Ok(store.set_machine_password(now, name, &hash).await?),
         Err(StoreError::Exists { .. }) => Err(Failure::Command(format!("user '{name}': user already exist"))),
         Err(error) => Err(error.into()),
@@ -218,6 +222,7 @@ async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Re
             Ok(()) => session.log.info(&format!("machine '{name}' deleted successfully")),
             Err(StoreError::NotFound { .. }) if ignore_missing => {}
             Err(StoreError::NotFound { .. }) => {
+                // The others are deleted all the same, unlike bouncers: as in `cscli`.
                 session.log.error(&format!("unable to delete machine: '{name}' does not exist"));
             }
             Err(error) => return Err(Failure::from(error).doing("unable to delete machine")),
@@ -282,6 +287,7 @@ async fn inspect(session: &Session, name: &str, hub: bool) -> Result<(), Failure
     if hub {
         return inspect::hub(session, &machine);
     }
+    // After the look-up: `cscli` reports a missing machine first.
     session.no_raw()?;
     let counters = Counters::of(&store.usage(UsageKind::LogProcessor, Some(name)).await?);
     store.close().await;

@@ -77,6 +77,7 @@ fn list(session: &Session) -> Result<(), Failure> {
 
 async fn show(session: &Session, page: &Page, wanted: &[&'static str]) -> Result<(), Failure> {
     let mut all: BTreeMap<&str, Value> = BTreeMap::new();
+    // Without a database here the other sections are still shown.
     if wanted.contains(&"bouncers") && session.server().is_ok() && session.config.database.is_some() {
         let store = session.store().await?;
         let reports = store.usage(UsageKind::RemediationComponent, None).await?;
@@ -91,6 +92,7 @@ async fn show(session: &Session, page: &Page, wanted: &[&'static str]) -> Result
         let url = page_url(session, page);
         match lapi_page::fetch(&url).await {
             Ok(text) => lapi_page::scraped(&samples(&text), wanted, &mut all),
+            // Not a failure: the LAPI may be down, and the section from the database does not need it.
             Err(reason) => session.log.warn(&format!("unable to retrieve metrics from {url}: {reason}")),
         }
     }

@@ -66,12 +66,11 @@ impl Test {
             None => self.build_alert()?,
         };
         let outcome = profiles
+            // Without a database there is no history; the warning below says so.
             .evaluate(&alert, &NoHistory)
             .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
         if profiles.needs_history() {
-            session
-                .log
-                .warn("these profiles ask about earlier decisions; here everybody counts as having none");
+            session.log.warn("these profiles query earlier decisions; this test runs without any");
         }
         match session.output {
             Output::Json => line(&output::json(&as_json(&outcome), 2)),
@@ -125,6 +124,7 @@ fn read_alert(input: &str) -> Result<Alert, Failure> {
 fn parse(text: &str) -> Result<Alert, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let value = match value {
+        // The output of `alerts inspect` is one alert, that of `alerts list` a list.
         Value::Array(list) => list.into_iter().next().ok_or("the list is empty")?,
         one => one,
     };

@@ -68,6 +68,7 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
             text.push_str(&format!("\n - Date: {}\n", event.timestamp));
             let mut rows: Vec<Vec<String>> =
                 event.meta.iter().map(|item| vec![item.key.clone(), item.value.clone()]).collect();
+            // Events repeat their keys in any order.
             rows.sort();
             text.push_str(&light_table("", &["Key", "Value"], rows));
         }

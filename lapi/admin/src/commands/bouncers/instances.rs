@@ -32,7 +32,6 @@ impl Instances {
         Ok(Self { all: store.bouncer_instances(bouncer).await?, head: store.head().await?.commit })
     }
 
-    /// The instances of one bouncer, for JSON.
     pub(super) fn of(&self, bouncer: &str) -> Vec<InstanceView<'_>> {
         self.all.iter().filter(|one| one.bouncer == bouncer).map(|one| self.shown(one)).collect()
     }
@@ -59,6 +58,7 @@ impl Instances {
             kind: &one.kind,
             version: &one.version,
             last_seen: one.last_seen.rfc3339(),
+            // A report may be newer than the commit that was read.
             lag: self.head.0.saturating_sub(one.commit.0),
         }
     }

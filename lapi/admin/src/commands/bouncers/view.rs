@@ -79,6 +79,7 @@ pub(super) fn raw(bouncers: &[Bouncer]) -> Result<String, Failure> {
         vec![
             bouncer.name.clone(),
             bouncer.ip.clone(),
+            // The column is called `revoked` and has these words, as in `cscli`.
             if bouncer.revoked { "pending" } else { "validated" }.to_owned(),
             bouncer.last_pull.map(UnixMillis::rfc3339).unwrap_or_default(),
             bouncer.kind.clone(),

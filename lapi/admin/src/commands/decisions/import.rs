@@ -125,6 +125,7 @@ fn read(format: Format, from: impl Read) -> Result<Vec<Item>, Failure> {
             serde_json::from_reader(BufReader::new(from)).map_err(|error| unable(error.to_string()))
         }
         Format::Csv => {
+            // Rows may end before the optional columns.
             let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
             rows.deserialize().collect::<Result<_, _>>().map_err(|error| unable(error.to_string()))
         }
@@ -153,7 +154,6 @@ impl Defaults {
         }
     }
 
-    /// The decision for an entry.
     fn decision(&self, number: usize, item: Item) -> Result<Decision, Failure> {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
         if item.value.is_empty() {
@@ -201,6 +201,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     };
     let wanted = without_allowlisted(&client, decisions, size).await?;
     post(&client, &wanted, size, source).await?;
+    // No final newline, as in `cscli`.
     print(&format!("Imported {} decisions", wanted.len()))
 }
 

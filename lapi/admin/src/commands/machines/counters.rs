@@ -47,6 +47,7 @@ impl Counters {
             };
             if has_parser {
                 let key = (label(&item, "source"), label(&item, "parser_name"), label(&item, "parser_stage"));
+                // Lines are read by sources; parsers only parse them.
                 if column > 0 {
                     parsers.entry(key).or_default()[column - 1] += count;
                 }

@@ -56,7 +56,6 @@ fn installed(machine: &Machine) -> BTreeMap<String, Vec<HubItem>> {
     serde_json::from_str(&machine.hub_state).unwrap_or_default()
 }
 
-/// `machines inspect --hub`.
 pub(super) fn hub(session: &Session, machine: &Machine) -> Result<(), Failure> {
     let installed = installed(machine);
     let rows = |items: &[HubItem]| -> Vec<Vec<String>> {

@@ -98,6 +98,7 @@ pub(super) fn raw(machines: &[Machine]) -> Result<String, Failure> {
             machine.version.clone(),
             machine.auth_type.clone(),
             machine.last_heartbeat.map_or_else(|| "-".to_owned(), UnixMillis::rfc3339),
+            // Without the `?` of the table, as in `cscli`.
             format!("{}/{}", machine.os_name, machine.os_version),
         ]
     });

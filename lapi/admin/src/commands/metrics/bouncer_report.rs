@@ -24,7 +24,6 @@ struct Point {
 /// Values by origin, name and unit.
 type Numbers = BTreeMap<(String, String, String), i64>;
 
-/// The metrics of all bouncers.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     by_origin: BTreeMap<String, Numbers>,
@@ -69,6 +68,7 @@ impl Report {
             let total = report.totals.entry(bouncer.clone()).or_default();
             *total.entry((name.clone(), unit.clone())).or_default() += value;
             let own = report.by_origin.entry(bouncer).or_default();
+            // What has no origin, such as processed packets, appears in the totals only.
             if !origin.is_empty() {
                 *own.entry((origin, name, unit)).or_default() += value;
             }

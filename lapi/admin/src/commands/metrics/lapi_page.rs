@@ -14,6 +14,7 @@ const MAX_PAGE: usize = 64 << 20;
 pub(super) async fn fetch(url: &str) -> Result<String, String> {
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(30))
+        // Such pages are served over HTTP: loading certificates would only take time.
         .tls_certs_only([])
         .no_proxy()
         .build()
@@ -58,6 +59,7 @@ pub(super) fn scraped(page: &[Sample], wanted: &[&'static str], all: &mut BTreeM
             "cs_lapi_decisions_ko_total" => "Empty",
             _ => continue,
         };
+        // Zeros are added, so that each bouncer has both columns.
         for (answer, count) in [(answer, count), ("NonEmpty", 0), ("Empty", 0)] {
             add(all.get_mut("lapi-decisions"), &[sample.label("bouncer"), answer], count);
         }

@@ -85,7 +85,6 @@ pub(super) const SECTIONS: [Section; 16] = [
     ),
 ];
 
-/// Aliases for several sections.
 const ALIASES: [(&str, &[&str]); 4] = [
     ("engine", &["acquisition", "parsers", "scenarios", "stash", "whitelists"]),
     ("lapi", &["alerts", "decisions", "lapi", "lapi-bouncer", "lapi-decisions", "lapi-machine"]),
