@@ -42,7 +42,7 @@ impl Loading {
             Change::Put(row) => Packed::new(&row, self.labels.of(&row, false)),
             Change::Removed(row) => {
                 let mut packed = Packed::new(&row, self.labels.of(&row, true));
-                // The former end may lie in the future, but a deleted decision has ended.
+                // A deletion by another server's clock may lie in the future, but a deleted decision has ended.
                 packed.set_until(row.until.min(self.now));
                 packed
             }

@@ -105,7 +105,12 @@ async fn insert_tombstones(
     let commit = tx.next_commit();
     // `RETURNING` has no order, and changes within a commit are ordered by id.
     rows.sort_unstable_by_key(|row| row.id);
-    rows.iter_mut().for_each(|row| row.commit = commit);
+    for row in &mut rows {
+        row.commit = commit;
+        // A deleted decision ends with its deletion: a client without a cursor is sent what ended after its last request,
+        // and must not be sent it again because this process has restarted.
+        row.until = row.until.min(now);
+    }
     let texts =
         |of: fn(&ReplicaRow) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
     let ints = |of: fn(&ReplicaRow) -> i64| Column::Ints(rows.iter().map(of).collect());

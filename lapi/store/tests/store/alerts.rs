@@ -4,7 +4,7 @@ use palisade_replica::Change;
 use palisade_store::{AlertQuery, NewAlert, NewMachine, StoreError};
 use palisade_wire::{Event, MetaItem, UnixMillis};
 
-use super::db::{Db, HOUR, NOW, SECOND, alert, ban, banning, later, loaded, store_one};
+use super::db::{Db, HOUR, NOW, SECOND, alert, ban, banning, later, loaded, row, store_one};
 
 pub(crate) async fn what_is_stored_is_told_again(db: Db) {
     let store = db.open().await;
@@ -194,6 +194,8 @@ pub(crate) async fn deletion_counts_all_and_is_told(db: Db) {
     assert_eq!(store.delete_alerts(later(2), &AlertQuery::default()).await.unwrap().count, 0);
     let (changes, _) = loaded(&store, later(3)).await;
     assert_eq!(changes.len(), 449);
+    // Their end is the deletion, and not this load: nothing that was announced before is announced again.
+    assert!(changes.into_iter().all(|change| row(change).until <= later(2)));
 }
 
 pub(crate) async fn one_alert_is_deleted(db: Db) {
