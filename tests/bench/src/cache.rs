@@ -12,14 +12,14 @@ use palisade_cache::{Batch, Mode, Reason, Timestamp};
 
 use crate::data;
 use crate::floor::Floor;
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const MILLION: usize = 1_000_000;
 const RUNS: usize = 7;
 
 /// Nanoseconds per lookup, one million prefixes of one family in each table. Results are consumed: they go into a sum.
 /// The floor of the same run shows what this machine's memory allows.
-pub(crate) fn lookup() -> Vec<Row> {
+pub(crate) fn lookup() -> Vec<BenchRow> {
     let mut rows = Vec::new();
     for (family, nets) in [("IPv4", data::v4(MILLION, 1)), ("IPv6", data::v6(MILLION, 2))] {
         let snapshot = data::ledger(&nets).snapshot();
@@ -60,10 +60,22 @@ pub(crate) fn lookup() -> Vec<Row> {
             let least = Some((least, "flat sorted leaves, rebuilt whole"));
             let percent = (100 * hits + queries.len() / 2) / queries.len();
             let what = format!("{family} lookup, {percent} % held{place}");
-            rows.push(Row::new(format!("{what}: held or free"), "ns", found, beside, Target::TimesLess(5.0)));
+            rows.push(BenchRow::new(
+                format!("{what}: held or free"),
+                "ns",
+                found,
+                beside,
+                Target::TimesLess(5.0),
+            ));
             let text = format!("{what}: held or free, beside the floor");
-            rows.push(Row::new(text, "ns", found, least, Target::WithinTimes(1.0)));
-            rows.push(Row::new(format!("{what}: decision read in full"), "ns", read, beside, Target::None));
+            rows.push(BenchRow::new(text, "ns", found, least, Target::WithinTimes(1.0)));
+            rows.push(BenchRow::new(
+                format!("{what}: decision read in full"),
+                "ns",
+                read,
+                beside,
+                Target::None,
+            ));
         }
     }
     rows
@@ -82,13 +94,13 @@ fn time(queries: &[IpAddr], ask: impl Fn(IpAddr) -> u64) -> f64 {
 }
 
 /// Resident bytes per decision of a process that holds one million, half of each family.
-pub(crate) fn memory() -> Vec<Row> {
+pub(crate) fn memory() -> Vec<BenchRow> {
     let mut rows = Vec::new();
     for (what, target) in
         [("v4", Target::AtMost(128.0)), ("v6", Target::AtMost(128.0)), ("mixed", Target::AtMost(128.0))]
     {
         let runs = (0..3).map(|_| child_memory(what)).collect();
-        rows.push(Row::new(
+        rows.push(BenchRow::new(
             format!("resident memory per decision, one million {what}"),
             "bytes",
             median(runs),
@@ -129,7 +141,7 @@ fn resident() -> usize {
 }
 
 /// Milliseconds to apply and publish ten changes to one million decisions while readers keep the old snapshot.
-pub(crate) fn delta() -> Vec<Row> {
+pub(crate) fn delta() -> Vec<BenchRow> {
     let mixed = |count, seed| [data::v4(count / 2, seed), data::v6(count / 2, seed + 1)].concat();
     let tables: [(&str, Table); 5] = [
         ("", mixed),
@@ -169,14 +181,14 @@ pub(crate) fn delta() -> Vec<Row> {
             }
             if !publish.is_empty() {
                 let text = format!("delta of 10 {kind} to one million{what}");
-                rows.push(Row::new(
+                rows.push(BenchRow::new(
                     format!("publish a {text}"),
                     "ms",
                     median(publish),
                     None,
                     Target::AtMost(1.0),
                 ));
-                rows.push(Row::new(
+                rows.push(BenchRow::new(
                     "  what changed, read from both snapshots",
                     "ms",
                     median(diff),

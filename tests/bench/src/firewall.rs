@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use palisade_e2e::{Config, Failure, Firewall, Implementation, Outcome, World, eventually, many_addresses};
 
 use crate::netlink::{Batches, Change, Notifications};
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 use crate::scripted::ScriptedStream;
 
 const BANS: u32 = 100_000;
@@ -23,14 +23,14 @@ const MORE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the comparison in namespaces of its own (as real root there if we are root here, so that the socket
 /// buffer may be raised as it may on a real host).
-pub(crate) fn firewall() -> Vec<Row> {
+pub(crate) fn firewall() -> Vec<BenchRow> {
     let program = std::env::current_exe().expect("a running program has a path");
     let mut child = Command::new(program);
     child.arg("child-firewall").env("PALISADE_REAL_ROOT", "1").stderr(Stdio::inherit());
     let output = child.output().expect("this program can run itself");
     let rows = String::from_utf8_lossy(&output.stdout);
     let Some(rows) = rows.lines().find_map(|line| line.strip_prefix("rows: ")) else {
-        return vec![Row::failed(
+        return vec![BenchRow::failed(
             "100,000 bans through the firewall bouncer",
             "the run in the namespaces failed",
         )];
@@ -66,7 +66,7 @@ struct Run {
     in_force: usize,
 }
 
-fn measure() -> Outcome<Vec<Row>> {
+fn measure() -> Outcome<Vec<BenchRow>> {
     let world = World::raise()?;
     let ours = (0..RUNS).map(|_| run(&world, &Implementation::under_test()?)).collect::<Outcome<Vec<_>>>()?;
     let bare = (0..RUNS).map(|_| bare_batch(&world, true)).collect::<Outcome<Vec<_>>>()?;
@@ -85,21 +85,21 @@ fn measure() -> Outcome<Vec<Row>> {
     let one_more_figure = "one more ban, answer arrived to kernel";
     let stock_more = (!stock.one_more.is_empty()).then(|| median(stock.one_more.clone()));
     Ok(vec![
-        Row::new(
+        BenchRow::new(
             "100,000 bans, process start to all in force",
             "s",
             middle(&|run| run.loaded),
             Some((stock_load, &stock_says)),
             Target::None,
         ),
-        Row::new(
+        BenchRow::new(
             "100,000 bans, answer arrived to all in force",
             "s",
             middle(&|run| run.after_answer),
             Some((median(bare), "the bare netlink batch")),
             Target::WithinTimes(2.0),
         ),
-        Row::new(
+        BenchRow::new(
             "the same",
             "s",
             middle(&|run| run.after_answer),
@@ -107,12 +107,12 @@ fn measure() -> Outcome<Vec<Row>> {
             Target::None,
         ),
         if one_more.is_empty() {
-            Row::failed(one_more_figure, "no notification of a change")
+            BenchRow::failed(one_more_figure, "no notification of a change")
         } else {
             let peer = stock_more.map(|ms| (ms, stock_name));
-            Row::new(one_more_figure, "ms", median(one_more), peer, Target::AtMost(10.0))
+            BenchRow::new(one_more_figure, "ms", median(one_more), peer, Target::AtMost(10.0))
         },
-        Row::new(
+        BenchRow::new(
             "resident memory with 100,000 bans",
             "MB",
             middle(&|run| Some(run.resident_kb as f64 / 1024.0)),

@@ -15,9 +15,9 @@ mod stream;
 
 use std::process::ExitCode;
 
-use report::Row;
+use report::BenchRow;
 
-type Bench = (&'static str, fn() -> Vec<Row>);
+type Bench = (&'static str, fn() -> Vec<BenchRow>);
 
 const BENCHES: &[Bench] = &[
     ("lookup", cache::lookup),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One measured figure beside its peer's.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct BenchRow {
     pub(crate) figure: String,
     pub(crate) unit: String,
     pub(crate) ours: f64,
@@ -31,7 +31,7 @@ pub(crate) enum Target {
     None,
 }
 
-impl Row {
+impl BenchRow {
     pub(crate) fn new(
         figure: impl Into<String>,
         unit: &'static str,
@@ -84,7 +84,7 @@ impl Row {
 
 /// Prints the rows and writes them down.
 #[expect(clippy::print_stdout, reason = "printing figures is what a benchmark is for")]
-pub(crate) fn publish(name: &str, rows: &[Row]) -> std::io::Result<()> {
+pub(crate) fn publish(name: &str, rows: &[BenchRow]) -> std::io::Result<()> {
     let width = rows.iter().map(|row| row.figure.len()).max().unwrap_or(0).max(58);
     println!("\n{name}");
     println!(

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::data;
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const MILLION: usize = 1_000_000;
 const RUNS: usize = 5;
@@ -38,7 +38,7 @@ struct PlainStream {
 }
 
 /// Seconds for one million decisions.
-pub(crate) fn startup() -> Vec<Row> {
+pub(crate) fn startup() -> Vec<BenchRow> {
     let nets = [data::v4(MILLION / 2, 1), data::v6(MILLION / 2, 2)].concat();
     let body: Arc<Vec<u8>> = Arc::new(body(&nets));
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -55,7 +55,7 @@ pub(crate) fn startup() -> Vec<Row> {
         ours.push(pull(&url));
     }
     let (ours, theirs) = (median(ours), median(theirs));
-    vec![Row::new(
+    vec![BenchRow::new(
         format!(
             "one million decisions ({} MB) from loopback to a published snapshot",
             body.len() / 1_000_000

@@ -6,13 +6,13 @@ use palisade_e2e::{Failure, Make, Outcome, World};
 
 use super::bench_server::{BenchServer, import_body};
 use super::{STOCK, grouped, say, sized};
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// New decisions before each pull.
 const CHANGES: usize = 5;
 
-pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let count = sized(100_000);
     say("filling and following the stock LAPI");
     let theirs = pulls(world, Make::Stock, count, 15);
@@ -22,12 +22,12 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let mut rows = vec![match (ours, &theirs) {
         (Ok(ours), theirs) => {
             let peer = theirs.as_ref().ok().map(|theirs| (*theirs, STOCK));
-            Row::new(figure.clone(), "ms", ours, peer, Target::TimesLess(10.0))
+            BenchRow::new(figure.clone(), "ms", ours, peer, Target::TimesLess(10.0))
         }
-        (Err(failure), _) => Row::failed(&figure, &failure.to_string()),
+        (Err(failure), _) => BenchRow::failed(&figure, &failure.to_string()),
     }];
     if let Err(failure) = theirs {
-        rows.push(Row::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
+        rows.push(BenchRow::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
     }
     Ok(rows)
 }

@@ -6,13 +6,13 @@ use palisade_e2e::{Make, Outcome, World};
 
 use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const RUNS: usize = 3;
 /// How long the stock server may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let count = sized(100_000);
     say("importing into the stock LAPI");
     let theirs = once(world, Make::Stock, count);
@@ -21,14 +21,14 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let figure = format!("import of {} decisions in one alert", grouped(count));
     Ok(vec![match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => {
-            Row::new(figure, "s", median(ours), Some((theirs, STOCK)), Target::TimesLess(5.0))
+            BenchRow::new(figure, "s", median(ours), Some((theirs, STOCK)), Target::TimesLess(5.0))
         }
         (Ok(ours), Err(failure)) => {
             let says = format!("{STOCK}, given up: {failure}");
             let limit = TIMEOUT.as_secs_f64();
-            Row::new(figure, "s", median(ours), Some((limit, &says)), Target::TimesLess(5.0))
+            BenchRow::new(figure, "s", median(ours), Some((limit, &says)), Target::TimesLess(5.0))
         }
-        (Err(failure), _) => Row::failed(&figure, &failure.to_string()),
+        (Err(failure), _) => BenchRow::failed(&figure, &failure.to_string()),
     }])
 }
 

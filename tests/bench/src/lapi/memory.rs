@@ -6,7 +6,7 @@ use palisade_e2e::{Make, Outcome, World};
 
 use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
-use crate::report::{Row, Target};
+use crate::report::{BenchRow, Target};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -16,7 +16,7 @@ struct MemoryUse {
     after_restart: f64,
 }
 
-pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let count = sized(100_000);
     say("filling the stock LAPI");
     let theirs = measure_memory(world, Make::Stock, count);
@@ -33,13 +33,13 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
             ] {
                 let what = format!("{figure}, {when}");
                 let peer = theirs.map(|theirs| (theirs, STOCK));
-                rows.push(Row::new(what, "MB", ours, peer, Target::TimesLess(2.0)));
+                rows.push(BenchRow::new(what, "MB", ours, peer, Target::TimesLess(2.0)));
             }
         }
-        Err(failure) => rows.push(Row::failed(&figure, &failure.to_string())),
+        Err(failure) => rows.push(BenchRow::failed(&figure, &failure.to_string())),
     }
     if let Err(failure) = theirs {
-        rows.push(Row::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
+        rows.push(BenchRow::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
     }
     Ok(rows)
 }

@@ -9,7 +9,7 @@ use palisade_e2e::{HttpClient, Make, Outcome, World};
 
 use super::bench_server::{BenchServer, alert_body};
 use super::{STOCK, grouped, say, sized};
-use crate::report::{Row, Target};
+use crate::report::{BenchRow, Target};
 
 const BOUNCERS: usize = 1_000;
 /// Between two polls of one bouncer.
@@ -33,7 +33,7 @@ struct Latencies {
     first_error: Option<String>,
 }
 
-pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     say("the stock LAPI's busy day");
     let theirs = day(world, Make::Stock);
     say("our busy day");
@@ -47,7 +47,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     );
     let mut ours = match ours {
         Ok(ours) => ours,
-        Err(failure) => return Ok(vec![Row::failed(&figure, &failure.to_string())]),
+        Err(failure) => return Ok(vec![BenchRow::failed(&figure, &failure.to_string())]),
     };
     let mut theirs = theirs.map_err(|failure| say(&format!("{STOCK}: {failure}"))).ok();
     let mut rows = vec![];
@@ -57,16 +57,16 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
         for (name, at) in [("p50", 0.5), ("p99", 0.99)] {
             let peer = theirs.as_mut().map(|seen| (percentile(pick(seen), at), STOCK));
             let what = format!("{kind} {name}, {figure}");
-            rows.push(Row::new(what, "ms", percentile(pick(&mut ours), at), peer, Target::None));
+            rows.push(BenchRow::new(what, "ms", percentile(pick(&mut ours), at), peer, Target::None));
         }
         let peer = theirs.as_mut().map(|seen| (pick(seen).len() as f64, STOCK));
         let what = format!("{kind}s answered");
-        rows.push(Row::new(what, "", pick(&mut ours).len() as f64, peer, Target::None));
+        rows.push(BenchRow::new(what, "", pick(&mut ours).len() as f64, peer, Target::None));
     }
     let says = theirs.as_ref().and_then(|seen| seen.first_error.as_deref());
     let says = says.map_or(STOCK.to_owned(), |error| format!("{STOCK}, first: {error}"));
     let peer = theirs.as_ref().map(|seen| (seen.errors as f64, says.as_str()));
-    rows.push(Row::new("errors", "", ours.errors as f64, peer, Target::AtMost(0.0)));
+    rows.push(BenchRow::new("errors", "", ours.errors as f64, peer, Target::AtMost(0.0)));
     if let Some(error) = &ours.first_error {
         say(&format!("our first error: {error}"));
     }

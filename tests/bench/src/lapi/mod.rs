@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 
 use palisade_e2e::{Outcome, World};
 
-use crate::report::Row;
+use crate::report::BenchRow;
 
-type Measure = fn(&World) -> Outcome<Vec<Row>>;
+type Measure = fn(&World) -> Outcome<Vec<BenchRow>>;
 
 const MEASURES: &[(&str, Measure)] = &[
     ("lapi-import", import::measure),
@@ -34,7 +34,7 @@ const MEASURES: &[(&str, Measure)] = &[
 const STOCK: &str = "CrowdSec 1.4.6 LAPI";
 
 /// Runs a comparison as a child of this program, which enters the namespaces.
-pub(crate) fn bench(name: &str) -> Vec<Row> {
+pub(crate) fn bench(name: &str) -> Vec<BenchRow> {
     let program = std::env::current_exe().expect("a running program has a path");
     let mut child = Command::new(program);
     child.args(["child-lapi", name]).stderr(Stdio::inherit());
@@ -46,7 +46,7 @@ pub(crate) fn bench(name: &str) -> Vec<Row> {
     let rows = String::from_utf8_lossy(&output.stdout);
     match rows.lines().find_map(|line| line.strip_prefix("rows: ")) {
         Some(rows) => serde_json::from_str(rows).expect("the child prints what report writes"),
-        None => vec![Row::failed(name, "the run in the namespaces failed")],
+        None => vec![BenchRow::failed(name, "the run in the namespaces failed")],
     }
 }
 

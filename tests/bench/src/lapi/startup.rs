@@ -6,7 +6,7 @@ use palisade_e2e::{Make, Outcome, World};
 
 use super::bench_server::BenchServer;
 use super::{STOCK, grouped, say, sized};
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -17,7 +17,7 @@ struct Pulls {
     megabytes: f64,
 }
 
-pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let count = sized(100_000);
     say("filling and pulling the stock LAPI");
     let theirs = pulls(world, Make::Stock, count, 3);
@@ -31,14 +31,14 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
             let whole = peer.map(|peer| (peer.whole, STOCK));
             let first = peer.map(|peer| (peer.first_byte, STOCK));
             let what = format!("{figure} ({:.1} MB), whole", ours.megabytes);
-            rows.push(Row::new(what, "s", ours.whole, whole, Target::TimesLess(20.0)));
+            rows.push(BenchRow::new(what, "s", ours.whole, whole, Target::TimesLess(20.0)));
             let what = format!("{figure}, first byte");
-            rows.push(Row::new(what, "ms", ours.first_byte, first, Target::AtMost(10.0)));
+            rows.push(BenchRow::new(what, "ms", ours.first_byte, first, Target::AtMost(10.0)));
         }
-        Err(failure) => rows.push(Row::failed(&figure, &failure.to_string())),
+        Err(failure) => rows.push(BenchRow::failed(&figure, &failure.to_string())),
     }
     if let Err(failure) = &theirs {
-        rows.push(Row::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
+        rows.push(BenchRow::failed(&format!("{figure}: {STOCK}"), &failure.to_string()));
     }
     let million = sized(1_000_000);
     say("filling and pulling ours with a million");
@@ -46,7 +46,7 @@ pub(super) fn measure(world: &World) -> Outcome<Vec<Row>> {
         Ok(found) => rows.extend(found),
         Err(failure) => {
             let figure = format!("start-up pull of {}", grouped(million));
-            rows.push(Row::failed(&figure, &failure.to_string()));
+            rows.push(BenchRow::failed(&figure, &failure.to_string()));
         }
     }
     Ok(rows)
@@ -73,14 +73,14 @@ fn pulls(world: &World, make: Make, count: usize, runs: usize) -> Outcome<Pulls>
 }
 
 /// The growth of the server's memory while it sends that many, to one and to ten clients at once.
-fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
+fn memory(world: &World, count: usize) -> Outcome<Vec<BenchRow>> {
     let mut server = BenchServer::start(world, Make::Ours)?;
     server.import(count, TIMEOUT)?;
     // What the import left behind would hide the growth.
     server.process.kill();
     server.process.up(world)?;
     let held = server.process.process()?.memory("VmRSS")?;
-    let mut rows = vec![Row::new(
+    let mut rows = vec![BenchRow::new(
         format!("resident memory with {} decisions, after a restart", grouped(count)),
         "MB",
         held as f64 / 1024.0,
@@ -107,9 +107,9 @@ fn memory(world: &World, count: usize) -> Outcome<Vec<Row>> {
         }
         let grown = server.process.process()?.memory("VmHWM")?.saturating_sub(before);
         let what = format!("start-up pull of {}, {clients} at once", grouped(count));
-        rows.push(Row::new(format!("{what}: median"), "s", median(took), None, Target::None));
+        rows.push(BenchRow::new(format!("{what}: median"), "s", median(took), None, Target::None));
         let grown = grown as f64 / 1024.0;
-        rows.push(Row::new(format!("{what}: memory grows by"), "MB", grown, None, Target::AtMost(64.0)));
+        rows.push(BenchRow::new(format!("{what}: memory grows by"), "MB", grown, None, Target::AtMost(64.0)));
     }
     Ok(rows)
 }

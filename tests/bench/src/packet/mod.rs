@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use self::cell::{Bench, Cell};
 use self::frames::{Receiver, Sender};
 use self::lists::{Contents, Spread};
-use crate::report::{Row, Target, save};
+use crate::report::{BenchRow, Target, save};
 
 /// A clean packet pays at most this many nanoseconds over no rules.
 const CLEAN_NS: f64 = 450.0;
@@ -46,14 +46,14 @@ type Size = (usize, usize, &'static [usize]);
 
 /// Runs the matrix, or for `packet-quick` a few cells of it.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
-pub(crate) fn packet(name: &str) -> Vec<Row> {
+pub(crate) fn packet(name: &str) -> Vec<BenchRow> {
     const FIGURE: &str = "what a packet pays";
     // Root of a user namespace alone may not load the program that makes the frames.
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
     if !(whole && rustix::process::geteuid().is_root()) {
         eprintln!("{name} is skipped: needs root of the first user namespace, to make packets in the kernel");
-        return vec![Row::skipped(FIGURE, "needs root of the first user namespace")];
+        return vec![BenchRow::skipped(FIGURE, "needs root of the first user namespace")];
     }
     let program = std::env::current_exe().expect("a running program has a path");
     let mut child = Command::new(program);
@@ -61,19 +61,20 @@ pub(crate) fn packet(name: &str) -> Vec<Row> {
     let output = child.output().expect("this program can run itself");
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(report) = text.lines().find_map(|line| line.strip_prefix("report: ")) else {
-        return vec![Row::failed(FIGURE, "the run in the namespaces failed")];
+        return vec![BenchRow::failed(FIGURE, "the run in the namespaces failed")];
     };
     match serde_json::from_str(report).expect("the child prints what is read here") {
         Report::Unable(why) => {
             eprintln!("{name} is skipped: needs root and Linux 5.18: {why}");
-            vec![Row::skipped(FIGURE, &format!("needs root and Linux 5.18: {why}"))]
+            vec![BenchRow::skipped(FIGURE, &format!("needs root and Linux 5.18: {why}"))]
         }
         Report::Cells(cells, failed) => {
             print!("{}", table::print(&cells));
             let saved = save(&format!("{name}-cells"), &cells);
-            let unsaved = saved.err().map(|error| Row::failed("all figures as JSON", &error.to_string()));
+            let unsaved =
+                saved.err().map(|error| BenchRow::failed("all figures as JSON", &error.to_string()));
             let failed = failed.iter().map(|(contents, origins, why)| {
-                Row::failed(&table::describe(contents, *origins), why.as_str())
+                BenchRow::failed(&table::describe(contents, *origins), why.as_str())
             });
             cells.iter().flat_map(rows).chain(failed).chain(unsaved).collect()
         }
@@ -81,10 +82,10 @@ pub(crate) fn packet(name: &str) -> Vec<Row> {
 }
 
 /// The figures of a cell that have targets.
-fn rows(cell: &Cell) -> Vec<Row> {
+fn rows(cell: &Cell) -> Vec<BenchRow> {
     let what = table::describe(&cell.contents, cell.origins);
     let stock = Some((cell.clean.stock.min, "the stock bouncer's rules"));
-    let mut rows = vec![Row::new(
+    let mut rows = vec![BenchRow::new(
         format!("{what}: clean packet over no rules"),
         "ns",
         cell.clean.ours.min,
@@ -95,8 +96,8 @@ fn rows(cell: &Cell) -> Vec<Row> {
         for (change, figure) in [("more", cell.ranges.more), ("less", cell.ranges.less)] {
             let text = format!("{what}: one {change} range");
             rows.push(match figure {
-                Some(ms) => Row::new(text, "ms", ms, None, Target::AtMost(RANGE_MS)),
-                None => Row::failed(&text, "no notification of a change"),
+                Some(ms) => BenchRow::new(text, "ms", ms, None, Target::AtMost(RANGE_MS)),
+                None => BenchRow::failed(&text, "no notification of a change"),
             });
         }
     }

@@ -10,7 +10,7 @@ use super::super::{grouped, say, sized};
 use super::many_followers::{Event, ManyFollowers, What};
 use super::processor_seconds;
 use crate::data;
-use crate::report::{Row, Target};
+use crate::report::{BenchRow, Target};
 
 const CLIENTS: usize = 1_000;
 const ACTIVE: usize = 1_000;
@@ -42,7 +42,7 @@ struct Return {
     processor: f64,
 }
 
-pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(in super::super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let clients = sized(CLIENTS);
     say(&format!("{} clients in step", grouped(clients)));
     let theirs = come_back(world, clients, IN_STEP)?;
@@ -50,7 +50,13 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let ours = come_back(world, clients, RetryPolicy::for_interval(INTERVAL))?;
     let what = format!("{} clients, LAPI away for {} s", grouped(clients), AWAY.as_secs());
     let row = |text: &str, unit, pick: fn(&Return) -> f64, target| {
-        Row::new(format!("{what}: {text}"), unit, pick(&ours), Some((pick(&theirs), IN_STEP_NAME)), target)
+        BenchRow::new(
+            format!("{what}: {text}"),
+            unit,
+            pick(&ours),
+            Some((pick(&theirs), IN_STEP_NAME)),
+            target,
+        )
     };
     Ok(vec![
         row("its return to half answered", "s", |found| found.half, Target::None),

@@ -13,7 +13,7 @@ use super::super::{grouped, say, sized};
 use super::poster::Poster;
 use super::probe::{EnforcedBan, Planned, Probe, Watched};
 use crate::data;
-use crate::report::{Row, Target};
+use crate::report::{BenchRow, Target};
 
 const HOSTS: u8 = 3;
 const ACTIVE: usize = 100_000;
@@ -51,7 +51,7 @@ struct Figures {
     idle_gaps: Vec<f64>,
 }
 
-pub(super) type Measured = Outcome<Vec<Row>>;
+pub(super) type Measured = Outcome<Vec<BenchRow>>;
 
 pub(in super::super) fn measure(world: &World) -> Measured {
     let active = sized(ACTIVE);
@@ -71,7 +71,7 @@ pub(in super::super) fn measure(world: &World) -> Measured {
     Ok(rows(ours, theirs, active))
 }
 
-fn rows(ours: Outcome<Figures>, theirs: Outcome<(Figures, usize)>, active: usize) -> Vec<Row> {
+fn rows(ours: Outcome<Figures>, theirs: Outcome<(Figures, usize)>, active: usize) -> Vec<BenchRow> {
     let figure = format!("ban posted to packet dropped, {} active", grouped(active));
     let (mut theirs, name) = match theirs {
         Ok((figures, active)) => {
@@ -103,13 +103,13 @@ fn rows(ours: Outcome<Figures>, theirs: Outcome<(Figures, usize)>, active: usize
                 {
                     let peer = theirs.as_mut().map(|theirs| (percentile(pick(theirs), at), name.as_str()));
                     let text = format!("{figure}, {what}: {part}");
-                    rows.push(Row::new(text, "ms", percentile(pick(&mut ours), at), peer, target));
+                    rows.push(BenchRow::new(text, "ms", percentile(pick(&mut ours), at), peer, target));
                 }
             }
             let peer =
                 |pick: &dyn Fn(&Figures) -> f64| theirs.as_ref().map(|theirs| (pick(theirs), name.as_str()));
             let bans = peer(&|figures| figures.everywhere.len() as f64);
-            rows.push(Row::new(
+            rows.push(BenchRow::new(
                 "bans, one after another",
                 "",
                 ours.everywhere.len() as f64,
@@ -117,18 +117,24 @@ fn rows(ours: Outcome<Figures>, theirs: Outcome<(Figures, usize)>, active: usize
                 Target::None,
             ));
             let lost = peer(&|figures| figures.lost.into());
-            rows.push(Row::new("packets lost before the drop", "", ours.lost.into(), lost, Target::None));
+            rows.push(BenchRow::new(
+                "packets lost before the drop",
+                "",
+                ours.lost.into(),
+                lost,
+                Target::None,
+            ));
             for (what, gaps) in [("idle", &mut ours.idle_gaps), ("meanwhile", &mut ours.gaps)] {
                 for (part, at) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
                     let text = format!("between two packets of the probe, {what}: {part}");
-                    rows.push(Row::new(text, "ms", percentile(gaps, at), None, Target::None));
+                    rows.push(BenchRow::new(text, "ms", percentile(gaps, at), None, Target::None));
                 }
             }
         }
-        Err(failure) => rows.push(Row::failed(&figure, &failure.to_string())),
+        Err(failure) => rows.push(BenchRow::failed(&figure, &failure.to_string())),
     }
     if theirs.is_none() {
-        rows.push(Row::failed(&format!("{figure}: stock pair"), &name));
+        rows.push(BenchRow::failed(&format!("{figure}: stock pair"), &name));
     }
     rows
 }

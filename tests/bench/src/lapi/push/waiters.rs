@@ -11,7 +11,7 @@ use super::super::{grouped, say, sized};
 use super::many_clients::{Delivery, ManyClients, RequestMode, address};
 use super::processor_seconds;
 use crate::data;
-use crate::report::{Row, Target, median};
+use crate::report::{BenchRow, Target, median};
 
 const CLIENTS: usize = 10_000;
 const ACTIVE: usize = 100_000;
@@ -27,7 +27,7 @@ const STORM_SPAN: Duration = Duration::from_secs(5);
 /// For everything that is waited for.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
+pub(in super::super) fn measure(world: &World) -> Outcome<Vec<BenchRow>> {
     let (clients, active) = (sized(CLIENTS), sized(ACTIVE));
     let mut server = BenchServer::start(world, Make::Ours)?;
     server.import_nets(&data::hosts_in("64.0.0.0/3", active, 1), TIMEOUT)?;
@@ -61,14 +61,14 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     let kilobytes = |resident: u64| resident.saturating_sub(before) as f64;
     let what = format!("{} clients that wait, {} decisions active", grouped(clients), grouped(active));
     let held = format!("resident memory, {what}");
-    rows.push(Row::new(format!("{held}: before"), "MB", before as f64 / 1024.0, None, Target::None));
-    rows.push(Row::new(format!("{held}: after"), "MB", after as f64 / 1024.0, None, Target::None));
+    rows.push(BenchRow::new(format!("{held}: before"), "MB", before as f64 / 1024.0, None, Target::None));
+    rows.push(BenchRow::new(format!("{held}: after"), "MB", after as f64 / 1024.0, None, Target::None));
     let each = kilobytes(after) / clients as f64;
-    rows.push(Row::new(format!("{held}: each"), "KB", each, None, Target::None));
+    rows.push(BenchRow::new(format!("{held}: each"), "KB", each, None, Target::None));
 
     let waiting = idle_cost(&mut server, &clients_under_test)?;
     let peer = Some((polling, "the same clients and LAPI, polled every 10 s"));
-    rows.push(Row::new(
+    rows.push(BenchRow::new(
         "processor of the LAPI while nothing happens",
         "% of one",
         waiting,
@@ -81,12 +81,18 @@ pub(in super::super) fn measure(world: &World) -> Outcome<Vec<Row>> {
     say("a storm of bans");
     rows.extend(storm(&mut server, &clients_under_test, clients)?);
     let most = server.process.process()?.memory("VmHWM")? as f64 / 1024.0;
-    rows.push(Row::new("resident memory at most, bans and storm included", "MB", most, None, Target::None));
+    rows.push(BenchRow::new(
+        "resident memory at most, bans and storm included",
+        "MB",
+        most,
+        None,
+        Target::None,
+    ));
     let delivery = clients_under_test.delivery();
     if let Some(first) = &delivery.first_failure {
         say(&format!("the first failed request: {first}"));
     }
-    rows.push(Row::new("requests that failed", "", delivery.failures as f64, None, Target::AtMost(0.0)));
+    rows.push(BenchRow::new("requests that failed", "", delivery.failures as f64, None, Target::AtMost(0.0)));
     Ok(rows)
 }
 
@@ -122,7 +128,11 @@ fn settle(server: &mut BenchServer) -> Outcome {
     waited.map(drop)
 }
 
-fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: usize) -> Outcome<Vec<Row>> {
+fn singles(
+    server: &mut BenchServer,
+    clients_under_test: &ManyClients,
+    clients: usize,
+) -> Outcome<Vec<BenchRow>> {
     let (mut first, mut middle, mut last, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut machine = server.process.http_client().with_timeout(TIMEOUT);
     for ban in 0..SINGLE {
@@ -145,14 +155,18 @@ fn singles(server: &mut BenchServer, clients_under_test: &ManyClients, clients: 
     }
     let what = format!("one ban to {} that wait, from the request to the whole answer", grouped(clients));
     Ok(vec![
-        Row::new(format!("{what}: the first"), "ms", median(first), None, Target::None),
-        Row::new(format!("{what}: half of them"), "ms", median(middle), None, Target::None),
-        Row::new(format!("{what}: the last"), "ms", median(last), None, Target::None),
-        Row::new("processor time of the LAPI for it", "s", median(costs), None, Target::None),
+        BenchRow::new(format!("{what}: the first"), "ms", median(first), None, Target::None),
+        BenchRow::new(format!("{what}: half of them"), "ms", median(middle), None, Target::None),
+        BenchRow::new(format!("{what}: the last"), "ms", median(last), None, Target::None),
+        BenchRow::new("processor time of the LAPI for it", "s", median(costs), None, Target::None),
     ])
 }
 
-fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: usize) -> Outcome<Vec<Row>> {
+fn storm(
+    server: &mut BenchServer,
+    clients_under_test: &ManyClients,
+    clients: usize,
+) -> Outcome<Vec<BenchRow>> {
     let bans = sized(STORM).max(5) as u16;
     let bans = SINGLE..SINGLE + bans;
     let rhythm = STORM_SPAN / bans.len() as u32;
@@ -178,12 +192,18 @@ fn storm(server: &mut BenchServer, clients_under_test: &ManyClients, clients: us
     let took = (posted - begin).as_secs_f64();
     let most = percentile(&mut delivery.answers, 1.0);
     Ok(vec![
-        Row::new(format!("{what}: all posted after"), "s", took, None, Target::None),
-        Row::new(format!("{what}: last answered to half abreast"), "ms", half, None, Target::None),
-        Row::new(format!("{what}: last answered to all abreast"), "ms", all, None, Target::None),
-        Row::new(format!("{what}: answers each, median"), "", median(delivery.answers), None, Target::None),
-        Row::new(format!("{what}: answers each, most"), "", most, None, Target::None),
-        Row::new("processor time of the LAPI for them", "s", cost, None, Target::None),
+        BenchRow::new(format!("{what}: all posted after"), "s", took, None, Target::None),
+        BenchRow::new(format!("{what}: last answered to half abreast"), "ms", half, None, Target::None),
+        BenchRow::new(format!("{what}: last answered to all abreast"), "ms", all, None, Target::None),
+        BenchRow::new(
+            format!("{what}: answers each, median"),
+            "",
+            median(delivery.answers),
+            None,
+            Target::None,
+        ),
+        BenchRow::new(format!("{what}: answers each, most"), "", most, None, Target::None),
+        BenchRow::new("processor time of the LAPI for them", "s", cost, None, Target::None),
     ])
 }
 
