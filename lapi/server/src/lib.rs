@@ -25,7 +25,6 @@ pub mod serve;
 mod state;
 
 #[cfg(test)]
-mod fixture;
-
-#[cfg(test)]
 mod route_tests;
+#[cfg(test)]
+mod test_server;

@@ -11,5 +11,4 @@ mod openapi;
 mod others;
 mod profiles;
 mod stream;
-mod test_server;
 mod usage;

@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::test_server::TestServer;
+use crate::test_server::TestServer;
 
 #[tokio::test]
 async fn an_alert_becomes_a_decision_by_profile_and_can_be_read_back() {

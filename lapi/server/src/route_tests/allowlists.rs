@@ -7,7 +7,7 @@ use palisade_store::NewAllowlistItem;
 use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
 
-use super::test_server::{NOW, TestServer};
+use crate::test_server::{NOW, TestServer};
 
 impl TestServer {
     /// Adds addresses to a list, as the admin CLI does.

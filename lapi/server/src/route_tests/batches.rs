@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::test_server::TestServer;
+use crate::test_server::TestServer;
 
 #[tokio::test]
 async fn bad_alerts_do_not_hold_up_the_good_ones_beside_them() {

@@ -22,11 +22,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use palisade_daemon::listen::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls::TlsServer};
 
 use crate::auth::certificate::load_lists;
-use crate::fixture::Fixture;
+use crate::test_server::TestServer;
 
 /// A listening LAPI.
 struct Open {
-    lapi: Fixture,
+    lapi: TestServer,
     address: SocketAddr,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
@@ -34,7 +34,7 @@ struct Open {
 }
 
 impl Open {
-    async fn new(lapi: Fixture) -> Self {
+    async fn new(lapi: TestServer) -> Self {
         let block = lapi.lapi.server.tls.as_ref();
         let server = block.map(|block| TlsServer::load(&block.files).unwrap());
         let tcp = bind("127.0.0.1:0").await.unwrap();
@@ -64,7 +64,7 @@ impl Open {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_counts_as_this_host() {
-    let open = Open::new(Fixture::new("    disable_remote_lapi_registration: true\n").await).await;
+    let open = Open::new(TestServer::configured("    disable_remote_lapi_registration: true\n").await).await;
     let mut socket = UnixStream::connect(open.lapi.folder.path().join("lapi.sock")).await.unwrap();
     let body = r#"{"machine_id":"m","password":"p"}"#;
     let request = format!("POST /v1/watchers HTTP/1.1\r\ncontent-length: {}", body.len());
@@ -77,9 +77,8 @@ async fn a_unix_socket_counts_as_this_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_held_side_by_side_on_one_http2_connection() {
-    let open = Open::new(Fixture::new("").await).await;
+    let open = Open::new(TestServer::configured("").await).await;
     let lapi = open.lapi.lapi.clone();
-    TaskTracker::new().spawn(lapi.long_poll.clone().run(open.stop.clone()));
     open.lapi.add_bouncer("door", "key").await;
     let stream = hyper_util::rt::TokioIo::new(open.connect().await);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -101,24 +100,13 @@ async fn requests_are_held_side_by_side_on_one_http2_connection() {
     };
     let (all, bans) = ("", "&type=ban");
     let (first, second) = (pull("", all).await.0, pull("", bans).await.0);
-    let token = open.lapi.machine("m").await;
     let banning = async {
         let deadline = Instant::now() + Duration::from_secs(10);
         while lapi.long_poll.waiters() < 2 {
             assert!(Instant::now() < deadline, "both are held");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let now = UnixMillis::now().rfc3339();
-        let alert = serde_json::json!([{
-            "scenario": "manual", "scenario_hash": "", "scenario_version": "", "message": "", "events_count": 1,
-            "capacity": 0, "leakspeed": "0", "start_at": now, "stop_at": now, "simulated": false, "events": [],
-            "source": {"scope": "", "value": ""},
-            "decisions": [{"duration": "1h", "origin": "cscli", "scenario": "manual", "scope": "Ip",
-                "type": "ban", "value": "192.0.2.7"}],
-        }]);
-        let bearer = format!("authorization: Bearer {token}");
-        let answer = open.lapi.request("127.0.0.1", "POST /v1/alerts", &[&bearer], alert.to_string()).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
+        open.lapi.ban("192.0.2.7", "1h").await;
     };
     let told = async { tokio::join!(pull(&first, all), pull(&second, bans), banning) };
     let ((_, one), (_, two), ()) = timeout(Duration::from_secs(20), told).await.expect("both are told");
@@ -252,7 +240,7 @@ async fn certificates_admit_machines_and_bouncers() {
         text("ca.pem"),
         text("crl.pem"),
     );
-    let open = Open::new(Fixture::over(folder, &block).await).await;
+    let open = Open::new(TestServer::configured_in(folder, &block).await).await;
     let stream = "GET /v1/decisions/stream HTTP/1.1";
     let forbidden = r#"403 {"message":"access forbidden"}"#.to_owned();
 

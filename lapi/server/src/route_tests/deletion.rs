@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::json;
 
-use super::test_server::{PROFILES, TestServer};
+use crate::test_server::{PROFILES, TestServer};
 
 #[tokio::test]
 async fn decisions_are_lifted_by_number_and_by_filter() {

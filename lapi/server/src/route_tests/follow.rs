@@ -6,7 +6,7 @@ use axum::http::Method;
 use palisade_wire::follow::{Content, FullReason};
 use tokio::time::timeout;
 
-use super::test_server::{Answer, TestServer, eventually, told};
+use crate::test_server::{Answer, TestServer, eventually, told};
 
 /// A timeout that suffices for every request that is not parked.
 const SOON: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::test_server::TestServer;
+use crate::test_server::TestServer;
 
 #[tokio::test]
 async fn a_live_query_tells_what_covers_an_address() {

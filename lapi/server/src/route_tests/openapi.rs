@@ -1,6 +1,6 @@
 //! The OpenAPI description.
 
-use super::test_server::TestServer;
+use crate::test_server::TestServer;
 
 /// Every route of the LAPI.
 const ROUTES: &[(&str, &[&str])] = &[

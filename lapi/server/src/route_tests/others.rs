@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_store::{NewAlert, NewDecision};
 use palisade_wire::{Alert, UnixMillis};
 
-use super::test_server::{NOW, TestServer, eventually};
+use crate::test_server::{NOW, TestServer, eventually};
 
 fn written_elsewhere(value: &str, until: UnixMillis) -> NewAlert {
     let decision = NewDecision {

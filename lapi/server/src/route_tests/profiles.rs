@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::test_server::TestServer;
+use crate::test_server::TestServer;
 
 #[tokio::test]
 async fn a_profiles_simulated_decision_is_not_enforced() {

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::test_server::{TestServer, told};
+use crate::test_server::{TestServer, told};
 
 #[tokio::test]
 async fn everything_first_then_what_changed() {

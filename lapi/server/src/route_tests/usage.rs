@@ -5,7 +5,7 @@ use axum::http::Method;
 use palisade_store::UsageKind;
 use serde_json::{Value, json};
 
-use super::test_server::{Answer, TestServer};
+use crate::test_server::{Answer, TestServer};
 
 async fn report(server: &TestServer, body: &Value) -> Answer {
     let mut request = server.with_key(Method::POST, "/v1/usage-metrics", "key-of-door", [192, 0, 2, 10]);

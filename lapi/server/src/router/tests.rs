@@ -3,11 +3,11 @@
 use axum::{Router, routing::get};
 
 use super::around;
-use crate::fixture::{Fixture, request};
+use crate::test_server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_route_is_answered_with_nothing() {
-    let lapi = Fixture::new("").await;
+    let lapi = TestServer::configured("").await;
     for (what, status, header) in [
         ("GET /", 404, None),
         ("GET /v2/alerts", 404, None),
@@ -17,7 +17,7 @@ async fn what_is_no_route_is_answered_with_nothing() {
         ("POST /v1/watchers/", 307, Some(("location", "/v1/watchers"))),
     ] {
         let answer = lapi.request("192.0.2.1", what, &[], "").await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, ""), "{what}");
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (status, ""), "{what}");
         if let Some((name, value)) = header {
             assert_eq!(answer.headers[name], value, "{what}");
         }
@@ -38,22 +38,24 @@ async fn what_is_no_route_is_answered_with_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_500_with_nothing_and_the_next_request_is_served() {
-    let lapi = Fixture::new("").await;
+    let mut lapi = TestServer::configured("").await;
     async fn fall() -> &'static str {
         if std::hint::black_box(true) { panic!("on purpose") } else { "" }
     }
-    let router = around(Router::new().route("/health", get(fall)), lapi.lapi.clone());
+    lapi.router = around(Router::new().route("/health", get(fall)), lapi.lapi.clone());
     for _ in 0..2 {
-        let answer = request(router.clone(), "192.0.2.1", "GET /health", &[], "").await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, ""));
+        let answer = lapi.request("192.0.2.1", "GET /health", &[], "").await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (500, ""));
     }
     assert!(lapi.metrics.text().contains("palisade_lapi_panics_total 2"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_proxies_and_trusted_addresses() {
-    let lapi = Fixture::new("    trusted_proxies: [192.0.2.1]\n    trusted_ips: [198.51.100.0/24]\n").await;
-    let token = format!("authorization: Bearer {}", lapi.machine("m").await);
+    let lapi =
+        TestServer::configured("    trusted_proxies: [192.0.2.1]\n    trusted_ips: [198.51.100.0/24]\n")
+            .await;
+    let token = format!("authorization: Bearer {}", lapi.register("m").await);
     let delete = "DELETE /v1/alerts?scope=Nothing";
     for (from, forwarded, status) in [
         ("192.0.2.1", "x-forwarded-for: 198.51.100.7", 200),

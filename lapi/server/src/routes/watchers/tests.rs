@@ -2,14 +2,14 @@
 
 use palisade_wire::UnixMillis;
 
-use crate::{auth::throttle::REMOTE, fixture::Fixture};
+use crate::{auth::throttle::REMOTE, test_server::TestServer};
 
 const AUTO: &str = "    disable_remote_lapi_registration: false\n    auto_registration:\n      enabled: true\n      \
                     token: 0123456789abcdef0123456789abcdef\n      allowed_ranges: [192.0.2.0/24]\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registration_answers_as_the_stock_server() {
-    let lapi = Fixture::new(AUTO).await;
+    let lapi = TestServer::configured(AUTO).await;
     let long = format!(r#"{{"machine_id":"long","password":"{}"}}"#, "x".repeat(73));
     let token = |name: &str, token: &str| {
         format!(r#"{{"machine_id":"{name}","password":"p","registration_token":"{token}"}}"#)
@@ -45,7 +45,7 @@ async fn registration_answers_as_the_stock_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn remote_registration_can_be_off() {
-    let lapi = Fixture::new("    disable_remote_lapi_registration: true\n").await;
+    let lapi = TestServer::configured("    disable_remote_lapi_registration: true\n").await;
     let body = r#"{"machine_id":"a","password":"p"}"#;
     let remote = lapi.request("192.0.2.1", "POST /v1/watchers", &[], body).await;
     assert_eq!(remote.short(), (403, "access forbidden".to_owned()));
@@ -54,8 +54,8 @@ async fn remote_registration_can_be_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn login_answers_as_the_stock_server() {
-    let lapi = Fixture::new("").await;
-    lapi.machine("m").await;
+    let lapi = TestServer::configured("").await;
+    lapi.register("m").await;
     lapi.request("127.0.0.1", "POST /v1/watchers", &[], r#"{"machine_id":"pending","password":"p"}"#).await;
     let agent = "user-agent: crowdsec/v1.7.8-linux";
     let sound = r#"{"machine_id":"m","password":"secret","scenarios":["a","b"]}"#;
@@ -70,11 +70,11 @@ async fn login_answers_as_the_stock_server() {
     ] {
         let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], body).await;
         assert_eq!(answer.short(), (401, expected.to_owned()), "{agent} {body}");
-        assert!(answer.body.starts_with(r#"{"code":401,"#), "{answer:?}");
+        assert!(answer.text.starts_with(r#"{"code":401,"#), "{answer:?}");
         assert_eq!(answer.headers["www-authenticate"], "JWT realm=Crowdsec API local");
     }
     let answer = lapi.request("192.0.2.7", "POST /v1/watchers/login", &[agent], sound).await;
-    assert!(answer.body.starts_with(r#"{"code":200,"expire":""#), "{answer:?}");
+    assert!(answer.text.starts_with(r#"{"code":200,"expire":""#), "{answer:?}");
     lapi.lapi.registry.activity.write_back(UnixMillis::now()).await.unwrap();
     let stored = lapi.lapi.store.machine("m").await.unwrap().unwrap();
     assert_eq!(
@@ -88,8 +88,8 @@ async fn login_answers_as_the_stock_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_good_for_as_long_as_its_machine() {
-    let lapi = Fixture::new("").await;
-    let token = lapi.machine("m").await;
+    let lapi = TestServer::configured("").await;
+    let token = lapi.register("m").await;
     let bearer = format!("authorization: Bearer {token}");
     let cookie = format!("cookie: a=b; jwt={token}");
     let heartbeat = "GET /v1/heartbeat";
@@ -122,9 +122,9 @@ async fn a_token_is_good_for_as_long_as_its_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_is_slowed_down_and_a_neighbour_is_not() {
-    let lapi = Fixture::new(AUTO).await;
-    lapi.machine("m").await;
-    lapi.machine("n").await;
+    let lapi = TestServer::configured(AUTO).await;
+    lapi.register("m").await;
+    lapi.register("n").await;
     let (agent, from) = ("user-agent: crowdsec/v1", "192.0.2.1");
     let login = "POST /v1/watchers/login";
     let wrong = |name: &str| format!(r#"{{"machine_id":"{name}","password":"wrong"}}"#);
@@ -168,7 +168,7 @@ async fn guessing_is_slowed_down_and_a_neighbour_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_bound_to_the_credentials_of_its_login() {
-    let lapi = Fixture::new("").await;
+    let lapi = TestServer::configured("").await;
     let store = lapi.lapi.store.clone();
     let heartbeat = "GET /v1/heartbeat";
     let refresh = "GET /v1/refresh_token";
@@ -179,7 +179,7 @@ async fn a_token_is_bound_to_the_credentials_of_its_login() {
             .as_u16()
     };
     // A new password.
-    let token = lapi.machine("m").await;
+    let token = lapi.register("m").await;
     let refreshed =
         lapi.request("192.0.2.1", refresh, &[&format!("authorization: Bearer {token}")], "").await.token();
     let hash = palisade_store::hash_password("other").unwrap();
@@ -189,18 +189,18 @@ async fn a_token_is_bound_to_the_credentials_of_its_login() {
         assert_eq!((status(heartbeat, old).await, status(refresh, old).await), (401, 401));
     }
     // Deleted and added again, with the same password.
-    let token = lapi.machine("n").await;
+    let token = lapi.register("n").await;
     store.delete_machine("n").await.unwrap();
     lapi.lapi.registry.refresh_if_stale().await.unwrap();
-    let again = lapi.machine("n").await;
+    let again = lapi.register("n").await;
     assert_eq!((status(heartbeat, &token).await, status(heartbeat, &again).await), (401, 200));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hash_of_another_cost_is_replaced_at_the_next_login() {
-    let lapi = Fixture::new("").await;
+    let lapi = TestServer::configured("").await;
     let store = lapi.lapi.store.clone();
-    lapi.machine("m").await;
+    lapi.register("m").await;
     let cheap = bcrypt::hash("secret", 4).unwrap();
     store.set_machine_password(UnixMillis::now(), "m", &cheap).await.unwrap();
     lapi.lapi.registry.refresh_if_stale().await.unwrap();
@@ -215,8 +215,8 @@ async fn a_hash_of_another_cost_is_replaced_at_the_next_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_machines_behind_one_address_get_in() {
-    let lapi = Fixture::new("").await;
-    lapi.machine("m").await;
+    let lapi = TestServer::configured("").await;
+    lapi.register("m").await;
     let sound = r#"{"machine_id":"m","password":"secret"}"#;
     let logins = (0..REMOTE.burst + 40)
         .map(|_| lapi.request("192.0.2.1", "POST /v1/watchers/login", &["user-agent: crowdsec/v1"], sound));
@@ -246,7 +246,7 @@ pub(super) async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_key_has_a_row_per_address_from_the_first_contact() {
-    let lapi = Fixture::new("").await;
+    let lapi = TestServer::configured("").await;
     lapi.add_bouncer("fw", "key").await;
     let key = ["x-api-key: key", "user-agent: crowdsec-firewall-bouncer/v0.0.25"];
     let stream = "GET /v1/decisions/stream";
