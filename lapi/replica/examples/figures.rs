@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use palisade_replica::{ActiveSet, Change, Commit, Cursor, Filter, ReplicaRow, StreamRequest};
+use palisade_model::{Change, Commit, StoredDecision};
+use palisade_replica::{ActiveSet, Cursor, Filter, StreamRequest};
 use palisade_wire::UnixMillis;
 
 const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
 /// One in ten is IPv6, one in fifty a range; a third comes from lists, which have no UUID.
-fn row(id: i64, commit: u64) -> ReplicaRow {
+fn row(id: i64, commit: u64) -> StoredDecision {
     let bits = u32::try_from(id).unwrap_or_default().wrapping_mul(2_654_435_761);
     let [a, b, c, d] = bits.to_be_bytes();
     let (scope, value) = match id % 50 {
@@ -24,7 +25,7 @@ fn row(id: i64, commit: u64) -> ReplicaRow {
         1 => ("CAPI", format!("crowdsecurity/http-probing-{}", id % 41)),
         _ => ("crowdsec", "crowdsecurity/ssh-bf".to_owned()),
     };
-    ReplicaRow {
+    StoredDecision {
         id,
         commit: Commit(commit),
         until: UnixMillis(NOW.0 + 3_600_000 + i64::from(bits % 600_000_000)),
@@ -106,7 +107,7 @@ fn figures(count: i64) -> Result<(), Box<dyn std::error::Error>> {
     timed("commit of 10,000 decisions", 1, || set.apply(NOW, Commit(commit + 1), rows.clone()))?;
     timed("delta of these 10,000", 10, || read(&set, &delta, Some(cursor), NOW));
     let ends: Vec<Change> =
-        (1..=10_000).map(|id| Change::Put(ReplicaRow { until: NOW, ..row(id, commit + 2) })).collect();
+        (1..=10_000).map(|id| Change::Put(StoredDecision { until: NOW, ..row(id, commit + 2) })).collect();
     timed("commit that ends 10,000 decisions", 1, || set.apply(NOW, Commit(commit + 2), ends.clone()))?;
     cursor.commit = Commit(commit + 1);
     timed("delta of these 10,000", 10, || read(&set, &delta, Some(cursor), NOW));

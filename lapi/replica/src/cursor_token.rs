@@ -10,13 +10,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use palisade_model::{Commit, Timeline};
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::FullReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::filter::StreamRequest;
-use crate::row::Commit;
 use crate::view::{Cursor, CursorStatus, View};
 
 const VERSION: u8 = 1;
@@ -97,18 +97,6 @@ impl CursorSigner {
             },
         })
     }
-}
-
-/// A timeline of a database (as in PostgreSQL): the commits after `from`, until the next timeline begins.
-///
-/// After a database was restored to an earlier state, the same commit numbers count other changes. Each start of a
-/// LAPI begins a timeline, so a cursor from before the restore is recognised: it lies beyond the end of its timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeline {
-    /// Random.
-    pub token: u64,
-    /// The last commit before it.
-    pub from: Commit,
 }
 
 /// What the cursors of a replica refer to.

@@ -5,6 +5,7 @@
 //! represents the key. A key is touched when one of its matching rows was written after the cursor's commit or has
 //! ended since the cursor's time.
 
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 use rustc_hash::FxHashMap;
 
@@ -12,7 +13,6 @@ use crate::filter::StreamRequest;
 use crate::matcher::Matcher;
 use crate::packed::Packed;
 use crate::paged::Position;
-use crate::row::Commit;
 use crate::tables::Tables;
 use crate::view::Cursor;
 

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
+use palisade_model::{StoredDecision, target_prefix};
 use palisade_net::parse_prefix;
 use palisade_wire::Scope;
 use uuid::Uuid;
 
 use crate::label::Label;
 use crate::packed::{Packed, Value};
-use crate::row::{ReplicaRow, target_prefix};
 
 /// All conditions that are set must hold. `Default` matches every decision that is not simulated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Filter {
     }
 
     /// Whether a row satisfies all conditions except paging. Whether it is in force is not checked.
-    pub fn matches(&self, row: &ReplicaRow) -> bool {
+    pub fn matches(&self, row: &StoredDecision) -> bool {
         self.matches_words(&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated)
             && self.value.as_ref().is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::row::Commit;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -10,8 +10,8 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     query.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> ReplicaRow {
-    ReplicaRow {
+fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> StoredDecision {
+    StoredDecision {
         id: 1,
         commit: Commit(1),
         until: UnixMillis(1),
@@ -27,7 +27,7 @@ fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> Re
 }
 
 /// Both forms of the query must agree.
-fn passes(filter: &Filter, row: &ReplicaRow) -> bool {
+fn passes(filter: &Filter, row: &StoredDecision) -> bool {
     let label = crate::label::Labels::default().of(row, false);
     let packed = Packed::new(row, label);
     let fast = crate::matcher::Matcher::new(filter.clone()).matches(&packed);
@@ -98,7 +98,7 @@ fn start_up_and_de_duplication_are_literal_and_simulated_is_anything_but_false()
     ] {
         let request = Filter::for_stream(&pairs(query)).unwrap();
         assert_eq!((request.startup, request.dedup), (startup, dedup), "{query}");
-        let row = ReplicaRow { simulated: true, ..row("a", "b", "Ip", "ban", "192.0.2.1") };
+        let row = StoredDecision { simulated: true, ..row("a", "b", "Ip", "ban", "192.0.2.1") };
         assert_eq!(passes(&request.filter, &row), simulated, "{query}");
     }
 }
@@ -120,7 +120,7 @@ fn a_query_has_no_scopes_of_its_own_but_paging() {
 #[test]
 fn a_deletion_means_simulated_ones_too_and_knows_few_parameters() {
     let uuid = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
-    let ban = ReplicaRow {
+    let ban = StoredDecision {
         uuid: Some(uuid.parse().unwrap()),
         simulated: true,
         ..row("cscli", "by hand", "Ip", "ban", "192.0.2.1")

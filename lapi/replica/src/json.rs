@@ -131,9 +131,9 @@ mod tests {
             ("2001:db8::/32", 0, Some(uuid)),
             ("quoted \"text\"", 31_536_000_000, None),
         ] {
-            let row = crate::ReplicaRow {
+            let row = palisade_model::StoredDecision {
                 id: 4711,
-                commit: crate::Commit(1),
+                commit: palisade_model::Commit(1),
                 until: UnixMillis(now.0 + left),
                 alert: 1,
                 simulated: false,

@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use palisade_model::StoredDecision;
 use rustc_hash::FxBuildHasher;
 
 use crate::json;
-use crate::row::ReplicaRow;
 
 /// The fields of a decision that take few distinct values, shared by all rows with the same values.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Labels {
 type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
-    pub(crate) fn of(&mut self, row: &ReplicaRow, gone: bool) -> Arc<Label> {
+    pub(crate) fn of(&mut self, row: &StoredDecision, gone: bool) -> Arc<Label> {
         self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
     }
 
@@ -100,10 +100,10 @@ impl Label {
 mod tests {
     use super::*;
 
-    fn row(scenario: &str) -> ReplicaRow {
-        ReplicaRow {
+    fn row(scenario: &str) -> StoredDecision {
+        StoredDecision {
             id: 1,
-            commit: crate::Commit(1),
+            commit: palisade_model::Commit(1),
             until: palisade_wire::UnixMillis(0),
             alert: 1,
             simulated: false,

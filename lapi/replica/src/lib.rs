@@ -9,11 +9,12 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use palisade_replica::{ActiveSet, Change, Commit, Filter, ReplicaRow};
+//! use palisade_model::{Change, Commit, StoredDecision};
+//! use palisade_replica::{ActiveSet, Filter};
 //! use palisade_wire::UnixMillis;
 //!
 //! let now = UnixMillis(1_000_000);
-//! let row = ReplicaRow {
+//! let row = StoredDecision {
 //!     id: 1, commit: Commit(1), until: UnixMillis(now.0 + 60_000), alert: 1, simulated: false, uuid: None,
 //!     origin: "cscli".into(), scenario: "by hand".into(), scope: "Ip".into(), kind: "ban".into(),
 //!     value: "192.0.2.1".into(),
@@ -43,17 +44,15 @@ mod load;
 mod matcher;
 mod packed;
 mod paged;
-mod row;
 mod set;
 mod tables;
 mod view;
 mod wait_groups;
 
 pub use answer::{Answer, LiveAnswer};
-pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken, Timeline};
+pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken};
 pub use filter::{Filter, FilterError, StreamRequest};
 pub use load::Loading;
-pub use row::{Change, Commit, ReplicaRow, target_prefix};
 pub use set::{ActiveSet, OutOfOrder};
 pub use view::{Count, Cursor, CursorStatus, View};
 pub use wait_groups::{Broadcast, WaitGroups};

@@ -1,11 +1,11 @@
 //! Initial load of a set from the store.
 
+use palisade_model::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use crate::label::Labels;
 use crate::packed::Packed;
 use crate::paged::Paged;
-use crate::row::{Change, Commit};
 use crate::tables::{Run, Tables};
 
 /// Rows being loaded, packed as they arrive, so that a million rows never exist as text at once. Fastest in ascending

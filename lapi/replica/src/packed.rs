@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use palisade_model::{Commit, StoredDecision};
 use palisade_net::{canonical, parse_prefix};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::json;
 use crate::label::Label;
-use crate::row::{Commit, ReplicaRow};
 
 /// A decision's value. Addresses and prefixes in canonical notation need no text, so two values are equal exactly when
 /// their texts are.
@@ -161,7 +161,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(row: &ReplicaRow, label: Arc<Label>) -> Self {
+    pub(crate) fn new(row: &StoredDecision, label: Arc<Label>) -> Self {
         Self {
             id: row.id,
             until: row.until.0,
@@ -173,8 +173,8 @@ impl Packed {
         }
     }
 
-    pub(crate) fn row(&self) -> ReplicaRow {
-        ReplicaRow {
+    pub(crate) fn row(&self) -> StoredDecision {
+        StoredDecision {
             id: self.id,
             commit: self.commit(),
             until: self.until(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use palisade_model::{Change, Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 
 use crate::delta::MAX_LIST as MAX_RUNS;
@@ -9,7 +10,6 @@ use crate::filter::Filter;
 use crate::label::Labels;
 use crate::load::Loading;
 use crate::packed::Packed;
-use crate::row::{Change, Commit, ReplicaRow};
 use crate::tables::Tables;
 use crate::view::{Count, HistoryFloor, View};
 
@@ -141,7 +141,7 @@ impl ActiveSet {
 
     /// The rows in force that match, in ascending id, with `limit`, `offset` and `id_gt` applied. Filters on an address
     /// or value use an index, all others scan. To respond without collecting rows, see [`View::live`].
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<StoredDecision> {
         self.view().query(filter, now)
     }
 
@@ -156,7 +156,7 @@ impl ActiveSet {
         self.view().counts(now)
     }
 
-    fn put(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
+    fn put(&mut self, now: UnixMillis, commit: Commit, row: &StoredDecision) {
         let mut packed = Packed::new(row, self.labels.of(row, false));
         packed.set_commit(commit);
         let forgotten = packed.until().0 <= now.0.saturating_sub(self.history);
@@ -179,7 +179,7 @@ impl ActiveSet {
         self.tables.record_write(commit, row.id, MAX_RUNS);
     }
 
-    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &ReplicaRow) {
+    fn removed(&mut self, now: UnixMillis, commit: Commit, row: &StoredDecision) {
         if let Some(held) = self.tables.rows.get(&row.id) {
             // A label of its own marks the deletion, which costs a row no byte.
             let label = self.labels.as_deleted(&held.label);

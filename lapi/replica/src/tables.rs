@@ -4,6 +4,7 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 
 use smallvec::SmallVec;
@@ -12,7 +13,6 @@ use crate::addresses::Addresses;
 use crate::label::Label;
 use crate::packed::{Packed, Value, hash_value};
 use crate::paged::{Keyed, Paged};
-use crate::row::Commit;
 
 impl Keyed for Packed {
     type Key = i64;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use palisade_model::{Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 use rustc_hash::FxHashMap;
 
@@ -11,7 +12,6 @@ use crate::delta::{Delta, OVERLAP};
 use crate::filter::{Filter, StreamRequest};
 use crate::label::Label;
 use crate::matcher::{Matcher, Selection};
-use crate::row::{Commit, ReplicaRow};
 use crate::tables::Tables;
 
 /// A bouncer's position in the stream, returned with its next request.
@@ -123,7 +123,7 @@ impl View {
     }
 
     /// As [`ActiveSet::query`](crate::ActiveSet::query).
-    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<ReplicaRow> {
+    pub fn query(&self, filter: &Filter, now: UnixMillis) -> Vec<StoredDecision> {
         let mut selection = Selection::new(self.tables.clone(), filter, now);
         std::iter::from_fn(|| selection.next().map(crate::packed::Packed::row)).collect()
     }

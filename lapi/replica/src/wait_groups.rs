@@ -10,13 +10,13 @@
 
 use std::collections::HashMap;
 
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::cursor_token::CursorScope;
 use crate::filter::StreamRequest;
-use crate::row::Commit;
 use crate::view::{Cursor, CursorStatus, View};
 
 /// All waiters. `S` is what the caller keeps per group: its waiters.
@@ -140,14 +140,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cursor_token::Timeline;
-    use crate::{ActiveSet, Change, Filter, ReplicaRow};
+    use crate::{ActiveSet, Filter};
+    use palisade_model::Timeline;
+    use palisade_model::{Change, StoredDecision};
 
     const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
     fn commit(set: &mut ActiveSet, kind: &str) {
         let next = Commit(set.head().0 + 1);
-        let row = ReplicaRow {
+        let row = StoredDecision {
             id: i64::try_from(next.0).unwrap(),
             commit: next,
             until: UnixMillis(NOW.0 + 3_600_000),

@@ -16,7 +16,8 @@ mod replica;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use palisade_replica::{Change, Commit, CursorScope, View};
+use palisade_model::{Change, Commit};
+use palisade_replica::{CursorScope, View};
 use palisade_store::StoreError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;

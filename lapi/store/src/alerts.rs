@@ -6,7 +6,7 @@ mod find;
 mod remove;
 mod staged;
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_wire::{Alert, UnixMillis};
 use uuid::Uuid;
 

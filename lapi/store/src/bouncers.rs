@@ -3,7 +3,7 @@
 mod instances;
 mod rows;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 
 pub use instances::{BouncerInstance, InstanceReport};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::engine::{Session, SqlRow, Tx};
 use crate::prefix_bounds::push_covers;
 use crate::{Store, StoreError};
 
-/// The columns of [`palisade_replica::ReplicaRow`], in both `decisions` and `tombstones`.
+/// The columns of [`palisade_model::StoredDecision`], in both `decisions` and `tombstones`.
 pub(crate) const COLUMNS: &str =
     "id, commit_no, until, alert_id, simulated, uuid, origin, scenario, scope, kind, value";
 
@@ -29,10 +29,10 @@ pub struct Ended {
 }
 
 /// Reads a row of [`COLUMNS`].
-pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_replica::ReplicaRow, Error> {
+pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_model::StoredDecision, Error> {
     let commit: i64 = row.get(1)?;
     let uuid: Option<Vec<u8>> = row.get(5)?;
-    Ok(palisade_replica::ReplicaRow {
+    Ok(palisade_model::StoredDecision {
         id: row.get(0)?,
         commit: Commit(commit.unsigned_abs()),
         until: UnixMillis(row.get(2)?),
@@ -72,7 +72,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
 }
 
 /// No commit is made when nothing changed.
-fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_replica::ReplicaRow>) -> Ended {
+fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_model::StoredDecision>) -> Ended {
     if rows.is_empty() {
         // The number was taken before the statement, which writes it; given back, commits stay without gaps.
         tx.undo_commit(commit);

@@ -41,6 +41,6 @@ pub use head::{Head, Store};
 pub use machines::{
     MAX_PASSWORD_BYTES, Machine, MachineUpdate, NewMachine, has_other_cost, hash_password, password_matches,
 };
-pub use palisade_replica::Commit;
+pub use palisade_model::Commit;
 pub use retention::{Autodelete, Flushed, Retention};
 pub use usage::{UsageKind, UsageRow};

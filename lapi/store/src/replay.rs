@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_replica::{Change, Commit, ReplicaRow};
+use palisade_model::{Change, Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 
 use crate::decisions::{COLUMNS, number, read_row};
@@ -104,8 +104,8 @@ impl Store {
 fn by_commit(
     after: Commit,
     until: Commit,
-    put: Vec<ReplicaRow>,
-    removed: Vec<ReplicaRow>,
+    put: Vec<StoredDecision>,
+    removed: Vec<StoredDecision>,
 ) -> Vec<(Commit, Vec<Change>)> {
     let mut commits: Vec<(Commit, Vec<Change>)> =
         (after.0 + 1..=until.0).map(|n| (Commit(n), Vec::new())).collect();
@@ -125,7 +125,7 @@ async fn between(
     after: Commit,
     until: Commit,
     limit: usize,
-) -> Result<Vec<ReplicaRow>, StoreError> {
+) -> Result<Vec<StoredDecision>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM {table} WHERE commit_no > $1 AND commit_no <= $2 ORDER BY commit_no, id LIMIT $3"
     );

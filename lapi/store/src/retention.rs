@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use crate::alerts::remove_matching;

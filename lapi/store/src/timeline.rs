@@ -1,6 +1,6 @@
 //! Timelines: which history the commit numbers belong to.
 
-use palisade_replica::{Commit, Timeline};
+use palisade_model::{Commit, Timeline};
 use palisade_wire::UnixMillis;
 
 use crate::engine::Session;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use palisade_client::Continuation;
+use palisade_model::Commit;
 use palisade_replica::{
-    ActiveSet, Answer, Commit, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken,
-    Filter, StreamRequest, WaitGroups,
+    ActiveSet, Answer, Cursor, CursorLookup, CursorScope, CursorSigner, CursorStatus, CursorToken, Filter,
+    StreamRequest, WaitGroups,
 };
 use palisade_stream::{PullKind, Request};
 use palisade_wire::UnixMillis;

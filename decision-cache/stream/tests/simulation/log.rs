@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use palisade_replica::{ActiveSet, Change, Commit, CursorScope, ReplicaRow, Timeline};
+use palisade_model::{Change, Commit, StoredDecision, Timeline};
+use palisade_replica::{ActiveSet, CursorScope};
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::HISTORY;
 
 /// Rows by number.
-pub(crate) type Rows = BTreeMap<i64, ReplicaRow>;
+pub(crate) type Rows = BTreeMap<i64, StoredDecision>;
 
 /// Every commit that was made, and what was stored after each.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct Log {
     pub(crate) commits: Vec<Vec<Change>>,
     /// One more than there are commits: the first is empty.
     states: Vec<Rows>,
-    removed: Vec<(UnixMillis, ReplicaRow)>,
+    removed: Vec<(UnixMillis, StoredDecision)>,
     timelines: Vec<Timeline>,
     last_id: i64,
     last_token: u64,
@@ -41,7 +42,7 @@ impl Log {
     }
 
     /// One commit: rows to put (new ones have the number 0), and numbers to remove.
-    pub(crate) fn commit(&mut self, now: UnixMillis, put: Vec<ReplicaRow>, remove: &[i64]) {
+    pub(crate) fn commit(&mut self, now: UnixMillis, put: Vec<StoredDecision>, remove: &[i64]) {
         let commit = Commit(self.head().0 + 1);
         let mut rows = self.rows().clone();
         let mut changes = Vec::new();

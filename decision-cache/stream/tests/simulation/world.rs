@@ -1,6 +1,7 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_replica::{Commit, CursorSigner, ReplicaRow, StreamRequest, target_prefix};
+use palisade_model::{Commit, StoredDecision, target_prefix};
+use palisade_replica::{CursorSigner, StreamRequest};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
 use palisade_wire::follow::{Content, FullReason};
@@ -18,7 +19,7 @@ const LATE: i64 = 2_500;
 /// Ends that a client has are rounded, late and by clocks that differ.
 const ABOUT: i64 = 2 * SKEW + 2 * LATE + 1_500;
 
-type Passes = fn(&ReplicaRow) -> bool;
+type Passes = fn(&StoredDecision) -> bool;
 
 /// The clients' filters, and the same ones in other notation.
 const FILTERS: [(&[(&str, &str)], Passes); 4] = [
@@ -132,8 +133,8 @@ impl World {
                 let mut ids = some(&mut self.chance);
                 ids.sort_unstable();
                 ids.dedup();
-                let ended = |id: &i64| ReplicaRow { until: now, ..self.log.rows()[id].clone() };
-                let active = |row: &ReplicaRow| row.until > now;
+                let ended = |id: &i64| StoredDecision { until: now, ..self.log.rows()[id].clone() };
+                let active = |row: &StoredDecision| row.until > now;
                 let rows = ids.iter().map(ended).zip(&ids);
                 let rows = rows.filter(|(_, id)| active(&self.log.rows()[*id])).map(|(row, _)| row).collect();
                 self.log.commit(now, rows, &[]);
@@ -145,14 +146,14 @@ impl World {
         }
     }
 
-    fn row(&mut self, now: UnixMillis) -> ReplicaRow {
+    fn row(&mut self, now: UnixMillis) -> StoredDecision {
         let pick = |chance: &mut fastrand::Rng, words: &[&str]| words[chance.usize(..words.len())].to_owned();
         let chance = &mut self.chance;
         let value = pick(
             chance,
             &["10.0.0.1", "10.0.0.1/32", "10.0.0.2", "10.0.0.3", "10.0.0.0/30", "2001:db8::1", "2001:DB8::1"],
         );
-        ReplicaRow {
+        StoredDecision {
             id: 0,
             commit: Commit(0),
             until: UnixMillis(now.0 + chance.i64(20..4_000) * 1_000),

@@ -143,7 +143,7 @@ impl EvaluatedBatch {
         // One wrong line of an import must not refuse all others, so it is dropped and counted.
         decisions.retain(|decision| {
             let valid =
-                !matches!(palisade_replica::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
+                !matches!(palisade_model::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
             if !valid {
                 self.invalid.push(InvalidDecision { index, value: decision.value.clone() });
             }
@@ -157,7 +157,7 @@ impl EvaluatedBatch {
 /// address.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
     // Sources that are not addresses are never allowlisted.
-    let net = palisade_replica::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
+    let net = palisade_model::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
     let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{BouncerUpdate, MachineUpdate, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;

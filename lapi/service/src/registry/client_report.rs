@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::InstanceReport;
 use palisade_wire::UnixMillis;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 
 /// How a machine or bouncer authenticates.

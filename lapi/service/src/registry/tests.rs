@@ -1,6 +1,6 @@
 //! Registries of several LAPIs on one database, and one whose database is down.
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
 use palisade_wire::UnixMillis;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 
 pub(super) type Changes = Vec<Change>;
 
@@ -67,14 +67,14 @@ impl CommitSequencer {
 
 #[cfg(test)]
 mod tests {
-    use palisade_replica::ReplicaRow;
+    use palisade_model::StoredDecision;
     use palisade_wire::UnixMillis;
     use proptest::prelude::*;
 
     use super::*;
 
     fn put(id: i64, commit: u64) -> Change {
-        Change::Put(ReplicaRow {
+        Change::Put(StoredDecision {
             id,
             commit: Commit(commit),
             until: UnixMillis(0),

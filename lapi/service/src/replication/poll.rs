@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{Head, Listener, Notice, Store, StoreError};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::sync::{Notify, mpsc};

@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use palisade_replica::{ActiveSet, Commit, CursorScope, Timeline, View};
+use palisade_model::{Commit, Timeline};
+use palisade_replica::{ActiveSet, CursorScope, View};
 use palisade_store::{Head, Store, StoreError};
 use palisade_wire::UnixMillis;
 use tokio::sync::watch;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use super::Stored;

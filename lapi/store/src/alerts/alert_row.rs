@@ -2,7 +2,7 @@
 //! the transaction short.
 
 use jiff::tz::TimeZone;
-use palisade_replica::{Commit, ReplicaRow, target_prefix};
+use palisade_model::{Commit, StoredDecision, target_prefix};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;
@@ -158,10 +158,15 @@ fn cut(mut text: String, bytes: usize) -> String {
 }
 
 /// The rows of decisions, with their alert and ids.
-pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit: Commit) -> Vec<ReplicaRow> {
+pub(super) fn rows(
+    decisions: &[DecisionRow],
+    alert: i64,
+    first_id: i64,
+    commit: Commit,
+) -> Vec<StoredDecision> {
     (first_id..)
         .zip(decisions)
-        .map(|(id, DecisionRow { decision, .. })| ReplicaRow {
+        .map(|(id, DecisionRow { decision, .. })| StoredDecision {
             id,
             commit,
             until: decision.until,
@@ -181,7 +186,7 @@ pub(super) fn rows(decisions: &[DecisionRow], alert: i64, first_id: i64, commit:
 /// The columns of decisions for the bulk insert.
 pub(super) fn columns(
     now: UnixMillis,
-    rows: &[ReplicaRow],
+    rows: &[StoredDecision],
     decisions: Vec<DecisionRow>,
 ) -> Vec<(&'static str, Column)> {
     let count = rows.len();

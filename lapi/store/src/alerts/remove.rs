@@ -1,6 +1,6 @@
 //! Deletes alerts in bounded steps, so that other writes get their turn.
 
-use palisade_replica::{Change, Commit, ReplicaRow};
+use palisade_model::{Change, Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 
 use super::Deleted;
@@ -96,7 +96,7 @@ async fn remove_step(
 async fn insert_tombstones(
     tx: &mut Tx,
     now: UnixMillis,
-    mut rows: Vec<ReplicaRow>,
+    mut rows: Vec<StoredDecision>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     if rows.is_empty() {
@@ -112,8 +112,8 @@ async fn insert_tombstones(
         row.until = row.until.min(now);
     }
     let texts =
-        |of: fn(&ReplicaRow) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
-    let ints = |of: fn(&ReplicaRow) -> i64| Column::Ints(rows.iter().map(of).collect());
+        |of: fn(&StoredDecision) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
+    let ints = |of: fn(&StoredDecision) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
         ("removed_at", Column::Ints(vec![now.0; rows.len()])),

@@ -1,6 +1,6 @@
 //! Writes one large alert in several transactions; it becomes visible with the last.
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_wire::UnixMillis;
 
 use super::add::{insert_alerts, insert_decisions, record_push, repeated};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 

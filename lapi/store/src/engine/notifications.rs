@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use sqlx::Error;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::time::Instant;

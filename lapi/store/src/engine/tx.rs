@@ -1,6 +1,6 @@
 //! The transaction shared by a group of write jobs, and the numbers it allocates.
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 
 use super::session::Session;
 

@@ -1,6 +1,6 @@
 //! Taking alerts in, telling them again, deleting them.
 
-use palisade_replica::Change;
+use palisade_model::Change;
 use palisade_store::{AlertQuery, NewAlert, NewMachine, StoreError};
 use palisade_wire::{Event, MetaItem, UnixMillis};
 

@@ -1,6 +1,6 @@
 //! Allowlists.
 
-use palisade_replica::Change;
+use palisade_model::Change;
 use palisade_store::{NewAllowlistItem, NewDecision, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, row, store_one};
@@ -88,6 +88,6 @@ pub(crate) async fn decisions_under_an_item_end(db: Db) {
         (5, "10.1.2.3 10.0.0.0/7 10.2.0.0/16 2001:db8::5 2001:db8::/31".into())
     );
     assert_eq!(store.apply_allowlists(later(2)).await.unwrap().count, 0);
-    let told = store.changes_since(palisade_replica::Commit(1), 100).await.unwrap();
+    let told = store.changes_since(palisade_model::Commit(1), 100).await.unwrap();
     assert!(matches!(&told[0].1[0], Change::Put(row) if row.until == later(1) && row.id == rows[0].id));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_replica::{Change, Commit, ReplicaRow};
+use palisade_model::{Change, Commit, StoredDecision};
 use palisade_store::{AlertQuery, NewMachine, Store, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
@@ -27,7 +27,7 @@ pub(crate) async fn every_write_takes_the_next_commit(db: Db) {
     let added = store.add_alerts(NOW, None, batch).await.unwrap();
     let [(commit, changes)] = &added.commits[..] else { panic!("{added:?}") };
     assert_eq!((*commit, changes.len()), (Commit(1), 3));
-    let rows: Vec<ReplicaRow> = changes.iter().cloned().map(row).collect();
+    let rows: Vec<StoredDecision> = changes.iter().cloned().map(row).collect();
     assert_eq!(rows.iter().map(|row| (row.id, row.alert)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 3)]);
     // What touches no decision is no commit.
     assert!(store.add_alerts(NOW, None, vec![banning(&[])]).await.unwrap().commits.is_empty());
@@ -56,7 +56,7 @@ pub(crate) async fn ending_is_told_once(db: Db) {
     let (commit, changes) = ended.commit.unwrap();
     let expected: Vec<Change> = rows[1..]
         .iter()
-        .map(|row| Change::Put(ReplicaRow { until: later(1), commit, ..row.clone() }))
+        .map(|row| Change::Put(StoredDecision { until: later(1), commit, ..row.clone() }))
         .collect();
     assert_eq!(changes, expected);
     let again = store.end_decisions(later(2), &ids).await.unwrap();
@@ -87,8 +87,8 @@ pub(crate) async fn ending_one_repeats(db: Db) {
 /// A replica's state: rows by id, and ids of deleted rows.
 #[derive(Debug, Default, PartialEq)]
 struct Memory {
-    rows: BTreeMap<i64, ReplicaRow>,
-    gone: BTreeMap<i64, ReplicaRow>,
+    rows: BTreeMap<i64, StoredDecision>,
+    gone: BTreeMap<i64, StoredDecision>,
 }
 
 impl Memory {

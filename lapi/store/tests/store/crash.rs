@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{AlertQuery, DbConfig, Engine, PostgresServer, Store};
 
 use super::db::{Db, NOW, banning, loaded, store_one};
@@ -88,7 +88,7 @@ pub(crate) async fn a_killed_import_leaves_all_or_nothing(db: Db) {
             assert!(alerts.iter().all(|alert| alert.decisions.len() == 35_000), "round {round}");
             let (changes, _) = loaded(&store, NOW).await;
             let alive =
-                changes.iter().filter(|change| matches!(change, palisade_replica::Change::Put(_))).count();
+                changes.iter().filter(|change| matches!(change, palisade_model::Change::Put(_))).count();
             store.close().await;
             if alive == alerts.len() * 35_000 || std::time::Instant::now() > deadline {
                 break (alerts.len(), alive);

@@ -1,6 +1,6 @@
 //! A database for one test, and helpers for frequent operations.
 
-use palisade_replica::{Change, Commit, ReplicaRow};
+use palisade_model::{Change, Commit, StoredDecision};
 use palisade_store::{DbConfig, NewAlert, NewDecision, Store};
 use palisade_wire::{Alert, Source, UnixMillis};
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ pub(crate) fn banning(values: &[&str]) -> NewAlert {
 }
 
 /// Stores one alert; returns its number, its decisions' rows, its commit.
-pub(crate) async fn store_one(store: &Store, new: NewAlert) -> (i64, Vec<ReplicaRow>, Option<Commit>) {
+pub(crate) async fn store_one(store: &Store, new: NewAlert) -> (i64, Vec<StoredDecision>, Option<Commit>) {
     let added = store.add_alerts(NOW, None, vec![new]).await.unwrap();
     let commit = added.commits.first().map(|(commit, _)| *commit);
     let rows = added.commits.into_iter().flat_map(|(_, changes)| changes).map(row).collect();
@@ -86,7 +86,7 @@ pub(crate) async fn store_one(store: &Store, new: NewAlert) -> (i64, Vec<Replica
 }
 
 /// The row a change is about.
-pub(crate) fn row(change: Change) -> ReplicaRow {
+pub(crate) fn row(change: Change) -> StoredDecision {
     match change {
         Change::Put(row) | Change::Removed(row) => row,
     }

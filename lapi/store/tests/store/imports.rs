@@ -1,6 +1,6 @@
 //! Alerts so large that they come in steps.
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{AlertQuery, NewAlert};
 
 use super::db::{Db, NOW, alert, ban, banning, later, loaded, store_one};

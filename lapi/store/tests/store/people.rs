@@ -1,6 +1,6 @@
 //! Machines, bouncers, settings, usage metrics.
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{
     BouncerDeletion, BouncerUpdate, InstanceReport, MachineUpdate, NewBouncer, NewMachine, Retention,
     StoreError, UsageKind, UsageRow, base_name,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use palisade_replica::Commit;
+use palisade_model::Commit;
 use palisade_store::{DbConfig, Engine, PostgresServer, Store, StoreError};
 use palisade_wire::UnixMillis;
 

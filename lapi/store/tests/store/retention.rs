@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_replica::{Change, Commit};
+use palisade_model::{Change, Commit};
 use palisade_store::{
     AlertQuery, Autodelete, BouncerUpdate, MachineUpdate, NewAllowlistItem, NewBouncer, NewMachine,
     Retention, Store, UsageKind, UsageRow,

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use palisade_replica::{Commit, Cursor, Filter};
+use palisade_model::Commit;
+use palisade_replica::{Cursor, Filter};
 use palisade_service::registry::ClientReport;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use palisade_wire::{ErrorBody, UnixMillis};

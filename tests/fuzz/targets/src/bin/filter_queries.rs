@@ -5,12 +5,13 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_replica::{Commit, Filter, ReplicaRow};
+use palisade_model::{Commit, StoredDecision};
+use palisade_replica::Filter;
 use palisade_store::AlertQuery;
 use palisade_wire::UnixMillis;
 
-static ROWS: LazyLock<Vec<ReplicaRow>> = LazyLock::new(|| {
-    let row = |id: i64, scope: &str, value: &str, origin: &str, scenario: &str, simulated: bool| ReplicaRow {
+static ROWS: LazyLock<Vec<StoredDecision>> = LazyLock::new(|| {
+    let row = |id: i64, scope: &str, value: &str, origin: &str, scenario: &str, simulated: bool| StoredDecision {
         id,
         commit: Commit(1),
         until: UnixMillis(4_000_000_000_000),
