@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info};
 
-use super::{Listen, Metrics};
+use super::{keys::Listen, registry::Metrics};
 
 /// Timeout of a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_cache::{Batch, Decision, Lift, Reason, Snapshot, Target, Timestamp};
 
-use super::{Identity, PersistedState, Written};
+use super::state::{Identity, PersistedState, Written};
 
 const MAGIC: &[u8; 8] = b"PLSDMEM2";
 pub(super) const WITHOUT_CURSOR: &[u8; 8] = b"PLSDMEM1";

@@ -5,48 +5,17 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 use palisade_cache::{Batch, Timestamp};
 
-use super::format::{Input, put_decisions, put_lifts, put_text};
-use super::{PersistError, PersistedState, StateFile, Written, create};
+use super::disk::{create, sync_directory};
+use super::error::PersistError;
+use super::format::Input;
+use super::record::Record;
+use super::state::{PersistedState, Written};
 
 const MAGIC: &[u8; 8] = b"PLSDJNL1";
-
-/// A response with changes, encoded before it is applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
-    body: Vec<u8>,
-    /// The cursor after it; empty without one.
-    cursor: String,
-}
-
-impl Record {
-    /// `at` is when the response arrived.
-    pub(crate) fn of(batch: &Batch, at: Timestamp) -> Self {
-        let mut body = at.as_millis().to_le_bytes().to_vec();
-        put_decisions(&mut body, batch.announcements());
-        put_lifts(&mut body, batch.lifts());
-        Self { body, cursor: String::new() }
-    }
-
-    pub(crate) fn with_cursor(self, cursor: &str) -> Self {
-        Self { cursor: cursor.to_owned(), ..self }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.body.len() + self.cursor.len()
-    }
-
-    fn put(&self, out: &mut Vec<u8>, has_cursor: bool) {
-        let mut record = Vec::with_capacity(self.bytes() + 4);
-        put_text(&mut record, if has_cursor { &self.cursor } else { "" });
-        record.extend_from_slice(&self.body);
-        out.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        out.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
-        out.append(&mut record);
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -56,27 +25,27 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Creates the journal of a file that was just written.
-    fn begin(memory: &StateFile, base: Written) -> io::Result<Self> {
-        let mut file = create(&memory.journal())?;
+    fn begin(path: &Path, base: Written) -> io::Result<Self> {
+        let mut file = create(path)?;
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&base.checksum.to_le_bytes());
         head.extend_from_slice(&base.bytes.to_le_bytes());
         file.write_all(&head)?;
         // The head need not be synced: it is synced together with the first record.
-        memory.sync_directory()?;
+        sync_directory(path)?;
         Ok(Self { file, bytes: head.len() as u64 })
     }
 
     /// Appends records in one write and syncs. Without `has_cursor`, no cursor belongs to the resulting state.
     pub(super) fn append(
         journal: Option<Self>,
-        memory: &StateFile,
+        path: &Path,
         base: Written,
         records: &[Record],
         has_cursor: bool,
     ) -> Result<Self, PersistError> {
         let appended = (|| {
-            let mut journal = journal.map_or_else(|| Self::begin(memory, base), Ok)?;
+            let mut journal = journal.map_or_else(|| Self::begin(path, base), Ok)?;
             let mut bytes = Vec::new();
             records.iter().for_each(|record| record.put(&mut bytes, has_cursor));
             // One write and one sync for all records since the last time. A crash in between leaves a torn record at
@@ -87,7 +56,7 @@ impl Journal {
             journal.bytes += bytes.len() as u64;
             Ok(journal)
         })();
-        appended.map_err(|cause| PersistError::Io { doing: "write", path: memory.journal(), cause })
+        appended.map_err(|cause| PersistError::Io { doing: "write", path: path.to_owned(), cause })
     }
 }
 

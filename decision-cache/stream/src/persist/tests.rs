@@ -1,13 +1,13 @@
 //! Persisted decisions survive kills, torn writes and foreign files.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
 use std::time::Duration;
 
-use palisade_cache::{Ledger, Mode, Policy, Reason};
+use palisade_cache::{Batch, Ledger, Mode, Policy, Reason, Snapshot};
 use tokio_util::sync::CancellationToken;
 
-use super::format::WITHOUT_CURSOR;
+use super::format::{WITHOUT_CURSOR, encode};
 use super::*;
 use crate::publish::{Freshness, Update, channel};
 
@@ -93,7 +93,7 @@ fn a_journal_is_replayed_up_to_the_first_torn_record() {
     let mut ends = vec![20];
     for (place, (record, expected)) in steps.iter().enumerate() {
         let records = std::slice::from_ref(record);
-        journal = Some(journal::Journal::append(journal, &memory, base, records, true).unwrap());
+        journal = Some(journal::Journal::append(journal, &memory.journal(), base, records, true).unwrap());
         assert_eq!(loaded(&memory, Timestamp::default()), (expected.clone(), format!("T{place}")));
         ends.push(fs::metadata(memory.journal()).unwrap().len());
     }

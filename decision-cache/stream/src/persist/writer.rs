@@ -8,8 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::error::PersistError;
+use super::file::StateFile;
 use super::journal::Journal;
-use super::{PersistError, StateFile, Written};
+use super::state::Written;
 use crate::publish::{CacheHandle, Unsaved};
 
 /// After the whole file was written, the next whole write waits this many times as long as that took: at most a
@@ -132,7 +134,7 @@ fn write(
             // With it a restart would continue from a position whose decisions are not all on disk.
             let cursor = if unsaved.whole { "" } else { unsaved.latest.cursor.as_str() };
             let has_cursor = !unsaved.whole;
-            Journal::append(disk.journal.take(), memory, base, &unsaved.records, has_cursor)
+            Journal::append(disk.journal.take(), &memory.journal(), base, &unsaved.records, has_cursor)
                 .map(|journal| OnDisk { base: disk.base, journal: Some(journal), cursor: cursor.to_owned() })
         }
         _ => memory.save_at(&unsaved.latest.snapshot, &unsaved.latest.cursor, now).map(|base| OnDisk {
