@@ -6,7 +6,7 @@ mod table;
 mod tests;
 
 use std::{
-    sync::LazyLock,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Built once, because metrics keep its paths as labels.
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(&api().into_openapi(), &openapi::PATHS));
+static TABLE: OnceLock<Table> = OnceLock::new();
 
 /// All routes with their description.
 fn api() -> OpenApiRouter<Lapi> {
@@ -46,27 +46,32 @@ fn api() -> OpenApiRouter<Lapi> {
 /// The LAPI as an axum router.
 pub(crate) fn router(lapi: Lapi) -> Router {
     let (routes, description) = api().split_for_parts();
+    let table = TABLE.get_or_init(|| Table::new(&description, &openapi::PATHS));
     let description = openapi::serve(&description);
     let add = |routes: Router<Lapi>, path| routes.route(path, description.clone());
-    around(openapi::PATHS.into_iter().fold(routes, add), lapi)
+    around(openapi::PATHS.into_iter().fold(routes, add), table, lapi)
 }
 
-fn around(routes: Router<Lapi>, lapi: Lapi) -> Router {
+fn around(routes: Router<Lapi>, table: &'static Table, lapi: Lapi) -> Router {
     let panics = lapi.metrics.panics.clone();
     let panicked = CatchPanicLayer::custom(move |_| {
         panics.inc();
         error!("a handler panicked; the panic is logged above");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     });
-    routes.layer(panicked).layer(from_fn_with_state(lapi.clone(), instrument)).with_state(lapi)
+    routes.layer(panicked).layer(from_fn_with_state((lapi.clone(), table), instrument)).with_state(lapi)
 }
 
 /// Finds the route, answers requests without one, and counts.
-async fn instrument(State(lapi): State<Lapi>, mut request: Request, next: Next) -> Response {
+async fn instrument(
+    State((lapi, table)): State<(Lapi, &'static Table)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let path = request.uri().path().to_owned();
-    let (route, response) = match TABLE.find(request.method(), &path) {
+    let (route, response) = match table.find(request.method(), &path) {
         Found::Route(route) => {
             request.extensions_mut().insert(RouteLabel { route, method });
             (route, next.run(request).await)

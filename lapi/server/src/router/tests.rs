@@ -2,7 +2,7 @@
 
 use axum::{Router, routing::get};
 
-use super::around;
+use super::{TABLE, around};
 use crate::test_server::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn a_panic_is_a_500_with_nothing_and_the_next_request_is_served() {
     async fn fall() -> &'static str {
         if std::hint::black_box(true) { panic!("on purpose") } else { "" }
     }
-    lapi.router = around(Router::new().route("/health", get(fall)), lapi.lapi.clone());
+    lapi.router = around(Router::new().route("/health", get(fall)), TABLE.get().unwrap(), lapi.lapi.clone());
     for _ in 0..2 {
         let answer = lapi.request("192.0.2.1", "GET /health", &[], "").await;
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (500, ""));
