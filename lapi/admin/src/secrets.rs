@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use sha2::{Digest as _, Sha512};
 
 const LETTERS_AND_DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const LOWER_AND_DIGITS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -51,11 +50,6 @@ pub(crate) fn bouncer_key() -> io::Result<String> {
     Ok(STANDARD_NO_PAD.encode(bytes))
 }
 
-/// The stored form of a key: its SHA-512 in lower-case hex.
-pub(crate) fn key_hash(key: &str) -> String {
-    Sha512::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +62,5 @@ mod tests {
         let password = password().unwrap();
         assert!(password.len() == 64 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         assert_eq!(machine_name().unwrap().len(), 48);
-        assert!(key_hash("abc").starts_with("ddaf35a193617abacc417349ae204131"));
     }
 }

@@ -15,7 +15,7 @@ use palisade_daemon::metrics::Metrics;
 use palisade_lapi_config::{Config, MetricsLevel};
 use palisade_profiles::Profiles;
 use palisade_service::{clock::Clock, registry::Registry};
-use palisade_store::{DbConfig, NewBouncer, NewMachine, Store};
+use palisade_store::{DbConfig, NewBouncer, NewMachine, Store, hash_key};
 use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::auth::certificate::Certificates;
-use crate::auth::{Authenticator, extract::hash_key, fingerprint};
+use crate::auth::{Authenticator, fingerprint};
 use crate::metrics::LapiMetrics;
 use crate::state::{Lapi, Setup};
 

@@ -5,12 +5,18 @@ mod rows;
 
 use palisade_model::Commit;
 use palisade_wire::UnixMillis;
+use sha2::{Digest as _, Sha512};
 
 pub use instances::{BouncerInstance, InstanceReport};
 pub(crate) use rows::newer;
 use rows::{COLUMNS, by_name, insert, merged, read_bouncer, record_pulls, update};
 
 use crate::{Store, StoreError};
+
+/// SHA-512 of a bouncer's key in lower-case hexadecimal, the form in which keys are stored.
+pub fn hash_key(key: &[u8]) -> String {
+    Sha512::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A bouncer row. Several rows may share a key: the one an operator created, and one for each further address that used
 /// it.

@@ -31,7 +31,7 @@ pub use alert_query::{AlertQuery, QueryError, SortOrder};
 pub use alerts::{Added, Deleted, NewAlert, NewDecision, Stored};
 pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
 pub use bouncers::{
-    Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name,
+    Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name, hash_key,
 };
 pub use config::{DbConfig, Engine, PostgresServer, SslMode};
 pub use decisions::Ended;

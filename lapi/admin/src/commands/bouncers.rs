@@ -4,7 +4,7 @@ mod instances;
 mod view;
 
 use palisade_lapi_config::Output;
-use palisade_store::{BouncerDeletion, NewBouncer, StoreError};
+use palisade_store::{BouncerDeletion, NewBouncer, StoreError, hash_key};
 use palisade_wire::{GoDuration, UnixMillis};
 
 use self::instances::Instances;
@@ -88,7 +88,7 @@ async fn add(session: &Session, name: &str, key: Option<&str>) -> Result<(), Fai
     };
     let bouncer = NewBouncer {
         name: name.to_owned(),
-        key_hash: secrets::key_hash(&key),
+        key_hash: hash_key(key.as_bytes()),
         auth_type: "api-key".to_owned(),
         ..NewBouncer::default()
     };

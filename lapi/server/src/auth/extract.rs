@@ -1,6 +1,6 @@
 //! Extractors that authenticate a request: an address, a machine's token, a bouncer's key or certificate.
 
-use std::{fmt::Write as _, net::SocketAddr, ops::Deref, sync::Arc};
+use std::{net::SocketAddr, ops::Deref, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -8,9 +8,8 @@ use axum::{
 };
 use palisade_daemon::listen::Peer;
 use palisade_service::registry::{self, AuthType, Refusal};
-use palisade_store::BouncerUpdate;
+use palisade_store::{BouncerUpdate, hash_key};
 use palisade_wire::UnixMillis;
-use sha2::{Digest as _, Sha512};
 use tracing::{error, info, warn};
 
 use super::{
@@ -249,16 +248,6 @@ fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     }
     let update = BouncerUpdate { kind: Some(kind), version: Some(version), ..BouncerUpdate::default() };
     lapi.registry.activity.record_bouncer(bouncer, update);
-}
-
-/// SHA-512 of a key in lower-case hexadecimal, the form in which keys are stored.
-pub(crate) fn hash_key(key: &[u8]) -> String {
-    let mut text = String::with_capacity(128);
-    for byte in Sha512::digest(key) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 impl FromRequestParts<Lapi> for MachineOrBouncer {
