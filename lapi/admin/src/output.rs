@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_plain_when_nobody_looks() {
+    fn tables_are_plain_without_a_terminal() {
         let rows = [vec!["fw-1".to_owned(), "✔️".to_owned()], vec!["x".to_owned(), String::new()]];
         assert_eq!(
             table(false, &["Name", "Valid"], rows.clone()),

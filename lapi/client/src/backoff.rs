@@ -143,8 +143,8 @@ mod tests {
     fn an_error_may_ask_for_more_than_the_policy() {
         let mut backoff = Backoff::new(RetryPolicy::for_interval(Duration::from_millis(10)));
         for _ in 0..20 {
-            let asked = backoff.next(Duration::from_secs(60)).as_secs_f64();
-            assert!((60.0..=61.0).contains(&asked), "{asked}");
+            let delay = backoff.next(Duration::from_secs(60)).as_secs_f64();
+            assert!((60.0..=61.0).contains(&delay), "{delay}");
             assert!(backoff.next(Duration::ZERO) <= Duration::from_secs(1));
         }
     }
@@ -202,7 +202,7 @@ mod tests {
     /// A restarting LAPI sends all clients away with the same `Retry-After`: no tenth of a second after it may bring
     /// back more than twice its share.
     #[test]
-    fn a_fleet_that_was_told_the_same_time_is_spread_behind_it() {
+    fn many_clients_with_the_same_retry_after_are_spread() {
         let mut tenths = [0; 10];
         for seed in 0..1000 {
             let policy = RetryPolicy::for_interval(Duration::from_secs(10));

@@ -121,7 +121,7 @@ fn the_shipped_file_is_read() {
 }
 
 #[test]
-fn all_mistakes_are_told_with_their_lines() {
+fn all_problems_are_reported_with_their_lines() {
     let text = SHIPPED
         .replace("listen_uri: 127.0.0.1:8080", "listen_url: 127.0.0.1:8080")
         .replace("max_items: 5000", "max_items: 0")
@@ -196,8 +196,8 @@ fn defaults_are_the_stock_servers() {
     let config = server("use_forwarded_for_headers: true").unwrap();
     assert!(config.warnings[0].contains("trusted_proxies"), "{:?}", config.warnings);
     let proxies = &config.server.unwrap().trusted_proxies;
-    let believed = |address: &str| proxies.contains(address.parse().unwrap());
-    assert!(believed("127.0.0.1") && believed("::1") && !believed("203.0.113.1"), "nobody else was named");
+    let trusted = |address: &str| proxies.contains(address.parse().unwrap());
+    assert!(trusted("127.0.0.1") && trusted("::1") && !trusted("203.0.113.1"), "only loopback is trusted");
     let named = server("trusted_proxies: [192.0.2.1]").unwrap().server.unwrap().trusted_proxies;
     assert!(named.contains("192.0.2.1".parse().unwrap()) && !named.contains("192.0.2.2".parse().unwrap()));
     let tls = server("tls: {cert_file: /c, key_file: /k, agents_allowed_ou: [a, a]}").unwrap();

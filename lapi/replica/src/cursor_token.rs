@@ -74,13 +74,13 @@ impl CursorSigner {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (said, seal) = bytes.split_at_checked(SEALED)?;
+        let (content, seal) = bytes.split_at_checked(SEALED)?;
         // Compared in constant time. The length is checked because a shorter prefix of the signature would verify
         // too.
-        if seal.len() != SEAL || self.0.clone().chain_update(said).verify_truncated_left(seal).is_err() {
+        if seal.len() != SEAL || self.0.clone().chain_update(content).verify_truncated_left(seal).is_err() {
             return None;
         }
-        let (version, rest) = said.split_first()?;
+        let (version, rest) = content.split_first()?;
         let (database, rest) = rest.split_first_chunk::<16>()?;
         let (timeline, rest) = rest.split_first_chunk::<8>()?;
         let (filter, rest) = rest.split_first_chunk::<8>()?;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_read_by_whoever_has_the_key() {
+    fn tokens_are_read_with_the_key_that_signed_them() {
         let text = CursorSigner::new(b"key").sign(&token());
         assert_eq!(text.len(), 87);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));

@@ -138,10 +138,10 @@ impl Delta {
                     None => continue,
                 },
             };
-            let asked = query!(self);
+            let query = query!(self);
             let tell = match self.list {
-                List::New => asked.is_new(row, &mut self.matcher, &mut self.keys),
-                List::Deleted => asked.is_deleted(row, &mut self.matcher, &mut self.keys),
+                List::New => query.is_new(row, &mut self.matcher, &mut self.keys),
+                List::Deleted => query.is_deleted(row, &mut self.matcher, &mut self.keys),
             };
             if tell {
                 return Some(row);
@@ -151,7 +151,7 @@ impl Delta {
 
     fn rows_of(&mut self, list: List) -> Rows {
         let all = Rows::All(self.tables.rows.start());
-        let asked = query!(self);
+        let query = query!(self);
         let mut ids: Vec<i64> = match (self.since, list) {
             (Some(since), _) => {
                 // The list of written rows does not reach back so far. Each row still has its commit number, so a
@@ -179,7 +179,7 @@ impl Delta {
             let mut winners = Vec::new();
             for row in ids.iter().filter_map(|id| self.tables.rows.get(id)) {
                 if row.shared() && self.matcher.matches(row) {
-                    let key = asked.key(row, &mut self.matcher, &mut self.keys);
+                    let key = query.key(row, &mut self.matcher, &mut self.keys);
                     winners.extend(key.winner.map(|(id, _)| id));
                 }
             }

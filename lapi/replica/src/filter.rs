@@ -139,8 +139,8 @@ impl Filter {
         self.matches_words(&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated)
             && self.value.as_ref().is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid)
-            && self.net.is_none_or(|asked| {
-                matches!(target_prefix(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, asked))
+            && self.net.is_none_or(|wanted| {
+                matches!(target_prefix(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, wanted))
             })
     }
 
@@ -152,7 +152,7 @@ impl Filter {
     pub(crate) fn matches_value(&self, row: &Packed, wanted: Option<&Value>) -> bool {
         wanted.is_none_or(|value| *value == row.value)
             && self.matches_uuid(row.uuid())
-            && self.net.is_none_or(|asked| row.prefix().is_some_and(|covered| self.covers(covered, asked)))
+            && self.net.is_none_or(|wanted| row.prefix().is_some_and(|covered| self.covers(covered, wanted)))
     }
 
     fn matches_words(&self, origin: &str, scenario: &str, scope: &str, kind: &str, simulated: bool) -> bool {
@@ -177,8 +177,8 @@ impl Filter {
     }
 
     /// False across families, as `IpNet::contains` is.
-    fn covers(&self, row: IpNet, asked: IpNet) -> bool {
-        if self.inside { asked.contains(&row) } else { row.contains(&asked) }
+    fn covers(&self, row: IpNet, wanted: IpNet) -> bool {
+        if self.inside { wanted.contains(&row) } else { row.contains(&wanted) }
     }
 
     fn take_common(&mut self, name: &str, value: &str) -> Result<(), FilterError> {

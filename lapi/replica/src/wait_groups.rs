@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_what_concerns_them_and_waits_no_longer() {
+    fn waiters_get_the_changes_of_their_filter_once() {
         let mut harness = Harness::new();
         commit(&mut harness.set, "ban");
         assert!(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_behind_waits_only_for_a_round_that_is_due_and_tells_all_they_lack() {
+    fn a_client_that_is_behind_is_parked_only_for_a_broadcast_with_all_it_lacks() {
         let mut harness = Harness::new();
         commit(&mut harness.set, "ban");
         assert!(!harness.register("a", "ban", 0), "no round has been: nobody knows whether one is due");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_forgotten_when_nobody_waits_there() {
+    fn a_filter_without_waiters_is_removed() {
         let mut harness = Harness::new();
         assert!(harness.register("a", "ban", 0) && harness.register("b", "captcha", 0));
         let digest = of("ban").digest();

@@ -259,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn the_value_tells_how_many() {
+    fn the_value_column_counts_decisions() {
         let mut import = alert(&["1.2.3.4", "5.6.7.8"]);
         import.source = Source::default();
         assert_eq!(about(&import), " (2 Ips)");
         assert_eq!(about(&alert(&["1.2.3.4", "5.6.7.8"])), "Ip (2 Ips)");
-        let mut nobody = alert(&[]);
-        nobody.source.value = String::new();
-        assert_eq!((about(&nobody), decisions(&nobody)), ("Ip".to_owned(), String::new()));
+        let mut without_value = alert(&[]);
+        without_value.source.value = String::new();
+        assert_eq!((about(&without_value), decisions(&without_value)), ("Ip".to_owned(), String::new()));
     }
 }

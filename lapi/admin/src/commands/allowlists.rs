@@ -313,7 +313,7 @@ mod tests {
         let items = rows("value,expiration,comment\n10.0.0.0/8,1d,lan\n1.2.3.4,,\n".as_bytes(), now).unwrap();
         assert_eq!(items[0].expires_at.unwrap().rfc3339(), "2026-07-02T10:00:00Z");
         assert_eq!((&*items[0].comment, items[1].expires_at), ("lan", None));
-        for (text, said) in [
+        for (text, error) in [
             ("value\n", "no values to import"),
             ("value,comment\n1.2.3.4,x\n,y\n", "row 2: missing 'value'"),
             (
@@ -321,12 +321,12 @@ mod tests {
                 "row 1: invalid expiration \"soon\": time: invalid duration \"soon\"",
             ),
         ] {
-            assert_eq!(rows(text.as_bytes(), now).unwrap_err().to_string(), said);
+            assert_eq!(rows(text.as_bytes(), now).unwrap_err().to_string(), error);
         }
     }
 
     #[test]
-    fn what_never_ends_says_so() {
+    fn items_without_expiration_are_shown_as_never() {
         let item = |expiration: &str| AllowlistItem {
             value: "10.0.0.0/8".into(),
             description: "lan".into(),

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rehearsal_is_marked_for_people() {
+    fn simulated_decisions_are_marked_in_the_table() {
         let mut alerts = [alert(1, &["1.2.3.4"])];
         alerts[0].decisions[0].simulated = true;
         alerts[0].source.as_number = "64500".into();

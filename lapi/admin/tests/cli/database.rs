@@ -9,7 +9,7 @@ use crate::lapi::Lapi;
 use crate::world::World;
 
 #[test]
-fn bouncers_come_and_go() {
+fn bouncers_are_added_listed_and_deleted() {
     let world = World::new();
     assert_eq!(world.ok("bouncers list -o json"), "[]\n");
     let key = world.ok("bouncers add fw-1 -o raw");
@@ -101,7 +101,7 @@ fn machines_that_share_a_key_are_listed_below_it() {
 }
 
 #[test]
-fn machines_come_and_go() {
+fn machines_are_added_listed_and_deleted() {
     let world = World::new();
     let run = world.run("machines add web-1 --auto");
     assert_eq!((run.code, &*run.out), (0, ""), "{}", run.err);
@@ -172,7 +172,7 @@ fn machines_come_and_go() {
         "Error: cscli machines validate: unable to validate machine 'x': machine not found"
     );
 
-    // A missing name does not keep the others alive.
+    // A missing name does not prevent the deletion of the others.
     let run = world.run("machines delete x web-2");
     assert_eq!(run.code, 0);
     assert_eq!(
@@ -204,7 +204,7 @@ fn names_are_completed() {
 }
 
 #[test]
-fn allowlists_are_kept() {
+fn allowlists_are_created_changed_and_deleted() {
     let lapi = Lapi::start(|line, _| match line {
         "GET /v1/allowlists?with_content=true" => (
             200,

@@ -68,14 +68,14 @@ fn decisions_are_listed() {
     assert!(world.ok("decision list -a -o json").contains("\n  \"decisions\": [\n   {\n"));
     assert_eq!(world.ok("decisions list -v none"), "No active decisions\n");
     assert_eq!(world.ok("decisions list -v none -o json"), "[]");
-    let asked = lapi.asked();
-    assert_eq!(asked[0], "GET /v1/alerts?include_capi=false&limit=100&has_active_decision=true");
+    let requests = lapi.requests();
+    assert_eq!(requests[0], "GET /v1/alerts?include_capi=false&limit=100&has_active_decision=true");
     assert_eq!(
-        asked[1],
+        requests[1],
         "GET /v1/alerts?since=168h0m0s&scope=Ip&ip=1.2.3.4&contains=false&include_capi=false&limit=100\
          &has_active_decision=true&simulated=false"
     );
-    assert_eq!(asked[2], "GET /v1/alerts?include_capi=true&limit=0&has_active_decision=true");
+    assert_eq!(requests[2], "GET /v1/alerts?include_capi=true&limit=0&has_active_decision=true");
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn decisions_are_made_and_ended() {
     let world = World::with_lapi(&lapi.url);
     let run = world.run("decisions add -r 2001:db8::/32 -d 1d2h -t captcha");
     assert_eq!((run.code, &*run.err), (0, "level=info msg=\"Decision successfully added\"\n"));
-    let asked = lapi.asked();
-    assert_eq!(asked[0], "GET /v1/allowlists/check/2001:db8::%2F32");
+    let requests = lapi.requests();
+    assert_eq!(requests[0], "GET /v1/allowlists/check/2001:db8::%2F32");
     for part in [
         r#""duration":"26h0m0s""#,
         r#""scenario":"manual 'captcha' from 'host1'""#,
@@ -94,7 +94,7 @@ fn decisions_are_made_and_ended() {
         r#""origin":"cscli""#,
         r#""kind":"cscli""#,
     ] {
-        assert!(asked[1].contains(part), "{part} in {}", asked[1]);
+        assert!(requests[1].contains(part), "{part} in {}", requests[1]);
     }
     assert_eq!(
         world.fails("decisions add -i 10.1.2.3"),
@@ -116,9 +116,9 @@ fn decisions_are_made_and_ended() {
         "Error: cscli decisions delete: unable to delete decision: API error: decision with id '9' doesn't exist: \
          unable to delete"
     );
-    let asked = lapi.asked();
-    assert!(asked.contains(&"DELETE /v1/decisions?ip=1.2.3.4".to_owned()), "{asked:?}");
-    assert!(asked.contains(&"DELETE /v1/decisions".to_owned()), "{asked:?}");
+    let requests = lapi.requests();
+    assert!(requests.contains(&"DELETE /v1/decisions?ip=1.2.3.4".to_owned()), "{requests:?}");
+    assert!(requests.contains(&"DELETE /v1/decisions".to_owned()), "{requests:?}");
 }
 
 #[test]
@@ -134,11 +134,11 @@ fn lists_are_imported() {
         "{}",
         run.err
     );
-    let asked = lapi.asked();
-    assert_eq!(asked.len(), 3);
-    assert!(asked[0].contains(r#"{"targets":["1.2.3.4","5.6.7.8"]}"#), "{}", asked[0]);
-    assert!(asked[2].contains(r#""scenario":"import stdin: 2 IPs""#), "{}", asked[2]);
-    assert!(asked[2].contains(r#""source":{"scope":"","value":""}"#), "{}", asked[2]);
+    let requests = lapi.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[0].contains(r#"{"targets":["1.2.3.4","5.6.7.8"]}"#), "{}", requests[0]);
+    assert!(requests[2].contains(r#""scenario":"import stdin: 2 IPs""#), "{}", requests[2]);
+    assert!(requests[2].contains(r#""source":{"scope":"","value":""}"#), "{}", requests[2]);
 
     world.write("list.csv", "value,scope,reason\n10.0.0.0/8,range,why\n");
     assert_eq!(world.ok("decisions import -i list.csv"), "Parsing csv\nImported 1 decisions");
@@ -179,10 +179,10 @@ fn alerts_are_listed_inspected_and_deleted() {
     );
     assert_eq!(world.run("alerts delete --all").err, "level=info msg=\"5 alert(s) deleted\"\n");
     assert_eq!(world.run("alerts delete -i 1.2.3.4").code, 0);
-    let asked = lapi.asked();
-    assert_eq!(asked[0], "GET /v1/alerts?include_capi=false&limit=50&kind=cscli");
-    assert!(asked.contains(&"DELETE /v1/alerts?limit=0".to_owned()), "{asked:?}");
-    assert!(asked.contains(&"DELETE /v1/alerts?ip=1.2.3.4&limit=0".to_owned()), "{asked:?}");
+    let requests = lapi.requests();
+    assert_eq!(requests[0], "GET /v1/alerts?include_capi=false&limit=50&kind=cscli");
+    assert!(requests.contains(&"DELETE /v1/alerts?limit=0".to_owned()), "{requests:?}");
+    assert!(requests.contains(&"DELETE /v1/alerts?ip=1.2.3.4&limit=0".to_owned()), "{requests:?}");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use crate::world::World;
 
 #[test]
-fn wrong_lines_are_refused_in_the_words_of_cscli() {
+fn wrong_lines_are_refused_with_the_texts_of_cscli() {
     let world = World::new();
-    for (line, said) in [
+    for (line, error) in [
         ("bouncers foo", "Error: unknown command \"foo\" for \"cscli bouncers\""),
         ("foo", "Error: unknown command \"foo\" for \"cscli\""),
         ("bouncers add", "Error: cscli bouncers add: accepts 1 arg(s), received 0"),
@@ -32,7 +32,7 @@ fn wrong_lines_are_refused_in_the_words_of_cscli() {
         ("metrics show foo", "Error: cscli metrics show: unknown metrics type: foo"),
         ("bouncers list -o xml", "Error: output format 'xml' invalid: expected one of human, json, raw"),
     ] {
-        assert_eq!(world.fails(line), said, "{line}");
+        assert_eq!(world.fails(line), error, "{line}");
     }
     let missing = format!("open {}: no such file or directory", world.path("credentials.yaml").display());
     assert_eq!(
@@ -47,7 +47,7 @@ fn wrong_lines_are_refused_in_the_words_of_cscli() {
 }
 
 #[test]
-fn a_configuration_that_does_not_load_is_told_without_the_command() {
+fn a_configuration_error_is_reported_without_the_command() {
     let world = World::new();
     std::fs::remove_file(world.path("config.yaml")).unwrap();
     let path = world.path("config.yaml").display().to_string();
@@ -62,7 +62,7 @@ fn a_configuration_that_does_not_load_is_told_without_the_command() {
 }
 
 #[test]
-fn without_a_lapi_here_database_commands_say_so() {
+fn database_commands_need_a_lapi_on_this_host() {
     let world = World::new();
     world.write("config.yaml.local", "api: {server: {enable: false}}\n");
     assert_eq!(
@@ -81,7 +81,7 @@ fn the_configuration_is_shown_merged() {
 }
 
 #[test]
-fn profiles_are_tried_without_a_server() {
+fn profiles_are_tested_without_a_server() {
     let world = World::new();
     let text = world.ok("profiles test --ip 1.2.3.4 --scenario a/b");
     assert!(text.starts_with("Profile default_ip_remediation: matched\n"), "{text}");

@@ -1,4 +1,4 @@
-//! The built binary on a configuration of its own, with a SQLite file and a stand-in for the LAPI.
+//! The built binary on a configuration of its own, with a SQLite file and a scripted LAPI.
 
 #[cfg(test)]
 mod database;

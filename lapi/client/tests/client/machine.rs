@@ -37,13 +37,13 @@ async fn one_login_serves_many_requests_and_a_refusal_makes_a_new_one() {
     assert_eq!(client.alerts(&[("limit", "5".into())]).await.unwrap(), []);
     assert_eq!(client.delete_decisions(&[("ip", "192.0.2.1".into())]).await.unwrap(), 3);
 
-    let asked = peer.requests();
-    assert!(asked[0].starts_with("post /v1/watchers/login "), "{}", asked[0]);
-    assert!(asked[0].ends_with(r#"{"machine_id":"m","password":"hunter2","scenarios":["a/b"]}"#));
-    assert!(asked[0].contains("user-agent: palisade/v0.1.0"));
-    assert!(asked[1].starts_with("get /v1/alerts?limit=5 ") && asked[1].contains("bearer first"));
-    assert!(asked[2].starts_with("delete /v1/decisions?ip=192.0.2.1 "));
-    assert!(asked[4].contains("authorization: bearer second"));
+    let requests = peer.requests();
+    assert!(requests[0].starts_with("post /v1/watchers/login "), "{}", requests[0]);
+    assert!(requests[0].ends_with(r#"{"machine_id":"m","password":"hunter2","scenarios":["a/b"]}"#));
+    assert!(requests[0].contains("user-agent: palisade/v0.1.0"));
+    assert!(requests[1].starts_with("get /v1/alerts?limit=5 ") && requests[1].contains("bearer first"));
+    assert!(requests[2].starts_with("delete /v1/decisions?ip=192.0.2.1 "));
+    assert!(requests[4].contains("authorization: bearer second"));
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn only_so_many_new_tokens_are_bought() {
 }
 
 #[tokio::test]
-async fn a_busy_lapi_is_asked_again_only_if_told_to() {
+async fn a_busy_lapi_is_retried_only_if_configured() {
     let busy = || sized("503 Service Unavailable", "", "");
     let retries = Retries { busy: vec![Duration::ZERO], login: vec![Duration::ZERO] };
     let peer = Peer::on_tcp(vec![busy(), token("t"), busy(), sized("201 Created", "", r#"["7"]"#)]).await;
@@ -71,7 +71,7 @@ async fn a_busy_lapi_is_asked_again_only_if_told_to() {
 }
 
 #[tokio::test]
-async fn a_registration_tells_whether_it_is_validated() {
+async fn a_registration_returns_whether_it_is_validated() {
     let peer = Peer::on_tcp(vec![
         sized("201 Created", "", ""),
         sized("202 Accepted", "", ""),
@@ -87,13 +87,13 @@ async fn a_registration_tells_whether_it_is_validated() {
     let error = client.register(&registration).await.unwrap_err();
     assert_eq!(error.to_string(), "API error: user 'm': user already exist");
 
-    let asked = peer.requests();
-    assert!(asked[0].ends_with(r#"{"machine_id":"m","password":"p"}"#), "{}", asked[0]);
-    assert!(asked[1].contains(r#""registration_token":"ttt"#));
+    let requests = peer.requests();
+    assert!(requests[0].ends_with(r#"{"machine_id":"m","password":"p"}"#), "{}", requests[0]);
+    assert!(requests[1].contains(r#""registration_token":"ttt"#));
 }
 
 #[tokio::test]
-async fn what_is_no_lapi_is_said_to_be_none() {
+async fn other_servers_are_recognised() {
     let peer = Peer::on_tcp(vec![
         token("t"),
         sized("200 OK", "", "<html>"),

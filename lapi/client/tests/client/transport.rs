@@ -217,7 +217,7 @@ async fn a_full_pull_that_hangs_is_given_up_like_any_other_request() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_itself_and_asks_for_patience() {
+async fn a_refusal_carries_its_status_and_retry_after() {
     for status in ["403 Forbidden", "401 Unauthorized"] {
         let error = pull_one(sized(status, "", r#"{"message":"access forbidden"}"#)).await.unwrap_err();
         assert!(error.is_refusal() && error.shortest_retry() <= Duration::from_secs(2));
@@ -231,7 +231,7 @@ async fn a_refusal_names_itself_and_asks_for_patience() {
 }
 
 #[tokio::test]
-async fn failures_keep_what_the_lapi_said() {
+async fn failures_keep_the_message_of_the_lapi() {
     let body = r#"{"message":"get all decisions with filters: unable to query"}"#;
     let error = pull_one(sized("500 Internal Server Error", "", body)).await.unwrap_err();
     assert!(!error.is_refusal() && error.shortest_retry() < Duration::from_secs(1));
@@ -285,7 +285,7 @@ async fn a_redirect_is_named_and_never_followed() {
 }
 
 #[tokio::test]
-async fn nobody_at_home_is_told_from_somebody_who_hung_up() {
+async fn a_refused_connection_is_distinguished_from_an_aborted_one() {
     let vacant = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = Client::new(&config(vacant.to_string()), &agent()).unwrap();
     let error = pull(&client).await.0.unwrap_err();
@@ -315,7 +315,7 @@ async fn a_unix_socket_serves_as_well() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_asked_only_for_strangers_over_plain_http() {
+async fn a_proxy_is_used_only_for_other_hosts_over_plain_http() {
     let proxy = Peer::on_tcp(vec![chunked(&[EMPTY])]).await;
     let lapi = Peer::on_tcp(vec![chunked(&[EMPTY])]).await;
     let through = |url: String, except: Option<&str>| {
@@ -365,9 +365,9 @@ async fn a_lapi_that_keeps_cursors_is_understood() {
     assert_eq!(told, Some(expected));
     let stock = client.decision_stream(&query, &mut ignore).await.unwrap();
     assert_eq!(stock.continuation, None, "a stock LAPI says nothing of it");
-    let asked = &peer.requests()[0];
-    assert!(asked.contains("cursor=t1") && asked.contains("wait=30"), "{asked}");
-    assert!(asked.contains("\r\nx-palisade-instance: web-1/0a1b2c3d\r\n"), "{asked}");
+    let request = &peer.requests()[0];
+    assert!(request.contains("cursor=t1") && request.contains("wait=30"), "{request}");
+    assert!(request.contains("\r\nx-palisade-instance: web-1/0a1b2c3d\r\n"), "{request}");
 }
 
 #[tokio::test]

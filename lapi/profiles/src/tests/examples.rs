@@ -46,7 +46,7 @@ fn the_example_in_the_shipped_profiles_works_when_uncommented() {
 }
 
 #[test]
-fn captcha_first_and_a_ban_for_those_who_come_back() {
+fn captcha_first_and_a_ban_for_repeated_offences() {
     let text = "\
 name: captcha
 filters:

@@ -5,7 +5,7 @@ use std::fs;
 use crate::{Profiles, ProfilesError};
 
 #[test]
-fn mistakes_are_told_with_file_line_and_column() {
+fn mistakes_are_reported_with_file_line_and_column() {
     for (text, line, column, reason) in [
         ("name: a\nfilter:\n - 'true'\n", 2, 1, "filter"),
         ("name: a\ndecisions:\n - type: ban\n   durations: 4h\n", 4, 4, "durations"),

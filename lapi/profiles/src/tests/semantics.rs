@@ -69,7 +69,7 @@ fn a_decision_is_made_of_template_and_alert() {
 }
 
 #[test]
-fn a_decision_is_simulated_when_template_or_alert_says_so() {
+fn a_decision_is_simulated_when_template_or_alert_is() {
     let text = "filters: ['true']\ndecisions:\n- {type: ban, simulated: true}\n- {type: ban}\n";
     let flags = |simulated| {
         let outcome = evaluate(text, &palisade_wire::Alert { simulated, ..alert() }).unwrap();
@@ -166,7 +166,7 @@ fn durations_can_be_computed_and_fall_back() {
 }
 
 #[test]
-fn on_error_says_what_a_failing_filter_does() {
+fn on_error_decides_the_effect_of_a_failing_filter() {
     const FAILING: &str = "Alert.Events[99].Timestamp == \"\"";
     // `on_error`, an earlier filter that is true: the profile's result, and whether the next profile is evaluated.
     for (on_error, earlier, meant) in [
@@ -247,7 +247,7 @@ notifications: [never]
 }
 
 #[test]
-fn a_past_that_cannot_be_asked_makes_the_expression_fail() {
+fn a_history_that_fails_makes_the_expression_fail() {
     for function in ["GetDecisionsCount", "GetActiveDecisionsCount"] {
         let text = format!("filters: ['{function}(Alert.GetValue()) > 1']\ndecisions: [{{type: ban}}]\n");
         let profiles = Profiles::parse(&text, "p").unwrap();

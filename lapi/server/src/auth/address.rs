@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_unless_a_trusted_proxy_tells() {
+    fn the_peer_unless_a_trusted_proxy_names_another() {
         const XFF: &str = "x-forwarded-for";
         const REAL: &str = "x-real-ip";
         for (peer, headers, proxies, expected) in [

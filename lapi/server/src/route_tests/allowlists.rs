@@ -25,7 +25,7 @@ impl TestServer {
 }
 
 #[tokio::test]
-async fn lists_are_told_with_and_without_what_is_on_them() {
+async fn lists_are_returned_with_and_without_their_items() {
     let server = TestServer::new().await;
     assert_eq!(server.get("/v1/allowlists").await.json(), json!([]));
     server.allow("office", &["192.0.2.0/24"]).await;

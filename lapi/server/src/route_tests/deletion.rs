@@ -35,7 +35,7 @@ async fn decisions_are_lifted_by_number_and_by_filter() {
 }
 
 #[tokio::test]
-async fn what_goes_with_its_alert_is_told_too() {
+async fn decisions_deleted_with_their_alert_are_announced() {
     let server = TestServer::new().await;
     for value in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         server.ban(value, "1h").await;

@@ -99,7 +99,7 @@ async fn machines_that_share_a_key_behind_one_address_are_listed_one_by_one() {
 }
 
 #[tokio::test]
-async fn every_kind_of_end_is_told() {
+async fn every_kind_of_end_is_announced() {
     let server = TestServer::new().await;
     server.ban("192.0.2.1", "1h").await;
     let alert = server.ban("192.0.2.2", "1h").await;
@@ -205,7 +205,7 @@ async fn a_request_is_held_until_something_concerns_it() {
 }
 
 #[tokio::test]
-async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
+async fn waiters_of_one_filter_get_one_response_whatever_their_cursors() {
     let server = TestServer::new().await;
     server.ban("192.0.2.1", "20s").await;
     let mut clients: Vec<Client> = Vec::new();
@@ -229,7 +229,7 @@ async fn all_who_wait_for_the_same_are_told_at_once_whatever_each_has_seen() {
 }
 
 #[tokio::test]
-async fn those_of_every_row_are_told_in_a_storm_too() {
+async fn waiters_of_every_batch_are_answered_in_a_storm() {
     const CLIENTS: usize = 300;
     const BANS: u8 = 20;
     let server = TestServer::new().await;
@@ -271,7 +271,7 @@ async fn a_bouncer_that_is_deleted_while_it_waits_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_answered_when_the_lapi_closes() {
+async fn parked_requests_are_answered_when_the_lapi_closes() {
     let server = TestServer::new().await;
     let mut client = Client::new("");
     client.pull(&server, 0).await;

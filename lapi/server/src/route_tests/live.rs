@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::test_server::TestServer;
 
 #[tokio::test]
-async fn a_live_query_tells_what_covers_an_address() {
+async fn a_live_query_returns_what_covers_an_address() {
     let server = TestServer::new().await;
     assert_eq!(server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await.short(), (200, "null".into()));
     server.ban("192.0.2.1", "1h").await;
@@ -24,7 +24,7 @@ async fn a_live_query_tells_what_covers_an_address() {
 }
 
 #[tokio::test]
-async fn head_asks_the_same_and_tells_nothing() {
+async fn head_has_the_status_of_get_and_no_body() {
     let server = TestServer::new().await;
     server.ban("192.0.2.1", "1h").await;
     for (path, status) in [("/v1/decisions?ip=192.0.2.1", 200), ("/v1/decisions?ip=zz", 500)] {

@@ -22,7 +22,7 @@ fn written_elsewhere(value: &str, until: UnixMillis) -> NewAlert {
 }
 
 #[tokio::test]
-async fn what_another_process_writes_is_told_soon() {
+async fn writes_of_other_processes_are_announced_soon() {
     let server = TestServer::new().await;
     let until = UnixMillis(server.now().0 + 3_600_000);
     let alerts = vec![written_elsewhere("192.0.2.1", until)];

@@ -27,7 +27,7 @@ async fn everything_first_then_what_changed() {
 }
 
 #[tokio::test]
-async fn head_tells_that_the_key_is_good_and_moves_nothing() {
+async fn head_checks_the_key_and_moves_no_position() {
     let server = TestServer::new().await;
     server.ban("192.0.2.1", "1h").await;
     let answer = server.bouncer(Method::HEAD, "/v1/decisions/stream?startup=true").await;
@@ -40,7 +40,7 @@ async fn head_tells_that_the_key_is_good_and_moves_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_cut_off_is_told_again() {
+async fn a_response_that_was_cut_off_is_sent_again() {
     let server = TestServer::new().await;
     let decisions: Vec<Value> =
         (0..2000).map(|n| server.decision(&format!("10.0.{}.{}", n / 250, n % 250), "1h")).collect();

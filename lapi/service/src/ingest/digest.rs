@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_tells_machines_and_alerts_apart() {
+    fn the_digest_distinguishes_machines_and_alerts() {
         let one = Alert { scenario: "a".into(), ..Alert::default() };
         let other = Alert { scenario: "b".into(), ..Alert::default() };
         assert_eq!(of("m", &one), of("m", &one.clone()));

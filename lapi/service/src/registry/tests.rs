@@ -42,7 +42,7 @@ async fn who_is_made_at_one_lapi_is_let_in_at_the_other() {
 }
 
 #[tokio::test]
-async fn a_fresh_key_gets_one_row_per_address_whichever_lapi_is_asked_first() {
+async fn a_fresh_key_gets_one_row_per_address_at_any_lapi() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = two(&folder).await;
     // From two addresses at two LAPIs at once, and from one address at both.

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_told_as_go_tells_them() {
+    fn times_are_written_as_go_writes_them() {
         let now = UnixMillis(1_782_900_000_250);
         for (posted, told) in [
             ("2026-07-01T12:00:00+02:00", "2026-07-01 10:00:00 +0000 UTC"),

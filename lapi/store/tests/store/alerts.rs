@@ -6,7 +6,7 @@ use palisade_wire::{Event, MetaItem, UnixMillis};
 
 use super::db::{Db, HOUR, NOW, SECOND, alert, ban, banning, later, loaded, row, store_one};
 
-pub(crate) async fn what_is_stored_is_told_again(db: Db) {
+pub(crate) async fn stored_alerts_are_returned(db: Db) {
     let store = db.open().await;
     store
         .create_machine(
@@ -160,7 +160,7 @@ pub(crate) async fn a_repeat_of_what_was_lifted_is_stored(db: Db) {
     assert!(!again.ids[0].repeated && again.ids[0].alert > first);
 }
 
-pub(crate) async fn deletion_counts_all_and_is_told(db: Db) {
+pub(crate) async fn deletion_counts_all_and_is_announced(db: Db) {
     let store = db.open().await;
     for n in 0..450 {
         let mut new = banning(&["192.0.2.1"]);

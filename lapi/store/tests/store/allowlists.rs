@@ -50,7 +50,7 @@ pub(crate) async fn lists_and_items(db: Db) {
     assert_eq!(store.allowlists(NOW, true).await.unwrap().len(), 2);
 }
 
-pub(crate) async fn items_that_ran_out_may_come_again(db: Db) {
+pub(crate) async fn expired_items_may_be_added_again(db: Db) {
     let store = db.open().await;
     store.create_allowlist(NOW, "l", "").await.unwrap();
     let short = NewAllowlistItem { expires_at: Some(later(5)), ..item("::1") };

@@ -47,7 +47,7 @@ pub(crate) async fn every_write_takes_the_next_commit(db: Db) {
     assert_eq!(told, [(1, vec![1, 3]), (2, vec![2])]);
 }
 
-pub(crate) async fn ending_is_told_once(db: Db) {
+pub(crate) async fn an_end_is_announced_once(db: Db) {
     let store = db.open().await;
     let (_, rows, _) = store_one(&store, banning(&["192.0.2.1", "192.0.2.2", "192.0.2.3"])).await;
     let ids: Vec<i64> = rows.iter().map(|row| row.id).rev().collect();
@@ -205,7 +205,7 @@ pub(crate) async fn many_writers_leave_no_gap(db: Db) {
     assert_eq!(alerts.len(), 200);
 }
 
-pub(crate) async fn a_failed_write_takes_nobody_with_it(db: Db) {
+pub(crate) async fn a_failed_write_fails_no_other(db: Db) {
     let store = db.open().await;
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..60 {

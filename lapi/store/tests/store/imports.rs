@@ -32,7 +32,7 @@ pub(crate) async fn a_large_alert_comes_in_steps(db: Db) {
     assert_eq!(store.head().await.unwrap().commit, Commit(4));
 }
 
-pub(crate) async fn others_write_meanwhile(db: Db) {
+pub(crate) async fn other_writes_go_on_meanwhile(db: Db) {
     let store = db.open().await;
     let importing = {
         let store = store.clone();

@@ -1,4 +1,4 @@
-//! Servers: away and back, other people's tables, errors without passwords.
+//! PostgreSQL alone: reconnection, tables of other programs, errors without passwords.
 
 use std::time::{Duration, Instant};
 

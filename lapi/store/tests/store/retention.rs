@@ -19,7 +19,7 @@ async fn ids(store: &Store) -> Vec<i64> {
     ids
 }
 
-pub(crate) async fn old_alerts_go_but_never_active_ones(db: Db) {
+pub(crate) async fn old_alerts_are_deleted_but_never_active_ones(db: Db) {
     let store = db.open().await;
     // 1: old, active. 2: old, ended an hour ago. 3: old, without decisions. 4: old, ended days ago. 5 to 12: young.
     let ages = [Some(HOUR), Some(-HOUR), None, Some(-3 * DAY)];
@@ -52,7 +52,7 @@ pub(crate) async fn old_alerts_go_but_never_active_ones(db: Db) {
     assert_eq!(store.flush(later(HOUR + 1), &few).await.unwrap().alerts, 1);
 }
 
-pub(crate) async fn silent_ones_go(db: Db) {
+pub(crate) async fn idle_clients_are_deleted(db: Db) {
     let store = db.open().await;
     for (name, auth_type, pulled) in [
         ("key-old", "api-key", Some(-2 * HOUR)),
@@ -105,7 +105,7 @@ pub(crate) async fn silent_ones_go(db: Db) {
     assert_eq!(machines, ["local", "local6", "busy", "never"]);
 }
 
-pub(crate) async fn old_things_go(db: Db) {
+pub(crate) async fn old_records_are_deleted(db: Db) {
     let store = db.open().await;
     for at in [-2 * HOUR, -1] {
         let kind = UsageKind::RemediationComponent;

@@ -1,4 +1,4 @@
-//! Several LAPIs on one server: replication, leadership, and a server that hangs.
+//! Several LAPIs on one server: replication, leadership, and a server that stops responding.
 
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,7 @@ async fn what_one_makes_the_other_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_commit_is_told_to_the_others() {
+async fn every_commit_reaches_the_other_lapis() {
     let (config, one, other) = two().await;
     let mut listener = listening(&other).await;
     // Not ours, and not to be stumbled over.
@@ -153,7 +153,7 @@ async fn every_commit_is_told_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_lost_its_connection_says_so_and_hears_again() {
+async fn a_listener_reports_a_lost_connection_and_reconnects() {
     let (config, one, other) = two().await;
     let mut listener = listening(&other).await;
     shared().sql(

@@ -90,7 +90,7 @@ mod tests {
             "{shown}"
         );
         assert_eq!(instances.of("fleet")[1].lag, 0, "never less than nothing");
-        assert_eq!(instances.of("nobody").len(), 0);
+        assert_eq!(instances.of("unknown").len(), 0);
         let table = instances.human(false);
         assert!(table.contains("| fleet   | web-2/00000002 | 192.0.2.1  |"), "{table}");
         let none = Instances { all: Vec::new(), head: Commit(42) };

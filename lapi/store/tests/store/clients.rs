@@ -31,7 +31,7 @@ fn no_such(kind: &'static str, name: &str) -> StoreError {
     StoreError::NotFound { kind, name: name.into() }
 }
 
-pub(crate) async fn machines_live_and_die(db: Db) {
+pub(crate) async fn machines_are_added_changed_and_deleted(db: Db) {
     let store = db.open().await;
     let made = store.create_machine(NOW, NewMachine { validated: false, ..machine("web-1") }).await.unwrap();
     assert_eq!((made.last_push, made.last_heartbeat, made.created_at), (Some(NOW), None, NOW));
@@ -122,7 +122,7 @@ pub(crate) async fn idle_machines_are_found(db: Db) {
     assert_eq!(names(true).await, ["pending"]);
 }
 
-pub(crate) async fn bouncers_live_and_die(db: Db) {
+pub(crate) async fn bouncers_are_added_changed_and_deleted(db: Db) {
     let store = db.open().await;
     let made = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
     assert_eq!((made.last_pull, made.cursor, made.ip.as_str(), made.auto_created), (None, None, "", false));
@@ -238,7 +238,7 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
     assert_eq!(store.head().await.unwrap().registry_version, 2);
 }
 
-pub(crate) async fn older_news_do_not_replace_newer_ones(db: Db) {
+pub(crate) async fn older_reports_do_not_replace_newer_ones(db: Db) {
     let store = db.open().await;
     let bouncer = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
     let machine = store.create_machine(NOW, machine("m")).await.unwrap();
