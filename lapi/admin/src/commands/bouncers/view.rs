@@ -60,34 +60,30 @@ impl<'a> BouncerView<'a> {
 }
 
 pub(super) fn human(fancy: bool, bouncers: &[Bouncer]) -> String {
-    let rows = bouncers.iter().map(|bouncer| {
-        vec![
-            bouncer.name.clone(),
-            bouncer.ip.clone(),
-            if bouncer.revoked { "🚫" } else { "✔️" }.to_owned(),
-            bouncer.last_pull.map(UnixMillis::rfc3339).unwrap_or_default(),
-            bouncer.kind.clone(),
-            bouncer.version.clone(),
-            bouncer.auth_type.clone(),
-        ]
-    });
-    table(fancy, &COLUMNS, rows)
+    table(
+        fancy,
+        &COLUMNS,
+        bouncers.iter().map(|bouncer| cells(bouncer, if bouncer.revoked { "🚫" } else { "✔️" })),
+    )
 }
 
 pub(super) fn raw(bouncers: &[Bouncer]) -> Result<String, Failure> {
-    let rows = bouncers.iter().map(|bouncer| {
-        vec![
-            bouncer.name.clone(),
-            bouncer.ip.clone(),
-            // The column is called `revoked` and has these words, as in `cscli`.
-            if bouncer.revoked { "pending" } else { "validated" }.to_owned(),
-            bouncer.last_pull.map(UnixMillis::rfc3339).unwrap_or_default(),
-            bouncer.kind.clone(),
-            bouncer.version.clone(),
-            bouncer.auth_type.clone(),
-        ]
-    });
+    // The column is called `revoked` and has these words, as in `cscli`.
+    let state = |bouncer: &Bouncer| if bouncer.revoked { "pending" } else { "validated" };
+    let rows = bouncers.iter().map(|bouncer| cells(bouncer, state(bouncer)));
     csv("name,ip,revoked,last_pull,type,version,auth_type", rows)
+}
+
+fn cells(bouncer: &Bouncer, state: &str) -> Vec<String> {
+    vec![
+        bouncer.name.clone(),
+        bouncer.ip.clone(),
+        state.to_owned(),
+        bouncer.last_pull.map(UnixMillis::rfc3339).unwrap_or_default(),
+        bouncer.kind.clone(),
+        bouncer.version.clone(),
+        bouncer.auth_type.clone(),
+    ]
 }
 
 #[cfg(test)]
