@@ -19,10 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    connection,
-    connection_reaper::{ConnectionReaper, Limits},
-    peer::Peer,
-    service::HttpService,
+    connection, connection_reaper::ConnectionReaper, limits::Limits, peer::Peer, service::HttpService,
     tls::TlsServer,
 };
 

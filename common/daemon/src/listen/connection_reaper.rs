@@ -16,44 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Connection limits and timeouts.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Maximum number of connections.
-    pub connections: usize,
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// From the first byte of a request to the end of its headers.
-    pub headers: Duration,
-    /// Without a request.
-    pub idle: Duration,
-    /// Without a request, while the connection limit is reached.
-    pub idle_when_full: Duration,
-    /// While the client reads nothing of a response.
-    pub write_stalled: Duration,
-    /// For requests in flight at shutdown.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            handshake: Duration::from_secs(10),
-            // A client that sends its headers byte by byte holds a connection for no longer than this.
-            headers: Duration::from_secs(15),
-            // Log processors send a heartbeat every minute and should find their connection open.
-            idle: Duration::from_secs(300),
-            idle_when_full: Duration::from_secs(5),
-            // A slow reader may be slow for as long as it reads at all. One that reads nothing holds a response's
-            // memory.
-            write_stalled: Duration::from_secs(60),
-            // Less than the grace period at shutdown, so that connections are closed here and not by the end of the
-            // process.
-            drain: Duration::from_secs(7),
-        }
-    }
-}
+use super::limits::Limits;
 
 /// How a connection is to be closed; `None` if it stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
