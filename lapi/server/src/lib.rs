@@ -1,13 +1,12 @@
-//! CrowdSec's Local API (LAPI): ingests alerts, stores decisions, serves them to bouncers.
+//! CrowdSec's Local API (LAPI) over HTTP: ingests alerts, serves decisions to bouncers.
 //!
 //! ```text
-//! listen ──► router ──► auth ──► routes ──► ingest ──► store
-//!                                    │                    │ commits
-//!                                    └── ActiveSet ◄── replication
+//! palisade_daemon::listen ──► router ──► auth ──► routes ──► palisade_service ──► palisade_store
 //! ```
 //!
-//! `palisade_daemon::listen` accepts connections, `router` maps paths and methods to routes, `auth` authenticates, the route modules
-//! answer, with what `palisade_service` does. They share one `Lapi`.
+//! `router` finds the route of a request and instruments it, `auth` authenticates the client, and the handlers in
+//! `routes` translate between HTTP and the parts of `palisade_service`, which `state` holds together. `background` runs
+//! what goes on beside the requests.
 
 mod auth;
 mod background;

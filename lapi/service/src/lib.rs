@@ -1,13 +1,13 @@
-//! The work of the Local API, without HTTP: each part takes the store and the other parts it needs.
+//! The work of the Local API, without HTTP. Each part takes the store, the clock and the other parts that it needs:
 //!
 //! ```text
-//!           ingest ────► allowlists ◄────┐                 jobs (one LAPI per database):
-//!             │                          │                   retention ──► ingest, replication
-//!  commits    ▼                          │
-//!  store ─► replication ──── polls ──────┴─► registry
-//!             │ commits
-//!             ▼
-//!           long_poll
+//! ingest ──► allowlists ◄──┐                     jobs (on the leader of the database)
+//!   │ commits              │ reloads               │
+//!   ▼                      │                       ▼
+//! replication ─────────────┴──► registry         retention ──► replication
+//!   │ commits
+//!   ▼
+//! long_poll
 //! ```
 
 pub mod alert_counts;
