@@ -2,6 +2,11 @@
 
 mod commit;
 mod decision;
+pub mod json_text;
+mod target;
+mod value;
 
 pub use commit::{Change, Commit, Timeline};
-pub use decision::{StoredDecision, target_prefix};
+pub use decision::{NewDecision, StoredDecision};
+pub use target::{Scope, Target};
+pub use value::Value;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use palisade_model::{Change, Commit, StoredDecision};
+use palisade_model::{Change, Commit, StoredDecision, Target};
 use palisade_replica::{ActiveSet, Cursor, Filter, StreamRequest};
 use palisade_wire::UnixMillis;
 
@@ -34,9 +34,8 @@ fn row(id: i64, commit: u64) -> StoredDecision {
         uuid: (id % 3 == 2).then(|| uuid::Uuid::from_u128(u128::from(bits) << 64 | 1)),
         origin: origin.to_owned(),
         scenario,
-        scope: scope.to_owned(),
-        kind: "ban".to_owned(),
-        value,
+        target: Target::stored(scope, &value),
+        remediation: "ban".to_owned(),
     }
 }
 
@@ -114,7 +113,7 @@ fn figures(count: i64) -> Result<(), Box<dyn std::error::Error>> {
     cursor = Cursor { commit: Commit(commit + 2), time: NOW };
     let later = UnixMillis(NOW.0 + 3_600_000 + 3_000_000);
     timed("delta of what ran out by time (0.5 %)", 10, || read(&set, &delta, Some(cursor), later));
-    let ip = Filter::for_query(&[("ip".to_owned(), row(20_003, 1).value)])?;
+    let ip = Filter::for_query(&[("ip".to_owned(), row(20_003, 1).target.value.text())])?;
     timed("live query of an address", 10_000, || set.query(&ip, NOW).len());
     timed("counts", 5, || set.counts(NOW).len());
     timed("a view", 10_000, || set.view());

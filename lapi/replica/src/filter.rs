@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
-use palisade_model::{StoredDecision, target_prefix};
+use palisade_model::{StoredDecision, Value};
 use palisade_net::parse_prefix;
 use palisade_wire::Scope;
 use uuid::Uuid;
 
 use crate::label::Label;
-use crate::packed::{Packed, Value};
+use crate::packed::Packed;
 
 /// All conditions that are set must hold. `Default` matches every decision that is not simulated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,12 +136,17 @@ impl Filter {
 
     /// Whether a row satisfies all conditions except paging. Whether it is in force is not checked.
     pub fn matches(&self, row: &StoredDecision) -> bool {
-        self.matches_words(&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated)
-            && self.value.as_ref().is_none_or(|value| *value == row.value)
+        self.matches_words(
+            &row.origin,
+            &row.scenario,
+            row.target.scope.as_str(),
+            &row.remediation,
+            row.simulated,
+        ) && self.value.as_ref().is_none_or(|value| *value == row.target.value.text())
             && self.matches_uuid(row.uuid)
-            && self.net.is_none_or(|wanted| {
-                matches!(target_prefix(&row.scope, &row.value), Some(Ok(covered)) if self.covers(covered, wanted))
-            })
+            && self
+                .net
+                .is_none_or(|wanted| row.target.prefix().is_some_and(|covered| self.covers(covered, wanted)))
     }
 
     pub(crate) fn matches_label(&self, label: &Label) -> bool {

@@ -1,5 +1,5 @@
 use super::*;
-use palisade_model::Commit;
+use palisade_model::{Commit, Target};
 use palisade_wire::UnixMillis;
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -20,9 +20,8 @@ fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> St
         uuid: None,
         origin: origin.to_owned(),
         scenario: scenario.to_owned(),
-        scope: scope.to_owned(),
-        kind: kind.to_owned(),
-        value: value.to_owned(),
+        target: Target::stored(scope, value),
+        remediation: kind.to_owned(),
     }
 }
 

@@ -2,56 +2,10 @@
 //!
 //! Produces the same bytes as [`palisade_wire::push_stream_decision`], from labels that are escaped already.
 
+use palisade_model::json_text::push_number;
 use palisade_wire::UnixMillis;
 
 use crate::packed::Packed;
-
-/// Appends a quoted, escaped string.
-pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            0..0x20 => b"",
-            _ => continue,
-        };
-        // Runs without escapes are copied as a whole.
-        out.extend_from_slice(&text.as_bytes()[plain..at]);
-        if escape.is_empty() {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-        } else {
-            out.extend_from_slice(escape);
-        }
-        plain = at + 1;
-    }
-    out.extend_from_slice(&text.as_bytes()[plain..]);
-    out.push(b'"');
-}
-
-pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
-    // As many digits as u64::MAX has. Without `write!`, which would go through the formatting machinery for each of a
-    // response's many numbers.
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
 
 /// Appends a duration in milliseconds as a Go duration, rounded to whole seconds, halves away from zero.
 pub(crate) fn push_duration(out: &mut Vec<u8>, millis: i64) {
@@ -140,9 +94,8 @@ mod tests {
                 uuid: uuid.map(|uuid| uuid.parse().unwrap()),
                 origin: "cscli".into(),
                 scenario: "typed \\ by hand".into(),
-                scope: "session".into(),
-                kind: "ban".into(),
-                value: value.into(),
+                target: palisade_model::Target::stored("session", value),
+                remediation: "ban".into(),
             };
             let packed = Packed::new(&row, crate::label::Labels::default().of(&row, false));
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -154,22 +107,13 @@ mod tests {
                     id: row.id,
                     origin: &row.origin,
                     scenario: &row.scenario,
-                    scope: &row.scope,
-                    kind: &row.kind,
+                    scope: row.target.scope.as_str(),
+                    kind: &row.remediation,
                     uuid,
                     value,
                 },
             );
             assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
-        }
-    }
-
-    #[test]
-    fn texts_are_what_serde_reads_back() {
-        for text in ["", "plain", "a\"b\\c\n\r\t\u{1}\u{1f}", "żółw 🐢", "\u{7f}"] {
-            let mut out = Vec::new();
-            push_text(&mut out, text);
-            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
         }
     }
 }

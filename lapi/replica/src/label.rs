@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use palisade_model::StoredDecision;
+use palisade_model::json_text::push_text;
 use rustc_hash::FxBuildHasher;
-
-use crate::json;
 
 /// The fields of a decision that take few distinct values, shared by all rows with the same values.
 #[derive(Debug)]
@@ -36,7 +35,14 @@ type LabelFields<'a> = (&'a str, &'a str, &'a str, &'a str, bool, bool);
 
 impl Labels {
     pub(crate) fn of(&mut self, row: &StoredDecision, gone: bool) -> Arc<Label> {
-        self.intern((&row.origin, &row.scenario, &row.scope, &row.kind, row.simulated, gone))
+        self.intern((
+            &row.origin,
+            &row.scenario,
+            row.target.scope.as_str(),
+            &row.remediation,
+            row.simulated,
+            gone,
+        ))
     }
 
     /// The label with `gone` set.
@@ -77,7 +83,7 @@ impl Label {
             (b",\"type\":", kind),
         ] {
             json.extend_from_slice(name);
-            json::push_text(&mut json, text);
+            push_text(&mut json, text);
         }
         Self {
             origin: origin.into(),
@@ -110,9 +116,8 @@ mod tests {
             uuid: None,
             origin: "cscli".into(),
             scenario: scenario.into(),
-            scope: "Ip".into(),
-            kind: "ban".into(),
-            value: "192.0.2.1".into(),
+            target: palisade_model::Target::stored("Ip", "192.0.2.1"),
+            remediation: "ban".into(),
         }
     }
 

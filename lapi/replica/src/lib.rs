@@ -9,15 +9,15 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use palisade_model::{Change, Commit, StoredDecision};
+//! use palisade_model::{Change, Commit, StoredDecision, Target};
 //! use palisade_replica::{ActiveSet, Filter};
 //! use palisade_wire::UnixMillis;
 //!
 //! let now = UnixMillis(1_000_000);
 //! let row = StoredDecision {
 //!     id: 1, commit: Commit(1), until: UnixMillis(now.0 + 60_000), alert: 1, simulated: false, uuid: None,
-//!     origin: "cscli".into(), scenario: "by hand".into(), scope: "Ip".into(), kind: "ban".into(),
-//!     value: "192.0.2.1".into(),
+//!     origin: "cscli".into(), scenario: "by hand".into(), remediation: "ban".into(),
+//!     target: Target::parse("Ip", "192.0.2.1")?,
 //! };
 //! let mut set = ActiveSet::new(Duration::from_secs(3600), 100_000);
 //! set.apply(now, Commit(1), vec![Change::Put(row)])?;

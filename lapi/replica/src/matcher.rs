@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::filter::Filter;
-use crate::packed::{Packed, Value};
+use crate::packed::Packed;
 use crate::tables::Tables;
 
+use palisade_model::Value;
 use palisade_wire::UnixMillis;
 
 /// Must not outlive the rows it is applied to: labels are identified by address.

@@ -4,14 +4,14 @@ use std::hash::RandomState;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use palisade_model::Commit;
+use palisade_model::{Commit, Value};
 use palisade_wire::UnixMillis;
 
 use smallvec::SmallVec;
 
 use crate::addresses::Addresses;
 use crate::label::Label;
-use crate::packed::{Packed, Value, hash_value};
+use crate::packed::{Packed, hash_value};
 use crate::paged::{Keyed, Paged};
 
 impl Keyed for Packed {

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{ActiveSet, Filter};
     use palisade_model::Timeline;
-    use palisade_model::{Change, StoredDecision};
+    use palisade_model::{Change, StoredDecision, Target};
 
     const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
@@ -157,9 +157,8 @@ mod tests {
             uuid: None,
             origin: "cscli".into(),
             scenario: "by hand".into(),
-            scope: "Ip".into(),
-            kind: kind.into(),
-            value: format!("192.0.2.{}", next.0),
+            target: Target::stored("Ip", &format!("192.0.2.{}", next.0)),
+            remediation: kind.into(),
         };
         set.apply(NOW, next, vec![Change::Put(row)]).unwrap();
     }

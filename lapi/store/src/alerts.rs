@@ -6,9 +6,8 @@ mod find;
 mod remove;
 mod staged;
 
-use palisade_model::{Change, Commit};
+use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::{Alert, UnixMillis};
-use uuid::Uuid;
 
 pub(crate) use remove::remove_matching;
 
@@ -28,27 +27,6 @@ pub struct NewAlert {
     /// SHA-256 over the machine and the alert as posted. An alert with the digest of one that was stored within the
     /// last hour and still has a decision in force is not stored again. `None`: always store.
     pub digest: Option<[u8; 32]>,
-}
-
-/// A decision to store.
-#[derive(Debug, Clone)]
-pub struct NewDecision {
-    /// When it ends; may lie in the past.
-    pub until: UnixMillis,
-    /// `crowdsec`, `cscli`, ….
-    pub origin: String,
-    /// The scenario, or a reason.
-    pub scenario: String,
-    /// `Ip`, `Range`, `Country`, `AS`, or another scope, in canonical spelling.
-    pub scope: String,
-    /// `ban`, `captcha`, ….
-    pub kind: String,
-    /// As posted. With scope `Ip` or `Range` an address or a prefix.
-    pub value: String,
-    /// Whether it is simulated.
-    pub simulated: bool,
-    /// Its UUID.
-    pub uuid: Option<Uuid>,
 }
 
 /// The result of adding alerts.
@@ -87,16 +65,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] when a decision's value does not fit its scope; otherwise when the database fails.
+    /// When the database fails.
     pub async fn add_alerts(
         &self,
         now: UnixMillis,
         machine: Option<&str>,
         alerts: Vec<NewAlert>,
     ) -> Result<Added, StoreError> {
-        // Before anything is queued: one bad value refuses the whole request, and conversion takes no time from other
-        // writes.
-        let prepared = alerts.into_iter().map(|new| prepare(now, new)).collect::<Result<Vec<_>, _>>()?;
+        // Before anything is queued, so that conversion takes no time from other writes.
+        let prepared: Vec<AlertRow> = alerts.into_iter().map(|new| prepare(now, new)).collect();
         let imports: Vec<bool> = prepared.iter().map(|one| one.decisions.len() > STAGED_FROM).collect();
         // A large alert would hold up all other writes for as long as it takes, so it does not share a transaction
         // with the rest.

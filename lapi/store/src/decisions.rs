@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use palisade_model::{Change, Commit};
+use palisade_model::{Change, Commit, StoredDecision, Target};
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 use uuid::Uuid;
@@ -29,10 +29,10 @@ pub struct Ended {
 }
 
 /// Reads a row of [`COLUMNS`].
-pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_model::StoredDecision, Error> {
+pub(crate) fn read_row(row: &SqlRow) -> Result<StoredDecision, Error> {
     let commit: i64 = row.get(1)?;
     let uuid: Option<Vec<u8>> = row.get(5)?;
-    Ok(palisade_model::StoredDecision {
+    Ok(StoredDecision {
         id: row.get(0)?,
         commit: Commit(commit.unsigned_abs()),
         until: UnixMillis(row.get(2)?),
@@ -41,9 +41,8 @@ pub(crate) fn read_row(row: &SqlRow) -> Result<palisade_model::StoredDecision, E
         uuid: uuid.and_then(|bytes| Uuid::from_slice(&bytes).ok()),
         origin: row.get(6)?,
         scenario: row.get(7)?,
-        scope: row.get(8)?,
-        kind: row.get(9)?,
-        value: row.get(10)?,
+        target: Target::stored(&row.get::<String>(8)?, &row.get::<String>(10)?),
+        remediation: row.get(9)?,
     })
 }
 
@@ -72,7 +71,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
 }
 
 /// No commit is made when nothing changed.
-fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<palisade_model::StoredDecision>) -> Ended {
+fn ended(tx: &mut Tx, commit: Commit, mut rows: Vec<StoredDecision>) -> Ended {
     if rows.is_empty() {
         // The number was taken before the statement, which writes it; given back, commits stay without gaps.
         tx.undo_commit(commit);

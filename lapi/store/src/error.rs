@@ -22,9 +22,6 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
-    /// The value cannot be stored.
-    #[error("{0}")]
-    Refused(String),
     /// The database does not answer, or not in time. The next call tries again.
     #[error(
         "cannot {doing}: the database {database} is not available ({reason}); it is tried again at the next call"

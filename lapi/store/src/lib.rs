@@ -28,7 +28,7 @@ mod timeline;
 mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};
-pub use alerts::{Added, Deleted, NewAlert, NewDecision, Stored};
+pub use alerts::{Added, Deleted, NewAlert, Stored};
 pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
 pub use bouncers::{
     Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name, hash_key,
@@ -41,6 +41,6 @@ pub use head::{Head, Store};
 pub use machines::{
     MAX_PASSWORD_BYTES, Machine, MachineUpdate, NewMachine, has_other_cost, hash_password, password_matches,
 };
-pub use palisade_model::Commit;
+pub use palisade_model::{Commit, NewDecision};
 pub use retention::{Autodelete, Flushed, Retention};
 pub use usage::{UsageKind, UsageRow};

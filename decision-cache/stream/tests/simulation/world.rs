@@ -1,6 +1,6 @@
 //! What happens, by chance, and what must hold.
 
-use palisade_model::{Commit, StoredDecision, target_prefix};
+use palisade_model::{Commit, StoredDecision, Target};
 use palisade_replica::{CursorSigner, StreamRequest};
 use palisade_stream::Failure;
 use palisade_wire::UnixMillis;
@@ -26,7 +26,7 @@ const FILTERS: [(&[(&str, &str)], Passes); 4] = [
     (&[], |_| true),
     (&[("origins", "cscli")], |row| row.origin == "cscli"),
     (&[("scenarios_not_containing", "ssh")], |row| !row.scenario.contains("ssh")),
-    (&[("type", "ban")], |row| row.kind == "ban"),
+    (&[("type", "ban")], |row| row.remediation == "ban"),
 ];
 
 pub(crate) struct World {
@@ -162,9 +162,8 @@ impl World {
             uuid: None,
             origin: pick(chance, &["cscli", "CAPI", "lists"]),
             scenario: pick(chance, &["ssh-bf", "by hand"]),
-            scope: if value.contains('/') { "Range" } else { "Ip" }.to_owned(),
-            kind: pick(chance, &["ban", "ban", "captcha"]),
-            value,
+            target: Target::stored(if value.contains('/') { "Range" } else { "Ip" }, &value),
+            remediation: pick(chance, &["ban", "ban", "captcha"]),
         }
     }
 
@@ -347,9 +346,9 @@ impl World {
 fn holds(rows: &Rows, passes: Passes, at: i64, off: i64) -> Holds {
     let mut holds = Holds::new();
     for row in rows.values().filter(|row| row.until.0 > at && passes(row)) {
-        let Some(Ok(net)) = target_prefix(&row.scope, &row.value) else { continue };
+        let Some(net) = row.target.prefix() else { continue };
         let until = row.until.0 - off;
-        let longest = holds.entry((net.to_string(), row.kind.clone())).or_insert(until);
+        let longest = holds.entry((net.to_string(), row.remediation.clone())).or_insert(until);
         *longest = until.max(*longest);
     }
     holds

@@ -12,9 +12,8 @@ fn written_elsewhere(value: &str, until: UnixMillis) -> NewAlert {
         until,
         origin: "cscli".into(),
         scenario: "elsewhere".into(),
-        scope: "Ip".into(),
-        kind: "ban".into(),
-        value: value.into(),
+        target: palisade_model::Target::stored("Ip", value),
+        remediation: "ban".into(),
         simulated: false,
         uuid: None,
     };

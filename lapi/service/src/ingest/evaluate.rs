@@ -1,8 +1,10 @@
 //! Turns posted alerts into alerts to store: validates, normalises, applies allowlists and profiles. Pure, except for
 //! the history that profiles may query; the time is an argument.
 
+use palisade_model::{NewDecision, Target};
+use palisade_net::InvalidAddress;
 use palisade_profiles::{History, Profiles};
-use palisade_store::{AllowlistIndex, NewAlert, NewDecision};
+use palisade_store::{AllowlistIndex, NewAlert};
 use palisade_wire::{Alert, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
 use uuid::Uuid;
 
@@ -139,25 +141,24 @@ impl EvaluatedBatch {
     }
 
     /// Drops decisions of scope `Ip` and `Range` whose value is not an address.
-    fn drop_invalid(&mut self, index: usize, mut decisions: Vec<NewDecision>) -> Vec<NewDecision> {
+    fn drop_invalid(&mut self, index: usize, decisions: Vec<Evaluated>) -> Vec<NewDecision> {
         // One wrong line of an import must not refuse all others, so it is dropped and counted.
-        decisions.retain(|decision| {
-            let valid =
-                !matches!(palisade_model::target_prefix(&decision.scope, &decision.value), Some(Err(_)));
-            if !valid {
-                self.invalid.push(InvalidDecision { index, value: decision.value.clone() });
-            }
-            valid
+        let invalid = &mut self.invalid;
+        let valid = decisions.into_iter().filter_map(|decision| {
+            decision.map_err(|InvalidAddress(value)| invalid.push(InvalidDecision { index, value })).ok()
         });
-        decisions
+        valid.collect()
     }
 }
+
+/// A decision, or what it names instead of an address.
+type Evaluated = Result<NewDecision, InvalidAddress>;
 
 /// The allowlist items that cover the alert's source, joined; `None` when there is none or the source is not an
 /// address.
 fn allowlisted(alert: &Alert, context: &IngestContext<'_>) -> Option<String> {
     // Sources that are not addresses are never allowlisted.
-    let net = palisade_model::target_prefix(&alert.source.scope, &alert.source.value)?.ok()?;
+    let net = Target::parse(&alert.source.scope, &alert.source.value).ok()?.prefix()?;
     let reasons = context.allowlists.reasons(&net, context.now);
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
@@ -166,40 +167,38 @@ fn from_profiles(
     alert: &Alert,
     start: UnixMillis,
     context: &IngestContext<'_>,
-) -> Result<Vec<NewDecision>, String> {
+) -> Result<Vec<Evaluated>, String> {
     let outcome = context.profiles.evaluate(alert, context.history).map_err(|error| error.to_string())?;
-    let decide = |decision: palisade_profiles::ProfileDecision| NewDecision {
-        until: start.plus(decision.duration),
-        origin: decision.origin,
-        scenario: decision.scenario,
-        scope: Scope::parse(&decision.scope).as_str().to_owned(),
-        kind: decision.kind,
-        value: decision.value,
-        simulated: decision.simulated || alert.simulated,
-        uuid: Some(new_uuid()),
+    let decide = |decision: palisade_profiles::ProfileDecision| {
+        Ok(NewDecision {
+            target: Target::parse(&decision.scope, &decision.value)?,
+            remediation: decision.kind,
+            until: start.plus(decision.duration),
+            origin: decision.origin,
+            scenario: decision.scenario,
+            simulated: decision.simulated || alert.simulated,
+            uuid: Some(new_uuid()),
+        })
     };
     Ok(outcome.decisions.into_iter().map(decide).collect())
 }
 
 /// A decision posted with its alert is stored as it is; it is simulated when it or the alert is.
-fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<NewDecision, String> {
+fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Evaluated, String> {
     // A wrong duration refuses the whole alert with the stock server's text.
     let text = &decision.duration;
     let duration: GoDuration = text.parse().map_err(|error| {
         format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
     })?;
-    let mut scope = decision.scope;
-    normalise(&mut scope);
-    Ok(NewDecision {
+    Ok(Target::parse(&decision.scope, &decision.value).map(|target| NewDecision {
+        target,
+        remediation: decision.kind,
         until: start.plus(duration),
         origin: decision.origin,
         scenario: decision.scenario,
-        scope,
-        kind: decision.kind,
-        value: decision.value,
         simulated: simulated || decision.simulated,
         uuid: Some(new_uuid()),
-    })
+    }))
 }
 
 /// Replaces a known scope by its canonical spelling.

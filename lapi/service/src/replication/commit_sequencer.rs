@@ -67,7 +67,7 @@ impl CommitSequencer {
 
 #[cfg(test)]
 mod tests {
-    use palisade_model::StoredDecision;
+    use palisade_model::{StoredDecision, Target};
     use palisade_wire::UnixMillis;
     use proptest::prelude::*;
 
@@ -83,9 +83,8 @@ mod tests {
             uuid: None,
             origin: "cscli".into(),
             scenario: "manual".into(),
-            scope: "Ip".into(),
-            kind: "ban".into(),
-            value: format!("192.0.2.{id}"),
+            target: Target::stored("Ip", &format!("192.0.2.{id}")),
+            remediation: "ban".into(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_model::{Change, Commit};
+use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::UnixMillis;
 
 use super::Stored;
@@ -149,7 +149,7 @@ pub(super) async fn add_whole(
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: UnixMillis,
-    alerts: Vec<(i64, Vec<super::alert_row::DecisionRow>)>,
+    alerts: Vec<(i64, Vec<NewDecision>)>,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
     let count = alerts.iter().map(|(_, decisions)| decisions.len()).sum();

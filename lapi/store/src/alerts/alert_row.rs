@@ -2,13 +2,12 @@
 //! the transaction short.
 
 use jiff::tz::TimeZone;
-use palisade_model::{Commit, StoredDecision, target_prefix};
+use palisade_model::{Commit, NewDecision, StoredDecision};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{NewAlert, NewDecision};
-use crate::StoreError;
+use super::NewAlert;
 use crate::engine::Column;
 use crate::prefix_bounds::bounds;
 
@@ -30,27 +29,11 @@ pub(super) struct AlertRow {
     pub(super) meta: String,
     pub(super) digest: Option<Vec<u8>>,
     pub(super) community: bool,
-    pub(super) decisions: Vec<DecisionRow>,
+    pub(super) decisions: Vec<NewDecision>,
 }
 
-/// A decision with the bounds of the prefix it covers.
-#[derive(Debug)]
-pub(super) struct DecisionRow {
-    decision: NewDecision,
-    bounds: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreError> {
+pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> AlertRow {
     let NewAlert { mut alert, decisions, digest } = new;
-    let mut prepared = Vec::with_capacity(decisions.len());
-    for decision in decisions {
-        let bounds = match target_prefix(&decision.scope, &decision.value) {
-            None => None,
-            Some(Ok(net)) => Some(bounds(&net)),
-            Some(Err(bad)) => return Err(StoreError::Refused(bad.to_string())),
-        };
-        prepared.push(DecisionRow { decision, bounds });
-    }
     if alert.uuid.is_empty() {
         alert.uuid = Uuid::new_v4().to_string();
     }
@@ -67,16 +50,16 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> Result<AlertRow, StoreE
         .into_iter()
         .map(|item| MetaItem { key: cut(item.key, META_KEY_BYTES), value: cut(item.value, META_VALUE_BYTES) })
         .collect();
-    Ok(AlertRow {
+    AlertRow {
         started: moment(&alert.start_at),
         stopped: moment(&alert.stop_at),
         events: json(&events),
         meta: json(&meta),
         digest: digest.map(|digest| digest.to_vec()),
-        community: is_community(&alert.source.scope, &prepared),
+        community: is_community(&alert.source.scope, &decisions),
         alert,
-        decisions: prepared,
-    })
+        decisions,
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {
@@ -84,12 +67,12 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// Whether `include_capi=false` excludes it.
-fn is_community(source_scope: &str, decisions: &[DecisionRow]) -> bool {
+fn is_community(source_scope: &str, decisions: &[NewDecision]) -> bool {
     // Without decisions only the source shows that it came from a list.
     if decisions.is_empty() {
         source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
     } else {
-        decisions.iter().any(|one| matches!(one.decision.origin.as_str(), "CAPI" | "lists"))
+        decisions.iter().any(|one| matches!(one.origin.as_str(), "CAPI" | "lists"))
     }
 }
 
@@ -159,49 +142,34 @@ fn cut(mut text: String, bytes: usize) -> String {
 
 /// The rows of decisions, with their alert and ids.
 pub(super) fn rows(
-    decisions: &[DecisionRow],
+    decisions: &[NewDecision],
     alert: i64,
     first_id: i64,
     commit: Commit,
 ) -> Vec<StoredDecision> {
-    (first_id..)
-        .zip(decisions)
-        .map(|(id, DecisionRow { decision, .. })| StoredDecision {
-            id,
-            commit,
-            until: decision.until,
-            alert,
-            simulated: decision.simulated,
-            uuid: decision.uuid,
-            // Texts are copied once for the replica; the originals go into the insert statement.
-            origin: decision.origin.clone(),
-            scenario: decision.scenario.clone(),
-            scope: decision.scope.clone(),
-            kind: decision.kind.clone(),
-            value: decision.value.clone(),
-        })
-        .collect()
+    // Copied once for the replica; the originals go into the insert statement.
+    (first_id..).zip(decisions).map(|(id, decision)| decision.stored(id, alert, commit)).collect()
 }
 
 /// The columns of decisions for the bulk insert.
 pub(super) fn columns(
     now: UnixMillis,
     rows: &[StoredDecision],
-    decisions: Vec<DecisionRow>,
+    decisions: Vec<NewDecision>,
 ) -> Vec<(&'static str, Column)> {
     let count = rows.len();
     let commits = rows.iter().map(|row| crate::decisions::number(row.commit)).collect();
     let (mut starts, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let [mut origins, mut scenarios, mut scopes, mut kinds, mut values] = [const { Vec::new() }; 5];
-    for DecisionRow { decision, bounds } in decisions {
-        let (start, end) = bounds.unzip();
+    for decision in decisions {
+        let (start, end) = decision.target.prefix().map(|net| bounds(&net)).unzip();
         starts.push(start);
         ends.push(end);
         origins.push(decision.origin);
         scenarios.push(decision.scenario);
-        scopes.push(decision.scope);
-        kinds.push(decision.kind);
-        values.push(decision.value);
+        scopes.push(decision.target.scope.as_str().to_owned());
+        kinds.push(decision.remediation);
+        values.push(decision.target.value.text());
     }
     vec![
         ("id", Column::Ints(rows.iter().map(|row| row.id).collect())),

@@ -111,8 +111,7 @@ async fn insert_tombstones(
         // and must not be sent it again because this process has restarted.
         row.until = row.until.min(now);
     }
-    let texts =
-        |of: fn(&StoredDecision) -> &String| Column::Texts(rows.iter().map(|row| of(row).clone()).collect());
+    let texts = |of: fn(&StoredDecision) -> String| Column::Texts(rows.iter().map(of).collect());
     let ints = |of: fn(&StoredDecision) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
@@ -125,11 +124,11 @@ async fn insert_tombstones(
             "uuid",
             Column::Blobs(rows.iter().map(|row| row.uuid.map(|uuid| uuid.as_bytes().to_vec())).collect()),
         ),
-        ("origin", texts(|row| &row.origin)),
-        ("scenario", texts(|row| &row.scenario)),
-        ("scope", texts(|row| &row.scope)),
-        ("kind", texts(|row| &row.kind)),
-        ("value", texts(|row| &row.value)),
+        ("origin", texts(|row| row.origin.clone())),
+        ("scenario", texts(|row| row.scenario.clone())),
+        ("scope", texts(|row| row.target.scope.as_str().to_owned())),
+        ("kind", texts(|row| row.remediation.clone())),
+        ("value", texts(|row| row.target.value.text())),
     ];
     insert(tx, "tombstones", columns, bulk).await?;
     Ok(Some((commit, rows.into_iter().map(Change::Removed).collect())))

@@ -1,10 +1,10 @@
 //! Writes one large alert in several transactions; it becomes visible with the last.
 
-use palisade_model::{Change, Commit};
+use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::UnixMillis;
 
 use super::add::{insert_alerts, insert_decisions, record_push, repeated};
-use super::alert_row::{AlertRow, DecisionRow};
+use super::alert_row::AlertRow;
 use super::{STAGED_FROM, Stored};
 use crate::engine::Tx;
 use crate::{Store, StoreError};
@@ -65,7 +65,7 @@ pub(super) async fn import(
     Ok((stored, commits))
 }
 
-fn take_step(decisions: &mut Vec<DecisionRow>) -> Vec<DecisionRow> {
+fn take_step(decisions: &mut Vec<NewDecision>) -> Vec<NewDecision> {
     let rest = decisions.split_off(STAGED_FROM.min(decisions.len()));
     std::mem::replace(decisions, rest)
 }

@@ -1,6 +1,6 @@
 //! Allowlists.
 
-use palisade_model::Change;
+use palisade_model::{Change, Target};
 use palisade_store::{NewAllowlistItem, NewDecision, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, row, store_one};
@@ -72,7 +72,7 @@ pub(crate) async fn decisions_under_an_item_end(db: Db) {
         "10.1.2.4",
     ]);
     new.decisions[6].until = later(-1);
-    new.decisions.push(NewDecision { scope: "Country".into(), ..ban("FR") });
+    new.decisions.push(NewDecision { target: Target::stored("Country", "FR"), ..ban("FR") });
     let (_, rows, _) = store_one(&store, new).await;
     assert_eq!(store.apply_allowlists(NOW).await.unwrap().count, 0);
     store.create_allowlist(NOW, "l", "").await.unwrap();
@@ -82,7 +82,7 @@ pub(crate) async fn decisions_under_an_item_end(db: Db) {
     store.add_to_allowlist(NOW, "m", vec![item("2001:db8::/32"), item("10.1.2.3")]).await.unwrap();
     let ended = store.apply_allowlists(later(1)).await.unwrap();
     let (_, changes) = ended.commit.unwrap();
-    let values: Vec<String> = changes.into_iter().map(row).map(|row| row.value).collect();
+    let values: Vec<String> = changes.into_iter().map(row).map(|row| row.target.value.text()).collect();
     assert_eq!(
         (ended.count, values.join(" ")),
         (5, "10.1.2.3 10.0.0.0/7 10.2.0.0/16 2001:db8::5 2001:db8::/31".into())

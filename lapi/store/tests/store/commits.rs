@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palisade_model::{Change, Commit, StoredDecision};
+use palisade_model::{Change, Commit, StoredDecision, Target};
 use palisade_store::{AlertQuery, NewMachine, Store, StoreError};
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
@@ -277,7 +277,7 @@ pub(crate) async fn addresses_are_counted(db: Db) {
         banning(&["192.0.2.1", "192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "2001:db8::7", "0.0.0.0/0"]);
     new.decisions[2].until = later(-HOUR);
     new.decisions[0].until = later(2 * HOUR);
-    new.decisions.push(palisade_store::NewDecision { scope: "Country".into(), ..ban("FR") });
+    new.decisions.push(palisade_store::NewDecision { target: Target::stored("Country", "FR"), ..ban("FR") });
     store_one(&store, new).await;
     store.add_alerts(later(HOUR), None, vec![banning(&["192.0.2.1"])]).await.unwrap();
     let net = |text: &str| palisade_net::parse_prefix(text).unwrap();

@@ -1,6 +1,6 @@
 //! A database for one test, and helpers for frequent operations.
 
-use palisade_model::{Change, Commit, StoredDecision};
+use palisade_model::{Change, Commit, StoredDecision, Target};
 use palisade_store::{DbConfig, NewAlert, NewDecision, Store};
 use palisade_wire::{Alert, Source, UnixMillis};
 use tempfile::TempDir;
@@ -63,9 +63,8 @@ pub(crate) fn ban(value: &str) -> NewDecision {
         until: later(HOUR),
         origin: "crowdsec".to_owned(),
         scenario: "ssh-bf".to_owned(),
-        scope: if value.contains('/') { "Range" } else { "Ip" }.to_owned(),
-        kind: "ban".to_owned(),
-        value: value.to_owned(),
+        target: Target::stored(if value.contains('/') { "Range" } else { "Ip" }, value),
+        remediation: "ban".to_owned(),
         simulated: false,
         uuid: Some(uuid::Uuid::new_v4()),
     }

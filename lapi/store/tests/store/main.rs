@@ -37,7 +37,7 @@ macro_rules! on_both {
 
 on_both! {
     alerts: stored_alerts_are_returned, events_and_context_are_kept, an_unknown_machine_owns_nothing,
-        a_value_that_is_no_address_is_refused_whole, odd_texts_survive, a_repeat_is_recognised,
+        values_of_other_scopes_are_stored, odd_texts_survive, a_repeat_is_recognised,
         a_repeat_of_what_was_lifted_is_stored, deletion_counts_all_and_is_announced, one_alert_is_deleted,
         alerts_are_counted_by_scenario;
     queries: every_filter_finds_what_it_names, order_and_limit, decisions_come_with_their_alerts;

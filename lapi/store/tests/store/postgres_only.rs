@@ -46,7 +46,7 @@ async fn a_server_that_goes_away_is_found_again() {
     let server = server.await.unwrap();
     store_one(&store, banning(&["192.0.2.3"])).await;
     let values: Vec<String> =
-        loaded(&store, NOW).await.0.into_iter().map(|one| super::db::row(one).value).collect();
+        loaded(&store, NOW).await.0.into_iter().map(|one| super::db::row(one).target.value.text()).collect();
     assert_eq!(values, ["192.0.2.1", "192.0.2.3"]);
     store.close().await;
     drop(server);

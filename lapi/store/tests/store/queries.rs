@@ -15,7 +15,7 @@ async fn filled(store: &Store) {
     store_one(store, with("ssh-bf", "192.0.2.1", vec![ban("192.0.2.1")])).await;
     // 2: a range, a captcha, ended; another scenario in its decision.
     let mut ended = ban("198.51.100.0/24");
-    (ended.kind, ended.until, ended.scenario) = ("captcha".into(), later(-HOUR), "manual".into());
+    (ended.remediation, ended.until, ended.scenario) = ("captcha".into(), later(-HOUR), "manual".into());
     let mut range = with("http-scan", "198.51.100.0/24", vec![ended]);
     range.alert.source.scope = "Range".into();
     store_one(store, range).await;
@@ -39,7 +39,7 @@ async fn filled(store: &Store) {
     store_one(store, old).await;
     // 7: stored an hour before the others, scope in another language.
     let mut country = ban("FR");
-    country.scope = "Country".into();
+    country.target = palisade_model::Target::stored("Country", "FR");
     let mut new = with("manual", "FR", vec![country]);
     new.alert.source.scope = "Country".into();
     store.add_alerts(later(-HOUR), None, vec![new]).await.unwrap();

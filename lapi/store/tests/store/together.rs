@@ -61,7 +61,7 @@ async fn commits_of_two_writers_are_in_order_and_nothing_is_missed() {
                 for (commit, changes) in other.changes_since(at, 7).await.unwrap() {
                     assert_eq!(commit, Commit(at.0 + 1), "in order and without gaps");
                     assert_eq!(changes.len(), 1, "all of it at once");
-                    seen.extend(changes.into_iter().map(|change| super::db::row(change).value));
+                    seen.extend(changes.into_iter().map(|change| super::db::row(change).target.value.text()));
                     at = commit;
                 }
             }
@@ -264,7 +264,7 @@ async fn a_server_that_hangs_is_given_up_and_found_again() {
     }
     // A refused write was not applied: it was given up before its connection was used.
     let values: Vec<String> =
-        loaded(&other, NOW).await.0.into_iter().map(|one| super::db::row(one).value).collect();
+        loaded(&other, NOW).await.0.into_iter().map(|one| super::db::row(one).target.value.text()).collect();
     assert_eq!(values, ["192.0.2.1", "192.0.2.3"]);
     one.close().await;
     drop(server);

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use palisade_model::{Commit, StoredDecision};
+use palisade_model::{Commit, StoredDecision, Target};
 use palisade_replica::Filter;
 use palisade_store::AlertQuery;
 use palisade_wire::UnixMillis;
@@ -20,9 +20,8 @@ static ROWS: LazyLock<Vec<StoredDecision>> = LazyLock::new(|| {
         uuid: None,
         origin: origin.to_owned(),
         scenario: scenario.to_owned(),
-        scope: scope.to_owned(),
-        kind: if id % 2 == 0 { "ban".to_owned() } else { "captcha".to_owned() },
-        value: value.to_owned(),
+        target: Target::stored(scope, value),
+        remediation: if id % 2 == 0 { "ban".to_owned() } else { "captcha".to_owned() },
     };
     vec![
         row(1, "Ip", "192.0.2.1", "cscli", "manual 'ban' from 'lp'", false),
