@@ -1,5 +1,6 @@
 //! Prints results: tables, JSON and CSV on standard output, log lines on standard error.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
@@ -14,7 +15,7 @@ use crate::failure::Failure;
 /// Prints to standard output. A closed pipe ends the command silently, as for any tool in a pipe.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -26,7 +27,26 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 
 /// Prints a line to standard error that is not a log line, whatever the output format.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", visible(text));
+}
+
+/// Escapes what a terminal would obey or hide. Clients of the LAPI choose names, and an operator's terminal shows them.
+fn visible(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| match c {
+        '\n' | '\t' => false,
+        // These reorder the text around them.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let escape = |c: char| match c {
+        c if !is_obeyed(c) => c.to_string(),
+        c if u32::from(c) < 0x100 => format!("\\x{:02x}", u32::from(c)),
+        c => format!("\\u{:04x}", u32::from(c)),
+    };
+    text.chars().map(escape).collect::<String>().into()
 }
 
 /// JSON as Go's encoder writes it, with the given indentation, without a final newline.
@@ -206,6 +226,18 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        for (text, shown) in [
+            ("plain \t text\n", "plain \t text\n"),
+            ("\u{1b}[2J\u{7}\r", "\\x1b[2J\\x07\\x0d"),
+            ("\u{9b}31m\u{7f}", "\\x9b31m\\x7f"),
+            ("a\u{202e}b\u{e9}", "a\\u202eb\u{e9}"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+    }
 
     #[test]
     fn tables_are_plain_without_a_terminal() {

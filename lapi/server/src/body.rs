@@ -12,24 +12,26 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
 use crate::error::ApiError;
+use crate::limits::{BodyLimit, BodyPlace, BodyPlaces, UNAUTHENTICATED_BODY_TIMEOUT};
+use crate::state::Lapi;
 
-/// Size limit for requests that are not authenticated.
-pub(crate) const SMALL: usize = 2 * 1024 * 1024;
-/// Size limit for authenticated requests.
-pub(crate) const LARGE: usize = 50 * 1024 * 1024;
 /// The first bytes of every gzip stream.
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 /// The longest pause between two chunks of a body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest time a whole body may take.
+/// The longest time the body of an authenticated client may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(600);
 /// The text sent for a body above its limit.
 pub(crate) const TOO_LARGE: &str = "http: request body too large";
 
-/// The body of an authenticated request: at most [`LARGE`] bytes after decompression. Place it last among a handler's
-/// arguments: extractors before it, such as authentication, then run before the body is read.
-#[derive(Debug, Clone)]
-pub(crate) struct Body(pub(crate) Bytes);
+/// The body of an authenticated request. Place it last among a handler's arguments: extractors before it, such as
+/// authentication, then run before the body is read. Keep the place until the body has been processed.
+#[derive(Debug)]
+pub(crate) struct Body(pub(crate) Bytes, pub(crate) BodyPlace);
+
+/// The same for a usage report.
+#[derive(Debug)]
+pub(crate) struct UsageBody(pub(crate) Bytes, pub(crate) BodyPlace);
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,20 +75,34 @@ impl IntoResponse for BodyFailure {
     }
 }
 
-impl<S: Sync> FromRequest<S> for Body {
+impl FromRequest<Lapi> for Body {
     type Rejection = BodyFailure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, BodyFailure> {
-        read(request, LARGE).await.map(Self)
+    async fn from_request(request: Request, lapi: &Lapi) -> Result<Self, BodyFailure> {
+        let (bytes, place) = read(request, BodyLimit::AUTHENTICATED, &lapi.body_places).await?;
+        Ok(Self(bytes, place))
     }
 }
 
-/// Reads the whole body, at most `limit` bytes after decompression.
+impl FromRequest<Lapi> for UsageBody {
+    type Rejection = BodyFailure;
+
+    async fn from_request(request: Request, lapi: &Lapi) -> Result<Self, BodyFailure> {
+        let (bytes, place) = read(request, BodyLimit::USAGE, &lapi.body_places).await?;
+        Ok(Self(bytes, place))
+    }
+}
+
+/// Reads the whole body within its limit.
 ///
 /// # Errors
 ///
 /// See [`BodyFailure`].
-pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFailure> {
+pub(crate) async fn read(
+    request: Request,
+    limit: BodyLimit,
+    places: &BodyPlaces,
+) -> Result<(Bytes, BodyPlace), BodyFailure> {
     let coding = match request.headers().get(CONTENT_ENCODING).map(|value| value.to_str()) {
         Some(Ok(value)) if value.trim() == "gzip" => Coding::Gzip,
         Some(Ok(value)) if value.contains("gzip") => return Err(BodyFailure::Coding),
@@ -94,7 +110,8 @@ pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, BodyFa
         _ => Coding::Plain,
     };
     // A client that sends a byte now and then never hits the idle timeout, so the whole body has a deadline too.
-    let whole = tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), coding, limit)).await;
+    let timeout = if limit.authenticated { BODY_TIMEOUT } else { UNAUTHENTICATED_BODY_TIMEOUT };
+    let whole = tokio::time::timeout(timeout, collect(request.into_body(), coding, limit, places)).await;
     whole.unwrap_or(Err(BodyFailure::Silent))
 }
 
@@ -126,8 +143,14 @@ impl std::io::Write for LimitedBuffer {
     }
 }
 
-async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Bytes, BodyFailure> {
-    let mut buffer = LimitedBuffer { bytes: Vec::new(), limit, full: false };
+async fn collect(
+    mut body: Incoming,
+    coding: Coding,
+    limit: BodyLimit,
+    places: &BodyPlaces,
+) -> Result<(Bytes, BodyPlace), BodyFailure> {
+    let mut buffer = LimitedBuffer { bytes: Vec::new(), limit: limit.bytes, full: false };
+    let mut place = BodyPlace::default();
     let mut gzip = None;
     if coding == Coding::Gzip {
         gzip = Some(flate2::write::MultiGzDecoder::new(buffer));
@@ -150,20 +173,27 @@ async fn collect(mut body: Incoming, coding: Coding, limit: usize) -> Result<Byt
                 if !GZIP.starts_with(&start) {
                     return Err(BodyFailure::NotGzip);
                 }
-                // gzip can expand a thousandfold: decompress in small pieces, so that the limit is checked in between.
-                for piece in data.chunks(16 * 1024) {
+                // gzip expands up to a thousandfold, so these many bytes become 16 KiB at most.
+                for piece in data.chunks(16) {
                     decoder.write_all(piece).map_err(|_| gzip_failure(decoder))?;
+                    let length = decoder.get_ref().bytes.len();
+                    if place.is_too_small(length) {
+                        places.grow(&mut place, length, limit.authenticated).await;
+                    }
                 }
             }
         }
+        if place.is_too_small(buffer.bytes.len()) {
+            places.grow(&mut place, buffer.bytes.len(), limit.authenticated).await;
+        }
     }
     match gzip {
-        None => Ok(buffer.bytes.into()),
+        None => Ok((buffer.bytes.into(), place)),
         Some(_) if start.len() < GZIP.len() => Err(BodyFailure::NotGzip),
         Some(mut decoder) => {
             decoder.try_finish().map_err(|_| gzip_failure(&decoder))?;
             match decoder.finish() {
-                Ok(buffer) => Ok(buffer.bytes.into()),
+                Ok(buffer) => Ok((buffer.bytes.into(), place)),
                 Err(_) => Err(BodyFailure::BrokenGzip),
             }
         }
@@ -179,8 +209,19 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::limits::{FREE_BODY, UNAUTHENTICATED_BODY};
 
     async fn get(coding: &str, bytes: Vec<u8>, limit: usize) -> Result<usize, BodyFailure> {
+        let places = BodyPlaces::default();
+        get_with(coding, bytes, BodyLimit { bytes: limit, authenticated: true }, &places).await
+    }
+
+    async fn get_with(
+        coding: &str,
+        bytes: Vec<u8>,
+        limit: BodyLimit,
+        places: &BodyPlaces,
+    ) -> Result<usize, BodyFailure> {
         let mut request = Request::builder();
         if !coding.is_empty() {
             request = request.header(CONTENT_ENCODING, coding);
@@ -189,7 +230,7 @@ mod tests {
         let pieces: Vec<Result<Bytes, std::io::Error>> =
             bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let body = Incoming::new(Pieces(pieces.into_iter()));
-        read(request.body(body).unwrap(), limit).await.map(|bytes| bytes.len())
+        read(request.body(body).unwrap(), limit, places).await.map(|(bytes, _)| bytes.len())
     }
 
     struct Pieces(std::vec::IntoIter<Result<Bytes, std::io::Error>>);
@@ -246,6 +287,26 @@ mod tests {
         }
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 300_000);
-        assert_eq!(get("gzip", bomb, SMALL).await, Err(BodyFailure::TooLarge));
+        assert_eq!(get("gzip", bomb, UNAUTHENTICATED_BODY).await, Err(BodyFailure::TooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_wait_for_a_place_and_small_ones_do_not() {
+        let places = BodyPlaces::default();
+        let mut held = Vec::new();
+        for _ in 0..32 {
+            let mut place = BodyPlace::default();
+            places.grow(&mut place, FREE_BODY + 1, false).await;
+            held.push(place);
+        }
+        let limit = BodyLimit::UNAUTHENTICATED;
+        let large = vec![b'x'; FREE_BODY * 2];
+        assert_eq!(get_with("", large.clone(), limit, &places).await, Err(BodyFailure::Silent));
+        assert_eq!(get_with("", vec![b'x'; FREE_BODY], limit, &places).await, Ok(FREE_BODY));
+        // Authenticated clients have places of their own.
+        let authenticated = BodyLimit::AUTHENTICATED;
+        assert_eq!(get_with("", large.clone(), authenticated, &places).await, Ok(large.len()));
+        held.pop();
+        assert_eq!(get_with("", large.clone(), limit, &places).await, Ok(large.len()));
     }
 }

@@ -103,6 +103,7 @@ impl From<IngestError> for ApiError {
         match error {
             IngestError::Body(error) => error.into(),
             IngestError::Refused(reason) => Self::internal(reason),
+            IngestError::TooLong(reason) => Self::message(StatusCode::UNPROCESSABLE_ENTITY, reason),
             IngestError::Store(error) => {
                 Self::store(&error, "unable to create alerts: unable to insert bulk")
             }
@@ -115,7 +116,7 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         let status = match error {
             BodyError::Malformed(_) => StatusCode::BAD_REQUEST,
-            BodyError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            BodyError::Invalid(_) | BodyError::TooLong(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::message(status, error.to_string())
     }

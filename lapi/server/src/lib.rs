@@ -13,6 +13,7 @@ mod background;
 mod body;
 pub mod cli;
 mod error;
+mod limits;
 mod metrics;
 mod offload;
 mod openapi;

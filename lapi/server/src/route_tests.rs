@@ -1,5 +1,6 @@
 //! Tests of the routes with a whole LAPI on its own database.
 
+mod access;
 mod alerts;
 mod allowlists;
 mod batches;

@@ -18,7 +18,7 @@ use palisade_service::{
 use palisade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Authenticator, metrics::LapiMetrics};
+use crate::{auth::Authenticator, limits::BodyPlaces, metrics::LapiMetrics};
 
 /// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: LapiMetrics,
     pub(crate) auth: Authenticator,
+    pub(crate) body_places: BodyPlaces,
     pub(crate) replication: Arc<Replication>,
     pub(crate) long_poll: Arc<LongPoll>,
     pub(crate) ingest: Arc<Ingest>,
@@ -107,6 +108,7 @@ impl Lapi {
             server,
             clock,
             store,
+            body_places: BodyPlaces::default(),
             registry,
             metrics,
             auth,

@@ -30,7 +30,7 @@ use crate::state::{Lapi, Setup};
 /// The initial time of the tests.
 pub(crate) const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 /// The key of the bouncer `door`.
-const KEY: &str = "key-of-door";
+pub(crate) const KEY: &str = "key-of-door";
 /// A signing key for tokens.
 const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
 

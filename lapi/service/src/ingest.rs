@@ -29,7 +29,8 @@ use history::StoredHistory;
 
 /// Request bodies longer than this, in bytes, are evaluated on a blocking thread.
 const LARGE: usize = 64 * 1024;
-/// How many dropped decisions of a request are logged individually; the rest is only counted.
+/// How many refused or allowlisted alerts, and dropped decisions, of a request are logged individually; the rest is only
+/// counted.
 const MAX_LOGGED: usize = 10;
 
 /// Ingests alerts.
@@ -112,6 +113,9 @@ pub enum IngestError {
     /// Every alert was refused; the reason of the first.
     #[error("{0}")]
     Refused(String),
+    /// Every alert was refused, the first because a text of it is too long.
+    #[error("{0}")]
+    TooLong(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -141,8 +145,10 @@ impl Ingest {
         };
         // Before anything can fail below: what is refused is logged even if the rest cannot be stored.
         self.log_rejections(machine, &batch);
-        if let Some(reason) = batch.all_refused(posted) {
-            return Err(IngestError::Refused(reason.to_owned()));
+        if let Some(refusal) = batch.all_refused(posted) {
+            let reason = refusal.reason.clone();
+            let refused = if refusal.is_too_long { IngestError::TooLong } else { IngestError::Refused };
+            return Err(refused(reason));
         }
         // All alerts were allowlisted or lost their decisions: a success without ids.
         if batch.alerts.is_empty() {
@@ -198,8 +204,9 @@ impl Ingest {
 
     /// Logs and counts alerts and decisions that are not stored.
     fn log_rejections(&self, machine: &str, batch: &EvaluatedBatch) {
-        for refusal in &batch.refused {
-            self.parts.metrics.refused.inc();
+        // All are counted, but one request must not fill the log.
+        self.parts.metrics.refused.inc_by(batch.refused.len() as u64);
+        for refusal in batch.refused.iter().take(MAX_LOGGED) {
             tracing::error!(
                 machine,
                 index = refusal.index,
@@ -208,8 +215,11 @@ impl Ingest {
                 "alert refused"
             );
         }
-        for passed in &batch.allowlisted {
-            self.parts.metrics.allowlisted.inc();
+        if let Some(more) = batch.refused.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
+            tracing::error!(machine, more, "more alerts refused");
+        }
+        self.parts.metrics.allowlisted.inc_by(batch.allowlisted.len() as u64);
+        for passed in batch.allowlisted.iter().take(MAX_LOGGED) {
             tracing::info!(
                 machine,
                 alert = passed.alert,
@@ -217,7 +227,9 @@ impl Ingest {
                 "alert passed over: allowlisted"
             );
         }
-        // All are counted, but a list with a thousand wrong lines must not fill the log.
+        if let Some(more) = batch.allowlisted.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
+            tracing::info!(machine, more, "more alerts passed over: allowlisted");
+        }
         self.parts.metrics.invalid_decisions.inc_by(batch.invalid.len() as u64);
         for invalid in batch.invalid.iter().take(MAX_LOGGED) {
             tracing::error!(

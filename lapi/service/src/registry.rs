@@ -122,6 +122,11 @@ impl Registry {
         self.read().len()
     }
 
+    /// The number of machines that are not validated. Costs with the number of machines.
+    pub fn pending_machines(&self) -> usize {
+        self.read().pending_machines()
+    }
+
     /// The machine of this name if it satisfies `fit`; otherwise the store is checked for changes first.
     ///
     /// # Errors

@@ -91,10 +91,10 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ip: String,
     /// Latitude in degrees.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
     pub latitude: f32,
     /// Longitude in degrees.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
     pub longitude: f32,
     /// The range its address belongs to.
     #[serde(default, skip_serializing_if = "String::is_empty")]

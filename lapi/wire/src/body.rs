@@ -2,9 +2,11 @@
 //! and so are bytes after the first value.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path, Segment};
 
@@ -16,9 +18,24 @@ pub enum BodyError {
     /// It is not JSON, or a value has the wrong type.
     #[error("{0}")]
     Malformed(String),
-    /// A field is missing, too short or too long.
+    /// A field is missing or too short.
     #[error("validation failure list:\n{0}")]
     Invalid(String),
+    /// A field is longer than this server takes.
+    #[error("validation failure list:\n{0}")]
+    TooLong(String),
+}
+
+/// How much more memory than its own length the lists of a body may take. An element of a posted list takes about twice the
+/// bytes of its text, a short label four times; a list of empty elements would take hundreds of times as much.
+const LIST_BYTES_PER_BYTE: usize = 4;
+/// What the lists of a short body may take, in bytes.
+const LIST_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// What the lists of the body that this thread is reading may still take, in bytes; unlimited between bodies, since the
+    /// same types are also read from the store.
+    static LIST_BUDGET: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// The longest text of an error, in characters: it may quote what a peer sent.
@@ -63,7 +80,10 @@ fn dotted(path: &Path) -> String {
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, BodyError> {
     // Bytes that are not UTF-8 become replacement characters, so that one log line cannot block a batch of alerts.
     let text = String::from_utf8_lossy(body);
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map_err(BodyError::new)
+    LIST_BUDGET.set(LIST_BYTES.saturating_add(body.len().saturating_mul(LIST_BYTES_PER_BYTE)));
+    let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text));
+    LIST_BUDGET.set(usize::MAX);
+    read.map_err(BodyError::new)
 }
 
 /// Checks a field that may be `null` in JSON but must be there.
@@ -75,7 +95,7 @@ pub(crate) fn require<T>(value: Option<T>, at: impl fmt::Display) -> Result<T, B
 pub(crate) fn at_most(at: impl fmt::Display, text: &str, longest: usize) -> Result<(), BodyError> {
     match text.chars().nth(longest) {
         None => Ok(()),
-        Some(_) => Err(BodyError::Invalid(format!("{at} in body should be at most {longest} chars long"))),
+        Some(_) => Err(BodyError::TooLong(format!("{at} in body should be at most {longest} chars long"))),
     }
 }
 
@@ -89,6 +109,71 @@ pub(crate) fn null_is_default<'de, T: Deserialize<'de> + Default, D: Deserialize
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// For `deserialize_with`: a list, whose memory counts against the budget of the body; absent for `null`.
+pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    struct Elements<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                let left = LIST_BUDGET.get().checked_sub(size_of::<T>());
+                let left = left.ok_or_else(|| {
+                    A::Error::custom("more elements than a body of this length may have; post fewer at once")
+                })?;
+                LIST_BUDGET.set(left);
+                all.push(element);
+            }
+            Ok(Some(all))
+        }
+    }
+
+    from.deserialize_any(Elements(PhantomData))
+}
+
+/// For `deserialize_with`: the same, empty for `null`.
+pub(crate) fn list_or_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(list(from)?.unwrap_or_default())
+}
+
+/// For `deserialize_with`: the same, and the field is required.
+pub(crate) fn required_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    list(from)?.ok_or_else(|| D::Error::custom(NULL))
+}
+
+/// For `deserialize_with`: a number that an `f32` can hold. A larger one would become infinite, which JSON cannot express.
+pub(crate) fn finite<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f32>, D::Error> {
+    let number: Option<f32> = Option::deserialize(from)?;
+    match number {
+        Some(number) if !number.is_finite() => Err(D::Error::custom("the number is out of range")),
+        number => Ok(number),
+    }
+}
+
+/// Checks a name: at most `longest` characters, and no control characters, which a terminal would obey.
+pub(crate) fn name(at: impl fmt::Display, text: &str, longest: usize) -> Result<(), BodyError> {
+    if text.contains(char::is_control) {
+        return Err(BodyError::Invalid(format!("{at} in body must not contain control characters")));
+    }
+    at_most(at, text, longest)
 }
 
 /// What a list contains, with defaults for each `null`.

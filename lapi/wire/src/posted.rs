@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::body::{self, BodyError, brief, require, without_nulls};
+use crate::body::{self, BodyError, at_most, brief, finite, list, require, without_nulls};
 use crate::{Alert, Decision, Event, MetaItem, Source};
 
 /// An alert as posted, before validation: absent and `null` fields are `None`. Its fields are those of [`Alert`].
@@ -12,13 +12,17 @@ use crate::{Alert, Decision, Event, MetaItem, Source};
 #[expect(missing_docs, reason = "each field is the one of the same name in `Alert`")]
 pub struct PostedAlert {
     pub capacity: Option<i32>,
+    #[serde(default, deserialize_with = "list")]
     pub decisions: Option<Vec<Option<PostedDecision>>>,
+    #[serde(default, deserialize_with = "list")]
     pub events: Option<Vec<Option<PostedEvent>>>,
     pub events_count: Option<i32>,
     pub kind: Option<String>,
+    #[serde(default, deserialize_with = "list")]
     pub labels: Option<Vec<Option<String>>>,
     pub leakspeed: Option<String>,
     pub message: Option<String>,
+    #[serde(default, deserialize_with = "list")]
     pub meta: Option<Vec<Option<PostedMeta>>>,
     pub remediation: Option<bool>,
     pub scenario: Option<String>,
@@ -38,7 +42,9 @@ pub struct PostedSource {
     pub as_number: Option<String>,
     pub cn: Option<String>,
     pub ip: Option<String>,
+    #[serde(default, deserialize_with = "finite")]
     pub latitude: Option<f32>,
+    #[serde(default, deserialize_with = "finite")]
     pub longitude: Option<f32>,
     pub range: Option<String>,
     pub scope: Option<String>,
@@ -49,6 +55,7 @@ pub struct PostedSource {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "each field is the one of the same name in `Event`")]
 pub struct PostedEvent {
+    #[serde(default, deserialize_with = "list")]
     pub meta: Option<Vec<Option<PostedMeta>>>,
     pub timestamp: Option<String>,
 }
@@ -75,13 +82,23 @@ pub struct PostedDecision {
     pub value: Option<String>,
 }
 
+/// The longest name in an alert or decision, in characters: scenario, type, origin, scope and the like.
+const MAX_NAME: usize = 1024;
+/// The longest other text, in characters: a message, or a value of an event's meta data, which may quote a log line.
+const MAX_TEXT: usize = 256 * 1024;
+
 /// Parses the body of `POST /v1/alerts`. A `null` in the list becomes an alert without fields, which validation refuses
 /// by its index.
 ///
 /// # Errors
 /// When it is not JSON or has a wrong type.
 pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
-    Ok(without_nulls(body::read(body)?))
+    /// Read through [`list`], so that the alerts count against the budget of the body.
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Posted(#[serde(deserialize_with = "list")] Option<Vec<Option<PostedAlert>>>);
+
+    Ok(without_nulls(body::read::<Posted>(body)?.and_then(|posted| posted.0)))
 }
 
 impl PostedAlert {
@@ -92,6 +109,21 @@ impl PostedAlert {
     /// The first required field that is missing.
     pub fn validate(self, index: usize) -> Result<Alert, BodyError> {
         let at = |name| format!("{index}.{name}");
+        for (name, text) in [
+            ("kind", &self.kind),
+            ("leakspeed", &self.leakspeed),
+            ("scenario", &self.scenario),
+            ("scenario_hash", &self.scenario_hash),
+            ("scenario_version", &self.scenario_version),
+            ("start_at", &self.start_at),
+            ("stop_at", &self.stop_at),
+        ] {
+            check(format_args!("{index}.{name}"), text, MAX_NAME)?;
+        }
+        check(format_args!("{index}.message"), &self.message, MAX_TEXT)?;
+        for label in self.labels.iter().flatten() {
+            check(format_args!("{index}.labels"), label, MAX_NAME)?;
+        }
         let decisions = self.decisions.unwrap_or_default().into_iter().enumerate();
         let events = self.events.map(|events| events.into_iter().enumerate());
         Ok(Alert {
@@ -140,6 +172,17 @@ impl PostedAlert {
 
 impl PostedSource {
     fn validate(self, index: usize) -> Result<Source, BodyError> {
+        for (name, text) in [
+            ("as_name", &self.as_name),
+            ("as_number", &self.as_number),
+            ("cn", &self.cn),
+            ("ip", &self.ip),
+            ("range", &self.range),
+            ("scope", &self.scope),
+            ("value", &self.value),
+        ] {
+            check(format_args!("{index}.source.{name}"), text, MAX_NAME)?;
+        }
         Ok(Source {
             as_name: self.as_name.unwrap_or_default(),
             as_number: self.as_number.unwrap_or_default(),
@@ -157,6 +200,16 @@ impl PostedSource {
 impl PostedDecision {
     /// Runs for each of a hundred thousand decisions, so texts are only built for failures.
     fn validate(self, at: fmt::Arguments<'_>) -> Result<Decision, BodyError> {
+        for (name, text) in [
+            ("duration", &self.duration),
+            ("origin", &self.origin),
+            ("scenario", &self.scenario),
+            ("scope", &self.scope),
+            ("type", &self.kind),
+            ("value", &self.value),
+        ] {
+            check(format_args!("{at}.{name}"), text, MAX_NAME)?;
+        }
         Ok(Decision {
             duration: require(self.duration, format_args!("{at}.duration"))?,
             id: 0,
@@ -178,6 +231,10 @@ impl PostedEvent {
             timestamp: require(self.timestamp, format_args!("{at}.timestamp"))?,
         })
     }
+}
+
+fn check(at: fmt::Arguments<'_>, text: &Option<String>, longest: usize) -> Result<(), BodyError> {
+    text.as_deref().map_or(Ok(()), |text| at_most(at, text, longest))
 }
 
 fn meta(posted: Vec<Option<PostedMeta>>) -> Vec<MetaItem> {

@@ -132,3 +132,49 @@ proptest::proptest! {
         proptest::prop_assert_eq!((read.scenario, read.events_count), (text, count));
     }
 }
+
+#[test]
+fn memory_is_in_proportion_to_the_body() {
+    // Hundreds of times its length, if each became an alert, a decision, an event.
+    let empty = |before: &str, after: &str| format!("{before}{}{after}", vec!["{}"; 100_000].join(","));
+    for (body, at) in [
+        (empty("[", "]"), "more elements"),
+        (empty(r#"[{"decisions":["#, "]}]"), "0.decisions"),
+        (empty(r#"[{"events":["#, "]}]"), "0.events"),
+        (empty(r#"[{"events":[{"meta":["#, "]}]}]"), "0.events.0.meta"),
+    ] {
+        let error = read_alerts(body.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(at) && error.to_string().contains("more elements"), "{error}");
+    }
+    // Full ones are no problem, however many.
+    let decision =
+        r#"{"duration":"4h","origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.1"}"#;
+    let body = format!(r#"[{{"decisions":[{}]}}]"#, vec![decision; 50_000].join(","));
+    assert_eq!(read_alerts(body.as_bytes()).unwrap()[0].decisions.as_ref().unwrap().len(), 50_000);
+}
+
+#[test]
+fn numbers_that_would_become_infinite_are_refused() {
+    for number in ["1e39", "-1e39", "1e400"] {
+        for field in ["latitude", "longitude"] {
+            let body = format!(r#"[{{"source":{{"{field}":{number}}}}}]"#);
+            let error = read_alerts(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("out of range"), "{error}");
+        }
+    }
+    assert!(read_alerts(br#"[{"source":{"latitude":3.4e38,"longitude":null}}]"#).is_ok());
+}
+
+#[test]
+fn texts_have_a_longest_length() {
+    let long = "x".repeat(1025);
+    for (field, body) in [
+        ("0.scenario", format!(r#"[{{"scenario":"{long}"}}]"#)),
+        ("0.message", format!(r#"[{{"message":"{}"}}]"#, "x".repeat((256 << 10) + 1))),
+        ("0.labels", format!(r#"[{{"labels":["{long}"]}}]"#)),
+    ] {
+        let posted = read_alerts(body.as_bytes()).unwrap().remove(0);
+        let error = posted.validate(0).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("at most"), "{error}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{null_is_default, required};
+use crate::body::{list_or_empty, null_is_default, required, required_list};
 
 /// The longest name, unit, label or version that LAPI's validation accepts, in characters.
 pub const MAX_METRIC_TEXT: usize = 255;
@@ -34,7 +34,7 @@ pub struct RemediationComponent {
     #[serde(deserialize_with = "required")]
     pub version: String,
     /// Always an array, empty for bouncers: an object is refused with 400.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "list_or_empty")]
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
     #[serde(deserialize_with = "required")]
@@ -43,7 +43,7 @@ pub struct RemediationComponent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
     /// Always an array, although the public guide shows an object: an object is refused with 400.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "list_or_empty")]
     pub metrics: Vec<MetricsWindow>,
 }
 
@@ -70,7 +70,7 @@ pub struct MetricsWindow {
     #[serde(deserialize_with = "required")]
     pub meta: MetricMeta,
     /// The measurements.
-    #[serde(deserialize_with = "required")]
+    #[serde(deserialize_with = "required_list")]
     pub items: Vec<MetricItem>,
 }
 

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{self, BodyError, at_most, null_is_default, require, required};
+use crate::body::{self, BodyError, at_most, list_or_empty, name, null_is_default, require, required};
+
+/// The longest name of a machine, in characters.
+const MAX_MACHINE_NAME: usize = 255;
 
 /// A registration request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +33,7 @@ pub struct Login {
     #[serde(deserialize_with = "required")]
     pub password: String,
     /// The names of the scenarios it runs.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "list_or_empty")]
     pub scenarios: Vec<String>,
 }
 
@@ -58,6 +61,7 @@ pub fn read_registration(body: &[u8]) -> Result<Registration, BodyError> {
         return Err(BodyError::Invalid(text.to_owned()));
     }
     at_most("registration_token", token, 255)?;
+    name("machine_id", &read.machine_id, MAX_MACHINE_NAME)?;
     Ok(read)
 }
 
@@ -76,7 +80,7 @@ pub fn read_login(body: &[u8]) -> Result<Login, BodyError> {
 pub fn read_certificate_login(body: &[u8]) -> Result<Vec<String>, BodyError> {
     #[derive(Default, Deserialize)]
     struct Scenarios {
-        #[serde(default, deserialize_with = "null_is_default")]
+        #[serde(default, deserialize_with = "list_or_empty")]
         scenarios: Vec<String>,
     }
     Ok(body::read::<Scenarios>(body)?.unwrap_or_default().scenarios)
@@ -102,8 +106,21 @@ mod tests {
                 "registration_token in body should be at least 32 chars long",
             ),
             (&*long, "registration_token in body should be at most 255 chars long"),
+            (
+                r#"{"machine_id":"a\u001b[2J","password":"p"}"#,
+                "machine_id in body must not contain control characters",
+            ),
+            (
+                r#"{"machine_id":"a\u009b","password":"p"}"#,
+                "machine_id in body must not contain control characters",
+            ),
         ] {
-            assert_eq!(read_registration(body.as_bytes()), Err(BodyError::Invalid(text.into())), "{body}");
+            let (BodyError::Invalid(found) | BodyError::TooLong(found)) =
+                read_registration(body.as_bytes()).unwrap_err()
+            else {
+                panic!("{body} is malformed")
+            };
+            assert_eq!(found, text, "{body}");
         }
         for (body, part) in
             [("", "EOF"), (r#"{"machine_id":1}"#, "machine_id: invalid type"), ("5", "integer")]

@@ -17,7 +17,7 @@ use super::{
     certificate::Role,
     token::{Claims, Fingerprint, TokenError},
 };
-use crate::{error::ApiError, router::label::RouteLabel, state::Lapi};
+use crate::{error::ApiError, limits::MAX_AGENT_TEXT, router::label::RouteLabel, state::Lapi};
 
 impl FromRequestParts<Lapi> for ClientAddress {
     type Rejection = ApiError;
@@ -232,7 +232,8 @@ impl Agent {
             Some((kind, version)) if !version.contains('/') => (kind, version, false),
             _ => (agent, "N/A", true),
         };
-        Self { kind: kind.to_owned(), version: version.to_owned(), odd }
+        let keep = |text: &str| text.chars().take(MAX_AGENT_TEXT).collect();
+        Self { kind: keep(kind), version: keep(version), odd }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct Allowance {
 pub(crate) const REMOTE: Allowance = Allowance { burst: 60, every: Duration::from_secs(2) };
 /// For loopback, where a proxy may forward for many clients.
 pub(crate) const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
+
+/// For usage reports: bouncers send one in 15 minutes, and one at each end.
+pub(crate) const USAGE: Allowance = Allowance { burst: 20, every: Duration::from_secs(60) };
 
 /// At most this many buckets are kept; the least recently failed are dropped first.
 const MAX_BUCKETS: usize = 16_384;
@@ -47,6 +50,8 @@ pub(crate) enum Attempt<'a> {
     UnknownMachine,
     /// A registration without a right token.
     Registration,
+    /// A usage report of this bouncer or machine, from any address. Each counts: it is stored.
+    UsageReport(&'a str),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +89,11 @@ impl Throttle {
     }
 
     fn key(&self, address: IpAddr, attempt: Attempt<'_>) -> Key {
-        (prefix(address), self.hasher.hash_one(attempt))
+        let address = match attempt {
+            Attempt::UsageReport(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            _ => prefix(address),
+        };
+        (address, self.hasher.hash_one(attempt))
     }
 
     pub(crate) fn take(&mut self, address: IpAddr, attempt: Attempt<'_>, now: Instant) {
@@ -92,7 +101,11 @@ impl Throttle {
         if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&key) {
             self.make_room(now);
         }
-        let allowance = if key.0.is_loopback() { LOCAL } else { REMOTE };
+        let allowance = match attempt {
+            Attempt::UsageReport(_) => USAGE,
+            _ if key.0.is_loopback() => LOCAL,
+            _ => REMOTE,
+        };
         let fresh = Bucket { tokens: f64::from(allowance.burst), at: now, allowance };
         let bucket = self.buckets.entry(key).or_insert(fresh);
         *bucket = bucket.filled(now);

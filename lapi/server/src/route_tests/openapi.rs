@@ -3,7 +3,7 @@
 use crate::test_server::TestServer;
 
 /// Every route of the LAPI.
-const ROUTES: &[(&str, &[&str])] = &[
+pub(super) const ROUTES: &[(&str, &[&str])] = &[
     ("/health", &["get"]),
     ("/v1/watchers", &["post"]),
     ("/v1/watchers/login", &["post"]),

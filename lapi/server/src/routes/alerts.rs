@@ -81,7 +81,7 @@ struct AlertParams {
 pub(crate) async fn add(
     machine: Machine,
     State(lapi): State<Lapi>,
-    Body(body): Body,
+    Body(body, _place): Body,
 ) -> Result<Response, ApiError> {
     let ids = lapi.ingest.ingest(&machine.name, body).await?;
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();

@@ -125,7 +125,7 @@ pub(crate) async fn check_head(
 pub(crate) async fn check_many(
     _: Machine,
     State(lapi): State<Lapi>,
-    Body(body): Body,
+    Body(body, _place): Body,
 ) -> Result<Response, ApiError> {
     let request = read_bulk_check(&body)?;
     if request.targets.is_empty() {

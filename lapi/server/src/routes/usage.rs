@@ -9,8 +9,8 @@ use palisade_wire::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::auth::MachineOrBouncer;
-use crate::body::Body;
+use crate::auth::{ClientAddress, MachineOrBouncer, throttle::Attempt};
+use crate::body::UsageBody;
 use crate::error::ApiError;
 use crate::state::Lapi;
 
@@ -37,12 +37,14 @@ pub(crate) fn routes() -> OpenApiRouter<Lapi> {
         (status = 401, description = "Missing or invalid token", body = ErrorBody),
         (status = 403, description = "Missing or invalid key", body = ErrorBody),
         (status = 422, description = "A field is missing or too long", body = ErrorBody),
+        (status = 429, description = "Too many reports; retry after `Retry-After`", body = ErrorBody),
         (status = 503, description = "The database is unavailable; retry after `Retry-After`", body = ErrorBody))
 )]
 pub(crate) async fn take(
     from: MachineOrBouncer,
+    client: ClientAddress,
     State(lapi): State<Lapi>,
-    Body(body): Body,
+    UsageBody(body, _place): UsageBody,
 ) -> Result<StatusCode, ApiError> {
     let (kind, sender, producer) = match &from {
         MachineOrBouncer::Machine(machine) => (UsageKind::LogProcessor, UsageSender::Machine, &machine.name),
@@ -50,6 +52,11 @@ pub(crate) async fn take(
             (UsageKind::RemediationComponent, UsageSender::Bouncer, &bouncer.name)
         }
     };
+    let attempt = Attempt::UsageReport(producer);
+    lapi.auth.check_throttle(&client, attempt).inspect_err(|_| {
+        lapi.metrics.throttled.inc();
+    })?;
+    lapi.auth.record_attempt(&client, attempt);
     let report = read_usage_metrics(&body, sender)?;
     let row = UsageRow {
         kind,

@@ -5,7 +5,7 @@ use palisade_model::{NewDecision, Target};
 use palisade_net::InvalidAddress;
 use palisade_profiles::{History, Profiles};
 use palisade_store::{AllowlistIndex, NewAlert};
-use palisade_wire::{Alert, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
+use palisade_wire::{Alert, BodyError, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
 use uuid::Uuid;
 
 use super::digest;
@@ -49,6 +49,8 @@ pub(super) struct Refusal {
     pub(super) alert: String,
     /// The stock server's text.
     pub(super) reason: String,
+    /// Whether a text is longer than this server takes.
+    pub(super) is_too_long: bool,
 }
 
 /// An alert whose source is on an allowlist.
@@ -69,10 +71,10 @@ pub(super) struct InvalidDecision {
 }
 
 impl EvaluatedBatch {
-    /// The reason of the first refusal when the whole batch was refused: the stock server's response then.
-    pub(super) fn all_refused(&self, posted: usize) -> Option<&str> {
+    /// The first refusal when the whole batch was refused: the stock server's response then.
+    pub(super) fn all_refused(&self, posted: usize) -> Option<&Refusal> {
         let first = self.refused.first()?;
-        (self.refused.len() == posted).then_some(first.reason.as_str())
+        (self.refused.len() == posted).then_some(first)
     }
 }
 
@@ -84,12 +86,14 @@ pub(super) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) ->
         let alert = match posted.validate(index) {
             Ok(alert) => alert,
             Err(failure) => {
-                batch.refused.push(Refusal { index, alert: name, reason: failure.to_string() });
+                let is_too_long = matches!(failure, BodyError::TooLong(_));
+                let reason = failure.to_string();
+                batch.refused.push(Refusal { index, alert: name, reason, is_too_long });
                 continue;
             }
         };
         if let Err(reason) = batch.add_alert(index, &name, alert, context) {
-            batch.refused.push(Refusal { index, alert: name, reason });
+            batch.refused.push(Refusal { index, alert: name, reason, is_too_long: false });
         }
     }
     batch

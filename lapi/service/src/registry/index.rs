@@ -68,6 +68,10 @@ impl RegistryIndex {
         (self.machines.len(), self.bouncers.len())
     }
 
+    pub(super) fn pending_machines(&self) -> usize {
+        self.machines.values().filter(|machine| !machine.validated).count()
+    }
+
     pub(super) fn machine(&self, name: &str) -> Option<Arc<Machine>> {
         self.machines.get(name).cloned()
     }

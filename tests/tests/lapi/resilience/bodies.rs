@@ -78,6 +78,48 @@ fn a_small_body_that_unpacks_to_a_huge_one_is_refused_early() -> Outcome {
     })
 }
 
+/// Many clients without credentials that stop in the middle of a body, and one with a list of nothing.
+#[test]
+fn what_is_not_accepted_takes_little_memory() -> Outcome {
+    story(|world| {
+        let (mut lapi, token) = start(world, &Setup::default())?;
+        let bystander = Bystander::start(&lapi)?;
+        let process = lapi.process()?;
+        std::fs::write(format!("/proc/{}/clear_refs", process.id()), "5")?;
+        let before = process.memory("VmRSS")?;
+        let packed = pack(&spaces(250 << 10))?;
+        let mut held = Vec::new();
+        for number in 0..300 {
+            let path = if number % 2 == 0 { "/v1/watchers/login" } else { "/v1/watchers" };
+            let mut stream = HttpClient::new(lapi.address()).connect()?;
+            // One byte is held back.
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+                packed.len() + 1
+            );
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&packed)?;
+            held.push(stream);
+        }
+        // Others log in meanwhile, and the list is refused.
+        assert_eq!(
+            post(&lapi, &token, bans(&["192.0.2.1".to_owned()], "x").to_string().as_bytes())?.status,
+            201
+        );
+        let empty = pack(format!("[{}]", vec!["{}"; 5_000_000].join(",")).as_bytes())?;
+        let mut headers = as_machine(&token).to_vec();
+        headers.push(("Content-Encoding", "gzip"));
+        let (status, text) = refused(&lapi, "/v1/alerts", &headers, &empty)?;
+        assert!(status == 400 && text.contains("more elements"), "{status} {text}");
+        let peak = lapi.process()?.memory("VmHWM")?;
+        let more = peak.saturating_sub(before) >> 10;
+        assert!(more < 160, "it took {more} MB");
+        assert!(lapi.log().len() < 1 << 20, "the log has {} bytes", lapi.log().len());
+        drop(held);
+        bystander.unharmed()
+    })
+}
+
 fn spaces(length: usize) -> Vec<u8> {
     vec![b' '; length]
 }

@@ -19,6 +19,7 @@ use crate::{
     auth::{ClientAddress, certificate::Role, fingerprint, throttle::Attempt},
     body::{self, BodyFailure},
     error::ApiError,
+    limits::{BodyLimit, BodyPlace, MAX_AGENT_TEXT},
     state::Lapi,
 };
 
@@ -39,7 +40,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
     let peer = parts.extensions.get::<Peer>().cloned();
     let headers = parts.headers.clone();
-    let body = read_body(Request::from_parts(parts, body)).await?;
+    let (body, _place) = read_body(&lapi, Request::from_parts(parts, body)).await?;
     let result = match peer.as_ref().filter(|peer| !peer.certificates.is_empty()) {
         Some(peer) => with_certificate(&lapi, peer, &client, &body).await,
         None => with_password(&lapi, &client, &body).await,
@@ -72,11 +73,13 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
 }
 
 /// A bad body is a failed login, except where the stock server's decompression middleware answers first.
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
-    body::read(request, body::SMALL).await.map_err(|failure| match failure {
-        BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
-        other => ApiError::unauthorized(format!("missing: {other}")),
-    })
+async fn read_body(lapi: &Lapi, request: Request) -> Result<(Bytes, BodyPlace), ApiError> {
+    body::read(request, BodyLimit::UNAUTHENTICATED, &lapi.body_places).await.map_err(
+        |failure| match failure {
+            BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
+            other => ApiError::unauthorized(format!("missing: {other}")),
+        },
+    )
 }
 
 async fn with_password(
@@ -210,7 +213,7 @@ async fn with_certificate(
 fn version(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
     let (_, version) = agent.split_once('/')?;
-    (!version.contains('/')).then(|| version.to_owned())
+    (!version.contains('/')).then(|| version.chars().take(MAX_AGENT_TEXT).collect())
 }
 
 fn join_scenarios(scenarios: &[String]) -> String {

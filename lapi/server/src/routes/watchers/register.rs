@@ -14,6 +14,7 @@ use crate::{
     auth::{ClientAddress, throttle::Attempt},
     body,
     error::ApiError,
+    limits::{BodyLimit, MAX_PENDING_MACHINES},
     state::Lapi,
 };
 
@@ -34,8 +35,9 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {
         return Err(ApiError::forbidden());
     }
-    let body = body::read(Request::from_parts(parts, body), body::SMALL).await;
-    let body = body.map_err(body::BodyFailure::into_error)?;
+    let body =
+        body::read(Request::from_parts(parts, body), BodyLimit::UNAUTHENTICATED, &lapi.body_places).await;
+    let (body, _place) = body.map_err(body::BodyFailure::into_error)?;
     let registration = read_registration(&body)?;
     let auto = lapi.server.auto_registration.as_ref();
     let joined = may_join(auto, &registration.registration_token, &client);
@@ -48,6 +50,12 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
         lapi.auth.record_attempt(&client, Attempt::Registration);
     }
     let validated = joined?;
+    if !validated && lapi.registry.pending_machines() >= MAX_PENDING_MACHINES {
+        let text = format!(
+            "{MAX_PENDING_MACHINES} machines wait for validation; delete some first (machines prune --not-validated-only)"
+        );
+        return Err(ApiError::message(StatusCode::FORBIDDEN, text));
+    }
     let name = registration.machine_id;
     let taken = || ApiError::message(StatusCode::FORBIDDEN, format!("user '{name}': user already exist"));
     if registration.password.len() > MAX_PASSWORD_BYTES {
