@@ -26,7 +26,7 @@ use crate::effect::effect;
 use crate::environment::{enforcer_config, local_network, protected};
 use crate::explain::arguments::{EXPLAIN, parse};
 use crate::explain::explain;
-use crate::exposition::Counters;
+use crate::metrics::Counters;
 use crate::{Enforcer, EnforcerConfig, Status, check, dry_run};
 
 /// The running firewall.

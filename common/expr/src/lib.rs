@@ -55,16 +55,16 @@
 
 mod arguments;
 mod ast;
-mod builtins;
 mod code;
 mod compile;
+mod crowdsec_functions;
 mod error;
 mod eval;
 mod format;
 mod function;
 mod host;
+mod language_functions;
 mod lexer;
-mod library;
 mod limits;
 mod ops;
 mod parser;

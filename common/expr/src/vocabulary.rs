@@ -4,9 +4,9 @@ use std::{collections::HashMap, fmt};
 
 use crate::{
     ast::Loop,
-    builtins,
+    crowdsec_functions,
     function::{Body, Pure, Signature},
-    library,
+    language_functions,
     value::Type,
 };
 
@@ -22,7 +22,7 @@ impl Vocabulary {
     /// The language's built-in functions, such as `len` and `lower`, and nothing else.
     pub fn new() -> Self {
         let mut vocabulary = Self::default();
-        for (signature, body) in builtins::all() {
+        for (signature, body) in language_functions::all() {
             vocabulary.pure(signature, body);
         }
         let now = Signature::new("now", &[Type::Zone], Type::Time).with_optional(1);
@@ -32,7 +32,7 @@ impl Vocabulary {
 
     /// Adds CrowdSec's functions that need no external data, such as `Upper`, `Sprintf` and `IpInRange`.
     pub fn with_library(mut self) -> Self {
-        for (signature, body) in library::all() {
+        for (signature, body) in crowdsec_functions::all() {
             self.pure(signature, body);
         }
         let now = Signature::new("TimeNow", &[], Type::Time);

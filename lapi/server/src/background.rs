@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use palisade_daemon::runtime::DaemonContext;
 use palisade_service::{
     jobs::{self, Job},
-    retention::{self, Retention},
+    retention_job::{self, Retention},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ fn spawn_one(daemon: &DaemonContext, name: &'static str, task: impl Future<Outpu
 fn jobs(lapi: &Lapi) -> Vec<Job> {
     let (retention, counts) = (Arc::new(retention(lapi)), lapi.alert_counts.clone());
     vec![
-        Job::for_leader("retention", retention::INTERVAL, move || {
+        Job::for_leader("retention", retention_job::INTERVAL, move || {
             let retention = retention.clone();
             async move { Ok(retention.run_once().await?) }
         }),

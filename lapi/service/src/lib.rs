@@ -18,4 +18,4 @@ pub mod jobs;
 pub mod long_poll;
 pub mod registry;
 pub mod replication;
-pub mod retention;
+pub mod retention_job;

@@ -5,9 +5,9 @@ use palisade_go_compat::{GoDuration, layout};
 
 use crate::{
     arguments::{float_at, int_at, list_at, text_at},
+    crowdsec_functions::{codec, json, lists as crowdsec_lists, text as crowdsec_text},
     error::Fault,
     function::{Pure, Signature},
-    library::{codec, json, lists as library_lists, text as library_text},
     limits::Budget,
     ops::{self, Number},
     sorting,
@@ -32,22 +32,22 @@ pub(crate) fn all() -> Vec<(Signature, Pure)> {
         (new("round", &[Type::Float], Type::Float), |args, _| Ok(Value::Float(float_at(args, 0)?.round()))),
         (new("int", &[ANY], INT), int),
         (new("float", &[ANY], Type::Float), float),
-        (new("string", &[ANY], TEXT), library_text::as_text),
+        (new("string", &[ANY], TEXT), crowdsec_text::as_text),
         (new("trim", &[TEXT, TEXT], TEXT).with_optional(1), trim),
         (new("trimPrefix", &[TEXT, TEXT], TEXT).with_optional(1), |args, budget| {
-            library_text::trim_prefix(&with_blank(args), budget)
+            crowdsec_text::trim_prefix(&with_blank(args), budget)
         }),
         (new("trimSuffix", &[TEXT, TEXT], TEXT).with_optional(1), |args, budget| {
-            library_text::trim_suffix(&with_blank(args), budget)
+            crowdsec_text::trim_suffix(&with_blank(args), budget)
         }),
-        (new("upper", &[TEXT], TEXT), library_text::upper),
-        (new("lower", &[TEXT], TEXT), library_text::lower),
-        (new("split", &[TEXT, TEXT, INT], TEXTS).with_optional(1), library_text::split),
-        (new("splitAfter", &[TEXT, TEXT, INT], TEXTS).with_optional(1), library_text::split_after),
-        (new("replace", &[TEXT, TEXT, TEXT, INT], TEXT).with_optional(1), library_text::replace),
+        (new("upper", &[TEXT], TEXT), crowdsec_text::upper),
+        (new("lower", &[TEXT], TEXT), crowdsec_text::lower),
+        (new("split", &[TEXT, TEXT, INT], TEXTS).with_optional(1), crowdsec_text::split),
+        (new("splitAfter", &[TEXT, TEXT, INT], TEXTS).with_optional(1), crowdsec_text::split_after),
+        (new("replace", &[TEXT, TEXT, TEXT, INT], TEXT).with_optional(1), crowdsec_text::replace),
         (new("repeat", &[TEXT, INT], TEXT), repeat),
-        (new("join", &[LIST, TEXT], TEXT).with_optional(1), library_text::join),
-        (new("indexOf", &[TEXT, TEXT], INT), library_text::index),
+        (new("join", &[LIST, TEXT], TEXT).with_optional(1), crowdsec_text::join),
+        (new("indexOf", &[TEXT, TEXT], INT), crowdsec_text::index),
         (new("lastIndexOf", &[TEXT, TEXT], INT), last_index),
         (new("hasPrefix", &[TEXT, TEXT], Type::Bool), |args, _| {
             Ok(Value::Bool(text_at(args, 0)?.starts_with(&**text_at(args, 1)?)))
@@ -76,10 +76,10 @@ pub(crate) fn all() -> Vec<(Signature, Pure)> {
         (new("fromPairs", &[LIST], MAP), from_pairs),
         (new("reverse", &[LIST], LIST), reverse),
         (new("uniq", &[LIST], LIST), |args, budget| {
-            Ok(Value::list(library_lists::unique(list_at(args, 0)?.iter(), budget)?))
+            Ok(Value::list(crowdsec_lists::unique(list_at(args, 0)?.iter(), budget)?))
         }),
         (new("concat", &[LIST], LIST).any_number(), concat),
-        (new("flatten", &[LIST], LIST), library_lists::flatten),
+        (new("flatten", &[LIST], LIST), crowdsec_lists::flatten),
         (new("sort", &[LIST, TEXT], LIST).with_optional(1), sort),
         (new("bitand", &[INT, INT], INT), |args, _| bits(args, |a, b| a & b)),
         (new("bitor", &[INT, INT], INT), |args, _| bits(args, |a, b| a | b)),
@@ -157,7 +157,7 @@ fn clip(text: &str) -> String {
 }
 
 fn trim<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    if args.len() > 1 { library_text::trim(args, budget) } else { library_text::trim_space(args, budget) }
+    if args.len() > 1 { crowdsec_text::trim(args, budget) } else { crowdsec_text::trim_space(args, budget) }
 }
 
 /// The arguments, with a space for an omitted second one.
@@ -188,7 +188,7 @@ fn numbers<'v>(args: &[Value<'v>], budget: &mut Budget, out: &mut Vec<Value<'v>>
     for arg in args {
         budget.spend(1)?;
         match arg {
-            Value::List(list) => numbers(&library_lists::elements(list, budget)?, budget, out)?,
+            Value::List(list) => numbers(&crowdsec_lists::elements(list, budget)?, budget, out)?,
             other => {
                 ops::number(other, "a calculation")?;
                 out.push(other.clone());
@@ -308,24 +308,24 @@ fn map_at<'a, 'v>(args: &'a [Value<'v>]) -> Result<&'a Map<'v>, Fault> {
 }
 
 fn keys<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    let entries = library_lists::entries(map_at(args)?, budget)?;
+    let entries = crowdsec_lists::entries(map_at(args)?, budget)?;
     Ok(Value::list(entries.into_iter().map(|(key, _)| key).collect()))
 }
 
 fn values<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    let entries = library_lists::entries(map_at(args)?, budget)?;
+    let entries = crowdsec_lists::entries(map_at(args)?, budget)?;
     Ok(Value::list(entries.into_iter().map(|(_, value)| value).collect()))
 }
 
 fn to_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    let entries = library_lists::entries(map_at(args)?, budget)?;
+    let entries = crowdsec_lists::entries(map_at(args)?, budget)?;
     let pairs = entries.into_iter().map(|(key, value)| Value::list(vec![key, value])).collect();
     Value::list(pairs).checked_depth()
 }
 
 fn from_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let mut map = std::collections::BTreeMap::new();
-    for pair in library_lists::elements(list_at(args, 0)?, budget)? {
+    for pair in crowdsec_lists::elements(list_at(args, 0)?, budget)? {
         let pair = match &pair {
             Value::List(pair) if pair.len() == 2 => (pair.get(0), pair.get(1)),
             _ => (None, None),
@@ -342,7 +342,7 @@ fn from_pairs<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, 
 }
 
 fn reverse<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
-    let mut elements = library_lists::elements(list_at(args, 0)?, budget)?;
+    let mut elements = crowdsec_lists::elements(list_at(args, 0)?, budget)?;
     elements.reverse();
     Ok(Value::list(elements))
 }
@@ -350,7 +350,7 @@ fn reverse<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fau
 fn concat<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault> {
     let mut all = Vec::new();
     for index in 0..args.len() {
-        all.extend(library_lists::elements(list_at(args, index)?, budget)?);
+        all.extend(crowdsec_lists::elements(list_at(args, index)?, budget)?);
     }
     Ok(Value::list(all))
 }
@@ -361,7 +361,7 @@ fn sort<'v>(args: &[Value<'v>], budget: &mut Budget) -> Result<Value<'v>, Fault>
         None => false,
     };
     let list: &List<'v> = list_at(args, 0)?;
-    let elements = library_lists::elements(list, budget)?;
+    let elements = crowdsec_lists::elements(list, budget)?;
     let mut keyed: Vec<_> = elements.into_iter().map(|element| (element.clone(), element)).collect();
     sorting::sort(&mut keyed, descending, budget)?;
     Ok(Value::list(keyed.into_iter().map(|(_, element)| element).collect()))

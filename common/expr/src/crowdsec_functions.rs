@@ -9,7 +9,7 @@ mod time;
 
 use crate::function::{Pure, Signature};
 
-/// All functions of the library.
+/// All of CrowdSec's functions.
 pub(crate) fn all() -> Vec<(Signature, Pure)> {
     [text::all(), net::all(), json::all(), codec::all(), lists::all(), time::all()].concat()
 }
