@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use palisade_wire::UnixMillis;
 
+use crate::cursor::Cursor;
 use crate::delta::Delta;
 use crate::json::push_decision;
 use crate::matcher::Selection;
-use crate::view::Cursor;
 
 /// Approximate size of a chunk. A slow reader holds one at a time.
 const PIECE: usize = 64 * 1024;

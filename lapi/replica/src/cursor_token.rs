@@ -16,8 +16,9 @@ use palisade_wire::follow::FullReason;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::cursor::Cursor;
 use crate::filter::StreamRequest;
-use crate::view::{Cursor, CursorStatus, View};
+use crate::view::{CursorStatus, View};
 
 const VERSION: u8 = 1;
 const SEALED: usize = 1 + 16 + 8 + 8 + 8 + 8;

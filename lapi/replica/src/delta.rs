@@ -9,12 +9,12 @@ use palisade_model::Commit;
 use palisade_wire::UnixMillis;
 use rustc_hash::FxHashMap;
 
+use crate::cursor::Cursor;
 use crate::filter::StreamRequest;
 use crate::matcher::Matcher;
 use crate::packed::Packed;
 use crate::paged::Position;
 use crate::tables::Tables;
-use crate::view::Cursor;
 
 /// Ends up to this long before the cursor are sent again, as in the stock server. In milliseconds.
 pub(crate) const OVERLAP: i64 = 2_000;

@@ -1,6 +1,4 @@
-//! The JSON form of a decision, appended to a body.
-//!
-//! Produces the same bytes as [`palisade_wire::push_stream_decision`], from labels that are escaped already.
+//! The JSON form of a decision, appended to a body from labels that are escaped already.
 
 use palisade_model::json_text::push_number;
 use palisade_wire::UnixMillis;
@@ -76,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn decisions_are_written_as_the_wire_s_own_writer_does() {
-        let uuid = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
+    fn a_decision_is_one_object_with_its_names_in_the_stock_server_s_order() {
+        const UUID: &str = "0b4c2f50-2a6e-4b0d-8c3e-0a4b5c6d7e8f";
         let now = UnixMillis(1_750_000_000_000);
-        for (value, left, uuid) in [
-            ("192.0.2.1", 3_599_600, Some(uuid)),
-            ("192.0.2.0/24", -1_500, None),
-            ("2001:db8::/32", 0, Some(uuid)),
-            ("quoted \"text\"", 31_536_000_000, None),
+        for (value, left, uuid, duration, shown) in [
+            ("192.0.2.1", 3_599_600, Some(UUID), "1h0m0s", r#""192.0.2.1""#),
+            ("192.0.2.0/24", -1_500, None, "-2s", r#""192.0.2.0/24""#),
+            ("2001:db8::/32", 0, Some(UUID), "0s", r#""2001:db8::/32""#),
+            ("quoted \"text\"", 31_536_000_000, None, "8760h0m0s", r#""quoted \"text\"""#),
         ] {
             let row = palisade_model::StoredDecision {
                 id: 4711,
@@ -98,22 +96,18 @@ mod tests {
                 remediation: "ban".into(),
             };
             let packed = Packed::new(&row, crate::label::Labels::default().of(&row, false));
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            push_decision(&mut ours, &packed, now, true);
-            palisade_wire::push_stream_decision(
-                &mut theirs,
-                &palisade_wire::StreamObject {
-                    duration: row.until.since(now),
-                    id: row.id,
-                    origin: &row.origin,
-                    scenario: &row.scenario,
-                    scope: row.target.scope.as_str(),
-                    kind: &row.remediation,
-                    uuid,
-                    value,
-                },
-            );
-            assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+            for with_uuid in [true, false] {
+                let mut out = Vec::new();
+                push_decision(&mut out, &packed, now, with_uuid);
+                let uuid = uuid.filter(|_| with_uuid);
+                let uuid = uuid.map_or(String::new(), |uuid| format!(r#","uuid":"{uuid}""#));
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    format!(
+                        r#"{{"duration":"{duration}","id":4711,"origin":"cscli","scenario":"typed \\ by hand","scope":"session","type":"ban"{uuid},"value":{shown}}}"#
+                    )
+                );
+            }
         }
     }
 }

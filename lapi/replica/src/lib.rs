@@ -35,6 +35,7 @@
 
 mod addresses;
 mod answer;
+mod cursor;
 mod cursor_token;
 mod delta;
 mod filter;
@@ -50,11 +51,12 @@ mod view;
 mod wait_groups;
 
 pub use answer::{Answer, LiveAnswer};
+pub use cursor::Cursor;
 pub use cursor_token::{CursorLookup, CursorScope, CursorSigner, CursorToken};
 pub use filter::{Filter, FilterError, StreamRequest};
 pub use load::Loading;
 pub use set::{ActiveSet, OutOfOrder};
-pub use view::{Count, Cursor, CursorStatus, View};
+pub use view::{Count, CursorStatus, View};
 pub use wait_groups::{Broadcast, WaitGroups};
 
 #[cfg(test)]

@@ -8,20 +8,12 @@ use palisade_wire::UnixMillis;
 use rustc_hash::FxHashMap;
 
 use crate::answer::{Answer, LiveAnswer};
+use crate::cursor::Cursor;
 use crate::delta::{Delta, OVERLAP};
 use crate::filter::{Filter, StreamRequest};
 use crate::label::Label;
 use crate::matcher::{Matcher, Selection};
 use crate::tables::Tables;
-
-/// A bouncer's position in the stream, returned with its next request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    /// The last commit of the snapshot that was sent.
-    pub commit: Commit,
-    /// The time it was sent for.
-    pub time: UnixMillis,
-}
 
 /// Where the history begins.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,13 +22,6 @@ pub(crate) struct HistoryFloor {
     pub(crate) commit: Commit,
     /// Rows that ended at or before this time may have been dropped.
     pub(crate) time: UnixMillis,
-}
-
-impl Default for Cursor {
-    /// Before everything.
-    fn default() -> Self {
-        Self { commit: Commit(0), time: UnixMillis(i64::MIN) }
-    }
 }
 
 /// An immutable snapshot. It keeps only those pages alive that have changed since.

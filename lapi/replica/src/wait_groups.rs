@@ -15,9 +15,10 @@ use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::cursor::Cursor;
 use crate::cursor_token::CursorScope;
 use crate::filter::StreamRequest;
-use crate::view::{Cursor, CursorStatus, View};
+use crate::view::{CursorStatus, View};
 
 /// All waiters. `S` is what the caller keeps per group: its waiters.
 ///

@@ -238,18 +238,6 @@ impl Store {
         session.read(sql, read_bouncer).await
     }
 
-    /// The bouncers with this key, in order of creation.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn bouncers_by_key(&self, key_hash: &str) -> Result<Vec<Bouncer>, StoreError> {
-        let mut session = self.snapshot("find bouncers by key").await?;
-        let text = format!("SELECT {COLUMNS} FROM bouncers WHERE key_hash = $1 ORDER BY id");
-        let sql = session.sql(&text).bind(key_hash);
-        session.read(sql, read_bouncer).await
-    }
-
     /// Deletes a bouncer. Deleting one that an operator created also deletes the rows `NAME@…` created automatically
     /// for its key; such a row is not deleted alone; rows with certificates always are.
     ///

@@ -2,25 +2,12 @@
 
 use palisade_wire::UnixMillis;
 
-use crate::engine::{Session, Tx};
+use crate::engine::Session;
 use crate::{Store, StoreError};
 
 async fn read(session: &mut Session, name: &str) -> Result<Option<String>, StoreError> {
     let sql = session.sql("SELECT value FROM config_items WHERE name = $1").bind(name);
     session.first(sql, |row| row.get(0)).await
-}
-
-async fn write(tx: &mut Tx, now: UnixMillis, name: String, value: String) -> Result<(), StoreError> {
-    let session = tx.session();
-    let sql = session
-        .sql(
-            "INSERT INTO config_items (name, value, updated_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
-        )
-        .bind(name)
-        .bind(value)
-        .bind(now.0);
-    session.run(sql).await.map(drop)
 }
 
 impl Store {
@@ -32,18 +19,6 @@ impl Store {
     pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         let mut session = self.snapshot("read a setting").await?;
         read(&mut session, name).await
-    }
-
-    /// Sets the value of a setting.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn set_setting(&self, now: UnixMillis, name: &str, value: &str) -> Result<(), StoreError> {
-        let (name, value) = (name.to_owned(), value.to_owned());
-        self.writer
-            .write("store a setting", move |tx| Box::pin(async move { write(tx, now, name, value).await }))
-            .await
     }
 
     /// The value of a setting, set to `value` if missing. Concurrent callers get the same value.
@@ -65,7 +40,13 @@ impl Store {
                     if let Some(there) = read(tx.session(), &name).await? {
                         return Ok(there);
                     }
-                    write(tx, now, name, value.clone()).await?;
+                    let session = tx.session();
+                    let sql = session
+                        .sql("INSERT INTO config_items (name, value, updated_at) VALUES ($1, $2, $3)")
+                        .bind(name)
+                        .bind(value.clone())
+                        .bind(now.0);
+                    session.run(sql).await?;
                     Ok(value)
                 })
             })

@@ -146,7 +146,7 @@ async fn every_commit_reaches_the_other_lapis() {
     one.add_to_allowlist(NOW, "office", vec![item]).await.unwrap();
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(2, 3, false));
     // Writes that change nothing for others are not announced; neither are failed ones.
-    one.set_setting(NOW, "a", "b").await.unwrap();
+    one.setting_or_insert(NOW, "a", "b").await.unwrap();
     one.create_bouncer(NOW, key("fw")).await.unwrap_err();
     one.delete_bouncer("fw").await.unwrap();
     assert_eq!(wait_for(&mut listener, |_| true).await, moved(2, 4, false));
