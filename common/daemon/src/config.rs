@@ -230,11 +230,6 @@ impl Document {
         self.root.entry(dotted).is_some()
     }
 
-    /// The line a key (a dotted path) was written in, counted from 1, in the file [`Self::place_of`] names.
-    pub fn line_of(&self, dotted: &str) -> Option<usize> {
-        self.place_of(dotted).map(|place| place.line)
-    }
-
     /// The file and line a key (a dotted path, `[0]` for list entries) was written in.
     pub fn place_of(&self, dotted: &str) -> Option<SourceLocation> {
         self.root.find(dotted).map(|(position, _)| self.place(position))

@@ -50,7 +50,7 @@ fn without_a_local_file_the_text_is_unchanged() {
     let doc = document(text, None).unwrap();
     assert_eq!(doc.merged_text(), text);
     assert_eq!(doc.parse::<Keys>().unwrap().mode.as_deref(), Some("dry-run"));
-    assert_eq!(doc.line_of("api_key"), Some(4));
+    assert_eq!(doc.place_of("api_key").unwrap().line, 4);
     assert!(!format!("{doc:?}").contains("KEY"));
 }
 
