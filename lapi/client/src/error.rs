@@ -166,7 +166,7 @@ pub enum PullError {
         cause: Option<reqwest::Error>,
     },
     /// The LAPI sent nothing for too long.
-    #[error("the LAPI at {url} kept silent for {} s {while_awaiting}", after.as_secs_f64().round())]
+    #[error("the LAPI at {url} sent nothing for {} s {while_awaiting}", after.as_secs_f64().round())]
     TimedOut {
         /// The LAPI.
         url: String,
@@ -229,7 +229,7 @@ fn next_step(url: &str, status: u16, message: &str) -> &'static str {
             "; leave `/v1` out of `api_url`, which is the LAPI's root"
         }
         404 | 405 => "; does `api_url` lead to the LAPI's root?",
-        500.. => "; its log knows more",
+        500.. => "; see its log",
         _ => "",
     }
 }

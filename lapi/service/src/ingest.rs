@@ -120,7 +120,7 @@ pub enum IngestError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The blocking task that evaluates the batch panicked.
-    #[error("the alerts could not be judged")]
+    #[error("the alerts could not be evaluated")]
     Broken,
 }
 

@@ -10,8 +10,6 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path, Segment};
 
-use crate::usage::MAX_METRIC_TEXT;
-
 /// Why a body is refused; the text names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -40,6 +38,8 @@ thread_local! {
 
 /// The longest text of an error, in characters: it may quote what a peer sent.
 const MAX_MESSAGE: usize = 500;
+/// The longest name in a path of an error, in characters.
+const MAX_SEGMENT: usize = 255;
 /// How serde reports an absent field.
 const ABSENT: &str = "missing field `";
 /// How [`required`] reports a field that is `null`.
@@ -70,7 +70,7 @@ fn dotted(path: &Path) -> String {
     let names: Vec<String> = segments
         .map(|segment| match segment {
             Segment::Seq { index } => index.to_string(),
-            other => brief(&other.to_string(), MAX_METRIC_TEXT).into_owned(),
+            other => brief(&other.to_string(), MAX_SEGMENT).into_owned(),
         })
         .collect();
     names.join(".")

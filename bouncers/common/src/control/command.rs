@@ -180,7 +180,7 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         io::ErrorKind::PermissionDenied => "only its owner and root may ask it".to_owned(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("it kept silent for {} s", ANSWER_TIMEOUT.as_secs())
+            format!("it sent nothing for {} s", ANSWER_TIMEOUT.as_secs())
         }
         _ => error.to_string(),
     }
