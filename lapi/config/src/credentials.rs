@@ -180,7 +180,8 @@ impl Credentials {
         text
     }
 
-    /// Writes the file, readable by its owner only, by renaming a new file, so that no partial file is ever visible.
+    /// Writes the file, readable by its owner only, by renaming a new file, so that no partial file is ever visible. What
+    /// is no regular file, such as a pipe or `/dev/stdout`, is written to instead of replaced.
     ///
     /// # Errors
     ///
@@ -189,6 +190,14 @@ impl Credentials {
         let unwritable = |cause| CredentialsError::Unwritable { path: path.to_owned(), cause };
         // For a symbolic link, the file it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            // Through the path as given: a link in /proc to a pipe or a deleted file has no other.
+            let written = fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(self.to_yaml().as_bytes()));
+            return written.map_err(unwritable);
+        }
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:08x}.tmp", fastrand::u32(..)));
         let new = target.with_file_name(name);

@@ -318,3 +318,25 @@ fn credentials_that_cannot_be_used_are_refused() {
         assert_eq!(credentials.socket().is_some(), url.starts_with('/'));
     }
 }
+
+#[test]
+fn credentials_go_into_a_pipe_and_do_not_replace_it() {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for path in [&pipe, &link] {
+        let read = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read_to_string(pipe).unwrap()
+        });
+        let credentials = Credentials { login: Some("m".into()), ..Credentials::default() };
+        credentials.save(path).unwrap();
+        assert_eq!(read.join().unwrap(), credentials.to_yaml());
+        assert!(std::fs::metadata(path).unwrap().file_type().is_fifo());
+    }
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside them");
+}

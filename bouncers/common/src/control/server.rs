@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,10 @@ impl Control {
         let aside = path.with_extension(format!("{}", std::process::id()));
         let _ = fs::remove_file(&aside);
         let made = (|| {
+            // The rename would replace it, whatever it is.
+            if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
+                return Err(io::Error::other("something else than a socket is there"));
+            }
             let listener = UnixListener::bind(&aside)?;
             fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
             // Before the rename: afterwards the path may already lead to the socket of another process.

@@ -161,3 +161,12 @@ fn without_a_bouncer_the_state_file_is_read_and_named() {
     let without = LapiSettings { state_dir: None, ..settings };
     assert!(matches!(inquire(&without, false, None), Err(LocalQueryError::NoState)));
 }
+
+#[tokio::test]
+async fn what_is_no_socket_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    std::fs::write(&path, "notes").unwrap();
+    assert!(Control::bind(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+}

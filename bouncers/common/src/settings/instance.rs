@@ -53,6 +53,7 @@ fn persisted(state_dir: &Path) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    not_special(&path)?;
     let digits = random_digits();
     // Written to a new file and renamed: a name cut by a crash would be another name.
     let staged = path.with_extension("new");
@@ -62,6 +63,14 @@ fn persisted(state_dir: &Path) -> io::Result<String> {
     file.sync_all()?;
     fs::rename(&staged, &path)?;
     Ok(digits)
+}
+
+/// Renaming over a device or a pipe would replace it.
+fn not_special(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is no regular file")),
+        _ => Ok(()),
+    }
 }
 
 fn is_digits(text: &str) -> bool {

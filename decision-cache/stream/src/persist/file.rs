@@ -86,6 +86,10 @@ impl StateFile {
         let (bytes, checksum) = encode(snapshot, &self.identity.text(), cursor, now);
         let staged = self.path.with_extension("new");
         let moved = (|| {
+            // Renaming over a device or a pipe would replace it.
+            if fs::symlink_metadata(&self.path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(io::Error::other("it is no regular file"));
+            }
             let mut file = create(&staged)?;
             file.write_all(&bytes)?;
             // Before the rename: otherwise a power failure may leave the new name with no contents.

@@ -300,3 +300,14 @@ fn a_failed_write_leaves_the_old_file() {
     assert!(memory.save(&snapshot(), Timestamp::default()).is_err());
     assert_eq!(fs::read(memory.path()).unwrap(), before);
 }
+
+#[test]
+fn what_is_no_regular_file_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("decisions");
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    let error = StateFile::new(&path, ["a"], "ban").save(&snapshot(), Timestamp::default()).unwrap_err();
+    assert!(error.to_string().contains("cannot write"), "{error}");
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
