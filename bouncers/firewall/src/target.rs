@@ -11,11 +11,11 @@ use crate::config::IpFamily;
 // dead or hangs.
 pub(crate) const INTERVAL_GRACE: Duration = Duration::from_secs(3);
 
-/// One of the sets in a [`Layout`].
+/// One of the sets in a [`Layout`](crate::layout::Layout).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SetId(pub(crate) u16);
 
-/// One of the sources in a [`Layout`].
+/// One of the sources in a [`Layout`](crate::layout::Layout).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SourceId(pub(crate) u16);
 

@@ -13,17 +13,17 @@ mod error;
 mod file;
 mod format;
 mod journal;
+mod keep;
 mod record;
 mod state;
-mod writer;
 
 use palisade_cache::Timestamp;
 
 pub use self::error::PersistError;
 pub use self::file::StateFile;
+pub use self::keep::keep;
 pub(crate) use self::record::Record;
 pub use self::state::PersistedState;
-pub use self::writer::keep;
 
 /// Checks that arbitrary bytes, as a file or as a journal, are decoded or refused without panicking. For fuzzing.
 #[doc(hidden)]

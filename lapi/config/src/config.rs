@@ -7,8 +7,7 @@ use palisade_daemon::{ConfigError, Document, Problem, Problems, logs::LogConfig}
 use crate::{
     common::{self, Output},
     database::{self, DbConfig},
-    file::{self, File},
-    keys::CONFIG_KEYS,
+    file::{self, CONFIG_KEYS, File},
     paths::absolute,
     server::{self, Metrics, ServerConfig},
 };

@@ -10,7 +10,11 @@ use std::{
 use palisade_daemon::{ConfigError, Document, Problems};
 use serde::Deserialize;
 
-use crate::{config::unknown, keys::CREDENTIALS_KEYS};
+use crate::config::unknown;
+
+/// All keys of the file. Any other key is an error.
+const CREDENTIALS_KEYS: &[&str] =
+    &["url", "login", "password", "ca_cert_path", "cert_path", "key_path", "papi_url"];
 
 /// A machine's LAPI and credentials, as written; empty values are absent.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

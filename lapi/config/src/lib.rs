@@ -19,7 +19,6 @@ mod config;
 mod credentials;
 mod database;
 mod file;
-mod keys;
 mod nets;
 mod paths;
 mod server;

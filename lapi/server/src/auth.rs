@@ -15,12 +15,14 @@ pub(crate) mod address;
 pub(crate) mod authenticator;
 pub(crate) mod certificate;
 pub(crate) mod extract;
+pub(crate) mod fingerprint;
 pub(crate) mod password;
 pub(crate) mod throttle;
 pub(crate) mod token;
+mod token_machine;
 
 pub(crate) use address::ClientAddress;
 pub(crate) use authenticator::Authenticator;
-pub(crate) use extract::{
-    Agent, Bouncer, Machine, MachineOrBouncer, TrustedAddress, bearer, fingerprint, machine_of,
-};
+pub(crate) use extract::{Agent, Bouncer, Machine, MachineOrBouncer, TrustedAddress, bearer};
+pub(crate) use fingerprint::fingerprint;
+pub(crate) use token_machine::machine_of;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::body::null_is_default;
+use crate::request_body::null_is_default;
 
 /// An alert of a log processor, an operator or an import. Fields that stock clients read unconditionally are always
 /// written; the others are omitted when empty.

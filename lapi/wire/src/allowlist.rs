@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{self, BodyError, null_is_default};
+use crate::request_body::{self, BodyError, null_is_default};
 
 /// The expiration of items that never expire: Go's zero time.
 pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00.000Z";
@@ -99,7 +99,7 @@ pub struct BulkCheckResult {
 /// # Errors
 /// When it is malformed.
 pub fn read_bulk_check(body: &[u8]) -> Result<BulkCheckRequest, BodyError> {
-    Ok(body::read(body)?.unwrap_or_default())
+    Ok(request_body::read(body)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@
 
 mod alert;
 mod allowlist;
-mod body;
 mod boundary;
 mod decision;
 mod decoder;
@@ -34,6 +33,7 @@ mod error_body;
 pub mod follow;
 mod posted;
 mod query;
+mod request_body;
 mod scope;
 mod time;
 mod usage;
@@ -46,13 +46,13 @@ pub use allowlist::{
     Allowlist, AllowlistItem, BulkCheckAnswer, BulkCheckRequest, BulkCheckResult, CheckAnswer, NO_EXPIRATION,
     read_bulk_check,
 };
-pub use body::BodyError;
 pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use error_body::ErrorBody;
 pub use palisade_go_compat::{DurationError, GoDuration};
 pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
 pub use query::StreamQuery;
+pub use request_body::BodyError;
 pub use scope::Scope;
 pub use time::UnixMillis;
 pub use usage::{

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::body::{self, BodyError, at_most, brief, finite, list, require, without_nulls};
+use crate::request_body::{self, BodyError, at_most, brief, finite, list, require, without_nulls};
 use crate::{Alert, Decision, Event, MetaItem, Source};
 
 /// An alert as posted, before validation: absent and `null` fields are `None`. Its fields are those of [`Alert`].
@@ -98,7 +98,7 @@ pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
     #[serde(transparent)]
     struct Posted(#[serde(deserialize_with = "list")] Option<Vec<Option<PostedAlert>>>);
 
-    Ok(without_nulls(body::read::<Posted>(body)?.and_then(|posted| posted.0)))
+    Ok(without_nulls(request_body::read::<Posted>(body)?.and_then(|posted| posted.0)))
 }
 
 impl PostedAlert {

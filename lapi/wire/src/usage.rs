@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{list_or_empty, null_is_default, required, required_list};
+use crate::request_body::{list_or_empty, null_is_default, required, required_list};
 
 /// The longest name, unit, label or version that LAPI's validation accepts, in characters.
 pub const MAX_METRIC_TEXT: usize = 255;

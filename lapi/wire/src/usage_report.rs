@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::body::{self, BodyError, at_most, brief, list_or_empty, null_is_default, required};
+use crate::request_body::{self, BodyError, at_most, brief, list_or_empty, null_is_default, required};
 use crate::usage::MAX_METRIC_TEXT;
 use crate::{MetricsWindow, OsInfo, RemediationComponent};
 
@@ -107,7 +107,7 @@ pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport,
         log_processors: Vec<LogProcessor>,
     }
     let bad = |text: &str| Err(BodyError::Malformed(text.to_owned()));
-    let posted: Posted = body::read(body)?.unwrap_or_default();
+    let posted: Posted = request_body::read(body)?.unwrap_or_default();
     let (mut bouncers, mut processors) = (posted.remediation_components, posted.log_processors);
     for (at, bouncer) in bouncers.iter().enumerate() {
         let at = format!("remediation_components.{at}");

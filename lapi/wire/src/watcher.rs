@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{self, BodyError, at_most, list_or_empty, name, null_is_default, require, required};
+use crate::request_body::{
+    self, BodyError, at_most, list_or_empty, name, null_is_default, require, required,
+};
 
 /// The longest name of a machine, in characters.
 const MAX_MACHINE_NAME: usize = 255;
@@ -54,7 +56,7 @@ pub struct LoginAnswer {
 /// # Errors
 /// The body cannot be parsed or a field is invalid.
 pub fn read_registration(body: &[u8]) -> Result<Registration, BodyError> {
-    let read: Registration = require(body::read(body)?, "machine_id")?;
+    let read: Registration = require(request_body::read(body)?, "machine_id")?;
     let token = &read.registration_token;
     if !token.is_empty() && token.chars().count() < 32 {
         let text = "registration_token in body should be at least 32 chars long";
@@ -70,7 +72,7 @@ pub fn read_registration(body: &[u8]) -> Result<Registration, BodyError> {
 /// # Errors
 /// The body cannot be parsed or a field is missing.
 pub fn read_login(body: &[u8]) -> Result<Login, BodyError> {
-    require(body::read(body)?, "machine_id")
+    require(request_body::read(body)?, "machine_id")
 }
 
 /// Parses the body of a login with a certificate, of which only the scenarios are used.
@@ -83,7 +85,7 @@ pub fn read_certificate_login(body: &[u8]) -> Result<Vec<String>, BodyError> {
         #[serde(default, deserialize_with = "list_or_empty")]
         scenarios: Vec<String>,
     }
-    Ok(body::read::<Scenarios>(body)?.unwrap_or_default().scenarios)
+    Ok(request_body::read::<Scenarios>(body)?.unwrap_or_default().scenarios)
 }
 
 #[cfg(test)]

@@ -7,16 +7,12 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
 use palisade_daemon::listen::Peer;
-use palisade_service::registry::{self, AuthType, Refusal};
+use palisade_service::registry::{self, Refusal};
 use palisade_store::{BouncerUpdate, hash_key};
 use palisade_wire::UnixMillis;
 use tracing::{error, info, warn};
 
-use super::{
-    address::ClientAddress,
-    certificate::Role,
-    token::{Claims, Fingerprint, TokenError},
-};
+use super::{address::ClientAddress, certificate::Role, token::TokenError, token_machine::machine_of};
 use crate::{error::ApiError, limits::MAX_AGENT_TEXT, router::label::RouteLabel, state::Lapi};
 
 impl FromRequestParts<Lapi> for ClientAddress {
@@ -89,50 +85,6 @@ impl FromRequestParts<Lapi> for Machine {
         lapi.metrics.machine(&machine.name, route, method);
         Ok(Self(machine))
     }
-}
-
-/// The machine of a token, if it still exists, is validated, and has the credentials that the token was issued for. The
-/// stock server checks the token alone, so there a deleted machine's token stays good until it expires.
-pub(crate) async fn machine_of(
-    lapi: &Lapi,
-    claims: &Claims,
-    peer: Option<&Peer>,
-) -> Result<Arc<registry::Machine>, ApiError> {
-    let name = &claims.id;
-    let is_bound = |machine: &registry::Machine| {
-        fingerprint(machine, peer).is_some_and(|current| current == claims.credentials)
-    };
-    let is_valid = |machine: &registry::Machine| machine.validated && is_bound(machine);
-    match lapi.registry.machine_matching(name, is_valid).await {
-        Ok(Some(machine)) if !machine.validated => {
-            Err(ApiError::unauthorized(format!("machine {name} not validated")))
-        }
-        Ok(Some(machine)) if !is_bound(&machine) => {
-            Err(ApiError::unauthorized(TokenError::OtherCredentials.to_string()))
-        }
-        Ok(Some(machine)) => {
-            if machine.auth == AuthType::Tls
-                && let Some(peer) = peer
-            {
-                // For each request, so that a revocation ends the machine's tokens and open connections.
-                let admitted = lapi.auth.certificates.load().admit(Role::Machine, peer, lapi.clock.now());
-                admitted.map_err(|cause| ApiError::unauthorized(cause.to_string()))?;
-            }
-            Ok(machine)
-        }
-        Ok(None) => Err(ApiError::unauthorized("ent: machine not found")),
-        Err(cause) => Err(ApiError::store(&cause, "unable to query")),
-    }
-}
-
-/// The fingerprint of a machine's credentials on this connection. `None` for a machine with a certificate when the
-/// connection has none.
-pub(crate) fn fingerprint(machine: &registry::Machine, peer: Option<&Peer>) -> Option<Fingerprint> {
-    let credentials = match machine.auth {
-        AuthType::Tls => peer?.certificates.first()?.as_slice(),
-        AuthType::Password | AuthType::ApiKey => machine.password.as_bytes(),
-    };
-    Some(Fingerprint::new(machine.id, credentials))
 }
 
 /// The token of a request, from the `Authorization` header, else from the cookie.

@@ -3,7 +3,8 @@
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use palisade_wire::UnixMillis;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+use super::fingerprint::Fingerprint;
 
 /// How long a token is valid, in seconds; also how long after it was first issued it may be refreshed.
 pub(crate) const LIFETIME: i64 = 3600;
@@ -41,20 +42,6 @@ pub(crate) struct Claims {
     /// The fingerprint of the credentials of the login; see [`Fingerprint`].
     #[serde(default)]
     pub(crate) credentials: Fingerprint,
-}
-
-/// Identifies the credentials of a machine: its row, and its password or client certificate. Replacing the machine or
-/// its credentials changes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fingerprint(String);
-
-impl Fingerprint {
-    /// Of the row `id` and the password's stored hash, or the certificate as DER. The hash is salted, so that the
-    /// fingerprint, which the machine can read, reveals nothing of it.
-    pub(crate) fn new(id: i64, credentials: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(id.to_be_bytes()).chain_update(credentials).finalize();
-        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-    }
 }
 
 /// Why a token is refused, with the stock server's texts.

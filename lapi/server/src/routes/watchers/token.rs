@@ -5,10 +5,7 @@ use palisade_daemon::listen::Peer;
 use palisade_wire::{LoginAnswer, UnixMillis};
 
 use crate::{
-    auth::{
-        bearer, machine_of,
-        token::{Fingerprint, TokenError},
-    },
+    auth::{bearer, fingerprint::Fingerprint, machine_of, token::TokenError},
     error::ApiError,
     response,
     state::Lapi,
