@@ -19,7 +19,7 @@ pub(crate) struct AlreadyRunning {
 
 /// The lock; the kernel releases it however the process ends.
 #[derive(Debug)]
-pub(crate) struct Alone {
+pub(crate) struct InstanceLock {
     _lock: Option<File>,
 }
 
@@ -27,9 +27,9 @@ pub(crate) struct Alone {
 ///
 /// # Errors
 /// Another process holds it.
-pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
+pub(crate) fn claim(folder: &Path) -> Result<InstanceLock, AlreadyRunning> {
     match try_claim(folder) {
-        Ok(lock) => Ok(Alone { _lock: Some(lock) }),
+        Ok(lock) => Ok(InstanceLock { _lock: Some(lock) }),
         Err(TryLockError::WouldBlock) => Err(AlreadyRunning { folder: folder.to_owned() }),
         // A read-only file system, for example. Enforcing matters more than the protection against a second daemon.
         Err(TryLockError::Error(cause)) => {
@@ -37,7 +37,7 @@ pub(crate) fn claim(folder: &Path) -> Result<Alone, AlreadyRunning> {
                 "cannot claim the state folder {}: {cause}; a second bouncer would not be noticed",
                 folder.display()
             );
-            Ok(Alone { _lock: None })
+            Ok(InstanceLock { _lock: None })
         }
     }
 }

@@ -7,7 +7,7 @@ pub(crate) fn init() {
 }
 
 /// Logs how the newer snapshot differs from the older; the first time, everything it holds.
-pub(crate) fn tell(older: Option<&Snapshot>, newer: &Snapshot) {
+pub(crate) fn log_changes(older: Option<&Snapshot>, newer: &Snapshot) {
     for line in lines(older, newer) {
         tracing::info!("{line}");
     }

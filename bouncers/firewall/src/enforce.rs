@@ -247,7 +247,7 @@ impl Enforcer {
                 biased;
                 () = stop.cancelled() => break,
                 event = next_event(&mut self.monitor) => {
-                    let foreign = self.judge(event);
+                    let foreign = self.classify(event);
                     // A second event of the same level must not push the repair further out.
                     if foreign > need {
                         // The rest of the burst falls into the same repair.
@@ -355,7 +355,7 @@ impl Enforcer {
         self.retire_former(&[]).await;
         let newer = self.cache.load();
         let older = self.installed.as_ref().map(|installed| installed.snapshot.clone());
-        dry_run::tell(older.as_ref(), &newer);
+        dry_run::log_changes(older.as_ref(), &newer);
         let generation = newer.generation();
         let layout = Layout::new(&self.current.config, &[]);
         let mut installed = Installed::new(Arc::clone(&self.current.config), layout);
@@ -368,7 +368,7 @@ impl Enforcer {
     }
 
     /// Returns what has to be compared after an event.
-    fn judge(&mut self, event: Result<Event, NetlinkError>) -> Need {
+    fn classify(&mut self, event: Result<Event, NetlinkError>) -> Need {
         match event {
             Ok(Event::Committed { generation, .. }) if self.kernel_access.made(generation) => Need::Nothing,
             Ok(Event::Committed { touched, program, .. }) => {
@@ -424,7 +424,7 @@ impl Enforcer {
     /// Handles the notifications that have already arrived.
     fn drain_monitor(&mut self) {
         while let Some(event) = self.monitor.as_mut().and_then(Monitor::waiting) {
-            let foreign = self.judge(event);
+            let foreign = self.classify(event);
             self.suspicion = self.suspicion.max(foreign);
         }
     }

@@ -157,7 +157,7 @@ impl Kernel {
             }
             let sets = self.socket.sets(number, &family.table)?;
             if let Some(set) = sets.iter().find(|set| set.name == family.set) {
-                return Ok(judge(ip, number, set));
+                return Ok(classify(ip, number, set));
             }
             if found == OperatorsSet::NoTable {
                 found = OperatorsSet::NoSet(number);
@@ -191,7 +191,7 @@ pub(crate) fn watched_tables(config: &Config) -> Vec<Watched> {
         .collect()
 }
 
-fn judge(ip: IpFamily, number: u8, set: &SetHeader) -> OperatorsSet {
+fn classify(ip: IpFamily, number: u8, set: &SetHeader) -> OperatorsSet {
     if set.flags & flags::CONCATENATION != 0 || set.key_bytes != key_bytes(ip) {
         return OperatorsSet::Unfit("its elements are not addresses of this family");
     }
