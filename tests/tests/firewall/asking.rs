@@ -104,9 +104,9 @@ fn commands_read_the_persisted_decisions_of_a_stopped_bouncer() -> Outcome {
 /// Runs a query, and parses its JSON.
 fn ask(world: &World, firewall: &Firewall, words: &[&str]) -> Outcome<Value> {
     let (_, said) = run(world, firewall, words)?;
-    let line = said.lines().position(|line| line.starts_with('{'));
-    let json: String = said.lines().skip(line.unwrap_or(0)).collect();
-    serde_json::from_str(&json).map_err(|error| Failure::new(format!("{words:?}: {error}: {said}")))
+    // One line of standard output; log lines on standard error stand before or behind it.
+    let json = said.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+    serde_json::from_str(json).map_err(|error| Failure::new(format!("{words:?}: {error}: {said}")))
 }
 
 /// Runs a query; returns whether it succeeded, and the output.
