@@ -57,7 +57,7 @@ pub(crate) struct BodyPlaces {
 /// The place of a body. Held for as long as the body is processed.
 #[derive(Debug, Default)]
 pub(crate) struct BodyPlace {
-    permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
     /// How many bytes it is good for, beyond [`FREE_BODY`].
     bytes: usize,
 }
@@ -89,9 +89,9 @@ impl BodyPlaces {
             (true, true) => (&self.common, COMMON_BODY),
             (true, false) => (&self.large, AUTHENTICATED_BODY),
         };
-        // The old one first: two growing bodies must not wait for each other's.
-        place.permit = None;
+        // The old place is kept meanwhile, because its bytes are still held. Whoever has a large place needs no other, so
+        // this cannot wait for ever.
         let permit = Arc::clone(places).acquire_owned().await;
-        *place = BodyPlace { permit: Some(permit.expect("the places are never closed")), bytes: enough };
+        *place = BodyPlace { _permit: Some(permit.expect("the places are never closed")), bytes: enough };
     }
 }

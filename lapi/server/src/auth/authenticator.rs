@@ -63,8 +63,13 @@ impl Authenticator {
 
     /// Counts a failed login, or a registration.
     pub(crate) fn record_attempt(&self, client: &ClientAddress, attempt: Attempt<'_>) {
+        self.record(client, attempt, 1);
+    }
+
+    /// Counts an attempt that costs this many tokens.
+    pub(crate) fn record(&self, client: &ClientAddress, attempt: Attempt<'_>, tokens: u32) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle.take(throttled_as(client), attempt, Instant::now());
+        throttle.take(throttled_as(client), attempt, tokens, Instant::now());
     }
 }
 

@@ -25,8 +25,11 @@ pub(crate) const REMOTE: Allowance = Allowance { burst: 60, every: Duration::fro
 /// For loopback, where a proxy may forward for many clients.
 pub(crate) const LOCAL: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
 
-/// For usage reports: bouncers send one in 15 minutes, and one at each end.
-pub(crate) const USAGE: Allowance = Allowance { burst: 20, every: Duration::from_secs(60) };
+/// For failed logins of all machines of a remote address together.
+pub(crate) const ANY_LOGIN: Allowance = Allowance { burst: 600, every: Duration::from_millis(200) };
+
+/// For usage reports, in KiB: 10,000 machines that share a key and an address send 11 in a second, of one or two each.
+pub(crate) const USAGE: Allowance = Allowance { burst: 8 * 1024, every: Duration::from_millis(50) };
 
 /// At most this many buckets are kept; the least recently failed are dropped first.
 const MAX_BUCKETS: usize = 16_384;
@@ -46,11 +49,13 @@ type Key = (IpAddr, u64);
 pub(crate) enum Attempt<'a> {
     /// A login of an existing machine.
     Login(&'a str),
+    /// A login that needs hashing, of any machine: bounds the work for an address that tries many names.
+    AnyLogin,
     /// A login of a machine that does not exist.
     UnknownMachine,
     /// A registration without a right token.
     Registration,
-    /// A usage report of this bouncer or machine, from any address. Each counts: it is stored.
+    /// A KiB of usage reports of this bouncer or machine, from any address. All count: they are stored.
     UsageReport(&'a str),
 }
 
@@ -96,20 +101,21 @@ impl Throttle {
         (address, self.hasher.hash_one(attempt))
     }
 
-    pub(crate) fn take(&mut self, address: IpAddr, attempt: Attempt<'_>, now: Instant) {
+    pub(crate) fn take(&mut self, address: IpAddr, attempt: Attempt<'_>, tokens: u32, now: Instant) {
         let key = self.key(address, attempt);
         if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&key) {
             self.make_room(now);
         }
         let allowance = match attempt {
             Attempt::UsageReport(_) => USAGE,
+            Attempt::AnyLogin => ANY_LOGIN,
             _ if key.0.is_loopback() => LOCAL,
             _ => REMOTE,
         };
         let fresh = Bucket { tokens: f64::from(allowance.burst), at: now, allowance };
         let bucket = self.buckets.entry(key).or_insert(fresh);
         *bucket = bucket.filled(now);
-        bucket.tokens = (bucket.tokens - 1.0).max(0.0);
+        bucket.tokens = (bucket.tokens - f64::from(tokens)).max(0.0);
     }
 
     /// Drops full buckets, and the older half when none is full.
@@ -158,7 +164,7 @@ mod tests {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         for _ in 0..REMOTE.burst {
             assert!(throttle.check(ip("192.0.2.1"), GUESS, start).is_ok());
-            throttle.take(ip("192.0.2.1"), GUESS, start);
+            throttle.take(ip("192.0.2.1"), GUESS, 1, start);
         }
         assert_eq!(throttle.check(ip("192.0.2.1"), GUESS, start), Err(REMOTE.every));
         assert!(throttle.check(ip("192.0.2.2"), GUESS, start).is_ok(), "other addresses are not affected");
@@ -171,7 +177,7 @@ mod tests {
             "the same in IPv6's clothes"
         );
         assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every).is_ok());
-        throttle.take(ip("192.0.2.1"), GUESS, start + REMOTE.every);
+        throttle.take(ip("192.0.2.1"), GUESS, 1, start + REMOTE.every);
         assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every).is_err());
         assert!(throttle.check(ip("192.0.2.1"), GUESS, start + REMOTE.every * 1000).is_ok());
     }
@@ -180,12 +186,24 @@ mod tests {
     fn a_subscriber_of_ipv6_is_one_and_loopback_is_generous() {
         let (mut throttle, now) = (Throttle::default(), Instant::now());
         for number in 0..REMOTE.burst {
-            throttle.take(ip(&format!("2001:db8::{number:x}")), GUESS, now);
-            throttle.take(ip("127.0.0.1"), GUESS, now);
+            throttle.take(ip(&format!("2001:db8::{number:x}")), GUESS, 1, now);
+            throttle.take(ip("127.0.0.1"), GUESS, 1, now);
         }
         assert!(throttle.check(ip("2001:db8::ffff"), GUESS, now).is_err());
         assert!(throttle.check(ip("2001:db8:0:1::1"), GUESS, now).is_ok());
         assert!(throttle.check(ip("127.0.0.1"), GUESS, now).is_ok());
+    }
+
+    #[test]
+    fn usage_reports_cost_their_length_from_any_address() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let report = Attempt::UsageReport("fw");
+        throttle.take(ip("192.0.2.1"), report, USAGE.burst - 1, now);
+        assert!(throttle.check(ip("192.0.2.1"), report, now).is_ok());
+        throttle.take(ip("192.0.2.2"), report, 512, now);
+        assert_eq!(throttle.check(ip("192.0.2.3"), report, now), Err(USAGE.every));
+        assert!(throttle.check(ip("192.0.2.1"), Attempt::UsageReport("other"), now).is_ok());
+        assert!(throttle.check(ip("192.0.2.1"), report, now + USAGE.every).is_ok());
     }
 
     #[test]
@@ -196,6 +214,7 @@ mod tests {
             throttle.take(
                 IpAddr::from(number.to_be_bytes()),
                 GUESS,
+                1,
                 start + Duration::from_micros(u64::from(number)),
             );
         }
@@ -204,7 +223,7 @@ mod tests {
         assert!(throttle.buckets.contains_key(&latest));
         // Failures that all carry the same timestamp do not defeat the bound.
         for number in 0..hour {
-            throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), GUESS, start);
+            throttle.take(IpAddr::from((number | 0x8000_0000).to_be_bytes()), GUESS, 1, start);
         }
         assert!(throttle.buckets.len() <= MAX_BUCKETS);
     }

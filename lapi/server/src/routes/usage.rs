@@ -56,7 +56,7 @@ pub(crate) async fn take(
     lapi.auth.check_throttle(&client, attempt).inspect_err(|_| {
         lapi.metrics.throttled.inc();
     })?;
-    lapi.auth.record_attempt(&client, attempt);
+    lapi.auth.record(&client, attempt, u32::try_from(body.len().div_ceil(1024)).unwrap_or(u32::MAX));
     let report = read_usage_metrics(&body, sender)?;
     let row = UsageRow {
         kind,

@@ -125,6 +125,7 @@ async fn verify(
 ) -> Result<(), ApiError> {
     let attempt = Attempt::Login(&machine.name);
     lapi.auth.check_throttle(client, attempt)?;
+    lapi.auth.check_throttle(client, Attempt::AnyLogin)?;
     // When a burst of guesses is queued, those that are due after the bucket has emptied are not verified.
     let (still, from, guessed) = (lapi.clone(), client.clone(), Arc::clone(machine));
     let turn = move || still.auth.check_throttle(&from, Attempt::Login(&guessed.name)).is_ok();
@@ -132,6 +133,7 @@ async fn verify(
         Some(true) => Ok(()),
         Some(false) => {
             lapi.auth.record_attempt(client, attempt);
+            lapi.auth.record_attempt(client, Attempt::AnyLogin);
             Err(ApiError::unauthorized(WRONG_CREDENTIALS))
         }
         None => {
