@@ -156,7 +156,7 @@ fn banned_flow(banned: &Banned, payload: &[u8]) -> Option<Flow> {
         return None;
     }
     let (header, attributes) = payload.split_at_checked(4)?;
-    // The tuple alone might name a newer connection with the same ports; the id tells them apart.
+    // The tuple alone might name a newer connection with the same ports; the id is unique.
     let naming = IterateAttrs::new(attributes).filter(|attribute| {
         let kind = attribute.get(2..4).map_or(0, |kind| u16::from_ne_bytes([kind[0], kind[1]]));
         // The upper two bits are flags (nested, byte order).

@@ -12,7 +12,7 @@ use crate::local::LocalNetwork;
 pub struct EnforcerConfig {
     /// The checked configuration.
     pub config: Arc<Config>,
-    /// The LAPI's own addresses, never blocked when the configuration says so.
+    /// The LAPI's own addresses, never blocked when `protect_lapi` is on.
     pub protected: Vec<IpAddr>,
     /// This host's own addresses and neighbourhood.
     pub local: LocalNetwork,

@@ -18,7 +18,7 @@ use crate::target::Dialect;
 pub(crate) const MARK: &str = "palisade";
 
 /// The comment of the `processed` counter in a table that we made.
-// It says that the table may be deleted as a whole: one that was there before is the operator's.
+// It marks a table that may be deleted as a whole: one that was there before is the operator's.
 pub(crate) const TABLE_MARK: &str = "palisade: table";
 
 /// `NFT_SET_*` and `NFT_TABLE_F_*` flags of `linux/netfilter/nf_tables.h`.
@@ -197,7 +197,7 @@ impl Found {
             Some(
                 Holds::Ranges(_) | Holds::Gate(_) | Holds::InnerGate(_) | Holds::FrontGate(_) | Holds::Allow,
             ) => counter(names::PROCESSED),
-            // Of a former configuration with another prefix: only the comment of the counter tells.
+            // Of a former configuration with another prefix: only the comment of the counter identifies it.
             None => self.counters.iter().any(|counter| counter.name == set && counter.comment == MARK),
         };
         let uses =
@@ -220,7 +220,7 @@ impl Found {
         let chains = self.chains.iter().filter(|chain| self.owns_chain(family, &chain.name)).count();
         let sets = self.sets.iter().filter(|set| self.owns_set(family, &set.name)).count();
         let processed = self.counters.iter().find(|counter| counter.name == names::PROCESSED);
-        // The stock bouncer and earlier releases give the counter no comment, so nothing tells whether they made the
+        // The stock bouncer and earlier releases give the counter no comment, so it is unknown whether they made the
         // table: it counts as made by them.
         let unmarked = processed.filter(|counter| counter.comment.is_empty()).map_or(0, |_| 1);
         let counters = self.own_counters(family).count() + unmarked;

@@ -47,7 +47,7 @@ pub enum NftError {
 impl NftError {
     /// Whether an object that the commands refer to does not exist.
     pub(crate) fn is_missing(&self) -> bool {
-        // `nft` exits with 1 for every refusal; only its text tells them apart.
+        // `nft` exits with 1 for every refusal; only its text distinguishes them.
         matches!(self, Self::Refused { stderr, .. } if stderr.contains("No such file or directory"))
     }
 }

@@ -199,7 +199,7 @@ impl Check {
             table: or(file.table, defaults.table),
             chain: or(file.chain, defaults.chain),
             set: or(set, defaults.set),
-            // The default of the stock bouncer; its shipped file says -10.
+            // The default of the stock bouncer; its packaged file has -10.
             priority: file.priority.unwrap_or(0),
             set_only: file.set_only.unwrap_or(false),
             exclusive: file.exclusive.unwrap_or(false),

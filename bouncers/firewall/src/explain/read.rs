@@ -34,7 +34,7 @@ const ACCEPT: u32 = 1;
 pub(crate) fn ruleset(socket: &mut Socket, ip: IpFamily) -> Result<Ruleset, NetlinkError> {
     let mut attempt = 1;
     loop {
-        // Each dump is consistent by itself; the generation tells whether they belong together.
+        // Each dump is consistent by itself; equal generations show that they belong together.
         let before = socket.generation()?;
         let mut ruleset = Ruleset::default();
         for family in [nfproto_of(ip), nfproto::INET] {
@@ -46,7 +46,7 @@ pub(crate) fn ruleset(socket: &mut Socket, ip: IpFamily) -> Result<Ruleset, Netl
             ruleset.unread.extend(unread.map(|(_, name)| format!("{name} {table}")));
         }
         let settled = socket.generation()? == before;
-        // On a host where rules change all the time an uncertain answer is better than none; the report says so.
+        // On a host where rules change all the time an uncertain answer is better than none; the report has a note about it.
         if settled || attempt == ATTEMPTS {
             ruleset.unsettled = !settled;
             return Ok(ruleset);

@@ -159,7 +159,7 @@ impl Transaction {
             .end_nested();
         end_message(&mut begin, start);
         self.buf[..BEGIN_BYTES].copy_from_slice(&begin);
-        // A sequence number of its own for each message tells which one a refusal is about.
+        // A sequence number of its own for each message identifies the one a refusal is about.
         for (seq, &start) in (first + 1..).zip(&self.starts) {
             self.buf[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
         }

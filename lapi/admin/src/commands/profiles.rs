@@ -66,7 +66,7 @@ impl Test {
             None => self.build_alert()?,
         };
         let outcome = profiles
-            // Without a database there is no history; the warning below says so.
+            // Without a database there is no history; a warning is logged below.
             .evaluate(&alert, &NoHistory)
             .map_err(|error| Failure::Command(format!("the LAPI would refuse this alert: {error}")))?;
         if profiles.needs_history() {

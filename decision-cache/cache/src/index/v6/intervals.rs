@@ -193,7 +193,7 @@ impl Flat {
         };
         // Two segments per fence, so that the right one is mostly among the first compared.
         let segments = (count * 2).next_power_of_two().clamp(1, SEGMENTS);
-        // Without the outermost fences: one stray range far away must not stretch the segments. The first fence never
+        // Without the outermost fences: one range far away must not stretch the segments. The first fence never
         // counts, as it is always the lowest address. There are at least LINES fences.
         let trim = (count / 64).min(8);
         let (base, end) = (fences[1 + trim], fences[count - 1 - trim]);
