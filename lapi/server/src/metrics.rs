@@ -1,5 +1,7 @@
 //! Prometheus metrics, under the stock server's names where it has them.
 
+mod client_counters;
+
 use std::{collections::HashMap, time::Duration};
 
 use palisade_daemon::{
@@ -8,14 +10,16 @@ use palisade_daemon::{
 };
 use palisade_lapi_config::MetricsLevel;
 use palisade_replica::Count;
-use palisade_service::{ingest::IngestMetrics, replication::DatabaseMetrics};
+use palisade_service::{ingest::IngestMetrics, registry::Registry, replication::DatabaseMetrics};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
 };
 
+use self::client_counters::ClientCounters;
+
 /// Bucket bounds of the duration histogram in seconds, the stock server's.
-const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -28,6 +32,11 @@ struct MachineLabels {
     machine: String,
     route: &'static str,
     method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeartbeatLabels {
+    machine: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,10 +81,11 @@ struct AlertLabels {
 pub(crate) struct LapiMetrics {
     level: MetricsLevel,
     routes: Family<RequestLabels, Counter>,
-    machines: Family<MachineLabels, Counter>,
-    bouncers: Family<BouncerRouteLabels, Counter>,
-    ok: Family<BouncerLabels, Counter>,
-    ko: Family<BouncerLabels, Counter>,
+    machines: ClientCounters<MachineLabels>,
+    bouncers: ClientCounters<BouncerRouteLabels>,
+    ok: ClientCounters<BouncerLabels>,
+    ko: ClientCounters<BouncerLabels>,
+    heartbeats: Family<HeartbeatLabels, Gauge>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     active: Family<DecisionLabels, Gauge>,
     alerts: Family<AlertLabels, Gauge>,
@@ -103,10 +113,11 @@ impl LapiMetrics {
         let new = Self {
             level,
             routes: Family::default(),
-            machines: Family::default(),
-            bouncers: Family::default(),
-            ok: Family::default(),
-            ko: Family::default(),
+            machines: ClientCounters::default(),
+            bouncers: ClientCounters::default(),
+            ok: ClientCounters::default(),
+            ko: ClientCounters::default(),
+            heartbeats: Family::default(),
             durations: Family::new_with_constructor(histogram),
             active: Family::default(),
             alerts: Family::default(),
@@ -183,27 +194,32 @@ impl LapiMetrics {
             registry.register(
                 "cs_lapi_machine_requests",
                 "Number of calls to each route per method grouped by machines",
-                new.machines.clone(),
+                new.machines.family(),
             );
             registry.register(
                 "cs_lapi_bouncer_requests",
                 "Number of calls to each route per method grouped by bouncers",
-                new.bouncers.clone(),
+                new.bouncers.family(),
             );
             registry.register(
                 "cs_lapi_decisions_ok",
                 "Number of calls to /decisions that returned non-empty result",
-                new.ok.clone(),
+                new.ok.family(),
             );
             registry.register(
                 "cs_lapi_decisions_ko",
                 "Number of calls to /decisions that returned empty result",
-                new.ko.clone(),
+                new.ko.family(),
             );
             registry.register(
                 "cs_lapi_request_duration_seconds",
                 "Response time of LAPI",
                 new.durations.clone(),
+            );
+            registry.register(
+                "cs_machines_last_heartbeat_timestamp",
+                "Unix time of the last heartbeat of each machine",
+                new.heartbeats.clone(),
             );
             registry.register("cs_active_decisions", "Number of active decisions", new.active.clone());
             registry.register("cs_alerts", "Number of alerts (excluding CAPI)", new.alerts.clone());
@@ -228,25 +244,38 @@ impl LapiMetrics {
     /// Counts an authenticated request of a machine.
     pub(crate) fn machine(&self, machine: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.machines.get_or_create(&MachineLabels { machine: machine.to_owned(), route, method }).inc();
+            self.machines.inc(MachineLabels { machine: machine.to_owned(), route, method });
         }
     }
 
     /// Counts an authenticated request of a bouncer.
     pub(crate) fn bouncer(&self, bouncer: &str, route: &'static str, method: &'static str) {
         if self.full() {
-            self.bouncers
-                .get_or_create(&BouncerRouteLabels { bouncer: bouncer.to_owned(), route, method })
-                .inc();
+            self.bouncers.inc(BouncerRouteLabels { bouncer: bouncer.to_owned(), route, method });
         }
     }
 
     /// Counts a live query, with or without a result.
     pub(crate) fn queried(&self, bouncer: &str, found: bool) {
         if self.full() {
-            let family = if found { &self.ok } else { &self.ko };
-            family.get_or_create(&BouncerLabels { bouncer: bouncer.to_owned() }).inc();
+            let counters = if found { &self.ok } else { &self.ko };
+            counters.inc(BouncerLabels { bouncer: bouncer.to_owned() });
         }
+    }
+
+    /// Updates the heartbeats, and removes the series of machines and bouncers that do not exist any more.
+    pub(crate) fn show_clients(&self, registry: &Registry) {
+        if !self.full() {
+            return;
+        }
+        self.heartbeats.clear();
+        for (machine, last) in registry.heartbeats() {
+            self.heartbeats.get_or_create(&HeartbeatLabels { machine }).set(last.0.div_euclid(1000));
+        }
+        self.machines.retain(|labels| registry.machine(&labels.machine).is_some());
+        self.bouncers.retain(|labels| registry.bouncer(&labels.bouncer).is_some());
+        self.ok.retain(|labels| registry.bouncer(&labels.bouncer).is_some());
+        self.ko.retain(|labels| registry.bouncer(&labels.bouncer).is_some());
     }
 
     /// Updates the gauges of active decisions and of stored alerts by scenario.

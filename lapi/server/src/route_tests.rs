@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod allowlists;
 mod batches;
+mod clients;
 mod connections;
 mod deletion;
 mod follow;

@@ -2,7 +2,8 @@
 //!
 //! The store is authoritative for which machines and bouncers exist; the registry is loaded from it and reloaded when
 //! the version in the table `head` has changed. Last pulls, addresses and versions change all the time: they are kept
-//! here and written back in batches about once a second and at shutdown. Losing them in a crash only repeats a delta.
+//! here and written back in batches about once a second and at shutdown. Losing them in a crash only repeats a delta. A
+//! first value, such as the first pull of a bouncer, is written before its request is answered.
 //!
 //! Store futures are boxed so that a parked request does not reserve their space.
 
@@ -125,6 +126,13 @@ impl Registry {
     /// The number of machines that are not validated. Costs with the number of machines.
     pub fn pending_machines(&self) -> usize {
         self.read().pending_machines()
+    }
+
+    /// When each machine last sent a heartbeat to this process.
+    pub fn heartbeats(&self) -> Vec<(String, UnixMillis)> {
+        let index = self.read();
+        let last = |machine: &Machine| Some((machine.name.clone(), machine.lock().heartbeat_here?));
+        index.machines().filter_map(last).collect()
     }
 
     /// The machine of this name if it satisfies `fit`; otherwise the store is checked for changes first.

@@ -77,13 +77,19 @@ impl FromRequestParts<Lapi> for Machine {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let machine = Self::authenticate(parts, lapi).await?;
+        let (route, method) = RouteLabel::of(parts);
+        lapi.metrics.machine(&machine.name, route, method);
+        Ok(machine)
+    }
+}
+
+impl Machine {
+    async fn authenticate(parts: &Parts, lapi: &Lapi) -> Result<Self, ApiError> {
         let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
         let token = bearer(&parts.headers).ok_or(TokenError::Missing).map_err(refused)?;
         let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
-        let machine = machine_of(lapi, &claims, parts.extensions.get::<Peer>()).await?;
-        let (route, method) = RouteLabel::of(parts);
-        lapi.metrics.machine(&machine.name, route, method);
-        Ok(Self(machine))
+        machine_of(lapi, &claims, parts.extensions.get::<Peer>()).await.map(Self)
     }
 }
 
@@ -106,6 +112,15 @@ impl FromRequestParts<Lapi> for Bouncer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
+        let bouncer = Self::authenticate(parts, lapi).await?;
+        let (route, method) = RouteLabel::of(parts);
+        lapi.metrics.bouncer(&bouncer.name, route, method);
+        Ok(bouncer)
+    }
+}
+
+impl Bouncer {
+    async fn authenticate(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
         let client = ClientAddress::from_request_parts(parts, lapi).await?;
         let now = lapi.clock.now();
         let peer = parts.extensions.get::<Peer>().cloned();
@@ -128,8 +143,6 @@ impl FromRequestParts<Lapi> for Bouncer {
         if parts.method != Method::HEAD {
             note_agent(lapi, &bouncer, &parts.headers);
         }
-        let (route, method) = RouteLabel::of(parts);
-        lapi.metrics.bouncer(&bouncer.name, route, method);
         Ok(Self(bouncer))
     }
 }
@@ -211,10 +224,11 @@ impl FromRequestParts<Lapi> for MachineOrBouncer {
         let key = header("x-api-key").is_some_and(|key| !key.is_empty());
         let token = header("authorization").is_some_and(|token| !token.is_empty());
         let machine = header("user-agent").is_some_and(|agent| agent.starts_with("crowdsec/"));
+        // Not counted by client: as in the stock server, those counters are about alerts and decisions.
         if !key && (token || machine) {
-            Machine::from_request_parts(parts, lapi).await.map(Self::Machine)
+            Machine::authenticate(parts, lapi).await.map(Self::Machine)
         } else {
-            Bouncer::from_request_parts(parts, lapi).await.map(Self::Bouncer)
+            Bouncer::authenticate(parts, lapi).await.map(Self::Bouncer)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use palisade_store::{BouncerUpdate, MachineUpdate, StoreError, UsageKind, UsageRow};
+use palisade_store::{BouncerUpdate, MachineUpdate, UsageKind, UsageRow};
 use palisade_wire::{
     ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageReport, UsageSender, read_usage_metrics,
 };
@@ -64,41 +64,45 @@ pub(crate) async fn take(
         received_at: lapi.clock.now(),
         payload: report.payload(),
     };
-    lapi.store.add_usage(row).await.map_err(failed)?;
-    // The report describes the authenticated sender, whatever name it contains.
-    match (report, from) {
+    // The report describes the authenticated sender, whatever name it contains. Both writes share a transaction, and the
+    // sender's values are listed once the report is answered.
+    let (activity, now) = (&lapi.registry.activity, lapi.clock.now());
+    let stored = match (report, &from) {
         (UsageReport::RemediationComponent(report), MachineOrBouncer::Bouncer(bouncer)) => {
-            let update = BouncerUpdate {
-                id: bouncer.id,
-                version: Some(report.version),
-                os: Some(columns(report.os)),
-                feature_flags: Some(report.feature_flags.join(",")),
-                ..BouncerUpdate::default()
-            };
-            lapi.registry.activity.record_bouncer(&bouncer, update);
+            activity.record_bouncer(bouncer, bouncer_update(report));
+            tokio::join!(lapi.store.add_usage(row), activity.save_bouncer(now, bouncer)).0
         }
         (UsageReport::LogProcessor(report), MachineOrBouncer::Machine(machine)) => {
-            let update = MachineUpdate {
-                id: machine.id,
-                version: Some(report.version),
-                os: Some(columns(report.os)),
-                feature_flags: Some(report.feature_flags.join(",")),
-                hub_state: serde_json::to_string(&report.hub_items).ok(),
-                datasources: serde_json::to_string(&report.datasources).ok(),
-                ..MachineUpdate::default()
-            };
-            lapi.registry.activity.record_machine(&machine, update);
+            activity.record_machine(machine, machine_update(report));
+            tokio::join!(lapi.store.add_usage(row), activity.save_machine(now, machine)).0
         }
-        _ => {}
-    }
+        _ => lapi.store.add_usage(row).await,
+    };
+    stored.map_err(|error| ApiError::store(&error, "unable to insert row"))?;
     Ok(StatusCode::CREATED)
+}
+
+fn bouncer_update(report: RemediationComponent) -> BouncerUpdate {
+    BouncerUpdate {
+        version: Some(report.version),
+        os: Some(columns(report.os)),
+        feature_flags: Some(report.feature_flags.join(",")),
+        ..BouncerUpdate::default()
+    }
+}
+
+fn machine_update(report: LogProcessor) -> MachineUpdate {
+    MachineUpdate {
+        version: Some(report.version),
+        os: Some(columns(report.os)),
+        feature_flags: Some(report.feature_flags.join(",")),
+        hub_state: serde_json::to_string(&report.hub_items).ok(),
+        datasources: serde_json::to_string(&report.datasources).ok(),
+        ..MachineUpdate::default()
+    }
 }
 
 /// Name, family and version; empty when the report has none.
 fn columns(os: Option<OsInfo>) -> (String, String, String) {
     os.map(|os| (os.name, os.family, os.version)).unwrap_or_default()
-}
-
-fn failed(error: StoreError) -> ApiError {
-    ApiError::store(&error, "unable to insert row")
 }

@@ -29,7 +29,9 @@ pub(crate) fn routes() -> OpenApiRouter<Lapi> {
         (status = 401, description = "Missing or invalid token", body = palisade_wire::ErrorBody))
 )]
 pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
-    lapi.registry.activity.record_heartbeat(&machine, lapi.clock.now());
+    let (activity, now) = (&lapi.registry.activity, lapi.clock.now());
+    activity.record_heartbeat(&machine, now);
+    activity.save_first_machine(now, &machine).await;
     StatusCode::OK
 }
 

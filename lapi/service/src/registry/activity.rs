@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,12 +24,18 @@ use crate::clock::Clock;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Client reports per write: ten thousand at once would delay the write of a ban.
 const REPORTS_PER_WRITE: usize = 2000;
+/// How long a request waits for the write of its client's values.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Records what machines and bouncers do, and writes it back.
 #[derive(Debug)]
 pub struct Activity {
     store: Store,
     pending: Mutex<PendingWrites>,
+    /// Held while a batch is written.
+    writing: tokio::sync::Mutex<()>,
+    /// Whether the last batch could not be written.
+    failing: AtomicBool,
 }
 
 /// Pending updates by row id; later updates replace earlier ones field by field.
@@ -60,9 +69,26 @@ fn merge_machine(to: &mut MachineUpdate, from: MachineUpdate) {
     merge!(to, from, ip version scenarios last_heartbeat last_push os feature_flags hub_state datasources);
 }
 
+/// Removes an update that was written, unless more was recorded meanwhile.
+fn remove_if_equal<T: PartialEq>(pending: &mut HashMap<i64, T>, id: i64, written: &T) {
+    if pending.get(&id) == Some(written) {
+        pending.remove(&id);
+    }
+}
+
+/// Whether an update sets a value where there was none.
+fn is_first<T>(none_yet: bool, update: Option<&T>) -> bool {
+    none_yet && update.is_some()
+}
+
 impl Activity {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, pending: Mutex::default() }
+        Self {
+            store,
+            pending: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            failing: AtomicBool::new(false),
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, PendingWrites> {
@@ -97,6 +123,14 @@ impl Activity {
         self.record_pull_time(bouncer, now, SECOND);
     }
 
+    /// A stream request whose response is not written yet. The last pull is updated if there is none.
+    pub fn record_first_pull(&self, bouncer: &Bouncer, now: UnixMillis) {
+        if bouncer.last_pull().is_none() {
+            let update = BouncerUpdate { last_pull: Some(now), ..BouncerUpdate::default() };
+            self.record_bouncer(bouncer, update);
+        }
+    }
+
     /// Updates the last pull unless it was updated less than `millis` ago.
     fn record_pull_time(&self, bouncer: &Bouncer, now: UnixMillis, millis: i64) {
         // A last pull in the future was written before the clock was set back.
@@ -117,6 +151,9 @@ impl Activity {
             // In a block of its own: the two locks are never held together.
             let mut live = bouncer.lock();
             let update = update.clone();
+            live.has_first_value |= is_first(live.last_pull.is_none(), update.last_pull.as_ref())
+                || is_first(live.kind.is_empty(), update.kind.as_ref())
+                || is_first(live.version.is_empty(), update.version.as_ref());
             live.last_pull = update.last_pull.or(live.last_pull);
             live.cursor = update.cursor.or(live.cursor);
             if let Some(kind) = update.kind {
@@ -131,6 +168,7 @@ impl Activity {
 
     /// A heartbeat of a machine.
     pub fn record_heartbeat(&self, machine: &Machine, now: UnixMillis) {
+        machine.lock().heartbeat_here = Some(now);
         let update = MachineUpdate { last_heartbeat: Some(now), ..MachineUpdate::default() };
         self.record_machine(machine, update);
     }
@@ -140,6 +178,9 @@ impl Activity {
         {
             let mut live = machine.lock();
             let update = update.clone();
+            live.has_first_value |= is_first(live.last_heartbeat.is_none(), update.last_heartbeat.as_ref())
+                || is_first(live.ip.is_empty(), update.ip.as_ref())
+                || is_first(live.version.is_empty(), update.version.as_ref());
             live.last_heartbeat = update.last_heartbeat.or(live.last_heartbeat);
             live.last_push = update.last_push.or(live.last_push);
             if let Some(ip) = update.ip {
@@ -155,6 +196,52 @@ impl Activity {
         merge_machine(self.pending().machine(machine.id), update);
     }
 
+    /// Writes the bouncer's pending update if it has a first value, so that a list made after the response shows it.
+    pub async fn save_first_bouncer(&self, now: UnixMillis, bouncer: &Bouncer) {
+        if std::mem::take(&mut bouncer.lock().has_first_value) {
+            Box::pin(self.save_bouncer(now, bouncer)).await;
+        }
+    }
+
+    /// As [`Activity::save_first_bouncer`], for a machine.
+    pub async fn save_first_machine(&self, now: UnixMillis, machine: &Machine) {
+        if std::mem::take(&mut machine.lock().has_first_value) {
+            Box::pin(self.save_machine(now, machine)).await;
+        }
+    }
+
+    /// Writes the bouncer's pending update. If that fails or takes long, it stays pending.
+    pub async fn save_bouncer(&self, now: UnixMillis, bouncer: &Bouncer) {
+        if self.failing.load(Ordering::Relaxed) {
+            return;
+        }
+        // Copied and not taken: the request may be dropped while it waits.
+        let update = self.pending().bouncers.get(&bouncer.id).cloned();
+        let Some(update) = update else { return self.batch_written().await };
+        let write = self.store.update_bouncers(now, vec![update.clone()]);
+        if matches!(tokio::time::timeout(SAVE_TIMEOUT, write).await, Ok(Ok(()))) {
+            remove_if_equal(&mut self.pending().bouncers, update.id, &update);
+        }
+    }
+
+    /// As [`Activity::save_bouncer`], for a machine.
+    pub async fn save_machine(&self, now: UnixMillis, machine: &Machine) {
+        if self.failing.load(Ordering::Relaxed) {
+            return;
+        }
+        let update = self.pending().machines.get(&machine.id).cloned();
+        let Some(update) = update else { return self.batch_written().await };
+        let write = self.store.update_machines(now, vec![update.clone()]);
+        if matches!(tokio::time::timeout(SAVE_TIMEOUT, write).await, Ok(Ok(()))) {
+            remove_if_equal(&mut self.pending().machines, update.id, &update);
+        }
+    }
+
+    /// Waits for the batch that is being written: an update that is not pending any more is in it.
+    async fn batch_written(&self) {
+        let _ = tokio::time::timeout(SAVE_TIMEOUT, self.writing.lock()).await;
+    }
+
     /// Writes all pending updates. Updates that cannot be written stay pending.
     ///
     /// # Errors
@@ -166,6 +253,7 @@ impl Activity {
 
     /// As [`Activity::write_back`], with at most `instances` client reports.
     async fn write_batch(&self, now: UnixMillis, instances: usize) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().await;
         // The lock is released before the database is waited for, so requests go on recording.
         let taken = {
             let mut pending = self.pending();
@@ -223,22 +311,16 @@ impl Activity {
         let mut ticks = tokio::time::interval(WRITE_INTERVAL);
         // After a slow write the next one waits a whole interval again, and is not made up for in a burst.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut failing = false;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match self.write_batch(clock.now(), REPORTS_PER_WRITE).await {
-                Ok(()) if failing => {
-                    info!("last pulls and heartbeats are written to the database again");
-                    failing = false;
-                }
-                Ok(()) => {}
-                Err(cause) if !failing => {
-                    warn!(
-                        error = &cause as &dyn std::error::Error,
-                        "cannot write last pulls and heartbeats; they are kept in memory and retried every second"
-                    );
-                    failing = true;
-                }
-                Err(_) => {}
+            let result = self.write_batch(clock.now(), REPORTS_PER_WRITE).await;
+            let failed = self.failing.swap(result.is_err(), Ordering::Relaxed);
+            match result {
+                Ok(()) if failed => info!("last pulls and heartbeats are written to the database again"),
+                Err(cause) if !failed => warn!(
+                    error = &cause as &dyn std::error::Error,
+                    "cannot write last pulls and heartbeats; they are kept in memory and retried every second"
+                ),
+                _ => {}
             }
         }
     }

@@ -72,6 +72,10 @@ impl RegistryIndex {
         self.machines.values().filter(|machine| !machine.validated).count()
     }
 
+    pub(super) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values().map(Arc::as_ref)
+    }
+
     pub(super) fn machine(&self, name: &str) -> Option<Arc<Machine>> {
         self.machines.get(name).cloned()
     }

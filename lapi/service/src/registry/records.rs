@@ -56,6 +56,10 @@ pub(super) struct MachineLive {
     pub(super) last_heartbeat: Option<UnixMillis>,
     /// When it last posted alerts.
     pub(super) last_push: Option<UnixMillis>,
+    /// When it last sent a heartbeat to this process: `last_heartbeat` may come from another LAPI.
+    pub(super) heartbeat_here: Option<UnixMillis>,
+    /// Whether a pending update has a value that the store has none of yet.
+    pub(super) has_first_value: bool,
 }
 
 /// A bouncer: one row per key and address.
@@ -90,6 +94,8 @@ pub struct BouncerLive {
     /// Its stream cursor: the commit and time up to which it has received all changes. `None` before its first stream,
     /// and for clients that keep their own cursor.
     pub cursor: Option<(Commit, UnixMillis)>,
+    /// Whether a pending update has a value that the store has none of yet.
+    pub(super) has_first_value: bool,
 }
 
 impl Machine {
@@ -104,6 +110,7 @@ impl Machine {
                 scenarios: row.scenarios,
                 last_heartbeat: row.last_heartbeat,
                 last_push: row.last_push,
+                ..MachineLive::default()
             })),
         };
         let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::Password };
@@ -132,6 +139,7 @@ impl Bouncer {
                 version: row.version,
                 last_pull: row.last_pull,
                 cursor: row.cursor,
+                has_first_value: false,
             })),
         };
         let auth = if row.auth_type == "tls" { AuthType::Tls } else { AuthType::ApiKey };

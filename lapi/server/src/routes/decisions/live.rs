@@ -43,7 +43,9 @@ pub(crate) async fn query(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let (first, rest) = query_live(&lapi, &bouncer, &query)?;
-    lapi.registry.activity.record_live_query(&bouncer, lapi.clock.now());
+    let (activity, now) = (&lapi.registry.activity, lapi.clock.now());
+    activity.record_live_query(&bouncer, now);
+    activity.save_first_bouncer(now, &bouncer).await;
     let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
     Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
 }

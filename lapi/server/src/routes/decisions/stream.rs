@@ -54,8 +54,10 @@ pub(crate) async fn pull(
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let request = Filter::for_stream(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
+    let activity = &lapi.registry.activity;
     if let Some(ask) = CursorRequest::of(&request, &query)? {
-        lapi.registry.activity.record_stream_request(&bouncer, lapi.clock.now());
+        activity.record_stream_request(&bouncer, lapi.clock.now());
+        activity.save_first_bouncer(lapi.clock.now(), &bouncer).await;
         let instance = instance(client, &headers, lapi.clock.now());
         // Free what was read from the connection: the request may be parked for a minute.
         drop((headers, query, request));
@@ -67,6 +69,8 @@ pub(crate) async fn pull(
         };
         return follow::answer(&lapi, &bouncer, ask, note).await;
     }
+    activity.record_first_pull(&bouncer, lapi.clock.now());
+    activity.save_first_bouncer(lapi.clock.now(), &bouncer).await;
     // Read the clock before taking the view: a decision that is made in between then belongs to the next pull.
     let now = lapi.clock.now();
     let view = lapi.replication.view();

@@ -54,15 +54,14 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         }
     })?;
     let version = version(&headers);
-    lapi.registry.activity.record_machine(
-        &machine,
-        MachineUpdate {
-            scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
-            ip: Some(client.text.clone()),
-            version: version.clone(),
-            ..MachineUpdate::default()
-        },
-    );
+    let update = MachineUpdate {
+        scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
+        ip: Some(client.text.clone()),
+        version: version.clone(),
+        ..MachineUpdate::default()
+    };
+    lapi.registry.activity.record_machine(&machine, update);
+    lapi.registry.activity.save_first_machine(lapi.clock.now(), &machine).await;
     if version.is_none() {
         warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
         return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
