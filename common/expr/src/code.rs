@@ -87,6 +87,8 @@ pub(crate) enum Code {
         utc: bool,
     },
     Loop(Box<LoopCode>),
+    /// A call of a refused function: fails with this reason.
+    Unavailable(Box<str>),
 }
 
 #[derive(Debug)]

@@ -27,6 +27,8 @@ pub(crate) struct Compiler<'c> {
     pub(crate) host_calls: Vec<usize>,
     /// The members of host objects that are read.
     pub(crate) members: Vec<&'static str>,
+    /// The first call of a refused function.
+    pub(crate) unavailable: Option<CompileError>,
 }
 
 type Compiled = Result<(Node, Type), CompileError>;
@@ -41,6 +43,7 @@ impl<'c> Compiler<'c> {
             made: 0,
             host_calls: Vec::new(),
             members: Vec::new(),
+            unavailable: None,
         }
     }
 
@@ -460,7 +463,7 @@ impl<'c> Compiler<'c> {
     fn call(&mut self, name: &str, args: &[Ast], span: Span) -> Compiled {
         let Some(&(signature, body)) = self.vocabulary.function_named(name) else {
             if let Some(reason) = self.vocabulary.refusal(name) {
-                return Err(self.error(format!("{name} cannot be used: {reason}"), span));
+                return self.unavailable(format!("{name} cannot be used: {reason}"), args, span);
             }
             let near = self.vocabulary.nearest(name, true);
             let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
@@ -477,6 +480,14 @@ impl<'c> Compiler<'c> {
             Body::Now { utc } => Code::Now { zone: args.into_iter().next().map(Box::new), utc },
         };
         self.done(span, code, signature.returns)
+    }
+
+    /// A call that always fails; its arguments are compiled only to find errors in them.
+    fn unavailable(&mut self, reason: String, args: &[Ast], span: Span) -> Compiled {
+        self.all(args)?;
+        let error = self.error(reason.as_str(), span);
+        self.unavailable.get_or_insert(error);
+        self.done(span, Code::Unavailable(reason.into()), Type::Any)
     }
 
     fn arguments(

@@ -168,6 +168,7 @@ impl<'v> Machine<'v> {
                 at(self.host.call(*number, &args, &mut self.budget), node)?
             }
             Code::Loop(code) => self.run_loop(code, node)?,
+            Code::Unavailable(reason) => at(Err(Fault::from(&**reason)), node)?,
             Code::List(items) => self.list(items, node)?,
             Code::Map(entries) => self.map(entries, node)?,
             Code::Member { of, name, optional } => match self.value(of)? {

@@ -18,10 +18,12 @@ pub struct Program {
     kind: Type,
     host_functions: BTreeSet<usize>,
     members: BTreeSet<&'static str>,
+    unavailable: Option<CompileError>,
 }
 
 impl Program {
-    /// Compiles an expression.
+    /// Compiles an expression. A call of a refused function compiles and fails when it is evaluated; see
+    /// [`Self::unavailable`].
     pub fn compile(source: &str, vocabulary: &Vocabulary) -> Result<Self, CompileError> {
         let tree = parser::parse(source)?;
         let mut compiler = Compiler::new(source, vocabulary);
@@ -32,6 +34,7 @@ impl Program {
             kind,
             host_functions: compiler.host_calls.into_iter().collect(),
             members: compiler.members.into_iter().collect(),
+            unavailable: compiler.unavailable,
         })
     }
 
@@ -55,6 +58,11 @@ impl Program {
     /// The type of its value, as far as known.
     pub fn kind(&self) -> Type {
         self.kind
+    }
+
+    /// The first call of a function that the vocabulary refuses, with the reason: an evaluation that gets there fails.
+    pub fn unavailable(&self) -> Option<&CompileError> {
+        self.unavailable.as_ref()
     }
 
     /// Whether it calls the host function with this number.

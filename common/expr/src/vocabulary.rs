@@ -55,7 +55,8 @@ impl Vocabulary {
         self.functions.insert(signature.name, (signature, Body::Host(number)));
     }
 
-    /// Adds a function of the reference that is not available here: using it is a compile error with this reason.
+    /// Adds a function of the reference that is not available here: calling it fails with this reason, and
+    /// [`Program::unavailable`](crate::Program::unavailable) tells beforehand.
     pub fn refuse(&mut self, name: &'static str, reason: &'static str) {
         self.functions.remove(name);
         self.refused.insert(name, reason);

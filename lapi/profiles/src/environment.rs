@@ -16,7 +16,8 @@ const TIME_LEFT: usize = 3;
 const LOG_INFO: usize = 4;
 const HOSTNAME: usize = 5;
 
-/// Functions of the reference that a LAPI cannot offer. Refusing to start is better than evaluating them as false.
+/// Functions of the reference that a LAPI cannot offer. A call fails, as the profile's `on_error` says; without
+/// `on_error` the file is refused, which is better than refusing every alert.
 const REFUSED: [(&str, &str); 26] = [
     ("CrowdsecCTI", CTI),
     ("GeoIPEnrich", GEOIP),

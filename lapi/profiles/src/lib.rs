@@ -6,8 +6,8 @@
 //! ```
 //!
 //! All errors in a file are found when it is read, with file, line and reason: unknown keys, values and names,
-//! durations, and functions that this server does not offer. Evaluation is pure; history is queried through
-//! [`History`].
+//! durations, and functions that this server does not offer (a warning where `on_error` says what a failing filter
+//! means). Evaluation is pure; history is queried through [`History`].
 //!
 //! ```
 //! use palisade_profiles::{NoHistory, Profiles};

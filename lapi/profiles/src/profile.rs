@@ -34,6 +34,9 @@ pub(crate) struct Profile {
     pub(crate) notifications: Vec<String>,
     pub(crate) stops: bool,
     pub(crate) on_error: OnError,
+    /// Whether an expression calls a function that is not available here: it fails for every alert, which was logged
+    /// when the file was read.
+    pub(crate) incomplete: bool,
     decisions: Vec<Decided>,
     duration: Option<Program>,
 }
@@ -78,17 +81,39 @@ impl Profile {
                 OnError::Fail
             }
         };
-        let filters = written
-            .filters
-            .unwrap_or_default()
+        let written_filters = written.filters.unwrap_or_default();
+        let filters = written_filters
             .iter()
             .map(|filter| compiled(source, filter, true))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut incomplete = false;
+        for (filter, program) in written_filters.iter().zip(&filters) {
+            let Some(error) = program.unavailable() else { continue };
+            let error = unusable(source, filter, "filter", error);
+            // `on_error` says what becomes of an alert when a filter fails; without it every alert would be refused.
+            if on_error == OnError::Fail {
+                return Err(error);
+            }
+            incomplete = true;
+            let on_error = written.on_error.as_deref();
+            tracing::warn!(profile = name, on_error, "a filter will fail for every alert: {error}");
+        }
         // Only a warning: such a profile is useless and harmless.
         if filters.is_empty() {
             tracing::warn!(profile = name, "a profile without filters never matches");
         }
-        let duration = written.duration_expr.map(|written| compiled(source, &written, false)).transpose()?;
+        let duration = match &written.duration_expr {
+            None => None,
+            Some(expression) => {
+                let program = compiled(source, expression, false)?;
+                if let Some(error) = program.unavailable() {
+                    incomplete = true;
+                    let error = unusable(source, expression, "duration_expr", error);
+                    tracing::warn!(profile = name, "the fixed duration is used for every alert: {error}");
+                }
+                Some(program)
+            }
+        };
         let decisions = written
             .decisions
             .unwrap_or_default()
@@ -102,6 +127,7 @@ impl Profile {
             name,
             filters,
             on_error,
+            incomplete,
             decisions,
             duration,
         })
@@ -159,6 +185,15 @@ impl Profile {
         evaluation
     }
 
+    /// Logs that an expression failed for an alert; at debug level when that was to be expected.
+    pub(crate) fn log_failure(&self, reason: &dyn std::fmt::Display) {
+        if self.incomplete {
+            tracing::debug!(profile = self.name, "{reason}");
+        } else {
+            tracing::warn!(profile = self.name, "{reason}");
+        }
+    }
+
     fn decide(&self, context: &Context<'_>, evaluation: &mut ProfileEvaluation) {
         for template in &self.decisions {
             let duration = match self.duration.as_ref().map(|program| computed(program, context)) {
@@ -166,7 +201,7 @@ impl Profile {
                 Some(Ok(duration)) => duration,
                 Some(Err(reason)) => {
                     let note = format!("duration_expr: {reason}; using {}", template.duration);
-                    tracing::warn!(profile = self.name, "{note}");
+                    self.log_failure(&note);
                     evaluation.notes.push(note);
                     template.duration
                 }
@@ -244,11 +279,18 @@ fn compiled(
     condition: bool,
 ) -> Result<Program, ProfilesError> {
     let compile = if condition { Program::compile_condition } else { Program::compile };
-    compile(&written.value, vocabulary()).map_err(|error| {
-        let what = if condition { "filter" } else { "duration_expr" };
-        let reason = format!("{what} {:?}: {}", brief(&written.value), error.reason);
-        source.invalid_inside(written.referenced, (error.line, error.column), reason)
-    })
+    let what = if condition { "filter" } else { "duration_expr" };
+    compile(&written.value, vocabulary()).map_err(|error| unusable(source, written, what, &error))
+}
+
+fn unusable(
+    source: Source<'_>,
+    written: &Spanned<String>,
+    what: &str,
+    error: &CompileError,
+) -> ProfilesError {
+    let reason = format!("{what} {:?}: {}", brief(&written.value), error.reason);
+    source.invalid_inside(written.referenced, (error.line, error.column), reason)
 }
 
 /// Truncates long expressions for messages.
@@ -286,7 +328,11 @@ pub struct Filter(Program);
 ///
 /// The reason, with line and column in the expression.
 pub fn compile_filter(expression: &str) -> Result<Filter, CompileError> {
-    Program::compile_condition(expression, vocabulary()).map(Filter)
+    let program = Program::compile_condition(expression, vocabulary())?;
+    match program.unavailable() {
+        Some(error) => Err(error.clone()),
+        None => Ok(Filter(program)),
+    }
 }
 
 impl Filter {

@@ -126,7 +126,7 @@ impl Profiles {
 fn filter_result(profile: &Profile, evaluation: &ProfileEvaluation) -> StepResult {
     match (&evaluation.failed, evaluation.matched) {
         (Some(error), _) => {
-            tracing::warn!(profile = profile.name, %error, "a filter failed; the profile is skipped");
+            profile.log_failure(&format_args!("a filter failed, the profile is skipped: {error}"));
             StepResult::Skipped
         }
         (None, true) => StepResult::Matched,
@@ -144,7 +144,8 @@ fn apply_on_error(profile: &Profile, evaluation: &ProfileEvaluation) -> Result<S
         return Err(error.clone());
     }
     let matched = evaluation.matched || profile.on_error == OnError::Apply;
-    tracing::warn!(profile = profile.name, %error, matched, "a filter failed");
+    let effect = if matched { "counts as matched, without decisions" } else { "is skipped" };
+    profile.log_failure(&format_args!("a filter failed, the profile {effect}: {error}"));
     Ok(if matched { StepResult::MatchedWithoutDecisions } else { StepResult::Skipped })
 }
 

@@ -55,7 +55,8 @@ fn mistakes_are_found_when_compiling_with_their_place() {
         ("evt.Lines['a']", 1, 11, "cannot take an element of list of Line by string"),
         ("1[0]", 1, 3, "cannot take an element of int by int"),
         ("evt.Lines[1:'x']", 1, 13, "bound of a slice must be an int"),
-        ("CrowdsecCTI('192.0.2.1')", 1, 1, "CrowdsecCTI cannot be used: it asks a service on the network"),
+        ("CrowdsecCTI(nope)", 1, 13, "unknown name nope"),
+        ("CrowdsecCTI('a') +", 1, 19, "unexpected the end"),
         ("Upper", 1, 1, "to call the function write Upper(…)"),
         ("'é' + nope", 1, 7, "unknown name nope"),
     ] {
@@ -75,6 +76,28 @@ fn mistakes_are_found_when_compiling_with_their_place() {
             assert_eq!((error.line, error.column), (line, column), "{source}: {error}");
         }
     }
+}
+
+#[test]
+fn a_refused_function_fails_only_when_it_is_called() {
+    for (source, meant) in [
+        ("true && CrowdsecCTI('x').GetScore() > 3", None),
+        ("false && CrowdsecCTI('x').GetScore() > 3", Some(false)),
+        ("1 < 2 || CrowdsecCTI('x')", Some(true)),
+        ("len(CrowdsecCTI('x') ?? []) > 0", None),
+        ("let x = CrowdsecCTI('x'); x?.Score == 1", None),
+    ] {
+        let program = Program::compile_condition(source, &vocabulary()).unwrap();
+        let told = program.unavailable().expect(source);
+        assert_eq!(told.reason, "CrowdsecCTI cannot be used: it asks a service on the network");
+        assert_eq!(told.column, 1 + source.find("CrowdsecCTI").unwrap());
+        let result = program.test(&Event::example(), Limits::default());
+        match meant {
+            Some(truth) => assert_eq!(result, Ok(truth), "{source}"),
+            None => assert!(result.unwrap_err().reason.starts_with("CrowdsecCTI cannot be used"), "{source}"),
+        }
+    }
+    assert!(Program::compile("Upper('a')", &vocabulary()).unwrap().unavailable().is_none());
 }
 
 #[test]

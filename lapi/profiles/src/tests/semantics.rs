@@ -213,6 +213,60 @@ fn on_error_decides_the_effect_of_a_failing_filter() {
 }
 
 #[test]
+fn a_function_that_is_missing_follows_on_error() {
+    const CALLS: [&str; 5] = [
+        "CrowdsecCTI(Alert.GetValue()).GetMaliciousnessScore() > 0.5",
+        "GeoIPEnrich(Alert.GetValue())?.Country == \"x\"",
+        "len(LookupHost(\"x\")) > 0",
+        "RegexpInFile(Alert.GetValue(), \"x.txt\")",
+        "HTTPGet(\"x\") != nil && Alert.Remediation",
+    ];
+    let text = |call: &str, keys: &str| {
+        format!(
+            "name: a\nfilters: ['{call}']\ndecisions: [{{type: captcha}}]\n{keys}\n\
+             ---\nname: b\nfilters: ['true']\ndecisions: [{{type: ban}}]\n"
+        )
+    };
+    for call in CALLS {
+        for (on_error, result) in [
+            ("continue", StepResult::Skipped),
+            ("ignore", StepResult::Skipped),
+            ("break", StepResult::Skipped),
+            ("apply", StepResult::MatchedWithoutDecisions),
+        ] {
+            let outcome = evaluate(&text(call, &format!("on_error: {on_error}")), &alert()).unwrap();
+            assert_eq!(outcome.trace[0].result, result, "{call} {on_error}");
+            assert_eq!(decided(&outcome), ["ban 4h0m0s"], "{call} {on_error}: the other profile decides");
+        }
+        // Where nothing says what a failure means, every alert would be refused.
+        for keys in ["", "on_error: whatever"] {
+            let error = Profiles::parse(&text(call, keys), "p").unwrap_err().to_string();
+            assert!(error.contains("cannot be used"), "{error}");
+        }
+    }
+    // A filter that never gets to the call holds.
+    let lazy = text("Alert.Remediation || CrowdsecCTI(\"x\").Score > 1", "on_error: continue");
+    assert_eq!(decided(&evaluate(&lazy, &alert()).unwrap()), ["captcha 4h0m0s"]);
+    // An earlier filter that is true: the profile matched, and `break` ends there.
+    let first = "name: a\nfilters: ['true', 'CrowdsecCTI(\"x\").Score > 1']\nnotifications: [n]\non_error: break\n\
+                 ---\nfilters: ['true']\ndecisions: [{type: ban}]\n";
+    let outcome = evaluate(first, &alert()).unwrap();
+    assert_eq!((outcome.trace.len(), outcome.notify.len(), outcome.decisions.len()), (1, 1, 0));
+    // A duration that cannot be computed falls back to the fixed one, whatever `on_error` says.
+    let computed = "filters: ['true']\ndecisions: [{type: ban, duration: 2h}]\n\
+                    duration_expr: CrowdsecCTI(Alert.GetValue()).Duration\n";
+    assert_eq!(decided(&evaluate(computed, &alert()).unwrap()), ["ban 2h0m0s"]);
+}
+
+#[test]
+fn on_error_excuses_no_mistake() {
+    for filter in ["CrowdsecCTI(", "nonsense(1)", "Alert.Nope", "CrowdsecCTI(Alert.Nope)", "1 + 1"] {
+        let text = format!("filters: ['{filter}']\non_error: continue\n");
+        assert!(Profiles::parse(&text, "p").is_err(), "{filter}");
+    }
+}
+
+#[test]
 fn on_success_break_ends_even_after_an_error_that_is_applied() {
     let text = "filters: ['Alert.Events[9].Timestamp == \"\"']\non_error: apply\non_success: break\n---\nfilters: ['true']\ndecisions: [{type: ban}]\n";
     let outcome = evaluate(text, &alert()).unwrap();
