@@ -15,14 +15,17 @@ mod observed_io;
 mod peer;
 mod service;
 mod socket;
+mod socket_access;
 pub mod tls;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::{ConnectionMetrics, Listeners, Serving};
-pub use bind::{ListenError, bind};
+pub use bind::{ListenError, bind, check_bind};
+pub(crate) use bind::{bind_host, check_host};
 pub use limits::{Limits, raise_limit};
 pub use peer::Peer;
 pub use service::HttpService;
-pub use socket::{SocketFile, bind_socket};
+pub use socket::{SocketFile, bind_socket, check_socket};
+pub use socket_access::SocketAccess;

@@ -21,5 +21,5 @@ pub use self::{
     keys::{Listen, PROMETHEUS_KEYS, Port, PrometheusKeys},
     process::ProcessCollector,
     registry::Metrics,
-    serve::serve,
+    serve::{check, serve},
 };

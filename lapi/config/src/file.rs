@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use palisade_daemon::metrics::Port;
 use serde::Deserialize;
 
-/// All keys of CrowdSec's `config.yaml`, used here or not. Any other key is an error.
+/// All keys of CrowdSec's `config.yaml`, used here or not, and ours. Any other key is an error.
 pub(crate) const CONFIG_KEYS: &[&str] = &[
     "common.daemonize",
     "common.pid_dir",
@@ -93,6 +93,9 @@ pub(crate) const CONFIG_KEYS: &[&str] = &[
     "api.server.enable",
     "api.server.listen_uri",
     "api.server.listen_socket",
+    // Ours.
+    "api.server.listen_socket_mode",
+    "api.server.listen_socket_group",
     "api.server.profiles_path",
     "api.server.console_path",
     "api.server.log_level",
@@ -241,6 +244,8 @@ pub(crate) struct Server {
     pub enable: Option<bool>,
     pub listen_uri: Option<String>,
     pub listen_socket: Option<PathBuf>,
+    pub listen_socket_mode: Option<String>,
+    pub listen_socket_group: Option<String>,
     pub profiles_path: Option<PathBuf>,
     pub console_path: Option<PathBuf>,
     pub log_level: Option<String>,

@@ -9,6 +9,7 @@ use std::{
 use ipnet::IpNet;
 use palisade_daemon::{
     Problems,
+    listen::SocketAccess,
     logs::LogLevel,
     metrics::{Listen, Port},
 };
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub listen_uri: Option<String>,
     /// Unix socket to listen on.
     pub listen_socket: Option<PathBuf>,
+    /// Who may connect to it.
+    pub socket_access: SocketAccess,
     /// The profiles file; set when the LAPI is run.
     pub profiles_path: Option<PathBuf>,
     /// Console options.
@@ -154,6 +157,10 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         enable,
         listen_uri,
         listen_socket,
+        socket_access: SocketAccess {
+            mode: check_mode(written.listen_socket_mode.as_deref(), wrong),
+            group: written.listen_socket_group.filter(|group| !group.is_empty()),
+        },
         profiles_path,
         // Its default is a fixed path, also when the configuration is elsewhere: as in the stock program.
         console_path: absolute(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),
@@ -179,6 +186,19 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         }),
         disable_usage_metrics_export: written.disable_usage_metrics_export.unwrap_or(false),
         tls,
+    }
+}
+
+/// Parses the mode as chmod(1) reads numbers: octal, with or without leading zeros.
+fn check_mode(written: Option<&str>, wrong: &mut Problems) -> u32 {
+    let default = SocketAccess::default().mode;
+    let Some(text) = written.filter(|text| !text.is_empty()) else { return default };
+    match u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
+        Ok(mode) if mode <= 0o777 => mode,
+        _ => {
+            wrong.add("api.server.listen_socket_mode", "expected permission bits in octal, such as \"0660\"");
+            default
+        }
     }
 }
 

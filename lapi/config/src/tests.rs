@@ -192,6 +192,23 @@ fn what_stops_the_stock_server_stops_ours() {
 }
 
 #[test]
+fn the_sockets_mode_is_octal_however_it_is_written() {
+    for (written, mode) in
+        [("0660", 0o660), ("'0666'", 0o666), ("600", 0o600), ("0o640", 0o640), ("''", 0o660)]
+    {
+        let config =
+            server(&format!("listen_socket_mode: {written}, listen_socket_group: crowdsec")).unwrap();
+        let access = config.server.unwrap().socket_access;
+        assert_eq!((access.mode, access.group.as_deref()), (mode, Some("crowdsec")), "{written}");
+    }
+    assert_eq!(server("listen_socket_group: ''").unwrap().server.unwrap().socket_access, Default::default());
+    for wrong in ["0888", "u=rw", "01777", "-1"] {
+        let error = server(&format!("listen_socket_mode: {wrong}")).unwrap_err();
+        assert!(error.contains("api.server.listen_socket_mode"), "{error}");
+    }
+}
+
+#[test]
 fn defaults_are_the_stock_servers() {
     let config = server("use_forwarded_for_headers: true").unwrap();
     assert!(config.warnings[0].contains("trusted_proxies"), "{:?}", config.warnings);

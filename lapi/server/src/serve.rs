@@ -132,7 +132,7 @@ async fn bind(server: &ServerConfig) -> anyhow::Result<(Listeners, Option<Socket
     }
     let mut file = None;
     if let Some(path) = &server.listen_socket {
-        let (socket, made) = listen::bind_socket(path)?;
+        let (socket, made) = listen::bind_socket(path, &server.socket_access)?;
         listeners.unix = Some(socket);
         file = Some(made);
     }
@@ -142,6 +142,12 @@ async fn bind(server: &ServerConfig) -> anyhow::Result<(Listeners, Option<Socket
 fn listening_lines(lapi: &Lapi, listeners: &Listeners) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(address) = listeners.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
+        // All interfaces as configured, and not as the socket for both families has them.
+        let host = lapi.server.listen_uri.as_deref().and_then(|uri| uri.rsplit_once(':'));
+        let address = match host {
+            Some((host, _)) if address.ip().is_unspecified() => format!("{host}:{}", address.port()),
+            _ => address.to_string(),
+        };
         let tls = if lapi.server.tls.is_some() { " (TLS)" } else { "" };
         lines.push(format!("CrowdSec Local API listening on {address}{tls}"));
     }

@@ -19,7 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    connection, connection_reaper::ConnectionReaper, limits::Limits, peer::Peer, service::HttpService,
+    connection,
+    connection_reaper::ConnectionReaper,
+    limits::Limits,
+    peer::{Peer, unmapped},
+    service::HttpService,
     tls::TlsServer,
 };
 
@@ -114,7 +118,7 @@ async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: O
                 // Responses are small; Nagle's algorithm would only delay them.
                 // Ignored on failure, because the connection works without it.
                 let _ = stream.set_nodelay(true);
-                context.spawn(permit, tcp(context.clone(), stream, address));
+                context.spawn(permit, tcp(context.clone(), stream, unmapped(address)));
             }
             Err(cause) => log.accept_failed(&cause, "TCP").await,
         }

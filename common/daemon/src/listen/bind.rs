@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 /// Length of the accept queue.
@@ -45,41 +46,114 @@ pub enum ListenError {
     },
 }
 
-/// Binds `HOST:PORT`. Without a host, all interfaces of both families; for a host name, its first address that can be
-/// bound.
+/// Binds `HOST:PORT`. Without a host, or with `0.0.0.0` or `[::]`, all interfaces of both families, as Go's servers do;
+/// for a host name, its first address that can be bound.
 ///
 /// # Errors
 ///
 /// When the text is malformed or the address is in use.
 pub async fn bind(uri: &str) -> Result<TcpListener, ListenError> {
-    let wrong = |what: String| ListenError::Address { uri: uri.to_owned(), what };
-    let (host, port) =
-        uri.rsplit_once(':').ok_or_else(|| wrong(format!("address {uri}: missing port in address")))?;
-    let port: u16 = port.parse().map_err(|_| wrong(format!("address {port}: invalid port")))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<SocketAddr> = if host.is_empty() {
-        // IPv6 first, as one such socket accepts both families. IPv4 is for hosts without IPv6.
-        vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
-    } else if let Ok(ip) = host.parse::<IpAddr>() {
-        vec![(ip, port).into()]
-    } else {
-        let found = lookup_host((host, port)).await;
-        found.map_err(|cause| wrong(format!("lookup {host}: {cause}")))?.collect()
-    };
-    let mut failure = None;
-    for address in addresses {
-        match listen(address) {
-            Ok(listener) => return Ok(listener),
-            Err(cause) => failure = Some((address, cause)),
-        }
-    }
-    Err(match failure {
-        Some((address, cause)) => ListenError::Taken { uri: uri.to_owned(), address, cause },
-        None => wrong(format!("lookup {host}: no address")),
-    })
+    let (host, port) = split(uri)?;
+    bind_host(host, port).await.map_err(|failure| failure.of(uri, host))
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Finds what [`bind`] would refuse whatever else runs on this host: a malformed text, a name without address, an address
+/// that is not this host's, a port that this user may not use. An address in use is no error.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub async fn check_bind(uri: &str) -> Result<(), ListenError> {
+    let (host, port) = split(uri)?;
+    check_host(host, port).await.map_err(|failure| failure.of(uri, host))
+}
+
+/// Why a host's addresses cannot be bound.
+#[derive(Debug)]
+pub(crate) struct BindFailure {
+    /// The address that was tried last; `None` when there is none.
+    address: Option<SocketAddr>,
+    pub(crate) cause: io::Error,
+}
+
+impl BindFailure {
+    fn of(self, uri: &str, host: &str) -> ListenError {
+        let Self { address, cause } = self;
+        match address {
+            Some(address) => ListenError::Taken { uri: uri.to_owned(), address, cause },
+            None => malformed(uri, format!("lookup {host}: {cause}")),
+        }
+    }
+}
+
+/// Binds a host, in brackets or not; see [`bind`].
+pub(crate) async fn bind_host(host: &str, port: u16) -> Result<TcpListener, BindFailure> {
+    first_bound(host, port, |socket| socket.listen(BACKLOG)).await
+}
+
+/// The same without effect; see [`check_bind`].
+pub(crate) async fn check_host(host: &str, port: u16) -> Result<(), BindFailure> {
+    // Bound, but not listening: nobody can connect, and another process may still listen there.
+    match first_bound(host, port, |_| Ok(())).await {
+        Err(BindFailure { address: Some(_), cause }) if cause.kind() == io::ErrorKind::AddrInUse => Ok(()),
+        result => result,
+    }
+}
+
+async fn first_bound<T>(
+    host: &str,
+    port: u16,
+    then: impl Fn(TcpSocket) -> io::Result<T>,
+) -> Result<T, BindFailure> {
+    let addresses = resolve(host, port).await.map_err(|cause| BindFailure { address: None, cause })?;
+    let mut failure = BindFailure { address: None, cause: io::Error::other("no address") };
+    for address in addresses {
+        match bound(address).and_then(&then) {
+            Ok(done) => return Ok(done),
+            Err(cause) => {
+                let is_final = address.ip().is_unspecified() && !is_absent_family(&cause);
+                failure = BindFailure { address: Some(address), cause };
+                // On a host with IPv6, listening on IPv4 alone would be half of what is wanted.
+                if is_final {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+fn malformed(uri: &str, what: String) -> ListenError {
+    ListenError::Address { uri: uri.to_owned(), what }
+}
+
+/// Host and port as written.
+fn split(uri: &str) -> Result<(&str, u16), ListenError> {
+    let (host, port) = uri
+        .rsplit_once(':')
+        .ok_or_else(|| malformed(uri, format!("address {uri}: missing port in address")))?;
+    let port = port.parse().map_err(|_| malformed(uri, format!("address {port}: invalid port")))?;
+    Ok((host, port))
+}
+
+/// The addresses to try, in order.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() => Ok(vec![(ip, port).into()]),
+        Err(_) if !host.is_empty() => Ok(lookup_host((host, port)).await?.collect()),
+        // IPv6 first, as one such socket accepts both families. IPv4 is for hosts without IPv6.
+        _ => Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]),
+    }
+}
+
+/// Whether the error says that the kernel does not have this family of addresses.
+fn is_absent_family(cause: &io::Error) -> bool {
+    let code = cause.raw_os_error();
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].into_iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // As Go does: a restart need not wait for connections of the previous process in TIME_WAIT.
     socket.set_reuseaddr(true)?;
@@ -88,7 +162,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -99,14 +173,28 @@ mod tests {
 
     #[tokio::test]
     async fn all_interfaces_means_both_families() {
-        let listener = bind(":0").await.unwrap();
+        let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        for uri in [":0", "0.0.0.0:0", "[::]:0"] {
+            let listener = bind(uri).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            if has_ipv6 {
+                TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+            }
+            for taken in [format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"), format!(":{port}")] {
+                let refused = bind(&taken).await;
+                assert!(matches!(refused, Err(ListenError::Taken { .. })), "{refused:?}");
+                check_bind(&taken).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_ipv4_address_means_ipv4_only() {
+        let listener = bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        if listener.local_addr().unwrap().is_ipv6() {
-            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
-        }
-        let taken = bind(&format!("127.0.0.1:{port}")).await;
-        assert!(matches!(taken, Err(ListenError::Taken { .. })), "{taken:?}");
+        TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap_err();
     }
 
     #[tokio::test]
@@ -115,10 +203,13 @@ mod tests {
             ("127.0.0.1", "missing port in address"),
             ("127.0.0.1:-80", "address -80: invalid port"),
             ("127.0.0.1:70000", "address 70000: invalid port"),
+            ("18764", "missing port in address"),
             ("no such host:80", "lookup no such host"),
+            ("192.0.2.1:80", "cannot use 192.0.2.1:80"),
         ] {
             let error = bind(uri).await.unwrap_err().to_string();
             assert!(error.starts_with(&format!("listening on {uri}: ")) && error.contains(text), "{error}");
+            assert_eq!(check_bind(uri).await.unwrap_err().to_string(), error);
         }
     }
 }

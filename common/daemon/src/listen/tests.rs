@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ConnectionMetrics, Limits, Listeners, Peer, Serving, SocketFile, bind, bind_socket,
+    ConnectionMetrics, Limits, Listeners, Peer, Serving, SocketAccess, SocketFile, bind, bind_socket,
     tls::{ClientVerification, TlsFiles, TlsServer},
 };
 
@@ -46,7 +46,8 @@ impl Open {
         let folder = tempfile::tempdir().unwrap();
         let tls = Arc::new(ArcSwapOption::empty());
         let tcp = bind("127.0.0.1:0").await.unwrap();
-        let (unix, socket) = bind_socket(&folder.path().join("daemon.sock")).unwrap();
+        let (unix, socket) =
+            bind_socket(&folder.path().join("daemon.sock"), &SocketAccess::default()).unwrap();
         let (address, stop) = (tcp.local_addr().unwrap(), CancellationToken::new());
         let metrics = ConnectionMetrics::default();
         let service = tower::service_fn(answer);

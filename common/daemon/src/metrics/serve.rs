@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info};
 
 use super::{keys::Listen, registry::Metrics};
+use crate::listen::{bind_host, check_host};
 
 /// Timeout of a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,13 +35,13 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// Serves `/metrics` until `stop` fires. An address that cannot be used is logged and otherwise ignored: a firewall
 /// without metrics is better than none.
 pub async fn serve(listen: Listen, metrics: Metrics, stop: CancellationToken) {
-    match bind(&listen).await {
+    match bind_host(&listen.addr, listen.port).await {
         Ok(listener) => {
             info!(addr = %listen.addr, port = listen.port, "serving metrics");
             accept(listener, metrics, stop).await;
         }
-        Err(cause) => error!(
-            error = &cause as &dyn std::error::Error,
+        Err(failure) => error!(
+            error = &failure.cause as &dyn std::error::Error,
             addr = %listen.addr,
             port = listen.port,
             "cannot serve metrics; free the port, or set another prometheus.listen_port"
@@ -48,16 +49,13 @@ pub async fn serve(listen: Listen, metrics: Metrics, stop: CancellationToken) {
     }
 }
 
-async fn bind(listen: &Listen) -> io::Result<TcpListener> {
-    let addr = listen.addr.trim_start_matches('[').trim_end_matches(']');
-    if !addr.is_empty() {
-        return TcpListener::bind((addr, listen.port)).await;
-    }
-    // Both families where the kernel supports both.
-    match TcpListener::bind(("::", listen.port)).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind(("0.0.0.0", listen.port)).await,
-    }
+/// Finds an address on which [`serve`] could not listen whatever else runs on this host.
+///
+/// # Errors
+///
+/// The system's reason.
+pub async fn check(listen: &Listen) -> io::Result<()> {
+    check_host(&listen.addr, listen.port).await.map_err(|failure| failure.cause)
 }
 
 async fn accept(listener: TcpListener, metrics: Metrics, stop: CancellationToken) {

@@ -19,7 +19,9 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use palisade_daemon::listen::{Limits, Listeners, Serving, SocketFile, bind, bind_socket, tls::TlsServer};
+use palisade_daemon::listen::{
+    Limits, Listeners, Serving, SocketAccess, SocketFile, bind, bind_socket, tls::TlsServer,
+};
 
 use crate::auth::certificate::load_lists;
 use crate::test_server::TestServer;
@@ -35,10 +37,15 @@ struct Open {
 
 impl Open {
     async fn new(lapi: TestServer) -> Self {
+        Self::at("127.0.0.1:0", lapi).await
+    }
+
+    async fn at(uri: &str, lapi: TestServer) -> Self {
         let block = lapi.lapi.server.tls.as_ref();
         let server = block.map(|block| TlsServer::load(&block.files).unwrap());
-        let tcp = bind("127.0.0.1:0").await.unwrap();
-        let (unix, socket) = bind_socket(&lapi.folder.path().join("lapi.sock")).unwrap();
+        let tcp = bind(uri).await.unwrap();
+        let (unix, socket) =
+            bind_socket(&lapi.folder.path().join("lapi.sock"), &SocketAccess::default()).unwrap();
         let (address, stop) = (tcp.local_addr().unwrap(), CancellationToken::new());
         let serving = Serving {
             service: lapi.router.clone(),
@@ -72,6 +79,36 @@ async fn a_unix_socket_counts_as_this_host() {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 201");
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ipv4_client_of_all_interfaces_is_known_by_its_ipv4_address() {
+    let registration = "    disable_remote_lapi_registration: true\n";
+    let open = Open::at("0.0.0.0:0", TestServer::configured(registration).await).await;
+    open.lapi.add_bouncer("door", "key").await;
+    let port = open.address.port();
+    let mut clients = vec![("127.0.0.1", TcpStream::connect(("127.0.0.1", port)).await.unwrap())];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        clients.push(("::1", TcpStream::connect(("::1", port)).await.unwrap()));
+    }
+    for (address, mut stream) in clients {
+        // Registration is for this host only: both loopback addresses are.
+        let body = format!(r#"{{"machine_id":"m-{address}","password":"p"}}"#);
+        let request = format!(
+            "GET /v1/decisions HTTP/1.1\r\nhost: x\r\nx-api-key: key\r\n\r\n\
+             POST /v1/watchers HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.contains("HTTP/1.1 200") && answers.contains("HTTP/1.1 201"), "{answers}");
+        let now = open.lapi.lapi.clock.now();
+        open.lapi.lapi.registry.activity.write_back(now).await.unwrap();
+        let bouncers = open.lapi.lapi.store.bouncers().await.unwrap();
+        assert!(bouncers.iter().any(|bouncer| bouncer.ip == address), "{bouncers:?}");
+    }
     open.close().await;
 }
 
