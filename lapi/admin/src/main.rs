@@ -14,6 +14,8 @@ mod output;
 mod prompt;
 mod secrets;
 mod session;
+mod table;
+mod yaml;
 
 use std::path::Path;
 use std::process::ExitCode;

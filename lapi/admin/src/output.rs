@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
 use palisade_go_compat::quote;
 use palisade_wire::Source;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::table::{Align, Column, Table};
+use crate::yaml;
 
 /// Prints to standard output. A closed pipe ends the command silently, as for any tool in a pipe.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Escapes what a terminal would obey or hide. Clients of the LAPI choose names, and an operator's terminal shows them.
-fn visible(text: &str) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_obeyed = |c: char| match c {
         '\n' | '\t' => false,
         // These reorder the text around them.
@@ -74,7 +74,8 @@ pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
 }
 
 pub(crate) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::Command(error.to_string()))
+    let tree = serde_json::to_value(value).map_err(|error| Failure::Command(error.to_string()))?;
+    Ok(yaml::document(&tree))
 }
 
 /// CSV; the header is its first line.
@@ -89,61 +90,19 @@ pub(crate) fn csv(header: &str, rows: impl IntoIterator<Item = Vec<String>>) -> 
     String::from_utf8(bytes).map_err(|error| Failure::Command(error.to_string()))
 }
 
-/// Borders of plus, minus and bar, no line between rows.
-const ASCII: TableStyle = TableStyle::new()
-    .top_border(LineStyle::new('+', '-', '+', '+'))
-    .header_lines(ContentLineStyle::new('|', '|', '|'))
-    .header_separator(LineStyle::new('+', '-', '+', '+'))
-    .content_lines(ContentLineStyle::new('|', '|', '|'))
-    .bottom_border(LineStyle::new('+', '-', '+', '+'));
+/// The longest line in a cell of [`table`].
+const MAX_CELL_WIDTH: usize = 60;
 
-/// The same without the outer border.
-const LIGHT: TableStyle = TableStyle::new()
-    .header_lines(ContentLineStyle::none().junction('|'))
-    .header_separator(LineStyle::none().fill('-').junction('+'))
-    .content_lines(ContentLineStyle::none().junction('|'));
-
-pub(crate) fn table(fancy: bool, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
-    // Never wrapped to the terminal's width: scripts parse these lines.
-    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
-    table.set_header(header.iter().copied());
-    for row in rows {
-        table.add_row(row);
-    }
-    format!("{table}\n")
+/// Alerts and decisions: a frame, and headings in the middle of their columns.
+pub(crate) fn table(fancy: bool) -> Table {
+    let column = Column { header: Align::Center, max_width: Some(MAX_CELL_WIDTH), ..Column::LEFT };
+    Table::framed(fancy).columns(vec![column])
 }
 
-/// A table with a title and no outer border; nothing above the rows when the header is empty.
-pub(crate) fn light_table(
-    title: &str,
-    header: &[&str],
-    rows: impl IntoIterator<Item = Vec<String>>,
-) -> String {
-    let mut table = Table::new();
-    table.load_style(LIGHT).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
-    if !header.is_empty() {
-        table.set_header(header.iter().copied());
-    }
-    for row in rows {
-        table.add_row(row);
-    }
-    let body = table.trim_fmt();
-    let width = body.lines().map(|line| line.chars().count()).max().unwrap_or(0).max(title.chars().count());
-    if title.is_empty() { format!("{body}\n") } else { format!("{title}\n{}\n{body}\n", "-".repeat(width)) }
-}
-
-/// Keys and values below each other.
-pub(crate) fn properties(fancy: bool, title: &str, rows: Vec<(&str, String)>) -> String {
-    let mut table = Table::new();
-    let style = if fancy { UTF8_FULL_CONDENSED.with_rounded_corners() } else { ASCII };
-    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
-    for (key, value) in rows {
-        table.add_row([key.to_owned(), value]);
-    }
-    let heading = if title.is_empty() { String::new() } else { format!("{title}\n") };
-    format!("{heading}{table}\n")
+/// Names and values below each other. A name that is repeated is shown once.
+pub(crate) fn properties(table: Table, rows: Vec<(&str, String)>) -> String {
+    let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
+    table.columns(vec![Column { once: true, ..Column::LEFT }, Column::LEFT]).rows(rows).render()
 }
 
 /// `AS64500 Example`, as far as known.
@@ -237,24 +196,6 @@ mod tests {
         ] {
             assert_eq!(visible(text), shown);
         }
-    }
-
-    #[test]
-    fn tables_are_plain_without_a_terminal() {
-        let rows = [vec!["fw-1".to_owned(), "✔️".to_owned()], vec!["x".to_owned(), String::new()]];
-        assert_eq!(
-            table(false, &["Name", "Valid"], rows.clone()),
-            "+------+-------+\n| Name | Valid |\n+------+-------+\n| fw-1 | ✔️    |\n| x    |       |\n+------+-------+\n"
-        );
-        assert!(table(true, &["Name", "Valid"], rows).starts_with("╭──────┬───────╮\n"));
-        assert_eq!(
-            light_table("Title", &["A", "Bee"], [vec!["1".to_owned(), "2".to_owned()]]),
-            "Title\n---------\n A | Bee\n---+-----\n 1 | 2\n"
-        );
-        assert_eq!(
-            properties(false, "", vec![("Key", "value".into())]),
-            "+-----+-------+\n| Key | value |\n+-----+-------+\n"
-        );
     }
 
     #[test]

@@ -41,13 +41,13 @@ pub struct LogProcessor {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HubItem {
     /// Such as `crowdsecurity/ssh-bf`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// `official`, `custom` or `tainted`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub status: String,
-    /// Such as `0.3`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    /// Such as `0.3`; empty for items of its own.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub version: String,
 }
 

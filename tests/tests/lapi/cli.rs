@@ -268,7 +268,10 @@ fn an_allowlist_protects_from_bans_of_every_kind() -> Outcome {
 #[test]
 fn lists_are_the_same_to_scripts_whether_the_server_runs_or_not() -> Outcome {
     story(|world| {
-        let mut lapi = Lapi::start(world, Make::Ours)?;
+        let page =
+            json!({ "prometheus": { "enabled": true, "listen_addr": "127.0.0.1", "listen_port": 6060 } });
+        let setup = Setup { config: page, ..Setup::default() };
+        let mut lapi = Lapi::set_up(LapiProcess::prepare(world, Make::Ours, &setup)?, world)?;
         let cscli = Called::new(world, &lapi)?;
         let running = cscli.run(&["machines", "list", "-o", "raw"])?.into_stdout()?;
         assert!(

@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use super::input::open_input;
 use crate::failure::{Failure, while_doing};
-use crate::output::{csv, json, line, print, properties, table};
+use crate::output::{csv, json, line, print, properties};
 use crate::session::Session;
+use crate::table::{Column, Table};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -218,7 +219,9 @@ async fn list(session: &Session) -> Result<(), Failure> {
         Output::Human => {
             let header = ["Name", "Description", "Created at", "Updated at", "Managed by Console", "Size"];
             let rows = lists.iter().map(|list| list_cells(list, yes_no(managed(list))));
-            print(&table(session.fancy, &header, rows))
+            // Numbers stand to the right.
+            let columns = [vec![Column::LEFT; header.len() - 1], vec![Column::RIGHT]].concat();
+            print(&Table::plain(session.fancy).header(&header).columns(columns).rows(rows).render())
         }
     }
 }
@@ -246,9 +249,9 @@ async fn inspect(session: &Session, name: &str) -> Result<(), Failure> {
         Output::Json => line(&json(&list, 2)),
         Output::Raw => print(&inspect_raw(&list)?),
         Output::Human => {
+            let table = || Table::plain(session.fancy);
             print(&properties(
-                session.fancy,
-                &format!("Allowlist: {}", list.name),
+                table().title(&format!("Allowlist: {}", list.name)),
                 vec![
                     ("Name", list.name.clone()),
                     ("Description", list.description.clone()),
@@ -260,7 +263,8 @@ async fn inspect(session: &Session, name: &str) -> Result<(), Failure> {
             let rows = list.items.iter().map(|item| {
                 vec![item.value.clone(), item.description.clone(), expiration(item), item.created_at.clone()]
             });
-            print(&table(session.fancy, &["Value", "Comment", "Expiration", "Created at"], rows))
+            let header = ["Value", "Comment", "Expiration", "Created at"];
+            print(&format!("\n{}", table().header(&header).rows(rows).render()))
         }
     }
 }

@@ -4,7 +4,7 @@ mod instances;
 mod view;
 
 use palisade_lapi_config::Output;
-use palisade_store::{BouncerDeletion, NewBouncer, StoreError, hash_key};
+use palisade_store::{Bouncer, BouncerDeletion, NewBouncer, StoreError, hash_key};
 use palisade_wire::{GoDuration, UnixMillis};
 
 use self::instances::Instances;
@@ -15,6 +15,7 @@ use crate::output::{json, line, note, print, properties};
 use crate::prompt::{MIN_PRUNE_AGE, confirm_prune};
 use crate::secrets;
 use crate::session::Session;
+use crate::table::Table;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -182,26 +183,26 @@ async fn inspect(session: &Session, name: &str) -> Result<(), Failure> {
     if session.output == Output::Json {
         return line(&json(&BouncerView::with(&bouncer, &instances), 2));
     }
-    let shown = BouncerView::from(&bouncer);
-    let flags = shown.featureflags.join("\n");
-    print(&properties(
-        session.fancy,
-        &format!("Bouncer: {}", bouncer.name),
-        vec![
-            ("Created At", shown.created_at),
-            ("Last Update", shown.updated_at),
-            ("Revoked?", bouncer.revoked.to_string()),
-            ("IP Address", bouncer.ip.clone()),
-            ("Type", bouncer.kind.clone()),
-            ("Version", bouncer.version.clone()),
-            ("Last Pull", shown.last_pull.unwrap_or_default()),
-            ("Auth type", bouncer.auth_type.clone()),
-            ("OS", shown.os),
-            ("Auto Created", bouncer.auto_created.to_string()),
-            ("Feature Flags", flags),
-        ],
-    ))?;
+    print(&inspect_human(session.fancy, &bouncer))?;
     if session.as_cscli { Ok(()) } else { print(&instances.human(session.fancy)) }
+}
+
+fn inspect_human(fancy: bool, bouncer: &Bouncer) -> String {
+    let shown = BouncerView::from(bouncer);
+    let mut rows = vec![
+        ("Created At", shown.created_at),
+        ("Last Update", shown.updated_at),
+        ("Revoked?", bouncer.revoked.to_string()),
+        ("IP Address", bouncer.ip.clone()),
+        ("Type", bouncer.kind.clone()),
+        ("Version", bouncer.version.clone()),
+        ("Last Pull", shown.last_pull.unwrap_or_default()),
+        ("Auth type", bouncer.auth_type.clone()),
+        ("OS", shown.os),
+        ("Auto Created", bouncer.auto_created.to_string()),
+    ];
+    rows.extend(shown.featureflags.iter().map(|flag| ("Feature Flags", (*flag).to_owned())));
+    properties(Table::plain(fancy).title(&format!("Bouncer: {}", bouncer.name)), rows)
 }
 
 /// Names for completion: bouncers that `delete` accepts.
@@ -210,4 +211,21 @@ pub(super) async fn names(session: &Session) -> Result<Vec<String>, Failure> {
     let deletable =
         bouncers.into_iter().filter(|bouncer| !bouncer.auto_created || bouncer.auth_type == "tls");
     Ok(deletable.map(|bouncer| bouncer.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bouncer_is_shown_in_full_without_empty_lines() {
+        let mut bouncer = Bouncer { name: "fw-1".into(), auth_type: "api-key".into(), ..Bouncer::default() };
+        let text = inspect_human(false, &bouncer);
+        assert!(text.starts_with("------------------------------------\n Bouncer: fw-1"), "{text}");
+        assert!(text.contains("\n Auth type     api-key              \n"), "{text}");
+        assert!(!text.contains("Feature Flags"), "{text}");
+        bouncer.feature_flags = "a,b".into();
+        let text = inspect_human(false, &bouncer);
+        assert!(text.contains(" Feature Flags  a                    \n                b  "), "{text}");
+    }
 }

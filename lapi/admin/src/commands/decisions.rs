@@ -188,7 +188,7 @@ fn human(fancy: bool, alerts: &[Alert], with_machine: bool) -> String {
         row.extend(with_machine.then(|| alert.machine_id.clone()));
         row
     });
-    table(fancy, &header, rows)
+    table(fancy).header(&header).rows(rows).render()
 }
 
 /// The alert that carries a manually added decision.

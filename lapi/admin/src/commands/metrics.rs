@@ -2,6 +2,7 @@
 
 mod bouncer_report;
 mod lapi_page;
+mod number;
 mod prometheus_text;
 mod sections;
 
@@ -56,9 +57,13 @@ impl Args {
             Some(Command::Show { sections, page }) => (sections, page),
             None => (Vec::new(), self.page),
         };
+        if session.config.prometheus.is_none() {
+            return Err(Failure::Command("prometheus is not enabled, can't show metrics".to_owned()));
+        }
         let wanted = sections::selected(&words)?;
         session.no_raw()?;
-        show(session, &page, &wanted).await
+        // What was asked for by name is shown even if there is nothing.
+        show(session, &page, &wanted, !words.is_empty()).await
     }
 }
 
@@ -70,23 +75,27 @@ fn list(session: &Session) -> Result<(), Failure> {
             let rows = SECTIONS.map(|section| {
                 [section.kind, section.title, section.description].map(str::to_owned).to_vec()
             });
-            print(&table(session.fancy, &["Type", "Title", "Description"], rows))
+            print(&table(session.fancy).header(&["Type", "Title", "Description"]).ruled().rows(rows).render())
         }
     }
 }
 
-async fn show(session: &Session, page: &Page, wanted: &[&'static str]) -> Result<(), Failure> {
+async fn show(
+    session: &Session,
+    page: &Page,
+    wanted: &[&'static str],
+    even_empty: bool,
+) -> Result<(), Failure> {
     let mut all: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut bouncers = None;
     // Without a database here the other sections are still shown.
     if wanted.contains(&"bouncers") && session.server().is_ok() && session.config.database.is_some() {
         let store = session.store().await?;
         let reports = store.usage(UsageKind::RemediationComponent, None).await?;
         store.close().await;
         let report = Report::of(&reports);
-        if session.output == Output::Human {
-            print(&report.human(!page.no_unit))?;
-        }
         all.insert("bouncers", report.json());
+        bouncers = Some(report);
     }
     if wanted.iter().any(|section| *section != "bouncers") {
         let url = page_url(session, page);
@@ -99,10 +108,19 @@ async fn show(session: &Session, page: &Page, wanted: &[&'static str]) -> Result
     if session.output == Output::Json {
         return line(&json(&all, 1));
     }
-    for Section { kind, title, .. } in SECTIONS.iter().filter(|section| section.kind != "bouncers") {
-        if let Some(Value::Object(content)) = all.get(kind).filter(|_| wanted.contains(kind)) {
-            print(&lapi_page::human(kind, title, content))?;
-        }
+    for Section { kind, title, .. } in SECTIONS.iter().filter(|section| wanted.contains(&section.kind)) {
+        let text = match (&bouncers, all.get(kind)) {
+            (Some(report), _) if *kind == "bouncers" => {
+                let text = report.human(session.fancy, !page.no_unit);
+                let none = text.is_empty() && even_empty;
+                Some(if none { "No bouncer metrics found.\n".to_owned() } else { text })
+            }
+            (_, Some(Value::Object(content))) => {
+                lapi_page::human(session.fancy, kind, title, content, even_empty)
+            }
+            _ => None,
+        };
+        print(&text.unwrap_or_default())?;
     }
     Ok(())
 }

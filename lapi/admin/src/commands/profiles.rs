@@ -214,7 +214,8 @@ fn human(fancy: bool, outcome: &Outcome) -> String {
                 decision.origin.clone(),
             ]
         });
-        text.push_str(&table(fancy, &["Action", "Duration", "Scope:Value", "Reason", "Origin"], rows));
+        let header = ["Action", "Duration", "Scope:Value", "Reason", "Origin"];
+        text.push_str(&table(fancy).header(&header).rows(rows).render());
     }
     if !outcome.notify.is_empty() {
         text.push_str(&format!("Notifications: {}\n", outcome.notify.join(", ")));

@@ -26,8 +26,8 @@ fn bouncers_are_added_listed_and_deleted() {
         listed.starts_with("name,ip,revoked,last_pull,type,version,auth_type\nfw-1,,validated,,,,api-key\n")
     );
     assert!(world.ok("bouncers list -o json").contains("\n    \"name\": \"fw-2\",\n"));
-    assert!(world.ok("bouncers list").contains("| Name | IP Address | Valid |"));
-    assert!(world.ok("bouncers inspect fw-1").contains("Bouncer: fw-1\n"));
+    assert!(world.ok("bouncers list").contains("\n Name  IP Address  Valid  Last API pull "));
+    assert!(world.ok("bouncers inspect fw-1").contains("\n Bouncer: fw-1  "));
     assert_eq!(
         world.fails("bouncers inspect x"),
         "Error: cscli bouncers inspect: unable to read bouncer data 'x': ent: bouncer not found"
@@ -63,7 +63,7 @@ fn machines_that_share_a_key_are_listed_below_it() {
         assert_eq!(run.code, 0, "{line}: {}", run.err);
         run.out
     };
-    let tables = |text: &str| text.matches("-+\n| ").count();
+    let lines = |text: &str| text.lines().filter(|line| line.starts_with("---")).count();
     // Nothing of it before there are any.
     assert_eq!(run("palisade", "bouncers list"), run("cscli", "bouncers list"));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -85,12 +85,12 @@ fn machines_that_share_a_key_are_listed_below_it() {
         let (ours, stock) = (run("palisade", line), run("cscli", line));
         assert!(ours.starts_with(&stock) && !stock.contains("web-1"), "{line}: {stock}");
         let added = &ours[stock.len()..];
-        assert_eq!(tables(added), 2, "{line}: {added}");
+        assert_eq!(lines(added), 3, "{line}: {added}");
         assert!(
-            added.contains("| fleet   | web-1/00000001 | 192.0.2.1  | palisade-firewall | v0.1.0  |"),
+            added.contains(" fleet    web-1/00000001  192.0.2.1   palisade-firewall  v0.1.0 "),
             "{line}: {added}"
         );
-        assert!(added.contains("| 2026-07-01T10:00:00Z | 0   |\n"), "{line}: {added}");
+        assert!(added.contains(" 2026-07-01T10:00:00Z  0   \n"), "{line}: {added}");
     }
     assert_eq!(run("palisade", "bouncers inspect alone"), run("cscli", "bouncers inspect alone"));
     let raw = run("palisade", "bouncers list -o raw");
@@ -154,7 +154,7 @@ fn machines_are_added_listed_and_deleted() {
     assert!(listed.contains(",true,,password,-,/\n"), "{listed}");
     assert!(world.ok("machines list -o json").contains("\n    \"machineId\": \"web-2\",\n"));
     assert!(world.ok("machines list").contains("⚠️ -"));
-    assert!(world.ok("machines inspect web-1 -o json").contains("\"acquisition\": []"));
+    assert!(world.ok("machines inspect web-1 -o json").contains("\n  \"metrics\": {}\n"));
     assert_eq!(
         world.fails("machines inspect x"),
         "Error: cscli machines inspect: unable to read machine data 'x': user 'x': user doesn't exist"
@@ -283,8 +283,36 @@ fn metrics_come_from_the_page_and_the_database() {
     assert_eq!(json["bouncers"], serde_json::json!({}));
     let run = world.run("metrics -u http://127.0.0.1:9/metrics");
     assert_eq!(run.code, 0);
-    assert!(run.out.contains("No bouncer metrics found."), "{}", run.out);
+    assert_eq!(run.out, "", "only what was asked for by name is shown empty");
+    let run = world.run("metrics show bouncers alerts -u http://127.0.0.1:9/metrics");
+    assert_eq!(run.out, "No bouncer metrics found.\n");
+    let empty = world.ok(&format!("metrics show bouncers alerts lapi -u {}metrics", page.url));
+    let tables = ["| Reason | Count |", "\nNo bouncer metrics found.\n", "| /v1/alerts | GET    | 3    |"];
+    let places = tables.map(|text| empty.find(text).unwrap_or_else(|| panic!("{text} in {empty}")));
+    assert!(places.is_sorted(), "{empty}");
+    let run = world.run("metrics -u http://127.0.0.1:9/metrics");
     assert!(run.err.contains("level=warning msg=\"unable to retrieve metrics from"), "{}", run.err);
     assert!(world.ok("metrics list").contains("lapi-decisions"));
     assert!(world.fails("metrics -o raw").contains("'raw' not supported"));
+}
+
+#[test]
+fn metrics_that_are_off_are_an_error() {
+    for config in ["prometheus: {enabled: false}\n", "prometheus: {enabled: false, level: full}\n"] {
+        let world = World::new();
+        world.write("config.yaml.local", config);
+        for line in ["metrics", "metrics show bouncers", "metrics -o json", "metrics show foo"] {
+            let error = world.fails(line);
+            assert!(
+                error.ends_with("prometheus is not enabled, can't show metrics"),
+                "{config} {line}: {error}"
+            );
+        }
+        assert!(world.ok("metrics list").contains("lapi-decisions"));
+    }
+    let world = World::new();
+    let text = std::fs::read_to_string(world.path("config.yaml")).unwrap();
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("prometheus")).collect();
+    world.write("config.yaml", &without.join("\n"));
+    assert!(world.fails("metrics").ends_with("prometheus is not enabled, can't show metrics"));
 }

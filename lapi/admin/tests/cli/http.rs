@@ -171,7 +171,14 @@ fn alerts_are_listed_inspected_and_deleted() {
     assert_eq!(world.ok("alerts list -v none"), "No active alerts\n");
     assert_eq!(world.ok("alerts list -v none -o json"), "[]");
     assert!(world.ok("alerts inspect 2 -d").contains("| 3  | Ip:1.2.3.4  | ban    | 3h59m58s   |"));
-    assert!(world.ok("alerts inspect 2 -o raw").contains("eventscount: 1"));
+    let raw = world.ok("alerts inspect 2 -o raw");
+    assert!(raw.contains("eventscount: 1\n"), "{raw}");
+    // As `grep '^ *value: 1.2.3.4$'` looks for it, in the source and in the decision.
+    assert_eq!(
+        raw.lines().filter(|line| line.trim_start_matches(' ') == "value: 1.2.3.4").count(),
+        2,
+        "{raw}"
+    );
     assert_eq!(world.fails("alerts inspect x"), "Error: cscli alerts inspect: bad alert id x");
     assert_eq!(
         world.fails("alerts inspect 9"),

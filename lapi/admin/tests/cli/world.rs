@@ -27,6 +27,7 @@ impl World {
             "config.yaml",
             &format!(
                 "common: {{log_media: stdout}}\n\
+                 prometheus: {{enabled: true}}\n\
                  api:\n  client: {{credentials_path: {}}}\n  \
                  server: {{listen_uri: 127.0.0.1:8080, profiles_path: {}}}\n\
                  db_config: {{type: sqlite, db_path: {}}}\n",

@@ -4,7 +4,7 @@ use palisade_wire::{Alert, GoDuration};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{self, light_table, table};
+use crate::output::{self, table};
 
 /// The human-readable form: summary, active decisions, context, and the events if `details` is set.
 pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
@@ -34,6 +34,7 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
     ] {
         text.push_str(&format!(" - {name:<12} : {value}\n"));
     }
+    text.push('\n');
     let active = alert
         .decisions
         .iter()
@@ -50,8 +51,8 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
         })
         .collect();
     if !rows.is_empty() {
-        text.push_str("\n - Active Decisions  :\n");
-        text.push_str(&table(fancy, &["ID", "scope:value", "action", "expiration", "created_at"], rows));
+        let header = ["ID", "scope:value", "action", "expiration", "created_at"];
+        text.push_str(&table(fancy).title("Active Decisions").header(&header).rows(rows).render());
     }
     let context: Vec<Vec<String>> = alert
         .meta
@@ -60,17 +61,17 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
         .collect();
     if !context.is_empty() {
         text.push_str("\n - Context  :\n");
-        text.push_str(&table(fancy, &["Key", "Value"], context));
+        text.push_str(&table(fancy).header(&["Key", "Value"]).rows(context).render());
     }
     if details {
         text.push_str("\n - Events  :\n");
         for event in &alert.events {
-            text.push_str(&format!("\n - Date: {}\n", event.timestamp));
+            text.push_str(&format!("\n- Date: {}\n", event.timestamp));
             let mut rows: Vec<Vec<String>> =
                 event.meta.iter().map(|item| vec![item.key.clone(), item.value.clone()]).collect();
             // Events repeat their keys in any order.
             rows.sort();
-            text.push_str(&light_table("", &["Key", "Value"], rows));
+            text.push_str(&table(fancy).header(&["Key", "Value"]).rows(rows).render());
         }
     }
     text

@@ -3,7 +3,7 @@
 use palisade_store::{BouncerInstance, Commit, Store, StoreError};
 use serde::Serialize;
 
-use crate::output::table;
+use crate::table::Table;
 
 const COLUMNS: [&str; 7] = ["Bouncer", "Instance", "IP Address", "Type", "Version", "Last Seen", "Lag"];
 
@@ -48,7 +48,7 @@ impl Instances {
             row.extend([shown.last_seen, shown.lag.to_string()]);
             row
         });
-        table(fancy, &COLUMNS, rows)
+        Table::plain(fancy).header(&COLUMNS).rows(rows).render()
     }
 
     fn shown<'a>(&self, one: &'a BouncerInstance) -> InstanceView<'a> {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(instances.of("fleet")[1].lag, 0, "never less than nothing");
         assert_eq!(instances.of("unknown").len(), 0);
         let table = instances.human(false);
-        assert!(table.contains("| fleet   | web-2/00000002 | 192.0.2.1  |"), "{table}");
+        assert!(table.contains(" fleet    web-2/00000002  192.0.2.1 "), "{table}");
         let none = Instances { all: Vec::new(), head: Commit(42) };
         assert_eq!(none.human(false), "");
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::instances::{InstanceView, Instances};
 use crate::failure::Failure;
-use crate::output::{csv, os, table};
+use crate::output::{csv, os};
+use crate::table::Table;
 
 const COLUMNS: [&str; 7] = ["Name", "IP Address", "Valid", "Last API pull", "Type", "Version", "Auth Type"];
 
@@ -60,11 +61,8 @@ impl<'a> BouncerView<'a> {
 }
 
 pub(super) fn human(fancy: bool, bouncers: &[Bouncer]) -> String {
-    table(
-        fancy,
-        &COLUMNS,
-        bouncers.iter().map(|bouncer| cells(bouncer, if bouncer.revoked { "🚫" } else { "✔️" })),
-    )
+    let rows = bouncers.iter().map(|bouncer| cells(bouncer, if bouncer.revoked { "🚫" } else { "✔️" }));
+    Table::plain(fancy).header(&COLUMNS).rows(rows).render()
 }
 
 pub(super) fn raw(bouncers: &[Bouncer]) -> Result<String, Failure> {
@@ -135,8 +133,19 @@ mod tests {
 ]"#
         );
         let shown = human(false, &bouncers);
-        assert!(shown.contains("| Name | IP Address | Valid | Last API pull "), "{shown}");
-        assert!(shown.contains("| fw-1 | 10.0.0.5   | ✔️ "), "{shown}");
+        let rule = "-".repeat(shown.lines().next().unwrap().len());
+        assert_eq!(
+            shown,
+            [
+                &rule,
+                " Name  IP Address  Valid  Last API pull         Type                       Version  Auth Type ",
+                &rule,
+                " fw-1  10.0.0.5    ✔️      2026-01-02T03:04:07Z  crowdsec-firewall-bouncer  v0.0.34  api-key   ",
+                &rule,
+                "",
+            ]
+            .join("\n")
+        );
         let young = Bouncer { name: "x".into(), revoked: true, ..Bouncer::default() };
         assert!(raw(std::slice::from_ref(&young)).unwrap().ends_with("x,,pending,,,,\n"));
         let shown = json(&BouncerView::from(&young), 2);

@@ -9,8 +9,9 @@ use palisade_wire::{HubItem, UnixMillis};
 use super::counters::Counters;
 use super::view::MachineView;
 use crate::failure::Failure;
-use crate::output::{csv, json, light_table, line, print, properties};
+use crate::output::{csv, json, line, print, properties};
 use crate::session::Session;
+use crate::table::{Column, Table};
 
 /// The table of `machines inspect`.
 pub(super) fn human(fancy: bool, machine: &Machine, counters: &Counters) -> String {
@@ -29,26 +30,27 @@ pub(super) fn human(fancy: bool, machine: &Machine, counters: &Counters) -> Stri
     for (source, count) in &shown.datasources {
         rows.push(("Datasources", format!("{source}: {count}")));
     }
-    rows.push(("Feature Flags", shown.featureflags.join("\n")));
+    rows.extend(shown.featureflags.iter().map(|flag| ("Feature Flags", (*flag).to_owned())));
     let collections = installed(machine).remove("collections").unwrap_or_default();
-    for collection in &collections {
-        rows.push(("Collections", collection.name.clone()));
+    rows.extend(collections.into_iter().map(|collection| ("Collections", collection.name)));
+    let table = || Table::framed(fancy);
+    let mut text = properties(table().title(&format!("Machine: {}", machine.name)), rows);
+    if !counters.acquisition.is_empty() {
+        let rows = counters.acquisition.iter().map(|row| {
+            vec![row.source.clone(), row.read.to_string(), row.parsed.to_string(), row.unparsed.to_string()]
+        });
+        let table = table().title("Acquisition Metrics").header(&["Source", "Read", "Parsed", "Unparsed"]);
+        text.push_str(&table.columns(vec![Column::LEFT, Column::RIGHT]).rows(rows).render());
     }
-    let mut text = properties(fancy, &format!("Machine: {}", machine.name), rows);
-    let acquisition = counters.acquisition.iter().map(|row| {
-        vec![row.source.clone(), row.read.to_string(), row.parsed.to_string(), row.unparsed.to_string()]
-    });
-    let parsers = counters.parsers.iter().map(|row| {
-        vec![row.source.clone(), row.parser.clone(), row.parsed.to_string(), row.unparsed.to_string()]
-    });
-    text.push('\n');
-    text.push_str(&light_table(
-        "Acquisition Metrics",
-        &["Source", "Read", "Parsed", "Unparsed"],
-        acquisition,
-    ));
-    text.push('\n');
-    text.push_str(&light_table("Parser Metrics", &["Source", "Parser", "Parsed", "Unparsed"], parsers));
+    if !counters.parsers.is_empty() {
+        let rows = counters.parsers.iter().map(|row| {
+            let parser = format!("{}/{}", row.stage, row.parser);
+            vec![row.source.clone(), parser, row.parsed.to_string(), row.unparsed.to_string()]
+        });
+        let table = table().title("Parser Metrics").header(&["Source", "Parser", "Parsed", "Unparsed"]);
+        let source = Column { once: true, ..Column::LEFT };
+        text.push_str(&table.columns(vec![source, Column::LEFT, Column::RIGHT]).rows(rows).render());
+    }
     text
 }
 
@@ -70,9 +72,12 @@ pub(super) fn hub(session: &Session, machine: &Machine) -> Result<(), Failure> {
             print(&csv("type,name,status,version", all)?)
         }
         Output::Human => {
+            if installed.is_empty() {
+                return line("No hub items found for this machine");
+            }
             for (kind, items) in installed.iter().filter(|(_, items)| !items.is_empty()) {
-                let title = kind.to_uppercase();
-                print(&light_table(&title, &["Name", "Status", "Version"], rows(items)))?;
+                let table = Table::framed(session.fancy).title(kind).header(&["Name", "Status", "Version"]);
+                print(&table.rows(rows(items)).render())?;
             }
             Ok(())
         }
@@ -82,38 +87,71 @@ pub(super) fn hub(session: &Session, machine: &Machine) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use palisade_store::{UsageKind, UsageRow};
+    use crate::commands::machines::counters::{Acquisition, Parser};
 
     #[test]
-    fn reports_are_summed_by_source_and_parser() {
-        let report = |read: i64| UsageRow {
-            kind: UsageKind::LogProcessor,
-            producer: "m".into(),
-            received_at: UnixMillis(0),
-            payload: format!(
-                r#"{{"metrics":[{{"meta":{{"window_size_seconds":1,"utc_now_timestamp":1}},"items":[
-                    {{"name":"read","unit":"line","value":{read},"labels":{{"source":"/var/log/a"}}}},
-                    {{"name":"parsed","unit":"line","value":2.9,"labels":{{"source":"/var/log/a"}}}},
-                    {{"name":"unparsed","unit":"line","value":1,"labels":
-                        {{"source":"/var/log/a","parser_name":"sshd","parser_stage":"s01"}}}}]}}]}}"#
-            ),
-        };
-        let broken = UsageRow { payload: "{".into(), ..report(0) };
-        let counters = Counters::of(&[report(3), broken, report(4)]);
-        assert_eq!(
-            serde_json::to_string(&counters).unwrap(),
-            concat!(
-                r#"{"acquisition":[{"source":"/var/log/a","read":7,"parsed":4,"unparsed":0}],"#,
-                r#""parsers":[{"source":"/var/log/a","parser":"sshd","stage":"s01","parsed":0,"unparsed":2}]}"#
-            )
-        );
+    fn a_machine_is_shown_with_its_figures() {
         let machine = Machine {
-            name: "m".into(),
-            hub_state: r#"{"collections":[{"name":"a/linux","status":"official","version":"1"}]}"#.into(),
+            name: "web-1".into(),
+            version: "v1.7.8".into(),
+            validated: true,
+            auth_type: "password".into(),
+            feature_flags: "a,b".into(),
+            datasources: r#"{"file":2}"#.into(),
+            hub_state: r#"{"collections":[{"name":"x/linux"},{"name":"x/sshd"}]}"#.into(),
             ..Machine::default()
         };
-        let text = human(false, &machine, &counters);
-        assert!(text.contains("| Collections      | a/linux"), "{text}");
-        assert!(text.contains(" /var/log/a | sshd   | 0      | 2"), "{text}");
+        let source = || "file:/var/log/auth.log (syslog)".to_owned();
+        let parser = |stage: &str, name: &str| Parser {
+            source: source(),
+            parser: name.into(),
+            stage: stage.into(),
+            parsed: 20,
+            unparsed: 9,
+        };
+        let counters = Counters {
+            acquisition: vec![Acquisition { source: source(), read: 29, parsed: 20, unparsed: 9 }],
+            parsers: vec![parser("s00-raw", "x/syslog-logs"), parser("s01-parse", "x/sshd-logs")],
+        };
+        assert_eq!(
+            human(false, &machine, &counters),
+            concat!(
+                "+-----------------------------------------+\n",
+                "| Machine: web-1                          |\n",
+                "+------------------+----------------------+\n",
+                "| IP Address       |                      |\n",
+                "| Created At       | 1970-01-01T00:00:00Z |\n",
+                "| Last Update      | 1970-01-01T00:00:00Z |\n",
+                "| Last Heartbeat   |                      |\n",
+                "| Validated?       | true                 |\n",
+                "| CrowdSec version | v1.7.8               |\n",
+                "| OS               | ?                    |\n",
+                "| Auth type        | password             |\n",
+                "| Datasources      | file: 2              |\n",
+                "| Feature Flags    | a                    |\n",
+                "|                  | b                    |\n",
+                "| Collections      | x/linux              |\n",
+                "|                  | x/sshd               |\n",
+                "+------------------+----------------------+\n",
+                "+------------------------------------------------------------+\n",
+                "| Acquisition Metrics                                        |\n",
+                "+---------------------------------+------+--------+----------+\n",
+                "| Source                          | Read | Parsed | Unparsed |\n",
+                "+---------------------------------+------+--------+----------+\n",
+                "| file:/var/log/auth.log (syslog) |   29 |     20 |        9 |\n",
+                "+---------------------------------+------+--------+----------+\n",
+                "+-----------------------------------------------------------------------------+\n",
+                "| Parser Metrics                                                              |\n",
+                "+---------------------------------+-----------------------+--------+----------+\n",
+                "| Source                          | Parser                | Parsed | Unparsed |\n",
+                "+---------------------------------+-----------------------+--------+----------+\n",
+                "| file:/var/log/auth.log (syslog) | s00-raw/x/syslog-logs |     20 |        9 |\n",
+                "|                                 | s01-parse/x/sshd-logs |     20 |        9 |\n",
+                "+---------------------------------+-----------------------+--------+----------+\n",
+            )
+        );
+        let young = Machine { name: "new".into(), ..Machine::default() };
+        let text = human(false, &young, &Counters::default());
+        assert!(!text.contains("Feature Flags") && !text.contains("Metrics"), "{text}");
     }
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::counters::Counters;
 use crate::failure::Failure;
-use crate::output::{csv, os, table};
+use crate::output::{csv, os};
+use crate::table::Table;
 
 const COLUMNS: [&str; 8] =
     ["Name", "IP Address", "Last Update", "Status", "Version", "OS", "Auth Type", "Last Heartbeat"];
@@ -85,7 +86,7 @@ pub(super) fn human(fancy: bool, now: UnixMillis, machines: &[Machine]) -> Strin
             heartbeat(machine.last_heartbeat, now),
         ]
     });
-    table(fancy, &COLUMNS, rows)
+    Table::plain(fancy).header(&COLUMNS).rows(rows).render()
 }
 
 pub(super) fn raw(machines: &[Machine]) -> Result<String, Failure> {

@@ -3,22 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_store::UsageRow;
-use palisade_wire::UnixMillis;
+use palisade_wire::{MetricItem, UnixMillis};
 use serde_json::{Map, Value};
 
-use crate::commands::usage_reports::{count, label, windows};
-use crate::output::light_table;
+use super::number::number;
+use crate::commands::usage_reports::{count, windows};
+use crate::table::{Align, Column, Table};
 
-/// One measurement of a report. Equal ones are one: a report that was sent again counts once.
+/// What a number is about. Two that differ in any label are two numbers, also where the label is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
-    time: i64,
+struct Series {
     bouncer: String,
-    ip_type: String,
-    origin: String,
     name: String,
     unit: String,
-    value: i64,
+    labels: BTreeMap<String, String>,
+}
+
+/// One measurement of a report. Equal ones are one: a report that was sent again counts once.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    time: i64,
+    series: Series,
+    /// As it was sent: the counts of 2.7 and 2.9 are equal.
+    written: String,
+    count: i64,
+}
+
+impl Point {
+    fn new(bouncer: &str, time: i64, item: MetricItem) -> Self {
+        let (written, count) = (item.value.to_string(), count(&item));
+        let series =
+            Series { bouncer: bouncer.to_owned(), name: item.name, unit: item.unit, labels: item.labels };
+        Self { time, series, written, count }
+    }
 }
 
 /// Values by origin, name and unit.
@@ -26,8 +43,9 @@ type Numbers = BTreeMap<(String, String, String), i64>;
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    /// Without an origin under the empty one.
     by_origin: BTreeMap<String, Numbers>,
-    /// Totals by name and unit, measurements without an origin included.
+    /// Totals by name and unit.
     totals: BTreeMap<String, BTreeMap<(String, String), i64>>,
     oldest: BTreeMap<String, i64>,
 }
@@ -42,36 +60,26 @@ impl Report {
         let mut points = BTreeSet::new();
         for row in rows {
             for window in windows(row) {
-                points.extend(window.items.into_iter().map(|item| Point {
-                    time: window.meta.utc_now_timestamp,
-                    bouncer: row.producer.clone(),
-                    ip_type: label(&item, "ip_type"),
-                    origin: label(&item, "origin"),
-                    value: count(&item),
-                    unit: item.unit,
-                    name: item.name,
-                }));
+                let time = window.meta.utc_now_timestamp;
+                points.extend(window.items.into_iter().map(|item| Point::new(&row.producer, time, item)));
             }
         }
         let mut report = Self::default();
         // In chronological order, so that a later gauge replaces an earlier one.
-        let mut numbers: BTreeMap<(String, String, String, String, String), i64> = BTreeMap::new();
-        for point in points {
-            let oldest = report.oldest.entry(point.bouncer.clone()).or_insert(point.time);
-            *oldest = point.time.min(*oldest);
-            let gauge = is_gauge(&point.name);
-            let key = (point.bouncer, point.origin, point.name, point.unit, point.ip_type);
-            let number = numbers.entry(key).or_default();
-            *number = if gauge { point.value } else { number.saturating_add(point.value) };
+        let mut numbers: BTreeMap<Series, i64> = BTreeMap::new();
+        for Point { time, series, count, .. } in points {
+            let oldest = report.oldest.entry(series.bouncer.clone()).or_insert(time);
+            *oldest = time.min(*oldest);
+            let gauge = is_gauge(&series.name);
+            let number = numbers.entry(series).or_default();
+            *number = if gauge { count } else { number.saturating_add(count) };
         }
-        for ((bouncer, origin, name, unit, _), value) in numbers {
+        for (Series { bouncer, name, unit, mut labels }, value) in numbers {
+            let add = |number: &mut i64| *number = number.saturating_add(value);
+            let origin = labels.remove("origin").unwrap_or_default();
             let total = report.totals.entry(bouncer.clone()).or_default();
-            *total.entry((name.clone(), unit.clone())).or_default() += value;
-            let own = report.by_origin.entry(bouncer).or_default();
-            // What has no origin, such as processed packets, appears in the totals only.
-            if !origin.is_empty() {
-                *own.entry((origin, name, unit)).or_default() += value;
-            }
+            add(total.entry((name.clone(), unit.clone())).or_default());
+            add(report.by_origin.entry(bouncer).or_default().entry((origin, name, unit)).or_default());
         }
         report
     }
@@ -99,40 +107,40 @@ impl Report {
         Value::Object(all)
     }
 
-    /// One table per bouncer.
-    pub(super) fn human(&self, units: bool) -> String {
-        if self.totals.is_empty() {
-            return "No bouncer metrics found.\n\n".to_owned();
-        }
-        let mut text = String::new();
-        for (bouncer, totals) in &self.totals {
-            let columns: Vec<&(String, String)> = totals.keys().collect();
-            let header: Vec<String> = std::iter::once("Origin".to_owned())
-                .chain(columns.iter().map(|(name, unit)| format!("{name} ({})", plural(unit))))
-                .collect();
-            let own = &self.by_origin[bouncer];
-            let origins: BTreeSet<&String> = own.keys().map(|(origin, ..)| origin).collect();
-            let mut rows: Vec<Vec<String>> = origins
-                .into_iter()
-                .map(|origin| {
-                    let cell = |(name, unit): &&(String, String)| {
-                        let key = (origin.clone(), name.clone(), unit.clone());
-                        own.get(&key).map_or_else(|| "-".to_owned(), |value| number(*value, unit, units))
-                    };
-                    std::iter::once(origin_name(origin)).chain(columns.iter().map(cell)).collect()
-                })
-                .collect();
-            let total = |column: &&(String, String)| number(totals[*column], &column.1, units);
-            rows.push(std::iter::once("Total".to_owned()).chain(columns.iter().map(total)).collect());
-            let since = self.oldest.get(bouncer).copied().unwrap_or_default();
-            let since =
-                UnixMillis(since.saturating_mul(1000)).rfc3339().replace('T', " ").replace('Z', " +0000 UTC");
-            let title = format!("Bouncer Metrics ({bouncer}) since {since}");
-            let header: Vec<&str> = header.iter().map(String::as_str).collect();
-            text.push_str(&light_table(&title, &header, rows));
-            text.push('\n');
-        }
-        text
+    /// One table per bouncer; empty if there is none.
+    pub(super) fn human(&self, fancy: bool, units: bool) -> String {
+        self.totals.keys().map(|bouncer| self.table(fancy, units, bouncer)).collect()
+    }
+
+    fn table(&self, fancy: bool, units: bool, bouncer: &str) -> String {
+        let (own, totals) = (&self.by_origin[bouncer], &self.totals[bouncer]);
+        let first = |text: &str| std::iter::once(text.to_owned());
+        let names = totals.keys().map(|(name, _)| name.strip_suffix("_gauge").unwrap_or(name).to_owned());
+        let shown_units: Vec<&str> = totals.keys().map(|(_, unit)| plural(unit)).collect();
+        // What has no origin, such as processed packets, is shown in the totals only.
+        let origins: BTreeSet<&String> =
+            own.keys().map(|(origin, ..)| origin).filter(|origin| !origin.is_empty()).collect();
+        let rows = origins.into_iter().map(|origin| {
+            let cell = |(name, unit): &(String, String)| {
+                let value = own.get(&(origin.clone(), name.clone(), unit.clone()));
+                value.map_or_else(|| "-".to_owned(), |value| number(*value, units))
+            };
+            first(origin_name(origin).as_str()).chain(totals.keys().map(cell)).collect()
+        });
+        let sums = first("Total").chain(totals.values().map(|value| number(*value, units)));
+        let since = UnixMillis(self.oldest[bouncer].saturating_mul(1000));
+        let since = since.rfc3339().replace('T', " ").replace('Z', " +0000 UTC");
+        Table::framed(fancy)
+            .title(&format!("Bouncer Metrics ({bouncer}) since {since}"))
+            .columns(vec![
+                Column { footer: Align::Right, ..Column::LEFT },
+                Column { header: Align::Center, ..Column::RIGHT },
+            ])
+            .merged_header(first("Origin").chain(names).collect())
+            .header(&[&[""], &shown_units[..]].concat())
+            .rows(rows)
+            .footer(sums.collect())
+            .render()
     }
 }
 
@@ -145,75 +153,132 @@ fn origin_name(origin: &str) -> String {
     }
 }
 
-fn plural(unit: &str) -> String {
+/// Other units stay as they are.
+fn plural(unit: &str) -> &str {
     match unit {
-        "ip" => "IPs".to_owned(),
-        other => format!("{other}s"),
+        "byte" => "bytes",
+        "packet" => "packets",
+        "ip" => "IPs",
+        other => other,
     }
-}
-
-/// A number, shortened if wanted: `1.2k`, `3.4M`; bytes by 1024.
-fn number(value: i64, unit: &str, short: bool) -> String {
-    let step = if unit == "byte" { 1024.0 } else { 1000.0 };
-    if !short || value.unsigned_abs() < 1000 {
-        return value.to_string();
-    }
-    let mut rest = value as f64;
-    for suffix in ["", "k", "M", "G", "T", "P"] {
-        if rest.abs() < step {
-            return if suffix.is_empty() { value.to_string() } else { format!("{rest:.2}{suffix}") };
-        }
-        rest /= step;
-    }
-    format!("{rest:.2}E")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use palisade_store::UsageKind;
+    use serde_json::json;
 
-    fn row(time: i64, items: &str) -> UsageRow {
+    fn row(time: i64, items: &Value) -> UsageRow {
+        let window = json!({"meta": {"window_size_seconds": 1, "utc_now_timestamp": time}, "items": items});
         UsageRow {
             kind: UsageKind::RemediationComponent,
             producer: "fw".into(),
             received_at: UnixMillis(0),
-            payload: format!(
-                r#"{{"type":"t","metrics":[{{"meta":{{"window_size_seconds":1,"utc_now_timestamp":{time}}},"items":[{items}]}}]}}"#
-            ),
+            payload: json!({"type": "t", "metrics": [window]}).to_string(),
         }
+    }
+
+    fn item(name: &str, unit: &str, value: f64, labels: &[(&str, &str)]) -> Value {
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        json!({"name": name, "unit": unit, "value": value, "labels": labels})
     }
 
     #[test]
     fn counters_add_up_gauges_stay_and_repeats_count_once() {
-        let dropped =
-            r#"{"name":"dropped","unit":"packet","value":600,"labels":{"origin":"CAPI","ip_type":"ipv4"}}"#;
-        let six =
-            r#"{"name":"dropped","unit":"packet","value":1,"labels":{"origin":"CAPI","ip_type":"ipv6"}}"#;
-        let processed = r#"{"name":"processed","unit":"packet","value":5000,"labels":{"ip_type":"ipv4"}}"#;
-        let active = |count: i32| {
-            format!(
-                r#"{{"name":"active_decisions","unit":"ip","value":{count}.7,"labels":{{"origin":"lists:tor","ip_type":"ipv4"}}}}"#
-            )
-        };
-        let first = row(100, &format!("{dropped},{processed},{}", active(9)));
-        let rows = [row(200, &format!("{dropped},{six},{}", active(7))), first.clone(), first, row(0, "{")];
+        let four = [("origin", "CAPI"), ("ip_type", "ipv4")];
+        let dropped = item("dropped", "packet", 600.0, &four);
+        let six = item("dropped", "packet", 1.0, &[("origin", "CAPI"), ("ip_type", "ipv6")]);
+        let processed = item("processed", "packet", 5000.0, &[("ip_type", "ipv4")]);
+        let active = |count| item("active_decisions", "ip", count, &[("origin", "lists:tor")]);
+        let first = row(100, &json!([dropped, processed, active(9.7)]));
+        let broken = UsageRow { payload: "{".into(), ..row(0, &json!([])) };
+        let rows = [row(200, &json!([dropped, six, active(7.7)])), first.clone(), first, broken];
         let report = Report::of(&rows);
         assert_eq!(
             report.json(),
-            serde_json::json!({"fw": {
+            json!({"fw": {
+                "": {"processed": {"packet": 5000}},
                 "CAPI": {"dropped": {"packet": 1201}},
                 "lists:tor": {"active_decisions": {"ip": 7}},
             }})
         );
-        let text = report.human(true);
-        assert!(text.starts_with("Bouncer Metrics (fw) since 1970-01-01 00:01:40 +0000 UTC\n"), "{text}");
-        assert!(text.contains("CAPI (community blocklist) | -                      | 1.20k"), "{text}");
-        assert!(
-            text.contains(" Total                      | 7                      | 1.20k             | 5.00k"),
-            "{text}"
+        assert_eq!(
+            report.human(false, true),
+            concat!(
+                "+---------------------------------------------------------------------+\n",
+                "| Bouncer Metrics (fw) since 1970-01-01 00:01:40 +0000 UTC            |\n",
+                "+----------------------------+------------------+---------+-----------+\n",
+                "| Origin                     | active_decisions | dropped | processed |\n",
+                "|                            |        IPs       | packets |  packets  |\n",
+                "+----------------------------+------------------+---------+-----------+\n",
+                "| CAPI (community blocklist) |                - |   1.20k |         - |\n",
+                "| lists:tor                  |                7 |       - |         - |\n",
+                "+----------------------------+------------------+---------+-----------+\n",
+                "|                      Total |                7 |   1.20k |     5.00k |\n",
+                "+----------------------------+------------------+---------+-----------+\n",
+            )
         );
-        assert!(report.human(false).contains("| 5000"));
-        assert_eq!(Report::of(&[]).human(true), "No bouncer metrics found.\n\n");
+        assert!(report.human(false, false).contains("|      5000 |"));
+        assert_eq!(Report::of(&[]).human(false, true), "");
+    }
+
+    #[test]
+    fn a_number_is_identified_by_all_its_labels() {
+        let by = |label: &str, value: &str| {
+            vec![("origin".to_owned(), "o".to_owned()), (label.into(), value.into())]
+        };
+        let of = |name: &str, count: f64, labels: &[(String, String)]| {
+            let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            item(name, "ip", count, &labels)
+        };
+        let mut items = vec![
+            of("active_decisions", 9.0, &by("scope", "ip")),
+            of("active_decisions", 2.0, &by("scope", "range")),
+            // The same count twice, and counts that are equal but for the fraction.
+            of("twice", 2.7, &by("x", "")),
+            of("twice", 2.7, &by("x", "")),
+            of("twice", 2.9, &by("x", "")),
+        ];
+        for label in ["remediation", "server", "type"] {
+            items.extend(["a", "b"].map(|value| of(label, 5.0, &by(label, value))));
+        }
+        let earlier = row(50, &json!([of("active_decisions", 100.0, &by("scope", "ip"))]));
+        let report = Report::of(&[row(100, &json!(items)), earlier]);
+        assert_eq!(
+            report.json(),
+            json!({"fw": {"o": {
+                "active_decisions": {"ip": 11}, "twice": {"ip": 4},
+                "remediation": {"ip": 10}, "server": {"ip": 10}, "type": {"ip": 10},
+            }}})
+        );
+    }
+
+    #[test]
+    fn names_and_units_are_those_of_cscli() {
+        let cscli = [("origin", "cscli")];
+        let items = json!([
+            item("ima_gauge", "second", 30.0, &cscli),
+            item("notagauge", "inch", 25.0, &cscli),
+            item("foo", "byte", 12_340.0, &cscli),
+            item("foo", "request", 3800.0, &cscli),
+        ]);
+        let report = Report::of(&[row(1_707_450_000, &items)]);
+        assert_eq!(report.json()["fw"]["cscli"]["ima_gauge"], json!({"second": 30}), "whole in JSON");
+        assert_eq!(
+            report.human(false, true),
+            concat!(
+                "+------------------------------------------------------------------+\n",
+                "| Bouncer Metrics (fw) since 2024-02-09 03:40:00 +0000 UTC         |\n",
+                "+--------------------------+------------------+--------+-----------+\n",
+                "| Origin                   |        foo       |   ima  | notagauge |\n",
+                "|                          |  bytes | request | second |    inch   |\n",
+                "+--------------------------+--------+---------+--------+-----------+\n",
+                "| cscli (manual decisions) | 12.34k |   3.80k |     30 |        25 |\n",
+                "+--------------------------+--------+---------+--------+-----------+\n",
+                "|                    Total | 12.34k |   3.80k |     30 |        25 |\n",
+                "+--------------------------+--------+---------+--------+-----------+\n",
+            )
+        );
     }
 }

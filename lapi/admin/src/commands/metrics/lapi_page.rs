@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::prometheus_text::Sample;
-use crate::output::light_table;
+use crate::table::Table;
 
 /// A metrics page is a few hundred kilobytes at most.
 const MAX_PAGE: usize = 64 << 20;
@@ -81,8 +81,14 @@ fn add(section: Option<&mut Value>, path: &[&str], count: i64) {
     *place = Value::from(place.as_i64().unwrap_or_default() + count);
 }
 
-/// One section as a table; empty if the section is.
-pub(super) fn human(name: &str, title: &str, content: &Map<String, Value>) -> String {
+/// One section as a table; `None` if the section is empty and `even_empty` is not set, or has no table.
+pub(super) fn human(
+    fancy: bool,
+    name: &str,
+    title: &str,
+    content: &Map<String, Value>,
+    even_empty: bool,
+) -> Option<String> {
     let header: &[&str] = match name {
         "lapi" => &["Route", "Method", "Hits"],
         "lapi-bouncer" => &["Bouncer", "Route", "Method", "Hits"],
@@ -90,7 +96,7 @@ pub(super) fn human(name: &str, title: &str, content: &Map<String, Value>) -> St
         "lapi-decisions" => &["Bouncer", "Empty answers", "Non-empty answers"],
         "decisions" => &["Reason", "Origin", "Action", "Count"],
         "alerts" => &["Reason", "Count"],
-        _ => return String::new(),
+        _ => return None,
     };
     let rows = if name == "lapi-decisions" {
         content
@@ -105,7 +111,8 @@ pub(super) fn human(name: &str, title: &str, content: &Map<String, Value>) -> St
         flatten(content, &mut Vec::new(), &mut rows);
         rows
     };
-    if rows.is_empty() { String::new() } else { format!("{}\n", light_table(title, header, rows)) }
+    let shown = even_empty || !rows.is_empty();
+    shown.then(|| Table::framed(fancy).title(title).header(header).rows(rows).render())
 }
 
 /// One row per number, with the path to it.
@@ -154,9 +161,19 @@ mod tests {
         );
         let Value::Object(lapi) = &all["lapi"] else { panic!("an object") };
         assert_eq!(
-            human("lapi", "Local API Metrics", lapi),
-            "Local API Metrics\n----------------------------\n Route      | Method | Hits\n------------+--------+------\n /v1/alerts | GET    | 3\n\n"
+            human(false, "lapi", "Local API Metrics", lapi, false).unwrap(),
+            concat!(
+                "+----------------------------+\n",
+                "| Local API Metrics          |\n",
+                "+------------+--------+------+\n",
+                "| Route      | Method | Hits |\n",
+                "+------------+--------+------+\n",
+                "| /v1/alerts | GET    | 3    |\n",
+                "+------------+--------+------+\n",
+            )
         );
-        assert_eq!(human("alerts", "x", &Map::new()), "");
+        assert_eq!(human(false, "alerts", "x", &Map::new(), false), None);
+        let empty = human(false, "alerts", "x", &Map::new(), true).unwrap();
+        assert!(empty.contains("| Reason | Count |\n+--------+-------+\n+--------+-------+\n"), "{empty}");
     }
 }
