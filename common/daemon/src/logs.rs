@@ -32,11 +32,13 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum LogError {
     /// The file cannot be opened.
-    #[error("unable to load configuration: failed to setup logging: cannot write {}; create its folder and let the \
-             daemon's user write there, or set `log_mode: stdout`", path.display())]
+    #[error("unable to load configuration: failed to setup logging: cannot write {}; let the daemon's user write in \
+             its folder, or set `{media_key}: stdout`", path.display())]
     Open {
         /// The file.
         path: std::path::PathBuf,
+        /// The key that chooses between standard error and a file.
+        media_key: &'static str,
         /// The operating system's error.
         #[source]
         cause: io::Error,
@@ -81,10 +83,7 @@ impl Logs {
     /// Applies level and target. Nothing changes when the file cannot be opened.
     pub fn configure(&self, config: &LogConfig) -> Result<(), LogError> {
         // The file first: if it cannot be opened, the level stays as well.
-        self.queue.retarget(config.target.clone()).map_err(|cause| match &config.target {
-            LogTarget::File { path, .. } => LogError::Open { path: path.clone(), cause },
-            LogTarget::Stderr => LogError::Thread(cause),
-        })?;
+        self.queue.retarget(config.target.clone()).map_err(|cause| config.failed(cause))?;
         // Fails only when the subscriber has been dropped; then there is nothing to filter.
         let _ = self.filter.reload(targets(config.level));
         Ok(())
@@ -114,6 +113,29 @@ impl Logs {
             // The panic may end the process before the writer's thread runs.
             queue.flush(LAST_LINES);
         }));
+    }
+}
+
+impl LogConfig {
+    /// Finds what [`Logs::configure`] would refuse, without making the file or its folder.
+    ///
+    /// # Errors
+    ///
+    /// When the file could not be opened.
+    pub fn check(&self) -> Result<(), LogError> {
+        match &self.target {
+            LogTarget::Stderr => Ok(()),
+            LogTarget::File { path, .. } => rotate::check_path(path).map_err(|cause| self.failed(cause)),
+        }
+    }
+
+    fn failed(&self, cause: io::Error) -> LogError {
+        match &self.target {
+            LogTarget::File { path, .. } => {
+                LogError::Open { path: path.clone(), media_key: self.media_key, cause }
+            }
+            LogTarget::Stderr => LogError::Thread(cause),
+        }
     }
 }
 
@@ -184,7 +206,8 @@ mod tests {
         Rotation { max_bytes: 1 << 20, max_files: 1, max_age_days: 1, compress: false };
 
     fn to_file(path: &Path, level: LogLevel) -> LogConfig {
-        LogConfig { level, target: LogTarget::File { path: path.to_owned(), rotation: ROTATION } }
+        let target = LogTarget::File { path: path.to_owned(), rotation: ROTATION };
+        LogConfig { level, target, media_key: "common.log_media" }
     }
 
     /// The contents of the file, without the times.
@@ -223,14 +246,33 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
+    fn a_file_that_cannot_be_opened_is_named_beforehand_too() {
         let (logs, _subscriber) = Logs::detached().unwrap();
-        let error = logs.configure(&to_file(Path::new("/nowhere/at/all.log"), LogLevel::Info)).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("unable to load configuration: failed to setup logging: cannot write /nowhere")
-        );
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        for name in ["file/d.log", "file/more/d.log", "."] {
+            let config = to_file(&dir.path().join(name), LogLevel::Info);
+            let text = format!(
+                "unable to load configuration: failed to setup logging: cannot write {}; let the daemon's user write \
+                 in its folder, or set `common.log_media: stdout`",
+                dir.path().join(name).display()
+            );
+            assert_eq!(logs.configure(&config).unwrap_err().to_string(), text);
+            assert_eq!(config.check().unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_folder_is_made_and_a_check_makes_nothing() {
+        let (logs, _subscriber) = Logs::detached().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/d.log");
+        let config = to_file(&path, LogLevel::Info);
+        config.check().unwrap();
+        assert!(!dir.path().join("a").exists());
+        logs.configure(&config).unwrap();
+        assert!(path.is_file());
+        config.check().unwrap();
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConf
             LogTarget::Stderr
         }
     };
-    LogConfig { level, target }
+    LogConfig { level, target, media_key: "common.log_media" }
 }
 
 /// Checks `cscli.output`.

@@ -8,6 +8,7 @@ use crate::{
     common::{self, Output},
     database::{self, DbConfig},
     file::{self, CONFIG_KEYS, File},
+    inactive,
     paths::absolute,
     server::{self, Metrics, ServerConfig},
 };
@@ -31,8 +32,8 @@ pub struct Config {
     pub color: Option<String>,
     /// `cscli.prometheus_uri`: where the admin CLI reads metrics.
     pub prometheus_uri: Option<String>,
-    /// `plugin_config`.
-    pub plugins: Plugins,
+    /// `plugin_config`; absent where the block is.
+    pub plugins: Option<Plugins>,
     /// `db_config`; absent on hosts that only connect to a remote LAPI.
     pub database: Option<DbConfig>,
     /// `api.client`: the credentials file of this host's machine.
@@ -116,7 +117,6 @@ impl Config {
         let json_logs = common.log_format.as_deref() == Some("json");
         let paths = written.config_paths.unwrap_or_default();
         let cscli = written.cscli.unwrap_or_default();
-        let plugins = written.plugin_config.unwrap_or_default();
         let api = written.api.unwrap_or_default();
         let client = api.client.unwrap_or_default();
         let mut warnings = Vec::new();
@@ -130,9 +130,19 @@ impl Config {
                 warnings.push(format!("{key} has no effect: {role} do not authenticate that way"));
             }
         }
+        warnings.extend(inactive::blocks(document));
+        if let Some(block) = api.cti {
+            inactive::check_cti(block, wrong);
+        }
         let server = api.server.map(|block| server::check(block, &mut warnings, wrong));
         if server.as_ref().is_some_and(|server| server.enable) && written.db_config.is_none() {
             wrong.add("db_config", "no database configuration provided; the LAPI keeps everything there");
+        }
+        let prometheus = written.prometheus.and_then(|block| server::check_metrics(block, wrong));
+        if let (Some(server), Some(metrics)) = (&server, &prometheus)
+            && server.enable
+        {
+            server::check_ports(server, metrics, wrong);
         }
         Self {
             path: document.path().to_owned(),
@@ -143,13 +153,13 @@ impl Config {
             output: common::check_output(cscli.output.as_deref(), wrong),
             color: cscli.color,
             prometheus_uri: cscli.prometheus_uri.filter(|uri| !uri.is_empty()),
-            plugins: Plugins { user: plugins.user, group: plugins.group },
+            plugins: written.plugin_config.map(|block| Plugins { user: block.user, group: block.group }),
             database: written.db_config.and_then(|block| database::check(block, wrong)),
             credentials_path: absolute(client.credentials_path),
             insecure_skip_verify: client.insecure_skip_verify.unwrap_or(false),
             unregister_on_exit: client.unregister_on_exit.unwrap_or(false),
             server,
-            prometheus: written.prometheus.and_then(|block| server::check_metrics(block, wrong)),
+            prometheus,
             warnings,
             merged_text: document.merged_text().to_owned(),
         }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::config::unknown;
 
 /// All keys of the file. Any other key is an error.
-const CREDENTIALS_KEYS: &[&str] =
+pub(crate) const CREDENTIALS_KEYS: &[&str] =
     &["url", "login", "password", "ca_cert_path", "cert_path", "key_path", "papi_url"];
 
 /// A machine's LAPI and credentials, as written; empty values are absent.
@@ -87,7 +87,7 @@ pub enum CredentialsError {
     },
 }
 
-fn plain(cause: &io::Error) -> String {
+pub(crate) fn plain(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

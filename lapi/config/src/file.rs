@@ -228,6 +228,20 @@ pub(crate) struct AutoDelete {
 pub(crate) struct Api {
     pub client: Option<Client>,
     pub server: Option<Server>,
+    pub cti: Option<Cti>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Cti {
+    pub key: Option<String>,
+    pub cache_timeout: Option<String>,
+    pub log_level: Option<String>,
+    /// Only their types are checked.
+    #[serde(rename = "cache_size")]
+    pub _cache_size: Option<i64>,
+    #[serde(rename = "enabled")]
+    pub _enabled: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

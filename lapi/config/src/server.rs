@@ -150,7 +150,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
         }
         (None, false) => PrefixSet::default(),
     };
-    // Only checked: there is no central service yet.
+    // Only checked: there is no central service yet (`inactive.rs`).
     let _ = level("api.server.papi_log_level", written.papi_log_level.as_deref(), wrong);
     let tls = written.tls.and_then(|block| tls::check(block, wrong));
     ServerConfig {
@@ -251,6 +251,28 @@ pub(crate) fn check_metrics(written: file::Prometheus, wrong: &mut Problems) -> 
     }
     // The stock program listens on loopback when no address is given.
     let addr = written.listen_addr.filter(|addr| !addr.is_empty()).unwrap_or_else(|| "127.0.0.1".to_owned());
+    let is_ipv6 = addr.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
+    if !is_ipv6
+        && addr.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '/' | '[' | ']'))
+    {
+        wrong.add("prometheus.listen_addr", "expected an address or a host name; the port is listen_port");
+    }
     // Checked even when off, so that a mistake appears before metrics are switched on.
     (written.enabled.unwrap_or(false)).then_some(Metrics { listen: Listen { addr, port: port? }, level })
+}
+
+/// Checks that the API and `/metrics` have different addresses: whatever listens second could not.
+pub(crate) fn check_ports(server: &ServerConfig, metrics: &Metrics, wrong: &mut Problems) {
+    let Some((host, port)) = server.listen_uri.as_deref().and_then(|uri| uri.rsplit_once(':')) else {
+        return;
+    };
+    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    let (ours, theirs) = (bare(host), bare(&metrics.listen.addr));
+    let is_any = |host: &str| host.is_empty() || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    if port.parse() == Ok(metrics.listen.port) && (ours == theirs || is_any(&ours) || is_any(&theirs)) {
+        wrong.add(
+            "prometheus.listen_port",
+            "the same address as api.server.listen_uri; choose another port for one of them",
+        );
+    }
 }

@@ -11,6 +11,8 @@ use palisade_store::Engine;
 
 use crate::{Config, Credentials, CredentialsError, MetricsLevel, Output};
 
+mod inactive;
+
 const SERVER: &str = "listen_uri: 127.0.0.1:8080, profiles_path: /etc/crowdsec/profiles.yaml";
 const DB: &str = "db_config: {type: sqlite, db_path: /var/lib/crowdsec/data/crowdsec.db}\n";
 
@@ -117,7 +119,10 @@ fn the_shipped_file_is_read() {
     );
     let prometheus = config.prometheus.as_ref().unwrap();
     assert_eq!((prometheus.level, prometheus.listen.port), (MetricsLevel::Full, 6060));
-    assert_eq!((config.output, config.warnings.len()), (Output::Human, 0));
+    assert_eq!(config.output, Output::Human);
+    let blocks: Vec<&str> =
+        config.warnings.iter().map(|warning| warning.split_once(" has no effect yet: ").unwrap().0).collect();
+    assert_eq!(blocks, ["api.server.online_client", "api.server.console_path", "api.cti", "plugin_config"]);
 }
 
 #[test]
@@ -184,6 +189,15 @@ fn what_stops_the_stock_server_stops_ours() {
         ("db_config: {type: sqlite, db_path: /x, flush: {max_age: 7x}}".to_owned(), "unknown unit"),
         ("db_config: {type: postgres, sslmode: never}".to_owned(), "expected disable, allow"),
         ("cscli: {output: xml}".to_owned(), "must be human, json or raw"),
+        ("api: {cti: {key: ''}}".to_owned(), "empty cti key (api.cti.key at c.yaml:1"),
+        ("api: {cti: {key: x, cache_timeout: 5x}}".to_owned(), "api.cti.cache_timeout"),
+        ("api: {cti: {key: x, cache_size: many}}".to_owned(), "api.cti.cache_size"),
+        ("prometheus: {listen_addr: '127.0.0.1:6060'}".to_owned(), "prometheus.listen_addr"),
+        ("prometheus: {listen_addr: 'no such host'}".to_owned(), "prometheus.listen_addr"),
+        (
+            format!("api: {{server: {{{SERVER}}}}}\nprometheus: {{enabled: true, listen_port: 8080}}\n{DB}"),
+            "the same address as api.server.listen_uri",
+        ),
         ("common: {log_media: paper}".to_owned(), "unknown log mode 'paper'"),
     ] {
         let error = load(&text).unwrap_err();
@@ -232,6 +246,10 @@ fn defaults_are_the_stock_servers() {
     // Off, nothing of it is needed.
     assert!(load("api: {server: {enable: false}}").is_ok());
     assert!(load("common:\n").is_ok());
+    for apart in ["listen_addr: '::1', listen_port: 8080", "listen_port: 8081"] {
+        let text = format!("api: {{server: {{{SERVER}}}}}\nprometheus: {{enabled: true, {apart}}}\n{DB}");
+        assert!(load(&text).is_ok(), "{apart}");
+    }
     let metrics = load("prometheus: {enabled: true}").unwrap().prometheus.unwrap();
     assert_eq!((metrics.listen.addr.as_str(), metrics.listen.port), ("127.0.0.1", 6060));
     let database = |keys: &str| load(&format!("db_config: {{{keys}}}")).unwrap().database.unwrap();

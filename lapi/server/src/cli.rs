@@ -98,7 +98,7 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
 }
 
 /// Logs which files were loaded, and their warnings.
-pub(crate) fn log_loaded(config: &Config) {
+pub fn log_loaded(config: &Config) {
     if let Some(local) = &config.local {
         info!(
             "Loading yaml file: '{}' with additional values from '{}'",

@@ -4,16 +4,18 @@ use std::process::ExitCode;
 
 use palisade_daemon::runtime;
 use palisade_lapi::{
-    cli::{Startup, start_up},
+    cli::{Startup, log_loaded, start_up},
     serve::{check, serve},
 };
+use palisade_lapi_config::Config;
 use tracing::info;
 
 fn main() -> ExitCode {
     match start_up(std::env::args().skip(1)) {
         Startup::Done(code) => code,
         Startup::Test(config, logs) => {
-            let code = match check(&config) {
+            log_loaded(&config);
+            let code = match test(&config) {
                 Ok(()) => {
                     info!("config is valid");
                     ExitCode::SUCCESS
@@ -30,4 +32,9 @@ fn main() -> ExitCode {
             runtime::run(logs, async move |daemon| serve(*config, level, daemon).await)
         }
     }
+}
+
+/// `-t`; the runtime resolves names and reads a database.
+fn test(config: &Config) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check(config))
 }

@@ -32,18 +32,58 @@ use crate::{
     state::{Lapi, Setup},
 };
 
-/// `-t`: checks everything that can be checked without opening the database, a port or a socket.
+/// What is read before anything is opened.
+struct Prepared {
+    server: ServerConfig,
+    database: palisade_store::DbConfig,
+    secret: Option<Vec<u8>>,
+    files: Files,
+}
+
+impl Prepared {
+    fn load(config: &Config, now: UnixMillis) -> anyhow::Result<Self> {
+        let server = enabled(config)?.clone();
+        let database = config.database.as_ref().context("no database configuration provided")?.store.clone();
+        let secret = secret::from_environment()?;
+        let files = Files::load(config, &server, now)?;
+        Ok(Self { server, database, secret, files })
+    }
+}
+
+/// `-t`: finds what [`serve`] would refuse, by the same functions but without making, opening for writing or connecting to
+/// anything. Not found is what only an attempt shows: an address or socket in use, a server that does not answer.
 ///
 /// # Errors
 ///
 /// What would prevent the start.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    let server = enabled(config)?;
-    config.database.as_ref().context("no database configuration provided")?;
-    secret::from_environment()?;
-    Files::load(server, UnixMillis::now())?;
+pub async fn check(config: &Config) -> anyhow::Result<()> {
+    config.logs.check()?;
+    let Prepared { server, database, .. } = Prepared::load(config, UnixMillis::now())?;
+    if let Some(uri) = &server.listen_uri {
+        listen::check_bind(uri).await.context(STARTING)?;
+    }
+    if let Some(path) = &server.listen_socket {
+        listen::check_socket(path, &server.socket_access).context(STARTING)?;
+    }
+    Store::check(&database).await.context(OPENING)?;
+    // The start goes on without metrics, and logs it.
+    if let Some(block) = &config.prometheus
+        && let Err(cause) = metrics::check(&block.listen).await
+    {
+        warn!(
+            error = &cause as &dyn std::error::Error,
+            addr = %block.listen.addr,
+            port = block.listen.port,
+            "metrics cannot be served; set another prometheus.listen_addr"
+        );
+    }
     Ok(())
 }
+
+/// What a listener's failure is reported with.
+const STARTING: &str = "while starting API server";
+/// What the database's failure is reported with.
+const OPENING: &str = "unable to init database client";
 
 /// Runs the LAPI until shutdown.
 ///
@@ -51,16 +91,13 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 ///
 /// What prevents the start.
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
-    let server = enabled(&config)?.clone();
     let clock = Clock::System;
-    let secret = secret::from_environment()?;
-    let files = Files::load(&server, clock.now())?;
+    let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
     let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
     // Bind first, so that a second instance fails before it opens the database.
-    let (listeners, socket) = bind(&server).await.context("while starting API server")?;
+    let (listeners, socket) = bind(&server).await.context(STARTING)?;
 
-    let block = config.database.as_ref().context("no database configuration provided")?;
-    let store = Store::open(&block.store).await.context("unable to init database client")?;
+    let store = Store::open(&database).await.context(OPENING)?;
     let secret = match secret {
         Some(secret) => secret,
         None => secret::stored_token_secret(&store, clock.now())

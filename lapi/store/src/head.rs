@@ -52,6 +52,16 @@ impl Store {
         Ok(store)
     }
 
+    /// Finds what [`Self::open`] would refuse. Touches nothing: a server is not connected to, and a file that another
+    /// process has open is not looked into.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn check(config: &DbConfig) -> Result<(), StoreError> {
+        engine::check(config).await
+    }
+
     /// Waits for writes in progress and closes all connections. Later calls fail.
     pub async fn close(&self) {
         self.writer.close().await;

@@ -112,6 +112,8 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// Where lines go.
     pub target: LogTarget,
+    /// The key that chooses between standard error and a file, for messages.
+    pub media_key: &'static str,
 }
 
 impl LogKeys {
@@ -151,7 +153,7 @@ impl LogKeys {
                 LogTarget::Stderr
             }
         };
-        LogConfig { level, target }
+        LogConfig { level, target, media_key: "log_mode" }
     }
 }
 
@@ -178,7 +180,10 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_stock_program() {
-        assert_eq!(check("", false).unwrap(), LogConfig { level: LogLevel::Info, target: LogTarget::Stderr });
+        assert_eq!(
+            check("", false).unwrap(),
+            LogConfig { level: LogLevel::Info, target: LogTarget::Stderr, media_key: "log_mode" }
+        );
         let config = check("log_mode: file\n", false).unwrap();
         let rotation = Rotation { max_bytes: 500 << 20, max_files: 3, max_age_days: 30, compress: true };
         assert_eq!(config.target, LogTarget::File { path: "/var/log/d.log".into(), rotation });

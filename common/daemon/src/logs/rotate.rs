@@ -3,15 +3,16 @@
 //! File names are those of the stock programs: `name-2026-01-02T03-04-05.000.log`, with `.gz` when compressed.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread::JoinHandle,
 };
 
 use flate2::{Compression, write::GzEncoder};
 use jiff::{Timestamp, ToSpan as _, civil::DateTime, tz::TimeZone};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::keys::Rotation;
 
@@ -31,8 +32,12 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens `path` for appending; a new file is readable by its owner only, an existing one keeps its mode.
+    /// Opens `path` for appending; a new file is readable by its owner only, an existing one keeps its mode. A missing
+    /// folder is made, as the stock programs do.
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        }
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let size = file.metadata()?.len();
         let rotate_at = rotation.max_bytes;
@@ -137,6 +142,22 @@ impl LogFile {
             thread.join().unwrap();
         }
     }
+}
+
+/// Finds what [`LogFile::open`] would refuse. Makes nothing.
+pub(super) fn check_path(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => return Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(cause),
+    }
+    // The first folder that is there: the others would be made in it.
+    let folder = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Splits `/var/log/name.log` into `name` and `.log`.

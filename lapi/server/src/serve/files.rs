@@ -5,6 +5,7 @@ use palisade_daemon::listen::tls::TlsServer;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_wire::UnixMillis;
+use tracing::warn;
 
 use crate::auth::certificate::Certificates;
 
@@ -16,7 +17,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn load(server: &ServerConfig, now: UnixMillis) -> anyhow::Result<Self> {
+    /// Reads all files, those that have no effect yet too, and logs warnings about them.
+    pub(super) fn load(config: &Config, server: &ServerConfig, now: UnixMillis) -> anyhow::Result<Self> {
         let path = server.profiles_path.as_deref().context("empty profiles path")?;
         let profiles = Profiles::load(path).context("while loading profiles for LAPI")?;
         let (tls, certificates) = match &server.tls {
@@ -28,6 +30,9 @@ impl Files {
             }
             None => (None, Certificates::default()),
         };
+        for warning in config.check_inactive_files(&profiles.notifications())? {
+            warn!("{warning}");
+        }
         Ok(Self { profiles, tls, certificates })
     }
 }

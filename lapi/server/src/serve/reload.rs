@@ -48,7 +48,7 @@ fn reload(
     let mut config = Config::load(&lapi.config.path)?;
     config.logs.level = level.unwrap_or(config.logs.level);
     let server = enabled(&config)?;
-    let files = Files::load(server, lapi.clock.now())?;
+    let files = Files::load(&config, server, lapi.clock.now())?;
     if files.tls.is_some() != lapi.server.tls.is_some() {
         warn!("api.server.tls was added or removed; restart to apply it");
     } else {

@@ -49,6 +49,15 @@ pub(crate) async fn open(config: &DbConfig) -> Result<Opened, StoreError> {
     }
 }
 
+/// Finds what [`open`] would refuse, as far as that is possible without a connection to a server and without effect on
+/// a file.
+pub(crate) async fn check(config: &DbConfig) -> Result<(), StoreError> {
+    match &config.engine {
+        Engine::Sqlite { path, .. } => sqlite::check(path).await,
+        Engine::Postgres(server) => postgres::check(server),
+    }
+}
+
 impl Readers {
     /// A read-only session that sees one consistent snapshot.
     pub(crate) async fn snapshot(

@@ -73,13 +73,18 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
     Ok(Opened { location, readers: Readers::Postgres(pool), writer })
 }
 
+/// Checks the settings and the files they name.
+pub(super) fn check(server: &PostgresServer) -> Result<(), StoreError> {
+    options(server).map(drop)
+}
+
 fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     let config = |reason: String| StoreError::Config { database: server.to_string(), reason };
     if server.name.is_empty() {
         return Err(config("db_config.db_name is empty".to_owned()));
     }
     for file in [&server.ca, &server.cert, &server.key].into_iter().flatten() {
-        std::fs::metadata(file)
+        std::fs::File::open(file)
             .map_err(|error| config(format!("cannot read {}: {error}", file.display())))?;
     }
     // Only the configuration file counts, and not the ~/.pgpass of whichever user runs the program.

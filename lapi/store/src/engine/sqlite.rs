@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -87,6 +88,88 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     Ok(Opened { location, readers: Readers::Sqlite(pool), writer })
 }
 
+/// Finds what [`open`] would refuse, without effect on the file.
+pub(super) async fn check(path: &Path) -> Result<(), StoreError> {
+    if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return check_folder(path);
+    }
+    check_file(path)?;
+    let beside = |suffix: &str| {
+        std::fs::metadata(format!("{}{suffix}", path.display())).map_or(0, |found| found.len())
+    };
+    let state = || std::fs::metadata(path).ok().map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
+    let (before, is_settled) = (state(), beside("-wal") == 0 && beside("-journal") == 0);
+    let location = DatabaseLocation::File(path.to_owned());
+    // Reads the file alone: no locks, no files beside it.
+    let options = SqliteConnectOptions::new().filename(path).immutable(true).read_only(true);
+    let look = async {
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let verdict = check_content(&mut connection, path, &location).await;
+        connection.close().await?;
+        Ok(verdict)
+    };
+    let verdict = look.await.unwrap_or_else(|error| Err(fault(&error, &location, "open the database")));
+    match verdict {
+        // Does not depend on what is not in the file yet.
+        Err(StoreError::Foreign { .. }) => verdict,
+        // Another process is writing, or its last writes are beside the file.
+        _ if !is_settled || state() != before => Ok(()),
+        _ => verdict,
+    }
+}
+
+/// Everything that is found by reading.
+async fn check_content(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    location: &DatabaseLocation,
+) -> Result<(), StoreError> {
+    check_owner(connection, path, location).await?;
+    let failed = |error: sqlx::Error| fault(&error, location, "open the database");
+    let has_migrations: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = $1")
+        .bind(MIGRATIONS_TABLE)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if has_migrations == 0 {
+        return Ok(());
+    }
+    let found: Option<i64> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT MAX(version) FROM {MIGRATIONS_TABLE}")))
+            .fetch_one(connection)
+            .await
+            .map_err(failed)?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match found {
+        Some(found) if found > known => {
+            Err(StoreError::Newer { database: location.to_string(), found, known })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file can be made there.
+fn check_folder(path: &Path) -> Result<(), StoreError> {
+    let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    match std::fs::metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(config(missing_folder(folder))),
+        Err(error) => return Err(config(unwritable(&error))),
+        Ok(found) if !found.is_dir() => return Err(config(unwritable(&ErrorKind::NotADirectory.into()))),
+        Ok(_) => {}
+    }
+    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| config(unwritable(&error.into())))
+}
+
+fn missing_folder(folder: &Path) -> String {
+    format!("the folder {} does not exist; make it, or change db_config.db_path", folder.display())
+}
+
+fn unwritable(error: &std::io::Error) -> String {
+    format!("{error}; the user of this program must be able to write there")
+}
+
 /// Creates a missing file readable by owner and group only, and rejects paths that cannot be a database.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let config = |reason: String| StoreError::Config { database: path.display().to_string(), reason };
@@ -97,15 +180,18 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
             file.set_permissions(std::fs::Permissions::from_mode(0o640))
                 .map_err(|error| config(format!("cannot set its mode: {error}")))
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_file(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            check_file(path)?;
+            restrict(path);
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().unwrap_or(Path::new("/")).display();
-            Err(config(format!("the folder {folder} does not exist; make it, or change db_config.db_path")))
+            Err(config(missing_folder(path.parent().unwrap_or(Path::new("/")))))
         }
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             Err(StoreError::Full { doing: "open the database", database: path.display().to_string() })
         }
-        Err(error) => Err(config(format!("{error}; the user of this program must be able to write there"))),
+        Err(error) => Err(config(unwritable(&error))),
     }
 }
 
@@ -114,12 +200,6 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     let found = std::fs::metadata(path).map_err(|error| config(error.to_string()))?;
     if !found.is_file() {
         return Err(config("it is not a file; change db_config.db_path".to_owned()));
-    }
-    let mode = found.permissions().mode();
-    if mode & 0o007 != 0 {
-        // The file contains hashes of keys and passwords. Changing the mode fails, harmlessly, when another user owns
-        // the file.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o770)).ok();
     }
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
@@ -132,6 +212,16 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
         });
     }
     Ok(())
+}
+
+/// Takes the file from others: it contains hashes of keys and passwords.
+fn restrict(path: &Path) {
+    let Ok(found) = std::fs::metadata(path) else { return };
+    let mode = found.permissions().mode();
+    if mode & 0o007 != 0 {
+        // Fails, harmlessly, when another user owns the file.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o770)).ok();
+    }
 }
 
 /// Whether the file is on a network file system, where WAL's shared memory does not work.
