@@ -75,7 +75,7 @@ pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
 
 pub(crate) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     let tree = serde_json::to_value(value).map_err(|error| Failure::Command(error.to_string()))?;
-    Ok(yaml::document(&tree))
+    Ok(yaml::document(&tree.into()))
 }
 
 /// CSV; the header is its first line.

@@ -4,81 +4,94 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// The document, with a newline at its end.
-pub(crate) fn document(value: &Value) -> String {
-    let mut text = String::new();
-    match value {
-        Value::Object(_) | Value::Array(_) if !is_empty(value) => block(&mut text, value, 0),
-        scalar => {
-            let _ = writeln!(text, "{}", inline(scalar, 0));
+/// A value whose maps keep their order.
+#[derive(Debug)]
+pub(crate) enum Node {
+    /// Not a list or an object.
+    Scalar(Value),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
+}
+
+impl From<Value> for Node {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Array(list) => Self::List(list.into_iter().map(Self::from).collect()),
+            Value::Object(map) => {
+                Self::Map(map.into_iter().map(|(key, value)| (key, Self::from(value))).collect())
+            }
+            scalar => Self::Scalar(scalar),
         }
+    }
+}
+
+impl Node {
+    /// Whether it takes lines of its own.
+    fn is_block(&self) -> bool {
+        match self {
+            Self::Scalar(_) => false,
+            Self::List(list) => !list.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+        }
+    }
+}
+
+/// The document, with a newline at its end.
+pub(crate) fn document(node: &Node) -> String {
+    let mut text = String::new();
+    if node.is_block() {
+        block(&mut text, node, 0);
+    } else {
+        let _ = writeln!(text, "{}", inline(node, 0));
     }
     text
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
-}
-
 /// A map or a list that is not empty, each line at `indent`.
-fn block(text: &mut String, value: &Value, indent: usize) {
+fn block(text: &mut String, node: &Node, indent: usize) {
     let spaces = " ".repeat(indent);
-    match value {
-        Value::Object(map) => {
+    match node {
+        Node::Map(map) => {
             for (key, value) in map {
                 let _ = write!(text, "{spaces}{}:", scalar(key));
-                nested(text, value, indent);
-            }
-        }
-        Value::Array(list) => {
-            for value in list {
-                match value {
-                    // The first line of a nested block stands beside the dash.
-                    Value::Object(_) | Value::Array(_) if !is_empty(value) => {
-                        let mut inner = String::new();
-                        block(&mut inner, value, indent + 2);
-                        let _ = write!(text, "{spaces}- {}", inner.trim_start());
-                    }
-                    value => {
-                        let _ = writeln!(text, "{spaces}- {}", inline(value, indent));
-                    }
+                if value.is_block() {
+                    text.push('\n');
+                    block(text, value, indent + 4);
+                } else {
+                    let _ = writeln!(text, " {}", inline(value, indent));
                 }
             }
         }
-        _ => {}
+        Node::List(list) => {
+            for value in list {
+                if value.is_block() {
+                    // The first line of a nested block stands beside the dash.
+                    let mut inner = String::new();
+                    block(&mut inner, value, indent + 2);
+                    let _ = write!(text, "{spaces}- {}", inner.trim_start());
+                } else {
+                    let _ = writeln!(text, "{spaces}- {}", inline(value, indent));
+                }
+            }
+        }
+        Node::Scalar(_) => {}
     }
 }
 
-fn nested(text: &mut String, value: &Value, indent: usize) {
-    match value {
-        Value::Object(_) | Value::Array(_) if !is_empty(value) => {
-            text.push('\n');
-            block(text, value, indent + 4);
-        }
-        value => {
-            let _ = writeln!(text, " {}", inline(value, indent));
-        }
-    }
-}
-
-fn inline(value: &Value, indent: usize) -> String {
-    match value {
-        Value::Object(_) => "{}".to_owned(),
-        Value::Array(_) => "[]".to_owned(),
-        Value::String(text) if text.contains('\n') && !text.chars().any(needs_escape) => {
+fn inline(node: &Node, indent: usize) -> String {
+    match node {
+        Node::Map(_) => "{}".to_owned(),
+        Node::List(_) => "[]".to_owned(),
+        Node::Scalar(Value::String(text)) if text.contains('\n') && !text.chars().any(needs_escape) => {
             literal(text, indent)
         }
-        Value::String(text) => scalar(text),
+        Node::Scalar(Value::String(text)) => scalar(text),
         // Go writes a whole float without a fraction.
-        Value::Number(number) => {
+        Node::Scalar(Value::Number(number)) => {
             let text = number.to_string();
             text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
         }
-        other => other.to_string(),
+        Node::Scalar(other) => other.to_string(),
     }
 }
 
@@ -278,7 +291,7 @@ mod tests {
             "text": "a\n b\n",
         });
         assert_eq!(
-            document(&value),
+            document(&value.into()),
             concat!(
                 "decisions:\n",
                 "    - id: 1\n",
@@ -297,7 +310,7 @@ mod tests {
                 "     b\n",
             )
         );
-        assert_eq!(document(&json!("x")), "x\n");
-        assert_eq!(document(&json!([1])), "- 1\n");
+        assert_eq!(document(&json!("x").into()), "x\n");
+        assert_eq!(document(&json!([1]).into()), "- 1\n");
     }
 }

@@ -24,6 +24,7 @@ mod nets;
 mod paths;
 mod server;
 mod tls;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,20 @@
 //! `config show`, `config show-yaml` and `version`: the effective configuration of this host.
 
-use palisade_lapi_config::Output;
-use palisade_store::{Engine, SslMode};
-use palisade_wire::GoDuration;
-use serde_json::{Value, json};
+mod go_value;
+mod overview;
+mod schema;
 
+use std::path::{Component, Path, PathBuf};
+
+use palisade_lapi_config::{Config, Output};
+use serde_json::{Map, Value, json};
+
+use self::go_value::GoValue;
 use crate::command_line::given;
 use crate::failure::Failure;
-use crate::output::{self, line, print, yaml};
+use crate::output::{json as json_text, line, print};
 use crate::session::Session;
+use crate::yaml;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -32,182 +38,181 @@ impl Command {
 }
 
 fn show(session: &Session, key: Option<&str>) -> Result<(), Failure> {
-    let tree = tree(session);
+    let config = read(session)?;
     if let Some(key) = key {
-        return match (session.output, lookup(&tree, key)?) {
-            (Output::Json, found) => line(&output::json(found, 2)),
-            (_, Value::String(text)) => line(text),
-            // An optional setting that is unset, in Go's spelling.
-            (_, Value::Null) => line("<nil>"),
-            (_, found) => line(&found.to_string()),
+        let found = lookup(&config, key)?.without_secrets();
+        return match (session.output, &found) {
+            (Output::Json, found) => line(&json_text(found, 2)),
+            (_, GoValue::Text(text)) => line(text),
+            (_, found) => line(&found.syntax()),
         };
     }
+    let config = config.without_secrets();
     match session.output {
-        Output::Json => line(&output::json(&tree["Config"], 2)),
-        Output::Raw => print(&yaml(&tree["Config"])?),
-        Output::Human => print(&human(&tree["Config"])),
+        Output::Json => line(&json_text(&config, 2)),
+        Output::Raw => print(&yaml::document(&config.yaml())),
+        Output::Human => print(&overview::text(&config)),
     }
 }
 
-/// The value at a dotted path such as `Config.API.Server.ListenURI`.
-fn lookup<'a>(tree: &'a Value, key: &str) -> Result<&'a Value, Failure> {
+/// The value at a path such as `Config.API.Server.TrustedIPs[0]`.
+fn lookup(config: &GoValue, key: &str) -> Result<GoValue, Failure> {
     let unknown = || {
         Failure::Command(format!(
             "unable to get a value for '{key}': there is none; `config show -o json` shows all of them"
         ))
     };
-    let mut place = tree;
-    for name in key.split('.') {
+    let mut names = key.split('.').map(|name| name.trim_end_matches('?'));
+    if names.next() != Some("Config") {
+        return Err(unknown());
+    }
+    let mut place = config.clone();
+    for name in names {
+        if matches!(place, GoValue::Nil) {
+            return Err(Failure::Command(format!("cannot fetch {name} from <nil>")));
+        }
         let (name, index) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
             Some((name, index)) => (name, Some(index.parse::<usize>().map_err(|_| unknown())?)),
             None => (name, None),
         };
-        place = place.get(name).ok_or_else(unknown)?;
+        place = place.field(name).ok_or_else(unknown)?.clone();
         if let Some(index) = index {
-            place = place.get(index).ok_or_else(unknown)?;
+            place = place.item(index).ok_or_else(unknown)?;
         }
     }
     Ok(place)
 }
 
-/// The configuration under the names of `cscli config show --key`, without secrets.
-fn tree(session: &Session) -> Value {
-    let config = &session.config;
-    let text = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    let credentials = session.credentials().ok();
-    let client = config.credentials_path.as_ref().map(|path| {
-        let known = credentials.unwrap_or_default();
-        json!({
-            "CredentialsFilePath": path.display().to_string(),
-            "InsecureSkipVerify": config.insecure_skip_verify,
-            "Credentials": {"URL": known.base_url().unwrap_or_default(), "Login": known.login.unwrap_or_default()},
-        })
-    });
-    let server = config.server.as_ref().map(|server| {
-        json!({
-            "Enable": server.enable,
-            "ListenURI": server.listen_uri.clone().unwrap_or_default(),
-            "ListenSocket": text(&server.listen_socket).unwrap_or_default(),
-            "ProfilesPath": text(&server.profiles_path).unwrap_or_default(),
-            "ConsoleConfigPath": server.console_path.display().to_string(),
-            "TrustedIPs": server.trusted_ips.prefixes().map(|net| net.to_string()).collect::<Vec<_>>(),
-            "UseForwardedForHeaders": !server.trusted_proxies.is_empty(),
-            "DisableRemoteLapiRegistration": server.disable_remote_lapi_registration,
-            "AutoRegister": {"Enable": server.auto_registration.is_some()},
-            "TLS": server.tls.is_some(),
-        })
-    });
-    let database = config.database.as_ref().map(|database| {
-        let flush = database.flush.as_ref().map(|flush| {
-            json!({
-                "MaxItems": flush.max_items,
-                "MaxAge": flush.max_age.map(|age| GoDuration::from(age).to_string()),
-            })
-        });
-        match &database.store.engine {
-            Engine::Sqlite { path, wal } => {
-                json!({"Type": "sqlite", "DbPath": path.display().to_string(), "UseWal": wal, "Flush": flush})
-            }
-            Engine::Postgres(server) => json!({
-                "Type": "postgresql", "Host": server.host, "Port": server.port, "User": server.user,
-                "DbName": server.name, "SSLMode": server.sslmode.map_or("", SslMode::name), "Flush": flush,
-            }),
+/// The configuration as the structs of the stock program.
+fn read(session: &Session) -> Result<GoValue, Failure> {
+    let path = &session.config.path;
+    let mut written: Value = Config::written(path)?;
+    if !written.is_object() {
+        written = json!({});
+    }
+    complete(&mut written, path, session.output);
+    let client = written.pointer_mut("/api/client").and_then(Value::as_object_mut);
+    match (session.credentials(), client) {
+        (Ok(credentials), Some(client)) => {
+            let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+            client.insert(
+                "-Credentials".to_owned(),
+                json!({
+                    "url": credentials.url.as_deref().map(shown_url),
+                    "login": credentials.login,
+                    "password": credentials.password,
+                    "papi_url": credentials.papi_url,
+                    "ca_cert_path": path(&credentials.ca_cert_path),
+                    "cert_path": path(&credentials.cert_path),
+                    "key_path": path(&credentials.key_path),
+                }),
+            );
         }
-    });
-    let paths = &config.paths;
-    json!({"Config": {
-        "FilePath": config.path.display().to_string(),
-        "ConfigPaths": {
-            "ConfigDir": text(&paths.config_dir),
-            "DataDir": text(&paths.data_dir),
-            "HubDir": text(&paths.hub_dir),
-            "HubIndexFile": text(&paths.index_path),
-            "NotificationDir": text(&paths.notification_dir),
-            "PluginDir": text(&paths.plugin_dir),
-            "SimulationFilePath": text(&paths.simulation_path),
-            "PatternDir": text(&paths.pattern_dir),
-        },
-        "Common": {"LogLevel": format!("{:?}", config.logs.level).to_lowercase()},
-        "Cscli": {
-            "Output": match config.output { Output::Human => "human", Output::Json => "json", Output::Raw => "raw" },
-            "Color": config.color.clone().unwrap_or_default(),
-        },
-        "API": {"Client": client, "Server": server},
-        "DbConfig": database,
-        "Prometheus": config.prometheus.as_ref().map(|metrics| {
-            json!({"ListenAddr": metrics.listen.addr, "ListenPort": metrics.listen.port})
-        }),
-    }})
+        (Ok(_), None) => {}
+        // The rest is shown all the same.
+        (Err(failure), _) => {
+            let text = failure.to_string();
+            let cause = text.trim_start_matches("loading api client: ");
+            session.log.error(&format!("failed to load API client configuration: {cause}"));
+        }
+    }
+    Ok(schema::CONFIG.read(Some(&written)))
 }
 
-fn human(config: &Value) -> String {
-    let mut text = String::new();
-    let shown = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// With the slash that the stock program adds; a unix socket has none.
+fn shown_url(url: &str) -> String {
+    if url.starts_with("http") && !url.ends_with('/') { format!("{url}/") } else { url.to_owned() }
+}
+
+/// Adds the defaults that loading a configuration sets, and what is not in the file: under its Go name with a dash.
+fn complete(config: &mut Value, path: &Path, output: Output) {
+    let output = match output {
+        Output::Human => "human",
+        Output::Json => "json",
+        Output::Raw => "raw",
     };
-    let mut block = |title: &str, from: &Value, rows: &[(&str, &str)]| {
-        if from.is_null() {
-            return;
+    config["-FilePath"] = json!(path);
+    let common = block(config, "common");
+    default(common, "log_media", "stdout");
+    default(common, "log_level", "info");
+    make_absolute(common, "log_dir");
+    let prometheus = block(config, "prometheus");
+    default(prometheus, "listen_addr", "127.0.0.1");
+    if prometheus.get("listen_port").is_none_or(|port| port.is_null() || port == 0) {
+        prometheus.insert("listen_port".to_owned(), json!(6060));
+    }
+    let page = |key: &str| prometheus.get(key).map(|value| value.to_string().trim_matches('"').to_owned());
+    let page = (page("listen_addr").unwrap_or_default(), page("listen_port").unwrap_or_default());
+    let cscli = block(config, "cscli");
+    cscli.insert("output".to_owned(), json!(output));
+    default(cscli, "color", "auto");
+    default(cscli, "__hub_url_template__", "https://cdn-hub.crowdsec.net/crowdsecurity/%s/%s");
+    cscli.insert("prometheus_uri".to_owned(), json!(format!("http://{}:{}/metrics", page.0, page.1)));
+    if config.get("config_paths").is_some_and(Value::is_object) {
+        let paths = block(config, "config_paths");
+        default(paths, "config_dir", &path.parent().unwrap_or(Path::new("/")).display().to_string());
+        let below = |folder: &Value, name: &str| {
+            Path::new(folder.as_str().unwrap_or_default()).join(name).display().to_string()
+        };
+        let folder = paths["config_dir"].clone();
+        default(paths, "hub_dir", &below(&folder, "hub"));
+        default(paths, "index_path", &below(&paths["hub_dir"].clone(), ".index.json"));
+        default(paths, "notification_dir", &below(&folder, "notifications"));
+        default(paths, "pattern_dir", &below(&folder, "patterns"));
+        for key in [
+            "config_dir",
+            "data_dir",
+            "simulation_path",
+            "index_path",
+            "hub_dir",
+            "plugin_dir",
+            "notification_dir",
+            "pattern_dir",
+        ] {
+            make_absolute(paths, key);
         }
-        text.push_str(&format!("{title}:\n"));
-        for (name, pointer) in rows {
-            let value = shown(from.pointer(pointer).unwrap_or(&Value::Null));
-            text.push_str(&format!("  - {name:<23} : {value}\n"));
+        let hub = json!({
+            "-HubIndexFile": paths["index_path"],
+            "-HubDir": paths["hub_dir"],
+            "-InstallDir": paths["config_dir"],
+            "-InstallDataDir": paths.get("data_dir"),
+        });
+        config["-Hub"] = hub;
+    }
+}
+
+/// The block of this name, made if there is none.
+fn block<'a>(config: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+    if !config[name].is_object() {
+        config[name] = json!({});
+    }
+    config[name].as_object_mut().expect("it is one now")
+}
+
+fn default(block: &mut Map<String, Value>, key: &str, value: &str) {
+    if block.get(key).is_none_or(|value| value.is_null() || value == "") {
+        block.insert(key.to_owned(), json!(value));
+    }
+}
+
+/// Makes a path absolute and without a slash at its end, dots or double slashes, as Go does.
+fn make_absolute(block: &mut Map<String, Value>, key: &str) {
+    if let Some(Value::String(path)) = block.get_mut(key)
+        && !path.is_empty()
+    {
+        let absolute = std::path::absolute(&*path).unwrap_or_else(|_| PathBuf::from(&*path));
+        let mut clean = PathBuf::new();
+        for part in absolute.components() {
+            match part {
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                Component::CurDir => {}
+                part => clean.push(part),
+            }
         }
-        text.push('\n');
-    };
-    block(
-        "Global",
-        config,
-        &[
-            ("Configuration Folder", "/ConfigPaths/ConfigDir"),
-            ("Data Folder", "/ConfigPaths/DataDir"),
-            ("Hub Folder", "/ConfigPaths/HubDir"),
-            ("Notification Folder", "/ConfigPaths/NotificationDir"),
-            ("Simulation File", "/ConfigPaths/SimulationFilePath"),
-            ("Log level", "/Common/LogLevel"),
-        ],
-    );
-    block("cscli", config, &[("Output", "/Cscli/Output"), ("Color", "/Cscli/Color")]);
-    block(
-        "API Client",
-        &config["API"]["Client"],
-        &[
-            ("URL", "/Credentials/URL"),
-            ("Login", "/Credentials/Login"),
-            ("Credentials File", "/CredentialsFilePath"),
-        ],
-    );
-    block(
-        "Local API Server",
-        &config["API"]["Server"],
-        &[
-            ("Enabled", "/Enable"),
-            ("Listen URL", "/ListenURI"),
-            ("Listen Socket", "/ListenSocket"),
-            ("Profile File", "/ProfilesPath"),
-            ("Trusted IPs", "/TrustedIPs"),
-            ("Auto registration", "/AutoRegister/Enable"),
-            ("TLS", "/TLS"),
-        ],
-    );
-    block(
-        "Database",
-        &config["DbConfig"],
-        &[
-            ("Type", "/Type"),
-            ("Path", "/DbPath"),
-            ("Host", "/Host"),
-            ("Port", "/Port"),
-            ("User", "/User"),
-            ("DB Name", "/DbName"),
-            ("Flush age", "/Flush/MaxAge"),
-            ("Flush size", "/Flush/MaxItems"),
-        ],
-    );
-    text
+        *path = clean.display().to_string();
+    }
 }
 
 pub(crate) fn version() -> String {
@@ -221,24 +226,4 @@ pub(crate) fn version() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_of_names_leads_to_a_value() {
-        let tree =
-            json!({"Config": {"API": {"Server": {"ListenURI": "127.0.0.1:8080", "TrustedIPs": ["::1"]}}}});
-        assert_eq!(lookup(&tree, "Config.API.Server.ListenURI").unwrap(), "127.0.0.1:8080");
-        assert_eq!(lookup(&tree, "Config.API.Server.TrustedIPs[0]").unwrap(), "::1");
-        assert!(lookup(&tree, "Config.API.Server.TrustedIPs[1]").is_err());
-        assert!(lookup(&tree, "Config.API.Nope").unwrap_err().to_string().contains("'Config.API.Nope'"));
-    }
-
-    #[test]
-    fn only_what_is_configured_is_shown() {
-        let text = human(&json!({"API": {"Client": null}, "Cscli": {"Output": "human"}}));
-        assert!(text.contains("cscli:\n  - Output                  : human\n"), "{text}");
-        assert!(!text.contains("API Client"), "{text}");
-        assert!(version().starts_with("version: v"));
-    }
-}
+mod tests;

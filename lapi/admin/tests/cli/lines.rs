@@ -77,7 +77,29 @@ fn the_configuration_is_shown_merged() {
     world.write("config.yaml.local", "api: {server: {listen_uri: 0.0.0.0:9000}}\n");
     assert!(world.ok("config show-yaml").contains("0.0.0.0:9000"));
     assert_eq!(world.ok("config show --key Config.API.Server.ListenURI"), "0.0.0.0:9000\n");
-    assert!(world.ok("config show").contains("0.0.0.0:9000"));
+    let run = world.run("config show");
+    assert!(run.code == 0 && run.out.contains("  - Listen URL              : 0.0.0.0:9000\n"), "{}", run.out);
+    // What can be read is shown all the same.
+    let missing = "failed to load API client configuration: while reading yaml file: open ";
+    assert!(run.err.contains(missing), "{}", run.err);
+
+    let world = World::with_lapi("http://127.0.0.1:8080");
+    for (key, shown) in [
+        ("Common.LogLevel", "4"),
+        ("Common.LogMedia", "stdout"),
+        ("Prometheus.Enabled", "true"),
+        ("API.Server.Enable", "nil"),
+        ("API.Client.Credentials.URL", "http://127.0.0.1:8080/"),
+        ("API.Client.Credentials.Password", "secret"),
+    ] {
+        assert_eq!(world.ok(&format!("config show --key Config.{key}")), format!("{shown}\n"), "{key}");
+    }
+    for output in ["human", "json", "raw"] {
+        let shown = world.ok(&format!("config show -o {output}"));
+        assert!(shown.contains("127.0.0.1:8080") && !shown.contains("secret"), "{output}: {shown}");
+    }
+    assert_eq!(world.ok("config show --key Config.Common.LogLevel -o json"), "\"info\"\n");
+    assert!(world.fails("config show --key Config.Nope").contains("'Config.Nope'"));
 }
 
 #[test]
