@@ -1,8 +1,10 @@
 //! Logs in the format of CrowdSec's programs, to standard error or to a rotated file.
 //!
 //! [`Logs::start`] is called first: lines go to standard error at level info. [`Logs::configure`] follows once the
-//! configuration has been read, and on each reload.
+//! configuration has been read, and on each reload. Requests have a log of their own, [`AccessLog`].
 
+mod access;
+mod budget;
 mod format;
 mod keys;
 mod rotate;
@@ -21,6 +23,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub use self::access::{AccessEntry, AccessLog};
+pub use self::budget::LineBudget;
 pub use self::keys::{LOG_KEYS, LogConfig, LogKeys, LogLevel, LogTarget, Rotation};
 use self::{format::Logfmt, writer::Queue};
 

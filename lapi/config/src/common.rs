@@ -9,6 +9,8 @@ use crate::file;
 
 /// Name of the log file in `log_dir`.
 const LOG_FILE: &str = "palisade-lapi.log";
+/// Name of the access log in `log_dir`: the stock server's, which log shippers know.
+const ACCESS_FILE: &str = "crowdsec_api.log";
 
 /// Output format of the admin CLI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,6 +88,18 @@ pub(crate) fn check_logs(written: file::Common, wrong: &mut Problems) -> LogConf
         }
     };
     LogConfig { level, target, media_key: "common.log_media" }
+}
+
+/// The access log of the API: a file of its own beside the program's, at the level of `api.server.log_level` or else at the
+/// program's.
+pub(crate) fn access_log(logs: &LogConfig, level: Option<LogLevel>) -> LogConfig {
+    let target = match &logs.target {
+        LogTarget::File { path, rotation } => {
+            LogTarget::File { path: path.with_file_name(ACCESS_FILE), rotation: *rotation }
+        }
+        LogTarget::Stderr => LogTarget::Stderr,
+    };
+    LogConfig { level: level.unwrap_or(logs.level), target, media_key: logs.media_key }
 }
 
 /// Checks `cscli.output`.

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade_daemon::{ConfigError, Document, Problem, Problems, logs::LogConfig};
+use palisade_daemon::{
+    ConfigError, Document, Problem, Problems,
+    logs::{LogConfig, LogLevel},
+};
 
 use crate::{
     common::{self, Output},
@@ -22,6 +25,8 @@ pub struct Config {
     pub local: Option<PathBuf>,
     /// `common`: where log lines go.
     pub logs: LogConfig,
+    /// Where a line for each request of the API goes; none below level info.
+    pub access_log: LogConfig,
     /// Whether `common.log_format` requests JSON lines, which are not supported yet.
     pub json_logs: bool,
     /// `config_paths`.
@@ -83,6 +88,12 @@ pub struct Plugins {
 }
 
 impl Config {
+    /// Replaces the levels of the file by one given on the command line.
+    pub fn set_log_level(&mut self, level: LogLevel) {
+        self.logs.level = level;
+        self.access_log.level = level;
+    }
+
     /// Reads `path` and its `.local`, with environment variables expanded.
     ///
     /// # Errors
@@ -144,10 +155,12 @@ impl Config {
         {
             server::check_ports(server, metrics, wrong);
         }
+        let logs = common::check_logs(common, wrong);
         Self {
             path: document.path().to_owned(),
             local: document.local_path().map(Path::to_owned),
-            logs: common::check_logs(common, wrong),
+            access_log: common::access_log(&logs, server.as_ref().and_then(|server| server.log_level)),
+            logs,
             json_logs,
             paths: check_paths(paths),
             output: common::check_output(cscli.output.as_deref(), wrong),

@@ -43,7 +43,7 @@ pub struct ServerConfig {
     pub profiles_path: Option<PathBuf>,
     /// Console options.
     pub console_path: PathBuf,
-    /// Level of the API's own log lines, if it differs from the common one.
+    /// Level of the access log, if it differs from the common one.
     pub log_level: Option<LogLevel>,
     /// Peers whose `X-Forwarded-For` and `X-Real-IP` are trusted.
     pub trusted_proxies: PrefixSet,

@@ -126,6 +126,24 @@ fn the_shipped_file_is_read() {
 }
 
 #[test]
+fn the_access_log_has_a_file_and_a_level_of_its_own() {
+    let config = load(SHIPPED).unwrap();
+    let LogTarget::File { path, rotation } = &config.access_log.target else { panic!("not to a file") };
+    assert_eq!((path.to_str().unwrap(), rotation.max_files), ("/var/log/crowdsec_api.log", 10));
+    for (api, common, level) in [
+        ("log_level: warning", "info", LogLevel::Warn),
+        ("log_level: info", "error", LogLevel::Info),
+        ("enable: true", "error", LogLevel::Error),
+    ] {
+        let text = format!("common: {{log_level: {common}}}\napi: {{server: {{{SERVER}, {api}}}}}\n{DB}");
+        let mut config = load(&text).unwrap();
+        assert_eq!((config.access_log.level, &config.access_log.target), (level, &LogTarget::Stderr));
+        config.set_log_level(LogLevel::Debug);
+        assert_eq!(config.access_log.level, LogLevel::Debug, "the command line counts for both");
+    }
+}
+
+#[test]
 fn all_problems_are_reported_with_their_lines() {
     let text = SHIPPED
         .replace("listen_uri: 127.0.0.1:8080", "listen_url: 127.0.0.1:8080")

@@ -85,7 +85,9 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
         Ok(config) => config,
         Err(error) => return failed(&logs, &error.to_string()),
     };
-    config.logs.level = level.unwrap_or(config.logs.level);
+    if let Some(level) = level {
+        config.set_log_level(level);
+    }
     if typed.switch("t") {
         // The log file is not opened either.
         return Startup::Test(Box::new(config), logs);

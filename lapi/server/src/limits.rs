@@ -25,6 +25,10 @@ const LARGE_PLACES: usize = 2;
 pub(crate) const UNAUTHENTICATED_BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Machines that wait for an operator to validate them.
 pub(crate) const MAX_PENDING_MACHINES: usize = 1000;
+/// Log lines about unknown keys and certificates that are written at once.
+pub(crate) const REFUSAL_BURST: u32 = 60;
+/// One more after this time.
+pub(crate) const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Characters of each part of a User-Agent that are kept.
 pub(crate) const MAX_AGENT_TEXT: usize = 255;
 

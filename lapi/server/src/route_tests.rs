@@ -1,6 +1,7 @@
 //! Tests of the routes with a whole LAPI on its own database.
 
 mod access;
+mod access_log;
 mod alerts;
 mod allowlists;
 mod batches;

@@ -1,5 +1,6 @@
 //! Maps paths and methods to routes, and instruments every request.
 
+mod access;
 pub(crate) mod label;
 mod table;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, error};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::access::AccessRequest;
 use self::label::{NO_ROUTE, RouteLabel, method_label};
 use self::table::{Found, Table};
 use crate::{
@@ -69,6 +71,7 @@ async fn instrument(
     next: Next,
 ) -> Response {
     let started = Instant::now();
+    let logged = lapi.access.is_on().then(|| AccessRequest::of(&lapi, &request));
     let method = method_label(request.method());
     let path = request.uri().path().to_owned();
     let (route, response) = match table.find(request.method(), &path) {
@@ -89,6 +92,9 @@ async fn instrument(
     let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
     let took = started.elapsed().saturating_sub(parked);
     lapi.metrics.answered(route, method, took);
+    if let Some(logged) = logged {
+        logged.write(&lapi, route, response.status(), started.elapsed());
+    }
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response
 }

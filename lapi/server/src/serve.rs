@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use palisade_daemon::{
     listen::{self, Limits, Listeners, Serving, SocketFile},
-    logs::LogLevel,
+    logs::{AccessLog, LogLevel},
     metrics,
     runtime::DaemonContext,
 };
@@ -58,6 +58,9 @@ impl Prepared {
 /// What would prevent the start.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     config.logs.check()?;
+    if config.access_log.level >= LogLevel::Info {
+        config.access_log.check()?;
+    }
     let Prepared { server, database, .. } = Prepared::load(config, UnixMillis::now())?;
     if let Some(uri) = &server.listen_uri {
         listen::check_bind(uri).await.context(STARTING)?;
@@ -91,6 +94,8 @@ const OPENING: &str = "unable to init database client";
 ///
 /// What prevents the start.
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
+    let access = AccessLog::start()?;
+    access.configure(&config.access_log)?;
     let clock = Clock::System;
     let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
     let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
@@ -113,6 +118,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
             .context("cannot start the threads for passwords")?,
         registry: Registry::load(store.clone()).await.context("unable to read machines and bouncers")?,
         metrics: LapiMetrics::new(metrics_level, &daemon.metrics),
+        access: access.clone(),
         profiles: files.profiles,
         store: store.clone(),
         signer: CursorSigner::new(&cursor_key),
@@ -159,6 +165,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
         );
     }
     store.close().await;
+    access.flush();
     Ok(())
 }
 

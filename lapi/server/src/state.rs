@@ -3,6 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
+use palisade_daemon::logs::{AccessLog, LineBudget};
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
@@ -18,7 +19,11 @@ use palisade_service::{
 use palisade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Authenticator, limits::BodyPlaces, metrics::LapiMetrics};
+use crate::{
+    auth::Authenticator,
+    limits::{BodyPlaces, REFUSAL_BURST, REFUSAL_INTERVAL},
+    metrics::LapiMetrics,
+};
 
 /// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
@@ -35,6 +40,9 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: LapiMetrics,
+    pub(crate) access: AccessLog,
+    /// Bounds log lines about unknown keys and certificates.
+    pub(crate) refusal_lines: LineBudget,
     pub(crate) auth: Authenticator,
     pub(crate) body_places: BodyPlaces,
     pub(crate) replication: Arc<Replication>,
@@ -66,6 +74,7 @@ pub(crate) struct Setup {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) metrics: LapiMetrics,
+    pub(crate) access: AccessLog,
     pub(crate) auth: Authenticator,
     pub(crate) signer: CursorSigner,
     /// Fires when no new requests are accepted.
@@ -79,8 +88,19 @@ impl Lapi {
     ///
     /// When the database fails.
     pub(crate) async fn load(setup: Setup) -> Result<Self, StoreError> {
-        let Setup { config, server, clock, profiles, store, registry, metrics, auth, signer, closing } =
-            setup;
+        let Setup {
+            config,
+            server,
+            clock,
+            profiles,
+            store,
+            registry,
+            metrics,
+            access,
+            auth,
+            signer,
+            closing,
+        } = setup;
         let registry = Arc::new(registry);
         let allowlists = Arc::new(Allowlists::new(store.clone()));
         let replication = Replication::load(replication::Setup {
@@ -111,6 +131,8 @@ impl Lapi {
             body_places: BodyPlaces::default(),
             registry,
             metrics,
+            access,
+            refusal_lines: LineBudget::new(REFUSAL_BURST, REFUSAL_INTERVAL),
             auth,
             replication,
             long_poll,

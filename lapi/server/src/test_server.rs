@@ -170,6 +170,7 @@ impl TestServer {
             registry: Registry::load(store.clone()).await.unwrap(),
             store,
             metrics: LapiMetrics::new(MetricsLevel::Full, &metrics),
+            access: palisade_daemon::logs::AccessLog::start().unwrap(),
             auth: Authenticator::new(SECRET, certificates).unwrap(),
             signer: palisade_replica::CursorSigner::new(b"a key for cursors"),
             closing: stop.clone(),

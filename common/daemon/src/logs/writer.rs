@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use super::{format, keys::LogTarget, rotate::LogFile};
+use super::{access::AccessEntry, format, keys::LogTarget, rotate::LogFile};
 
 /// Capacity of the queue: a few megabytes at a few hundred bytes per line.
 const QUEUE: usize = 8192;
@@ -24,6 +24,8 @@ const QUEUE: usize = 8192;
 // Longer than a write takes, and short enough that a daemon whose log is stuck still does its work.
 const BURST: Duration = Duration::from_millis(100);
 const STEP: Duration = Duration::from_millis(1);
+/// Entries of the access log are written together up to this size.
+const BATCH_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 enum Message {
@@ -32,6 +34,8 @@ enum Message {
         text: String,
         loud: bool,
     },
+    /// Formatted by this thread.
+    Entry(Box<AccessEntry>),
     Target {
         target: LogTarget,
         done: SyncSender<io::Result<()>>,
@@ -66,6 +70,22 @@ impl Queue {
         let sent = self.send(Message::Line { text, loud }, timeout);
         self.stuck.store(!sent, Ordering::Relaxed);
         if !sent {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a line, newline included, without waiting.
+    pub(super) fn now(&self, text: String) {
+        self.now_or_lost(Message::Line { text, loud: false });
+    }
+
+    /// Sends an entry without waiting.
+    pub(super) fn entry(&self, entry: AccessEntry) {
+        self.now_or_lost(Message::Entry(Box::new(entry)));
+    }
+
+    fn now_or_lost(&self, message: Message) {
+        if self.sender.try_send(message).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -122,8 +142,10 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Message>) {
-        while let Ok(message) = queue.recv() {
+        let mut next = None;
+        while let Some(message) = next.take().or_else(|| queue.recv().ok()) {
             match message {
+                Message::Entry(entry) => next = self.write_entries(&entry, queue),
                 Message::Line { text, loud } => {
                     // Before the next line, so that the gap shows where it is.
                     self.report_losses();
@@ -143,6 +165,30 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Writes an entry, and those that wait behind it, in one piece. Returns the message after them.
+    fn write_entries(&mut self, first: &AccessEntry, queue: &Receiver<Message>) -> Option<Message> {
+        let zone = TimeZone::system();
+        let (mut text, mut count, mut next) = (first.line(&zone), 1, None);
+        while text.len() < BATCH_BYTES {
+            match queue.try_recv() {
+                Ok(Message::Entry(entry)) => {
+                    text.push_str(&entry.line(&zone));
+                    count += 1;
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.report_losses();
+        if self.write(&text).is_err() {
+            self.lost.fetch_add(count, Ordering::Relaxed);
+        }
+        next
     }
 
     fn write(&mut self, line: &str) -> io::Result<()> {

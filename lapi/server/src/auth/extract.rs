@@ -139,7 +139,7 @@ impl Bouncer {
                 }
             }
         };
-        let bouncer = found.map_err(|refusal| refused(&refusal, &client))?;
+        let bouncer = found.map_err(|refusal| refused(lapi, &refusal, &client))?;
         if parts.method != Method::HEAD {
             note_agent(lapi, &bouncer, &parts.headers);
         }
@@ -159,16 +159,22 @@ async fn by_certificate(
             Ok(lapi.registry.bouncer_with_certificate(now, &name, &client.text).await)
         }
         Err(cause) => {
-            warn!(client = %client.text, "bouncer refused: {cause}");
+            if lapi.refusal_lines.take() {
+                let left_out = lapi.refusal_lines.left_out();
+                warn!(client = %client.text, left_out, "bouncer refused: {cause}");
+            }
             Err(ApiError::forbidden())
         }
     }
 }
 
-fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
+fn refused(lapi: &Lapi, refusal: &Refusal, client: &ClientAddress) -> ApiError {
     match refusal {
         Refusal::Unknown => {
-            info!(client = %client.text, "bouncer refused: its key is unknown");
+            if lapi.refusal_lines.take() {
+                let left_out = lapi.refusal_lines.left_out();
+                info!(client = %client.text, left_out, "bouncer refused: its key is unknown");
+            }
             ApiError::forbidden()
         }
         Refusal::NameTaken(_) => {

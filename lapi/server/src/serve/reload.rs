@@ -46,7 +46,9 @@ fn reload(
     daemon: &DaemonContext,
 ) -> anyhow::Result<()> {
     let mut config = Config::load(&lapi.config.path)?;
-    config.logs.level = level.unwrap_or(config.logs.level);
+    if let Some(level) = level {
+        config.set_log_level(level);
+    }
     let server = enabled(&config)?;
     let files = Files::load(&config, server, lapi.clock.now())?;
     if files.tls.is_some() != lapi.server.tls.is_some() {
@@ -57,6 +59,7 @@ fn reload(
         lapi.registry.certificates_changed();
     }
     daemon.logs.configure(&config.logs)?;
+    lapi.access.configure(&config.access_log)?;
     lapi.ingest.set_profiles(files.profiles);
     log_loaded(&config);
     for key in needs_restart(&lapi.config, &config) {
@@ -74,13 +77,14 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.prometheus != new.prometheus {
         keys.push("prometheus");
     }
-    // TLS files and profiles are reloaded even when their paths have changed.
+    // TLS files and profiles are reloaded even when their paths have changed, and so is the access log.
     let rest = |config: &Config| {
         config.server.clone().map(|server| {
             (server.tls.is_some(), {
                 let mut server = server;
                 server.tls = None;
                 server.profiles_path = None;
+                server.log_level = None;
                 server
             })
         })
