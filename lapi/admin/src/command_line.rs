@@ -14,6 +14,8 @@ use crate::output::print;
 
 /// The id of the positional arguments beyond the declared ones.
 const SURPLUS: &str = "surplus";
+/// The command that prints the help of another one, below every command that has subcommands.
+const HELP: &str = "help";
 
 /// A tree of commands, as declared and as clap parses it.
 pub(crate) struct CommandLine {
@@ -68,7 +70,12 @@ impl CommandLine {
         let line = std::iter::once(self.adapted.get_name()).chain(words.iter().map(String::as_str));
         match self.adapted.clone().try_get_matches_from(line) {
             Ok(mut matches) => {
-                let selected = self.select(names(&matches));
+                let names = names(&matches);
+                if names.last() == Some(&HELP) {
+                    let (selected, helped) = self.help(names, &matches);
+                    return (selected, helped.map(|()| None));
+                }
+                let selected = self.select(names);
                 let parsed = check_required(selected.command, &matches)
                     .and_then(|()| T::from_arg_matches_mut(&mut matches).map_err(|error| unexpected(&error)));
                 (selected, parsed.map(Some))
@@ -83,13 +90,40 @@ impl CommandLine {
             }
         }
     }
+
+    /// Prints the help of the command that `… help WORDS` names.
+    fn help<'m>(
+        &self,
+        mut names: Vec<&'m str>,
+        matches: &'m ArgMatches,
+    ) -> (Selected<'_>, Result<(), Failure>) {
+        let topic = innermost(matches).get_many::<String>(SURPLUS).unwrap_or_default();
+        names.retain(|name| *name != HELP);
+        let known = names.len();
+        names.extend(topic.map(String::as_str));
+        let selected = self.select(names.iter().copied());
+        let printed = selected.print_help().and_then(|()| {
+            // One name of the path is the program's.
+            if selected.path.len() == names.len() + 1 {
+                return Ok(());
+            }
+            Err(Failure::Bare(format!("Unknown help topic [`{}`]", names[known..].join("` `"))))
+        });
+        (selected, printed)
+    }
 }
 
-/// Checks the number of arguments and the required flags of the selected command.
-fn check_required(declared: &Command, mut matches: &ArgMatches) -> Result<(), Failure> {
+/// The matches of the selected command.
+fn innermost(mut matches: &ArgMatches) -> &ArgMatches {
     while let Some((_, inner)) = matches.subcommand() {
         matches = inner;
     }
+    matches
+}
+
+/// Checks the number of arguments and the required flags of the selected command.
+fn check_required(declared: &Command, matches: &ArgMatches) -> Result<(), Failure> {
+    let matches = innermost(matches);
     let given = |id: &str| matches.try_get_raw(id).ok().flatten().map_or(0, Iterator::count);
     let positionals = || declared.get_positionals();
     let received = positionals().map(|arg| given(arg.get_id().as_str())).sum::<usize>() + given(SURPLUS);
@@ -129,8 +163,20 @@ fn is_list(arg: &Arg) -> bool {
 /// that `cscli` prints.
 fn adapt(command: Command) -> Command {
     let bounded = !command.has_subcommands() && !command.get_positionals().any(is_list);
-    let command = command.mut_args(adapt_argument).mut_subcommands(adapt);
-    if bounded { command.arg(Arg::new(SURPLUS).num_args(0..).hide(true)) } else { command }
+    let nested = command.has_subcommands();
+    let command = command.mut_args(adapt_argument).mut_subcommands(adapt).disable_help_subcommand(true);
+    if nested {
+        let help = Command::new(HELP).about("Help about any command").arg(surplus());
+        command.subcommand(help)
+    } else if bounded {
+        command.arg(surplus())
+    } else {
+        command
+    }
+}
+
+fn surplus() -> Arg {
+    Arg::new(SURPLUS).num_args(0..).hide(true)
 }
 
 fn adapt_argument(arg: Arg) -> Arg {

@@ -156,6 +156,11 @@ impl Log {
         self.write(Level::Warning, text);
     }
 
+    /// A warning that is shown at every level and in every output format: what was asked for is not done yet.
+    pub(crate) fn warn_always(self, text: &str) {
+        note(&self.shape(Level::Warning, text));
+    }
+
     pub(crate) fn error(self, text: &str) {
         self.write(Level::Error, text);
     }

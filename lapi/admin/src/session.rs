@@ -11,6 +11,9 @@ use palisade_store::{DbConfig, Store};
 use crate::failure::Failure;
 use crate::output::{Level, Log};
 
+/// How long a command waits until the running LAPIs have applied what it wrote.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// One run of the program.
 pub(crate) struct Session {
     pub(crate) config: Config,
@@ -110,7 +113,7 @@ impl Session {
         })
     }
 
-    /// Opens the database. Running LAPIs pick up what is written there.
+    /// Opens the database, for reading; see [`Session::change`].
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
         self.server()?;
         let Some(config) = &self.config.database else {
@@ -119,6 +122,32 @@ impl Session {
         // A command needs few connections, whatever limit the server has.
         let config = DbConfig { max_open: config.store.max_open.min(4), ..config.store.clone() };
         Store::open(&config).await.map_err(Failure::from)
+    }
+
+    /// Runs `work` on the database, then waits until the running LAPIs have applied what it wrote.
+    pub(crate) async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let store = self.store().await?;
+        let before = store.head().await?;
+        let done = work(&store).await;
+        // Also after a failure: what was written before it is to be in force as well.
+        if store.head().await? != before {
+            self.sync(&store).await;
+        }
+        store.close().await;
+        done
+    }
+
+    /// Waits until the running LAPIs have applied what is in the database, and have written what their clients did.
+    pub(crate) async fn sync(&self, store: &Store) {
+        if let Err(error) = store.sync_lapis(SYNC_TIMEOUT).await {
+            self.log.warn_always(&format!(
+                "a running LAPI has not confirmed that it knows the state of the database; it follows by itself once \
+                 it works again: {error}"
+            ));
+        }
     }
 
     pub(crate) fn credentials_path(&self) -> Result<&Path, Failure> {

@@ -3,7 +3,7 @@
 use std::{
     fmt, fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -184,8 +184,9 @@ impl Credentials {
         text
     }
 
-    /// Writes the file, readable by its owner only, by renaming a new file, so that no partial file is ever visible. What
-    /// is no regular file, such as a pipe or `/dev/stdout`, is written to instead of replaced.
+    /// Writes the file, readable by its owner only, by renaming a new file, so that no partial file is ever visible. The
+    /// new file has the owner of the replaced one, or else of its folder: root often runs the command for a service.
+    /// What is no regular file, such as a pipe or `/dev/stdout`, is written to instead of replaced.
     ///
     /// # Errors
     ///
@@ -207,6 +208,12 @@ impl Credentials {
         let new = target.with_file_name(name);
         let write = || -> io::Result<()> {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let like = fs::metadata(&target).or_else(|_| fs::metadata(folder.unwrap_or(Path::new("."))));
+            if let Ok(like) = like {
+                // Fails without root privileges; the file then has the right owner already.
+                std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid())).ok();
+            }
             file.write_all(self.to_yaml().as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &target)

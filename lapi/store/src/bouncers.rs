@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha512};
 
 pub use instances::{BouncerInstance, InstanceReport};
 pub(crate) use rows::newer;
-use rows::{COLUMNS, by_name, insert, merged, read_bouncer, record_pulls, update};
+use rows::{
+    COLUMNS, by_name, created_for, insert, merged, operators_with_key, read_bouncer, record_pulls, update,
+};
 
 use crate::{Store, StoreError};
 
@@ -81,6 +83,8 @@ pub struct BouncerUpdate {
     pub id: i64,
     /// When it last requested decisions.
     pub last_pull: Option<UnixMillis>,
+    /// When it last sent an authenticated request.
+    pub last_seen: Option<UnixMillis>,
     /// The commit of its last complete stream, and the time at its start.
     pub cursor: Option<(Commit, UnixMillis)>,
     /// The address of its last request.
@@ -98,8 +102,13 @@ pub struct BouncerUpdate {
 /// The result of `bouncers delete NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BouncerDeletion {
-    /// The deleted rows: the named one first, then those that shared its key.
-    Deleted(Vec<String>),
+    /// The rows are deleted.
+    Deleted {
+        /// The named row first, then those that shared its key.
+        names: Vec<String>,
+        /// Other bouncers to which an operator gave the same key; it stays valid through them.
+        same_key: Vec<String>,
+    },
     /// The row shares another bouncer's key and is deleted only together with it.
     AutoCreated {
         /// The bouncer to delete instead.
@@ -238,8 +247,9 @@ impl Store {
         session.read(sql, read_bouncer).await
     }
 
-    /// Deletes a bouncer. Deleting one that an operator created also deletes the rows `NAME@…` created automatically
-    /// for its key; such a row is not deleted alone; rows with certificates always are.
+    /// Deletes a bouncer. Deleting one that an operator created also deletes the rows that were created automatically
+    /// for its name or key; such a row is not deleted alone, unless no row of an operator has its key any more: then all
+    /// rows of the key are deleted. Rows with certificates always are deleted alone.
     ///
     /// # Errors
     ///
@@ -253,30 +263,20 @@ impl Store {
                     let Some(bouncer) = by_name(session, &name).await? else {
                         return Err(StoreError::NotFound { kind: "bouncer", name });
                     };
-                    // As in the stock server: the rows of a key are deleted together with the one that an operator
-                    // created. With certificates each row is independent.
-                    if bouncer.auto_created && bouncer.auth_type != "tls" {
-                        return Ok(BouncerDeletion::AutoCreated { parent: base_name(&name).to_owned() });
+                    let same_key = operators_with_key(session, &bouncer).await?;
+                    // As in the stock server: its next request would create the row again.
+                    if bouncer.auto_created
+                        && let Some(parent) = same_key.first()
+                    {
+                        return Ok(BouncerDeletion::AutoCreated { parent: parent.clone() });
                     }
-                    // `substr` rather than `LIKE`: names may contain its wildcards.
-                    let front = format!("{name}@");
-                    let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
-                    let sql = session
-                        .sql(
-                            "SELECT name FROM bouncers WHERE auto_created AND substr(name, 1, CAST($1 AS INTEGER)) = $2 \
-                             AND $3 ORDER BY id",
-                        )
-                        .bind(length)
-                        .bind(front)
-                        // A row that was created automatically has no rows of its own, whatever its name begins with.
-                        .bind(!bouncer.auto_created);
-                    let mut gone = vec![name];
-                    gone.extend(session.read(sql, |row| row.get::<String>(0)).await?);
+                    let mut names = vec![name];
+                    names.extend(created_for(session, &bouncer, same_key.is_empty()).await?);
                     let mut sql = session.sql("DELETE FROM bouncers WHERE name");
-                    sql.in_texts(&gone);
+                    sql.in_texts(&names);
                     session.run(sql).await?;
                     tx.bump_registry_version();
-                    Ok(BouncerDeletion::Deleted(gone))
+                    Ok(BouncerDeletion::Deleted { names, same_key })
                 })
             })
             .await
@@ -302,8 +302,9 @@ impl Store {
             .await
     }
 
-    /// The bouncers that `bouncers prune` would delete: last pull before `cutoff`, or never pulled and created before
-    /// it.
+    /// The bouncers that `bouncers prune` would delete: last pull (or, without one, creation) and last request before
+    /// `cutoff`. The row that an operator created stays while its key is in use at another address: without it nobody
+    /// would know whose key that is.
     ///
     /// # Errors
     ///
@@ -311,7 +312,11 @@ impl Store {
     pub async fn idle_bouncers(&self, cutoff: UnixMillis) -> Result<Vec<Bouncer>, StoreError> {
         let mut session = self.snapshot("find idle bouncers").await?;
         let text = format!(
-            "SELECT {COLUMNS} FROM bouncers WHERE last_pull < $1 OR (last_pull IS NULL AND created_at < $1) \
+            "SELECT {COLUMNS} FROM bouncers b \
+             WHERE COALESCE(last_pull, created_at) < $1 AND COALESCE(last_seen, created_at) < $1 \
+             AND (auto_created OR NOT EXISTS (SELECT 1 FROM bouncers o \
+             WHERE o.key_hash = b.key_hash AND o.key_hash <> '' AND o.auto_created \
+             AND (COALESCE(o.last_pull, o.created_at) >= $1 OR COALESCE(o.last_seen, o.created_at) >= $1))) \
              ORDER BY id"
         );
         let sql = session.sql(&text).bind(cutoff.0);

@@ -93,8 +93,29 @@ impl Store {
         StoreError::Unavailable { doing, database: self.location.to_string(), reason: reason.into() }
     }
 
-    /// A listener for commits of other processes. `None` on SQLite, which has no notifications.
-    pub fn listen(&self) -> Option<Listener> {
+    /// Waits until every running LAPI on this database has applied what has been written so far, and has written back
+    /// what its clients did; at most `timeout`, and not at all when none runs. Behind a pooler that swallows PostgreSQL's
+    /// notifications LAPIs are not found, and follow by polling.
+    ///
+    /// # Errors
+    ///
+    /// When a LAPI has not confirmed in time, or cannot be asked. It follows by itself later.
+    pub async fn sync_lapis(&self, timeout: Duration) -> Result<(), StoreError> {
+        let doing = "wait for the running LAPI";
+        let wait = async {
+            let head = self.head().await?;
+            self.readers.sync(&self.location, &head, &self.writer).await
+        };
+        match tokio::time::timeout(timeout, wait).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(self.unavailable(doing, "it gave up")),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.unavailable(doing, format!("no answer within {} s", timeout.as_secs()))),
+        }
+    }
+
+    /// A listener for commits of other processes and for their requests to catch up. On SQLite, for requests only.
+    pub fn listen(&self) -> Listener {
         Listener::new(&self.readers, &self.location, &self.writer)
     }
 

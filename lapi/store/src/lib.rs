@@ -35,7 +35,7 @@ pub use bouncers::{
 };
 pub use config::{DbConfig, Engine, PostgresServer, SslMode};
 pub use decisions::Ended;
-pub use engine::{Leadership, Listener, Notice};
+pub use engine::{Leadership, Listener, Notice, SyncRequest};
 pub use error::StoreError;
 pub use head::{Head, Store};
 pub use machines::{

@@ -80,6 +80,8 @@ pub struct MachineUpdate {
     pub scenarios: Option<String>,
     /// The time of a heartbeat.
     pub last_heartbeat: Option<UnixMillis>,
+    /// The time of an authenticated request.
+    pub last_seen: Option<UnixMillis>,
     /// The time it posted alerts.
     pub last_push: Option<UnixMillis>,
     /// Its operating system: name, family, version.
@@ -274,7 +276,7 @@ impl Store {
     }
 
     /// The machines that `machines prune` would delete: validated ones whose last heartbeat (or, without one, creation)
-    /// is before `cutoff`, and all pending ones; with `pending_only` only those.
+    /// and last request are before `cutoff`, and all pending ones; with `pending_only` only those.
     ///
     /// # Errors
     ///
@@ -289,8 +291,8 @@ impl Store {
         // Pending machines whatever their age, as in the stock server.
         sql.push(COLUMNS).push(" FROM machines WHERE NOT validated");
         if !pending_only {
-            sql.push(" OR last_heartbeat < ").arg(cutoff.0);
-            sql.push(" OR (last_heartbeat IS NULL AND created_at < ").arg(cutoff.0).push(")");
+            sql.push(" OR (COALESCE(last_heartbeat, created_at) < ").arg(cutoff.0);
+            sql.push(" AND COALESCE(last_seen, created_at) < ").arg(cutoff.0).push(")");
         }
         sql.push(" ORDER BY id");
         session.read(sql, read_machine).await

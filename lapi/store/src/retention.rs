@@ -86,6 +86,14 @@ impl Store {
                 .delete_in_steps("delete silent bouncers", "bouncers", true, move |sql| {
                     // A bouncer that has never pulled has no `last_pull` and stays, as in the stock server.
                     sql.push("last_pull <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
+                    sql.push(" AND (last_seen IS NULL OR last_seen <= ").arg(cutoff).push(")");
+                    // As in `bouncers prune`: the row of an operator stays while its key is in use elsewhere.
+                    sql.push(
+                        " AND (auto_created OR NOT EXISTS (SELECT 1 FROM bouncers o \
+                         WHERE o.key_hash = bouncers.key_hash AND o.key_hash <> '' AND o.auto_created \
+                         AND (o.last_pull IS NULL OR o.last_pull > ",
+                    );
+                    sql.arg(cutoff).push(" OR o.last_seen > ").arg(cutoff).push(")))");
                 })
                 .await?;
         }
@@ -95,6 +103,7 @@ impl Store {
             flushed.machines += self
                 .delete_in_steps("delete silent machines", "machines", true, move |sql| {
                     sql.push("last_heartbeat <= ").arg(cutoff).push(" AND auth_type = ").arg(auth_type);
+                    sql.push(" AND (last_seen IS NULL OR last_seen <= ").arg(cutoff).push(")");
                     sql.push(
                         // As in the stock server: the machine of the LAPI's own host must not lose its account.
                         " AND ip NOT IN ('127.0.0.1', '::1') \

@@ -1,6 +1,7 @@
 //! The LAPI and its command-line tool as built, beside CrowdSec's own server, its clients and PostgreSQL.
 
 mod cli;
+mod commands;
 mod cscli;
 mod database_away;
 mod golden;

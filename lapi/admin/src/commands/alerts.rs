@@ -5,7 +5,7 @@ mod inspect;
 use std::collections::BTreeMap;
 
 use palisade_lapi_config::Output;
-use palisade_store::Retention;
+use palisade_store::{Retention, Store};
 use palisade_wire::{Alert, GoDuration, UnixMillis};
 
 use super::filters::{DeleteFilter, ListFilter, canonical_scope, push_given};
@@ -200,11 +200,11 @@ async fn flush(session: &Session, max_items: i64, max_age: GoDuration) -> Result
         max_age: max_age.to_std().filter(|age| !age.is_zero()),
         ..Retention::default()
     };
-    let store = session.store().await?;
-    session.log.info("Flushing alerts. !! This may take a long time !!");
-    let flushed =
-        store.flush(UnixMillis::now(), &keep).await.map_err(while_doing("unable to flush alerts"))?;
-    store.close().await;
+    let flush = async |store: &Store| {
+        session.log.info("Flushing alerts. !! This may take a long time !!");
+        store.flush(UnixMillis::now(), &keep).await.map_err(while_doing("unable to flush alerts"))
+    };
+    let flushed = session.change(flush).await?;
     session.log.info(&format!("Alerts flushed: {} deleted", flushed.alerts));
     Ok(())
 }

@@ -84,12 +84,13 @@ impl Command {
 }
 
 async fn create(session: &Session, name: &str, description: &str) -> Result<(), Failure> {
-    let store = session.store().await?;
-    store.create_allowlist(UnixMillis::now(), name, description).await.map_err(|error| match error {
-        StoreError::Exists { .. } => Failure::Command(format!("allowlist '{name}' already exists")),
-        other => Failure::from(other).doing("unable to create allowlist"),
-    })?;
-    store.close().await;
+    let create = async |store: &Store| {
+        store.create_allowlist(UnixMillis::now(), name, description).await.map_err(|error| match error {
+            StoreError::Exists { .. } => Failure::Command(format!("allowlist '{name}' already exists")),
+            other => Failure::from(other).doing("unable to create allowlist"),
+        })
+    };
+    session.change(create).await?;
     line(&format!("allowlist '{name}' created successfully"))
 }
 
@@ -109,18 +110,27 @@ async fn ours(store: &Store, name: &str, verb: &str) -> Result<palisade_store::A
 }
 
 async fn delete(session: &Session, name: &str) -> Result<(), Failure> {
-    let store = session.store().await?;
-    ours(&store, name, "delete").await?;
-    store.delete_allowlist(name).await.map_err(while_doing("unable to delete allowlist"))?;
-    store.close().await;
+    let delete = async |store: &Store| {
+        ours(store, name, "delete").await?;
+        store.delete_allowlist(name).await.map_err(while_doing("unable to delete allowlist"))
+    };
+    session.change(delete).await?;
     line(&format!("allowlist '{name}' deleted successfully"))
 }
 
 /// Adds items and ends the decisions that they cover.
 async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Result<(), Failure> {
-    let store = session.store().await?;
+    session.change(async |store: &Store| put_into(store, session, name, items).await).await
+}
+
+async fn put_into(
+    store: &Store,
+    session: &Session,
+    name: &str,
+    items: Vec<NewAllowlistItem>,
+) -> Result<(), Failure> {
     // Before anything is written: the console would overwrite changes to its lists.
-    ours(&store, name, "update").await?;
+    ours(store, name, "update").await?;
     let now = UnixMillis::now();
     let added = store
         .add_to_allowlist(now, name, items)
@@ -142,7 +152,6 @@ async fn put(session: &Session, name: &str, items: Vec<NewAllowlistItem>) -> Res
         .apply_allowlists(now)
         .await
         .map_err(while_doing("unable to apply allowlists to existing decisions"))?;
-    store.close().await;
     if ended.count > 0 {
         line(&format!("{} decisions deleted by allowlists", ended.count))?;
     }
@@ -188,17 +197,17 @@ fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failu
 }
 
 async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), Failure> {
-    let store = session.store().await?;
-    ours(&store, name, "update").await?;
-    let count = store
-        .remove_from_allowlist(UnixMillis::now(), name, values)
-        .await
-        .map_err(while_doing("unable to remove values from allowlist"))?;
-    store.close().await;
-    match count {
+    let remove = async |store: &Store| {
+        ours(store, name, "update").await?;
+        store
+            .remove_from_allowlist(UnixMillis::now(), name, values)
+            .await
+            .map_err(while_doing("unable to remove values from allowlist"))
+    };
+    match session.change(remove).await? {
         0 => line("no value to remove from allowlist"),
         // No final newline, as in `cscli`.
-        _ => print(&format!("removed {count} values from allowlist {name}")),
+        count => print(&format!("removed {count} values from allowlist {name}")),
     }
 }
 

@@ -3,8 +3,10 @@
 mod instances;
 mod view;
 
+use std::collections::BTreeSet;
+
 use palisade_lapi_config::Output;
-use palisade_store::{Bouncer, BouncerDeletion, NewBouncer, StoreError, hash_key};
+use palisade_store::{Bouncer, BouncerDeletion, NewBouncer, Store, StoreError, hash_key};
 use palisade_wire::{GoDuration, UnixMillis};
 
 use self::instances::Instances;
@@ -93,14 +95,15 @@ async fn add(session: &Session, name: &str, key: Option<&str>) -> Result<(), Fai
         auth_type: "api-key".to_owned(),
         ..NewBouncer::default()
     };
-    let store = session.store().await?;
-    store.create_bouncer(UnixMillis::now(), bouncer).await.map_err(|error| match error {
-        StoreError::Exists { .. } => {
-            Failure::Command(format!("unable to create bouncer: bouncer {name} already exists"))
-        }
-        other => Failure::from(other).doing("unable to create bouncer"),
-    })?;
-    store.close().await;
+    let create = async |store: &Store| {
+        store.create_bouncer(UnixMillis::now(), bouncer).await.map_err(|error| match error {
+            StoreError::Exists { .. } => {
+                Failure::Command(format!("unable to create bouncer: bouncer {name} already exists"))
+            }
+            other => Failure::from(other).doing("unable to create bouncer"),
+        })
+    };
+    session.change(create).await?;
     match session.output {
         Output::Human => print(&format!(
             "API key for '{name}':\n\n   {key}\n\nPlease keep this key since you will not be able to retrieve it!\n"
@@ -112,11 +115,23 @@ async fn add(session: &Session, name: &str, key: Option<&str>) -> Result<(), Fai
 }
 
 async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Result<(), Failure> {
-    let store = session.store().await?;
+    session.change(async |store: &Store| delete_from(store, session, names, ignore_missing).await).await
+}
+
+async fn delete_from(
+    store: &Store,
+    session: &Session,
+    names: &[String],
+    ignore_missing: bool,
+) -> Result<(), Failure> {
+    // Known only at the end: the others may be named as well.
+    let mut still_valid: BTreeSet<String> = BTreeSet::new();
     for name in names {
         match store.delete_bouncer(name).await {
-            Ok(BouncerDeletion::Deleted(gone)) => {
-                for name in gone {
+            Ok(BouncerDeletion::Deleted { names, same_key }) => {
+                still_valid.extend(same_key);
+                for name in names {
+                    still_valid.remove(&name);
                     session.log.info(&format!("bouncer '{name}' deleted successfully"));
                 }
             }
@@ -134,7 +149,11 @@ async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Re
             Err(error) => return Err(Failure::from(error).doing(&format!("unable to delete bouncer {name}"))),
         }
     }
-    store.close().await;
+    for name in still_valid {
+        session.log.warn(&format!(
+            "bouncer '{name}' has the same key, which stays valid; delete it as well to revoke the key"
+        ));
+    }
     Ok(())
 }
 
@@ -146,7 +165,17 @@ async fn prune(session: &Session, duration: GoDuration, force: bool) -> Result<(
     {
         return Ok(());
     }
-    let store = session.store().await?;
+    session.change(async |store: &Store| prune_from(store, session, duration, force).await).await
+}
+
+async fn prune_from(
+    store: &Store,
+    session: &Session,
+    duration: GoDuration,
+    force: bool,
+) -> Result<(), Failure> {
+    // A bouncer that has just been active must be known as such.
+    session.sync(store).await;
     let cutoff = UnixMillis::now().plus(GoDuration::from_nanos(duration.nanos().saturating_neg()));
     let idle = store.idle_bouncers(cutoff).await?;
     if idle.is_empty() {
@@ -163,7 +192,6 @@ async fn prune(session: &Session, duration: GoDuration, force: bool) -> Result<(
     }
     let ids: Vec<i64> = idle.iter().map(|bouncer| bouncer.id).collect();
     let count = store.delete_bouncers(&ids).await.map_err(while_doing("unable to prune bouncers"))?;
-    store.close().await;
     // Standard error whatever the output format, as in `cscli`.
     note(&format!("Successfully deleted {count} bouncers"));
     Ok(())

@@ -7,8 +7,9 @@ mod view;
 use std::path::PathBuf;
 
 use palisade_lapi_config::{Credentials, Output, ServerConfig};
-use palisade_store::{MAX_PASSWORD_BYTES, NewMachine, StoreError, UsageKind, hash_password};
+use palisade_store::{MAX_PASSWORD_BYTES, NewMachine, Store, StoreError, UsageKind, hash_password};
 use palisade_wire::{GoDuration, UnixMillis};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use self::counters::Counters;
 use self::view::{MachineView, human, raw};
@@ -135,9 +136,8 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
         }
     };
 
-    let store = session.store().await?;
-    create(&store, &name, &password, args.force).await.map_err(while_doing("unable to create machine"))?;
-    store.close().await;
+    let create = async |store: &Store| create(store, &name, &password, args.force).await;
+    session.change(create).await.map_err(while_doing("unable to create machine"))?;
     // Standard output is left to the credentials, for `-f -`.
     note(&format!("Machine '{name}' successfully added to the local API."));
 
@@ -189,12 +189,7 @@ fn reachable(listen: &str) -> String {
     }
 }
 
-async fn create(
-    store: &palisade_store::Store,
-    name: &str,
-    password: &str,
-    force: bool,
-) -> Result<(), Failure> {
+async fn create(store: &Store, name: &str, password: &str, force: bool) -> Result<(), Failure> {
     let hash = hash_password(password).ok_or_else(|| {
         Failure::Command(format!("password too long (max {MAX_PASSWORD_BYTES} characters)"))
     })?;
@@ -216,7 +211,15 @@ async fn create(
 }
 
 async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Result<(), Failure> {
-    let store = session.store().await?;
+    session.change(async |store: &Store| delete_from(store, session, names, ignore_missing).await).await
+}
+
+async fn delete_from(
+    store: &Store,
+    session: &Session,
+    names: &[String],
+    ignore_missing: bool,
+) -> Result<(), Failure> {
     for name in names {
         match store.delete_machine(name).await {
             Ok(()) => session.log.info(&format!("machine '{name}' deleted successfully")),
@@ -228,19 +231,19 @@ async fn delete(session: &Session, names: &[String], ignore_missing: bool) -> Re
             Err(error) => return Err(Failure::from(error).doing("unable to delete machine")),
         }
     }
-    store.close().await;
     Ok(())
 }
 
 async fn validate(session: &Session, name: &str) -> Result<(), Failure> {
-    let store = session.store().await?;
-    store.validate_machine(UnixMillis::now(), name, true).await.map_err(|error| match error {
-        StoreError::NotFound { .. } => {
-            Failure::Command(format!("unable to validate machine '{name}': machine not found"))
-        }
-        other => Failure::from(other).doing(&format!("unable to validate machine '{name}'")),
-    })?;
-    store.close().await;
+    let validate = async |store: &Store| {
+        store.validate_machine(UnixMillis::now(), name, true).await.map_err(|error| match error {
+            StoreError::NotFound { .. } => {
+                Failure::Command(format!("unable to validate machine '{name}': machine not found"))
+            }
+            other => Failure::from(other).doing(&format!("unable to validate machine '{name}'")),
+        })
+    };
+    session.change(validate).await?;
     session.log.info(&format!("machine '{name}' validated successfully"));
     Ok(())
 }
@@ -255,10 +258,25 @@ async fn prune(session: &Session, args: &Prune) -> Result<(), Failure> {
     {
         return Ok(());
     }
-    let store = session.store().await?;
+    session.change(async |store: &Store| prune_from(store, session, args).await).await
+}
+
+async fn prune_from(store: &Store, session: &Session, args: &Prune) -> Result<(), Failure> {
+    // A machine that has just been active must be known as such.
+    session.sync(store).await;
     let now = UnixMillis::now();
     let cutoff = now.plus(GoDuration::from_nanos(args.duration.nanos().saturating_neg()));
-    let idle = store.idle_machines(cutoff, args.not_validated_only).await?;
+    let mut idle = store.idle_machines(cutoff, args.not_validated_only).await?;
+    if let Ok(credentials) = session.credentials() {
+        idle.retain(|machine| {
+            let own = is_own(&credentials, &machine.name);
+            if own {
+                let name = &machine.name;
+                session.log.warn(&format!("machine '{name}' is not pruned: this command logs in as it"));
+            }
+            !own
+        });
+    }
     if idle.is_empty() {
         return line("No machines to prune.");
     }
@@ -272,9 +290,21 @@ async fn prune(session: &Session, args: &Prune) -> Result<(), Failure> {
     }
     let ids: Vec<i64> = idle.iter().map(|machine| machine.id).collect();
     let count = store.delete_machines(&ids).await.map_err(while_doing("unable to prune machines"))?;
-    store.close().await;
     note(&format!("successfully deleted {count} machines"));
     Ok(())
+}
+
+/// Whether these credentials are those of the machine of this name.
+fn is_own(credentials: &Credentials, name: &str) -> bool {
+    let Some(path) = &credentials.cert_path else { return credentials.login.as_deref() == Some(name) };
+    let pem = std::fs::read(path).unwrap_or_default();
+    let certificate = CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok);
+    let parsed = certificate.as_deref().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+    let common_name = parsed
+        .as_ref()
+        .and_then(|(_, found)| found.subject().iter_common_name().find_map(|name| name.as_str().ok()));
+    // Named by the LAPI after the certificate and the address of the login.
+    common_name.is_some_and(|own| name.rsplit_once('@').is_some_and(|(front, _)| front == own))
 }
 
 async fn inspect(session: &Session, name: &str, hub: bool) -> Result<(), Failure> {

@@ -181,13 +181,68 @@ fn machines_are_added_listed_and_deleted() {
          level=info msg=\"machine 'web-2' deleted successfully\"\n"
     );
     assert_eq!(world.ok("machines prune"), "No machines to prune.\n");
-    assert!(
-        world
-            .run_with("machines prune -d -1s --force", "y\n")
-            .err
-            .ends_with("successfully deleted 1 machines\n")
+    // Never the machine that the command itself logs in with.
+    world.ok("machines add old -p pw -f -");
+    let run = world.run_with("machines prune -d -1s --force", "y\n");
+    assert_eq!(
+        run.err,
+        "? The duration you provided is less than 2 minutes. This can break installations if the machines are only \
+         temporarily disconnected. Continue? (y/N) \
+         level=warning msg=\"machine 'web-1' is not pruned: this command logs in as it\"\n\
+         successfully deleted 1 machines\n"
     );
+    let run = world.run_with("machines prune -d -1s --force", "y\n");
+    assert!(run.out == "No machines to prune.\n" && run.err.contains("is not pruned"), "{}", run.err);
+    assert!(world.ok("machines list -o raw").contains("\nweb-1,"));
+    world.ok("machines delete web-1");
     assert_eq!(world.ok("machines list -o json"), "[]\n");
+}
+
+#[test]
+fn a_key_of_two_bouncers_is_revoked_with_both() {
+    let world = World::new();
+    world.ok("bouncers add one -k shared");
+    world.ok("bouncers add other -k shared");
+    world.ok("bouncers add third -k own");
+    let run = world.run("bouncers delete one");
+    assert_eq!(
+        run.err,
+        "level=info msg=\"bouncer 'one' deleted successfully\"\n\
+         level=warning msg=\"bouncer 'other' has the same key, which stays valid; delete it as well to revoke the key\"\n"
+    );
+    world.ok("bouncers add one -k shared");
+    let run = world.run("bouncers delete one other third");
+    assert!(run.code == 0 && !run.err.contains("warning"), "{}", run.err);
+}
+
+/// Only root can give files away.
+#[test]
+fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::MetadataExt as _;
+    let world = World::new();
+    let folder = world.path("data");
+    std::fs::create_dir(&folder).unwrap();
+    if std::os::unix::fs::chown(&folder, Some(65_534), Some(65_533)).is_err() {
+        return;
+    }
+    let at = |name: &str| folder.join(name).display().to_string();
+    world.write(
+        "config.yaml.local",
+        &format!(
+            "db_config: {{db_path: {}}}\napi: {{client: {{credentials_path: {}}}}}\n",
+            at("l.db"),
+            at("c.yaml")
+        ),
+    );
+    world.ok("bouncers add fw -k k");
+    world.ok("machines add m --auto");
+    world.ok("machines add m --auto --force");
+    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(names.len() >= 3, "{names:?}");
+    for entry in names {
+        let found = entry.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_533), "{entry:?}");
+    }
 }
 
 #[test]

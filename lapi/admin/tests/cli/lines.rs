@@ -117,3 +117,44 @@ fn profiles_are_tested_without_a_server() {
     world.write("profiles.yaml", "name: broken\nfilters: [\"Alert.Nope == 1\"]\n");
     assert!(world.fails("profiles test --ip 1.2.3.4").contains("profiles.yaml"));
 }
+
+#[test]
+fn help_is_printed_for_every_command() {
+    let world = World::new();
+    let same = |asked: &str, flag: &str| {
+        let (asked, flag) = (world.ok(asked), world.ok(flag));
+        assert!(asked.contains("Usage:"), "{asked}");
+        assert_eq!(asked, flag);
+    };
+    same("help", "--help");
+    same("help decisions", "decisions --help");
+    same("help decision", "decisions --help");
+    same("decisions help", "decisions --help");
+    same("decisions help add", "decisions add --help");
+    same("help decisions add", "decisions add --help");
+    same("-o raw help decisions add", "decisions add --help");
+    for (group, commands) in [
+        ("alerts", &["list", "inspect", "delete", "flush"][..]),
+        ("allowlists", &["create", "list", "delete", "add", "import", "remove", "inspect", "check"]),
+        ("bouncers", &["list", "add", "delete", "prune", "inspect"]),
+        ("config", &["show", "show-yaml"]),
+        ("decisions", &["list", "add", "delete", "import"]),
+        ("lapi", &["register", "status"]),
+        ("machines", &["list", "add", "delete", "prune", "validate", "inspect"]),
+        ("metrics", &["show", "list"]),
+        ("profiles", &["test"]),
+    ] {
+        same(&format!("{group} help"), &format!("{group} --help"));
+        same(&format!("help {group}"), &format!("{group} --help"));
+        for command in commands {
+            same(&format!("help {group} {command}"), &format!("{group} {command} --help"));
+        }
+    }
+    for single in ["completion", "version"] {
+        same(&format!("help {single}"), &format!("{single} --help"));
+    }
+    assert_eq!(world.fails("help nonsense"), "Error: Unknown help topic [`nonsense`]");
+    assert_eq!(world.fails("help decisions nonsense"), "Error: Unknown help topic [`decisions` `nonsense`]");
+    // A name is no command.
+    assert!(world.ok("bouncers add help -o raw").len() == 43);
+}

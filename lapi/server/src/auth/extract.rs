@@ -37,7 +37,9 @@ impl FromRequestParts<Lapi> for TrustedAddress {
         if client.is_local() || client.ip.is_some_and(|ip| lapi.server.trusted_ips.contains(ip)) {
             return Ok(Self(client));
         }
-        let text = format!("access forbidden from this IP ({})", client.text);
+        info!(client = %client.text, "alert deletion refused: the address is not in api.server.trusted_ips");
+        let text =
+            format!("access forbidden from this IP ({}): it is not in api.server.trusted_ips", client.text);
         Err(ApiError::message(StatusCode::FORBIDDEN, text))
     }
 }
@@ -89,7 +91,9 @@ impl Machine {
         let refused = |cause: TokenError| ApiError::unauthorized(cause.to_string());
         let token = bearer(&parts.headers).ok_or(TokenError::Missing).map_err(refused)?;
         let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
-        machine_of(lapi, &claims, parts.extensions.get::<Peer>()).await.map(Self)
+        let machine = machine_of(lapi, &claims, parts.extensions.get::<Peer>()).await?;
+        lapi.registry.activity.record_machine_seen(&machine, lapi.clock.now());
+        Ok(Self(machine))
     }
 }
 
@@ -143,6 +147,7 @@ impl Bouncer {
         if parts.method != Method::HEAD {
             note_agent(lapi, &bouncer, &parts.headers);
         }
+        lapi.registry.activity.record_bouncer_seen(&bouncer, now);
         Ok(Self(bouncer))
     }
 }

@@ -67,7 +67,10 @@ async fn clients_of_proxies_and_trusted_addresses() {
         assert_eq!(answer.status, status, "{from} {forwarded} {answer:?}");
     }
     let answer = lapi.request("203.0.113.1", delete, &[&token], "").await;
-    assert_eq!(answer.short(), (403, "access forbidden from this IP (203.0.113.1)".to_owned()));
+    assert_eq!(
+        answer.short(),
+        (403, "access forbidden from this IP (203.0.113.1): it is not in api.server.trusted_ips".to_owned())
+    );
     // A missing token is reported first.
     assert_eq!(lapi.request("203.0.113.1", delete, &[], "").await.status, 401);
 }

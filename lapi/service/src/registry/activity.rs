@@ -56,17 +56,24 @@ impl PendingWrites {
     }
 }
 
+/// Whether a moment is less than a minute ago: a newer one is not worth a write. One in the future was written before
+/// the clock was set back.
+fn is_recent(moment: Option<UnixMillis>, now: UnixMillis) -> bool {
+    const MINUTE: i64 = 60_000;
+    moment.is_some_and(|moment| (0..MINUTE).contains(&now.0.saturating_sub(moment.0)))
+}
+
 /// Copies every field of `from` that is set into `to`.
 macro_rules! merge {
     ($to:expr, $from:expr, $($field:ident)*) => { $( if $from.$field.is_some() { $to.$field = $from.$field; } )* };
 }
 
 fn merge_bouncer(to: &mut BouncerUpdate, from: BouncerUpdate) {
-    merge!(to, from, last_pull cursor ip kind version os feature_flags);
+    merge!(to, from, last_pull last_seen cursor ip kind version os feature_flags);
 }
 
 fn merge_machine(to: &mut MachineUpdate, from: MachineUpdate) {
-    merge!(to, from, ip version scenarios last_heartbeat last_push os feature_flags hub_state datasources);
+    merge!(to, from, ip version scenarios last_heartbeat last_seen last_push os feature_flags hub_state datasources);
 }
 
 /// Removes an update that was written, unless more was recorded meanwhile.
@@ -140,6 +147,28 @@ impl Activity {
         }
     }
 
+    /// An authenticated request of a machine, whatever it is about.
+    pub fn record_machine_seen(&self, machine: &Machine, now: UnixMillis) {
+        let live = machine.lock();
+        let is_known = is_recent(live.last_seen, now) || is_recent(live.last_heartbeat, now);
+        drop(live);
+        if !is_known {
+            let update = MachineUpdate { last_seen: Some(now), ..MachineUpdate::default() };
+            self.record_machine(machine, update);
+        }
+    }
+
+    /// An authenticated request of a bouncer, whatever it is about.
+    pub fn record_bouncer_seen(&self, bouncer: &Bouncer, now: UnixMillis) {
+        let live = bouncer.lock();
+        let is_known = is_recent(live.last_seen, now) || is_recent(live.last_pull, now);
+        drop(live);
+        if !is_known {
+            let update = BouncerUpdate { last_seen: Some(now), ..BouncerUpdate::default() };
+            self.record_bouncer(bouncer, update);
+        }
+    }
+
     /// A request of a client that shares the bouncer's key and sends an instance name.
     pub fn record_report(&self, bouncer: &Bouncer, seen: ClientReport) {
         self.pending().instances.add(bouncer.id, seen);
@@ -155,6 +184,7 @@ impl Activity {
                 || is_first(live.kind.is_empty(), update.kind.as_ref())
                 || is_first(live.version.is_empty(), update.version.as_ref());
             live.last_pull = update.last_pull.or(live.last_pull);
+            live.last_seen = update.last_seen.or(live.last_seen);
             live.cursor = update.cursor.or(live.cursor);
             if let Some(kind) = update.kind {
                 live.kind = kind;
@@ -182,6 +212,7 @@ impl Activity {
                 || is_first(live.ip.is_empty(), update.ip.as_ref())
                 || is_first(live.version.is_empty(), update.version.as_ref());
             live.last_heartbeat = update.last_heartbeat.or(live.last_heartbeat);
+            live.last_seen = update.last_seen.or(live.last_seen);
             live.last_push = update.last_push.or(live.last_push);
             if let Some(ip) = update.ip {
                 live.ip = ip;

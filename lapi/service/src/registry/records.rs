@@ -54,6 +54,8 @@ pub(super) struct MachineLive {
     pub(super) scenarios: String,
     /// When it last sent a heartbeat.
     pub(super) last_heartbeat: Option<UnixMillis>,
+    /// When it last sent an authenticated request, to about a minute; `None` until the first since the start.
+    pub(super) last_seen: Option<UnixMillis>,
     /// When it last posted alerts.
     pub(super) last_push: Option<UnixMillis>,
     /// When it last sent a heartbeat to this process: `last_heartbeat` may come from another LAPI.
@@ -91,6 +93,8 @@ pub struct BouncerLive {
     pub version: String,
     /// When it last requested decisions.
     pub last_pull: Option<UnixMillis>,
+    /// When it last sent an authenticated request, to about a minute; `None` until the first since the start.
+    pub last_seen: Option<UnixMillis>,
     /// Its stream cursor: the commit and time up to which it has received all changes. `None` before its first stream,
     /// and for clients that keep their own cursor.
     pub cursor: Option<(Commit, UnixMillis)>,
@@ -109,6 +113,7 @@ impl Machine {
                 version: row.version,
                 scenarios: row.scenarios,
                 last_heartbeat: row.last_heartbeat,
+                last_seen: None,
                 last_push: row.last_push,
                 ..MachineLive::default()
             })),
@@ -138,6 +143,7 @@ impl Bouncer {
                 kind: row.kind,
                 version: row.version,
                 last_pull: row.last_pull,
+                last_seen: None,
                 cursor: row.cursor,
                 has_first_value: false,
             })),

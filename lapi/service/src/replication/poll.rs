@@ -1,16 +1,17 @@
 //! Polls the database for commits of other processes: the admin CLI and other LAPIs.
 //!
 //! On PostgreSQL a notification triggers a poll at once. Notifications can be lost with their connection, so there is a
-//! timer as well: slow while notifications are known to arrive, four times a second otherwise.
+//! timer as well: slow while notifications are known to arrive, four times a second otherwise. The admin command waits
+//! until what it wrote has been applied; each such request triggers a poll at once, and is answered after it.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
 
 use palisade_model::Commit;
-use palisade_store::{Head, Listener, Notice, Store, StoreError};
+use palisade_store::{Head, Listener, Notice, Store, StoreError, SyncRequest};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const GAP_GRACE: Duration = Duration::from_millis(20);
 /// About how many changes are fetched at once.
 const CHANGES_PER_READ: usize = 20_000;
+/// Requests to catch up that wait for a poll. Further ones are dropped, and those processes do not wait.
+const MAX_SYNC_REQUESTS: usize = 64;
 
 /// What replication needs of its surroundings.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub(super) struct Poller {
     /// Another process has committed: poll without the grace period.
     immediate: Notify,
     listening: AtomicBool,
+    /// Answered after the next poll.
+    sync_requests: Mutex<Vec<SyncRequest>>,
     /// Serialises polls, so that an older result never replaces a newer one.
     poll_lock: tokio::sync::Mutex<()>,
 }
@@ -105,6 +110,7 @@ impl Poller {
             gap: Notify::new(),
             immediate: Notify::new(),
             listening: AtomicBool::new(false),
+            sync_requests: Mutex::default(),
             poll_lock: tokio::sync::Mutex::new(()),
         }
     }
@@ -145,18 +151,41 @@ impl Poller {
 
     /// Polls, and on PostgreSQL listens, until `stop` fires.
     pub(super) async fn run(&self, stop: CancellationToken) {
-        let notifications = async {
-            if let Some(listener) = self.store.listen() {
-                stop.run_until_cancelled(self.receive_notifications(listener)).await;
-            }
-        };
+        let notifications = stop.run_until_cancelled(self.receive_notifications(self.store.listen()));
         tokio::join!(self.poll_loop(&stop), notifications);
+    }
+
+    fn sync_requests(&self) -> MutexGuard<'_, Vec<SyncRequest>> {
+        self.sync_requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers requests that came before a poll, which found `head`.
+    async fn answer(&self, requests: Vec<SyncRequest>, head: Commit) {
+        // So that the command sees who is active: what machines and bouncers do is written with a delay.
+        if let Err(error) = self.registry.activity.write_back(self.clock.now()).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot write last pulls and heartbeats"
+            );
+        }
+        self.replica.wait_until_applied(head).await;
+        for request in requests {
+            request.answer().await;
+        }
     }
 
     async fn receive_notifications(&self, mut listener: Listener) {
         let mut disconnected = false;
         loop {
             match listener.next().await {
+                Notice::Sync(request) => {
+                    let mut requests = self.sync_requests();
+                    if requests.len() < MAX_SYNC_REQUESTS {
+                        requests.push(request);
+                    }
+                    drop(requests);
+                    self.immediate.notify_one();
+                }
                 Notice::Committed { commit, registry_version, own } => {
                     self.on_commit(self.replica.head(), commit, registry_version, own)
                 }
@@ -199,9 +228,14 @@ impl Poller {
                 // Another process has reached the database, so this one may too.
                 () = self.immediate.notified() => {}
             }
+            // Before the poll, which may miss what was written for later ones.
+            let requests = std::mem::take(&mut *self.sync_requests());
             let Some(polled) = stop.run_until_cancelled(self.poll_once()).await else { return };
             match polled {
-                Ok(_) => {
+                Ok(head) => {
+                    if !requests.is_empty() {
+                        self.answer(requests, head).await;
+                    }
                     if let Some(since) = unreachable_since.take() {
                         tracing::info!(seconds = since.elapsed().as_secs(), "the database answers again");
                     }

@@ -44,6 +44,46 @@ pub(super) async fn by_name(session: &mut Session, name: &str) -> Result<Option<
     session.first(sql, read_bouncer).await
 }
 
+/// The other bouncers to which an operator gave the key of this one; none for certificates.
+pub(super) async fn operators_with_key(
+    session: &mut Session,
+    bouncer: &Bouncer,
+) -> Result<Vec<String>, StoreError> {
+    let sql = session
+        .sql(
+            "SELECT name FROM bouncers WHERE key_hash = $1 AND key_hash <> '' AND NOT auto_created AND id <> $2 \
+             ORDER BY id",
+        )
+        .bind(bouncer.key_hash.as_str())
+        .bind(bouncer.id);
+    session.read(sql, |row| row.get(0)).await
+}
+
+/// The rows that were created automatically for a bouncer: by its name, and by its key if `whole_key`.
+pub(super) async fn created_for(
+    session: &mut Session,
+    bouncer: &Bouncer,
+    whole_key: bool,
+) -> Result<Vec<String>, StoreError> {
+    // `substr` rather than `LIKE`: names may contain its wildcards.
+    let front = format!("{}@", bouncer.name);
+    let length = i64::try_from(front.chars().count()).unwrap_or(i64::MAX);
+    let sql = session
+        .sql(
+            "SELECT name FROM bouncers WHERE auto_created AND id <> $1 \
+             AND ((substr(name, 1, CAST($2 AS INTEGER)) = $3 AND $4) OR (key_hash = $5 AND key_hash <> '' AND $6)) \
+             ORDER BY id",
+        )
+        .bind(bouncer.id)
+        .bind(length)
+        .bind(front)
+        // A row that was created automatically has no rows of its own, whatever its name begins with.
+        .bind(!bouncer.auto_created)
+        .bind(bouncer.key_hash.as_str())
+        .bind(whole_key);
+    session.read(sql, |row| row.get(0)).await
+}
+
 pub(super) async fn insert(tx: &mut Tx, now: UnixMillis, new: NewBouncer) -> Result<Bouncer, StoreError> {
     tx.bump_registry_version();
     let session = tx.session();
@@ -77,6 +117,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
                 *one = BouncerUpdate {
                     id: later.id,
                     last_pull: later.last_pull.or(one.last_pull),
+                    last_seen: later.last_seen.or(one.last_seen),
                     cursor: later.cursor.or(one.cursor),
                     ip: later.ip.or(one.ip.take()),
                     kind: later.kind.or(one.kind.take()),
@@ -91,6 +132,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
         let bare = BouncerUpdate {
             id: one.id,
             last_pull: one.last_pull,
+            last_seen: one.last_seen,
             cursor: one.cursor,
             ..BouncerUpdate::default()
         };
@@ -98,7 +140,7 @@ pub(super) fn merged(updates: Vec<BouncerUpdate>) -> (Vec<BouncerUpdate>, Vec<Bo
     })
 }
 
-/// Writes last pulls and cursors. Thousands arrive every few seconds: one statement, to save round trips.
+/// Writes last pulls, last requests and cursors. Thousands arrive every few seconds: one statement, to save round trips.
 pub(super) async fn record_pulls(
     tx: &mut Tx,
     now: UnixMillis,
@@ -110,7 +152,8 @@ pub(super) async fn record_pulls(
     let session = tx.session();
     let said = pulls.iter().map(|one| {
         let (commit, time) = one.cursor.unzip();
-        (one.id, one.last_pull.map(|time| time.0), commit.map(number), time.map(|time| time.0))
+        let millis = |moment: Option<UnixMillis>| moment.map(|time| time.0);
+        (one.id, millis(one.last_pull), commit.map(number), millis(time), millis(one.last_seen))
     });
     let mut sql = session.sql("UPDATE bouncers SET updated_at = ");
     sql.arg(now.0);
@@ -119,6 +162,7 @@ pub(super) async fn record_pulls(
         // Guarded by time and not by commit: after a restored backup commit numbers begin lower.
         ("cursor_commit", "commit_no", "cursor_time", "time"),
         ("cursor_time", "time", "cursor_time", "time"),
+        ("last_seen", "seen", "last_seen", "seen"),
     ] {
         sql.push(&format!(
             ", {column} = CASE WHEN pull.{time} IS NULL OR ({guard} > pull.{time} AND {guard} < "
@@ -129,18 +173,19 @@ pub(super) async fn record_pulls(
     match session.kind() {
         Kind::Sqlite => sql
             .push(
-                " FROM (SELECT value->>0 AS id, value->>1 AS asked, value->>2 AS commit_no, value->>3 AS time \
-                 FROM json_each(",
+                " FROM (SELECT value->>0 AS id, value->>1 AS asked, value->>2 AS commit_no, value->>3 AS time, \
+                 value->>4 AS seen FROM json_each(",
             )
             .arg(json(said))
             .push(")) AS pull"),
         Kind::Postgres => {
-            let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
             columns.extend(said);
             sql.push(" FROM UNNEST(").arg(Value::Ints(columns.0)).push("::bigint[], ");
             sql.arg(Value::MaybeInts(columns.1)).push("::bigint[], ");
             sql.arg(Value::MaybeInts(columns.2)).push("::bigint[], ");
-            sql.arg(Value::MaybeInts(columns.3)).push("::bigint[]) AS pull (id, asked, commit_no, time)")
+            sql.arg(Value::MaybeInts(columns.3)).push("::bigint[], ");
+            sql.arg(Value::MaybeInts(columns.4)).push("::bigint[]) AS pull (id, asked, commit_no, time, seen)")
         }
     };
     sql.push(" WHERE bouncers.id = pull.id");
@@ -171,6 +216,9 @@ pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: BouncerUpdate) 
     sql.arg(now.0);
     if let Some(moment) = update.last_pull {
         newer(&mut sql, "last_pull", moment.0, now, &[("last_pull", moment.0)]);
+    }
+    if let Some(moment) = update.last_seen {
+        newer(&mut sql, "last_seen", moment.0, now, &[("last_seen", moment.0)]);
     }
     if let Some((commit, time)) = update.cursor {
         newer(

@@ -1,6 +1,7 @@
 //! Abstracts over SQLite and PostgreSQL: statements with `$1` placeholders, sessions that run them, one writer, many
 //! readers.
 
+mod access;
 mod bulk;
 mod fault;
 mod lead;
@@ -9,6 +10,7 @@ mod postgres;
 mod session;
 mod sql;
 mod sqlite;
+mod sync;
 mod tx;
 mod writer;
 
@@ -19,6 +21,7 @@ pub use notifications::{Listener, Notice};
 pub(crate) use session::{Session, SqlRow, with_timeout};
 pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::lock_beside;
+pub use sync::SyncRequest;
 pub(crate) use tx::Tx;
 pub(crate) use writer::Writer;
 
@@ -26,7 +29,7 @@ use std::sync::Arc;
 
 use sqlx::{PgPool, SqlitePool};
 
-use crate::{DbConfig, Engine, StoreError};
+use crate::{DbConfig, Engine, Head, StoreError};
 
 /// The source of reading sessions.
 #[derive(Debug, Clone)]
@@ -79,6 +82,29 @@ impl Readers {
         };
         let link = begun.map_err(|error| fault(&error, location, doing))?;
         Ok(Session::new(link, Arc::clone(location), doing))
+    }
+
+    /// Waits until the running LAPIs have applied what is in the database; false when one gave up.
+    pub(crate) async fn sync(
+        &self,
+        location: &DatabaseLocation,
+        head: &Head,
+        writer: &Writer,
+    ) -> Result<bool, StoreError> {
+        let doing = "wait for the running LAPI";
+        match (self, location) {
+            (Self::Postgres(pool), _) => sync::wait_on_server(pool, head, writer.name())
+                .await
+                .map(|()| true)
+                .map_err(|error| fault(&error, location, doing)),
+            (Self::Sqlite(_), DatabaseLocation::File(path)) => {
+                sync::wait_on_socket(path).await.map_err(|error| {
+                    let database = location.to_string();
+                    StoreError::Unavailable { doing, database, reason: error.to_string() }
+                })
+            }
+            (Self::Sqlite(_), DatabaseLocation::Server(_)) => unreachable!("a SQLite database is a file"),
+        }
     }
 
     pub(crate) async fn close(&self) {

@@ -1,4 +1,4 @@
-//! Notifications of commits by other processes: `LISTEN` on a PostgreSQL server.
+//! Notifications from other processes: of commits, by `LISTEN` on a PostgreSQL server, and requests to catch up.
 //!
 //! ```text
 //!  writer ── UPDATE head … RETURNING pg_notify ── COMMIT ──► server ──► every listener: "COMMIT REGISTRY_VERSION WRITER"
@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_model::Commit;
-use sqlx::Error;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use sqlx::{Error, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::fault::{DatabaseLocation, fault};
 use super::postgres::CONNECT;
 use super::session::{STATEMENT_TIMEOUT, with_timeout};
+use super::sync::{self, SyncRequest, SyncSocket};
 use super::{Readers, Writer};
 use crate::StoreError;
 
@@ -40,9 +41,11 @@ pub(super) fn payload(commit: i64, registry_version: i64, writer: &str) -> Strin
 }
 
 /// What a [`Listener`] reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Notice {
-    /// Notifications arrive from now on. Commits before this may have been missed.
+    /// Another process waits until everything in the database has been applied.
+    Sync(SyncRequest),
+    /// Notifications of commits arrive from now on. Commits before this may have been missed.
     Listening,
     /// A process has committed.
     Committed {
@@ -57,37 +60,89 @@ pub enum Notice {
     Disconnected(StoreError),
 }
 
-/// Receives commit notifications over a connection of its own.
+/// Receives notifications. On SQLite, which has none of commits, requests to catch up only.
 #[derive(Debug)]
 pub struct Listener {
-    options: Arc<PgConnectOptions>,
     location: Arc<DatabaseLocation>,
-    own: Arc<str>,
-    connection: Option<PgNotifications>,
+    source: Source,
     backoff: Duration,
 }
 
+#[derive(Debug)]
+enum Source {
+    Socket(Option<SyncSocket>),
+    Server(Server),
+}
+
+#[derive(Debug)]
+struct Server {
+    pool: PgPool,
+    own: Arc<str>,
+    connection: Option<PgNotifications>,
+}
+
 impl Listener {
-    pub(crate) fn new(readers: &Readers, location: &Arc<DatabaseLocation>, writer: &Writer) -> Option<Self> {
-        let Readers::Postgres(pool) = readers else { return None };
-        Some(Self {
-            options: pool.connect_options(),
-            location: Arc::clone(location),
-            own: Arc::clone(writer.name()),
-            connection: None,
-            backoff: Duration::ZERO,
-        })
+    pub(crate) fn new(readers: &Readers, location: &Arc<DatabaseLocation>, writer: &Writer) -> Self {
+        let source = match readers {
+            Readers::Sqlite(_) => Source::Socket(None),
+            Readers::Postgres(pool) => {
+                let own = Arc::clone(writer.name());
+                Source::Server(Server { pool: pool.clone(), own, connection: None })
+            }
+        };
+        Self { location: Arc::clone(location), source, backoff: Duration::ZERO }
     }
 
     /// The next event; connects and reconnects as needed. Not cancel-safe: a dropped call may lose notifications.
     pub async fn next(&mut self) -> Notice {
+        let error = match &mut self.source {
+            Source::Server(server) => match server.next(&mut self.backoff).await {
+                Ok(notice) => return notice,
+                Err(error) => fault(&error, &self.location, DOING),
+            },
+            Source::Socket(socket) => match next_on_socket(socket, &self.location, self.backoff).await {
+                Ok(request) => {
+                    self.backoff = Duration::ZERO;
+                    return Notice::Sync(request);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    let database = self.location.to_string();
+                    StoreError::Unavailable { doing: "listen for the admin command", database, reason }
+                }
+            },
+        };
+        self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
+        Notice::Disconnected(error)
+    }
+}
+
+/// Binds the socket if there is none, after a delay, and waits for a request.
+async fn next_on_socket(
+    socket: &mut Option<SyncSocket>,
+    location: &DatabaseLocation,
+    backoff: Duration,
+) -> std::io::Result<SyncRequest> {
+    let bound = match socket {
+        Some(bound) => bound,
+        None => {
+            tokio::time::sleep(backoff).await;
+            let DatabaseLocation::File(path) = location else { unreachable!("a SQLite database is a file") };
+            socket.insert(SyncSocket::bind(path)?)
+        }
+    };
+    bound.next().await
+}
+
+impl Server {
+    async fn next(&mut self, backoff: &mut Duration) -> Result<Notice, Error> {
         loop {
             let received = match &mut self.connection {
                 Some(connection) => connection.next().await,
                 None => {
                     // Before connecting, not after a failure: the failure is reported without delay.
-                    tokio::time::sleep(self.backoff).await;
-                    match PgNotifications::open(&self.options).await {
+                    tokio::time::sleep(*backoff).await;
+                    match PgNotifications::open(&self.pool.connect_options()).await {
                         Ok(connection) => {
                             self.connection = Some(connection);
                             continue;
@@ -99,19 +154,23 @@ impl Listener {
             match received {
                 Ok(Received::Listening) => {
                     // Not after connecting: behind a pooler connections succeed and notifications never come.
-                    self.backoff = Duration::ZERO;
-                    return Notice::Listening;
+                    *backoff = Duration::ZERO;
+                    return Ok(Notice::Listening);
                 }
                 Ok(Received::Notification(notification)) => {
+                    let pid = self.connection.as_ref().and_then(|connection| connection.pid);
+                    let channel = sync::reply_channel(notification.payload().split(' ').nth(3));
+                    if let Some((channel, pid)) = channel.zip(pid) {
+                        return Ok(Notice::Sync(SyncRequest::notification(self.pool.clone(), channel, pid)));
+                    }
                     // Ignore payloads of other programs on the channel.
                     if let Some(notice) = read(notification.payload(), &self.own) {
-                        return notice;
+                        return Ok(notice);
                     }
                 }
                 Err(error) => {
                     self.connection = None;
-                    self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-                    return Notice::Disconnected(fault(&error, &self.location, DOING));
+                    return Err(error);
                 }
             }
         }
@@ -138,6 +197,8 @@ struct PgNotifications {
     /// A unique channel for probes.
     probe_channel: String,
     listening: bool,
+    /// The server's process for this connection, by which requesters know this LAPI; from the first probe on.
+    pid: Option<i32>,
     /// Whether a probe is in flight.
     probe_sent: bool,
     due: Instant,
@@ -164,7 +225,14 @@ impl PgNotifications {
             Ok((listener, probe_channel))
         };
         let (listener, probe_channel) = with_timeout(CONNECT + STATEMENT_TIMEOUT, opened).await?;
-        Ok(Self { listener, probe_channel, listening: false, probe_sent: false, due: Instant::now() })
+        Ok(Self {
+            listener,
+            probe_channel,
+            listening: false,
+            pid: None,
+            probe_sent: false,
+            due: Instant::now(),
+        })
     }
 
     async fn next(&mut self) -> Result<Received, Error> {
@@ -184,9 +252,20 @@ impl PgNotifications {
             // The probe has arrived, so the timer is no longer its timeout but the time of the next probe.
             self.due = Instant::now() + PROBE_INTERVAL;
             if !std::mem::replace(&mut self.listening, true) {
+                self.announce().await?;
                 return Ok(Received::Listening);
             }
         }
+    }
+
+    /// Takes the lock by which requesters find this LAPI. Not before notifications are known to arrive: behind a pooler
+    /// requests would never be answered.
+    async fn announce(&mut self) -> Result<(), Error> {
+        let lock = sqlx::query_scalar("SELECT pg_backend_pid() FROM pg_advisory_lock_shared($1)")
+            .bind(sync::LOCK)
+            .fetch_one(&mut self.listener);
+        self.pid = Some(with_timeout(STATEMENT_TIMEOUT, lock).await?);
+        Ok(())
     }
 
     /// Sends a probe, or fails when the last one has not arrived.
@@ -214,12 +293,16 @@ mod tests {
 
     #[test]
     fn a_notice_is_read_as_it_was_written() {
-        let moved = |own| Some(Notice::Committed { commit: Commit(7), registry_version: 3, own });
-        assert_eq!(read(&payload(7, 3, "me"), "me"), moved(true));
-        assert_eq!(read(&payload(7, 3, "you"), "me"), moved(false));
-        assert_eq!(read("7 3", "me"), moved(false));
+        let read = |payload: &str| match read(payload, "me") {
+            Some(Notice::Committed { commit: Commit(7), registry_version: 3, own }) => Some(own),
+            None => None,
+            other => panic!("{payload}: {other:?}"),
+        };
+        assert_eq!(read(&payload(7, 3, "me")), Some(true));
+        assert_eq!(read(&payload(7, 3, "you")), Some(false));
+        assert_eq!(read("7 3"), Some(false));
         for odd in ["", "7", "x 3", "-1 3", "7 x you"] {
-            assert_eq!(read(odd, "me"), None, "{odd}");
+            assert_eq!(read(odd), None, "{odd}");
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Opens a SQLite file: verifies the owner, configures it, migrates the schema.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -17,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session};
 use super::writer::Writer;
-use super::{Opened, Readers};
+use super::{Opened, Readers, access};
 use crate::{DbConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -154,20 +153,17 @@ fn check_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     match std::fs::metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(config(missing_folder(folder))),
-        Err(error) => return Err(config(unwritable(&error))),
-        Ok(found) if !found.is_dir() => return Err(config(unwritable(&ErrorKind::NotADirectory.into()))),
+        Err(error) => return Err(config(access::refused(&error, folder))),
+        Ok(found) if !found.is_dir() => {
+            return Err(config(access::refused(&ErrorKind::NotADirectory.into(), folder)));
+        }
         Ok(_) => {}
     }
-    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-        .map_err(|error| config(unwritable(&error.into())))
+    access::check_folder(folder).map_err(|error| config(access::refused(&error, folder)))
 }
 
 fn missing_folder(folder: &Path) -> String {
     format!("the folder {} does not exist; make it, or change db_config.db_path", folder.display())
-}
-
-fn unwritable(error: &std::io::Error) -> String {
-    format!("{error}; the user of this program must be able to write there")
 }
 
 /// Creates a missing file readable by owner and group only, and rejects paths that cannot be a database.
@@ -176,6 +172,11 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
     // The stock server's mode. SQLite would create the file readable by everyone.
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
         Ok(file) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            // The admin command often runs as root before the first start of the server, which should not.
+            if let Ok(folder) = std::fs::metadata(folder.unwrap_or(Path::new("."))) {
+                give_to_owner_of(&folder, &file);
+            }
             // The umask may have removed the group's permission.
             file.set_permissions(std::fs::Permissions::from_mode(0o640))
                 .map_err(|error| config(format!("cannot set its mode: {error}")))
@@ -191,7 +192,7 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             Err(StoreError::Full { doing: "open the database", database: path.display().to_string() })
         }
-        Err(error) => Err(config(unwritable(&error))),
+        Err(error) => Err(config(access::refused(&error, path.parent().unwrap_or(Path::new("/"))))),
     }
 }
 
@@ -203,7 +204,8 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     }
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
-    read.map_err(|error| config(format!("{error}; the user of this program must be able to read it")))?;
+    read.map_err(|error| config(access::refused(&error, path)))?;
+    access::check(path).map_err(config)?;
     // An empty file is a new database, for example after a power failure just after it was created.
     if !head.is_empty() && head != *b"SQLite format 3\0" {
         return Err(StoreError::Damaged {
@@ -304,13 +306,18 @@ async fn migrate(connection: &mut SqliteConnection, location: &DatabaseLocation)
 pub(crate) fn lock_beside(path: &Path, suffix: &str) -> std::io::Result<File> {
     let lock = PathBuf::from(format!("{}{suffix}", path.display()));
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&lock)?;
-    if let (Ok(database), Ok(ours)) = (std::fs::metadata(path), file.metadata())
-        && (database.uid(), database.gid()) != (ours.uid(), ours.gid())
-    {
-        // Fails without root privileges; the file then has the right owner already.
-        std::os::unix::fs::fchown(&file, Some(database.uid()), Some(database.gid())).ok();
+    if let Ok(database) = std::fs::metadata(path) {
+        give_to_owner_of(&database, &file);
     }
     Ok(file)
+}
+
+/// Gives a file the owner and group of another, or of its folder. Fails without root privileges; the file then has the
+/// right owner already.
+fn give_to_owner_of(other: &Metadata, file: &File) {
+    if file.metadata().is_ok_and(|ours| (ours.uid(), ours.gid()) != (other.uid(), other.gid())) {
+        std::os::unix::fs::fchown(file, Some(other.uid()), Some(other.gid())).ok();
+    }
 }
 
 pub(super) fn clone(migrations: &Migrator) -> Migrator {

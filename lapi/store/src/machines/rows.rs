@@ -48,7 +48,11 @@ pub(super) async fn update(tx: &mut Tx, now: UnixMillis, update: MachineUpdate) 
     let session = tx.session();
     let mut sql = session.sql("UPDATE machines SET updated_at = ");
     sql.arg(now.0);
-    for (column, moment) in [("last_push", update.last_push), ("last_heartbeat", update.last_heartbeat)] {
+    for (column, moment) in [
+        ("last_push", update.last_push),
+        ("last_heartbeat", update.last_heartbeat),
+        ("last_seen", update.last_seen),
+    ] {
         if let Some(moment) = moment {
             newer(&mut sql, column, moment.0, now, &[(column, moment.0)]);
         }

@@ -2,8 +2,8 @@
 
 use palisade_model::Commit;
 use palisade_store::{
-    BouncerDeletion, BouncerUpdate, InstanceReport, MachineUpdate, NewBouncer, NewMachine, Retention,
-    StoreError, UsageKind, UsageRow, base_name,
+    Autodelete, BouncerDeletion, BouncerUpdate, InstanceReport, MachineUpdate, NewBouncer, NewMachine,
+    Retention, StoreError, UsageKind, UsageRow, base_name,
 };
 
 use super::db::{DAY, Db, HOUR, NOW, later};
@@ -70,6 +70,7 @@ pub(crate) async fn what_machines_did_is_noted(db: Db) {
         version: Some("v1.7.8".into()),
         scenarios: Some("a,b".into()),
         last_heartbeat: Some(later(1)),
+        last_seen: Some(later(1)),
         last_push: Some(later(2)),
         os: Some(("debian".into(), "linux".into(), "12".into())),
         feature_flags: Some("x,y".into()),
@@ -122,6 +123,11 @@ pub(crate) async fn idle_machines_are_found(db: Db) {
     assert_eq!(names(true).await, ["pending"]);
 }
 
+fn deleted(names: &[&str]) -> BouncerDeletion {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    BouncerDeletion::Deleted { names, same_key: Vec::new() }
+}
+
 pub(crate) async fn bouncers_are_added_changed_and_deleted(db: Db) {
     let store = db.open().await;
     let made = store.create_bouncer(NOW, bouncer("fw", "k1")).await.unwrap();
@@ -135,7 +141,7 @@ pub(crate) async fn bouncers_are_added_changed_and_deleted(db: Db) {
     assert_eq!(store.bouncer("fw").await.unwrap(), Some(made));
     assert_eq!(store.head().await.unwrap().registry_version, 2);
     let gone = store.delete_bouncer("fw").await.unwrap();
-    assert_eq!(gone, BouncerDeletion::Deleted(vec!["fw".into()]));
+    assert_eq!(gone, BouncerDeletion::Deleted { names: vec!["fw".into()], same_key: vec!["fw2".into()] });
     assert_eq!(store.delete_bouncer("fw").await, Err(no_such("bouncer", "fw")));
     assert_eq!(store.head().await.unwrap().registry_version, 3);
 }
@@ -183,11 +189,11 @@ pub(crate) async fn deleting_a_bouncer_takes_its_children(db: Db) {
     let refused = store.delete_bouncer("fw@10.0.0.1").await.unwrap();
     assert_eq!(refused, BouncerDeletion::AutoCreated { parent: "fw".into() });
     let gone = store.delete_bouncer("f_").await.unwrap();
-    assert_eq!(gone, BouncerDeletion::Deleted(vec!["f_".into(), "f_@10.0.0.1".into()]));
+    assert_eq!(gone, deleted(&["f_", "f_@10.0.0.1"]));
     let gone = store.delete_bouncer("fw").await.unwrap();
-    assert_eq!(gone, BouncerDeletion::Deleted(vec!["fw".into(), "fw@10.0.0.1".into()]));
+    assert_eq!(gone, deleted(&["fw", "fw@10.0.0.1"]));
     let gone = store.delete_bouncer("CN@10.0.0.1").await.unwrap();
-    assert_eq!(gone, BouncerDeletion::Deleted(vec!["CN@10.0.0.1".into()]));
+    assert_eq!(gone, deleted(&["CN@10.0.0.1"]));
     let left: Vec<String> = store.bouncers().await.unwrap().into_iter().map(|one| one.name).collect();
     assert_eq!(left, ["fw2", "fw2@10.0.0.1", "FW", "FW@10.0.0.1", "fw@made-by-hand"]);
     let ids: Vec<i64> = store.bouncers().await.unwrap().into_iter().map(|one| one.id).collect();
@@ -200,6 +206,7 @@ pub(crate) async fn what_bouncers_did_is_noted(db: Db) {
     let update = BouncerUpdate {
         id: made.id,
         last_pull: Some(later(1)),
+        last_seen: Some(later(1)),
         cursor: Some((Commit(7), later(1))),
         ip: Some("10.0.0.5".into()),
         kind: Some("crowdsec-firewall-bouncer".into()),
@@ -357,6 +364,115 @@ pub(crate) async fn idle_bouncers_are_found(db: Db) {
     }
     let idle = store.idle_bouncers(later(-HOUR / 2)).await.unwrap();
     assert_eq!(idle.into_iter().map(|one| one.name).collect::<Vec<_>>(), ["silent", "never"]);
+}
+
+pub(crate) async fn requests_count_as_use(db: Db) {
+    let store = db.open().await;
+    let (cutoff, recent) = (later(-HOUR), later(-1));
+    let long_ago = later(-DAY);
+    let asking = store.create_machine(long_ago, machine("asking")).await.unwrap().id;
+    store.create_machine(long_ago, machine("silent")).await.unwrap();
+    let beat = MachineUpdate { id: asking, last_heartbeat: Some(long_ago), ..MachineUpdate::default() };
+    let seen = MachineUpdate { id: asking, last_seen: Some(recent), ..MachineUpdate::default() };
+    store.update_machines(NOW, vec![beat, seen]).await.unwrap();
+    let idle: Vec<String> =
+        store.idle_machines(cutoff, false).await.unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(idle, ["silent"]);
+
+    for name in ["asking", "silent"] {
+        let id = store.create_bouncer(long_ago, bouncer(name, name)).await.unwrap().id;
+        let pulled = BouncerUpdate { id, last_pull: Some(long_ago), ..BouncerUpdate::default() };
+        let last_seen = (name == "asking").then_some(recent);
+        let seen = BouncerUpdate { id, last_seen, ..BouncerUpdate::default() };
+        store.update_bouncers(NOW, vec![pulled, seen]).await.unwrap();
+    }
+    let idle = store.idle_bouncers(cutoff).await.unwrap();
+    assert_eq!(idle.into_iter().map(|one| one.name).collect::<Vec<_>>(), ["silent"]);
+    let keep = Autodelete { secret: Some(std::time::Duration::from_secs(3600)), cert: None };
+    let keep = Retention { bouncers: keep, machines: keep, ..Retention::default() };
+    store.flush(NOW, &keep).await.unwrap();
+    let bouncers: Vec<String> = store.bouncers().await.unwrap().into_iter().map(|one| one.name).collect();
+    let machines: Vec<String> = store.machines().await.unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(bouncers, ["asking"]);
+    // One that never sent a heartbeat is not flushed, as in the stock server.
+    assert_eq!(machines, ["asking", "silent"]);
+}
+
+/// Random histories of keys that are shared by addresses, with rows pruned, flushed and deleted: a key that still works
+/// is listed, and deleting the rows an operator may delete ends it.
+pub(crate) async fn every_key_can_be_revoked_whatever_rows_are_gone(db: Db) {
+    let store = db.open().await;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = move |bound: u64| {
+        // Xorshift: the same histories in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % bound
+    };
+    let names = ["a", "b", "a@x"];
+    for round in 0..40 {
+        for step in 0..12 {
+            let now = later(i64::from(round) * DAY + i64::from(step) * HOUR);
+            let key = format!("k{}", below(3));
+            match below(8) {
+                0 | 1 => {
+                    // Fails when the name is taken.
+                    store.create_bouncer(now, bouncer(names[below(3) as usize], &key)).await.ok();
+                }
+                2..=4 => {
+                    // As the LAPI serves a request: the unused row, or one for the address.
+                    let rows = store.bouncers().await.unwrap();
+                    let rows: Vec<_> = rows.iter().filter(|row| row.key_hash == key).collect();
+                    let ip = format!("10.0.0.{}", below(3));
+                    let row = match rows[..] {
+                        [] => continue,
+                        [only] if only.ip.is_empty() => store.adopt_bouncer(now, only.id, &ip).await.unwrap(),
+                        [first, ..] => match rows.iter().find(|row| row.ip == ip) {
+                            Some(row) => Some((*row).clone()),
+                            None => store.bouncer_at(now, &first.name, "api-key", &key, &ip).await.ok(),
+                        },
+                    };
+                    let pull = row.map(|row| BouncerUpdate {
+                        id: row.id,
+                        last_pull: Some(now),
+                        ..BouncerUpdate::default()
+                    });
+                    store.update_bouncers(now, pull.into_iter().collect()).await.unwrap();
+                }
+                5 => {
+                    let cutoff = palisade_wire::UnixMillis(now.0 - below(6).cast_signed() * HOUR);
+                    let ids: Vec<i64> =
+                        store.idle_bouncers(cutoff).await.unwrap().iter().map(|row| row.id).collect();
+                    // Also a part of what was shown, as the rest may have been deleted meanwhile.
+                    let some = ids.len().min(below(4) as usize);
+                    store.delete_bouncers(&ids[..some]).await.unwrap();
+                }
+                6 => {
+                    let secret = Some(std::time::Duration::from_secs((1 + below(6)) * 3600));
+                    let bouncers = Autodelete { secret, cert: None };
+                    store.flush(now, &Retention { bouncers, ..Retention::default() }).await.unwrap();
+                }
+                _ => {
+                    store.delete_bouncer(names[below(3) as usize]).await.ok();
+                }
+            }
+        }
+        let rows = store.bouncers().await.unwrap();
+        let key = format!("k{}", below(3));
+        let of_key: Vec<_> = rows.into_iter().filter(|row| row.key_hash == key).collect();
+        let own: Vec<_> = of_key.iter().filter(|row| !row.auto_created).collect();
+        let named = if own.is_empty() { of_key.iter().take(1).collect() } else { own };
+        for (n, row) in named.iter().enumerate() {
+            let left: Vec<_> = named[n + 1..].iter().map(|row| row.name.clone()).collect();
+            match store.delete_bouncer(&row.name).await.unwrap() {
+                BouncerDeletion::Deleted { same_key, .. } => assert_eq!(same_key, left, "{key} in {round}"),
+                refused @ BouncerDeletion::AutoCreated { .. } => panic!("{refused:?} for {row:?}"),
+            }
+        }
+        let rows = store.bouncers().await.unwrap();
+        assert!(rows.iter().all(|row| row.key_hash != key), "{key} in round {round}: {rows:#?}");
+    }
 }
 
 pub(crate) async fn settings_are_set_once(db: Db) {

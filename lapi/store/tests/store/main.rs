@@ -15,6 +15,7 @@ mod queries;
 mod retention;
 mod speed;
 mod sqlite_only;
+mod syncing;
 mod together;
 
 /// Writes each behaviour out as a test of either engine.
@@ -49,8 +50,10 @@ on_both! {
     clients: machines_are_added_changed_and_deleted, what_machines_did_is_noted, idle_machines_are_found, bouncers_are_added_changed_and_deleted,
         addresses_that_share_a_key_get_one_row_each, deleting_a_bouncer_takes_its_children,
         what_bouncers_did_is_noted, older_reports_do_not_replace_newer_ones, a_fresh_row_is_adopted_once,
-        machines_that_share_a_key_are_listed_one_by_one, idle_bouncers_are_found, settings_are_set_once, usage_is_kept;
+        machines_that_share_a_key_are_listed_one_by_one, idle_bouncers_are_found, requests_count_as_use,
+        every_key_can_be_revoked_whatever_rows_are_gone, settings_are_set_once, usage_is_kept;
     allowlists: lists_and_items, expired_items_may_be_added_again, decisions_under_an_item_end;
     retention: old_alerts_are_deleted_but_never_active_ones, idle_clients_are_deleted, old_records_are_deleted;
+    syncing: a_writer_waits_for_every_lapi_that_runs;
     crash: a_killed_import_leaves_all_or_nothing, two_processes_write_at_once;
 }

@@ -93,6 +93,7 @@ async fn an_older_schema_is_brought_up_to_date_and_keeps_places_in_the_stream() 
     server.sql(
         &config,
         "DROP TABLE bouncer_instances; DROP TABLE lineages; ALTER TABLE bouncers DROP COLUMN cursor_time; \
+         ALTER TABLE bouncers DROP COLUMN last_seen; ALTER TABLE machines DROP COLUMN last_seen; \
          DELETE FROM palisade_migrations WHERE version > 1; \
          INSERT INTO bouncers (created_at, updated_at, name, key_hash, last_pull, cursor_commit, auth_type, auto_created) \
          VALUES (1, 1, 'streams', 'k1', 5, 7, 'api-key', FALSE), (1, 1, 'asks', 'k2', 6, NULL, 'api-key', FALSE)",

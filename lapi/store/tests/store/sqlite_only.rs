@@ -142,6 +142,40 @@ async fn places_that_cannot_be_written_say_so() {
     }
 }
 
+/// Only root can give files away, and is refused none.
+#[tokio::test]
+async fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_533)).unwrap();
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    // The socket is bound by the first call.
+    let mut listener = store.listen();
+    tokio::time::timeout(std::time::Duration::from_millis(50), listener.next()).await.unwrap_err();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let found = entry.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_533), "{entry:?}");
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    for name in [
+        "palisade.db",
+        "palisade.db-open.lock",
+        "palisade.db-shm",
+        "palisade.db-sync.sock",
+        "palisade.db-wal",
+    ] {
+        assert!(names.iter().any(|there| there == name), "{name} in {names:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_waits_for_another_programs_transaction() {
     let folder = tempfile::tempdir().unwrap();

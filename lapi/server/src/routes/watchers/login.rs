@@ -58,6 +58,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
         ip: Some(client.text.clone()),
         version: version.clone(),
+        last_seen: Some(lapi.clock.now()),
         ..MachineUpdate::default()
     };
     lapi.registry.activity.record_machine(&machine, update);

@@ -44,5 +44,6 @@ pub(crate) async fn refresh(
     let token = bearer(&headers).ok_or(TokenError::Missing).map_err(refused)?;
     let claims = lapi.auth.tokens.check_refreshable(token, lapi.clock.now()).map_err(refused)?;
     let machine = machine_of(&lapi, &claims, peer.as_deref()).await?;
+    lapi.registry.activity.record_machine_seen(&machine, lapi.clock.now());
     token_for(&lapi, &machine.name, claims.credentials, UnixMillis(claims.login * 1000))
 }

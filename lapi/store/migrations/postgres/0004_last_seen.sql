@@ -1,0 +1,3 @@
+-- The last authenticated request of any kind, to about a minute: what was seen is not pruned as idle.
+ALTER TABLE machines ADD COLUMN last_seen BIGINT;
+ALTER TABLE bouncers ADD COLUMN last_seen BIGINT;
