@@ -97,7 +97,11 @@ fn packages_and_entrypoints_get_what_they_expect() -> Outcome {
         assert_eq!(cscli.run(&["config", "show", "--key", "Config.DbConfig.Type"])?.out.trim_end(), "sqlite");
         let path = cscli.run(&["config", "show", "--key", "Config.DbConfig.DbPath"])?.out;
         assert_eq!(path.trim_end(), lapi.data().join("crowdsec.db").display().to_string());
-        assert_eq!(cscli.run(&["config", "show", "--key", "Config.DbConfig.UseWal"])?.out.trim_end(), "true");
+        // An optional setting, which Go prints as a pointer.
+        assert_eq!(
+            cscli.run(&["config", "show", "--key", "Config.DbConfig.UseWal"])?.out.trim_end(),
+            "&true"
+        );
         let said = cscli.run(&["config", "show-yaml"])?;
         assert!(said.code == 0 && said.out.contains("listen_uri"), "{said:?}");
 
