@@ -7,7 +7,9 @@ mod process_env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use palisade_client::{Auth, BuildError, Client, ClientConfig, LapiPool, Secret, StreamQuery, UserAgent};
+use palisade_client::{
+    Auth, BuildError, Client, ClientConfig, LapiPool, Secret, SettingNames, StreamQuery, UserAgent,
+};
 use palisade_daemon::{ConfigError, Document, Problems};
 use palisade_stream::{Cadence, StateFile};
 use palisade_wire::GoDuration;
@@ -160,7 +162,8 @@ impl LapiSettings {
         let first = Client::new(&self.client, agent)?;
         // One identity for all: LAPIs on one database share their keys and cursors.
         let others = self.urls.iter().skip(1).map(|url| {
-            let config = ClientConfig { url: url.clone(), ..self.client.clone() };
+            let config =
+                ClientConfig { url: url.clone(), names: SettingNames::bouncer_list(), ..self.client.clone() };
             Client::new(&config, agent)
         });
         Ok(LapiPool::new(first, others.collect::<Result<Vec<_>, _>>()?))
@@ -209,12 +212,14 @@ impl LapiFile {
         // Here and not earlier, so that all problems are reported at once.
         let (Some(url), Some(auth), true) = (urls.first(), auth, wrong.is_empty()) else { return Err(wrong) };
         let list = |list: Option<Vec<String>>| list.unwrap_or_default();
+        let is_in_list = self.api_url.as_deref().is_none_or(|url| url.trim().is_empty());
         Ok(LapiSettings {
             client: ClientConfig {
                 ca: self.ca_cert_path.filter(|path| !path.as_os_str().is_empty()),
                 insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
                 proxy: env.proxy.clone(),
                 instance: self.instance,
+                names: if is_in_list { SettingNames::bouncer_list() } else { SettingNames::bouncer() },
                 ..ClientConfig::new(url.as_str(), auth)
             },
             urls,

@@ -96,7 +96,8 @@ impl Logs {
     /// Logs the message that ends the program, in file mode to standard error too, and waits until it is written.
     pub fn fatal(&self, message: &str) {
         // Not through `tracing`, which has no such level, and whose filter may be off.
-        self.queue.line(format::line(&Zoned::now(), "fatal", message), true);
+        let message = palisade_go_compat::go_errors(message);
+        self.queue.line(format::line(&Zoned::now(), "fatal", &message), true);
         self.flush();
     }
 

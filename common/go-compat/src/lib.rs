@@ -8,4 +8,4 @@ pub mod pattern;
 mod text;
 
 pub use duration::{DurationError, GoDuration};
-pub use text::{parse_bool, quote, with_causes};
+pub use text::{go_errors, parse_bool, quote, unset_variable, with_causes};

@@ -6,8 +6,15 @@ use ipnet::{IpNet, Ipv4Net};
 
 /// A text that is neither an address nor a prefix. Displayed as the stock server words it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid ip address '{0}'")]
+#[error("{}", stock_text(.0))]
 pub struct InvalidAddress(pub String);
+
+fn stock_text(text: &str) -> String {
+    match text.contains('/') {
+        true => format!("invalid ip range '{text}': invalid CIDR address: {text}"),
+        false => format!("invalid ip address '{text}'"),
+    }
+}
 
 /// Parses an address or a prefix into its canonical form; an address is the prefix of its full length.
 ///
@@ -53,6 +60,17 @@ mod tests {
         }
         for text in ["", "FR", "192.0.2", "192.0.2.1/33", "192.0.2.1/+8", "192.0.2.1%eth0", " 192.0.2.1"] {
             assert_eq!(parse_prefix(text), Err(InvalidAddress(text.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_have_the_words_of_the_stock_server() {
+        for (text, error) in [
+            ("192.0.2", "invalid ip address '192.0.2'"),
+            ("192.0.2.1/33", "invalid ip range '192.0.2.1/33': invalid CIDR address: 192.0.2.1/33"),
+            ("x/y", "invalid ip range 'x/y': invalid CIDR address: x/y"),
+        ] {
+            assert_eq!(parse_prefix(text).unwrap_err().to_string(), error);
         }
     }
 }

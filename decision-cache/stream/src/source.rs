@@ -164,7 +164,13 @@ mod tests {
 
     fn status(status: u16, retry_after: Option<u64>) -> PullError {
         let retry_after = retry_after.map(Duration::from_secs);
-        PullError::Status { url: String::new(), status, message: String::new(), retry_after }
+        PullError::Status {
+            url: String::new(),
+            status,
+            message: String::new(),
+            advice: String::new(),
+            retry_after,
+        }
     }
 
     fn refused() -> PullError {
@@ -173,6 +179,7 @@ mod tests {
             credential: Credential::Key,
             status: 403,
             message: String::new(),
+            advice: String::new(),
             retry_after: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Why a command failed, and how the error is printed.
 
 use palisade_client::{BuildError, MachineError};
-use palisade_go_compat::with_causes;
+use palisade_go_compat::{quote, with_causes};
 use palisade_lapi_config::{ConfigError, CredentialsError};
 use palisade_store::StoreError;
 
@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Printed unchanged: the configuration does not load, or there is no such command.
     Bare(String),
+    /// As `Command`, followed by what to do, which `cscli` does not print.
+    Advised { text: String, advice: String },
 }
 
 impl Failure {
@@ -23,6 +25,7 @@ impl Failure {
             Self::Command(text) => Self::Command(format!("{what}: {text}")),
             Self::Usage(text) => Self::Usage(format!("{what}: {text}")),
             Self::Bare(text) => Self::Bare(format!("{what}: {text}")),
+            Self::Advised { text, advice } => Self::Advised { text: format!("{what}: {text}"), advice },
         }
     }
 }
@@ -30,7 +33,9 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Command(text) | Self::Usage(text) | Self::Bare(text) => f.write_str(text),
+            Self::Command(text) | Self::Usage(text) | Self::Bare(text) | Self::Advised { text, .. } => {
+                f.write_str(text)
+            }
         }
     }
 }
@@ -63,14 +68,24 @@ impl From<CredentialsError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        Self::Command(error.to_string())
+        match error {
+            BuildError::Url { setting, url, reason } => Self::Advised {
+                text: format!("parse {}: {reason}", quote(&url)),
+                advice: format!("correct {setting}; it should look like http://127.0.0.1:8080/"),
+            },
+            other => Self::Command(other.to_string()),
+        }
     }
 }
 
 /// With the causes of a failed connection, which are the most specific.
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
-        Self::Command(with_causes(&error))
+        let text = with_causes(&error);
+        match error.advice() {
+            Some(advice) => Self::Advised { text, advice: advice.to_owned() },
+            None => Self::Command(text),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
+use palisade_go_compat::go_errors;
 
 use crate::command_line::CommandLine;
 use crate::failure::Failure;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(program, &words)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            note(&format!("Error: {text}"));
+            note(&format!("Error: {}", go_errors(&text)));
             ExitCode::FAILURE
         }
     }
@@ -90,7 +91,12 @@ async fn run(program: &'static str, words: &[String]) -> Result<(), String> {
         }
         Err(match failure {
             Failure::Bare(text) => text,
-            Failure::Command(text) | Failure::Usage(text) => format!("{}: {text}", selected.path.join(" ")),
+            Failure::Advised { text, advice } if program != "cscli" => {
+                format!("{}: {text}; {advice}", selected.path.join(" "))
+            }
+            Failure::Command(text) | Failure::Usage(text) | Failure::Advised { text, .. } => {
+                format!("{}: {text}", selected.path.join(" "))
+            }
         })
     })
 }

@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_client::{MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, UserAgent};
+use palisade_client::{
+    MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, SettingNames, UserAgent,
+};
 use palisade_lapi_config::{Config, Credentials, Output, ServerConfig};
 use palisade_store::{DbConfig, Store};
 
@@ -117,7 +119,10 @@ impl Session {
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
         self.server()?;
         let Some(config) = &self.config.database else {
-            return Err(Failure::Command("no database configuration provided".to_owned()));
+            return Err(Failure::Advised {
+                text: "no database configuration provided".to_owned(),
+                advice: format!("add `db_config` to {}", self.config.path.display()),
+            });
         };
         // A command needs few connections, whatever limit the server has.
         let config = DbConfig { max_open: config.store.max_open.min(4), ..config.store.clone() };
@@ -164,10 +169,19 @@ impl Session {
     /// A client of the LAPI in the credentials file.
     pub(crate) fn client(&self) -> Result<(MachineClient, Credentials), Failure> {
         let credentials = self.credentials()?;
-        Ok((self.client_for(&credentials)?, credentials))
+        Ok((self.client_for(&credentials, self.setting_names())?, credentials))
     }
 
-    pub(crate) fn client_for(&self, credentials: &Credentials) -> Result<MachineClient, Failure> {
+    /// The names of the settings in the credentials file, for messages.
+    pub(crate) fn setting_names(&self) -> SettingNames {
+        SettingNames::credentials(self.config.credentials_path.as_deref())
+    }
+
+    pub(crate) fn client_for(
+        &self,
+        credentials: &Credentials,
+        names: SettingNames,
+    ) -> Result<MachineClient, Failure> {
         let Some(url) = credentials.base_url() else {
             return Err(Failure::Command(format!(
                 "loading api client: no credentials or URL found in api client configuration '{}'",
@@ -191,6 +205,7 @@ impl Session {
                 busy: vec![Duration::from_secs(1), Duration::from_secs(3)],
                 login: Vec::new(),
             },
+            names,
             ..MachineConfig::new(url, auth)
         };
         Ok(MachineClient::new(&config, &agent())?)

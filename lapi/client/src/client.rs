@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{ClientConfig, UserAgent};
 use crate::continuation::{self, Continuation, StreamSink};
-use crate::diagnosis::{self, SettingNames};
+use crate::diagnosis::ConnectionFacts;
 use crate::endpoint::{Endpoint, redacted};
 use crate::error::{BuildError, Credential, PullError, PushError};
 use crate::progress::{FullPullTimeout, MIN_BYTES_PER_WINDOW, ProgressError, ProgressMonitor};
@@ -29,9 +29,8 @@ pub struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) endpoint: Endpoint,
     pub(crate) idle: Duration,
-    /// The kind of credential, and the names of settings for messages.
     credential: Credential,
-    names: SettingNames,
+    facts: Arc<ConnectionFacts>,
     /// The timeout of the next full pull's head.
     full_pull: Arc<Mutex<FullPullTimeout>>,
     /// The address that answered last.
@@ -72,15 +71,22 @@ impl Client {
         startup_idle: Duration,
         agent: &UserAgent,
     ) -> Result<Self, BuildError> {
-        let endpoint = Endpoint::parse_setting(url, setup.names.url)?;
+        let endpoint = Endpoint::parse_setting(url, setup.names)?;
+        let credential = match setup.identity {
+            Identification::Certificate { .. } => Credential::Certificate,
+            Identification::Key(_) | Identification::None => Credential::Key,
+        };
         Ok(Self {
             http: transport::build(setup, &endpoint, agent)?,
             idle: setup.idle_timeout,
-            credential: match setup.identity {
-                Identification::Certificate { .. } => Credential::Certificate,
-                Identification::Key(_) | Identification::None => Credential::Key,
-            },
-            names: setup.names,
+            credential,
+            facts: Arc::new(ConnectionFacts {
+                endpoint: endpoint.clone(),
+                names: setup.names.clone(),
+                has_certificate: credential == Credential::Certificate,
+                has_ca: setup.ca.is_some(),
+                connect_timeout: setup.connect_timeout,
+            }),
             full_pull: Arc::new(Mutex::new(FullPullTimeout::new(setup.idle_timeout, startup_idle))),
             endpoint,
             peer: Arc::default(),
@@ -165,9 +171,11 @@ impl Client {
                 }
                 sink.item(item);
             };
-            decoder
-                .push(&chunk, &mut count)
-                .map_err(|cause| PullError::Malformed { url: self.url(), cause })?;
+            decoder.push(&chunk, &mut count).map_err(|cause| PullError::Malformed {
+                setting: self.url_setting(),
+                url: self.url(),
+                cause,
+            })?;
         }
         match decoder.finish() {
             Ok(()) => Ok(answer),
@@ -220,8 +228,7 @@ impl Client {
         let response = sent.map_err(|cause| {
             // The message names the endpoint already, without the user part that a URL may contain.
             let cause = cause.without_url();
-            let has_certificate = self.credential == Credential::Certificate;
-            let problem = diagnosis::describe(&cause, &self.endpoint, self.names, has_certificate);
+            let problem = self.facts.describe(&cause, cause.is_timeout());
             PullError::Unreachable { problem, cause }
         })?;
         if let Some(peer) = response.remote_addr() {
@@ -273,10 +280,24 @@ impl Client {
         PullError::TimedOut { url: self.url(), while_awaiting, after }
     }
 
+    fn url_setting(&self) -> String {
+        self.facts.names.url().to_owned()
+    }
+
+    /// What to do about an error status.
+    pub(crate) fn advice(&self, status: u16, body: &[u8]) -> String {
+        self.facts.advice(status, body)
+    }
+
+    /// A key of the file with the client's settings, as messages name it.
+    pub(crate) fn named_key(&self, key: &str) -> String {
+        self.facts.names.key(key)
+    }
+
     pub(crate) fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> PullError {
         let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
         PullError::Redirected {
-            setting: self.names.url,
+            setting: self.url_setting(),
             url: self.url(),
             status: status.as_u16(),
             location: location.as_deref().map_or_else(|| "nowhere".to_owned(), redacted),
@@ -305,12 +326,14 @@ impl Client {
         let body = self.error_body(&mut response, idle).await;
         let (url, status) = (self.url(), status.as_u16());
         let message = ErrorBody::describe(status, &body);
+        let advice = self.advice(status, &body);
         match status {
             401 | 403 => {
                 let credential = self.credential;
-                PullError::Refused { url, credential, status, message, retry_after }
+                let advice = if advice.is_empty() { format!("; {}", credential.advice()) } else { advice };
+                PullError::Refused { url, credential, status, message, advice, retry_after }
             }
-            _ => PullError::Status { url, status, message, retry_after },
+            _ => PullError::Status { url, status, message, advice, retry_after },
         }
     }
 }

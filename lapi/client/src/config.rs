@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::BuildError;
+use crate::{BuildError, SettingNames};
 
 /// A text that is never displayed: it prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -97,6 +97,8 @@ pub struct ClientConfig {
     /// The instance name, by which machines that share a key are distinguished in listings; see
     /// [`palisade_wire::follow`].
     pub instance: Option<String>,
+    /// The names of the settings, for messages.
+    pub names: SettingNames,
 }
 
 impl ClientConfig {
@@ -113,6 +115,7 @@ impl ClientConfig {
             startup_idle_timeout: Duration::from_secs(300),
             proxy: ProxyConfig::default(),
             instance: None,
+            names: SettingNames::bouncer(),
         }
     }
 }

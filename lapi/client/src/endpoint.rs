@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use palisade_go_compat::unset_variable;
 use url::{Host, Url};
 
-use crate::BuildError;
+use crate::{BuildError, SettingNames};
 
 /// The address of a LAPI. Displays as configured, without a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +21,18 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Result<Self, BuildError> {
-        Self::parse_setting(text, "api_url")
+        Self::parse_setting(text, &SettingNames::bouncer())
     }
 
-    /// `setting` names the setting in errors.
-    pub(crate) fn parse_setting(text: &str, setting: &'static str) -> Result<Self, BuildError> {
+    /// `names` has the name of the setting, for errors.
+    pub(crate) fn parse_setting(text: &str, names: &SettingNames) -> Result<Self, BuildError> {
         let text = text.trim();
-        let wrong = |reason: String| BuildError::Url { setting, url: redacted(text), reason };
+        let setting = names.url();
+        let wrong =
+            |reason: String| BuildError::Url { setting: setting.to_owned(), url: redacted(text), reason };
+        if let Some(name) = unset_variable(text) {
+            return Err(BuildError::UnsetVariable { setting: setting.to_owned(), name: name.to_owned() });
+        }
         let path = text.strip_prefix("unix://").or_else(|| text.starts_with('/').then_some(text));
         if let Some(path) = path {
             if !path.starts_with('/') {
@@ -44,7 +50,7 @@ impl Endpoint {
         }
         // Checked before parsing: `localhost:8080` is also a valid URL with the scheme `localhost`.
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let mut base = Url::parse(&with_scheme).map_err(|error| wrong(error.to_string()))?;
+        let mut base = Url::parse(&with_scheme).map_err(|error| wrong(url_error(&with_scheme, error)))?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(wrong("only http, https and unix sockets are spoken here".into()));
         }
@@ -79,6 +85,11 @@ impl Endpoint {
         Some((host, self.base.port_or_known_default()?))
     }
 
+    /// Whether the path begins at the version prefix of the routes, which is added to it.
+    pub(crate) fn is_below_version(&self) -> bool {
+        self.base.path_segments().is_some_and(|mut segments| segments.any(|segment| segment == "v1"))
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         self.base.scheme() == "https"
     }
@@ -99,6 +110,16 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
+    }
+}
+
+/// Why a URL cannot be parsed, in Go's words where scripts search for them.
+fn url_error(url: &str, error: url::ParseError) -> String {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    match (error, authority.rsplit_once(':')) {
+        (url::ParseError::InvalidPort, Some((_, port))) => format!("invalid port \":{port}\" after host"),
+        _ => error.to_string(),
     }
 }
 
@@ -158,6 +179,27 @@ mod tests {
         assert!(Endpoint::parse(&format!("/{}", "x".repeat(107))).is_err());
         let error = Endpoint::parse("ftp://me:word@lapi/").unwrap_err().to_string();
         assert!(!error.contains("word"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        for (text, name) in [
+            ("$LAPI_URL", Some("LAPI_URL")),
+            ("http://${LAPI_HOST}:8080/", Some("LAPI_HOST")),
+            ("https://lapi:$PORT/", Some("PORT")),
+            ("http://lapi/$/x", None),
+        ] {
+            match (Endpoint::parse(text), name) {
+                (Err(error), Some(name)) => {
+                    let text =
+                        format!("the environment variable {name}, which `api_url` refers to, is not set");
+                    assert!(error.to_string().starts_with(&text), "{error}");
+                }
+                (parsed, name) => assert!(parsed.is_ok() && name.is_none(), "{text}"),
+            }
+        }
+        let error = Endpoint::parse("http://127.0.0.1:-80").unwrap_err().to_string();
+        assert!(error.contains(r#"invalid port ":-80" after host"#), "{error}");
     }
 
     #[test]

@@ -12,14 +12,25 @@ use palisade_wire::DecodeError;
 #[non_exhaustive]
 pub enum BuildError {
     /// The URL cannot be used.
-    #[error("`{setting}` {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
+    #[error("{setting} {url:?} cannot be used: {reason}; it should look like http://127.0.0.1:8080/")]
     Url {
-        /// The name of the setting.
-        setting: &'static str,
+        /// The name of the setting, quoted.
+        setting: String,
         /// As configured, without a password.
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The URL refers to an environment variable that is not set.
+    #[error(
+        "the environment variable {name}, which {setting} refers to, is not set; set it for this program, or write \
+         the URL itself"
+    )]
+    UnsetVariable {
+        /// The name of the setting, quoted.
+        setting: String,
+        /// The variable.
+        name: String,
     },
     /// The key contains characters that are not allowed in an HTTP header.
     #[error("`api_key` holds characters that cannot be sent, such as a line break; copy it again")]
@@ -31,13 +42,15 @@ pub enum BuildError {
         part: String,
     },
     /// A client certificate requires TLS.
-    #[error("certificate authentication needs an https `api_url`, not {url}")]
+    #[error("certificate authentication needs an https URL in {setting}, not {url}")]
     CertificateWithoutTls {
+        /// The name of the setting, quoted.
+        setting: String,
         /// The LAPI.
         url: String,
     },
     /// The client certificate or its key.
-    #[error("unable to load certificate '{}' and key '{}': {reason}; correct `cert_path` or `key_path`", cert.display(), key.display())]
+    #[error("unable to load certificate '{}' and key '{}': {reason}; {advice}", cert.display(), key.display())]
     Certificate {
         /// `cert_path`.
         cert: PathBuf,
@@ -45,10 +58,14 @@ pub enum BuildError {
         key: PathBuf,
         /// What is wrong with them.
         reason: String,
+        /// What to do.
+        advice: String,
     },
     /// The additional certificate authorities.
-    #[error("unable to load CA certificate '{}': {reason}; correct `ca_cert_path`", path.display())]
+    #[error("unable to load CA certificate '{}': {reason}; correct {setting}", path.display())]
     Ca {
+        /// The name of the setting, quoted.
+        setting: String,
         /// `ca_cert_path`.
         path: PathBuf,
         /// What is wrong with it.
@@ -92,7 +109,7 @@ pub enum PullError {
         cause: reqwest::Error,
     },
     /// 401 or 403: the LAPI does not accept the credentials.
-    #[error("the LAPI at {url} refused {credential} ({status}: {message}); {}", credential.advice())]
+    #[error("the LAPI at {url} refused {credential} ({status}: {message}){advice}")]
     Refused {
         /// The LAPI.
         url: String,
@@ -102,11 +119,13 @@ pub enum PullError {
         status: u16,
         /// The LAPI's message.
         message: String,
+        /// What to do: a clause that begins with a semicolon.
+        advice: String,
         /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
     /// Any other error status.
-    #[error("the LAPI at {url} answered {status}: {message}{}", next_step(url, *status, message))]
+    #[error("the LAPI at {url} answered {status}: {message}{advice}")]
     Status {
         /// The LAPI.
         url: String,
@@ -114,17 +133,19 @@ pub enum PullError {
         status: u16,
         /// The LAPI's message.
         message: String,
+        /// What to do: empty, or a clause that begins with a semicolon.
+        advice: String,
         /// The `Retry-After` of the response.
         retry_after: Option<Duration>,
     },
     /// 3xx: not followed, because the key would be sent along.
     #[error(
         "the LAPI at {url} redirects to {location:?} ({status}), which is not followed because our key would go \
-         with it; put the address it means into `{setting}`"
+         with it; put the address it means into {setting}"
     )]
     Redirected {
-        /// The setting that holds the LAPI's URL.
-        setting: &'static str,
+        /// The name of the setting, quoted.
+        setting: String,
         /// The LAPI.
         url: String,
         /// The HTTP status.
@@ -133,8 +154,10 @@ pub enum PullError {
         location: String,
     },
     /// The body is not a decision stream.
-    #[error("what answers at {url} does not speak like a LAPI; does `api_url` lead to another service?")]
+    #[error("what answers at {url} does not speak like a LAPI; does {setting} lead to another service?")]
     Malformed {
+        /// The name of the setting, quoted.
+        setting: String,
         /// The LAPI.
         url: String,
         /// The position and the error.
@@ -209,7 +232,8 @@ impl fmt::Display for Credential {
 }
 
 impl Credential {
-    fn advice(self) -> &'static str {
+    /// What to do when it is refused.
+    pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Key => {
                 "run `cscli bouncers add NAME` where the LAPI is and put the key it prints in `api_key`"
@@ -218,19 +242,6 @@ impl Credential {
                 "is its organizational unit among `bouncers_allowed_ou` of the LAPI, and is it not revoked?"
             }
         }
-    }
-}
-
-fn next_step(url: &str, status: u16, message: &str) -> &'static str {
-    match status {
-        // The response of a Go server to plain HTTP on its TLS port.
-        400 if message.contains("HTTP request to an HTTPS server") => "; `api_url` must begin with https://",
-        404 | 405 if url.trim_end_matches('/').ends_with("/v1") => {
-            "; leave `/v1` out of `api_url`, which is the LAPI's root"
-        }
-        404 | 405 => "; does `api_url` lead to the LAPI's root?",
-        500.. => "; see its log",
-        _ => "",
     }
 }
 
@@ -292,8 +303,8 @@ impl PullError {
     /// What to do, without the LAPI's own message.
     pub fn advice(&self) -> String {
         match self {
-            Self::Refused { url, credential, status, .. } => {
-                format!("the LAPI at {url} refused {credential} ({status}); {}", credential.advice())
+            Self::Refused { url, credential, status, advice, .. } => {
+                format!("the LAPI at {url} refused {credential} ({status}){advice}")
             }
             other => with_causes(other),
         }

@@ -38,6 +38,7 @@ mod error;
 mod lapi_pool;
 mod machine;
 mod progress;
+mod setting_names;
 mod token;
 mod transport;
 
@@ -49,4 +50,5 @@ pub use error::{BuildError, Credential, PullError, PushError};
 pub use lapi_pool::LapiPool;
 pub use machine::{MachineClient, Registered};
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};
+pub use setting_names::SettingNames;
 pub use token::{MachineAuth, MachineConfig, MachineError, Retries};

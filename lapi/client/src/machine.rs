@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use palisade_go_compat::quote;
 use palisade_wire::{
     Alert, Allowlist, BulkCheckAnswer, BulkCheckRequest, CheckAnswer, Login, LoginAnswer, Registration,
     UnixMillis,
@@ -12,11 +13,11 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::client::Client;
 use crate::config::{Secret, UserAgent};
-use crate::diagnosis::SettingNames;
+use crate::endpoint::redacted;
 use crate::error::BuildError;
 use crate::token::{MachineAuth, MachineConfig, MachineError, Retries, Token};
 use crate::transport::{Identification, Setup};
@@ -69,7 +70,7 @@ impl MachineClient {
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
             instance: None,
-            names: SettingNames::MACHINE,
+            names: &config.names,
         };
         Ok(Self {
             link: Client::assemble(&config.url, &setup, config.idle_timeout, agent)?,
@@ -125,8 +126,16 @@ impl MachineClient {
     /// As for every request.
     pub async fn alerts(&self, query: &[(&str, String)]) -> Result<Vec<Alert>, MachineError> {
         // A stock LAPI sends `null` for an empty list.
-        let list: Option<Vec<Alert>> = self.json(Method::GET, "v1/alerts", &encode(query), None).await?;
-        Ok(list.unwrap_or_default())
+        let list: Result<Option<Vec<Alert>>, _> =
+            self.json(Method::GET, "v1/alerts", &encode(query), None).await;
+        match list {
+            Ok(list) => Ok(list.unwrap_or_default()),
+            // As stock clients word it, for this route alone.
+            Err(MachineError::Login { call, cause }) => {
+                Err(MachineError::Login { call: format!("performing request: {call}"), cause })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// One alert.
@@ -249,8 +258,8 @@ impl MachineClient {
         let body = body.map(bytes_of);
         let (mut new_tokens, mut busy) = (0, self.retries.busy.iter());
         loop {
-            let token = self.fresh_token().await?;
             let url = self.link.endpoint.route(route, query);
+            let token = self.fresh_token().await.map_err(|error| login_failed(&method, &url, error))?;
             let mut request = self.link.http.request(method.clone(), url).header(ACCEPT, "application/json");
             request = request.bearer_auth(token.reveal());
             if let Some(body) = &body {
@@ -329,7 +338,36 @@ impl MachineClient {
             return self.link.redirected(status, response.headers()).into();
         }
         let body = self.link.error_body(response, self.link.idle).await;
-        MachineError::of_answer(status.as_u16(), &body)
+        let advice = self.link.advice(status.as_u16(), &body);
+        let advice = advice.trim_start_matches("; ").to_owned();
+        match MachineError::of_answer(status.as_u16(), &body, advice) {
+            MachineError::Api { status, message, advice } if advice.is_empty() => {
+                let advice = self.credentials_advice(status, &message);
+                MachineError::Api { status, message, advice }
+            }
+            error => error,
+        }
+    }
+
+    /// What to do about refused credentials; empty for other refusals.
+    fn credentials_advice(&self, status: u16, message: &str) -> String {
+        match &self.auth {
+            _ if status != 401 => String::new(),
+            MachineAuth::Certificate { .. } => format!(
+                "is the certificate in {} in force, and its organizational unit among `agents_allowed_ou` of the \
+                 LAPI?",
+                self.link.named_key("cert_path")
+            ),
+            MachineAuth::Password { login, .. } if message.contains("not validated") => {
+                format!("run `palisade machines validate {login}` on the LAPI's host")
+            }
+            MachineAuth::Password { login, .. } => format!(
+                "are `login` and {} right? `palisade machines add {login} --auto --force -f -` on the LAPI's host \
+                 prints new ones",
+                self.link.named_key("password")
+            ),
+            MachineAuth::None => String::new(),
+        }
     }
 
     async fn whole(&self, response: &mut Response) -> Result<Vec<u8>, MachineError> {
@@ -350,6 +388,16 @@ impl fmt::Debug for MachineClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MachineClient").field("url", &self.url()).finish_non_exhaustive()
     }
+}
+
+/// A failed login, with the request that needed it as Go's errors name it. A failed connection names its URL itself.
+fn login_failed(method: &Method, url: &Url, cause: MachineError) -> MachineError {
+    if !matches!(cause, MachineError::Api { .. }) {
+        return cause;
+    }
+    let method = method.as_str();
+    let call = format!("{}{} {}", &method[..1], method[1..].to_lowercase(), quote(&redacted(url.as_str())));
+    MachineError::Login { call, cause: Box::new(cause) }
 }
 
 /// A body that is resent after a failure without being copied.

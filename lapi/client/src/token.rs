@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use palisade_wire::{ErrorBody, LoginAnswer, UnixMillis};
 
-use crate::{ProxyConfig, PullError, Secret};
+use crate::{ProxyConfig, PullError, Secret, SettingNames};
 
 /// A token is renewed this long before it expires.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
@@ -54,6 +54,8 @@ pub struct MachineConfig {
     pub scenarios: Vec<String>,
     /// Which failures are retried, and when.
     pub retries: Retries,
+    /// The names of the settings, for messages.
+    pub names: SettingNames,
 }
 
 impl MachineConfig {
@@ -70,6 +72,7 @@ impl MachineConfig {
             proxy: ProxyConfig::default(),
             scenarios: Vec::new(),
             retries: Retries::none(),
+            names: SettingNames::credentials(None),
         }
     }
 }
@@ -107,6 +110,16 @@ pub enum MachineError {
         status: u16,
         /// The response's message.
         message: String,
+        /// What to do about it; may be empty. Not part of the text, which scripts compare.
+        advice: String,
+    },
+    /// The login that a request needed failed.
+    #[error("{call}: {cause}")]
+    Login {
+        /// The request as Go's errors name it: `Get "http://127.0.0.1:8080/v1/alerts"`.
+        call: String,
+        /// The failure; part of the text above.
+        cause: Box<Self>,
     },
     /// The response is a success with an unexpected body.
     #[error("the LAPI at {url} answered {route} with something else: {reason}; does the URL lead to a LAPI?")]
@@ -125,20 +138,30 @@ pub enum MachineError {
 
 impl MachineError {
     /// The error for a response that is not a success.
-    pub(crate) fn of_answer(status: u16, body: &[u8]) -> Self {
+    pub(crate) fn of_answer(status: u16, body: &[u8], advice: String) -> Self {
         // The LAPI's message is not truncated: a validation failure may be long. 422 has errors in another form.
         let own = serde_json::from_slice::<ErrorBody>(body).ok().filter(|_| status != 422);
         let message = match own {
             Some(ErrorBody { message, errors }) if !message.is_empty() && errors.is_empty() => message,
             _ => ErrorBody::describe(status, body),
         };
-        Self::Api { status, message }
+        Self::Api { status, message, advice }
+    }
+
+    /// What to do about it, if the text does not say so.
+    pub fn advice(&self) -> Option<&str> {
+        match self {
+            Self::Api { advice, .. } => Some(advice).filter(|advice| !advice.is_empty()).map(String::as_str),
+            Self::Login { cause, .. } => cause.advice(),
+            _ => None,
+        }
     }
 
     /// The HTTP status, if the LAPI responded with one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Api { status, .. } => Some(*status),
+            Self::Login { cause, .. } => cause.status(),
             Self::Failed(PullError::Refused { status, .. } | PullError::Status { status, .. }) => {
                 Some(*status)
             }
@@ -197,7 +220,7 @@ mod tests {
             ),
             (401, r#"{"code":401,"message":"a\nb"}"#.into(), "API error: a\nb".into()),
         ] {
-            let error = MachineError::of_answer(status, body.as_bytes());
+            let error = MachineError::of_answer(status, body.as_bytes(), String::new());
             assert_eq!((error.to_string(), error.status()), (text, Some(status)));
         }
     }

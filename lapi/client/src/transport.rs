@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use palisade_go_compat::with_causes;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, NoProxy, Proxy};
 use tracing::{info, warn};
 
+use crate::SettingNames;
 use crate::config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
-use crate::diagnosis::SettingNames;
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 
@@ -24,7 +25,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) idle_timeout: Duration,
     pub(crate) proxy: &'a ProxyConfig,
     pub(crate) instance: Option<&'a str>,
-    pub(crate) names: SettingNames,
+    pub(crate) names: &'a SettingNames,
 }
 
 pub(crate) enum Identification<'a> {
@@ -51,7 +52,7 @@ impl<'a> From<&'a ClientConfig> for Setup<'a> {
             idle_timeout: config.idle_timeout,
             proxy: &config.proxy,
             instance: config.instance.as_deref(),
-            names: SettingNames::BOUNCER,
+            names: &config.names,
         }
     }
 }
@@ -61,8 +62,21 @@ pub(crate) fn build(
     endpoint: &Endpoint,
     agent: &UserAgent,
 ) -> Result<reqwest::Client, BuildError> {
-    let tls_error =
-        |error: reqwest::Error| BuildError::Tls { url: endpoint.to_string(), reason: deepest(&error) };
+    let tls_error = |error: reqwest::Error| {
+        let reason = deepest(&error);
+        match config.identity {
+            // The only error that concerns both files together.
+            Identification::Certificate { cert, key } if reason.contains("KeyMismatch") => {
+                BuildError::Certificate {
+                    cert: cert.into(),
+                    key: key.into(),
+                    reason: "the private key does not belong to the certificate".into(),
+                    advice: format!("correct `cert_path` or {}", config.names.key("key_path")),
+                }
+            }
+            _ => BuildError::Tls { url: endpoint.to_string(), reason },
+        }
+    };
     let mut builder = reqwest::Client::builder()
         .user_agent(agent.as_str())
         // A redirect would send the key to another host.
@@ -100,9 +114,12 @@ pub(crate) fn build(
         Identification::Certificate { cert, key } => {
             info!("Using cert auth with cert '{}' and key '{}'", cert.display(), key.display());
             if !endpoint.is_tls() {
-                return Err(BuildError::CertificateWithoutTls { url: endpoint.to_string() });
+                return Err(BuildError::CertificateWithoutTls {
+                    setting: config.names.url().to_owned(),
+                    url: endpoint.to_string(),
+                });
             }
-            builder = builder.identity(identity(cert, key)?);
+            builder = builder.identity(identity(cert, key, config.names)?);
         }
         Identification::None => {
             if !endpoint.is_tls() && !endpoint.is_local() {
@@ -121,7 +138,7 @@ pub(crate) fn build(
         builder = builder.tls_danger_accept_invalid_certs(true);
     } else if let Some(path) = config.ca {
         info!("Using CA cert '{}'", path.display());
-        builder = builder.tls_certs_merge(authorities(path)?);
+        builder = builder.tls_certs_merge(authorities(path, config.names)?);
     }
     builder.build().map_err(tls_error)
 }
@@ -152,21 +169,48 @@ fn with_proxy(
     Ok(builder.proxy(Proxy::http(url).map_err(wrong)?.no_proxy(except)))
 }
 
-fn identity(cert: &Path, key: &Path) -> Result<Identity, BuildError> {
-    let wrong = |reason: String| BuildError::Certificate { cert: cert.into(), key: key.into(), reason };
+fn identity(cert: &Path, key: &Path, names: &SettingNames) -> Result<Identity, BuildError> {
+    let wrong = |reason: String, advice: String| BuildError::Certificate {
+        cert: cert.into(),
+        key: key.into(),
+        reason,
+        advice,
+    };
+    let correct = || format!("correct `cert_path` or {}", names.key("key_path"));
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))
+        std::fs::read(path).map_err(|error| {
+            wrong(format!("cannot read {}: {}", path.display(), with_causes(&error)), correct())
+        })
     };
     let mut pem = read(cert)?;
     // A file without a line break at its end would join two PEM markers on one line.
     pem.push(b'\n');
-    pem.extend(read(key)?);
-    Identity::from_pem(&pem).map_err(|error| wrong(deepest(&error)))
+    let key_pem = read(key)?;
+    if is_encrypted(&key_pem) {
+        let advice = format!(
+            "write it without one, with `openssl pkey -in {} -out FILE`, and name that file in {}",
+            key.display(),
+            names.key("key_path")
+        );
+        return Err(wrong(
+            "the private key is encrypted, and there is nowhere to enter its passphrase".into(),
+            advice,
+        ));
+    }
+    pem.extend(key_pem);
+    Identity::from_pem(&pem).map_err(|error| wrong(deepest(&error), correct()))
 }
 
-fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
-    let wrong = |reason: String| BuildError::Ca { path: path.into(), reason };
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+/// Whether a PEM file holds an encrypted private key, in either of OpenSSL's forms.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+fn authorities(path: &Path, names: &SettingNames) -> Result<Vec<Certificate>, BuildError> {
+    let wrong =
+        |reason: String| BuildError::Ca { setting: names.key("ca_cert_path"), path: path.into(), reason };
+    let pem = std::fs::read(path).map_err(|error| wrong(with_causes(&error)))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(deepest(&error)))?;
     // An empty or DER file parses as no certificates, after which every connection would fail with a less useful
     // message.

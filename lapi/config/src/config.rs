@@ -146,9 +146,6 @@ impl Config {
             inactive::check_cti(block, wrong);
         }
         let server = api.server.map(|block| server::check(block, &mut warnings, wrong));
-        if server.as_ref().is_some_and(|server| server.enable) && written.db_config.is_none() {
-            wrong.add("db_config", "no database configuration provided; the LAPI keeps everything there");
-        }
         let prometheus = written.prometheus.and_then(|block| server::check_metrics(block, wrong));
         if let (Some(server), Some(metrics)) = (&server, &prometheus)
             && server.enable

@@ -74,7 +74,7 @@ pub enum CredentialsError {
     /// Both a password and a certificate.
     #[error("loading api client: user/password authentication and TLS authentication are mutually exclusive")]
     Both,
-    /// A certificate for a unix socket.
+    /// TLS keys for a unix socket, which is always plain.
     #[error("loading api client: cannot use TLS with a unix socket")]
     TlsOverSocket,
     /// The file cannot be written.
@@ -140,25 +140,27 @@ impl Credentials {
         let certificate = self.cert_path.is_some() || self.key_path.is_some();
         if self == Self::default() {
             Err(CredentialsError::Empty(path.to_owned()))
+        } else if self.socket().is_some() && (certificate || self.ca_cert_path.is_some()) {
+            Err(CredentialsError::TlsOverSocket)
         } else if certificate && (self.login.is_some() || self.password.is_some()) {
             Err(CredentialsError::Both)
-        } else if certificate && self.socket().is_some() {
-            Err(CredentialsError::TlsOverSocket)
         } else {
             Ok(self)
         }
     }
 
-    /// The unix socket, when the URL is one: it starts with `/`.
+    /// The unix socket, when the URL is one: a path, or `unix://` and a path.
     pub fn socket(&self) -> Option<&Path> {
-        self.url.as_deref().filter(|url| url.starts_with('/')).map(Path::new)
+        let url = self.url.as_deref()?;
+        let path = url.strip_prefix("unix://").unwrap_or(url);
+        path.starts_with('/').then(|| Path::new(path))
     }
 
     /// The URL in canonical form: with `http://` if there is no scheme, and a final `/`; a socket's path unchanged.
     pub fn base_url(&self) -> Option<String> {
         let url = self.url.as_deref()?;
-        if url.starts_with('/') {
-            return Some(url.to_owned());
+        if let Some(socket) = self.socket() {
+            return Some(socket.display().to_string());
         }
         let scheme = if url.contains("://") { "" } else { "http://" };
         let slash = if url.ends_with('/') { "" } else { "/" };

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use palisade_daemon::{Problems, metrics::Port};
+use palisade_go_compat::unset_variable;
 use palisade_store::{Autodelete, DbConfig as StoreConfig, Engine, PostgresServer, Retention, SslMode};
 use palisade_wire::GoDuration;
 
@@ -68,6 +69,9 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             let directory = absolute(written.db_path).map(|path| path.display().to_string());
             let host = written.host.filter(|host| !host.is_empty()).or(directory);
             let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            if let Some(name) = unset_variable(&host) {
+                wrong.add("db_config.host", format!("the environment variable {name} is not set"));
+            }
             Engine::Postgres(PostgresServer {
                 socket: host.starts_with('/').then(|| PathBuf::from(&host)),
                 host,
@@ -95,11 +99,14 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             return None;
         }
         None | Some("") => {
-            wrong.add("db_config.type", "unknown database type ''; use sqlite or postgresql");
+            wrong.add(
+                "db_config.type",
+                "unable to create database client: unknown database type ''; use sqlite or postgresql",
+            );
             return None;
         }
         Some(other) => {
-            wrong.add("db_config.type", format!("unknown database type '{other}'; use sqlite or postgresql"));
+            wrong.add("db_config.type", format!("unable to create database client: unknown database type '{other}'; use sqlite or postgresql"));
             return None;
         }
     };

@@ -200,11 +200,11 @@ fn what_stops_the_stock_server_stops_ours() {
     for (text, part) in [
         (format!("api: {{server: {{profiles_path: /p}}}}\n{DB}"), "no listen_uri or listen_socket specified"),
         (format!("api: {{server: {{listen_uri: ':1'}}}}\n{DB}"), "empty profiles path"),
-        (format!("api: {{server: {{{SERVER}}}}}"), "no database configuration provided"),
         ("db_config: {type: mysql}".to_owned(), "MySQL is not supported"),
         ("db_config: {type: oracle}".to_owned(), "unknown database type 'oracle'"),
         ("db_config: {type: sqlite}".to_owned(), "db_config.db_path"),
         ("db_config: {type: sqlite, db_path: /x, flush: {max_age: 7x}}".to_owned(), "unknown unit"),
+        ("db_config: {type: postgres, host: $DB_HOST}".to_owned(), "environment variable DB_HOST is not set"),
         ("db_config: {type: postgres, sslmode: never}".to_owned(), "expected disable, allow"),
         ("cscli: {output: xml}".to_owned(), "must be human, json or raw"),
         ("api: {cti: {key: ''}}".to_owned(), "empty cti key (api.cti.key at c.yaml:1"),
@@ -352,6 +352,9 @@ fn credentials_that_cannot_be_used_are_refused() {
         ("url: x\nlogn: y\n", "unknown key `logn`; did you mean `login`?"),
         ("url: x\nlogin: y\ncert_path: /c\n", "mutually exclusive"),
         ("url: /run/x.sock\ncert_path: /c\nkey_path: /k\n", "cannot use TLS with a unix socket"),
+        ("url: unix:///run/x.sock\ncert_path: /c\nkey_path: /k\n", "cannot use TLS with a unix socket"),
+        ("url: /run/x.sock\nlogin: y\npassword: z\nca_cert_path: /c\n", "cannot use TLS with a unix socket"),
+        ("url: /run/x.sock\nlogin: y\npassword: z\nkey_path: /k\n", "cannot use TLS with a unix socket"),
         ("[x]\n", "failed to parse api client credential configuration file"),
     ] {
         std::fs::write(&path, text).unwrap();
@@ -365,10 +368,11 @@ fn credentials_that_cannot_be_used_are_refused() {
         ("https://h/", "https://h/"),
         ("h:8080", "http://h:8080/"),
         ("/run/lapi.sock", "/run/lapi.sock"),
+        ("unix:///run/lapi.sock", "/run/lapi.sock"),
     ] {
         let credentials = Credentials { url: Some(url.into()), ..Credentials::default() };
         assert_eq!(credentials.base_url().as_deref(), Some(base));
-        assert_eq!(credentials.socket().is_some(), url.starts_with('/'));
+        assert_eq!(credentials.socket().is_some(), url.ends_with(".sock"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 use palisade_model::{StoredDecision, Value};
-use palisade_net::parse_prefix;
+use palisade_net::{InvalidAddress, parse_prefix};
 use palisade_wire::Scope;
 use uuid::Uuid;
 
@@ -199,10 +199,10 @@ impl Filter {
             "type" => self.kind = Some(value.to_owned()),
             // When both are given, the stock server uses either; here the first one counts.
             "ip" | "range" if self.net.is_none() => {
-                self.net = Some(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?);
+                self.net = Some(parse_prefix(value).map_err(FilterError::Address)?);
             }
             // Checked nevertheless, as the stock server refuses the request.
-            "ip" | "range" => drop(parse_prefix(value).map_err(|_| FilterError::Address(value.to_owned()))?),
+            "ip" | "range" => drop(parse_prefix(value).map_err(FilterError::Address)?),
             "contains" => self.inside = !boolean("contains", value)?,
             _ => {}
         }
@@ -262,8 +262,8 @@ fn integer(name: &'static str, text: &str) -> Result<i64, FilterError> {
 #[non_exhaustive]
 pub enum FilterError {
     /// `ip` or `range` is neither an address nor a prefix.
-    #[error("unable to convert '{0}' to int: invalid ip address '{0}': invalid ip address / range")]
-    Address(String),
+    #[error("unable to convert '{text}' to int: {0}: invalid ip address / range", text = .0.0)]
+    Address(InvalidAddress),
     /// A malformed flag or number.
     #[error("invalid {name} value: strconv.{call}: parsing {text:?}: {why}: invalid filter")]
     Malformed {

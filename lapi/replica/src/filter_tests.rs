@@ -149,6 +149,11 @@ fn refusals_are_in_the_words_of_the_stock_server() {
     assert_eq!([stream("ip=zz"), query("range=zz"), deletion("ip=zz")], [address; 3].map(str::to_owned));
     assert_eq!(query("ip=192.0.2.1&range=zz"), address);
     assert_eq!(
+        query("range=192.0.2.0/33"),
+        "unable to convert '192.0.2.0/33' to int: invalid ip range '192.0.2.0/33': invalid CIDR address: \
+         192.0.2.0/33: invalid ip address / range"
+    );
+    assert_eq!(
         query("ip="),
         "unable to convert '' to int: invalid ip address '': invalid ip address / range"
     );

@@ -32,6 +32,10 @@ use crate::{
     state::{Lapi, Setup},
 };
 
+/// Checked here and not with the other keys: commands that only use the API run without a database.
+const NO_DATABASE: &str =
+    "no database configuration provided; the LAPI keeps everything there, add `db_config`";
+
 /// What is read before anything is opened.
 struct Prepared {
     server: ServerConfig,
@@ -43,7 +47,7 @@ struct Prepared {
 impl Prepared {
     fn load(config: &Config, now: UnixMillis) -> anyhow::Result<Self> {
         let server = enabled(config)?.clone();
-        let database = config.database.as_ref().context("no database configuration provided")?.store.clone();
+        let database = config.database.as_ref().context(NO_DATABASE)?.store.clone();
         let secret = secret::from_environment()?;
         let files = Files::load(config, &server, now)?;
         Ok(Self { server, database, secret, files })
@@ -86,7 +90,7 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
 /// What a listener's failure is reported with.
 const STARTING: &str = "while starting API server";
 /// What the database's failure is reported with.
-const OPENING: &str = "unable to init database client";
+const OPENING: &str = "unable to create database client";
 
 /// Runs the LAPI until shutdown.
 ///

@@ -242,7 +242,7 @@ mod tests {
         for (text, complaint) in [
             ("test=test", "filter parameter 'test' is unknown (=test): invalid filter"),
             ("ip=x", "invalid ip address 'x'"),
-            ("range=1.2.3.4/33", "invalid ip address '1.2.3.4/33'"),
+            ("range=1.2.3.4/33", "invalid ip range '1.2.3.4/33': invalid CIDR address: 1.2.3.4/33"),
             ("since=zz", "while parsing duration: time: invalid duration \"zz\""),
             (
                 "has_active_decision=maybe",

@@ -210,7 +210,13 @@ mod tests {
     fn broken() -> Option<PushError> {
         let url = "http://x/".to_owned();
         let message = "oops".to_owned();
-        Some(PushError::Failed(PullError::Status { url, status: 500, message, retry_after: None }))
+        Some(PushError::Failed(PullError::Status {
+            url,
+            status: 500,
+            message,
+            advice: String::new(),
+            retry_after: None,
+        }))
     }
 
     #[tokio::test(start_paused = true)]

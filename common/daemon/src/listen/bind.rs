@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use palisade_go_compat::{unset_variable, with_causes};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
@@ -18,7 +19,9 @@ pub(super) const BACKLOG: u32 = 4096;
 #[non_exhaustive]
 pub enum ListenError {
     /// `listen_uri` is malformed.
-    #[error("listening on {uri}: {what}; write listen_uri as HOST:PORT, for example 127.0.0.1:8080")]
+    #[error(
+        "listening on {uri}: listen tcp: {what}; write listen_uri as HOST:PORT, for example 127.0.0.1:8080"
+    )]
     Address {
         /// As configured.
         uri: String,
@@ -26,14 +29,16 @@ pub enum ListenError {
         what: String,
     },
     /// The address cannot be bound.
-    #[error("listening on {uri}: cannot use {address}; free the port or set another listen_uri")]
+    #[error(
+        "listening on {uri}: listen tcp {address}: bind: {}; free the port or set another listen_uri",
+        with_causes(cause)
+    )]
     Taken {
         /// As configured.
         uri: String,
         /// The address it stands for.
         address: SocketAddr,
-        /// The system's reason.
-        #[source]
+        /// The system's reason; part of the text above.
         cause: io::Error,
     },
     /// The unix socket cannot be bound.
@@ -129,6 +134,9 @@ fn malformed(uri: &str, what: String) -> ListenError {
 
 /// Host and port as written.
 fn split(uri: &str) -> Result<(&str, u16), ListenError> {
+    if let Some(name) = unset_variable(uri) {
+        return Err(malformed(uri, format!("the environment variable {name} is not set")));
+    }
     let (host, port) = uri
         .rsplit_once(':')
         .ok_or_else(|| malformed(uri, format!("address {uri}: missing port in address")))?;
@@ -195,6 +203,11 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap_err();
+        let text = bind(&format!("127.0.0.1:{port}")).await.unwrap_err().to_string();
+        let words = format!(
+            "listening on 127.0.0.1:{port}: listen tcp 127.0.0.1:{port}: bind: address already in use; free the port"
+        );
+        assert!(text.starts_with(&words), "{text}");
     }
 
     #[tokio::test]
@@ -205,7 +218,9 @@ mod tests {
             ("127.0.0.1:70000", "address 70000: invalid port"),
             ("18764", "missing port in address"),
             ("no such host:80", "lookup no such host"),
-            ("192.0.2.1:80", "cannot use 192.0.2.1:80"),
+            ("192.0.2.1:80", "listen tcp 192.0.2.1:80: bind: cannot assign requested address"),
+            ("${HOST}:80", "the environment variable HOST is not set"),
+            ("$LISTEN", "the environment variable LISTEN is not set"),
         ] {
             let error = bind(uri).await.unwrap_err().to_string();
             assert!(error.starts_with(&format!("listening on {uri}: ")) && error.contains(text), "{error}");

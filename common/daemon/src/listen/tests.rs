@@ -270,12 +270,15 @@ fn files_that_cannot_be_used_are_named() {
     let path = |name: &str| folder.path().join(name);
     let (one, other) = (certificate(folder.path(), "one"), certificate(folder.path(), "other"));
     std::fs::write(path("empty.pem"), "").unwrap();
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    std::fs::write(path("encrypted.pem"), encrypted).unwrap();
     let load = |files: TlsFiles| TlsServer::load(&files).map(|_| ()).map_err(|error| error.to_string());
     assert_eq!(load(one.clone()), Ok(()));
     for (files, text) in [
         (TlsFiles { certificate: path("none.pem"), ..one.clone() }, "cannot read certificate "),
         (TlsFiles { certificate: path("empty.pem"), ..one.clone() }, "there is no certificate in it"),
         (TlsFiles { key: path("empty.pem"), ..one.clone() }, "there is no private key in it"),
+        (TlsFiles { key: path("encrypted.pem"), ..one.clone() }, "is encrypted; write it without passphrase"),
         (TlsFiles { key: other.key, ..one.clone() }, "certificate "),
         (TlsFiles { client_authorities: Some(path("none.pem")), ..one }, "cannot read CA certificate "),
     ] {

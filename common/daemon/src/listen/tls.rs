@@ -93,7 +93,14 @@ impl TlsServer {
         let chain = certificates("certificate", &files.certificate)?;
         let pem = read_file("key", &files.key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|cause| {
-            unusable("key", &files.key, format!("there is no private key in it ({cause})"))
+            let reason = match is_encrypted_key(&pem) {
+                true => format!(
+                    "the private key is encrypted; write it without passphrase, with `openssl pkey -in {} -out FILE`",
+                    files.key.display()
+                ),
+                false => format!("there is no private key in it ({cause})"),
+            };
+            unusable("key", &files.key, reason)
         })?;
         let client_authorities = match &files.client_authorities {
             Some(path) => certificates("CA certificate", path)?,
@@ -118,6 +125,12 @@ impl TlsServer {
     pub fn client_authorities(&self) -> &[CertificateDer<'static>] {
         &self.client_authorities
     }
+}
+
+/// Whether a PEM file holds an encrypted private key, in either of OpenSSL's forms.
+fn is_encrypted_key(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 fn unusable(what: &'static str, path: &Path, reason: String) -> TlsError {

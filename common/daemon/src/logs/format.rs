@@ -94,6 +94,7 @@ struct Fields {
 
 impl Fields {
     fn add(&mut self, field: &Field, text: &str) {
+        let text = &*palisade_go_compat::go_errors(text);
         match field.name() {
             "message" => self.message.push_str(text),
             // Fields may be named by keywords, such as `r#type`.

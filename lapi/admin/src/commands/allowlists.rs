@@ -4,6 +4,7 @@ use std::io::Read;
 
 use palisade_go_compat::quote;
 use palisade_lapi_config::Output;
+use palisade_net::InvalidAddress;
 use palisade_store::{NewAllowlistItem, Store, StoreError};
 use palisade_wire::{Allowlist, AllowlistItem, GoDuration, NO_EXPIRATION, UnixMillis};
 use serde::Deserialize;
@@ -139,12 +140,13 @@ async fn put_into(
     for value in &added.existing {
         session.log.warn(&format!("value {value} already in allowlist"));
     }
-    for value in &added.invalid {
-        session.log.error(&format!("invalid ip address '{value}'"));
+    let any_invalid = !added.invalid.is_empty();
+    for value in added.invalid {
+        session.log.error(&InvalidAddress(value).to_string());
     }
     if !added.added.is_empty() {
         line(&format!("added {} values to allowlist {name}", added.added.len()))?;
-    } else if added.invalid.is_empty() {
+    } else if !any_invalid {
         line("no new values for allowlist")?;
     }
     // Also when nothing was added: an earlier run may have been interrupted before this.
@@ -217,7 +219,7 @@ fn yes_no(managed: bool) -> String {
 
 async fn list(session: &Session) -> Result<(), Failure> {
     let (client, _) = session.client()?;
-    let lists = client.allowlists(true).await.map_err(while_doing("unable to list allowlists"))?;
+    let lists = client.allowlists(true).await?;
     let managed = |list: &Allowlist| list.console_managed;
     match session.output {
         Output::Json => line(&json(&lists, 2)),

@@ -53,7 +53,9 @@ async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
         Some(known) => known?,
     };
     let mut credentials = known.clone();
+    let mut names = session.setting_names();
     if let Some(url) = given(&args.url) {
+        names = names.with_url_flag("--url");
         // Set first, because the canonical form is made from it.
         credentials.url = Some(url.to_owned());
         credentials.url = credentials.base_url();
@@ -65,7 +67,7 @@ async fn register(session: &Session, args: &Register) -> Result<(), Failure> {
     }
     let name = given(&args.machine).map_or_else(secrets::machine_name, |name| Ok(name.to_owned()))?;
     let password = secrets::password()?;
-    let client = session.client_for(&credentials)?;
+    let client = session.client_for(&credentials, names)?;
     let registration = Registration {
         machine_id: name.clone(),
         password: password.clone(),
@@ -107,8 +109,8 @@ fn reason(code: u16) -> &'static str {
 /// A refusal in `cscli`'s wording, independent of the route.
 fn plain(error: MachineError) -> MachineError {
     match error {
-        MachineError::Failed(PullError::Refused { status, message, .. }) => {
-            MachineError::Api { status, message }
+        MachineError::Failed(PullError::Refused { status, message, advice, .. }) => {
+            MachineError::Api { status, message, advice: advice.trim_start_matches("; ").to_owned() }
         }
         other => other,
     }
@@ -116,7 +118,13 @@ fn plain(error: MachineError) -> MachineError {
 
 async fn status(session: &Session) -> Result<(), Failure> {
     let path = session.credentials_path()?.to_owned();
-    let (client, credentials) = session.client()?;
+    let credentials = session.credentials()?;
+    let failed = |failure: Failure| failure.doing("failed to authenticate to Local API (LAPI)");
+    let client = match session.client_for(&credentials, session.setting_names()) {
+        // The URL; what is wrong with the file itself has its own beginning.
+        Err(failure @ Failure::Advised { .. }) => return Err(failed(failure)),
+        client => client?,
+    };
     line(&format!("Loaded credentials from {}", path.display()))?;
     let url = credentials.base_url().unwrap_or_default();
     match &credentials.cert_path {
@@ -128,9 +136,6 @@ async fn status(session: &Session) -> Result<(), Failure> {
             line(&format!("Trying to authenticate with username \"{login}\" on {url}"))?;
         }
     }
-    client
-        .login()
-        .await
-        .map_err(|error| Failure::from(error).doing("failed to authenticate to Local API (LAPI)"))?;
+    client.login().await.map_err(|error| failed(Failure::from(error)))?;
     line("You can successfully interact with Local API (LAPI)")
 }

@@ -125,9 +125,9 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
     let url = match given(&args.url) {
         Some(url) => url.to_owned(),
         None => {
-            // The LAPI that this host already uses; otherwise the one it runs.
-            let known = session.credentials().ok().and_then(|credentials| credentials.base_url());
-            known.or_else(|| own_url(server)).ok_or_else(|| {
+            // The LAPI in whose database the machine is. An old file may name another one, or http where TLS is on now.
+            let known = || session.credentials().ok().and_then(|credentials| credentials.base_url());
+            own_url(server).or_else(known).ok_or_else(|| {
                 Failure::Command(
                     "unable to dump an api URL. Please provide it in your configuration or with the -u parameter"
                         .to_owned(),

@@ -138,7 +138,19 @@ fn machines_are_added_listed_and_deleted() {
             .ok("machines add web-2 -p pw -u http://lapi:1 -f -")
             .contains("url: http://lapi:1\nlogin: web-2\n")
     );
-    assert!(world.run("machines add web-1 --auto --force").code == 0);
+    // An old file that names another LAPI does not count: the machine is in the database of this host's.
+    for (server, url) in [
+        ("", "http://127.0.0.1:8080/"),
+        ("tls: {cert_file: /c, key_file: /k}", "https://127.0.0.1:8080/"),
+        ("listen_socket: /run/lapi.sock", "/run/lapi.sock"),
+    ] {
+        world.write("config.yaml.local", &format!("api: {{server: {{{server}}}}}\n"));
+        world.write("credentials.yaml", "url: http://192.0.2.9:8080/\nlogin: old\npassword: old\n");
+        assert_eq!(world.run("machines add web-1 --auto --force").code, 0);
+        let text = world.read("credentials.yaml");
+        assert!(text.starts_with(&format!("url: {url}\nlogin: web-1\n")), "{server}: {text}");
+    }
+    std::fs::remove_file(world.path("config.yaml.local")).unwrap();
     let run = world.run_with("machines add asked -i -f asked.yaml", "from the terminal\n");
     assert!(
         run.code == 0 && world.read("asked.yaml").contains("password: \"from the terminal\""),

@@ -245,3 +245,99 @@ fn a_machine_registers_and_logs_in() {
         )
     );
 }
+
+#[test]
+fn a_refused_login_names_the_request_and_advises() {
+    let lapi = lapi();
+    let world = World::new();
+    world.write("credentials.yaml", &format!("url: {}\nlogin: host1\npassword: wrong\n", lapi.url));
+    let refused = "API error: incorrect Username or Password";
+    let url = lapi.url.trim_end_matches('/');
+    for (line, error) in [
+        (
+            "allowlists list",
+            format!("allowlists list: Get \"{url}/v1/allowlists?with_content=true\": {refused}"),
+        ),
+        (
+            "decisions list",
+            format!(
+                "decisions list: unable to retrieve decisions: performing request: Get \"{url}/v1/alerts?\
+                 include_capi=false&limit=100&has_active_decision=true\": {refused}"
+            ),
+        ),
+        (
+            "decisions delete -i 192.0.2.1",
+            format!(
+                "decisions delete: unable to delete decision: Delete \"{url}/v1/decisions?ip=192.0.2.1\": {refused}"
+            ),
+        ),
+        ("lapi status", format!("lapi status: failed to authenticate to Local API (LAPI): {refused}")),
+    ] {
+        assert_eq!(world.fails(line), format!("Error: cscli {error}"), "{line}");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let run = world.run_as("palisade", &words, "");
+        let file = world.path("credentials.yaml").display().to_string();
+        let advice = format!(
+            "; are `login` and `password` in {file} right? `palisade machines add host1 --auto --force -f -` on the \
+             LAPI's host prints new ones"
+        );
+        assert_eq!(run.err.lines().last().unwrap(), format!("Error: palisade {error}{advice}"), "{line}");
+        assert_eq!(run.code, 1);
+    }
+    for (url, stock, advice) in [
+        (
+            "http://127.0.0.1:-80",
+            r#"parse "http://127.0.0.1:-80/": invalid port ":-80" after host"#,
+            "; correct `url` in",
+        ),
+        (
+            "ftp://lapi",
+            r#"parse "ftp://lapi/": only http, https and unix sockets are spoken here"#,
+            "; correct `url` in",
+        ),
+    ] {
+        world.write("credentials.yaml", &format!("url: {url}\nlogin: host1\npassword: p\n"));
+        let stock = format!("lapi status: failed to authenticate to Local API (LAPI): {stock}");
+        assert_eq!(world.fails("lapi status"), format!("Error: cscli {stock}"));
+        let run = world.run_as("palisade", &["lapi", "status"], "");
+        assert!(run.err.contains(&format!("Error: palisade {stock}{advice}")), "{}", run.err);
+    }
+    world.write("credentials.yaml", "url: http://$PALISADE_NOT_SET:8080\nlogin: host1\npassword: p\n");
+    let error = world.fails("decisions list");
+    assert!(error.contains("the environment variable PALISADE_NOT_SET, which `url` in"), "{error}");
+}
+
+#[test]
+fn commands_of_the_api_need_no_database_in_the_configuration() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    let text = world.read("config.yaml");
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("db_config")).map(|l| format!("{l}\n")).collect();
+    world.write("config.yaml", &without);
+    for line in [
+        "decisions list",
+        "decisions add -i 192.0.2.1",
+        "decisions delete -i 192.0.2.1",
+        "alerts list",
+        "alerts inspect 2",
+        "allowlists list",
+        "allowlists check 192.0.2.1",
+        "lapi status",
+        "metrics",
+        "config show",
+        "profiles test --ip 192.0.2.1",
+    ] {
+        let run = world.run(line);
+        assert!(!run.err.contains("no database configuration provided"), "{line}: {}", run.err);
+        assert!(run.code == 0 || line.starts_with("allowlists"), "{line}: {}", run.err);
+    }
+    for line in ["bouncers list", "machines list", "alerts flush", "allowlists create x -d y"] {
+        let command = line.split(" x ").next().unwrap();
+        assert_eq!(
+            world.fails(line),
+            format!("Error: cscli {command}: no database configuration provided"),
+            "{line}"
+        );
+    }
+}

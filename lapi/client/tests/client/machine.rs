@@ -67,7 +67,8 @@ async fn a_busy_lapi_is_retried_only_if_configured() {
 
     let peer = Peer::on_tcp(vec![busy()]).await;
     let error = client(&config(&peer)).heartbeat().await.unwrap_err();
-    assert_eq!(error.to_string(), "API error: http code 503, no response body");
+    let call = format!("Get \"http://{}/v1/heartbeat\"", peer.at());
+    assert_eq!(error.to_string(), format!("{call}: API error: http code 503, no response body"));
 }
 
 #[tokio::test]

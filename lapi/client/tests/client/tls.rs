@@ -176,6 +176,44 @@ async fn files_that_hold_no_certificate_are_named() {
     assert!(text(cert, None).contains("private key"));
 }
 
+#[tokio::test]
+async fn keys_that_cannot_be_used_come_with_the_way_out() {
+    let pki = Pki::new();
+    let peer = pki.serve(false).await;
+    let error = |key: &str| {
+        let auth = Auth::Certificate { cert: pki.path("client.pem"), key: pki.path(key) };
+        build(&peer, auth, |_| {}).unwrap_err().to_string()
+    };
+    let body = "MIIB\n";
+    for (name, pem) in [
+        (
+            "pkcs8.key",
+            format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}-----END ENCRYPTED PRIVATE KEY-----\n"),
+        ),
+        (
+            "old.key",
+            format!(
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n{body}-----END \
+                 RSA PRIVATE KEY-----\n"
+            ),
+        ),
+    ] {
+        std::fs::write(pki.path(name), pem).unwrap();
+        let text = error(name);
+        assert!(text.contains("the private key is encrypted"), "{text}");
+        assert!(
+            text.contains("openssl pkey -in ") && text.contains("name that file in `key_path`"),
+            "{text}"
+        );
+    }
+    std::fs::write(pki.path("other.key"), pki.issue("other").1.serialize_pem()).unwrap();
+    let text = error("other.key");
+    assert!(
+        text.contains("the private key does not belong to the certificate; correct `cert_path`"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_certificate_without_tls_is_refused() {
     let auth = || Auth::Certificate { cert: "c".into(), key: "k".into() };

@@ -60,7 +60,7 @@ pub(crate) enum CertificateError {
     #[error("client certificate is expired")]
     Expired,
     /// A revocation list names the certificate or an intermediate of its chain.
-    #[error("certificate revoked by CRL{}", if *.cached { " (cache)" } else { "" })]
+    #[error("{}certificate revoked by CRL", if *.cached { "(cache) " } else { "" })]
     Revoked {
         /// Whether the result came from the cache.
         cached: bool,

@@ -337,6 +337,11 @@ async fn certificates_admit_machines_and_bouncers() {
     for path in [heartbeat, refresh] {
         assert_eq!(status(path, Some(&machine)).await, "401", "{path} with a revoked certificate");
     }
+    certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
+    for text in ["certificate revoked by CRL", "(cache) certificate revoked by CRL"] {
+        let answer = over_tls(&open, &ours, Some(&machine), &login).await.unwrap();
+        assert_eq!(answer, format!(r#"401 {{"code":401,"message":"{text}"}}"#));
+    }
     put(&path, "crl.pem", &ours.revoke(&[]));
     certificates.relist(load_lists(&path.join("crl.pem"), UnixMillis::now()).unwrap());
     assert!(over_tls(&open, &ours, Some(&bouncer), stream).await.unwrap().starts_with("200 "));

@@ -40,6 +40,7 @@ impl Files {
 /// The block `api.server`, if it is enabled.
 pub(super) fn enabled(config: &Config) -> anyhow::Result<&ServerConfig> {
     config.server.as_ref().filter(|server| server.enable).context(
-        "You must run at least the API Server: api.server is missing or disabled, there is nothing else in here",
+        "you must run at least the API Server or crowdsec: api.server is missing or disabled, and there is no log \
+         processor in here",
     )
 }

@@ -21,7 +21,11 @@ pub(super) fn from_environment() -> anyhow::Result<Option<Vec<u8>>> {
         None => Ok(None),
         Some(secret) if secret.is_empty() => Ok(None),
         Some(secret) if secret.len() < MIN_SECRET => {
-            bail!("{VARIABLE} not strong enough: it has {} bytes, {MIN_SECRET} are needed", secret.len())
+            bail!(
+                "api server init: unable to run local API: controller init: {VARIABLE} not strong enough: it has {} \
+                 bytes, {MIN_SECRET} are needed",
+                secret.len()
+            )
         }
         Some(secret) => Ok(Some(secret.into_encoded_bytes())),
     }

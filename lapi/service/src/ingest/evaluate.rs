@@ -1,6 +1,7 @@
 //! Turns posted alerts into alerts to store: validates, normalises, applies allowlists and profiles. Pure, except for
 //! the history that profiles may query; the time is an argument.
 
+use palisade_go_compat::quote;
 use palisade_model::{NewDecision, Target};
 use palisade_net::InvalidAddress;
 use palisade_profiles::{History, Profiles};
@@ -128,8 +129,14 @@ impl EvaluatedBatch {
         } else {
             let import = own.first().is_some_and(|decision| decision.origin == IMPORT_ORIGIN);
             let simulated = alert.simulated;
-            let decisions =
-                own.into_iter().map(|d| from_own(d, start, simulated)).collect::<Result<Vec<_>, _>>()?;
+            let decisions = own.into_iter().map(|decision| from_own(decision, start, simulated));
+            let decisions = decisions.collect::<Result<Vec<_>, _>>().map_err(|reason| {
+                format!(
+                    "machine {}: building decisions for alert {}: creating alert decisions: {reason}",
+                    quote(context.machine),
+                    alert.uuid
+                )
+            })?;
             self.import |= import;
             decisions
         };
@@ -191,9 +198,9 @@ fn from_profiles(
 fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Evaluated, String> {
     // A wrong duration refuses the whole alert with the stock server's text.
     let text = &decision.duration;
-    let duration: GoDuration = text.parse().map_err(|error| {
-        format!("unable to create alerts: decision duration '{text}' : {error}: unable to parse duration")
-    })?;
+    let duration: GoDuration = text
+        .parse()
+        .map_err(|error| format!("decision duration '{text}': {error}: unable to parse duration"))?;
     Ok(Target::parse(&decision.scope, &decision.value).map(|target| NewDecision {
         target,
         remediation: decision.kind,

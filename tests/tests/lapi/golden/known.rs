@@ -67,6 +67,15 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "bad durations are described in the words of 1.7.8",
+        apply: |_, answer, ours| {
+            let ours = ours.json.as_ref().and_then(|json| json["message"].as_str()).unwrap_or_default();
+            if let Some(Value::String(text)) = answer.json.as_mut().and_then(|json| json.get_mut("message")) {
+                *text = modern_words(text, ours);
+            }
+        },
+    },
+    Known {
         why: "the page in a redirect is Go's own; no client reads it",
         apply: |_, answer, _| {
             if answer.status == 301 {
@@ -75,6 +84,18 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
 ];
+
+/// The text of 1.7.8; the UUID of an alert is that in `ours`.
+fn modern_words(stock: &str, ours: &str) -> String {
+    if let Some(rest) = stock.strip_prefix("unable to create alerts: decision duration ") {
+        let head = ours.split("creating alert decisions: ").next().unwrap_or_default();
+        return format!(
+            "{head}creating alert decisions: decision duration {}",
+            rest.replacen("' : ", "': ", 1)
+        );
+    }
+    stock.to_owned()
+}
 
 fn kept_by_ours(alerts: &mut Value, ours: &Value) {
     match (alerts, ours) {

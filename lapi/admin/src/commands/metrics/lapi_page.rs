@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use palisade_go_compat::with_causes;
 use serde_json::{Map, Value};
 
 use super::prometheus_text::Sample;
@@ -19,7 +20,7 @@ pub(super) async fn fetch(url: &str) -> Result<String, String> {
         .no_proxy()
         .build()
         .map_err(|error| error.to_string())?;
-    let mut answer = client.get(url).send().await.map_err(|error| error.without_url().to_string())?;
+    let mut answer = client.get(url).send().await.map_err(|error| with_causes(&error.without_url()))?;
     if !answer.status().is_success() {
         return Err(format!("it answered {}", answer.status()));
     }
