@@ -7,6 +7,7 @@ mod access;
 mod budget;
 mod format;
 mod keys;
+mod limit;
 mod rotate;
 mod writer;
 
@@ -24,8 +25,8 @@ use tracing_subscriber::{
 };
 
 pub use self::access::{AccessEntry, AccessLog};
-pub use self::budget::LineBudget;
 pub use self::keys::{LOG_KEYS, LogConfig, LogKeys, LogLevel, LogTarget, Rotation};
+pub use self::limit::LogLimit;
 use self::{format::Logfmt, writer::Queue};
 
 /// How long the end of the program waits for the last lines.

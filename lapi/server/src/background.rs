@@ -9,10 +9,13 @@ use palisade_service::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::state::Lapi;
+use crate::{log_limits, state::Lapi};
 
 /// How often the alerts are counted: the admin CLI and other LAPIs add and delete some too.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often the numbers of log lines are logged that were left out.
+const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Starts the tasks; they run until `stop` fires.
 pub(crate) fn spawn(lapi: &Lapi, daemon: &DaemonContext, stop: &CancellationToken) {
@@ -40,6 +43,10 @@ fn jobs(lapi: &Lapi) -> Vec<Job> {
         Job::for_all("alert counts", COUNT_INTERVAL, move || {
             let counts = counts.clone();
             async move { Ok(counts.recount().await?) }
+        }),
+        Job::for_all("log limits", LOG_REPORT_INTERVAL, || async {
+            log_limits::report();
+            Ok(())
         }),
     ]
 }

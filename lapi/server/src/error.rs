@@ -11,7 +11,7 @@ use palisade_store::StoreError;
 use palisade_wire::BodyError;
 use serde::Serialize;
 
-use crate::response::json;
+use crate::{log_limits::STORE, response::json};
 
 /// `Retry-After` while the database is unavailable, in seconds.
 const STORE_RETRY: u64 = 2;
@@ -67,12 +67,22 @@ impl ApiError {
     pub(crate) fn store(cause: &StoreError, text: impl Into<String>) -> Self {
         let text = text.into();
         if cause.is_temporary() {
-            tracing::warn!(error = cause as &dyn std::error::Error, answer = %text, "the store is not available");
+            if STORE.allows() {
+                tracing::warn!(error = cause as &dyn std::error::Error, answer = %text, "the store is not available");
+            }
             let body = Body::Message(text);
             return Self { status: StatusCode::SERVICE_UNAVAILABLE, body, retry_after: Some(STORE_RETRY) };
         }
-        tracing::error!(error = cause as &dyn std::error::Error, answer = %text, "the store failed");
+        if STORE.allows() {
+            tracing::error!(error = cause as &dyn std::error::Error, answer = %text, "the store failed");
+        }
         Self::internal(text)
+    }
+
+    /// 503 with `Retry-After`: another time may be better.
+    pub(crate) fn busy(text: impl Into<String>) -> Self {
+        let body = Body::Message(text.into());
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, body, retry_after: Some(STORE_RETRY) }
     }
 
     /// 429 with `Retry-After`.

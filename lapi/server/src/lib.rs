@@ -11,9 +11,11 @@
 mod auth;
 mod background;
 mod body;
+mod body_places;
 pub mod cli;
 mod error;
 mod limits;
+mod log_limits;
 mod metrics;
 mod offload;
 mod openapi;

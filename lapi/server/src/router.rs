@@ -26,6 +26,7 @@ use self::access::AccessRequest;
 use self::label::{NO_ROUTE, RouteLabel, method_label};
 use self::table::{Found, Table};
 use crate::{
+    log_limits::PANICS,
     openapi,
     routes::{alerts, allowlists, decisions, decisions::follow::ParkedFor, health, usage, watchers},
     state::Lapi,
@@ -58,7 +59,9 @@ fn around(routes: Router<Lapi>, table: &'static Table, lapi: Lapi) -> Router {
     let panics = lapi.metrics.panics.clone();
     let panicked = CatchPanicLayer::custom(move |_| {
         panics.inc();
-        error!("a handler panicked; the panic is logged above");
+        if PANICS.allows() {
+            error!("a handler panicked; the panic is logged above");
+        }
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     });
     routes.layer(panicked).layer(from_fn_with_state((lapi.clone(), table), instrument)).with_state(lapi)

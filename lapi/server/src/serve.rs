@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use palisade_daemon::{
-    listen::{self, Limits, Listeners, Serving, SocketFile},
+    listen::{self, Limits, Listeners, OpenFiles, Serving, SocketFile},
     logs::{AccessLog, LogLevel},
     metrics,
     runtime::DaemonContext,
@@ -102,7 +102,9 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     access.configure(&config.access_log)?;
     let clock = Clock::System;
     let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
-    let limits = Limits { connections: listen::raise_limit(), ..Limits::default() };
+    let open_files = OpenFiles::raise();
+    let database = database.within(open_files.quarter());
+    let limits = Limits { connections: open_files.connections(database.open_files()), ..Limits::default() };
     // Bind first, so that a second instance fails before it opens the database.
     let (listeners, socket) = bind(&server).await.context(STARTING)?;
 

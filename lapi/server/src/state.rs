@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
-use palisade_daemon::logs::{AccessLog, LineBudget};
+use palisade_daemon::logs::AccessLog;
 use palisade_lapi_config::{Config, ServerConfig};
 use palisade_profiles::Profiles;
 use palisade_replica::CursorSigner;
@@ -19,11 +19,7 @@ use palisade_service::{
 use palisade_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    auth::Authenticator,
-    limits::{BodyPlaces, REFUSAL_BURST, REFUSAL_INTERVAL},
-    metrics::LapiMetrics,
-};
+use crate::{auth::Authenticator, limits::BodyPlaces, metrics::LapiMetrics};
 
 /// A handle to the LAPI's state; clones share it.
 #[derive(Debug, Clone)]
@@ -41,8 +37,6 @@ pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: LapiMetrics,
     pub(crate) access: AccessLog,
-    /// Bounds log lines about unknown keys and certificates.
-    pub(crate) refusal_lines: LineBudget,
     pub(crate) auth: Authenticator,
     pub(crate) body_places: BodyPlaces,
     pub(crate) replication: Arc<Replication>,
@@ -132,7 +126,6 @@ impl Lapi {
             registry,
             metrics,
             access,
-            refusal_lines: LineBudget::new(REFUSAL_BURST, REFUSAL_INTERVAL),
             auth,
             replication,
             long_poll,

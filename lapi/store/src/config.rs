@@ -3,6 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// Each reader has a thread; more do not read faster.
+pub(crate) const MAX_SQLITE_READERS: u32 = 8;
+/// The database and its write-ahead log.
+const SQLITE_FILES_PER_CONNECTION: u64 = 2;
+/// Connections without which a server cannot be used: a reader, the writer, the listener, the leader.
+const MIN_OPEN: u32 = 4;
+
 /// The database to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DbConfig {
@@ -21,6 +28,27 @@ impl DbConfig {
     pub const DEFAULT_BULK: usize = 1000;
     /// Maximum of `decision_bulk_size`.
     pub const MAX_BULK: usize = 2000;
+
+    /// The same with no more connections than these open files allow.
+    pub fn within(&self, open_files: u64) -> Self {
+        let most = match &self.engine {
+            Engine::Sqlite { .. } => open_files / SQLITE_FILES_PER_CONNECTION,
+            Engine::Postgres(_) => open_files,
+        };
+        let most = u32::try_from(most).unwrap_or(u32::MAX).max(MIN_OPEN);
+        Self { max_open: self.max_open.min(most), ..self.clone() }
+    }
+
+    /// The number of files or sockets that an open database takes at most.
+    pub fn open_files(&self) -> u64 {
+        match &self.engine {
+            Engine::Sqlite { .. } => {
+                // The writer's besides, the shared memory, locks and journals.
+                (u64::from(self.max_open.min(MAX_SQLITE_READERS)) + 1) * SQLITE_FILES_PER_CONNECTION + 3
+            }
+            Engine::Postgres(_) => u64::from(self.max_open.max(MIN_OPEN)),
+        }
+    }
 
     /// A SQLite file with default settings.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
@@ -138,5 +166,20 @@ impl SslMode {
     /// The name of the mode.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_open_files_mean_few_connections() {
+        let sqlite = DbConfig::sqlite("/var/lib/lapi.db");
+        assert_eq!((sqlite.open_files(), sqlite.within(256).open_files()), (21, 21));
+        assert_eq!(sqlite.within(8).open_files(), 13);
+        let server = DbConfig::postgres(PostgresServer::default());
+        assert_eq!((server.open_files(), server.within(256).open_files()), (100, 100));
+        assert_eq!((server.within(16).max_open, server.within(1).max_open), (16, 4));
     }
 }

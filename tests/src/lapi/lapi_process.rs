@@ -36,6 +36,8 @@ pub struct Setup {
     pub config: Value,
     /// The folder of the database, if not in the world's.
     pub data: Option<PathBuf>,
+    /// Its limit of open files, if not the system's.
+    pub open_files: Option<u32>,
 }
 
 /// The profiles CrowdSec ships: alerts about addresses and ranges that request remediation get a ban of four hours.
@@ -59,7 +61,7 @@ on_success: break
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { profiles: SHIPPED_PROFILES.to_owned(), config: json!({}), data: None }
+        Self { profiles: SHIPPED_PROFILES.to_owned(), config: json!({}), data: None, open_files: None }
     }
 }
 
@@ -76,6 +78,7 @@ pub struct LapiProcess {
     tls: bool,
     socket: Option<PathBuf>,
     process: Option<Process>,
+    open_files: Option<u32>,
 }
 
 impl LapiProcess {
@@ -141,7 +144,8 @@ impl LapiProcess {
         std::fs::write(folder.join("simulation.yaml"), "simulation: off\n")?;
         std::fs::write(folder.join("profiles.yaml"), &setup.profiles)?;
         std::fs::write(folder.join("credentials.yaml"), "")?;
-        Ok(Self { make, host: host.clone(), config, data, address, tcp, tls, socket, process: None })
+        let (host, open_files) = (host.clone(), setup.open_files);
+        Ok(Self { make, host, config, data, address, tcp, tls, socket, process: None, open_files })
     }
 
     /// Writes its files and starts it; returns once it responds.
@@ -175,7 +179,15 @@ impl LapiProcess {
     /// # Errors
     /// When the program is not built, or not fetched.
     pub fn command(&self) -> Outcome<Command> {
-        let mut command = tools::command(self.make.server()?)?;
+        let server = self.make.server()?;
+        let mut command = match self.open_files {
+            Some(limit) => {
+                let mut shell = tools::command("sh")?;
+                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(server);
+                shell
+            }
+            None => tools::command(server)?,
+        };
         command.arg("-c").arg(&self.config);
         if self.make == Make::Stock {
             command.args(["-no-cs", "-no-capi"]);

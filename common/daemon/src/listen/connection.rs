@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, Version,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
@@ -17,21 +18,27 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::OwnedSemaphorePermit,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection_reaper::{CloseSignal, ConnectionActivity, RegisteredConnection},
+    connection_reaper::{CloseSignal, ConnectionActivity, ConnectionReaper, RegisteredConnection},
+    limits::{MAX_DECODED_HEAD, MAX_HEAD},
     observed_io::ObservedIo,
     peer::Peer,
+    received_body::{ReceivedBody, keep_stream},
+    refusal,
     service::HttpService,
 };
 
-/// Maximum size of a request's head, in bytes.
-// Go's default is 1 MiB. Stock clients send a token and a query, usually of some hundred bytes.
-const MAX_HEAD: usize = 64 * 1024;
 /// Maximum number of concurrent requests on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// Bytes of bodies that an HTTP/2 client may send before a handler reads them: of one request, and of all together.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
 /// flight are answered.
@@ -43,9 +50,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
     stop: CancellationToken,
 ) {
     let activity = entry.activity.clone();
+    let peer = Peer { activity: Some(activity.clone()), ..peer };
     let answering = service_fn({
-        let activity = activity.clone();
-        move |request: Request<Incoming>| answer(request, peer.clone(), service.clone(), activity.clone())
+        let (activity, reaper) = (activity.clone(), entry.reaper.clone());
+        move |request: Request<Incoming>| {
+            answer(request, peer.clone(), service.clone(), activity.clone(), reaper.clone())
+        }
     });
     let mut stream = ObservedIo::new(stream, activity.clone());
     // Detected by its preface, because clients also use HTTP/2 without TLS, and ALPN is not always sent.
@@ -60,7 +70,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
     match http2 {
         Ok(false) => {
             let mut builder = http1::Builder::new();
-            // With hyper's own timeout each connection would have a timer.
+            // With hyper's own timeout each connection would have a timer. Its limit of lines is `MAX_HEADER_LINES`; to set
+            // it would move the parser's table to the heap.
             builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
             drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop).await;
         }
@@ -69,7 +80,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(MAX_DECODED_HEAD);
             // Boxed, as it is large and rare: tasks of HTTP/1.1 connections do not reserve its space.
             Box::pin(drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop))
                 .await;
@@ -96,25 +109,55 @@ async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivit
 }
 
 async fn answer<H: HttpService>(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     peer: Peer,
     service: H,
     activity: Arc<ConnectionActivity>,
-) -> Result<Response<Instrumented<H::Body>>, Infallible> {
-    activity.begin(request.version() == Version::HTTP_2);
+    reaper: Arc<ConnectionReaper>,
+) -> Result<Response<Instrumented<AnyBody<H>>>, Infallible> {
+    let http2 = request.version() == Version::HTTP_2;
+    activity.begin(http2);
+    let (mut request, unread) = ReceivedBody::wrap(request, &activity);
     // Moved into the body: the request lasts until the response has been sent, or dropped with the connection.
-    let in_flight = InFlight(activity);
-    request.extensions_mut().insert(peer);
-    let response = service.respond(request).await;
+    let mut in_flight = InFlight { activity, permit: None };
+    let mut refusal = refusal::refuse(&request);
+    if http2 && in_flight.activity.has_others() {
+        in_flight.permit = Box::pin(reaper.request_permit(&in_flight.activity)).await;
+        if in_flight.permit.is_none() {
+            refusal = Some(refusal::busy());
+        }
+    }
+    let response = match refusal {
+        Some(refusal) => {
+            drop(request);
+            refusal.map(Either::Right)
+        }
+        None => {
+            request.extensions_mut().insert(peer);
+            service.respond(request).await.map(Either::Left)
+        }
+    };
+    match unread.discard().await {
+        Some(rest) if http2 => keep_stream(rest, &reaper.kept_streams),
+        Some(_) => in_flight.activity.leave_unread(),
+        None => {}
+    }
     Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
 }
 
+/// The body of a handler's response, or of the listener's own.
+type AnyBody<H> = Either<<H as HttpService>::Body, Full<Bytes>>;
+
 /// A request whose response is not complete.
-struct InFlight(Arc<ConnectionActivity>);
+struct InFlight {
+    activity: Arc<ConnectionActivity>,
+    /// Of a further request on an HTTP/2 connection: they count like connections.
+    permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.end();
+        self.activity.end();
     }
 }
 

@@ -44,27 +44,83 @@ impl Default for Limits {
     }
 }
 
-/// File descriptors reserved for everything that is not a connection.
+/// Maximum size of a request's head, in bytes.
+// Go's default is 1 MiB. Stock clients send a token and a query, usually of some hundred bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// Maximum number of header lines in a request.
+// Proxies have the same limit, Apache's among them.
+pub(super) const MAX_HEADER_LINES: usize = 100;
+/// Size of a head above which HTTP/2 refuses it without a message. Below, the request is decoded and refused with one.
+pub(super) const MAX_DECODED_HEAD: u32 = 256 * 1024;
+
+/// File descriptors reserved for everything that is not a connection, where there are enough.
 const RESERVED: u64 = 256;
+/// What a daemon needs besides connections and its database: standard streams, listeners, logs, the runtime, the service
+/// manager, files that are read again, connections of scrapers.
+const RESERVED_AT_LEAST: u64 = 32;
 /// The lower bound on connections, however few descriptors there are.
-const MIN_CONNECTIONS: u64 = 64;
+const MIN_CONNECTIONS: u64 = 8;
 // Some systems set no limit or 2^30, which would bound nothing.
 const MAX_CONNECTIONS: u64 = 500_000;
 
-/// Raises the limit on open files to the hard limit, and returns how many connections it allows.
-pub fn raise_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let mut current = limit.current.unwrap_or(u64::MAX);
-    if limit.current != limit.maximum {
-        // The soft limit is usually 1024 for the sake of programs that use `select`. The hard limit is the
-        // operator's.
-        let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-        match setrlimit(Resource::Nofile, wanted) {
-            Ok(()) => current = limit.maximum.unwrap_or(u64::MAX),
-            Err(cause) => warn!(%cause, current, "cannot raise the limit on open files"),
+/// The limit on open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles(u64);
+
+impl OpenFiles {
+    /// Raises the limit to the hard limit and returns it.
+    pub fn raise() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let mut current = limit.current.unwrap_or(u64::MAX);
+        if limit.current != limit.maximum {
+            // The soft limit is usually 1024 for the sake of programs that use `select`. The hard limit is the
+            // operator's.
+            let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+            match setrlimit(Resource::Nofile, wanted) {
+                Ok(()) => current = limit.maximum.unwrap_or(u64::MAX),
+                Err(cause) => warn!(%cause, current, "cannot raise the limit on open files"),
+            }
+        }
+        Self(current)
+    }
+
+    /// A quarter of them: the most that connections to a database may take.
+    pub fn quarter(self) -> u64 {
+        self.0 / 4
+    }
+
+    /// How many connections there may be beside a database that needs so many files.
+    pub fn connections(self, database: u64) -> usize {
+        let most = self.connections_beside(database);
+        info!(
+            connections = most,
+            open_files = self.0,
+            "maximum number of connections, derived from LimitNOFILE"
+        );
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    fn connections_beside(self, database: u64) -> u64 {
+        let reserved = (RESERVED_AT_LEAST + database).max(RESERVED.min(self.quarter()));
+        self.0.saturating_sub(reserved).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_what_the_server_needs() {
+        for (files, database, connections) in [
+            (1_024, 20, 768),
+            (1_024, 400, 592),
+            (64, 20, 12),
+            (30, 20, 8),
+            (100_000, 20, 99_744),
+            (u64::MAX, 20, 500_000),
+        ] {
+            assert_eq!(OpenFiles(files).connections_beside(database), connections, "{files} {database}");
         }
     }
-    let most = current.saturating_sub(RESERVED).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
-    info!(connections = most, "maximum number of connections, derived from LimitNOFILE");
-    usize::try_from(most).unwrap_or(usize::MAX)
 }

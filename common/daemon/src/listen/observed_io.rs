@@ -1,30 +1,49 @@
-//! A stream that records reads and blocked writes for the connection reaper.
+//! A stream that records reads and blocked writes for the connection reaper, replaces the HTTP/1.1 parser's own
+//! responses, and closes without destroying the last one.
 
 use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
-use super::connection_reaper::ConnectionActivity;
+use super::{connection_reaper::ConnectionActivity, refusal};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Buffer size for the first read: enough for the head of an ordinary request.
 const FIRST_READ: usize = 1024;
+/// How long, and how many bytes, are read of a client that is still sending when its connection is closed: the system
+/// would answer further bytes with a reset, which destroys a response that has not been read.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
 
 pub(super) struct ObservedIo<S> {
     inner: S,
     activity: Arc<ConnectionActivity>,
     /// Read while detecting the protocol, and not yet consumed.
     buffered: Vec<u8>,
+    http2: bool,
+    /// A response of the listener itself that is to be written.
+    own: Vec<u8>,
+    linger: Option<Linger>,
+}
+
+/// The rest of a client's bytes, after the last response.
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl<S> ObservedIo<S> {
     pub(super) fn new(inner: S, activity: Arc<ConnectionActivity>) -> Self {
-        Self { inner, activity, buffered: Vec::new() }
+        Self { inner, activity, buffered: Vec::new(), http2: false, own: Vec::new(), linger: None }
     }
 
     /// Whether the client uses HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
@@ -43,7 +62,20 @@ impl<S> ObservedIo<S> {
         }
         let http2 = buffered.starts_with(PREFACE);
         self.buffered = buffered;
+        self.http2 = http2;
         Ok(http2)
+    }
+
+    /// Whether these bytes are the parser's response to a head that it cannot parse; a response of ours is then written
+    /// in its place. The parser has no other way to set the body.
+    fn replaces(&mut self, bytes: &[u8]) -> bool {
+        if self.http2 || self.activity.is_answering() {
+            return false;
+        }
+        let Some(own) = refusal::instead_of(bytes) else { return false };
+        self.own = own;
+        self.activity.leave_unread();
+        true
     }
 
     fn observe_write<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -78,12 +110,50 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ObservedIo<S> {
+    fn poll_write_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.own.is_empty() {
+            let poll = Pin::new(&mut self.inner).poll_write(context, &self.own);
+            let written = ready!(self.observe_write(poll))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.own.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Linger {
+            timer: Box::pin(tokio::time::sleep(LINGER)),
+            left: LINGER_BYTES,
+        });
+        if linger.timer.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut scratch = [0; 4096];
+        while linger.left > 0 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    linger.left = linger.left.saturating_sub(buffer.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.replaces(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let poll = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.observe_write(poll)
     }
@@ -93,6 +163,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.first().is_some_and(|first| self.replaces(first)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let poll = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         self.observe_write(poll)
     }
@@ -102,12 +175,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_own(context))?;
         let poll = Pin::new(&mut self.inner).poll_flush(context);
+        if matches!(poll, Poll::Ready(Ok(()))) {
+            self.activity.flushed();
+        }
         self.observe_write(poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.observe_write(poll)
+        if self.linger.is_none() {
+            ready!(self.poll_write_own(context))?;
+            let poll = Pin::new(&mut self.inner).poll_shutdown(context);
+            ready!(self.observe_write(poll))?;
+        }
+        if self.activity.is_unread() {
+            ready!(self.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use super::connection_reaper::ConnectionActivity;
+
 /// The remote end of a connection; the listener adds it to the extensions of each request.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -14,12 +16,21 @@ pub struct Peer {
     pub certificates: Arc<[Vec<u8>]>,
     /// Whether the TLS handshake verified their signatures.
     pub verified: bool,
+    /// The connection, when there is one.
+    pub(super) activity: Option<Arc<ConnectionActivity>>,
 }
 
 impl Peer {
     /// A peer without a client certificate.
     pub fn plain(address: Option<SocketAddr>) -> Self {
-        Self { address, certificates: Arc::new([]), verified: false }
+        Self { address, certificates: Arc::new([]), verified: false, activity: None }
+    }
+
+    /// Records that the peer has shown valid credentials: its connection is then among the last to be closed for others.
+    pub fn authenticated(&self) {
+        if let Some(activity) = &self.activity {
+            activity.authenticated();
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use std::{convert::Infallible, error::Error};
 
 use hyper::{
     Request, Response,
-    body::{Body, Bytes, Incoming},
+    body::{Body, Bytes},
 };
 use tower::{Service, ServiceExt as _};
+
+use super::received_body::ReceivedBody;
 
 /// Answers requests and cannot fail. Every such `tower` service is one, an axum router among them.
 pub trait HttpService: Clone + Send + Sync + 'static {
@@ -14,18 +16,22 @@ pub trait HttpService: Clone + Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 
     /// The response to one request.
-    fn respond(self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn respond(self, request: Request<ReceivedBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     type Body = B;
 
-    async fn respond(self, request: Request<Incoming>) -> Response<B> {
+    async fn respond(self, request: Request<ReceivedBody>) -> Response<B> {
         match self.oneshot(request).await {
             Ok(response) => response,
         }

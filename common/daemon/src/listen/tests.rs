@@ -1,13 +1,12 @@
 //! Real connections: many, slow, silent, encrypted.
 
+mod hostile;
+
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    Request, Response,
-    body::{Bytes, Incoming},
-};
+use hyper::{Request, Response, body::Bytes};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -19,12 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ConnectionMetrics, Limits, Listeners, Peer, Serving, SocketAccess, SocketFile, bind, bind_socket,
+    ConnectionMetrics, Limits, Listeners, Peer, ReceivedBody, Serving, SocketAccess, SocketFile, bind,
+    bind_socket,
     tls::{ClientVerification, TlsFiles, TlsServer},
 };
 
 /// Reads the body and answers whether the client has an address.
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     let from = request.extensions().get::<Peer>().and_then(|peer| peer.address);
     let _ = request.into_body().collect().await;
     Ok(Response::new(Full::from(if from.is_some() { "from an address" } else { "from the socket" })))

@@ -13,7 +13,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A number of lines at once, and one more in each interval.
 #[derive(Debug)]
-pub struct LineBudget {
+pub(super) struct LineBudget {
     burst: u32,
     interval: Duration,
     left_out: AtomicU64,
@@ -29,13 +29,13 @@ struct State {
 
 impl LineBudget {
     /// `burst` lines at once, then one in each `interval`.
-    pub fn new(burst: u32, interval: Duration) -> Self {
+    pub(super) fn new(burst: u32, interval: Duration) -> Self {
         let state = State { full_at: Instant::now(), reported_at: None };
         Self { burst, interval, left_out: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Whether a line may be written; if not, it is counted.
-    pub fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         self.take_at(Instant::now())
     }
 
@@ -52,7 +52,7 @@ impl LineBudget {
     }
 
     /// The number of lines left out since this was last called with a result above 0, which is once a minute.
-    pub fn left_out(&self) -> u64 {
+    pub(super) fn left_out(&self) -> u64 {
         self.left_out_at(Instant::now())
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::HeaderMap;
-use palisade_daemon::listen::Peer;
+use palisade_daemon::listen::{ClientGroup, Peer};
 use palisade_net::PrefixSet;
 
 /// The client's address: the peer's, or the one a trusted proxy forwards.
@@ -22,6 +22,18 @@ impl ClientAddress {
     /// Whether the client is on this host.
     pub(crate) fn is_local(&self) -> bool {
         self.socket || self.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// What the client's share of connections and bodies is counted by.
+    pub(crate) fn group(&self) -> ClientGroup {
+        // Clients without a usable address share one.
+        ClientGroup::of((!self.socket).then(|| self.ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+    }
+
+    /// The address of a request.
+    pub(crate) fn of(peer: Option<&Peer>, headers: &HeaderMap, proxies: &PrefixSet) -> Self {
+        let unknown = Peer::plain(Some(SocketAddr::from(([0, 0, 0, 0], 0))));
+        Self::find(peer.unwrap_or(&unknown), headers, proxies)
     }
 
     /// Determines the address from the peer and the headers. Pure.

@@ -1,6 +1,6 @@
 //! Extractors that authenticate a request: an address, a machine's token, a bouncer's key or certificate.
 
-use std::{net::SocketAddr, ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -13,15 +13,19 @@ use palisade_wire::UnixMillis;
 use tracing::{error, info, warn};
 
 use super::{address::ClientAddress, certificate::Role, token::TokenError, token_machine::machine_of};
-use crate::{error::ApiError, limits::MAX_AGENT_TEXT, router::label::RouteLabel, state::Lapi};
+use crate::{
+    error::ApiError,
+    limits::MAX_AGENT_TEXT,
+    log_limits::{AGENTS, BOUNCERS},
+    router::label::RouteLabel,
+    state::Lapi,
+};
 
 impl FromRequestParts<Lapi> for ClientAddress {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, lapi: &Lapi) -> Result<Self, ApiError> {
-        let nobody = Peer::plain(Some(SocketAddr::from(([0, 0, 0, 0], 0))));
-        let peer = parts.extensions.get::<Peer>().unwrap_or(&nobody);
-        Ok(Self::find(peer, &parts.headers, &lapi.server.trusted_proxies))
+        Ok(Self::of(parts.extensions.get::<Peer>(), &parts.headers, &lapi.server.trusted_proxies))
     }
 }
 
@@ -93,7 +97,14 @@ impl Machine {
         let claims = lapi.auth.tokens.check(token, lapi.clock.now()).map_err(refused)?;
         let machine = machine_of(lapi, &claims, parts.extensions.get::<Peer>()).await?;
         lapi.registry.activity.record_machine_seen(&machine, lapi.clock.now());
+        record_authenticated(parts);
         Ok(Self(machine))
+    }
+}
+
+fn record_authenticated(parts: &Parts) {
+    if let Some(peer) = parts.extensions.get::<Peer>() {
+        peer.authenticated();
     }
 }
 
@@ -143,11 +154,12 @@ impl Bouncer {
                 }
             }
         };
-        let bouncer = found.map_err(|refusal| refused(lapi, &refusal, &client))?;
+        let bouncer = found.map_err(|refusal| refused(&refusal, &client))?;
         if parts.method != Method::HEAD {
             note_agent(lapi, &bouncer, &parts.headers);
         }
         lapi.registry.activity.record_bouncer_seen(&bouncer, now);
+        record_authenticated(parts);
         Ok(Self(bouncer))
     }
 }
@@ -164,26 +176,26 @@ async fn by_certificate(
             Ok(lapi.registry.bouncer_with_certificate(now, &name, &client.text).await)
         }
         Err(cause) => {
-            if lapi.refusal_lines.take() {
-                let left_out = lapi.refusal_lines.left_out();
-                warn!(client = %client.text, left_out, "bouncer refused: {cause}");
+            if BOUNCERS.allows() {
+                warn!(client = %client.text, "bouncer refused: {cause}");
             }
             Err(ApiError::forbidden())
         }
     }
 }
 
-fn refused(lapi: &Lapi, refusal: &Refusal, client: &ClientAddress) -> ApiError {
+fn refused(refusal: &Refusal, client: &ClientAddress) -> ApiError {
     match refusal {
         Refusal::Unknown => {
-            if lapi.refusal_lines.take() {
-                let left_out = lapi.refusal_lines.left_out();
-                info!(client = %client.text, left_out, "bouncer refused: its key is unknown");
+            if BOUNCERS.allows() {
+                info!(client = %client.text, "bouncer refused: its key is unknown");
             }
             ApiError::forbidden()
         }
         Refusal::NameTaken(_) => {
-            error!(client = %client.text, "bouncer refused: {refusal}");
+            if BOUNCERS.allows() {
+                error!(client = %client.text, "bouncer refused: {refusal}");
+            }
             ApiError::forbidden()
         }
         Refusal::Store(cause) => ApiError::store(cause, "unable to query"),
@@ -219,7 +231,7 @@ fn note_agent(lapi: &Lapi, bouncer: &registry::Bouncer, headers: &HeaderMap) {
     if bouncer.is_agent(&kind, &version) {
         return;
     }
-    if odd {
+    if odd && AGENTS.allows() {
         let agent = kind.as_str();
         warn!(bouncer = bouncer.name, agent, "bad user agent; it should be of the form name/version");
     }

@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::auth::Machine;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::log_limits::STORE;
 use crate::offload::offload;
 use crate::query::Pairs;
 use crate::response::json;
@@ -176,7 +177,9 @@ fn to_wire(list: &Allowlist, with_content: bool, now: UnixMillis) -> WireAllowli
 /// Brings the lists up to date, so that a change made just before this request is visible. When the database does not
 /// answer, the lists in memory are used. Returns the time to check expiry against.
 async fn refresh(lapi: &Lapi) -> UnixMillis {
-    if let Err(error) = lapi.replication.catch_up().await {
+    if let Err(error) = lapi.replication.catch_up().await
+        && STORE.allows()
+    {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "cannot refresh the allowlists; serving those in memory"

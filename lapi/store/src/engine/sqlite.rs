@@ -17,6 +17,7 @@ use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session};
 use super::writer::Writer;
 use super::{Opened, Readers, access};
+use crate::config::MAX_SQLITE_READERS;
 use crate::{DbConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -30,8 +31,6 @@ const BUSY: Duration = Duration::from_secs(100);
 const CHECKED_WHOLE: u64 = 64 << 20;
 /// Rows a connection reads ahead: about two megabytes.
 const ROWS_AHEAD: usize = 2048;
-/// Each reader has a thread; more do not read faster.
-const MAX_READERS: u32 = 8;
 
 pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
     let location = Arc::new(DatabaseLocation::File(path.to_owned()));
@@ -63,7 +62,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     migrate(&mut first, &location).await?;
 
     let pool = SqlitePoolOptions::new()
-        .max_connections(config.max_open.clamp(1, MAX_READERS))
+        .max_connections(config.max_open.clamp(1, MAX_SQLITE_READERS))
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         // Readers cannot write even by mistake: all writes go through the writer, which numbers them.

@@ -6,6 +6,8 @@ mod bystander;
 mod clients;
 mod disk;
 mod fuzz;
+mod refused;
+mod shares;
 
 use palisade_e2e::{LapiProcess, Make, Outcome, Reply, Setup, World};
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use palisade_daemon::listen::Peer;
+use palisade_daemon::{listen::Peer, logs::LogLimit};
 use palisade_service::registry::{AuthType, Machine};
 use palisade_store::{MachineUpdate, NewMachine, has_other_cost};
 use palisade_wire::{BodyError, read_certificate_login, read_login};
@@ -20,6 +20,7 @@ use crate::{
     body::{self, BodyFailure},
     error::ApiError,
     limits::{BodyLimit, BodyPlace, MAX_AGENT_TEXT},
+    log_limits::{AGENTS, LOGINS, UNKNOWN_LOGINS},
     state::Lapi,
 };
 
@@ -39,7 +40,8 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     let (mut parts, body) = request.into_parts();
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
     let peer = parts.extensions.get::<Peer>().cloned();
-    let headers = parts.headers.clone();
+    // Of the head, nothing else is kept while the body is read.
+    let version = version(&parts.headers);
     let (body, _place) = read_body(&lapi, Request::from_parts(parts, body)).await?;
     let result = match peer.as_ref().filter(|peer| !peer.certificates.is_empty()) {
         Some(peer) => with_certificate(&lapi, peer, &client, &body).await,
@@ -49,11 +51,13 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
         // Lines in proportion to what is verified: a refused flood is counted, not logged.
         if refusal.is_throttled() {
             lapi.metrics.throttled.inc();
-        } else {
+        } else if log_limit(refusal.text()).allows() {
             info!(client = %client.text, "login refused: {}", refusal.text());
         }
     })?;
-    let version = version(&headers);
+    if let Some(peer) = &peer {
+        peer.authenticated();
+    }
     let update = MachineUpdate {
         scenarios: (!scenarios.is_empty()).then(|| join_scenarios(&scenarios)),
         ip: Some(client.text.clone()),
@@ -64,7 +68,9 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     lapi.registry.activity.record_machine(&machine, update);
     lapi.registry.activity.save_first_machine(lapi.clock.now(), &machine).await;
     if version.is_none() {
-        warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
+        if AGENTS.allows() {
+            warn!(machine = machine.name, client = %client.text, "login refused: bad user agent; it must be name/version");
+        }
         return Err(ApiError::unauthorized(WRONG_CREDENTIALS));
     }
     let credentials = fingerprint(&machine, peer.as_ref());
@@ -72,14 +78,23 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     token_for(&lapi, &machine.name, credentials, lapi.clock.now())
 }
 
+/// Lines about machines that exist have a limit of their own: a flood of others must not hide guesses of their passwords.
+fn log_limit(refusal: &str) -> &'static LogLimit {
+    match refusal {
+        WRONG_CREDENTIALS => &LOGINS,
+        text if text.starts_with("machine ") => &LOGINS,
+        _ => &UNKNOWN_LOGINS,
+    }
+}
+
 /// A bad body is a failed login, except where the stock server's decompression middleware answers first.
 async fn read_body(lapi: &Lapi, request: Request) -> Result<(Bytes, BodyPlace), ApiError> {
-    body::read(request, BodyLimit::UNAUTHENTICATED, &lapi.body_places).await.map_err(
-        |failure| match failure {
-            BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent => failure.into_error(),
-            other => ApiError::unauthorized(format!("missing: {other}")),
-        },
-    )
+    body::read(lapi, request, BodyLimit::UNAUTHENTICATED).await.map_err(|failure| match failure {
+        BodyFailure::NotGzip | BodyFailure::Coding | BodyFailure::Silent | BodyFailure::Crowded => {
+            failure.into_error()
+        }
+        other => ApiError::unauthorized(format!("missing: {other}")),
+    })
 }
 
 async fn with_password(

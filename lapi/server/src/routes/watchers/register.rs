@@ -15,6 +15,7 @@ use crate::{
     body,
     error::ApiError,
     limits::{BodyLimit, MAX_PENDING_MACHINES},
+    log_limits::REGISTRATIONS,
     state::Lapi,
 };
 
@@ -35,8 +36,7 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
     if lapi.server.disable_remote_lapi_registration && !client.is_local() {
         return Err(ApiError::forbidden());
     }
-    let body =
-        body::read(Request::from_parts(parts, body), BodyLimit::UNAUTHENTICATED, &lapi.body_places).await;
+    let body = body::read(&lapi, Request::from_parts(parts, body), BodyLimit::UNAUTHENTICATED).await;
     let (body, _place) = body.map_err(body::BodyFailure::into_error)?;
     let registration = read_registration(&body)?;
     let auto = lapi.server.auto_registration.as_ref();
@@ -78,7 +78,9 @@ pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Resu
             Ok(StatusCode::ACCEPTED)
         }
         Ok(_) => {
-            info!(machine = name, client = %client.text, "machine registered, pending validation");
+            if REGISTRATIONS.allows() {
+                info!(machine = name, client = %client.text, "machine registered, pending validation");
+            }
             Ok(StatusCode::CREATED)
         }
         Err(StoreError::Exists { .. }) => Err(taken()),
