@@ -10,7 +10,7 @@
 //! +------+------+
 //! ```
 
-use std::iter;
+use std::{iter, ops::Range};
 
 use unicode_width::UnicodeWidthChar as _;
 
@@ -202,20 +202,16 @@ impl Table {
         let mut widths = vec![0; self.columns.len()];
         for row in self.all() {
             for group in groups(row, widths.len()).filter(|group| group.len() == 1) {
-                let longest = row.cell(group[0]).lines().map(width).max().unwrap_or(0);
-                widths[group[0]] = widths[group[0]].max(longest);
+                let longest = row.cell(group.start).lines().map(width).max().unwrap_or(0);
+                widths[group.start] = widths[group.start].max(longest);
             }
         }
         // A cell over several columns widens them evenly if its text is longer.
         for row in self.all() {
             for group in groups(row, widths.len()).filter(|group| group.len() > 1) {
-                let mut missing = width(row.cell(group[0])).saturating_sub(group_width(&widths, &group));
-                for column in group.iter().cycle() {
-                    if missing == 0 {
-                        break;
-                    }
-                    widths[*column] += 1;
-                    missing -= 1;
+                let missing = width(row.cell(group.start)).saturating_sub(group_width(&widths, &group));
+                for column in group.cycle().take(missing) {
+                    widths[column] += 1;
                 }
             }
         }
@@ -224,7 +220,7 @@ impl Table {
 }
 
 /// The columns of each cell of a row.
-fn groups(row: &Row, columns: usize) -> impl Iterator<Item = Vec<usize>> {
+fn groups(row: &Row, columns: usize) -> impl Iterator<Item = Range<usize>> {
     let mut column = 0;
     iter::from_fn(move || {
         let first = (column < columns).then_some(column)?;
@@ -232,13 +228,13 @@ fn groups(row: &Row, columns: usize) -> impl Iterator<Item = Vec<usize>> {
             column += 1;
         }
         column += 1;
-        Some((first..column).collect())
+        Some(first..column)
     })
 }
 
 /// The width of a cell over some columns, with the space between them.
-fn group_width(widths: &[usize], group: &[usize]) -> usize {
-    group.iter().map(|column| widths[*column] + 3).sum::<usize>().saturating_sub(3)
+fn group_width(widths: &[usize], group: &Range<usize>) -> usize {
+    widths[group.clone()].iter().map(|width| width + 3).sum::<usize>().saturating_sub(3)
 }
 
 /// Columns that a text takes. Counted by character, as `cscli` does: a mark such as `✔️` takes one.
@@ -363,8 +359,8 @@ impl Layout {
     fn row(&self, text: &mut String, row: &Row, columns: &[Column], align: impl Fn(&Column) -> Align) {
         let cells: Vec<(Vec<&str>, usize, Align)> = groups(row, self.widths.len())
             .map(|group| {
-                let lines = row.cell(group[0]).lines().collect();
-                (lines, group_width(&self.widths, &group), align(&columns[group[0]]))
+                let lines = row.cell(group.start).lines().collect();
+                (lines, group_width(&self.widths, &group), align(&columns[group.start]))
             })
             .collect();
         let height = cells.iter().map(|(lines, ..)| lines.len()).max().unwrap_or(0).max(1);

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use palisade_store::{Commit, DbConfig, InstanceReport, Store};
+use palisade_store::{Commit, DbConfig, InstanceReport, MachineUpdate, Store, UsageKind, UsageRow};
 use palisade_wire::UnixMillis;
 
 use crate::lapi::Lapi;
@@ -382,4 +382,63 @@ fn metrics_that_are_off_are_an_error() {
     let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("prometheus")).collect();
     world.write("config.yaml", &without.join("\n"));
     assert!(world.fails("metrics").ends_with("prometheus is not enabled, can't show metrics"));
+}
+
+#[test]
+fn figures_of_machines_and_bouncers_come_from_their_reports() {
+    let world = World::new();
+    world.ok("machines add web-1 --auto -f -");
+    world.ok("bouncers add fw --key k1");
+    let report = |kind, producer: &str, items: &str| UsageRow {
+        kind,
+        producer: producer.into(),
+        received_at: UnixMillis(0),
+        payload: format!(
+            r#"{{"metrics":[{{"meta":{{"window_size_seconds":1800,"utc_now_timestamp":1}},"items":[{items}]}}]}}"#
+        ),
+    };
+    let line = |name: &str, value: u32, more: &str| {
+        format!(
+            r#"{{"name":"{name}","unit":"line","value":{value},"labels":{{"datasource_type":"file",
+                "source":"/var/log/auth.log","acquis_type":"syslog"{more}}}}}"#
+        )
+    };
+    let sshd = r#","parser_name":"x/sshd-logs","parser_stage":"s01-parse""#;
+    let lines = [
+        line("read", 29, ""),
+        line("global_parsed", 20, ""),
+        line("global_unparsed", 9, ""),
+        line("parsed", 20, sshd),
+        line("unparsed", 9, sshd),
+    ];
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = Store::open(&DbConfig::sqlite(world.path("lapi.db"))).await.unwrap();
+        store.add_usage(report(UsageKind::LogProcessor, "web-1", &lines.join(","))).await.unwrap();
+        let processed = r#"{"name":"processed","unit":"byte","value":12340}"#;
+        store.add_usage(report(UsageKind::RemediationComponent, "fw", processed)).await.unwrap();
+        let id = store.machine("web-1").await.unwrap().unwrap().id;
+        let hub = r#"{"parsers":[{"name":"x/own","status":"custom"},{"name":"x/y","status":"official","version":"0.1"}]}"#;
+        let update = MachineUpdate { id, hub_state: Some(hub.into()), ..MachineUpdate::default() };
+        store.update_machines(UnixMillis(0), vec![update]).await.unwrap();
+        store.close().await;
+    });
+    let shown = world.ok("machines inspect web-1");
+    assert!(shown.contains("| file:/var/log/auth.log (syslog) |   29 |     20 |        9 |"), "{shown}");
+    let parser = "| file:/var/log/auth.log (syslog) | s01-parse/x/sshd-logs |     20 |        9 |";
+    assert!(shown.contains(parser), "{shown}");
+    let json = |line: &str| -> serde_json::Value { serde_json::from_str(&world.ok(line)).unwrap() };
+    let metrics = &json("machines inspect web-1 -o json")["metrics"];
+    assert_eq!(metrics["acquisition"][0]["unparsed"], 9);
+    assert_eq!(metrics["parsers"][0]["stage"], "s01-parse");
+    let hub = &json("machines inspect web-1 --hub -o json")["parsers"];
+    assert_eq!((hub[0].get("version"), &hub[1]["version"]), (None, &"0.1".into()), "{hub}");
+    assert_eq!(
+        json("metrics show bouncers -o json"),
+        serde_json::json!({"bouncers": {"fw": {"": {"processed": {"byte": 12340}}}}})
+    );
+    let shown = world.ok("metrics show bouncers");
+    assert!(
+        shown.contains("12.34k") && world.ok("metrics show bouncers --no-unit").contains("12340"),
+        "{shown}"
+    );
 }
