@@ -7,6 +7,7 @@
 //!   metrics ──► metrics page and database         profiles, config, completion, version ──► files only
 //! ```
 
+mod client_log;
 mod command_line;
 mod commands;
 mod failure;

@@ -165,6 +165,15 @@ impl Log {
         self.write(Level::Error, text);
     }
 
+    pub(crate) fn debug(self, text: &str) {
+        self.write(Level::Debug, text);
+    }
+
+    /// Whether [`Self::debug`] writes anything.
+    pub(crate) fn is_debug(self) -> bool {
+        self.level >= Level::Debug
+    }
+
     fn write(self, level: Level, text: &str) {
         if level <= self.level {
             note(&self.shape(level, text));

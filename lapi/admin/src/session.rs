@@ -2,14 +2,15 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palisade_client::{
     MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, SettingNames, UserAgent,
 };
 use palisade_lapi_config::{Config, Credentials, Output, ServerConfig};
-use palisade_store::{DbConfig, Store};
+use palisade_store::{DbConfig, Engine, Store};
 
+use crate::client_log;
 use crate::failure::Failure;
 use crate::output::{Level, Log};
 
@@ -103,6 +104,7 @@ impl Session {
             Output::Json | Output::Raw => Level::Error,
         };
         let log = Log::new(level, output == Output::Json);
+        client_log::show(log);
         Ok(Self { config, output, fancy: color, as_cscli, log })
     }
 
@@ -126,7 +128,15 @@ impl Session {
         };
         // A command needs few connections, whatever limit the server has.
         let config = DbConfig { max_open: config.store.max_open.min(4), ..config.store.clone() };
-        Store::open(&config).await.map_err(Failure::from)
+        let started = Instant::now();
+        let store = Store::open(&config).await?;
+        let database = match &config.engine {
+            Engine::Sqlite { path, .. } => path.display().to_string(),
+            Engine::Postgres(server) => server.to_string(),
+        };
+        let took = started.elapsed().as_millis();
+        self.log.debug(&format!("database opened database={database} took_ms={took}"));
+        Ok(store)
     }
 
     /// Runs `work` on the database, then waits until the running LAPIs have applied what it wrote.

@@ -17,6 +17,7 @@ use crate::diagnosis::ConnectionFacts;
 use crate::endpoint::{Endpoint, redacted};
 use crate::error::{BuildError, Credential, PullError, PushError};
 use crate::progress::{FullPullTimeout, MIN_BYTES_PER_WINDOW, ProgressError, ProgressMonitor};
+use crate::request_log::RequestLog;
 use crate::transport::{self, Identification, Setup};
 
 /// How much of an error response is read.
@@ -222,9 +223,15 @@ impl Client {
 
     /// Sends a request and waits for the head of a response, whatever its status.
     pub(crate) async fn send(&self, request: RequestBuilder, idle: Duration) -> Result<Response, PullError> {
-        let sent = timeout(idle, request.send())
-            .await
-            .map_err(|_| self.timed_out("before the answer began", idle))?;
+        let sent = match request.build() {
+            Ok(request) => {
+                let call = RequestLog::of(&self.endpoint, &request);
+                let sent = timeout(idle, self.http.execute(request)).await;
+                call.answered(&sent);
+                sent.map_err(|_| self.timed_out("before the answer began", idle))?
+            }
+            Err(cause) => Err(cause),
+        };
         let response = sent.map_err(|cause| {
             // The message names the endpoint already, without the user part that a URL may contain.
             let cause = cause.without_url();

@@ -38,6 +38,7 @@ mod error;
 mod lapi_pool;
 mod machine;
 mod progress;
+mod request_log;
 mod setting_names;
 mod token;
 mod transport;

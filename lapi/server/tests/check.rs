@@ -143,13 +143,13 @@ fn listeners() {
         ("listen_socket: @/stale.sock", Ok(())),
         ("listen_socket: @/lapi.sock, listen_socket_mode: 0600, listen_socket_group: '0'", Ok(())),
         ("listen_socket: @/missing/lapi.sock", Err("cannot make it in the folder")),
-        ("listen_socket: @/file/lapi.sock", Err("Not a directory")),
+        ("listen_socket: @/file/lapi.sock", Err("ot a directory")),
         ("listen_socket: @/file", Err("there is a file that is no socket")),
         ("listen_socket: @/data", Err("there is a file that is no socket")),
         (&long, Err("choose a shorter one")),
         ("listen_socket: @/lapi.sock, listen_socket_mode: '0999'", Err("listen_socket_mode")),
         ("listen_socket: @/lapi.sock, listen_socket_group: no-such-group", Err("no group no-such-group")),
-        ("enable: false", Err("You must run at least the API Server")),
+        ("enable: false", Err("must run at least the API Server")),
     ] {
         // Only root may give a file to the group 0.
         if !server.contains("'0'") || rustix::process::geteuid().is_root() {
@@ -209,7 +209,7 @@ async fn databases() {
         ("empty.db", Ok(())),
         ("ours.db", Ok(())),
         ("missing/lapi.db", Err("does not exist; make it, or change db_config.db_path")),
-        ("notes.db/lapi.db", Err("Not a directory")),
+        ("notes.db/lapi.db", Err("ot a directory")),
         ("data", Err("it is not a file")),
         ("notes.db", Err("is damaged")),
         ("short.db", Err("is damaged")),

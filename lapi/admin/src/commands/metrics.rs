@@ -7,6 +7,7 @@ mod prometheus_text;
 mod sections;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use palisade_lapi_config::Output;
 use palisade_store::UsageKind;
@@ -99,7 +100,14 @@ async fn show(
     }
     if wanted.iter().any(|section| *section != "bouncers") {
         let url = page_url(session, page);
-        match lapi_page::fetch(&url).await {
+        let started = Instant::now();
+        let fetched = lapi_page::fetch(&url).await;
+        let took = started.elapsed().as_millis();
+        let result = if fetched.is_ok() { "200" } else { "failed" };
+        session
+            .log
+            .debug(&format!("request method=GET url={} result={result} took_ms={took}", without_user(&url)));
+        match fetched {
             Ok(text) => lapi_page::scraped(&samples(&text), wanted, &mut all),
             // Not a failure: the LAPI may be down, and the section from the database does not need it.
             Err(reason) => session.log.warn(&format!("unable to retrieve metrics from {url}: {reason}")),
@@ -139,4 +147,12 @@ fn page_url(session: &Session, page: &Page) -> String {
         }
         None => "http://127.0.0.1:6060/metrics".to_owned(),
     })
+}
+
+/// The URL without a user's name and password.
+fn without_user(url: &str) -> String {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return String::new() };
+    // Fails for URLs that cannot have any.
+    let _ = parsed.set_username("").and_then(|()| parsed.set_password(None));
+    parsed.to_string()
 }

@@ -341,3 +341,26 @@ fn commands_of_the_api_need_no_database_in_the_configuration() {
         );
     }
 }
+
+#[test]
+fn debug_shows_what_was_requested_of_whom_without_secrets() {
+    let lapi = lapi();
+    let world = World::with_lapi(&lapi.url);
+    for flag in ["--debug", "--trace"] {
+        let run = world.run(&format!("alerts list {flag} --limit 7"));
+        let line = run.err.lines().find(|line| line.contains("/v1/alerts")).expect(&run.err);
+        let url = format!("url={}/v1/alerts?include_capi=false&limit=7", lapi.url.trim_end_matches('/'));
+        for part in ["level=debug", "request method=GET", &url, "status=200", "took_ms="] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert_eq!(run.out, world.run("alerts list --limit 7").out);
+    }
+    let status = world.run("lapi status --debug").err;
+    assert!(status.contains("method=POST") && status.contains("/v1/watchers/login status=200"), "{status}");
+    assert!(!status.contains("secret"), "{status}");
+    for quiet in ["alerts list", "alerts list --debug -o json"] {
+        assert!(!world.run(quiet).err.contains("method=GET"), "{quiet}");
+    }
+    let database = world.run("bouncers list --debug").err;
+    assert!(database.contains("database opened database=") && database.contains("took_ms="), "{database}");
+}
