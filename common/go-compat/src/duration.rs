@@ -32,10 +32,19 @@ const LIMIT: u64 = 1 << 63;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(i64);
 
-/// Why a text is not a duration. The texts are Go's, which operators search for.
+/// Why a text is not a duration. The texts are Go's and CrowdSec's, which operators search for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
+    /// No text.
+    #[error("empty duration string")]
+    Empty,
+    /// A sign that is not the first character.
+    #[error("misplaced negative sign in duration {0:?}")]
+    MisplacedSign(String),
+    /// Days that are no whole number, or not at the beginning.
+    #[error("invalid day value in duration {0:?}")]
+    InvalidDays(String),
     /// Not of the form, or too large for 64 bits of nanoseconds.
     #[error("time: invalid duration {0:?}")]
     Invalid(String),
@@ -86,7 +95,11 @@ impl GoDuration {
 
     /// Rounded to seconds, the form in which current servers send the time left.
     pub const fn rounded(self) -> Self {
-        Self(self.rounded_seconds() * 1_000_000_000)
+        // As in Go, what cannot be rounded outwards stays as it is.
+        match self.0 {
+            i64::MIN..-9_223_372_036_500_000_000 | 9_223_372_036_500_000_000.. => self,
+            _ => Self(self.rounded_seconds() * 1_000_000_000),
+        }
     }
 
     /// Whether it is negative, as the durations of ended decisions are.
@@ -107,11 +120,17 @@ impl FromStr for GoDuration {
 
     fn from_str(text: &str) -> Result<Self, DurationError> {
         let invalid = || DurationError::Invalid(brief(text));
+        if text.is_empty() {
+            return Err(DurationError::Empty);
+        }
         let (negative, mut rest) = match text.as_bytes() {
             [b'-', ..] => (true, &text[1..]),
             [b'+', ..] => (false, &text[1..]),
             _ => (false, text),
         };
+        if rest.contains('-') {
+            return Err(DurationError::MisplacedSign(brief(text)));
+        }
         if rest == "0" {
             return Ok(Self::ZERO);
         }
@@ -146,6 +165,7 @@ impl FromStr for GoDuration {
                 "m" => MINUTE,
                 "h" => HOUR,
                 "d" if days_allowed => DAY,
+                "d" => return Err(DurationError::InvalidDays(brief(text))),
                 _ => {
                     return Err(DurationError::UnknownUnit { unit: brief(name), text: brief(text) });
                 }

@@ -63,7 +63,6 @@ fn reads_what_go_reads() {
 #[test]
 fn refuses_with_the_messages_of_go() {
     for text in [
-        "",
         "-",
         "+",
         "s",
@@ -97,8 +96,11 @@ fn refuses_with_the_messages_of_go() {
         ("3", "time: missing unit in duration \"3\""),
         ("1.5", "time: missing unit in duration \"1.5\""),
         ("1x", "time: unknown unit \"x\" in duration \"1x\""),
-        ("1h2d", "time: unknown unit \"d\" in duration \"1h2d\""),
-        ("1.5d", "time: unknown unit \"d\" in duration \"1.5d\""),
+        ("", "empty duration string"),
+        ("--1h", "misplaced negative sign in duration \"--1h\""),
+        ("1h-5m", "misplaced negative sign in duration \"1h-5m\""),
+        ("1h2d", "invalid day value in duration \"1h2d\""),
+        ("1.5d", "invalid day value in duration \"1.5d\""),
         ("1S", "time: unknown unit \"S\" in duration \"1S\""),
     ] {
         assert_eq!(text.parse::<GoDuration>().unwrap_err().to_string(), message);

@@ -5,7 +5,9 @@
 mod duration;
 pub mod layout;
 pub mod pattern;
+mod rfc3339;
 mod text;
 
 pub use duration::{DurationError, GoDuration};
+pub use rfc3339::parse_rfc3339;
 pub use text::{go_errors, parse_bool, quote, unset_variable, with_causes};

@@ -21,7 +21,7 @@ const FILTERS: [&str; 9] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let item = |key: &str, value: &str| MetaItem { key: key.to_owned(), value: value.to_owned() };
     let event = Event {
-        meta: vec![item("service", "ssh"), item("source_ip", "192.0.2.1"), item("user", "admin")],
+        meta: Some(vec![item("service", "ssh"), item("source_ip", "192.0.2.1"), item("user", "admin")]),
         timestamp: "2026-07-01T10:00:00Z".to_owned(),
     };
     let alert = Alert {

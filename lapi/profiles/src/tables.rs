@@ -163,12 +163,23 @@ static SOURCE: ObjectType = ObjectType {
 /// `Alert.Events[i]`.
 static EVENT: ObjectType = ObjectType {
     name: "Event",
-    fields: &[text!("Timestamp", event.timestamp), list!("Meta", event.meta, META_ITEM, MetaItem)],
+    fields: &[
+        text!("Timestamp", event.timestamp),
+        Field {
+            name: "Meta",
+            kind: Type::List(&Type::Object(&META_ITEM)),
+            get: |data| {
+                Value::host_list(event_meta(event(data)), |list, index| {
+                    Value::object(&META_ITEM, &of::<Vec<MetaItem>>(list)[index])
+                })
+            },
+        },
+    ],
     methods: &[Method {
         name: "GetMeta",
         params: &[Type::Text],
         returns: Type::Text,
-        call: |data, args| meta(&event(data).meta, args),
+        call: |data, args| meta(event_meta(event(data)), args),
     }],
 };
 
@@ -195,6 +206,12 @@ static DECISION: ObjectType = ObjectType {
     ],
     methods: &[],
 };
+
+/// The details of an event, which may have none.
+fn event_meta(event: &Event) -> &Vec<MetaItem> {
+    static NONE: Vec<MetaItem> = Vec::new();
+    event.meta.as_ref().unwrap_or(&NONE)
+}
 
 /// The first value of a key; empty without one.
 fn meta<'v>(items: &'v [MetaItem], args: &[Value<'v>]) -> Result<Value<'v>, Fault> {

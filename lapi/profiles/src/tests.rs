@@ -30,7 +30,7 @@ fn alert() -> Alert {
             ..Source::default()
         },
         events: vec![palisade_wire::Event {
-            meta: vec![item("service", "ssh"), item("user", "root")],
+            meta: Some(vec![item("service", "ssh"), item("user", "root")]),
             timestamp: "2026-07-01T10:00:00Z".to_owned(),
         }],
         meta: vec![item("target", r#"["/login"]"#)],

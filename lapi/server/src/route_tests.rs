@@ -13,5 +13,6 @@ mod live;
 mod openapi;
 mod others;
 mod profiles;
+mod recorded;
 mod stream;
 mod usage;

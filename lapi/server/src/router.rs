@@ -28,6 +28,7 @@ use self::table::{Found, Table};
 use crate::{
     log_limits::PANICS,
     openapi,
+    response::without_empty_length,
     routes::{alerts, allowlists, decisions, decisions::follow::ParkedFor, health, usage, watchers},
     state::Lapi,
 };
@@ -76,6 +77,7 @@ async fn instrument(
     let started = Instant::now();
     let logged = lapi.access.is_on().then(|| AccessRequest::of(&lapi, &request));
     let method = method_label(request.method());
+    let is_head = request.method() == Method::HEAD;
     let path = request.uri().path().to_owned();
     let (route, response) = match table.find(request.method(), &path) {
         Found::Route(route) => {
@@ -92,6 +94,7 @@ async fn instrument(
         Found::Slash(other) => (NO_ROUTE, redirect(&request, &other)),
         Found::Nothing => (NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
+    let response = if is_head { without_empty_length(response) } else { response };
     let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
     let took = started.elapsed().saturating_sub(parked);
     lapi.metrics.answered(route, method, took);

@@ -69,11 +69,13 @@ struct Options<'a> {
     server: &'a str,
     /// Lines below `db_config`, indented by two.
     database: &'a str,
+    /// The time at the start.
+    now: UnixMillis,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { profiles: PROFILES, server: "    trusted_ips: [192.0.2.0/24]\n", database: "" }
+        Self { profiles: PROFILES, server: "    trusted_ips: [192.0.2.0/24]\n", database: "", now: NOW }
     }
 }
 
@@ -129,6 +131,11 @@ impl TestServer {
         Self::start(folder, Options { server, ..Options::default() }).await
     }
 
+    /// The same with these profiles.
+    pub(crate) async fn configured_with(profiles: &str, server: &str) -> Self {
+        Self::start(tempfile::tempdir().unwrap(), Options { profiles, server, ..Options::default() }).await
+    }
+
     /// In a folder that may hold a database.
     async fn start(folder: tempfile::TempDir, options: Options<'_>) -> Self {
         let file = folder.path().join("lapi.db");
@@ -160,7 +167,7 @@ impl TestServer {
             }
             None => Certificates::default(),
         };
-        let time = Arc::new(AtomicI64::new(NOW.0));
+        let time = Arc::new(AtomicI64::new(options.now.0));
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let lapi = Lapi::load(Setup {
             config,
@@ -200,7 +207,14 @@ impl TestServer {
     pub(crate) async fn restored(self, copy: tempfile::TempDir) -> Self {
         self.stop.cancel();
         self.lapi.store.close().await;
-        Self::start(copy, Options::default()).await
+        Self::start(copy, Options { now: self.now(), ..Options::default() }).await
+    }
+
+    /// Stops as the daemon does and starts again.
+    pub(crate) async fn restarted(self) -> Self {
+        self.lapi.registry.activity.write_back(self.now()).await.unwrap();
+        let copy = self.backup().await;
+        self.restored(copy).await
     }
 
     /// Adds a bouncer with a key.
@@ -259,7 +273,12 @@ impl TestServer {
 
     /// Registers a machine, validates it, and returns its token.
     pub(crate) async fn register(&self, name: &str) -> String {
-        let body = format!(r#"{{"machine_id":"{name}","password":"secret"}}"#);
+        self.register_with(name, "secret").await
+    }
+
+    /// The same with this password.
+    pub(crate) async fn register_with(&self, name: &str, password: &str) -> String {
+        let body = format!(r#"{{"machine_id":"{name}","password":"{password}"}}"#);
         let answer = self.request("127.0.0.1", "POST /v1/watchers", &[], body.clone()).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         self.lapi.store.validate_machine(self.now(), name, true).await.unwrap();

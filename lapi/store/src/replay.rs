@@ -10,6 +10,12 @@ use crate::engine::Session;
 use crate::head::read_head;
 use crate::{Store, StoreError};
 
+/// The end of a decision that was in force when it was deleted: the moment at which a replica applies the deletion. That may be
+/// later than the deletion itself, and a bouncer that was sent the decision by another LAPI may have pulled in between.
+pub(crate) const WHEN_APPLIED: UnixMillis = UnixMillis(i64::MAX);
+/// The tombstones, with such ends.
+const REMOVED: &str = "(SELECT commit_no, id, alert_id, simulated, uuid, origin, scenario, scope, kind, value, \
+     CASE WHEN until >= removed_at THEN 9223372036854775807 ELSE until END AS until FROM tombstones) AS removed";
 /// Rows per read: bounds the memory of a load.
 const PAGE: usize = 10_000;
 
@@ -82,7 +88,7 @@ impl Store {
         let furthest = Commit(after.0.saturating_add(limit as u64)).min(head);
         // One more than wanted shows whether the list is complete.
         let mut put = between(&mut session, "decisions", after, furthest, limit + 1).await?;
-        let mut removed = between(&mut session, "tombstones", after, furthest, limit + 1).await?;
+        let mut removed = between(&mut session, REMOVED, after, furthest, limit + 1).await?;
         // A full list may end in the middle of a commit; that one is left to the next call.
         let mut until = furthest;
         for list in [&put, &removed] {
@@ -94,7 +100,7 @@ impl Store {
             // The first commit alone exceeds the limit.
             until = Commit(after.0 + 1);
             put = between(&mut session, "decisions", after, until, usize::MAX).await?;
-            removed = between(&mut session, "tombstones", after, until, usize::MAX).await?;
+            removed = between(&mut session, REMOVED, after, until, usize::MAX).await?;
         }
         Ok(by_commit(after, until, put, removed))
     }

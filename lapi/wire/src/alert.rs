@@ -112,8 +112,8 @@ pub struct Source {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// The extracted fields; `null` when they were too large to store.
-    #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
-    pub meta: Vec<MetaItem>,
+    #[serde(default)]
+    pub meta: Option<Vec<MetaItem>>,
     /// Its time. The LAPI writes Go's text form, `2026-07-01 10:00:00 +0000 UTC`.
     #[serde(default)]
     pub timestamp: String,
@@ -124,10 +124,10 @@ pub struct Event {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetaItem {
     /// The name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
     /// The value.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub value: String,
 }
 
@@ -199,7 +199,7 @@ struct PostingEvent<'a> {
 
 impl<'a> From<&'a Event> for PostingEvent<'a> {
     fn from(event: &'a Event) -> Self {
-        Self { meta: &event.meta, timestamp: &event.timestamp }
+        Self { meta: event.meta.as_deref().unwrap_or_default(), timestamp: &event.timestamp }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::request_body::{self, BodyError, null_is_default};
+use crate::request_body::{self, BodyError, null_is_default, texts};
 
 /// The expiration of items that never expire: Go's zero time.
 pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00.000Z";
@@ -69,7 +69,7 @@ pub struct CheckAnswer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkCheckRequest {
     /// Addresses and ranges.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "texts")]
     pub targets: Vec<String>,
 }
 

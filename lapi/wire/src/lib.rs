@@ -31,6 +31,7 @@ mod decision;
 mod decoder;
 mod error_body;
 pub mod follow;
+mod object_reader;
 mod posted;
 mod query;
 mod request_body;
@@ -52,7 +53,7 @@ pub use error_body::ErrorBody;
 pub use palisade_go_compat::{DurationError, GoDuration};
 pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
 pub use query::StreamQuery;
-pub use request_body::BodyError;
+pub use request_body::{BodyError, Unused};
 pub use scope::Scope;
 pub use time::UnixMillis;
 pub use usage::{

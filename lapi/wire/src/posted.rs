@@ -4,23 +4,30 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::request_body::{self, BodyError, at_most, brief, finite, list, require, without_nulls};
+use crate::request_body::{self, BodyError, Unused, at_most, brief, finite, list, require, without_nulls};
 use crate::{Alert, Decision, Event, MetaItem, Source};
 
-/// An alert as posted, before validation: absent and `null` fields are `None`. Its fields are those of [`Alert`].
+/// An alert as posted, before validation: absent and `null` fields are `None`. Its fields are those of [`Alert`]; those that
+/// the LAPI assigns are checked and not kept.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "each field is the one of the same name in `Alert`")]
 pub struct PostedAlert {
     pub capacity: Option<i32>,
+    #[serde(default)]
+    pub created_at: Unused<String>,
     #[serde(default, deserialize_with = "list")]
     pub decisions: Option<Vec<Option<PostedDecision>>>,
     #[serde(default, deserialize_with = "list")]
     pub events: Option<Vec<Option<PostedEvent>>>,
     pub events_count: Option<i32>,
+    #[serde(default)]
+    pub id: Unused<i64>,
     pub kind: Option<String>,
     #[serde(default, deserialize_with = "list")]
     pub labels: Option<Vec<Option<String>>>,
     pub leakspeed: Option<String>,
+    #[serde(default)]
+    pub machine_id: Unused<String>,
     pub message: Option<String>,
     #[serde(default, deserialize_with = "list")]
     pub meta: Option<Vec<Option<PostedMeta>>>,
@@ -32,6 +39,8 @@ pub struct PostedAlert {
     pub source: Option<PostedSource>,
     pub start_at: Option<String>,
     pub stop_at: Option<String>,
+    #[serde(default)]
+    pub uuid: Unused<String>,
 }
 
 /// The source of a posted alert.
@@ -73,12 +82,18 @@ pub struct PostedMeta {
 #[expect(missing_docs, reason = "each field is the one of the same name in `Decision`")]
 pub struct PostedDecision {
     pub duration: Option<String>,
+    #[serde(default)]
+    pub id: Unused<i64>,
     pub origin: Option<String>,
     pub scenario: Option<String>,
     pub scope: Option<String>,
     pub simulated: Option<bool>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    #[serde(default)]
+    pub until: Unused<String>,
+    #[serde(default)]
+    pub uuid: Unused<String>,
     pub value: Option<String>,
 }
 
@@ -227,7 +242,7 @@ impl PostedDecision {
 impl PostedEvent {
     fn validate(self, at: fmt::Arguments<'_>) -> Result<Event, BodyError> {
         Ok(Event {
-            meta: meta(require(self.meta, format_args!("{at}.meta"))?),
+            meta: Some(meta(require(self.meta, format_args!("{at}.meta"))?)),
             timestamp: require(self.timestamp, format_args!("{at}.timestamp"))?,
         })
     }

@@ -29,7 +29,7 @@ fn a_sound_alert_is_taken_whole() {
 
 #[test]
 fn what_is_posted_is_taken() {
-    let events = vec![Event { meta: Vec::new(), timestamp: "t".into() }];
+    let events = vec![Event { meta: Some(Vec::new()), timestamp: "t".into() }];
     let alert = Alert { scenario: "a/b".into(), remediation: true, events, ..Alert::default() };
     let body = serde_json::to_vec(&[alert.posting()]).unwrap();
     assert_eq!(read_alerts(&body).unwrap().remove(0).validate(0).unwrap(), alert);

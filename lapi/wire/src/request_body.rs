@@ -10,6 +10,8 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_path_to_error::{Path, Segment};
 
+use crate::object_reader::ObjectReader;
+
 /// Why a body is refused; the text names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -79,11 +81,39 @@ fn dotted(path: &Path) -> String {
 /// Reads the first JSON value of a body; `None` for `null`.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, BodyError> {
     // Bytes that are not UTF-8 become replacement characters, so that one log line cannot block a batch of alerts.
-    let text = String::from_utf8_lossy(body);
+    let text = without_half_surrogates(String::from_utf8_lossy(body));
     LIST_BUDGET.set(LIST_BYTES.saturating_add(body.len().saturating_mul(LIST_BYTES_PER_BYTE)));
-    let read = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text));
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let read = serde_path_to_error::deserialize(ObjectReader(&mut json));
     LIST_BUDGET.set(usize::MAX);
     read.map_err(BodyError::new)
+}
+
+/// Replaces the escapes of halves of surrogate pairs, which no text can hold, by those of the replacement character.
+fn without_half_surrogates(mut text: Cow<'_, str>) -> Cow<'_, str> {
+    let mut at = 0;
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        let (unit, next) = (surrogate(&text[at..]), surrogate(text.get(at + 6..).unwrap_or_default()));
+        match (unit, next) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(_), _) => {
+                text.to_mut().replace_range(at..at + 6, "\\ufffd");
+                at += 6;
+            }
+            // Whatever is escaped, such as a backslash, begins no escape itself.
+            (None, _) => at += 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+        }
+    }
+    text
+}
+
+/// The half of a surrogate pair that is escaped at the beginning of a text.
+fn surrogate(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let unit = digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16));
+    let unit = unit?.ok()?;
+    (0xd800..=0xdfff).contains(&unit).then_some(unit)
 }
 
 /// Checks a field that may be `null` in JSON but must be there.
@@ -174,6 +204,42 @@ pub(crate) fn name(at: impl fmt::Display, text: &str, longest: usize) -> Result<
         return Err(BodyError::Invalid(format!("{at} in body must not contain control characters")));
     }
     at_most(at, text, longest)
+}
+
+/// For `deserialize_with`: a list whose `null` elements are left out; empty for `null`.
+pub(crate) fn list_of_some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(list::<Option<T>, D>(from)?.unwrap_or_default().into_iter().flatten().collect())
+}
+
+/// For `deserialize_with`: the same, and the field is required.
+pub(crate) fn required_list_of_some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    let all: Vec<Option<T>> = required_list(from)?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// For `deserialize_with`: a list of texts, of which each `null` is empty; empty for `null`.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(without_nulls(list(from)?))
+}
+
+/// A field whose type is checked and whose value is not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unused<T>(PhantomData<T>);
+
+impl<T> Default for Unused<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unused<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::<T>::deserialize(from).map(|_| Self::default())
+    }
 }
 
 /// What a list contains, with defaults for each `null`.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use jiff::tz::TimeZone;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
 use serde::{Deserialize, Serialize};
 
 use crate::GoDuration;
+
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
 
 /// A timestamp: milliseconds since the Unix epoch, in UTC. Texts with a zone are converted on input, because comparing
 /// them as texts would end bans hours early or late.
@@ -19,9 +22,12 @@ impl UnixMillis {
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
-    /// Parses an RFC 3339 text with any zone and fraction.
+    /// Parses an RFC 3339 text with any zone and fraction, as strictly as Go.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|moment| Self(moment.as_millisecond()))
+        let time = palisade_go_compat::parse_rfc3339(text)?;
+        let millis = time.duration_since(EPOCH).as_millis();
+        // The calendar ends long before this could overflow.
+        i64::try_from(millis).ok().map(Self)
     }
 
     /// Formats as `2026-07-01T10:00:00Z`; the fraction is truncated.
@@ -44,10 +50,10 @@ impl UnixMillis {
         GoDuration::from_nanos(self.0.saturating_sub(earlier.0).saturating_mul(1_000_000))
     }
 
-    fn civil(self) -> jiff::Zoned {
-        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
-        let edge = if self.0 < 0 { first } else { last };
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or(edge).to_zoned(TimeZone::UTC)
+    /// In UTC.
+    pub fn civil(self) -> DateTime {
+        let edge = if self.0 < 0 { DateTime::MIN } else { DateTime::MAX };
+        EPOCH.checked_add(SignedDuration::from_millis(self.0)).unwrap_or(edge)
     }
 }
 
@@ -72,5 +78,8 @@ mod tests {
         assert_eq!(noon.plus("4h".parse().unwrap()).since(noon).to_string(), "4h0m0s");
         assert_eq!(UnixMillis(i64::MAX).rfc3339().get(..4), Some("9999"));
         assert_eq!(UnixMillis::parse_rfc3339("yesterday"), None);
+        for text in ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"] {
+            assert_eq!(UnixMillis::parse_rfc3339(text).unwrap().rfc3339(), text);
+        }
     }
 }

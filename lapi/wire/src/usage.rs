@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::request_body::{list_or_empty, null_is_default, required, required_list};
+use crate::request_body::{list_of_some, null_is_default, required, required_list_of_some, texts};
 
 /// The longest name, unit, label or version that LAPI's validation accepts, in characters.
 pub const MAX_METRIC_TEXT: usize = 255;
@@ -34,7 +34,7 @@ pub struct RemediationComponent {
     #[serde(deserialize_with = "required")]
     pub version: String,
     /// Always an array, empty for bouncers: an object is refused with 400.
-    #[serde(default, deserialize_with = "list_or_empty")]
+    #[serde(default, deserialize_with = "texts")]
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
     #[serde(deserialize_with = "required")]
@@ -43,7 +43,7 @@ pub struct RemediationComponent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
     /// Always an array, although the public guide shows an object: an object is refused with 400.
-    #[serde(default, deserialize_with = "list_or_empty")]
+    #[serde(default, deserialize_with = "list_of_some")]
     pub metrics: Vec<MetricsWindow>,
 }
 
@@ -70,7 +70,7 @@ pub struct MetricsWindow {
     #[serde(deserialize_with = "required")]
     pub meta: MetricMeta,
     /// The measurements.
-    #[serde(deserialize_with = "required_list")]
+    #[serde(deserialize_with = "required_list_of_some")]
     pub items: Vec<MetricItem>,
 }
 
@@ -101,8 +101,14 @@ pub struct MetricItem {
     #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     pub value: serde_json::Number,
     /// Such as `origin` (for lists `lists:<name>`), `ip_type` (`ipv4`, `ipv6`), `remediation`.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "labels", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// Labels, of which each `null` is empty; none for `null`.
+fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels: BTreeMap<String, Option<String>> = null_is_default(from)?;
+    Ok(labels.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
 }
 
 #[cfg(test)]

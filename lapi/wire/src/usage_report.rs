@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::request_body::{self, BodyError, at_most, brief, list_or_empty, null_is_default, required};
+use crate::request_body::{
+    self, BodyError, Unused, at_most, brief, list_of_some, list_or_empty, null_is_default, required,
+    required_list_of_some, texts,
+};
 use crate::usage::MAX_METRIC_TEXT;
 use crate::{MetricsWindow, OsInfo, RemediationComponent};
 
@@ -17,7 +20,7 @@ pub struct LogProcessor {
     #[serde(deserialize_with = "required")]
     pub version: String,
     /// Names of the experimental features that are on.
-    #[serde(default, deserialize_with = "list_or_empty")]
+    #[serde(default, deserialize_with = "texts")]
     pub feature_flags: Vec<String>,
     /// When the process started, in seconds since the Unix epoch.
     #[serde(deserialize_with = "required")]
@@ -26,7 +29,7 @@ pub struct LogProcessor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsInfo>,
     /// The measurements.
-    #[serde(default, deserialize_with = "list_or_empty")]
+    #[serde(default, deserialize_with = "list_of_some")]
     pub metrics: Vec<MetricsWindow>,
     /// The number of data sources per type.
     #[serde(deserialize_with = "required")]
@@ -88,10 +91,51 @@ impl UsageReport {
     }
 }
 
-/// The lists of a log processor's hub items; a type without any may be `null`.
+/// The lists of a log processor's hub items, without items that are `null`.
 fn hub_items<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<HubItem>>, D::Error> {
-    let lists: BTreeMap<String, Option<Vec<HubItem>>> = required(from)?;
-    Ok(lists.into_iter().map(|(kind, list)| (kind, list.unwrap_or_default())).collect())
+    #[derive(Deserialize)]
+    struct Items(#[serde(deserialize_with = "required_list_of_some")] Vec<HubItem>);
+
+    let lists: BTreeMap<String, Items> = required(from)?;
+    Ok(lists.into_iter().map(|(kind, items)| (kind, items.0)).collect())
+}
+
+/// What a report says of its sender besides, which the LAPI knows better: checked, and not kept.
+#[derive(Deserialize)]
+struct BouncerClaims {
+    #[serde(default, rename = "name")]
+    _name: Unused<String>,
+    #[serde(default, rename = "last_pull")]
+    _last_pull: Unused<i64>,
+}
+
+/// The same of a log processor.
+#[derive(Deserialize)]
+struct ProcessorClaims {
+    #[serde(default, rename = "name")]
+    _name: Unused<String>,
+    #[serde(default, rename = "last_push")]
+    _last_push: Unused<i64>,
+    #[serde(default, rename = "last_update")]
+    _last_update: Unused<i64>,
+}
+
+/// A list of entries of which each has to be there.
+#[derive(Default, Deserialize)]
+struct Posted {
+    #[serde(default, deserialize_with = "list_or_empty")]
+    remediation_components: Vec<RemediationComponent>,
+    #[serde(default, deserialize_with = "list_or_empty")]
+    log_processors: Vec<LogProcessor>,
+}
+
+/// The same body again.
+#[derive(Default, Deserialize)]
+struct PostedClaims {
+    #[serde(default, rename = "remediation_components", deserialize_with = "list_of_some")]
+    _remediation_components: Vec<BouncerClaims>,
+    #[serde(default, rename = "log_processors", deserialize_with = "list_of_some")]
+    _log_processors: Vec<ProcessorClaims>,
 }
 
 /// Parses and validates the body of `POST /v1/usage-metrics`.
@@ -99,35 +143,30 @@ fn hub_items<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<
 /// # Errors
 /// The body cannot be parsed, is invalid, or is not of the sender's kind.
 pub fn read_usage_metrics(body: &[u8], from: UsageSender) -> Result<UsageReport, BodyError> {
-    #[derive(Default, Deserialize)]
-    struct Posted {
-        #[serde(default, deserialize_with = "list_or_empty")]
-        remediation_components: Vec<RemediationComponent>,
-        #[serde(default, deserialize_with = "list_or_empty")]
-        log_processors: Vec<LogProcessor>,
-    }
-    let bad = |text: &str| Err(BodyError::Malformed(text.to_owned()));
+    request_body::read::<PostedClaims>(body)?;
     let posted: Posted = request_body::read(body)?.unwrap_or_default();
-    let (mut bouncers, mut processors) = (posted.remediation_components, posted.log_processors);
-    for (at, bouncer) in bouncers.iter().enumerate() {
+    for (at, bouncer) in posted.remediation_components.iter().enumerate() {
         let at = format!("remediation_components.{at}");
         check_lengths(&at, &bouncer.version, bouncer.os.as_ref(), &bouncer.metrics)?;
     }
-    for (at, processor) in processors.iter().enumerate() {
+    for (at, processor) in posted.log_processors.iter().enumerate() {
         let at = format!("log_processors.{at}");
         check_lengths(&at, &processor.version, processor.os.as_ref(), &processor.metrics)?;
     }
-    match (from, bouncers.len(), processors.len()) {
-        (UsageSender::Bouncer, 0, _) => return bad("Missing remediation component data"),
-        (UsageSender::Bouncer, 2.., _) => return bad("Payload has more than one remediation component"),
-        (UsageSender::Machine, _, 0) => return bad("Missing log processor data"),
-        (UsageSender::Machine, _, 2..) => return bad("Payload has more than one log processor"),
-        _ => {}
+    // Entries of the other kind are not the sender's.
+    match from {
+        UsageSender::Bouncer => only(posted.remediation_components, "remediation component")
+            .map(UsageReport::RemediationComponent),
+        UsageSender::Machine => only(posted.log_processors, "log processor").map(UsageReport::LogProcessor),
     }
-    match (bouncers.pop(), processors.pop()) {
-        (Some(bouncer), None) => Ok(UsageReport::RemediationComponent(bouncer)),
-        (None, Some(processor)) => Ok(UsageReport::LogProcessor(processor)),
-        _ => bad("Payload has both LP and RC data"),
+}
+
+/// The only entry of a list.
+fn only<T>(mut entries: Vec<T>, kind: &str) -> Result<T, BodyError> {
+    match (entries.pop(), entries.is_empty()) {
+        (Some(entry), true) => Ok(entry),
+        (Some(_), false) => Err(BodyError::Malformed(format!("Payload has more than one {kind}"))),
+        (None, _) => Err(BodyError::Malformed(format!("Missing {kind} data"))),
     }
 }
 
@@ -177,7 +216,7 @@ mod tests {
             )
         );
         let lp = r#"{"log_processors":[{"version":"v1","utc_startup_timestamp":1,"datasources":{"file":2},
-            "hub_items":{"parsers":null,"scenarios":[{"name":"a/b","status":"official","version":"0.3"}]},
+            "hub_items":{"parsers":[],"scenarios":[null,{"name":"a/b","status":"official","version":"0.3"}]},
             "os":{"name":"debian","version":"12"}}]}"#;
         let UsageReport::LogProcessor(lp) = read_usage_metrics(lp.as_bytes(), UsageSender::Machine).unwrap()
         else {
@@ -201,11 +240,11 @@ mod tests {
                 "Payload has more than one remediation component",
             ),
             (
-                r#"{"remediation_components":[{"version":"v","utc_startup_timestamp":1}],"log_processors":
-                    [{"version":"v","utc_startup_timestamp":1,"datasources":{},"hub_items":{}}]}"#,
-                Machine,
-                "Payload has both LP and RC data",
+                r#"{"remediation_components":[{"version":"v","utc_startup_timestamp":1,"last_pull":"x"}]}"#,
+                Bouncer,
+                "remediation_components.0.last_pull: invalid type: string",
             ),
+            (r#"{"log_processors":[["v"]]}"#, Machine, "log_processors.0: invalid type: sequence"),
             ("", Bouncer, "EOF"),
             (
                 r#"{"remediation_components":[{"metrics":{"meta":{}}}]}"#,

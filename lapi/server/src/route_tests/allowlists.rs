@@ -48,7 +48,12 @@ async fn lists_are_returned_with_and_without_their_items() {
         ])
     );
     server.pass(Duration::from_secs(61));
-    assert_eq!(server.get("/v1/allowlists/office").await.json()["items"].as_array().unwrap().len(), 1);
+    for (query, items) in
+        [("", 0), ("?with_content=true", 1), ("?with_content=TRUE", 0), ("?with_content=1", 0)]
+    {
+        let list = server.get(&format!("/v1/allowlists/office{query}")).await.json();
+        assert_eq!(list["items"].as_array().unwrap().len(), items, "{query}");
+    }
     assert_eq!(server.get("/v1/allowlists/none").await.short(), (500, "allowlist 'none' not found".into()));
     for path in ["/v1/allowlists", "/v1/allowlists/office"] {
         assert_eq!(server.machine(Method::HEAD, path, "").await.status, 405, "{path}");

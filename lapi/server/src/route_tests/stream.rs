@@ -27,6 +27,36 @@ async fn everything_first_then_what_changed() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_restart_is_not_sent_again() {
+    let mut server = TestServer::new().await;
+    let many: Vec<Value> = (0..20).map(|n| server.decision(&format!("192.0.2.{n}"), "4h")).collect();
+    server.post_alerts(&[server.by_hand(&many)]).await;
+    server.ban("198.51.100.1", "4h").await;
+    server.ban("198.51.100.2", "10s").await;
+    assert_eq!(server.pull("?startup=true").await.0.len(), 22);
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.delete("/v1/decisions?ip=198.51.100.1").await.json(), json!({"nbDeleted": "1"}));
+    assert_eq!(server.delete("/v1/alerts/1").await.status, 200);
+    // Ends of the two seconds before the last request are repeated, as by the stock server.
+    server.pass(Duration::from_secs(3));
+    assert_eq!(server.pull("").await.1.len(), 22);
+    for hours in [0, 1, 12] {
+        server.pass(Duration::from_secs(3 + hours * 3600));
+        assert_eq!(server.pull("").await, (vec![], vec![]), "{hours}");
+        server = server.restarted().await;
+        assert_eq!(server.pull("").await, (vec![], vec![]), "after a restart, {hours}");
+    }
+    // What happened while it was away is sent.
+    server.ban("203.0.113.1", "4h").await;
+    server.ban("203.0.113.2", "4h").await;
+    assert_eq!(server.pull("").await.0.len(), 2);
+    assert_eq!(server.delete("/v1/alerts/4").await.status, 200);
+    server.pass(Duration::from_secs(60));
+    server = server.restarted().await;
+    assert_eq!(server.pull("").await, (vec![], vec!["203.0.113.1".into()]));
+}
+
+#[tokio::test]
 async fn head_checks_the_key_and_moves_no_position() {
     let server = TestServer::new().await;
     server.ban("192.0.2.1", "1h").await;

@@ -44,7 +44,7 @@ pub(crate) fn routes() -> OpenApiRouter<Lapi> {
 )]
 pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> Response {
     let now = refresh(&lapi).await;
-    let with_content = query.get("with_content") == Some("true");
+    let with_content = with_content(&query);
     let lists = lapi.allowlists.lists();
     json(&lists.iter().map(|list| to_wire(list, with_content, now)).collect::<Vec<_>>())
 }
@@ -52,7 +52,8 @@ pub(crate) async fn list(_: Machine, State(lapi): State<Lapi>, query: Pairs) -> 
 #[utoipa::path(
     get, path = "/v1/allowlists/{allowlist_name}", tag = "allowlists",
     params(
-        ("allowlist_name" = String, Path, description = "The list's name")),
+        ("allowlist_name" = String, Path, description = "The list's name"),
+        ("with_content" = Option<bool>, Query, description = "`true`: include items")),
     security(("machine" = [])),
     responses((status = 200, description = "The list", body = WireAllowlist),
         (status = 401, description = "Missing or invalid token", body = ErrorBody),
@@ -62,17 +63,23 @@ pub(crate) async fn one(
     _: Machine,
     State(lapi): State<Lapi>,
     Path(name): Path<String>,
+    query: Pairs,
 ) -> Result<Response, ApiError> {
     let now = refresh(&lapi).await;
     let lists = lapi.allowlists.lists();
     match lists.iter().find(|list| list.name == name) {
-        Some(list) => Ok(json(&to_wire(list, true, now))),
+        Some(list) => Ok(json(&to_wire(list, with_content(&query), now))),
         None => Err(ApiError::internal(format!("allowlist '{name}' not found"))),
     }
 }
 
-async fn one_called_check(machine: Machine, lapi: State<Lapi>) -> Result<Response, ApiError> {
-    one(machine, lapi, Path("check".to_owned())).await
+async fn one_called_check(machine: Machine, lapi: State<Lapi>, query: Pairs) -> Result<Response, ApiError> {
+    one(machine, lapi, Path("check".to_owned()), query).await
+}
+
+/// Only this literal, as in the stock server.
+fn with_content(query: &Pairs) -> bool {
+    query.get("with_content") == Some("true")
 }
 
 #[utoipa::path(

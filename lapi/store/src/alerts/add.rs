@@ -30,7 +30,7 @@ pub(super) async fn record_push(
     session.first(sql, |row| row.get(0)).await
 }
 
-/// The stored alerts with these digests: created within the last hour, with a decision in force.
+/// The stored alerts with these digests: created within the last hour, and their decisions still in force.
 pub(super) async fn repeated(
     tx: &mut Tx,
     now: UnixMillis,
@@ -46,8 +46,13 @@ pub(super) async fn repeated(
         // If all decisions were lifted the alert is stored again: after an operator has removed a ban, the same alert
         // may bring it back.
         " AND (EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id AND NOT d.lifted) \
-         OR NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id)) GROUP BY digest",
+         OR NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id))",
     );
+    // So it is when one has ended by itself, since the decisions of the same alert may count from its new arrival.
+    sql.push(
+        " AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.alert_id = alerts.id AND NOT d.lifted AND d.until <= ",
+    );
+    sql.arg(now.0).push(") GROUP BY digest");
     let found = session.read(sql, |row| Ok((row.get(0)?, row.get(1)?))).await?;
     Ok(found.into_iter().collect())
 }

@@ -1,7 +1,6 @@
 //! Converts alerts to rows: truncates texts, parses times and addresses. Pure; done before the write is queued, to keep
 //! the transaction short.
 
-use jiff::tz::TimeZone;
 use palisade_model::{Commit, NewDecision, StoredDecision};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
@@ -43,7 +42,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> AlertRow {
         .into_iter()
         .map(|event| Event {
             timestamp: go_time(&event.timestamp, now),
-            meta: fit_event(event.meta, &alert.scenario),
+            meta: event.meta.and_then(|meta| fit_event(meta, &alert.scenario)),
         })
         .collect();
     let meta: Vec<MetaItem> = std::mem::take(&mut alert.meta)
@@ -78,8 +77,7 @@ fn is_community(source_scope: &str, decisions: &[NewDecision]) -> bool {
 
 /// A time as Go prints it, `2026-07-01 10:00:00.5 +0000 UTC`; `now` when the text is not a time.
 fn go_time(text: &str, now: UnixMillis) -> String {
-    let moment = text.parse::<jiff::Timestamp>().or_else(|_| jiff::Timestamp::from_millisecond(now.0));
-    let moment = moment.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
+    let moment = palisade_go_compat::parse_rfc3339(text).unwrap_or_else(|| now.civil());
     let mut text = moment.strftime("%Y-%m-%d %H:%M:%S").to_string();
     let nanos = moment.subsec_nanosecond();
     // Go prints no fraction for whole seconds, and no zeros at its end.
@@ -93,9 +91,9 @@ fn go_time(text: &str, now: UnixMillis) -> String {
 }
 
 /// Truncates the longest values of an event until it fits; drops all details if that is not enough.
-fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
+fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Option<Vec<MetaItem>> {
     if go_json_bytes(&meta) <= EVENT_BYTES {
-        return meta;
+        return Some(meta);
     }
     let mut size = 2048;
     while size > 0 {
@@ -106,13 +104,13 @@ fn fit_event(mut meta: Vec<MetaItem>, scenario: &str) -> Vec<MetaItem> {
             }
         }
         if go_json_bytes(&meta) <= EVENT_BYTES {
-            return meta;
+            return Some(meta);
         }
         // Down to nothing: keys alone may exceed the limit.
         size /= 2;
     }
     warn!(scenario, "the details of an event are too large; storing it without details");
-    Vec::new()
+    None
 }
 
 /// The length of Go's JSON encoding, to which the limit applies: `<`, `>` and `&` take six bytes there.
@@ -127,8 +125,13 @@ fn go_json_bytes(meta: &[MetaItem]) -> usize {
             .sum()
     };
     // Computed and not serialised: it is done for each event and each attempt.
-    let items: usize =
-        meta.iter().map(|item| r#"{"key":"","value":""}"#.len() + text(&item.key) + text(&item.value)).sum();
+    let members = |item: &MetaItem| match (item.key.is_empty(), item.value.is_empty()) {
+        (false, false) => r#"{"key":"","value":""}"#.len(),
+        (false, true) => r#"{"key":""}"#.len(),
+        (true, false) => r#"{"value":""}"#.len(),
+        (true, true) => "{}".len(),
+    };
+    let items: usize = meta.iter().map(|item| members(item) + text(&item.key) + text(&item.value)).sum();
     2 + items + meta.len().saturating_sub(1)
 }
 
@@ -216,15 +219,16 @@ mod tests {
     #[test]
     fn large_events_are_cut_step_by_step() {
         let small = vec![item("x".repeat(8000))];
-        assert_eq!(fit_event(small.clone(), "s"), small);
-        let cut = fit_event(vec![item("é".repeat(5000))], "s");
+        assert_eq!(fit_event(small.clone(), "s"), Some(small));
+        assert_eq!(fit_event(Vec::new(), "s"), Some(Vec::new()));
+        let cut = fit_event(vec![item("é".repeat(5000))], "s").unwrap();
         assert_eq!(cut[0].value, format!("{}<stripped>", "é".repeat(1024)));
         // Six values of 3,000 bytes: the first step, 2,048, does not truncate them, since they are shorter than twice
         // that.
-        let several = fit_event(vec![item("y".repeat(3000)); 6], "s");
+        let several = fit_event(vec![item("y".repeat(3000)); 6], "s").unwrap();
         assert_eq!(several[0].value, format!("{}<stripped>", "y".repeat(1024)));
         // Truncation does not help against many values.
-        assert_eq!(fit_event(vec![item("z".into()); 1000], "s"), []);
+        assert_eq!(fit_event(vec![item("z".into()); 1000], "s"), None);
         assert_eq!(go_json_bytes(&[item("<\"\n".into())]), r#"[{"key":"k","value":"\u003c\"\n"}]"#.len());
     }
 }

@@ -6,6 +6,7 @@ use palisade_wire::UnixMillis;
 use super::Deleted;
 use crate::decisions::{COLUMNS, number, read_row};
 use crate::engine::{Column, Sql, Tx, insert};
+use crate::replay::WHEN_APPLIED;
 use crate::{Store, StoreError};
 
 /// Alerts per step.
@@ -105,19 +106,16 @@ async fn insert_tombstones(
     let commit = tx.next_commit();
     // `RETURNING` has no order, and changes within a commit are ordered by id.
     rows.sort_unstable_by_key(|row| row.id);
-    for row in &mut rows {
-        row.commit = commit;
-        // A deleted decision ends with its deletion: a client without a cursor is sent what ended after its last request,
-        // and must not be sent it again because this process has restarted.
-        row.until = row.until.min(now);
-    }
+    rows.iter_mut().for_each(|row| row.commit = commit);
     let texts = |of: fn(&StoredDecision) -> String| Column::Texts(rows.iter().map(of).collect());
     let ints = |of: fn(&StoredDecision) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
         ("removed_at", Column::Ints(vec![now.0; rows.len()])),
         ("id", ints(|row| row.id)),
-        ("until", ints(|row| row.until.0)),
+        // A deleted decision ends with its deletion: a client without a cursor is sent what ended after its last request,
+        // and must not be sent it again because a process has restarted.
+        ("until", Column::Ints(rows.iter().map(|row| row.until.min(now).0).collect())),
         ("alert_id", ints(|row| row.alert)),
         ("simulated", Column::Bools(rows.iter().map(|row| row.simulated).collect())),
         (
@@ -131,5 +129,8 @@ async fn insert_tombstones(
         ("value", texts(|row| row.target.value.text())),
     ];
     insert(tx, "tombstones", columns, bulk).await?;
+    for row in rows.iter_mut().filter(|row| row.until >= now) {
+        row.until = WHEN_APPLIED;
+    }
     Ok(Some((commit, rows.into_iter().map(Change::Removed).collect())))
 }

@@ -35,7 +35,11 @@ impl AllowlistIndex {
     pub fn reasons(&self, target: &IpNet, now: UnixMillis) -> Vec<String> {
         let mut candidates: Vec<usize> =
             self.candidates(target).filter(|&index| self.is_active(index, now)).collect();
-        candidates.sort_by_key(|&index| (&self.items[index].0, index));
+        // As the stock server lists them: by list, and within a list those that end before the others.
+        candidates.sort_by_key(|&index| {
+            let (list, item) = &self.items[index];
+            (list, item.expires_at.is_none(), item.expires_at, index)
+        });
         candidates
             .into_iter()
             .map(|index| {

@@ -61,17 +61,17 @@ pub(crate) async fn events_and_context_are_kept(db: Db) {
     posted.events = vec![
         Event {
             timestamp: "2026-07-01T11:59:00.25+02:00".into(),
-            meta: vec![item("user", "root"), item("user", "é")],
+            meta: Some(vec![item("user", "root"), item("user", "é")]),
         },
-        Event { timestamp: "no time".into(), meta: vec![item("line", &"x".repeat(9000))] },
+        Event { timestamp: "no time".into(), meta: Some(vec![item("line", &"x".repeat(9000))]) },
     ];
     posted.meta = vec![item(&"k".repeat(300), &"v".repeat(5000)), item("paths", "[\"/a\"]")];
     let (id, _, _) = store_one(&store, NewAlert { alert: posted, decisions: vec![], digest: None }).await;
     let told = store.alert(id, NOW).await.unwrap().unwrap();
     assert_eq!(told.events[0].timestamp, "2026-07-01 09:59:00.25 +0000 UTC");
-    assert_eq!(told.events[0].meta, [item("user", "root"), item("user", "é")]);
+    assert_eq!(told.events[0].meta, Some(vec![item("user", "root"), item("user", "é")]));
     assert_eq!(told.events[1].timestamp, "2026-07-01 10:00:00 +0000 UTC");
-    assert_eq!(told.events[1].meta[0].value, format!("{}<stripped>", "x".repeat(2048)));
+    assert_eq!(told.events[1].meta.as_ref().unwrap()[0].value, format!("{}<stripped>", "x".repeat(2048)));
     assert_eq!(told.meta, [item(&"k".repeat(255), &"v".repeat(4095)), item("paths", "[\"/a\"]")]);
     assert_eq!((told.uuid.len(), told.decisions.len()), (36, 0));
 }
@@ -152,6 +152,22 @@ pub(crate) async fn a_repeat_of_what_was_lifted_is_stored(db: Db) {
     store.end_decisions(later(3), &[rows[1].id]).await.unwrap();
     let again = store.add_alerts(later(4), None, vec![digested()]).await.unwrap();
     assert!(!again.ids[0].repeated && again.ids[0].alert > first);
+}
+
+pub(crate) async fn a_repeat_of_what_has_ended_is_stored(db: Db) {
+    let store = db.open().await;
+    let digested = |seconds: i64| {
+        let short = palisade_store::NewDecision { until: later(seconds), ..ban("192.0.2.1") };
+        let long = palisade_store::NewDecision { until: later(HOUR), ..ban("192.0.2.2") };
+        NewAlert { digest: Some([7; 32]), decisions: vec![short, long], ..banning(&[]) }
+    };
+    let first = store_one(&store, digested(3)).await.0;
+    let repeat =
+        async |at: i64, seconds| store.add_alerts(later(at), None, vec![digested(seconds)]).await.unwrap();
+    assert_eq!(repeat(2, 5).await.ids[0].alert, first);
+    let again = repeat(3, 6).await;
+    assert!(!again.ids[0].repeated && !again.commits.is_empty());
+    assert_eq!(repeat(5, 8).await.ids[0].alert, again.ids[0].alert);
 }
 
 pub(crate) async fn deletion_counts_all_and_is_announced(db: Db) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use palisade_model::{Change, Commit, StoredDecision, Target};
 use palisade_store::{AlertQuery, NewMachine, Store, StoreError};
+use palisade_wire::UnixMillis;
 
 use super::db::{Db, HOUR, NOW, ban, banning, later, loaded, row, store_one};
 
@@ -99,7 +100,8 @@ impl Memory {
             }
             Change::Removed(row) => {
                 self.rows.remove(&row.id);
-                self.gone.insert(row.id, row);
+                // A replica ends it when it applies the deletion, a load at the time of the deletion.
+                self.gone.insert(row.id, StoredDecision { until: UnixMillis::default(), ..row });
             }
         }
     }

@@ -39,7 +39,7 @@ macro_rules! on_both {
 on_both! {
     alerts: stored_alerts_are_returned, events_and_context_are_kept, an_unknown_machine_owns_nothing,
         values_of_other_scopes_are_stored, odd_texts_survive, a_repeat_is_recognised,
-        a_repeat_of_what_was_lifted_is_stored, deletion_counts_all_and_is_announced, one_alert_is_deleted,
+        a_repeat_of_what_was_lifted_is_stored, a_repeat_of_what_has_ended_is_stored, deletion_counts_all_and_is_announced, one_alert_is_deleted,
         alerts_are_counted_by_scenario;
     queries: every_filter_finds_what_it_names, order_and_limit, decisions_come_with_their_alerts;
     commits: a_new_database_has_no_commits, every_write_takes_the_next_commit, an_end_is_announced_once,

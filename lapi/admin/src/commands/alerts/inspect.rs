@@ -68,7 +68,7 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
         for event in &alert.events {
             text.push_str(&format!("\n- Date: {}\n", event.timestamp));
             let mut rows: Vec<Vec<String>> =
-                event.meta.iter().map(|item| vec![item.key.clone(), item.value.clone()]).collect();
+                event.meta.iter().flatten().map(|item| vec![item.key.clone(), item.value.clone()]).collect();
             // Events repeat their keys in any order.
             rows.sort();
             text.push_str(&table(fancy).header(&["Key", "Value"]).rows(rows).render());
@@ -143,7 +143,7 @@ mod tests {
                 },
             ],
             meta: vec![meta("target_user", r#"["root","admin"]"#), meta("odd", "plain")],
-            events: vec![Event { timestamp: "t".into(), meta: vec![meta("source_ip", "1.2.3.4")] }],
+            events: vec![Event { timestamp: "t".into(), meta: Some(vec![meta("source_ip", "1.2.3.4")]) }],
             ..Alert::default()
         }
     }
