@@ -89,10 +89,18 @@ impl Exchange<'_> {
         match request.path.as_str() {
             "/v1/decisions/stream" => {
                 let fault = state.next.pop_front().or_else(|| state.meanwhile.clone());
-                drop(state);
                 return match fault {
-                    None => self.right_answer(),
-                    Some(fault) => self.wrong_answer(fault),
+                    None => {
+                        // Under the lock under which the request is recorded: a test that has seen the request may
+                        // change the decisions, and the response must not contain that.
+                        let body = self.body(&mut state);
+                        drop(state);
+                        self.send(&body)
+                    }
+                    Some(fault) => {
+                        drop(state);
+                        self.wrong_answer(fault)
+                    }
                 };
             }
             "/v1/usage-metrics" => {
@@ -109,7 +117,7 @@ impl Exchange<'_> {
     }
 
     /// The body a real LAPI would send now; advances the cursor.
-    fn body(&self) -> String {
+    fn body(&self, state: &mut State) -> String {
         let (scopes, origins) = (self.request.parameter("scopes"), self.request.parameter("origins"));
         let ask = StreamQuery {
             startup: self.request.parameter("startup").as_deref() == Some("true"),
@@ -117,15 +125,18 @@ impl Exchange<'_> {
             origins: origins.as_deref(),
         };
         let key = self.request.header("x-api-key").unwrap_or_default();
-        self.shared.state().rows.stream(key, &ask, Instant::now())
+        state.rows.stream(key, &ask, Instant::now())
     }
 
-    fn right_answer(&mut self) -> io::Result<bool> {
-        let body = self.body();
+    fn body_now(&self) -> String {
+        self.body(&mut self.shared.state())
+    }
+
+    fn send(&mut self, body: &str) -> io::Result<bool> {
         if self.modern() {
-            wire::answer_in_chunks(self.out, &body)?
+            wire::answer_in_chunks(self.out, body)?
         } else {
-            wire::answer(self.out, 200, "", &body)?
+            wire::answer(self.out, 200, "", body)?
         }
         Ok(true)
     }
@@ -134,25 +145,26 @@ impl Exchange<'_> {
         match fault {
             Fault::Late(by) => {
                 self.hold(by);
-                return self.right_answer();
+                let body = self.body_now();
+                return self.send(&body);
             }
             Fault::Status(status) => {
                 let message = if status == 403 { "access forbidden" } else { "unable to query" };
                 wire::answer(self.out, status, "", &format!("{{\"message\":\"{message}\"}}"))?;
             }
             Fault::CutAfter(bytes) => {
-                let body = self.body();
+                let body = self.body_now();
                 wire::cut(self.out, &body, bytes)?;
                 return Ok(false);
             }
             Fault::StallAfter(bytes) => {
-                let body = self.body();
+                let body = self.body_now();
                 wire::begin(self.out, &body, bytes)?;
                 self.hold(Duration::from_secs(3600));
                 return Ok(false);
             }
             Fault::Body(body) => {
-                self.body();
+                self.body_now();
                 wire::answer(self.out, 200, "", &body)?;
             }
             Fault::Empty if self.modern() => {
