@@ -1,11 +1,13 @@
 //! From a line in a log to a dropped packet, over three hosts: CrowdSec's own log processor reads sshd's log, the
 //! LAPI's profile creates a decision for its alert, and our firewall on another host enforces it.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
     Access, Config, Doing as _, Firewall, Implementation, Lapi, LapiProcess, LogProcessor, Make, Outcome,
-    Setup, World, against_either_lapi, eventually, guesses, quiet_hours, tools,
+    Setup, World, against_either_lapi, eventually, guesses, quiet_hours, story, tools,
 };
 use serde_json::{Value, json};
 
@@ -126,6 +128,55 @@ fn an_attack_is_blocked_while_it_continues(world: &World, make: Make) -> Outcome
     assert!(details.to_string().contains("ssh_failed-auth"), "{details:#}");
     assert!(watcher.process()?.exited().is_none());
     Ok(())
+}
+
+/// How often the log processor is run beside busy processors, unless `PALISADE_ONE_SHOTS` says otherwise.
+const ONE_SHOTS: u8 = 3;
+
+/// When its login is slow, a log processor in one-shot mode hangs at the end, and its alerts are lost.
+#[test]
+fn one_shot_runs_beside_busy_processors_end_with_their_alerts_stored() -> Outcome {
+    story(|world| {
+        let runs = std::env::var("PALISADE_ONE_SHOTS").ok().and_then(|text| text.parse().ok());
+        let lapi = central(world, Make::Ours)?;
+        let watcher = watcher(world, &lapi)?;
+        let log = world.fresh_path("old-auth.log");
+        while_busy(|| {
+            for n in 1..=runs.unwrap_or(ONE_SHOTS) {
+                let attacker = Ipv4Addr::new(192, 0, 2, n);
+                std::fs::write(&log, guesses(IpAddr::from(attacker)) + &quiet_hours(50_000))?;
+                let status = watcher.replay(world, &log)?.end()?;
+                assert!(status.success(), "run {n}: {status}");
+                let path = format!("/v1/alerts?ip={attacker}");
+                let stored: Vec<Value> = serde_json::from_str(&lapi.as_machine("GET", &path, None)?)?;
+                assert!(!stored.is_empty(), "run {n}: no alert about {attacker}");
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Runs this while every processor computes something else too.
+fn while_busy(run: impl FnOnce() -> Outcome) -> Outcome {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stopped = AtomicBool::new(false);
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|threads| {
+        let _stop = Stop(&stopped);
+        for _ in 0..processors {
+            threads.spawn(|| {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        run()
+    })
 }
 
 /// How many alerts there are.
