@@ -1,5 +1,7 @@
 //! Decisions, before and after they are stored.
 
+use std::sync::Arc;
+
 use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
@@ -11,13 +13,13 @@ pub struct NewDecision {
     /// What it applies to.
     pub target: Target,
     /// `ban`, `captcha`, ….
-    pub remediation: String,
+    pub remediation: Arc<str>,
     /// When it ends; may lie in the past.
     pub until: UnixMillis,
     /// `crowdsec`, `cscli`, `lists`, ….
-    pub origin: String,
+    pub origin: Arc<str>,
     /// The scenario, the list's name, or a free-text reason.
-    pub scenario: String,
+    pub scenario: Arc<str>,
     /// Sent to bouncers only on request.
     pub simulated: bool,
     /// Assigned by the LAPI; decisions of community lists have none.
@@ -35,19 +37,19 @@ pub struct StoredDecision {
     /// The id of its alert.
     pub alert: i64,
     pub target: Target,
-    pub remediation: String,
+    pub remediation: Arc<str>,
     /// When it ends or has ended.
     pub until: UnixMillis,
-    pub origin: String,
-    pub scenario: String,
+    pub origin: Arc<str>,
+    pub scenario: Arc<str>,
     pub simulated: bool,
     pub uuid: Option<Uuid>,
 }
 
 impl NewDecision {
     /// The same as a row.
-    pub fn stored(&self, id: i64, alert: i64, commit: Commit) -> StoredDecision {
-        let Self { target, remediation, until, origin, scenario, simulated, uuid } = self.clone();
+    pub fn stored(self, id: i64, alert: i64, commit: Commit) -> StoredDecision {
+        let Self { target, remediation, until, origin, scenario, simulated, uuid } = self;
         StoredDecision { id, commit, alert, target, remediation, until, origin, scenario, simulated, uuid }
     }
 }

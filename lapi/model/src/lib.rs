@@ -3,10 +3,12 @@
 mod commit;
 mod decision;
 pub mod json_text;
+mod shared_texts;
 mod target;
 mod value;
 
 pub use commit::{Change, Commit, Timeline};
 pub use decision::{NewDecision, StoredDecision};
+pub use shared_texts::SharedTexts;
 pub use target::{Scope, Target};
 pub use value::Value;

@@ -32,10 +32,10 @@ fn row(id: i64, commit: u64) -> StoredDecision {
         alert: id / 3,
         simulated: false,
         uuid: (id % 3 == 2).then(|| uuid::Uuid::from_u128(u128::from(bits) << 64 | 1)),
-        origin: origin.to_owned(),
-        scenario,
+        origin: origin.into(),
+        scenario: scenario.into(),
         target: Target::stored(scope, &value),
-        remediation: "ban".to_owned(),
+        remediation: "ban".into(),
     }
 }
 

@@ -18,10 +18,10 @@ fn row(origin: &str, scenario: &str, scope: &str, kind: &str, value: &str) -> St
         alert: 1,
         simulated: false,
         uuid: None,
-        origin: origin.to_owned(),
-        scenario: scenario.to_owned(),
+        origin: origin.into(),
+        scenario: scenario.into(),
         target: Target::stored(scope, value),
-        remediation: kind.to_owned(),
+        remediation: kind.into(),
     }
 }
 

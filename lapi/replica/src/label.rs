@@ -11,10 +11,10 @@ use rustc_hash::FxBuildHasher;
 /// The fields of a decision that take few distinct values, shared by all rows with the same values.
 #[derive(Debug)]
 pub(crate) struct Label {
-    pub(crate) origin: Box<str>,
-    pub(crate) scenario: Box<str>,
+    pub(crate) origin: Arc<str>,
+    pub(crate) scenario: Arc<str>,
     pub(crate) scope: Box<str>,
-    pub(crate) kind: Box<str>,
+    pub(crate) kind: Arc<str>,
     pub(crate) simulated: bool,
     /// Whether its rows were deleted from the store: they are never in force again, whatever the clock.
     pub(crate) gone: bool,

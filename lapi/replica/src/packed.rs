@@ -46,10 +46,10 @@ impl Packed {
             alert: self.alert,
             simulated: self.label.simulated,
             uuid: self.uuid(),
-            origin: self.label.origin.to_string(),
-            scenario: self.label.scenario.to_string(),
+            origin: Arc::clone(&self.label.origin),
+            scenario: Arc::clone(&self.label.scenario),
             target: Target { scope: Scope::stored(&self.label.scope), value: self.value.clone() },
-            remediation: self.label.kind.to_string(),
+            remediation: Arc::clone(&self.label.kind),
         }
     }
 

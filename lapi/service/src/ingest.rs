@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use palisade_profiles::{NoHistory, Profiles};
-use palisade_store::{Store, StoreError};
-use palisade_wire::{BodyError, UnixMillis, read_alerts};
+use palisade_store::{CommitSink, Store, StoreError};
+use palisade_wire::{BodyError, UnixMillis, body_text, read_alerts};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{alert_counts::AlertCounts, allowlists::Allowlists, clock::Clock, replication::Replication};
@@ -159,8 +159,10 @@ impl Ingest {
         let _import = batch.import.then(|| self.begin_import());
         // Copied because storing consumes the alerts, and only afterwards it is known which ones were new.
         let scenarios: Vec<String> = batch.alerts.iter().map(|new| new.alert.scenario.clone()).collect();
-        let added = self.parts.store.add_alerts(now, Some(machine), batch.alerts).await?;
-        for (stored, scenario) in added.ids.iter().zip(&scenarios) {
+        let replication = Arc::clone(&self.parts.replication);
+        let sink: CommitSink = Arc::new(move |commit, changes| replication.queue_local(commit, changes));
+        let (alerts, last) = self.parts.store.add_alerts_to(now, Some(machine), batch.alerts, sink).await?;
+        for (stored, scenario) in alerts.iter().zip(&scenarios) {
             if stored.repeated {
                 self.parts.metrics.repeated.inc();
             } else {
@@ -168,8 +170,8 @@ impl Ingest {
             }
         }
         // Before the response, so that the machine's next request sees its own decisions.
-        self.parts.replication.apply_local(added.commits).await;
-        Ok(added.ids.into_iter().map(|stored| stored.alert).collect())
+        self.parts.replication.wait_until_applied(last).await;
+        Ok(alerts.into_iter().map(|stored| stored.alert).collect())
     }
 
     /// Parses and evaluates a batch. May query the database for history, and then blocks.
@@ -179,7 +181,8 @@ impl Ingest {
         machine: &str,
         body: &[u8],
     ) -> Result<(usize, EvaluatedBatch), IngestError> {
-        let posted = read_alerts(body)?;
+        let text = body_text(body);
+        let posted = read_alerts(&text)?;
         let count = posted.len();
         let profiles = self.parts.profiles.load();
         let allowlists = self.parts.allowlists.index();

@@ -87,11 +87,23 @@ impl Replication {
 
     /// Queues the commits of a local write and waits until they are applied.
     pub async fn apply_local(&self, commits: Vec<(Commit, Vec<Change>)>) {
-        // A write without decisions has no commit and nothing to wait for.
-        let Some(last) = commits.iter().map(|(commit, _)| *commit).max() else { return };
+        let last = commits.iter().map(|(commit, _)| *commit).max();
+        for (commit, changes) in commits {
+            self.queue_local(commit, changes);
+        }
+        self.wait_until_applied(last).await;
+    }
+
+    /// Queues a commit of a local write. Commits may be queued in any order.
+    pub fn queue_local(&self, commit: Commit, changes: Vec<Change>) {
         // The queue is closed only at the very end of shutdown.
-        if self.sender.send(ReplicationEvent::Local(commits)).is_ok() {
-            self.replica.wait_until_applied(last).await;
+        let _ = self.sender.send(ReplicationEvent::Local(commit, changes));
+    }
+
+    /// Waits until a queued commit is applied. A write without decisions has none and nothing to wait for.
+    pub async fn wait_until_applied(&self, commit: Option<Commit>) {
+        if let Some(commit) = commit.filter(|_| !self.sender.is_closed()) {
+            self.replica.wait_until_applied(commit).await;
         }
     }
 

@@ -6,8 +6,11 @@ mod find;
 mod remove;
 mod staged;
 
+use std::sync::Arc;
+
 use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::{Alert, UnixMillis};
+use tokio::sync::mpsc;
 
 pub(crate) use remove::remove_matching;
 
@@ -37,6 +40,9 @@ pub struct Added {
     /// The changes of decisions, in commit order.
     pub commits: Vec<(Commit, Vec<Change>)>,
 }
+
+/// Takes the changes of each commit as soon as it is written, in commit order.
+pub type CommitSink = Arc<dyn Fn(Commit, Vec<Change>) + Send + Sync>;
 
 /// A stored alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +78,31 @@ impl Store {
         machine: Option<&str>,
         alerts: Vec<NewAlert>,
     ) -> Result<Added, StoreError> {
+        let (sender, mut written) = mpsc::unbounded_channel();
+        let sink: CommitSink = Arc::new(move |commit, changes| {
+            // The receiver outlives the call.
+            let _ = sender.send((commit, changes));
+        });
+        let (ids, _) = self.add_alerts_to(now, machine, alerts, sink).await?;
+        let mut commits = Vec::new();
+        while let Ok(commit) = written.try_recv() {
+            commits.push(commit);
+        }
+        Ok(Added { ids, commits })
+    }
+
+    /// The same, but passes each commit on as soon as it is written. Returns the alerts and the last commit.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn add_alerts_to(
+        &self,
+        now: UnixMillis,
+        machine: Option<&str>,
+        alerts: Vec<NewAlert>,
+        sink: CommitSink,
+    ) -> Result<(Vec<Stored>, Option<Commit>), StoreError> {
         // Before anything is queued, so that conversion takes no time from other writes.
         let prepared: Vec<AlertRow> = alerts.into_iter().map(|new| prepare(now, new)).collect();
         let imports: Vec<bool> = prepared.iter().map(|one| one.decisions.len() > STAGED_FROM).collect();
@@ -79,26 +110,27 @@ impl Store {
         // with the rest.
         let (large, small): (Vec<_>, Vec<_>) =
             prepared.into_iter().partition(|one| one.decisions.len() > STAGED_FROM);
-        let mut added = Added::default();
+        let mut last = None;
         let mut small_ids = Vec::new();
         if !small.is_empty() {
             let (ids, commit) = self.add_small(now, machine, small).await?;
             small_ids = ids;
-            added.commits.extend(commit);
+            if let Some((commit, changes)) = commit {
+                last = Some(commit);
+                sink(commit, changes);
+            }
         }
         let mut large_ids = Vec::new();
         for one in large {
-            let (id, commits) = self.import(now, machine, one).await?;
+            let (id, commit) = self.import(now, machine, one, Arc::clone(&sink)).await?;
             large_ids.push(id);
-            added.commits.extend(commits);
+            last = commit.or(last);
         }
         // Restore the original order.
         let (mut small_ids, mut large_ids) = (small_ids.into_iter(), large_ids.into_iter());
-        added.ids = imports
-            .into_iter()
-            .filter_map(|import| if import { large_ids.next() } else { small_ids.next() })
-            .collect();
-        Ok(added)
+        let ids = imports.into_iter();
+        let ids = ids.filter_map(|import| if import { large_ids.next() } else { small_ids.next() });
+        Ok((ids.collect(), last))
     }
 
     /// The alerts that match, each with all its decisions and their time left at `now`.
@@ -183,14 +215,15 @@ impl Store {
         now: UnixMillis,
         machine: Option<&str>,
         alert: AlertRow,
-    ) -> Result<(Stored, Vec<(Commit, Vec<Change>)>), StoreError> {
+        sink: CommitSink,
+    ) -> Result<(Stored, Option<Commit>), StoreError> {
         let (store, machine) = (self.clone(), machine.map(str::to_owned));
         // Completed even when the caller is dropped, as when its connection closes: half an import would have to be
         // removed again.
         self.writer
             .write_to_completion("import decisions", async move {
                 let lock = store.lock_for_import().await?;
-                let outcome = staged::import(&store, now, machine, alert).await;
+                let outcome = staged::import(&store, now, machine, alert, &sink).await;
                 // Before the remains are removed, which takes the same lock exclusively.
                 drop(lock);
                 if outcome.is_err() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use palisade_model::{Change, Commit, StoredDecision, Target};
+use palisade_model::{Change, Commit, SharedTexts, StoredDecision, Target};
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 use uuid::Uuid;
@@ -28,22 +28,26 @@ pub struct Ended {
     pub commit: Option<(Commit, Vec<Change>)>,
 }
 
-/// Reads a row of [`COLUMNS`].
-pub(crate) fn read_row(row: &SqlRow) -> Result<StoredDecision, Error> {
-    let commit: i64 = row.get(1)?;
-    let uuid: Option<Vec<u8>> = row.get(5)?;
-    Ok(StoredDecision {
-        id: row.get(0)?,
-        commit: Commit(commit.unsigned_abs()),
-        until: UnixMillis(row.get(2)?),
-        alert: row.get(3)?,
-        simulated: row.get(4)?,
-        uuid: uuid.and_then(|bytes| Uuid::from_slice(&bytes).ok()),
-        origin: row.get(6)?,
-        scenario: row.get(7)?,
-        target: Target::stored(&row.get::<String>(8)?, &row.get::<String>(10)?),
-        remediation: row.get(9)?,
-    })
+/// Reads rows of [`COLUMNS`] whose common texts share their memory.
+pub(crate) fn row_reader() -> impl FnMut(&SqlRow) -> Result<StoredDecision, Error> + Send {
+    let mut texts = SharedTexts::default();
+    move |row| {
+        let commit: i64 = row.get(1)?;
+        let uuid: Option<Vec<u8>> = row.get(5)?;
+        let mut shared = |column| row.get::<String>(column).map(|text| texts.get(&text));
+        Ok(StoredDecision {
+            id: row.get(0)?,
+            commit: Commit(commit.unsigned_abs()),
+            until: UnixMillis(row.get(2)?),
+            alert: row.get(3)?,
+            simulated: row.get(4)?,
+            uuid: uuid.and_then(|bytes| Uuid::from_slice(&bytes).ok()),
+            origin: shared(6)?,
+            scenario: shared(7)?,
+            target: Target::stored(&row.get::<String>(8)?, &row.get::<String>(10)?),
+            remediation: shared(9)?,
+        })
+    }
 }
 
 /// A commit number as the database stores it.
@@ -65,7 +69,7 @@ pub(crate) async fn end(tx: &mut Tx, now: UnixMillis, ids: &[i64]) -> Result<End
             .bind(now.0)
             .bind(number(commit));
         sql.in_ints(step).push(" RETURNING ").push(COLUMNS);
-        changes.extend(session.read(sql, read_row).await?);
+        changes.extend(session.read(sql, row_reader()).await?);
     }
     Ok(ended(tx, commit, changes))
 }
@@ -115,7 +119,7 @@ impl Store {
                         .bind(number(commit))
                         .bind(id);
                     sql.push(" RETURNING ").push(COLUMNS);
-                    let rows = session.read(sql, read_row).await?;
+                    let rows = session.read(sql, row_reader()).await?;
                     let ended = ended(tx, commit, rows);
                     Ok((ended.count > 0).then_some(ended))
                 })

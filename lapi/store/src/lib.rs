@@ -28,7 +28,7 @@ mod timeline;
 mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};
-pub use alerts::{Added, Deleted, NewAlert, Stored};
+pub use alerts::{Added, CommitSink, Deleted, NewAlert, Stored};
 pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
 pub use bouncers::{
     Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name, hash_key,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use palisade_model::{Change, Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 
-use crate::decisions::{COLUMNS, number, read_row};
+use crate::decisions::{COLUMNS, number, row_reader};
 use crate::engine::Session;
 use crate::head::read_head;
 use crate::{Store, StoreError};
@@ -39,7 +39,7 @@ impl Store {
         let removed = session
             .sql(&format!("SELECT {COLUMNS} FROM tombstones WHERE removed_at > $1 ORDER BY commit_no, id"))
             .bind(from);
-        let mut removed = session.read(removed, read_row).await?.into_iter().peekable();
+        let mut removed = session.read(removed, row_reader()).await?.into_iter().peekable();
         // By key and not by OFFSET, which would read the skipped rows for every page.
         let mut last = (-1, -1);
         loop {
@@ -48,7 +48,7 @@ impl Store {
                  ORDER BY commit_no, id LIMIT {PAGE}"
             );
             let sql = session.sql(&text).bind(last.0).bind(last.1).bind(from);
-            let page = session.read(sql, read_row).await?;
+            let page = session.read(sql, row_reader()).await?;
             let whole = page.len() == PAGE;
             for row in page {
                 last = (number(row.commit), row.id);
@@ -137,7 +137,7 @@ async fn between(
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = session.sql(&text).bind(number(after)).bind(number(until)).bind(limit);
-    session.read(sql, read_row).await
+    session.read(sql, row_reader()).await
 }
 
 /// The time `span` before `now`.

@@ -51,9 +51,12 @@ pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
 pub use error_body::ErrorBody;
 pub use palisade_go_compat::{DurationError, GoDuration};
-pub use posted::{PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, read_alerts};
+pub use posted::{
+    PostedAlert, PostedDecision, PostedEvent, PostedMeta, PostedSource, ValidAlert, ValidDecision,
+    read_alerts,
+};
 pub use query::StreamQuery;
-pub use request_body::{BodyError, Unused};
+pub use request_body::{BodyError, BorrowedText, Unused, body_text};
 pub use scope::Scope;
 pub use time::UnixMillis;
 pub use usage::{

@@ -1,22 +1,25 @@
 //! Parses and validates the body of `POST /v1/alerts`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 
-use crate::request_body::{self, BodyError, Unused, at_most, brief, finite, list, require, without_nulls};
-use crate::{Alert, Decision, Event, MetaItem, Source};
+use crate::request_body::{
+    self, BodyError, BorrowedText, Unused, at_most, brief, finite, list, require, without_nulls,
+};
+use crate::{Alert, Event, MetaItem, Source};
 
 /// An alert as posted, before validation: absent and `null` fields are `None`. Its fields are those of [`Alert`]; those that
 /// the LAPI assigns are checked and not kept.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "each field is the one of the same name in `Alert`")]
-pub struct PostedAlert {
+pub struct PostedAlert<'a> {
     pub capacity: Option<i32>,
     #[serde(default)]
     pub created_at: Unused<String>,
-    #[serde(default, deserialize_with = "list")]
-    pub decisions: Option<Vec<Option<PostedDecision>>>,
+    #[serde(borrow, default, deserialize_with = "list")]
+    pub decisions: Option<Vec<Option<PostedDecision<'a>>>>,
     #[serde(default, deserialize_with = "list")]
     pub events: Option<Vec<Option<PostedEvent>>>,
     pub events_count: Option<i32>,
@@ -77,24 +80,51 @@ pub struct PostedMeta {
     pub value: Option<String>,
 }
 
-/// A decision of a posted alert.
+/// A decision of a posted alert. An import has a hundred thousand of them, so their texts are not copied from the body.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[expect(missing_docs, reason = "each field is the one of the same name in `Decision`")]
-pub struct PostedDecision {
-    pub duration: Option<String>,
+pub struct PostedDecision<'a> {
+    #[serde(borrow)]
+    pub duration: Option<BorrowedText<'a>>,
     #[serde(default)]
     pub id: Unused<i64>,
-    pub origin: Option<String>,
-    pub scenario: Option<String>,
-    pub scope: Option<String>,
+    #[serde(borrow)]
+    pub origin: Option<BorrowedText<'a>>,
+    #[serde(borrow)]
+    pub scenario: Option<BorrowedText<'a>>,
+    #[serde(borrow)]
+    pub scope: Option<BorrowedText<'a>>,
     pub simulated: Option<bool>,
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<BorrowedText<'a>>,
     #[serde(default)]
     pub until: Unused<String>,
     #[serde(default)]
     pub uuid: Unused<String>,
-    pub value: Option<String>,
+    #[serde(borrow)]
+    pub value: Option<BorrowedText<'a>>,
+}
+
+/// A validated alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidAlert<'a> {
+    /// The alert without its decisions.
+    pub alert: Alert,
+    /// Its decisions.
+    pub decisions: Vec<ValidDecision<'a>>,
+}
+
+/// A validated decision, whose texts are those of the body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the one of the same name in `Decision`")]
+pub struct ValidDecision<'a> {
+    pub duration: Cow<'a, str>,
+    pub origin: Cow<'a, str>,
+    pub scenario: Cow<'a, str>,
+    pub scope: Cow<'a, str>,
+    pub simulated: bool,
+    pub kind: Cow<'a, str>,
+    pub value: Cow<'a, str>,
 }
 
 /// The longest name in an alert or decision, in characters: scenario, type, origin, scope and the like.
@@ -102,27 +132,27 @@ const MAX_NAME: usize = 1024;
 /// The longest other text, in characters: a message, or a value of an event's meta data, which may quote a log line.
 const MAX_TEXT: usize = 256 * 1024;
 
-/// Parses the body of `POST /v1/alerts`. A `null` in the list becomes an alert without fields, which validation refuses
-/// by its index.
+/// Parses the body of `POST /v1/alerts`, after [`body_text`](crate::body_text). A `null` in the list becomes an alert
+/// without fields, which validation refuses by its index.
 ///
 /// # Errors
 /// When it is not JSON or has a wrong type.
-pub fn read_alerts(body: &[u8]) -> Result<Vec<PostedAlert>, BodyError> {
+pub fn read_alerts(body: &str) -> Result<Vec<PostedAlert<'_>>, BodyError> {
     /// Read through [`list`], so that the alerts count against the budget of the body.
     #[derive(Deserialize)]
     #[serde(transparent)]
-    struct Posted(#[serde(deserialize_with = "list")] Option<Vec<Option<PostedAlert>>>);
+    struct Posted<'a>(#[serde(borrow, deserialize_with = "list")] Option<Vec<Option<PostedAlert<'a>>>>);
 
-    Ok(without_nulls(request_body::read::<Posted>(body)?.and_then(|posted| posted.0)))
+    Ok(without_nulls(request_body::read_text::<Posted<'_>>(body)?.and_then(|posted| posted.0)))
 }
 
-impl PostedAlert {
+impl<'a> PostedAlert<'a> {
     /// Validates the alert. `index` is its position in the list, which the text names. Fields assigned by the LAPI
     /// (`id`, `uuid`, `machine_id`, `created_at`) are left empty.
     ///
     /// # Errors
     /// The first required field that is missing.
-    pub fn validate(self, index: usize) -> Result<Alert, BodyError> {
+    pub fn validate(self, index: usize) -> Result<ValidAlert<'a>, BodyError> {
         let at = |name| format!("{index}.{name}");
         for (name, text) in [
             ("kind", &self.kind),
@@ -139,16 +169,18 @@ impl PostedAlert {
         for label in self.labels.iter().flatten() {
             check(format_args!("{index}.labels"), label, MAX_NAME)?;
         }
-        let decisions = self.decisions.unwrap_or_default().into_iter().enumerate();
         let events = self.events.map(|events| events.into_iter().enumerate());
-        Ok(Alert {
-            capacity: require(self.capacity, at("capacity"))?,
-            decisions: decisions
-                .map(|(position, decision)| {
-                    let at = format_args!("{index}.decisions.{position}");
-                    require(decision, at)?.validate(at)
-                })
-                .collect::<Result<_, _>>()?,
+        let capacity = require(self.capacity, at("capacity"))?;
+        let decisions = self.decisions.unwrap_or_default().into_iter().enumerate();
+        let decisions = decisions
+            .map(|(position, decision)| {
+                let at = format_args!("{index}.decisions.{position}");
+                require(decision, at)?.validate(at)
+            })
+            .collect::<Result<_, _>>()?;
+        let alert = Alert {
+            capacity,
+            decisions: Vec::new(),
             events: require(events, at("events"))?
                 .map(|(position, event)| {
                     let at = format_args!("{index}.events.{position}");
@@ -173,7 +205,8 @@ impl PostedAlert {
             uuid: String::new(),
             machine_id: String::new(),
             created_at: String::new(),
-        })
+        };
+        Ok(ValidAlert { alert, decisions })
     }
 
     /// A name for logs: scenario and source, truncated.
@@ -212,9 +245,9 @@ impl PostedSource {
     }
 }
 
-impl PostedDecision {
+impl<'a> PostedDecision<'a> {
     /// Runs for each of a hundred thousand decisions, so texts are only built for failures.
-    fn validate(self, at: fmt::Arguments<'_>) -> Result<Decision, BodyError> {
+    fn validate(self, at: fmt::Arguments<'_>) -> Result<ValidDecision<'a>, BodyError> {
         for (name, text) in [
             ("duration", &self.duration),
             ("origin", &self.origin),
@@ -223,18 +256,21 @@ impl PostedDecision {
             ("type", &self.kind),
             ("value", &self.value),
         ] {
-            check(format_args!("{at}.{name}"), text, MAX_NAME)?;
+            if let Some(BorrowedText(text)) = text {
+                at_most(format_args!("{at}.{name}"), text, MAX_NAME)?;
+            }
         }
-        Ok(Decision {
-            duration: require(self.duration, format_args!("{at}.duration"))?,
-            id: 0,
-            origin: require(self.origin, format_args!("{at}.origin"))?,
-            scenario: require(self.scenario, format_args!("{at}.scenario"))?,
-            scope: require(self.scope, format_args!("{at}.scope"))?,
+        let text = |text: Option<BorrowedText<'a>>, name: &str| {
+            require(text, format_args!("{at}.{name}")).map(|text| text.0)
+        };
+        Ok(ValidDecision {
+            duration: text(self.duration, "duration")?,
+            origin: text(self.origin, "origin")?,
+            scenario: text(self.scenario, "scenario")?,
+            scope: text(self.scope, "scope")?,
             simulated: self.simulated.unwrap_or_default(),
-            kind: require(self.kind, format_args!("{at}.type"))?,
-            uuid: String::new(),
-            value: require(self.value, format_args!("{at}.value"))?,
+            kind: text(self.kind, "type")?,
+            value: text(self.value, "value")?,
         })
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::Decision;
+use crate::request_body::body_text;
 
 fn sound() -> serde_json::Value {
     serde_json::json!({
@@ -12,9 +14,20 @@ fn sound() -> serde_json::Value {
 }
 
 fn validated(alert: &serde_json::Value) -> Result<Alert, String> {
-    let body = serde_json::to_vec(&[alert]).unwrap();
+    let body = serde_json::to_string(&[alert]).unwrap();
     let mut alerts = read_alerts(&body).map_err(|error| error.to_string())?;
-    alerts.remove(0).validate(0).map_err(|failure| failure.to_string())
+    let valid = alerts.remove(0).validate(0).map_err(|failure| failure.to_string())?;
+    let decisions = valid.decisions.into_iter().map(|decision| Decision {
+        duration: decision.duration.into(),
+        origin: decision.origin.into(),
+        scenario: decision.scenario.into(),
+        scope: decision.scope.into(),
+        simulated: decision.simulated,
+        kind: decision.kind.into(),
+        value: decision.value.into(),
+        ..Decision::default()
+    });
+    Ok(Alert { decisions: decisions.collect(), ..valid.alert })
 }
 
 #[test]
@@ -31,8 +44,9 @@ fn a_sound_alert_is_taken_whole() {
 fn what_is_posted_is_taken() {
     let events = vec![Event { meta: Some(Vec::new()), timestamp: "t".into() }];
     let alert = Alert { scenario: "a/b".into(), remediation: true, events, ..Alert::default() };
-    let body = serde_json::to_vec(&[alert.posting()]).unwrap();
-    assert_eq!(read_alerts(&body).unwrap().remove(0).validate(0).unwrap(), alert);
+    let body = serde_json::to_string(&[alert.posting()]).unwrap();
+    let valid = ValidAlert { alert, decisions: Vec::new() };
+    assert_eq!(read_alerts(&body).unwrap().remove(0).validate(0).unwrap(), valid);
 }
 
 #[test]
@@ -75,9 +89,9 @@ fn bodies_are_read_leniently() {
         (" [{\"scenario\":\"x\"}] trailing", 1),
         ("[{\"scenario\":null,\"unknown\":[{}]}]", 1),
     ] {
-        assert_eq!(read_alerts(body.as_bytes()).map(|alerts| alerts.len()), Ok(count), "{body}");
+        assert_eq!(read_alerts(body).map(|alerts| alerts.len()), Ok(count), "{body}");
     }
-    let named = |body: &[u8]| read_alerts(body).unwrap().remove(0).scenario;
+    let named = |body: &[u8]| read_alerts(&body_text(body)).unwrap().remove(0).scenario;
     assert_eq!(named(b"[{\"scenario\":\"\xff\"}]").as_deref(), Some("\u{fffd}"));
 
     for (body, beginning) in [
@@ -92,7 +106,7 @@ fn bodies_are_read_leniently() {
         (r#"[{"decisions":[{"duration":4}]}]"#, "0.decisions.0.duration: invalid type"),
         ("[{'a':1}]", "0: key must be a string"),
     ] {
-        let error = read_alerts(body.as_bytes()).unwrap_err();
+        let error = read_alerts(body).unwrap_err();
         assert!(matches!(&error, BodyError::Malformed(text) if text.starts_with(beginning)), "{error}");
     }
 }
@@ -102,13 +116,13 @@ fn bodies_are_read_leniently() {
 fn complaints_are_short() {
     let long = "x".repeat(1 << 20);
     for body in [format!(r#"[{{"capacity":"{long}"}}]"#), "[".repeat(1 << 20)] {
-        assert!(read_alerts(body.as_bytes()).unwrap_err().to_string().len() < 1000);
+        assert!(read_alerts(&body).unwrap_err().to_string().len() < 1000);
     }
 }
 
 #[test]
 fn an_alert_is_named_by_scenario_and_source() {
-    let alerts = read_alerts(br#"[{"scenario":"a/b","source":{"value":"192.0.2.1"}},{}]"#).unwrap();
+    let alerts = read_alerts(r#"[{"scenario":"a/b","source":{"value":"192.0.2.1"}},{}]"#).unwrap();
     assert_eq!(alerts[0].name(), r#""a/b" about "192.0.2.1""#);
     assert_eq!(alerts[1].name(), r#""no scenario" about "nobody""#);
 }
@@ -116,7 +130,7 @@ fn an_alert_is_named_by_scenario_and_source() {
 proptest::proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        let _ = read_alerts(&bytes);
+        let _ = read_alerts(&body_text(&bytes));
     }
 
     #[test]
@@ -128,8 +142,8 @@ proptest::proptest! {
         alert["scenario"] = text.clone().into();
         alert["events_count"] = count.into();
         let body = serde_json::to_string(&[alert]).unwrap();
-        let read = read_alerts(body.as_bytes()).unwrap().remove(0).validate(0).unwrap();
-        proptest::prop_assert_eq!((read.scenario, read.events_count), (text, count));
+        let read = read_alerts(&body).unwrap().remove(0).validate(0).unwrap();
+        proptest::prop_assert_eq!((read.alert.scenario, read.alert.events_count), (text, count));
     }
 }
 
@@ -143,14 +157,14 @@ fn memory_is_in_proportion_to_the_body() {
         (empty(r#"[{"events":["#, "]}]"), "0.events"),
         (empty(r#"[{"events":[{"meta":["#, "]}]}]"), "0.events.0.meta"),
     ] {
-        let error = read_alerts(body.as_bytes()).unwrap_err();
+        let error = read_alerts(&body).unwrap_err();
         assert!(error.to_string().contains(at) && error.to_string().contains("more elements"), "{error}");
     }
     // Full ones are no problem, however many.
     let decision =
         r#"{"duration":"4h","origin":"cscli","scenario":"s","scope":"Ip","type":"ban","value":"192.0.2.1"}"#;
     let body = format!(r#"[{{"decisions":[{}]}}]"#, vec![decision; 50_000].join(","));
-    assert_eq!(read_alerts(body.as_bytes()).unwrap()[0].decisions.as_ref().unwrap().len(), 50_000);
+    assert_eq!(read_alerts(&body).unwrap()[0].decisions.as_ref().unwrap().len(), 50_000);
 }
 
 #[test]
@@ -158,11 +172,11 @@ fn numbers_that_would_become_infinite_are_refused() {
     for number in ["1e39", "-1e39", "1e400"] {
         for field in ["latitude", "longitude"] {
             let body = format!(r#"[{{"source":{{"{field}":{number}}}}}]"#);
-            let error = read_alerts(body.as_bytes()).unwrap_err().to_string();
+            let error = read_alerts(&body).unwrap_err().to_string();
             assert!(error.contains(field) && error.contains("out of range"), "{error}");
         }
     }
-    assert!(read_alerts(br#"[{"source":{"latitude":3.4e38,"longitude":null}}]"#).is_ok());
+    assert!(read_alerts(r#"[{"source":{"latitude":3.4e38,"longitude":null}}]"#).is_ok());
 }
 
 #[test]
@@ -173,8 +187,17 @@ fn texts_have_a_longest_length() {
         ("0.message", format!(r#"[{{"message":"{}"}}]"#, "x".repeat((256 << 10) + 1))),
         ("0.labels", format!(r#"[{{"labels":["{long}"]}}]"#)),
     ] {
-        let posted = read_alerts(body.as_bytes()).unwrap().remove(0);
+        let posted = read_alerts(&body).unwrap().remove(0);
         let error = posted.validate(0).unwrap_err().to_string();
         assert!(error.contains(field) && error.contains("at most"), "{error}");
     }
+}
+
+#[test]
+fn texts_of_decisions_are_those_of_the_body() {
+    let body = r#"[{"decisions":[{"scenario":"a \"b\"","scope":"Ip","value":"192.0.2.1"}]}]"#;
+    let alerts = read_alerts(body).unwrap();
+    let decision = alerts[0].decisions.as_ref().unwrap()[0].as_ref().unwrap();
+    assert!(matches!(&decision.value, Some(BorrowedText(Cow::Borrowed("192.0.2.1")))));
+    assert_eq!(decision.scenario, Some(BorrowedText("a \"b\"".into())), "escapes need a copy");
 }

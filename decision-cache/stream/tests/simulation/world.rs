@@ -24,9 +24,9 @@ type Passes = fn(&StoredDecision) -> bool;
 /// The clients' filters, and the same ones in other notation.
 const FILTERS: [(&[(&str, &str)], Passes); 4] = [
     (&[], |_| true),
-    (&[("origins", "cscli")], |row| row.origin == "cscli"),
+    (&[("origins", "cscli")], |row| &*row.origin == "cscli"),
     (&[("scenarios_not_containing", "ssh")], |row| !row.scenario.contains("ssh")),
-    (&[("type", "ban")], |row| row.remediation == "ban"),
+    (&[("type", "ban")], |row| &*row.remediation == "ban"),
 ];
 
 pub(crate) struct World {
@@ -160,10 +160,10 @@ impl World {
             alert: 1,
             simulated: false,
             uuid: None,
-            origin: pick(chance, &["cscli", "CAPI", "lists"]),
-            scenario: pick(chance, &["ssh-bf", "by hand"]),
+            origin: pick(chance, &["cscli", "CAPI", "lists"]).into(),
+            scenario: pick(chance, &["ssh-bf", "by hand"]).into(),
             target: Target::stored(if value.contains('/') { "Range" } else { "Ip" }, &value),
-            remediation: pick(chance, &["ban", "ban", "captcha"]),
+            remediation: pick(chance, &["ban", "ban", "captcha"]).into(),
         }
     }
 
@@ -348,7 +348,7 @@ fn holds(rows: &Rows, passes: Passes, at: i64, off: i64) -> Holds {
     for row in rows.values().filter(|row| row.until.0 > at && passes(row)) {
         let Some(net) = row.target.prefix() else { continue };
         let until = row.until.0 - off;
-        let longest = holds.entry((net.to_string(), row.remediation.clone())).or_insert(until);
+        let longest = holds.entry((net.to_string(), row.remediation.to_string())).or_insert(until);
         *longest = until.max(*longest);
     }
     holds

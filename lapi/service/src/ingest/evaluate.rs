@@ -2,11 +2,13 @@
 //! the history that profiles may query; the time is an argument.
 
 use palisade_go_compat::quote;
-use palisade_model::{NewDecision, Target};
+use palisade_model::{NewDecision, SharedTexts, Target};
 use palisade_net::InvalidAddress;
 use palisade_profiles::{History, Profiles};
 use palisade_store::{AllowlistIndex, NewAlert};
-use palisade_wire::{Alert, BodyError, Decision, GoDuration, PostedAlert, Scope, UnixMillis};
+use palisade_wire::{
+    Alert, BodyError, GoDuration, PostedAlert, Scope, UnixMillis, ValidAlert, ValidDecision,
+};
 use uuid::Uuid;
 
 use super::digest;
@@ -80,7 +82,7 @@ impl EvaluatedBatch {
 }
 
 /// Evaluates a batch. Stores nothing.
-pub(super) fn evaluate(posted: Vec<PostedAlert>, context: &IngestContext<'_>) -> EvaluatedBatch {
+pub(super) fn evaluate(posted: Vec<PostedAlert<'_>>, context: &IngestContext<'_>) -> EvaluatedBatch {
     let mut batch = EvaluatedBatch::default();
     for (index, posted) in posted.into_iter().enumerate() {
         let name = posted.name();
@@ -106,15 +108,15 @@ impl EvaluatedBatch {
         &mut self,
         index: usize,
         name: &str,
-        mut alert: Alert,
+        valid: ValidAlert<'_>,
         context: &IngestContext<'_>,
     ) -> Result<(), String> {
+        let ValidAlert { mut alert, decisions: own } = valid;
         // First, of the alert as posted: below it gets a new UUID, which would make every digest different.
-        let digest = digest::of(context.machine, &alert);
+        let digest = digest::of(context.machine, &alert, &own);
         normalise(&mut alert.source.scope);
         alert.machine_id = context.machine.to_owned();
         alert.uuid = new_uuid().to_string();
-        let own = std::mem::take(&mut alert.decisions);
         // As in the stock server, decisions count from the end of the alert and not from its arrival, so those of old
         // logs may have ended already.
         let start = UnixMillis::parse_rfc3339(&alert.stop_at).unwrap_or(context.now);
@@ -129,7 +131,8 @@ impl EvaluatedBatch {
         } else {
             let import = own.first().is_some_and(|decision| decision.origin == IMPORT_ORIGIN);
             let simulated = alert.simulated;
-            let decisions = own.into_iter().map(|decision| from_own(decision, start, simulated));
+            let texts = &mut SharedTexts::default();
+            let decisions = own.into_iter().map(|decision| from_own(decision, start, simulated, texts));
             let decisions = decisions.collect::<Result<Vec<_>, _>>().map_err(|reason| {
                 format!(
                     "machine {}: building decisions for alert {}: creating alert decisions: {reason}",
@@ -183,10 +186,10 @@ fn from_profiles(
     let decide = |decision: palisade_profiles::ProfileDecision| {
         Ok(NewDecision {
             target: Target::parse(&decision.scope, &decision.value)?,
-            remediation: decision.kind,
+            remediation: decision.kind.into(),
             until: start.plus(decision.duration),
-            origin: decision.origin,
-            scenario: decision.scenario,
+            origin: decision.origin.into(),
+            scenario: decision.scenario.into(),
             simulated: decision.simulated || alert.simulated,
             uuid: Some(new_uuid()),
         })
@@ -195,7 +198,12 @@ fn from_profiles(
 }
 
 /// A decision posted with its alert is stored as it is; it is simulated when it or the alert is.
-fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Evaluated, String> {
+fn from_own(
+    decision: ValidDecision<'_>,
+    start: UnixMillis,
+    simulated: bool,
+    texts: &mut SharedTexts,
+) -> Result<Evaluated, String> {
     // A wrong duration refuses the whole alert with the stock server's text.
     let text = &decision.duration;
     let duration: GoDuration = text
@@ -203,10 +211,10 @@ fn from_own(decision: Decision, start: UnixMillis, simulated: bool) -> Result<Ev
         .map_err(|error| format!("decision duration '{text}': {error}: unable to parse duration"))?;
     Ok(Target::parse(&decision.scope, &decision.value).map(|target| NewDecision {
         target,
-        remediation: decision.kind,
+        remediation: texts.get(&decision.kind),
         until: start.plus(duration),
-        origin: decision.origin,
-        scenario: decision.scenario,
+        origin: texts.get(&decision.origin),
+        scenario: texts.get(&decision.scenario),
         simulated: simulated || decision.simulated,
         uuid: Some(new_uuid()),
     }))

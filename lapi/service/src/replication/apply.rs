@@ -63,11 +63,7 @@ impl<'a> Applier<'a> {
 
     async fn handle(&mut self, event: ReplicationEvent) {
         match event {
-            ReplicationEvent::Local(commits) => {
-                for (commit, changes) in commits {
-                    self.sequencer.push_local(commit, changes);
-                }
-            }
+            ReplicationEvent::Local(commit, changes) => self.sequencer.push_local(commit, changes),
             ReplicationEvent::Fetched { after, through, commits } => {
                 self.sequencer.push_fetched(after, through, commits)
             }

@@ -34,11 +34,11 @@ pub(super) struct ReplicaState {
 }
 
 /// What changes the replica. The queue is bounded by the number of concurrent writes: each waits until its own commits
-/// are applied.
+/// are applied, and an import of several writes each of them slower than it is applied.
 #[derive(Debug)]
 pub(super) enum ReplicationEvent {
-    /// Commits of a write of this process.
-    Local(Vec<(Commit, Changes)>),
+    /// A commit of this process.
+    Local(Commit, Changes),
     /// All that is left of the commits after `after` up to `through`, read from the database.
     Fetched { after: Commit, through: Commit, commits: Vec<(Commit, Changes)> },
     /// A full reload: the database was replaced or restored to an earlier state.

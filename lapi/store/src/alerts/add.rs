@@ -6,7 +6,7 @@ use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::UnixMillis;
 
 use super::Stored;
-use super::alert_row::{AlertRow, columns, rows};
+use super::alert_row::{AlertRow, columns};
 use crate::StoreError;
 use crate::engine::{Column, Tx, insert};
 
@@ -165,14 +165,21 @@ pub(super) async fn insert_decisions(
     // nothing.
     let commit = tx.next_commit();
     let mut id = tx.next_decisions(count);
-    let mut all_rows = Vec::with_capacity(count);
-    let mut all = Vec::with_capacity(count);
+    let mut rows = Vec::with_capacity(count);
     for (alert, decisions) in alerts {
-        let rows = rows(&decisions, alert, id, commit);
-        id += i64::try_from(rows.len()).expect("a count of rows in memory fits");
-        all_rows.extend(rows);
-        all.extend(decisions);
+        for decision in decisions {
+            rows.push(decision.stored(id, alert, commit));
+            id += 1;
+        }
     }
-    insert(tx, "decisions", columns(now, &all_rows, all), bulk).await?;
-    Ok(Some((commit, all_rows.into_iter().map(Change::Put).collect())))
+    let mut chunks = rows.chunks(bulk.max(1));
+    let mut next = chunks.next().map(|chunk| columns(now, chunk));
+    while let Some(current) = next {
+        // One statement's columns at a time, and those of the next while the database works on this one.
+        let following = async { chunks.next().map(|chunk| columns(now, chunk)) };
+        let (done, following) = tokio::join!(insert(tx, "decisions", current, bulk), following);
+        done?;
+        next = following;
+    }
+    Ok(Some((commit, rows.into_iter().map(Change::Put).collect())))
 }

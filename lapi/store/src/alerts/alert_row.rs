@@ -1,7 +1,9 @@
 //! Converts alerts to rows: truncates texts, parses times and addresses. Pure; done before the write is queued, to keep
 //! the transaction short.
 
-use palisade_model::{Commit, NewDecision, StoredDecision};
+use std::sync::Arc;
+
+use palisade_model::{NewDecision, StoredDecision};
 use palisade_wire::{Alert, Event, MetaItem, UnixMillis};
 use tracing::warn;
 use uuid::Uuid;
@@ -71,7 +73,7 @@ fn is_community(source_scope: &str, decisions: &[NewDecision]) -> bool {
     if decisions.is_empty() {
         source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
     } else {
-        decisions.iter().any(|one| matches!(one.origin.as_str(), "CAPI" | "lists"))
+        decisions.iter().any(|one| matches!(&*one.origin, "CAPI" | "lists"))
     }
 }
 
@@ -143,53 +145,31 @@ fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
-/// The rows of decisions, with their alert and ids.
-pub(super) fn rows(
-    decisions: &[NewDecision],
-    alert: i64,
-    first_id: i64,
-    commit: Commit,
-) -> Vec<StoredDecision> {
-    // Copied once for the replica; the originals go into the insert statement.
-    (first_id..).zip(decisions).map(|(id, decision)| decision.stored(id, alert, commit)).collect()
-}
-
 /// The columns of decisions for the bulk insert.
-pub(super) fn columns(
-    now: UnixMillis,
-    rows: &[StoredDecision],
-    decisions: Vec<NewDecision>,
-) -> Vec<(&'static str, Column)> {
+pub(super) fn columns(now: UnixMillis, rows: &[StoredDecision]) -> Vec<(&'static str, Column)> {
     let count = rows.len();
-    let commits = rows.iter().map(|row| crate::decisions::number(row.commit)).collect();
-    let (mut starts, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let [mut origins, mut scenarios, mut scopes, mut kinds, mut values] = [const { Vec::new() }; 5];
-    for decision in decisions {
-        let (start, end) = decision.target.prefix().map(|net| bounds(&net)).unzip();
-        starts.push(start);
-        ends.push(end);
-        origins.push(decision.origin);
-        scenarios.push(decision.scenario);
-        scopes.push(decision.target.scope.as_str().to_owned());
-        kinds.push(decision.remediation);
-        values.push(decision.target.value.text());
-    }
+    let ints = |of: fn(&StoredDecision) -> i64| Column::Ints(rows.iter().map(of).collect());
+    let shared = |of: fn(&StoredDecision) -> &Arc<str>| {
+        Column::Shared(rows.iter().map(|row| Arc::clone(of(row))).collect())
+    };
+    let texts = |of: fn(&StoredDecision) -> String| Column::Texts(rows.iter().map(of).collect());
+    let (starts, ends) = rows.iter().map(|row| row.target.prefix().map(|net| bounds(&net)).unzip()).unzip();
     vec![
-        ("id", Column::Ints(rows.iter().map(|row| row.id).collect())),
-        ("commit_no", Column::Ints(commits)),
+        ("id", ints(|row| row.id)),
+        ("commit_no", ints(|row| crate::decisions::number(row.commit))),
         ("created_at", Column::Ints(vec![now.0; count])),
-        ("until", Column::Ints(rows.iter().map(|row| row.until.0).collect())),
-        ("alert_id", Column::Ints(rows.iter().map(|row| row.alert).collect())),
+        ("until", ints(|row| row.until.0)),
+        ("alert_id", ints(|row| row.alert)),
         ("simulated", Column::Bools(rows.iter().map(|row| row.simulated).collect())),
         (
             "uuid",
             Column::Blobs(rows.iter().map(|row| row.uuid.map(|uuid| uuid.as_bytes().to_vec())).collect()),
         ),
-        ("origin", Column::Texts(origins)),
-        ("scenario", Column::Texts(scenarios)),
-        ("scope", Column::Texts(scopes)),
-        ("kind", Column::Texts(kinds)),
-        ("value", Column::Texts(values)),
+        ("origin", shared(|row| &row.origin)),
+        ("scenario", shared(|row| &row.scenario)),
+        ("scope", texts(|row| row.target.scope.as_str().to_owned())),
+        ("kind", shared(|row| &row.remediation)),
+        ("value", texts(|row| row.target.value.text())),
         ("start_ip", Column::Blobs(starts)),
         ("end_ip", Column::Blobs(ends)),
         ("lifted", Column::Bools(vec![false; count])),

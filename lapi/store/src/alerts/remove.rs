@@ -1,10 +1,12 @@
 //! Deletes alerts in bounded steps, so that other writes get their turn.
 
+use std::sync::Arc;
+
 use palisade_model::{Change, Commit, StoredDecision};
 use palisade_wire::UnixMillis;
 
 use super::Deleted;
-use crate::decisions::{COLUMNS, number, read_row};
+use crate::decisions::{COLUMNS, number, row_reader};
 use crate::engine::{Column, Sql, Tx, insert};
 use crate::replay::WHEN_APPLIED;
 use crate::{Store, StoreError};
@@ -77,7 +79,7 @@ async fn remove_step(
     let session = tx.session();
     let mut sql = session.sql("DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE alert_id");
     sql.in_ints(&alerts).push(&format!(" LIMIT {DECISIONS}) RETURNING {COLUMNS}"));
-    let rows = session.read(sql, read_row).await?;
+    let rows = session.read(sql, row_reader()).await?;
     // If the limit was reached there may be more, and an alert must not be deleted before its decisions: the cascade
     // would leave no tombstones.
     let whole = rows.len() == DECISIONS;
@@ -108,6 +110,9 @@ async fn insert_tombstones(
     rows.sort_unstable_by_key(|row| row.id);
     rows.iter_mut().for_each(|row| row.commit = commit);
     let texts = |of: fn(&StoredDecision) -> String| Column::Texts(rows.iter().map(of).collect());
+    let shared = |of: fn(&StoredDecision) -> &Arc<str>| {
+        Column::Shared(rows.iter().map(|row| Arc::clone(of(row))).collect())
+    };
     let ints = |of: fn(&StoredDecision) -> i64| Column::Ints(rows.iter().map(of).collect());
     let columns = vec![
         ("commit_no", Column::Ints(vec![number(commit); rows.len()])),
@@ -122,10 +127,10 @@ async fn insert_tombstones(
             "uuid",
             Column::Blobs(rows.iter().map(|row| row.uuid.map(|uuid| uuid.as_bytes().to_vec())).collect()),
         ),
-        ("origin", texts(|row| row.origin.clone())),
-        ("scenario", texts(|row| row.scenario.clone())),
+        ("origin", shared(|row| &row.origin)),
+        ("scenario", shared(|row| &row.scenario)),
         ("scope", texts(|row| row.target.scope.as_str().to_owned())),
-        ("kind", texts(|row| row.remediation.clone())),
+        ("kind", shared(|row| &row.remediation)),
         ("value", texts(|row| row.target.value.text())),
     ];
     insert(tx, "tombstones", columns, bulk).await?;

@@ -1,27 +1,26 @@
 //! Writes one large alert in several transactions; it becomes visible with the last.
 
-use palisade_model::{Change, Commit, NewDecision};
+use palisade_model::{Commit, NewDecision};
 use palisade_wire::UnixMillis;
 
 use super::add::{insert_alerts, insert_decisions, record_push, repeated};
 use super::alert_row::AlertRow;
-use super::{STAGED_FROM, Stored};
+use super::{CommitSink, STAGED_FROM, Stored};
 use crate::engine::Tx;
 use crate::{Store, StoreError};
 
-type Commits = Vec<(Commit, Vec<Change>)>;
-
-/// Writes the alert and its decisions in steps.
+/// Writes the alert and its decisions in steps, and passes each commit on. Returns the last one.
 pub(super) async fn import(
     store: &Store,
     now: UnixMillis,
     machine: Option<String>,
     mut alert: AlertRow,
-) -> Result<(Stored, Commits), StoreError> {
+    sink: &CommitSink,
+) -> Result<(Stored, Option<Commit>), StoreError> {
     let bulk = store.bulk;
     let doing = "import decisions";
-    let mut decisions = std::mem::take(&mut alert.decisions);
-    let mut step = take_step(&mut decisions);
+    let mut decisions = std::mem::take(&mut alert.decisions).into_iter();
+    let mut step: Vec<NewDecision> = decisions.by_ref().take(STAGED_FROM).collect();
     let begun = store
         .writer
         .write(doing, move |tx| {
@@ -42,32 +41,32 @@ pub(super) async fn import(
             })
         })
         .await?;
-    let (stored, commit) = begun;
+    let (stored, mut commit) = begun;
     if stored.repeated {
-        return Ok((stored, Vec::new()));
+        return Ok((stored, None));
     }
-    let mut commits: Commits = commit.into_iter().collect();
-    while !decisions.is_empty() {
-        step = take_step(&mut decisions);
+    let mut last = None;
+    while let Some((number, changes)) = commit.take() {
+        last = Some(number);
+        // At once, so that a large import is not in memory once more, and is not read back by the next poll.
+        sink(number, changes);
+        if decisions.len() == 0 {
+            break;
+        }
+        step = decisions.by_ref().take(STAGED_FROM).collect();
         // The last step also makes the alert visible, in the same transaction as the last decisions.
-        let last = decisions.is_empty();
-        let commit = store
+        let complete = decisions.len() == 0;
+        commit = store
             .writer
             .write(doing, move |tx| {
                 Box::pin(async move {
-                    resume_alert(tx, stored.alert, last).await?;
+                    resume_alert(tx, stored.alert, complete).await?;
                     insert_decisions(tx, now, vec![(stored.alert, step)], bulk).await
                 })
             })
             .await?;
-        commits.extend(commit);
     }
-    Ok((stored, commits))
-}
-
-fn take_step(decisions: &mut Vec<NewDecision>) -> Vec<NewDecision> {
-    let rest = decisions.split_off(STAGED_FROM.min(decisions.len()));
-    std::mem::replace(decisions, rest)
+    Ok((stored, last))
 }
 
 /// Checks that the alert was not removed as the remains of an interrupted import.

@@ -1,6 +1,6 @@
 //! A database session: runs statements, with timeouts against a server that does not answer.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,36 +93,44 @@ impl Session {
         done.map_err(|error| self.failed(&error))
     }
 
-    /// All rows of a result.
-    pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<SqlRow>, StoreError> {
-        let (text, values) = sql.into_parts();
-        let timeout = self.timeout();
-        let rows = match self.connection() {
-            Connection::Sqlite(connection) => {
-                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
-                query.fetch_all(connection).await.map(|rows| rows.into_iter().map(SqlRow::Sqlite).collect())
-            }
-            Connection::Postgres(connection) => {
-                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
-                let rows = with_timeout(timeout, query.fetch_all(connection)).await;
-                rows.map(|rows| rows.into_iter().map(SqlRow::Postgres).collect())
-            }
-        };
-        rows.map_err(|error| self.failed(&error))
-    }
-
-    /// All rows of a result, converted.
-    pub(crate) async fn read<T>(
+    /// All rows of a result, each converted as it arrives: rows of a driver take several times the memory.
+    pub(crate) async fn read<T: Send>(
         &mut self,
         sql: Sql,
         mut read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.rows(sql).await?;
-        rows.iter().map(&mut read).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+        let (text, values) = sql.into_parts();
+        let timeout = self.timeout();
+        let mut all = Vec::new();
+        let done = match self.connection() {
+            Connection::Sqlite(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_sqlite);
+                let mut rows = query.fetch(connection);
+                let read_all = async {
+                    while let Some(row) = poll_fn(|context| rows.as_mut().poll_next(context)).await {
+                        all.push(read(&SqlRow::Sqlite(row?))?);
+                    }
+                    Ok(())
+                };
+                read_all.await
+            }
+            Connection::Postgres(connection) => {
+                let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind_postgres);
+                let mut rows = query.fetch(connection);
+                let read_all = async {
+                    while let Some(row) = poll_fn(|context| rows.as_mut().poll_next(context)).await {
+                        all.push(read(&SqlRow::Postgres(row?))?);
+                    }
+                    Ok(())
+                };
+                with_timeout(timeout, read_all).await
+            }
+        };
+        done.map(|()| all).map_err(|error| self.failed(&error))
     }
 
     /// The first row of a result, converted.
-    pub(crate) async fn first<T>(
+    pub(crate) async fn first<T: Send>(
         &mut self,
         sql: Sql,
         read: impl FnMut(&SqlRow) -> Result<T, Error> + Send,

@@ -1,5 +1,7 @@
 //! A statement with its parameters. Values are always bound, never formatted into the text.
 
+use std::sync::Arc;
+
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
@@ -16,6 +18,7 @@ pub(crate) enum Value {
     Real(f64),
     Bool(bool),
     Text(Option<String>),
+    Shared(Arc<str>),
     Bytes(Option<Vec<u8>>),
     /// Arrays exist in PostgreSQL only; SQLite gets them as JSON text.
     Ints(Vec<i64>),
@@ -119,6 +122,7 @@ pub(super) fn bind_sqlite(
         Value::Real(number) => query.bind(number),
         Value::Bool(flag) => query.bind(flag),
         Value::Text(text) => query.bind(text),
+        Value::Shared(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
         Value::Ints(_)
         | Value::MaybeInts(_)
@@ -138,6 +142,7 @@ pub(super) fn bind_postgres(
         Value::Real(number) => query.bind(number),
         Value::Bool(flag) => query.bind(flag),
         Value::Text(text) => query.bind(text.map(without_nul)),
+        Value::Shared(text) => query.bind(without_nul(text.as_ref().to_owned())),
         Value::Bytes(bytes) => query.bind(bytes),
         Value::Ints(list) => query.bind(list),
         Value::MaybeInts(list) => query.bind(list),
@@ -186,6 +191,12 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Text(Some(text))
+    }
+}
+
+impl From<Arc<str>> for Value {
+    fn from(text: Arc<str>) -> Self {
+        Self::Shared(text)
     }
 }
 

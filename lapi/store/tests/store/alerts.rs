@@ -102,7 +102,7 @@ pub(crate) async fn odd_texts_survive(db: Db) {
     let mut new = banning(&["192.0.2.1"]);
     new.alert.scenario = odd.to_owned();
     new.alert.message = "zero \0 byte".to_owned();
-    new.decisions[0].scenario = odd.to_owned();
+    new.decisions[0].scenario = odd.into();
     new.decisions[0].target = Target::parse(odd, "192.0.2.999").unwrap();
     let (id, rows, _) = store_one(&store, new).await;
     assert_eq!(rows[0].target.scope.as_str(), odd);

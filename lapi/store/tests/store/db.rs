@@ -61,10 +61,10 @@ pub(crate) fn alert(scenario: &str, value: &str) -> Alert {
 pub(crate) fn ban(value: &str) -> NewDecision {
     NewDecision {
         until: later(HOUR),
-        origin: "crowdsec".to_owned(),
-        scenario: "ssh-bf".to_owned(),
+        origin: "crowdsec".into(),
+        scenario: "ssh-bf".into(),
         target: Target::stored(if value.contains('/') { "Range" } else { "Ip" }, value),
-        remediation: "ban".to_owned(),
+        remediation: "ban".into(),
         simulated: false,
         uuid: Some(uuid::Uuid::new_v4()),
     }

@@ -18,10 +18,10 @@ static ROWS: LazyLock<Vec<StoredDecision>> = LazyLock::new(|| {
         alert: 1,
         simulated,
         uuid: None,
-        origin: origin.to_owned(),
-        scenario: scenario.to_owned(),
+        origin: origin.into(),
+        scenario: scenario.into(),
         target: Target::stored(scope, value),
-        remediation: if id % 2 == 0 { "ban".to_owned() } else { "captcha".to_owned() },
+        remediation: if id % 2 == 0 { "ban".into() } else { "captcha".into() },
     };
     vec![
         row(1, "Ip", "192.0.2.1", "cscli", "manual 'ban' from 'lp'", false),

@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use palisade_wire::{
-    Alert, UsageSender, read_alerts, read_bulk_check, read_certificate_login, read_login, read_registration,
-    read_usage_metrics,
+    Alert, Decision, UsageSender, ValidAlert, body_text, read_alerts, read_bulk_check, read_certificate_login,
+    read_login, read_registration, read_usage_metrics,
 };
 use serde::de::IgnoredAny;
 
@@ -37,7 +37,8 @@ const LONGEST: usize = 4096;
 
 /// The text of the refusal.
 fn alerts(body: &[u8]) -> Option<String> {
-    let posted = match read_alerts(body) {
+    let body = body_text(body);
+    let posted = match read_alerts(&body) {
         Ok(posted) => posted,
         Err(error) => return Some(error.to_string()),
     };
@@ -45,7 +46,7 @@ fn alerts(body: &[u8]) -> Option<String> {
         let name = alert.name();
         assert!(name.len() < 4 * LONGEST, "{name}");
         match alert.validate(index) {
-            Ok(alert) => comes_back(&alert),
+            Ok(valid) => comes_back(&whole(valid)),
             Err(failure) => return Some(failure.to_string()),
         }
     }
@@ -53,8 +54,23 @@ fn alerts(body: &[u8]) -> Option<String> {
 }
 
 fn comes_back(alert: &Alert) {
-    let text = serde_json::to_vec(&[alert]).expect("an alert is plain data");
+    let text = serde_json::to_string(&[alert]).expect("an alert is plain data");
     let mut read = read_alerts(&text).expect("what we write we read");
     let again = read.pop().expect("there is one").validate(0).expect("it was valid before");
-    assert_eq!(serde_json::to_vec(&[&again]).expect("plain data"), text);
+    assert_eq!(serde_json::to_string(&[&whole(again)]).expect("plain data"), text);
+}
+
+/// The alert with its decisions.
+fn whole(valid: ValidAlert<'_>) -> Alert {
+    let decisions = valid.decisions.into_iter().map(|decision| Decision {
+        duration: decision.duration.into(),
+        origin: decision.origin.into(),
+        scenario: decision.scenario.into(),
+        scope: decision.scope.into(),
+        simulated: decision.simulated,
+        kind: decision.kind.into(),
+        value: decision.value.into(),
+        ..Decision::default()
+    });
+    Alert { decisions: decisions.collect(), ..valid.alert }
 }

@@ -9,7 +9,7 @@ use palisade_profiles::{NoHistory, Profiles};
 use palisade_wire::{Alert, read_alerts};
 
 static ALERTS: LazyLock<Vec<Alert>> = LazyLock::new(|| {
-    let text = br#"[
+    let text = r#"[
         {"scenario":"crowdsecurity/ssh-bf","scenario_hash":"4441","scenario_version":"0.1","message":"m","events_count":6,
          "start_at":"2026-07-01T10:00:00Z","stop_at":"2026-07-01T10:05:00Z","capacity":5,"leakspeed":"10s","simulated":false,
          "remediation":true,"events":[{"timestamp":"2026-07-01T10:00:00Z","meta":[{"key":"source_ip","value":"192.0.2.1"}]}],
@@ -17,7 +17,7 @@ static ALERTS: LazyLock<Vec<Alert>> = LazyLock::new(|| {
         {"scenario":"","scenario_hash":"","scenario_version":"","message":"","events_count":0,"start_at":"","stop_at":"",
          "capacity":0,"leakspeed":"","simulated":true,"events":[],"source":{"scope":"Country","value":"FR"}}]"#;
     let posted = read_alerts(text).expect("the alerts are well-formed");
-    posted.into_iter().enumerate().map(|(n, alert)| alert.validate(n).expect("and whole")).collect()
+    posted.into_iter().enumerate().map(|(n, alert)| alert.validate(n).expect("and whole").alert).collect()
 });
 
 fuzz_target!(|data: &[u8]| {
