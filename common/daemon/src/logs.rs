@@ -4,7 +4,6 @@
 //! configuration has been read, and on each reload. Requests have a log of their own, [`AccessLog`].
 
 mod access;
-mod budget;
 mod format;
 mod keys;
 mod limit;

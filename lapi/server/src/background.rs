@@ -35,6 +35,7 @@ fn spawn_one(daemon: &DaemonContext, name: &'static str, task: impl Future<Outpu
 
 fn jobs(lapi: &Lapi) -> Vec<Job> {
     let (retention, counts) = (Arc::new(retention(lapi)), lapi.alert_counts.clone());
+    let access = lapi.access.clone();
     vec![
         Job::for_leader("retention", retention_job::INTERVAL, move || {
             let retention = retention.clone();
@@ -44,9 +45,10 @@ fn jobs(lapi: &Lapi) -> Vec<Job> {
             let counts = counts.clone();
             async move { Ok(counts.recount().await?) }
         }),
-        Job::for_all("log limits", LOG_REPORT_INTERVAL, || async {
+        Job::for_all("log limits", LOG_REPORT_INTERVAL, move || {
             log_limits::report();
-            Ok(())
+            access.report();
+            async { Ok(()) }
         }),
     ]
 }

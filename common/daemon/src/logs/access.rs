@@ -16,16 +16,14 @@ use hyper::{Method, StatusCode, Uri, Version, header::HeaderValue};
 use jiff::{Timestamp, tz::TimeZone};
 use palisade_go_compat::GoDuration;
 
-use super::{LAST_LINES, LogConfig, LogError, LogLevel, budget::LineBudget, format, writer::Queue};
+use super::{LAST_LINES, LogConfig, LogError, LogLevel, format, limit::LogLimit, writer::Queue};
 
 /// Characters of path and query that are written.
 const MAX_TARGET: usize = 1024;
 /// Characters of a User-Agent that are written.
 const MAX_AGENT: usize = 255;
-/// Lines about requests without credentials that are written at once.
-const STRANGER_BURST: u32 = 60;
-/// One more after this time.
-const STRANGER_INTERVAL: Duration = Duration::from_secs(1);
+/// Lines about requests without credentials in a minute.
+const STRANGER_LINES: u32 = 60;
 /// Parameters of a query whose values are not written. None is read here, but clients send secrets to the wrong place.
 const SECRETS: [&str; 7] = ["token", "jwt", "api_key", "apikey", "key", "password", "secret"];
 
@@ -58,7 +56,7 @@ pub struct AccessLog(Arc<Shared>);
 struct Shared {
     queue: Queue,
     is_on: AtomicBool,
-    strangers: LineBudget,
+    strangers: LogLimit,
 }
 
 impl AccessLog {
@@ -71,7 +69,7 @@ impl AccessLog {
         Ok(Self(Arc::new(Shared {
             queue: Queue::start().map_err(LogError::Thread)?,
             is_on: AtomicBool::new(false),
-            strangers: LineBudget::new(STRANGER_BURST, STRANGER_INTERVAL),
+            strangers: LogLimit::new("requests without valid credentials").with_lines(STRANGER_LINES),
         })))
     }
 
@@ -94,18 +92,16 @@ impl AccessLog {
         self.0.is_on.load(Ordering::Relaxed)
     }
 
-    /// Queues an entry. Of strangers, who have shown no valid credentials, only so many are written; the number of others
-    /// is.
+    /// Queues an entry. Of strangers, who have shown no valid credentials, only so many are written.
     pub fn write(&self, entry: AccessEntry, is_stranger: bool) {
-        if is_stranger && !self.0.strangers.take() {
-            return;
+        if !is_stranger || self.0.strangers.allows() {
+            self.0.queue.entry(entry);
         }
-        let left_out = self.0.strangers.left_out();
-        if left_out > 0 {
-            let text = format!("{left_out} requests without valid credentials were not logged");
-            self.0.queue.now(format::line(&jiff::Zoned::now(), "info", &text));
-        }
-        self.0.queue.entry(entry);
+    }
+
+    /// Logs how many entries of strangers were left out; for a timer.
+    pub fn report(&self) {
+        self.0.strangers.report();
     }
 
     /// Waits until everything is written, at most two seconds.
@@ -186,7 +182,7 @@ mod tests {
     }
 
     fn config(path: &Path, level: LogLevel) -> LogConfig {
-        let rotation = Rotation { max_bytes: 1 << 20, max_files: 1, max_age_days: 1, compress: false };
+        let rotation = Rotation { max_bytes: 8 << 20, max_files: 1, max_age_days: 1, compress: false };
         let target = LogTarget::File { path: path.to_owned(), rotation };
         LogConfig { level, target, media_key: "common.log_media" }
     }
@@ -234,9 +230,22 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
         assert_eq!(count("/v1/heartbeat"), 100, "those of others are all there");
-        // One for each second that the loop took, besides.
+        // As many again in each minute that the loop took.
         assert!((60..600).contains(&count("/v1/decisions")), "{}", count("/v1/decisions"));
-        assert_eq!(count("requests without valid credentials were not logged"), 1);
+    }
+
+    #[test]
+    fn a_burst_is_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.log");
+        let log = AccessLog::start().unwrap();
+        log.configure(&config(&path, LogLevel::Info)).unwrap();
+        for _ in 0..8000 {
+            log.write(entry("/v1/heartbeat", "crowdsec/v1"), false);
+        }
+        log.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 8000);
     }
 
     #[test]

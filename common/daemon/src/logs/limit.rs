@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lines of one kind in each interval; further ones are counted.
+/// Lines of one kind in each interval, unless the kind has a number of its own; further ones are counted.
 const LINES: u32 = 10;
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -22,6 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct LogLimit {
     kind: &'static str,
+    lines: u32,
     state: Mutex<State>,
 }
 
@@ -35,7 +36,14 @@ struct State {
 impl LogLimit {
     /// `kind` is what the lines are about, in the plural.
     pub const fn new(kind: &'static str) -> Self {
-        Self { kind, state: Mutex::new(State { since: None, lines: 0, left_out: 0 }) }
+        Self { kind, lines: LINES, state: Mutex::new(State { since: None, lines: 0, left_out: 0 }) }
+    }
+
+    /// Another number of lines in a minute.
+    #[must_use]
+    pub const fn with_lines(mut self, lines: u32) -> Self {
+        self.lines = lines;
+        self
     }
 
     /// Whether a line may be logged now.
@@ -49,7 +57,7 @@ impl LogLimit {
             self.log(std::mem::take(&mut state.left_out));
             *state = State { since: Some(now), lines: 0, left_out: 0 };
         }
-        let allowed = state.lines < LINES;
+        let allowed = state.lines < self.lines;
         if allowed {
             state.lines += 1;
         } else {

@@ -62,10 +62,9 @@ async fn no_line_has_a_secret_and_strangers_get_few() {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
     let strangers = text.lines().filter(|line| line.contains("203.0.113.7")).count();
-    // One more in each second that the loop took.
+    // As many again in each minute that the loop took.
     assert!((1..600).contains(&strangers), "{strangers}");
     assert!(text.contains("/v1/decisions/stream?startup=true HTTP/1.1 200"), "{text}");
-    assert!(text.contains("requests without valid credentials were not logged"), "{text}");
 }
 
 #[tokio::test]
