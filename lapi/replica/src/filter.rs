@@ -134,6 +134,11 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Whether only some of the matching rows are wanted, in ascending id.
+    pub(crate) fn is_page(&self) -> bool {
+        self.id_gt.is_some() || self.offset > 0 || self.limit.is_some()
+    }
+
     /// Whether a row satisfies all conditions except paging. Whether it is in force is not checked.
     pub fn matches(&self, row: &StoredDecision) -> bool {
         self.matches_words(

@@ -1,5 +1,6 @@
 //! Applies a filter to many rows; the result for a label is computed once.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -40,6 +41,18 @@ impl Matcher {
     }
 }
 
+/// How many rows of a live query are put in order of severity.
+const MAX_RANKED: usize = 1000;
+
+/// The order of remediations: a ban before a captcha before anything else, as CrowdSec's bouncers rank them.
+fn severity(remediation: &str) -> u8 {
+    match remediation {
+        "ban" => 0,
+        "captcha" => 1,
+        _ => 2,
+    }
+}
+
 /// The active rows that match, in ascending id, with paging applied.
 #[derive(Debug)]
 pub(crate) struct Selection {
@@ -77,6 +90,25 @@ impl Selection {
             left: filter.limit.unwrap_or(usize::MAX),
             now,
         }
+    }
+
+    /// The same rows, but the most severe first and of equal ones the longest: some live bouncers read the first only. Pages,
+    /// and more rows than [`MAX_RANKED`], stay in ascending id.
+    pub(crate) fn ranked(tables: Tables, filter: &Filter, now: UnixMillis) -> Self {
+        let mut rows = Self::new(tables.clone(), filter, now);
+        if filter.is_page() {
+            return rows;
+        }
+        let mut ranked = Vec::new();
+        while let Some(row) = rows.next() {
+            if ranked.len() == MAX_RANKED {
+                return Self::new(tables, filter, now);
+            }
+            ranked.push((severity(&row.label.kind), Reverse(row.until()), row.id));
+        }
+        ranked.sort_unstable();
+        rows.found = Some(ranked.into_iter().map(|(_, _, id)| id).collect::<Vec<_>>().into_iter());
+        rows
     }
 
     /// The next row, borrowed until the next call.

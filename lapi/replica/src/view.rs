@@ -102,9 +102,10 @@ impl View {
         if written.any(concerned) { CursorStatus::Behind } else { CursorStatus::UpToDate }
     }
 
-    /// The body of `GET /v1/decisions`: all matching rows in force in ascending id, or `null`.
+    /// The body of `GET /v1/decisions`: all matching rows in force, or `null`. Bans come first, then captchas, and of equal
+    /// remediations the longest; pages and more than a thousand rows are in ascending id.
     pub fn live(&self, filter: &Filter, now: UnixMillis) -> LiveAnswer {
-        LiveAnswer::new(Selection::new(self.tables.clone(), filter, now), now)
+        LiveAnswer::new(Selection::ranked(self.tables.clone(), filter, now), now)
     }
 
     /// As [`ActiveSet::query`](crate::ActiveSet::query).

@@ -16,6 +16,17 @@ use crate::{log_limits::STORE, response::json};
 /// `Retry-After` while the database is unavailable, in seconds.
 const STORE_RETRY: u64 = 2;
 
+/// The body of an error response.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what is written by `ApiError`")]
+pub(crate) struct ErrorBody {
+    /// The status, where a machine's credentials are concerned.
+    #[schema(nullable = false)]
+    code: Option<u16>,
+    /// The reason.
+    message: String,
+}
+
 /// An error response in the exact format of the stock server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {

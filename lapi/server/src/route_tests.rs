@@ -14,5 +14,6 @@ mod openapi;
 mod others;
 mod profiles;
 mod recorded;
+mod schema;
 mod stream;
 mod usage;

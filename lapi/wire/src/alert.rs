@@ -11,36 +11,46 @@ use crate::request_body::null_is_default;
 pub struct Alert {
     /// The capacity of the scenario's bucket.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub capacity: i32,
     /// When the LAPI stored it, RFC 3339; ignored in requests.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub created_at: String,
     /// Its decisions; `null` when there are none.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true, value_type = Option<Vec<Decision>>))]
     pub decisions: Vec<Decision>,
     /// The log lines that led to it; `null` when there are none.
     #[serde(default, serialize_with = "null_when_empty", deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true, value_type = Option<Vec<Event>>))]
     pub events: Vec<Event>,
     /// The number of events; usually more than are included.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub events_count: i32,
     /// The alert's id; ignored in requests.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub id: i64,
     /// `crowdsec`, `waf`, `capi`, `papi`, `cscli`, or nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Not stored; always written as `null`.
     #[serde(default, serialize_with = "always_null", deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true, value_type = Option<Vec<String>>))]
     pub labels: Vec<String>,
     /// The leak speed of the scenario's bucket, such as `10s`.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub leakspeed: String,
     /// The machine's name, `N/A` without an owner; ignored in requests.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub machine_id: String,
     /// A description.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub message: String,
     /// The alert's context: each value is a JSON array in a text.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
@@ -50,24 +60,31 @@ pub struct Alert {
     pub remediation: bool,
     /// The scenario's name, or a free-text reason.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scenario: String,
     /// SHA-256 of the scenario's file, empty for local ones.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scenario_hash: String,
     /// The scenario's version, `?` for local and changed ones.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scenario_version: String,
     /// Whether it is simulated.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub simulated: bool,
     /// What it is about.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub source: Source,
     /// The first event, RFC 3339.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub start_at: String,
     /// The last event, RFC 3339. Durations of decisions count from here.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub stop_at: String,
     /// Assigned by the LAPI; ignored in requests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -101,9 +118,11 @@ pub struct Source {
     pub range: String,
     /// `Ip`, `Range`, `Country`, `AS`, or any other word.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scope: String,
     /// The address, range, country and so on.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub value: String,
 }
 
@@ -113,9 +132,11 @@ pub struct Source {
 pub struct Event {
     /// The extracted fields; `null` when they were too large to store.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub meta: Option<Vec<MetaItem>>,
     /// Its time. The LAPI writes Go's text form, `2026-07-01 10:00:00 +0000 UTC`.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub timestamp: String,
 }
 
@@ -138,30 +159,38 @@ pub struct Decision {
     /// In requests its duration, counted from the alert's `stop_at`; in responses the time left, negative once it has
     /// ended.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub duration: String,
     /// The decision's id; ignored in requests.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub id: i64,
     /// `crowdsec`, `cscli`, `cscli-import`, `lists`, `CAPI` and others.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub origin: String,
     /// The scenario, the list's name, or a free-text reason.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scenario: String,
     /// `Ip`, `Range`, `Country`, `AS`, or any other word.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub scope: String,
     /// Whether it is simulated; such decisions are not sent to bouncers.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub simulated: bool,
     /// `ban`, `captcha`, or another remediation.
     #[serde(default, rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub kind: String,
     /// Assigned by the LAPI; ignored in requests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uuid: String,
     /// The address, range, country and so on.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub value: String,
 }
 

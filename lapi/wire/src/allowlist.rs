@@ -19,18 +19,22 @@ pub struct Allowlist {
     pub console_managed: bool,
     /// RFC 3339 in UTC with milliseconds.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub created_at: String,
     /// A description.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Its items that have not expired; empty unless requested.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub items: Vec<AllowlistItem>,
     /// Its name, unique.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub name: String,
     /// RFC 3339 in UTC with milliseconds.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub updated_at: String,
 }
 
@@ -40,15 +44,18 @@ pub struct Allowlist {
 pub struct AllowlistItem {
     /// RFC 3339 in UTC with milliseconds.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub created_at: String,
     /// A comment.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// When it expires, RFC 3339 in UTC with milliseconds; [`NO_EXPIRATION`] if never.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub expiration: String,
     /// The address or range as entered.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub value: String,
 }
 
@@ -70,6 +77,7 @@ pub struct CheckAnswer {
 pub struct BulkCheckRequest {
     /// Addresses and ranges.
     #[serde(default, deserialize_with = "texts")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub targets: Vec<String>,
 }
 
@@ -79,6 +87,7 @@ pub struct BulkCheckRequest {
 pub struct BulkCheckAnswer {
     /// One for each target on a list.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub results: Vec<BulkCheckResult>,
 }
 
@@ -88,9 +97,11 @@ pub struct BulkCheckAnswer {
 pub struct BulkCheckResult {
     /// The items and lists, with their comments.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub allowlists: Vec<String>,
     /// As requested.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub target: String,
 }
 

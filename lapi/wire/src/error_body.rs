@@ -5,7 +5,6 @@ use serde::Deserialize;
 /// The body of an error response: `{"message":"access forbidden"}`, sometimes with `code` (the status) or `errors`.
 /// Routing errors and proxies send something else or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// The reason.
     #[serde(default)]

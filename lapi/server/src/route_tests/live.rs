@@ -14,13 +14,43 @@ async fn a_live_query_returns_what_covers_an_address() {
     let answer = server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.1").await;
     assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8");
     assert_eq!(
-        answer.json()[0],
+        answer.json()[1],
         json!({"duration": "1h0m0s", "id": 1, "origin": "cscli", "scenario": "manual", "scope": "Ip",
                "type": "ban", "value": "192.0.2.1"})
     );
     assert_eq!(answer.json().as_array().map(Vec::len), Some(2));
     let other = server.bouncer(Method::GET, "/v1/decisions?ip=192.0.2.2&type=ban").await;
     assert_eq!(other.json()[0]["value"], "192.0.2.0/24");
+}
+
+#[tokio::test]
+async fn the_severest_comes_first_and_then_the_longest() {
+    let server = TestServer::new().await;
+    for (id, value, kind, duration) in [
+        (1, "192.0.2.1", "throttle", "9h"),
+        (2, "192.0.2.0/24", "captcha", "8h"),
+        (3, "192.0.2.1", "ban", "1h"),
+        (4, "192.0.2.0/25", "ban", "4h"),
+        (5, "192.0.2.1", "captcha", "10h"),
+        (6, "192.0.2.1", "ban", "4h"),
+    ] {
+        let mut decision = server.decision(value, duration);
+        decision["type"] = kind.into();
+        assert_eq!(server.post_alerts(&[server.by_hand(&[decision])]).await, [format!("{id}")]);
+    }
+    for (query, expected) in [
+        ("ip=192.0.2.1", &[4, 6, 3, 5, 2, 1][..]),
+        ("", &[4, 6, 3, 5, 2, 1]),
+        ("value=192.0.2.1", &[6, 3, 5, 1]),
+        // Pages follow each other by id.
+        ("ip=192.0.2.1&limit=3", &[1, 2, 3]),
+        ("ip=192.0.2.1&id_gt=3", &[4, 5, 6]),
+    ] {
+        let answer = server.bouncer(Method::GET, &format!("/v1/decisions?{query}")).await.json();
+        let ids: Vec<i64> =
+            answer.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids, expected, "{query}");
+    }
 }
 
 #[tokio::test]

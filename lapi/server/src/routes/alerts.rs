@@ -1,16 +1,19 @@
 //! Routes of `/v1/alerts`.
 
+mod schema;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use palisade_store::{AlertQuery, Deleted as DeletedAlerts, StoreError};
-use palisade_wire::{Alert, ErrorBody};
+use palisade_wire::Alert;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::schema::PostedAlert;
 use crate::auth::{Machine, TrustedAddress};
 use crate::body::Body;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::offload::offload;
 use crate::query::Pairs;
 use crate::response::{Deleted, empty_ok, json};
@@ -70,7 +73,7 @@ struct AlertParams {
 
 #[utoipa::path(
     post, path = "/v1/alerts", tag = "alerts",
-    request_body = Vec<Alert>,
+    request_body = Vec<PostedAlert>,
     security(("machine" = [])),
     responses((status = 201, description = "The alerts' ids; fewer when some were not stored", body = Vec<String>),
         (status = 400, description = "Malformed JSON", body = ErrorBody),

@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use palisade_store::{Allowlist, AllowlistItem};
 use palisade_wire::{
     Allowlist as WireAllowlist, AllowlistItem as WireItem, BulkCheckAnswer, BulkCheckRequest,
-    BulkCheckResult, CheckAnswer, ErrorBody, NO_EXPIRATION, UnixMillis, read_bulk_check,
+    BulkCheckResult, CheckAnswer, NO_EXPIRATION, UnixMillis, read_bulk_check,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Machine;
 use crate::body::Body;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::log_limits::STORE;
 use crate::offload::offload;
 use crate::query::Pairs;

@@ -11,12 +11,11 @@ use axum::response::Response;
 use axum::routing::delete;
 use palisade_replica::Filter;
 use palisade_store::{Ended, StoreError};
-use palisade_wire::ErrorBody;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::Machine;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::query::Pairs;
 use crate::response::Deleted;
 use crate::state::Lapi;

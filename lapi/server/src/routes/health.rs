@@ -11,9 +11,17 @@ pub(crate) fn routes() -> OpenApiRouter<Lapi> {
 }
 
 /// Always `up`, as in the stock server. The database is not checked: streams are served while it is unavailable.
+/// The body.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what is written by hand")]
+struct Health {
+    /// `up`
+    status: String,
+}
+
 #[utoipa::path(
     get, path = "/health", tag = "health",
-    responses((status = 200, description = "Always"))
+    responses((status = 200, description = "Always", body = Health))
 )]
 pub(crate) async fn health() -> impl IntoResponse {
     let headers = [

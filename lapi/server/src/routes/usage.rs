@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use palisade_store::{BouncerUpdate, MachineUpdate, UsageKind, UsageRow};
 use palisade_wire::{
-    ErrorBody, LogProcessor, OsInfo, RemediationComponent, UsageReport, UsageSender, read_usage_metrics,
+    LogProcessor, OsInfo, RemediationComponent, UsageReport, UsageSender, read_usage_metrics,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::{ClientAddress, MachineOrBouncer, throttle::Attempt};
 use crate::body::UsageBody;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::state::Lapi;
 
 /// A usage report: one entry, in the list of its sender's kind.

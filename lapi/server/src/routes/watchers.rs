@@ -26,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<Lapi> {
     get, path = "/v1/heartbeat", tag = "machines",
     security(("machine" = [])),
     responses((status = 200, description = "Recorded"),
-        (status = 401, description = "Missing or invalid token", body = palisade_wire::ErrorBody))
+        (status = 401, description = "Missing or invalid token", body = crate::error::ErrorBody))
 )]
 pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> StatusCode {
     let (activity, now) = (&lapi.registry.activity, lapi.clock.now());
@@ -40,8 +40,8 @@ pub(crate) async fn heartbeat(State(lapi): State<Lapi>, machine: Machine) -> Sta
     delete, path = "/v1/watchers/self", tag = "machines",
     security(("machine" = [])),
     responses((status = 204, description = "Deleted"),
-        (status = 401, description = "Missing or invalid token", body = palisade_wire::ErrorBody),
-        (status = 500, description = "The machine does not exist", body = palisade_wire::ErrorBody))
+        (status = 401, description = "Missing or invalid token", body = crate::error::ErrorBody),
+        (status = 500, description = "The machine does not exist", body = crate::error::ErrorBody))
 )]
 pub(crate) async fn leave(State(lapi): State<Lapi>, machine: Machine) -> Result<StatusCode, ApiError> {
     match lapi.registry.delete_machine(&machine.name).await {

@@ -5,13 +5,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use palisade_replica::{Filter, LiveAnswer};
-use palisade_wire::ErrorBody;
 use utoipa::IntoParams;
 
 use super::body::StreamBody;
 use super::schema::{SelectionParams, StreamDecision};
 use crate::auth::Bouncer;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::query::Pairs;
 use crate::response::{JSON, empty_ok};
 use crate::state::Lapi;

@@ -59,6 +59,7 @@ pub(crate) struct StreamDecision {
     #[schema(rename = "type")]
     kind: String,
     /// Only in streams.
+    #[schema(nullable = false)]
     uuid: Option<String>,
     /// The address, range, country and so on.
     value: String,

@@ -6,15 +6,15 @@ use axum::response::{IntoResponse, Response};
 use palisade_model::Commit;
 use palisade_replica::{Cursor, Filter};
 use palisade_service::registry::ClientReport;
+use palisade_wire::UnixMillis;
 use palisade_wire::follow::{INSTANCE_HEADER, MAX_INSTANCE_NAME};
-use palisade_wire::{ErrorBody, UnixMillis};
 use utoipa::IntoParams;
 
 use super::body::{JSON, StreamBody};
 use super::follow::{self, CursorRequest};
 use super::schema::{DecisionStream, SelectionParams};
 use crate::auth::{Agent, Bouncer, ClientAddress};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::query::Pairs;
 use crate::response::empty_ok;
 use crate::state::Lapi;

@@ -33,8 +33,8 @@ const MAX_SCENARIOS: usize = 100_000;
     post, path = "/v1/watchers/login", tag = "machines",
     request_body = palisade_wire::Login,
     responses((status = 200, description = "A token, valid for one hour", body = palisade_wire::LoginAnswer),
-        (status = 401, description = "Unknown machine, wrong password, or not validated yet", body = palisade_wire::ErrorBody),
-        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = palisade_wire::ErrorBody))
+        (status = 401, description = "Unknown machine, wrong password, or not validated yet", body = crate::error::ErrorBody),
+        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = crate::error::ErrorBody))
 )]
 pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();

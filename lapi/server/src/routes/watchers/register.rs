@@ -24,11 +24,11 @@ use crate::{
     request_body = palisade_wire::Registration,
     responses((status = 201, description = "Registered; an operator must validate it"),
         (status = 202, description = "Registered and validated by its token"),
-        (status = 400, description = "Malformed JSON", body = palisade_wire::ErrorBody),
-        (status = 401, description = "Wrong token, or not from an allowed range", body = palisade_wire::ErrorBody),
-        (status = 403, description = "The name is taken, or remote registration is disabled", body = palisade_wire::ErrorBody),
-        (status = 422, description = "A field is missing or too short", body = palisade_wire::ErrorBody),
-        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = palisade_wire::ErrorBody))
+        (status = 400, description = "Malformed JSON", body = crate::error::ErrorBody),
+        (status = 401, description = "Wrong token, or not from an allowed range", body = crate::error::ErrorBody),
+        (status = 403, description = "The name is taken, or remote registration is disabled", body = crate::error::ErrorBody),
+        (status = 422, description = "A field is missing or too short", body = crate::error::ErrorBody),
+        (status = 429, description = "Too many attempts; retry after `Retry-After`", body = crate::error::ErrorBody))
 )]
 pub(crate) async fn register(State(lapi): State<Lapi>, request: Request) -> Result<StatusCode, ApiError> {
     let (mut parts, body) = request.into_parts();

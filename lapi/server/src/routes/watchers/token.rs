@@ -33,7 +33,7 @@ pub(super) fn token_for(
     get, path = "/v1/refresh_token", tag = "machines",
     security(("machine" = [])),
     responses((status = 200, description = "A new token", body = LoginAnswer),
-        (status = 401, description = "Missing or invalid token", body = palisade_wire::ErrorBody))
+        (status = 401, description = "Missing or invalid token", body = crate::error::ErrorBody))
 )]
 pub(crate) async fn refresh(
     State(lapi): State<Lapi>,
