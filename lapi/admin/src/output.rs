@@ -32,12 +32,6 @@ pub(crate) fn note(text: &str) {
 
 /// Escapes what a terminal would obey or hide. Clients of the LAPI choose names, and an operator's terminal shows them.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    let is_obeyed = |c: char| match c {
-        '\n' | '\t' => false,
-        // These reorder the text around them.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        c => c.is_control(),
-    };
     if !text.contains(is_obeyed) {
         return text.into();
     }
@@ -49,6 +43,25 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
+/// Whether a terminal obeys or hides a character. Line breaks and tabs are part of the layout.
+fn is_obeyed(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        // These reorder the text around them.
+        '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    }
+}
+
+/// As [`visible`], for a text that is part of one line.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    let shown = visible(text);
+    if shown.contains(['\n', '\t']) {
+        return shown.replace('\n', "\\n").replace('\t', "\\t").into();
+    }
+    shown
+}
+
 /// JSON as Go's encoder writes it, with the given indentation, without a final newline.
 pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
     let mut bytes = Vec::new();
@@ -57,14 +70,16 @@ pub(crate) fn json(value: &impl Serialize, indent: usize) -> String {
     let mut to = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     value.serialize(&mut to).expect("what is printed has texts for names");
     let text = String::from_utf8(bytes).expect("JSON is UTF-8");
-    // These occur only in strings, where Go escapes them so that browsers do not interpret them.
-    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+    // These occur only in strings. Go escapes the first so that browsers do not interpret them; what a terminal obeys has
+    // to be escaped here, as JSON has no other form of it.
+    let is_escaped = |c: char| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') || is_obeyed(c);
+    if !text.contains(is_escaped) {
         return text;
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            c if is_escaped(c) => {
                 let _ = write!(escaped, "\\u{:04x}", u32::from(c));
             }
             c => escaped.push(c),
@@ -84,7 +99,7 @@ pub(crate) fn csv(header: &str, rows: impl IntoIterator<Item = Vec<String>>) -> 
     let wrong = |error: csv::Error| Failure::Command(format!("failed to write raw output: {error}"));
     to.write_record(header.split(',')).map_err(wrong)?;
     for row in rows {
-        to.write_record(&row).map_err(wrong)?;
+        to.write_record(row.iter().map(|cell| one_line(cell).into_owned())).map_err(wrong)?;
     }
     let bytes = to.into_inner().map_err(|error| Failure::Command(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| Failure::Command(error.to_string()))
@@ -182,10 +197,10 @@ impl Log {
 
     fn shape(self, level: Level, text: &str) -> String {
         if self.json {
-            let text = serde_json::Value::from(text);
+            let text = json(&text, 0);
             format!("{{\"level\":\"{}\",\"msg\":{text}}}", level.word())
         } else if self.terminal {
-            format!("{} {text}", level.word().to_uppercase())
+            format!("{} {}", level.word().to_uppercase(), one_line(text))
         } else {
             // The characters that logrus leaves unquoted.
             let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
@@ -210,6 +225,20 @@ mod tests {
         ] {
             assert_eq!(visible(text), shown);
         }
+    }
+
+    #[test]
+    fn a_text_cannot_break_a_line() {
+        assert_eq!(one_line("a\nlevel=info\tb\u{1b}"), "a\\nlevel=info\\tb\\x1b");
+        assert_eq!(
+            csv("a,b", [vec!["x\ny".to_owned(), "\u{9b}2J".to_owned()]]).unwrap(),
+            "a,b\nx\\ny,\\x9b2J\n"
+        );
+        let shown = json(&["\u{9b}\u{202e}\u{7f}\n"], 0);
+        assert_eq!(shown, "[\n\"\\u009b\\u202e\\u007f\\n\"\n]");
+        assert_eq!(visible(&shown), shown, "JSON stays JSON");
+        let log = Log { level: Level::Info, json: false, terminal: true };
+        assert_eq!(log.shape(Level::Error, "a\nb"), "ERROR a\\nb");
     }
 
     #[test]

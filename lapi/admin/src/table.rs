@@ -14,7 +14,7 @@ use std::{iter, ops::Range};
 
 use unicode_width::UnicodeWidthChar as _;
 
-use crate::output::visible;
+use crate::output::one_line;
 
 #[cfg(test)]
 mod tests;
@@ -86,7 +86,7 @@ impl Row {
 
 /// A cell as it is laid out: escaped first, as escapes take space.
 fn cell_text(text: &str) -> String {
-    visible(text).replace('\t', "    ")
+    one_line(&text.replace('\t', "    ")).into_owned()
 }
 
 impl Table {

@@ -49,7 +49,7 @@ pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use continuation::{Continuation, StreamSink};
 pub use error::{BuildError, Credential, PullError, PushError};
 pub use lapi_pool::LapiPool;
-pub use machine::{MachineClient, Registered};
+pub use machine::{EndedDecisions, MachineClient, Registered};
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};
 pub use setting_names::SettingNames;
 pub use token::{MachineAuth, MachineConfig, MachineError, Retries};

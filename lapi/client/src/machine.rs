@@ -1,14 +1,15 @@
 //! The client of a machine: a log processor or the admin CLI.
 
 use std::fmt;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use palisade_go_compat::quote;
 use palisade_wire::{
-    Alert, Allowlist, BulkCheckAnswer, BulkCheckRequest, CheckAnswer, Login, LoginAnswer, Registration,
-    UnixMillis,
+    Alert, Allowlist, BulkCheckAnswer, BulkCheckRequest, CheckAnswer, EndedDecision, GoDuration, LIST_ENDED,
+    Login, LoginAnswer, Registration, UnixMillis,
 };
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub struct MachineClient {
     scenarios: Vec<String>,
     retries: Retries,
     token: Mutex<Option<Token>>,
+    /// The LAPI's clock less ours in milliseconds, at the last response with a date.
+    clock_difference: std::sync::Mutex<Option<i64>>,
 }
 
 /// The result of a registration.
@@ -45,10 +48,21 @@ pub enum Registered {
     Validated,
 }
 
+/// The result of ending decisions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedDecisions {
+    /// How many.
+    pub count: u64,
+    /// Which, as far as the LAPI lists them; a stock one lists none.
+    pub decisions: Vec<EndedDecision>,
+}
+
 #[derive(Deserialize)]
 struct Deleted {
     #[serde(rename = "nbDeleted")]
     count: String,
+    #[serde(default)]
+    decisions: Vec<EndedDecision>,
 }
 
 impl MachineClient {
@@ -78,12 +92,29 @@ impl MachineClient {
             scenarios: config.scenarios.clone(),
             retries: config.retries.clone(),
             token: Mutex::new(None),
+            clock_difference: std::sync::Mutex::default(),
         })
     }
 
     /// The LAPI's URL, for display.
     pub fn url(&self) -> String {
         self.link.url()
+    }
+
+    /// How far the LAPI's clock is ahead of this host's, to about a second; `None` before the first response.
+    pub fn clock_difference(&self) -> Option<GoDuration> {
+        let millis = *self.clock_difference.lock().unwrap_or_else(PoisonError::into_inner);
+        millis.map(|millis| GoDuration::from_nanos(millis.saturating_mul(1_000_000)).rounded())
+    }
+
+    fn note_clock(&self, response: &Response) {
+        let date = response.headers().get(DATE).and_then(|text| text.to_str().ok());
+        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
+        let since_epoch = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        if let Some(theirs) = since_epoch.and_then(|time| i64::try_from(time.as_millis()).ok()) {
+            let mut difference = self.clock_difference.lock().unwrap_or_else(PoisonError::into_inner);
+            *difference = Some(theirs.saturating_sub(UnixMillis::now().0));
+        }
     }
 
     /// Registers the machine. Needs no login.
@@ -174,20 +205,20 @@ impl MachineClient {
         self.delete(&format!("v1/alerts/{id}"), &[]).await
     }
 
-    /// Ends all active decisions that match, and returns how many.
+    /// Ends all active decisions that match.
     ///
     /// # Errors
     /// As for every request.
-    pub async fn delete_decisions(&self, query: &[(&str, String)]) -> Result<u64, MachineError> {
-        self.delete("v1/decisions", query).await
+    pub async fn delete_decisions(&self, query: &[(&str, String)]) -> Result<EndedDecisions, MachineError> {
+        self.end("v1/decisions", query).await
     }
 
     /// Ends one decision.
     ///
     /// # Errors
     /// As for every request; when the decision does not exist (500).
-    pub async fn delete_decision(&self, id: i64) -> Result<u64, MachineError> {
-        self.delete(&format!("v1/decisions/{id}"), &[]).await
+    pub async fn delete_decision(&self, id: i64) -> Result<EndedDecisions, MachineError> {
+        self.end(&format!("v1/decisions/{id}"), &[]).await
     }
 
     /// All allowlists.
@@ -227,9 +258,15 @@ impl MachineClient {
     }
 
     async fn delete(&self, route: &str, query: &[(&str, String)]) -> Result<u64, MachineError> {
+        Ok(self.end(route, query).await?.count)
+    }
+
+    async fn end(&self, route: &str, query: &[(&str, String)]) -> Result<EndedDecisions, MachineError> {
         let deleted: Deleted = self.json(Method::DELETE, route, &encode(query), None).await?;
         // A number as a string, as the stock LAPI sends it.
-        deleted.count.parse().map_err(|_| self.unexpected(route, "nbDeleted is no number".to_owned()))
+        let count = deleted.count.parse();
+        let count = count.map_err(|_| self.unexpected(route, "nbDeleted is no number".to_owned()))?;
+        Ok(EndedDecisions { count, decisions: deleted.decisions })
     }
 
     async fn json<T: DeserializeOwned>(
@@ -262,10 +299,15 @@ impl MachineClient {
             let token = self.fresh_token().await.map_err(|error| login_failed(&method, &url, error))?;
             let mut request = self.link.http.request(method.clone(), url).header(ACCEPT, "application/json");
             request = request.bearer_auth(token.reveal());
+            if method == Method::DELETE {
+                // A LAPI of ours then lists what it has ended.
+                request = request.header("prefer", LIST_ENDED);
+            }
             if let Some(body) = &body {
                 request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
             }
             let mut response = self.link.send(request, self.link.idle).await?;
+            self.note_clock(&response);
             match response.status().as_u16() {
                 // Go clients treat 304 as success as well.
                 200..=299 | 304 => return self.whole(&mut response).await,

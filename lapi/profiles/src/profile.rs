@@ -235,6 +235,9 @@ impl Decided {
                 DEFAULT
             }
         };
+        if duration.nanos() <= 0 {
+            tracing::warn!(profile, %duration, "decisions of this duration are over before they begin");
+        }
         Ok(Self {
             kind,
             duration,

@@ -157,6 +157,11 @@ impl LapiMetrics {
                     &new.ingest.invalid_decisions,
                 ),
                 (
+                    "palisade_lapi_decisions_ended_early",
+                    "Decisions that were over when they arrived",
+                    &new.ingest.ended_decisions,
+                ),
+                (
                     "palisade_lapi_database_failures",
                     "Polls of the database that failed",
                     &new.database.failures,

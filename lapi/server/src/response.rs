@@ -13,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame};
 use palisade_model::json_text::push_text;
+use palisade_wire::EndedDecision;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
@@ -97,11 +98,18 @@ impl Formatter for GoFormatter {
 pub(crate) struct Deleted {
     #[serde(rename = "nbDeleted")]
     pub(crate) nb_deleted: String,
+    /// With `Prefer: return=representation`: the first 100 decisions that were ended
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) decisions: Vec<EndedDecision>,
 }
 
 impl Deleted {
     pub(crate) fn answer(count: u64) -> Response {
-        json(&Self { nb_deleted: count.to_string() })
+        Self::with(count, Vec::new())
+    }
+
+    pub(crate) fn with(count: u64, decisions: Vec<EndedDecision>) -> Response {
+        json(&Self { nb_deleted: count.to_string(), decisions })
     }
 }
 

@@ -70,6 +70,8 @@ pub struct IngestMetrics {
     pub repeated: Counter,
     /// Decisions dropped because their value is not an address.
     pub invalid_decisions: Counter,
+    /// Decisions that were over when they arrived.
+    pub ended_decisions: Counter,
 }
 
 /// Guard for an import in progress; retention does not delete alerts meanwhile.
@@ -245,6 +247,19 @@ impl Ingest {
         if batch.invalid.len() > MAX_LOGGED {
             let more = batch.invalid.len() - MAX_LOGGED;
             tracing::error!(machine, more, "more decisions dropped: no address");
+        }
+        self.parts.metrics.ended_decisions.inc_by(batch.ended.count);
+        if let Some(first) = &batch.ended.example {
+            tracing::warn!(
+                machine,
+                decisions = batch.ended.count,
+                value = first.value,
+                scenario = first.scenario,
+                alert_stopped = %first.stopped,
+                until = %first.until,
+                "decisions were over when they arrived and are not enforced; their duration is not positive, the alert \
+                 is old, or the sender's clock is behind"
+            );
         }
         if batch.emptied > 0 {
             tracing::error!(

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use palisade_wire::UnixMillis;
 
-use rows::{add_items, attach_items, id_of, lists, missing, touch_list};
+use rows::{add_items, attach_items, id_of, lists, missing, remove_items};
 
 use crate::{Ended, Store, StoreError, decisions};
 
@@ -37,7 +37,7 @@ pub struct Allowlist {
     pub items: Vec<AllowlistItem>,
 }
 
-/// An address or range on a list.
+/// An address or range on a list. One prefix is one item, however it is spelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowlistItem {
     /// As entered.
@@ -68,10 +68,19 @@ pub struct NewAllowlistItem {
 pub struct AddedItems {
     /// Values that were added.
     pub added: Vec<String>,
-    /// Values that were on the list already; unchanged.
-    pub existing: Vec<String>,
+    /// Values that were on the list already, which are unchanged, and how they are spelled there.
+    pub existing: Vec<(String, String)>,
     /// Values that are neither an address nor a range.
     pub invalid: Vec<String>,
+}
+
+/// The result of removing items.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemovedItems {
+    /// Number of items that were removed.
+    pub count: u64,
+    /// Values that were not on the list.
+    pub missing: Vec<String>,
 }
 
 impl Store {
@@ -149,7 +158,7 @@ impl Store {
             .await
     }
 
-    /// Removes items from a list; returns how many there were.
+    /// Removes items from a list, however they are spelled.
     ///
     /// # Errors
     ///
@@ -159,21 +168,11 @@ impl Store {
         now: UnixMillis,
         name: &str,
         values: &[String],
-    ) -> Result<u64, StoreError> {
+    ) -> Result<RemovedItems, StoreError> {
         let (name, values) = (name.to_owned(), values.to_vec());
         self.writer
             .write("remove from an allowlist", move |tx| {
-                Box::pin(async move {
-                    let session = tx.session();
-                    let list = id_of(session, &name).await?;
-                    let mut sql = session.sql("DELETE FROM allowlist_items WHERE list_id = ");
-                    sql.arg(list).push(" AND value").in_texts(&values);
-                    let removed = session.run(sql).await?;
-                    if removed > 0 {
-                        touch_list(tx, now, list).await?;
-                    }
-                    Ok(removed)
-                })
+                Box::pin(async move { remove_items(tx, now, &name, values).await })
             })
             .await
     }

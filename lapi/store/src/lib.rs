@@ -29,7 +29,7 @@ mod usage;
 
 pub use alert_query::{AlertQuery, QueryError, SortOrder};
 pub use alerts::{Added, CommitSink, Deleted, NewAlert, Stored};
-pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem};
+pub use allowlists::{AddedItems, Allowlist, AllowlistIndex, AllowlistItem, NewAllowlistItem, RemovedItems};
 pub use bouncers::{
     Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name, hash_key,
 };

@@ -29,6 +29,7 @@ mod allowlist;
 mod boundary;
 mod decision;
 mod decoder;
+mod ended;
 mod error_body;
 pub mod follow;
 mod object_reader;
@@ -49,6 +50,7 @@ pub use allowlist::{
 };
 pub use decision::{ElementFault, StreamDecision, StreamItem};
 pub use decoder::{DecodeError, MAX_VALUE_BYTES, StreamDecoder};
+pub use ended::{EndedDecision, LIST_ENDED, MAX_ENDED};
 pub use error_body::ErrorBody;
 pub use palisade_go_compat::{DurationError, GoDuration};
 pub use posted::{

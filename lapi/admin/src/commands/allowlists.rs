@@ -9,7 +9,7 @@ use palisade_store::{NewAllowlistItem, Store, StoreError};
 use palisade_wire::{Allowlist, AllowlistItem, GoDuration, NO_EXPIRATION, UnixMillis};
 use serde::Deserialize;
 
-use super::input::open_input;
+use super::input::{Rejects, check_address, open_input, optional_text, read_csv, read_text, without_comment};
 use crate::failure::{Failure, while_doing};
 use crate::output::{csv, json, line, print, properties};
 use crate::session::Session;
@@ -46,6 +46,9 @@ pub(crate) enum Command {
         /// input file, - for standard input
         #[arg(long, short)]
         input: String,
+        /// import nothing if a line cannot be used
+        #[arg(long)]
+        strict: bool,
     },
     /// remove content from an allowlist
     Remove {
@@ -69,12 +72,20 @@ impl Command {
             Self::List => list(session).await,
             Self::Delete { allowlist_name: name } => delete(session, &name).await,
             Self::Add { allowlist_name: name, value: values, expiration, comment } => {
+                if expiration.is_some_and(|span| span.nanos() <= 0) {
+                    return Err(Failure::Command(EXPIRED.to_owned()));
+                }
                 let expires_at = expiration.map(|span| UnixMillis::now().plus(span));
                 let item = |value| NewAllowlistItem { value, comment: comment.clone(), expires_at };
                 put(session, &name, values.into_iter().map(item).collect()).await
             }
-            Self::Import { allowlist_name: name, input } => {
-                let items = rows(open_input(&input)?, UnixMillis::now())?;
+            Self::Import { allowlist_name: name, input, strict } => {
+                let mut rejects = Rejects::default();
+                let items = rows(open_input(&input)?, UnixMillis::now(), &mut rejects)?;
+                rejects.report(session, strict)?;
+                if items.is_empty() {
+                    return Err(Failure::Command("no values to import".to_owned()));
+                }
                 put(session, &name, items).await
             }
             Self::Remove { allowlist_name: name, value: values } => remove(session, &name, &values).await,
@@ -83,6 +94,8 @@ impl Command {
         }
     }
 }
+
+const EXPIRED: &str = "the expiration is over before it begins; give a positive duration";
 
 async fn create(session: &Session, name: &str, description: &str) -> Result<(), Failure> {
     let create = async |store: &Store| {
@@ -137,8 +150,9 @@ async fn put_into(
         .add_to_allowlist(now, name, items)
         .await
         .map_err(while_doing("unable to add values to allowlist"))?;
-    for value in &added.existing {
-        session.log.warn(&format!("value {value} already in allowlist"));
+    for (value, known) in &added.existing {
+        let spelled = if value == known { String::new() } else { format!(" as {known}") };
+        session.log.warn(&format!("value {value} already in allowlist{spelled}"));
     }
     let any_invalid = !added.invalid.is_empty();
     for value in added.invalid {
@@ -164,38 +178,45 @@ async fn put_into(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CsvRow {
+    #[serde(deserialize_with = "optional_text")]
     value: String,
+    #[serde(deserialize_with = "optional_text")]
     expiration: String,
+    #[serde(deserialize_with = "optional_text")]
     comment: String,
 }
 
 /// Parses the file; expirations are relative to `now`.
-fn rows(from: impl Read, now: UnixMillis) -> Result<Vec<NewAllowlistItem>, Failure> {
-    // Rows may end before the optional columns.
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
+fn rows(from: impl Read, now: UnixMillis, rejects: &mut Rejects) -> Result<Vec<NewAllowlistItem>, Failure> {
+    let text = read_text(from, rejects)?;
     let mut items = Vec::new();
-    for (index, row) in reader.deserialize().enumerate() {
-        let number = index + 1;
-        let row: CsvRow = row.map_err(|error| Failure::Command(format!("unable to parse csv: {error}")))?;
-        if row.value.is_empty() {
-            return Err(Failure::Command(format!("row {number}: missing 'value'")));
+    for (place, row) in read_csv(&text, rejects)? {
+        match row_item(row, now) {
+            Ok(item) => items.push(item),
+            Err(reason) => rejects.add(place, reason),
         }
-        let expires_at = match row.expiration.as_str() {
-            "" => None,
-            text => {
-                let span: GoDuration = text.parse().map_err(|error| {
-                    let quoted = quote(text);
-                    Failure::Command(format!("row {number}: invalid expiration {quoted}: {error}"))
-                })?;
-                Some(now.plus(span))
-            }
-        };
-        items.push(NewAllowlistItem { value: row.value, comment: row.comment, expires_at });
-    }
-    if items.is_empty() {
-        return Err(Failure::Command("no values to import".to_owned()));
     }
     Ok(items)
+}
+
+fn row_item(row: CsvRow, now: UnixMillis) -> Result<NewAllowlistItem, String> {
+    let value = without_comment(&row.value, true);
+    if value.is_empty() {
+        return Err("missing 'value'".to_owned());
+    }
+    check_address(value)?;
+    let expires_at = match row.expiration.as_str() {
+        "" => None,
+        text => {
+            let span: GoDuration =
+                text.parse().map_err(|error| format!("invalid expiration {}: {error}", quote(text)))?;
+            if span.nanos() <= 0 {
+                return Err(EXPIRED.to_owned());
+            }
+            Some(now.plus(span))
+        }
+    };
+    Ok(NewAllowlistItem { value: value.to_owned(), comment: row.comment, expires_at })
 }
 
 async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), Failure> {
@@ -206,7 +227,11 @@ async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), 
             .await
             .map_err(while_doing("unable to remove values from allowlist"))
     };
-    match session.change(remove).await? {
+    let removed = session.change(remove).await?;
+    for value in &removed.missing {
+        session.log.warn(&format!("value {value} is not in allowlist"));
+    }
+    match removed.count {
         0 => line("no value to remove from allowlist"),
         // No final newline, as in `cscli`.
         count => print(&format!("removed {count} values from allowlist {name}")),
@@ -323,21 +348,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_values_is_read_or_refused_by_row() {
+    fn a_file_of_values_is_read_or_rejected_by_line() {
         let now = UnixMillis::parse_rfc3339("2026-07-01T10:00:00Z").unwrap();
-        let items = rows("value,expiration,comment\n10.0.0.0/8,1d,lan\n1.2.3.4,,\n".as_bytes(), now).unwrap();
+        let read = |text: &str| {
+            let mut rejects = Rejects::default();
+            rows(text.as_bytes(), now, &mut rejects).map(|items| (items, rejects.count()))
+        };
+        let (items, bad) =
+            read("\u{feff}# ours\r\nvalue,expiration,comment\r\n10.0.0.0/8,1d,lan\r\n1.2.3.4 # x,,\r\n")
+                .unwrap();
         assert_eq!(items[0].expires_at.unwrap().rfc3339(), "2026-07-02T10:00:00Z");
-        assert_eq!((&*items[0].comment, items[1].expires_at), ("lan", None));
-        for (text, error) in [
-            ("value\n", "no values to import"),
-            ("value,comment\n1.2.3.4,x\n,y\n", "row 2: missing 'value'"),
-            (
-                "value,expiration\n1.2.3.4,soon\n",
-                "row 1: invalid expiration \"soon\": time: invalid duration \"soon\"",
-            ),
+        assert_eq!((&*items[0].comment, &*items[1].value, items[1].expires_at), ("lan", "1.2.3.4", None));
+        assert_eq!(bad, 0);
+        for (text, good, bad) in [
+            ("value\n", 0, 0),
+            ("value,comment\n1.2.3.4,x\n,y\n", 1, 1),
+            ("value,expiration\n1.2.3.4,soon\n\n1.2.3.5\nx\n", 1, 2),
         ] {
-            assert_eq!(rows(text.as_bytes(), now).unwrap_err().to_string(), error);
+            let (items, rejected) = read(text).unwrap();
+            assert_eq!((items.len(), rejected), (good, bad), "{text}");
         }
+        assert!(read("1.2.3.4\n").unwrap_err().to_string().contains("does not name a column 'value'"));
     }
 
     #[test]

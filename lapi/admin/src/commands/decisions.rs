@@ -4,6 +4,7 @@ mod import;
 
 use std::collections::HashSet;
 
+use palisade_client::EndedDecisions;
 use palisade_go_compat::quote;
 use palisade_lapi_config::Output;
 use palisade_wire::{Alert, Decision, GoDuration, Source, UnixMillis};
@@ -13,6 +14,12 @@ use crate::command_line::{given, integer};
 use crate::failure::{Failure, while_doing};
 use crate::output::{as_name, csv, json, line, print, table};
 use crate::session::Session;
+
+/// Decisions that `delete` names; the rest is counted.
+const MAX_LISTED: usize = 10;
+const DEFAULT_DURATION: GoDuration = GoDuration::from_nanos(4 * 3_600_000_000_000);
+/// A larger difference of clocks is reported.
+const MAX_CLOCK_DIFFERENCE: GoDuration = GoDuration::from_nanos(60_000_000_000);
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -235,7 +242,12 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
             ));
         }
     };
+    let span = args.duration.unwrap_or(DEFAULT_DURATION);
     let duration = args.duration.map_or_else(|| "4h".to_owned(), |duration| duration.to_string());
+    if !lasts(span) {
+        // The stock CLI reports success.
+        return Err(Failure::Command(ends_at_once(&duration)));
+    }
     let (client, credentials) = session.client()?;
     let reason = match given(&args.reason) {
         Some(reason) => reason.to_owned(),
@@ -265,6 +277,11 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
             "the LAPI did not take the decision: is '{value}' a valid value for scope '{scope}'?"
         )));
     }
+    if let Some(ahead) = client.clock_difference()
+        && let Some(warning) = check_clock(ahead, span)?
+    {
+        session.log.warn(&warning);
+    }
     session.log.info("Decision successfully added");
     Ok(())
 }
@@ -274,13 +291,73 @@ async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {
     // Before logging in, so that a wrong id fails without a LAPI.
     let id = args.filter.id().map(decision_id).transpose()?;
     let (client, _) = session.client()?;
-    let count = match id {
+    let ended = match id {
         Some(id) => client.delete_decision(id).await,
         None => client.delete_decisions(&query).await,
     };
-    let count = count.map_err(while_doing("unable to delete decision"))?;
-    session.log.info(&format!("{count} decision(s) deleted"));
+    let ended = ended.map_err(while_doing("unable to delete decision"))?;
+    session.log.info(&format!("{} decision(s) deleted", ended.count));
+    for line in listed(&ended) {
+        session.log.info(&line);
+    }
+    for decision in &ended.decisions {
+        if let Some(wanted) = args.filter.narrower_than(&decision.value) {
+            // At every level: more than what was named is open now.
+            session.log.warn_always(&format!(
+                "{}:{} covers more than {wanted}, and was deleted as a whole",
+                decision.scope, decision.value
+            ));
+        }
+    }
     Ok(())
+}
+
+/// The decisions that were ended, at most [`MAX_LISTED`] of them.
+fn listed(ended: &EndedDecisions) -> Vec<String> {
+    let shown = ended.decisions.iter().take(MAX_LISTED);
+    let mut lines: Vec<String> = shown
+        .map(|one| {
+            format!(
+                "deleted {} on {}:{} (id {}, origin {})",
+                one.kind, one.scope, one.value, one.id, one.origin
+            )
+        })
+        .collect();
+    let more = ended.count.saturating_sub(lines.len() as u64);
+    // A stock LAPI lists none.
+    if more > 0 && !lines.is_empty() {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+/// Whether a decision of this duration is ever in force.
+fn lasts(duration: GoDuration) -> bool {
+    duration.nanos() > 0
+}
+
+fn ends_at_once(duration: &str) -> String {
+    format!("a decision of '{duration}' is over before it begins; give a positive duration")
+}
+
+/// The effect of a clock on a decision, whose end this host computes: a warning, or an error if it is never in force.
+fn check_clock(ahead: GoDuration, span: GoDuration) -> Result<Option<String>, Failure> {
+    let behind = GoDuration::from_nanos(ahead.nanos().saturating_neg());
+    if ahead >= span {
+        Err(Failure::Command(format!(
+            "the decision was over when it arrived: the clock of this host is {ahead} behind that of the LAPI"
+        )))
+    } else if ahead > MAX_CLOCK_DIFFERENCE {
+        Ok(Some(format!(
+            "the clock of this host is {ahead} behind that of the LAPI; the decision ends that much earlier"
+        )))
+    } else if behind > MAX_CLOCK_DIFFERENCE {
+        Ok(Some(format!(
+            "the clock of this host is {behind} ahead of that of the LAPI; the decision ends that much later"
+        )))
+    } else {
+        Ok(None)
+    }
 }
 
 fn decision_id(text: &str) -> Result<i64, Failure> {
@@ -326,6 +403,20 @@ mod tests {
         assert!(shown.contains("\n  \"decisions\": [],\n  \"events\": null,"), "{shown}");
         assert!(shown.starts_with("[\n {\n  \"capacity\": 0,\n"), "{shown}");
         assert_eq!(as_json(&[]), "[]");
+    }
+
+    #[test]
+    fn a_clock_that_ends_decisions_is_reported() {
+        let nanos = |seconds: i64| GoDuration::from_nanos(seconds * 1_000_000_000);
+        let check =
+            |ahead, span| check_clock(nanos(ahead), nanos(span)).map_err(|failure| failure.to_string());
+        assert_eq!(check(30, 3600), Ok(None));
+        assert_eq!(check(-30, 10), Ok(None));
+        assert!(check(600, 3600).unwrap().unwrap().contains("10m0s behind"));
+        assert!(check(-600, 3600).unwrap().unwrap().contains("10m0s ahead"));
+        assert!(
+            check(3600, 3600).unwrap_err().contains("over when it arrived: the clock of this host is 1h0m0s")
+        );
     }
 
     #[test]

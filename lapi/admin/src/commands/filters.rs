@@ -97,6 +97,14 @@ impl DeleteFilter {
         given(&self.id)
     }
 
+    /// The address or range of the filter, if this value is a range around it.
+    pub(super) fn narrower_than(&self, value: &str) -> Option<&str> {
+        let wanted = given(&self.source.ip).or(given(&self.source.range))?;
+        let (inner, outer) =
+            (palisade_net::parse_prefix(wanted).ok()?, palisade_net::parse_prefix(value).ok()?);
+        (inner != outer && outer.contains(&inner)).then_some(wanted)
+    }
+
     /// The parameters, `more` included. Something must be selected, unless `all` is wanted.
     pub(super) fn query<const N: usize>(
         &self,
@@ -104,12 +112,18 @@ impl DeleteFilter {
         all: bool,
     ) -> Result<Query, Failure> {
         let mut query = Query::new();
-        // Checked even when `--all` drops them: a wrong address is probably a mistake.
         self.source.push_to(&mut query)?;
         push_given(&mut query, [("scenario", &self.scenario)]);
         push_given(&mut query, more);
         if all {
-            return Ok(Query::new());
+            if query.is_empty() && self.id().is_none() && !self.contained {
+                return Ok(query);
+            }
+            // The stock CLI ignores the filter and deletes everything.
+            return Err(Failure::Command(
+                "--all deletes everything and cannot be combined with a filter; leave one of them out"
+                    .to_owned(),
+            ));
         }
         if query.is_empty() && self.id().is_none() {
             return Err(Failure::Usage("at least one filter or --all must be specified".to_owned()));

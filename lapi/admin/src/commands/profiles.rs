@@ -72,6 +72,9 @@ impl Test {
         if profiles.needs_history() {
             session.log.warn("these profiles query earlier decisions; this test runs without any");
         }
+        for decision in outcome.decisions.iter().filter(|decision| decision.duration.nanos() <= 0) {
+            session.log.warn(&format!("a decision of '{}' is over before it begins", decision.duration));
+        }
         match session.output {
             Output::Json => line(&output::json(&as_json(&outcome), 2)),
             Output::Raw => print(&raw(&outcome)?),

@@ -94,7 +94,7 @@ fn long_texts_are_wrapped_and_repeats_left_empty() {
     let table = Table::framed(false).header(&["Key", "Value"]).columns(vec![first, second]).ruled().rows([
         row(&["a", "one two three"]),
         row(&["a", "123456789 x"]),
-        row(&["b", "two\nlines"]),
+        row(&["b", "2\nlines"]),
     ]);
     assert_eq!(
         table.render(),
@@ -108,8 +108,8 @@ fn long_texts_are_wrapped_and_repeats_left_empty() {
             "|     | 1234567 |\n",
             "|     | 89 x    |\n",
             "+-----+---------+\n",
-            "| b   | two     |\n",
-            "|     | lines   |\n",
+            "| b   | 2\\nline |\n",
+            "|     | s       |\n",
             "+-----+---------+\n",
         )
     );

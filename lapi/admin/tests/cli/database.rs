@@ -302,13 +302,28 @@ fn allowlists_are_created_changed_and_deleted() {
         world.fails("allowlists add nope 1.2.3.4"),
         "Error: cscli allowlists add: allowlist 'nope' not found"
     );
-    let run = world.run_with("allowlists import office -i -", "value,comment\n5.6.7.8,five\n");
+    let run = world.run("allowlist add office ::ffff:1.2.3.4 1.2.3.4/32");
+    assert_eq!(
+        run.err,
+        "level=warning msg=\"value ::ffff:1.2.3.4 already in allowlist as 1.2.3.4\"\n\
+         level=warning msg=\"value 1.2.3.4/32 already in allowlist as 1.2.3.4\"\n"
+    );
+    assert!(world.fails("allowlists add office 9.9.9.9 -e -1h").contains("over before it begins"));
+    let list =
+        "\u{feff}# ours\r\nvalue,comment\r\n5.6.7.8,five\r\n\r\nbad,x\r\n; y\r\n5.6.7.8/32 # again\r\n";
+    assert_eq!(
+        world.run_with("allowlists import office -i - --strict", list).err,
+        "Error: cscli allowlists import: line 5: \"bad\" is neither an address nor a range\n"
+    );
+    let run = world.run_with("allowlists import office -i -", list);
     assert_eq!(run.out, "added 1 values to allowlist office\n", "{}", run.err);
     assert_eq!(
-        world.ok("allowlists remove office 1.2.3.4 5.6.7.8"),
+        world.ok("allowlists remove office 1.2.3.4/32 5.6.7.8"),
         "removed 2 values from allowlist office"
     );
-    assert_eq!(world.ok("allowlists remove office 1.2.3.4"), "no value to remove from allowlist\n");
+    let run = world.run("allowlists remove office 1.2.3.4");
+    assert_eq!(run.out, "no value to remove from allowlist\n");
+    assert_eq!(run.err, "level=warning msg=\"value 1.2.3.4 is not in allowlist\"\n");
     assert_eq!(world.ok("allowlists delete office"), "allowlist 'office' deleted successfully\n");
     assert_eq!(
         world.fails("allowlists delete office"),

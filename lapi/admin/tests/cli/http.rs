@@ -110,6 +110,32 @@ fn decisions_are_made_and_ended() {
 
     assert_eq!(world.run("decisions delete -i 1.2.3.4").err, "level=info msg=\"5 decision(s) deleted\"\n");
     assert_eq!(world.run("decisions delete --all -o json").err, "");
+    for line in [
+        "-i 1.2.3.4",
+        "--type ban",
+        "--id 3",
+        "--contained",
+        "--origin x",
+        "--scenario x",
+        "-v x",
+        "-r 10.0.0.0/8",
+    ] {
+        for group in ["decisions", "alerts"]
+            .iter()
+            .take(if line.contains("origin") || line.contains("type") { 1 } else { 2 })
+        {
+            assert!(
+                world
+                    .fails(&format!("{group} delete --all {line}"))
+                    .contains("--all deletes everything and cannot be combined"),
+                "{group} {line}"
+            );
+        }
+    }
+    for duration in ["0", "-1h", "0s", "-1ns"] {
+        let error = world.fails(&format!("decisions add -i 9.9.9.9 -d {duration}"));
+        assert!(error.ends_with("is over before it begins; give a positive duration"), "{error}");
+    }
     assert_eq!(world.run("decisions delete --id 3").err, "level=info msg=\"1 decision(s) deleted\"\n");
     assert_eq!(
         world.fails("decisions delete --id 9"),
@@ -119,6 +145,42 @@ fn decisions_are_made_and_ended() {
     let requests = lapi.requests();
     assert!(requests.contains(&"DELETE /v1/decisions?ip=1.2.3.4".to_owned()), "{requests:?}");
     assert!(requests.contains(&"DELETE /v1/decisions".to_owned()), "{requests:?}");
+}
+
+#[test]
+fn what_was_lifted_is_named_and_a_covering_range_always() {
+    let lapi = Lapi::start(|line, _| {
+        assert!(line.starts_with("DELETE /v1/decisions"), "{line}");
+        let ended = |id: u32, scope: &str, value: &str| {
+            format!(r#"{{"id":{id},"origin":"cscli","scope":"{scope}","type":"ban","value":"{value}"}}"#)
+        };
+        let (count, list) = match line.split_once("ip=") {
+            Some(_) => (2, [ended(3, "Ip", "192.0.2.7"), ended(4, "Range", "192.0.0.0/16")].join(",")),
+            None => {
+                (500, (0..100).map(|n| ended(n, "Ip", "192.0.2.9\\u001b[2J")).collect::<Vec<_>>().join(","))
+            }
+        };
+        (200, format!(r#"{{"nbDeleted":"{count}","decisions":[{list}]}}"#))
+    });
+    let world = World::with_lapi(&lapi.url);
+    let covering =
+        "level=warning msg=\"Range:192.0.0.0/16 covers more than 192.0.2.7, and was deleted as a whole\"\n";
+    assert_eq!(
+        world.run("decisions delete -i 192.0.2.7").err,
+        format!(
+            "level=info msg=\"2 decision(s) deleted\"\n\
+             level=info msg=\"deleted ban on Ip:192.0.2.7 (id 3, origin cscli)\"\n\
+             level=info msg=\"deleted ban on Range:192.0.0.0/16 (id 4, origin cscli)\"\n{covering}"
+        )
+    );
+    assert_eq!(world.run("decisions delete -i 192.0.2.7 --error").err, covering);
+    let run = world.run("decisions delete --all");
+    assert_eq!(run.err.lines().count(), 12, "{}", run.err);
+    assert!(
+        run.err.ends_with("level=info msg=\"and 490 more\"\n") && !run.err.contains('\u{1b}'),
+        "{}",
+        run.err
+    );
 }
 
 #[test]
@@ -144,9 +206,24 @@ fn lists_are_imported() {
     assert_eq!(world.ok("decisions import -i list.csv"), "Parsing csv\nImported 1 decisions");
     world.write("list.json", r#"[{"value":"1.2.3.4"},{"duration":"1h"}]"#);
     assert_eq!(
-        world.fails("decisions import -i list.json"),
+        world.fails("decisions import -i list.json --strict"),
         "Error: cscli decisions import: item 1: missing 'value'"
     );
+    let run = world.run("decisions import -i list.json");
+    assert_eq!((run.code, &*run.out), (0, "Parsing json\nImported 1 decisions"), "{}", run.err);
+    assert_eq!(
+        run.err,
+        "level=error msg=\"item 1: missing 'value'\"\n\
+         level=error msg=\"1 skipped; with --strict nothing would be imported\"\n"
+    );
+    let bad: String = (0..1000).map(|n| format!("bad{n}\n")).collect();
+    let run = world.run_with("decisions import -i - --format values", &format!("# x\n1.2.3.4 # y\n{bad}"));
+    assert_eq!((run.code, run.err.lines().count()), (0, 12), "{}", run.err);
+    assert!(
+        run.err.starts_with("level=error msg=\"line 3: \\\"bad0\\\" is neither an address nor a range\"\n")
+    );
+    assert!(run.err.contains("990 more like these") && run.err.contains("1000 skipped"), "{}", run.err);
+    assert!(world.fails("decisions import -i list.json -d 0").contains("over before it begins"));
     world.write("empty.json", "[]");
     assert_eq!(
         world.fails("decisions import -i empty.json"),

@@ -35,7 +35,7 @@ async fn one_login_serves_many_requests_and_a_refusal_makes_a_new_one() {
     .await;
     let client = client(&MachineConfig { scenarios: vec!["a/b".into()], ..config(&peer) });
     assert_eq!(client.alerts(&[("limit", "5".into())]).await.unwrap(), []);
-    assert_eq!(client.delete_decisions(&[("ip", "192.0.2.1".into())]).await.unwrap(), 3);
+    assert_eq!(client.delete_decisions(&[("ip", "192.0.2.1".into())]).await.unwrap().count, 3);
 
     let requests = peer.requests();
     assert!(requests[0].starts_with("post /v1/watchers/login "), "{}", requests[0]);

@@ -1,6 +1,7 @@
 //! Posting, finding and reading alerts.
 
 use axum::http::{Method, StatusCode};
+use palisade_wire::UnixMillis;
 use serde_json::{Value, json};
 
 use crate::test_server::TestServer;
@@ -103,6 +104,30 @@ async fn decisions_about_no_address_are_dropped_and_an_alert_of_only_such_with_t
     assert_eq!(server.post_alerts(&[mixed, hopeless]).await, ["1"]);
     assert_eq!(server.get("/v1/alerts/1").await.json()["decisions"].as_array().unwrap().len(), 1);
     assert_eq!(server.lapi.metrics.ingest.invalid_decisions.get(), 2);
+}
+
+#[tokio::test]
+async fn decisions_that_are_over_when_they_arrive_are_stored_and_counted() {
+    let server = TestServer::with(
+        "name: past\nfilters: [\"Alert.Remediation == true\"]\ndecisions: [{type: ban, duration: -4h}]\non_success: break\n",
+        "",
+    )
+    .await;
+    let ended = || server.lapi.metrics.ingest.ended_decisions.get();
+    for duration in ["0s", "-1h"] {
+        server.ban("192.0.2.1", duration).await;
+    }
+    assert_eq!(ended(), 2);
+    // A sender whose clock is five hours behind.
+    let mut late = server.by_hand(&[server.decision("192.0.2.2", "4h")]);
+    late["stop_at"] = json!(UnixMillis(server.now().0 - 5 * 3_600_000).rfc3339());
+    server.post_alerts(&[late]).await;
+    assert_eq!(ended(), 3);
+    server.post_alerts(&[server.alert("192.0.2.3")]).await;
+    assert_eq!(ended(), 4);
+    server.ban("192.0.2.4", "1h").await;
+    assert_eq!(ended(), 4);
+    assert_eq!(server.pull("?startup=true").await.0, ["192.0.2.4"]);
 }
 
 #[tokio::test]

@@ -35,6 +35,34 @@ async fn decisions_are_lifted_by_number_and_by_filter() {
 }
 
 #[tokio::test]
+async fn what_was_lifted_is_listed_on_request() {
+    let server = TestServer::new().await;
+    for value in ["192.0.2.7", "192.0.0.0/16", "198.51.100.1"] {
+        server.ban(value, "1h").await;
+    }
+    let delete = async |path: &str| {
+        let mut request = server.as_machine(Method::DELETE, path, "", [192, 0, 2, 1]);
+        request.headers_mut().insert("prefer", palisade_wire::LIST_ENDED.parse().unwrap());
+        server.send(request).await.json()
+    };
+    let one = |id, scope: &str, value: &str| json!({"id": id, "origin": "cscli", "scope": scope, "type": "ban", "value": value});
+    assert_eq!(
+        delete("/v1/decisions?ip=192.0.2.7").await,
+        json!({"nbDeleted": "2", "decisions": [one(1, "Ip", "192.0.2.7"), one(2, "Range", "192.0.0.0/16")]})
+    );
+    assert_eq!(
+        delete("/v1/decisions/3").await,
+        json!({"nbDeleted": "1", "decisions": [one(3, "Ip", "198.51.100.1")]})
+    );
+    assert_eq!(delete("/v1/decisions").await, json!({"nbDeleted": "0"}));
+    let many: Vec<_> =
+        (0..500).map(|n| server.decision(&format!("10.0.{}.{}", n / 250, n % 250), "1h")).collect();
+    server.post_alerts(&[server.by_hand(&many)]).await;
+    let listed = delete("/v1/decisions").await;
+    assert_eq!((&listed["nbDeleted"], listed["decisions"].as_array().unwrap().len()), (&json!("500"), 100));
+}
+
+#[tokio::test]
 async fn decisions_deleted_with_their_alert_are_announced() {
     let server = TestServer::new().await;
     for value in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {

@@ -7,10 +7,13 @@ mod schema;
 pub(crate) mod stream;
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::delete;
+use palisade_model::Change;
 use palisade_replica::Filter;
 use palisade_store::{Ended, StoreError};
+use palisade_wire::{EndedDecision, LIST_ENDED, MAX_ENDED};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -68,6 +71,7 @@ struct DeletionParams {
 pub(crate) async fn remove_many(
     _: Machine,
     State(lapi): State<Lapi>,
+    headers: HeaderMap,
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let filter = Filter::for_deletion(&query.0).map_err(|error| ApiError::internal(error.to_string()))?;
@@ -79,7 +83,7 @@ pub(crate) async fn remove_many(
         return Ok(Deleted::answer(0));
     }
     let ended = lapi.store.end_decisions(now, &ids).await.map_err(unable_to_delete)?;
-    Ok(lifted(&lapi, ended).await)
+    Ok(lifted(&lapi, &headers, ended).await)
 }
 
 #[utoipa::path(
@@ -96,11 +100,12 @@ pub(crate) async fn remove_many(
 pub(crate) async fn remove(
     _: Machine,
     State(lapi): State<Lapi>,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id: i64 = id.parse().map_err(|_| ApiError::bad_request("decision_id must be valid integer"))?;
     match lapi.store.end_decision(lapi.clock.now(), id).await.map_err(unable_to_delete)? {
-        Some(ended) => Ok(lifted(&lapi, ended).await),
+        Some(ended) => Ok(lifted(&lapi, &headers, ended).await),
         None => Err(ApiError::internal(format!("decision with id '{id}' doesn't exist: unable to delete"))),
     }
 }
@@ -111,9 +116,23 @@ async fn remove_stream(_: Machine) -> ApiError {
 }
 
 /// After decisions were ended: responds once the commit is applied, so that bouncers can see it.
-async fn lifted(lapi: &Lapi, ended: Ended) -> Response {
+async fn lifted(lapi: &Lapi, headers: &HeaderMap, ended: Ended) -> Response {
+    let is_listed = headers.get("prefer").is_some_and(|wanted| wanted == LIST_ENDED);
+    let changes = ended.commit.iter().flat_map(|(_, changes)| changes);
+    let listed = changes.take(if is_listed { MAX_ENDED } else { 0 }).map(shown).collect();
     lapi.replication.apply_local(ended.commit.into_iter().collect()).await;
-    Deleted::answer(ended.count)
+    Deleted::with(ended.count, listed)
+}
+
+fn shown(change: &Change) -> EndedDecision {
+    let (Change::Put(row) | Change::Removed(row)) = change;
+    EndedDecision {
+        id: row.id,
+        origin: row.origin.to_string(),
+        scope: row.target.scope.as_str().to_owned(),
+        kind: row.remediation.to_string(),
+        value: row.target.value.text(),
+    }
 }
 
 fn unable_to_delete(error: StoreError) -> ApiError {

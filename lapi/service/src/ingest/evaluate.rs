@@ -38,6 +38,8 @@ pub(super) struct EvaluatedBatch {
     pub(super) allowlisted: Vec<Allowlisted>,
     /// Decisions dropped because their value is not an address.
     pub(super) invalid: Vec<InvalidDecision>,
+    /// Decisions that are over already: they are stored and never in force.
+    pub(super) ended: EndedDecisions,
     /// Number of alerts dropped because all their decisions are invalid.
     pub(super) emptied: usize,
     /// Whether the batch contains an import.
@@ -71,6 +73,37 @@ pub(super) struct InvalidDecision {
     /// Index of the alert in the batch.
     pub(super) index: usize,
     pub(super) value: String,
+}
+
+/// Decisions whose end lies before their arrival: their duration is not positive, or their alert is older.
+#[derive(Debug, Default)]
+pub(super) struct EndedDecisions {
+    pub(super) count: u64,
+    /// The first of them.
+    pub(super) example: Option<EndedDecision>,
+}
+
+#[derive(Debug)]
+pub(super) struct EndedDecision {
+    pub(super) value: String,
+    pub(super) scenario: String,
+    /// The end of its alert, from which it counts.
+    pub(super) stopped: UnixMillis,
+    pub(super) until: UnixMillis,
+}
+
+impl EndedDecisions {
+    fn note(&mut self, decisions: &[NewDecision], stopped: UnixMillis, now: UnixMillis) {
+        for decision in decisions.iter().filter(|decision| decision.until <= now) {
+            self.count += 1;
+            self.example.get_or_insert_with(|| EndedDecision {
+                value: decision.target.value.text(),
+                scenario: decision.scenario.to_string(),
+                stopped,
+                until: decision.until,
+            });
+        }
+    }
 }
 
 impl EvaluatedBatch {
@@ -150,6 +183,7 @@ impl EvaluatedBatch {
             self.emptied += 1;
             return Ok(());
         }
+        self.ended.note(&decisions, start, context.now);
         self.alerts.push(NewAlert { alert, decisions, digest: Some(digest) });
         Ok(())
     }

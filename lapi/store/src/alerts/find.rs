@@ -159,16 +159,20 @@ fn read_alert(row: &SqlRow) -> Result<Alert, Error> {
         kind: row.get(23)?,
         // The stock server's text for an alert without owner.
         machine_id: machine.unwrap_or_else(|| "N/A".to_owned()),
-        events: from_json::<Event>(&events)?,
-        meta: from_json::<MetaItem>(&meta)?,
+        events: from_json::<Event>(&events),
+        meta: from_json::<MetaItem>(&meta),
         // Attached afterwards: a join would repeat the alert's columns for each of its decisions.
         decisions: Vec::new(),
         labels: Vec::new(),
     })
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Decode(Box::new(error)))
+/// A list that was stored as JSON; empty if another program has damaged it, as one row must not make a list fail.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Vec<T> {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the details of a stored alert cannot be read");
+        Vec::new()
+    })
 }
 
 /// Reads the decisions of alerts, many alerts per statement.

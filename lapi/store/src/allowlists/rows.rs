@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ipnet::IpNet;
 use palisade_net::parse_prefix;
 use palisade_wire::UnixMillis;
 use sqlx::Error;
 
-use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem};
+use super::{AddedItems, Allowlist, AllowlistItem, NewAllowlistItem, RemovedItems};
 use crate::StoreError;
 use crate::engine::{Column, Session, SqlRow, Tx, insert};
 
@@ -51,7 +52,8 @@ pub(super) async fn lists(
     Ok(lists)
 }
 
-/// Reads the items of lists.
+/// Reads the items of lists. Rows that spell one prefix in several ways, which earlier versions stored, are one item with
+/// the latest expiration; a row that is no prefix is left out.
 pub(super) async fn attach_items(
     session: &mut Session,
     now: UnixMillis,
@@ -66,8 +68,14 @@ pub(super) async fn attach_items(
     let items = session
         .read(sql, |row| {
             let value: String = row.get(1)?;
-            // Validated when it was added.
-            let net = parse_prefix(&value).map_err(|error| Error::Decode(Box::new(error)))?;
+            // Validated when it was added; another program may have changed it.
+            let Ok(net) = parse_prefix(&value) else {
+                tracing::warn!(
+                    value,
+                    "an allowlist item is neither an address nor a range and has no effect"
+                );
+                return Ok(None);
+            };
             let item = AllowlistItem {
                 value,
                 net,
@@ -75,13 +83,26 @@ pub(super) async fn attach_items(
                 created_at: UnixMillis(row.get(3)?),
                 expires_at: row.get::<Option<i64>>(4)?.map(UnixMillis),
             };
-            Ok((row.get::<i64>(0)?, item))
+            Ok(Some((row.get::<i64>(0)?, item)))
         })
         .await?;
-    for (list, item) in items {
-        if let Some(&place) = places.get(&list) {
-            lists[place].items.push(item);
+    let mut known: HashMap<(i64, IpNet), usize> = HashMap::new();
+    for (list, item) in items.into_iter().flatten() {
+        let Some(&place) = places.get(&list) else { continue };
+        let there = &mut lists[place].items;
+        match known.get(&(list, item.net)) {
+            Some(&first) => {
+                let first = &mut there[first];
+                first.expires_at = first.expires_at.zip(item.expires_at).map(|(one, other)| one.max(other));
+            }
+            None => {
+                known.insert((list, item.net), there.len());
+                there.push(item);
+            }
         }
+    }
+    for list in lists {
+        list.size = list.items.len() as u64;
     }
     Ok(())
 }
@@ -91,11 +112,49 @@ pub(super) async fn id_of(session: &mut Session, name: &str) -> Result<i64, Stor
     session.first(sql, |row| row.get(0)).await?.ok_or_else(|| missing(name))
 }
 
-pub(super) async fn touch_list(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
+async fn touch_list(tx: &mut Tx, now: UnixMillis, list: i64) -> Result<(), StoreError> {
     tx.bump_registry_version();
     let session = tx.session();
     let sql = session.sql("UPDATE allowlists SET updated_at = $1 WHERE id = $2").bind(now.0).bind(list);
     session.run(sql).await.map(drop)
+}
+
+/// The rows of a list: ids and values.
+async fn values_of(session: &mut Session, list: i64) -> Result<Vec<(i64, String)>, StoreError> {
+    let sql = session.sql("SELECT id, value FROM allowlist_items WHERE list_id = $1 ORDER BY id").bind(list);
+    session.read(sql, |row| Ok((row.get(0)?, row.get(1)?))).await
+}
+
+pub(super) async fn remove_items(
+    tx: &mut Tx,
+    now: UnixMillis,
+    name: &str,
+    values: Vec<String>,
+) -> Result<RemovedItems, StoreError> {
+    let session = tx.session();
+    let list = id_of(session, name).await?;
+    let rows = values_of(session, list).await?;
+    let mut gone: HashSet<i64> = HashSet::new();
+    let mut outcome = RemovedItems::default();
+    for value in values {
+        let net = parse_prefix(&value).ok();
+        let spells = |row: &str| row == value || (net.is_some() && parse_prefix(row).ok() == net);
+        let found: Vec<i64> = rows.iter().filter(|(_, row)| spells(row)).map(|(id, _)| *id).collect();
+        if found.is_empty() {
+            outcome.missing.push(value);
+        } else if gone.insert(found[0]) {
+            outcome.count += 1;
+            gone.extend(found);
+        }
+    }
+    if !gone.is_empty() {
+        let ids: Vec<i64> = gone.into_iter().collect();
+        let mut sql = session.sql("DELETE FROM allowlist_items WHERE id");
+        sql.in_ints(&ids);
+        session.run(sql).await?;
+        touch_list(tx, now, list).await?;
+    }
+    Ok(outcome)
 }
 
 pub(super) async fn add_items(
@@ -113,17 +172,25 @@ pub(super) async fn add_items(
     // unique index.
     sql.arg(list).push(" AND expires_at <= ").arg(now.0);
     session.run(sql).await?;
-    let sql = session.sql("SELECT value FROM allowlist_items WHERE list_id = $1").bind(list);
-    let mut there: HashSet<String> = session.read(sql, |row| row.get(0)).await?.into_iter().collect();
+    let mut there: HashMap<IpNet, String> = HashMap::new();
+    for (_, value) in values_of(session, list).await? {
+        if let Ok(net) = parse_prefix(&value) {
+            there.entry(net).or_insert(value);
+        }
+    }
     let mut fresh = Vec::new();
     for item in items {
-        if parse_prefix(&item.value).is_err() {
+        let Ok(net) = parse_prefix(&item.value) else {
             outcome.invalid.push(item.value);
-        } else if there.insert(item.value.clone()) {
-            outcome.added.push(item.value.clone());
-            fresh.push(item);
-        } else {
-            outcome.existing.push(item.value);
+            continue;
+        };
+        match there.get(&net) {
+            Some(known) => outcome.existing.push((item.value, known.clone())),
+            None => {
+                there.insert(net, item.value.clone());
+                outcome.added.push(item.value.clone());
+                fresh.push(item);
+            }
         }
     }
     if fresh.is_empty() {

@@ -44,14 +44,44 @@ pub(crate) enum SqlRow {
 
 impl SqlRow {
     /// The value of a column, by index.
-    pub(crate) fn get<T>(&self, column: usize) -> Result<T, Error>
+    pub(crate) fn get<T: FromColumn>(&self, column: usize) -> Result<T, Error> {
+        T::from_column(self, column)
+    }
+
+    fn value<T>(&self, column: usize) -> Result<T, Error>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>,
     {
         match self {
-            Self::Sqlite(row) => row.try_get(column),
+            // SQLite keeps a value of any type in a column. One that another program has written is converted by
+            // SQLite, so that it does not make a whole list fail.
+            Self::Sqlite(row) => row.try_get(column).or_else(|_| row.try_get_unchecked(column)),
             Self::Postgres(row) => row.try_get(column),
         }
+    }
+}
+
+/// A type that columns have.
+pub(crate) trait FromColumn: Sized {
+    fn from_column(row: &SqlRow, column: usize) -> Result<Self, Error>;
+}
+
+macro_rules! from_column {
+    ($($kind:ty),*) => { $(
+        impl FromColumn for $kind {
+            fn from_column(row: &SqlRow, column: usize) -> Result<Self, Error> {
+                row.value(column)
+            }
+        }
+    )* };
+}
+
+from_column!(i64, Option<i64>, bool, f64, Vec<u8>, Option<Vec<u8>>, Option<String>);
+
+impl FromColumn for String {
+    fn from_column(row: &SqlRow, column: usize) -> Result<Self, Error> {
+        let bytes = |_| row.value::<Vec<u8>>(column).map(|bytes| Self::from_utf8_lossy(&bytes).into_owned());
+        row.value(column).or_else(bytes)
     }
 }
 

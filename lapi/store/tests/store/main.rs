@@ -52,7 +52,7 @@ on_both! {
         what_bouncers_did_is_noted, older_reports_do_not_replace_newer_ones, a_fresh_row_is_adopted_once,
         machines_that_share_a_key_are_listed_one_by_one, idle_bouncers_are_found, requests_count_as_use,
         every_key_can_be_revoked_whatever_rows_are_gone, settings_are_set_once, usage_is_kept;
-    allowlists: lists_and_items, expired_items_may_be_added_again, decisions_under_an_item_end;
+    allowlists: lists_and_items, one_prefix_is_one_item_however_it_is_spelled, expired_items_may_be_added_again, decisions_under_an_item_end;
     retention: old_alerts_are_deleted_but_never_active_ones, idle_clients_are_deleted, old_records_are_deleted;
     syncing: a_writer_waits_for_every_lapi_that_runs;
     crash: a_killed_import_leaves_all_or_nothing, two_processes_write_at_once;

@@ -142,6 +142,50 @@ async fn places_that_cannot_be_written_say_so() {
     }
 }
 
+/// Rows that another program or an earlier version wrote.
+#[tokio::test]
+async fn odd_rows_do_not_make_a_list_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    store.create_allowlist(NOW, "l", "").await.unwrap();
+    let mut other = raw(&path).await;
+    run(
+        &mut other,
+        "INSERT INTO machines (created_at, updated_at, last_heartbeat, name, password, validated, auth_type, version) \
+         VALUES ('yesterday', 9223372036854775807, 'x', CAST(x'6dff' AS TEXT), '', 'no', 'password', x'00ff'), \
+         (1, 1, NULL, 'sound', '', 1, 'password', 'v1');
+         INSERT INTO bouncers (created_at, updated_at, last_pull, name, key_hash, auth_type, auto_created) \
+         VALUES (1, 'x', 'never', CAST(x'62ff' AS TEXT), 'k', 'api-key', 'maybe'), (1, 1, 1, 'sound', 'h', 'api-key', 0);
+         INSERT INTO allowlist_items (list_id, created_at, value, comment, expires_at) \
+         VALUES (1, 1, 'nonsense', '', NULL), (1, 1, '10.0.0.1', 'a', 1782900000001), (1, 1, '10.0.0.1/32', 'b', NULL), \
+         (1, 'x', '::ffff:10.0.0.1', x'ff', 1782900000002);
+         INSERT INTO usage_metrics (generated_type, generated_by, received_at, payload) VALUES ('RC', 'b', 'x', x'ff');
+         UPDATE alerts SET events = 'no JSON', meta = '{', source_latitude = 9e999, scenario = CAST(x'61ff' AS TEXT), \
+         created_at = 'x', capacity = 9223372036854775807;
+         UPDATE decisions SET scenario = CAST(x'61ff' AS TEXT), simulated = 'x', value = x'ff'",
+    )
+    .await;
+    let names: Vec<String> = store.machines().await.unwrap().into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["m\u{fffd}", "sound"]);
+    let names: Vec<String> = store.bouncers().await.unwrap().into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["b\u{fffd}", "sound"]);
+    let list = store.allowlist(NOW, "l").await.unwrap().unwrap();
+    // Spelled in three ways by an earlier version: the first spelling, and the latest end.
+    assert_eq!((list.size, &*list.items[0].value, list.items[0].expires_at), (1, "10.0.0.1", None));
+    let removed = store.remove_from_allowlist(NOW, "l", &["10.0.0.1".to_owned()]).await.unwrap();
+    assert_eq!(removed.count, 1);
+    assert_eq!(store.allowlist(NOW, "l").await.unwrap().unwrap().items.len(), 0);
+    let removed = store.remove_from_allowlist(NOW, "l", &["nonsense".to_owned()]).await.unwrap();
+    assert_eq!(removed.count, 1);
+    let query = palisade_store::AlertQuery::parse(&[], false).unwrap();
+    let alerts = store.alerts(&query, NOW).await.unwrap();
+    assert_eq!((&*alerts[0].scenario, alerts[0].decisions.len()), ("a\u{fffd}", 1));
+    // The LAPI starts.
+    loaded(&store, NOW).await;
+}
+
 /// Only root can give files away, and is refused none.
 #[tokio::test]
 async fn what_root_makes_belongs_to_the_owner_of_the_folder() {

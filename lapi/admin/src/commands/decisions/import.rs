@@ -1,6 +1,7 @@
 //! Adds decisions for a list of values from a file or standard input, for `decisions import`.
 
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
+use std::collections::HashSet;
+use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,8 +9,11 @@ use palisade_client::MachineClient;
 use palisade_wire::{Alert, Decision, DurationError, GoDuration, Scope, UnixMillis};
 use serde::Deserialize;
 
+use super::{ends_at_once, lasts};
 use crate::command_line::integer;
-use crate::commands::input::open_input;
+use crate::commands::input::{
+    Rejects, check_address, open_input, optional_text, read_csv, read_text, without_comment,
+};
 use crate::failure::Failure;
 use crate::output::{line, print};
 use crate::session::Session;
@@ -32,6 +36,9 @@ pub(crate) struct Args {
     /// Input format: 'json', 'csv' or 'values' (each line is a value, no headers)
     #[arg(long, default_value = "", hide_default_value = true)]
     format: String,
+    /// Import nothing if a line cannot be used
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Fields of entries that lack them.
@@ -62,20 +69,16 @@ fn duration_text(text: &str) -> Result<String, DurationError> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Item {
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "optional_text")]
     duration: String,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "optional_text")]
     reason: String,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "optional_text")]
     scope: String,
-    #[serde(rename = "type", deserialize_with = "text")]
+    #[serde(rename = "type", deserialize_with = "optional_text")]
     kind: String,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "optional_text")]
     value: String,
-}
-
-fn text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The format of a list.
@@ -117,25 +120,29 @@ impl Format {
     }
 }
 
-/// Parses a list, line by line if the format has lines.
-fn read(format: Format, from: impl Read) -> Result<Vec<Item>, Failure> {
+/// Parses a list. An entry that cannot be read is rejected; the others have their places, such as `line 3`.
+fn read(format: Format, from: impl Read, rejects: &mut Rejects) -> Result<Vec<(String, Item)>, Failure> {
     let unable = |reason: String| Failure::Command(format!("unable to parse {}: {reason}", format.word()));
+    let text = read_text(from, rejects)?;
     match format {
         Format::Json => {
-            serde_json::from_reader(BufReader::new(from)).map_err(|error| unable(error.to_string()))
+            let list: Vec<serde_json::Value> =
+                serde_json::from_str(&text).map_err(|error| unable(error.to_string()))?;
+            let mut items = Vec::with_capacity(list.len());
+            for (number, value) in list.into_iter().enumerate() {
+                let place = format!("item {number}");
+                match serde_json::from_value(value) {
+                    Ok(item) => items.push((place, item)),
+                    Err(error) => rejects.add(place, error),
+                }
+            }
+            Ok(items)
         }
-        Format::Csv => {
-            // Rows may end before the optional columns.
-            let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
-            rows.deserialize().collect::<Result<_, _>>().map_err(|error| unable(error.to_string()))
-        }
+        Format::Csv => read_csv(&text, rejects),
         Format::Values => {
-            let lines = BufReader::new(from).lines();
-            let item = |line: String| Item { value: line.trim().to_owned(), ..Item::default() };
-            lines
-                .map(|line| line.map(item))
-                .collect::<io::Result<_>>()
-                .map_err(|error| unable(error.to_string()))
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            let item = |value: &str| Item { value: value.trim().to_owned(), ..Item::default() };
+            Ok(lines.map(|(index, line)| (format!("line {}", index + 1), item(line))).collect())
         }
     }
 }
@@ -148,31 +155,64 @@ impl Defaults {
             ("reason", &self.reason),
             ("type", &self.kind),
         ];
-        match fields.into_iter().find(|(_, text)| text.is_empty()) {
-            Some((name, _)) => Err(Failure::Command(format!("default {name} cannot be empty"))),
-            None => Ok(()),
+        if let Some((name, _)) = fields.into_iter().find(|(_, text)| text.is_empty()) {
+            return Err(Failure::Command(format!("default {name} cannot be empty")));
         }
+        if self.duration.parse().is_ok_and(|span| !lasts(span)) {
+            return Err(Failure::Command(ends_at_once(&self.duration)));
+        }
+        Ok(())
     }
 
-    fn decision(&self, number: usize, item: Item) -> Result<Decision, Failure> {
+    /// The decision of an entry, or why there is none.
+    fn decision(&self, item: Item) -> Result<Decision, String> {
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-        if item.value.is_empty() {
-            return Err(Failure::Command(format!("item {number}: missing 'value'")));
+        let scope = or(item.scope, &self.scope);
+        let scope = Scope::parse(&scope);
+        let is_address = matches!(scope, Scope::Ip | Scope::Range);
+        let value = without_comment(&item.value, is_address);
+        if value.is_empty() {
+            return Err("missing 'value'".to_owned());
+        }
+        if is_address {
+            check_address(value)?;
         }
         let duration = or(item.duration, &self.duration);
-        duration
-            .parse::<GoDuration>()
-            .map_err(|error| Failure::Command(format!("item {number}: invalid 'duration': {error}")))?;
-        let scope = or(item.scope, &self.scope);
+        let span: GoDuration = duration.parse().map_err(|error| format!("invalid 'duration': {error}"))?;
+        if !lasts(span) {
+            return Err(format!("invalid 'duration': {}", ends_at_once(&duration)));
+        }
         Ok(Decision {
             duration,
             origin: "cscli-import".to_owned(),
             scenario: or(item.reason, &self.reason),
-            scope: Scope::parse(&scope).as_str().to_owned(),
+            scope: scope.as_str().to_owned(),
             kind: or(item.kind, &self.kind),
-            value: item.value,
+            value: value.to_owned(),
             ..Decision::default()
         })
+    }
+
+    /// The decisions of a list, each once, and the number of repeats.
+    fn decisions(&self, items: Vec<(String, Item)>, rejects: &mut Rejects) -> (Vec<Decision>, usize) {
+        let (mut decisions, mut seen, mut repeats) = (Vec::with_capacity(items.len()), HashSet::new(), 0);
+        for (place, item) in items {
+            match self.decision(item) {
+                Ok(decision) => {
+                    // One prefix may be spelled in several ways.
+                    let value = palisade_net::parse_prefix(&decision.value)
+                        .map_or_else(|_| decision.value.clone(), |net| net.to_string());
+                    let Decision { scope, kind, duration, scenario, .. } = decision.clone();
+                    if seen.insert((scope, kind, duration, scenario, value)) {
+                        decisions.push(decision);
+                    } else {
+                        repeats += 1;
+                    }
+                }
+                Err(reason) => rejects.add(place, reason),
+            }
+        }
+        (decisions, repeats)
     }
 }
 
@@ -181,14 +221,17 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let format = Format::of(&args.format, &args.input)?;
     let (client, _) = session.client()?;
     line(&format!("Parsing {}", format.word()))?;
-    let items = read(format, open_input(&args.input)?)?;
+    let mut rejects = Rejects::default();
+    let items = read(format, open_input(&args.input)?, &mut rejects)?;
     let source = if args.input == "-" { "stdin" } else { &args.input };
-    if items.is_empty() {
+    let (decisions, repeats) = args.defaults.decisions(items, &mut rejects);
+    rejects.report(session, args.strict)?;
+    if decisions.is_empty() {
         return Err(Failure::Command("no decisions found".to_owned()));
     }
-    let items = items.into_iter().enumerate();
-    let decisions: Vec<Decision> =
-        items.map(|(number, item)| args.defaults.decision(number, item)).collect::<Result<_, _>>()?;
+    if repeats > 0 {
+        session.log.info(&format!("{repeats} repeated entries skipped"));
+    }
     if decisions.len() > PROGRESS_FROM {
         line(&format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
     }
@@ -318,29 +361,72 @@ mod tests {
                 ..Item::default()
             },
         ];
+        let entries = |format, text: &str| {
+            let mut rejects = Rejects::default();
+            let items = read(format, text.as_bytes(), &mut rejects).unwrap();
+            assert_eq!(rejects.count(), 0);
+            items.into_iter().map(|(_, item)| item).collect::<Vec<_>>()
+        };
         let csv = "value,scope,duration\n1.2.3.4,,\n10.0.0.0/8,range,1d\n";
-        assert_eq!(read(Format::Csv, csv.as_bytes()).unwrap(), wanted);
+        assert_eq!(entries(Format::Csv, csv), wanted);
         let json =
             r#"[{"value":"1.2.3.4","reason":null},{"value":"10.0.0.0/8","scope":"range","duration":"1d"}]"#;
-        assert_eq!(read(Format::Json, json.as_bytes()).unwrap(), wanted);
-        assert_eq!(read(Format::Values, " 1.2.3.4 \r\n\n".as_bytes()).unwrap().len(), 2);
-        assert!(
-            read(Format::Json, "{".as_bytes()).unwrap_err().to_string().starts_with("unable to parse json: ")
-        );
+        assert_eq!(entries(Format::Json, json), wanted);
+        assert_eq!(entries(Format::Values, " 1.2.3.4 \r\n\n").len(), 1);
+        let mut none = Rejects::default();
+        for (format, text, error) in [
+            (Format::Json, "{", "unable to parse json: "),
+            (
+                Format::Csv,
+                "1.2.3.4\n5.6.7.8\n",
+                "unable to parse csv: its first line does not name a column 'value'",
+            ),
+        ] {
+            let failure = read(format, text.as_bytes(), &mut none).unwrap_err().to_string();
+            assert!(failure.starts_with(error), "{failure}");
+        }
 
-        let decision = defaults().decision(0, wanted[1].clone()).unwrap();
+        let decision = defaults().decision(wanted[1].clone()).unwrap();
         assert_eq!(
             (&*decision.scope, &*decision.duration, &*decision.scenario, &*decision.kind, &*decision.origin),
             ("Range", "1d", "manual", "ban", "cscli-import")
         );
-        assert_eq!(
-            defaults().decision(1, Item::default()).unwrap_err().to_string(),
-            "item 1: missing 'value'"
-        );
-        let bad = Item { value: "1.2.3.4".into(), duration: "soon".into(), ..Item::default() };
-        assert_eq!(
-            defaults().decision(7, bad).unwrap_err().to_string(),
-            "item 7: invalid 'duration': time: invalid duration \"soon\""
-        );
+        let item = |value: &str, duration: &str| Item {
+            value: value.into(),
+            duration: duration.into(),
+            ..Item::default()
+        };
+        for (bad, reason) in [
+            (Item::default(), "missing 'value'"),
+            (item("# only a comment", ""), "missing 'value'"),
+            (item("1.2.3.4", "soon"), "invalid 'duration': time: invalid duration \"soon\""),
+            (
+                item("1.2.3.4", "-1h"),
+                "invalid 'duration': a decision of '-1h' is over before it begins; give a positive duration",
+            ),
+            (item("1.2.3.4/33", ""), "\"1.2.3.4/33\" is neither an address nor a range"),
+        ] {
+            assert_eq!(defaults().decision(bad).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn comments_are_cut_repeats_dropped_and_bad_lines_named() {
+        let list = "\u{feff}# list\r\n192.0.2.1\r\n192.0.2.1/32 # again\n\n::ffff:192.0.2.1\nnonsense\n\
+                    2001:DB8::1 ; x\n2001:db8:0::1\n192.0.2.0/24//net\n";
+        let csv =
+            "; list\nvalue,duration\n192.0.2.1,\n# no\n\"192.0.2.1\",4h\n,1h\n192.0.2.2,0s\n192.0.2.3\n";
+        let json = "// list\n[{\"value\":\"192.0.2.1\"},\n3,\n{\"value\":7},{\"value\":\"192.0.2.2\"}]\n";
+        for (format, text, values, repeats, bad) in [
+            (Format::Values, list, &["192.0.2.1", "2001:DB8::1", "192.0.2.0/24"][..], 3, 1),
+            (Format::Csv, csv, &["192.0.2.1", "192.0.2.3"], 1, 2),
+            (Format::Json, json, &["192.0.2.1", "192.0.2.2"], 0, 2),
+        ] {
+            let mut rejects = Rejects::default();
+            let items = read(format, text.as_bytes(), &mut rejects).unwrap();
+            let (decisions, repeated) = defaults().decisions(items, &mut rejects);
+            let got: Vec<&str> = decisions.iter().map(|decision| &*decision.value).collect();
+            assert_eq!((&got[..], repeated, rejects.count()), (values, repeats, bad), "{text}");
+        }
     }
 }
