@@ -232,6 +232,20 @@ async fn databases() {
     agree(&host, (TCP, "", Err("no database configuration provided")));
 }
 
+#[tokio::test]
+async fn a_database_of_crowdsec_is_judged_alike() {
+    let tables = "CREATE TABLE alerts (id); CREATE TABLE machines (id); CREATE TABLE bouncers (id); \
+                  CREATE TABLE decisions (id); CREATE TABLE events (id); CREATE TABLE meta (id)";
+    let host = Host::new();
+    execute(&host.path("data/crowdsec.db"), tables).await;
+    host.configure(TCP, "db_config: {type: sqlite, db_path: @/data/crowdsec.db}");
+    let before = host.snapshot();
+    let (is_valid, tested) = host.test();
+    assert_eq!(host.snapshot(), before, "-t touches nothing");
+    let (has_started, started) = host.start();
+    assert_eq!(is_valid, has_started, "-t: {tested}\nstart: {started}");
+}
+
 async fn execute(path: &Path, sql: &'static str) {
     let url = format!("sqlite://{}?mode=rwc", path.display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();

@@ -38,3 +38,30 @@ async fn a_repeat_offender_is_banned_for_longer() {
         assert_eq!(read["decisions"][0]["duration"], duration);
     }
 }
+
+/// Profiles whose filters fail when they are evaluated, and one that decides.
+const FAILING: [&str; 4] = [
+    "CrowdsecCTI(Alert.GetValue()).GetMaliciousnessScore() > 0.5",
+    "GeoIPEnrich(Alert.GetValue())?.Country.IsoCode == 'FR'",
+    "Alert.Events[99].Timestamp == ''",
+    "GetActiveDecisionsCount(Alert.GetScenario()) > 1",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_fails_leaves_the_alert_to_the_others() {
+    for filter in FAILING {
+        for on_error in ["continue", "ignore", "apply", "break"] {
+            let profiles = format!(
+                "name: fails\nfilters:\n - \"{filter}\"\ndecisions: [{{type: captcha}}]\non_error: {on_error}\n---\n\
+                 name: decides\nfilters: ['Alert.Remediation']\ndecisions: [{{type: ban}}]\n"
+            );
+            let server = TestServer::with(&profiles, "").await;
+            let id = server.post_alerts(&[server.alert("192.0.2.1")]).await.remove(0);
+            let read = server.get(&format!("/v1/alerts/{id}")).await.json();
+            let decisions =
+                read["decisions"].as_array().unwrap_or_else(|| panic!("{filter} {on_error}: {read}"));
+            assert_eq!(decisions.len(), 1, "{filter} {on_error}: {read}");
+            assert_eq!(decisions[0]["type"], "ban", "{filter} {on_error}");
+        }
+    }
+}
