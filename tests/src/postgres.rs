@@ -154,7 +154,7 @@ impl Postgres {
     fn ask(&self, database: &str, sql: &str) -> Outcome<String> {
         let mut command = tools::command(self.programs.join("psql"))?;
         command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "palisade", "-XAtq"]);
-        command.args(["-d", database, "-c", sql]);
+        command.args(["-d", database, "-c", "SET search_path = palisade_lapi, public", "-c", sql]);
         Ok(tools::output(&mut command)?.trim_end().to_owned())
     }
 

@@ -5,6 +5,7 @@ mod allowlists;
 mod bouncers;
 mod completion;
 mod config;
+mod database;
 mod decisions;
 mod filters;
 mod input;
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Allows to view current config
     #[command(subcommand)]
     Config(config::Command),
+    /// Take over a database of CrowdSec [requires local API]
+    #[command(subcommand)]
+    Database(database::Command),
     /// Manage decisions
     #[command(subcommand, visible_alias = "decision")]
     Decisions(decisions::Command),
@@ -65,6 +69,7 @@ impl Command {
             Self::Allowlists(command) => command.run(&session()?).await,
             Self::Bouncers(command) => command.run(&session()?).await,
             Self::Config(command) => command.run(&session()?),
+            Self::Database(command) => command.run(&session()?).await,
             Self::Decisions(command) => command.run(&session()?).await,
             Self::Lapi(command) => command.run(&session()?).await,
             Self::Machines(command) => command.run(&session()?).await,

@@ -2,13 +2,15 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palisade_client::{
     MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, SettingNames, UserAgent,
 };
-use palisade_lapi_config::{Config, Credentials, Output, ServerConfig};
-use palisade_store::{DbConfig, Engine, Store};
+use palisade_lapi_config::{Config, Credentials, DbConfig as DbBlock, Output, ServerConfig};
+use palisade_store::{Engine, FirstStart, OnProgress, Store};
+use palisade_wire::UnixMillis;
 
 use crate::client_log;
 use crate::failure::Failure;
@@ -117,20 +119,38 @@ impl Session {
         })
     }
 
-    /// Opens the database, for reading; see [`Session::change`].
+    /// The block `db_config`.
+    pub(crate) fn database(&self) -> Result<DbBlock, Failure> {
+        let block = self.config.database.clone();
+        let mut block = block.ok_or_else(|| Failure::Advised {
+            text: "no database configuration provided".to_owned(),
+            advice: format!("add `db_config` to {}", self.config.path.display()),
+        })?;
+        // A command needs few connections, whatever limit the server has.
+        block.store.max_open = block.store.max_open.min(4);
+        Ok(block)
+    }
+
+    /// Opens the database, for reading; see [`Session::change`]. The first command on a database of CrowdSec takes
+    /// it over, as the first start of the server does.
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
         self.server()?;
-        let Some(config) = &self.config.database else {
-            return Err(Failure::Advised {
-                text: "no database configuration provided".to_owned(),
-                advice: format!("add `db_config` to {}", self.config.path.display()),
-            });
-        };
-        // A command needs few connections, whatever limit the server has.
-        let config = DbConfig { max_open: config.store.max_open.min(4), ..config.store.clone() };
+        let block = self.database()?;
         let started = Instant::now();
-        let store = Store::open(&config).await?;
-        let database = match &config.engine {
+        let keep = block.flush.unwrap_or_default();
+        let quiet: OnProgress = Arc::new(|_| ());
+        let (store, first) = Store::open_or_take_over(&block.store, UnixMillis::now(), &keep, quiet).await?;
+        match first {
+            FirstStart::Imported(from, report) => self.log.info(&format!(
+                "took over {from}: {} machines, {} bouncers, {} alerts, {} decisions",
+                report.machines.added, report.bouncers.added, report.alerts.added, report.decisions.added
+            )),
+            FirstStart::Moved(from) => {
+                self.log.info(&format!("moved our database from {from} to a place of its own"))
+            }
+            FirstStart::Earlier | FirstStart::New => {}
+        }
+        let database = match &block.store.engine {
             Engine::Sqlite { path, .. } => path.display().to_string(),
             Engine::Postgres(server) => server.to_string(),
         };

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use palisade_daemon::{Problems, metrics::Port};
 use palisade_go_compat::unset_variable;
-use palisade_store::{Autodelete, DbConfig as StoreConfig, Engine, PostgresServer, Retention, SslMode};
+use palisade_store::{
+    Autodelete, CrowdSecDatabase, DbConfig as StoreConfig, Engine, PostgresServer, Retention, SslMode,
+    own_file,
+};
 use palisade_wire::GoDuration;
 
 use crate::{common::level, file, paths::absolute};
@@ -56,9 +59,11 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
         }
         mode
     });
-    let engine = match written.kind.as_deref() {
+    let (engine, crowdsec) = match written.kind.as_deref() {
         Some("sqlite") => match absolute(written.db_path) {
-            Some(path) => Engine::Sqlite { path, wal: written.use_wal },
+            Some(path) => {
+                (Engine::Sqlite { path: own_file(&path), wal: written.use_wal }, CrowdSecDatabase::File(path))
+            }
             None => {
                 wrong.add("db_config.db_path", "missing; the file SQLite keeps everything in");
                 return None;
@@ -72,7 +77,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             if let Some(name) = unset_variable(&host) {
                 wrong.add("db_config.host", format!("the environment variable {name} is not set"));
             }
-            Engine::Postgres(PostgresServer {
+            let server = PostgresServer {
                 socket: host.starts_with('/').then(|| PathBuf::from(&host)),
                 host,
                 port: match &written.port {
@@ -92,10 +97,13 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
                 ca: absolute(written.ssl_ca_cert),
                 cert: absolute(written.ssl_client_cert),
                 key: absolute(written.ssl_client_key),
-            })
+            };
+            (Engine::Postgres(server.clone()), CrowdSecDatabase::Server(server))
         }
         Some("mysql") => {
-            wrong.add("db_config.type", "MySQL is not supported; use sqlite or postgresql");
+            wrong.add("db_config.type", "MySQL and MariaDB are not supported; use sqlite or postgresql. Machines and bouncers of a CrowdSec on \
+                 MySQL have to be registered again; its decisions can be taken along with `cscli decisions list -a -o \
+                 json` and `palisade decisions import`");
             return None;
         }
         None | Some("") => {
@@ -110,7 +118,7 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             return None;
         }
     };
-    Some(DbConfig { store: StoreConfig { engine, max_open, bulk }, flush })
+    Some(DbConfig { store: StoreConfig { engine, crowdsec: Some(crowdsec), max_open, bulk }, flush })
 }
 
 fn check_flush(written: file::Flush, wrong: &mut Problems) -> Retention {

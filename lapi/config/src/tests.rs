@@ -105,7 +105,7 @@ fn the_shipped_file_is_read() {
     let database = config.database.as_ref().unwrap();
     assert_eq!(
         database.store.engine,
-        Engine::Sqlite { path: "/var/lib/crowdsec/data/crowdsec.db".into(), wal: Some(true) }
+        Engine::Sqlite { path: "/var/lib/crowdsec/data/crowdsec.palisade.db".into(), wal: Some(true) }
     );
     let flush = database.flush.as_ref().unwrap();
     assert_eq!((flush.max_items, flush.max_age), (Some(5000), Some(Duration::from_secs(7 * 86400))));

@@ -1,6 +1,7 @@
 //! Runs the LAPI: start, reload, shutdown.
 
 mod files;
+mod first_start;
 mod reload;
 mod secret;
 
@@ -14,7 +15,7 @@ use palisade_daemon::{
     metrics,
     runtime::DaemonContext,
 };
-use palisade_lapi_config::{Config, MetricsLevel, ServerConfig};
+use palisade_lapi_config::{Config, DbConfig, MetricsLevel, ServerConfig};
 use palisade_replica::CursorSigner;
 use palisade_service::{clock::Clock, registry::Registry};
 use palisade_store::Store;
@@ -39,7 +40,7 @@ const NO_DATABASE: &str =
 /// What is read before anything is opened.
 struct Prepared {
     server: ServerConfig,
-    database: palisade_store::DbConfig,
+    database: DbConfig,
     secret: Option<Vec<u8>>,
     files: Files,
 }
@@ -47,7 +48,7 @@ struct Prepared {
 impl Prepared {
     fn load(config: &Config, now: UnixMillis) -> anyhow::Result<Self> {
         let server = enabled(config)?.clone();
-        let database = config.database.as_ref().context(NO_DATABASE)?.store.clone();
+        let database = config.database.as_ref().context(NO_DATABASE)?.clone();
         let secret = secret::from_environment()?;
         let files = Files::load(config, &server, now)?;
         Ok(Self { server, database, secret, files })
@@ -72,7 +73,7 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     if let Some(path) = &server.listen_socket {
         listen::check_socket(path, &server.socket_access).context(STARTING)?;
     }
-    Store::check(&database).await.context(OPENING)?;
+    Store::check(&database.store).await.context(OPENING)?;
     // The start goes on without metrics, and logs it.
     if let Some(block) = &config.prometheus
         && let Err(cause) = metrics::check(&block.listen).await
@@ -103,12 +104,13 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let clock = Clock::System;
     let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
     let open_files = OpenFiles::raise();
-    let database = database.within(open_files.quarter());
-    let limits = Limits { connections: open_files.connections(database.open_files()), ..Limits::default() };
+    let database = DbConfig { store: database.store.within(open_files.quarter()), ..database };
+    let limits =
+        Limits { connections: open_files.connections(database.store.open_files()), ..Limits::default() };
     // Bind first, so that a second instance fails before it opens the database.
     let (listeners, socket) = bind(&server).await.context(STARTING)?;
 
-    let store = Store::open(&database).await.context(OPENING)?;
+    let store = first_start::open(&database, clock.now()).await.context(OPENING)?;
     let secret = match secret {
         Some(secret) => secret,
         None => secret::stored_token_secret(&store, clock.now())

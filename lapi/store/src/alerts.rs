@@ -16,6 +16,7 @@ pub(crate) use remove::remove_matching;
 
 use crate::{AlertQuery, Store, StoreError};
 use alert_row::{AlertRow, prepare};
+pub(crate) use alert_row::{go_time, is_list};
 
 /// An alert with more decisions is treated as an import and written in steps of this size.
 pub(crate) const STAGED_FROM: usize = 10_000;

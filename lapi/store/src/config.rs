@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::CrowdSecDatabase;
+
 /// Each reader has a thread; more do not read faster.
 pub(crate) const MAX_SQLITE_READERS: u32 = 8;
 /// The database and its write-ahead log.
@@ -15,6 +17,9 @@ const MIN_OPEN: u32 = 4;
 pub struct DbConfig {
     /// SQLite or PostgreSQL.
     pub engine: Engine,
+    /// The database that `db_config` names: CrowdSec's, or one that an earlier version of this program made there. It is
+    /// taken over at the first start.
+    pub crowdsec: Option<CrowdSecDatabase>,
     /// Maximum number of open connections (`max_open_conns`, 100 by default). SQLite uses nine at most.
     pub max_open: u32,
     /// Rows per insert statement (`decision_bulk_size`, 1000 by default, at most 2000).
@@ -54,6 +59,7 @@ impl DbConfig {
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self {
             engine: Engine::Sqlite { path: path.into(), wal: None },
+            crowdsec: None,
             max_open: Self::DEFAULT_MAX_OPEN,
             bulk: Self::DEFAULT_BULK,
         }
@@ -61,7 +67,12 @@ impl DbConfig {
 
     /// A PostgreSQL server with default settings.
     pub fn postgres(server: PostgresServer) -> Self {
-        Self { engine: Engine::Postgres(server), max_open: Self::DEFAULT_MAX_OPEN, bulk: Self::DEFAULT_BULK }
+        Self {
+            engine: Engine::Postgres(server),
+            crowdsec: None,
+            max_open: Self::DEFAULT_MAX_OPEN,
+            bulk: Self::DEFAULT_BULK,
+        }
     }
 }
 

@@ -65,6 +65,14 @@ pub enum StoreError {
         /// The setting that names it: `db_config.db_path` or `db_config.db_name`.
         setting: &'static str,
     },
+    /// A database of CrowdSec cannot be taken over, or one of ours not be moved. Nothing was changed.
+    #[error("the database {source_name} {reason}")]
+    Import {
+        /// The database.
+        source_name: String,
+        /// The predicate of the sentence, with the next step.
+        reason: String,
+    },
     /// A newer version of this program has migrated it.
     #[error(
         "the database {database} was written by a newer version (its schema is {found}, this program knows \

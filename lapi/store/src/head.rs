@@ -8,7 +8,7 @@ use palisade_wire::UnixMillis;
 use uuid::Uuid;
 
 use crate::engine::{self, DatabaseLocation, Leadership, Listener, Readers, Session, Writer};
-use crate::{DbConfig, StoreError};
+use crate::{DbConfig, StoreError, crowdsec};
 
 /// Timeout of reading `head` on a server.
 const HEAD: Duration = Duration::from_secs(5);
@@ -52,14 +52,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Finds what [`Self::open`] would refuse. Touches nothing: a server is not connected to, and a file that another
-    /// process has open is not looked into.
+    /// Finds what [`Self::open_or_take_over`] would refuse. Touches nothing: a server is not connected to, and a file that
+    /// another process has open is not looked into.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`].
+    /// As [`Self::open_or_take_over`].
     pub async fn check(config: &DbConfig) -> Result<(), StoreError> {
-        engine::check(config).await
+        engine::check(config).await?;
+        crowdsec::check(config).await
     }
 
     /// Waits for writes in progress and closes all connections. Later calls fail.

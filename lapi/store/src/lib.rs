@@ -14,6 +14,7 @@ mod alerts;
 mod allowlists;
 mod bouncers;
 mod config;
+mod crowdsec;
 mod decisions;
 mod engine;
 mod error;
@@ -34,6 +35,9 @@ pub use bouncers::{
     Bouncer, BouncerDeletion, BouncerInstance, BouncerUpdate, InstanceReport, NewBouncer, base_name, hash_key,
 };
 pub use config::{DbConfig, Engine, PostgresServer, SslMode};
+pub use crowdsec::{
+    CrowdSecDatabase, FirstStart, ImportCounts, ImportProgress, ImportReport, OnProgress, own_file,
+};
 pub use decisions::Ended;
 pub use engine::{Leadership, Listener, Notice, SyncRequest};
 pub use error::StoreError;

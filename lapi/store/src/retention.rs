@@ -130,18 +130,16 @@ impl Store {
         keep: &Retention,
         flushed: &mut Flushed,
     ) -> Result<(), StoreError> {
-        let age = set(keep.max_age).map(|age| before(now, age));
-        let items = match keep.max_items.filter(|&items| items > 0) {
-            Some(items) => {
+        // By id and not by count, as in the stock server: counting rows would read the whole table each minute.
+        let last = match keep.max_items {
+            Some(_) => {
                 let mut session = self.snapshot("count alerts").await?;
                 let sql = session.sql("SELECT last_alert_id FROM head WHERE one = 1");
-                let last: Option<i64> = session.first(sql, |row| row.get(0)).await?;
-                // By id and not by count, as in the stock server: counting rows would read the whole table each
-                // minute.
-                Some(last.unwrap_or(0).saturating_sub(i64::try_from(items).unwrap_or(i64::MAX)))
+                session.first(sql, |row| row.get(0)).await?.unwrap_or(0)
             }
-            None => None,
+            None => 0,
         };
+        let (age, items) = cutoffs(now, keep, last);
         if age.is_none() && items.is_none() {
             return Ok(());
         }
@@ -221,6 +219,13 @@ impl Store {
             }
         }
     }
+}
+
+/// The time up to which alerts are deleted, and the first id that is kept; `last` is the highest id.
+pub(crate) fn cutoffs(now: UnixMillis, keep: &Retention, last: i64) -> (Option<i64>, Option<i64>) {
+    let age = set(keep.max_age).map(|age| before(now, age));
+    let items = keep.max_items.filter(|&items| items > 0);
+    (age, items.map(|items| last.saturating_sub(i64::try_from(items).unwrap_or(i64::MAX))))
 }
 
 /// Zero means `None`.

@@ -33,6 +33,7 @@ const BENCHES: &[Bench] = &[
     ("lapi-mixed", || lapi::bench("lapi-mixed")),
     ("lapi-memory", || lapi::bench("lapi-memory")),
     ("lapi-login", || lapi::bench("lapi-login")),
+    ("takeover", || lapi::bench("takeover")),
     ("push-latency", || lapi::bench("push-latency")),
     ("push-waiters", || lapi::bench("push-waiters")),
     ("push-fleet", || lapi::bench("push-fleet")),

@@ -268,6 +268,20 @@ impl LapiProcess {
         &self.data
     }
 
+    /// The SQLite file it keeps its data in: ours lies beside the one that the configuration names.
+    pub fn database(&self) -> PathBuf {
+        self.data.join(match self.make {
+            Make::Ours => "crowdsec.palisade.db",
+            Make::Stock => "crowdsec.db",
+        })
+    }
+
+    /// Puts the other implementation in its place, with the same files and address; it is not running.
+    pub fn become_other(&mut self, make: Make) {
+        self.process = None;
+        self.make = make;
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> &Path {
         &self.config

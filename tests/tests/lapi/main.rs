@@ -12,4 +12,5 @@ mod proxied;
 mod resilience;
 mod several_lapis;
 mod stock_bouncers;
+mod takeover;
 mod tls;

@@ -67,7 +67,7 @@ fn machines_that_share_a_key_are_listed_below_it() {
     // Nothing of it before there are any.
     assert_eq!(run("palisade", "bouncers list"), run("cscli", "bouncers list"));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let store = Store::open(&DbConfig::sqlite(world.path("lapi.db"))).await.unwrap();
+        let store = Store::open(&DbConfig::sqlite(world.path("lapi.palisade.db"))).await.unwrap();
         let fleet = store.bouncer("fleet").await.unwrap().unwrap().id;
         let seen = |name: &str| InstanceReport {
             bouncer: fleet,

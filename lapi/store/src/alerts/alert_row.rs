@@ -43,7 +43,7 @@ pub(super) fn prepare(now: UnixMillis, new: NewAlert) -> AlertRow {
     let events: Vec<Event> = std::mem::take(&mut alert.events)
         .into_iter()
         .map(|event| Event {
-            timestamp: go_time(&event.timestamp, now),
+            timestamp: posted_time(&event.timestamp, now),
             meta: event.meta.and_then(|meta| fit_event(meta, &alert.scenario)),
         })
         .collect();
@@ -71,15 +71,24 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 fn is_community(source_scope: &str, decisions: &[NewDecision]) -> bool {
     // Without decisions only the source shows that it came from a list.
     if decisions.is_empty() {
-        source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
+        is_list(source_scope)
     } else {
         decisions.iter().any(|one| matches!(&*one.origin, "CAPI" | "lists"))
     }
 }
 
+/// Whether an alert with this source came from a community list or a blocklist.
+pub(crate) fn is_list(source_scope: &str) -> bool {
+    source_scope.starts_with("lists:") || source_scope == "crowdsecurity/community-blocklist"
+}
+
 /// A time as Go prints it, `2026-07-01 10:00:00.5 +0000 UTC`; `now` when the text is not a time.
-fn go_time(text: &str, now: UnixMillis) -> String {
-    let moment = palisade_go_compat::parse_rfc3339(text).unwrap_or_else(|| now.civil());
+fn posted_time(text: &str, now: UnixMillis) -> String {
+    go_time(palisade_go_compat::parse_rfc3339(text).unwrap_or_else(|| now.civil()))
+}
+
+/// A time as Go prints it.
+pub(crate) fn go_time(moment: jiff::civil::DateTime) -> String {
     let mut text = moment.strftime("%Y-%m-%d %H:%M:%S").to_string();
     let nanos = moment.subsec_nanosecond();
     // Go prints no fraction for whole seconds, and no zeros at its end.
@@ -192,7 +201,7 @@ mod tests {
             ("2026-07-01T10:00:00.120300Z", "2026-07-01 10:00:00.1203 +0000 UTC"),
             ("yesterday", "2026-07-01 10:00:00.25 +0000 UTC"),
         ] {
-            assert_eq!(go_time(posted, now), told, "{posted}");
+            assert_eq!(posted_time(posted, now), told, "{posted}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session, with_timeout};
@@ -15,6 +15,24 @@ use super::{Opened, Readers};
 use crate::{DbConfig, PostgresServer, SslMode, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// The schema of our tables: a stock program on the same database sees and migrates those of its own only.
+pub(super) const SCHEMA: &str = "palisade_lapi";
+/// The tables that versions without a schema of their own made.
+const TABLES: [&str; 13] = [
+    "palisade_migrations",
+    "head",
+    "machines",
+    "bouncers",
+    "bouncer_instances",
+    "alerts",
+    "decisions",
+    "tombstones",
+    "allowlists",
+    "allowlist_items",
+    "usage_metrics",
+    "config_items",
+    "lineages",
+];
 /// Connection timeout. An unavailable server must be reported quickly.
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
 /// Connections besides the pool's: the writer's, the listener's, the leader's.
@@ -33,11 +51,10 @@ const SILENCE_MILLIS: &str = "15000";
 pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<Opened, StoreError> {
     let location = Arc::new(DatabaseLocation::Server(server.to_string()));
     let doing = "open the database";
-    let options = options(server)?;
+    ensure_schema(server).await?;
+    let options = options(server)?.options([("search_path", SCHEMA)]);
     let writing = options.clone().options([("statement_timeout", WRITE_MILLIS)]);
     let mut first = connect(&writing, &location).await?;
-    // Before the migration, so that nothing is written into the database of another program.
-    check_owner(&mut first, server, &location).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
     migrations
@@ -78,7 +95,7 @@ pub(super) fn check(server: &PostgresServer) -> Result<(), StoreError> {
     options(server).map(drop)
 }
 
-fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
+pub(super) fn options(server: &PostgresServer) -> Result<PgConnectOptions, StoreError> {
     let config = |reason: String| StoreError::Config { database: server.to_string(), reason };
     if server.name.is_empty() {
         return Err(config("db_config.db_name is empty".to_owned()));
@@ -156,26 +173,74 @@ pub(super) async fn connect(
     }
 }
 
-/// Refuses a database that contains tables of another program with our names.
-async fn check_owner(
-    connection: &mut PgConnection,
-    server: &PostgresServer,
-    location: &DatabaseLocation,
-) -> Result<(), StoreError> {
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
-            .fetch_all(connection)
-            .await
-            .map_err(|error| fault(&error, location, "open the database"))?;
-    let has = |name: &str| tables.iter().any(|table| table == name);
-    let theirs = ["alerts", "machines", "bouncers", "decisions"].into_iter().filter(|name| has(name)).count();
-    // All schemas of ours have `head`; the stock one has not.
-    if theirs > 0 && !has("head") {
-        return Err(StoreError::Foreign {
+/// Whether our schema exists and has tables.
+pub(crate) async fn own_schema_exists(server: &PostgresServer) -> Result<bool, StoreError> {
+    let location = DatabaseLocation::Server(server.to_string());
+    let mut connection = connect(&options(server)?, &location).await?;
+    let found = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1)")
+        .bind(SCHEMA)
+        .fetch_one(&mut connection)
+        .await;
+    found.map_err(|error| fault(&error, &location, "open the database"))
+}
+
+/// Creates our schema if it is missing.
+async fn ensure_schema(server: &PostgresServer) -> Result<(), StoreError> {
+    if server.user == SCHEMA {
+        // A schema with the name of the role comes first in the role's default path, in which the stock programs look.
+        return Err(StoreError::Config {
             database: server.to_string(),
-            owner: if theirs == 4 { "CrowdSec" } else { "another program" },
-            setting: "db_config.db_name",
+            reason: format!(
+                "db_config.user must not be {SCHEMA}, which is the name of our schema; use another role"
+            ),
         });
     }
-    Ok(())
+    let location = DatabaseLocation::Server(server.to_string());
+    let mut connection = connect(&options(server)?, &location).await?;
+    let found: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+        .bind(SCHEMA)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| fault(&error, &location, "open the database"))?;
+    if found {
+        return Ok(());
+    }
+    // `IF NOT EXISTS`, because another LAPI may start at the same time. Not sent when the schema is there: it needs the
+    // privilege even then.
+    let made = sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")))
+        .execute(&mut connection)
+        .await;
+    match made {
+        Ok(_) => Ok(()),
+        // Both have seen that it is missing: unique_violation, duplicate_schema.
+        Err(error) if has_code(&error, &["23505", "42P06"]) => Ok(()),
+        Err(error) if has_code(&error, &["42501"]) => Err(StoreError::Config {
+            database: server.to_string(),
+            reason: format!(
+                "{error}; as a superuser, run in this database: CREATE SCHEMA {SCHEMA} AUTHORIZATION \"{}\"",
+                server.user
+            ),
+        }),
+        Err(error) => Err(fault(&error, &location, "create the schema")),
+    }
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| codes.contains(&&*code))
+}
+
+/// Moves the tables of an earlier version from the role's default schema to ours, in one transaction.
+pub(crate) async fn move_schema(server: &PostgresServer) -> Result<(), StoreError> {
+    ensure_schema(server).await?;
+    let location = DatabaseLocation::Server(server.to_string());
+    let doing = "move the tables to a schema of their own";
+    let failed = |error: sqlx::Error| fault(&error, &location, doing);
+    let mut connection = connect(&options(server)?, &location).await?;
+    let mut moving = connection.begin().await.map_err(failed)?;
+    for table in TABLES {
+        let sql = format!("ALTER TABLE IF EXISTS {table} SET SCHEMA {SCHEMA}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *moving).await.map_err(failed)?;
+    }
+    moving.commit().await.map_err(failed)
 }

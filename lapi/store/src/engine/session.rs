@@ -17,6 +17,8 @@ use crate::StoreError;
 const READING: Duration = Duration::from_secs(20);
 /// Client-side timeout of a writing statement: all queued writes wait behind it.
 const WRITING: Duration = Duration::from_secs(10);
+/// Client-side timeout of a statement that reads whole tables of another program, without indexes of ours.
+const SCANNING: Duration = Duration::from_secs(600);
 /// Timeout of trivial statements such as `BEGIN`.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -26,6 +28,8 @@ pub(crate) enum Link {
     PostgresRead(Transaction<'static, Postgres>),
     SqliteWrite(SqliteConnection),
     PostgresWrite(PgConnection),
+    /// A read-only transaction in another program's schema; ends with its connection.
+    PostgresSnapshot(PgConnection),
 }
 
 /// A connection with the operation it is used for, and whether it is still usable.
@@ -76,7 +80,7 @@ macro_rules! from_column {
     )* };
 }
 
-from_column!(i64, Option<i64>, bool, f64, Vec<u8>, Option<Vec<u8>>, Option<String>);
+from_column!(i64, Option<i64>, bool, f64, Option<f64>, Vec<u8>, Option<Vec<u8>>, Option<String>);
 
 impl FromColumn for String {
     fn from_column(row: &SqlRow, column: usize) -> Result<Self, Error> {
@@ -93,7 +97,7 @@ impl Session {
     pub(crate) fn kind(&self) -> Kind {
         match self.link {
             Link::SqliteRead(_) | Link::SqliteWrite(_) => Kind::Sqlite,
-            Link::PostgresRead(_) | Link::PostgresWrite(_) => Kind::Postgres,
+            Link::PostgresRead(_) | Link::PostgresWrite(_) | Link::PostgresSnapshot(_) => Kind::Postgres,
         }
     }
 
@@ -196,12 +200,14 @@ impl Session {
         self.broken
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         // A connection that does not close within a moment is dropped.
         let farewell = async {
             match self.link {
                 Link::SqliteWrite(connection) => sqlx::Connection::close(connection).await.ok(),
-                Link::PostgresWrite(connection) => sqlx::Connection::close(connection).await.ok(),
+                Link::PostgresWrite(connection) | Link::PostgresSnapshot(connection) => {
+                    sqlx::Connection::close(connection).await.ok()
+                }
                 // Dropping them rolls back and returns the connection to the pool.
                 Link::SqliteRead(_) | Link::PostgresRead(_) => None,
             }
@@ -213,6 +219,7 @@ impl Session {
         match self.link {
             Link::SqliteRead(_) | Link::PostgresRead(_) => READING,
             Link::SqliteWrite(_) | Link::PostgresWrite(_) => WRITING,
+            Link::PostgresSnapshot(_) => SCANNING,
         }
     }
 
@@ -221,7 +228,9 @@ impl Session {
             Link::SqliteRead(transaction) => Connection::Sqlite(transaction),
             Link::PostgresRead(transaction) => Connection::Postgres(transaction),
             Link::SqliteWrite(connection) => Connection::Sqlite(connection),
-            Link::PostgresWrite(connection) => Connection::Postgres(connection),
+            Link::PostgresWrite(connection) | Link::PostgresSnapshot(connection) => {
+                Connection::Postgres(connection)
+            }
         }
     }
 

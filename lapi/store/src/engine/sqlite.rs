@@ -22,7 +22,7 @@ use crate::{DbConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// The table of applied migrations; its name distinguishes our files from those of other sqlx programs.
-pub(super) const MIGRATIONS_TABLE: &str = "palisade_migrations";
+pub(crate) const MIGRATIONS_TABLE: &str = "palisade_migrations";
 /// "PALI", which the first migration sets as `application_id`.
 const APPLICATION: i64 = 1_346_456_649;
 /// `busy_timeout`: the admin CLI's writes are short and those of retention bounded; the stock server waits as long.
@@ -30,7 +30,7 @@ const BUSY: Duration = Duration::from_secs(100);
 /// Files up to this size are checked completely when opened, which takes a fraction of a second.
 const CHECKED_WHOLE: u64 = 64 << 20;
 /// Rows a connection reads ahead: about two megabytes.
-const ROWS_AHEAD: usize = 2048;
+pub(super) const ROWS_AHEAD: usize = 2048;
 /// The page cache of the writer, in KiB: a step of an import changes pages all over the indexes, and what does not fit is
 /// written to the WAL again and again.
 const WRITER_CACHE_KIB: &str = "-8192";
@@ -95,7 +95,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
 }
 
 /// Finds what [`open`] would refuse, without effect on the file.
-pub(super) async fn check(path: &Path) -> Result<(), StoreError> {
+pub(crate) async fn check(path: &Path) -> Result<(), StoreError> {
     if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return check_folder(path);
     }
@@ -286,6 +286,25 @@ async fn check_owner(
         if verdict != "ok" {
             return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
         }
+    }
+    Ok(())
+}
+
+/// Moves the write-ahead log of a database of ours into its file.
+pub(crate) async fn settle_log(path: &Path) -> Result<(), StoreError> {
+    let location = DatabaseLocation::File(path.to_owned());
+    let failed = |error: sqlx::Error| fault(&error, &location, "settle the write-ahead log");
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(failed)?;
+    let (busy, _, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    if busy != 0 {
+        return Err(StoreError::Unavailable {
+            doing: "settle the write-ahead log",
+            database: path.display().to_string(),
+            reason: "another program has it open".to_owned(),
+        });
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use palisade_model::Commit;
 
 use super::session::Session;
+use super::sql::Sql;
+use crate::StoreError;
 
 /// The counters of the row `head` as this transaction will leave them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +50,28 @@ impl Tx {
         self.counters.alert
     }
 
+    /// The last alert id and the last decision id.
+    pub(crate) fn last_ids(&self) -> (i64, i64) {
+        (self.counters.alert, self.counters.decision)
+    }
+
+    /// Reserves all alert and decision ids up to these, for rows that bring their own.
+    pub(crate) fn reserve_ids(&mut self, alert: i64, decision: i64) {
+        self.counters.alert = self.counters.alert.max(alert);
+        self.counters.decision = self.counters.decision.max(decision);
+    }
+
     /// Allocates consecutive decision ids; returns the first.
     pub(crate) fn next_decisions(&mut self, count: usize) -> i64 {
         let first = self.counters.decision + 1;
         self.counters.decision += i64::try_from(count).expect("a count of rows in memory fits");
         first
+    }
+
+    /// Runs an `INSERT … RETURNING id`.
+    pub(crate) async fn returned_id(&mut self, sql: Sql) -> Result<i64, StoreError> {
+        let id = self.session.first(sql, |row| row.get(0)).await?;
+        id.ok_or_else(|| self.session.fails("the row that was made did not come back"))
     }
 
     /// Marks machines, bouncers or allowlists as changed.

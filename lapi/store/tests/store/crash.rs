@@ -51,6 +51,32 @@ async fn imports_for_ever() {
     }
 }
 
+/// `STORE_PATH` is CrowdSec's file; ours lies beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a role in another file"]
+async fn takes_over() {
+    let theirs = PathBuf::from(std::env::var_os("STORE_PATH").expect("a role is played by `process` only"));
+    let config = DbConfig {
+        crowdsec: Some(palisade_store::CrowdSecDatabase::File(theirs.clone())),
+        ..DbConfig::sqlite(palisade_store::own_file(&theirs))
+    };
+    println!("open");
+    let quiet: palisade_store::OnProgress = std::sync::Arc::new(|_| ());
+    let keep = palisade_store::Retention::default();
+    let (store, _) = Store::open_or_take_over(&config, super::crowdsec::NOW, &keep, quiet).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+#[ignore = "a role in another file"]
+async fn holds_open() {
+    let path = PathBuf::from(std::env::var_os("STORE_PATH").expect("a role is played by `process` only"));
+    let mut connection = super::sqlite_only::raw(&path).await;
+    super::sqlite_only::run(&mut connection, "PRAGMA journal_mode = WAL; SELECT COUNT(*) FROM alerts").await;
+    println!("open");
+    std::future::pending::<()>().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a role in the tests below"]
 async fn writes_two_hundred() {

@@ -7,6 +7,7 @@ mod allowlists;
 mod clients;
 mod commits;
 mod crash;
+mod crowdsec;
 mod db;
 mod imports;
 mod postgres;

@@ -74,7 +74,20 @@ impl Server {
         let done = as_unprivileged(&self.bin.join("psql"), &self.folder)
             .args(["-X", "-q", "-U", "palisade", "-d", &server.name, "-h"])
             .arg(&self.folder)
-            .args(["-c", statement])
+            .args(["-c", "SET search_path = palisade_lapi, public", "-c", statement])
+            .output()
+            .expect("psql runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Runs a script in the default schema.
+    pub(crate) fn script(&self, config: &DbConfig, script: &Path) {
+        let palisade_store::Engine::Postgres(server) = &config.engine else { panic!("not a server") };
+        let done = as_unprivileged(&self.bin.join("psql"), &self.folder)
+            .args(["-X", "-q", "-U", "palisade", "-d", &server.name, "-v", "ON_ERROR_STOP=1", "-h"])
+            .arg(&self.folder)
+            // Read by this process: the folder of the script may be closed to other users.
+            .stdin(std::fs::File::open(script).unwrap())
             .output()
             .expect("psql runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -69,19 +69,18 @@ async fn connections_that_the_server_ends_are_replaced() {
 }
 
 #[tokio::test]
-async fn tables_of_others_are_refused() {
+async fn tables_of_others_are_left_alone() {
     let server = shared();
     let config = server.database();
     server.sql(
         &config,
-        "CREATE TABLE alerts (id int); CREATE TABLE machines (id int); CREATE TABLE bouncers (id int); \
-         CREATE TABLE decisions (id int)",
+        "CREATE TABLE alerts (id int); CREATE TABLE head (one int); INSERT INTO head VALUES (7)",
     );
-    let told = Store::open(&config).await.unwrap_err();
-    assert!(
-        matches!(told, StoreError::Foreign { owner: "CrowdSec", setting: "db_config.db_name", .. }),
-        "{told:?}"
-    );
+    let store = Store::open(&config).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    assert_eq!(loaded(&store, NOW).await.0.len(), 1);
+    // Fails when the row has gone.
+    server.sql(&config, "SELECT 1 / COUNT(*) FROM public.head WHERE one = 7");
 }
 
 #[tokio::test]
@@ -92,7 +91,8 @@ async fn an_older_schema_is_brought_up_to_date_and_keeps_places_in_the_stream() 
     // As the first version left it.
     server.sql(
         &config,
-        "DROP TABLE bouncer_instances; DROP TABLE lineages; ALTER TABLE bouncers DROP COLUMN cursor_time; \
+        "DROP TABLE bouncer_instances; DROP TABLE lineages; DROP TABLE crowdsec_imports; DROP TABLE crowdsec_rows; \
+         DROP TABLE crowdsec_ranges; ALTER TABLE bouncers DROP COLUMN cursor_time; \
          ALTER TABLE bouncers DROP COLUMN last_seen; ALTER TABLE machines DROP COLUMN last_seen; \
          DELETE FROM palisade_migrations WHERE version > 1; \
          INSERT INTO bouncers (created_at, updated_at, name, key_hash, last_pull, cursor_commit, auth_type, auto_created) \

@@ -9,6 +9,7 @@ mod memory;
 mod mixed;
 mod push;
 mod startup;
+mod takeover;
 
 use std::process::{Command, Stdio};
 
@@ -25,6 +26,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("lapi-mixed", mixed::measure),
     ("lapi-memory", memory::measure),
     ("lapi-login", login::measure),
+    ("takeover", takeover::measure),
     ("push-latency", push::latency),
     ("push-waiters", push::waiters),
     ("push-fleet", push::fleet),

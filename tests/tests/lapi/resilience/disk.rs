@@ -11,7 +11,7 @@ use super::bystander::Bystander;
 use super::{active_decisions, bans, make, message, post, start};
 
 /// A small file system of its own, in memory.
-fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {
+pub(crate) fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {
     let folder = world.fresh_path("small-disk");
     std::fs::create_dir_all(&folder)?;
     let mut mount = tools::command("mount")?;
@@ -21,7 +21,7 @@ fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {
 }
 
 /// Leaves no byte free.
-fn fill(path: &Path) -> Outcome {
+pub(crate) fn fill(path: &Path) -> Outcome {
     let mut file = File::create(path)?;
     for piece in [vec![0u8; 1 << 16], vec![0u8; 512], vec![0u8; 1]] {
         while file.write_all(&piece).is_ok() {}
@@ -107,7 +107,10 @@ fn refuses_to_start(world: &World, lapi: &LapiProcess) -> Outcome {
     assert!(!status.success(), "it started");
     if lapi.make() == Make::Ours {
         let log = process.log();
-        assert!(log.contains("crowdsec.db"), "it does not name the database: {log}");
+        assert!(
+            log.contains("crowdsec.db") || log.contains("crowdsec.palisade.db"),
+            "it does not name the database: {log}"
+        );
         assert!(!log.contains("panicked"), "{log}");
     }
     Ok(())
@@ -123,8 +126,9 @@ fn a_database_that_is_moved_away_and_back_loses_nothing() -> Outcome {
         let data = lapi.data().to_owned();
         let away = world.fresh_path("away");
         std::fs::create_dir_all(&away)?;
-        let files = ["crowdsec.db", "crowdsec.db-wal", "crowdsec.db-shm"];
-        for file in files {
+        let database = lapi.database().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let files = ["", "-wal", "-shm"].map(|suffix| format!("{database}{suffix}"));
+        for file in &files {
             // Which of them there are is the database's choice.
             let _ = std::fs::rename(data.join(file), away.join(file));
         }
@@ -139,7 +143,7 @@ fn a_database_that_is_moved_away_and_back_loses_nothing() -> Outcome {
                 message(&reply);
             }
         }
-        for file in files {
+        for file in &files {
             let _ = std::fs::rename(away.join(file), data.join(file));
         }
         let after = vec!["203.0.113.1".to_owned()];
