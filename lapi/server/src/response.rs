@@ -20,7 +20,7 @@ use serde_json::ser::{Formatter, Serializer};
 /// The media type of JSON responses.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 /// A longer body is sent in chunks, as Go sends one that outgrows its buffer.
-const LONGEST_WHOLE: usize = 2048;
+pub(crate) const LONGEST_WHOLE: usize = 2048;
 
 /// A JSON body with the media type the stock server sends.
 pub(crate) fn json(value: &impl Serialize) -> Response {

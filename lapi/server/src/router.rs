@@ -105,18 +105,28 @@ async fn instrument(
     response
 }
 
-/// Redirects to the path with or without its trailing slash.
+/// Redirects to the path with or without its trailing slash, with the page that Go adds for browsers.
 fn redirect(request: &Request, path: &str) -> Response {
-    let status = match *request.method() {
-        Method::GET => StatusCode::MOVED_PERMANENTLY,
-        _ => StatusCode::TEMPORARY_REDIRECT,
-    };
     let target = match request.uri().query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    match HeaderValue::from_str(&target) {
-        Ok(target) => (status, [(header::LOCATION, target)]).into_response(),
-        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    let Ok(location) = HeaderValue::from_str(&target) else { return StatusCode::NOT_FOUND.into_response() };
+    let (location, page) =
+        ((header::LOCATION, location), HeaderValue::from_static("text/html; charset=utf-8"));
+    match *request.method() {
+        Method::GET => {
+            let text = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", html_escaped(&target));
+            (StatusCode::MOVED_PERMANENTLY, [location, (header::CONTENT_TYPE, page)], text).into_response()
+        }
+        Method::HEAD => {
+            (StatusCode::TEMPORARY_REDIRECT, [location, (header::CONTENT_TYPE, page)]).into_response()
+        }
+        _ => (StatusCode::TEMPORARY_REDIRECT, [location]).into_response(),
     }
+}
+
+fn html_escaped(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    escaped.replace('"', "&#34;").replace('\'', "&#39;")
 }

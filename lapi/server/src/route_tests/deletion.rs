@@ -8,6 +8,46 @@ use serde_json::json;
 use crate::test_server::{PROFILES, TestServer};
 
 #[tokio::test]
+async fn deletions_are_refused_with_the_stock_servers_statuses_and_texts() {
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    for (path, status, text) in [
+        ("/v1/decisions/x", 400, "decision_id must be valid integer"),
+        ("/v1/decisions/1.0", 400, "decision_id must be valid integer"),
+        ("/v1/decisions/99999999999999999999", 400, "decision_id must be valid integer"),
+        ("/v1/decisions/stream", 400, "decision_id must be valid integer"),
+        ("/v1/decisions/9", 500, "decision with id '9' doesn't exist: unable to delete"),
+        ("/v1/decisions/-1", 500, "decision with id '-1' doesn't exist: unable to delete"),
+        ("/v1/decisions?limit=1", 500, "'limit' doesn't exist: invalid filter"),
+        ("/v1/decisions?simulated=true", 500, "'simulated' doesn't exist: invalid filter"),
+        (
+            "/v1/decisions?contains=maybe",
+            500,
+            "invalid contains value: strconv.ParseBool: parsing \"maybe\": invalid syntax: invalid filter",
+        ),
+        ("/v1/alerts/x", 400, "alert_id must be valid integer"),
+        ("/v1/alerts/9", 500, "ent: alert not found"),
+        ("/v1/alerts?test=test", 500, "filter parameter 'test' is unknown (=test): invalid filter"),
+    ] {
+        assert_eq!(server.delete(path).await.short(), (status, text.to_owned()), "{path}");
+    }
+    for (path, count) in [
+        ("/v1/decisions?value=nobody", "0"),
+        ("/v1/decisions?type=Ban", "0"),
+        ("/v1/decisions?uuid=nonsense", "0"),
+        ("/v1/alerts?scenario=none", "0"),
+        ("/v1/decisions/+1", "1"),
+        ("/v1/decisions/1", "1"),
+        ("/v1/decisions", "0"),
+        ("/v1/alerts/1", "1"),
+    ] {
+        let answer = server.delete(path).await;
+        assert_eq!(answer.text, format!("{{\"nbDeleted\":\"{count}\"}}"), "{path}");
+        assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn decisions_are_lifted_by_number_and_by_filter() {
     let server = TestServer::new().await;
     for value in ["192.0.2.1", "192.0.2.2", "198.51.100.0/24"] {

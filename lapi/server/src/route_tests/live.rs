@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
-use crate::test_server::TestServer;
+use crate::test_server::{Answer, TestServer};
 
 #[tokio::test]
 async fn a_live_query_returns_what_covers_an_address() {
@@ -50,6 +50,96 @@ async fn the_severest_comes_first_and_then_the_longest() {
         let ids: Vec<i64> =
             answer.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
         assert_eq!(ids, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_response_has_its_length_and_a_long_one_is_sent_in_chunks() {
+    let server = TestServer::new().await;
+    let length =
+        |answer: &Answer| answer.headers.get("content-length").map(|text| text.to_str().unwrap().to_owned());
+    let none = server.bouncer(Method::GET, "/v1/decisions").await;
+    assert_eq!((none.text.as_str(), length(&none).as_deref()), ("null", Some("4")));
+    server.ban("192.0.2.1", "1h").await;
+    let short = server.bouncer(Method::GET, "/v1/decisions").await;
+    assert_eq!(length(&short), Some(short.text.len().to_string()));
+    for n in 0..20 {
+        server.ban(&format!("198.51.100.{n}"), "1h").await;
+    }
+    let long = server.bouncer(Method::GET, "/v1/decisions").await;
+    assert!(long.text.len() > 2048 && length(&long).is_none(), "{long:?}");
+    for path in ["/v1/decisions", "/v1/decisions/stream"] {
+        assert_eq!(length(&server.bouncer(Method::HEAD, path).await), None, "{path}");
+    }
+    let stream = server.bouncer(Method::GET, "/v1/decisions/stream").await;
+    assert!(
+        stream.text.starts_with("{\"new\": [{\"duration\":\"1h0m0s\",\"id\":1,\"origin\":"),
+        "{stream:?}"
+    );
+    assert!(stream.text.ends_with("}], \"deleted\": []}") && length(&stream).is_none(), "{stream:?}");
+}
+
+#[tokio::test]
+async fn parameters_are_read_as_by_the_stock_server() {
+    let server = TestServer::new().await;
+    server.ban("192.0.2.1", "1h").await;
+    let mut country = server.decision("FR", "1h");
+    country["scope"] = "country".into();
+    server.post_alerts(&[server.by_hand(&[country])]).await;
+    let number = |name: &str, text: &str, why: &str| {
+        format!("invalid {name} value: strconv.Atoi: parsing \"{text}\": {why}: invalid filter")
+    };
+    for (query, expected) in [
+        ("limit=x", number("limit", "x", "invalid syntax")),
+        ("limit=1.5", number("limit", "1.5", "invalid syntax")),
+        ("offset=", number("offset", "", "invalid syntax")),
+        ("id_gt=99999999999999999999", number("id_gt", "99999999999999999999", "value out of range")),
+        (
+            "contains=maybe",
+            "invalid contains value: strconv.ParseBool: parsing \"maybe\": invalid syntax: invalid filter"
+                .into(),
+        ),
+        (
+            "ip=zz",
+            "unable to convert 'zz' to int: invalid ip address 'zz': invalid ip address / range".into(),
+        ),
+        ("ip=", "unable to convert '' to int: invalid ip address '': invalid ip address / range".into()),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = server.bouncer(method.clone(), &format!("/v1/decisions?{query}")).await;
+            let text = if method == Method::HEAD { String::new() } else { expected.clone() };
+            assert_eq!(answer.short(), (500, text), "{method} {query}");
+        }
+    }
+    for (query, ids) in [
+        ("unknown=1&startup=x&dedup=x", &[1, 2][..]),
+        ("scope=country&value=FR", &[2]),
+        ("scopes=COUNTRY", &[2]),
+        ("scopes=Ip,Country&scope=ip", &[1]),
+        ("scopes=ip,%20country", &[1]),
+        ("value=fr", &[]),
+        ("type=Ban", &[]),
+        ("origins=cscli,x", &[1, 2]),
+        ("origins=CSCLI", &[]),
+        ("scenarios_containing=MAN", &[1, 2]),
+        ("scenarios_not_containing=", &[]),
+        ("ip=::ffff:192.0.2.1", &[1]),
+        ("range=192.0.2.0/24", &[]),
+        ("range=192.0.2.0/24&contains=false", &[1]),
+        ("range=192.0.2.0/24&contains=F", &[1]),
+        ("limit=1", &[1]),
+        ("limit=0", &[]),
+        ("limit=-1", &[1, 2]),
+        ("offset=1&limit=5", &[2]),
+        ("id_gt=1", &[2]),
+    ] {
+        let answer = server.bouncer(Method::GET, &format!("/v1/decisions?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}");
+        let found = answer.json();
+        let found: Vec<i64> =
+            found.as_array().into_iter().flatten().filter_map(|row| row["id"].as_i64()).collect();
+        assert_eq!(found, ids, "{query}");
+        assert_eq!(answer.text == "null", ids.is_empty(), "{query}");
     }
 }
 

@@ -13,7 +13,7 @@ async fn what_is_no_route_is_answered_with_nothing() {
         ("GET /v2/alerts", 404, None),
         ("PUT /v1/alerts", 405, Some(("allow", "DELETE, GET, HEAD, POST"))),
         ("HEAD /v1/heartbeat", 405, Some(("allow", "GET"))),
-        ("GET /v1/alerts/?limit=1", 301, Some(("location", "/v1/alerts?limit=1"))),
+        ("HEAD /v1/alerts/", 307, Some(("location", "/v1/alerts"))),
         ("POST /v1/watchers/", 307, Some(("location", "/v1/watchers"))),
     ] {
         let answer = lapi.request("192.0.2.1", what, &[], "").await;
@@ -22,6 +22,12 @@ async fn what_is_no_route_is_answered_with_nothing() {
             assert_eq!(answer.headers[name], value, "{what}");
         }
     }
+    // A browser gets a page with the redirect, as from Go.
+    let moved = lapi.request("192.0.2.1", "GET /v1/alerts/?a=1&b='", &[], "").await;
+    let page = "<a href=\"/v1/alerts?a=1&amp;b=&#39;\">Moved Permanently</a>.\n\n";
+    assert_eq!((moved.status.as_u16(), moved.text.as_str()), (301, page));
+    assert_eq!(moved.headers["location"], "/v1/alerts?a=1&b='");
+    assert_eq!(moved.headers["content-type"], "text/html; charset=utf-8");
     let health = lapi.request("192.0.2.1", "GET /health", &[], "").await;
     assert_eq!(health.short(), (200, r#"{"status":"up"}"#.to_owned()));
     assert_eq!(health.headers["cache-control"], "no-cache");

@@ -75,14 +75,6 @@ pub(crate) const KNOWN: &[Known] = &[
             }
         },
     },
-    Known {
-        why: "the page in a redirect is Go's own; no client reads it",
-        apply: |_, answer, _| {
-            if answer.status == 301 {
-                (answer.text, answer.r#type) = (Some(String::new()), None);
-            }
-        },
-    },
 ];
 
 /// The text of 1.7.8; the UUID of an alert is that in `ours`.
@@ -91,7 +83,11 @@ fn modern_words(stock: &str, ours: &str) -> String {
         let head = ours.split("creating alert decisions: ").next().unwrap_or_default();
         return format!(
             "{head}creating alert decisions: decision duration {}",
-            rest.replacen("' : ", "': ", 1)
+            rest.replacen("' : ", "': ", 1).replacen(
+                "time: invalid duration \"\"",
+                "empty duration string",
+                1
+            )
         );
     }
     stock.to_owned()

@@ -1,5 +1,6 @@
 //! `GET /v1/decisions`: decisions in force for an address, answered from memory.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use super::schema::{SelectionParams, StreamDecision};
 use crate::auth::Bouncer;
 use crate::error::{ApiError, ErrorBody};
 use crate::query::Pairs;
-use crate::response::{JSON, empty_ok};
+use crate::response::{JSON, LONGEST_WHOLE, empty_ok};
 use crate::state::Lapi;
 
 /// The parameters that select a page.
@@ -45,8 +46,13 @@ pub(crate) async fn query(
     let (activity, now) = (&lapi.registry.activity, lapi.clock.now());
     activity.record_live_query(&bouncer, now);
     activity.save_first_bouncer(now, &bouncer).await;
-    let body = StreamBody::new(std::iter::once(first).chain(rest), || ());
-    Ok(([(header::CONTENT_TYPE, JSON)], axum::body::Body::new(body)).into_response())
+    // A first chunk that is so short is the last one.
+    let body = if first.len() <= LONGEST_WHOLE {
+        Body::from(first)
+    } else {
+        Body::new(StreamBody::new(std::iter::once(first).chain(rest), || ()))
+    };
+    Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }
 
 #[utoipa::path(
