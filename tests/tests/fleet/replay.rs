@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{
     Access, Config, Doing as _, Firewall, Implementation, Lapi, LapiProcess, LogProcessor, Make, Outcome,
-    Setup, World, against_either_lapi, eventually, guesses, quiet_hours, story, tools,
+    Setup, World, against_either_lapi, eventually, guesses, quiet_hours, story_within, tools,
 };
 use serde_json::{Value, json};
 
@@ -131,18 +131,19 @@ fn an_attack_is_blocked_while_it_continues(world: &World, make: Make) -> Outcome
 }
 
 /// How often the log processor is run beside busy processors, unless `PALISADE_ONE_SHOTS` says otherwise.
-const ONE_SHOTS: u8 = 3;
+const ONE_SHOTS: u8 = 2;
 
 /// When its login is slow, a log processor in one-shot mode hangs at the end, and its alerts are lost.
 #[test]
 fn one_shot_runs_beside_busy_processors_end_with_their_alerts_stored() -> Outcome {
-    story(|world| {
-        let runs = std::env::var("PALISADE_ONE_SHOTS").ok().and_then(|text| text.parse().ok());
+    let runs = std::env::var("PALISADE_ONE_SHOTS").ok().and_then(|text| text.parse().ok());
+    let runs = runs.unwrap_or(ONE_SHOTS);
+    story_within(Duration::from_secs(60) * (u32::from(runs) + 2), |world| {
         let lapi = central(world, Make::Ours)?;
         let watcher = watcher(world, &lapi)?;
         let log = world.fresh_path("old-auth.log");
         while_busy(|| {
-            for n in 1..=runs.unwrap_or(ONE_SHOTS) {
+            for n in 1..=runs {
                 let attacker = Ipv4Addr::new(192, 0, 2, n);
                 std::fs::write(&log, guesses(IpAddr::from(attacker)) + &quiet_hours(50_000))?;
                 let status = watcher.replay(world, &log)?.end()?;
