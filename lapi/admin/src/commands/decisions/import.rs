@@ -243,9 +243,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         }
     };
     let wanted = without_allowlisted(&client, decisions, size).await?;
-    post(&client, &wanted, size, source).await?;
+    let count = wanted.len();
+    post(&client, wanted, size, source).await?;
     // No final newline, as in `cscli`.
-    print(&format!("Imported {} decisions", wanted.len()))
+    print(&format!("Imported {count} decisions"))
 }
 
 /// Removes entries that are on an allowlist; checks all of them before any decision is added.
@@ -283,25 +284,28 @@ async fn without_allowlisted(
 
 async fn post(
     client: &MachineClient,
-    decisions: &[Decision],
+    decisions: Vec<Decision>,
     size: usize,
     source: &str,
 ) -> Result<(), Failure> {
     let bar = progress("Importing", decisions.len());
-    for part in decisions.chunks(size) {
+    let mut rest = decisions.into_iter();
+    while rest.len() > 0 {
+        let part: Vec<Decision> = rest.by_ref().take(size).collect();
+        let count = part.len();
         let moment = UnixMillis::now().rfc3339();
         let alert = Alert {
-            decisions: part.to_vec(),
-            events_count: i32::try_from(part.len()).unwrap_or(i32::MAX),
+            decisions: part,
+            events_count: i32::try_from(count).unwrap_or(i32::MAX),
             kind: "cscli".to_owned(),
-            scenario: format!("import {source}: {} IPs", part.len()),
+            scenario: format!("import {source}: {count} IPs"),
             start_at: moment.clone(),
             stop_at: moment.clone(),
             created_at: moment,
             ..Alert::default()
         };
         client.post_alerts(&[alert]).await?;
-        bar.inc(part.len() as u64);
+        bar.inc(count as u64);
     }
     bar.finish_and_clear();
     Ok(())
