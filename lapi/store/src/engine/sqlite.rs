@@ -31,12 +31,6 @@ const BUSY: Duration = Duration::from_secs(100);
 const CHECKED_WHOLE: u64 = 64 << 20;
 /// Rows a connection reads ahead: about two megabytes.
 pub(super) const ROWS_AHEAD: usize = 2048;
-/// The page cache of the writer, in KiB: a step of an import changes pages all over the indexes, and what does not fit is
-/// written to the WAL again and again.
-const WRITER_CACHE_KIB: &str = "-8192";
-/// The size of the WAL, in pages, from which on a commit copies it into the database; four times SQLite's. An import's steps
-/// change mostly the same pages of the indexes, which are copied once for several steps.
-const CHECKPOINT_PAGES: &str = "4000";
 
 pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
     let location = Arc::new(DatabaseLocation::File(path.to_owned()));
@@ -64,9 +58,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         // SQLite runs in its own thread and hands rows over in batches; large ones are faster.
         .row_buffer_size(ROWS_AHEAD);
 
-    let writing =
-        options.clone().pragma("cache_size", WRITER_CACHE_KIB).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-    let mut first = writing.connect().await.map_err(failed)?;
+    let mut first = options.connect().await.map_err(failed)?;
     migrate(&mut first, &location).await?;
 
     let pool = SqlitePoolOptions::new()
@@ -74,7 +66,7 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
         .acquire_timeout(BUSY)
         .test_before_acquire(false)
         // Readers cannot write even by mistake: all writes go through the writer, which numbers them.
-        .connect_with(options.pragma("query_only", "on"))
+        .connect_with(options.clone().pragma("query_only", "on"))
         .await
         .map_err(failed)?;
 
@@ -84,9 +76,9 @@ pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> R
     let first = Session::new(Link::SqliteWrite(first), Arc::clone(&location), doing);
     let again = Arc::clone(&location);
     let connect = Box::new(move || {
-        let (writing, location) = (writing.clone(), Arc::clone(&again));
+        let (options, location) = (options.clone(), Arc::clone(&again));
         Box::pin(async move {
-            let connection = writing.connect().await.map_err(|error| fault(&error, &location, doing))?;
+            let connection = options.connect().await.map_err(|error| fault(&error, &location, doing))?;
             Ok(Session::new(Link::SqliteWrite(connection), location, doing))
         }) as _
     });
