@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use palisade_model::{Change, Commit, NewDecision};
+use palisade_model::{Change, Commit, NewDecision, StoredDecision};
 use palisade_wire::UnixMillis;
 
 use super::Stored;
@@ -140,8 +140,11 @@ pub(super) async fn add_whole(
     let mut commit = None;
     if !fresh.is_empty() {
         let ids = insert_alerts(tx, now, machine, &mut fresh, false, bulk).await?;
-        let decisions: Vec<_> = fresh.iter_mut().map(|one| std::mem::take(&mut one.decisions)).collect();
-        commit = insert_decisions(tx, now, ids.iter().copied().zip(decisions).collect(), bulk).await?;
+        let count = fresh.iter().map(|one| one.decisions.len()).sum();
+        let decisions = ids.iter().zip(fresh).flat_map(|(id, one)| {
+            std::mem::take(&mut one.decisions).into_iter().map(|decision| (*id, decision))
+        });
+        commit = insert_decisions(tx, now, count, decisions, bulk).await?;
         let mut ids = ids.into_iter();
         for place in stored.iter_mut().filter(|place| place.is_none()) {
             *place = ids.next().map(|alert| Stored { alert, repeated: false });
@@ -150,36 +153,35 @@ pub(super) async fn add_whole(
     Ok((stored.into_iter().flatten().collect(), commit))
 }
 
-/// Writes the decisions of alerts in one commit; without decisions there is no commit.
+/// Writes `count` decisions, each with the id of its alert, in one commit; without decisions there is no commit.
 pub(super) async fn insert_decisions(
     tx: &mut Tx,
     now: UnixMillis,
-    alerts: Vec<(i64, Vec<NewDecision>)>,
+    count: usize,
+    decisions: impl Iterator<Item = (i64, NewDecision)> + Send,
     bulk: usize,
 ) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
-    let count = alerts.iter().map(|(_, decisions)| decisions.len()).sum();
     if count == 0 {
         return Ok(None);
     }
     // Taken only if there are decisions: without a change there must be no commit, as clients would be woken for
     // nothing.
     let commit = tx.next_commit();
-    let mut id = tx.next_decisions(count);
-    let mut rows = Vec::with_capacity(count);
-    for (alert, decisions) in alerts {
-        for decision in decisions {
-            rows.push(decision.stored(id, alert, commit));
-            id += 1;
-        }
-    }
-    let mut chunks = rows.chunks(bulk.max(1));
-    let mut next = chunks.next().map(|chunk| columns(now, chunk));
-    while let Some(current) = next {
-        // One statement's columns at a time, and those of the next while the database works on this one.
-        let following = async { chunks.next().map(|chunk| columns(now, chunk)) };
-        let (done, following) = tokio::join!(insert(tx, "decisions", current, bulk), following);
+    let ids = tx.next_decisions(count)..;
+    let mut rows = ids.zip(decisions).map(|(id, (alert, decision))| decision.stored(id, alert, commit));
+    let mut changes = Vec::with_capacity(count);
+    let mut next = || {
+        let chunk: Vec<StoredDecision> = rows.by_ref().take(bulk.max(1)).collect();
+        let columns = (!chunk.is_empty()).then(|| columns(now, &chunk));
+        changes.extend(chunk.into_iter().map(Change::Put));
+        columns
+    };
+    let mut current = next();
+    while let Some(columns) = current {
+        // The columns of the next statement are made while the database works on this one.
+        let (done, following) = tokio::join!(insert(tx, "decisions", columns, bulk), async { next() });
         done?;
-        next = following;
+        current = following;
     }
-    Ok(Some((commit, rows.into_iter().map(Change::Put).collect())))
+    Ok(Some((commit, changes)))
 }

@@ -1,6 +1,6 @@
 //! Writes one large alert in several transactions; it becomes visible with the last.
 
-use palisade_model::{Commit, NewDecision};
+use palisade_model::{Change, Commit, NewDecision};
 use palisade_wire::UnixMillis;
 
 use super::add::{insert_alerts, insert_decisions, record_push, repeated};
@@ -20,7 +20,6 @@ pub(super) async fn import(
     let bulk = store.bulk;
     let doing = "import decisions";
     let mut decisions = std::mem::take(&mut alert.decisions).into_iter();
-    let mut step: Vec<NewDecision> = decisions.by_ref().take(STAGED_FROM).collect();
     let begun = store
         .writer
         .write(doing, move |tx| {
@@ -28,7 +27,7 @@ pub(super) async fn import(
                 // In the transaction that inserts it, so that two equal posts cannot both find nothing.
                 let there = repeated(tx, now, alert.digest.iter().cloned().collect()).await?;
                 if let Some(&alert) = there.values().next() {
-                    return Ok((Stored { alert, repeated: true }, None));
+                    return Ok((Stored { alert, repeated: true }, None, decisions));
                 }
                 let machine = match machine {
                     Some(name) => record_push(tx, now, &name).await?,
@@ -36,12 +35,12 @@ pub(super) async fn import(
                 };
                 let ids = insert_alerts(tx, now, machine, &mut [&mut alert], true, bulk).await?;
                 let id = ids.into_iter().next().unwrap_or_default();
-                let commit = insert_decisions(tx, now, vec![(id, step)], bulk).await?;
-                Ok((Stored { alert: id, repeated: false }, commit))
+                let commit = insert_step(tx, now, id, &mut decisions, bulk).await?;
+                Ok((Stored { alert: id, repeated: false }, commit, decisions))
             })
         })
         .await?;
-    let (stored, mut commit) = begun;
+    let (stored, mut commit, mut decisions) = begun;
     if stored.repeated {
         return Ok((stored, None));
     }
@@ -53,20 +52,33 @@ pub(super) async fn import(
         if decisions.len() == 0 {
             break;
         }
-        step = decisions.by_ref().take(STAGED_FROM).collect();
         // The last step also makes the alert visible, in the same transaction as the last decisions.
-        let complete = decisions.len() == 0;
-        commit = store
+        let complete = decisions.len() <= STAGED_FROM;
+        (commit, decisions) = store
             .writer
             .write(doing, move |tx| {
                 Box::pin(async move {
                     resume_alert(tx, stored.alert, complete).await?;
-                    insert_decisions(tx, now, vec![(stored.alert, step)], bulk).await
+                    let commit = insert_step(tx, now, stored.alert, &mut decisions, bulk).await?;
+                    Ok((commit, decisions))
                 })
             })
             .await?;
     }
     Ok((stored, last))
+}
+
+/// Takes the decisions of a step from the rest, which is moved in and out of the transactions instead of being copied.
+async fn insert_step(
+    tx: &mut Tx,
+    now: UnixMillis,
+    alert: i64,
+    rest: &mut std::vec::IntoIter<NewDecision>,
+    bulk: usize,
+) -> Result<Option<(Commit, Vec<Change>)>, StoreError> {
+    let count = rest.len().min(STAGED_FROM);
+    let step = rest.by_ref().take(count).map(|decision| (alert, decision));
+    insert_decisions(tx, now, count, step, bulk).await
 }
 
 /// Checks that the alert was not removed as the remains of an interrupted import.
