@@ -9,7 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use palisade_go_compat::{parse_bool, quote};
 
-use crate::failure::Failure;
+use crate::advice::{Mistake, advice};
+use crate::failure::{Failure, Form};
 use crate::output::print;
 
 /// The id of the positional arguments beyond the declared ones.
@@ -76,7 +77,7 @@ impl CommandLine {
                     return (selected, helped.map(|()| None));
                 }
                 let selected = self.select(names);
-                let parsed = check_required(selected.command, &matches)
+                let parsed = check_required(&selected, words, &matches)
                     .and_then(|()| T::from_arg_matches_mut(&mut matches).map_err(|error| unexpected(&error)));
                 (selected, parsed.map(Some))
             }
@@ -122,30 +123,47 @@ fn innermost(mut matches: &ArgMatches) -> &ArgMatches {
 }
 
 /// Checks the number of arguments and the required flags of the selected command.
-fn check_required(declared: &Command, matches: &ArgMatches) -> Result<(), Failure> {
-    let matches = innermost(matches);
+fn check_required(selected: &Selected<'_>, words: &[String], matches: &ArgMatches) -> Result<(), Failure> {
+    let (declared, matches) = (selected.command, innermost(matches));
     let given = |id: &str| matches.try_get_raw(id).ok().flatten().map_or(0, Iterator::count);
     let positionals = || declared.get_positionals();
-    let received = positionals().map(|arg| given(arg.get_id().as_str())).sum::<usize>() + given(SURPLUS);
+    let surplus = matches.try_get_many::<String>(SURPLUS).ok().flatten().unwrap_or_default();
+    let surplus: Vec<&str> = surplus.map(String::as_str).collect();
+    let received = positionals().map(|arg| given(arg.get_id().as_str())).sum::<usize>() + surplus.len();
     let least = positionals().filter(|arg| arg.is_required_set()).count();
     let most = positionals().count();
-    let usage = |text| Err(Failure::Usage(text));
+    let usage = |text, mistake: &Mistake<'_>| {
+        let advice = advice(selected, words, mistake);
+        Err(Failure::Advised { text, advice, form: Form::Usage })
+    };
+    let missing = || Mistake::Missing(positionals().skip(received).map(shown_name).collect());
+    let wrong = || if received < most { missing() } else { Mistake::Surplus(surplus.clone()) };
     if positionals().any(is_list) {
         if received < least {
-            return usage(format!("requires at least {least} arg(s), only received {received}"));
+            let text = format!("requires at least {least} arg(s), only received {received}");
+            return usage(text, &missing());
         }
     } else if least == most && received != most {
-        return usage(format!("accepts {most} arg(s), received {received}"));
+        return usage(format!("accepts {most} arg(s), received {received}"), &wrong());
     } else if received > most {
-        return usage(format!("accepts at most {most} arg(s), received {received}"));
+        return usage(format!("accepts at most {most} arg(s), received {received}"), &wrong());
     }
     let missing = declared
         .get_arguments()
         .find(|arg| !arg.is_positional() && arg.is_required_set() && given(arg.get_id().as_str()) == 0);
     match missing {
-        Some(flag) => usage(format!("required flag(s) \"{}\" not set", flag.get_long().unwrap_or_default())),
+        Some(flag) => {
+            let text = format!("required flag(s) \"{}\" not set", flag.get_long().unwrap_or_default());
+            usage(text, &Mistake::MissingFlag(flag))
+        }
         None => Ok(()),
     }
+}
+
+/// The name of an argument as the help shows it.
+fn shown_name(arg: &Arg) -> String {
+    let name = arg.get_value_names().and_then(<[_]>::first).map(|name| name.to_string());
+    name.unwrap_or_else(|| arg.get_id().to_string()).to_ascii_uppercase()
 }
 
 /// The names of the subcommands that were parsed.
@@ -222,44 +240,52 @@ fn refuse(error: &clap::Error, words: &[String], selected: &Selected<'_>) -> Res
     };
     let arg = context(ContextKind::InvalidArg);
     let flag = arg.split([' ', '=', '[']).next().unwrap_or(arg);
-    let text = match error.kind() {
+    let (text, mistake) = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         | ErrorKind::MissingSubcommand => return selected.print_help(),
         ErrorKind::InvalidSubcommand => {
-            selected.print_help()?;
             let (name, path) = (context(ContextKind::InvalidSubcommand), selected.path.join(" "));
-            return Err(Failure::Bare(format!("unknown command \"{name}\" for \"{path}\"")));
+            return Err(Failure::Advised {
+                text: format!("unknown command \"{name}\" for \"{path}\""),
+                advice: advice(selected, words, &Mistake::UnknownCommand(name)),
+                form: Form::Unknown,
+            });
         }
-        ErrorKind::UnknownArgument if arg.starts_with("--") => format!("unknown flag: {flag}"),
+        ErrorKind::UnknownArgument if arg.starts_with("--") => {
+            (format!("unknown flag: {flag}"), Mistake::UnknownFlag(flag))
+        }
         ErrorKind::UnknownArgument => {
             let letter = arg.trim_start_matches('-').chars().next().unwrap_or('-');
             let whole = words.iter().find(|word| word.starts_with('-') && word.contains(letter));
-            format!("unknown shorthand flag: '{letter}' in {}", whole.map_or(arg, String::as_str))
+            let whole = whole.map_or(arg, String::as_str);
+            (format!("unknown shorthand flag: '{letter}' in {whole}"), Mistake::UnknownFlag(whole))
         }
         ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             let long = flag.trim_start_matches('-');
             let known = selected.command.get_arguments().find(|arg| arg.get_long() == Some(long));
-            let flag = match known.and_then(Arg::get_short) {
+            let both = match known.and_then(Arg::get_short) {
                 Some(short) => format!("-{short}, {flag}"),
                 None => flag.to_owned(),
             };
-            let value = quote(context(ContextKind::InvalidValue));
-            format!("invalid argument {value} for \"{flag}\" flag: {reason}")
+            let value = context(ContextKind::InvalidValue);
+            let text = format!("invalid argument {} for \"{both}\" flag: {reason}", quote(value));
+            (text, Mistake::BadValue { flag, value })
         }
         // No flag has a fixed set of values, so the value is missing.
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::NoEquals => {
-            match words.last() {
+            let text = match words.last() {
                 Some(last) if last.starts_with('-') && !last.starts_with("--") && last.len() == 2 => {
                     format!("flag needs an argument: '{}' in {last}", &last[1..])
                 }
                 _ => format!("flag needs an argument: {flag}"),
-            }
+            };
+            (text, Mistake::NoValue { flag })
         }
         _ => return Err(unexpected(error)),
     };
-    Err(Failure::Command(text))
+    Err(Failure::advised(text, advice(selected, words, &mistake)))
 }
 
 /// clap's own text, for errors that have no counterpart.

@@ -14,18 +14,36 @@ pub(crate) enum Failure {
     Usage(String),
     /// Printed unchanged: the configuration does not load, or there is no such command.
     Bare(String),
-    /// As `Command`, followed by what to do, which `cscli` does not print.
-    Advised { text: String, advice: String },
+    /// As one of the others, with what to do, which `cscli` does not print.
+    Advised { text: String, advice: String, form: Form },
+}
+
+/// How `cscli` prints a failure that `palisade` prints with advice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As [`Failure::Command`].
+    Command,
+    /// As [`Failure::Usage`].
+    Usage,
+    /// As [`Failure::Bare`], preceded by the command's help.
+    Unknown,
 }
 
 impl Failure {
+    /// A failed command, and what to do.
+    pub(crate) fn advised(text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::Advised { text: text.into(), advice: advice.into(), form: Form::Command }
+    }
+
     /// The same failure, prefixed with the attempted action.
     pub(crate) fn doing(self, what: &str) -> Self {
         match self {
             Self::Command(text) => Self::Command(format!("{what}: {text}")),
             Self::Usage(text) => Self::Usage(format!("{what}: {text}")),
             Self::Bare(text) => Self::Bare(format!("{what}: {text}")),
-            Self::Advised { text, advice } => Self::Advised { text: format!("{what}: {text}"), advice },
+            Self::Advised { text, advice, form } => {
+                Self::Advised { text: format!("{what}: {text}"), advice, form }
+            }
         }
     }
 }
@@ -69,10 +87,10 @@ impl From<CredentialsError> for Failure {
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match error {
-            BuildError::Url { setting, url, reason } => Self::Advised {
-                text: format!("parse {}: {reason}", quote(&url)),
-                advice: format!("correct {setting}; it should look like http://127.0.0.1:8080/"),
-            },
+            BuildError::Url { setting, url, reason } => Self::advised(
+                format!("parse {}: {reason}", quote(&url)),
+                format!("correct {setting}; it should look like http://127.0.0.1:8080/"),
+            ),
             other => Self::Command(other.to_string()),
         }
     }
@@ -83,7 +101,7 @@ impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
         let text = with_causes(&error);
         match error.advice() {
-            Some(advice) => Self::Advised { text, advice: advice.to_owned() },
+            Some(advice) => Self::advised(text, advice),
             None => Self::Command(text),
         }
     }

@@ -7,6 +7,7 @@
 //!   metrics ──► metrics page and database         profiles, config, completion, version ──► files only
 //! ```
 
+mod advice;
 mod client_log;
 mod command_line;
 mod commands;
@@ -24,8 +25,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser};
 use palisade_go_compat::go_errors;
 
+use crate::advice::{Mistake, advice, for_dashes};
 use crate::command_line::CommandLine;
-use crate::failure::Failure;
+use crate::failure::{Failure, Form};
 use crate::output::{note, print};
 use crate::session::Globals;
 
@@ -87,16 +89,30 @@ async fn run(program: &'static str, words: &[String]) -> Result<(), String> {
         Err(failure) => Err(failure),
     };
     run.or_else(|failure| {
-        if matches!(failure, Failure::Usage(_)) {
-            selected.print_help().map_err(|failure| failure.to_string())?;
+        let path = selected.path.join(" ");
+        if program == "cscli" {
+            if matches!(
+                failure,
+                Failure::Usage(_) | Failure::Advised { form: Form::Usage | Form::Unknown, .. }
+            ) {
+                selected.print_help().map_err(|failure| failure.to_string())?;
+            }
+            return Err(match failure {
+                Failure::Bare(text) | Failure::Advised { text, form: Form::Unknown, .. } => text,
+                other => format!("{path}: {other}"),
+            });
         }
         Err(match failure {
             Failure::Bare(text) => text,
-            Failure::Advised { text, advice } if program != "cscli" => {
-                format!("{}: {text}; {advice}", selected.path.join(" "))
+            Failure::Command(text) => format!("{path}: {text}"),
+            // One line with what to type, and not the whole help.
+            Failure::Usage(text) => {
+                format!("{path}: {text}; {}", advice(&selected, words, &Mistake::Flags))
             }
-            Failure::Command(text) | Failure::Usage(text) | Failure::Advised { text, .. } => {
-                format!("{}: {text}", selected.path.join(" "))
+            Failure::Advised { text, advice, form: Form::Unknown } => format!("{text}; {advice}"),
+            Failure::Advised { text, advice, .. } => {
+                let advice = for_dashes(&selected, words).unwrap_or(advice);
+                format!("{path}: {text}; {advice}")
             }
         })
     })

@@ -122,9 +122,11 @@ impl Session {
     /// The block `db_config`.
     pub(crate) fn database(&self) -> Result<DbBlock, Failure> {
         let block = self.config.database.clone();
-        let mut block = block.ok_or_else(|| Failure::Advised {
-            text: "no database configuration provided".to_owned(),
-            advice: format!("add `db_config` to {}", self.config.path.display()),
+        let mut block = block.ok_or_else(|| {
+            Failure::advised(
+                "no database configuration provided",
+                format!("add `db_config` to {}", self.config.path.display()),
+            )
         })?;
         // A command needs few connections, whatever limit the server has.
         block.store.max_open = block.store.max_open.min(4);

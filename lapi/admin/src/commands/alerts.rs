@@ -177,7 +177,8 @@ async fn inspect(session: &Session, ids: &[String], details: bool) -> Result<(),
 }
 
 fn alert_id(text: &str) -> Result<i64, Failure> {
-    text.parse().map_err(|_| Failure::Command(format!("bad alert id {text}")))
+    let advice = "it is a number: `palisade alerts list` shows them";
+    text.parse().map_err(|_| Failure::advised(format!("bad alert id {text}"), advice))
 }
 
 async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {

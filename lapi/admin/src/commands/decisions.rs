@@ -362,10 +362,10 @@ fn check_clock(ahead: GoDuration, span: GoDuration) -> Result<Option<String>, Fa
 
 fn decision_id(text: &str) -> Result<i64, Failure> {
     text.parse().map_err(|_| {
-        Failure::Command(format!(
-            "id '{text}' is not an integer: strconv.Atoi: parsing {}: invalid syntax",
-            quote(text)
-        ))
+        Failure::advised(
+            format!("id '{text}' is not an integer: strconv.Atoi: parsing {}: invalid syntax", quote(text)),
+            "`palisade decisions list` shows them; for an address there is `--ip`",
+        )
     })
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use palisade_wire::{GoDuration, Scope};
 
+use crate::advice::for_address;
 use crate::command_line::given;
 use crate::failure::Failure;
 
@@ -151,10 +152,10 @@ impl SourceFilter {
     pub(super) fn address(&self) -> Result<Option<(&'static str, &str)>, Failure> {
         let (ip, range) = (given(&self.ip), given(&self.range));
         if let Some(text) = ip.filter(|text| text.parse::<IpAddr>().is_err()) {
-            return Err(Failure::Command(format!("{text} is not a valid ip")));
+            return Err(Failure::advised(format!("{text} is not a valid ip"), for_address(text)));
         }
         if let Some(text) = range.filter(|text| text.parse::<IpNet>().is_err()) {
-            return Err(Failure::Command(format!("{text} is not a valid range")));
+            return Err(Failure::advised(format!("{text} is not a valid range"), for_address(text)));
         }
         Ok(ip.map(|ip| ("Ip", ip)).or(range.map(|range| ("Range", range))))
     }

@@ -9,4 +9,6 @@ mod lapi;
 #[cfg(test)]
 mod lines;
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod world;

@@ -98,9 +98,9 @@ pub(super) fn selected(words: &[String]) -> Result<Vec<&'static str>, Failure> {
     for word in words {
         let alias = ALIASES.iter().find(|(name, _)| name == word).map(|(_, list)| list.to_vec());
         let section = SECTIONS.iter().find(|section| section.kind == word).map(|section| vec![section.kind]);
-        wanted.extend(
-            alias.or(section).ok_or_else(|| Failure::Command(format!("unknown metrics type: {word}")))?,
-        );
+        wanted.extend(alias.or(section).ok_or_else(|| {
+            Failure::advised(format!("unknown metrics type: {word}"), "`palisade metrics list` lists them")
+        })?);
     }
     if words.is_empty() {
         wanted.extend(SECTIONS.iter().map(|section| section.kind));
