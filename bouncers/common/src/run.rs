@@ -1,6 +1,6 @@
 //! Runs a bouncer program: everything of a bouncer except its remediation.
 //!
-//! [`run`] parses the command line, loads the configuration, answers `-version`, `-t`, `-T`, `lookup` and `status`, or
+//! [`run`] parses the command line, loads the configuration, answers `-version`, `-t`, `-T`, `check`, `lookup` and `status`, or
 //! runs the daemon: instance lock, subscription, readiness, watchdog, reload, control socket, metrics, usage metrics and
 //! an orderly end. What a program does with the decisions is its implementation of [`Bouncer`].
 //!
@@ -11,6 +11,7 @@
 //! ```
 
 mod bouncer;
+mod check;
 mod cli;
 mod config;
 mod connect;
@@ -28,7 +29,7 @@ use tracing::info;
 pub use self::bouncer::{
     Bouncer, CommandContext, Enforcement, EnforcementStatus, FirstDecisions, InForce, ProgramInfo, Start,
 };
-pub use self::cli::{LOOKUP, PROGRAM_FLAGS, STATUS};
+pub use self::cli::{CHECK, LOOKUP, PROGRAM_FLAGS, STATUS};
 pub use self::config::{Checked, Loaded, Note, NoteLevel, Overrides};
 pub use self::load::check;
 
@@ -69,7 +70,14 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
         }
         Invocation::Command { config, overrides, typed } => {
             let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::ErrorsOnly);
-            finish(&logs, loaded.and_then(|loaded| command::<B>(&loaded, &typed)))
+            match loaded.and_then(|loaded| command::<B>(&loaded, &typed)) {
+                // What failed has been printed.
+                Ok(false) => {
+                    logs.flush();
+                    ExitCode::FAILURE
+                }
+                done => finish(&logs, done.map(|_| ())),
+            }
         }
         Invocation::Daemon { config, overrides } => {
             match load::start::<B>(&config, overrides, &logs, load::Messages::AsConfigured) {
@@ -91,16 +99,23 @@ fn test<B: Bouncer>(loaded: &Loaded<B::Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Result<()> {
+/// Returns whether what was checked is as it should be.
+fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Result<bool> {
     let (settings, lapis) = connect::<B>(loaded)?;
     let context = CommandContext::<B> { loaded, settings: &settings, lapis: &lapis, typed };
     let argument = || typed.words().first().map(String::as_str).unwrap_or_default();
     match typed.command() {
-        Some("lookup") => Ok(context.query().lookup(argument(), &mut io::stdout())?),
-        Some("status") => Ok(context.query().status(&mut io::stdout())?),
+        Some("lookup") => context.query().lookup(argument(), &mut io::stdout())?,
+        Some("status") => context.query().status(&mut io::stdout())?,
+        Some("check") => {
+            let config = loaded.document.path().display().to_string();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(check::check(&config, &settings, &lapis, context.json()));
+        }
         // The flag parser has refused every command that the program does not declare.
-        _ => B::command(&context),
+        _ => B::command(&context)?,
     }
+    Ok(true)
 }
 
 fn finish(logs: &Logs, result: anyhow::Result<()>) -> ExitCode {

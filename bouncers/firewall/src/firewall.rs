@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{
-    Bouncer, Checked, CommandContext, Enforcement, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
+    Bouncer, CHECK, Checked, CommandContext, Enforcement, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
 };
 use palisade_bouncer::usage::Meter;
 use palisade_cache::Snapshot;
@@ -46,7 +46,7 @@ impl Bouncer for Firewall {
             name: "palisade-firewall",
             about: "Keeps addresses banned by a CrowdSec LAPI out with nftables.",
             flags: PROGRAM_FLAGS,
-            commands: &[LOOKUP, STATUS, EXPLAIN],
+            commands: &[CHECK, LOOKUP, STATUS, EXPLAIN],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-firewall-bouncer",

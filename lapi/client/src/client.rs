@@ -31,7 +31,7 @@ pub struct Client {
     pub(crate) endpoint: Endpoint,
     pub(crate) idle: Duration,
     credential: Credential,
-    facts: Arc<ConnectionFacts>,
+    pub(crate) facts: Arc<ConnectionFacts>,
     /// The timeout of the next full pull's head.
     full_pull: Arc<Mutex<FullPullTimeout>>,
     /// The address that answered last.
@@ -87,6 +87,7 @@ impl Client {
                 has_certificate: credential == Credential::Certificate,
                 has_ca: setup.ca.is_some(),
                 connect_timeout: setup.connect_timeout,
+                is_proxied: setup.is_proxied(&endpoint),
             }),
             full_pull: Arc::new(Mutex::new(FullPullTimeout::new(setup.idle_timeout, startup_idle))),
             endpoint,
@@ -327,13 +328,28 @@ impl Client {
         body
     }
 
-    async fn refused(&self, status: StatusCode, mut response: Response, idle: Duration) -> PullError {
+    pub(crate) async fn refused(
+        &self,
+        status: StatusCode,
+        mut response: Response,
+        idle: Duration,
+    ) -> PullError {
         let retry_after = retry_after(response.headers(), SystemTime::now());
         // Headers are read first, because reading the body borrows the response mutably.
         let body = self.error_body(&mut response, idle).await;
+        self.refusal_of(status, &body, retry_after)
+    }
+
+    /// The error for a response with this status and body.
+    pub(crate) fn refusal_of(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+        retry_after: Option<Duration>,
+    ) -> PullError {
         let (url, status) = (self.url(), status.as_u16());
-        let message = ErrorBody::describe(status, &body);
-        let advice = self.advice(status, &body);
+        let message = ErrorBody::describe(status, body);
+        let advice = self.advice(status, body);
         match status {
             401 | 403 => {
                 let credential = self.credential;

@@ -21,6 +21,8 @@ pub(crate) struct ConnectionFacts {
     /// Whether authorities besides the system's are trusted.
     pub(crate) has_ca: bool,
     pub(crate) connect_timeout: Duration,
+    /// Whether requests go through the proxy of the environment.
+    pub(crate) is_proxied: bool,
 }
 
 /// The kind of failure, as far as the error reveals it.
@@ -37,7 +39,7 @@ enum Kind {
     /// The server does not speak HTTP.
     NoHttp,
     /// The host name cannot be resolved.
-    Name(String),
+    Name,
     /// No answer to the connection.
     ConnectTimeout,
     /// The connection was established, and closed without a response.
@@ -76,12 +78,7 @@ impl ConnectionFacts {
                 "what answers at {endpoint} does not speak HTTP; should {url} begin with https:// instead of \
                  http://, or does it name the port of another service?"
             ),
-            Kind::Name(reason) => {
-                let host = endpoint.host_and_port().map(|(host, _)| host).unwrap_or_default();
-                format!(
-                    "the name in {url} ({endpoint}) cannot be resolved: lookup {host}: {reason}; correct it"
-                )
-            }
+            Kind::Name => self.unresolved(error),
             Kind::ConnectTimeout => format!(
                 "cannot reach the LAPI at {endpoint}: no answer within {} s (i/o timeout); does a firewall stand in \
                  between, and is {url} right?",
@@ -101,6 +98,17 @@ impl ConnectionFacts {
                 )
             }
         }
+    }
+
+    /// The same for an error of the resolver.
+    pub(crate) fn unresolved(&self, error: &(dyn Error + 'static)) -> String {
+        let host = self.endpoint.host_and_port().map(|(host, _)| host).unwrap_or_default();
+        format!(
+            "the name in {} ({}) cannot be resolved: lookup {host}: {}; correct it",
+            self.names.url(),
+            self.endpoint,
+            lookup_reason(error)
+        )
     }
 
     fn server_certificate(&self, problem: &CertificateError, innermost: &str) -> String {
@@ -218,7 +226,7 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint, is_timeout: bool) ->
             return Kind::Tls("the handshake was cut off: EOF".to_owned());
         }
         if text.starts_with("dns error") {
-            return Kind::Name(lookup_reason(error));
+            return Kind::Name;
         }
         if text.contains("connection closed before message completed") {
             return Kind::Closed;
@@ -295,6 +303,7 @@ mod tests {
             has_certificate,
             has_ca: false,
             connect_timeout: Duration::from_secs(10),
+            is_proxied: false,
         }
     }
 

@@ -29,6 +29,7 @@
 //! ```
 
 mod backoff;
+mod check;
 mod client;
 mod config;
 mod continuation;
@@ -44,12 +45,14 @@ mod token;
 mod transport;
 
 pub use backoff::{Backoff, EARLY, EARLY_LONGEST, RetryPolicy};
+pub use check::{CheckResult, CheckStep, LapiStatus};
 pub use client::{Client, StreamAnswer};
 pub use config::{Auth, ClientConfig, ProxyConfig, Secret, UserAgent};
 pub use continuation::{Continuation, StreamSink};
 pub use error::{BuildError, Credential, PullError, PushError};
 pub use lapi_pool::LapiPool;
 pub use machine::{EndedDecisions, MachineClient, Registered};
+pub use palisade_wire::about::LapiState;
 pub use palisade_wire::{StreamItem, StreamQuery, UsageMetrics};
 pub use setting_names::SettingNames;
 pub use token::{MachineAuth, MachineConfig, MachineError, Retries};

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use palisade_go_compat::quote;
+use palisade_wire::about::VERSION_HEADER;
 use palisade_wire::{
     Alert, Allowlist, BulkCheckAnswer, BulkCheckRequest, CheckAnswer, EndedDecision, GoDuration, LIST_ENDED,
     Login, LoginAnswer, Registration, UnixMillis,
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
+use crate::check::LapiStatus;
 use crate::client::Client;
 use crate::config::{Secret, UserAgent};
 use crate::endpoint::redacted;
@@ -141,6 +143,26 @@ impl MachineClient {
         let answer = self.log_in().await?;
         *self.token.lock().await = Some(Token::new(answer.clone(), UnixMillis::now()));
         Ok(answer)
+    }
+
+    /// Logs in and returns what the LAPI tells about itself.
+    ///
+    /// # Errors
+    /// As for [`Self::login`].
+    pub async fn status(&self) -> Result<LapiStatus, MachineError> {
+        let body = serde_json::to_vec(&self.credentials()).expect("texts always serialise");
+        let url = self.link.endpoint.route("v1/watchers/login", "");
+        let request = self.link.http.post(url).header(CONTENT_TYPE, "application/json");
+        let request = request.header(VERSION_HEADER, "").body(body);
+        let mut response = self.link.send(request, self.link.idle).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&mut response).await);
+        }
+        let status = LapiStatus::read(response.headers(), SystemTime::now());
+        let answer = self.whole(&mut response).await?;
+        serde_json::from_slice::<LoginAnswer>(&answer)
+            .map_err(|error| self.unexpected("v1/watchers/login", error.to_string()))?;
+        Ok(status)
     }
 
     /// Sends a heartbeat.
@@ -340,13 +362,18 @@ impl MachineClient {
         Ok(token)
     }
 
-    async fn log_in(&self) -> Result<LoginAnswer, MachineError> {
+    /// The body of a login.
+    fn credentials(&self) -> Login {
         let (machine_id, password) = match &self.auth {
             MachineAuth::Password { login, password } => (login.clone(), password.reveal().to_owned()),
             // With a certificate the LAPI takes the name from it, but still requires a body.
             MachineAuth::Certificate { .. } | MachineAuth::None => (String::new(), String::new()),
         };
-        let login = Login { machine_id, password, scenarios: self.scenarios.clone() };
+        Login { machine_id, password, scenarios: self.scenarios.clone() }
+    }
+
+    async fn log_in(&self) -> Result<LoginAnswer, MachineError> {
+        let login = self.credentials();
         let mut waits = self.retries.login.iter();
         loop {
             let mut response = self.post_without_token("v1/watchers/login", &login).await?;

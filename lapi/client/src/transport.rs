@@ -28,6 +28,16 @@ pub(crate) struct Setup<'a> {
     pub(crate) names: &'a SettingNames,
 }
 
+impl Setup<'_> {
+    /// Whether requests go through the proxy: plain ones to other hosts.
+    pub(crate) fn is_proxied(&self, endpoint: &Endpoint) -> bool {
+        self.proxy.url.is_some()
+            && !endpoint.is_tls()
+            && !endpoint.is_local()
+            && !matches!(self.identity, Identification::Certificate { .. })
+    }
+}
+
 pub(crate) enum Identification<'a> {
     Key(&'a Secret),
     Certificate {

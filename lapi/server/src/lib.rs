@@ -8,6 +8,7 @@
 //! `routes` translate between HTTP and the parts of `palisade_service`, which `state` holds together. `background` runs
 //! what goes on beside the requests.
 
+mod about;
 mod auth;
 mod background;
 mod body;

@@ -26,6 +26,7 @@ use self::access::AccessRequest;
 use self::label::{NO_ROUTE, RouteLabel, method_label};
 use self::table::{Found, Table};
 use crate::{
+    about,
     log_limits::PANICS,
     openapi,
     response::without_empty_length,
@@ -79,6 +80,7 @@ async fn instrument(
     let method = method_label(request.method());
     let is_head = request.method() == Method::HEAD;
     let path = request.uri().path().to_owned();
+    let asks = about::is_asked(request.headers());
     let (route, response) = match table.find(request.method(), &path) {
         Found::Route(route) => {
             request.extensions_mut().insert(RouteLabel { route, method });
@@ -94,12 +96,15 @@ async fn instrument(
         Found::Slash(other) => (NO_ROUTE, redirect(&request, &other)),
         Found::Nothing => (NO_ROUTE, StatusCode::NOT_FOUND.into_response()),
     };
-    let response = if is_head { without_empty_length(response) } else { response };
+    let mut response = if is_head { without_empty_length(response) } else { response };
     let parked = response.extensions().get::<ParkedFor>().map_or(Duration::ZERO, |parked| parked.0);
     let took = started.elapsed().saturating_sub(parked);
     lapi.metrics.answered(route, method, took);
     if let Some(logged) = logged {
         logged.write(&lapi, route, response.status(), started.elapsed());
+    }
+    if asks {
+        about::add_version(route, &mut response);
     }
     debug!(method, path, status = response.status().as_u16(), ?took, "request");
     response

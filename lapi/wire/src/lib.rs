@@ -24,6 +24,7 @@
 //! # Ok::<(), palisade_wire::DecodeError>(())
 //! ```
 
+pub mod about;
 mod alert;
 mod allowlist;
 mod boundary;

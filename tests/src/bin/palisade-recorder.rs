@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::Write as _, path::PathBuf, process::ExitCode};
 
 use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{
-    Bouncer, Checked, Enforcement, InForce, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
+    Bouncer, CHECK, Checked, Enforcement, InForce, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
 };
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
@@ -30,7 +30,7 @@ impl Bouncer for Recorder {
             name: "palisade-recorder",
             about: "Records what a bouncer would enforce.",
             flags: PROGRAM_FLAGS,
-            commands: &[LOOKUP, STATUS],
+            commands: &[CHECK, LOOKUP, STATUS],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-recorder",

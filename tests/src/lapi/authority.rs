@@ -94,6 +94,14 @@ impl Authority {
         self.issue("server", "", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, but expired for years.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn expired_server(&self) -> Outcome<Certificate> {
+        self.issue_until("expired", "", ExtendedKeyUsagePurpose::ServerAuth, 2020)
+    }
+
     /// A certificate for a client: its name, and its organisational unit, by which a LAPI distinguishes machines and
     /// bouncers.
     ///
@@ -104,10 +112,21 @@ impl Authority {
     }
 
     fn issue(&self, name: &str, unit: &str, purpose: ExtendedKeyUsagePurpose) -> Outcome<Certificate> {
+        self.issue_until(name, unit, purpose, 4096)
+    }
+
+    fn issue_until(
+        &self,
+        name: &str,
+        unit: &str,
+        purpose: ExtendedKeyUsagePurpose,
+        year: i32,
+    ) -> Outcome<Certificate> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), self.router] {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
+        params.not_after = date_time_ymd(year, 1, 1);
         let serial = self.issued.fetch_add(1, Ordering::Relaxed);
         params.serial_number = Some(SerialNumber::from(serial));
         params.distinguished_name = named(name, unit);

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod cscli;
 mod database_away;
+mod diagnosis;
 mod golden;
 mod ingest_crashes;
 mod licences;

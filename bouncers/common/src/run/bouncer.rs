@@ -27,7 +27,7 @@ const FIRST_ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy)]
 pub struct ProgramInfo {
     /// Name, flags and commands. The flags include [`PROGRAM_FLAGS`](super::PROGRAM_FLAGS), the commands
-    /// [`LOOKUP`](super::LOOKUP) and [`STATUS`](super::STATUS). The name is also that of the state directory.
+    /// [`CHECK`](super::CHECK), [`LOOKUP`](super::LOOKUP) and [`STATUS`](super::STATUS). The name is also that of the state directory.
     pub program: Program,
     /// The version, as the LAPI and `-version` show it.
     pub version: &'static str,

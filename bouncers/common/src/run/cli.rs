@@ -33,6 +33,14 @@ pub const LOOKUP: Command = Command {
 pub const STATUS: Command =
     Command { name: "status", words: &[], flags: JSON, help: "how many decisions there are, and how fresh" };
 
+/// The command `check`.
+pub const CHECK: Command = Command {
+    name: "check",
+    words: &[],
+    flags: JSON,
+    help: "whether each LAPI can be reached and accepts this bouncer; exit code 1 if not",
+};
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Invocation {
     Daemon {

@@ -22,7 +22,7 @@ impl Bouncer for Sample {
             name: "palisade-sample",
             about: "Has a configuration.",
             flags: PROGRAM_FLAGS,
-            commands: &[LOOKUP, STATUS],
+            commands: &[CHECK, LOOKUP, STATUS],
         },
         version: "v0",
         stock_name: "crowdsec-sample-bouncer",

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade_client::{MachineError, PullError, Registered};
-use palisade_lapi_config::{Credentials, CredentialsError};
+use palisade_client::{LapiState, LapiStatus, MachineError, PullError, Registered};
+use palisade_lapi_config::{Credentials, CredentialsError, Output};
 use palisade_wire::Registration;
 
 use crate::command_line::given;
@@ -136,6 +136,35 @@ async fn status(session: &Session) -> Result<(), Failure> {
             line(&format!("Trying to authenticate with username \"{login}\" on {url}"))?;
         }
     }
-    client.login().await.map_err(|error| failed(Failure::from(error)))?;
-    line("You can successfully interact with Local API (LAPI)")
+    let status = client.status().await.map_err(|error| failed(Failure::from(error)))?;
+    line("You can successfully interact with Local API (LAPI)")?;
+    // The stock command ends here.
+    if session.as_cscli || session.output != Output::Human {
+        return Ok(());
+    }
+    print(&described(&status))
+}
+
+/// What a LAPI tells about itself, one line each.
+fn described(status: &LapiStatus) -> String {
+    let mut text = match &status.version {
+        Some(version) => format!("Version: palisade-lapi {version}\n"),
+        None => "Version: not told, as by a stock LAPI\n".to_owned(),
+    };
+    if let Some(seconds) = status.clock_difference {
+        let difference = match seconds {
+            0 => "the same as here".to_owned(),
+            ahead @ 1.. => format!("{ahead} s ahead of this host's"),
+            behind => format!("{} s behind this host's", -behind),
+        };
+        text.push_str(&format!("Clock: {difference}\n"));
+    }
+    if let Some(state) = &status.state {
+        let LapiState { database, machines, bouncers, decisions, waiting } = state;
+        text.push_str(&format!(
+            "Database: {database}\nMachines: {machines}\nBouncers: {bouncers}\nDecisions: {decisions}\n\
+             Push: {waiting} waiting\n"
+        ));
+    }
+    text
 }

@@ -80,11 +80,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "decisions list: unknown flag: --json",
         "type `palisade decisions list --output json`",
     ),
-    (
-        "decisions list --quux",
-        "decisions list: unknown flag: --quux",
-        "see `palisade decisions list --help`",
-    ),
+    ("decisions list --quux", "decisions list: unknown flag: --quux", "see `palisade decisions list --help`"),
     (
         "decisions list -Z",
         "decisions list: unknown shorthand flag: 'Z' in -Z",

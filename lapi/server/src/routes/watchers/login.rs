@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::token::token_for;
 use crate::{
+    about,
     auth::{ClientAddress, certificate::Role, fingerprint, throttle::Attempt},
     body::{self, BodyFailure},
     error::ApiError,
@@ -41,7 +42,7 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     let client = ClientAddress::from_request_parts(&mut parts, &lapi).await?;
     let peer = parts.extensions.get::<Peer>().cloned();
     // Of the head, nothing else is kept while the body is read.
-    let version = version(&parts.headers);
+    let (version, is_asked) = (version(&parts.headers), about::is_asked(&parts.headers));
     let (body, _place) = read_body(&lapi, Request::from_parts(parts, body)).await?;
     let result = match peer.as_ref().filter(|peer| !peer.certificates.is_empty()) {
         Some(peer) => with_certificate(&lapi, peer, &client, &body).await,
@@ -75,7 +76,11 @@ pub(crate) async fn login(State(lapi): State<Lapi>, request: Request) -> Result<
     }
     let credentials = fingerprint(&machine, peer.as_ref());
     let credentials = credentials.ok_or_else(|| ApiError::unauthorized(WRONG_CREDENTIALS))?;
-    token_for(&lapi, &machine.name, credentials, lapi.clock.now())
+    let mut response = token_for(&lapi, &machine.name, credentials, lapi.clock.now())?;
+    if is_asked {
+        about::add_state(&lapi, &mut response).await;
+    }
+    Ok(response)
 }
 
 /// Lines about machines that exist have a limit of their own: a flood of others must not hide guesses of their passwords.
