@@ -5,6 +5,8 @@ use palisade_go_compat::{quote, with_causes};
 use palisade_lapi_config::{ConfigError, CredentialsError};
 use palisade_store::StoreError;
 
+use crate::output::one_line;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -99,7 +101,8 @@ impl From<BuildError> for Failure {
 /// With the causes of a failed connection, which are the most specific.
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
-        let text = with_causes(&error);
+        // A text of the LAPI must not look like further lines of output.
+        let text = one_line(&with_causes(&error)).into_owned();
         match error.advice() {
             Some(advice) => Self::advised(text, advice),
             None => Self::Command(text),

@@ -208,7 +208,10 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
         assert_eq!(alerts[0]["scenario"], "import stdin: 3 IPs", "{alerts:#?}");
         let said = cscli
             .fed(&["decisions", "import", "-i", "-", "--format", "values"], "192.0.2.1\n\n192.0.2.2\n")?;
-        assert!(said.code == 1 && said.has("item 1: missing 'value'"), "{said:?}");
+        assert!(said.code == 0 && said.has("Imported 2 decisions"), "{said:?}");
+        let strict = ["decisions", "import", "-i", "-", "--format", "values", "--strict"];
+        let said = cscli.fed(&strict, "192.0.2.1 # a\nnonsense\n")?;
+        assert!(said.code == 1 && said.has("line 2: \"nonsense\" is neither"), "{said:?}");
         let said = cscli.fed(&["decisions", "import", "-i", "-"], list)?;
         assert!(said.code == 1 && said.has("unable to guess format from file extension"), "{said:?}");
         let csv = "value,scope,duration,reason,type\n198.51.0.0/16,range,24h,listed,captcha\n";

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::input::{Rejects, check_address, open_input, optional_text, read_csv, read_text, without_comment};
 use crate::failure::{Failure, while_doing};
-use crate::output::{csv, json, line, print, properties};
+use crate::output::{csv, json, line, one_line, print, properties};
 use crate::session::Session;
 use crate::table::{Column, Table};
 
@@ -329,7 +329,7 @@ async fn check(session: &Session, values: &[String]) -> Result<(), Failure> {
             .await
             .map_err(while_doing("unable to check if value is in allowlist"))?;
         if answer.allowlisted {
-            line(&format!("{value} is allowlisted by item {}", answer.reason))?;
+            line(&format!("{value} is allowlisted by item {}", one_line(&answer.reason)))?;
         } else {
             line(&format!("{value} is not allowlisted"))?;
         }

@@ -427,7 +427,7 @@ fn figures_of_machines_and_bouncers_come_from_their_reports() {
         line("unparsed", 9, sshd),
     ];
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let store = Store::open(&DbConfig::sqlite(world.path("lapi.db"))).await.unwrap();
+        let store = Store::open(&DbConfig::sqlite(world.path("lapi.palisade.db"))).await.unwrap();
         store.add_usage(report(UsageKind::LogProcessor, "web-1", &lines.join(","))).await.unwrap();
         let processed = r#"{"name":"processed","unit":"byte","value":12340}"#;
         store.add_usage(report(UsageKind::RemediationComponent, "fw", processed)).await.unwrap();

@@ -4,7 +4,7 @@ use palisade_wire::{Alert, GoDuration};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{self, table};
+use crate::output::{self, one_line, table};
 
 /// The human-readable form: summary, active decisions, context, and the events if `details` is set.
 pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
@@ -32,7 +32,7 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
         ("End", alert.stop_at.clone()),
         ("UUID", alert.uuid.clone()),
     ] {
-        text.push_str(&format!(" - {name:<12} : {value}\n"));
+        text.push_str(&format!(" - {name:<12} : {}\n", one_line(&value)));
     }
     text.push('\n');
     let active = alert
@@ -66,7 +66,7 @@ pub(super) fn human(fancy: bool, alert: &Alert, details: bool) -> String {
     if details {
         text.push_str("\n - Events  :\n");
         for event in &alert.events {
-            text.push_str(&format!("\n- Date: {}\n", event.timestamp));
+            text.push_str(&format!("\n- Date: {}\n", one_line(&event.timestamp)));
             let mut rows: Vec<Vec<String>> =
                 event.meta.iter().flatten().map(|item| vec![item.key.clone(), item.value.clone()]).collect();
             // Events repeat their keys in any order.
@@ -159,6 +159,16 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(" source_ip | 1.2.3.4"), "{text}");
+    }
+
+    #[test]
+    fn a_text_of_a_client_cannot_look_like_another_field() {
+        let mut alert = sample();
+        alert.scenario = "a\n - Machine      : trusted".into();
+        alert.events[0].timestamp = "t\nx".into();
+        let text = human(false, &alert, true);
+        assert!(text.contains(" - Reason       : a\\n - Machine      : trusted\n"), "{text}");
+        assert!(text.contains("- Date: t\\nx\n"), "{text}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::commands::input::{
     Rejects, check_address, open_input, optional_text, read_csv, read_text, without_comment,
 };
 use crate::failure::Failure;
-use crate::output::{line, print};
+use crate::output::{line, one_line, print};
 use crate::session::Session;
 
 /// Maximum decisions per alert if `--batch` is not given: stock servers refuse bodies beyond 50 MiB.
@@ -272,6 +272,7 @@ async fn without_allowlisted(
         for decision in part {
             match listed.get(&decision.value).filter(|_| matches!(&*decision.scope, "Ip" | "Range")) {
                 Some(reasons) => {
+                    let reasons = one_line(reasons);
                     bar.suspend(|| line(&format!("Value {} is allowlisted by [{reasons}]", decision.value)))?
                 }
                 None => wanted.push(decision),
