@@ -1,5 +1,6 @@
 //! Tests of the routes with a whole LAPI on its own database.
 
+mod about;
 mod access;
 mod access_log;
 mod alerts;

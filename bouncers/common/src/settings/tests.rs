@@ -225,3 +225,18 @@ fn a_missing_authority_file_is_named_once() {
     assert!(text.starts_with("unable to configure bouncer: unable to load CA certificate '/no/such/ca.pem'"));
     assert!(text.ends_with("correct `ca_cert_path`"), "{text}");
 }
+
+#[test]
+fn a_wrong_address_is_named_by_the_key_that_holds_it() {
+    let agent = palisade_client::UserAgent::new("a", "b").unwrap();
+    for (keys, name) in [
+        ("api_url: ftp://x/", "`api_url` \"ftp://x/\""),
+        ("api_url: http://x/\napi_urls: [ftp://y/]", "`api_urls` \"ftp://y/\""),
+        ("api_urls: [ftp://z/]", "`api_urls` \"ftp://z/\""),
+        ("api_url: http://$NOT_SET_HERE/", "variable NOT_SET_HERE, which `api_url` refers to, is not set"),
+    ] {
+        let settings = settings(&format!("{keys}\napi_key: k\n")).unwrap();
+        let error = settings.connect(&agent).unwrap_err().to_string();
+        assert!(error.contains(name), "{keys}: {error}");
+    }
+}

@@ -385,6 +385,19 @@ fn a_refused_login_names_the_request_and_advises() {
 }
 
 #[test]
+fn an_url_from_the_command_line_is_called_by_its_flag() {
+    let world = World::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = world.fails(&format!("lapi register --machine m -u http://{closed}"));
+    assert!(error.contains("and is `--url` right? (connection refused)"), "{error}");
+    let error = world.fails("lapi register --machine m -u ftp://lapi");
+    assert!(
+        error.ends_with("parse \"ftp://lapi/\": only http, https and unix sockets are spoken here"),
+        "{error}"
+    );
+}
+
+#[test]
 fn commands_of_the_api_need_no_database_in_the_configuration() {
     let lapi = lapi();
     let world = World::with_lapi(&lapi.url);
