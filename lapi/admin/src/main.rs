@@ -12,6 +12,7 @@ mod client_log;
 mod command_line;
 mod commands;
 mod failure;
+mod missing_database;
 mod output;
 mod prompt;
 mod secrets;

@@ -14,6 +14,7 @@ use palisade_wire::UnixMillis;
 
 use crate::client_log;
 use crate::failure::Failure;
+use crate::missing_database;
 use crate::output::{Level, Log};
 
 /// How long a command waits until the running LAPIs have applied what it wrote.
@@ -136,8 +137,13 @@ impl Session {
     /// Opens the database, for reading; see [`Session::change`]. The first command on a database of CrowdSec takes
     /// it over, as the first start of the server does.
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
+        self.open_store(false).await
+    }
+
+    async fn open_store(&self, may_create: bool) -> Result<Store, Failure> {
         self.server()?;
         let block = self.database()?;
+        missing_database::check(&block.store, may_create)?;
         let started = Instant::now();
         let keep = block.flush.unwrap_or_default();
         let quiet: OnProgress = Arc::new(|_| ());
@@ -166,7 +172,7 @@ impl Session {
         &self,
         work: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let store = self.store().await?;
+        let store = self.open_store(true).await?;
         let before = store.head().await?;
         let done = work(&store).await;
         // Also after a failure: what was written before it is to be in force as well.

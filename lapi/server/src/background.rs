@@ -14,6 +14,8 @@ use crate::{log_limits, state::Lapi};
 /// How often the alerts are counted: the admin CLI and other LAPIs add and delete some too.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is tried whether a database can be written again.
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the numbers of log lines are logged that were left out.
 const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ fn spawn_one(daemon: &DaemonContext, name: &'static str, task: impl Future<Outpu
 
 fn jobs(lapi: &Lapi) -> Vec<Job> {
     let (retention, counts) = (Arc::new(retention(lapi)), lapi.alert_counts.clone());
-    let access = lapi.access.clone();
+    let (access, store) = (lapi.access.clone(), lapi.store.clone());
     vec![
         Job::for_leader("retention", retention_job::INTERVAL, move || {
             let retention = retention.clone();
@@ -44,6 +46,14 @@ fn jobs(lapi: &Lapi) -> Vec<Job> {
         Job::for_all("alert counts", COUNT_INTERVAL, move || {
             let counts = counts.clone();
             async move { Ok(counts.recount().await?) }
+        }),
+        Job::for_all("database", WRITE_RETRY_INTERVAL, move || {
+            let store = store.clone();
+            async move {
+                // Reported where the problem began.
+                store.retry_writing().await.ok();
+                Ok(())
+            }
         }),
         Job::for_all("log limits", LOG_REPORT_INTERVAL, move || {
             log_limits::report();

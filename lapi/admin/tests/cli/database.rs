@@ -11,7 +11,6 @@ use crate::world::World;
 #[test]
 fn bouncers_are_added_listed_and_deleted() {
     let world = World::new();
-    assert_eq!(world.ok("bouncers list -o json"), "[]\n");
     let key = world.ok("bouncers add fw-1 -o raw");
     assert_eq!(key.len(), 43, "{key}");
     assert_eq!(world.ok("bouncers add fw-2 --key mykey -o json"), "\"mykey\"");
@@ -359,6 +358,8 @@ fn metrics_come_from_the_page_and_the_database() {
         (200, "cs_lapi_route_requests_total{route=\"/v1/alerts\",method=\"GET\"} 3\n".to_owned())
     });
     let world = World::new();
+    world.ok("bouncers add fw --key k");
+    world.ok("bouncers delete fw");
     let json = world.ok(&format!("metrics show lapi bouncers -o json -u {}metrics", page.url));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["lapi"]["/v1/alerts"]["GET"], 3);
@@ -456,4 +457,38 @@ fn figures_of_machines_and_bouncers_come_from_their_reports() {
         shown.contains("12.34k") && world.ok("metrics show bouncers --no-unit").contains("12340"),
         "{shown}"
     );
+}
+
+#[test]
+fn no_database_is_made_where_there_was_one() {
+    let world = World::new();
+    let path = world.path("lapi.palisade.db");
+    // On a fresh host a reading command makes none, an adding one does.
+    let run = world.run("machines list");
+    assert!(run.code != 0 && run.err.contains(&format!("{} does not exist", path.display())), "{}", run.err);
+    assert!(run.err.contains("start palisade-lapi") && !path.exists(), "{}", run.err);
+    world.ok("bouncers add fw --key k");
+
+    // Deleted while a process has it open.
+    let held = std::fs::File::open(&path).unwrap();
+    for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let file = file.unwrap().path();
+        if file.to_string_lossy().contains("lapi.palisade.db") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    for line in ["bouncers add other --key k2", "machines list"] {
+        let run = world.run(line);
+        let text = format!("process {} still has it open", std::process::id());
+        assert!(run.code != 0 && run.err.contains(&text), "{line}: {}", run.err);
+        assert!(!path.exists());
+    }
+    drop(held);
+    world.ok("bouncers add other --key k2");
+
+    // Deleted, with what lies beside it left.
+    std::fs::remove_file(&path).unwrap();
+    let run = world.run("bouncers add other --key k2");
+    assert!(run.code != 0 && run.err.contains("lapi.palisade.db-open.lock shows that there was one"), "{}", run.err);
+    assert!(!path.exists());
 }

@@ -128,6 +128,19 @@ impl Machine {
 }
 
 impl Bouncer {
+    /// Another client with the same key, for which no row can be made: it gets no cursor.
+    pub(super) fn without_position(&self) -> Self {
+        let (name, key) = (self.name.clone(), self.key.clone());
+        Self {
+            id: self.id,
+            name,
+            key,
+            auth: self.auth,
+            auto_created: self.auto_created,
+            live: Arc::default(),
+        }
+    }
+
     /// From a row of the store; `before` as for machines. The address of a previously unused row is taken from the
     /// store, where another LAPI may have set it.
     pub(super) fn from_row(row: palisade_store::Bouncer, before: Option<&Self>) -> Self {

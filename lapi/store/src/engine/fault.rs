@@ -46,6 +46,9 @@ pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static 
                     5 | 6 => unavailable(format!("another program keeps it locked: {error}")),
                     // READONLY, IOERR, CANTOPEN, AUTH: what an administrator can correct while the program runs.
                     8 | 10 | 14 | 23 => unavailable(error),
+                    1 if error.starts_with("no such table") || error.starts_with("no such column") => {
+                        unavailable(changed(&error))
+                    }
                     _ => StoreError::Failed { doing, database, reason: error },
                 }
             }
@@ -58,6 +61,7 @@ pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static 
                     code if ["08", "53", "57", "28", "3D"].iter().any(|class| code.starts_with(class)) => {
                         unavailable(error)
                     }
+                    "42P01" | "42703" => unavailable(changed(&error)),
                     "25006" | "55P03" | "40P01" | "40001" => unavailable(error),
                     _ => StoreError::Failed { doing, database, reason: format!("{error} ({code})") },
                 }
@@ -74,12 +78,23 @@ pub(crate) fn fault(error: &Error, location: &DatabaseLocation, doing: &'static 
     }
 }
 
+fn changed(error: &str) -> String {
+    format!("{error}: another program has changed it; restore it from a backup, or start with an empty one")
+}
+
 /// Whether a session must be discarded after this error.
 pub(super) fn breaks_session(error: &Error) -> bool {
     match error {
         Error::Database(error) => {
-            // Connection exceptions, and 57P: the server shuts down or has ended this session.
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P"))
+            // Connection exceptions, and 57P: the server shuts down or has ended this session. Read-only (25006 of
+            // PostgreSQL, 8 in SQLite's lower byte): a session does not notice when that ends.
+            error.code().is_some_and(|code| {
+                let is_read_only = match code.len() {
+                    5 => code == "25006",
+                    _ => code.parse::<i64>().is_ok_and(|code| code & 0xff == 8),
+                };
+                is_read_only || code.starts_with("08") || code.starts_with("57P")
+            })
         }
         // The connection itself is in order. After any other error its state is unknown.
         Error::RowNotFound | Error::ColumnDecode { .. } | Error::Decode(_) | Error::Encode(_) => false,

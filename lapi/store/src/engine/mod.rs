@@ -4,6 +4,7 @@
 mod access;
 mod bulk;
 mod fault;
+mod files;
 pub(crate) mod foreign;
 mod lead;
 mod notifications;
@@ -11,8 +12,10 @@ mod postgres;
 mod session;
 mod sql;
 mod sqlite;
+mod sqlite_readers;
 mod sync;
 mod tx;
+mod write_problem;
 mod writer;
 
 pub(crate) use bulk::{Column, insert};
@@ -23,20 +26,21 @@ pub(crate) use postgres::{move_schema, own_schema_exists};
 pub(crate) use session::{Session, SqlRow, with_timeout};
 pub(crate) use sql::{Kind, Sql, Value, json};
 pub(crate) use sqlite::{MIGRATIONS_TABLE, check as check_file_of_ours, lock_beside, settle_log};
+pub(crate) use sqlite_readers::SqliteReaders;
 pub use sync::SyncRequest;
 pub(crate) use tx::Tx;
-pub(crate) use writer::Writer;
+pub(crate) use writer::{Work, Writer};
 
 use std::sync::Arc;
 
-use sqlx::{PgPool, SqlitePool};
+use sqlx::PgPool;
 
 use crate::{DbConfig, Engine, Head, StoreError};
 
 /// The source of reading sessions.
 #[derive(Debug, Clone)]
 pub(crate) enum Readers {
-    Sqlite(SqlitePool),
+    Sqlite(SqliteReaders),
     Postgres(PgPool),
 }
 
@@ -71,7 +75,11 @@ impl Readers {
         doing: &'static str,
     ) -> Result<Session, StoreError> {
         let begun = match self {
-            Self::Sqlite(pool) => pool.begin().await.map(session::Link::SqliteRead),
+            Self::Sqlite(readers) => {
+                // Connections that are opened from here on would read another database.
+                readers.check().map_err(|lost| sqlite_readers::lost(lost, location, doing))?;
+                readers.pool().begin().await.map(session::Link::SqliteRead)
+            }
             Self::Postgres(pool) => {
                 // With the default level each statement would have a snapshot of its own, and `head` might be newer
                 // than the rows.
@@ -111,7 +119,7 @@ impl Readers {
 
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
+            Self::Sqlite(readers) => readers.pool().close().await,
             // Closing waits for connections in use, which a hung server never returns.
             Self::Postgres(pool) => {
                 tokio::time::timeout(postgres::CONNECT, pool.close()).await.ok();

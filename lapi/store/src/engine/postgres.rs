@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session, with_timeout};
-use super::sqlite::{MIGRATIONS_TABLE, clone, refused_migration};
+use super::sqlite::{MIGRATIONS_TABLE, clone, newest, refused_migration};
 use super::writer::Writer;
 use super::{Opened, Readers};
 use crate::{DbConfig, PostgresServer, SslMode, StoreError};
@@ -57,10 +57,17 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
     let mut first = connect(&writing, &location).await?;
     let mut migrations = clone(&MIGRATIONS);
     migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
-    migrations
-        .run_direct(None, &mut first, false)
-        .await
-        .map_err(|error| refused_migration(error, &MIGRATIONS, &location))?;
+    let migrated = migrations.run_direct(None, &mut first, false).await;
+    if let Err(error) = migrated.map_err(|error| refused_migration(error, &MIGRATIONS, &location)) {
+        // A standby, or a database that is set to read-only: what is there can be served.
+        if !error.is_temporary() || !is_current_and_read_only(&mut first).await {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the database can only be read; writes are refused until it can be written"
+        );
+    }
 
     let pool = PgPoolOptions::new()
         // `max_open_conns` is the limit of the whole process.
@@ -86,7 +93,7 @@ pub(super) async fn open(config: &DbConfig, server: &PostgresServer) -> Result<O
             Ok(Session::new(Link::PostgresWrite(connection), location, doing))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&location));
+    let writer = Writer::start(Some(first), connect, Box::new(|| Ok(())), Arc::clone(&location));
     Ok(Opened { location, readers: Readers::Postgres(pool), writer })
 }
 
@@ -151,6 +158,15 @@ pub(super) fn options(server: &PostgresServer) -> Result<PgConnectOptions, Store
         options = options.ssl_client_key(key);
     }
     Ok(options)
+}
+
+/// Whether the schema is up to date and nothing can be written.
+async fn is_current_and_read_only(connection: &mut PgConnection) -> bool {
+    let found = sqlx::query_as::<_, (i64, String)>(sqlx::AssertSqlSafe(format!(
+        "SELECT COALESCE(MAX(version), 0), current_setting('transaction_read_only') FROM {MIGRATIONS_TABLE} WHERE success"
+    )));
+    let found = with_timeout(CONNECT, found.fetch_one(connection)).await;
+    found.is_ok_and(|(version, read_only)| version == newest(&MIGRATIONS) && read_only == "on")
 }
 
 async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -243,6 +243,17 @@ impl Session {
         }
     }
 
+    /// The error for a database that another program has changed.
+    pub(crate) fn is_changed(&self) -> StoreError {
+        StoreError::Unavailable {
+            doing: self.doing,
+            database: self.location.to_string(),
+            reason: "its table head is empty: another program has changed it; restore it from a backup, or start with an \
+                     empty one"
+                .to_owned(),
+        }
+    }
+
     /// The error for jobs whose transaction was lost because another job's statement broke the connection.
     pub(super) fn breaks(&self) -> StoreError {
         StoreError::Unavailable {

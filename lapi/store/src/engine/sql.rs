@@ -121,7 +121,7 @@ pub(super) fn bind_sqlite(
         Value::Int(number) => query.bind(number),
         Value::Real(number) => query.bind(number),
         Value::Bool(flag) => query.bind(flag),
-        Value::Text(text) => query.bind(text),
+        Value::Text(text) => query.bind(text.map(without_nul)),
         Value::Shared(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
         Value::Ints(_)
@@ -153,7 +153,7 @@ pub(super) fn bind_postgres(
     }
 }
 
-/// PostgreSQL texts cannot contain NUL; one would make the whole batch fail.
+/// PostgreSQL texts cannot contain NUL; one would make the whole batch fail. The same on SQLite, so that a text has one form.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }

@@ -11,12 +11,12 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
 
 use super::fault::{DatabaseLocation, fault};
 use super::session::{Link, Session};
 use super::writer::Writer;
-use super::{Opened, Readers, access};
+use super::{Opened, Readers, SqliteReaders, access};
 use crate::config::MAX_SQLITE_READERS;
 use crate::{DbConfig, StoreError};
 
@@ -34,56 +34,183 @@ pub(super) const ROWS_AHEAD: usize = 2048;
 
 pub(super) async fn open(config: &DbConfig, path: &Path, wal: Option<bool>) -> Result<Opened, StoreError> {
     let location = Arc::new(DatabaseLocation::File(path.to_owned()));
-    let doing = "open the database";
-    prepare_file(path)?;
-    // After the file exists, because the lock file takes its owner.
-    let turn = lock_for_opening(path).await;
-    let wal = wal.unwrap_or_else(|| !on_network(path));
-    let plain = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
-    let failed = |error: sqlx::Error| fault(&error, &location, doing);
-    // No pragmas here: the settings of another program's file must not be changed.
-    let mut looking = plain.connect().await.map_err(failed)?;
-    check_owner(&mut looking, path, &location).await?;
-    looking.close().await.map_err(failed)?;
-
-    let options = plain
-        .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
-        // In WAL mode the usual NORMAL can lose the last commits in a power failure, and what was acknowledged must
-        // not be lost.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        // Truncate the WAL after a large import.
-        .pragma("journal_size_limit", "67108864")
-        .statement_cache_capacity(200)
-        // SQLite runs in its own thread and hands rows over in batches; large ones are faster.
-        .row_buffer_size(ROWS_AHEAD);
-
-    let mut first = options.connect().await.map_err(failed)?;
-    migrate(&mut first, &location).await?;
-
-    let pool = SqlitePoolOptions::new()
-        .max_connections(config.max_open.clamp(1, MAX_SQLITE_READERS))
-        .acquire_timeout(BUSY)
-        .test_before_acquire(false)
-        // Readers cannot write even by mistake: all writes go through the writer, which numbers them.
-        .connect_with(options.clone().pragma("query_only", "on"))
-        .await
-        .map_err(failed)?;
-
-    // Only now, as opening the pool's first connection sets the journal mode once more.
-    drop(turn);
-
-    let first = Session::new(Link::SqliteWrite(first), Arc::clone(&location), doing);
-    let again = Arc::clone(&location);
+    let file = Arc::new(DatabaseFile { path: path.to_owned(), wal, max_open: config.max_open, location });
+    let (first, pool) = match file.open().await {
+        Ok((first, pool)) => (Some(file.session(first)), pool),
+        // The disk is full, or read-only: what is there can be served.
+        Err(error) if error.is_temporary() => match file.open_read_only().await {
+            Ok(pool) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database can only be read; writes are refused until it can be written"
+                );
+                (None, pool)
+            }
+            Err(_) => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
+    let (location, readers) = (Arc::clone(&file.location), SqliteReaders::new(path, pool));
+    let writable = Arc::new(tokio::sync::Mutex::new(first.is_some()));
+    let current = readers.clone();
     let connect = Box::new(move || {
-        let (options, location) = (options.clone(), Arc::clone(&again));
+        let (file, readers, writable) = (Arc::clone(&file), readers.clone(), Arc::clone(&writable));
         Box::pin(async move {
-            let connection = options.connect().await.map_err(|error| fault(&error, &location, doing))?;
-            Ok(Session::new(Link::SqliteWrite(connection), location, doing))
+            let mut writable = writable.lock().await;
+            if !*writable {
+                let first = file.reopen(&readers).await?;
+                *writable = true;
+                return Ok(file.session(first));
+            }
+            let connection = file.options().connect().await.map_err(|error| file.fault(&error))?;
+            Ok(file.session(connection))
         }) as _
     });
-    let writer = Writer::start(first, connect, Arc::clone(&location));
-    Ok(Opened { location, readers: Readers::Sqlite(pool), writer })
+    let checked = current.clone();
+    let check = Box::new(move || checked.check());
+    let writer = Writer::start(first, connect, check, Arc::clone(&location));
+    Ok(Opened { location, readers: Readers::Sqlite(current), writer })
+}
+
+/// A database file, and how it is opened.
+struct DatabaseFile {
+    path: PathBuf,
+    wal: Option<bool>,
+    max_open: u32,
+    location: Arc<DatabaseLocation>,
+}
+
+const OPENING: &str = "open the database";
+/// Fails on a database that is open for reading alone, where `BEGIN IMMEDIATE` is as good as `BEGIN`.
+const PROBE: &str = "BEGIN IMMEDIATE; UPDATE head SET roster = roster WHERE one = 1; ROLLBACK";
+
+impl DatabaseFile {
+    fn fault(&self, error: &sqlx::Error) -> StoreError {
+        fault(error, &self.location, OPENING)
+    }
+
+    fn session(&self, connection: SqliteConnection) -> Session {
+        Session::new(Link::SqliteWrite(connection), Arc::clone(&self.location), OPENING)
+    }
+
+    fn plain(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new().filename(&self.path).busy_timeout(BUSY).disable_statement_logging()
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        let wal = self.wal.unwrap_or_else(|| !on_network(&self.path));
+        self.plain()
+            .journal_mode(if wal { SqliteJournalMode::Wal } else { SqliteJournalMode::Delete })
+            // In WAL mode the usual NORMAL can lose the last commits in a power failure, and what was acknowledged must
+            // not be lost.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            // Truncate the WAL after a large import.
+            .pragma("journal_size_limit", "67108864")
+            .statement_cache_capacity(200)
+            // SQLite runs in its own thread and hands rows over in batches; large ones are faster.
+            .row_buffer_size(ROWS_AHEAD)
+    }
+
+    fn pool(&self) -> SqlitePoolOptions {
+        SqlitePoolOptions::new()
+            .max_connections(self.max_open.clamp(1, MAX_SQLITE_READERS))
+            .acquire_timeout(BUSY)
+            .test_before_acquire(false)
+            // Never all of them: the last connection removes the write-ahead log.
+            .idle_timeout(None)
+            .max_lifetime(None)
+    }
+
+    /// Opens it for writing: a connection for the writer, and readers.
+    async fn open(&self) -> Result<(SqliteConnection, SqlitePool), StoreError> {
+        let failed = |error: sqlx::Error| self.fault(&error);
+        prepare_file(&self.path)?;
+        // After the file exists, because the lock file takes its owner.
+        let turn = lock_for_opening(&self.path).await;
+        // No pragmas here: the settings of another program's file must not be changed.
+        let mut looking = self.plain().connect().await.map_err(failed)?;
+        check_owner(&mut looking, &self.path, &self.location).await?;
+        looking.close().await.map_err(failed)?;
+
+        let mut first = self.options().connect().await.map_err(failed)?;
+        migrate(&mut first, &self.location).await?;
+        // SQLite opens a file that it cannot write for reading, without a word.
+        sqlx::raw_sql(PROBE).execute(&mut first).await.map_err(failed)?;
+        // Readers cannot write even by mistake: all writes go through the writer, which numbers them.
+        let pool =
+            self.pool().connect_with(self.options().pragma("query_only", "on")).await.map_err(failed)?;
+        // Only now, as opening the pool's first connection sets the journal mode once more.
+        drop(turn);
+        Ok((first, pool))
+    }
+
+    /// Opens it for reading alone, where nothing can be written beside it. Fails unless the schema is up to date.
+    async fn open_read_only(&self) -> Result<SqlitePool, StoreError> {
+        let options = self.plain().read_only(true).row_buffer_size(ROWS_AHEAD);
+        match self.read_only_pool(options.clone()).await {
+            // The index of the write-ahead log cannot be made. Without a log everything is in the file.
+            Err(_) if std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |found| found.len()) == 0 => {
+                self.read_only_pool(options.immutable(true)).await
+            }
+            done => done,
+        }
+    }
+
+    async fn read_only_pool(&self, options: SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
+        let failed = |error: sqlx::Error| self.fault(&error);
+        let mut looking = options.connect().await.map_err(failed)?;
+        check_owner(&mut looking, &self.path, &self.location).await?;
+        let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT COALESCE(MAX(version), 0) FROM {MIGRATIONS_TABLE} WHERE success"
+        )))
+        .fetch_one(&mut looking)
+        .await
+        .map_err(failed)?;
+        looking.close().await.map_err(failed)?;
+        if found != newest(&MIGRATIONS) {
+            let reason = "its schema has to be brought up to date, and it cannot be written".to_owned();
+            return Err(StoreError::Unavailable {
+                doing: OPENING,
+                database: self.location.to_string(),
+                reason,
+            });
+        }
+        self.pool().connect_with(options).await.map_err(failed)
+    }
+
+    /// Opens a database for writing that could only be read so far.
+    async fn reopen(&self, readers: &SqliteReaders) -> Result<SqliteConnection, StoreError> {
+        let unavailable = |reason: &str| StoreError::Unavailable {
+            doing: OPENING,
+            database: self.location.to_string(),
+            reason: reason.to_owned(),
+        };
+        if rustix::fs::statvfs(&self.path)
+            .is_ok_and(|system| system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        {
+            return Err(unavailable("its file system is read-only"));
+        }
+        readers.check().map_err(|lost| unavailable(&lost.reason))?;
+        // The connections of a process share the index of the write-ahead log, and these have it read-only.
+        readers.pool().close().await;
+        match self.open().await {
+            Ok((first, pool)) => {
+                readers.replace(&self.path, pool);
+                Ok(first)
+            }
+            Err(error) => {
+                if let Ok(pool) = self.open_read_only().await {
+                    readers.replace(&self.path, pool);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
 /// Finds what [`open`] would refuse, without effect on the file.
@@ -137,7 +264,7 @@ async fn check_content(
             .fetch_one(connection)
             .await
             .map_err(failed)?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = newest(&MIGRATIONS);
     match found {
         Some(found) if found > known => {
             Err(StoreError::Newer { database: location.to_string(), found, known })
@@ -343,13 +470,18 @@ pub(super) fn clone(migrations: &Migrator) -> Migrator {
     Migrator::with_migrations(migrations.iter().cloned().collect())
 }
 
+/// The version of the newest migration.
+pub(super) fn newest(migrations: &Migrator) -> i64 {
+    migrations.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 pub(super) fn refused_migration(
     error: MigrateError,
     known: &Migrator,
     location: &DatabaseLocation,
 ) -> StoreError {
     let doing = "bring the schema up to date";
-    let known = known.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = newest(known);
     match error {
         // The database has a migration that this program does not know.
         MigrateError::VersionMissing(found) if found > known => {

@@ -4,17 +4,20 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::fault::DatabaseLocation;
+use super::files::Lost;
 use super::notifications;
 use super::session::{STATEMENT_TIMEOUT, Session};
 use super::sql::Kind;
+use super::sqlite_readers;
 use super::tx::{Counters, Tx};
+use super::write_problem::WriteProblem;
 use crate::StoreError;
 
 /// Maximum number of jobs per transaction.
@@ -29,6 +32,12 @@ pub(super) type Connect =
 
 pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
 
+/// Finds out whether the database is still where it was opened.
+pub(super) type Check = Box<dyn Fn() -> Result<(), Lost> + Send + Sync>;
+
+/// Makes a write that has to come before all others.
+type MakeFirst = Arc<Mutex<Option<Box<dyn Fn() -> Box<dyn Job> + Send + Sync>>>>;
+
 /// The sending end of the queue; `None` after closing.
 type Queue = mpsc::Sender<Box<dyn Job>>;
 
@@ -39,6 +48,8 @@ pub(crate) struct Writer {
     tasks: TaskTracker,
     location: Arc<DatabaseLocation>,
     name: Arc<str>,
+    first: MakeFirst,
+    problem: WriteProblem,
 }
 
 impl fmt::Debug for Writer {
@@ -48,14 +59,48 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(first: Session, connect: Connect, location: Arc<DatabaseLocation>) -> Self {
+    /// Without a session when the database can only be read so far.
+    pub(super) fn start(
+        session: Option<Session>,
+        connect: Connect,
+        check: Check,
+        location: Arc<DatabaseLocation>,
+    ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
         let name: Arc<str> = Uuid::new_v4().simple().to_string().into();
-        tasks.spawn(work(jobs, Some(first), connect, Arc::clone(&name)));
+        let (first, problem) = (MakeFirst::default(), WriteProblem::default());
+        let worker = Worker {
+            connect,
+            check,
+            name: Arc::clone(&name),
+            location: Arc::clone(&location),
+            first: Arc::clone(&first),
+            problem: problem.clone(),
+            is_log_saved: false,
+        };
+        tasks.spawn(worker.run(jobs, session));
         // `wait` returns only for a closed tracker. A closed one still accepts tasks.
         tasks.close();
-        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name }
+        Self { queue: Arc::new(RwLock::new(Some(queue))), tasks, location, name, first, problem }
+    }
+
+    /// Why the last write failed, if it did, and not because of what was written.
+    pub(crate) fn problem(&self) -> &WriteProblem {
+        &self.problem
+    }
+
+    /// A write that must come before all others. It failed, and is tried again before the next one; the others fail until it
+    /// succeeds.
+    pub(crate) fn retry_first<F>(&self, doing: &'static str, make: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, ()> + Send + 'static,
+    {
+        let job = move || {
+            let (answer, _) = oneshot::channel();
+            Box::new(Task { body: Some(make()), outcome: None, answer, doing }) as Box<dyn Job>
+        };
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(job));
     }
 
     /// The name it sends in notifications.
@@ -111,6 +156,10 @@ impl Writer {
 trait Job: Send {
     fn doing(&self) -> &'static str;
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
+    /// The job's own error, if it is not the fault of what it writes.
+    fn failure(&self) -> Option<&StoreError>;
+    /// Whether it has run without an error.
+    fn is_sound(&self) -> bool;
     /// Sends the result to the caller. An error means that the whole transaction failed.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -141,6 +190,14 @@ where
         })
     }
 
+    fn failure(&self) -> Option<&StoreError> {
+        self.outcome.as_ref()?.as_ref().err().filter(|error| error.is_temporary())
+    }
+
+    fn is_sound(&self) -> bool {
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let outcome = match (committed, self.outcome) {
             // A job's own error is more specific than the transaction's.
@@ -154,41 +211,108 @@ where
     }
 }
 
-async fn work(
-    mut jobs: mpsc::Receiver<Box<dyn Job>>,
-    mut idle: Option<Session>,
+/// Runs the queued jobs.
+struct Worker {
     connect: Connect,
+    check: Check,
     name: Arc<str>,
-) {
-    while let Some(first) = jobs.recv().await {
-        let mut group = vec![first];
-        // Only what is queued already: waiting for more would delay a single write.
-        while group.len() < GROUP
-            && let Ok(next) = jobs.try_recv()
-        {
-            group.push(next);
-        }
-        let session = match idle.take() {
-            Some(session) => Ok(session),
-            None => connect().await,
-        };
-        let done = match session {
-            Ok(session) => transact(session, &mut group, &connect, &name).await,
-            Err(error) => Done::unavailable(error),
-        };
-        if done.away {
-            // While the database is unavailable, jobs in the queue would each wait for the same timeout: fail them now.
-            while let Ok(next) = jobs.try_recv() {
+    location: Arc<DatabaseLocation>,
+    first: MakeFirst,
+    problem: WriteProblem,
+    /// Whether the contents of a deleted write-ahead log have been saved.
+    is_log_saved: bool,
+}
+
+impl Worker {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>, mut idle: Option<Session>) {
+        while let Some(first) = jobs.recv().await {
+            let mut group = vec![first];
+            // Only what is queued already: waiting for more would delay a single write.
+            while group.len() < GROUP
+                && let Ok(next) = jobs.try_recv()
+            {
                 group.push(next);
             }
+            let done = self.write(idle.take(), &mut group).await;
+            if done.away {
+                // While the database is unavailable, jobs in the queue would each wait for the same timeout: fail them now.
+                while let Ok(next) = jobs.try_recv() {
+                    group.push(next);
+                }
+            }
+            idle = done.left;
+            // A job's own error is more specific than the transaction's.
+            match group.iter().find_map(|job| job.failure()).or_else(|| done.committed.as_ref().err()) {
+                Some(error) if error.is_temporary() => self.problem.set(error),
+                None if group.iter().any(|job| job.is_sound()) => self.problem.clear(),
+                _ => {}
+            }
+            for job in group {
+                job.finish(done.committed.clone());
+            }
         }
-        idle = done.left;
-        for job in group {
-            job.finish(done.committed.clone());
+        if let Some(session) = idle {
+            session.close().await;
         }
     }
-    if let Some(session) = idle {
-        session.close().await;
+
+    /// Writes a group of jobs in one transaction, and before it what has to come first.
+    async fn write(&mut self, session: Option<Session>, group: &mut [Box<dyn Job>]) -> Done {
+        let doing = group.first().map_or("write", |job| job.doing());
+        if let Err(lost) = (self.check)() {
+            return self.lost(lost, session, doing).await;
+        }
+        let session = match session {
+            Some(session) => Ok(session),
+            None => (self.connect)().await,
+        };
+        let mut session = match session {
+            Ok(session) => session,
+            Err(error) => return Done::unavailable(error),
+        };
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|make| make());
+        if let Some(first) = first {
+            let mut alone = [first];
+            let done = transact(session, &mut alone, &self.connect, &self.name).await;
+            let failed = alone[0].failure().cloned().or(done.committed.err());
+            if let Some(error) = failed {
+                return Done { committed: Err(error), left: done.left, away: true };
+            }
+            *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            session = match done.left {
+                Some(session) => session,
+                None => match (self.connect)().await {
+                    Ok(session) => session,
+                    Err(error) => return Done::unavailable(error),
+                },
+            };
+        }
+        let done = transact(session, group, &self.connect, &self.name).await;
+        // What was committed into a file that is gone by now must not be acknowledged.
+        match (self.check)() {
+            Err(lost) if done.committed.is_ok() => self.lost(lost, done.left, doing).await,
+            _ => done,
+        }
+    }
+
+    async fn lost(&mut self, lost: Lost, mut session: Option<Session>, doing: &'static str) -> Done {
+        if lost.is_log_deleted
+            && !std::mem::replace(&mut self.is_log_saved, true)
+            && let Some(session) = &mut session
+        {
+            // Into the database itself: otherwise the last commits would be lost with this process.
+            match session.raw("PRAGMA wal_checkpoint(TRUNCATE)").await {
+                Ok(()) => {
+                    tracing::warn!("the write-ahead log was deleted; what was in it is in the database now")
+                }
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the write-ahead log was deleted, and what was in it cannot be written into the database"
+                ),
+            }
+        }
+        let error = sqlite_readers::lost(lost, &self.location, doing);
+        Done { committed: Err(error), left: session, away: true }
     }
 }
 
@@ -286,7 +410,7 @@ async fn counters(session: &mut Session) -> Result<Counters, StoreError> {
             })
         })
         .await?;
-    counters.ok_or_else(|| session.fails("its table head is empty: another program has changed it"))
+    counters.ok_or_else(|| session.is_changed())
 }
 
 /// Runs all jobs; returns how many succeeded. An error means that the transaction is lost.

@@ -158,3 +158,63 @@ async fn a_lock_held_for_too_long_is_an_error_and_no_hang() {
     other.await.unwrap();
     store_one(&store, banning(&["192.0.2.1"])).await;
 }
+
+/// Ends all sessions, so that new ones have the database's settings.
+const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
+                            pg_backend_pid()";
+
+#[tokio::test]
+async fn a_read_only_server_is_read_and_written_when_it_can_be() {
+    let server = shared();
+    let config = server.database();
+    let store = Store::open(&config).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    let Engine::Postgres(named) = &config.engine else { unreachable!() };
+    let set = |value: &str| {
+        let name = &named.name;
+        server.sql(
+            &config,
+            &format!(
+                "BEGIN READ WRITE; ALTER DATABASE {name} SET default_transaction_read_only = {value}; COMMIT"
+            ),
+        );
+    };
+    set("on");
+    server.sql(&config, END_SESSIONS);
+    // One that is running, and one that is started.
+    for (store, token) in [(store, 7), (Store::open(&config).await.unwrap(), 8)] {
+        assert!(!loaded(&store, NOW).await.0.is_empty());
+        store.begin_timeline(NOW, token).await.unwrap_err();
+        let refused = store.add_alerts(NOW, None, vec![banning(&["192.0.2.2"])]).await.unwrap_err();
+        assert!(refused.is_temporary(), "{refused:?}");
+        assert!(
+            store.write_problem().is_some_and(|text| text.contains("read-only")),
+            "{:?}",
+            store.write_problem()
+        );
+        store.retry_writing().await.unwrap_err();
+        set("off");
+        store.retry_writing().await.unwrap();
+        assert_eq!(store.write_problem(), None);
+        // Begun before the first write that succeeded.
+        assert_eq!(store.timelines().await.unwrap().last().unwrap().token, token);
+        store_one(&store, banning(&["192.0.2.1"])).await;
+        set("on");
+    }
+    set("off");
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_is_reported_as_unavailable() {
+    let server = shared();
+    let config = server.database();
+    let store = Store::open(&config).await.unwrap();
+    server.sql(&config, "ALTER TABLE alerts RENAME TO hidden");
+    let refused = store.add_alerts(NOW, None, vec![banning(&["192.0.2.2"])]).await.unwrap_err();
+    assert!(
+        refused.is_temporary() && refused.to_string().contains("another program has changed it"),
+        "{refused}"
+    );
+    server.sql(&config, "ALTER TABLE hidden RENAME TO alerts");
+    store_one(&store, banning(&["192.0.2.1"])).await;
+}

@@ -250,3 +250,23 @@ async fn many_open_a_new_file_at_once() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
 }
+
+#[tokio::test]
+async fn a_table_that_was_dropped_is_reported_as_unavailable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("palisade.db");
+    let store = Store::open(&DbConfig::sqlite(&path)).await.unwrap();
+    let other = SqliteConnectOptions::new().filename(&path).connect().await;
+    let mut other = other.unwrap();
+    sqlx::raw_sql("ALTER TABLE machines RENAME TO hidden").execute(&mut other).await.unwrap();
+    let refused = store.machines().await.unwrap_err();
+    assert!(
+        refused.is_temporary() && refused.to_string().contains("another program has changed it"),
+        "{refused}"
+    );
+    sqlx::raw_sql("ALTER TABLE hidden RENAME TO machines").execute(&mut other).await.unwrap();
+    store.machines().await.unwrap();
+    sqlx::raw_sql("DELETE FROM head").execute(&mut other).await.unwrap();
+    let refused = store.begin_timeline(NOW, 7).await.unwrap_err();
+    assert!(refused.is_temporary(), "{refused:?}");
+}

@@ -6,6 +6,7 @@ mod bystander;
 mod clients;
 mod disk;
 mod fuzz;
+mod read_only;
 mod refused;
 mod shares;
 
