@@ -81,7 +81,7 @@ fn dotted(path: &Path) -> String {
 /// The text of a body. Bytes that are not UTF-8 become replacement characters, so that one log line cannot block a batch
 /// of alerts.
 pub fn body_text(body: &[u8]) -> Cow<'_, str> {
-    without_half_surrogates(String::from_utf8_lossy(body))
+    without_unstorable(String::from_utf8_lossy(body))
 }
 
 /// Reads the first JSON value of a body; `None` for `null`.
@@ -103,12 +103,13 @@ pub(crate) fn read_text<'de, T: Deserialize<'de>>(body: &'de str) -> Result<Opti
     read.map_err(BodyError::new)
 }
 
-/// Replaces the escapes of halves of surrogate pairs, which no text can hold, by those of the replacement character.
-fn without_half_surrogates(mut text: Cow<'_, str>) -> Cow<'_, str> {
+/// Replaces the escapes of halves of surrogate pairs, which no text can hold, and of NUL, which PostgreSQL cannot store, by
+/// those of the replacement character: a text has one form in memory and in every database.
+fn without_unstorable(mut text: Cow<'_, str>) -> Cow<'_, str> {
     let mut at = 0;
     while let Some(found) = text[at..].find('\\') {
         at += found;
-        let (unit, next) = (surrogate(&text[at..]), surrogate(text.get(at + 6..).unwrap_or_default()));
+        let (unit, next) = (unstorable(&text[at..]), unstorable(text.get(at + 6..).unwrap_or_default()));
         match (unit, next) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
             (Some(_), _) => {
@@ -122,12 +123,12 @@ fn without_half_surrogates(mut text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-/// The half of a surrogate pair that is escaped at the beginning of a text.
-fn surrogate(text: &str) -> Option<u16> {
+/// The half of a surrogate pair, or NUL, that is escaped at the beginning of a text.
+fn unstorable(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let unit = digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16));
     let unit = unit?.ok()?;
-    (0xd800..=0xdfff).contains(&unit).then_some(unit)
+    matches!(unit, 0 | 0xd800..=0xdfff).then_some(unit)
 }
 
 /// A text of a body, copied only if it has escapes.
@@ -299,5 +300,22 @@ pub(crate) fn brief(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
         None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_has_one_form_from_the_edge_on() {
+        for (body, expected) in [
+            (r#"["192.0.2.7\u0000"]"#, "192.0.2.7\u{fffd}"),
+            (r#"["\u0000\ud800\u0000\ud83d\ude00"]"#, "\u{fffd}\u{fffd}\u{fffd}\u{1f600}"),
+            // An escaped backslash, and no escape.
+            (r#"["\\u0000"]"#, "\\u0000"),
+        ] {
+            assert_eq!(read::<Vec<String>>(body.as_bytes()).unwrap().unwrap(), [expected]);
+        }
     }
 }

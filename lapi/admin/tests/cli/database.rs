@@ -489,6 +489,10 @@ fn no_database_is_made_where_there_was_one() {
     // Deleted, with what lies beside it left.
     std::fs::remove_file(&path).unwrap();
     let run = world.run("bouncers add other --key k2");
-    assert!(run.code != 0 && run.err.contains("lapi.palisade.db-open.lock shows that there was one"), "{}", run.err);
+    assert!(
+        run.code != 0 && run.err.contains("lapi.palisade.db-open.lock shows that there was one"),
+        "{}",
+        run.err
+    );
     assert!(!path.exists());
 }
