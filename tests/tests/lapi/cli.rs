@@ -233,7 +233,7 @@ fn blocklist_importers_and_dashboards_are_served() -> Outcome {
             None,
         )?;
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(serde_json::from_slice::<Vec<Value>>(&answer.body)?.len(), 2);
+        assert_eq!(serde_json::from_slice::<Vec<Value>>(&answer.body)?.len(), 3);
         Ok(())
     })
 }
