@@ -151,6 +151,17 @@ impl Postgres {
         self.ask("crowdsec", sql)
     }
 
+    /// Runs a script in the default schema of the database.
+    ///
+    /// # Errors
+    /// When a statement fails; quotes it.
+    pub fn script(&self, path: &Path) -> Outcome {
+        let mut command = tools::command(self.programs.join("psql"))?;
+        command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "palisade", "-XAtq"]);
+        command.args(["-d", "crowdsec", "-v", "ON_ERROR_STOP=1", "-f"]).arg(path);
+        tools::output(&mut command).map(drop)
+    }
+
     fn ask(&self, database: &str, sql: &str) -> Outcome<String> {
         let mut command = tools::command(self.programs.join("psql"))?;
         command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", "palisade", "-XAtq"]);

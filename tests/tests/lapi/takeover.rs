@@ -242,10 +242,35 @@ fn a_full_disk_refuses_the_takeover_and_the_next_start_makes_it() -> Outcome {
 fn databases_of_real_servers_are_served_as_those_served_them() -> Outcome {
     story(|world| {
         for fixture in ["crowdsec-1.4.6.sqlite", "crowdsec-1.7.8.sqlite"] {
-            served_as_expected(world, fixture)?;
+            let mut lapi = LapiProcess::prepare(world, Make::Ours, &of_any_day(&json!({})))?;
+            std::fs::copy(golden(fixture), lapi.data().join("crowdsec.db"))?;
+            lapi.up(world)?;
+            is_served_as_expected(world, &lapi, fixture)?;
         }
         Ok(())
     })
+}
+
+#[test]
+fn databases_of_real_servers_on_postgres_are_served_as_those_served_them() -> Outcome {
+    story(|world| {
+        for fixture in ["crowdsec-1.4.6.pg.sql", "crowdsec-1.7.8.pg.sql"] {
+            let database = Postgres::start(world)?;
+            database.script(&golden(fixture))?;
+            let lapi = LapiProcess::start(world, Make::Ours, &of_any_day(&database.config()))?;
+            is_served_as_expected(world, &lapi, fixture)?;
+        }
+        Ok(())
+    })
+}
+
+/// The fixtures are of one day, and the test of any other.
+fn of_any_day(database: &Value) -> Setup {
+    let mut config = json!({ "db_config": { "flush": { "max_age": "36500d" } } });
+    for (key, value) in database.as_object().into_iter().flatten() {
+        config["db_config"][key] = value.clone();
+    }
+    Setup { config, ..Setup::default() }
 }
 
 /// Differences from the stock server, by fixture and question, with the reason.
@@ -267,15 +292,10 @@ const ACCEPTED: [(&str, &str, &str); 7] = [
     ("1.4.6", "alerts_without_capi", "as 1.7.8 answers on the same data"),
 ];
 
-fn served_as_expected(world: &World, fixture: &str) -> Outcome {
-    // The fixtures are of one day, and the test of any other.
-    let config = json!({ "db_config": { "flush": { "max_age": "36500d" } } });
-    let mut lapi = LapiProcess::prepare(world, Make::Ours, &Setup { config, ..Setup::default() })?;
-    std::fs::copy(golden(fixture), lapi.data().join("crowdsec.db"))?;
-    lapi.up(world)?;
+fn is_served_as_expected(world: &World, lapi: &LapiProcess, fixture: &str) -> Outcome {
     let expected: Value = serde_json::from_str(&std::fs::read_to_string(golden("expected.json"))?)?;
     let expected = &expected["fixtures"][fixture];
-    let seen = world.router.run(|| answers(&lapi, expected))?;
+    let seen = world.router.run(|| answers(lapi, expected))?;
     let mut unused: Vec<_> =
         ACCEPTED.iter().filter(|(version, ..)| !version.is_empty() && fixture.contains(version)).collect();
     for (question, wanted) in expected["answers"].as_object().into_iter().flatten() {
