@@ -143,7 +143,8 @@ impl Session {
     async fn open_store(&self, may_create: bool) -> Result<Store, Failure> {
         self.server()?;
         let block = self.database()?;
-        missing_database::check(&block.store, may_create)?;
+        // The entrypoint of CrowdSec's container makes the database with `cscli machines inspect`.
+        missing_database::check(&block.store, may_create || self.as_cscli)?;
         let started = Instant::now();
         let keep = block.flush.unwrap_or_default();
         let quiet: OnProgress = Arc::new(|_| ());

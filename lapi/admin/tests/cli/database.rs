@@ -463,8 +463,8 @@ fn figures_of_machines_and_bouncers_come_from_their_reports() {
 fn no_database_is_made_where_there_was_one() {
     let world = World::new();
     let path = world.path("lapi.palisade.db");
-    // On a fresh host a reading command makes none, an adding one does.
-    let run = world.run("machines list");
+    // On a fresh host a reading command makes none, an adding one does; as `cscli` any does, as scripts expect.
+    let run = world.run_as("palisade", &["machines", "list"], "");
     assert!(run.code != 0 && run.err.contains(&format!("{} does not exist", path.display())), "{}", run.err);
     assert!(run.err.contains("start palisade-lapi") && !path.exists(), "{}", run.err);
     world.ok("bouncers add fw --key k");
