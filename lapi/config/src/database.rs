@@ -101,9 +101,11 @@ pub(crate) fn check(written: file::Db, wrong: &mut Problems) -> Option<DbConfig>
             (Engine::Postgres(server.clone()), CrowdSecDatabase::Server(server))
         }
         Some("mysql") => {
-            wrong.add("db_config.type", "MySQL and MariaDB are not supported; use sqlite or postgresql. Machines and bouncers of a CrowdSec on \
-                 MySQL have to be registered again; its decisions can be taken along with `cscli decisions list -a -o \
-                 json` and `palisade decisions import`");
+            wrong.add(
+                "db_config.type",
+                "MySQL is not supported, nor is MariaDB; use sqlite or postgresql. What can be taken along is in \
+                 docs/moving-over.md",
+            );
             return None;
         }
         None | Some("") => {
