@@ -90,7 +90,7 @@ fn command(world: &World, make: Make, count: usize) -> Outcome<Import> {
     }
     std::fs::write(&list, text)?;
     let started = Instant::now();
-    server.process.admin(&["decisions", "import", "-i", &list.display().to_string()])?;
+    server.process.admin(&["decisions", "import", "--format", "csv", "-i", &list.display().to_string()])?;
     let took = started.elapsed();
     finish(&mut server, took)
 }
