@@ -82,18 +82,18 @@ impl Import {
             // Into a database that is thrown away, so that none is made here.
             let folder = tempfile::tempdir()?;
             let config = DbConfig::sqlite(folder.path().join("trial.db"));
-            let store = Store::open(&config).await?;
-            let report = store.import_crowdsec(&config, now, database, keep, true, on_progress).await;
+            let (store, report) =
+                Store::open_and_import(&config, now, database, keep, true, on_progress).await?;
             store.close().await;
-            return Ok(report?);
+            return Ok(report);
         }
-        let store = Store::open(config).await?;
-        let report = store.import_crowdsec(config, now, database, keep, self.dry_run, on_progress).await;
+        let (store, report) =
+            Store::open_and_import(config, now, database, keep, self.dry_run, on_progress).await?;
         if !self.dry_run {
             session.sync(&store).await;
         }
         store.close().await;
-        Ok(report?)
+        Ok(report)
     }
 
     fn show(

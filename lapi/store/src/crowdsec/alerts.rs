@@ -60,7 +60,7 @@ const TEXTS: [&str; 14] = [
     "source_cn",
 ];
 /// Alerts per read; their events are read with them.
-const PAGE: usize = 500;
+const PAGE: usize = 250;
 
 /// A row of CrowdSec's table.
 struct Alert {

@@ -30,7 +30,7 @@ const COLUMNS: [(&str, As); 11] = [
     ("uuid", As::Text),
 ];
 /// Rows per read.
-const PAGE: usize = 5000;
+const PAGE: usize = 1000;
 /// A decision that was created up to this long before a bouncer's last pull is announced to it again: the stock server
 /// takes the time of a row before it commits.
 const OVERLAP: i64 = 60_000;

@@ -9,11 +9,11 @@ use palisade_wire::UnixMillis;
 use super::holder::holders;
 use super::import::OnProgress;
 use super::report::ImportReport;
-use super::source::{Contents, CrowdSecDatabase, Source, check_file, file_contents, server_contents};
+use super::source::{CrowdSecDatabase, Found, Source, check_file, look};
 use crate::engine::{check_file_of_ours, move_schema, own_schema_exists, settle_log};
 use crate::{DbConfig, Engine, Retention, Store, StoreError};
 
-/// The setting that says that the first start is complete.
+/// The setting that marks the first start as complete.
 const SETTING: &str = "first_start";
 
 /// What the first start found.
@@ -55,33 +55,31 @@ impl Store {
         let Some(crowdsec) = &config.crowdsec else {
             return Ok((Self::open(config).await?, FirstStart::Earlier));
         };
-        let found;
+        let mut interrupted = false;
         if Self::exists(config).await? {
             let store = Self::open(config).await?;
             if store.setting(SETTING).await?.is_some() {
                 return Ok((store, FirstStart::Earlier));
             }
-            // A start was interrupted.
-            found = contents(config, crowdsec).await?;
             store.close().await;
-        } else {
-            found = contents(config, crowdsec).await?;
-            if found == Contents::Ours {
-                move_here(config, crowdsec).await?;
-            }
+            interrupted = true;
         }
-        let source = match found {
-            Contents::CrowdSec => Some(Source::open(crowdsec, scratch(config)).await?),
-            _ => None,
-        };
+        // Before ours is made: a start that is refused leaves nothing behind.
+        let found = look(crowdsec, scratch(config, "first-start")).await?;
+        if matches!(found, Found::Ours) {
+            if interrupted {
+                return Err(two_databases(config, crowdsec));
+            }
+            move_here(config, crowdsec).await?;
+        }
         let store = Self::open(config).await?;
-        let first_start = match (source, found) {
-            (Some(source), _) => {
+        let first_start = match found {
+            Found::CrowdSec(source) => {
                 let report = store.take_all(now, source, keep.clone(), false, on_progress).await?;
                 FirstStart::Imported(crowdsec.to_string(), Box::new(report))
             }
-            (None, Contents::Ours) => FirstStart::Moved(crowdsec.to_string()),
-            (None, _) => FirstStart::New,
+            Found::Ours => FirstStart::Moved(crowdsec.to_string()),
+            Found::Nothing => FirstStart::New,
         };
         let word = match first_start {
             FirstStart::Imported(..) => "imported",
@@ -104,29 +102,35 @@ impl Store {
         }
     }
 
-    /// Takes what a CrowdSec database has and this one has not: everything, or what came since the last import. With
-    /// `dry_run` nothing is written.
+    /// Opens the database and takes what a CrowdSec database has and it has not: everything, or what came since the last
+    /// import. With `dry_run` nothing is taken.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Import`] when the source is in use, unreadable, or unknown; otherwise when a database fails. Nothing
-    /// was taken then.
-    pub async fn import_crowdsec(
-        &self,
+    /// [`StoreError::Import`] when the source is in use, unreadable, or unknown, before a database of ours is made; otherwise
+    /// when a database fails. Nothing was taken then.
+    pub async fn open_and_import(
         config: &DbConfig,
         now: UnixMillis,
         database: &CrowdSecDatabase,
         keep: &Retention,
         dry_run: bool,
         on_progress: OnProgress,
-    ) -> Result<ImportReport, StoreError> {
-        let source = Source::open(database, scratch(config)).await?;
-        let report = self.take_all(now, source, keep.clone(), dry_run, on_progress).await?;
+    ) -> Result<(Self, ImportReport), StoreError> {
+        let source = Source::open(database, scratch(config, "import")).await?;
+        let is_configured = config.crowdsec.as_ref().is_none_or(|configured| configured == database);
+        let store = if is_configured {
+            Self::open(config).await?
+        } else {
+            // What `db_config` names comes first, as at any start.
+            Self::open_or_take_over(config, now, keep, std::sync::Arc::new(|_| ())).await?.0
+        };
+        let report = store.take_all(now, source, keep.clone(), dry_run, on_progress).await?;
         if !dry_run {
             // The next start must not import again what `db_config` names.
-            self.setting_or_insert(now, SETTING, "imported").await?;
+            store.setting_or_insert(now, SETTING, "imported").await?;
         }
-        Ok(report)
+        Ok((store, report))
     }
 }
 
@@ -139,31 +143,28 @@ pub(crate) async fn check(config: &DbConfig) -> Result<(), StoreError> {
 }
 
 /// A folder for the copy of CrowdSec's file, on the file system that holds our database.
-fn scratch(config: &DbConfig) -> PathBuf {
+fn scratch(config: &DbConfig, purpose: &str) -> PathBuf {
     match &config.engine {
-        Engine::Sqlite { path, .. } => PathBuf::from(format!("{}-import", path.display())),
-        Engine::Postgres(_) => std::env::temp_dir().join(format!("palisade-import-{}", std::process::id())),
+        Engine::Sqlite { path, .. } => PathBuf::from(format!("{}-{purpose}", path.display())),
+        Engine::Postgres(_) => {
+            std::env::temp_dir().join(format!("palisade-{purpose}-{}", std::process::id()))
+        }
     }
 }
 
-async fn contents(config: &DbConfig, crowdsec: &CrowdSecDatabase) -> Result<Contents, StoreError> {
-    match crowdsec {
-        CrowdSecDatabase::File(path) => {
-            let found = file_contents(path, scratch(config)).await?;
-            // Its data is in a write-ahead log that is missing: beginning anew would lose it without a word.
-            let has_data = std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
-            match (found, has_data) {
-                (Contents::Nothing, true) => Source::open(crowdsec, scratch(config)).await.map(|_| found),
-                (Contents::Other, _) => Err(StoreError::Foreign {
-                    database: path.display().to_string(),
-                    owner: "another program",
-                    setting: "db_config.db_path",
-                }),
-                _ => Ok(found),
-            }
-        }
-        // Ours lies in a schema of its own, so tables of other programs do not matter.
-        CrowdSecDatabase::Server(server) => server_contents(server).await,
+/// The error for a database of an earlier version beside one that was begun at the new place: moving it would replace
+/// that one.
+fn two_databases(config: &DbConfig, earlier: &CrowdSecDatabase) -> StoreError {
+    let begun = match &config.engine {
+        Engine::Sqlite { path, .. } => path.display().to_string(),
+        Engine::Postgres(_) => "the schema palisade_lapi".to_owned(),
+    };
+    StoreError::Import {
+        source_name: earlier.to_string(),
+        reason: format!(
+            "was made by an earlier version and is to be moved, but {begun} was begun already; remove the one that is not \
+             to be used"
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use palisade_wire::UnixMillis;
 use super::known::Known;
 use super::report::{ImportProgress, ImportReport};
 use super::source::Source;
-use crate::engine::Tx;
+use crate::engine::{Kind, Tx};
 use crate::{Retention, Store, StoreError};
 
 /// Called as rows are read.
@@ -75,7 +75,7 @@ impl Import<'_> {
     async fn refuse_another_database(&mut self) -> Result<(), StoreError> {
         let lost = match self.source.kind() {
             // Sequences survive the deletion of rows, unlike the highest id.
-            crate::engine::Kind::Sqlite => {
+            Kind::Sqlite => {
                 let sql = self.source.session.sql(
                     "SELECT CAST(COALESCE(MAX(CASE WHEN name = 'alerts' THEN seq END), 0) AS INTEGER), \
                      CAST(COALESCE(MAX(CASE WHEN name = 'decisions' THEN seq END), 0) AS INTEGER) \
@@ -86,7 +86,7 @@ impl Import<'_> {
                 alerts < self.known.alerts.last() || decisions < self.known.decisions.last()
             }
             // Reading a sequence needs a privilege of its own.
-            crate::engine::Kind::Postgres => false,
+            Kind::Postgres => false,
         };
         if lost {
             return Err(StoreError::Import {
@@ -118,6 +118,11 @@ impl Store {
             .write("import CrowdSec's database", move |tx| {
                 Box::pin(async move {
                     let session = tx.session();
+                    if session.kind() == Kind::Postgres {
+                        // Between two statements of ours, much of the source may be read.
+                        let sql = session.sql("SET LOCAL idle_in_transaction_session_timeout = '600s'");
+                        session.run(sql).await?;
+                    }
                     let known = Known::read(session, source.name()).await?;
                     let sql = session.sql("SELECT id FROM alerts");
                     let alerts_here = session.read(sql, |row| row.get(0)).await?.into_iter().collect();

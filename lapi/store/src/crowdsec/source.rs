@@ -33,7 +33,7 @@ impl std::fmt::Display for CrowdSecDatabase {
 
 /// What a database contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Contents {
+enum Contents {
     /// No file, an empty one, or no table.
     Nothing,
     Ours,
@@ -95,41 +95,50 @@ impl Source {
     ///
     /// When it cannot be read, is in use by CrowdSec's LAPI, damaged, no database of CrowdSec, or of an unknown version.
     pub(super) async fn open(database: &CrowdSecDatabase, scratch: PathBuf) -> Result<Self, StoreError> {
-        let name = database.to_string();
+        if let CrowdSecDatabase::File(path) = database {
+            refuse_in_use(path)?;
+        }
+        let source = Self::read(database, scratch).await?;
+        match source.contents() {
+            Contents::CrowdSec => source.admit().await,
+            Contents::Nothing => Err(source.no_tables(database)),
+            Contents::Ours => Err(source.refused("is Palisade's own, and not CrowdSec's")),
+            Contents::Other => Err(source.refused("is not CrowdSec's: its tables are others")),
+        }
+    }
+
+    /// Opens a database, whatever it contains.
+    async fn read(database: &CrowdSecDatabase, scratch: PathBuf) -> Result<Self, StoreError> {
         let (mut session, copy) = match database {
             CrowdSecDatabase::File(path) => {
-                refuse_in_use(path)?;
                 let copy = copy(path, scratch).await?;
                 (foreign::open_copy(&copy.path(), path).await?, Some(copy))
             }
-            CrowdSecDatabase::Server(server) => {
-                let mut session = foreign::open_server(server).await?;
-                // A server tells no program names, so a running LAPI cannot be told from an operator's session.
-                let sessions = foreign::other_sessions(&mut session).await?;
+            CrowdSecDatabase::Server(server) => (foreign::open_server(server).await?, None),
+        };
+        let tables = foreign::schema(&mut session).await?;
+        Ok(Self { session, tables, name: database.to_string(), _copy: copy })
+    }
+
+    /// Checks that a database of CrowdSec can be imported, and prepares its copy for that.
+    async fn admit(mut self) -> Result<Self, StoreError> {
+        self.check_version()?;
+        match self.kind() {
+            Kind::Sqlite => self.index().await?,
+            Kind::Postgres => {
+                // A server lists no program names, so a running LAPI cannot be distinguished from an operator's session.
+                let sessions = foreign::other_sessions(&mut self.session).await?;
                 if sessions > 0 {
                     warn!(
-                        database = name,
+                        database = self.name,
                         sessions,
                         "others are connected to CrowdSec's database; a CrowdSec LAPI that still runs there has to be \
                          stopped, as what it writes from now on is not seen here"
                     );
                 }
-                (session, None)
             }
-        };
-        let tables = foreign::schema(&mut session).await?;
-        let mut source = Self { session, tables, name, _copy: copy };
-        match source.contents() {
-            Contents::CrowdSec => {}
-            Contents::Nothing => return Err(source.no_tables(database)),
-            Contents::Ours => return Err(source.refused("is Palisade's own, and not CrowdSec's")),
-            Contents::Other => return Err(source.refused("is not CrowdSec's: its tables are others")),
         }
-        source.check_version()?;
-        if source.kind() == Kind::Sqlite {
-            source.index().await?;
-        }
-        Ok(source)
+        Ok(self)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -144,7 +153,7 @@ impl Source {
         self.tables.contains_key(table)
     }
 
-    pub(super) fn contents(&self) -> Contents {
+    fn contents(&self) -> Contents {
         contents(&self.tables)
     }
 
@@ -257,23 +266,51 @@ fn check_kind(path: &Path, found: &std::fs::Metadata) -> Result<(), StoreError> 
     })
 }
 
-/// What a file contains. It is only read.
+/// What `db_config` names at the first start.
+pub(super) enum Found {
+    /// No file, an empty one, or a server without tables that matter.
+    Nothing,
+    Ours,
+    CrowdSec(Source),
+}
+
+/// Looks at what `db_config` names. It is only read, and copied once.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is damaged.
-pub(super) async fn file_contents(path: &Path, scratch: PathBuf) -> Result<Contents, StoreError> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_file() && found.len() == 0 => return Ok(Contents::Nothing),
-        Ok(found) => check_kind(path, &found)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Contents::Nothing),
-        Err(error) => return Err(unreadable(path, &error)),
+/// Those of [`Source::open`]; [`StoreError::Foreign`] for a file of another program.
+pub(super) async fn look(database: &CrowdSecDatabase, scratch: PathBuf) -> Result<Found, StoreError> {
+    if let CrowdSecDatabase::File(path) = database {
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_file() && found.len() == 0 => return Ok(Found::Nothing),
+            Ok(found) => check_kind(path, &found)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) => return Err(unreadable(path, &error)),
+        }
     }
-    let copy = copy(path, scratch).await?;
-    let mut session = foreign::open_copy(&copy.path(), path).await?;
-    let tables = foreign::schema(&mut session).await?;
-    session.close().await;
-    Ok(contents(&tables))
+    let source = Source::read(database, scratch).await?;
+    match (source.contents(), database) {
+        (Contents::Ours, _) => Ok(Found::Ours),
+        (Contents::CrowdSec, _) => {
+            if let CrowdSecDatabase::File(path) = database {
+                refuse_in_use(path)?;
+            }
+            source.admit().await.map(Found::CrowdSec)
+        }
+        // Ours lies in a schema of its own, so tables of other programs do not matter.
+        (_, CrowdSecDatabase::Server(_)) => Ok(Found::Nothing),
+        // Its data is in a write-ahead log that is missing: beginning anew would lose it without a word.
+        (Contents::Nothing, CrowdSecDatabase::File(_)) => Err(source.no_tables(database)),
+        (Contents::Other, CrowdSecDatabase::File(_)) => Err(foreign_file(&source.name)),
+    }
+}
+
+fn foreign_file(database: &str) -> StoreError {
+    StoreError::Foreign {
+        database: database.to_owned(),
+        owner: "another program",
+        setting: "db_config.db_path",
+    }
 }
 
 /// Finds what the first start would refuse, without effect on the file. A file that has a write-ahead log, or is being
@@ -303,24 +340,8 @@ pub(super) async fn check_file(path: &Path) -> Result<(), StoreError> {
         Contents::Ours => crate::engine::check_file_of_ours(path).await,
         Contents::CrowdSec => source.check_version(),
         Contents::Nothing => Err(source.no_tables(&CrowdSecDatabase::File(path.to_owned()))),
-        Contents::Other => Err(StoreError::Foreign {
-            database: source.name.clone(),
-            owner: "another program",
-            setting: "db_config.db_path",
-        }),
+        Contents::Other => Err(foreign_file(&source.name)),
     }
-}
-
-/// What the role's default schema on a server contains.
-///
-/// # Errors
-///
-/// When the server does not answer.
-pub(super) async fn server_contents(server: &PostgresServer) -> Result<Contents, StoreError> {
-    let mut session = foreign::open_server(server).await?;
-    let tables = foreign::schema(&mut session).await?;
-    session.close().await;
-    Ok(contents(&tables))
 }
 
 /// Copies a file in a thread.

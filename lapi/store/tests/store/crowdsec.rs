@@ -61,10 +61,13 @@ impl Taken {
         sqlx::Connection::close(connection).await.unwrap();
     }
 
-    async fn import(&self, store: &Store) -> ImportReport {
+    async fn import(&self) -> Result<ImportReport, StoreError> {
         let (keep, quiet) = (Retention::default(), Arc::new(|_| ()));
         let database = CrowdSecDatabase::File(self.theirs.clone());
-        store.import_crowdsec(&self.config, NOW, &database, &keep, false, quiet).await.unwrap()
+        let (store, report) =
+            Store::open_and_import(&self.config, NOW, &database, &keep, false, quiet).await?;
+        store.close().await;
+        Ok(report)
     }
 }
 
@@ -201,7 +204,7 @@ async fn sqlite_databases_are_taken_over_at_the_first_start_and_untouched() {
         // Nothing is taken twice, by another start or by command.
         let (store, first) = open(&taken.config, &Retention::default()).await.unwrap();
         assert_eq!(first, FirstStart::Earlier);
-        let again = taken.import(&store).await;
+        let again = taken.import().await.unwrap();
         assert!(
             again.kinds().iter().all(|(_, of)| [of.added, of.changed, of.removed] == [0; 3]),
             "{again:?}"
@@ -224,6 +227,21 @@ async fn postgres_databases_are_taken_over_at_the_first_start() {
         let (_, first) = open(&config, &Retention::default()).await.unwrap();
         assert_eq!(first, FirstStart::Earlier);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_the_source_may_take_longer_than_a_server_waits_for_other_transactions() {
+    let mut config = shared().database();
+    let Engine::Postgres(server) = &config.engine else { panic!("a server") };
+    config.crowdsec = Some(CrowdSecDatabase::Server(server.clone()));
+    shared().script(&config, &golden("crowdsec-1.7.8.pg.sql"));
+    let slow = std::sync::Once::new();
+    // Sessions that are idle in a transaction are ended by the server after 15 seconds.
+    let pause = Arc::new(move |_| slow.call_once(|| std::thread::sleep(Duration::from_secs(16))));
+    let started = Store::open_or_take_over(&config, NOW, &Retention::default(), pause).await;
+    let (store, first) = started.unwrap();
+    let FirstStart::Imported(_, report) = first else { panic!("{first:?}") };
+    has_everything(&store, "crowdsec-1.7.8.pg.sql", &report).await;
 }
 
 #[tokio::test]
@@ -290,7 +308,7 @@ async fn another_import_brings_what_came_since() {
              DELETE FROM allow_list_allowlist_items WHERE allow_list_item_id NOT IN (SELECT id FROM allow_list_items)",
         )
         .await;
-    let report = taken.import(&store).await;
+    let report = taken.import().await.unwrap();
     let counted = counts(&report);
     assert_eq!(counted["machines"], [0, 1, 1, 3]);
     assert_eq!(counted["bouncers"], [1, 0, 1, 5]);
@@ -308,15 +326,12 @@ async fn another_import_brings_what_came_since() {
     assert_eq!(store.alert(50, NOW).await.unwrap().unwrap().scenario, "since");
     // What is gone here stays gone, and a third time nothing is new.
     store.delete_alert(NOW, 50).await.unwrap();
-    let report = taken.import(&store).await;
+    let report = taken.import().await.unwrap();
     assert!(report.kinds().iter().all(|(_, of)| [of.added, of.changed, of.removed] == [0; 3]), "{report:?}");
     assert!(store.alert(50, NOW).await.unwrap().is_none());
     // An older copy in its place.
     std::fs::copy(golden("crowdsec-1.4.6.sqlite"), &taken.theirs).unwrap();
-    let (keep, quiet) = (Retention::default(), Arc::new(|_| ()));
-    let database = CrowdSecDatabase::File(taken.theirs.clone());
-    let refused =
-        store.import_crowdsec(&taken.config, NOW, &database, &keep, false, quiet).await.unwrap_err();
+    let refused = taken.import().await.unwrap_err();
     assert!(refused.to_string().contains("older copy"), "{refused}");
 }
 
@@ -481,6 +496,38 @@ async fn a_database_of_an_earlier_version_is_moved_beside() {
     store.close().await;
     let (_, first) = open(&taken.config, &Retention::default()).await.unwrap();
     assert_eq!(first, FirstStart::Earlier);
+
+    // An import that is refused does not begin one at the new place, which would then be taken for it.
+    let taken = Taken::empty();
+    let store = Store::open(&DbConfig::sqlite(&taken.theirs)).await.unwrap();
+    store_one(&store, banning(&["192.0.2.1"])).await;
+    store.close().await;
+    let refused = taken.import().await.unwrap_err().to_string();
+    assert!(refused.contains("is Palisade's own"), "{refused}");
+    assert!(!own_file(&taken.theirs).exists());
+    // One that was begun all the same is not preferred without a word.
+    Store::open(&taken.config).await.unwrap().close().await;
+    let refused = refusal(&taken.config).await;
+    assert!(
+        refused.contains("was made by an earlier version") && refused.contains("palisade.db"),
+        "{refused}"
+    );
+    std::fs::remove_file(own_file(&taken.theirs)).unwrap();
+    let (_, first) = open(&taken.config, &Retention::default()).await.unwrap();
+    assert!(matches!(first, FirstStart::Moved(_)), "{first:?}");
+
+    // Another database is imported on top of what the configuration names.
+    let taken = Taken::of("crowdsec-1.4.6.sqlite");
+    let other = golden("crowdsec-1.7.8.sqlite");
+    let copy = taken.theirs.with_file_name("other.db");
+    std::fs::copy(other, &copy).unwrap();
+    let (keep, quiet) = (Retention::default(), Arc::new(|_| ()));
+    let database = CrowdSecDatabase::File(copy);
+    let (store, report) =
+        Store::open_and_import(&taken.config, NOW, &database, &keep, false, quiet).await.unwrap();
+    assert_eq!((report.alerts.added, report.decisions.added), (47, 65));
+    assert_eq!(in_force(&store).await.len(), 50 + 58);
+    assert_eq!(open(&taken.config, &Retention::default()).await.unwrap().1, FirstStart::Earlier);
 
     let mut config = shared().database();
     let Engine::Postgres(server) = config.engine.clone() else { panic!("a server") };
