@@ -56,7 +56,7 @@ impl Vocabulary {
     }
 
     /// Adds a function of the reference that is not available here: calling it fails with this reason, and
-    /// [`Program::unavailable`](crate::Program::unavailable) tells beforehand.
+    /// [`Program::unavailable`](crate::Program::unavailable) lists them beforehand.
     pub fn refuse(&mut self, name: &'static str, reason: &'static str) {
         self.functions.remove(name);
         self.refused.insert(name, reason);

@@ -49,7 +49,7 @@ impl CheckResult {
     }
 }
 
-/// What a LAPI tells a machine about itself.
+/// A LAPI's description of itself, for a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LapiStatus {

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 impl ConnectionFacts {
-    /// One line with the failure, the likely cause, and the innermost error, without repetitions. `is_timeout` says
+    /// One line with the failure, the likely cause, and the innermost error, without repetitions. `is_timeout` tells
     /// that the time for connecting has passed.
     pub(crate) fn describe(&self, error: &(dyn Error + 'static), is_timeout: bool) -> String {
         let (endpoint, url) = (&self.endpoint, self.names.url());
@@ -243,7 +243,7 @@ fn kind(error: &(dyn Error + 'static), endpoint: &Endpoint, is_timeout: bool) ->
     }
 }
 
-/// Why a name has no address, in Go's words where the resolver says that there is no such name.
+/// Why a name has no address, in Go's words where the resolver reports that there is no such name.
 fn lookup_reason(error: &(dyn Error + 'static)) -> String {
     let text = innermost(error);
     match ["Name or service not known", "No address associated", "nodename nor servname"]

@@ -145,7 +145,7 @@ impl MachineClient {
         Ok(answer)
     }
 
-    /// Logs in and returns what the LAPI tells about itself.
+    /// Logs in and returns the LAPI's description of itself.
     ///
     /// # Errors
     /// As for [`Self::login`].

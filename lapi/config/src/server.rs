@@ -37,7 +37,7 @@ pub struct ServerConfig {
     pub listen_uri: Option<String>,
     /// Unix socket to listen on.
     pub listen_socket: Option<PathBuf>,
-    /// Who may connect to it.
+    /// Mode and group of its file.
     pub socket_access: SocketAccess,
     /// The profiles file; set when the LAPI is run.
     pub profiles_path: Option<PathBuf>,

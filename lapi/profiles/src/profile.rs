@@ -90,7 +90,7 @@ impl Profile {
         for (filter, program) in written_filters.iter().zip(&filters) {
             let Some(error) = program.unavailable() else { continue };
             let error = unusable(source, filter, "filter", error);
-            // `on_error` says what becomes of an alert when a filter fails; without it every alert would be refused.
+            // `on_error` decides about an alert when a filter fails; without it every alert would be refused.
             if on_error == OnError::Fail {
                 return Err(error);
             }

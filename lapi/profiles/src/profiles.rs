@@ -122,7 +122,7 @@ impl Profiles {
     }
 }
 
-/// For an alert that carries decisions: a failing filter is skipped, whatever `on_error` says.
+/// For an alert that carries decisions: a failing filter is skipped, whatever `on_error` is.
 fn filter_result(profile: &Profile, evaluation: &ProfileEvaluation) -> StepResult {
     match (&evaluation.failed, evaluation.matched) {
         (Some(error), _) => {

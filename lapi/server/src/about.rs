@@ -17,7 +17,7 @@ pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
     headers.contains_key(VERSION_HEADER)
 }
 
-/// Adds the version, unless the response is to a stranger.
+/// Adds the version, unless the client is unauthenticated.
 pub(crate) fn add_version(route: &str, response: &mut Response) {
     // A bad parameter is found after authentication, so 500 is an answer to a known client.
     let is_known = matches!(response.status(), StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR);

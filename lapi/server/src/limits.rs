@@ -124,7 +124,7 @@ impl Default for BodyPlaces {
             unauthenticated_small: Places::new(UNAUTHENTICATED_SMALL_PLACES, UNAUTHENTICATED_SMALL_PLACES),
             unauthenticated: Places::new(UNAUTHENTICATED_PLACES, UNAUTHENTICATED_SMALL_PLACES),
             common: Places::new(COMMON_PLACES, usize::MAX),
-            // Nobody waits here: a body that finds no place is refused, and leaves the common place to others.
+            // No request waits here: a body that finds no place is refused, and leaves the common place to others.
             grown: Places::new(GROWN_PLACES, 0),
             large: Places::new(LARGE_PLACES, GROWN_PLACES),
         }
@@ -151,7 +151,7 @@ impl BodyPlaces {
                 (&self.large, AUTHENTICATED_BODY)
             }
         };
-        // The old place is kept meanwhile, because its bytes are still held. Whoever has a larger place needs no smaller,
+        // The old place is kept meanwhile, because its bytes are still held. A request with a larger place needs no smaller one,
         // so this cannot wait for ever.
         let larger = places.acquire(group).await?;
         *place = BodyPlace { place: Some(larger), bytes: enough };

@@ -100,7 +100,7 @@ fn hub_items<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<
     Ok(lists.into_iter().map(|(kind, items)| (kind, items.0)).collect())
 }
 
-/// What a report says of its sender besides, which the LAPI knows better: checked, and not kept.
+/// Fields of a report about its sender that the LAPI takes from the login instead: checked, and not kept.
 #[derive(Deserialize)]
 struct BouncerClaims {
     #[serde(default, rename = "name")]

@@ -65,7 +65,7 @@ fn a_host_changes_its_lapi_and_back(world: &World, config: &Value) -> Outcome {
     }))?;
     web.start(world)?;
     let _service = world.router.echoes_on(80)?;
-    // Before the bouncers start: of later bans the stock server tells each of two that share a key a part.
+    // Before the bouncers start: of later bans the stock server sends each of two that share a key a part.
     lapi.ban(world.visitor.v4())?;
     lapi.ban("192.0.2.1")?;
     // Two bouncers with one key, behind one address.
@@ -82,7 +82,7 @@ fn a_host_changes_its_lapi_and_back(world: &World, config: &Value) -> Outcome {
         Ok(lapi.as_machine("GET", "/v1/alerts?limit=0", None)?.contains("203.0.113.98"))
     })?;
 
-    // Nobody gets through from here on.
+    // The visitor has to stay blocked from here on.
     let open = Arc::new(AtomicBool::new(false));
     let (visitor, router) = (world.visitor.clone(), world.router.clone());
     let (seen, stop) = (Arc::clone(&open), Arc::new(AtomicBool::new(false)));

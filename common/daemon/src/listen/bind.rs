@@ -98,7 +98,7 @@ pub(crate) async fn bind_host(host: &str, port: u16) -> Result<TcpListener, Bind
 
 /// The same without effect; see [`check_bind`].
 pub(crate) async fn check_host(host: &str, port: u16) -> Result<(), BindFailure> {
-    // Bound, but not listening: nobody can connect, and another process may still listen there.
+    // Bound, but not listening: no client can connect, and another process may still listen there.
     match first_bound(host, port, |_| Ok(())).await {
         Err(BindFailure { address: Some(_), cause }) if cause.kind() == io::ErrorKind::AddrInUse => Ok(()),
         result => result,
@@ -155,7 +155,7 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Whether the error says that the kernel does not have this family of addresses.
+/// Whether the error means that the kernel does not have this family of addresses.
 fn is_absent_family(cause: &io::Error) -> bool {
     let code = cause.raw_os_error();
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].into_iter().any(|errno| code == Some(errno.raw_os_error()))

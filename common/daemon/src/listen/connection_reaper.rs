@@ -53,7 +53,7 @@ pub(super) struct ConnectionActivity {
     authenticated: AtomicBool,
     /// Whether a response has begun that is not written yet.
     unflushed: AtomicBool,
-    /// Whether the client may still be sending what nobody reads.
+    /// Whether the client may still be sending a body that is not read.
     unread: AtomicBool,
     http2: AtomicBool,
     /// Since when there has been no request.

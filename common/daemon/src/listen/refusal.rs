@@ -73,7 +73,7 @@ fn text(status: StatusCode) -> String {
 pub(super) fn instead_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     let status = match StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)? {
-        // It depends on how the bytes arrive which of the two the parser says.
+        // Which of the two errors the parser returns depends on how the bytes arrive.
         StatusCode::URI_TOO_LONG => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         other => other,
     };
@@ -89,7 +89,7 @@ fn whole(status: StatusCode, kind: &str, body: &str) -> Vec<u8> {
     format!("{head}\r\n{body}").into_bytes()
 }
 
-/// Whether a client of the TLS port begins something else than a handshake: it is then told so. `None` if it closes.
+/// Whether a client of the TLS port begins with something other than a handshake, and then gets an error. `None` if it closes.
 pub(super) async fn refuse_plain_http(stream: &mut TcpStream) -> Option<bool> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {

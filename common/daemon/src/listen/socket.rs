@@ -125,7 +125,7 @@ fn create(
 ) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // The file gets the mode of the unbound socket, less the umask: nobody but the owner can connect before its group is
+    // The file gets the mode of the unbound socket, less the umask: only the owner can connect before its group is
     // set, and the process's umask, which all threads share, stays.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;

@@ -1,4 +1,4 @@
-//! Who may connect to a unix socket: mode and group of its file.
+//! Access to a unix socket: mode and group of its file.
 
 use std::fs;
 

@@ -92,14 +92,14 @@ impl AccessLog {
         self.0.is_on.load(Ordering::Relaxed)
     }
 
-    /// Queues an entry. Of strangers, who have shown no valid credentials, only so many are written.
+    /// Queues an entry. Entries of unauthenticated clients are limited in number.
     pub fn write(&self, entry: AccessEntry, is_stranger: bool) {
         if !is_stranger || self.0.strangers.allows() {
             self.0.queue.entry(entry);
         }
     }
 
-    /// Logs how many entries of strangers were left out; for a timer.
+    /// Logs how many entries of unauthenticated clients were left out; for a timer.
     pub fn report(&self) {
         self.0.strangers.report();
     }

@@ -145,7 +145,7 @@ async fn status(session: &Session) -> Result<(), Failure> {
     print(&described(&status))
 }
 
-/// What a LAPI tells about itself, one line each.
+/// A LAPI's description of itself, one line for each fact.
 fn described(status: &LapiStatus) -> String {
     let mut text = match &status.version {
         Some(version) => format!("Version: palisade-lapi {version}\n"),

@@ -1,4 +1,4 @@
-//! Lines with a mistake: `palisade` answers with one line that says what to type, `cscli` as the stock command does.
+//! Lines with a mistake: `palisade` prints one line with the correct form, `cscli` as the stock command does.
 
 use crate::world::World;
 

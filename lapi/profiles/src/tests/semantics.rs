@@ -238,7 +238,7 @@ fn a_function_that_is_missing_follows_on_error() {
             assert_eq!(outcome.trace[0].result, result, "{call} {on_error}");
             assert_eq!(decided(&outcome), ["ban 4h0m0s"], "{call} {on_error}: the other profile decides");
         }
-        // Where nothing says what a failure means, every alert would be refused.
+        // Without `on_error` a failure refuses the alert, so every alert would be refused.
         for keys in ["", "on_error: whatever"] {
             let error = Profiles::parse(&text(call, keys), "p").unwrap_err().to_string();
             assert!(error.contains("cannot be used"), "{error}");
@@ -252,7 +252,7 @@ fn a_function_that_is_missing_follows_on_error() {
                  ---\nfilters: ['true']\ndecisions: [{type: ban}]\n";
     let outcome = evaluate(first, &alert()).unwrap();
     assert_eq!((outcome.trace.len(), outcome.notify.len(), outcome.decisions.len()), (1, 1, 0));
-    // A duration that cannot be computed falls back to the fixed one, whatever `on_error` says.
+    // A duration that cannot be computed falls back to the fixed one, whatever `on_error` is.
     let computed = "filters: ['true']\ndecisions: [{type: ban, duration: 2h}]\n\
                     duration_expr: CrowdsecCTI(Alert.GetValue()).Duration\n";
     assert_eq!(decided(&evaluate(computed, &alert()).unwrap()), ["ban 2h0m0s"]);

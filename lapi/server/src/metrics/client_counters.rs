@@ -8,7 +8,7 @@ use std::{
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
-/// A family of counters that knows its label sets, because [`Family`] does not list them.
+/// A family of counters that keeps its label sets, because [`Family`] does not list them.
 #[derive(Debug)]
 pub(super) struct ClientCounters<L> {
     family: Family<L, Counter>,

@@ -1,4 +1,4 @@
-//! What the LAPI tells about itself, and to whom.
+//! The LAPI's description of itself, and which clients get it.
 
 use palisade_wire::about::{LapiState, PROBE_QUERY, STATE_HEADER, VERSION_HEADER};
 

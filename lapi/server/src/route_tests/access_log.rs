@@ -1,4 +1,4 @@
-//! The access log: a line for each request, none of them with a secret, few of them for strangers.
+//! The access log: a line for each request, without secrets, and limited for unauthenticated clients.
 
 use axum::http::Method;
 use palisade_daemon::logs::{LogConfig, LogLevel, LogTarget, Rotation};

@@ -16,7 +16,7 @@ const OPEN_ROUTES: [&str; 2] = ["/health", "/openapi.json"];
 /// Routes on which credentials are made or shown.
 const LOGIN_ROUTES: [&str; 2] = ["/v1/watchers", "/v1/watchers/login"];
 
-/// What a line says about the request. Cheap: the request's texts are shared and not copied.
+/// The request's part of a line. Cheap: the request's texts are shared and not copied.
 pub(super) struct AccessRequest {
     client: String,
     method: Method,

@@ -161,7 +161,7 @@ impl Poller {
 
     /// Answers requests that came before a poll, which found `head`.
     async fn answer(&self, requests: Vec<SyncRequest>, head: Commit) {
-        // So that the command sees who is active: what machines and bouncers do is written with a delay.
+        // Activity of machines and bouncers is written with a delay; the command has to see it.
         if let Err(error) = self.registry.activity.write_back(self.clock.now()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

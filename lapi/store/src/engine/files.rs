@@ -116,7 +116,7 @@ mod tests {
         assert!(reason().is_log_deleted);
         write(&wal, "2").unwrap();
         assert!(!reason().is_log_deleted && reason().reason.contains("-wal was replaced"));
-        // Nobody has the first one open any more: all connections were closed and opened again.
+        // The first one is not open any more: all connections were closed and opened again.
         drop(held);
         assert_eq!(files.check(), Ok(()));
         write(with_suffix(&path, "-shm"), "1").unwrap();

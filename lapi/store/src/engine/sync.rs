@@ -6,7 +6,7 @@
 //! ```
 //!
 //! On PostgreSQL the LAPIs that run are those that hold an advisory lock, which ends with their connection; on SQLite
-//! nobody accepts connections to the socket of a LAPI that has died. So nothing is waited for when no LAPI runs.
+//! no process accepts connections to the socket of a LAPI that has died. So nothing is waited for when no LAPI runs.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -87,7 +87,7 @@ impl SyncSocket {
             Err(_) => {}
         }
         let listener = within(&path, |path| UnixListener::bind(path))?;
-        // Who may open the database may connect; the umask may have removed the group's permission.
+        // The same access as to the database; the umask may have removed the group's permission.
         let found = std::fs::metadata(database)?;
         let mode = 0o600 | found.permissions().mode() & 0o060;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;

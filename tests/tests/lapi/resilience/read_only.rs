@@ -128,7 +128,7 @@ fn stopped_and_started_on_a_read_only_mount_it_serves() -> Outcome {
     story(|world| starts_on_a_read_only_mount(world, false))
 }
 
-/// What is done to the files of a running LAPI, and what its log says then.
+/// A change to the files of a running LAPI, and the log line that it causes.
 type Damage = (&'static str, fn(&Path) -> std::io::Result<()>, &'static str);
 
 const DAMAGES: [Damage; 5] = [

@@ -13,7 +13,7 @@ fn is_set(value: &GoValue) -> bool {
     !matches!(value, GoValue::Nil)
 }
 
-/// ` (disabled)` where a service is switched off; one that says nothing is on.
+/// ` (disabled)` where a service is switched off; without the key it is on.
 fn disabled(enable: &GoValue) -> &'static str {
     if enable.plain() == "false" { " (disabled)" } else { "" }
 }

@@ -66,7 +66,7 @@ fn a_key_leads_to_the_value_that_cscli_prints() {
         ("Config.DbConfig.Flush.MaxAge", "&\"7d\""),
         ("Config.DbConfig.Flush.MetricsMaxAge", "&600000000000"),
         ("Config.DbConfig.UseWal", "&true"),
-        // Who asks for it by name can read the file.
+        // A value that is requested by name is shown: the file is readable anyway.
         ("Config.DbConfig.Password", "pw"),
         ("Config.PluginConfig", "&csconfig.PluginCfg{\n  User: \"nobody\",\n  Group: \"nogroup\",\n}"),
         ("Config.Cscli.PrometheusUrl", "http://127.0.0.1:6060/metrics"),
