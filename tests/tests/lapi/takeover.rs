@@ -147,13 +147,19 @@ fn a_host_changes_its_lapi_and_back(world: &World, config: &Value) -> Outcome {
     lapi.become_other(Make::Stock);
     lapi.up(world)?;
     lapi.ban("192.0.2.3")?;
+    // Each change goes to one of two that share a key, as before.
     eventually_within(default_timeout() * 2, "the stock server is followed again", || {
-        Ok(world.router.ruleset()?.bans("192.0.2.3"))
+        Ok(world.router.ruleset()?.bans("192.0.2.3") || calls("add", "192.0.2.3")? == 1)
     })?;
     assert!(world.router.ruleset()?.bans("192.0.2.1"), "what it held before holds");
     for process in [web.process()?, custom.process(), firewall.process()] {
         assert!(process.exited().is_none(), "no client was restarted");
     }
+    drop(custom);
+    lapi.ban("192.0.2.4")?;
+    eventually_within(default_timeout() * 2, "alone with its key, the firewall gets every change", || {
+        Ok(world.router.ruleset()?.bans("192.0.2.4"))
+    })?;
     // Once more: what came since is taken by command.
     lapi.stop()?;
     lapi.become_other(Make::Ours);
