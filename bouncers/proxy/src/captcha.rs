@@ -1,0 +1,1 @@
+//! Shows captchas, verifies their solutions, and signs proofs of them.

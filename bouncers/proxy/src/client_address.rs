@@ -1,0 +1,1 @@
+//! Determines the client's address from the peer and forwarded headers. Pure.

@@ -1,0 +1,1 @@
+//! Rewrites the header fields of forwarded requests and responses. Pure.

@@ -1,0 +1,3 @@
+//! The program `palisade-proxy`.
+
+fn main() {}

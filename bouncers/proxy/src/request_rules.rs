@@ -1,0 +1,1 @@
+//! Refuses requests that upstreams could read differently. Pure.

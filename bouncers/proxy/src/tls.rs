@@ -1,0 +1,1 @@
+//! Certificates of listeners: by server name, reloaded, and by ACME.
