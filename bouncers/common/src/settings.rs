@@ -134,6 +134,14 @@ impl From<BuildError> for SettingsError {
     }
 }
 
+/// Reads a secret other than the API key from a file, or from a systemd credential of the unit of `program`.
+///
+/// # Errors
+/// What is wrong with the file, and the next step.
+pub fn read_secret(program: &str, file: &std::path::Path) -> Result<palisade_client::Secret, String> {
+    key::from_file(file, &ProcessEnv::of_process(program))
+}
+
 impl LapiSettings {
     /// Reads and checks the LAPI keys of a configuration file. Reads no other file than that of the key.
     ///

@@ -104,7 +104,7 @@ impl Bouncer for Firewall {
     }
 
     async fn start(start: Start<Config>) -> anyhow::Result<(Self, Enforcement)> {
-        let Start { config, lapis, cache, first_decisions, metrics, stop } = start;
+        let Start { config, lapis, cache, first_decisions, metrics, stop, .. } = start;
         let (sender, receiver) = watch::channel(enforcer_config(&config, &lapis).await);
         let (mut enforcer, status) = Enforcer::new(receiver.clone(), cache);
         let counters = Counters::new(receiver, status.clone());

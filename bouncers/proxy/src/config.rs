@@ -4,8 +4,8 @@
 //! pure: nothing here reads a file, opens a socket or resolves a name.
 
 mod check;
-mod file;
-mod remediation;
+pub mod file;
+pub mod remediation;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -123,11 +123,13 @@ pub struct AcmeConfig {
 }
 
 /// How a name is proven to the ACME server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 pub enum AcmeChallenge {
     /// A file under `/.well-known/acme-challenge/` on port 80.
+    #[serde(rename = "http-01")]
     Http01,
     /// A certificate in a TLS handshake on port 443.
+    #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 
@@ -214,7 +216,8 @@ pub enum UpstreamAddress {
 }
 
 /// How an upstream is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// In turn, by weight.
     RoundRobin,
@@ -257,7 +260,8 @@ pub struct TimeoutsConfig {
 }
 
 /// The protocol of connections to upstreams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
     Http1,
@@ -281,7 +285,8 @@ pub struct UpstreamTls {
 }
 
 /// A version of the PROXY protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProxyProtocolVersion {
     /// Text.
     V1,
@@ -358,7 +363,8 @@ pub struct AccessLogConfig {
 }
 
 /// The format of the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
     /// One JSON object for each request.
     Json,
@@ -368,3 +374,6 @@ pub enum AccessLogFormat {
 
 /// The address of the peer of a connection, as far as it has one.
 pub type PeerAddress = Option<SocketAddr>;
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Start<C> {
     pub cache: CacheHandle,
     /// When there is something to enforce.
     pub first_decisions: FirstDecisions,
+    /// The directory of persisted state, claimed by this process; `None` for none.
+    pub state_dir: Option<PathBuf>,
     /// The program's metrics. Collectors registered here are served by `/metrics`.
     pub metrics: Metrics,
     /// Fires after everything else has ended: the final usage report still reads the enforcement's counters.
@@ -122,6 +125,11 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     /// The remediations to enforce; all when `None`.
     fn types(_config: &Self::Config) -> Option<&[String]> {
         None
+    }
+
+    /// The scopes to pull when the file does not name any; the LAPI's default, addresses and ranges, when empty.
+    fn scopes(_config: &Self::Config) -> &[&'static str] {
+        &[]
     }
 
     /// The type half of the User-Agent, shown by `cscli bouncers list`.

@@ -36,6 +36,9 @@ fn connect_with<B: Bouncer>(
 ) -> anyhow::Result<(LapiSettings, LapiPool)> {
     let mut settings = LapiSettings::of(&loaded.document, &ProcessEnv::of_process(B::INFO.program.name))?;
     settings.log_warnings();
+    if settings.query.scopes.is_empty() {
+        settings.query.scopes = B::scopes(&loaded.config).iter().map(|&scope| scope.to_owned()).collect();
+    }
     prepare(&mut settings);
     let agent = UserAgent::new(B::present_as(&loaded.config), B::INFO.version)
         .context("unable to configure bouncer")?;

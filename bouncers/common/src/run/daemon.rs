@@ -71,6 +71,7 @@ pub(super) async fn serve<B: Bouncer>(
             stop: enforcing.clone(),
             refused: refused.clone(),
         },
+        state_dir: settings.state_dir.clone(),
         metrics: context.metrics.clone(),
         stop: enforcing.clone(),
     };

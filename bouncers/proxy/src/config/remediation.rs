@@ -38,7 +38,8 @@ pub struct RemediationPolicy {
 }
 
 /// Where the decisions of a route come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DecisionMode {
     /// The cache, which follows the LAPI.
     Stream,
@@ -62,7 +63,8 @@ pub struct Scopes {
 }
 
 /// What applies to a decision of another type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fallback {
     /// As a ban.
     Ban,
@@ -75,7 +77,8 @@ pub enum Fallback {
 }
 
 /// What applies when the LAPI is away for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailurePolicy {
     /// The decisions known so far.
     Keep,
@@ -86,7 +89,8 @@ pub enum FailurePolicy {
 }
 
 /// What applies before the first decisions are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StartPolicy {
     /// Connections are accepted once decisions are known.
     Wait,
