@@ -38,6 +38,7 @@ macro_rules! against_either_lapi {
     )+ };
 }
 
+mod application;
 mod custom_bouncer;
 mod evidence;
 mod firewall;
@@ -51,6 +52,7 @@ mod lossy_link;
 mod namespaces;
 mod nft;
 mod nft_monitor;
+mod nginx_front;
 mod notify;
 mod outcome;
 mod postgres;
@@ -64,6 +66,7 @@ mod veth;
 mod wait;
 mod world;
 
+pub use application::Application;
 pub use custom_bouncer::{Call, CustomBouncer};
 pub use firewall::{Config, Firewall, Implementation};
 pub use firewall_host::{FirewallHost, agree, all_have_banned};
@@ -79,10 +82,11 @@ pub use lossy_link::{LinkConditions, LossyLink};
 pub use namespaces::{enter, inside, story, story_within};
 pub use nft::{Element, Ruleset, Set};
 pub use nft_monitor::NftMonitor;
+pub use nginx_front::NginxFront;
 pub use outcome::{Doing, Failure, Outcome};
 pub use postgres::Postgres;
 pub use process::Process;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, ProxyConfig};
 pub use reach::{Echo, connect, still_answers};
 pub use site::Site;
 pub use udp_probe::UdpProbe;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    FirewallHost, Lapi, Make, Outcome, Proxy, World, agree, all_have_banned, default_timeout,
+    FirewallHost, Lapi, Make, NginxFront, Outcome, World, agree, all_have_banned, default_timeout,
     eventually_within, pace, story,
 };
 use serde_json::json;
@@ -39,8 +39,12 @@ fn a_proxy_with_a_short_timeout_shortens_the_long_poll() -> Outcome {
 }
 
 /// A host that follows the LAPI through a proxy. It polls so rarely that whatever arrives was pushed.
-fn behind_a_proxy(world: &World, lapi: &Lapi, proxy_waits: Duration) -> Outcome<(Proxy, Vec<FirewallHost>)> {
-    let proxy = Proxy::start(world, &world.router, &lapi.url(), proxy_waits)?;
+fn behind_a_proxy(
+    world: &World,
+    lapi: &Lapi,
+    proxy_waits: Duration,
+) -> Outcome<(NginxFront, Vec<FirewallHost>)> {
+    let proxy = NginxFront::start(world, &world.router, &lapi.url(), proxy_waits)?;
     let host = world.host("gate", "198.18.1.10".parse()?, "2001:db8:11::10".parse()?)?;
     let firewall_hosts = FirewallHost::all(world, &[host], &lapi.access_from_afar(), |config, _| {
         Ok(config.set("api_url", proxy.url()).set("update_frequency", "1h").set("push_wait", "25s"))

@@ -1,0 +1,21 @@
+//! A proxy in front of one application.
+
+use palisade_e2e::{Lapi, Make, Outcome, Proxy, ProxyConfig, World, against_either_lapi, eventually};
+
+against_either_lapi!(a_banned_visitor_gets_a_page_and_others_the_application);
+
+fn a_banned_visitor_gets_a_page_and_others_the_application(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let app = world.application(&world.router)?;
+    let proxy = Proxy::start(world, &ProxyConfig::new(world, &lapi.access(), &app.url())?)?;
+    let (visitor, neighbour) = (&world.visitor, &world.neighbour);
+    let reply = proxy.get(visitor, "/hello?x=1", &[])?;
+    assert_eq!((reply.status, reply.text().contains("GET /hello?x=1")), (200, true), "{}", reply.text());
+    let ban = lapi.ban(visitor.v4())?;
+    eventually("the visitor is banned", || Ok(proxy.get(visitor, "/", &[])?.status == 403))?;
+    assert_eq!(proxy.get(neighbour, "/", &[])?.status, 200);
+    lapi.lift(ban)?;
+    eventually("the visitor is let back in", || Ok(proxy.get(visitor, "/", &[])?.status == 200))?;
+    assert!(proxy.stop()?.success());
+    Ok(())
+}

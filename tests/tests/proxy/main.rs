@@ -1,0 +1,3 @@
+//! The reverse proxy as built, with real upstreams, clients and LAPIs.
+
+mod basics;
