@@ -121,6 +121,12 @@ impl TlsServer {
         Ok(Self { config: Arc::new(config), verifies, client_authorities })
     }
 
+    /// A configuration made elsewhere. `verifies` says whether its handshake verifies the signature of a client's
+    /// certificate; [`TlsServer::client_authorities`] of it is empty.
+    pub fn from_config(config: ServerConfig, verifies: bool) -> Self {
+        Self { config: Arc::new(config), verifies, client_authorities: Vec::new() }
+    }
+
     /// The authorities whose client certificates the handshake accepts, as DER.
     pub fn client_authorities(&self) -> &[CertificateDer<'static>] {
         &self.client_authorities

@@ -1,0 +1,37 @@
+//! Certificates that are made here: for names without one, and those that answer challenges in the handshake.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
+
+use super::super::certificate::Certificate;
+use super::super::error::TlsError;
+
+/// A self-signed certificate, which is presented until there is one that clients accept.
+pub(super) fn generate(name: &str) -> Result<Certificate, TlsError> {
+    let failed = |cause: rcgen::Error| TlsError::Generate { name: name.to_owned(), cause };
+    let mut params = CertificateParams::new([name.to_owned()]).map_err(failed)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "palisade-proxy placeholder");
+    self_signed(&params, name)
+}
+
+/// The certificate that answers a TLS-ALPN-01 challenge (RFC 8737).
+pub(super) fn challenge(name: &str, digest: &[u8]) -> Result<Arc<CertifiedKey>, TlsError> {
+    let failed = |cause: rcgen::Error| TlsError::Generate { name: name.to_owned(), cause };
+    let mut params = CertificateParams::new([name.to_owned()]).map_err(failed)?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    self_signed(&params, name).map(|certificate| certificate.key)
+}
+
+fn self_signed(params: &CertificateParams, name: &str) -> Result<Certificate, TlsError> {
+    let failed = |cause: rcgen::Error| TlsError::Generate { name: name.to_owned(), cause };
+    let key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.self_signed(&key).map_err(failed)?;
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    Certificate::new(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())
+        .map_err(|cause| TlsError::Rustls(rustls::Error::General(cause.to_string())))
+}
