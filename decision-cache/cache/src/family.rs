@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::index::{Entry, Index, push_interval};
 use crate::prefix::{Key, Prefix};
+use crate::ranges::Ranges;
 use crate::table::{NONE, Table};
 
 /// Finds the strongest row on exactly this prefix, or [`NONE`].
@@ -11,34 +12,36 @@ pub(crate) type Strongest<'a> = &'a dyn Fn(&Prefix) -> u32;
 
 #[derive(Debug)]
 pub(crate) struct Family<I: Index> {
-    ranges: BTreeSet<(I::Key, u8)>,
+    in_order: BTreeSet<(I::Key, u8)>,
     /// How many ranges there are of each length, so that only lengths in use are searched.
-    pub(crate) lengths: Vec<u32>,
+    lengths: Vec<u32>,
     dirty: Vec<Prefix>,
     pub(crate) index: I,
+    pub(crate) ranges: Ranges<I::Key>,
 }
 
 impl<I: Index> Family<I> {
     /// An empty family; `seed` decides where the index puts addresses.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            ranges: BTreeSet::new(),
+            in_order: BTreeSet::new(),
             lengths: vec![0; usize::from(I::Key::BITS) + 1],
             dirty: Vec::new(),
             index: I::new(seed),
+            ranges: Ranges::default(),
         }
     }
 
     /// Adds a range with its first row.
     pub(crate) fn open(&mut self, prefix: &Prefix) {
-        if !prefix.is_host() && self.ranges.insert((I::Key::of(prefix), prefix.len)) {
+        if !prefix.is_host() && self.in_order.insert((I::Key::of(prefix), prefix.len)) {
             self.lengths[usize::from(prefix.len)] += 1;
         }
     }
 
     /// Removes a range with its last row.
     pub(crate) fn close(&mut self, prefix: &Prefix) {
-        if !prefix.is_host() && self.ranges.remove(&(I::Key::of(prefix), prefix.len)) {
+        if !prefix.is_host() && self.in_order.remove(&(I::Key::of(prefix), prefix.len)) {
             self.lengths[usize::from(prefix.len)] -= 1;
         }
     }
@@ -60,6 +63,10 @@ impl<I: Index> Family<I> {
         if self.dirty.len() > 1024 && self.dirty.len() > table.rows.len() / 8 {
             let intervals = self.sweep(table, strongest, I::Key::FIRST, 0);
             self.index.rebuild(hosts_of(table), &intervals, table);
+            self.ranges.rebuild(self.in_order.iter().map(|(first, length)| {
+                let row = strongest(&Prefix::from_key(*first, *length));
+                (Entry { key: *first, row }, *length)
+            }));
             // Not `clear`: after a full pull the vector has room for as many prefixes as the table has rows.
             self.dirty = Vec::new();
             return;
@@ -68,6 +75,10 @@ impl<I: Index> Family<I> {
         // A prefix comes before those within it, which the loop below relies on.
         dirty.sort_unstable_by_key(|prefix| (I::Key::of(prefix), prefix.len));
         dirty.dedup();
+        let changed = dirty.iter().filter(|prefix| !prefix.is_host());
+        self.ranges.patch(
+            changed.map(|prefix| (Entry { key: I::Key::of(prefix), row: strongest(prefix) }, prefix.len)),
+        );
         let (mut hosts, mut prefixes) = (Vec::new(), Vec::<(I::Key, u8)>::new());
         for prefix in &dirty {
             let first = I::Key::of(prefix);
@@ -108,7 +119,7 @@ impl<I: Index> Family<I> {
                 push_interval(out, Entry { key: after, row: *row });
             }
         };
-        for (start, length) in self.ranges.range((first, 0)..=(last, u8::MAX)) {
+        for (start, length) in self.in_order.range((first, 0)..=(last, u8::MAX)) {
             // Wider ranges with the same first address, and the prefix itself, are part of `around` already.
             if *length <= fixed {
                 continue;

@@ -12,6 +12,8 @@ pub(crate) struct Labels {
     index: HashTable<u32>,
     free: Vec<u32>,
     perhaps_unused: Vec<u32>,
+    /// Decisions on addresses and ranges whose remediation the policy does not list.
+    unlisted: usize,
 }
 
 impl Labels {
@@ -46,10 +48,18 @@ impl Labels {
         change: impl FnOnce(&mut LabelCounts),
     ) {
         let label = table.get_mut(at);
+        let before = label.held.nets();
         change(&mut label.held);
+        if !label.is_listed {
+            self.unlisted = self.unlisted + label.held.nets() - before;
+        }
         if label.held.is_empty() {
             self.perhaps_unused.push(at);
         }
+    }
+
+    pub(crate) fn unlisted(&self) -> usize {
+        self.unlisted
     }
 
     /// Removes labels without decisions: those whose count fell to zero since the last call, and those in `also`. Not

@@ -233,15 +233,8 @@ impl Ledger {
             return self.published.clone();
         }
         let (table, heads, hasher) = (&self.table, &self.heads, &self.hasher);
-        let strongest = |prefix: &Prefix| {
-            let mut best = NONE;
-            let mut at = find_head(heads, hasher, table, prefix).unwrap_or(NONE);
-            while at != NONE {
-                best = table.stronger(best, at);
-                at = table.row(at).next;
-            }
-            best
-        };
+        // The first row of a prefix is its strongest.
+        let strongest = |prefix: &Prefix| find_head(heads, hasher, table, prefix).unwrap_or(NONE);
         self.v4.compile(table, &strongest);
         self.v6.compile(table, &strongest);
         self.named_changed = false;
@@ -251,8 +244,9 @@ impl Ledger {
             self.v4.index.clone(),
             self.v6.index.clone(),
             self.named.clone(),
-            [self.v4.lengths.clone(), self.v6.lengths.clone()],
+            (self.v4.ranges.clone(), self.v6.ranges.clone()),
             self.live,
+            self.labels.unlisted(),
         );
         self.published.clone()
     }
@@ -371,7 +365,7 @@ impl Ledger {
         let rank = self.table.labels.get(label).rank;
         let mut row = LedgerRow::new(new.prefix, new.until, new.id, label, rank);
         if let Some(head) = head {
-            // Second in the list, so that the hash table keeps its entry.
+            // Second in the list, so that the hash table keeps its entry unless the new row is the strongest.
             row.next = self.table.row(head).next;
         }
         let at = if self.free == NONE {
@@ -440,14 +434,16 @@ impl Ledger {
         self.touch(prefix);
     }
 
-    /// Marks the strongest of the rows on one prefix, from its first row on. Rows are only written to when their
-    /// mark changes: a row that is written to counts as changed for [`Snapshot::diff`].
+    /// Marks the strongest of the rows on one prefix, from its first row on, and makes it the first. Rows are only
+    /// written to when something of them changes: a row that is written to counts as changed for [`Snapshot::diff`].
     fn choose_leading(&mut self, head: u32) {
-        let mut leading = NONE;
-        let mut at = head;
+        let (mut leading, mut before_leading) = (NONE, NONE);
+        let (mut before, mut at) = (NONE, head);
         while at != NONE {
-            leading = self.table.stronger(leading, at);
-            at = self.table.row(at).next;
+            if self.table.stronger(leading, at) == at {
+                (leading, before_leading) = (at, before);
+            }
+            (before, at) = (at, self.table.row(at).next);
         }
         at = head;
         while at != NONE {
@@ -457,23 +453,30 @@ impl Ledger {
             }
             at = self.table.row(at).next;
         }
+        // Readers know only the strongest row, from the index. As the first one it leads them to all others.
+        if leading != head {
+            self.table.rows.get_mut(before_leading).next = self.table.row(leading).next;
+            self.table.rows.get_mut(leading).next = head;
+            let prefix = self.table.row(head).prefix();
+            let hash = hash_prefix(&self.hasher, &prefix);
+            if let Some(entry) = self.heads.find_mut(hash, |at| *at == head) {
+                *entry = leading;
+            }
+        }
     }
 
     fn lift_net(&mut self, prefix: &Prefix, remediation: &str, newest: i64) -> usize {
-        let mut removed = 0;
-        let mut at = find_head(&self.heads, &self.hasher, &self.table, prefix).unwrap_or(NONE);
-        while at != NONE {
-            // A copy, because `remove` puts the row on the list of free ones, which overwrites `next`.
-            let row = *self.table.row(at);
+        let head = find_head(&self.heads, &self.hasher, &self.table, prefix).unwrap_or(NONE);
+        let ends = |at: u32| {
+            let row = self.table.row(at);
             // Not by origin: a LAPI announces one decision of several on a target, and may report the end of another.
             // The id matters only where a stock LAPI may repeat an end for which a newer decision has come meanwhile.
-            if row.id <= newest && &*self.table.labels.get(row.label).remediation == remediation {
-                self.remove(at);
-                removed += 1;
-            }
-            at = row.next;
-        }
-        removed
+            row.id <= newest && &*self.table.labels.get(row.label).remediation == remediation
+        };
+        // Collected first, as each removal may change the order of those that are left.
+        let gone: Vec<u32> = self.table.chain(head).filter(|at| ends(*at)).collect();
+        gone.iter().for_each(|at| self.remove(*at));
+        gone.len()
     }
 
     fn lift_name(&mut self, scope: &str, value: &str, remediation: &str, newest: i64) -> usize {

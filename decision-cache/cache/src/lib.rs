@@ -37,6 +37,7 @@ mod ledger;
 mod named;
 mod policy;
 mod prefix;
+mod ranges;
 mod snapshot;
 mod table;
 mod time;

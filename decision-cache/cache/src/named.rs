@@ -1,5 +1,6 @@
 //! Decisions on other scopes than addresses: countries, autonomous systems, users, ...
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Timestamp;
@@ -28,17 +29,24 @@ pub(crate) struct NamedEntry {
 pub(crate) struct Named {
     shards: Arc<Vec<Arc<Vec<NamedEntry>>>>,
     len: usize,
+    /// Decisions of each scope. Few scopes are in use, and a lookup of none of them should cost nothing.
+    scopes: Arc<BTreeMap<Arc<str>, usize>>,
 }
 
 impl Default for Named {
     fn default() -> Self {
-        Self { shards: Arc::new(vec![Arc::default(); SHARDS]), len: 0 }
+        Self { shards: Arc::new(vec![Arc::default(); SHARDS]), len: 0, scopes: Arc::default() }
     }
 }
 
 impl Named {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there is a decision of this scope.
+    pub(crate) fn has_scope(&self, scope: &str) -> bool {
+        self.len > 0 && self.scopes.contains_key(scope)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &NamedEntry> {
@@ -65,9 +73,18 @@ impl Named {
         });
         let before = shard[at].rows.len();
         let result = change(&mut shard[at].rows);
-        self.len = self.len + shard[at].rows.len() - before;
-        if shard[at].rows.is_empty() {
+        let after = shard[at].rows.len();
+        if after == 0 {
             shard.remove(at);
+        }
+        self.len = self.len + after - before;
+        if before != after {
+            let scopes = Arc::make_mut(&mut self.scopes);
+            let count = scopes.entry(scope.into()).or_default();
+            *count = *count + after - before;
+            if *count == 0 {
+                scopes.remove(scope);
+            }
         }
         result
     }

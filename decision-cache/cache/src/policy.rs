@@ -22,6 +22,11 @@ impl Policy {
         Self { order: Arc::default() }
     }
 
+    /// Whether the operator's order names this remediation.
+    pub(crate) fn lists(&self, remediation: &str) -> bool {
+        self.order.iter().any(|name| name.eq_ignore_ascii_case(remediation))
+    }
+
     /// The rank of a remediation: a smaller number is stronger.
     pub fn rank(&self, remediation: &str) -> u8 {
         let position = self.order.iter().position(|name| name.eq_ignore_ascii_case(remediation));

@@ -184,7 +184,8 @@ impl Prefix {
         }
     }
 
-    pub(crate) fn contains(&self, other: &Self) -> bool {
+    #[cfg(test)]
+    fn contains(&self, other: &Self) -> bool {
         self.v6 == other.v6 && self.len <= other.len && other.shortened(self.len) == *self
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct LedgerRow {
     pub(crate) id: i64,
     /// Index of the label: remediation, origin and scenario.
     pub(crate) label: u32,
-    /// The next row on the same prefix, or, in a free row, the next free one.
+    /// The next row on the same prefix, whose first row is the strongest, or, in a free row, the next free one.
     pub(crate) next: u32,
     len: u8,
     v6: bool,
@@ -65,6 +65,8 @@ pub(crate) struct Label {
     pub(crate) origin: Arc<str>,
     pub(crate) scenario: Arc<str>,
     pub(crate) rank: u8,
+    /// Whether the policy lists the remediation.
+    pub(crate) is_listed: bool,
     pub(crate) held: LabelCounts,
 }
 
@@ -76,6 +78,11 @@ pub(crate) struct LabelCounts {
 }
 
 impl LabelCounts {
+    /// On addresses and ranges.
+    pub(crate) fn nets(self) -> usize {
+        self.v4 as usize + self.v6 as usize
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.v4 == 0 && self.v6 == 0 && self.named == 0
     }
@@ -85,6 +92,7 @@ impl Label {
     pub(crate) fn new(policy: &Policy, remediation: &str, origin: &str, scenario: &str) -> Self {
         Self {
             rank: policy.rank(remediation),
+            is_listed: policy.lists(remediation),
             remediation: remediation.into(),
             origin: origin.into(),
             scenario: scenario.into(),
@@ -133,6 +141,12 @@ impl Table {
         } else {
             b
         }
+    }
+
+    /// The rows on one prefix, from its first one on.
+    pub(crate) fn chain(&self, head: u32) -> impl Iterator<Item = u32> {
+        let next = |at: &u32| Some(self.row(*at).next).filter(|next| *next != NONE);
+        std::iter::successors(Some(head).filter(|head| *head != NONE), next)
     }
 
     pub(crate) fn decision(&self, row: &LedgerRow) -> Decision<'_> {

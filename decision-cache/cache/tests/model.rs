@@ -211,11 +211,29 @@ fn check(model: &Model, snapshot: &Snapshot) -> Result<(), TestCaseError> {
     prop_assert_eq!(snapshot.len(), model.0.len());
     let counted: u32 = snapshot.counts().map(|count| count.v4 + count.v6).sum();
     prop_assert_eq!(counted as usize, model.0.len());
+    let is_unlisted = |row: &Announced| !matches!(row.remediation, "ban" | "captcha");
+    prop_assert_eq!(snapshot.has_unlisted(), model.0.values().any(is_unlisted));
     for ip in probes(model) {
         let expected = model.strongest(|net| net.contains(&ip));
         prop_assert_eq!(snapshot.verdict(ip).map(strength), expected, "verdict for {}", ip);
         prop_assert_eq!(snapshot.holds(ip), expected.is_some());
-        prop_assert_eq!(snapshot.covering(ip).first().copied().map(strength), expected);
+        let covering = snapshot.covering(ip);
+        prop_assert_eq!(covering.first().copied().map(strength), expected);
+        let rows = model.0.keys().filter(|slot| slot.0.contains(&ip)).count();
+        prop_assert_eq!(covering.len(), rows, "decisions over {}", ip);
+        // A measure of the caller's own: lists alone count, and a captcha is stronger than a ban.
+        let measure = |remediation: &str| match remediation {
+            "captcha" => 0,
+            "ban" => 1,
+            _ => 2,
+        };
+        let found = snapshot
+            .verdict_by(ip, |decision| (decision.origin == "lists").then(|| measure(decision.remediation)));
+        let of_lists = model.0.values().filter(|row| row.origin == "lists" && row.net.contains(&ip));
+        let best = of_lists.map(|row| (measure(row.remediation), std::cmp::Reverse(row.until))).min();
+        let found =
+            found.map(|(strength, decision)| (strength, std::cmp::Reverse(decision.until.as_millis())));
+        prop_assert_eq!(found, best, "by another measure for {}", ip);
         let own = model.strongest(|net| full(net) && net.addr() == ip);
         let host = snapshot.hosts().find(|(address, _)| *address == ip);
         prop_assert_eq!(host.map(|(_, decision)| strength(decision)), own, "host {}", ip);
@@ -323,6 +341,8 @@ fn other_scopes_are_kept_lifted_and_expired() {
     assert_eq!(ledger.apply(Mode::Changes, batch).added, 3);
     let all = ledger.snapshot();
     assert_eq!(all.verdict_of("Country", "FR").unwrap().remediation, "ban");
+    assert_eq!(all.decisions_of("Country", "FR").count(), 2);
+    assert!(all.has_scope("AS") && all.has_scope("Country") && !all.has_scope("Ip"));
     assert_eq!(ledger.next_expiry(), Some(Timestamp::from_millis(5000)));
     assert_eq!(ledger.expire(Timestamp::from_millis(5000)), 1);
     assert_eq!(ledger.snapshot().verdict_of("Country", "FR").unwrap().remediation, "captcha");
@@ -332,6 +352,7 @@ fn other_scopes_are_kept_lifted_and_expired() {
     let left = ledger.snapshot();
     let only: Vec<_> = left.decisions().map(|decision| decision.target).collect();
     assert_eq!(only, [Target::Name("64500")]);
+    assert!(left.has_scope("AS") && !left.has_scope("Country"));
     assert_eq!(all.len(), 3, "an old snapshot stays as it was");
     assert_eq!(ledger.apply(Mode::Everything, Batch::new()).removed, 1);
     assert!(ledger.snapshot().is_empty());
