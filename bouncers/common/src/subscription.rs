@@ -6,7 +6,7 @@ use palisade_cache::{Ledger, Policy};
 use palisade_client::{Backoff, LapiPool, PullError, RetryPolicy};
 use palisade_go_compat::with_causes;
 use palisade_stream::{
-    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, PullFault, StateFile, channel, keep, now,
+    Admission, CacheHandle, Ended, Follower, Freshness, Lapi, PullFault, StateFile, channel_with, keep, now,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -54,11 +54,13 @@ impl Subscription {
         let state_file = settings.state_file(types.as_deref());
         let mut ledger = Ledger::new(policy, seed());
         let mut cursor = String::new();
+        let mut state = Freshness::default();
         if let Some(state_file) = &state_file {
             match state_file.load(now()) {
                 Ok(None) => {}
                 Ok(Some(remembered)) => {
                     cursor.clone_from(&remembered.cursor);
+                    state.remembered = Some(remembered.written);
                     let age = now().saturating_duration_since(remembered.written);
                     remembered.restore(&mut ledger, now());
                     info!(
@@ -74,7 +76,7 @@ impl Subscription {
         // As the stock bouncers, which end when the LAPI refuses the first request. With persisted decisions there is
         // something to enforce.
         let give_up = settings.retry_initial_connect != Some(true) && ledger.is_empty();
-        let (publisher, cache) = channel(ledger.snapshot());
+        let (publisher, cache) = channel_with(ledger.snapshot(), state.clone());
         let follower = Follower {
             source: Lapi::new(lapis, settings.query.clone()),
             cadence: settings.cadence.clone(),
@@ -83,7 +85,7 @@ impl Subscription {
             ledger,
             cursor,
             publisher,
-            state: Freshness::default(),
+            state,
         };
         Self { cache, follower, state_file, give_up }
     }

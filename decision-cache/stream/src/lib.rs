@@ -28,6 +28,6 @@ pub use palisade_client::{Continuation, StreamSink};
 #[doc(hidden)]
 pub use persist::fuzz_decode;
 pub use persist::{PersistError, PersistedState, StateFile, keep};
-pub use publish::{CacheHandle, Freshness, Published, Publisher, SnapshotGuard, channel};
+pub use publish::{CacheHandle, Freshness, Published, Publisher, SnapshotGuard, channel, channel_with};
 pub use schedule::{Failure, Next, ResponseSummary, Schedule};
 pub use source::{Lapi, PullFault, Source};

@@ -19,6 +19,8 @@ const MAX_UNSAVED_BYTES: usize = 1 << 20;
 pub struct Freshness {
     /// The time of the LAPI's last usable response; `None` while only persisted decisions are in force.
     pub last_answer: Option<Timestamp>,
+    /// When the persisted decisions were written, if there were any at the start.
+    pub remembered: Option<Timestamp>,
     /// The time of the LAPI's last full response.
     pub last_full: Option<Timestamp>,
     /// When persisted decisions were brought up to date by changes alone, without a full response.
@@ -58,6 +60,13 @@ impl Freshness {
     pub fn is_complete(&self) -> bool {
         self.last_full.is_some() || self.resumed.is_some()
     }
+
+    /// When the snapshot was known to be current: at the LAPI's last usable response, or before the first one when the
+    /// persisted decisions were written. `None` without either.
+    #[inline]
+    pub fn current_at(&self) -> Option<Timestamp> {
+        self.last_answer.or(self.remembered)
+    }
 }
 
 /// A snapshot and how current exactly this one is. Published as one value: freshness beside an older snapshot would
@@ -70,9 +79,17 @@ pub struct Published {
     pub freshness: Arc<Freshness>,
 }
 
-/// A borrowed view of the current snapshot.
+/// A borrowed view of the current snapshot and of how current exactly this one is.
 #[derive(Debug)]
 pub struct SnapshotGuard(Guard<Arc<Published>>);
+
+impl SnapshotGuard {
+    /// How current the snapshot is.
+    #[inline]
+    pub fn freshness(&self) -> &Freshness {
+        &self.0.freshness
+    }
+}
 
 impl Deref for SnapshotGuard {
     type Target = Snapshot;
@@ -139,10 +156,15 @@ pub struct CacheHandle {
 
 /// A publisher of `first`, and a handle to it.
 pub fn channel(first: Snapshot) -> (Publisher, CacheHandle) {
+    channel_with(first, Freshness::default())
+}
+
+/// The same with a first snapshot that is as current as `freshness` says.
+pub fn channel_with(first: Snapshot, freshness: Freshness) -> (Publisher, CacheHandle) {
     let (sender, receiver) = watch::channel(first.generation());
     let shared = Arc::new(Shared {
         saving: Mutex::new(Saving::of(first.clone())),
-        published: ArcSwap::from_pointee(Published { snapshot: first, freshness: Arc::default() }),
+        published: ArcSwap::from_pointee(Published { snapshot: first, freshness: Arc::new(freshness) }),
     });
     (
         Publisher { shared: Arc::clone(&shared), generation: sender },
