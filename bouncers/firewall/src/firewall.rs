@@ -136,11 +136,12 @@ impl Bouncer for Firewall {
         self.status.clone()
     }
 
-    async fn reload(&self, config: Config, lapis: &LapiPool) {
+    async fn reload(&self, config: Config, lapis: &LapiPool) -> anyhow::Result<()> {
         let protected = protected(&config, lapis).await;
         // Where they cannot be read, the former addresses stay exempt.
         let local = local_network().await.unwrap_or_else(|| self.enforcer_config.borrow().local.clone());
         self.enforcer_config.send_replace(EnforcerConfig { config: Arc::new(config), protected, local });
+        Ok(())
     }
 
     /// Passes new addresses of the LAPIs and of this host to the enforcer.

@@ -71,8 +71,9 @@ impl Bouncer for Recorder {
         self.status.clone()
     }
 
-    async fn reload(&self, config: Config, _lapis: &LapiPool) {
+    async fn reload(&self, config: Config, _lapis: &LapiPool) -> anyhow::Result<()> {
         self.config.send_replace(config);
+        Ok(())
     }
 
     fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {

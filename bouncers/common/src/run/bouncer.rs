@@ -79,6 +79,11 @@ pub trait EnforcementStatus: Clone + Send + Sync + 'static {
     /// The number of addresses and ranges in force.
     fn elements(&self) -> u64;
 
+    /// Whether the program does its work without decisions, so that it is ready before there are any.
+    fn is_ready_without_decisions(&self) -> bool {
+        false
+    }
+
     /// The current failure, for the service manager's status line; `None` when the last change succeeded.
     fn failure(&self) -> Option<String> {
         None
@@ -173,7 +178,14 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     fn status(&self) -> watch::Receiver<Self::Status>;
 
     /// Continues with a new configuration.
-    fn reload(&self, config: Self::Config, lapis: &LapiPool) -> impl Future<Output = ()> + Send;
+    ///
+    /// # Errors
+    /// When it cannot be applied: then everything goes on with the old one.
+    fn reload(
+        &self,
+        config: Self::Config,
+        lapis: &LapiPool,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Called once a second.
     fn tick(&self, _lapis: &LapiPool) -> impl Future<Output = ()> + Send {

@@ -179,16 +179,19 @@ impl<B: Bouncer> Daemon<B> {
         if target.is_none() && published.freshness.is_complete() {
             *target = Some(published.snapshot.generation());
         }
-        let (generation, elements) = {
+        let (generation, elements, without) = {
             let status = self.status.borrow();
-            (status.generation(), status.elements())
+            (status.generation(), status.elements(), status.is_ready_without_decisions())
         };
         // `None` is less than any number: nothing is in force yet.
-        if target.is_some()
-            && generation >= *target
+        let in_force = target.is_some() && generation >= *target;
+        if (in_force || without)
             && let Some(latch) = latch.take()
         {
-            info!(elements, "decisions are in force");
+            match in_force {
+                true => info!(elements, "decisions are in force"),
+                false => info!("ready; decisions are not known yet"),
+            }
             latch.release();
         }
     }
@@ -204,6 +207,7 @@ impl<B: Bouncer> Daemon<B> {
         // Everything that can fail comes first; then nothing of the old configuration has changed yet.
         let loaded = load::<B>(path, self.overrides)?;
         let (settings, lapis) = connect_daemon::<B>(&loaded)?;
+        self.bouncer.reload(loaded.config.clone(), &lapis).await?;
         if let Err(error) = self.context.logs.configure(&loaded.logs) {
             // A log that cannot be opened is no reason to keep old bans or allowlists.
             warn!(error = &error as &dyn std::error::Error, "logging goes on as before");
@@ -215,7 +219,6 @@ impl<B: Bouncer> Daemon<B> {
             return Ok(()); // the daemon is ending
         }
         self.path = loaded.document.path().to_owned();
-        self.bouncer.reload(loaded.config, &self.lapis).await;
         info!("configuration reloaded");
         Ok(())
     }

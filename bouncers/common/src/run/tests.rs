@@ -51,7 +51,9 @@ impl Bouncer for Sample {
         watch::channel(InForce::default()).1
     }
 
-    async fn reload(&self, _config: String, _lapis: &LapiPool) {}
+    async fn reload(&self, _config: String, _lapis: &LapiPool) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {
         Effect { denied: None, reason: String::new() }
