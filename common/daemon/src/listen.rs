@@ -7,13 +7,22 @@
 //! ```
 
 mod accept;
+mod activity;
 mod bind;
 mod connection;
 mod connection_reaper;
+mod connections;
 mod eviction;
+mod handshake;
+mod inherited;
 mod limits;
+mod metrics;
 mod observed_io;
+mod open_connection;
+mod options;
 mod peer;
+mod proxy_header;
+pub mod proxy_protocol;
 mod received_body;
 mod refusal;
 mod service;
@@ -24,12 +33,17 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{ConnectionMetrics, Listeners, Serving};
+pub use accept::{Listeners, Serving};
 pub use bind::{ListenError, bind, check_bind};
 pub(crate) use bind::{bind_host, check_host};
+pub use connections::Connections;
 pub use eviction::ClientGroup;
+pub use inherited::inherited;
 pub use limits::{Limits, OpenFiles};
-pub use peer::Peer;
+pub use metrics::{ConnectionMetrics, RefusedLabels};
+pub use open_connection::HeldConnection;
+pub use options::{ListenSocket, Listener, ListenerOptions, PerAddress, Refusing, StrictHttp};
+pub use peer::{ConnectionInfo, Peer};
 pub use received_body::ReceivedBody;
 pub use service::HttpService;
 pub use socket::{SocketFile, bind_socket, check_socket};

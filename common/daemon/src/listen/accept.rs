@@ -7,24 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
     sync::OwnedSemaphorePermit,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
-    connection,
-    connection_reaper::ConnectionReaper,
+    connection::{self, Serve},
+    connections::{Connections, Shared},
     eviction::ClientGroup,
+    handshake::{self, Encrypted},
     limits::Limits,
-    peer::{Peer, unmapped},
-    refusal::refuse_plain_http,
+    metrics::ConnectionMetrics,
+    open_connection::OpenConnection,
+    options::{ListenSocket, Listener, ListenerOptions},
+    peer::{ConnectionInfo, Peer, unmapped},
+    proxy_header,
+    proxy_protocol::ProxyHeader,
     service::HttpService,
     tls::TlsServer,
 };
@@ -36,7 +39,7 @@ const EVICTION_TIMEOUT: Duration = Duration::from_millis(200);
 /// At most one log line per kind of failure in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The sockets to listen on.
+/// The sockets of a server with one set of options, the default one.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// TCP, with TLS when [`Serving::tls`] is set.
@@ -58,156 +61,209 @@ pub struct Serving<S> {
     pub metrics: ConnectionMetrics,
 }
 
-/// Metrics of the connections. Clones share the values; the owner registers them under names of its own.
-#[derive(Debug, Clone, Default)]
-pub struct ConnectionMetrics {
-    /// Open connections.
-    pub open: Gauge,
-    /// Connections closed because the client was idle or stalled.
-    pub cut: Counter,
-}
-
-/// State shared by the tasks of all connections.
-struct AcceptContext<S> {
-    serving: Serving<S>,
-    reaper: Arc<ConnectionReaper>,
-    connections: TaskTracker,
-    stop: CancellationToken,
-    /// Fires when the drain timeout has passed.
-    end: CancellationToken,
-}
-
 impl Listeners {
     /// Serves until `stop` fires; then waits, up to the drain timeout, for requests in flight.
     pub async fn serve<S: HttpService>(self, serving: Serving<S>, stop: CancellationToken) {
-        let context = Arc::new(AcceptContext {
-            reaper: Arc::new(ConnectionReaper::new(serving.limits.connections)),
-            connections: TaskTracker::new(),
-            end: CancellationToken::new(),
-            stop: stop.clone(),
-            serving,
-        });
-        let limits = context.serving.limits;
-        let cut = &context.serving.metrics.cut;
-        let reaper = context.reaper.run(limits, context.end.clone(), cut);
-        let accept = async {
-            tokio::join!(accept_tcp(&context, self.tcp), accept_unix(&context, self.unix));
-            // `wait` returns only for a closed tracker.
-            context.connections.close();
-            if timeout(limits.drain, context.connections.wait()).await.is_err() {
-                warn!(
-                    connections = context.connections.len(),
-                    drain_seconds = limits.drain.as_secs(),
-                    "requests did not end in time; closing their connections"
-                );
-            }
-            // Ends the connections that are left, and the reaper after them: until here it still has to close stalled
-            // ones.
-            context.end.cancel();
-            context.connections.wait().await;
+        let Serving { service, tls, limits, metrics } = serving;
+        let connections = Connections::with_metrics(limits, metrics);
+        let accept = async |socket: Option<ListenSocket>| {
+            let Some(socket) = socket else { return };
+            let listener = Listener { tls: tls.clone(), ..Listener::new(socket) };
+            connections.accept(listener, service.clone(), stop.clone()).await;
         };
-        tokio::join!(reaper, accept);
+        let (tcp, unix) = (self.tcp.map(ListenSocket::Tcp), self.unix.map(ListenSocket::Unix));
+        // The loops first, so that `run` finds them.
+        tokio::join!(accept(tcp), accept(unix), connections.run(stop.clone()));
     }
 }
 
-async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: Option<TcpListener>) {
-    let Some(listener) = listener else { return };
+/// What the tasks of a listener's connections share.
+struct AcceptContext<S> {
+    shared: Arc<Shared>,
+    service: S,
+    index: usize,
+    tls: Arc<ArcSwapOption<TlsServer>>,
+    options: Arc<ArcSwap<ListenerOptions>>,
+    stop: CancellationToken,
+}
+
+/// Accepts connections until `stop` fires.
+pub(super) async fn accept<S: HttpService>(
+    shared: Arc<Shared>,
+    listener: Listener,
+    service: S,
+    stop: CancellationToken,
+) {
+    let _tracked = shared.tracker.token();
+    let Listener { index, socket, tls, options } = listener;
+    let context = Arc::new(AcceptContext { shared, service, index, tls, options, stop });
+    match socket {
+        ListenSocket::Tcp(listener) => accept_tcp(&context, &listener).await,
+        ListenSocket::Unix(listener) => accept_unix(&context, &listener).await,
+    }
+}
+
+async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: &TcpListener) {
     let mut log = ThrottledLog::default();
     while let Some(accepted) = context.stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, address)) => {
+                let (address, options) = (unmapped(address), context.options.load_full());
+                // Before a permit is taken: other clients do not lose connections for one that is refused.
+                if !options.expects_header(address.ip()) && options.refuses(address.ip()) {
+                    context.refuse(&stream, "refused address");
+                    continue;
+                }
                 let group = ClientGroup::of_peer(address);
                 let Some(permit) = context.permit(&mut log, group).await else { return };
                 // Responses are small; Nagle's algorithm would only delay them.
                 // Ignored on failure, because the connection works without it.
                 let _ = stream.set_nodelay(true);
-                context.spawn(permit, tcp(context.clone(), stream, unmapped(address)));
+                let open = context.open(permit, Some(address));
+                context.spawn(&open, tcp(context.clone(), options, stream, address, open.clone()));
             }
             Err(cause) => context.accept_failed(&mut log, &cause, "TCP").await,
         }
     }
 }
 
-async fn accept_unix<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: Option<UnixListener>) {
-    let Some(listener) = listener else { return };
+async fn accept_unix<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: &UnixListener) {
     let mut log = ThrottledLog::default();
     while let Some(accepted) = context.stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                let group = ClientGroup::of(None);
-                let Some(permit) = context.permit(&mut log, group).await else { return };
-                let (inner, entry) = (context.clone(), context.reaper.register(group));
-                context.spawn(permit, async move {
-                    let (service, stop) = (inner.serving.service.clone(), inner.stop.clone());
-                    connection::serve(stream, Peer::plain(None), service, entry, stop).await;
-                });
+                let Some(permit) = context.permit(&mut log, ClientGroup::of(None)).await else { return };
+                let open = context.open(permit, None);
+                let serve = context.serve_with(context.options.load_full());
+                let info = ConnectionInfo { listener: context.index, ..ConnectionInfo::default() };
+                let peer = Peer::plain(None);
+                context.spawn(&open, connection::serve(stream, peer, info, open.clone(), serve));
             }
             Err(cause) => context.accept_failed(&mut log, &cause, "unix socket").await,
         }
     }
 }
 
-async fn tcp<S: HttpService>(context: Arc<AcceptContext<S>>, mut stream: TcpStream, address: SocketAddr) {
-    let entry = context.reaper.register(ClientGroup::of_peer(address));
-    let (service, stop) = (context.serving.service.clone(), context.stop.clone());
-    // Read for each connection, so that a reloaded certificate is used without a restart.
-    let Some(tls) = context.serving.tls.load_full() else {
-        // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
-        return Box::pin(connection::serve(stream, Peer::plain(Some(address)), service, entry, stop)).await;
-    };
-    // The reaper does not time the handshake, which therefore has a timeout of its own.
-    let acceptor = TlsAcceptor::from(tls.config.clone());
-    let handshake = Box::pin(async move {
-        match refuse_plain_http(&mut stream).await {
-            Some(false) => Some(acceptor.accept(stream).await),
-            Some(true) | None => None,
+async fn tcp<S: HttpService>(
+    context: Arc<AcceptContext<S>>,
+    options: Arc<ListenerOptions>,
+    mut stream: TcpStream,
+    socket_address: SocketAddr,
+    open: Arc<OpenConnection>,
+) {
+    let mut address = socket_address;
+    let mut local_address = stream.local_addr().ok().map(unmapped);
+    if options.expects_header(address.ip()) {
+        let Some(header) = context.proxy_header(&mut stream, address, &open).await else { return };
+        if let Some(proxied) = header.addresses {
+            (address, local_address) = (proxied.source, Some(proxied.destination));
+            open.activity().announce(Some(address.ip()));
         }
-    });
-    let stream = tokio::select! {
-        () = stop.cancelled() => return,
-        () = entry.activity.immediate_close() => return,
-        done = timeout(context.serving.limits.handshake, handshake) => match done {
-            Ok(Some(Ok(stream))) => stream,
-            Ok(None) => return debug!(client = %address, "plain HTTP, or nothing, where TLS is expected"),
-            Ok(Some(Err(cause))) => {
-                // At debug level: any scanner can cause it.
-                return debug!(client = %address, error = &cause as &dyn std::error::Error, "TLS handshake failed");
-            }
-            Err(_) => return debug!(client = %address, "TLS handshake took too long"),
-        },
+        if options.refuses(address.ip()) {
+            return context.refuse(&stream, "refused address");
+        }
+    }
+    if !context.admit(&options, address, &open) {
+        return context.refuse(&stream, "connections of one address");
+    }
+    let info = ConnectionInfo {
+        socket_address: Some(socket_address),
+        local_address,
+        listener: context.index,
+        ..ConnectionInfo::default()
     };
-    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer {
-        certificates: shown.iter().map(|certificate| certificate.to_vec()).collect(),
-        verified: tls.verifies,
-        ..Peer::plain(Some(address))
+    let peer = Peer::plain(Some(address));
+    let serve = context.serve_with(options);
+    // Read for each connection, so that a reloaded certificate is used without a restart.
+    let Some(tls) = context.tls.load_full() else {
+        // Boxed, so that a plain connection's task does not reserve the space of the TLS handshake.
+        return Box::pin(connection::serve(stream, peer, info, open, serve)).await;
     };
-    Box::pin(connection::serve(stream, peer, service, entry, stop)).await;
+    let handshake = Box::pin(handshake::encrypt(&context.shared, stream, &tls, &open));
+    let Some(Some(Encrypted { stream, server_name, certificates })) =
+        context.stop.run_until_cancelled(handshake).await
+    else {
+        return;
+    };
+    let info = ConnectionInfo { server_name, tls: true, ..info };
+    let peer = Peer { certificates, verified: tls.verifies, ..peer };
+    Box::pin(connection::serve(stream, peer, info, open, serve)).await;
 }
 
-impl<S> AcceptContext<S> {
+impl<S: HttpService> AcceptContext<S> {
+    fn serve_with(&self, options: Arc<ListenerOptions>) -> Serve<S> {
+        Serve { service: self.service.clone(), options, stop: self.stop.clone() }
+    }
+
+    /// The header of a peer that must send one; `None` if it does not.
+    async fn proxy_header(
+        &self,
+        stream: &mut TcpStream,
+        proxy: SocketAddr,
+        open: &OpenConnection,
+    ) -> Option<ProxyHeader> {
+        let within = self.shared.limits.load().proxy_header;
+        let read = tokio::select! {
+            read = proxy_header::read(stream, within) => read,
+            () = self.stop.cancelled() => return None,
+            () = open.activity().immediate_close() => return None,
+        };
+        match read {
+            Ok(header) => Some(header),
+            Err(error) => {
+                debug!(%proxy, error = &error as &dyn std::error::Error, "no usable PROXY protocol header");
+                self.refuse(stream, "PROXY protocol header");
+                None
+            }
+        }
+    }
+
     /// A permit for a connection that was accepted; `None` when stopping. At the connection limit another one is closed
     /// for it.
     async fn permit(&self, log: &mut ThrottledLog, group: ClientGroup) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.reaper.permits.clone().try_acquire_owned() {
+        let Shared { reaper, metrics, limits, .. } = &*self.shared;
+        if let Ok(permit) = reaper.permits.clone().try_acquire_owned() {
             return Some(permit);
         }
         // Idle connections of authenticated clients are then closed after seconds.
-        self.reaper.set_full(true);
-        let mut permit = Box::pin(self.stop.run_until_cancelled(self.reaper.permits.clone().acquire_owned()));
+        reaper.set_full(true);
+        let mut permit = Box::pin(self.stop.run_until_cancelled(reaper.permits.clone().acquire_owned()));
         let permit = loop {
-            if self.reaper.evict_for(group) {
-                self.serving.metrics.cut.inc();
+            if reaper.evict_for(group) {
+                metrics.cut.inc();
                 log.closed += 1;
             }
-            log.full(self.serving.limits.connections);
+            log.full(limits.load().connections);
             // Again when it does not come: the connection may have been one that had to be waited for anyway.
             if let Ok(permit) = timeout(EVICTION_TIMEOUT, permit.as_mut()).await {
                 break permit;
             }
         };
-        self.reaper.set_full(false);
+        reaper.set_full(false);
         permit?.ok()
+    }
+
+    /// Counts and registers a connection.
+    fn open(&self, permit: OwnedSemaphorePermit, address: Option<SocketAddr>) -> Arc<OpenConnection> {
+        let Shared { reaper, metrics, tracker, end, .. } = &*self.shared;
+        let registered = reaper.register(address.map(|address| address.ip()));
+        Arc::new(OpenConnection::new(registered, &metrics.open, permit, tracker.token(), end.clone()))
+    }
+
+    /// Whether a client may have another connection, which is then counted.
+    fn admit(&self, options: &ListenerOptions, client: SocketAddr, open: &OpenConnection) -> bool {
+        let Some(per_address) = &options.per_address else { return true };
+        if per_address.exempt.contains(client.ip()) {
+            return true;
+        }
+        let place = self.shared.reaper.group_place(ClientGroup::of_peer(client), per_address.connections);
+        place.is_some_and(|place| open.group_place.set(place).is_ok())
+    }
+
+    fn refuse(&self, stream: &TcpStream, reason: &'static str) {
+        self.shared.metrics.refused(reason);
+        // A reset instead of an orderly end, after which the kernel would keep the connection for a minute.
+        let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
     }
 
     async fn accept_failed(&self, log: &mut ThrottledLog, cause: &io::Error, over: &str) {
@@ -219,30 +275,17 @@ impl<S> AcceptContext<S> {
         // Out of descriptors, whatever takes them.
         let out = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
         if cause.raw_os_error().is_some_and(|code| out.contains(&code)) {
-            self.reaper.evict_for(ClientGroup::of(None));
+            self.shared.reaper.evict_for(ClientGroup::of(None));
         }
         log.accept_failed(cause, over).await;
     }
 
-    fn spawn(&self, permit: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {
-        let (end, open) = (self.end.clone(), self.serving.metrics.open.clone());
-        self.connections.spawn(async move {
-            let _permit = permit;
-            open.inc();
-            let counted = Counted(open);
+    fn spawn(&self, open: &OpenConnection, work: impl Future<Output = ()> + Send + 'static) {
+        let end = open.end.clone();
+        self.shared.tracker.spawn(async move {
             // Dropping the work closes the connection, whatever it is doing.
             end.run_until_cancelled(work).await;
-            drop(counted);
         });
-    }
-}
-
-/// Decrements the connection gauge, also when the task panics.
-struct Counted(Gauge);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

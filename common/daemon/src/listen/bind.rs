@@ -41,6 +41,14 @@ pub enum ListenError {
         /// The system's reason; part of the text above.
         cause: io::Error,
     },
+    /// The service manager passed no usable socket of this name.
+    #[error("listening on socket {name}: {what}")]
+    Inherited {
+        /// As configured.
+        name: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
     /// The unix socket cannot be bound.
     #[error("listening on unix socket {}: {what}", path.display())]
     Socket {

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -11,13 +12,11 @@ use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, Version,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
+    rt::{Read, Write, bounds::Http2ServerConnExec},
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::OwnedSemaphorePermit,
@@ -25,10 +24,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection_reaper::{CloseSignal, ConnectionActivity, ConnectionReaper, RegisteredConnection},
+    activity::{CloseSignal, ConnectionActivity},
+    connection_reaper::ConnectionReaper,
     limits::{MAX_DECODED_HEAD, MAX_HEAD},
     observed_io::ObservedIo,
-    peer::Peer,
+    open_connection::OpenConnection,
+    options::ListenerOptions,
+    peer::{ConnectionInfo, Peer},
     received_body::{ReceivedBody, keep_stream},
     refusal,
     service::HttpService,
@@ -40,19 +42,27 @@ const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
+/// How the requests of a connection are served.
+pub(super) struct Serve<H> {
+    pub(super) service: H,
+    pub(super) options: Arc<ListenerOptions>,
+    pub(super) stop: CancellationToken,
+}
+
 /// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
 /// flight are answered.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H: HttpService>(
     stream: S,
     peer: Peer,
-    service: H,
-    entry: RegisteredConnection,
-    stop: CancellationToken,
+    info: ConnectionInfo,
+    open: Arc<OpenConnection>,
+    serve: Serve<H>,
 ) {
-    let activity = entry.activity.clone();
-    let peer = Peer { activity: Some(activity.clone()), ..peer };
+    let Serve { service, options, stop } = serve;
+    let activity = open.activity().clone();
+    let peer = peer.with(ConnectionInfo { connection: Arc::downgrade(&open), ..info });
     let answering = service_fn({
-        let (activity, reaper) = (activity.clone(), entry.reaper.clone());
+        let (activity, reaper) = (activity.clone(), open.reaper().clone());
         move |request: Request<Incoming>| {
             answer(request, peer.clone(), service.clone(), activity.clone(), reaper.clone())
         }
@@ -73,7 +83,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
             // With hyper's own timeout each connection would have a timer. Its limit of lines is `MAX_HEADER_LINES`; to set
             // it would move the parser's table to the heap.
             builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
-            drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop).await;
+            let connection = builder.serve_connection(TokioIo::new(stream), answering).with_upgrades();
+            drive(connection, &activity, &stop).await;
         }
         Ok(true) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -83,6 +94,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(MAX_DECODED_HEAD);
+            if options.connect_protocol {
+                builder.enable_connect_protocol();
+            }
             // Boxed, as it is large and rare: tasks of HTTP/1.1 connections do not reserve its space.
             Box::pin(drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop))
                 .await;
@@ -92,7 +106,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
 }
 
 /// Drives a connection to its end, or until it is signalled to close.
-async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivity, stop: &CancellationToken) {
+async fn drive(connection: impl Graceful, activity: &ConnectionActivity, stop: &CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -101,10 +115,42 @@ async fn drive(connection: impl GracefulConnection, activity: &ConnectionActivit
     }
     // Answers what has begun and accepts no further request. If the client does not take the answer, the reaper or
     // the drain timeout ends it.
-    connection.as_mut().graceful_shutdown();
+    connection.as_mut().shut_down();
     tokio::select! {
         _ = connection => {}
         () = activity.immediate_close() => {}
+    }
+}
+
+/// A connection that can be told to accept no further request.
+trait Graceful: Future {
+    fn shut_down(self: Pin<&mut Self>);
+}
+
+impl<I, B, S> Graceful for http1::UpgradeableConnection<I, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: Read + Write + Unpin + Send + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, B, S> Graceful for http2::Connection<I, S, TokioExecutor>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: Read + Write + Unpin + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    TokioExecutor: Http2ServerConnExec<S::Future, B>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }
 

@@ -4,20 +4,23 @@
 //! needs a timer of its own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::eviction::{Candidate, ClientGroup, Rank, choose};
+use super::activity::{CloseSignal, ConnectionActivity, since};
+use super::eviction::{ClientGroup, Rank, choose};
 use super::limits::Limits;
 
 /// How many connections one scan chooses in advance, at most: a flood of new connections must not cost a scan each.
@@ -29,227 +32,6 @@ const REQUEST_PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a choice is used.
 const CHOICE_LIFETIME: Duration = Duration::from_millis(100);
 
-/// How a connection is to be closed; `None` if it stays open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CloseSignal {
-    None,
-    /// Finish the requests in flight, then close.
-    Graceful,
-    /// Close now.
-    Immediate,
-}
-
-/// What a connection is doing. Times are milliseconds since the reaper was created; 0 is never.
-#[derive(Debug)]
-pub(super) struct ConnectionActivity {
-    epoch: Instant,
-    group: ClientGroup,
-    requests: AtomicU32,
-    /// Those of them whose body is not complete.
-    bodies: AtomicU32,
-    /// Since when one of them is being received.
-    body_since: AtomicU64,
-    /// Whether a request has been authenticated.
-    authenticated: AtomicBool,
-    /// Whether a response has begun that is not written yet.
-    unflushed: AtomicBool,
-    /// Whether the client may still be sending a body that is not read.
-    unread: AtomicBool,
-    http2: AtomicBool,
-    /// Since when there has been no request.
-    idle: AtomicU64,
-    /// Since when a request has been arriving.
-    receiving: AtomicU64,
-    /// Since when writes have been blocked.
-    write_stalled: AtomicU64,
-    signal: AtomicU8,
-    signalled: Notify,
-}
-
-impl ConnectionActivity {
-    fn now(&self) -> u64 {
-        since(self.epoch)
-    }
-
-    /// Bytes were received.
-    pub(super) fn bytes_received(&self) {
-        // Bytes of a body, or of a pipelined request, do not begin another time limit. Relaxed throughout: the sweep
-        // tolerates a value that is a moment old.
-        if self.requests.load(Ordering::Relaxed) == 0 && self.receiving.load(Ordering::Relaxed) == 0 {
-            self.receiving.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    /// A write was accepted (`taken`) or is blocked.
-    pub(super) fn write_polled(&self, taken: bool) {
-        if taken {
-            // Read before it is written: writes are frequent and the value mostly stays 0.
-            if self.write_stalled.load(Ordering::Relaxed) != 0 {
-                self.write_stalled.store(0, Ordering::Relaxed);
-            }
-        } else if self.write_stalled.load(Ordering::Relaxed) == 0 {
-            self.write_stalled.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    /// The headers of a request are complete.
-    pub(super) fn begin(&self, http2: bool) {
-        self.http2.store(http2, Ordering::Relaxed);
-        self.unflushed.store(true, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.receiving.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether requests beside this one are in flight.
-    pub(super) fn has_others(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) > 1
-    }
-
-    /// A body is to be received.
-    pub(super) fn body_begins(&self) {
-        if self.bodies.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.body_since.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    /// A body is complete, or will not be read further.
-    pub(super) fn body_ends(&self) {
-        self.bodies.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A request on the connection has shown valid credentials.
-    pub(super) fn authenticated(&self) {
-        self.authenticated.store(true, Ordering::Relaxed);
-    }
-
-    /// The rest of a body is not read, or the head cannot be parsed.
-    pub(super) fn leave_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
-    }
-
-    /// Everything was written.
-    pub(super) fn flushed(&self) {
-        if self.requests.load(Ordering::Relaxed) == 0 && self.unflushed.load(Ordering::Relaxed) {
-            self.unflushed.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether bytes that are written may belong to the response of a handler.
-    pub(super) fn is_answering(&self) -> bool {
-        self.unflushed.load(Ordering::Relaxed)
-    }
-
-    /// The response to a request is complete.
-    pub(super) fn end(&self) {
-        // Before the count falls: the sweep must not see a connection without requests and an old idle time.
-        self.idle.store(self.now(), Ordering::Relaxed);
-        self.receiving.store(0, Ordering::Relaxed);
-        self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Waits for a signal other than `None`.
-    pub(super) async fn close_signal(&self) -> CloseSignal {
-        loop {
-            // Created before the load, so that a signal in between is not missed.
-            let woken = self.signalled.notified();
-            match self.signal.load(Ordering::Acquire) {
-                0 => woken.await,
-                1 => return CloseSignal::Graceful,
-                _ => return CloseSignal::Immediate,
-            }
-        }
-    }
-
-    /// Waits for `Immediate`.
-    pub(super) async fn immediate_close(&self) {
-        loop {
-            let woken = self.signalled.notified();
-            if self.signal.load(Ordering::Acquire) >= 2 {
-                return;
-            }
-            woken.await;
-        }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.signal.load(Ordering::Relaxed) >= 2
-    }
-
-    fn send(&self, signal: CloseSignal) -> bool {
-        let number = match signal {
-            CloseSignal::None => return false,
-            CloseSignal::Graceful => 1,
-            CloseSignal::Immediate => 2,
-        };
-        // Never lowered: a graceful signal must not take back an immediate one.
-        let new = self.signal.fetch_max(number, Ordering::AcqRel) < number;
-        if new {
-            self.signalled.notify_waiters();
-            // `notify_waiters` wakes only those that wait now. The permit of `notify_one` is for a task that is about
-            // to.
-            self.signalled.notify_one();
-        }
-        new
-    }
-
-    /// The signal for this connection at `now`. Pure.
-    fn evaluate(&self, now: u64, full: bool, limits: &Limits) -> CloseSignal {
-        let lasts = |since: &AtomicU64, limit: Duration| {
-            let since = since.load(Ordering::Relaxed);
-            since != 0 && u128::from(now.saturating_sub(since)) > limit.as_millis()
-        };
-        // Before the check for requests in flight, which can stall as well.
-        if lasts(&self.write_stalled, limits.write_stalled) {
-            return CloseSignal::Immediate;
-        }
-        // A parked request may last for minutes without a byte.
-        if self.requests.load(Ordering::Relaxed) > 0 {
-            return CloseSignal::None;
-        }
-        // HTTP/2 has control frames between requests, which are not the beginning of one.
-        if !self.http2.load(Ordering::Relaxed) && lasts(&self.receiving, limits.headers) {
-            return CloseSignal::Immediate;
-        }
-        let idle = if full { limits.idle_when_full } else { limits.idle };
-        if !lasts(&self.idle, idle) {
-            return CloseSignal::None;
-        }
-        // A connection that is still open at the next idle check after `Graceful` is closed.
-        if self.signal.load(Ordering::Acquire) == 1 { CloseSignal::Immediate } else { CloseSignal::Graceful }
-    }
-}
-
-impl ConnectionActivity {
-    /// What counts when a connection has to be closed for another one. Pure.
-    fn candidate(&self, number: u64) -> Candidate {
-        let get = |since: &AtomicU64| since.load(Ordering::Relaxed);
-        let requests = self.requests.load(Ordering::Relaxed);
-        let (receiving, stalled) = (get(&self.receiving), get(&self.write_stalled));
-        let waits_for_client = requests <= self.bodies.load(Ordering::Relaxed) || stalled != 0;
-        let since = match requests {
-            _ if stalled != 0 => stalled,
-            0 if receiving != 0 => receiving,
-            0 => get(&self.idle),
-            _ => get(&self.body_since),
-        };
-        let rank = match (self.authenticated.load(Ordering::Relaxed), waits_for_client) {
-            (false, true) => Rank::Stranger,
-            (true, true) => Rank::Idle,
-            (_, false) => Rank::Busy,
-        };
-        Candidate { number, group: self.group, rank, since, weight: requests.max(1) }
-    }
-}
-
-fn since(epoch: Instant) -> u64 {
-    // From 1, because 0 means never.
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-}
-
 #[derive(Debug)]
 pub(super) struct ConnectionReaper {
     epoch: Instant,
@@ -260,11 +42,14 @@ pub(super) struct ConnectionReaper {
     next: AtomicU64,
     full: AtomicBool,
     connections: Mutex<HashMap<u64, Arc<ConnectionActivity>>>,
+    /// Connections of each client group, where their number is limited.
+    by_group: Mutex<HashMap<ClientGroup, usize>>,
     /// Connections to close for new ones, the next at the end, and when they were chosen.
     chosen: Mutex<(Option<Instant>, Vec<u64>)>,
 }
 
 /// A connection's registration, removed on drop.
+#[derive(Debug)]
 pub(super) struct RegisteredConnection {
     number: u64,
     pub(super) activity: Arc<ConnectionActivity>,
@@ -273,7 +58,26 @@ pub(super) struct RegisteredConnection {
 
 impl Drop for RegisteredConnection {
     fn drop(&mut self) {
-        self.reaper.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.reaper.all().remove(&self.number);
+    }
+}
+
+/// One of the connections that a client group may have, given back on drop.
+#[derive(Debug)]
+pub(super) struct GroupPlace {
+    group: ClientGroup,
+    reaper: Arc<ConnectionReaper>,
+}
+
+impl Drop for GroupPlace {
+    fn drop(&mut self) {
+        let mut groups = self.reaper.by_group.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = groups.entry(self.group) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
     }
 }
 
@@ -288,32 +92,39 @@ impl ConnectionReaper {
             next: AtomicU64::new(0),
             full: AtomicBool::new(false),
             connections: Mutex::default(),
+            by_group: Mutex::default(),
             chosen: Mutex::default(),
         }
     }
 
-    pub(super) fn register(self: &Arc<Self>, group: ClientGroup) -> RegisteredConnection {
-        let activity = Arc::new(ConnectionActivity {
-            epoch: self.epoch,
-            group,
-            requests: AtomicU32::new(0),
-            bodies: AtomicU32::new(0),
-            body_since: AtomicU64::new(0),
-            authenticated: AtomicBool::new(false),
-            unflushed: AtomicBool::new(false),
-            unread: AtomicBool::new(false),
-            http2: AtomicBool::new(false),
-            // A connection that never sends anything is idle from the start.
-            idle: AtomicU64::new(since(self.epoch)),
-            receiving: AtomicU64::new(0),
-            write_stalled: AtomicU64::new(0),
-            signal: AtomicU8::new(0),
-            signalled: Notify::new(),
-        });
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, Arc<ConnectionActivity>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all().len()
+    }
+
+    pub(super) fn register(self: &Arc<Self>, socket: Option<IpAddr>) -> RegisteredConnection {
+        let activity = Arc::new(ConnectionActivity::new(self.epoch, socket));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(number, activity.clone());
+        self.all().insert(number, activity.clone());
         RegisteredConnection { number, activity, reaper: self.clone() }
+    }
+
+    /// A place for a connection of this group; `None` if it has `most` already.
+    pub(super) fn group_place(self: &Arc<Self>, group: ClientGroup, most: usize) -> Option<GroupPlace> {
+        let mut groups = self.by_group.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = groups.entry(group).or_default();
+        if *count >= most {
+            // An entry of 0 is only there if no connection is allowed at all.
+            if *count == 0 {
+                groups.remove(&group);
+            }
+            return None;
+        }
+        *count += 1;
+        Some(GroupPlace { group, reaper: self.clone() })
     }
 
     /// Whether the connection limit is reached: idle connections are then closed sooner.
@@ -321,9 +132,19 @@ impl ConnectionReaper {
         self.full.store(full, Ordering::Relaxed);
     }
 
+    /// Closes all connections of clients that `is_meant`, whatever they are doing; returns their number.
+    pub(super) fn close_where(&self, is_meant: impl Fn(IpAddr) -> bool) -> usize {
+        // Collected first: the predicate may look at a large set of decisions, and connections are registered under
+        // this lock.
+        let all: Vec<_> =
+            self.all().values().filter(|activity| activity.client().is_some()).cloned().collect();
+        let meant = all.iter().filter(|activity| activity.client().is_some_and(&is_meant));
+        meant.filter(|activity| activity.send(CloseSignal::Immediate)).count()
+    }
+
     /// Closes one connection for a new one of this group; returns whether there is one to close.
     pub(super) fn evict_for(&self, group: ClientGroup) -> bool {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.all();
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if chosen.0.is_none_or(|at| at.elapsed() > CHOICE_LIFETIME) || chosen.1.is_empty() {
             let candidates = connections.iter().filter(|(_, activity)| !activity.is_closing());
@@ -345,32 +166,38 @@ impl ConnectionReaper {
         false
     }
 
+    /// Closes one connection whose TLS handshake is in progress for another one of this group.
+    pub(super) fn evict_handshake_for(&self, group: ClientGroup) -> bool {
+        let connections = self.all();
+        let shaking = connections.iter().filter(|(_, one)| one.is_shaking_hands() && !one.is_closing());
+        let candidates = shaking.map(|(number, activity)| activity.candidate(*number)).collect();
+        let chosen = choose(candidates, group, 1);
+        chosen.iter().filter_map(|number| connections.get(number)).any(|one| one.send(CloseSignal::Immediate))
+    }
+
     /// A permit for a further request of an HTTP/2 connection; `None` when there is none in time.
     pub(super) async fn request_permit(&self, of: &ConnectionActivity) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);
         }
-        self.evict_for(of.group);
+        self.evict_for(of.group());
         timeout(REQUEST_PERMIT_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// Checks all connections once; returns how many were newly signalled.
     fn sweep(&self, limits: &Limits) -> u64 {
         let (now, full) = (since(self.epoch), self.full.load(Ordering::Relaxed));
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.all();
         let signalled =
             connections.values().filter(|activity| activity.send(activity.evaluate(now, full, limits)));
         u64::try_from(signalled.count()).unwrap_or(u64::MAX)
     }
 
     /// Sweeps once a second until `stop` fires.
-    pub(super) async fn run(&self, limits: Limits, stop: CancellationToken, cut: &Counter) {
-        // Tests use limits of fractions of a second.
-        let fastest = limits.idle.min(limits.headers).min(limits.write_stalled) / 4;
-        let mut ticks =
-            tokio::time::interval(fastest.clamp(Duration::from_millis(20), Duration::from_secs(1)));
+    pub(super) async fn run(&self, limits: &ArcSwap<Limits>, stop: CancellationToken, cut: &Counter) {
+        let mut ticks = tokio::time::interval(limits.load().sweep_interval());
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let signalled = self.sweep(&limits);
+            let signalled = self.sweep(&limits.load());
             if signalled > 0 {
                 tracing::debug!(connections = signalled, "closing idle or stalled connections");
                 cut.inc_by(signalled);
@@ -387,7 +214,7 @@ mod tests {
     fn idle_connections_are_closed_and_active_ones_kept() {
         let reaper = Arc::new(ConnectionReaper::new(9));
         let limits = Limits::default();
-        let entry = reaper.register(ClientGroup::of(None));
+        let entry = reaper.register(None);
         let activity = &entry.activity;
         let at = |seconds: u64| seconds * 1000 + 1;
         assert_eq!(activity.evaluate(at(299), false, &limits), CloseSignal::None);
@@ -424,9 +251,37 @@ mod tests {
             CloseSignal::None,
             "HTTP/2 talks between requests"
         );
+        activity.hold();
+        assert_eq!(activity.evaluate(at(9999), true, &limits), CloseSignal::None, "a tunnel may be silent");
+        activity.release();
         assert!(activity.send(CloseSignal::Graceful) && !activity.send(CloseSignal::Graceful));
         assert_eq!(activity.evaluate(at(400), false, &limits), CloseSignal::Immediate);
         drop(entry);
         assert!(reaper.connections.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn connections_are_closed_by_the_address_that_a_proxy_header_names() {
+        let reaper = Arc::new(ConnectionReaper::new(9));
+        let [proxy, banned, other] = ["10.0.0.1", "192.0.2.1", "192.0.2.2"].map(|text| text.parse().ok());
+        let entries = [proxy, banned, other, None].map(|address: Option<IpAddr>| reaper.register(address));
+        entries[0].activity.announce(banned);
+        let is_banned = |address| Some(address) == banned;
+        assert_eq!((reaper.close_where(is_banned), reaper.close_where(is_banned)), (2, 0));
+        assert_eq!(entries.each_ref().map(|entry| entry.activity.is_closing()), [true, true, false, false]);
+    }
+
+    #[test]
+    fn the_connections_of_a_group_are_counted() {
+        let reaper = Arc::new(ConnectionReaper::new(9));
+        let group = |text: &str| ClientGroup::of(text.parse().ok());
+        let one = reaper.group_place(group("2001:db8::1"), 2).unwrap();
+        let _two = reaper.group_place(group("2001:db8::2"), 2).unwrap();
+        assert!(reaper.group_place(group("2001:db8::3"), 2).is_none());
+        let _other = reaper.group_place(group("192.0.2.1"), 2).unwrap();
+        drop(one);
+        assert!(reaper.group_place(group("2001:db8::3"), 2).is_some());
+        assert!(reaper.group_place(group("192.0.2.9"), 0).is_none());
+        assert_eq!(reaper.by_group.lock().unwrap().len(), 2);
     }
 }

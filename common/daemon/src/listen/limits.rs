@@ -12,6 +12,12 @@ pub struct Limits {
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
+    /// For a PROXY protocol header, where one is expected.
+    pub proxy_header: Duration,
+    /// Maximum number of TLS handshakes in progress; further ones wait.
+    pub handshakes: usize,
+    /// From a connection's beginning to the first byte of its first request.
+    pub first_byte: Duration,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
     /// Without a request.
@@ -29,6 +35,9 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             handshake: Duration::from_secs(10),
+            proxy_header: Duration::from_secs(5),
+            handshakes: usize::MAX,
+            first_byte: Duration::MAX,
             // A client that sends its headers byte by byte holds a connection for no longer than this.
             headers: Duration::from_secs(15),
             // Log processors send a heartbeat every minute and should find their connection open.
@@ -41,6 +50,14 @@ impl Default for Limits {
             // process.
             drain: Duration::from_secs(7),
         }
+    }
+}
+
+impl Limits {
+    /// How often connections are checked: once a second, or more often where limits are shorter, as in tests.
+    pub(super) fn sweep_interval(&self) -> Duration {
+        let fastest = self.idle.min(self.headers).min(self.write_stalled).min(self.first_byte) / 4;
+        fastest.clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{connection_reaper::ConnectionActivity, refusal};
+use super::{activity::ConnectionActivity, refusal};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Buffer size for the first read: enough for the head of an ordinary request.

@@ -16,7 +16,7 @@ use hyper::{
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::connection_reaper::ConnectionActivity;
+use super::activity::ConnectionActivity;
 
 /// Bytes of an unread body that are read and discarded before the response: what most clients have sent already.
 const DISCARDED_BYTES: usize = 256 * 1024;

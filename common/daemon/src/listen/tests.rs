@@ -1,6 +1,7 @@
 //! Real connections: many, slow, silent, encrypted.
 
 mod hostile;
+mod options;
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -233,6 +234,10 @@ fn certificate(folder: &Path, name: &str) -> TlsFiles {
 
 /// The body of a response over TLS, from a client that trusts one certificate.
 async fn over_tls(open: &Open, trusted: &TlsFiles) -> std::io::Result<String> {
+    over_tls_at(open.address, trusted).await
+}
+
+async fn over_tls_at(address: SocketAddr, trusted: &TlsFiles) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     for root in super::tls::certificates("certificate", &trusted.certificate).unwrap() {
         roots.add(root).unwrap();
@@ -243,7 +248,8 @@ async fn over_tls(open: &Open, trusted: &TlsFiles) -> std::io::Result<String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, open.connect().await).await?;
+    let mut stream =
+        TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await?;
     Ok(ask(&mut stream, "GET / HTTP/1.1").await)
 }
 
