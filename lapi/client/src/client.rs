@@ -284,7 +284,7 @@ impl Client {
         }
     }
 
-    fn timed_out(&self, while_awaiting: &'static str, after: Duration) -> PullError {
+    pub(crate) fn timed_out(&self, while_awaiting: &'static str, after: Duration) -> PullError {
         PullError::TimedOut { url: self.url(), while_awaiting, after }
     }
 

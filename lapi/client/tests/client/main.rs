@@ -1,6 +1,8 @@
 //! The client against peers on real sockets.
 
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod peer;
