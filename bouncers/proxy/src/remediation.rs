@@ -12,6 +12,7 @@
 
 mod decider;
 pub mod geo;
+pub mod live;
 mod outcome;
 mod rules;
 mod strongest;

@@ -5,7 +5,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 /// A country: two upper-case letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CountryCode([u8; 2]);
 
 impl CountryCode {
@@ -31,7 +31,7 @@ impl fmt::Display for CountryCode {
 }
 
 /// The number of an autonomous system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SystemNumber(pub u32);
 
 /// The decimal digits of a [`SystemNumber`].
