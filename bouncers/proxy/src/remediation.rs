@@ -13,6 +13,7 @@
 mod decider;
 pub mod geo;
 pub mod live;
+pub mod open_requests;
 mod outcome;
 mod rules;
 mod strongest;
