@@ -8,20 +8,33 @@
 //! Each name has a certificate of its own: a name that cannot be proven does not hold up the others, adding a name does
 //! not replace the certificates of the others, and no certificate discloses which names share a server.
 
-#[allow(dead_code)]
 mod challenges;
-#[allow(dead_code)]
+mod failure;
+mod http;
+mod name_state;
+mod order;
 mod placeholder;
+mod renewal;
+mod schedule;
+mod storage;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use rustix::fs::Access;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::challenges::Challenges;
-use super::certificate::Certificate;
+use self::http::Http;
+pub use self::name_state::AcmeStatus;
+use self::name_state::NameState;
+use self::storage::Storage;
+use super::certificate::{Certificate, unix_now};
 use super::error::TlsError;
 use crate::config::AcmeConfig;
 
@@ -36,20 +49,17 @@ struct Shared {
     challenges: Challenges,
     /// What is presented for each name: the certificate obtained last, or a placeholder.
     presented: ArcSwap<HashMap<String, Arc<Certificate>>>,
-    config: watch::Sender<Option<Arc<AcmeConfig>>>,
+    /// In the order of the configuration. Locked shortly, never while waiting.
+    names: Mutex<Vec<NameState>>,
+    setup: watch::Sender<Option<Arc<Setup>>>,
 }
 
-/// What `status` shows of a name.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct AcmeStatus {
-    /// The name.
-    pub name: String,
-    /// End of the certificate's validity, RFC 3339; `None` while there is none but a placeholder.
-    pub expires: Option<String>,
-    /// When the next order is made, RFC 3339.
-    pub next_attempt: Option<String>,
-    /// Why the last order failed; `None` after a success.
-    pub last_error: Option<String>,
+/// What does not change until a reload.
+#[derive(Debug)]
+struct Setup {
+    config: AcmeConfig,
+    storage: Storage,
+    http: Http,
 }
 
 impl Acme {
@@ -60,37 +70,64 @@ impl Acme {
     ///
     /// When the storage directory cannot be used.
     pub fn new(config: Option<&AcmeConfig>) -> Result<Self, TlsError> {
-        let (sender, _) = watch::channel(None);
-        let shared =
-            Shared { challenges: Challenges::default(), presented: ArcSwap::default(), config: sender };
+        let shared = Shared {
+            challenges: Challenges::default(),
+            presented: ArcSwap::default(),
+            names: Mutex::default(),
+            setup: watch::channel(None).0,
+        };
         let acme = Self { shared: Arc::new(shared) };
         acme.reconfigure(config)?;
         Ok(acme)
     }
 
-    /// Continues with another configuration; names that are no longer in it are forgotten.
+    /// Continues with another configuration. Names that are no longer in it are forgotten, but their files are kept;
+    /// names that failed are tried again.
     ///
     /// # Errors
     ///
-    /// When the storage directory cannot be used: then nothing is changed.
+    /// When the storage directory or the file of authorities cannot be used: then nothing is changed.
     pub fn reconfigure(&self, config: Option<&AcmeConfig>) -> Result<(), TlsError> {
+        let setup = match config {
+            Some(config) => Some(Arc::new(Setup {
+                storage: Storage::open(&config.storage, &config.directory)?,
+                http: Http::new(config)?,
+                config: config.clone(),
+            })),
+            None => None,
+        };
+        let mut known = self.shared.names();
+        let previous = self.shared.setup.borrow().clone();
+        let mut names = Vec::new();
         let mut presented = HashMap::new();
-        for name in config.iter().flat_map(|config| &config.names) {
-            let known = self.certificate(name);
-            let certificate = match known {
-                Some(known) => known,
-                None => Arc::new(placeholder::generate(name)?),
-            };
-            presented.insert(name.clone(), certificate);
+        if let Some(setup) = &setup {
+            let same_storage = previous.is_some_and(|previous| previous.storage == setup.storage);
+            for name in &setup.config.names {
+                let kept = known.iter().find(|state| same_storage && state.name == *name);
+                let state = match kept {
+                    Some(kept) => kept.clone().after_reload(),
+                    None => NameState::load(name, &setup.storage, unix_now()),
+                };
+                let certificate = match state.certificate.clone().or_else(|| self.certificate(name)) {
+                    Some(certificate) => certificate,
+                    None => Arc::new(placeholder::generate(name)?),
+                };
+                presented.insert(name.clone(), certificate);
+                names.push(state);
+            }
         }
+        *known = names;
         self.shared.presented.store(Arc::new(presented));
-        self.shared.config.send_replace(config.cloned().map(Arc::new));
+        // Still locked, so that no order of the previous setup is recorded in between.
+        self.shared.setup.send_replace(setup);
         Ok(())
     }
 
-    /// Orders and renews until `stop` fires.
+    /// Orders and renews until `stop` fires, one name after the other. An order that is under way then is continued
+    /// after the next start.
     pub async fn run(&self, stop: CancellationToken) {
-        stop.cancelled().await;
+        // Cancelled as a whole: each step is safe to be cut off, as by the end of the process.
+        stop.run_until_cancelled(renewal::run(&self.shared)).await;
     }
 
     /// The answers to challenges of orders under way.
@@ -98,14 +135,22 @@ impl Acme {
         &self.shared.challenges
     }
 
-    /// The certificate to present for a lower-case name of the configuration.
+    /// The certificate to present for a lower-case name of the configuration. One that has expired is presented until
+    /// there is another: clients then say what is wrong, which a placeholder would hide.
     pub(super) fn certificate(&self, name: &str) -> Option<Arc<Certificate>> {
         self.shared.presented.load().get(name).cloned()
     }
 
     /// All names of the configuration, in its order.
     pub fn status(&self) -> Vec<AcmeStatus> {
-        Vec::new()
+        self.shared.names().iter().map(NameState::status).collect()
+    }
+}
+
+impl Shared {
+    /// What is guarded is consistent after each statement, so a panic elsewhere does not make it unusable.
+    fn names(&self) -> MutexGuard<'_, Vec<NameState>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,13 +171,25 @@ pub(super) fn check_name(name: &str) -> Result<(), TlsError> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if name.len() > 253 || !name.split('.').all(is_label) {
+    // Names are also names of files, which end in something.
+    if name.len() > 200 || !name.split('.').all(is_label) {
         return refuse("it is not a host name in lower case; write international names in their xn-- form");
     }
     Ok(())
 }
 
 /// Finds what would make the start fail, without changing anything.
-pub(super) fn check(_: &AcmeConfig) -> Result<(), TlsError> {
-    Ok(())
+pub(super) fn check(config: &AcmeConfig) -> Result<(), TlsError> {
+    if !config.directory.starts_with("https://") {
+        return Err(TlsError::Directory { url: config.directory.clone() });
+    }
+    config.names.iter().try_for_each(|name| check_name(name))?;
+    Http::new(config)?;
+    // The directory may be missing, but then it must be possible to create it.
+    let Some(existing) = config.storage.ancestors().find(|path| path.exists()) else { return Ok(()) };
+    let failed = |cause| TlsError::Storage { path: config.storage.clone(), cause };
+    if !existing.is_dir() {
+        return Err(failed(std::io::ErrorKind::NotADirectory.into()));
+    }
+    rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| failed(errno.into()))
 }

@@ -51,6 +51,8 @@ pub(super) enum CertificateError {
     Certificate(usize),
     #[error("the key cannot be used ({0})")]
     Key(rustls::Error),
+    #[error("the certificate cannot be used ({0})")]
+    Unsupported(rustls::Error),
     #[error(
         "the key does not belong to the certificate; give the key that the certificate was requested with"
     )]
@@ -89,7 +91,8 @@ impl Certificate {
         match key.keys_match() {
             // A key that cannot tell its public half cannot be compared.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(CertificateError::KeyMismatch),
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::KeyMismatch),
+            Err(cause) => return Err(CertificateError::Unsupported(cause)),
         }
         Ok(Self { names, key: Arc::new(key), validity, subject, doubts })
     }

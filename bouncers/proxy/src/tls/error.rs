@@ -63,6 +63,21 @@ pub enum TlsError {
         #[source]
         cause: io::Error,
     },
+    /// The HTTP client for the ACME directory cannot be made.
+    #[error("the ACME directory cannot be used: no HTTPS client for it; check the system's CA certificates")]
+    AcmeClient {
+        /// The library's reason.
+        #[source]
+        cause: reqwest::Error,
+    },
+    /// The URL of the ACME directory is not one of HTTPS.
+    #[error(
+        "the ACME directory `{url}` is not an https:// URL; the account's requests are not sent without TLS"
+    )]
+    Directory {
+        /// As configured.
+        url: String,
+    },
     /// The cryptographic library refuses the combination.
     #[error("TLS cannot be configured")]
     Rustls(#[from] rustls::Error),

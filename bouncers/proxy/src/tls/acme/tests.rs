@@ -1,0 +1,156 @@
+//! Names, storage and reloads, without a directory.
+
+use std::fs;
+use std::path::Path;
+
+use rustls_pki_types::CertificateDer;
+
+use super::*;
+use crate::config::{AcmeChallenge, TlsConfig};
+use crate::tls::server::{check as check_listener, rustls_config};
+use crate::tls::testing::{Authority, listener};
+use crate::tls::{ACME_TLS_ALPN, Certificates};
+
+fn config(storage: &Path, names: &[&str]) -> AcmeConfig {
+    AcmeConfig {
+        directory: "https://127.0.0.1:1/directory".to_owned(),
+        email: String::new(),
+        storage: storage.to_owned(),
+        ca: None,
+        challenge: AcmeChallenge::TlsAlpn01,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn acme_listener(names: &[&str]) -> TlsConfig {
+    TlsConfig { acme_names: names.iter().map(|name| (*name).to_owned()).collect(), ..listener(Vec::new()) }
+}
+
+/// Puts a certificate where one obtained by ACME is kept.
+fn keep(config: &AcmeConfig, authority: &Authority, name: &str) -> CertificateDer<'static> {
+    let files = authority.issue(name, &[name]);
+    let text = fs::read_to_string(&files.key).unwrap() + &fs::read_to_string(&files.certificate).unwrap();
+    let storage = Storage::open(&config.storage, &config.directory).unwrap();
+    storage.write(storage::Kind::Certificate(name), &text).unwrap();
+    order::parse(&text).unwrap().key.cert[0].clone()
+}
+
+#[test]
+fn a_kept_certificate_is_presented_after_a_restart_and_a_placeholder_for_other_names() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let config = config(folder.path(), &["kept.test", "new.test"]);
+    let kept = keep(&config, &authority, "kept.test");
+    let acme = Acme::new(Some(&config)).unwrap();
+    let listener = acme_listener(&["new.test", "kept.test"]);
+    let certificates = Certificates::load(&listener, &acme, None).unwrap();
+    let server = Arc::new(rustls_config(&listener, true, &certificates, Some(&config)).unwrap());
+    let client = authority.client();
+    let seen = |name| client.connect(&server, name).unwrap().certificate;
+    assert_eq!(seen(Some("kept.test")), kept);
+    let placeholder = seen(Some("new.test"));
+    assert_ne!(placeholder, kept);
+    assert_eq!((seen(Some("unknown.test")), seen(None)), (placeholder.clone(), placeholder));
+    assert!(certificates.covers("kept.test") && !certificates.same_certificate("new.test", "kept.test"));
+    let status = acme.status();
+    assert!(status[0].expires.is_some() && status[1].expires.is_none());
+}
+
+#[test]
+fn names_change_at_reload_and_a_damaged_certificate_is_obtained_again() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let both = config(folder.path(), &["one.test", "two.test"]);
+    keep(&both, &authority, "two.test");
+    let acme = Acme::new(Some(&config(folder.path(), &["one.test"]))).unwrap();
+    let placeholder = acme.certificate("one.test").unwrap();
+    assert!(acme.certificate("two.test").is_none());
+
+    acme.reconfigure(Some(&both)).unwrap();
+    assert!(Arc::ptr_eq(&acme.certificate("one.test").unwrap(), &placeholder));
+    assert!(acme.status()[1].expires.is_some());
+    acme.reconfigure(None).unwrap();
+    assert!(acme.certificate("one.test").is_none() && acme.status().is_empty());
+
+    let storage = Storage::open(&both.storage, &both.directory).unwrap();
+    fs::write(storage.path(storage::Kind::Certificate("two.test")), "damaged").unwrap();
+    acme.reconfigure(Some(&both)).unwrap();
+    let status = &acme.status()[1];
+    assert_eq!((&status.expires, &status.next_attempt), (&None, &None));
+    assert!(acme.certificate("two.test").is_some());
+}
+
+#[test]
+fn a_challenge_in_the_handshake_is_answered_only_for_its_name_and_protocol() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let config = config(folder.path(), &["one.test"]);
+    let acme = Acme::new(Some(&config)).unwrap();
+    let listener = acme_listener(&["one.test"]);
+    let certificates = Certificates::load(&listener, &acme, None).unwrap();
+    let server = Arc::new(rustls_config(&listener, true, &certificates, Some(&config)).unwrap());
+    let mut client = authority.client();
+    client.alpn = vec![ACME_TLS_ALPN.to_vec()];
+    assert!(client.connect(&server, Some("one.test")).is_err(), "no order is under way");
+
+    let answer = placeholder::challenge("one.test", &[7; 32]).unwrap();
+    let published = acme.challenges().publish_certificate("one.test", answer.clone());
+    let seen = client.connect(&server, Some("one.test")).unwrap();
+    assert_eq!((seen.certificate, seen.alpn.as_deref()), (answer.cert[0].clone(), Some(ACME_TLS_ALPN)));
+    assert!(client.connect(&server, Some("two.test")).is_err());
+    client.alpn = vec![ACME_TLS_ALPN.to_vec(), b"http/1.1".to_vec()];
+    let seen = client.connect(&server, Some("one.test")).unwrap();
+    assert_eq!(seen.alpn.as_deref(), Some(&b"http/1.1"[..]), "a visitor");
+    assert_ne!(seen.certificate, answer.cert[0]);
+    drop(published);
+    client.alpn = vec![ACME_TLS_ALPN.to_vec()];
+    assert!(client.connect(&server, Some("one.test")).is_err());
+}
+
+#[tokio::test]
+async fn an_unreachable_directory_is_reported_and_not_tried_in_a_loop() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = Acme::new(Some(&config(folder.path(), &["one.test"]))).unwrap();
+    let stop = CancellationToken::new();
+    let observe = async {
+        loop {
+            let status = acme.status();
+            if let Some(error) = &status[0].last_error {
+                assert!(error.contains("the directory cannot be reached"), "{error}");
+                assert!(status[0].next_attempt.is_some());
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // A loop would make hundreds of attempts meanwhile.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert_eq!(acme.status()[0].failures, 1);
+        stop.cancel();
+    };
+    tokio::join!(acme.run(stop.clone()), observe);
+    // The key was kept before it was used.
+    let storage = Storage::open(folder.path(), "https://127.0.0.1:1/directory").unwrap();
+    assert!(storage.read(storage::Kind::AccountKey).unwrap().unwrap().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn what_acme_cannot_do_is_found_by_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = config(&folder.path().join("new"), &["one.test"]);
+    let listener = acme_listener(&["one.test"]);
+    check_listener(&listener, Some(&good)).unwrap();
+    assert!(!folder.path().join("new").exists(), "the check changes nothing");
+    let refused = |listener: &TlsConfig, config: &AcmeConfig| {
+        check_listener(listener, Some(config)).unwrap_err().to_string()
+    };
+    let plain = AcmeConfig { directory: "http://ca.test/directory".to_owned(), ..good.clone() };
+    assert!(refused(&listener, &plain).contains("https://"));
+    fs::write(folder.path().join("file"), "").unwrap();
+    let no_folder = AcmeConfig { storage: folder.path().join("file/acme"), ..good.clone() };
+    assert!(refused(&listener, &no_folder).contains("mode 0700"));
+    let no_ca = AcmeConfig { ca: Some("/missing.pem".into()), ..good.clone() };
+    assert!(refused(&listener, &no_ca).contains("/missing.pem"));
+    let client_ca = TlsConfig { client_ca: Some("/ca.pem".into()), ..listener.clone() };
+    assert!(refused(&client_ca, &good).contains("http-01"));
+    for name in ["192.0.2.1", "Upper.test", "a..test", "-a.test", "a/b.test", "", "..", "a_b.test"] {
+        let named = acme_listener(&[name]);
+        assert!(refused(&named, &good).contains(name), "{name}");
+    }
+}
