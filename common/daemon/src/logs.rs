@@ -4,6 +4,7 @@
 //! configuration has been read, and on each reload. Requests have a log of their own, [`AccessLog`].
 
 mod access;
+mod entries;
 mod format;
 mod keys;
 mod limit;
@@ -24,6 +25,7 @@ use tracing_subscriber::{
 };
 
 pub use self::access::{AccessEntry, AccessLog};
+pub use self::entries::{EntryLog, LogEntry};
 pub use self::keys::{LOG_KEYS, LogConfig, LogKeys, LogLevel, LogTarget, Rotation};
 pub use self::limit::LogLimit;
 use self::{format::Logfmt, writer::Queue};

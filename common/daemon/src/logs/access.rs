@@ -16,7 +16,9 @@ use hyper::{Method, StatusCode, Uri, Version, header::HeaderValue};
 use jiff::{Timestamp, tz::TimeZone};
 use palisade_go_compat::GoDuration;
 
-use super::{LAST_LINES, LogConfig, LogError, LogLevel, format, limit::LogLimit, writer::Queue};
+use super::{
+    LAST_LINES, LogConfig, LogError, LogLevel, entries::LogEntry, format, limit::LogLimit, writer::Queue,
+};
 
 /// Characters of path and query that are written.
 const MAX_TARGET: usize = 1024;
@@ -95,7 +97,7 @@ impl AccessLog {
     /// Queues an entry. Entries of unauthenticated clients are limited in number.
     pub fn write(&self, entry: AccessEntry, is_stranger: bool) {
         if !is_stranger || self.0.strangers.allows() {
-            self.0.queue.entry(entry);
+            self.0.queue.entry(Box::new(entry));
         }
     }
 
@@ -107,6 +109,12 @@ impl AccessLog {
     /// Waits until everything is written, at most two seconds.
     pub fn flush(&self) {
         self.0.queue.flush(LAST_LINES);
+    }
+}
+
+impl LogEntry for AccessEntry {
+    fn push_line(&self, zone: &TimeZone, text: &mut String) {
+        text.push_str(&self.line(zone));
     }
 }
 

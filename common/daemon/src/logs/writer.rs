@@ -15,7 +15,7 @@ use std::{
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use super::{access::AccessEntry, format, keys::LogTarget, rotate::LogFile};
+use super::{entries::LogEntry, format, keys::LogTarget, rotate::LogFile};
 
 /// Capacity of the queue: a few megabytes at a few hundred bytes per line.
 const QUEUE: usize = 8192;
@@ -37,12 +37,21 @@ enum Message {
         loud: bool,
     },
     /// Formatted by this thread.
-    Entry(Box<AccessEntry>),
+    Entry(Box<dyn LogEntry>),
     Target {
-        target: LogTarget,
+        target: Target,
         done: SyncSender<io::Result<()>>,
     },
     Flush(SyncSender<()>),
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// Standard error, or a file.
+    Log(LogTarget),
+    /// Standard output, for entries without other lines between them.
+    Stdout,
 }
 
 #[derive(Debug, Clone)]
@@ -56,9 +65,18 @@ pub(super) struct Queue {
 impl Queue {
     /// Starts the thread; lines go to standard error at first.
     pub(super) fn start() -> io::Result<Self> {
+        Self::launch(true)
+    }
+
+    /// The same for entries of one format: losses are only counted, as a line about them would not be in that format.
+    pub(super) fn start_for_entries() -> io::Result<Self> {
+        Self::launch(false)
+    }
+
+    fn launch(reports_losses: bool) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer { target: Open::Stderr, lost: lost.clone(), reported: 0 };
+        let writer = Writer { target: Open::Stderr, lost: lost.clone(), reported: 0, reports_losses };
         // A thread and no task: writing blocks, and lines are also logged before the runtime starts and after it has
         // ended.
         std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
@@ -77,8 +95,8 @@ impl Queue {
     }
 
     /// Sends an entry without waiting.
-    pub(super) fn entry(&self, entry: AccessEntry) {
-        if self.sender.try_send(Message::Entry(Box::new(entry))).is_err() {
+    pub(super) fn entry(&self, entry: Box<dyn LogEntry>) {
+        if self.sender.try_send(Message::Entry(entry)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -106,6 +124,11 @@ impl Queue {
 
     /// Changes the target for the following lines. On an error the target stays.
     pub(super) fn retarget(&self, target: LogTarget) -> io::Result<()> {
+        self.retarget_to(Target::Log(target))
+    }
+
+    /// The same for any target.
+    pub(super) fn retarget_to(&self, target: Target) -> io::Result<()> {
         let (done, answer) = mpsc::sync_channel(1);
         let gone = || io::Error::other("the log thread has ended");
         // Through the queue, so that lines logged before go to the previous target.
@@ -124,6 +147,7 @@ impl Queue {
 
 enum Open {
     Stderr,
+    Stdout,
     File(Box<LogFile>),
 }
 
@@ -131,6 +155,7 @@ struct Writer {
     target: Open,
     lost: Arc<AtomicU64>,
     reported: u64,
+    reports_losses: bool,
 }
 
 impl Writer {
@@ -138,7 +163,7 @@ impl Writer {
         let mut next = None;
         while let Some(message) = next.take().or_else(|| queue.recv().ok()) {
             match message {
-                Message::Entry(entry) => next = self.write_entries(&entry, queue),
+                Message::Entry(entry) => next = self.write_entries(&*entry, queue),
                 Message::Line { text, loud } => {
                     // Before the next line, so that the gap shows where it is.
                     self.report_losses();
@@ -161,13 +186,14 @@ impl Writer {
     }
 
     /// Writes an entry, and those that wait behind it, in one piece. Returns the message after them.
-    fn write_entries(&mut self, first: &AccessEntry, queue: &Receiver<Message>) -> Option<Message> {
+    fn write_entries(&mut self, first: &dyn LogEntry, queue: &Receiver<Message>) -> Option<Message> {
         let zone = TimeZone::system();
-        let (mut text, mut count, mut next, mut is_drained) = (first.line(&zone), 1, None, false);
+        let (mut text, mut count, mut next, mut is_drained) = (String::new(), 1, None, false);
+        first.push_line(&zone, &mut text);
         while text.len() < BATCH_BYTES {
             match queue.try_recv() {
                 Ok(Message::Entry(entry)) => {
-                    text.push_str(&entry.line(&zone));
+                    entry.push_line(&zone, &mut text);
                     count += 1;
                 }
                 Ok(other) => {
@@ -195,13 +221,17 @@ impl Writer {
     fn write(&mut self, line: &str) -> io::Result<()> {
         match &mut self.target {
             Open::Stderr => io::stderr().write_all(line.as_bytes()),
+            Open::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(line.as_bytes()).and_then(|()| out.flush())
+            }
             Open::File(file) => file.write_line(line.as_bytes(), Timestamp::now()),
         }
     }
 
     fn report_losses(&mut self) {
         let lost = self.lost.load(Ordering::Relaxed);
-        if lost > self.reported {
+        if self.reports_losses && lost > self.reported {
             let text = format!(
                 "{} log lines were lost: the log was full or could not be written",
                 lost - self.reported
@@ -212,11 +242,14 @@ impl Writer {
         }
     }
 
-    fn retarget(&mut self, target: &LogTarget) -> io::Result<()> {
+    fn retarget(&mut self, target: &Target) -> io::Result<()> {
         self.target = match target {
-            LogTarget::Stderr => Open::Stderr,
+            Target::Stdout => Open::Stdout,
+            Target::Log(LogTarget::Stderr) => Open::Stderr,
             // Opened anew even if the path is the same, because the file may have been moved aside before the reload.
-            LogTarget::File { path, rotation } => Open::File(Box::new(LogFile::open(path, *rotation)?)),
+            Target::Log(LogTarget::File { path, rotation }) => {
+                Open::File(Box::new(LogFile::open(path, *rotation)?))
+            }
         };
         Ok(())
     }
