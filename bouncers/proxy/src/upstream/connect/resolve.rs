@@ -1,0 +1,159 @@
+//! Resolves the name of an upstream and connects to the first address that answers.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::connect_tcp;
+
+/// How long resolved addresses are used.
+const RESOLVED_FOR: Duration = Duration::from_secs(5);
+/// How many addresses of a name are tried.
+const MAX_ADDRESSES: usize = 6;
+/// How long an attempt runs alone before the next address is tried beside it (RFC 8305).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// The addresses of one upstream.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    host: String,
+    port: u16,
+    literal: Option<IpAddr>,
+    resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+}
+
+impl Resolver {
+    pub(super) fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, literal: host.parse().ok(), resolved: Mutex::default() }
+    }
+
+    /// Connects. A name that does not resolve is a failure of this connection, not of the program.
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        match self.literal {
+            Some(address) => connect_tcp(SocketAddr::new(address, self.port)).await,
+            None => connect_any(&self.addresses().await?, connect_tcp).await,
+        }
+    }
+
+    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        if let Some((at, addresses)) = &*self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+            && at.elapsed() < RESOLVED_FOR
+        {
+            return Ok(addresses.clone());
+        }
+        let resolved = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let addresses = alternate_families(resolved.collect());
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        let kept = (Instant::now(), addresses.clone());
+        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(addresses)
+    }
+}
+
+/// The resolver's order, but with the families in turn: one that does not work then costs one delay and not many.
+fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_ipv4);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut alternating = Vec::new();
+    while alternating.len() < MAX_ADDRESSES {
+        let before = alternating.len();
+        alternating.extend(first.next());
+        alternating.extend(second.next());
+        if alternating.len() == before {
+            break;
+        }
+    }
+    alternating.truncate(MAX_ADDRESSES);
+    alternating
+}
+
+type Attempt<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+/// The first connection that succeeds. The next address is tried when an attempt fails, or takes long.
+async fn connect_any<T, F>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut waiting = addresses.iter().copied();
+    let mut attempts: Vec<Attempt<T>> = Vec::new();
+    let mut delay = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    let mut last_error = None;
+    std::future::poll_fn(|cx| {
+        loop {
+            let mut at = 0;
+            let mut failed = false;
+            while at < attempts.len() {
+                match attempts[at].as_mut().poll(cx) {
+                    Poll::Pending => at += 1,
+                    Poll::Ready(Ok(connected)) => return Poll::Ready(Ok(connected)),
+                    Poll::Ready(Err(error)) => {
+                        last_error = Some(error);
+                        drop(attempts.swap_remove(at));
+                        failed = true;
+                    }
+                }
+            }
+            let is_due = failed || attempts.is_empty() || delay.as_mut().poll(cx).is_ready();
+            if !is_due {
+                return Poll::Pending;
+            }
+            match waiting.next() {
+                Some(address) => {
+                    attempts.push(Box::pin(connect(address)));
+                    delay.as_mut().reset(Instant::now() + ATTEMPT_DELAY);
+                }
+                None if attempts.is_empty() => {
+                    let error = last_error.take();
+                    return Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::NotFound.into())));
+                }
+                None => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let expected = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        assert_eq!(alternate_families(resolved), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_costs_one_delay() {
+        let start = Instant::now();
+        let connect = |address: SocketAddr| async move {
+            match address.port() {
+                1 => std::future::pending().await,
+                2 => Err(io::ErrorKind::ConnectionRefused.into()),
+                port => Ok(port),
+            }
+        };
+        assert_eq!(connect_any(&addresses(&["[::1]:1", "127.0.0.1:3"]), connect).await.unwrap(), 3);
+        assert_eq!(start.elapsed(), ATTEMPT_DELAY);
+        assert_eq!(connect_any(&addresses(&["[::1]:2", "127.0.0.1:3"]), connect).await.unwrap(), 3);
+        assert_eq!(start.elapsed(), ATTEMPT_DELAY);
+        let error = connect_any(&addresses(&["[::1]:2", "[::1]:2"]), connect).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,16 @@
+//! What a failed attempt leaves behind, whichever protocol it used.
+
+use super::error::{BoxError, ErrorKind};
+use super::retry::{Progress, RequestBody};
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(crate) struct Failure<B> {
+    pub(crate) kind: ErrorKind,
+    pub(crate) source: Option<BoxError>,
+    pub(crate) progress: Progress,
+    /// The connection had been idle and was closed meanwhile, which says nothing about the upstream's health.
+    pub(crate) stale: bool,
+    /// The body for another attempt; `None` when too much of it was used.
+    pub(crate) body: Option<RequestBody<B>>,
+}
