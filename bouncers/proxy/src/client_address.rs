@@ -206,4 +206,6 @@ impl<'c> Walk<'c> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

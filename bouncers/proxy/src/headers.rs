@@ -19,4 +19,6 @@ pub use self::response::{
 pub use self::trailers::filter_trailers;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -181,4 +181,6 @@ impl CheckedRequest<'_> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

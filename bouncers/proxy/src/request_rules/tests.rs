@@ -412,3 +412,12 @@ fn a_host_the_certificate_does_not_cover_is_misdirected() {
     let refused = check_server_name("b.example", Some("a.example"), |_| false).unwrap_err();
     assert_eq!(refused.status, StatusCode::MISDIRECTED_REQUEST);
 }
+
+#[test]
+fn the_documentation_has_a_row_for_each_refusal() {
+    let page = include_str!("../../../../docs/proxy-strictness.md");
+    for Refusal { status, reason } in REFUSALS {
+        let row = format!("| `{reason}` | {} |", status.as_u16());
+        assert!(page.contains(&row), "{row}");
+    }
+}
