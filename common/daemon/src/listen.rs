@@ -28,6 +28,8 @@ mod refusal;
 mod service;
 mod socket;
 mod socket_access;
+pub mod strict;
+mod strict_io;
 pub mod tls;
 
 #[cfg(test)]
@@ -42,7 +44,7 @@ pub use inherited::inherited;
 pub use limits::{Limits, OpenFiles};
 pub use metrics::{ConnectionMetrics, RefusedLabels};
 pub use open_connection::HeldConnection;
-pub use options::{ListenSocket, Listener, ListenerOptions, PerAddress, Refusing, StrictHttp};
+pub use options::{ListenSocket, Listener, ListenerOptions, OnRefused, PerAddress, Refusing, StrictHttp};
 pub use peer::{ConnectionInfo, Peer};
 pub use received_body::ReceivedBody;
 pub use service::HttpService;

@@ -192,7 +192,7 @@ async fn tcp<S: HttpService>(
 
 impl<S: HttpService> AcceptContext<S> {
     fn serve_with(&self, options: Arc<ListenerOptions>) -> Serve<S> {
-        Serve { service: self.service.clone(), options, stop: self.stop.clone() }
+        Serve { service: self.service.clone(), shared: self.shared.clone(), options, stop: self.stop.clone() }
     }
 
     /// The header of a peer that must send one; `None` if it does not.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::eviction::{Candidate, ClientGroup, Rank};
 use super::limits::Limits;
+use super::strict::Stop;
 
 /// How a connection is to be closed; `None` if it stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,12 @@ pub(super) struct ConnectionActivity {
     served: AtomicU32,
     /// Requests in flight.
     requests: AtomicU32,
+    /// The request whose body is malformed, from 1; 0 if there is none.
+    malformed_body: AtomicU32,
+    /// Whether bytes were refused that no request has been made of.
+    malformed: AtomicBool,
+    /// Whether what follows is the content of a tunnel.
+    tunnel: AtomicBool,
     /// Those of them whose body is not complete.
     bodies: AtomicU32,
     /// Since when one of them is being received.
@@ -70,6 +77,9 @@ impl ConnectionActivity {
             shaking_hands: AtomicBool::new(false),
             held: AtomicU32::new(0),
             served: AtomicU32::new(0),
+            malformed_body: AtomicU32::new(0),
+            malformed: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             bodies: AtomicU32::new(0),
             body_since: AtomicU64::new(0),
@@ -149,13 +159,45 @@ impl ConnectionActivity {
         }
     }
 
-    /// The headers of a request are complete.
-    pub(super) fn begin(&self, http2: bool) {
+    /// The scanner has refused bytes.
+    pub(super) fn stopped(&self, stop: &Stop) {
+        if stop.in_body {
+            self.malformed_body.store(stop.request, Ordering::Relaxed);
+        }
+        self.malformed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the body of a request, counted from 1, was refused.
+    pub(super) fn has_malformed_body(&self, request: u32) -> bool {
+        self.malformed_body.load(Ordering::Relaxed) == request
+    }
+
+    /// Whether bytes were refused.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed.load(Ordering::Relaxed)
+    }
+
+    /// A response opens a tunnel: the bytes that follow are no requests.
+    pub(super) fn tunnel_begins(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Requests so far.
+    pub(super) fn served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// The headers of a request are complete; returns its number, from 1.
+    pub(super) fn begin(&self, http2: bool) -> u32 {
         self.http2.store(http2, Ordering::Relaxed);
         self.unflushed.store(true, Ordering::Relaxed);
-        self.served.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.receiving.store(0, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// Whether requests beside this one are in flight.

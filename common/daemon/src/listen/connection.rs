@@ -1,7 +1,6 @@
 //! Serves the HTTP requests of one connection until it is closed by the client, by the reaper or at shutdown.
 
 use std::{
-    convert::Infallible,
     error::Error,
     pin::{Pin, pin},
     sync::Arc,
@@ -10,15 +9,16 @@ use std::{
 
 use http_body_util::{Either, Full};
 use hyper::{
-    Request, Response, Version,
+    Method, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
+    header::{CONNECTION, HeaderValue},
     rt::{Read, Write, bounds::Http2ServerConnExec},
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::OwnedSemaphorePermit,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,14 +26,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     activity::{CloseSignal, ConnectionActivity},
     connection_reaper::ConnectionReaper,
+    connections::Shared,
     limits::{MAX_DECODED_HEAD, MAX_HEAD},
     observed_io::ObservedIo,
     open_connection::OpenConnection,
-    options::ListenerOptions,
+    options::{ListenerOptions, StrictHttp},
     peer::{ConnectionInfo, Peer},
     received_body::{ReceivedBody, keep_stream},
     refusal,
     service::HttpService,
+    strict_io::{Report, StrictReader},
 };
 
 /// Maximum number of concurrent requests on an HTTP/2 connection.
@@ -42,11 +44,28 @@ const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
+/// Space in hyper's buffer beside the head of a request, so that the scanner finds a head too large before hyper does.
+const BESIDE_HEAD: usize = 8 * 1024;
+/// SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
+const HTTP1_REQUIRED: &[u8] =
+    &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
+
 /// How the requests of a connection are served.
 pub(super) struct Serve<H> {
     pub(super) service: H,
+    pub(super) shared: Arc<Shared>,
     pub(super) options: Arc<ListenerOptions>,
     pub(super) stop: CancellationToken,
+}
+
+/// What the requests of a connection share.
+struct Requests<H> {
+    service: H,
+    peer: Peer,
+    activity: Arc<ConnectionActivity>,
+    reaper: Arc<ConnectionReaper>,
+    /// On a strict listener.
+    strict: Option<(StrictHttp, Report)>,
 }
 
 /// Serves requests until the client closes the connection, the reaper closes it, or `stop` fires and the requests in
@@ -58,14 +77,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
     open: Arc<OpenConnection>,
     serve: Serve<H>,
 ) {
-    let Serve { service, options, stop } = serve;
+    let Serve { service, shared, options, stop } = serve;
     let activity = open.activity().clone();
     let peer = peer.with(ConnectionInfo { connection: Arc::downgrade(&open), ..info });
-    let answering = service_fn({
-        let (activity, reaper) = (activity.clone(), open.reaper().clone());
-        move |request: Request<Incoming>| {
-            answer(request, peer.clone(), service.clone(), activity.clone(), reaper.clone())
-        }
+    let strict = options.strict.map(|limits| {
+        let report = Report { metrics: shared.metrics.clone(), options: options.clone(), peer: peer.clone() };
+        (limits, report)
     });
     let mut stream = ObservedIo::new(stream, activity.clone());
     // Detected by its preface, because clients also use HTTP/2 without TLS, and ALPN is not always sent.
@@ -75,6 +92,20 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
         _ = activity.close_signal() => return,
         () = stop.cancelled() => return,
     };
+    let mut max_head = MAX_HEAD;
+    if let (Ok(false), Some((limits, report))) = (&http2, &strict) {
+        stream.scan_requests(StrictReader::new(*limits, report.clone()));
+        // The scanner has the limit.
+        max_head = limits.head_bytes + BESIDE_HEAD;
+    }
+    let requests = Arc::new(Requests {
+        service,
+        peer,
+        activity: activity.clone(),
+        reaper: open.reaper().clone(),
+        strict,
+    });
+    let answering = service_fn(move |request: Request<Incoming>| answer(request, requests.clone()));
     // The reaper enforces the header timeout, because it can tell a slow request from an idle connection. Protocol
     // errors of a client are not logged.
     match http2 {
@@ -82,9 +113,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
             let mut builder = http1::Builder::new();
             // With hyper's own timeout each connection would have a timer. Its limit of lines is `MAX_HEADER_LINES`; to set
             // it would move the parser's table to the heap.
-            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
+            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(max_head);
             let connection = builder.serve_connection(TokioIo::new(stream), answering).with_upgrades();
             drive(connection, &activity, &stop).await;
+        }
+        Ok(true) if !options.http2 => {
+            // Best effort: the client would otherwise only see the end of the connection.
+            let _ = stream.write_all(HTTP1_REQUIRED).await;
         }
         Ok(true) => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -156,40 +191,84 @@ where
 
 async fn answer<H: HttpService>(
     request: Request<Incoming>,
-    peer: Peer,
-    service: H,
-    activity: Arc<ConnectionActivity>,
-    reaper: Arc<ConnectionReaper>,
-) -> Result<Response<Instrumented<AnyBody<H>>>, Infallible> {
+    requests: Arc<Requests<H>>,
+) -> Result<Response<Instrumented<AnyBody<H>>>, EarlyTunnel> {
     let http2 = request.version() == Version::HTTP_2;
-    activity.begin(http2);
-    let (mut request, unread) = ReceivedBody::wrap(request, &activity);
+    let is_connect = request.method() == Method::CONNECT;
+    let number = requests.activity.begin(http2);
+    let (mut request, unread) = ReceivedBody::wrap(request, &requests.activity);
     // Moved into the body: the request lasts until the response has been sent, or dropped with the connection.
-    let mut in_flight = InFlight { activity, permit: None };
-    let mut refusal = refusal::refuse(&request);
+    let mut in_flight = InFlight { activity: requests.activity.clone(), permit: None };
+    let mut refusal = requests.refuse(&request);
     if http2 && in_flight.activity.has_others() {
-        in_flight.permit = Box::pin(reaper.request_permit(&in_flight.activity)).await;
+        in_flight.permit = Box::pin(requests.reaper.request_permit(&in_flight.activity)).await;
         if in_flight.permit.is_none() {
             refusal = Some(refusal::busy());
         }
     }
-    let response = match refusal {
+    let mut response = match refusal {
         Some(refusal) => {
             drop(request);
             refusal.map(Either::Right)
         }
         None => {
-            request.extensions_mut().insert(peer);
-            service.respond(request).await.map(Either::Left)
+            request.extensions_mut().insert(requests.peer.clone());
+            requests.service.clone().respond(request).await.map(Either::Left)
         }
     };
+    if let Some((_, report)) = requests.strict.as_ref().filter(|_| !http2) {
+        let status = response.status();
+        let opens_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
+        if opens_tunnel {
+            open_tunnel(&requests.activity, report)?;
+        } else if let Some(refusal) = refuse_body(&requests.activity, number, report) {
+            response = refusal.map(Either::Right);
+        }
+    }
     match unread.discard().await {
-        Some(rest) if http2 => keep_stream(rest, &reaper.kept_streams),
+        Some(rest) if http2 => keep_stream(rest, &requests.reaper.kept_streams),
         Some(_) => in_flight.activity.leave_unread(),
         None => {}
     }
     Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
 }
+
+impl<H> Requests<H> {
+    /// Why a request reaches no handler; `None` if it may.
+    fn refuse<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        let Some((limits, report)) = &self.strict else { return refusal::refuse(request) };
+        let violation = refusal::violates(request, limits)?;
+        report.refused(violation.status(), violation.reason());
+        Some(refusal::strictly(violation.status(), violation.reason()))
+    }
+}
+
+/// The response in place of a handler's, if the scanner has refused the rest of the request since.
+fn refuse_body(activity: &ConnectionActivity, number: u32, report: &Report) -> Option<Response<Full<Bytes>>> {
+    if !activity.has_malformed_body(number) {
+        return None;
+    }
+    report.refused(StatusCode::BAD_REQUEST, "malformed body");
+    let mut response = refusal::strictly(StatusCode::BAD_REQUEST, "malformed body");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    activity.leave_unread();
+    Some(response)
+}
+
+/// A handler opens a tunnel: the bytes that follow are no requests.
+fn open_tunnel(activity: &ConnectionActivity, report: &Report) -> Result<(), EarlyTunnel> {
+    if activity.is_malformed() {
+        report.metrics.refused("bytes after a request for an upgrade");
+        return Err(EarlyTunnel);
+    }
+    activity.tunnel_begins();
+    Ok(())
+}
+
+/// Ends a connection: a response would make hyper pass it on to the tunnel, whatever its status.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has sent the content of a tunnel before it was open")]
+struct EarlyTunnel;
 
 /// The body of a handler's response, or of the listener's own.
 type AnyBody<H> = Either<<H as HttpService>::Body, Full<Bytes>>;

@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{activity::ConnectionActivity, refusal};
+use super::{activity::ConnectionActivity, refusal, strict_io::StrictReader};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Buffer size for the first read: enough for the head of an ordinary request.
@@ -30,6 +30,8 @@ pub(super) struct ObservedIo<S> {
     /// Read while detecting the protocol, and not yet consumed.
     buffered: Vec<u8>,
     http2: bool,
+    /// Only on strict listeners, and until a tunnel begins.
+    strict: Option<Box<StrictReader>>,
     /// A response of the listener itself that is to be written.
     own: Vec<u8>,
     linger: Option<Linger>,
@@ -43,7 +45,20 @@ struct Linger {
 
 impl<S> ObservedIo<S> {
     pub(super) fn new(inner: S, activity: Arc<ConnectionActivity>) -> Self {
-        Self { inner, activity, buffered: Vec::new(), http2: false, own: Vec::new(), linger: None }
+        Self {
+            inner,
+            activity,
+            buffered: Vec::new(),
+            http2: false,
+            strict: None,
+            own: Vec::new(),
+            linger: None,
+        }
+    }
+
+    /// Lets hyper parse only requests with one reading.
+    pub(super) fn scan_requests(&mut self, reader: StrictReader) {
+        self.strict = Some(Box::new(reader));
     }
 
     /// Whether the client uses HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
@@ -72,8 +87,15 @@ impl<S> ObservedIo<S> {
         if self.http2 || self.activity.is_answering() {
             return false;
         }
-        let Some(own) = refusal::instead_of(bytes) else { return false };
-        self.own = own;
+        let Some(status) = refusal::parser_status(bytes) else { return false };
+        self.own = match &self.strict {
+            None => refusal::in_json(status),
+            Some(strict) => {
+                let (status, reason) = strict.verdict(status, self.activity.served());
+                strict.report.refused(status, reason);
+                refusal::in_text(status, reason)
+            }
+        };
         self.activity.leave_unread();
         true
     }
@@ -87,10 +109,35 @@ impl<S> ObservedIo<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for ObservedIo<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.strict.is_none() {
+            return this.poll_read_any(context, buffer);
+        }
+        // The service has answered that a tunnel begins: what follows is no request.
+        if this.activity.is_tunnel() {
+            this.strict = None;
+            return this.poll_read_any(context, buffer);
+        }
+        let before = buffer.filled().len();
+        if this.strict.as_mut().is_some_and(|strict| strict.is_stopped(buffer)) {
+            return Poll::Ready(Ok(()));
+        }
+        let poll = this.poll_read_any(context, buffer);
+        if buffer.filled().len() > before
+            && let Some(strict) = &mut this.strict
+        {
+            strict.check(buffer, before, &this.activity);
+        }
+        poll
+    }
+}
+
+impl<S: AsyncRead + Unpin> ObservedIo<S> {
+    fn poll_read_any(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.buffered.is_empty() {
             let length = self.buffered.len().min(buffer.remaining());
             buffer.put_slice(&self.buffered[..length]);

@@ -3,13 +3,17 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use hyper::StatusCode;
 use palisade_net::PrefixSet;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::tls::TlsServer;
+use super::{peer::Peer, tls::TlsServer};
 
 /// Whether connections from an address are refused.
 pub type Refusing = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// Receives the requests that a listener refuses.
+pub type OnRefused = Arc<dyn Fn(&Peer, StatusCode, &'static str) + Send + Sync>;
 
 /// The options of a listener. The default accepts every peer, and parses requests as leniently as hyper does.
 #[derive(Clone)]
@@ -27,6 +31,8 @@ pub struct ListenerOptions {
     pub per_address: Option<PerAddress>,
     /// Refuses requests with more than one reading, and those over these limits; `None` leaves it to hyper.
     pub strict: Option<StrictHttp>,
+    /// Called for each request that a strict listener refuses, with the status and the reason, for an access log.
+    pub on_refused: Option<OnRefused>,
 }
 
 /// How many connections an address (IPv6: /64) may have.
@@ -56,6 +62,7 @@ impl Default for ListenerOptions {
             refuse: None,
             per_address: None,
             strict: None,
+            on_refused: None,
         }
     }
 }
@@ -86,6 +93,7 @@ impl fmt::Debug for ListenerOptions {
             .field("refuse", &self.refuse.is_some())
             .field("per_address", &self.per_address)
             .field("strict", &self.strict)
+            .field("on_refused", &self.on_refused.is_some())
             .finish()
     }
 }

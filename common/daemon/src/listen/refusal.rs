@@ -13,8 +13,10 @@ use tokio::{
 };
 
 use super::limits::{MAX_HEAD, MAX_HEADER_LINES};
+use super::{options::StrictHttp, strict::Violation};
 
 const JSON: &str = "application/json; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// The stock server's text.
 const PLAIN_ON_TLS: &str = "Client sent an HTTP request to an HTTPS server.";
 /// The first byte of a TLS connection: the record type of a handshake.
@@ -68,16 +70,55 @@ fn text(status: StatusCode) -> String {
     format!(r#"{{"message":"{message}"}}"#)
 }
 
-/// The response in place of an empty one with which the HTTP/1.1 parser refuses a head; `None` if these bytes are
-/// something else. Pure.
-pub(super) fn instead_of(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The status of an empty response with which the HTTP/1.1 parser refuses a head; `None` if these bytes are something
+/// else. Pure.
+pub(super) fn parser_status(bytes: &[u8]) -> Option<StatusCode> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    let status = match StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)? {
+    StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)
+}
+
+/// The response in place of such an empty one.
+pub(super) fn in_json(status: StatusCode) -> Vec<u8> {
+    let status = match status {
         // Which of the two errors the parser returns depends on how the bytes arrive.
         StatusCode::URI_TOO_LONG => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         other => other,
     };
-    Some(whole(status, JSON, &text(status)))
+    whole(status, JSON, &text(status))
+}
+
+/// The same on a strict listener.
+pub(super) fn in_text(status: StatusCode, reason: &str) -> Vec<u8> {
+    whole(status, TEXT, &format!("{}: {reason}\n", status.canonical_reason().unwrap_or_default()))
+}
+
+/// A response of a strict listener to a request that hyper has parsed.
+pub(super) fn strictly(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
+    let body = format!("{}: {reason}\n", status.canonical_reason().unwrap_or_default());
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response
+}
+
+/// Why a strict listener refuses a request that hyper has parsed; `None` if it may go on. In HTTP/1.1 the scanner has
+/// looked at it already. Pure.
+pub(super) fn violates<B>(request: &Request<B>, limits: &StrictHttp) -> Option<Violation> {
+    if request.version() < Version::HTTP_2 {
+        return None;
+    }
+    let headers = request.headers();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target_bytes {
+        Some(Violation::TargetTooLong)
+    } else if headers.len() > MAX_HEADER_LINES {
+        Some(Violation::TooManyFields)
+    } else if size + target > limits.head_bytes {
+        Some(Violation::HeadTooLarge)
+    } else {
+        None
+    }
 }
 
 fn whole(status: StatusCode, kind: &str, body: &str) -> Vec<u8> {
@@ -100,7 +141,7 @@ pub(super) async fn refuse_plain_http(stream: &mut TcpStream) -> Option<bool> {
     }
     // Only to those that speak HTTP: every method begins with a capital letter.
     if first[0].is_ascii_uppercase() {
-        let answer = whole(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", PLAIN_ON_TLS);
+        let answer = whole(StatusCode::BAD_REQUEST, TEXT, PLAIN_ON_TLS);
         stream.write_all(&answer).await.ok()?;
         stream.shutdown().await.ok()?;
         let mut left = DISCARDED_BYTES;
@@ -120,7 +161,8 @@ mod tests {
 
     #[test]
     fn only_refusals_of_the_parser_are_replaced() {
-        let text = |bytes: &[u8]| instead_of(bytes).map(|bytes| String::from_utf8(bytes).unwrap());
+        let text =
+            |bytes: &[u8]| parser_status(bytes).map(|status| String::from_utf8(in_json(status)).unwrap());
         let large =
             text(b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n").unwrap();
         assert!(large.starts_with("HTTP/1.1 431 ") && large.contains("\"the head of the request"), "{large}");

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod options;
+mod strict;
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

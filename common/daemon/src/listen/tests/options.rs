@@ -21,7 +21,8 @@ async fn describe(mut request: Request<ReceivedBody>) -> Result<Response<Full<By
         let held = peer.hold().unwrap();
         let upgrade = upgrade::on(&mut request);
         TaskTracker::new().spawn(async move {
-            let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+            let Ok(upgraded) = upgrade.await else { return };
+            let mut tunnel = TokioIo::new(upgraded);
             let (mut read, mut write) = tokio::io::split(&mut tunnel);
             tokio::select! {
                 _ = tokio::io::copy(&mut read, &mut write) => {}
@@ -34,6 +35,7 @@ async fn describe(mut request: Request<ReceivedBody>) -> Result<Response<Full<By
         response.headers_mut().insert(header::CONNECTION, "upgrade".parse().unwrap());
         return Ok(response);
     }
+    let _ = request.into_body().collect().await;
     let info = peer.info();
     let text =
         |address: Option<SocketAddr>| address.map(|address| address.ip().to_string()).unwrap_or_default();
@@ -97,12 +99,12 @@ impl Server {
     }
 }
 
-fn prefixes(list: &[&str]) -> PrefixSet {
+pub(super) fn prefixes(list: &[&str]) -> PrefixSet {
     list.iter().map(|text| parse_prefix(text).unwrap()).collect()
 }
 
 /// What the server sends after these bytes until it closes.
-async fn answer_to(server: &Server, bytes: &[u8]) -> String {
+pub(super) async fn answer_to(server: &Server, bytes: &[u8]) -> String {
     // A refused connection may be reset before the client knows that it was accepted.
     let Ok(mut stream) = TcpStream::connect(server.addresses[0]).await else { return String::new() };
     let _ = stream.write_all(bytes).await;
@@ -111,7 +113,7 @@ async fn answer_to(server: &Server, bytes: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_header_names_client_and_destination() {
@@ -222,10 +224,11 @@ async fn an_address_has_so_many_connections_on_all_listeners_together() {
     server.close().await;
 }
 
-const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+pub(super) const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
 
 /// An open tunnel.
-async fn tunnel(server: &Server) -> TcpStream {
+pub(super) async fn tunnel(server: &Server) -> TcpStream {
     let mut stream = server.connect().await;
     stream.write_all(UPGRADE).await.unwrap();
     let mut head = Vec::new();
@@ -237,7 +240,7 @@ async fn tunnel(server: &Server) -> TcpStream {
     stream
 }
 
-async fn echo(stream: &mut TcpStream) {
+pub(super) async fn echo(stream: &mut TcpStream) {
     stream.write_all(b"ping").await.unwrap();
     let mut echoed = [0; 4];
     timeout(Duration::from_secs(10), stream.read_exact(&mut echoed)).await.unwrap().unwrap();
