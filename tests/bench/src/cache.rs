@@ -93,6 +93,9 @@ fn time(queries: &[IpAddr], ask: impl Fn(IpAddr) -> u64) -> f64 {
     median(slices.collect())
 }
 
+/// The decisions of the comparison of proxies.
+pub(crate) const PROXY: &str = "proxy";
+
 /// Resident bytes per decision of a process that holds one million, half of each family.
 pub(crate) fn memory() -> Vec<BenchRow> {
     let mut rows = Vec::new();
@@ -111,7 +114,7 @@ pub(crate) fn memory() -> Vec<BenchRow> {
     rows
 }
 
-fn child_memory(what: &str) -> f64 {
+pub(crate) fn child_memory(what: &str) -> f64 {
     let program = std::env::current_exe().expect("a running program has a path");
     let output =
         Command::new(program).args(["child-memory", what]).output().expect("this program can run itself");
@@ -125,6 +128,7 @@ pub(crate) fn child(what: &str) {
     let nets = match what {
         "v4" => data::v4(MILLION, 1),
         "v6" => data::v6(MILLION, 2),
+        PROXY => crate::proxy::decision_list(),
         _ => [data::v4(MILLION / 2, 1), data::v6(MILLION / 2, 2)].concat(),
     };
     let before = resident();

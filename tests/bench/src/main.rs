@@ -9,6 +9,7 @@ mod floor;
 mod lapi;
 mod netlink;
 mod packet;
+mod proxy;
 mod report;
 mod scripted;
 mod stream;
@@ -37,6 +38,11 @@ const BENCHES: &[Bench] = &[
     ("push-latency", || lapi::bench("push-latency")),
     ("push-waiters", || lapi::bench("push-waiters")),
     ("push-fleet", || lapi::bench("push-fleet")),
+    ("proxy-throughput", || proxy::bench("proxy-throughput")),
+    ("proxy-latency", || proxy::bench("proxy-latency")),
+    ("proxy-update", || proxy::bench("proxy-update")),
+    ("proxy-memory", || proxy::bench("proxy-memory")),
+    ("proxy-check", || proxy::bench("proxy-check")),
 ];
 
 /// A selection of `packet`: runs only when it is named.
@@ -69,6 +75,11 @@ fn main() -> ExitCode {
         && first == "child-packet"
     {
         return if packet::child(name) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let [first, name] = args.as_slice()
+        && first == "child-proxy"
+    {
+        return if proxy::child(name) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if let Some(unknown) = args.iter().find(|arg| named(arg).next().is_none()) {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();

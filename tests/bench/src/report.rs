@@ -27,6 +27,8 @@ pub(crate) enum Target {
     WithinTimes(f64),
     /// The peer's at least this many times ours.
     TimesLess(f64),
+    /// Ours at least this many times the peer's.
+    TimesMore(f64),
     /// Shown for the record.
     None,
 }
@@ -47,6 +49,9 @@ impl BenchRow {
             }
             (Target::TimesLess(times), ratio) => {
                 (format!("<= 1/{times} of peer"), ratio.is_some_and(|ratio| ratio <= 1.0 / times))
+            }
+            (Target::TimesMore(times), ratio) => {
+                (format!(">= {times} x peer"), ratio.is_some_and(|ratio| ratio >= times))
             }
             (Target::None, _) => ("-".to_owned(), true),
         };

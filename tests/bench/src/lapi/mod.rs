@@ -73,7 +73,7 @@ pub(crate) fn child(name: &str) -> bool {
 }
 
 /// The full size, or the requested fraction.
-fn sized(full: usize) -> usize {
+pub(crate) fn sized(full: usize) -> usize {
     let part = std::env::var("PALISADE_BENCH_DIVIDE").ok().and_then(|text| text.parse().ok());
     (full / part.unwrap_or(1).max(1)).max(1)
 }
