@@ -29,7 +29,10 @@ mod signals;
 
 use std::{
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,9 +66,18 @@ pub struct DaemonContext {
     pub metrics: Metrics,
     readiness: Readiness,
     failure: Arc<Mutex<Option<anyhow::Error>>>,
+    /// See [`DaemonContext::set_grace`]; milliseconds.
+    grace: Arc<AtomicU64>,
 }
 
 impl DaemonContext {
+    /// Sets how long tasks may take to end after the body has ended, for programs that let requests finish; 10 seconds
+    /// unless it is longer. The unit's `TimeoutStopSec` must exceed it by 10 seconds.
+    pub fn set_grace(&self, grace: Duration) {
+        let millis = u64::try_from(grace.max(GRACE).as_millis()).unwrap_or(u64::MAX);
+        self.grace.store(millis, Ordering::Relaxed);
+    }
+
     /// Holds back READY=1 until the latch is released. A latch dropped without release holds it back forever.
     pub fn latch(&self) -> Latch {
         self.readiness.latch()
@@ -173,7 +185,9 @@ async fn run_async(
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         failure: Arc::default(),
+        grace: Arc::default(),
     };
+    context.set_grace(GRACE);
     // Not one of `context.tasks`: the second signal must be handled while those are waited for.
     let signals = TaskTracker::new();
     signals.spawn(signals::listen(
@@ -201,8 +215,9 @@ async fn run_async(
     ready::notify(&[sd_notify::NotifyState::Stopping]);
     context.stop.cancel();
     context.tasks.close();
-    if tokio::time::timeout(GRACE, context.tasks.wait()).await.is_err() {
-        warn!(tasks = context.tasks.len(), "tasks did not end within {GRACE:?}; exiting anyway");
+    let grace = Duration::from_millis(context.grace.load(Ordering::Relaxed));
+    if tokio::time::timeout(grace, context.tasks.wait()).await.is_err() {
+        warn!(tasks = context.tasks.len(), "tasks did not end within {grace:?}; exiting anyway");
     }
     // If both have failed, the task's failure is the cause.
     let failure = context.failure.lock().unwrap_or_else(PoisonError::into_inner).take();

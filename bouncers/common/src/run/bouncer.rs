@@ -67,6 +67,8 @@ pub struct Start<C> {
     pub state_dir: Option<PathBuf>,
     /// The program's metrics. Collectors registered here are served by `/metrics`.
     pub metrics: Metrics,
+    /// Fires when the program is to end, for an enforcement that takes time to end.
+    pub stopping: CancellationToken,
     /// Fires after everything else has ended: the final usage report still reads the enforcement's counters.
     pub stop: CancellationToken,
 }
@@ -145,6 +147,11 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     /// Whether to keep no trace: no instance lock, no instance name, no usage metrics.
     fn is_dry_run(_config: &Self::Config) -> bool {
         false
+    }
+
+    /// How long the enforcement may take to end; 10 seconds unless it is longer.
+    fn grace(_config: &Self::Config) -> Duration {
+        Duration::ZERO
     }
 
     /// Which of several decisions on an address holds.

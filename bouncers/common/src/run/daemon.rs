@@ -73,8 +73,10 @@ pub(super) async fn serve<B: Bouncer>(
         },
         state_dir: settings.state_dir.clone(),
         metrics: context.metrics.clone(),
+        stopping: context.stop.clone(),
         stop: enforcing.clone(),
     };
+    context.set_grace(B::grace(&loaded.config));
     let (bouncer, enforcement) = B::start(start).await?;
     let bouncer = Arc::new(bouncer);
     context.spawn("enforce", enforcement);
@@ -208,6 +210,7 @@ impl<B: Bouncer> Daemon<B> {
         let loaded = load::<B>(path, self.overrides)?;
         let (settings, lapis) = connect_daemon::<B>(&loaded)?;
         self.bouncer.reload(loaded.config.clone(), &lapis).await?;
+        self.context.set_grace(B::grace(&loaded.config));
         if let Err(error) = self.context.logs.configure(&loaded.logs) {
             // A log that cannot be opened is no reason to keep old bans or allowlists.
             warn!(error = &error as &dyn std::error::Error, "logging goes on as before");
