@@ -14,8 +14,13 @@ pub mod client_address;
 pub mod config;
 pub mod headers;
 pub mod pages;
+mod proxy;
 pub mod remediation;
 pub mod request_rules;
 pub mod routing;
+mod serve;
 pub mod tls;
 pub mod upstream;
+
+pub use self::proxy::Proxy;
+pub use self::serve::ServerStatus;

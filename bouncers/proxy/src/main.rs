@@ -1,3 +1,9 @@
 //! The program `palisade-proxy`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use palisade_proxy::Proxy;
+
+fn main() -> ExitCode {
+    palisade_bouncer::run::<Proxy>(std::env::args().skip(1))
+}

@@ -5,6 +5,7 @@ use palisade_daemon::{Document, Problems};
 
 use palisade_client::Secret;
 
+use super::file::PROXY_KEYS;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -142,5 +143,62 @@ fn mistakes_name_key_line_and_remedy() {
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+const REFERENCE: &str = include_str!("../../../../packaging/config/palisade-proxy.yaml");
+
+fn load_strictly(text: &str) -> palisade_bouncer::run::Loaded<Config> {
+    let document =
+        Document::from_text(Path::new("/etc/p.yaml"), text, None, &|_| Some("key".to_owned())).unwrap();
+    let strict = palisade_bouncer::run::Overrides { strict: true, verbose: false };
+    palisade_bouncer::run::check::<crate::Proxy>(document, strict).unwrap()
+}
+
+#[test]
+fn the_reference_file_is_valid_as_shipped() {
+    assert_eq!(load_strictly(REFERENCE).config.routes.len(), 1);
+}
+
+#[test]
+fn the_blocks_of_the_reference_file_are_valid_when_they_are_used() {
+    // Blocks that begin in the first column; nested ones name files and hosts that contradict each other.
+    let blocks = [
+        "trusted_proxies",
+        "upstreams",
+        "decisions",
+        "captcha",
+        "pages",
+        "geo",
+        "live",
+        "limits",
+        "access_log",
+    ];
+    let (mut text, mut used) = (String::new(), false);
+    for line in REFERENCE.lines() {
+        if let Some(rest) = line.strip_prefix("# ").filter(|rest| !rest.starts_with('#')) {
+            if !rest.starts_with(' ') {
+                used = blocks
+                    .iter()
+                    .any(|block| rest.strip_prefix(block).is_some_and(|rest| rest.starts_with(':')));
+            }
+            // `#   # key` stays a comment.
+            text.push_str(if used { rest } else { line });
+        } else {
+            used = used && line.starts_with("#   ##");
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    let config = load_strictly(&text).config;
+    assert_eq!((config.pools.len(), config.limits.body_rate), (2, 500), "{text}");
+    assert!(config.geo.country.is_some() && config.access_log.is_some());
+}
+
+#[test]
+fn every_key_is_in_the_reference_file() {
+    for key in PROXY_KEYS {
+        let last = key.rsplit('.').next().unwrap();
+        assert!(REFERENCE.contains(last), "{key} is missing");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use palisade_daemon::listen::Connections;
 use palisade_net::PrefixSet;
 use tokio::time::{Instant, sleep_until};
@@ -35,7 +36,15 @@ impl SweepScope {
     /// The scope of a configuration.
     pub fn new(decider: Decider, config: &Config) -> Self {
         let routes = config.routes.iter().map(|route| Arc::clone(&route.remediation));
-        Self::of(decider, routes, config.client_address.trusted_proxies.clone())
+        let address = &config.client_address;
+        // Without a list, `trusted_hops` makes a proxy of every peer.
+        let trusted = match address.trusted_hops {
+            Some(_) if address.trusted_proxies.is_empty() => {
+                [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())].into_iter().collect()
+            }
+            _ => address.trusted_proxies.clone(),
+        };
+        Self::of(decider, routes, trusted)
     }
 
     pub(super) fn of(
@@ -62,7 +71,7 @@ impl SweepScope {
     }
 
     /// Whether a connection of this peer can be of no use to it: whatever the next request on it asks for is refused.
-    fn is_useless(&self, peer: IpAddr) -> bool {
+    pub fn is_useless(&self, peer: IpAddr) -> bool {
         !self.policies.is_empty()
             && self.policies.iter().all(|policy| self.is_banned(peer, policy))
             && !self.trusted.contains(peer)

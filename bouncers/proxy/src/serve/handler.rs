@@ -1,0 +1,375 @@
+//! Answers a request: all steps in their order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use hyper::upgrade::OnUpgrade;
+use palisade_daemon::listen::{HttpService, Peer, ReceivedBody};
+use tracing::debug;
+
+use super::body::{RequestBody, ResponseBody};
+use super::listeners::ListenerState;
+use super::refusal::{self, Refused, page_context};
+use super::request_id::RequestId;
+use super::shared::Shared;
+use super::site::Site;
+use super::tunnel;
+use crate::captcha::{self, CaptchaRequest};
+use crate::client_address::{ClientAddress, client_address};
+use crate::config::{DecisionMode, HostHeader, RouteConfig, UpstreamProtocol};
+use crate::headers::{Forwarding, PeerAddressValue, ResponseContext, rewrite_request, rewrite_response};
+use crate::remediation::open_requests::OpenRequest;
+use crate::remediation::{Outcome, Remediation, RemediationKind, Throttled};
+use crate::request_rules::{Refusal, Upgrade, check, check_server_name};
+use crate::upstream::{self, Forwarded, Outgoing};
+
+/// Answers the requests of a listener.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: Arc<ArcSwap<ListenerState>>,
+}
+
+impl HttpService for Handler {
+    type Body = ResponseBody;
+
+    async fn respond(self, mut request: Request<ReceivedBody>) -> Response<ResponseBody> {
+        let (site, listener) = (self.shared.site(), self.listener.load_full());
+        let extensions = request.extensions_mut();
+        let peer = extensions.remove::<Peer>().unwrap_or_else(|| Peer::plain(None));
+        let on_upgrade = extensions.remove::<OnUpgrade>();
+        let (parts, body) = request.into_parts();
+        let exchange = Exchange {
+            shared: &self.shared,
+            site: &site,
+            listener: &listener,
+            peer: &peer,
+            id: RequestId::new(),
+        };
+        match exchange.answer(parts, body, on_upgrade).await {
+            Ok(response) => response,
+            Err(refused) => *refused,
+        }
+    }
+}
+
+/// A response that ends the steps early.
+type Early = Box<Response<ResponseBody>>;
+
+/// What a request is answered with.
+struct Exchange<'a> {
+    shared: &'a Arc<Shared>,
+    site: &'a Site,
+    listener: &'a ListenerState,
+    peer: &'a Peer,
+    id: RequestId,
+}
+
+/// What is known of a request once it has a route.
+struct Plan {
+    client: ClientAddress,
+    route: Arc<RouteConfig>,
+    /// As received.
+    authority: Box<str>,
+    host: Box<str>,
+    target: PathAndQuery,
+    upgrade: Option<PlannedUpgrade>,
+    accepts_trailers: bool,
+}
+
+/// A protocol to switch to.
+struct PlannedUpgrade {
+    protocol: Box<str>,
+    extended_connect: bool,
+}
+
+impl PlannedUpgrade {
+    fn as_upgrade(&self) -> Upgrade<'_> {
+        match self.extended_connect {
+            true => Upgrade::ExtendedConnect(&self.protocol),
+            false => Upgrade::Http1(&self.protocol),
+        }
+    }
+}
+
+impl Exchange<'_> {
+    async fn answer(
+        &self,
+        mut parts: Parts,
+        body: ReceivedBody,
+        on_upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<ResponseBody>, Early> {
+        if let Some(answer) = self.acme_challenge(&parts) {
+            return Ok(answer);
+        }
+        let plan = self.plan(&parts)?;
+        if self.listener.config.redirect_to_https {
+            return Ok(refusal::redirect_to_https(&plan.host, &plan.target));
+        }
+        let mut body = body;
+        self.remediate(&plan, &mut parts, &mut body).await?;
+        self.forward(plan, parts, body, on_upgrade).await
+    }
+
+    /// Before everything else, so that decisions and redirects never lock out the authority that validates a name.
+    fn acme_challenge(&self, parts: &Parts) -> Option<Response<ResponseBody>> {
+        if self.peer.info().tls || parts.method != Method::GET {
+            return None;
+        }
+        let token = parts.uri.path().strip_prefix("/.well-known/acme-challenge/")?;
+        self.shared.acme.challenges().response(token).map(|text| refusal::plain(&text))
+    }
+
+    /// Checks the request and finds its route.
+    fn plan(&self, parts: &Parts) -> Result<Plan, Early> {
+        let peer = self.peer.address.map(|peer| peer.ip());
+        let client = client_address(&self.site.config.client_address, peer, &parts.headers);
+        let refuse = |refusal: Refusal| self.refuse(parts, client.client, Refused::Rule(refusal));
+        let checked = check(parts, &self.site.request_limits).map_err(refuse)?;
+        if let Some(certificates) = &self.listener.certificates {
+            let name = self.peer.info().server_name.as_deref();
+            let covered = |host: &str| certificates.same_certificate(name.unwrap_or_default(), host);
+            check_server_name(&checked.host, name, covered).map_err(refuse)?;
+        }
+        let route = self
+            .site
+            .router
+            .route_request(&checked)
+            .map_err(|no_route| self.refuse(parts, client.client, Refused::Route(no_route)))?;
+        let route = Arc::clone(&self.site.config.routes[route]);
+        let target = checked.target(&route.path_prefix).map_err(refuse)?;
+        if let (Some(limit), Some(length)) = (route.max_body, checked.content_length)
+            && length > limit
+        {
+            return Err(self.refuse(parts, client.client, Refused::BodyTooLarge));
+        }
+        let upgrade = checked.upgrade.map(|upgrade| PlannedUpgrade {
+            protocol: upgrade.protocol().into(),
+            extended_connect: matches!(upgrade, Upgrade::ExtendedConnect(_)),
+        });
+        Ok(Plan {
+            route,
+            authority: checked.authority.into(),
+            host: checked.host.as_ref().into(),
+            target,
+            upgrade,
+            accepts_trailers: checked.accepts_trailers,
+            client,
+        })
+    }
+
+    fn refuse(&self, parts: &Parts, client: Option<IpAddr>, refused: Refused) -> Early {
+        let id = self.id.to_text();
+        debug!(id, reason = refused.reason(), "request refused");
+        Box::new(refusal::respond(self.site, parts, client, &id, &refused))
+    }
+
+    /// Applies decisions.
+    async fn remediate(&self, plan: &Plan, parts: &mut Parts, body: &mut ReceivedBody) -> Result<(), Early> {
+        let Some(client) = plan.client.client else { return Ok(()) };
+        let policy = &plan.route.remediation;
+        let decider = &self.site.decider;
+        let outcome = match policy.mode {
+            DecisionMode::Live => decider.decide_live(policy, client).await,
+            DecisionMode::Stream | DecisionMode::Off => decider.decide(policy, client),
+        };
+        match outcome {
+            Outcome::Unavailable(reason) => {
+                return Err(self.refuse(parts, Some(client), Refused::Unavailable(reason)));
+            }
+            Outcome::Remediate(remediation) if !remediation.log_only => {
+                let is_captcha = remediation.kind == RemediationKind::Captcha;
+                self.apply(plan, remediation, client, parts, body).await?;
+                if is_captcha {
+                    captcha::strip_cookie(&mut parts.headers);
+                    return Ok(());
+                }
+            }
+            Outcome::Pass(_) | Outcome::Remediate(_) => {}
+        }
+        // The decision may have ended while its task was being solved; the application must not see the solution.
+        if let Some(captcha) = &self.site.captcha
+            && captcha::is_reserved(parts.uri.path())
+        {
+            return Err(Box::new(captcha.handle_lifted(parts, body).await.map(ResponseBody::Page)));
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        plan: &Plan,
+        remediation: Remediation,
+        client: IpAddr,
+        parts: &Parts,
+        body: &mut ReceivedBody,
+    ) -> Result<(), Early> {
+        let policy = &plan.route.remediation;
+        let decision = remediation.decision;
+        match remediation.kind {
+            RemediationKind::Ban if policy.ban_closes => Err(Box::new(Response::new(ResponseBody::Abort))),
+            RemediationKind::Ban => {
+                Err(self.refuse(parts, Some(client), Refused::Banned { status: policy.ban_status, decision }))
+            }
+            RemediationKind::Throttle => match self.shared.throttle.check(&policy.throttle, client) {
+                Throttled::Within => Ok(()),
+                Throttled::Exceeded { retry_after } => {
+                    Err(self.refuse(parts, Some(client), Refused::Throttled { retry_after, decision }))
+                }
+            },
+            RemediationKind::Captcha => {
+                let Some(captcha) = &self.site.captcha else {
+                    // The decider replaces captchas that cannot be shown.
+                    let refused = Refused::Banned { status: policy.ban_status, decision };
+                    return Err(self.refuse(parts, Some(client), refused));
+                };
+                let id = self.id.to_text();
+                let request = CaptchaRequest {
+                    parts,
+                    body,
+                    is_https: self.peer.info().tls,
+                    decision: decision.id.cast_unsigned(),
+                    open_on_failure: policy.captcha_open_on_failure,
+                    pages: &self.site.pages,
+                    page: page_context(parts, Some(client), &id, Some(&decision)),
+                };
+                match captcha.handle(request).await {
+                    captcha::Outcome::Solved => Ok(()),
+                    captcha::Outcome::Respond(page) | captcha::Outcome::ProviderFailed(page) => {
+                        Err(Box::new(page.map(ResponseBody::Page)))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        plan: Plan,
+        parts: Parts,
+        body: ReceivedBody,
+        on_upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<ResponseBody>, Early> {
+        let pool = self.site.pools.get(plan.route.pool);
+        let config = pool.config();
+        let Parts { method, version, uri, mut headers, .. } = parts;
+        let language = Negotiation::of(&headers);
+        let peer = self.peer.address.map(|peer| PeerAddressValue::new(peer.ip()));
+        rewrite_request(
+            &mut headers,
+            &Forwarding {
+                client: &plan.client,
+                peer: peer.as_ref(),
+                source: &self.site.config.client_address.source,
+                tls: self.peer.info().tls,
+                authority: &plan.authority,
+                host: match &config.host {
+                    HostHeader::Fixed(host) => Some(host),
+                    HostHeader::Preserve | HostHeader::Upstream => None,
+                },
+                write_forwarded: false,
+                upgrade: plan.upgrade.as_ref().map(PlannedUpgrade::as_upgrade),
+                upstream: match config.protocol {
+                    UpstreamProtocol::Http2 => Version::HTTP_2,
+                    UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Version::HTTP_11,
+                },
+            },
+        );
+        let body = RequestBody::new(body, plan.route.max_body);
+        let outgoing = Outgoing {
+            method: if plan.upgrade.is_some() { Method::GET } else { method.clone() },
+            target: plan.target.clone(),
+            headers,
+            body_is_empty: hyper::body::Body::is_end_stream(&body),
+            body,
+            client: plan.client.client,
+            peer: self.peer.address,
+            local: self.peer.info().local_address,
+            upgrade: plan.upgrade.as_ref().and_then(|upgrade| {
+                Some(upstream::Upgrade {
+                    protocol: HeaderValue::from_str(&upgrade.protocol).ok()?,
+                    extended_connect: upgrade.extended_connect,
+                })
+            }),
+        };
+        let client = plan.client.client;
+        let policy = &plan.route.remediation;
+        let mut open = client.map(|client| self.shared.requests.open(client, Arc::clone(policy)));
+        let result = tokio::select! {
+            // In this order: what has been answered is not taken back.
+            biased;
+            result = pool.forward(outgoing) => match result {
+                Ok(forwarded) => self.relay(&plan, &method, version, forwarded, on_upgrade, open),
+                Err(error) => Err(Refused::Upstream(error)),
+            },
+            () = tunnel::ended(&mut open) => {
+                return Err(Box::new(Response::new(ResponseBody::Abort)));
+            }
+        };
+        result.map_err(|refused| {
+            let parts = language.parts(method, uri, version, &plan.authority);
+            self.refuse(&parts, client, refused)
+        })
+    }
+
+    fn relay(
+        &self,
+        plan: &Plan,
+        method: &Method,
+        version: Version,
+        forwarded: Forwarded<RequestBody>,
+        on_upgrade: Option<OnUpgrade>,
+        mut open: Option<OpenRequest>,
+    ) -> Result<Response<ResponseBody>, Refused> {
+        let Forwarded { response, tunnel, .. } = forwarded;
+        let (mut head, body) = response.into_parts();
+        let context = ResponseContext {
+            method,
+            client: version,
+            upgrade: plan.upgrade.as_ref().map(PlannedUpgrade::as_upgrade),
+            accepts_trailers: plan.accepts_trailers,
+        };
+        rewrite_response(&mut head, &context).map_err(Refused::BadResponse)?;
+        if let (Some(upstream), Some(client)) = (tunnel, on_upgrade) {
+            let idle = self.site.pools.get(plan.route.pool).config().timeouts.tunnel_idle;
+            tunnel::spawn(&self.shared.tasks, client, upstream, idle, self.peer.hold(), open.take());
+        }
+        Ok(Response::from_parts(head, ResponseBody::Upstream { body, open }))
+    }
+}
+
+/// The fields that choose a page's form and language. Kept while the request's fields are the upstream's.
+struct Negotiation {
+    accept: Option<HeaderValue>,
+    language: Option<HeaderValue>,
+}
+
+impl Negotiation {
+    fn of(headers: &HeaderMap) -> Self {
+        Self {
+            accept: headers.get(header::ACCEPT).cloned(),
+            language: headers.get(header::ACCEPT_LANGUAGE).cloned(),
+        }
+    }
+
+    /// A head with what pages read of it.
+    fn parts(self, method: Method, uri: Uri, version: Version, authority: &str) -> Parts {
+        let mut request = Request::new(());
+        (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (method, uri, version);
+        let fields = [
+            (header::ACCEPT, self.accept),
+            (header::ACCEPT_LANGUAGE, self.language),
+            (header::HOST, HeaderValue::from_str(authority).ok()),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        request.into_parts().0
+    }
+}
