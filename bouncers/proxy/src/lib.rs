@@ -13,6 +13,7 @@ pub mod captcha;
 pub mod client_address;
 pub mod config;
 pub mod headers;
+pub mod metrics;
 pub mod pages;
 mod proxy;
 pub mod remediation;
