@@ -7,6 +7,7 @@ use palisade_bouncer::run::{
     Bouncer, CHECK, Checked, Enforcement, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
 };
 use palisade_bouncer::settings::read_secret;
+use palisade_bouncer::usage::Meter;
 use palisade_cache::{Policy, Snapshot};
 use palisade_client::LapiPool;
 use palisade_daemon::flags::Program;
@@ -92,6 +93,10 @@ impl Bouncer for Proxy {
 
     async fn reload(&self, config: Config, lapis: &LapiPool) -> anyhow::Result<()> {
         self.server.reload(config, lapis).await
+    }
+
+    fn meter(&self) -> impl Meter + 'static {
+        self.server.meter()
     }
 
     fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {

@@ -13,6 +13,7 @@
 mod body;
 mod handler;
 mod listeners;
+mod record;
 mod refusal;
 mod request_id;
 mod server;

@@ -1,6 +1,8 @@
 //! The bodies of requests and responses.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use palisade_daemon::listen::ReceivedBody;
 
+use super::record::Record;
 use crate::remediation::open_requests::OpenRequest;
 use crate::upstream::UpstreamBody;
 
@@ -30,11 +33,13 @@ pub(crate) struct RequestBody {
     inner: ReceivedBody,
     /// Bytes that may still come.
     left: u64,
+    received: Option<Arc<AtomicU64>>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: ReceivedBody, limit: Option<u64>) -> Self {
-        Self { inner, left: limit.unwrap_or(u64::MAX) }
+    /// `received` counts its bytes.
+    pub(crate) fn new(inner: ReceivedBody, limit: Option<u64>, received: Option<Arc<AtomicU64>>) -> Self {
+        Self { inner, left: limit.unwrap_or(u64::MAX), received }
     }
 }
 
@@ -51,6 +56,9 @@ impl Body for RequestBody {
         let frame = frame?;
         if let Some(data) = frame.data_ref() {
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            if let Some(received) = &self.received {
+                received.fetch_add(length, Ordering::Relaxed);
+            }
             match self.left.checked_sub(length) {
                 Some(left) => self.left = left,
                 None => return Poll::Ready(Some(Err(BodyTooLarge.into()))),
@@ -68,12 +76,24 @@ impl Body for RequestBody {
     }
 }
 
-/// The body of a response.
+/// The body of a response, and the record that is completed when it ends.
+pub(crate) struct ResponseBody {
+    content: Content,
+    record: Record,
+}
+
+impl ResponseBody {
+    pub(crate) fn new(content: Content, record: Record) -> Self {
+        Self { content, record }
+    }
+}
+
+/// Where the body of a response comes from.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every response is an upstream's, and a box would cost it an allocation"
 )]
-pub(crate) enum ResponseBody {
+pub(crate) enum Content {
     /// A page.
     Page(Full<Bytes>),
     /// What an upstream sends, until its client is banned.
@@ -94,9 +114,9 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut *self {
-            Self::Page(page) => Pin::new(page).poll_frame(context).map_err(|never| match never {}),
-            Self::Upstream { body, open } => {
+        let frame = match &mut self.content {
+            Content::Page(page) => Pin::new(page).poll_frame(context).map_err(|never| match never {}),
+            Content::Upstream { body, open } => {
                 let frame = Pin::new(body).poll_frame(context);
                 if frame.is_pending()
                     && let Some(open) = open
@@ -106,23 +126,29 @@ impl Body for ResponseBody {
                 }
                 frame.map_err(Into::into)
             }
-            Self::Abort => Poll::Ready(Some(Err("the connection is closed by policy".into()))),
+            Content::Abort => Poll::Ready(Some(Err("the connection is closed by policy".into()))),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.record.sent(data.len());
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Page(page) => page.is_end_stream(),
-            Self::Upstream { body, .. } => body.is_end_stream(),
-            Self::Abort => false,
+        match &self.content {
+            Content::Page(page) => page.is_end_stream(),
+            Content::Upstream { body, .. } => body.is_end_stream(),
+            Content::Abort => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Page(page) => page.size_hint(),
-            Self::Upstream { body, .. } => body.size_hint(),
-            Self::Abort => SizeHint::default(),
+        match &self.content {
+            Content::Page(page) => page.size_hint(),
+            Content::Upstream { body, .. } => body.size_hint(),
+            Content::Abort => SizeHint::default(),
         }
     }
 }

@@ -9,18 +9,19 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::upgrade::OnUpgrade;
 use palisade_daemon::listen::{HttpService, Peer, ReceivedBody};
-use tracing::debug;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{Content, RequestBody, ResponseBody};
 use super::listeners::ListenerState;
+use super::record::Record;
 use super::refusal::{self, Refused, page_context};
 use super::request_id::RequestId;
 use super::shared::Shared;
-use super::site::Site;
+use super::site::{Site, SiteRoute};
 use super::tunnel;
+use crate::access_log::UpstreamEntry;
 use crate::captcha::{self, CaptchaRequest};
 use crate::client_address::{ClientAddress, client_address};
-use crate::config::{DecisionMode, HostHeader, RouteConfig, UpstreamProtocol};
+use crate::config::{DecisionMode, HostHeader, UpstreamProtocol};
 use crate::headers::{Forwarding, PeerAddressValue, ResponseContext, rewrite_request, rewrite_response};
 use crate::remediation::open_requests::OpenRequest;
 use crate::remediation::{Outcome, Remediation, RemediationKind, Throttled};
@@ -43,22 +44,20 @@ impl HttpService for Handler {
         let peer = extensions.remove::<Peer>().unwrap_or_else(|| Peer::plain(None));
         let on_upgrade = extensions.remove::<OnUpgrade>();
         let (parts, body) = request.into_parts();
-        let exchange = Exchange {
-            shared: &self.shared,
-            site: &site,
-            listener: &listener,
-            peer: &peer,
-            id: RequestId::new(),
-        };
-        match exchange.answer(parts, body, on_upgrade).await {
+        let id = RequestId::new();
+        let exchange = Exchange { shared: &self.shared, site: &site, listener: &listener, peer: &peer, id };
+        let mut record = Record::begin(&self.shared, &parts, &peer, id);
+        let response = match exchange.answer(parts, body, on_upgrade, &mut record).await {
             Ok(response) => response,
             Err(refused) => *refused,
-        }
+        };
+        record.responded(response.status());
+        response.map(|content| ResponseBody::new(content, record))
     }
 }
 
 /// A response that ends the steps early.
-type Early = Box<Response<ResponseBody>>;
+type Early = Box<Response<Content>>;
 
 /// What a request is answered with.
 struct Exchange<'a> {
@@ -72,7 +71,7 @@ struct Exchange<'a> {
 /// What is known of a request once it has a route.
 struct Plan {
     client: ClientAddress,
-    route: Arc<RouteConfig>,
+    route: Arc<SiteRoute>,
     /// As received.
     authority: Box<str>,
     host: Box<str>,
@@ -102,21 +101,22 @@ impl Exchange<'_> {
         mut parts: Parts,
         body: ReceivedBody,
         on_upgrade: Option<OnUpgrade>,
-    ) -> Result<Response<ResponseBody>, Early> {
+        record: &mut Record,
+    ) -> Result<Response<Content>, Early> {
         if let Some(answer) = self.acme_challenge(&parts) {
             return Ok(answer);
         }
-        let plan = self.plan(&parts)?;
+        let plan = self.plan(&parts, record)?;
         if self.listener.config.redirect_to_https {
             return Ok(refusal::redirect_to_https(&plan.host, &plan.target));
         }
         let mut body = body;
-        self.remediate(&plan, &mut parts, &mut body).await?;
-        self.forward(plan, parts, body, on_upgrade).await
+        self.remediate(&plan, &mut parts, &mut body, record).await?;
+        self.forward(plan, parts, body, on_upgrade, record).await
     }
 
     /// Before everything else, so that decisions and redirects never lock out the authority that validates a name.
-    fn acme_challenge(&self, parts: &Parts) -> Option<Response<ResponseBody>> {
+    fn acme_challenge(&self, parts: &Parts) -> Option<Response<Content>> {
         if self.peer.info().tls || parts.method != Method::GET {
             return None;
         }
@@ -125,27 +125,30 @@ impl Exchange<'_> {
     }
 
     /// Checks the request and finds its route.
-    fn plan(&self, parts: &Parts) -> Result<Plan, Early> {
+    fn plan(&self, parts: &Parts, record: &mut Record) -> Result<Plan, Early> {
         let peer = self.peer.address.map(|peer| peer.ip());
         let client = client_address(&self.site.config.client_address, peer, &parts.headers);
-        let refuse = |refusal: Refusal| self.refuse(parts, client.client, Refused::Rule(refusal));
-        let checked = check(parts, &self.site.request_limits).map_err(refuse)?;
+        let mut refuse = |refusal: Refusal| self.refuse(parts, client.client, Refused::Rule(refusal), record);
+        let checked = check(parts, &self.site.request_limits).map_err(&mut refuse)?;
         if let Some(certificates) = &self.listener.certificates {
             let name = self.peer.info().server_name.as_deref();
             let covered = |host: &str| certificates.same_certificate(name.unwrap_or_default(), host);
-            check_server_name(&checked.host, name, covered).map_err(refuse)?;
+            check_server_name(&checked.host, name, covered).map_err(&mut refuse)?;
         }
         let route = self
             .site
             .router
             .route_request(&checked)
-            .map_err(|no_route| self.refuse(parts, client.client, Refused::Route(no_route)))?;
-        let route = Arc::clone(&self.site.config.routes[route]);
-        let target = checked.target(&route.path_prefix).map_err(refuse)?;
-        if let (Some(limit), Some(length)) = (route.max_body, checked.content_length)
+            .map_err(|no_route| self.refuse(parts, client.client, Refused::Route(no_route), record))?;
+        let route = Arc::clone(&self.site.routes[route]);
+        record.routed(&route, client.client);
+        let target = checked
+            .target(&route.config.path_prefix)
+            .map_err(|refusal| self.refuse(parts, client.client, Refused::Rule(refusal), record))?;
+        if let (Some(limit), Some(length)) = (route.config.max_body, checked.content_length)
             && length > limit
         {
-            return Err(self.refuse(parts, client.client, Refused::BodyTooLarge));
+            return Err(self.refuse(parts, client.client, Refused::BodyTooLarge, record));
         }
         let upgrade = checked.upgrade.map(|upgrade| PlannedUpgrade {
             protocol: upgrade.protocol().into(),
@@ -162,40 +165,55 @@ impl Exchange<'_> {
         })
     }
 
-    fn refuse(&self, parts: &Parts, client: Option<IpAddr>, refused: Refused) -> Early {
-        let id = self.id.to_text();
-        debug!(id, reason = refused.reason(), "request refused");
-        Box::new(refusal::respond(self.site, parts, client, &id, &refused))
+    fn refuse(&self, parts: &Parts, client: Option<IpAddr>, refused: Refused, record: &mut Record) -> Early {
+        match (&refused, refused.remediation()) {
+            (_, Some(remediation)) => record.remediated(remediation, true),
+            (Refused::Unavailable(_), None) => record.blocked(refused.reason()),
+            (_, None) => {
+                self.shared.metrics.refused(refused.reason());
+                record.refused(refused.reason());
+            }
+        }
+        Box::new(refusal::respond(self.site, parts, client, &self.id.to_text(), &refused))
     }
 
     /// Applies decisions.
-    async fn remediate(&self, plan: &Plan, parts: &mut Parts, body: &mut ReceivedBody) -> Result<(), Early> {
+    async fn remediate(
+        &self,
+        plan: &Plan,
+        parts: &mut Parts,
+        body: &mut ReceivedBody,
+        record: &mut Record,
+    ) -> Result<(), Early> {
         let Some(client) = plan.client.client else { return Ok(()) };
-        let policy = &plan.route.remediation;
+        let policy = &plan.route.config.remediation;
         let decider = &self.site.decider;
         let outcome = match policy.mode {
             DecisionMode::Live => decider.decide_live(policy, client).await,
             DecisionMode::Stream | DecisionMode::Off => decider.decide(policy, client),
         };
         match outcome {
+            Outcome::Pass(_) => {}
             Outcome::Unavailable(reason) => {
-                return Err(self.refuse(parts, Some(client), Refused::Unavailable(reason)));
+                plan.route.metrics.unavailable(reason);
+                return Err(self.refuse(parts, Some(client), Refused::Unavailable(reason), record));
             }
-            Outcome::Remediate(remediation) if !remediation.log_only => {
+            Outcome::Remediate(remediation) if remediation.log_only => record.remediated(&remediation, true),
+            Outcome::Remediate(remediation) => {
+                record.remediated(&remediation, false);
                 let is_captcha = remediation.kind == RemediationKind::Captcha;
-                self.apply(plan, remediation, client, parts, body).await?;
+                self.apply(plan, remediation, client, parts, body, record).await?;
                 if is_captcha {
                     captcha::strip_cookie(&mut parts.headers);
                     return Ok(());
                 }
             }
-            Outcome::Pass(_) | Outcome::Remediate(_) => {}
         }
         // The decision may have ended while its task was being solved; the application must not see the solution.
         if let Some(captcha) = &self.site.captcha
             && captcha::is_reserved(parts.uri.path())
         {
-            return Err(Box::new(captcha.handle_lifted(parts, body).await.map(ResponseBody::Page)));
+            return Err(Box::new(captcha.handle_lifted(parts, body).await.map(Content::Page)));
         }
         Ok(())
     }
@@ -207,42 +225,59 @@ impl Exchange<'_> {
         client: IpAddr,
         parts: &Parts,
         body: &mut ReceivedBody,
+        record: &mut Record,
     ) -> Result<(), Early> {
-        let policy = &plan.route.remediation;
-        let decision = remediation.decision;
+        let policy = &plan.route.config.remediation;
         match remediation.kind {
-            RemediationKind::Ban if policy.ban_closes => Err(Box::new(Response::new(ResponseBody::Abort))),
+            RemediationKind::Ban if policy.ban_closes => {
+                record.remediated(&remediation, true);
+                Err(Box::new(Response::new(Content::Abort)))
+            }
             RemediationKind::Ban => {
-                Err(self.refuse(parts, Some(client), Refused::Banned { status: policy.ban_status, decision }))
+                let refused = Refused::Banned { status: policy.ban_status, remediation };
+                Err(self.refuse(parts, Some(client), refused, record))
             }
             RemediationKind::Throttle => match self.shared.throttle.check(&policy.throttle, client) {
                 Throttled::Within => Ok(()),
                 Throttled::Exceeded { retry_after } => {
-                    Err(self.refuse(parts, Some(client), Refused::Throttled { retry_after, decision }))
+                    let refused = Refused::Throttled { retry_after, remediation };
+                    Err(self.refuse(parts, Some(client), refused, record))
                 }
             },
-            RemediationKind::Captcha => {
-                let Some(captcha) = &self.site.captcha else {
-                    // The decider replaces captchas that cannot be shown.
-                    let refused = Refused::Banned { status: policy.ban_status, decision };
-                    return Err(self.refuse(parts, Some(client), refused));
-                };
-                let id = self.id.to_text();
-                let request = CaptchaRequest {
-                    parts,
-                    body,
-                    is_https: self.peer.info().tls,
-                    decision: decision.id.cast_unsigned(),
-                    open_on_failure: policy.captcha_open_on_failure,
-                    pages: &self.site.pages,
-                    page: page_context(parts, Some(client), &id, Some(&decision)),
-                };
-                match captcha.handle(request).await {
-                    captcha::Outcome::Solved => Ok(()),
-                    captcha::Outcome::Respond(page) | captcha::Outcome::ProviderFailed(page) => {
-                        Err(Box::new(page.map(ResponseBody::Page)))
-                    }
-                }
+            RemediationKind::Captcha => self.captcha(plan, remediation, client, parts, body, record).await,
+        }
+    }
+
+    async fn captcha(
+        &self,
+        plan: &Plan,
+        remediation: Remediation,
+        client: IpAddr,
+        parts: &Parts,
+        body: &mut ReceivedBody,
+        record: &mut Record,
+    ) -> Result<(), Early> {
+        let policy = &plan.route.config.remediation;
+        let Some(captcha) = &self.site.captcha else {
+            // The decider replaces captchas that cannot be shown.
+            let refused = Refused::Banned { status: policy.ban_status, remediation };
+            return Err(self.refuse(parts, Some(client), refused, record));
+        };
+        let id = self.id.to_text();
+        let request = CaptchaRequest {
+            parts,
+            body,
+            is_https: self.peer.info().tls,
+            decision: remediation.decision.id.cast_unsigned(),
+            open_on_failure: policy.captcha_open_on_failure,
+            pages: &self.site.pages,
+            page: page_context(parts, Some(client), &id, Some(&remediation.decision)),
+        };
+        match captcha.handle(request).await {
+            captcha::Outcome::Solved => Ok(()),
+            captcha::Outcome::Respond(page) | captcha::Outcome::ProviderFailed(page) => {
+                record.remediated(&remediation, true);
+                Err(Box::new(page.map(Content::Page)))
             }
         }
     }
@@ -253,8 +288,9 @@ impl Exchange<'_> {
         parts: Parts,
         body: ReceivedBody,
         on_upgrade: Option<OnUpgrade>,
-    ) -> Result<Response<ResponseBody>, Early> {
-        let pool = self.site.pools.get(plan.route.pool);
+        record: &mut Record,
+    ) -> Result<Response<Content>, Early> {
+        let pool = self.site.pools.get(plan.route.config.pool);
         let config = pool.config();
         let Parts { method, version, uri, mut headers, .. } = parts;
         let language = Negotiation::of(&headers);
@@ -279,7 +315,7 @@ impl Exchange<'_> {
                 },
             },
         );
-        let body = RequestBody::new(body, plan.route.max_body);
+        let body = RequestBody::new(body, plan.route.config.max_body, record.received());
         let outgoing = Outgoing {
             method: if plan.upgrade.is_some() { Method::GET } else { method.clone() },
             target: plan.target.clone(),
@@ -297,22 +333,31 @@ impl Exchange<'_> {
             }),
         };
         let client = plan.client.client;
-        let policy = &plan.route.remediation;
+        let policy = &plan.route.config.remediation;
         let mut open = client.map(|client| self.shared.requests.open(client, Arc::clone(policy)));
         let result = tokio::select! {
             // In this order: what has been answered is not taken back.
             biased;
             result = pool.forward(outgoing) => match result {
-                Ok(forwarded) => self.relay(&plan, &method, version, forwarded, on_upgrade, open),
+                Ok(forwarded) => {
+                    record.forwarded(|| UpstreamEntry {
+                        server: Arc::clone(&forwarded.server),
+                        attempts: forwarded.attempts,
+                        connect: (!forwarded.connect.is_zero()).then_some(forwarded.connect),
+                        head: Some(forwarded.head),
+                    });
+                    self.relay(&plan, &method, version, forwarded, on_upgrade, open)
+                }
                 Err(error) => Err(Refused::Upstream(error)),
             },
             () = tunnel::ended(&mut open) => {
-                return Err(Box::new(Response::new(ResponseBody::Abort)));
+                record.blocked("banned_meanwhile");
+                return Err(Box::new(Response::new(Content::Abort)));
             }
         };
         result.map_err(|refused| {
             let parts = language.parts(method, uri, version, &plan.authority);
-            self.refuse(&parts, client, refused)
+            self.refuse(&parts, client, refused, record)
         })
     }
 
@@ -324,7 +369,7 @@ impl Exchange<'_> {
         forwarded: Forwarded<RequestBody>,
         on_upgrade: Option<OnUpgrade>,
         mut open: Option<OpenRequest>,
-    ) -> Result<Response<ResponseBody>, Refused> {
+    ) -> Result<Response<Content>, Refused> {
         let Forwarded { response, tunnel, .. } = forwarded;
         let (mut head, body) = response.into_parts();
         let context = ResponseContext {
@@ -335,10 +380,10 @@ impl Exchange<'_> {
         };
         rewrite_response(&mut head, &context).map_err(Refused::BadResponse)?;
         if let (Some(upstream), Some(client)) = (tunnel, on_upgrade) {
-            let idle = self.site.pools.get(plan.route.pool).config().timeouts.tunnel_idle;
+            let idle = self.site.pools.get(plan.route.config.pool).config().timeouts.tunnel_idle;
             tunnel::spawn(&self.shared.tasks, client, upstream, idle, self.peer.hold(), open.take());
         }
-        Ok(Response::from_parts(head, ResponseBody::Upstream { body, open }))
+        Ok(Response::from_parts(head, Content::Upstream { body, open }))
     }
 }
 

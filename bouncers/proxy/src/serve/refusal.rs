@@ -1,7 +1,6 @@
 //! Responses of the proxy itself: pages, redirects, challenges.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -10,11 +9,11 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use jiff::Timestamp;
 
-use super::body::{BodyTooLarge, ResponseBody};
+use super::body::{BodyTooLarge, Content};
 use super::site::Site;
 use crate::headers::BadUpstreamResponse;
 use crate::pages::{PageContext, PageKind};
-use crate::remediation::{DecisionInfo, Unavailable};
+use crate::remediation::{DecisionInfo, Remediation, Unavailable};
 use crate::request_rules::Refusal;
 use crate::routing::NoRoute;
 use crate::upstream::{ErrorKind, ForwardError};
@@ -33,13 +32,13 @@ pub(crate) enum Refused {
     Banned {
         /// As the route says.
         status: StatusCode,
-        decision: Arc<DecisionInfo>,
+        remediation: Remediation,
     },
     /// A throttle.
     Throttled {
         /// Seconds.
         retry_after: u64,
-        decision: Arc<DecisionInfo>,
+        remediation: Remediation,
     },
     /// The upstream gave no response.
     Upstream(ForwardError),
@@ -79,9 +78,10 @@ impl Refused {
         }
     }
 
-    fn decision(&self) -> Option<&DecisionInfo> {
+    /// The decision that is the reason.
+    pub(crate) fn remediation(&self) -> Option<&Remediation> {
         match self {
-            Self::Banned { decision, .. } | Self::Throttled { decision, .. } => Some(decision),
+            Self::Banned { remediation, .. } | Self::Throttled { remediation, .. } => Some(remediation),
             _ => None,
         }
     }
@@ -136,25 +136,30 @@ pub(crate) fn respond(
     client: Option<IpAddr>,
     request_id: &str,
     refused: &Refused,
-) -> Response<ResponseBody> {
+) -> Response<Content> {
     let context = PageContext {
         status: refused.status(),
         retry_after: match refused {
             Refused::Throttled { retry_after, .. } => Some(*retry_after),
             _ => None,
         },
-        ..page_context(parts, client, request_id, refused.decision())
+        ..page_context(
+            parts,
+            client,
+            request_id,
+            refused.remediation().map(|remediation| &*remediation.decision),
+        )
     };
     let mut response = site.pages.render(refused.page(), &context, &parts.headers, &parts.method);
     if let Refused::Route(NoRoute::MethodNotAllowed(methods)) = refused {
         response.headers_mut().insert(header::ALLOW, methods.clone());
     }
-    response.map(ResponseBody::Page)
+    response.map(Content::Page)
 }
 
 /// A redirect to the same target over TLS. The method and the body stay (308).
-pub(crate) fn redirect_to_https(host: &str, target: &PathAndQuery) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Page(Full::default()));
+pub(crate) fn redirect_to_https(host: &str, target: &PathAndQuery) -> Response<Content> {
+    let mut response = Response::new(Content::Page(Full::default()));
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     if let Ok(location) = HeaderValue::try_from(format!("https://{host}{target}")) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -163,9 +168,9 @@ pub(crate) fn redirect_to_https(host: &str, target: &PathAndQuery) -> Response<R
 }
 
 /// A short text for a program.
-pub(crate) fn plain(text: &str) -> Response<ResponseBody> {
+pub(crate) fn plain(text: &str) -> Response<Content> {
     let body = Full::new(Bytes::copy_from_slice(text.as_bytes()));
-    let mut response = Response::new(ResponseBody::Page(body));
+    let mut response = Response::new(Content::Page(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
 }

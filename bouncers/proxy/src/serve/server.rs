@@ -20,7 +20,9 @@ use tracing::warn;
 use super::listeners::{BoundListener, OpenListeners};
 use super::shared::Shared;
 use super::site::{Lasting, Site};
+use crate::access_log::AccessLog;
 use crate::config::{Config, LimitsConfig};
+use crate::metrics::{ProxyMetrics, UsageMeter};
 use crate::remediation::Throttle;
 use crate::remediation::open_requests::end_banned;
 use crate::tls::Acme;
@@ -85,10 +87,15 @@ impl Server {
     pub(crate) async fn start(
         start: Start<Config>,
     ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
-        let Start { config, lapis, cache, first_decisions, state_dir, stopping, stop, .. } = start;
+        let Start { config, lapis, cache, first_decisions, state_dir, metrics, stopping, stop } = start;
         let acme = Acme::new(config.acme.as_ref())?;
         let tasks = TaskTracker::new();
+        let proxy_metrics = ProxyMetrics::default();
+        proxy_metrics.register(&metrics);
+        let access_log = AccessLog::start()?;
+        access_log.configure(config.access_log.as_ref())?;
         let lasting = Lasting {
+            metrics: &proxy_metrics,
             tasks: &tasks,
             cache: &cache,
             lapis: &lapis,
@@ -99,16 +106,18 @@ impl Server {
         let waits = Site::waits_for_decisions(&config);
         let limits = limits(&config.limits);
         let site = Site::new(config, &lasting, None)?;
+        site.measure(&proxy_metrics, &access_log);
         let listeners = OpenListeners::default();
         let bound = listeners.bind_new(&site.config).await?;
         let shared = Arc::new(Shared {
             site: arc_swap::ArcSwap::from_pointee(site),
-            connections: Connections::new(limits),
+            connections: Connections::with_metrics(limits, proxy_metrics.connections().clone()),
             tasks,
             acme,
             throttle: Throttle::default(),
             requests: Arc::default(),
-            closed: Arc::default(),
+            metrics: proxy_metrics,
+            access_log,
         });
         let listeners = Arc::new(Mutex::new(listeners));
         let (sender, status) = watch::channel(ServerStatus {
@@ -129,6 +138,11 @@ impl Server {
         Ok((server, task.run(bound, waits.then_some(first_decisions))))
     }
 
+    /// The source of usage metrics.
+    pub(crate) fn meter(&self) -> UsageMeter {
+        UsageMeter::new(self.shared.metrics.clone(), self.cache.clone())
+    }
+
     pub(crate) fn status(&self) -> watch::Receiver<ServerStatus> {
         self.status.clone()
     }
@@ -140,6 +154,7 @@ impl Server {
     pub(crate) async fn reload(&self, config: Config, lapis: &LapiPool) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock().await;
         let lasting = Lasting {
+            metrics: &self.shared.metrics,
             tasks: &self.shared.tasks,
             cache: &self.cache,
             lapis,
@@ -149,9 +164,11 @@ impl Server {
         };
         let site = Site::new(config, &lasting, Some(&self.shared.site()))?;
         let bound = listeners.bind_new(&site.config).await?;
+        self.shared.access_log.configure(site.config.access_log.as_ref())?;
         self.shared.acme.reconfigure(site.config.acme.as_ref())?;
         self.shared.connections.set_limits(limits(&site.config.limits));
         let site = Arc::new(site);
+        site.measure(&self.shared.metrics, &self.shared.access_log);
         self.shared.site.store(Arc::clone(&site));
         listeners.apply(&self.shared, &site, bound, &self.stopping);
         Ok(())
@@ -195,7 +212,7 @@ impl Task {
                 || Arc::clone(&self.shared.site().sweep),
                 Arc::clone(&self.shared.requests),
                 connections.clone(),
-                Arc::clone(&self.shared.closed),
+                Arc::clone(self.shared.metrics.ended_by_ban()),
                 self.stopping.clone(),
             ),
         );
@@ -203,6 +220,7 @@ impl Task {
         if timeout(TASKS_END_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
             warn!(tasks = self.shared.tasks.len(), "tasks did not end in time");
         }
+        self.shared.access_log.flush();
         // The final usage report still reads the counters.
         self.stop.cancelled().await;
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use palisade_daemon::listen::Connections;
 use tokio_util::task::TaskTracker;
 
 use super::site::Site;
+use crate::access_log::AccessLog;
+use crate::metrics::ProxyMetrics;
 use crate::remediation::Throttle;
 use crate::remediation::open_requests::OpenRequests;
 use crate::tls::Acme;
@@ -22,8 +23,8 @@ pub(crate) struct Shared {
     pub(crate) acme: Acme,
     pub(crate) throttle: Throttle,
     pub(crate) requests: Arc<OpenRequests>,
-    /// Connections closed because of a ban.
-    pub(crate) closed: Arc<AtomicU64>,
+    pub(crate) metrics: ProxyMetrics,
+    pub(crate) access_log: AccessLog,
 }
 
 impl Shared {

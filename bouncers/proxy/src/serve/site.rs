@@ -9,8 +9,10 @@ use palisade_daemon::listen::tls::TlsServer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::captcha::Captcha;
-use crate::config::{Config, DecisionMode, StartPolicy};
+use crate::config::{Config, DecisionMode, RouteConfig, StartPolicy};
+use crate::metrics::{MeasuredParts, ProxyMetrics, RouteMetrics};
 use crate::pages::Pages;
 use crate::remediation::Decider;
 use crate::remediation::geo::Geo;
@@ -26,15 +28,32 @@ pub(crate) struct Site {
     pub(crate) config: Config,
     pub(crate) request_limits: RequestLimits,
     pub(crate) router: Router,
+    /// By the index that the router returns.
+    pub(crate) routes: Vec<Arc<SiteRoute>>,
     pub(crate) pools: Pools,
     pub(crate) pages: Pages,
-    pub(crate) captcha: Option<Captcha>,
+    pub(crate) captcha: Option<Arc<Captcha>>,
     pub(crate) decider: Decider,
+    live: Option<Arc<Live>>,
     pub(crate) sweep: Arc<SweepScope>,
     /// By listener; `None` without TLS.
     pub(crate) tls: Vec<Option<SiteTls>>,
     /// Ends the background tasks of this configuration: watching files.
     _watching: tokio_util::sync::DropGuard,
+}
+
+/// A route, with its counters.
+pub(crate) struct SiteRoute {
+    pub(crate) config: Arc<RouteConfig>,
+    pub(crate) name: Arc<str>,
+    pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+impl SiteRoute {
+    fn new(config: &Arc<RouteConfig>, metrics: &ProxyMetrics) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
+        Self { config: Arc::clone(config), metrics: metrics.route(&name), name }
+    }
 }
 
 /// TLS of a listener.
@@ -49,6 +68,7 @@ pub(crate) struct Lasting<'a> {
     pub(crate) lapis: &'a LapiPool,
     pub(crate) acme: &'a Acme,
     pub(crate) state_dir: Option<&'a Path>,
+    pub(crate) metrics: &'a ProxyMetrics,
     pub(crate) tasks: &'a TaskTracker,
     pub(crate) stop: &'a CancellationToken,
 }
@@ -66,7 +86,7 @@ impl Site {
         let router = Router::new(&config.routes)?;
         let pages = Pages::load(&config.pages, config.captcha.as_deref())?;
         let captcha = match &config.captcha {
-            Some(captcha) => Some(Captcha::new(captcha, lasting.state_dir)?),
+            Some(captcha) => Some(Arc::new(Captcha::new(captcha, lasting.state_dir)?)),
             None => None,
         };
         let geo = Arc::new(Geo::open(&config.geo)?);
@@ -97,16 +117,24 @@ impl Site {
             async move { geo.watch(stop).await }
         });
         let mut decider = Decider::new(lasting.cache.clone(), geo, captcha.is_some());
-        if config.routes.iter().any(|route| route.remediation.mode == DecisionMode::Live) {
-            decider = decider.with_live(Arc::new(Live::new(config.live, lasting.lapis.clone())));
+        let uses_live = config.routes.iter().any(|route| route.remediation.mode == DecisionMode::Live);
+        let live = uses_live.then(|| Arc::new(Live::new(config.live, lasting.lapis.clone())));
+        if let Some(live) = &live {
+            decider = decider.with_live(Arc::clone(live));
         }
         Ok(Self {
             request_limits: RequestLimits::new(&config.limits, &config.client_address.source),
             router,
+            routes: config
+                .routes
+                .iter()
+                .map(|route| Arc::new(SiteRoute::new(route, lasting.metrics)))
+                .collect(),
             pools,
             pages,
             sweep: Arc::new(SweepScope::new(decider.clone(), &config)),
             decider,
+            live,
             captcha,
             tls,
             config,
@@ -117,6 +145,17 @@ impl Site {
     fn tls_of(&self, address: &crate::config::ListenAddress) -> Option<&SiteTls> {
         let index = self.config.listeners.iter().position(|listener| listener.address == *address)?;
         self.tls.get(index)?.as_ref()
+    }
+
+    /// Exports the counters of this configuration's parts from now on.
+    pub(crate) fn measure(&self, metrics: &ProxyMetrics, access_log: &AccessLog) {
+        metrics.measure(MeasuredParts {
+            live: self.live.clone(),
+            captcha: self.captcha.clone(),
+            pools: Some(Arc::new(self.pools.clone())),
+            access_log: Some(access_log.clone()),
+            certificates: self.tls.iter().flatten().map(|tls| tls.certificates.clone()).collect(),
+        });
     }
 
     /// Whether connections are accepted only once decisions are known.
