@@ -79,7 +79,7 @@ pub use lapi::{
 };
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
 pub use lossy_link::{LinkConditions, LossyLink};
-pub use namespaces::{enter, inside, story, story_within};
+pub use namespaces::{enter, enter_with, inside, story, story_within};
 pub use nft::{Element, Ruleset, Set};
 pub use nft_monitor::NftMonitor;
 pub use nginx_front::NginxFront;

@@ -126,10 +126,19 @@ fn run_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, story: F) -> Outcom
 /// # Errors
 /// When the namespaces cannot be created; the message names what the system must allow.
 pub fn enter() -> Outcome {
+    enter_with(None)
+}
+
+/// As [`enter`], with a variable in the environment of the run inside.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_with(variable: Option<(&str, String)>) -> Outcome {
     if inside() {
         return Ok(());
     }
     let mut inner = unshare()?;
+    inner.envs(variable);
     inner.arg(std::env::current_exe()?).args(std::env::args_os().skip(1)).stdin(Stdio::inherit());
     Err(inner.exec()).doing("entering the namespaces")
 }

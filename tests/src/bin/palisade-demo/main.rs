@@ -1,31 +1,45 @@
 //! `make run`: a demonstration of a ban in a real kernel.
 //!
 //! In temporary namespaces it starts a LAPI, a firewall bouncer and two visitors, bans with the admin tool, lifts the
-//! ban, and prints what happens with measured times. Everything ends with the program, on Ctrl-C too.
+//! ban, and prints what happens with measured times; then the same with a reverse proxy in front of an application, whose
+//! page can be opened in a browser. Everything ends with the program, on Ctrl-C too.
 //!
 //! `palisade-demo` runs our programs; `--stock-lapi` uses CrowdSec's LAPI and `--stock-firewall` the stock bouncer
 //! instead (`tests/peers` fetches both).
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::io::IsTerminal as _;
+mod page;
+
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use palisade_e2e::{
-    Config, Doing as _, Failure, Firewall, Host, Implementation, Lapi, Make, Outcome, World, enter,
-    eventually, inside,
+    Config, Doing as _, Failure, Firewall, Host, Implementation, Lapi, Make, Outcome, Proxy, ProxyConfig,
+    World, enter_with, eventually, inside,
 };
 
 /// The bouncer's polling interval; most of each measured time is waiting for the next poll.
 const EVERY: &str = "100ms";
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, socket, port] = arguments.as_slice()
+        && first == page::RELAY
+    {
+        let relayed = page::relay(Path::new(socket), port.parse().unwrap_or_default());
+        return if relayed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let shown = Script::new().and_then(|script| {
-        enter()?;
+        if !inside() && is_interactive() {
+            page::open_outside()?;
+        }
+        enter_with(page::environment())?;
         leave_on_interrupt();
         script.play()
     });
+    page::close();
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -33,6 +47,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether somebody can open a page and press a key.
+fn is_interactive() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// Ctrl-C ends this program, and with it every process, rule and link of its namespaces.
@@ -50,6 +69,7 @@ fn leave_on_interrupt() {
                 _ = hang_up.recv() => {}
             }
         });
+        page::close();
         println!("\n  stopped; the throw-away network is gone\n");
         std::process::exit(130);
     });
@@ -147,10 +167,88 @@ impl Script {
         let status = firewall.stop()?;
         let left = router.ruleset()?.tables().len();
         self.explain("stop", &format!("the firewall ended with {status}; tables left behind: {left}"));
+        self.play_proxy(&world, &lapi)?;
         println!(
             "\n  {:.1} s in all. make test proves it, make bench measures it.\n",
             self.start.elapsed().as_secs_f64()
         );
+        Ok(())
+    }
+
+    /// The reverse proxy in front of an application.
+    fn play_proxy(&self, world: &World, lapi: &Lapi) -> Outcome {
+        println!(
+            "\n  {}\n",
+            Self::paint("1", "The same for a web application, with a page instead of silence")
+        );
+        let (visitor, neighbour) = (&world.visitor, &world.neighbour);
+        let application = world.application(&world.router)?;
+        let config =
+            ProxyConfig::new(world, &lapi.access(), &application.url())?.set("update_frequency", EVERY);
+        let proxy = Proxy::start(world, &config)?;
+        self.explain("proxy", &format!("{} in front of {}", proxy.address(), application.url()));
+        self.answered(&proxy, "visitor", visitor, 200)?;
+        let banned = self.admin(lapi, "decisions add --ip 198.51.100.77 --duration 1h")?;
+        self.answers(&proxy, "visitor", visitor, banned, "banned", |status, _| status == 403)?;
+        let asked = self.admin(lapi, "decisions add --ip 203.0.113.9 --type captcha --duration 1h")?;
+        self.answers(&proxy, "neighbour", neighbour, asked, "captcha", |_, body| body.contains("captcha"))?;
+        let lifted = self.admin(lapi, "decisions delete --all")?;
+        self.answers(&proxy, "visitor", visitor, lifted, "let in", |status, _| status == 200)?;
+        if let Some(url) = page::open_inside(visitor, proxy.address())? {
+            self.let_visit(lapi, &url)?;
+        }
+        let status = proxy.stop()?;
+        self.explain("stop", &format!("the proxy ended with {status}"));
+        Ok(())
+    }
+
+    /// Bans and lifts on the Enter key, until the end of the input.
+    fn let_visit(&self, lapi: &Lapi, url: &str) -> Outcome {
+        println!("\n  Open {} in a browser: you are the visitor 198.51.100.77.", Self::paint("1", url));
+        println!(
+            "  Enter bans you for a minute, then asks you for a captcha, then lets you in; Ctrl-D ends.\n"
+        );
+        let steps = [
+            "decisions add --ip 198.51.100.77 --duration 1m",
+            "decisions delete --all",
+            "decisions add --ip 198.51.100.77 --type captcha --duration 10m",
+            "decisions delete --all",
+        ];
+        for (_, step) in std::io::stdin().lock().lines().zip(steps.iter().cycle()) {
+            self.admin(lapi, step)?;
+        }
+        Ok(())
+    }
+
+    /// Prints one response as a browser asks for it.
+    fn answered(&self, proxy: &Proxy, name: &str, host: &Host, status: u16) -> Outcome {
+        let reply = proxy.get(host, "/", &[("Accept", "text/html")])?;
+        if reply.status != status {
+            return Err(Failure::new(format!("{name} got {}: {}", reply.status, reply.text())));
+        }
+        self.good("answered", &format!("{name} → {status}: the application"));
+        Ok(())
+    }
+
+    /// Waits until responses are as expected and prints how long that took, and the page's title.
+    fn answers(
+        &self,
+        proxy: &Proxy,
+        name: &str,
+        host: &Host,
+        since: Instant,
+        what: &str,
+        expected: impl Fn(u16, &str) -> bool,
+    ) -> Outcome {
+        let mut shown = String::new();
+        eventually(&format!("{name} is {what}"), || {
+            let reply = proxy.get(host, "/", &[("Accept", "text/html")])?;
+            let text = reply.text();
+            let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+            shown = format!("{}: {}", reply.status, title.map_or("the application", |(title, _)| title));
+            Ok(expected(reply.status, &text))
+        })?;
+        self.good(what, &format!("{name} → {shown}, {} later", ms(since.elapsed())));
         Ok(())
     }
 
