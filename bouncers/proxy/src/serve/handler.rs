@@ -14,7 +14,7 @@ use super::body::{Content, RequestBody, ResponseBody};
 use super::listeners::ListenerState;
 use super::record::Record;
 use super::refusal::{self, Refused, page_context};
-use super::request_id::RequestId;
+use super::request_id::{RequestId, X_REQUEST_ID};
 use super::shared::Shared;
 use super::site::{Site, SiteRoute};
 use super::tunnel;
@@ -44,14 +44,21 @@ impl HttpService for Handler {
         let peer = extensions.remove::<Peer>().unwrap_or_else(|| Peer::plain(None));
         let on_upgrade = extensions.remove::<OnUpgrade>();
         let (parts, body) = request.into_parts();
-        let id = RequestId::new();
-        let exchange = Exchange { shared: &self.shared, site: &site, listener: &listener, peer: &peer, id };
-        let mut record = Record::begin(&self.shared, &parts, &peer, id);
-        let response = match exchange.answer(parts, body, on_upgrade, &mut record).await {
+        let address = peer.address.map(|peer| peer.ip());
+        let client = client_address(&site.config.client_address, address, &parts.headers);
+        let received = client.peer_is_trusted.then(|| RequestId::received(&parts.headers)).flatten();
+        let id = received.unwrap_or_else(RequestId::new);
+        let mut record = Record::begin(&self.shared, &parts, &peer, &id);
+        let exchange =
+            Exchange { shared: &self.shared, site: &site, listener: &listener, peer: &peer, client, id };
+        let mut response = match exchange.answer(parts, body, on_upgrade, &mut record).await {
             Ok(response) => response,
             Err(refused) => *refused,
         };
         record.responded(response.status());
+        if site.config.debug_headers {
+            record.show_remediation(response.headers_mut());
+        }
         response.map(|content| ResponseBody::new(content, record))
     }
 }
@@ -65,12 +72,12 @@ struct Exchange<'a> {
     site: &'a Site,
     listener: &'a ListenerState,
     peer: &'a Peer,
+    client: ClientAddress,
     id: RequestId,
 }
 
 /// What is known of a request once it has a route.
 struct Plan {
-    client: ClientAddress,
     route: Arc<SiteRoute>,
     /// As received.
     authority: Box<str>,
@@ -126,9 +133,7 @@ impl Exchange<'_> {
 
     /// Checks the request and finds its route.
     fn plan(&self, parts: &Parts, record: &mut Record) -> Result<Plan, Early> {
-        let peer = self.peer.address.map(|peer| peer.ip());
-        let client = client_address(&self.site.config.client_address, peer, &parts.headers);
-        let mut refuse = |refusal: Refusal| self.refuse(parts, client.client, Refused::Rule(refusal), record);
+        let mut refuse = |refusal: Refusal| self.refuse(parts, Refused::Rule(refusal), record);
         let checked = check(parts, &self.site.request_limits).map_err(&mut refuse)?;
         if let Some(certificates) = &self.listener.certificates {
             let name = self.peer.info().server_name.as_deref();
@@ -139,16 +144,16 @@ impl Exchange<'_> {
             .site
             .router
             .route_request(&checked)
-            .map_err(|no_route| self.refuse(parts, client.client, Refused::Route(no_route), record))?;
+            .map_err(|no_route| self.refuse(parts, Refused::Route(no_route), record))?;
         let route = Arc::clone(&self.site.routes[route]);
-        record.routed(&route, client.client);
+        record.routed(&route, self.client.client);
         let target = checked
             .target(&route.config.path_prefix)
-            .map_err(|refusal| self.refuse(parts, client.client, Refused::Rule(refusal), record))?;
+            .map_err(|refusal| self.refuse(parts, Refused::Rule(refusal), record))?;
         if let (Some(limit), Some(length)) = (route.config.max_body, checked.content_length)
             && length > limit
         {
-            return Err(self.refuse(parts, client.client, Refused::BodyTooLarge, record));
+            return Err(self.refuse(parts, Refused::BodyTooLarge, record));
         }
         let upgrade = checked.upgrade.map(|upgrade| PlannedUpgrade {
             protocol: upgrade.protocol().into(),
@@ -161,11 +166,10 @@ impl Exchange<'_> {
             target,
             upgrade,
             accepts_trailers: checked.accepts_trailers,
-            client,
         })
     }
 
-    fn refuse(&self, parts: &Parts, client: Option<IpAddr>, refused: Refused, record: &mut Record) -> Early {
+    fn refuse(&self, parts: &Parts, refused: Refused, record: &mut Record) -> Early {
         match (&refused, refused.remediation()) {
             (_, Some(remediation)) => record.remediated(remediation, true),
             (Refused::Unavailable(_), None) => record.blocked(refused.reason()),
@@ -174,7 +178,7 @@ impl Exchange<'_> {
                 record.refused(refused.reason());
             }
         }
-        Box::new(refusal::respond(self.site, parts, client, &self.id.to_text(), &refused))
+        Box::new(refusal::respond(self.site, parts, self.client.client, self.id.as_str(), &refused))
     }
 
     /// Applies decisions.
@@ -185,7 +189,7 @@ impl Exchange<'_> {
         body: &mut ReceivedBody,
         record: &mut Record,
     ) -> Result<(), Early> {
-        let Some(client) = plan.client.client else { return Ok(()) };
+        let Some(client) = self.client.client else { return Ok(()) };
         let policy = &plan.route.config.remediation;
         let decider = &self.site.decider;
         let outcome = match policy.mode {
@@ -196,7 +200,7 @@ impl Exchange<'_> {
             Outcome::Pass(_) => {}
             Outcome::Unavailable(reason) => {
                 plan.route.metrics.unavailable(reason);
-                return Err(self.refuse(parts, Some(client), Refused::Unavailable(reason), record));
+                return Err(self.refuse(parts, Refused::Unavailable(reason), record));
             }
             Outcome::Remediate(remediation) if remediation.log_only => record.remediated(&remediation, true),
             Outcome::Remediate(remediation) => {
@@ -235,13 +239,13 @@ impl Exchange<'_> {
             }
             RemediationKind::Ban => {
                 let refused = Refused::Banned { status: policy.ban_status, remediation };
-                Err(self.refuse(parts, Some(client), refused, record))
+                Err(self.refuse(parts, refused, record))
             }
             RemediationKind::Throttle => match self.shared.throttle.check(&policy.throttle, client) {
                 Throttled::Within => Ok(()),
                 Throttled::Exceeded { retry_after } => {
                     let refused = Refused::Throttled { retry_after, remediation };
-                    Err(self.refuse(parts, Some(client), refused, record))
+                    Err(self.refuse(parts, refused, record))
                 }
             },
             RemediationKind::Captcha => self.captcha(plan, remediation, client, parts, body, record).await,
@@ -261,9 +265,8 @@ impl Exchange<'_> {
         let Some(captcha) = &self.site.captcha else {
             // The decider replaces captchas that cannot be shown.
             let refused = Refused::Banned { status: policy.ban_status, remediation };
-            return Err(self.refuse(parts, Some(client), refused, record));
+            return Err(self.refuse(parts, refused, record));
         };
-        let id = self.id.to_text();
         let request = CaptchaRequest {
             parts,
             body,
@@ -271,7 +274,7 @@ impl Exchange<'_> {
             decision: remediation.decision.id.cast_unsigned(),
             open_on_failure: policy.captcha_open_on_failure,
             pages: &self.site.pages,
-            page: page_context(parts, Some(client), &id, Some(&remediation.decision)),
+            page: page_context(parts, Some(client), self.id.as_str(), Some(&remediation.decision)),
         };
         match captcha.handle(request).await {
             captcha::Outcome::Solved => Ok(()),
@@ -298,7 +301,7 @@ impl Exchange<'_> {
         rewrite_request(
             &mut headers,
             &Forwarding {
-                client: &plan.client,
+                client: &self.client,
                 peer: peer.as_ref(),
                 source: &self.site.config.client_address.source,
                 tls: self.peer.info().tls,
@@ -315,6 +318,7 @@ impl Exchange<'_> {
                 },
             },
         );
+        headers.insert(X_REQUEST_ID, self.id.value().clone());
         let body = RequestBody::new(body, plan.route.config.max_body, record.received());
         let outgoing = Outgoing {
             method: if plan.upgrade.is_some() { Method::GET } else { method.clone() },
@@ -322,7 +326,7 @@ impl Exchange<'_> {
             headers,
             body_is_empty: hyper::body::Body::is_end_stream(&body),
             body,
-            client: plan.client.client,
+            client: self.client.client,
             peer: self.peer.address,
             local: self.peer.info().local_address,
             upgrade: plan.upgrade.as_ref().and_then(|upgrade| {
@@ -332,7 +336,7 @@ impl Exchange<'_> {
                 })
             }),
         };
-        let client = plan.client.client;
+        let client = self.client.client;
         let policy = &plan.route.config.remediation;
         let mut open = client.map(|client| self.shared.requests.open(client, Arc::clone(policy)));
         let result = tokio::select! {
@@ -357,7 +361,7 @@ impl Exchange<'_> {
         };
         result.map_err(|refused| {
             let parts = language.parts(method, uri, version, &plan.authority);
-            self.refuse(&parts, client, refused, record)
+            self.refuse(&parts, refused, record)
         })
     }
 

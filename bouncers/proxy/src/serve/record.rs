@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use palisade_daemon::listen::Peer;
 
 use super::request_id::RequestId;
@@ -24,6 +24,7 @@ const CLIENT_GONE: u16 = 499;
 pub(crate) struct Record {
     began: Instant,
     in_flight: Option<InFlight>,
+    remediation: Option<Remediation>,
     /// `None` while the access log is off.
     line: Option<Box<Line>>,
 }
@@ -36,7 +37,7 @@ struct Line {
 
 impl Record {
     /// A request has arrived.
-    pub(crate) fn begin(shared: &Shared, parts: &Parts, peer: &Peer, id: RequestId) -> Self {
+    pub(crate) fn begin(shared: &Shared, parts: &Parts, peer: &Peer, id: &RequestId) -> Self {
         let began = Instant::now();
         let line = shared.access_log.is_on().then(|| {
             let field = |name| parts.headers.get(name).cloned();
@@ -56,7 +57,7 @@ impl Record {
                 took: std::time::Duration::ZERO,
                 upstream: None,
                 route: None,
-                request_id: HeaderValue::from_str(&id.to_text()).ok(),
+                request_id: Some(id.value().clone()),
                 user_agent: field(header::USER_AGENT),
                 referer: field(header::REFERER),
                 remediation: None,
@@ -65,7 +66,7 @@ impl Record {
             };
             Box::new(Line { log: shared.access_log.clone(), entry, received: Arc::default() })
         });
-        Self { began, in_flight: None, line }
+        Self { began, in_flight: None, remediation: None, line }
     }
 
     pub(crate) fn routed(&mut self, route: &SiteRoute, client: Option<IpAddr>) {
@@ -81,6 +82,7 @@ impl Record {
         if finally && let Some(in_flight) = &self.in_flight {
             in_flight.remediated(remediation);
         }
+        self.remediation = Some(remediation.clone());
         self.update(|entry| {
             entry.remediation = Some(remediation.clone());
             entry.blocked |= finally && !remediation.log_only;
@@ -109,6 +111,23 @@ impl Record {
             in_flight.responded(status);
         }
         self.update(|entry| entry.status = status);
+    }
+
+    /// Writes the decision that applies into the fields of a response.
+    pub(crate) fn show_remediation(&self, headers: &mut HeaderMap) {
+        let Some(Remediation { kind, decision, log_only }) = &self.remediation else { return };
+        let log_only = if *log_only { "; log-only" } else { "" };
+        let fields = [
+            ("x-palisade-remediation", format!("{}{log_only}", kind.as_str())),
+            ("x-palisade-origin", decision.source().into_owned()),
+            ("x-palisade-scenario", decision.scenario.to_string()),
+            ("x-palisade-decision", decision.id.to_string()),
+        ];
+        for (name, text) in fields {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
     }
 
     /// Where to count the bytes of the request's body; `None` when nobody reads the number.

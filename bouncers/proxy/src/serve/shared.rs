@@ -38,6 +38,25 @@ impl Shared {
         let mut details = BTreeMap::new();
         details.insert("connections".to_owned(), self.connections.len().to_string());
         details.insert("requests in flight".to_owned(), self.requests.len().to_string());
+        let site = self.site.load();
+        for pool in site.pools.iter() {
+            for server in pool.servers() {
+                let state = if server.is_up() { "up" } else { "down" };
+                let text = format!(
+                    "{state}, {} requests in flight, {} idle connections",
+                    server.in_flight(),
+                    server.idle_connections()
+                );
+                details.insert(format!("upstream {} {}", pool.config().name, server.name()), text);
+            }
+        }
+        for certificate in site.tls.iter().flatten().flat_map(|tls| tls.certificates.status()) {
+            let failure = certificate
+                .failure
+                .map_or_else(String::new, |why| format!("; newer files are not used: {why}"));
+            let text = format!("{}, until {}{failure}", certificate.names.join(" "), certificate.expires);
+            details.insert(format!("certificate {}", certificate.source), text);
+        }
         details
     }
 }
