@@ -13,6 +13,8 @@ mod connection;
 mod connection_reaper;
 mod connections;
 mod eviction;
+mod frame_io;
+pub mod frames;
 mod handshake;
 mod inherited;
 mod limits;

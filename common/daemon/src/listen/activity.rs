@@ -62,6 +62,8 @@ pub(super) struct ConnectionActivity {
     idle: AtomicU64,
     /// Since when a request has been arriving.
     receiving: AtomicU64,
+    /// Since when a frame of HTTP/2 has been incomplete.
+    frame_since: AtomicU64,
     /// Since when writes have been blocked.
     write_stalled: AtomicU64,
     signal: AtomicU8,
@@ -90,6 +92,7 @@ impl ConnectionActivity {
             // A connection that never sends anything is idle from the start.
             idle: AtomicU64::new(since(epoch)),
             receiving: AtomicU64::new(0),
+            frame_since: AtomicU64::new(0),
             write_stalled: AtomicU64::new(0),
             signal: AtomicU8::new(0),
             signalled: Notify::new(),
@@ -134,7 +137,21 @@ impl ConnectionActivity {
         self.held.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
+    /// The client speaks HTTP/2, in which there is more than requests.
+    pub(super) fn speaks_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a frame of HTTP/2 is incomplete.
+    pub(super) fn within_frame(&self, within: bool) {
+        let since = self.frame_since.load(Ordering::Relaxed);
+        if within != (since != 0) {
+            self.frame_since.store(if within { self.now() } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds since the reaper was created.
+    pub(super) fn now(&self) -> u64 {
         since(self.epoch)
     }
 
@@ -303,7 +320,7 @@ impl ConnectionActivity {
             since != 0 && u128::from(now.saturating_sub(since)) > limit.as_millis()
         };
         // Before the check for requests in flight, which can stall as well.
-        if lasts(&self.write_stalled, limits.write_stalled) {
+        if lasts(&self.write_stalled, limits.write_stalled) || lasts(&self.frame_since, limits.headers) {
             return CloseSignal::Immediate;
         }
         // A parked request may last for minutes without a byte, and a tunnel has a timeout of its own.
@@ -314,10 +331,11 @@ impl ConnectionActivity {
         if !self.http2.load(Ordering::Relaxed) && lasts(&self.receiving, limits.headers) {
             return CloseSignal::Immediate;
         }
-        let idle = match (full, self.served.load(Ordering::Relaxed)) {
-            (true, _) => limits.idle_when_full,
-            (false, 0) => limits.idle.min(limits.first_byte),
-            (false, _) => limits.idle,
+        let is_first = self.served() == 0 && !self.http2.load(Ordering::Relaxed);
+        let idle = match full {
+            true => limits.idle_when_full,
+            false if is_first => limits.idle.min(limits.first_byte),
+            false => limits.idle,
         };
         if !lasts(&self.idle, idle) {
             return CloseSignal::None;

@@ -27,6 +27,7 @@ use super::{
     activity::{CloseSignal, ConnectionActivity},
     connection_reaper::ConnectionReaper,
     connections::Shared,
+    frame_io::GuardedFrames,
     limits::{MAX_DECODED_HEAD, MAX_HEAD},
     observed_io::ObservedIo,
     open_connection::OpenConnection,
@@ -44,6 +45,10 @@ const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
+/// Streams that a client may make a strict listener reset, by frames that break the protocol.
+const MAX_CAUSED_RESETS: usize = 200;
+/// Bytes of a response that are held for an HTTP/2 client which does not read, on a strict listener.
+const SEND_BUFFER: usize = 64 * 1024;
 /// Space in hyper's buffer beside the head of a request, so that the scanner finds a head too large before hyper does.
 const BESIDE_HEAD: usize = 8 * 1024;
 /// SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
@@ -93,11 +98,19 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
         () = stop.cancelled() => return,
     };
     let mut max_head = MAX_HEAD;
-    if let (Ok(false), Some((limits, report))) = (&http2, &strict) {
-        stream.scan_requests(StrictReader::new(*limits, report.clone()));
-        // The scanner has the limit.
-        max_head = limits.head_bytes + BESIDE_HEAD;
+    match (&http2, &strict) {
+        (Ok(false), Some((limits, report))) => {
+            stream.scan_requests(StrictReader::new(*limits, report.clone()));
+            // The scanner has the limit.
+            max_head = limits.head_bytes + BESIDE_HEAD;
+        }
+        (Ok(true), Some((_, report))) => {
+            activity.speaks_http2();
+            stream.guard_frames(GuardedFrames::new(report.clone()));
+        }
+        _ => {}
     }
+    let is_strict = strict.is_some();
     let requests = Arc::new(Requests {
         service,
         peer,
@@ -129,6 +142,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(MAX_DECODED_HEAD);
+            if is_strict {
+                builder.max_local_error_reset_streams(Some(MAX_CAUSED_RESETS)).max_send_buf_size(SEND_BUFFER);
+            }
             if options.connect_protocol {
                 builder.enable_connect_protocol();
             }

@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{activity::ConnectionActivity, refusal, strict_io::StrictReader};
+use super::{activity::ConnectionActivity, frame_io::GuardedFrames, refusal, strict_io::StrictReader};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Buffer size for the first read: enough for the head of an ordinary request.
@@ -30,11 +30,18 @@ pub(super) struct ObservedIo<S> {
     /// Read while detecting the protocol, and not yet consumed.
     buffered: Vec<u8>,
     http2: bool,
-    /// Only on strict listeners, and until a tunnel begins.
-    strict: Option<Box<StrictReader>>,
+    watch: Watch,
     /// A response of the listener itself that is to be written.
     own: Vec<u8>,
     linger: Option<Linger>,
+}
+
+/// What a strict listener has between the socket and hyper.
+enum Watch {
+    /// Also as soon as a tunnel begins.
+    Nothing,
+    Requests(Box<StrictReader>),
+    Frames(Box<GuardedFrames>),
 }
 
 /// The rest of a client's bytes, after the last response.
@@ -50,7 +57,7 @@ impl<S> ObservedIo<S> {
             activity,
             buffered: Vec::new(),
             http2: false,
-            strict: None,
+            watch: Watch::Nothing,
             own: Vec::new(),
             linger: None,
         }
@@ -58,14 +65,35 @@ impl<S> ObservedIo<S> {
 
     /// Lets hyper parse only requests with one reading.
     pub(super) fn scan_requests(&mut self, reader: StrictReader) {
-        self.strict = Some(Box::new(reader));
+        self.watch = Watch::Requests(Box::new(reader));
+    }
+
+    /// Bounds the frames of an HTTP/2 client.
+    pub(super) fn guard_frames(&mut self, frames: GuardedFrames) {
+        self.watch = Watch::Frames(Box::new(frames));
+    }
+
+    /// Whether the connection was ended here: hyper's further frames are not sent.
+    fn is_over(&self) -> bool {
+        matches!(&self.watch, Watch::Frames(frames) if frames.is_over())
+    }
+
+    /// Bytes were sent.
+    fn sent<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: &Poll<io::Result<usize>>) {
+        let (Watch::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.watch, written) else { return };
+        let mut left = *written;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            frames.sent(&slice[..taken]);
+            left -= taken;
+        }
     }
 
     /// Whether the client uses HTTP/2, known once enough bytes have arrived. The bytes read are replayed in one
     /// piece: hyper then needs one buffer for the request instead of two.
     pub(super) async fn detect_http2(&mut self) -> io::Result<bool>
     where
-        S: AsyncRead + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut buffered = Vec::with_capacity(FIRST_READ);
         // The first byte that differs decides, so an HTTP/1.1 request is not delayed until as many bytes as the
@@ -88,9 +116,9 @@ impl<S> ObservedIo<S> {
             return false;
         }
         let Some(status) = refusal::parser_status(bytes) else { return false };
-        self.own = match &self.strict {
-            None => refusal::in_json(status),
-            Some(strict) => {
+        self.own = match &self.watch {
+            Watch::Nothing | Watch::Frames(_) => refusal::in_json(status),
+            Watch::Requests(strict) => {
                 let (status, reason) = strict.verdict(status, self.activity.served());
                 strict.report.refused(status, reason);
                 refusal::in_text(status, reason)
@@ -107,32 +135,55 @@ impl<S> ObservedIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ObservedIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ObservedIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.strict.is_none() {
-            return this.poll_read_any(context, buffer);
-        }
-        // The service has answered that a tunnel begins: what follows is no request.
-        if this.activity.is_tunnel() {
-            this.strict = None;
-            return this.poll_read_any(context, buffer);
-        }
         let before = buffer.filled().len();
-        if this.strict.as_mut().is_some_and(|strict| strict.is_stopped(buffer)) {
-            return Poll::Ready(Ok(()));
+        match &mut this.watch {
+            Watch::Nothing => return this.poll_read_any(context, buffer),
+            // The service has answered that a tunnel begins: what follows is no request.
+            Watch::Requests(_) if this.activity.is_tunnel() => {
+                this.watch = Watch::Nothing;
+                return this.poll_read_any(context, buffer);
+            }
+            Watch::Requests(strict) => {
+                if strict.is_stopped(buffer) {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Watch::Frames(frames) if frames.is_over() => return this.poll_end(context),
+            Watch::Frames(_) => {}
         }
         let poll = this.poll_read_any(context, buffer);
-        if buffer.filled().len() > before
-            && let Some(strict) = &mut this.strict
-        {
-            strict.check(buffer, before, &this.activity);
+        if buffer.filled().len() > before {
+            this.watch_read(buffer, before);
         }
-        poll
+        if this.is_over() { this.poll_end(context) } else { poll }
+    }
+}
+
+impl<S> ObservedIo<S> {
+    /// Looks at what was read beyond the first `before` bytes of the buffer.
+    fn watch_read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        match &mut self.watch {
+            Watch::Nothing => {}
+            Watch::Requests(strict) => strict.check(buffer, before, &self.activity),
+            Watch::Frames(frames) => {
+                let activity = &self.activity;
+                match frames.received(&buffer.filled()[before..], || activity.now()) {
+                    None => activity.within_frame(frames.is_within_frame()),
+                    Some(last) => {
+                        self.own = last;
+                        activity.leave_unread();
+                        buffer.set_filled(before);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -170,6 +221,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ObservedIo<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Ends the connection with a last frame, whatever hyper would still send; then it is at its end for hyper, too.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut *self).poll_flush(context))?;
+        Pin::new(self).poll_shutdown(context)
+    }
+
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| Linger {
             timer: Box::pin(tokio::time::sleep(LINGER)),
@@ -198,10 +255,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.replaces(bytes) {
+        if self.replaces(bytes) || self.is_over() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let poll = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.sent(std::iter::once(bytes), &poll);
         self.observe_write(poll)
     }
 
@@ -210,10 +268,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if slices.first().is_some_and(|first| self.replaces(first)) {
+        if slices.first().is_some_and(|first| self.replaces(first)) || self.is_over() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let poll = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.sent(slices.iter().map(|slice| &**slice), &poll);
         self.observe_write(poll)
     }
 

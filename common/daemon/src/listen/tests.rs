@@ -1,5 +1,6 @@
 //! Real connections: many, slow, silent, encrypted.
 
+mod floods;
 mod hostile;
 mod options;
 mod strict;
