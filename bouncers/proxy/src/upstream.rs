@@ -16,12 +16,15 @@
 //! headers, the body is polled only when the upstream answered `100`, or one second later; a final answer before that is
 //! relayed, and the client keeps its body.
 
+mod attempt;
 mod balance;
 mod body;
+mod bridge;
 mod connect;
 mod error;
 mod exchange;
 mod h1;
+mod h2;
 mod health;
 mod idle;
 mod message;

@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::error::BoxError;
 use super::h1::H1Body;
+use super::h2::H2Body;
 
 /// Why a body ended early. The client's connection must then be aborted: a clean end would make a cut response look
 /// complete.
@@ -26,6 +27,9 @@ pub enum BodyError {
     /// The connection failed.
     #[error("the connection to the upstream failed within the response's body")]
     Io(#[source] io::Error),
+    /// The stream or its connection failed.
+    #[error("the upstream ended the response's body with an error")]
+    Http2(#[source] h2::Error),
     /// The client's request body failed while the response was under way.
     #[error("the request's body could not be read")]
     Client(#[source] BoxError),
@@ -43,6 +47,7 @@ enum Inner<B> {
     Empty,
     Whole(Bytes),
     H1(H1Body<B>),
+    H2(H2Body<B>),
 }
 
 impl<B> UpstreamBody<B> {
@@ -53,6 +58,10 @@ impl<B> UpstreamBody<B> {
     /// A body that arrived with the head.
     pub(crate) fn whole(data: Bytes) -> Self {
         Self(Inner::Whole(data))
+    }
+
+    pub(crate) fn h2(body: H2Body<B>) -> Self {
+        Self(Inner::H2(body))
     }
 
     pub(crate) fn h1(body: H1Body<B>) -> Self {
@@ -76,6 +85,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for UpstreamBody
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Inner::H1(body) => body.poll_frame(cx),
+            Inner::H2(body) => body.poll_frame(cx),
         }
     }
 
@@ -84,6 +94,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for UpstreamBody
             Inner::Empty => true,
             Inner::Whole(_) => false,
             Inner::H1(body) => body.is_end_stream(),
+            Inner::H2(body) => body.is_end_stream(),
         }
     }
 
@@ -92,6 +103,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for UpstreamBody
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Inner::H1(body) => body.size_hint(),
+            Inner::H2(body) => body.size_hint(),
         }
     }
 }

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
 use self::resolve::Resolver;
-pub(crate) use self::tls::TlsMaterial;
+pub(crate) use self::tls::{TlsConfigs, TlsMaterial};
 use super::error::{BoxError, ErrorKind, PoolError};
 use super::h1::Announced;
 use super::transport::{Socket, Transport};
@@ -27,7 +26,7 @@ use crate::config::{PoolConfig, ProxyProtocolVersion, ServerConfig, UpstreamAddr
 #[derive(Debug)]
 pub(crate) struct Target {
     address: Address,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<(TlsConfigs, ServerName<'static>)>,
     proxy_protocol: Option<ProxyProtocolVersion>,
     host: String,
 }
@@ -36,6 +35,15 @@ pub(crate) struct Target {
 enum Address {
     Tcp(Resolver),
     Unix(std::path::PathBuf),
+}
+
+/// The protocols that are offered by ALPN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// As `protocol` of the pool says.
+    Configured,
+    /// HTTP/1.1 alone, for upgrades.
+    Http1,
 }
 
 /// A connection that was not established.
@@ -66,7 +74,7 @@ impl Target {
     pub(crate) fn new(
         pool: &PoolConfig,
         server: &ServerConfig,
-        tls: Option<&Arc<ClientConfig>>,
+        tls: Option<&TlsConfigs>,
     ) -> Result<Self, PoolError> {
         let (address, host, name) = match &server.address {
             UpstreamAddress::Tcp { host, port } => {
@@ -85,7 +93,7 @@ impl Target {
                 let name = pool.tls.server_name.clone().unwrap_or(name);
                 let verified = ServerName::try_from(name.clone())
                     .map_err(|_| PoolError::ServerName { pool: pool.name.clone(), name })?;
-                Some((Arc::clone(config), verified))
+                Some((config.clone(), verified))
             }
         };
         Ok(Self { address, tls, proxy_protocol: pool.send_proxy_protocol, host })
@@ -97,19 +105,28 @@ impl Target {
         HeaderValue::from_str(&self.host).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Connects within `limit`, which covers resolution, TCP, the PROXY protocol header and TLS.
     pub(crate) async fn connect(
         &self,
         announced: Option<Announced>,
+        offer: Offer,
         limit: Duration,
     ) -> Result<Transport, ConnectError> {
-        match tokio::time::timeout(limit, self.connect_without_limit(announced)).await {
+        match tokio::time::timeout(limit, self.connect_without_limit(announced, offer)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError { kind: ErrorKind::ConnectTimeout, source: None, local: false }),
         }
     }
 
-    async fn connect_without_limit(&self, announced: Option<Announced>) -> Result<Transport, ConnectError> {
+    async fn connect_without_limit(
+        &self,
+        announced: Option<Announced>,
+        offer: Offer,
+    ) -> Result<Transport, ConnectError> {
         let connected = async {
             let mut socket = match &self.address {
                 Address::Tcp(resolver) => Socket::Tcp(resolver.connect().await?),
@@ -121,7 +138,11 @@ impl Target {
             Ok(socket)
         };
         let socket = connected.await.map_err(|error| ConnectError::io(ErrorKind::Connect, error))?;
-        let Some((config, name)) = &self.tls else { return Ok(Transport::Plain(socket)) };
+        let Some((configs, name)) = &self.tls else { return Ok(Transport::Plain(socket)) };
+        let config = match offer {
+            Offer::Configured => &configs.configured,
+            Offer::Http1 => &configs.http1,
+        };
         let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
         let tls = tls.map_err(|error| ConnectError::io(ErrorKind::Tls, error))?;
         Ok(Transport::Tls(Box::new(tls)))

@@ -82,6 +82,8 @@ pub enum ErrorKind {
     BadAnswer(BadAnswer),
     /// The client's body ended with an error.
     ClientBody,
+    /// `Host` is not an authority, which HTTP/2 needs.
+    ClientHost,
     /// The upstream's protocol has no way to do the upgrade.
     UpgradeUnsupported,
 }
@@ -99,6 +101,7 @@ impl ErrorKind {
             Self::HeadTimeout => "head_timeout",
             Self::BadAnswer(_) => "bad_answer",
             Self::ClientBody => "client_body",
+            Self::ClientHost => "client_host",
             Self::UpgradeUnsupported => "upgrade_unsupported",
         }
     }
@@ -111,13 +114,18 @@ impl ErrorKind {
             Self::Connect | Self::Tls | Self::Closed | Self::BadAnswer(_) | Self::UpgradeUnsupported => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::ClientBody => StatusCode::BAD_REQUEST,
+            Self::ClientBody | Self::ClientHost => StatusCode::BAD_REQUEST,
         }
+    }
+
+    /// Whether the client caused it.
+    pub(crate) fn is_client(self) -> bool {
+        matches!(self, Self::ClientBody | Self::ClientHost)
     }
 
     /// Whether it says something about the upstream's health.
     pub(crate) fn is_failure_of_upstream(self) -> bool {
-        !matches!(self, Self::NoneUp | Self::ClientBody | Self::UpgradeUnsupported)
+        !matches!(self, Self::NoneUp | Self::UpgradeUnsupported) && !self.is_client()
     }
 }
 
@@ -187,7 +195,7 @@ impl ForwardError {
 
     /// Whether the client caused it, and not an upstream.
     pub fn is_client(&self) -> bool {
-        self.kind == ErrorKind::ClientBody
+        self.kind.is_client()
     }
 
     /// The error of the client's body, or of the connection.
@@ -209,6 +217,7 @@ impl fmt::Display for ForwardError {
             ErrorKind::SendTimeout => f.write_str("the upstream accepted no more of the request in time"),
             ErrorKind::HeadTimeout => f.write_str("the upstream did not respond in time"),
             ErrorKind::BadAnswer(reason) => reason.fmt(f),
+            ErrorKind::ClientHost => f.write_str("the request's Host is not an authority"),
             ErrorKind::ClientBody => f.write_str("the request's body could not be read"),
             ErrorKind::UpgradeUnsupported => f.write_str(
                 "the upstream speaks HTTP/2 without extended CONNECT, or the upgrade is not a WebSocket",

@@ -1,7 +1,12 @@
 //! What a failed attempt leaves behind, whichever protocol it used.
 
+use std::time::Duration;
+
 use super::error::{BoxError, ErrorKind};
 use super::retry::{Progress, RequestBody};
+
+/// How long an upstream may take to answer `Expect: 100-continue`.
+pub(crate) const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A failed attempt.
 #[derive(Debug)]

@@ -10,12 +10,13 @@ mod head;
 mod writer;
 
 pub(crate) use self::body::H1Body;
+pub(crate) use self::chunked::may_trail;
 pub(crate) use self::connection::{Announced, Connection};
 pub(crate) use self::encode::{BodyFraming, RequestHead, framing_of, head as encode_head};
 pub(crate) use self::exchange::{Answer, Exchange};
-pub(crate) use self::framing::Framing;
+pub(crate) use self::framing::{Framing, of_response};
 pub(crate) use self::head::{Head, HeadScanner};
-pub(crate) use self::writer::RequestWriter;
+pub(crate) use self::writer::{LengthMismatch, RequestWriter};
 
 /// The largest head of a response, in bytes.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;

@@ -2,31 +2,22 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{EXPECT, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::header::EXPECT;
 use http_body::Body;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
+use super::attempt::{Answered, Attempt, Request};
 use super::balance::{Balancer, Candidates};
-use super::body::UpstreamBody;
-use super::connect::{ConnectError, TlsMaterial};
+use super::connect::TlsMaterial;
 use super::error::{BoxError, ErrorKind, ForwardError};
-use super::exchange::Failure;
-use super::h1::{
-    self, Announced, Answer, BodyFraming, Connection, Exchange, H1Body, RequestHead, RequestWriter,
-};
 use super::message::{Forwarded, Outgoing};
-use super::metrics::OpenConnection;
-use super::retry::{self, Progress, RequestBody};
+use super::retry::{self, RequestBody};
 use super::server::{self, InFlight, Server};
-use super::tunnel::UpstreamTunnel;
-use crate::config::{HostHeader, PoolConfig};
+use crate::config::PoolConfig;
 
 /// A pool of upstreams.
 #[derive(Debug)]
@@ -37,17 +28,6 @@ pub struct Pool {
     pub(crate) balancer: Balancer,
     /// Stops the pool's tasks.
     pub(crate) _stop: DropGuard,
-}
-
-/// What all attempts of a request share.
-struct Request {
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
-    length: Option<u64>,
-    announced: Option<Announced>,
-    expects_continue: bool,
-    upgrade: Option<super::Upgrade>,
 }
 
 impl Pool {
@@ -86,23 +66,26 @@ impl Pool {
             }
             tried.push(index);
             let attempts = u8::try_from(tried.len()).unwrap_or(u8::MAX);
-            let failure = match self.attempt(in_flight, &mut request, body, now, fresh).await {
-                Ok((response, tunnel, connect, head)) => {
-                    return Ok(Forwarded {
-                        response,
-                        tunnel,
-                        server: Arc::clone(server.name()),
-                        attempts,
-                        connect,
-                        head,
-                    });
+            let is_last = attempts > self.config.retries;
+            let attempt = Attempt {
+                config: &self.config,
+                request: &mut request,
+                in_flight,
+                start: now,
+                fresh,
+                is_last,
+            };
+            let failure = match attempt.run(body).await {
+                Ok(Answered { response, tunnel, connect, head }) => {
+                    let server = Arc::clone(server.name());
+                    return Ok(Forwarded { response, tunnel, server, attempts, connect, head });
                 }
                 Err(failure) => failure,
             };
             now = Instant::now();
-            let may_repeat = attempts <= self.config.retries
+            let may_repeat = !is_last
                 && now < give_up
-                && failure.kind != ErrorKind::ClientBody
+                && !failure.kind.is_client()
                 && retry::may_repeat(&request.method, failure.progress);
             match failure.body {
                 Some(unused) if may_repeat => {
@@ -159,140 +142,6 @@ impl Pool {
         }
         None
     }
-
-    async fn attempt<B>(
-        &self,
-        mut in_flight: InFlight,
-        request: &mut Request,
-        body: RequestBody<B>,
-        start: Instant,
-        fresh: bool,
-    ) -> Result<(Response<UpstreamBody<B>>, Option<UpstreamTunnel>, Duration, Duration), Failure<B>>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    {
-        let server = Arc::clone(in_flight.server());
-        let idle = if fresh { None } else { server.take_idle(request.announced) };
-        let (connection, connect) = match idle {
-            Some(connection) => (connection, Duration::ZERO),
-            None => match self.connect(&server, request.announced).await {
-                Ok(connection) => (connection, start.elapsed()),
-                Err(error) => return Err(connect_failure(&mut in_flight, error, body)),
-            },
-        };
-        match self.exchange_h1(&server, connection, request, body).await {
-            Ok(answer) => {
-                let head = start.elapsed();
-                in_flight.succeeded(answer.head.status);
-                let (response, tunnel) = self.respond(answer, in_flight);
-                Ok((response, tunnel, connect, head))
-            }
-            Err(failure) => {
-                server.metrics().failures.inc();
-                if failure.kind.is_failure_of_upstream() && !failure.stale {
-                    in_flight.failed(failure.kind.as_str());
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    async fn connect(
-        &self,
-        server: &Server,
-        announced: Option<Announced>,
-    ) -> Result<Box<Connection>, ConnectError> {
-        let transport = server.target.connect(announced, self.config.timeouts.connect).await?;
-        Ok(Box::new(Connection::new(transport, announced, OpenConnection::new(server.metrics()))))
-    }
-
-    async fn exchange_h1<B>(
-        &self,
-        server: &Server,
-        mut connection: Box<Connection>,
-        request: &mut Request,
-        body: RequestBody<B>,
-    ) -> Result<Answer<B>, Failure<B>>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    {
-        let length = match &body {
-            RequestBody::Empty => Some(0),
-            RequestBody::Stream(_) => request.length,
-            RequestBody::Replay(bytes) => Some(bytes.len() as u64),
-        };
-        let framing = match &request.upgrade {
-            Some(_) => BodyFraming::None,
-            None => h1::framing_of(&request.method, length),
-        };
-        let host = match &self.config.host {
-            HostHeader::Preserve => request.headers.get(HOST),
-            HostHeader::Upstream => None,
-            HostHeader::Fixed(host) => Some(host),
-        };
-        let upgrade = request.upgrade.as_ref().map(|upgrade| &upgrade.protocol);
-        let head = RequestHead {
-            method: &request.method,
-            target: &request.target,
-            host: host.unwrap_or(&server.host),
-            headers: &request.headers,
-            framing,
-            upgrade,
-        };
-        h1::encode_head(&mut connection.write, head);
-        connection.last_write = Instant::now();
-        let writer = RequestWriter::new(body, framing, request.expects_continue);
-        let to_head = request.method == Method::HEAD;
-        Exchange::new(connection, writer, self.config.timeouts, to_head, upgrade.cloned()).run().await
-    }
-
-    fn respond<B>(
-        &self,
-        answer: Answer<B>,
-        in_flight: InFlight,
-    ) -> (Response<UpstreamBody<B>>, Option<UpstreamTunnel>)
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    {
-        let Answer { head, mut connection, writer } = answer;
-        let h1::Head { status, headers, framing } = head;
-        let respond = |body| {
-            let mut response = Response::new(body);
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            response
-        };
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return (respond(UpstreamBody::empty()), Some(UpstreamTunnel::h1(*connection, in_flight)));
-        }
-        let is_complete = writer.is_none() && framing.keep_alive;
-        match framing.framing {
-            // The usual small response is complete now; its connection serves the next request before this response
-            // has reached the client.
-            h1::Framing::Empty if is_complete && connection.read.is_empty() => {
-                in_flight.server().park(connection);
-                (respond(UpstreamBody::empty()), None)
-            }
-            h1::Framing::Length(length) if is_complete && connection.read.len() as u64 == length => {
-                let data = connection.read.split().freeze();
-                in_flight.server().park(connection);
-                (respond(UpstreamBody::whole(data)), None)
-            }
-            _ => {
-                let body = H1Body::new(connection, writer, framing, self.config.timeouts.idle, in_flight);
-                (respond(UpstreamBody::h1(body)), None)
-            }
-        }
-    }
-}
-
-fn connect_failure<B>(in_flight: &mut InFlight, error: ConnectError, body: RequestBody<B>) -> Failure<B> {
-    in_flight.server().metrics().connect_failures.inc();
-    if !error.local {
-        in_flight.failed(error.kind.as_str());
-    }
-    let progress = Progress { sent: false, received: false, died: true, refused: false };
-    Failure { kind: error.kind, source: error.source, progress, stale: false, body: Some(body) }
 }
 
 /// The upstreams of a pool, as the balancer sees them for one request.

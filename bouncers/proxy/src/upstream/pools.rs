@@ -105,7 +105,7 @@ fn set_up(
         .map(|(server, target)| {
             let key = (Arc::from(config.name.as_str()), Arc::from(server.url.as_str()));
             let metrics = counters.get(&key).cloned().unwrap_or_default();
-            Arc::new(Server::new(config, server, target, metrics))
+            Arc::new(Server::new(config, server, target, metrics, tasks.clone()))
         })
         .collect();
     let stop = stop.child_token();

@@ -17,6 +17,36 @@ pub(crate) enum RequestBody<B> {
     Replay(Bytes),
 }
 
+/// What can be sent again of a body that was polled.
+#[derive(Debug)]
+pub(crate) enum Replay {
+    /// It was not polled.
+    Untouched,
+    /// All that was polled.
+    Sole(Bytes),
+    /// More was polled than is kept.
+    Lost,
+}
+
+impl Replay {
+    /// Takes note of data that was polled.
+    pub(crate) fn record(&mut self, data: &Bytes) {
+        *self = match self {
+            Self::Untouched if data.len() <= MAX_REPLAY_BYTES => Self::Sole(data.clone()),
+            _ => Self::Lost,
+        };
+    }
+
+    /// The body for another attempt; `body` is what was not polled yet.
+    pub(crate) fn into_body<B>(self, body: RequestBody<B>) -> Option<RequestBody<B>> {
+        match (body, self) {
+            (body, Self::Untouched) => Some(body),
+            (RequestBody::Empty, Self::Sole(bytes)) => Some(RequestBody::Replay(bytes)),
+            _ => None,
+        }
+    }
+}
+
 /// How far a failed attempt got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::connect::Target;
 use super::error::BoxError;
 use super::h1::{Announced, Connection};
+use super::h2;
 use super::health::{Admission, PassiveHealth, Transition};
 use super::idle::IdleConnections;
 use super::metrics::ServerMetrics;
@@ -25,6 +27,10 @@ pub struct Server {
     /// `Host` for requests that do not keep the client's.
     pub(crate) host: HeaderValue,
     idle: IdleConnections,
+    pub(crate) http2: h2::Connections,
+    keep_alive_idle: Duration,
+    /// The last connection with a choice of protocols came out as HTTP/1.1.
+    pub(crate) chose_http1: AtomicBool,
     passive: PassiveHealth,
     /// What active checks found out.
     checked_down: AtomicBool,
@@ -38,6 +44,7 @@ impl Server {
         config: &ServerConfig,
         target: Target,
         metrics: Arc<ServerMetrics>,
+        tasks: TaskTracker,
     ) -> Self {
         Self {
             pool: pool.name.as_str().into(),
@@ -45,6 +52,9 @@ impl Server {
             host: target.host_header(),
             target,
             idle: IdleConnections::new(pool.keep_alive, pool.keep_alive_idle),
+            http2: h2::Connections::new(tasks),
+            keep_alive_idle: pool.keep_alive_idle,
+            chose_http1: AtomicBool::new(false),
             passive: PassiveHealth::new(pool.max_failures, pool.failure_pause),
             checked_down: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -79,7 +89,7 @@ impl Server {
 
     /// Connections that wait for a request.
     pub fn idle_connections(&self) -> usize {
-        self.idle.len()
+        self.idle.len() + self.http2.idle()
     }
 
     /// Whether a request may be sent to it now.
@@ -107,6 +117,7 @@ impl Server {
 
     pub(crate) fn sweep_idle(&self) {
         self.idle.sweep();
+        self.http2.sweep(self.keep_alive_idle);
     }
 
     /// Takes over the result of active checks.

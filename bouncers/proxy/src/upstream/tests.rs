@@ -2,6 +2,8 @@
 
 mod answers;
 mod bodies;
+mod http2;
 mod pools;
 mod scripted;
 mod switching;
+mod tls;

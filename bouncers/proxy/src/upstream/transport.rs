@@ -23,6 +23,14 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
+    /// Whether ALPN chose HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Whether bytes may be left in it after a complete write, until it is flushed.
     pub(crate) fn is_buffered(&self) -> bool {
         matches!(self, Self::Tls(_))

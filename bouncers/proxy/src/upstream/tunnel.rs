@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::h1::Connection;
+use super::h2::H2Tunnel;
 use super::metrics::OpenConnection;
 use super::server::InFlight;
 use super::timer::LazyTimer;
@@ -30,12 +31,17 @@ pub struct UpstreamTunnel {
 enum Io {
     /// What was received together with the response's head comes first.
     H1(Transport, Bytes, #[expect(dead_code, reason = "counts the connection as open")] OpenConnection),
+    H2(H2Tunnel),
 }
 
 impl UpstreamTunnel {
     pub(crate) fn h1(connection: Connection, in_flight: InFlight) -> Self {
         let (transport, received, open) = connection.into_parts();
         Self { io: Io::H1(transport, received, open), _in_flight: in_flight }
+    }
+
+    pub(crate) fn h2(stream: H2Tunnel, in_flight: InFlight) -> Self {
+        Self { io: Io::H2(stream), _in_flight: in_flight }
     }
 }
 
@@ -47,6 +53,7 @@ impl AsyncRead for UpstreamTunnel {
     ) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::H1(transport, received, _) if received.is_empty() => Pin::new(transport).poll_read(cx, buf),
+            Io::H2(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::H1(_, received, _) => {
                 let length = received.len().min(buf.remaining());
                 buf.put_slice(&received[..length]);
@@ -61,18 +68,21 @@ impl AsyncWrite for UpstreamTunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::H1(transport, ..) => Pin::new(transport).poll_write(cx, buf),
+            Io::H2(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::H1(transport, ..) => Pin::new(transport).poll_flush(cx),
+            Io::H2(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::H1(transport, ..) => Pin::new(transport).poll_shutdown(cx),
+            Io::H2(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -19,6 +19,13 @@ pub(crate) struct TlsMaterial {
     certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What rustls is configured with, by the protocols that are offered.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfigs {
+    pub(crate) configured: Arc<ClientConfig>,
+    pub(crate) http1: Arc<ClientConfig>,
+}
+
 impl TlsMaterial {
     pub(crate) fn load(pool: &PoolConfig) -> Result<Self, PoolError> {
         let read = |key: &'static str, path: &Path| {
@@ -38,7 +45,7 @@ impl TlsMaterial {
     }
 
     /// What rustls is configured with; `None` when no upstream of the pool uses TLS.
-    pub(crate) fn client_config(&self, pool: &PoolConfig) -> Result<Option<Arc<ClientConfig>>, PoolError> {
+    pub(crate) fn client_config(&self, pool: &PoolConfig) -> Result<Option<TlsConfigs>, PoolError> {
         if !pool.servers.iter().any(|server| server.tls) {
             return Ok(None);
         }
@@ -63,8 +70,10 @@ impl TlsMaterial {
                 builder.with_client_auth_cert(chain, key).map_err(tls)?
             }
         };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http1 = Arc::new(config.clone());
         config.alpn_protocols = alpn(pool);
-        Ok(Some(Arc::new(config)))
+        Ok(Some(TlsConfigs { configured: Arc::new(config), http1 }))
     }
 
     fn roots(&self, pool: &PoolConfig, pem: &[u8]) -> Result<RootCertStore, PoolError> {

@@ -1,7 +1,7 @@
 //! Writes request heads.
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -40,7 +40,7 @@ pub(crate) fn head(write: &mut BytesMut, request: RequestHead<'_>) {
     put(request.host.as_bytes());
     put(b"\r\n");
     for (name, value) in request.headers {
-        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name) {
+        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE].contains(name) {
             continue;
         }
         put(name.as_str().as_bytes());

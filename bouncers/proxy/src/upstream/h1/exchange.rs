@@ -2,7 +2,6 @@
 
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::UPGRADE;
@@ -15,13 +14,11 @@ use super::writer::SendError;
 use super::{Connection, MAX_INTERIM, RequestWriter};
 use crate::config::TimeoutsConfig;
 use crate::upstream::error::{BadAnswer, BoxError, ErrorKind};
-use crate::upstream::exchange::Failure;
+use crate::upstream::exchange::{CONTINUE_TIMEOUT, Failure};
 use crate::upstream::retry::Progress;
 
 /// How much is read at once while a head is expected.
 const READ_SIZE: usize = 8 * 1024;
-/// How long an upstream may take to answer `Expect: 100-continue`.
-const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A response's head, and what is needed for the rest.
 #[derive(Debug)]
@@ -33,14 +30,15 @@ pub(crate) struct Answer<B> {
 }
 
 /// One request on its way to a response's head.
-pub(crate) struct Exchange<B> {
+pub(crate) struct Exchange<'a, B> {
     pub(crate) connection: Box<Connection>,
     pub(crate) writer: RequestWriter<B>,
     pub(crate) timeouts: TimeoutsConfig,
     pub(crate) to_head: bool,
     pub(crate) upgrade: Option<HeaderValue>,
-    /// An empty map whose memory is used for the response.
-    pub(crate) spare: HeaderMap,
+    /// The request's fields. Their memory is used for the response's: once a response was received, the request is not
+    /// sent again.
+    headers: &'a mut HeaderMap,
     scanner: HeadScanner,
     interim: u8,
     received: bool,
@@ -52,13 +50,14 @@ pub(crate) struct Exchange<B> {
 
 type Failed = (ErrorKind, Option<BoxError>, bool);
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<B> {
+impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
     pub(crate) fn new(
         connection: Box<Connection>,
         writer: RequestWriter<B>,
         timeouts: TimeoutsConfig,
         to_head: bool,
         upgrade: Option<HeaderValue>,
+        headers: &'a mut HeaderMap,
     ) -> Self {
         Self {
             connection,
@@ -66,7 +65,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<B> {
             timeouts,
             to_head,
             upgrade,
-            spare: HeaderMap::new(),
+            headers,
             scanner: HeadScanner::default(),
             interim: 0,
             received: false,
@@ -131,7 +130,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<B> {
                 if !self.writer.sent {
                     return Err((ErrorKind::BadAnswer(BadAnswer::BeforeRequest), None, true));
                 }
-                match self.scanner.take_head(&mut self.connection.read, self.to_head, &mut self.spare) {
+                match self.scanner.take_head(&mut self.connection.read, self.to_head, self.headers) {
                     Err(reason) => return Err(bad(reason)),
                     Ok(Some(head)) => {
                         if let Some(head) = self.accept(head)? {
@@ -174,7 +173,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<B> {
         if head.status == StatusCode::CONTINUE {
             self.writer.held = false;
         }
-        self.spare = head.headers;
+        *self.headers = head.headers;
         Ok(None)
     }
 

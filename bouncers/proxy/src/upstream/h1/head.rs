@@ -42,7 +42,7 @@ impl HeadScanner {
         if read.len() >= MAX_HEAD_BYTES { Err(BadAnswer::HeadTooLarge) } else { Ok(None) }
     }
 
-    /// Takes a complete head off `read`; `spare` is an empty map whose memory is used.
+    /// Takes a complete head off `read`; the memory of `spare` is used.
     pub(crate) fn take_head(
         &mut self,
         read: &mut BytesMut,

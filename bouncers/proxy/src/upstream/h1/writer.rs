@@ -12,7 +12,7 @@ use super::Connection;
 use super::chunked::may_trail;
 use super::encode::BodyFraming;
 use crate::upstream::error::BoxError;
-use crate::upstream::retry::{MAX_REPLAY_BYTES, RequestBody};
+use crate::upstream::retry::{Replay, RequestBody};
 
 /// Frames up to this size are copied behind the head, so that a small request is one write.
 const COPY_LIMIT: usize = 8 * 1024;
@@ -37,17 +37,6 @@ enum Tail {
     None,
     EndOfChunk,
     EndOfBody,
-}
-
-/// What is left of the body for another attempt.
-#[derive(Debug)]
-enum Replay {
-    /// Not polled yet.
-    Untouched,
-    /// All that was polled.
-    Sole(Bytes),
-    /// Too much was polled.
-    Lost,
 }
 
 /// Sends one request.
@@ -87,11 +76,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> RequestWriter<B> {
 
     /// The body for another attempt, unless too much of it was used.
     pub(crate) fn into_body(self) -> Option<RequestBody<B>> {
-        match (self.body, self.replay) {
-            (body, Replay::Untouched) => Some(body),
-            (RequestBody::Empty, Replay::Sole(bytes)) => Some(RequestBody::Replay(bytes)),
-            _ => None,
-        }
+        self.replay.into_body(self.body)
     }
 
     /// Ready when the whole request was handed to the socket.
@@ -160,10 +145,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> RequestWriter<B> {
 
     fn push(&mut self, data: Bytes, ended: bool, connection: &mut Connection) -> Result<(), SendError> {
         if !data.is_empty() {
-            self.replay = match self.replay {
-                Replay::Untouched if data.len() <= MAX_REPLAY_BYTES => Replay::Sole(data.clone()),
-                _ => Replay::Lost,
-            };
+            self.replay.record(&data);
             let chunked = self.put_chunk_size(data.len(), connection)?;
             if data.len() > COPY_LIMIT {
                 self.data = data;

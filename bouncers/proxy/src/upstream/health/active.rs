@@ -1,17 +1,26 @@
 //! Checks an upstream at intervals.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, StatusCode};
+use http::header::USER_AGENT;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::{HealthCheckConfig, UpstreamProtocol};
+use crate::upstream::connect::Offer;
 use crate::upstream::error::BoxError;
 use crate::upstream::h1::HeadScanner;
+use crate::upstream::h2::{self, RequestHead};
 use crate::upstream::server::Server;
 use crate::upstream::transport::Transport;
+
+/// `User-Agent` of checks.
+const CHECK_AGENT: &str = "palisade-proxy (health check)";
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +33,8 @@ enum CheckError {
     Status(StatusCode),
     #[error("the connection ended before the response")]
     Closed,
+    #[error("the configured host is not an authority")]
+    Host,
     #[error("{0}")]
     BadAnswer(crate::upstream::BadAnswer),
 }
@@ -74,14 +85,25 @@ impl Streak {
     }
 }
 
-async fn check_once(check: &HealthCheckConfig, _: UpstreamProtocol, server: &Server) -> Result<(), BoxError> {
-    let connected = server.target.connect(None, check.timeout).await;
+async fn check_once(
+    check: &HealthCheckConfig,
+    protocol: UpstreamProtocol,
+    server: &Server,
+) -> Result<(), BoxError> {
+    let connected = server.target.connect(None, Offer::Configured, check.timeout).await;
     let transport = connected.map_err(|error| match error.source {
         Some(source) => CheckError::Connect(source),
         None => CheckError::Timeout,
     })?;
     let Some(path) = &check.path else { return Ok(()) };
-    let status = get_h1(transport, path, check.host.as_deref(), server).await?;
+    let host = check.host.as_deref();
+    let speaks_http2 =
+        transport.is_http2() || (protocol == UpstreamProtocol::Http2 && !server.target.is_tls());
+    let status = if speaks_http2 {
+        get_h2(transport, path, host, server).await?
+    } else {
+        get_h1(transport, path, host, server).await?
+    };
     let (from, to) = check.status;
     if (from..=to).contains(&status.as_u16()) { Ok(()) } else { Err(CheckError::Status(status).into()) }
 }
@@ -94,7 +116,9 @@ async fn get_h1(
 ) -> Result<StatusCode, BoxError> {
     let mut request = format!("GET {path} HTTP/1.1\r\nhost: ").into_bytes();
     request.extend_from_slice(host.map_or(server.host.as_bytes(), str::as_bytes));
-    request.extend_from_slice(b"\r\nuser-agent: palisade-proxy (health check)\r\nconnection: close\r\n\r\n");
+    request.extend_from_slice(b"\r\nuser-agent: ");
+    request.extend_from_slice(CHECK_AGENT.as_bytes());
+    request.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
     transport.write_all(&request).await?;
     transport.flush().await?;
     let (mut read, mut scanner) = (BytesMut::new(), HeadScanner::default());
@@ -107,6 +131,41 @@ async fn get_h1(
             _ => {}
         }
     }
+}
+
+async fn get_h2(
+    transport: Transport,
+    path: &str,
+    host: Option<&str>,
+    server: &Server,
+) -> Result<StatusCode, BoxError> {
+    let host = host.map_or(Ok(server.host.clone()), HeaderValue::from_str)?;
+    let head = RequestHead {
+        method: &Method::GET,
+        target: &PathAndQuery::try_from(path)?,
+        host: &host,
+        tls: server.target.is_tls(),
+        length: None,
+        upgrade: None,
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(CHECK_AGENT));
+    let request = h2::request(head, headers).ok_or(CheckError::Host)?;
+    let (mut send, connection) = ::h2::client::handshake(transport).await?;
+    let (response, _) = send.send_request(request, true)?;
+    let mut connection = std::pin::pin!(connection);
+    let mut response = std::pin::pin!(response);
+    // The connection is driven here: a check needs no task of its own.
+    let response = std::future::poll_fn(|cx| {
+        if let Poll::Ready(response) = response.as_mut().poll(cx) {
+            return Poll::Ready(response.map_err(BoxError::from));
+        }
+        connection
+            .as_mut()
+            .poll(cx)
+            .map(|ended| Err(ended.map_or_else(Into::into, |()| CheckError::Closed.into())))
+    });
+    Ok(response.await?.status())
 }
 
 #[cfg(test)]

@@ -18,14 +18,14 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 /// A body whose frames a test sends one by one.
 #[derive(Debug)]
-struct Channel(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
+pub(super) struct Channel(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 
-fn channel() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>, Channel) {
+pub(super) fn channel() -> (mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>, Channel) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (sender, Channel(receiver))
 }
 
-fn data(text: &'static str) -> Result<Frame<Bytes>, BoxError> {
+pub(super) fn data(text: &'static str) -> Result<Frame<Bytes>, BoxError> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
