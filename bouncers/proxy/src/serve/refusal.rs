@@ -70,7 +70,7 @@ impl Refused {
             Self::Throttled { .. } => PageKind::Throttle,
             Self::Upstream(error) => match error.kind {
                 ErrorKind::NoneUp => PageKind::Maintenance,
-                ErrorKind::ClientBody => PageKind::Refused,
+                ErrorKind::ClientBody | ErrorKind::ClientHost => PageKind::Refused,
                 _ if error.status() == StatusCode::GATEWAY_TIMEOUT => PageKind::GatewayTimeout,
                 _ => PageKind::BadGateway,
             },

@@ -18,6 +18,7 @@ use super::h1::{self, Announced, Connection, H1Body, RequestWriter};
 use super::h2::{self, H2Body, H2Tunnel, StreamSlot};
 use super::message::Upgrade;
 use super::metrics::OpenConnection;
+use super::pool::Pool;
 use super::retry::{Progress, RequestBody};
 use super::server::{InFlight, Server};
 use super::tunnel::UpstreamTunnel;
@@ -59,7 +60,7 @@ impl Acquired {
 
 /// One attempt.
 pub(crate) struct Attempt<'a> {
-    pub(crate) config: &'a PoolConfig,
+    pub(crate) pool: &'a Pool,
     pub(crate) request: &'a mut Request,
     pub(crate) in_flight: InFlight,
     pub(crate) start: Instant,
@@ -91,7 +92,9 @@ impl Attempt<'_> {
             }
             Err(failure) => {
                 self.in_flight.server().metrics().failures.inc();
-                if failure.kind.is_failure_of_upstream() && !failure.stale {
+                // Connections that fail mean that it is down. Requests that fail may be what one client sends: they take
+                // an upstream out of use only where another one takes over.
+                if failure.counts && self.pool.has_other_up(self.in_flight.server()) {
                     self.in_flight.failed(failure.kind.as_str());
                 }
                 Err(failure)
@@ -105,13 +108,20 @@ impl Attempt<'_> {
             self.in_flight.failed(error.kind.as_str());
         }
         let progress = Progress { sent: false, received: false, died: true, refused: false };
-        Failure { kind: error.kind, source: error.source, progress, stale: false, body: Some(body) }
+        Failure {
+            kind: error.kind,
+            source: error.source,
+            progress,
+            stale: false,
+            counts: false,
+            body: Some(body),
+        }
     }
 
     async fn acquire(&self) -> Result<Acquired, ConnectError> {
         let server = self.in_flight.server();
-        let announces = self.config.send_proxy_protocol.is_some();
-        let choice = match self.config.protocol {
+        let announces = self.pool.config.send_proxy_protocol.is_some();
+        let choice = match self.pool.config.protocol {
             UpstreamProtocol::Http1 => false,
             // Without TLS there is no ALPN; and few upstreams have WebSockets over HTTP/2.
             UpstreamProtocol::Auto => server.target.is_tls() && !announces && self.request.upgrade.is_none(),
@@ -127,7 +137,8 @@ impl Attempt<'_> {
 
     async fn connect_h1(&self, server: &Server) -> Result<Acquired, ConnectError> {
         let announced = self.request.announced;
-        let transport = server.target.connect(announced, Offer::Http1, self.config.timeouts.connect).await?;
+        let transport =
+            server.target.connect(announced, Offer::Http1, self.pool.config.timeouts.connect).await?;
         let open = OpenConnection::new(server.metrics());
         Ok(Acquired::Http1(Box::new(Connection::new(transport, announced, open))))
     }
@@ -135,12 +146,12 @@ impl Attempt<'_> {
     /// A stream on a connection with HTTP/2; with `protocol: auto` it may come out as HTTP/1.1.
     async fn acquire_h2(&self, server: &Server) -> Result<Acquired, ConnectError> {
         use std::sync::atomic::Ordering::Relaxed;
-        let is_auto = self.config.protocol == UpstreamProtocol::Auto;
+        let is_auto = self.pool.config.protocol == UpstreamProtocol::Auto;
         if is_auto && server.chose_http1.load(Relaxed) {
             // Connections need not wait for one another, as nothing will be shared.
             return self.connect_h1(server).await;
         }
-        let limit = self.config.timeouts.connect;
+        let limit = self.pool.config.timeouts.connect;
         let connect = async {
             let transport = server.target.connect(None, Offer::Configured, limit).await?;
             let open = OpenConnection::new(server.metrics());
@@ -206,7 +217,7 @@ impl Attempt<'_> {
         let head = h1::RequestHead {
             method: &request.method,
             target: &request.target,
-            host: Self::host(self.config, request, self.in_flight.server()),
+            host: Self::host(&self.pool.config, request, self.in_flight.server()),
             headers: &request.headers,
             framing,
             upgrade,
@@ -215,7 +226,7 @@ impl Attempt<'_> {
         connection.last_write = self.start;
         let writer = RequestWriter::new(body, framing, request.expects_continue);
         let (to_head, upgrade) = (request.method == Method::HEAD, upgrade.cloned());
-        let timeouts = self.config.timeouts;
+        let timeouts = self.pool.config.timeouts;
         let exchange =
             h1::Exchange::new(connection, writer, timeouts, to_head, upgrade, &mut request.headers);
         let answer = exchange.run().await?;
@@ -223,7 +234,7 @@ impl Attempt<'_> {
         if switched && accept.is_some() && accept.as_ref() != answer.head.headers.get(SEC_WEBSOCKET_ACCEPT) {
             let kind = ErrorKind::BadAnswer(BadAnswer::UnrequestedSwitch);
             let progress = Progress { sent: true, received: true, died: false, refused: false };
-            return Err(Failure { kind, source: None, progress, stale: false, body: None });
+            return Err(Failure { kind, source: None, progress, stale: false, counts: false, body: None });
         }
         Ok(answer)
     }
@@ -238,7 +249,7 @@ impl Attempt<'_> {
     {
         let unsent = |kind, body| {
             let progress = Progress { sent: true, received: false, died: false, refused: false };
-            Err(Failure { kind, source: None, progress, stale: false, body: Some(body) })
+            Err(Failure { kind, source: None, progress, stale: false, counts: false, body: Some(body) })
         };
         let upgrade = self.request.upgrade.as_ref().map(|upgrade| &upgrade.protocol);
         // An upgrade to any other protocol may be ignored (RFC 9110, section 7.8).
@@ -250,7 +261,7 @@ impl Attempt<'_> {
         let has_body = !matches!(body, RequestBody::Empty);
         let announces_empty =
             upgrade.is_none() && [Method::POST, Method::PUT, Method::PATCH].contains(&self.request.method);
-        let host = Self::host(self.config, self.request, self.in_flight.server()).clone();
+        let host = Self::host(&self.pool.config, self.request, self.in_flight.server()).clone();
         let head = h2::RequestHead {
             method: &self.request.method,
             target: &self.request.target,
@@ -271,7 +282,7 @@ impl Attempt<'_> {
             slot,
             body,
             length,
-            timeouts: self.config.timeouts,
+            timeouts: self.pool.config.timeouts,
             expects_continue: self.request.expects_continue,
             to_head: self.request.method == Method::HEAD,
             tunnels: upgrade.is_some(),
@@ -323,7 +334,7 @@ impl Attempt<'_> {
                 UpstreamBody::whole(data)
             }
             _ => {
-                let idle = self.config.timeouts.idle;
+                let idle = self.pool.config.timeouts.idle;
                 UpstreamBody::h1(H1Body::new(connection, writer, framing, idle, self.in_flight))
             }
         };
@@ -354,7 +365,7 @@ impl Attempt<'_> {
         }
         let length = head.headers.get(http::header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let idle = self.config.timeouts.idle;
+        let idle = self.pool.config.timeouts.idle;
         let body = H2Body::new(stream, sender, length, idle, timer, (slot, self.in_flight));
         (Response::from_parts(head, UpstreamBody::h2(body)), None)
     }

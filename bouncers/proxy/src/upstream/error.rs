@@ -123,9 +123,18 @@ impl ErrorKind {
         matches!(self, Self::ClientBody | Self::ClientHost)
     }
 
-    /// Whether it says something about the upstream's health.
-    pub(crate) fn is_failure_of_upstream(self) -> bool {
-        !matches!(self, Self::NoneUp | Self::UpgradeUnsupported) && !self.is_client()
+    /// Whether it says something about the upstream's health. An invalid response does not: the upstream is there, and
+    /// clients that know how to provoke one could take it away from all others.
+    pub(crate) fn counts_against_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::ConnectTimeout
+                | Self::Tls
+                | Self::Closed
+                | Self::SendTimeout
+                | Self::HeadTimeout
+        )
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) struct Failure<B> {
     pub(crate) kind: ErrorKind,
     pub(crate) source: Option<BoxError>,
     pub(crate) progress: Progress,
-    /// The connection had been idle and was closed meanwhile, which says nothing about the upstream's health.
+    /// The connection had been idle and was closed meanwhile: the next attempt uses a new one.
     pub(crate) stale: bool,
+    /// It says something about the upstream's health.
+    pub(crate) counts: bool,
     /// The body for another attempt; `None` when too much of it was used.
     pub(crate) body: Option<RequestBody<B>>,
 }

@@ -46,6 +46,10 @@ impl Pool {
         self.servers.iter().any(|server| server.is_up())
     }
 
+    pub(crate) fn has_other_up(&self, server: &Arc<Server>) -> bool {
+        self.servers.iter().any(|other| !Arc::ptr_eq(other, server) && other.is_up())
+    }
+
     /// Sends a request and returns the response as soon as its head is there.
     pub async fn forward<B>(&self, outgoing: Outgoing<B>) -> Result<Forwarded<B>, ForwardError>
     where
@@ -56,9 +60,10 @@ impl Pool {
         let give_up = now + self.config.timeouts.connect + self.config.timeouts.head;
         let mut tried = SmallVec::<[usize; 8]>::new();
         let mut fresh = false;
+        let mut last_error = None;
         loop {
             let Some((index, in_flight)) = self.choose(client, &tried, now) else {
-                return Err(ForwardError::new(ErrorKind::NoneUp, None));
+                return Err(last_error.unwrap_or_else(|| ForwardError::new(ErrorKind::NoneUp, None)));
             };
             let server = Arc::clone(in_flight.server());
             if !tried.is_empty() {
@@ -67,14 +72,8 @@ impl Pool {
             tried.push(index);
             let attempts = u8::try_from(tried.len()).unwrap_or(u8::MAX);
             let is_last = attempts > self.config.retries;
-            let attempt = Attempt {
-                config: &self.config,
-                request: &mut request,
-                in_flight,
-                start: now,
-                fresh,
-                is_last,
-            };
+            let attempt =
+                Attempt { pool: self, request: &mut request, in_flight, start: now, fresh, is_last };
             let failure = match attempt.run(body).await {
                 Ok(Answered { response, tunnel, connect, head }) => {
                     let server = Arc::clone(server.name());
@@ -87,21 +86,16 @@ impl Pool {
                 && now < give_up
                 && !failure.kind.is_client()
                 && retry::may_repeat(&request.method, failure.progress);
+            let (kind, source) = (failure.kind, failure.source);
+            let error = ForwardError { kind, source, server: Some(Arc::clone(server.name())), attempts };
             match failure.body {
                 Some(unused) if may_repeat => {
                     body = unused;
                     // Where one idle connection was closed, the others may be too.
                     fresh |= failure.stale;
+                    last_error = Some(error);
                 }
-                _ => {
-                    let (kind, source) = (failure.kind, failure.source);
-                    return Err(ForwardError {
-                        kind,
-                        source,
-                        server: Some(Arc::clone(server.name())),
-                        attempts,
-                    });
-                }
+                _ => return Err(error),
             }
         }
     }

@@ -15,6 +15,8 @@ use super::connect_tcp;
 
 /// How long resolved addresses are used.
 const RESOLVED_FOR: Duration = Duration::from_secs(5);
+/// How long they are used when the name does not resolve any more.
+const RESOLVED_AT_MOST: Duration = Duration::from_secs(600);
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 6;
 /// How long an attempt runs alone before the next address is tried beside it (RFC 8305).
@@ -27,11 +29,19 @@ pub(super) struct Resolver {
     port: u16,
     literal: Option<IpAddr>,
     resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    /// Held during a resolution: each takes a thread, and a resolver that hangs must not take them all.
+    resolving: tokio::sync::Mutex<()>,
 }
 
 impl Resolver {
     pub(super) fn new(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, literal: host.parse().ok(), resolved: Mutex::default() }
+        Self {
+            host: host.to_owned(),
+            port,
+            literal: host.parse().ok(),
+            resolved: Mutex::default(),
+            resolving: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Connects. A name that does not resolve is a failure of this connection, not of the program.
@@ -43,19 +53,31 @@ impl Resolver {
     }
 
     async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Some((at, addresses)) = &*self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
-            && at.elapsed() < RESOLVED_FOR
-        {
-            return Ok(addresses.clone());
+        if let Some(addresses) = self.resolved(RESOLVED_FOR) {
+            return Ok(addresses);
         }
-        let resolved = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let addresses = alternate_families(resolved.collect());
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        let _resolving = self.resolving.lock().await;
+        if let Some(addresses) = self.resolved(RESOLVED_FOR) {
+            return Ok(addresses);
         }
+        let resolved = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses = match resolved.map(|addresses| alternate_families(addresses.collect())) {
+            Ok(addresses) if !addresses.is_empty() => addresses,
+            failed => {
+                let error = failed.err().unwrap_or_else(|| io::Error::other("the name has no address"));
+                // A resolver that fails for a moment takes no upstream away.
+                return self.resolved(RESOLVED_AT_MOST).ok_or(error);
+            }
+        };
         let kept = (Instant::now(), addresses.clone());
         *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(addresses)
+    }
+
+    /// The last result, if it is not too old.
+    fn resolved(&self, max_age: Duration) -> Option<Vec<SocketAddr>> {
+        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.as_ref().filter(|(at, _)| at.elapsed() < max_age).map(|(_, addresses)| addresses.clone())
     }
 }
 

@@ -96,6 +96,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> H1Body<B> {
                 Poll::Ready(part.map(Ok))
             }
             Err(error) => {
+                if !matches!(error, BodyError::Client(_)) {
+                    active.in_flight.server().metrics().cut_responses.inc();
+                }
                 // The connection is closed: what follows on it belongs to no one.
                 self.active = None;
                 Poll::Ready(Some(Err(error)))

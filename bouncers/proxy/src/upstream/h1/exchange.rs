@@ -86,7 +86,8 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
                 let progress =
                     Progress { sent: self.writer.sent, received: self.received, died, refused: false };
                 let stale = self.connection.reused && died && !self.received;
-                Err(Failure { kind, source, progress, stale, body: self.writer.into_body() })
+                let counts = kind.counts_against_upstream() && !stale;
+                Err(Failure { kind, source, progress, stale, counts, body: self.writer.into_body() })
             }
         }
     }

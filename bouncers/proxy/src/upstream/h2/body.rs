@@ -61,6 +61,11 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> H2Body<B> {
         let result = ready!(self.poll(cx));
         let ended = !matches!(&result, Ok(Some(frame)) if frame.is_data()) || self.stream.is_end_stream();
         if ended {
+            if let (Some((_, in_flight)), Err(error)) = (&self.active, &result)
+                && !matches!(error, BodyError::Client(_))
+            {
+                in_flight.server().metrics().cut_responses.inc();
+            }
             self.active = None;
             self.sender = None;
         }

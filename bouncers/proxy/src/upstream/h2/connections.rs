@@ -102,7 +102,8 @@ impl Connections {
         (entry.free() > 0 || entries.len() >= MAX_CONNECTIONS).then(|| entry.slot())
     }
 
-    /// A place on a connection, which `connect` establishes when the others have none.
+    /// A place on a connection, which `connect` establishes when the others have none, or `fresh` asks for a new one and
+    /// there are not too many.
     ///
     /// `connect` may find that the upstream speaks HTTP/1.1, and return that connection.
     pub(crate) async fn take_or_connect<T>(
@@ -110,11 +111,17 @@ impl Connections {
         fresh: bool,
         connect: impl Future<Output = Result<Result<(Transport, OpenConnection), T>, ConnectError>>,
     ) -> Result<Result<StreamSlot, T>, ConnectError> {
-        if let Some(slot) = self.take().filter(|_| !fresh) {
+        let may_share = || !fresh || self.lock().len() >= MAX_CONNECTIONS;
+        if may_share()
+            && let Some(slot) = self.take()
+        {
             return Ok(Ok(slot));
         }
         let _connecting = self.connecting.lock().await;
-        if let Some(slot) = self.take().filter(|_| !fresh) {
+        // Another request may have established one meanwhile.
+        if may_share()
+            && let Some(slot) = self.take()
+        {
             return Ok(Ok(slot));
         }
         match connect.await? {

@@ -61,8 +61,11 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<B> {
         let wait = tokio::time::timeout(self.timeouts.connect, poll_fn(|cx| self.slot.send.poll_ready(cx)));
         match wait.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(unsent(ErrorKind::Closed, Some(error.into()), true, self.body)),
-            // Every stream of every connection is taken.
+            Ok(Err(error)) => {
+                self.slot.condemn();
+                return Err(unsent(ErrorKind::Closed, Some(error.into()), true, self.body));
+            }
+            // Every stream of every connection is taken, which slow requests can bring about at a healthy upstream.
             Err(_) => return Err(unsent(ErrorKind::ConnectTimeout, None, false, self.body)),
         }
         let ends = matches!(self.body, RequestBody::Empty) && !self.tunnels;
@@ -180,7 +183,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Waiting<B> {
 
 fn unsent<B>(kind: ErrorKind, source: Option<BoxError>, stale: bool, body: RequestBody<B>) -> Failure<B> {
     let progress = Progress { sent: false, received: false, died: true, refused: false };
-    Failure { kind, source, progress, stale, body: Some(body) }
+    Failure { kind, source, progress, stale, counts: false, body: Some(body) }
 }
 
 fn classify(error: h2::Error) -> Failed {
@@ -204,8 +207,10 @@ fn fail<B>(
         slot.condemn();
     }
     let progress = Progress { sent: true, received, died, refused };
-    let stale = (slot.reused && died && !received) || refused;
-    Failure { kind, source, progress, stale, body }
+    let goes_away = error.is_some_and(|error| !error.is_reset());
+    let stale = slot.reused && died && !received && goes_away;
+    let counts = kind.counts_against_upstream() && !stale && !refused;
+    Failure { kind, source, progress, stale, counts, body }
 }
 
 /// Applies the rules for heads that the `h2` crate leaves to its users.

@@ -129,36 +129,60 @@ async fn a_small_body_is_sent_again_and_a_large_one_is_not() {
 }
 
 #[tokio::test]
-async fn failures_eject_an_upstream_and_one_request_brings_it_back() {
-    let upstream = Upstream::start(|mut peer, number| async move {
-        while peer.head().await.is_some() {
-            if number < 2 {
-                return;
-            }
-            peer.send(OK).await;
-        }
-    })
-    .await;
-    let mut pool = config(&[&upstream]);
+async fn failed_connections_eject_an_upstream_and_one_request_brings_it_back() {
+    let gone = refusing().await;
+    let mut pool = config(&[&gone]);
     (pool.max_failures, pool.failure_pause, pool.retries) = (2, Duration::from_millis(300), 0);
     let pools = start(pool);
     let pool = pools.get(0);
     for _ in 0..2 {
-        assert_eq!(pool.forward(get("/")).await.unwrap_err().kind, ErrorKind::Closed);
+        assert_eq!(pool.forward(get("/")).await.unwrap_err().kind, ErrorKind::Connect);
     }
     let error = pool.forward(get("/")).await.unwrap_err();
     assert_eq!((error.kind, error.status().as_u16(), error.server), (ErrorKind::NoneUp, 503, None));
     assert!(!pool.is_up());
-    assert_eq!(upstream.connections(), 2);
+    let listener = TcpListener::bind(gone.address).await.unwrap();
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(OK.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
     tokio::time::timeout(PATIENCE, async {
-        while pool.forward(get("/")).await.is_err() {
+        while pool.forward(get("/")).await.is_err_and(|error| error.kind == ErrorKind::NoneUp) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await
     .unwrap();
-    assert!(pool.is_up());
     assert_eq!(pool.servers()[0].metrics().ejections.get(), 1);
+}
+
+#[tokio::test]
+async fn failed_requests_eject_an_upstream_only_when_another_is_up() {
+    let (one, two) = (Upstream::start(|_, _| async {}).await, Upstream::start(|_, _| async {}).await);
+    let mut pool = config(&[&one, &two]);
+    (pool.max_failures, pool.retries) = (1, 0);
+    let pools = start(pool);
+    for _ in 0..6 {
+        assert_eq!(pools.get(0).forward(get("/")).await.unwrap_err().kind, ErrorKind::Closed);
+    }
+    let up = pools.get(0).servers().iter().filter(|server| server.is_up()).count();
+    assert_eq!(up, 1);
+}
+
+#[tokio::test]
+async fn invalid_responses_eject_no_upstream() {
+    let (bad, good) = (Upstream::answering("HTTP/1.1 1 no\r\n\r\n", true).await, healthy().await);
+    let mut pool = config(&[&bad, &good]);
+    pool.max_failures = 1;
+    let pools = start(pool);
+    for _ in 0..6 {
+        let _ = pools.get(0).forward(get("/")).await;
+    }
+    assert!(pools.get(0).servers().iter().all(|server| server.is_up()));
 }
 
 #[tokio::test]
