@@ -16,7 +16,7 @@ pub enum CaptchaError {
         minimum: usize,
     },
     /// The file of generated keys.
-    #[error("cannot {doing} the captcha keys in {}: {cause}; correct `state_dir`, or set `signing_keys`", path.display())]
+    #[error("cannot {doing} the captcha keys in {}: {cause}; correct `state_dir`, or set `captcha.signing_keys`", path.display())]
     KeyFile {
         /// `read` or `write`.
         doing: &'static str,
@@ -47,7 +47,7 @@ pub enum CaptchaError {
         maximum: u8,
     },
     /// The file of authorities for the provider.
-    #[error("cannot use the authorities in {} for the captcha's provider: {reason}; correct `ca`", path.display())]
+    #[error("cannot use the authorities in {} for the captcha's provider: {reason}; correct `captcha.ca`", path.display())]
     Ca {
         /// The file.
         path: PathBuf,

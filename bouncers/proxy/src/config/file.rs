@@ -413,7 +413,7 @@ pub struct ThrottleFile {
 pub struct CaptchaFile {
     /// `proof_of_work` by default.
     pub provider: Option<ProviderName>,
-    /// Zero bits of a proof of work; 18 by default.
+    /// Zero bits of a proof of work; 20 by default.
     pub difficulty: Option<u8>,
     /// The provider's public key.
     pub site_key: Option<String>,

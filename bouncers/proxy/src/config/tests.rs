@@ -42,7 +42,7 @@ fn a_few_lines_protect_one_application() {
     );
     assert!(config.client_address.trusted_proxies.is_empty());
     let captcha = config.captcha.unwrap();
-    assert_eq!(captcha.provider, CaptchaProvider::ProofOfWork { difficulty: 18 });
+    assert_eq!(captcha.provider, CaptchaProvider::ProofOfWork { difficulty: 20 });
 }
 
 #[test]

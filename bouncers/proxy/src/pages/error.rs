@@ -49,7 +49,7 @@ pub enum PagesError {
     },
     /// No texts in this language.
     #[error(
-        "there are no texts in language {language:?}; `pages.default_language` is one of en, de, fr, es, ja"
+        "there are no texts in language {language:?}; `pages.language` is one of en, de, fr, es, ja"
     )]
     Language {
         /// As configured.

@@ -15,8 +15,8 @@ use super::super::{
 };
 use super::{Check, SecretReader};
 
-/// Zero bits of a proof of work: about a second on a phone.
-const DIFFICULTY: u8 = 18;
+/// Zero bits of a proof of work: a million hashes on average, about a second on a phone.
+const DIFFICULTY: u8 = 20;
 /// The longest time a proof is valid: a solved captcha must not outlive what led to it by much.
 const LONGEST_PROOF: Duration = Duration::from_secs(7 * 24 * 3600);
 
