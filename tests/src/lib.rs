@@ -39,6 +39,8 @@ macro_rules! against_either_lapi {
 }
 
 mod application;
+mod browser;
+mod captcha_service;
 mod custom_bouncer;
 mod evidence;
 mod firewall;
@@ -67,6 +69,8 @@ mod wait;
 mod world;
 
 pub use application::Application;
+pub use browser::Browser;
+pub use captcha_service::CaptchaService;
 pub use custom_bouncer::{Call, CustomBouncer};
 pub use firewall::{Config, Firewall, Implementation};
 pub use firewall_host::{FirewallHost, agree, all_have_banned};

@@ -1,3 +1,4 @@
 //! The reverse proxy as built, with real upstreams, clients and LAPIs.
 
 mod basics;
+mod browser;
