@@ -28,9 +28,10 @@ mod used;
 mod work;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use std::sync::atomic::Ordering;
 
 use self::attempts::Attempts;
 pub use self::cookie::{COOKIE_NAME, SECURE_COOKIE_NAME, strip_cookie};
@@ -66,6 +67,12 @@ pub struct Captcha {
     keys: Keys,
     /// `None` for the proof of work.
     service: Option<Service>,
+    memory: Arc<Memory>,
+}
+
+/// What outlives a reload of the configuration.
+#[derive(Debug)]
+struct Memory {
     used: UsedTasks,
     attempts: Attempts,
     counters: Counters,
@@ -119,16 +126,27 @@ impl Captcha {
             keys: Keys::load(&config.signing_keys, state_dir, started)?,
             service: Service::new(config)?,
             config: config.clone(),
-            used: UsedTasks::default(),
-            attempts: Attempts::default(),
-            counters: Counters::default(),
-            started,
+            memory: Arc::new(Memory {
+                used: UsedTasks::default(),
+                attempts: Attempts::default(),
+                counters: Counters::default(),
+                started,
+            }),
         })
+    }
+
+    /// Goes on with what the captcha of the previous configuration knows: solved tasks, attempts and counts.
+    #[must_use]
+    pub fn succeeding(mut self, previous: Option<&Self>) -> Self {
+        if let Some(previous) = previous {
+            self.memory = Arc::clone(&previous.memory);
+        }
+        self
     }
 
     /// What happened since the start.
     pub fn counts(&self) -> CaptchaCounts {
-        let counters = &self.counters;
+        let counters = &self.memory.counters;
         CaptchaCounts {
             shown: counters.shown.load(Ordering::Relaxed),
             solved: counters.solved.load(Ordering::Relaxed),

@@ -132,7 +132,7 @@ impl Captcha {
         let Some((token, nonce)) = issued else {
             return request.refuse(StatusCode::SERVICE_UNAVAILABLE, PageKind::CaptchaFailed);
         };
-        self.counters.shown.fetch_add(1, Ordering::Relaxed);
+        self.memory.counters.shown.fetch_add(1, Ordering::Relaxed);
         let page = PageContext { status: self.config.status, ..request.page };
         let task = TaskContext { token: &token, next, nonce: &nonce, posted, failed };
         request.pages.render_task(&page, task, &request.parts.headers, &request.parts.method)
@@ -142,7 +142,7 @@ impl Captcha {
     async fn solve<B: Body + Unpin>(&self, mut request: CaptchaRequest<'_, B>) -> Outcome {
         let now = request.now();
         let binding = self.binding(&request);
-        if !self.attempts.admit(binding.prefix, now) {
+        if !self.memory.attempts.admit(binding.prefix, now) {
             request.page.retry_after = Some(60 - now % 60);
             return Outcome::Respond(request.refuse(StatusCode::TOO_MANY_REQUESTS, PageKind::Throttle));
         }
@@ -159,11 +159,11 @@ impl Captcha {
         let next = safe_target(next.as_deref().unwrap_or("/"));
         match self.verdict(&form, &binding, &request).await {
             Verdict::Passed => {
-                self.counters.solved.fetch_add(1, Ordering::Relaxed);
+                self.memory.counters.solved.fetch_add(1, Ordering::Relaxed);
                 Outcome::Respond(self.pass(&request, &binding, next, self.proof_seconds()))
             }
             Verdict::Refused => {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                self.memory.counters.refused.fetch_add(1, Ordering::Relaxed);
                 Outcome::Respond(self.show(&request, next, false, true))
             }
             Verdict::Busy => {
@@ -195,7 +195,8 @@ impl Captcha {
             return Verdict::Refused;
         };
         // Solved tasks were forgotten by the last stop. After the clock was set back the comparison means nothing.
-        let is_older_than_memory = !self.keys.are_shared && now >= self.started && task.issued < self.started;
+        let is_older_than_memory =
+            !self.keys.are_shared && now >= self.memory.started && task.issued < self.memory.started;
         if is_older_than_memory {
             return Verdict::Refused;
         }
@@ -212,7 +213,7 @@ impl Captcha {
             }
         };
         let counts = matches!(verdict, Verdict::Passed | Verdict::Failed(_));
-        if counts && !self.used.mark(task.number, now) {
+        if counts && !self.memory.used.mark(task.number, now) {
             return Verdict::Refused;
         }
         verdict

@@ -255,6 +255,24 @@ async fn a_task_from_before_a_restart_is_not_accepted_again() {
 }
 
 #[tokio::test]
+async fn a_reload_of_the_configuration_forgets_no_task_and_refuses_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |now| {
+        Captcha::new_at(&config(), Some(directory.path()), Timestamp::from_second(now).unwrap()).unwrap()
+    };
+    let mut world = World::new();
+    world.captcha = at(NOW);
+    let (_, first) = world.task("/").await;
+    let (_, second) = world.task("/").await;
+    let form = |token: &str| format!("token={token}&next=/&solution={}", work::solve(token, DIFFICULTY));
+    assert_eq!(respond(world.post(&form(&first)).await).status(), StatusCode::SEE_OTHER);
+    world.now += 5;
+    world.captcha = at(NOW + 5).succeeding(Some(&world.captcha));
+    assert_eq!(respond(world.post(&form(&first)).await).status(), StatusCode::OK, "solved before");
+    assert_eq!(respond(world.post(&form(&second)).await).status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
 async fn a_posted_body_stays_out_of_the_application_and_the_page_says_so() {
     let world = World::new();
     let request = browser(Method::POST, "/comment?x=1").body("text=hello").unwrap();

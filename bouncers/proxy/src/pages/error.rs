@@ -48,9 +48,7 @@ pub enum PagesError {
         reason: String,
     },
     /// No texts in this language.
-    #[error(
-        "there are no texts in language {language:?}; `pages.language` is one of en, de, fr, es, ja"
-    )]
+    #[error("there are no texts in language {language:?}; `pages.language` is one of en, de, fr, es, ja")]
     Language {
         /// As configured.
         language: String,

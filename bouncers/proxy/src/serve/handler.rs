@@ -205,19 +205,16 @@ impl Exchange<'_> {
             Outcome::Remediate(remediation) if remediation.log_only => record.remediated(&remediation, true),
             Outcome::Remediate(remediation) => {
                 record.remediated(&remediation, false);
-                let is_captcha = remediation.kind == RemediationKind::Captcha;
                 self.apply(plan, remediation, client, parts, body, record).await?;
-                if is_captcha {
-                    captcha::strip_cookie(&mut parts.headers);
-                    return Ok(());
-                }
             }
         }
-        // The decision may have ended while its task was being solved; the application must not see the solution.
-        if let Some(captcha) = &self.site.captcha
-            && captcha::is_reserved(parts.uri.path())
-        {
-            return Err(Box::new(captcha.handle_lifted(parts, body).await.map(Content::Page)));
+        if let Some(captcha) = &self.site.captcha {
+            // The decision may have ended while its task was being solved; the application must not see the solution.
+            if captcha::is_reserved(parts.uri.path()) {
+                return Err(Box::new(captcha.handle_lifted(parts, body).await.map(Content::Page)));
+            }
+            // A proof outlives its decision, too.
+            captcha::strip_cookie(&mut parts.headers);
         }
         Ok(())
     }

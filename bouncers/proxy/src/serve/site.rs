@@ -86,7 +86,10 @@ impl Site {
         let router = Router::new(&config.routes)?;
         let pages = Pages::load(&config.pages, config.captcha.as_deref())?;
         let captcha = match &config.captcha {
-            Some(captcha) => Some(Arc::new(Captcha::new(captcha, lasting.state_dir)?)),
+            Some(captcha) => {
+                let former = previous.and_then(|site| site.captcha.as_deref());
+                Some(Arc::new(Captcha::new(captcha, lasting.state_dir)?.succeeding(former)))
+            }
             None => None,
         };
         let geo = Arc::new(Geo::open(&config.geo)?);
@@ -174,6 +177,10 @@ impl Site {
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     Router::new(&config.routes)?;
     Pages::load(&config.pages, config.captcha.as_deref())?;
+    if let Some(captcha) = &config.captcha {
+        // Without the state directory, so that no keys are written.
+        Captcha::new(captcha, None)?;
+    }
     Geo::open(&config.geo)?;
     for (index, listener) in config.listeners.iter().enumerate() {
         if let Some(files) = &listener.tls {
