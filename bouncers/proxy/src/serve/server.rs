@@ -260,6 +260,9 @@ fn limits(config: &LimitsConfig) -> Limits {
         headers: config.head_timeout,
         idle: config.keep_alive,
         idle_when_full: config.keep_alive.min(IDLE_WHEN_FULL),
+        body_idle: config.body_idle,
+        body_rate: config.body_rate,
+        body_grace: config.body_grace,
         write_stalled: config.write_stalled,
         drain: config.drain,
         ..Limits::default()

@@ -111,7 +111,7 @@ async fn accept_tcp<S: HttpService>(context: &Arc<AcceptContext<S>>, listener: &
                 let (address, options) = (unmapped(address), context.options.load_full());
                 // Before a permit is taken: other clients do not lose connections for one that is refused.
                 if !options.expects_header(address.ip()) && options.refuses(address.ip()) {
-                    context.refuse(&stream, "refused address");
+                    context.refuse(&stream, "refused_address");
                     continue;
                 }
                 let group = ClientGroup::of_peer(address);
@@ -160,11 +160,11 @@ async fn tcp<S: HttpService>(
             open.activity().announce(Some(address.ip()));
         }
         if options.refuses(address.ip()) {
-            return context.refuse(&stream, "refused address");
+            return context.refuse(&stream, "refused_address");
         }
     }
     if !context.admit(&options, address, &open) {
-        return context.refuse(&stream, "connections of one address");
+        return context.refuse(&stream, "connections_per_address");
     }
     let info = ConnectionInfo {
         socket_address: Some(socket_address),
@@ -212,7 +212,7 @@ impl<S: HttpService> AcceptContext<S> {
             Ok(header) => Some(header),
             Err(error) => {
                 debug!(%proxy, error = &error as &dyn std::error::Error, "no usable PROXY protocol header");
-                self.refuse(stream, "PROXY protocol header");
+                self.refuse(stream, "proxy_header");
                 None
             }
         }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::eviction::{Candidate, ClientGroup, Rank};
 use super::limits::Limits;
+use super::progress::Bodies;
 use super::strict::Stop;
 
 /// How a connection is to be closed; `None` if it stays open.
@@ -58,6 +59,8 @@ pub(super) struct ConnectionActivity {
     /// Whether the client may still be sending a body that is not read.
     unread: AtomicBool,
     http2: AtomicBool,
+    /// How they come, and how responses are taken.
+    pub(super) progress: Bodies,
     /// Since when there has been no request.
     idle: AtomicU64,
     /// Since when a request has been arriving.
@@ -89,6 +92,7 @@ impl ConnectionActivity {
             unflushed: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            progress: Bodies::default(),
             // A connection that never sends anything is idle from the start.
             idle: AtomicU64::new(since(epoch)),
             receiving: AtomicU64::new(0),
@@ -321,6 +325,9 @@ impl ConnectionActivity {
         };
         // Before the check for requests in flight, which can stall as well.
         if lasts(&self.write_stalled, limits.write_stalled) || lasts(&self.frame_since, limits.headers) {
+            return CloseSignal::Immediate;
+        }
+        if self.progress.check(now, limits) {
             return CloseSignal::Immediate;
         }
         // A parked request may last for minutes without a byte, and a tunnel has a timeout of its own.

@@ -4,23 +4,19 @@ use std::{
     error::Error,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    body::{Body, Bytes, Incoming},
     header::{CONNECTION, HeaderValue},
     rt::{Read, Write, bounds::Http2ServerConnExec},
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    sync::OwnedSemaphorePermit,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,10 +29,11 @@ use super::{
     open_connection::OpenConnection,
     options::{ListenerOptions, StrictHttp},
     peer::{ConnectionInfo, Peer},
-    received_body::{ReceivedBody, keep_stream},
+    received_body::{ReceivedBody, UnreadBody, keep_stream},
     refusal,
+    sent_body::{InFlight, Instrumented},
     service::HttpService,
-    strict_io::{Report, StrictReader},
+    strict_io::{MALFORMED_BODY, Report, SLOW_BODY, StrictReader},
 };
 
 /// Maximum number of concurrent requests on an HTTP/2 connection.
@@ -212,9 +209,9 @@ async fn answer<H: HttpService>(
     let http2 = request.version() == Version::HTTP_2;
     let is_connect = request.method() == Method::CONNECT;
     let number = requests.activity.begin(http2);
-    let (mut request, unread) = ReceivedBody::wrap(request, &requests.activity);
+    let (mut request, unread) = ReceivedBody::wrap(request, &requests.activity, requests.strict.is_some());
     // Moved into the body: the request lasts until the response has been sent, or dropped with the connection.
-    let mut in_flight = InFlight { activity: requests.activity.clone(), permit: None };
+    let mut in_flight = InFlight { activity: requests.activity.clone(), permit: None, sending: None };
     let mut refusal = requests.refuse(&request);
     if http2 && in_flight.activity.has_others() {
         in_flight.permit = Box::pin(requests.reaper.request_permit(&in_flight.activity)).await;
@@ -232,12 +229,15 @@ async fn answer<H: HttpService>(
             requests.service.clone().respond(request).await.map(Either::Left)
         }
     };
-    if let Some((_, report)) = requests.strict.as_ref().filter(|_| !http2) {
+    if let Some((_, report)) = &requests.strict {
         let status = response.status();
         let opens_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
-        if opens_tunnel {
+        if opens_tunnel && !http2 {
             open_tunnel(&requests.activity, report)?;
-        } else if let Some(refusal) = refuse_body(&requests.activity, number, report) {
+        } else if let Some(mut refusal) = refuse_body(&requests.activity, number, &unread, report) {
+            if !http2 {
+                refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             response = refusal.map(Either::Right);
         }
     }
@@ -246,7 +246,11 @@ async fn answer<H: HttpService>(
         Some(_) => in_flight.activity.leave_unread(),
         None => {}
     }
-    Ok(response.map(|body| Instrumented { body, _in_flight: in_flight }))
+    if requests.strict.is_some() && !response.body().is_end_stream() {
+        let activity = &requests.activity;
+        in_flight.sending = Some(activity.progress.send(activity.now()));
+    }
+    Ok(response.map(|body| Instrumented { body, in_flight }))
 }
 
 impl<H> Requests<H> {
@@ -254,27 +258,34 @@ impl<H> Requests<H> {
     fn refuse<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let Some((limits, report)) = &self.strict else { return refusal::refuse(request) };
         let violation = refusal::violates(request, limits)?;
-        report.refused(violation.status(), violation.reason());
+        report.refused(violation.status(), violation.into());
         Some(refusal::strictly(violation.status(), violation.reason()))
     }
 }
 
-/// The response in place of a handler's, if the scanner has refused the rest of the request since.
-fn refuse_body(activity: &ConnectionActivity, number: u32, report: &Report) -> Option<Response<Full<Bytes>>> {
-    if !activity.has_malformed_body(number) {
+/// The response in place of a handler's, if the body of its request was refused since.
+fn refuse_body(
+    activity: &ConnectionActivity,
+    number: u32,
+    body: &UnreadBody,
+    report: &Report,
+) -> Option<Response<Full<Bytes>>> {
+    let (status, refusal) = if activity.has_malformed_body(number) {
+        (StatusCode::BAD_REQUEST, MALFORMED_BODY)
+    } else if body.is_slow() {
+        (StatusCode::REQUEST_TIMEOUT, SLOW_BODY)
+    } else {
         return None;
-    }
-    report.refused(StatusCode::BAD_REQUEST, "malformed body");
-    let mut response = refusal::strictly(StatusCode::BAD_REQUEST, "malformed body");
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    };
+    report.refused(status, refusal);
     activity.leave_unread();
-    Some(response)
+    Some(refusal::strictly(status, refusal.reason))
 }
 
 /// A handler opens a tunnel: the bytes that follow are no requests.
 fn open_tunnel(activity: &ConnectionActivity, report: &Report) -> Result<(), EarlyTunnel> {
     if activity.is_malformed() {
-        report.metrics.refused("bytes after a request for an upgrade");
+        report.metrics.refused("early_tunnel");
         return Err(EarlyTunnel);
     }
     activity.tunnel_begins();
@@ -288,42 +299,3 @@ struct EarlyTunnel;
 
 /// The body of a handler's response, or of the listener's own.
 type AnyBody<H> = Either<<H as HttpService>::Body, Full<Bytes>>;
-
-/// A request whose response is not complete.
-struct InFlight {
-    activity: Arc<ConnectionActivity>,
-    /// Of a further request on an HTTP/2 connection: they count like connections.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.activity.end();
-    }
-}
-
-/// A response body that keeps its request in flight until it is dropped.
-struct Instrumented<B> {
-    body: B,
-    _in_flight: InFlight,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Instrumented<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}

@@ -59,15 +59,15 @@ impl Flood {
     /// The label in metrics.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Ping => "PING flood",
-            Self::Settings => "SETTINGS flood",
-            Self::WindowUpdate => "WINDOW_UPDATE flood",
-            Self::Priority => "PRIORITY flood",
-            Self::EmptyData => "empty DATA flood",
-            Self::Resets => "RST_STREAM flood",
-            Self::LifetimeResets => "RST_STREAM in all",
-            Self::Continuation => "CONTINUATION flood",
-            Self::Unknown => "flood of other frames",
+            Self::Ping => "ping_flood",
+            Self::Settings => "settings_flood",
+            Self::WindowUpdate => "window_update_flood",
+            Self::Priority => "priority_flood",
+            Self::EmptyData => "empty_data_flood",
+            Self::Resets => "resets_flood",
+            Self::LifetimeResets => "lifetime_resets",
+            Self::Continuation => "continuation_flood",
+            Self::Unknown => "other_frames_flood",
         }
     }
 }

@@ -20,6 +20,12 @@ pub struct Limits {
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its headers.
     pub headers: Duration,
+    /// Without a byte of a request's body; on strict listeners.
+    pub body_idle: Duration,
+    /// Bytes of a request's body for each second spent waiting for it, after [`Limits::body_grace`]; on strict listeners.
+    pub body_rate: u64,
+    /// See [`Limits::body_rate`].
+    pub body_grace: Duration,
     /// Without a request.
     pub idle: Duration,
     /// Without a request, while the connection limit is reached.
@@ -40,6 +46,9 @@ impl Default for Limits {
             first_byte: Duration::MAX,
             // A client that sends its headers byte by byte holds a connection for no longer than this.
             headers: Duration::from_secs(15),
+            body_idle: Duration::from_secs(30),
+            body_rate: 500,
+            body_grace: Duration::from_secs(10),
             // Log processors send a heartbeat every minute and should find their connection open.
             idle: Duration::from_secs(300),
             idle_when_full: Duration::from_secs(5),
@@ -56,7 +65,9 @@ impl Default for Limits {
 impl Limits {
     /// How often connections are checked: once a second, or more often where limits are shorter, as in tests.
     pub(super) fn sweep_interval(&self) -> Duration {
-        let fastest = self.idle.min(self.headers).min(self.write_stalled).min(self.first_byte) / 4;
+        let fastest =
+            [self.idle, self.headers, self.write_stalled, self.first_byte, self.body_idle, self.body_grace];
+        let fastest = fastest.into_iter().min().unwrap_or_default() / 4;
         fastest.clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 }

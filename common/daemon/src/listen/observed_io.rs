@@ -119,9 +119,9 @@ impl<S> ObservedIo<S> {
         self.own = match &self.watch {
             Watch::Nothing | Watch::Frames(_) => refusal::in_json(status),
             Watch::Requests(strict) => {
-                let (status, reason) = strict.verdict(status, self.activity.served());
-                strict.report.refused(status, reason);
-                refusal::in_text(status, reason)
+                let (status, refusal) = strict.verdict(status, self.activity.served());
+                strict.report.refused(status, refusal);
+                refusal::in_text(status, refusal.reason)
             }
         };
         self.activity.leave_unread();

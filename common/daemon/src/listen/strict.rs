@@ -18,6 +18,10 @@ use super::options::StrictHttp;
 /// The longest line with a chunk's size and extensions.
 pub const MAX_CHUNK_LINE: usize = 256;
 
+/// Bytes in place of those that are refused. hyper refuses them wherever it is: a CR without LF ends no line and no
+/// chunk. The empty line makes it look at a head that came in pieces.
+pub const UNPARSABLE: &[u8] = b"\r\0\n\n";
+
 /// Follows the requests of one connection.
 #[derive(Debug)]
 pub struct RequestScanner {

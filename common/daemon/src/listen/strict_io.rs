@@ -10,15 +10,26 @@ use super::{
     metrics::ConnectionMetrics,
     options::{ListenerOptions, StrictHttp},
     peer::Peer,
-    strict::{RequestScanner, Stop},
+    strict::{RequestScanner, Stop, UNPARSABLE, Violation},
 };
 
-/// Bytes in place of those that are refused. hyper refuses them wherever it is: a CR without LF ends no line and no
-/// chunk. The empty line makes it look at a head that came in pieces.
-const UNPARSABLE: &[u8] = b"\r\0\n\n";
+/// A head that hyper refuses itself, or a body.
+pub(super) const MALFORMED_HEAD: Refusal = Refusal { name: "malformed_head", reason: "malformed request" };
+pub(super) const MALFORMED_BODY: Refusal = Refusal { name: "malformed_body", reason: "malformed body" };
+pub(super) const SLOW_BODY: Refusal = Refusal { name: "slow_body", reason: "the body came too slowly" };
 
-/// What hyper calls a head that it cannot parse itself.
-const MALFORMED: &str = "malformed request";
+/// Why a request is refused: the name in access logs and metrics, and the text of the response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) name: &'static str,
+    pub(super) reason: &'static str,
+}
+
+impl From<Violation> for Refusal {
+    fn from(violation: Violation) -> Self {
+        Self { name: violation.name(), reason: violation.reason() }
+    }
+}
 
 /// Where refused requests are reported.
 #[derive(Debug, Clone)]
@@ -29,10 +40,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn refused(&self, status: StatusCode, reason: &'static str) {
-        self.metrics.refused(reason);
+    pub(super) fn refused(&self, status: StatusCode, refusal: Refusal) {
+        self.metrics.refused(refusal.name);
         if let Some(report) = &self.options.on_refused {
-            report(&self.peer, status, reason);
+            report(&self.peer, status, refusal.name);
         }
     }
 }
@@ -76,13 +87,13 @@ impl StrictReader {
     }
 
     /// Why the next request is refused, when hyper says that its head cannot be parsed.
-    pub(super) fn verdict(&self, hyper: StatusCode, served: u32) -> (StatusCode, &'static str) {
+    pub(super) fn verdict(&self, hyper: StatusCode, served: u32) -> (StatusCode, Refusal) {
         match self.stopped {
             // Of this request, and not of a later one that was read ahead.
             Some(stop) if !stop.in_body && stop.request == served.wrapping_add(1) => {
-                (stop.violation.status(), stop.violation.reason())
+                (stop.violation.status(), stop.violation.into())
             }
-            _ => (hyper, MALFORMED),
+            _ => (hyper, MALFORMED_HEAD),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod floods;
 mod hostile;
 mod options;
+mod slow;
 mod strict;
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};

@@ -65,13 +65,13 @@ impl Head {
             Some(b'h') if value_of(b"host", text).is_some() => {
                 self.hosts += 1;
                 if self.hosts > 1 {
-                    return Err(Violation::Host);
+                    return Err(Violation::SeveralHosts);
                 }
             }
             Some(b'c') => {
                 if let Some(value) = value_of(b"content-length", text) {
                     if self.length.is_some() {
-                        return Err(Violation::ContentLength);
+                        return Err(Violation::SeveralLengths);
                     }
                     self.length = Some(content_length(value)?);
                 }
@@ -96,7 +96,7 @@ impl Head {
     /// The empty line.
     pub(super) fn end(&self) -> Result<Framing, Violation> {
         if self.hosts == 0 && !self.is_http10 {
-            return Err(Violation::Host);
+            return Err(Violation::NoHost);
         }
         Ok(if self.is_chunked { Framing::Chunked } else { Framing::Length(self.length.unwrap_or(0)) })
     }
@@ -120,7 +120,7 @@ fn content_length(value: &[u8]) -> Result<u64, Violation> {
     let text = std::str::from_utf8(value).ok().filter(|_| is_number);
     text.and_then(|text| text.parse().ok())
         .filter(|length| *length < u64::MAX - 2)
-        .ok_or(Violation::ContentLength)
+        .ok_or(Violation::InvalidLength)
 }
 
 /// Accepts the one coding `chunked` and says what is wrong with other lists.

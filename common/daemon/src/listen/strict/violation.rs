@@ -20,10 +20,14 @@ pub enum Violation {
     HeadTooLarge,
     /// More than 100 fields.
     TooManyFields,
-    /// No `Host` line or several.
-    Host,
-    /// A `Content-Length` that is no number, or several lines of it.
-    ContentLength,
+    /// No `Host` line.
+    NoHost,
+    /// Several `Host` lines.
+    SeveralHosts,
+    /// A `Content-Length` that is no number.
+    InvalidLength,
+    /// Several `Content-Length` lines.
+    SeveralLengths,
     /// `Content-Length` beside `Transfer-Encoding`.
     LengthAndCoding,
     /// A `Transfer-Encoding` in which `chunked` is not the only and last coding, several lines, or one in HTTP/1.0.
@@ -47,7 +51,7 @@ impl Violation {
         }
     }
 
-    /// What is wrong, for the response, the access log and as a label of metrics.
+    /// What is wrong, for the response.
     pub fn reason(self) -> &'static str {
         match self {
             Self::BareLineFeed => "line feed without carriage return",
@@ -57,13 +61,37 @@ impl Violation {
             Self::TargetTooLong => "target too long",
             Self::HeadTooLarge => "head too large",
             Self::TooManyFields => "too many fields",
-            Self::Host => "no Host or several",
-            Self::ContentLength => "malformed Content-Length or several",
+            Self::NoHost => "no Host",
+            Self::SeveralHosts => "several Host fields",
+            Self::InvalidLength => "malformed Content-Length",
+            Self::SeveralLengths => "several Content-Length fields",
             Self::LengthAndCoding => "Content-Length beside Transfer-Encoding",
-            Self::TransferCoding => "malformed Transfer-Encoding or several",
+            Self::TransferCoding => "malformed Transfer-Encoding",
             Self::UnknownCoding => "unknown transfer coding",
             Self::Chunk => "malformed chunk",
             Self::Trailers => "malformed trailers",
+        }
+    }
+
+    /// The name in access logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => "bare_line_feed",
+            Self::EmptyLine => "empty_line",
+            Self::RequestLine => "request_line",
+            Self::Fragment => "fragment",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyFields => "too_many_fields",
+            Self::NoHost => "no_host",
+            Self::SeveralHosts => "several_hosts",
+            Self::InvalidLength => "invalid_length",
+            Self::SeveralLengths => "several_lengths",
+            Self::LengthAndCoding => "length_and_encoding",
+            Self::TransferCoding => "invalid_transfer_encoding",
+            Self::UnknownCoding => "transfer_coding",
+            Self::Chunk => "invalid_chunk",
+            Self::Trailers => "invalid_trailers",
         }
     }
 }

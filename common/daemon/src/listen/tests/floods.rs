@@ -5,48 +5,48 @@ use super::*;
 use crate::listen::{ListenerOptions, StrictHttp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 
 /// Reason codes.
 const ENHANCE_YOUR_CALM: u32 = 11;
 const HTTP_1_1_REQUIRED: u32 = 13;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// `GET http://x/`, with indexed fields and a literal authority.
-const GET: &[u8] = b"\x82\x84\x86\x41\x01x";
+pub(super) const GET: &[u8] = b"\x82\x84\x86\x41\x01x";
 /// `POST http://x/`.
-const POST: &[u8] = b"\x83\x84\x86\x41\x01x";
+pub(super) const POST: &[u8] = b"\x83\x84\x86\x41\x01x";
 
 async fn strict(limits: Limits) -> Server {
     let options = ListenerOptions { strict: Some(StrictHttp::default()), ..ListenerOptions::default() };
     Server::new(limits, vec![options]).await
 }
 
-async fn connect(server: &Server) -> TcpStream {
+pub(super) async fn connect(server: &Server) -> TcpStream {
     let mut stream = server.connect().await;
     stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
     stream
 }
 
 /// A received frame: kind, flags, stream, payload.
-type Received = (u8, u8, u32, Vec<u8>);
+pub(super) type Received = (u8, u8, u32, Vec<u8>);
 
-async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
+pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).await.ok()?;
     let [a, b, c, kind, flags, id @ ..] = header;
@@ -98,14 +98,14 @@ async fn floods_end_the_connection_with_enhance_your_calm() {
     type Next = Box<dyn FnMut(u32) -> Vec<u8>>;
     let same = |one: Vec<u8>| -> Next { Box::new(move |_| one.clone()) };
     let cases: Vec<(&'static str, Vec<u8>, Next)> = vec![
-        ("PING flood", vec![], same(frame(PING, 0, 0, &[0; 8]))),
-        ("SETTINGS flood", vec![], same(frame(SETTINGS, 0, 0, b""))),
-        ("WINDOW_UPDATE flood", vec![], same(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))),
-        ("PRIORITY flood", vec![], same(frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 9]))),
-        ("WINDOW_UPDATE flood", get.clone(), same(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]))),
-        ("empty DATA flood", post.clone(), same(frame(DATA, 0, 1, b""))),
-        ("flood of other frames", vec![], same(frame(0x0b, 0, 0, b"x"))),
-        ("flood of other frames", vec![], same(frame(PING, 1, 0, &[0; 8]))),
+        ("ping_flood", vec![], same(frame(PING, 0, 0, &[0; 8]))),
+        ("settings_flood", vec![], same(frame(SETTINGS, 0, 0, b""))),
+        ("window_update_flood", vec![], same(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))),
+        ("priority_flood", vec![], same(frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 9]))),
+        ("window_update_flood", get.clone(), same(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]))),
+        ("empty_data_flood", post.clone(), same(frame(DATA, 0, 1, b""))),
+        ("other_frames_flood", vec![], same(frame(0x0b, 0, 0, b"x"))),
+        ("other_frames_flood", vec![], same(frame(PING, 1, 0, &[0; 8]))),
     ];
     for (reason, before, next) in cases {
         let counted = server.refused(reason);

@@ -12,7 +12,7 @@ use palisade_net::{PrefixSet, parse_prefix};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::listen::{Connections, ListenSocket, Listener, ListenerOptions, PerAddress};
+use crate::listen::{Connections, HttpService, ListenSocket, Listener, ListenerOptions, PerAddress};
 
 /// Answers with what the peer is, or opens a tunnel that echoes.
 async fn describe(mut request: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -58,6 +58,14 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn new(limits: Limits, options: Vec<ListenerOptions>) -> Self {
+        Self::serving(limits, options, tower::service_fn(describe)).await
+    }
+
+    pub(super) async fn serving(
+        limits: Limits,
+        options: Vec<ListenerOptions>,
+        service: impl HttpService,
+    ) -> Self {
         let (connections, stop) = (Connections::new(limits), CancellationToken::new());
         let tls = Arc::new(ArcSwapOption::empty());
         let (mut addresses, mut served) = (Vec::new(), Vec::new());
@@ -70,9 +78,9 @@ impl Server {
                 tls: tls.clone(),
                 options: Arc::new(ArcSwap::from_pointee(options)),
             };
-            let (connections, stop) = (connections.clone(), stop.clone());
+            let (connections, service, stop) = (connections.clone(), service.clone(), stop.clone());
             served.push(TaskTracker::new().spawn(async move {
-                connections.accept(listener, tower::service_fn(describe), stop).await;
+                connections.accept(listener, service, stop).await;
             }));
         }
         let (running, end) = (connections.clone(), stop.clone());
@@ -155,7 +163,7 @@ async fn connections_without_the_proxy_header_they_must_have_are_refused() {
     for bytes in [GET, "PROXY TCP4 192.0.2.1 198.51.100.7 x 443\r\n", "", "PROXY TCP4 192", "PROXY "] {
         assert_eq!(answer_to(&server, bytes.as_bytes()).await, "", "{bytes}");
     }
-    assert_eq!(server.refused("PROXY protocol header"), 5);
+    assert_eq!(server.refused("proxy_header"), 5);
     server.close().await;
 }
 
@@ -189,7 +197,7 @@ async fn refused_addresses_get_no_byte_and_the_proxy_header_counts() {
     assert_eq!(answer_to(&server, GET.as_bytes()).await, "");
     banned.store(false, Ordering::Relaxed);
     assert!(answer_to(&server, GET.as_bytes()).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(server.refused("refused address"), 1);
+    assert_eq!(server.refused("refused_address"), 1);
     server.close().await;
     let server = Server::new(Limits::default(), vec![proxied]).await;
     for (client, served) in [("192.0.2.1", false), ("192.0.2.2", true)] {
@@ -215,7 +223,7 @@ async fn an_address_has_so_many_connections_on_all_listeners_together() {
     assert_eq!(answer_to(&server, GET.as_bytes()).await, "");
     let mut exempt = TcpStream::connect(server.addresses[2]).await.unwrap();
     assert!(ask(&mut exempt, "GET / HTTP/1.1").await.contains("listener 2"));
-    assert_eq!((server.connections.len(), server.refused("connections of one address")), (4, 1));
+    assert_eq!((server.connections.len(), server.refused("connections_per_address")), (4, 1));
     drop(open);
     let deadline = Instant::now() + Duration::from_secs(10);
     while !answer_to(&server, GET.as_bytes()).await.starts_with("HTTP/1.1 200") {

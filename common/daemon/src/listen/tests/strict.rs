@@ -161,6 +161,6 @@ async fn tunnels_carry_any_bytes_once_they_are_open() {
     // Bytes that do not wait for the response, and are no request, close the connection instead.
     let answer = answer_to(&server, &[UPGRADE, b"\x81\x05hello\n"].concat()).await;
     assert_eq!(answer, "");
-    assert_eq!(server.refused("bytes after a request for an upgrade"), 1);
+    assert_eq!(server.refused("early_tunnel"), 1);
     server.close().await;
 }
