@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::{
     connection::{self, Serve},
-    connections::{Connections, Shared},
+    connections::{Connections, Shared, given_up},
     eviction::ClientGroup,
     handshake::{self, Encrypted},
     limits::Limits,
@@ -180,11 +180,11 @@ async fn tcp<S: HttpService>(
         return Box::pin(connection::serve(stream, peer, info, open, serve)).await;
     };
     let handshake = Box::pin(handshake::encrypt(&context.shared, stream, &tls, &open));
-    let Some(Some(Encrypted { stream, server_name, certificates })) =
-        context.stop.run_until_cancelled(handshake).await
-    else {
-        return;
+    let encrypted = tokio::select! {
+        encrypted = handshake => encrypted,
+        () = given_up(&context.stop) => None,
     };
+    let Some(Encrypted { stream, server_name, certificates }) = encrypted else { return };
     let info = ConnectionInfo { server_name, tls: true, ..info };
     let peer = Peer { certificates, verified: tls.verifies, ..peer };
     Box::pin(connection::serve(stream, peer, info, open, serve)).await;
@@ -205,7 +205,7 @@ impl<S: HttpService> AcceptContext<S> {
         let within = self.shared.limits.load().proxy_header;
         let read = tokio::select! {
             read = proxy_header::read(stream, within) => read,
-            () = self.stop.cancelled() => return None,
+            () = given_up(&self.stop) => return None,
             () = open.activity().immediate_close() => return None,
         };
         match read {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     activity::{CloseSignal, ConnectionActivity},
     connection_reaper::ConnectionReaper,
-    connections::Shared,
+    connections::{Shared, given_up},
     frame_io::GuardedFrames,
     limits::{MAX_DECODED_HEAD, MAX_HEAD},
     observed_io::ObservedIo,
@@ -92,7 +92,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
         detected = stream.detect_http2() => detected,
         // No request has begun.
         _ = activity.close_signal() => return,
-        () = stop.cancelled() => return,
+        () = given_up(&stop) => return,
     };
     let mut max_head = MAX_HEAD;
     match (&http2, &strict) {
@@ -157,6 +157,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
 async fn drive(connection: impl Graceful, activity: &ConnectionActivity, stop: &CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
+        // The connection first: hyper closes one that it has not read from when told to shut down, though a request may
+        // have arrived.
+        biased;
         _ = connection.as_mut() => return,
         signal = activity.close_signal() => if signal == CloseSignal::Immediate { return },
         () = stop.cancelled() => {}

@@ -108,5 +108,15 @@ impl Connections {
     }
 }
 
+/// How long a connection that was accepted before the stop may take until its first request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+
+/// Fires when a connection without a request is to be given up because of `stop`: not at once, because its client may be
+/// in the middle of the handshake, and expects an answer from a server that has accepted.
+pub(super) async fn given_up(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+}
+
 /// How long tunnels may take to end after the drain timeout.
 const HELD_END_TIMEOUT: Duration = Duration::from_secs(2);
