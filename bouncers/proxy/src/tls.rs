@@ -8,6 +8,10 @@
 //!
 //! [`Certificates`] is what a listener presents, [`server_config`] the rustls configuration around it, and
 //! [`Acme`] obtains and renews certificates for all listeners. [`check`] finds what would make the start fail.
+//!
+//! On a reload, [`Certificates::load`] with the listener's certificates as `previous` and [`server_config`] come first,
+//! since they can fail; then [`Acme::reconfigure`], which has the names' certificates ready when it returns; then the new
+//! [`TlsServer`](palisade_daemon::listen::tls::TlsServer) replaces the one in use.
 
 pub mod acme;
 mod certificate;

@@ -88,7 +88,7 @@ impl Server {
         start: Start<Config>,
     ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
         let Start { config, lapis, cache, first_decisions, state_dir, metrics, stopping, stop } = start;
-        let acme = Acme::new(config.acme.as_ref())?;
+        let acme = Acme::new(config.acme.as_ref(), state_dir.as_deref())?;
         let tasks = TaskTracker::new();
         let proxy_metrics = ProxyMetrics::default();
         proxy_metrics.register(&metrics);

@@ -51,11 +51,10 @@ impl Shared {
             }
         }
         for certificate in site.tls.iter().flatten().flat_map(|tls| tls.certificates.status()) {
-            let failure = certificate
-                .failure
-                .map_or_else(String::new, |why| format!("; newer files are not used: {why}"));
-            let text = format!("{}, until {}{failure}", certificate.names.join(" "), certificate.expires);
-            details.insert(format!("certificate {}", certificate.source), text);
+            details.insert(format!("certificate {}", certificate.source), certificate.to_string());
+        }
+        for name in self.acme.status() {
+            details.insert(format!("acme {}", name.name), name.to_string());
         }
         details
     }

@@ -22,6 +22,7 @@ mod storage;
 mod tests;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -52,6 +53,8 @@ struct Shared {
     /// In the order of the configuration. Locked shortly, never while waiting.
     names: Mutex<Vec<NameState>>,
     setup: watch::Sender<Option<Arc<Setup>>>,
+    /// Where a relative storage directory is.
+    state_dir: Option<PathBuf>,
 }
 
 /// What does not change until a reload.
@@ -64,17 +67,18 @@ struct Setup {
 
 impl Acme {
     /// With the certificates that are in the storage directory, and placeholders for names without one. Nothing is sent
-    /// before [`Acme::run`].
+    /// before [`Acme::run`]. A relative storage directory is below `state_dir`.
     ///
     /// # Errors
     ///
     /// When the storage directory cannot be used.
-    pub fn new(config: Option<&AcmeConfig>) -> Result<Self, TlsError> {
+    pub fn new(config: Option<&AcmeConfig>, state_dir: Option<&Path>) -> Result<Self, TlsError> {
         let shared = Shared {
             challenges: Challenges::default(),
             presented: ArcSwap::default(),
             names: Mutex::default(),
             setup: watch::channel(None).0,
+            state_dir: state_dir.map(Path::to_owned),
         };
         let acme = Self { shared: Arc::new(shared) };
         acme.reconfigure(config)?;
@@ -90,7 +94,7 @@ impl Acme {
     pub fn reconfigure(&self, config: Option<&AcmeConfig>) -> Result<(), TlsError> {
         let setup = match config {
             Some(config) => Some(Arc::new(Setup {
-                storage: Storage::open(&config.storage, &config.directory)?,
+                storage: Storage::open(&self.storage(config)?, &config.directory)?,
                 http: Http::new(config)?,
                 config: config.clone(),
             })),
@@ -121,6 +125,14 @@ impl Acme {
         // Still locked, so that no order of the previous setup is recorded in between.
         self.shared.setup.send_replace(setup);
         Ok(())
+    }
+
+    fn storage(&self, config: &AcmeConfig) -> Result<PathBuf, TlsError> {
+        match &self.shared.state_dir {
+            Some(state_dir) => Ok(state_dir.join(&config.storage)),
+            None if config.storage.is_absolute() => Ok(config.storage.clone()),
+            None => Err(TlsError::NoStorage),
+        }
     }
 
     /// Orders and renews until `stop` fires, one name after the other. An order that is under way then is continued
@@ -185,6 +197,10 @@ pub(super) fn check(config: &AcmeConfig) -> Result<(), TlsError> {
     }
     config.names.iter().try_for_each(|name| check_name(name))?;
     Http::new(config)?;
+    // Below the state directory, which is checked elsewhere.
+    if config.storage.is_relative() {
+        return Ok(());
+    }
     // The directory may be missing, but then it must be possible to create it.
     let Some(existing) = config.storage.ancestors().find(|path| path.exists()) else { return Ok(()) };
     let failed = |cause| TlsError::Storage { path: config.storage.clone(), cause };

@@ -1,5 +1,6 @@
 //! The certificates of one listener: which one a handshake gets, and keeping them up to date with their files.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub struct Certificates {
 struct Inner {
     /// Replaced as a whole, so that handshakes take no lock.
     table: ArcSwap<Table>,
-    /// Locked while files are read, one reload at a time.
+    /// Locked shortly, never while a file is read.
     files: std::sync::Mutex<Vec<FileCertificate>>,
     /// Names whose certificates come from `acme`.
     acme_names: Vec<String>,
@@ -53,6 +54,19 @@ pub struct CertificateStatus {
     pub stapled: bool,
     /// Why newer files are not used; `None` when they are.
     pub failure: Option<String>,
+}
+
+impl fmt::Display for CertificateStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, valid until {}", self.names.join(" "), self.expires)?;
+        if self.stapled {
+            f.write_str(", with OCSP response")?;
+        }
+        match &self.failure {
+            Some(failure) => write!(f, "; the files as they are now are not used: {failure}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Certificates {
@@ -90,14 +104,16 @@ impl Certificates {
 
     pub(super) fn refresh_at(&self, now: i64) {
         let inner = &self.inner;
-        let mut files = lock(&inner.files);
+        // A copy: reading may take long, and `status` must not wait for it.
+        let mut files = lock(&inner.files).clone();
         let mut changed = false;
-        for file in files.iter_mut() {
+        for file in &mut files {
             changed |= file.refresh(&inner.provider, now);
         }
         if changed {
             inner.table.store(Arc::new(Table::new(files.iter().map(|file| &file.current))));
         }
+        *lock(&inner.files) = files;
     }
 
     /// Calls [`Certificates::refresh`] each minute until `stop` fires.

@@ -63,6 +63,11 @@ pub enum TlsError {
         #[source]
         cause: io::Error,
     },
+    /// There is no place for keys and certificates.
+    #[error(
+        "there is no place for certificates by ACME; set `acme.storage` to an absolute path, or set `state_dir`"
+    )]
+    NoStorage,
     /// The HTTP client for the ACME directory cannot be made.
     #[error("the ACME directory cannot be used: no HTTPS client for it; check the system's CA certificates")]
     AcmeClient {

@@ -89,7 +89,7 @@ pub fn check(config: &TlsConfig, acme: Option<&AcmeConfig>) -> Result<(), TlsErr
     if let Some(acme) = acme {
         acme::check(acme)?;
     }
-    let certificates = Certificates::load(config, &Acme::new(None)?, None)?;
+    let certificates = Certificates::load(config, &Acme::new(None, None)?, None)?;
     server_config(config, true, &certificates, acme).map(|_| ())
 }
 

@@ -16,7 +16,7 @@ use super::testing::{Authority, listener, ocsp_response, replace, shake_hands};
 use crate::config::{CertificateFiles, TlsConfig};
 
 fn load(config: &TlsConfig) -> Certificates {
-    Certificates::load(config, &Acme::new(None).unwrap(), None).unwrap()
+    Certificates::load(config, &Acme::new(None, None).unwrap(), None).unwrap()
 }
 
 fn serve(config: &TlsConfig) -> (Certificates, Arc<ServerConfig>) {
@@ -164,12 +164,13 @@ fn a_broken_new_file_keeps_the_certificate_in_use_until_the_files_are_right() {
     assert!(failure.contains("the key does not belong to the certificate"), "{failure}");
 
     // On SIGHUP, the same holds for files that were in use, and not for new ones.
-    let reloaded = Certificates::load(&config, &Acme::new(None).unwrap(), Some(&certificates)).unwrap();
+    let reloaded = Certificates::load(&config, &Acme::new(None, None).unwrap(), Some(&certificates)).unwrap();
     let server = Arc::new(rustls_config(&config, true, &reloaded, None).unwrap());
     assert_eq!(client.connect(&server, Some("example.org")).unwrap().certificate, first);
     let missing = CertificateFiles { certificate: authority.path("missing.pem"), ..files.clone() };
     let both = listener(vec![files.clone(), missing]);
-    let refused = Certificates::load(&both, &Acme::new(None).unwrap(), Some(&certificates)).unwrap_err();
+    let refused =
+        Certificates::load(&both, &Acme::new(None, None).unwrap(), Some(&certificates)).unwrap_err();
     assert!(refused.to_string().contains("missing.pem"), "{refused}");
 
     replace(&files.key, &fs::read(&other.key).unwrap());

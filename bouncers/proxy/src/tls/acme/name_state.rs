@@ -1,5 +1,6 @@
 //! What is known about a name: its certificate, failed attempts, and when the next order is due.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -39,6 +40,23 @@ pub struct AcmeStatus {
     pub failures: u32,
     /// Why the last attempt failed; `None` after a success.
     pub last_error: Option<String>,
+}
+
+impl fmt::Display for AcmeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.expires {
+            Some(expires) => write!(f, "valid until {expires}")?,
+            None => f.write_str("no certificate yet")?,
+        }
+        match &self.next_attempt {
+            Some(next) => write!(f, ", next order {next}")?,
+            None => f.write_str(", next order at once")?,
+        }
+        match &self.last_error {
+            Some(error) => write!(f, "; {} failures, the last one: {error}", self.failures),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is to be done for a name.
@@ -82,7 +100,7 @@ impl NameState {
     }
 
     /// When the next order is due, in seconds since 1970.
-    fn due(&self) -> i64 {
+    pub(super) fn due(&self) -> i64 {
         let renewal = match &self.certificate {
             Some(certificate) => renewal_time(certificate.validity, self.suggestion),
             None => 0,

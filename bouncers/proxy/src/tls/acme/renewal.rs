@@ -206,7 +206,7 @@ fn failed(shared: &Shared, setup: &Setup, name: &str, cause: &OrderError) {
 }
 
 /// Asks when to renew (RFC 9773); returns whether the directory answered.
-async fn ask_for_suggestion(
+pub(super) async fn ask_for_suggestion(
     shared: &Shared,
     setup: &Setup,
     name: &str,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::pin::Pin;
 
 use rustls_pki_types::CertificateDer;
 
@@ -26,6 +27,70 @@ fn acme_listener(names: &[&str]) -> TlsConfig {
     TlsConfig { acme_names: names.iter().map(|name| (*name).to_owned()).collect(), ..listener(Vec::new()) }
 }
 
+/// A directory that knows renewal information (RFC 9773), which pebble of Debian does not.
+struct Suggesting {
+    window: (String, String),
+}
+
+impl instant_acme::HttpClient for Suggesting {
+    fn request(
+        &self,
+        request: ::http::Request<instant_acme::BodyWrapper<bytes::Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<instant_acme::BytesResponse, instant_acme::Error>> + Send>> {
+        let path = request.uri().path().to_owned();
+        let url = |path: &str| format!("https://ca.test/{path}");
+        let body = match path.as_str() {
+            "/directory" => serde_json::json!({
+                "newNonce": url("nonce"),
+                "newAccount": url("account"),
+                "newOrder": url("order"),
+                "renewalInfo": url("renewal"),
+            }),
+            path if path.starts_with("/renewal/") => {
+                serde_json::json!({ "suggestedWindow": { "start": self.window.0, "end": self.window.1 } })
+            }
+            _ => serde_json::json!({}),
+        };
+        let response = ::http::Response::builder()
+            .header("Replay-Nonce", "nonce")
+            .header("Location", "https://ca.test/account/1")
+            .header("Retry-After", "7200")
+            .body(http_body_util::Full::new(bytes::Bytes::from(body.to_string())));
+        Box::pin(async move { Ok(response?.into()) })
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_when_the_directory_suggests_it() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let config = config(folder.path(), &["one.test"]);
+    let now = unix_now();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let files = authority.issue_with("one.test", &key, &["one.test"], |params| {
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let text = fs::read_to_string(&files.key).unwrap() + &fs::read_to_string(&files.certificate).unwrap();
+    let storage = Storage::open(&config.storage, &config.directory).unwrap();
+    storage.write(storage::Kind::Certificate("one.test"), &text).unwrap();
+    let acme = Acme::new(Some(&config), None).unwrap();
+    let due = |acme: &Acme| acme.shared.names()[0].due();
+    assert!(due(&acme) > now + 3600);
+
+    let time = crate::tls::file_certificate::timestamp;
+    let http = Suggesting { window: (time(now + 60), time(now + 120)) };
+    let (key, der) = instant_acme::Key::generate_pkcs8().unwrap();
+    let (account, _) = instant_acme::Account::builder_with_http(Box::new(http))
+        .create_from_key((key, der.into()), "https://ca.test/directory".to_owned())
+        .await
+        .unwrap();
+    let setup = acme.shared.setup.borrow().clone().unwrap();
+    assert!(renewal::ask_for_suggestion(&acme.shared, &setup, "one.test", Ok(account)).await);
+    assert!((now + 60..now + 120).contains(&due(&acme)));
+    let next = acme.shared.names()[0].next_suggestion - now;
+    assert!((7190..=7210).contains(&next), "{next}");
+}
+
 /// Puts a certificate where one obtained by ACME is kept.
 fn keep(config: &AcmeConfig, authority: &Authority, name: &str) -> CertificateDer<'static> {
     let files = authority.issue(name, &[name]);
@@ -40,7 +105,7 @@ fn a_kept_certificate_is_presented_after_a_restart_and_a_placeholder_for_other_n
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let config = config(folder.path(), &["kept.test", "new.test"]);
     let kept = keep(&config, &authority, "kept.test");
-    let acme = Acme::new(Some(&config)).unwrap();
+    let acme = Acme::new(Some(&config), None).unwrap();
     let listener = acme_listener(&["new.test", "kept.test"]);
     let certificates = Certificates::load(&listener, &acme, None).unwrap();
     let server = Arc::new(rustls_config(&listener, true, &certificates, Some(&config)).unwrap());
@@ -56,11 +121,21 @@ fn a_kept_certificate_is_presented_after_a_restart_and_a_placeholder_for_other_n
 }
 
 #[test]
+fn a_relative_storage_directory_is_below_the_state_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(Path::new("acme"), &["one.test"]);
+    Acme::new(Some(&config), Some(folder.path())).unwrap();
+    assert!(folder.path().join("acme").is_dir());
+    let refused = Acme::new(Some(&config), None).unwrap_err().to_string();
+    assert!(refused.contains("acme.storage"), "{refused}");
+}
+
+#[test]
 fn names_change_at_reload_and_a_damaged_certificate_is_obtained_again() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let both = config(folder.path(), &["one.test", "two.test"]);
     keep(&both, &authority, "two.test");
-    let acme = Acme::new(Some(&config(folder.path(), &["one.test"]))).unwrap();
+    let acme = Acme::new(Some(&config(folder.path(), &["one.test"])), None).unwrap();
     let placeholder = acme.certificate("one.test").unwrap();
     assert!(acme.certificate("two.test").is_none());
 
@@ -82,7 +157,7 @@ fn names_change_at_reload_and_a_damaged_certificate_is_obtained_again() {
 fn a_challenge_in_the_handshake_is_answered_only_for_its_name_and_protocol() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let config = config(folder.path(), &["one.test"]);
-    let acme = Acme::new(Some(&config)).unwrap();
+    let acme = Acme::new(Some(&config), None).unwrap();
     let listener = acme_listener(&["one.test"]);
     let certificates = Certificates::load(&listener, &acme, None).unwrap();
     let server = Arc::new(rustls_config(&listener, true, &certificates, Some(&config)).unwrap());
@@ -107,7 +182,7 @@ fn a_challenge_in_the_handshake_is_answered_only_for_its_name_and_protocol() {
 #[tokio::test]
 async fn an_unreachable_directory_is_reported_and_not_tried_in_a_loop() {
     let folder = tempfile::tempdir().unwrap();
-    let acme = Acme::new(Some(&config(folder.path(), &["one.test"]))).unwrap();
+    let acme = Acme::new(Some(&config(folder.path(), &["one.test"])), None).unwrap();
     let stop = CancellationToken::new();
     let observe = async {
         loop {
