@@ -111,6 +111,43 @@ impl Authority {
         self.issue(name, unit, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A certificate for a web site with these names, written to files that begin with `file`: replaced one after the
+    /// other when they exist, as programs that renew certificates do.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn site(&self, file: &str, names: &[&str], key: &KeyPair) -> Outcome<Certificate> {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.distinguished_name = named(file, "");
+        params.use_authority_key_identifier_extension = true;
+        let cert = params.signed_by(key, &self.issuer)?;
+        let made = Certificate {
+            cert: self.folder.join(format!("{file}.pem")),
+            key: self.folder.join(format!("{file}.key")),
+            serial,
+        };
+        for (path, text) in [(&made.cert, cert.pem() + &self.issuer.pem()), (&made.key, key.serialize_pem())]
+        {
+            let fresh = path.with_extension("new");
+            write(&fresh, &text)?;
+            std::fs::rename(fresh, path)?;
+        }
+        Ok(made)
+    }
+
+    /// Writes the authority's key beside its certificate, for tools that sign with it, and returns the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn key(&self) -> Outcome<PathBuf> {
+        let path = self.folder.join("ca.key");
+        write(&path, &self.issuer.key().serialize_pem())?;
+        Ok(path)
+    }
+
     fn issue(&self, name: &str, unit: &str, purpose: ExtendedKeyUsagePurpose) -> Outcome<Certificate> {
         self.issue_until(name, unit, purpose, 4096)
     }

@@ -1,4 +1,7 @@
 //! The reverse proxy as built, with real upstreams, clients and LAPIs.
 
+mod acme;
 mod basics;
 mod browser;
+mod restarts;
+mod tls;
