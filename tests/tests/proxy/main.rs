@@ -4,4 +4,6 @@ mod acme;
 mod basics;
 mod browser;
 mod restarts;
+mod streams;
 mod tls;
+mod upstreams;
