@@ -83,8 +83,11 @@ pub fn rewrite_request(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> 
     if keeps_te {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    write_forwarded(headers, forwarding);
-    write_host(headers, forwarding);
+    // The received `Host` is the authority, and sharing its bytes costs no allocation.
+    let received = headers.get(header::HOST).cloned();
+    let authority = received.or_else(|| HeaderValue::from_str(forwarding.authority).ok());
+    write_forwarded(headers, forwarding, authority.clone());
+    write_host(headers, forwarding, authority);
     if let (Some(upgrade), Version::HTTP_11) = (forwarding.upgrade, forwarding.upstream)
         && let Ok(protocol) = HeaderValue::from_str(upgrade.protocol())
     {
@@ -171,7 +174,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn write_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
+fn write_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding<'_>, authority: Option<HeaderValue>) {
     let ClientAddress { client, chain, peer_is_trusted, .. } = forwarding.client;
     let real = match (client, forwarding.peer) {
         (Some(client), Some(peer)) if *client == peer.address => Some(peer.text.clone()),
@@ -192,7 +195,7 @@ fn write_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
     if !(*peer_is_trusted && is_one_of(headers, &X_FORWARDED_HOST, is_authority)) {
-        set(headers, X_FORWARDED_HOST, HeaderValue::from_str(forwarding.authority).ok());
+        set(headers, X_FORWARDED_HOST, authority);
     }
     if forwarding.write_forwarded {
         headers.insert(header::FORWARDED, rfc7239(forwarding, proto));
@@ -226,15 +229,10 @@ fn rfc7239(forwarding: &Forwarding<'_>, proto: &str) -> HeaderValue {
 }
 
 /// HTTP/1.1 has `Host`, HTTP/2 has `:authority`, which the caller sets.
-fn write_host(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
-    if forwarding.upstream == Version::HTTP_2 {
-        headers.remove(header::HOST);
-        return;
-    }
-    match forwarding.host {
-        Some(host) => _ = headers.insert(header::HOST, host.clone()),
-        None if headers.contains_key(header::HOST) => {}
-        None => set(headers, header::HOST, HeaderValue::from_str(forwarding.authority).ok()),
+fn write_host(headers: &mut HeaderMap, forwarding: &Forwarding<'_>, authority: Option<HeaderValue>) {
+    match forwarding.upstream {
+        Version::HTTP_2 => _ = headers.remove(header::HOST),
+        _ => set(headers, header::HOST, forwarding.host.cloned().or(authority)),
     }
 }
 
