@@ -3,6 +3,8 @@
 mod acme;
 mod basics;
 mod browser;
+mod client_addresses;
+mod differential;
 mod restarts;
 mod streams;
 mod tls;
