@@ -98,7 +98,11 @@ pub fn rewrite_response(
     }
     let chunked = is_chunked(&parts.headers)?;
     let length = declared_length(&parts.headers)?;
+    let announced = announced_trailers(&parts.headers, context);
     remove_hop_by_hop(&mut parts.headers);
+    if let Some(announced) = announced {
+        parts.headers.insert(header::TRAILER, announced);
+    }
     let no_body = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match length {
         _ if chunked || no_body => _ = parts.headers.remove(header::CONTENT_LENGTH),
@@ -166,6 +170,14 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, BadUpstreamResponse> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
         _ => Err(BadUpstreamResponse::TransferCoding),
     }
+}
+
+/// What `Trailer` may say to an HTTP/1.1 client that takes trailers: it gets only those that are announced.
+fn announced_trailers(headers: &HeaderMap, context: &ResponseContext<'_>) -> Option<HeaderValue> {
+    if !context.accepts_trailers || context.client != Version::HTTP_11 {
+        return None;
+    }
+    super::trailers::announced(headers)
 }
 
 /// The one length, also when it is declared twice.

@@ -359,3 +359,20 @@ fn trailers_bring_no_framing_routing_or_credentials() {
     filter_trailers(&mut trailers);
     assert_eq!(lines(&trailers), ["grpc-status: 0", "x-checksum: 1"]);
 }
+
+#[test]
+fn trailers_are_announced_to_http1_clients_that_take_them() {
+    let announced = |accepts_trailers, client| {
+        let mut parts = Response::builder().status(200).body(()).unwrap().into_parts().0;
+        parts.headers = map(&[
+            ("transfer-encoding", "chunked"),
+            ("trailer", "X-Sum, Content-Length,, a b"),
+            ("trailer", "x-end"),
+        ]);
+        let context = ResponseContext { method: &Method::GET, client, upgrade: None, accepts_trailers };
+        rewrite_response(&mut parts, &context).unwrap();
+        lines(&parts.headers)
+    };
+    assert_eq!(announced(true, Version::HTTP_11), ["trailer: x-sum, x-end"]);
+    assert!(announced(false, Version::HTTP_11).is_empty() && announced(true, Version::HTTP_2).is_empty());
+}

@@ -1,6 +1,6 @@
 //! Decides which trailers are passed on.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
 use super::names;
@@ -14,6 +14,18 @@ pub fn filter_trailers(trailers: &mut HeaderMap) {
     for name in removed {
         trailers.remove(name);
     }
+}
+
+/// The trailers that `Trailer` announces and that are passed on.
+pub(super) fn announced(headers: &HeaderMap) -> Option<HeaderValue> {
+    let names = headers
+        .get_all(header::TRAILER)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).filter(is_allowed);
+    let names: Vec<HeaderName> = names.collect();
+    let list: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    HeaderValue::from_str(&list.join(", ")).ok().filter(|list| !list.is_empty())
 }
 
 fn is_allowed(name: &HeaderName) -> bool {

@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use palisade_daemon::listen::ReceivedBody;
 
 use super::record::Record;
+use crate::headers::filter_trailers;
 use crate::remediation::open_requests::OpenRequest;
 use crate::upstream::UpstreamBody;
 
@@ -64,7 +65,7 @@ impl Body for RequestBody {
                 None => return Poll::Ready(Some(Err(BodyTooLarge.into()))),
             }
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(Some(Ok(without_unsound_trailers(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -73,6 +74,17 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Data as it is, trailers without those that may not come at the end of a message.
+fn without_unsound_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            filter_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
     }
 }
 
@@ -124,7 +136,7 @@ impl Body for ResponseBody {
                 {
                     return Poll::Ready(Some(Err(ClientBanned.into())));
                 }
-                frame.map_err(Into::into)
+                frame.map_ok(without_unsound_trailers).map_err(Into::into)
             }
             Content::Abort => Poll::Ready(Some(Err("the connection is closed by policy".into()))),
         };

@@ -318,7 +318,10 @@ impl Exchange<'_> {
         headers.insert(X_REQUEST_ID, self.id.value().clone());
         let body = RequestBody::new(body, plan.route.config.max_body, record.received());
         let outgoing = Outgoing {
-            method: if plan.upgrade.is_some() { Method::GET } else { method.clone() },
+            method: match &plan.upgrade {
+                Some(upgrade) if upgrade.extended_connect => Method::GET,
+                _ => method.clone(),
+            },
             target: plan.target.clone(),
             headers,
             body_is_empty: hyper::body::Body::is_end_stream(&body),
