@@ -1,5 +1,6 @@
 //! The certificates of one listener: which one a handshake gets, and keeping them up to date with their files.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,9 @@ struct Inner {
     /// Locked shortly, never while a file is read.
     files: std::sync::Mutex<Vec<FileCertificate>>,
     /// Names whose certificates come from `acme`.
-    acme_names: Vec<String>,
+    acme_names: HashSet<String>,
+    /// The first of them.
+    acme_default: Option<String>,
     acme: Acme,
     provider: CryptoProvider,
 }
@@ -92,8 +95,15 @@ impl Certificates {
             }
         }
         let table = ArcSwap::from_pointee(Table::new(files.iter().map(|file| &file.current)));
-        let (files, acme_names) = (std::sync::Mutex::new(files), config.acme_names.clone());
-        Ok(Self { inner: Arc::new(Inner { table, files, acme_names, acme: acme.clone(), provider }) })
+        let inner = Inner {
+            table,
+            files: std::sync::Mutex::new(files),
+            acme_names: config.acme_names.iter().cloned().collect(),
+            acme_default: config.acme_names.first().cloned(),
+            acme: acme.clone(),
+            provider,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Reads files that changed since they were last read. Files that cannot be used are logged once, and the
@@ -171,7 +181,7 @@ impl Inner {
             return use_them(candidates);
         }
         if let Some(name) = name
-            && self.acme_names.iter().any(|configured| configured == name)
+            && self.acme_names.contains(name)
             && let Some(certificate) = self.acme.certificate(name)
         {
             return use_them(&[certificate]);
@@ -182,7 +192,7 @@ impl Inner {
         if let Some(candidates) = table.fallback() {
             return use_them(candidates);
         }
-        match self.acme_names.first().and_then(|name| self.acme.certificate(name)) {
+        match self.acme_default.as_ref().and_then(|name| self.acme.certificate(name)) {
             Some(certificate) => use_them(&[certificate]),
             None => use_them(&[]),
         }

@@ -16,11 +16,17 @@ pub(super) struct OrderError {
     /// With the next step where there is one. Without control characters.
     pub(super) text: String,
     pub(super) unreachable: bool,
+    /// By a limit of the directory, which may hold for other names too.
+    pub(super) rate_limited: bool,
 }
 
 impl OrderError {
     pub(super) fn refused(text: impl AsRef<str>) -> Self {
-        Self { text: printable(text.as_ref()), unreachable: false }
+        Self { text: printable(text.as_ref()), unreachable: false, rate_limited: false }
+    }
+
+    fn unreachable(text: impl AsRef<str>) -> Self {
+        Self { unreachable: true, ..Self::refused(text) }
     }
 
     pub(super) fn storage(cause: &std::io::Error) -> Self {
@@ -42,9 +48,7 @@ impl From<Error> for OrderError {
             Error::Api(problem) => Self::from(&problem),
             Error::Timeout(_) => Self::refused("the directory did not complete the order in time"),
             // What answers is not a directory: a proxy or a page of maintenance.
-            Error::Json(_) => {
-                Self { text: "the directory's response is not ACME".to_owned(), unreachable: true }
-            }
+            Error::Json(_) => Self::unreachable("the directory's response is not ACME"),
             Error::Other(cause) => {
                 let mut text = format!("the directory cannot be reached: {cause}");
                 let mut source = cause.source();
@@ -53,9 +57,9 @@ impl From<Error> for OrderError {
                     let _ = write!(text, ": {cause}");
                     source = cause.source();
                 }
-                Self { text: printable(&text), unreachable: true }
+                Self::unreachable(text)
             }
-            cause => Self { text: printable(&cause.to_string()), unreachable: true },
+            cause => Self::unreachable(cause.to_string()),
         }
     }
 }
@@ -68,7 +72,11 @@ impl From<&Problem> for OrderError {
         if let Some(hint) = hint(kind) {
             let _ = write!(text, "; {hint}");
         }
-        Self { text: printable(&text), unreachable: matches!(kind, "serverInternal" | "badNonce") }
+        Self {
+            text: printable(&text),
+            unreachable: matches!(kind, "serverInternal" | "badNonce"),
+            rate_limited: kind == "rateLimited",
+        }
     }
 }
 
@@ -114,6 +122,7 @@ mod tests {
         assert!(!refused.text.contains('\n') && !refused.text.contains('\u{1b}'), "{refused}");
         assert_eq!(problem("dns", &"x".repeat(10_000)).text.chars().count(), MAX_TEXT);
         assert!(problem("serverInternal", "").unreachable);
-        assert_eq!(problem("rateLimited", "").kind(Some(60)), Failure::Refused(Some(60)));
+        let limited = problem("rateLimited", "");
+        assert!(limited.rate_limited && limited.kind(Some(60)) == Failure::Refused(Some(60)));
     }
 }

@@ -20,6 +20,8 @@ use crate::tls::file_certificate::timestamp;
 
 /// The longest sleep: the clock may be set meanwhile.
 const MAX_SLEEP: i64 = 3600;
+/// After a rate limit, no order for any name is made in this many seconds.
+const RATE_LIMITED_PAUSE: i64 = 60;
 /// How often the directory is asked for suggestions at most and at least, in seconds.
 const SUGGESTION_INTERVAL: (i64, i64) = (3600, 24 * 3600);
 
@@ -134,7 +136,11 @@ async fn make_order(
             let late = OrderError::refused("the order did not end in time");
             timeout(ORDER_TIMEOUT, context.obtain(replaced)).await.unwrap_or(Err(late))
         }
-        Err(cause) => Err(cause.clone()),
+        Err(cause) => {
+            failed(shared, setup, name, cause);
+            postpone_all(shared, name, cause);
+            return false;
+        }
     };
     match obtained {
         Ok(certificate) => {
@@ -143,8 +149,32 @@ async fn make_order(
         }
         Err(cause) => {
             failed(shared, setup, name, &cause);
+            if cause.rate_limited {
+                slow_down(shared, name);
+            }
             false
         }
+    }
+}
+
+/// Without an account, orders for the other names would fail like that for `name`: they wait as long as it does.
+fn postpone_all(shared: &Shared, name: &str, cause: &OrderError) {
+    let mut names = shared.names();
+    let Some(until) = names.iter().find(|state| state.name == name).map(|state| state.attempts.not_before)
+    else {
+        return;
+    };
+    for state in names.iter_mut().filter(|state| state.name != name) {
+        state.attempts.not_before = state.attempts.not_before.max(until);
+        state.attempts.error.get_or_insert_with(|| cause.text.clone());
+    }
+}
+
+/// Some limits hold for all names of an account together, others only for one name; which one it was is not told.
+fn slow_down(shared: &Shared, name: &str) {
+    let until = unix_now().saturating_add(RATE_LIMITED_PAUSE);
+    for state in shared.names().iter_mut().filter(|state| state.name != name) {
+        state.attempts.not_before = state.attempts.not_before.max(until);
     }
 }
 
@@ -219,7 +249,13 @@ pub(super) async fn ask_for_suggestion(
     });
     let Some(certificate) = certificate.flatten() else { return true };
     let Some(Ok(id)) = certificate.key.cert.first().map(CertificateIdentifier::try_from) else { return true };
-    let Ok(account) = account else { return false };
+    let Ok(account) = account else {
+        let until = unix_now().saturating_add(SUGGESTION_INTERVAL.0);
+        for state in shared.names().iter_mut() {
+            state.next_suggestion = state.next_suggestion.max(until);
+        }
+        return false;
+    };
     let (suggestion, next) = match account.renewal_info(&id).await {
         Ok((info, delay)) => {
             let window = info.suggested_window;

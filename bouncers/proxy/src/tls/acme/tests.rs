@@ -182,7 +182,7 @@ fn a_challenge_in_the_handshake_is_answered_only_for_its_name_and_protocol() {
 #[tokio::test]
 async fn an_unreachable_directory_is_reported_and_not_tried_in_a_loop() {
     let folder = tempfile::tempdir().unwrap();
-    let acme = Acme::new(Some(&config(folder.path(), &["one.test"])), None).unwrap();
+    let acme = Acme::new(Some(&config(folder.path(), &["one.test", "two.test"])), None).unwrap();
     let stop = CancellationToken::new();
     let observe = async {
         loop {
@@ -196,7 +196,12 @@ async fn an_unreachable_directory_is_reported_and_not_tried_in_a_loop() {
         }
         // A loop would make hundreds of attempts meanwhile.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        assert_eq!(acme.status()[0].failures, 1);
+        let status = acme.status();
+        assert_eq!((status[0].failures, status[1].failures), (1, 0), "one attempt for all names");
+        assert_eq!(
+            (&status[0].next_attempt, &status[0].last_error),
+            (&status[1].next_attempt, &status[1].last_error)
+        );
         stop.cancel();
     };
     tokio::join!(acme.run(stop.clone()), observe);
