@@ -158,7 +158,9 @@ fn targets(level: LogLevel) -> Targets {
         // Trace of the libraries would include each frame of HTTP/2.
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    Targets::new().with_default(theirs).with_target("palisade", ours)
+    // h2 warns of what any client can do a hundred times on each connection.
+    let about_clients = if level == LogLevel::Trace { theirs } else { theirs.min(LevelFilter::ERROR) };
+    Targets::new().with_default(theirs).with_target("palisade", ours).with_target("h2", about_clients)
 }
 
 /// Sends formatted lines to the queue.
@@ -232,6 +234,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             info!("1 decision added");
             debug!("not at this level");
+            warn!(target: "h2::proto::ping_pong", "what clients can cause");
             let span = info_span!("pull", ask = "everything");
             let cause = io::Error::other("refused\nby peer");
             span.in_scope(|| warn!(error = &cause as &dyn std::error::Error, count = 3, "pull failed"));

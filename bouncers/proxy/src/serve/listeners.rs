@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::{Method, Uri, Version};
 use palisade_daemon::listen::tls::TlsServer;
 use palisade_daemon::listen::{
-    ListenSocket, Listener, ListenerOptions, PerAddress, Refusing, SocketAccess, SocketFile, StrictHttp,
-    bind, bind_socket, check_bind, check_socket, inherited,
+    ListenSocket, Listener, ListenerOptions, OnRefused, Peer, PerAddress, Refusing, SocketAccess, SocketFile,
+    StrictHttp, bind, bind_socket, check_bind, check_socket, inherited,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -17,6 +19,7 @@ use tracing::info;
 use super::handler::Handler;
 use super::shared::Shared;
 use super::site::Site;
+use crate::access_log::{AccessEntry, AccessLog};
 use crate::config::{Config, ListenAddress, ListenerConfig};
 use crate::tls::Certificates;
 
@@ -79,7 +82,7 @@ impl OpenListeners {
                 certificates: tls.as_ref().map(|tls| tls.certificates.clone()),
             });
             let server = tls.as_ref().map(|tls| Arc::clone(&tls.server));
-            let options = Arc::new(options(site, config));
+            let options = Arc::new(options(shared, site, config));
             if let Some(listener) = open.remove(&config.address) {
                 listener.tls.store(server);
                 listener.options.store(options);
@@ -158,7 +161,7 @@ fn shown(address: &ListenAddress) -> String {
     }
 }
 
-fn options(site: &Site, config: &ListenerConfig) -> ListenerOptions {
+fn options(shared: &Shared, site: &Site, config: &ListenerConfig) -> ListenerOptions {
     let limits = &site.config.limits;
     let trusted = &site.config.client_address.trusted_proxies;
     let mut options = ListenerOptions::default();
@@ -168,10 +171,42 @@ fn options(site: &Site, config: &ListenerConfig) -> ListenerOptions {
     options.per_address =
         Some(PerAddress { connections: limits.connections_per_address, exempt: trusted.clone() });
     options.strict = Some(StrictHttp { head_bytes: limits.head_bytes, target_bytes: limits.target_bytes });
+    options.on_refused = Some(log_refused(shared.access_log.clone()));
     if config.refuse_at_accept {
         let scope = Arc::clone(&site.sweep);
         let refuse: Refusing = Arc::new(move |peer: IpAddr| scope.is_useless(peer));
         options.refuse = Some(refuse);
     }
     options
+}
+
+/// Writes the requests that a listener refuses to the access log. Nothing is known of them but the peer.
+fn log_refused(log: AccessLog) -> OnRefused {
+    let unknown = Method::from_bytes(b"-").unwrap_or_default();
+    Arc::new(move |peer: &Peer, status, reason| {
+        if !log.is_on() {
+            return;
+        }
+        log.write(AccessEntry {
+            at: SystemTime::now(),
+            client: peer.address.map(|peer| peer.ip()),
+            peer: peer.address,
+            method: unknown.clone(),
+            host: None,
+            target: Uri::from_static("-"),
+            version: Version::HTTP_11,
+            status,
+            bytes_in: 0,
+            bytes_out: 0,
+            took: Duration::ZERO,
+            upstream: None,
+            route: None,
+            request_id: None,
+            user_agent: None,
+            referer: None,
+            remediation: None,
+            blocked: false,
+            refusal: Some(reason),
+        });
+    })
 }

@@ -280,7 +280,8 @@ fn refuse_body(
     } else {
         return None;
     };
-    report.refused(status, refusal);
+    // The service has the request in its access log.
+    report.metrics.refused(refusal.name);
     activity.leave_unread();
     Some(refusal::strictly(status, refusal.reason))
 }

@@ -31,8 +31,8 @@ pub struct ListenerOptions {
     pub per_address: Option<PerAddress>,
     /// Refuses requests with more than one reading, and those over these limits; `None` leaves it to hyper.
     pub strict: Option<StrictHttp>,
-    /// Called for each request that a strict listener refuses, with the status and the name of the reason, for an access
-    /// log.
+    /// Called for each request that a strict listener refuses before the service sees it, with the status and the name of
+    /// the reason, for an access log.
     pub on_refused: Option<OnRefused>,
 }
 

@@ -119,6 +119,8 @@ fn chunks_have_one_reading() {
         ("5\r\nabcdexx", Violation::Chunk),
         ("0\r\nno trailer\r\n", Violation::Trailers),
         ("0\r\n: x\r\n", Violation::Trailers),
+        ("0\r\na: x\ry\r\n", Violation::Trailers),
+        ("0\r\na: \0\r\n", Violation::Trailers),
         ("0\r\na : x\r\n", Violation::Trailers),
         ("0\r\n folded: x\r\n", Violation::Trailers),
         ("0\r\na: x\n\r\n", Violation::BareLineFeed),

@@ -76,6 +76,8 @@ async fn requests_with_two_readings_are_answered_with_an_error_and_closed() {
         (post("transfer-encoding: identity\r\n", "abc"), 501),
         (post("transfer-encoding: \x0bchunked\r\n", "0\r\n\r\n"), 400),
         ("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
+    ];
+    let bodies = [
         (chunked("3\nabc\r\n0\r\n\r\n"), 400),
         (chunked("3\r\nabc\n0\r\n\r\n"), 400),
         (chunked("3\r\nabcd\r\n0\r\n\r\n"), 400),
@@ -87,7 +89,8 @@ async fn requests_with_two_readings_are_answered_with_an_error_and_closed() {
         (chunked("0\r\nno trailer\r\n\r\n"), 400),
         (chunked(&format!("0\r\nx: {}\r\n\r\n", long(9000))), 400),
     ];
-    for (request, status) in &rows {
+    let rows = rows.into_iter().map(|row| (row, true)).chain(bodies.map(|row| (row, false)));
+    for ((request, status), in_head) in rows {
         let start: String = request.chars().take(90).collect();
         // Alone, and behind another one on the same connection.
         for before in ["", "GET /first HTTP/1.1\r\nhost: x\r\n\r\n"] {
@@ -98,8 +101,9 @@ async fn requests_with_two_readings_are_answered_with_an_error_and_closed() {
             assert_eq!(answer.matches("HTTP/1.1 200").count(), usize::from(!before.is_empty()), "{start:?}");
         }
         let refused = std::mem::take(&mut *refused.lock().unwrap());
-        assert_eq!(refused.len(), 2, "{start:?}: {refused:?}");
-        assert!(refused.iter().all(|one| one.0 == *status), "{start:?}: {refused:?}");
+        // The service has seen the others.
+        assert_eq!(refused.len(), if in_head { 2 } else { 0 }, "{start:?}: {refused:?}");
+        assert!(refused.iter().all(|one| one.0 == status), "{start:?}: {refused:?}");
     }
     server.close().await;
 }
