@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use palisade_e2e::{Ban, Browser, Lapi, Make, Outcome, Proxy, ProxyConfig, World, eventually, story};
+use palisade_e2e::{
+    Ban, Browser, Lapi, Make, Outcome, Proxy, ProxyConfig, World, against_either_lapi, eventually, story,
+};
 use serde_json::json;
 
 /// No part of the page is wider than the window.
@@ -63,72 +65,66 @@ fn a_banned_visitor_sees_a_page_that_suits_language_screen_and_light() -> Outcom
     })
 }
 
-#[test]
-fn a_proof_of_work_opens_the_page_that_was_asked_for_and_nobody_elses() -> Outcome {
-    story(|world| {
-        let lapi = Lapi::start(world, Make::Ours)?;
-        let app = world.application(&world.router)?;
-        let proxy = Proxy::start(world, &ProxyConfig::new(world, &lapi.access(), &app.url())?)?;
-        // One decision for two addresses.
-        lapi.ban(Ban::of("198.51.100.0/24").kind("captcha"))?;
-        wait_until_refused(world, &proxy)?;
-        assert!(
-            app.requests().is_empty() || app.requests().iter().all(|request| request.starts_with("GET / "))
-        );
-        let before = app.requests().len();
-        let mut browser = Browser::start(world, &world.visitor)?;
+against_either_lapi!(a_proof_of_work_opens_the_page_that_was_asked_for_to_its_client_alone);
 
-        browser.run_scripts(false)?;
-        browser.resize(320, 640)?;
-        browser.open(&url(&proxy, "/shop?item=1&color=%C3%A9"))?;
-        let text = browser.text()?;
-        assert!(
-            text.contains("One moment, please") && text.contains("This check needs JavaScript"),
-            "{text}"
-        );
-        assert_eq!(browser.evaluate(FITS)?, true, "on a narrow screen");
-        assert_eq!(browser.cookies()?, []);
-        browser.picture("captcha-without-scripts")?;
-        browser.run_scripts(true)?;
-        browser.requests()?;
+fn a_proof_of_work_opens_the_page_that_was_asked_for_to_its_client_alone(
+    world: &World,
+    make: Make,
+) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let app = world.application(&world.router)?;
+    let proxy = Proxy::start(world, &ProxyConfig::new(world, &lapi.access(), &app.url())?)?;
+    // One decision for two addresses.
+    lapi.ban(Ban::of("198.51.100.0/24").kind("captcha"))?;
+    wait_until_refused(world, &proxy)?;
+    assert!(app.requests().is_empty() || app.requests().iter().all(|request| request.starts_with("GET / ")));
+    let before = app.requests().len();
+    let mut browser = Browser::start(world, &world.visitor)?;
 
-        browser.open(&url(&proxy, "/shop?item=1&color=%C3%A9"))?;
-        browser.wait_for("the application is shown", "document.body.innerText.startsWith('GET /shop')")?;
-        let page = url(&proxy, "/shop?item=1&color=%C3%A9");
-        assert_eq!(browser.evaluate("location.href")?, page);
-        let solution = format!("POST {}", url(&proxy, "/.well-known/palisade/captcha"));
-        let requests = browser.requests()?;
-        assert!(requests.contains(&solution), "{requests:?}");
-        let received = app.requests().split_off(before);
-        let pages: Vec<&String> = received.iter().filter(|request| !request.contains("favicon")).collect();
-        assert_eq!(pages.len(), 1, "{received:?}");
-        assert!(
-            !pages[0].contains("palisade_captcha"),
-            "the application does not see the proof: {received:?}"
-        );
+    browser.run_scripts(false)?;
+    browser.resize(320, 640)?;
+    browser.open(&url(&proxy, "/shop?item=1&color=%C3%A9"))?;
+    let text = browser.text()?;
+    assert!(text.contains("One moment, please") && text.contains("This check needs JavaScript"), "{text}");
+    assert_eq!(browser.evaluate(FITS)?, true, "on a narrow screen");
+    assert_eq!(browser.cookies()?, []);
+    browser.picture("captcha-without-scripts")?;
+    browser.run_scripts(true)?;
+    browser.requests()?;
 
-        let cookies = browser.cookies()?;
-        let [(name, proof, is_visible)] = cookies.as_slice() else { panic!("{cookies:?}") };
-        assert_eq!((name.as_str(), *is_visible), ("palisade_captcha", false));
-        browser.open(&url(&proxy, "/other"))?;
-        assert!(browser.text()?.contains("GET /other"), "the proof counts for all pages");
+    browser.open(&url(&proxy, "/shop?item=1&color=%C3%A9"))?;
+    browser.wait_for("the application is shown", "document.body.innerText.startsWith('GET /shop')")?;
+    let page = url(&proxy, "/shop?item=1&color=%C3%A9");
+    assert_eq!(browser.evaluate("location.href")?, page);
+    let solution = format!("POST {}", url(&proxy, "/.well-known/palisade/captcha"));
+    let requests = browser.requests()?;
+    assert!(requests.contains(&solution), "{requests:?}");
+    let received = app.requests().split_off(before);
+    let pages: Vec<&String> = received.iter().filter(|request| !request.contains("favicon")).collect();
+    assert_eq!(pages.len(), 1, "{received:?}");
+    assert!(!pages[0].contains("palisade_captcha"), "the application does not see the proof: {received:?}");
 
-        let agent = browser.evaluate("navigator.userAgent")?;
-        let cookie = format!("{name}={proof}");
-        let headers = [
-            ("cookie", cookie.as_str()),
-            ("user-agent", agent.as_str().unwrap_or_default()),
-            ("accept", "text/html"),
-        ];
-        let own = proxy.get(&world.visitor, "/copied", &headers)?;
-        assert!(own.text().starts_with("GET /copied"), "{}", own.text());
-        world.visitor.add_address("198.51.100.78")?;
-        let another: IpAddr = [198, 51, 100, 78].into();
-        let copied = proxy.get_from(&world.visitor, another, "/copied", &headers)?;
-        assert!(copied.text().contains("One moment, please"), "from another address: {}", copied.text());
-        assert_eq!(browser.problems()?, [""; 0]);
-        Ok(())
-    })
+    let cookies = browser.cookies()?;
+    let [(name, proof, is_visible)] = cookies.as_slice() else { panic!("{cookies:?}") };
+    assert_eq!((name.as_str(), *is_visible), ("palisade_captcha", false));
+    browser.open(&url(&proxy, "/other"))?;
+    assert!(browser.text()?.contains("GET /other"), "the proof counts for all pages");
+
+    let agent = browser.evaluate("navigator.userAgent")?;
+    let cookie = format!("{name}={proof}");
+    let headers = [
+        ("cookie", cookie.as_str()),
+        ("user-agent", agent.as_str().unwrap_or_default()),
+        ("accept", "text/html"),
+    ];
+    let own = proxy.get(&world.visitor, "/copied", &headers)?;
+    assert!(own.text().starts_with("GET /copied"), "{}", own.text());
+    world.visitor.add_address("198.51.100.78")?;
+    let another: IpAddr = [198, 51, 100, 78].into();
+    let copied = proxy.get_from(&world.visitor, another, "/copied", &headers)?;
+    assert!(copied.text().contains("One moment, please"), "from another address: {}", copied.text());
+    assert_eq!(browser.problems()?, [""; 0]);
+    Ok(())
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 /// What a page shows about a request. Templates see all of it; the built-in pages leave out scenario, origin, host and
 /// path, which tell an attacker what was detected, and a visitor nothing.
@@ -128,12 +129,12 @@ impl FieldValues<'_> {
             Field::Status => out.push_str(page.status.as_str()),
             Field::Client => write_to(out, format_args!("{}", page.client)),
             Field::RequestId => out.push_str(page.request_id),
-            Field::Time => write_to(out, format_args!("{:.0}", page.time)),
+            Field::Time => write_time(page.time, out),
             Field::TimeText => write_time_text(page.time, out),
             Field::Scenario => return write_some(page.scenario, out),
             Field::Origin => return write_some(page.origin, out),
             Field::Until => match page.until {
-                Some(until) => write_to(out, format_args!("{until:.0}")),
+                Some(until) => write_time(until, out),
                 None => return false,
             },
             Field::UntilText => match page.until {
@@ -164,14 +165,21 @@ fn write_some(value: Option<&str>, out: &mut String) -> bool {
     value.is_some()
 }
 
+/// `2026-03-01T14:05:09Z`.
+fn write_time(time: Timestamp, out: &mut String) {
+    write_date(time, 'T', out);
+    let second = Offset::UTC.to_datetime(time).second();
+    write_to(out, format_args!(":{second:02}Z"));
+}
+
 /// `2026-03-01 14:05 UTC`: the form that is read the same in every language.
 fn write_time_text(time: Timestamp, out: &mut String) {
-    let start = out.len();
-    write_to(out, format_args!("{time:.0}"));
-    // `2026-03-01T14:05:09Z`; a year before 0 or after 9999 is longer, and shown as it is.
-    if out.len() - start == 20 {
-        out.truncate(start + 16);
-        out.replace_range(start + 10..start + 11, " ");
-        out.push_str(" UTC");
-    }
+    write_date(time, ' ', out);
+    out.push_str(" UTC");
+}
+
+fn write_date(time: Timestamp, separator: char, out: &mut String) {
+    let at = Offset::UTC.to_datetime(time);
+    let (year, month, day, hour, minute) = (at.year(), at.month(), at.day(), at.hour(), at.minute());
+    write_to(out, format_args!("{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}"));
 }

@@ -2,6 +2,7 @@ use std::fs;
 
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_SECURITY_POLICY};
 use http_body_util::BodyExt as _;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::config::CaptchaProvider;
@@ -286,18 +287,18 @@ fn cost_of_rendering() {
         for accept in ["text/html", "application/json", "*/*"] {
             let headers = accepting(accept, "de-DE,de;q=0.9,en;q=0.8");
             let page = context();
-            let start = std::time::Instant::now();
+            // Of this thread, so that other load does not count.
+            let used = || clock_gettime(ClockId::ThreadCPUTime);
+            let start = used();
             let rounds = 50_000;
             let mut bytes = 0;
             for _ in 0..rounds {
                 let response = pages.render(PageKind::Ban, &page, &headers, &Method::GET);
                 bytes += http_body::Body::size_hint(response.body()).lower();
             }
-            println!(
-                "{what} {accept}: {} ns, {} bytes",
-                start.elapsed().as_nanos() / rounds,
-                u128::from(bytes) / rounds
-            );
+            let end = used();
+            let nanoseconds = (end.tv_sec - start.tv_sec) * 1_000_000_000 + end.tv_nsec - start.tv_nsec;
+            println!("{what} {accept}: {} ns, {} bytes", nanoseconds / rounds, bytes / rounds.unsigned_abs());
         }
     }
 }
