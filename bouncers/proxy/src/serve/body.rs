@@ -101,10 +101,6 @@ impl ResponseBody {
 }
 
 /// Where the body of a response comes from.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every response is an upstream's, and a box would cost it an allocation"
-)]
 pub(crate) enum Content {
     /// A page.
     Page(Full<Bytes>),

@@ -86,8 +86,9 @@ impl Attempt<'_> {
         };
         match exchanged {
             Ok(exchanged) => {
-                let head = self.start.elapsed();
-                let (response, tunnel) = self.respond(exchanged);
+                let now = Instant::now();
+                let head = now - self.start;
+                let (response, tunnel) = self.respond(exchanged, now);
                 Ok(Answered { response, tunnel, connect, head })
             }
             Err(failure) => {
@@ -128,7 +129,7 @@ impl Attempt<'_> {
             UpstreamProtocol::Http2 => return self.acquire_h2(server).await,
         };
         if !self.fresh
-            && let Some(connection) = server.take_idle(self.request.announced)
+            && let Some(connection) = server.take_idle(self.request.announced, self.start)
         {
             return Ok(Acquired::Http1(connection));
         }
@@ -223,7 +224,6 @@ impl Attempt<'_> {
             upgrade,
         };
         h1::encode_head(&mut connection.write, head);
-        connection.last_write = self.start;
         let writer = RequestWriter::new(body, framing, request.expects_continue);
         let (to_head, upgrade) = (request.method == Method::HEAD, upgrade.cloned());
         let timeouts = self.pool.config.timeouts;
@@ -290,14 +290,18 @@ impl Attempt<'_> {
         exchange.run(request).await
     }
 
-    fn respond<B>(mut self, exchanged: Exchanged<B>) -> (Response<UpstreamBody<B>>, Option<UpstreamTunnel>)
+    fn respond<B>(
+        mut self,
+        exchanged: Exchanged<B>,
+        now: Instant,
+    ) -> (Response<UpstreamBody<B>>, Option<UpstreamTunnel>)
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         match exchanged {
             Exchanged::Http1(answer) => {
                 self.in_flight.succeeded(answer.head.status);
-                self.respond_h1(answer)
+                self.respond_h1(answer, now)
             }
             Exchanged::Http2(answer) => {
                 self.in_flight.succeeded(answer.response.status());
@@ -306,7 +310,11 @@ impl Attempt<'_> {
         }
     }
 
-    fn respond_h1<B>(self, answer: h1::Answer<B>) -> (Response<UpstreamBody<B>>, Option<UpstreamTunnel>)
+    fn respond_h1<B>(
+        self,
+        answer: h1::Answer<B>,
+        now: Instant,
+    ) -> (Response<UpstreamBody<B>>, Option<UpstreamTunnel>)
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
@@ -325,12 +333,12 @@ impl Attempt<'_> {
             // The usual small response is complete now; its connection serves the next request before this response
             // has reached the client.
             h1::Framing::Empty if is_complete && connection.read.is_empty() => {
-                self.in_flight.server().park(connection);
+                self.in_flight.server().park(connection, now);
                 UpstreamBody::empty()
             }
             h1::Framing::Length(length) if is_complete && connection.read.len() as u64 == length => {
                 let data = connection.read.split().freeze();
-                self.in_flight.server().park(connection);
+                self.in_flight.server().park(connection, now);
                 UpstreamBody::whole(data)
             }
             _ => {

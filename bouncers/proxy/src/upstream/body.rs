@@ -46,8 +46,9 @@ pub struct UpstreamBody<B>(Inner<B>);
 enum Inner<B> {
     Empty,
     Whole(Bytes),
-    H1(H1Body<B>),
-    H2(H2Body<B>),
+    /// In boxes: most responses are small, and those pass through many hands.
+    H1(Box<H1Body<B>>),
+    H2(Box<H2Body<B>>),
 }
 
 impl<B> UpstreamBody<B> {
@@ -61,11 +62,11 @@ impl<B> UpstreamBody<B> {
     }
 
     pub(crate) fn h2(body: H2Body<B>) -> Self {
-        Self(Inner::H2(body))
+        Self(Inner::H2(Box::new(body)))
     }
 
     pub(crate) fn h1(body: H1Body<B>) -> Self {
-        Self(Inner::H1(body))
+        Self(Inner::H1(Box::new(body)))
     }
 }
 

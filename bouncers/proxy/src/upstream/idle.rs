@@ -29,7 +29,7 @@ impl IdleConnections {
     }
 
     /// A connection on which nothing happened since it was parked.
-    pub(crate) fn take(&self, announced: Option<Announced>) -> Option<Box<Connection>> {
+    pub(crate) fn take(&self, announced: Option<Announced>, now: Instant) -> Option<Box<Connection>> {
         loop {
             // A statement of its own: the guard must not be held while the connection is looked at, or closed.
             let taken = match announced {
@@ -37,7 +37,7 @@ impl IdleConnections {
                 Some(_) => self.take_announced(announced),
             };
             let mut connection = taken?;
-            if connection.idle_since.elapsed() < self.max_age && connection.is_alive() {
+            if now.saturating_duration_since(connection.idle_since) < self.max_age && connection.is_alive() {
                 return Some(connection);
             }
         }
@@ -50,12 +50,12 @@ impl IdleConnections {
     }
 
     /// Keeps a connection; the oldest one gives way.
-    pub(crate) fn park(&self, mut connection: Box<Connection>) {
+    pub(crate) fn park(&self, mut connection: Box<Connection>, now: Instant) {
         if self.limit == 0 {
             return;
         }
         connection.reused = true;
-        connection.idle_since = Instant::now();
+        connection.idle_since = now;
         if connection.read.capacity() > KEPT_BUFFER {
             connection.read = bytes::BytesMut::new();
         }

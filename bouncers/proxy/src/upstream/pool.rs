@@ -113,7 +113,7 @@ impl Pool {
             && headers
                 .get(EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let body = if without_body { RequestBody::Empty } else { RequestBody::Stream(body) };
+        let body = if without_body { RequestBody::Empty } else { RequestBody::Stream(Box::new(body)) };
         (Request { method, target, headers, length, announced, expects_continue, upgrade }, client, body)
     }
 

@@ -11,8 +11,8 @@ pub(crate) const MAX_REPLAY_BYTES: usize = 64 * 1024;
 pub(crate) enum RequestBody<B> {
     /// None, or all of it was used.
     Empty,
-    /// The client's, not polled yet.
-    Stream(B),
+    /// The client's. In a box, so that requests without a body move no room for one through all steps.
+    Stream(Box<B>),
     /// What an attempt before this one sent.
     Replay(Bytes),
 }

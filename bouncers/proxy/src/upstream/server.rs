@@ -107,12 +107,12 @@ impl Server {
         Some(InFlight { server: Arc::clone(self), admission: Some(admission) })
     }
 
-    pub(crate) fn take_idle(&self, announced: Option<Announced>) -> Option<Box<Connection>> {
-        self.idle.take(announced)
+    pub(crate) fn take_idle(&self, announced: Option<Announced>, now: Instant) -> Option<Box<Connection>> {
+        self.idle.take(announced, now)
     }
 
-    pub(crate) fn park(&self, connection: Box<Connection>) {
-        self.idle.park(connection);
+    pub(crate) fn park(&self, connection: Box<Connection>, now: Instant) {
+        self.idle.park(connection, now);
     }
 
     pub(crate) fn sweep_idle(&self) {

@@ -44,6 +44,8 @@ struct Active<B> {
     keep_alive: bool,
     idle: Duration,
     waiting_since: Option<Instant>,
+    /// [`Connection::writes`] when the wait began.
+    writes: u64,
     in_flight: InFlight,
 }
 
@@ -62,7 +64,16 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> H1Body<B> {
             Framing::UntilClose => Decoder::UntilClose,
         };
         let keep_alive = framing.keep_alive;
-        let active = Active { connection, writer, decoder, keep_alive, idle, waiting_since: None, in_flight };
+        let active = Active {
+            connection,
+            writer,
+            decoder,
+            keep_alive,
+            idle,
+            waiting_since: None,
+            writes: 0,
+            in_flight,
+        };
         let ended = matches!(active.decoder, Decoder::Length(0));
         let mut body = Self { active: Some(active) };
         if ended {
@@ -110,7 +121,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> H1Body<B> {
     fn finish(&mut self) {
         let Some(active) = self.active.take() else { return };
         if active.keep_alive && active.writer.is_none() && active.connection.read.is_empty() {
-            active.in_flight.server().park(active.connection);
+            active.in_flight.server().park(active.connection, Instant::now());
         }
     }
 }
@@ -187,15 +198,19 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Active<B> {
     }
 
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut start = *self.waiting_since.get_or_insert_with(Instant::now);
         if let Some(writer) = &self.writer {
-            if !writer.is_blocked_by_upstream(&self.connection) {
-                // The upstream may wait for the client, whose body has its own deadlines.
+            let has_progressed =
+                std::mem::replace(&mut self.writes, self.connection.writes) != self.connection.writes;
+            let is_blocked = writer.is_blocked_by_upstream(&self.connection);
+            if has_progressed || !is_blocked {
                 self.waiting_since = None;
+            }
+            if !is_blocked {
+                // The upstream may wait for the client, whose body has its own deadlines.
                 return Poll::Pending;
             }
-            start = start.max(self.connection.last_write);
         }
+        let start = *self.waiting_since.get_or_insert_with(Instant::now);
         self.connection.timer.poll(cx, start + self.idle)
     }
 }

@@ -14,6 +14,9 @@ use crate::upstream::metrics::OpenConnection;
 use crate::upstream::timer::LazyTimer;
 use crate::upstream::transport::Transport;
 
+/// How much is read at once while a head is expected.
+pub(super) const READ_SIZE: usize = 8 * 1024;
+
 /// The client and the local address that a PROXY protocol header announced.
 pub(crate) type Announced = (SocketAddr, SocketAddr);
 
@@ -28,8 +31,8 @@ pub(crate) struct Connection {
     /// Whether bytes may be left in the transport.
     unflushed: bool,
     pub(crate) timer: LazyTimer,
-    /// When the last byte was sent, or the request began.
-    pub(crate) last_write: Instant,
+    /// Writes so far: progress, without a look at the clock for each.
+    pub(crate) writes: u64,
     pub(crate) idle_since: Instant,
     /// Whether a request was answered on it before.
     pub(crate) reused: bool,
@@ -46,7 +49,7 @@ impl Connection {
             write: BytesMut::new(),
             unflushed: false,
             timer: LazyTimer::default(),
-            last_write: now,
+            writes: 0,
             idle_since: now,
             reused: false,
             announced,
@@ -82,7 +85,7 @@ impl Connection {
         }
         data.advance(written - from_buffer);
         self.unflushed = self.transport.is_buffered();
-        self.last_write = Instant::now();
+        self.writes = self.writes.wrapping_add(1);
         Poll::Ready(Ok(()))
     }
 
@@ -99,7 +102,8 @@ impl Connection {
     ///
     /// Without an event since the last read this is no system call.
     pub(crate) fn is_alive(&mut self) -> bool {
-        self.read.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop()), 1024).is_pending()
+        self.read.is_empty()
+            && self.poll_read(&mut Context::from_waker(Waker::noop()), READ_SIZE).is_pending()
     }
 
     /// The stream, and what was read from it and belongs to the next protocol.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::connection::READ_SIZE;
 use super::head::{Head, HeadScanner};
 use super::writer::SendError;
 use super::{Connection, MAX_INTERIM, RequestWriter};
@@ -16,9 +17,6 @@ use crate::config::TimeoutsConfig;
 use crate::upstream::error::{BadAnswer, BoxError, ErrorKind};
 use crate::upstream::exchange::{CONTINUE_TIMEOUT, Failure};
 use crate::upstream::retry::Progress;
-
-/// How much is read at once while a head is expected.
-const READ_SIZE: usize = 8 * 1024;
 
 /// A response's head, and what is needed for the rest.
 #[derive(Debug)]
@@ -44,8 +42,10 @@ pub(crate) struct Exchange<'a, B> {
     received: bool,
     sent_all: bool,
     write_error: Option<io::Error>,
-    /// When the current wait began: for `100 Continue`, then for the head.
+    /// When the current wait began: for `100 Continue`, for the upstream to take bytes, or for the head.
     waiting_since: Option<Instant>,
+    /// [`Connection::writes`] when the wait began.
+    writes: u64,
 }
 
 type Failed = (ErrorKind, Option<BoxError>, bool);
@@ -72,6 +72,7 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
             sent_all: false,
             write_error: None,
             waiting_since: None,
+            writes: 0,
         }
     }
 
@@ -172,7 +173,7 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
             return Err(bad(BadAnswer::TooManyInterim));
         }
         if head.status == StatusCode::CONTINUE {
-            self.writer.held = false;
+            (self.writer.held, self.waiting_since) = (false, None);
         }
         *self.headers = head.headers;
         Ok(None)
@@ -190,11 +191,16 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
             let start = *self.waiting_since.get_or_insert_with(Instant::now);
             (start, self.timeouts.head, Some(ErrorKind::HeadTimeout))
         } else if blocked {
-            (self.connection.last_write, self.timeouts.idle, Some(ErrorKind::SendTimeout))
+            if self.writes != self.connection.writes {
+                (self.writes, self.waiting_since) = (self.connection.writes, None);
+            }
+            let start = *self.waiting_since.get_or_insert_with(Instant::now);
+            (start, self.timeouts.idle, Some(ErrorKind::SendTimeout))
         } else if self.writer.held {
             (*self.waiting_since.get_or_insert_with(Instant::now), CONTINUE_TIMEOUT, None)
         } else {
             // It is the client's turn, whose body has its own deadlines.
+            self.waiting_since = None;
             return Ok(false);
         };
         if self.connection.timer.poll(cx, start + limit).is_pending() {
@@ -203,7 +209,7 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Exchange<'a, B> {
         match kind {
             Some(kind) => Err((kind, None, false)),
             None => {
-                self.writer.held = false;
+                (self.writer.held, self.waiting_since) = (false, None);
                 Ok(true)
             }
         }

@@ -107,7 +107,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> BodySender<B> {
             }
             RequestBody::Stream(stream) => stream,
         };
-        let frame = ready!(Pin::new(&mut *stream).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut **stream).poll_frame(cx));
         let ended = stream.is_end_stream();
         Poll::Ready(match frame {
             None => self.end(None),
