@@ -131,6 +131,24 @@ fn a_relative_storage_directory_is_below_the_state_directory() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_presented_until_there_is_another_and_an_order_is_due() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let config = config(folder.path(), &["one.test"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let files = authority.issue_with("one.test", &key, &["one.test"], |params| {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let text = fs::read_to_string(&files.key).unwrap() + &fs::read_to_string(&files.certificate).unwrap();
+    let storage = Storage::open(&config.storage, &config.directory).unwrap();
+    storage.write(storage::Kind::Certificate("one.test"), &text).unwrap();
+    let acme = Acme::new(Some(&config), None).unwrap();
+    let expired = order::parse(&text).unwrap().key.cert[0].clone();
+    assert_eq!(acme.certificate("one.test").unwrap().key.cert[0], expired);
+    let names = acme.shared.names();
+    assert!(!names[0].is_valid(unix_now()) && names[0].due() < unix_now());
+}
+
+#[test]
 fn names_change_at_reload_and_a_damaged_certificate_is_obtained_again() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let both = config(folder.path(), &["one.test", "two.test"]);
