@@ -105,6 +105,8 @@ fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Res
     let context = CommandContext::<B> { loaded, settings: &settings, lapis: &lapis, typed };
     let argument = || typed.words().first().map(String::as_str).unwrap_or_default();
     match typed.command() {
+        // `check ADDRESS` is the word of other bouncers for it.
+        Some("check") if !argument().is_empty() => context.query().lookup(argument(), &mut io::stdout())?,
         Some("lookup") => context.query().lookup(argument(), &mut io::stdout())?,
         Some("status") => context.query().status(&mut io::stdout())?,
         Some("check") => {

@@ -14,6 +14,10 @@ fn a_banned_visitor_gets_a_page_and_others_the_application(world: &World, make: 
     let ban = lapi.ban(visitor.v4())?;
     eventually("the visitor is banned", || Ok(proxy.get(visitor, "/", &[])?.status == 403))?;
     assert_eq!(proxy.get(neighbour, "/", &[])?.status, 200);
+    for command in ["lookup", "check"] {
+        let (_, said) = proxy.command(world, &[command, "198.51.100.77"])?;
+        assert!(said.contains("198.51.100.77: ban for"), "{command}: {said}");
+    }
     lapi.lift(ban)?;
     eventually("the visitor is let back in", || Ok(proxy.get(visitor, "/", &[])?.status == 200))?;
     assert!(proxy.stop()?.success());

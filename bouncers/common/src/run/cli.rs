@@ -36,9 +36,9 @@ pub const STATUS: Command =
 /// The command `check`.
 pub const CHECK: Command = Command {
     name: "check",
-    words: &[],
+    words: &["[address]"],
     flags: JSON,
-    help: "whether each LAPI can be reached and accepts this bouncer; exit code 1 if not",
+    help: "whether each LAPI can be reached and accepts this bouncer, exit code 1 if not; with an address, as lookup",
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
