@@ -233,6 +233,8 @@ async fn serve_calls(listener: tokio::net::TcpListener) {
                 continue;
             }
             assert_eq!(request.headers()["te"], "trailers");
+            let authority = request.uri().authority().map(http::uri::Authority::as_str);
+            assert_eq!(authority, Some("calls.example"), "the client's, not the upstream's");
             let mut stream = respond
                 .send_response(response.body(()).expect("the head is valid"), false)
                 .expect("the call is open");

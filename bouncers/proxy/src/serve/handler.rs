@@ -310,11 +310,18 @@ impl Exchange<'_> {
                 write_forwarded: false,
                 upgrade: plan.upgrade.as_ref().map(PlannedUpgrade::as_upgrade),
                 upstream: match config.protocol {
-                    UpstreamProtocol::Http2 => Version::HTTP_2,
-                    UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Version::HTTP_11,
+                    UpstreamProtocol::Http1 => Version::HTTP_11,
+                    // HTTP/1.1 removes what only HTTP/2 may have, but cannot bring it back.
+                    UpstreamProtocol::Http2 | UpstreamProtocol::Auto => Version::HTTP_2,
                 },
             },
         );
+        // The pool makes `:authority` of it where the upstream speaks HTTP/2.
+        if !headers.contains_key(header::HOST)
+            && let Ok(authority) = HeaderValue::from_str(&plan.authority)
+        {
+            headers.insert(header::HOST, authority);
+        }
         headers.insert(X_REQUEST_ID, self.id.value().clone());
         let body = RequestBody::new(body, plan.route.config.max_body, record.received());
         let outgoing = Outgoing {
