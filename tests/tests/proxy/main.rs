@@ -7,5 +7,6 @@ mod client_addresses;
 mod differential;
 mod restarts;
 mod streams;
+mod strictness;
 mod tls;
 mod upstreams;

@@ -23,6 +23,7 @@ const OWN: &[&str] = &[
     "via",
     "accept-encoding",
     "user-agent",
+    "x-request-id",
 ];
 
 /// What a case came to.
