@@ -98,11 +98,9 @@ impl Pages {
         headers: &HeaderMap,
         method: &Method,
     ) -> Response<Full<Bytes>> {
-        // A captcha page without a task would be a form that cannot be sent; what asks for it is no browser.
-        let format = match (kind, accept::format_for(headers)) {
-            (PageKind::Captcha, PageFormat::Html) => PageFormat::Text,
-            (_, format) => format,
-        };
+        // Without a task the page would be a form that cannot be sent.
+        let kind = if kind == PageKind::Captcha { PageKind::CaptchaRequired } else { kind };
+        let format = accept::format_for(headers);
         self.respond(kind, format, FieldValues { page, task: TaskContext::default() }, headers, method)
     }
 

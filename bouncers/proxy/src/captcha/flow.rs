@@ -85,7 +85,7 @@ impl Captcha {
             && path != "/favicon.ico"
             && is_page_request(&request.parts.headers);
         if !is_shown {
-            return Outcome::Respond(request.refuse(StatusCode::FORBIDDEN, PageKind::Captcha));
+            return Outcome::Respond(request.refuse(StatusCode::FORBIDDEN, PageKind::CaptchaRequired));
         }
         let next = request.parts.uri.path_and_query().map_or("/", |target| target.as_str());
         Outcome::Respond(self.show(&request, safe_target(next), posted, false))

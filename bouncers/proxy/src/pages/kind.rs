@@ -7,6 +7,8 @@ pub enum PageKind {
     Ban,
     /// The client must solve a captcha.
     Captcha,
+    /// The client must solve a captcha, which cannot be shown in response to this request.
+    CaptchaRequired,
     /// The captcha's provider cannot be asked.
     CaptchaFailed,
     /// The client's rate is limited.
@@ -27,9 +29,10 @@ pub enum PageKind {
 
 impl PageKind {
     /// All of them, in the order of [`PageKind::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ban,
         Self::Captcha,
+        Self::CaptchaRequired,
         Self::CaptchaFailed,
         Self::Throttle,
         Self::Unavailable,
@@ -45,6 +48,7 @@ impl PageKind {
         match self {
             Self::Ban => "ban",
             Self::Captcha => "captcha",
+            Self::CaptchaRequired => "captcha_required",
             Self::CaptchaFailed => "captcha_failed",
             Self::Throttle => "throttle",
             Self::Unavailable => "unavailable",

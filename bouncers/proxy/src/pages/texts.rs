@@ -44,6 +44,7 @@ pub(super) struct Texts {
 pub(super) struct PageTexts {
     pub(super) ban: PageText,
     pub(super) captcha: PageText,
+    pub(super) captcha_required: PageText,
     pub(super) captcha_failed: PageText,
     pub(super) throttle: PageText,
     pub(super) unavailable: PageText,
@@ -67,6 +68,7 @@ impl Texts {
         match kind {
             PageKind::Ban => pages.ban,
             PageKind::Captcha => pages.captcha,
+            PageKind::CaptchaRequired => pages.captcha_required,
             PageKind::CaptchaFailed => pages.captcha_failed,
             PageKind::Throttle => pages.throttle,
             PageKind::Unavailable => pages.unavailable,

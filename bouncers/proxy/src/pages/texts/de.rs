@@ -12,6 +12,10 @@ pub(super) const TEXTS: Texts = Texts {
             title: "Einen Moment, bitte",
             message: "Von Ihrer Netzwerkadresse sind verdächtige Aktivitäten ausgegangen. Diese Prüfung zeigt, dass Sie kein automatisches Programm sind; danach geht es zur gewünschten Seite weiter.",
         },
+        captcha_required: PageText {
+            title: "Prüfung erforderlich",
+            message: "Von Ihrer Netzwerkadresse sind verdächtige Aktivitäten ausgegangen. Öffnen Sie diese Website in einem Browser und schließen Sie dort die Prüfung ab; versuchen Sie es danach noch einmal.",
+        },
         captcha_failed: PageText {
             title: "Prüfung nicht verfügbar",
             message: "Ihr Zugriff muss zuerst geprüft werden, doch der Dienst dafür ist zurzeit nicht erreichbar. Bitte versuchen Sie es in einigen Minuten noch einmal.",

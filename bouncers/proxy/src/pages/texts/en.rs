@@ -12,6 +12,10 @@ pub(super) const TEXTS: Texts = Texts {
             title: "One moment, please",
             message: "Suspicious activity was seen from your network address. This check shows that you are not an automated program; afterwards you continue to the page you asked for.",
         },
+        captcha_required: PageText {
+            title: "A check is needed",
+            message: "Suspicious activity was seen from your network address. Open this site in a browser and complete the check there; then try again.",
+        },
         captcha_failed: PageText {
             title: "The check is not available",
             message: "Your access must be checked first, but the service for it cannot be reached at the moment. Please try again in a few minutes.",

@@ -12,6 +12,10 @@ pub(super) const TEXTS: Texts = Texts {
             title: "Un momento, por favor",
             message: "Se detectó actividad sospechosa desde su dirección de red. Esta comprobación demuestra que usted no es un programa automático; después continuará a la página solicitada.",
         },
+        captcha_required: PageText {
+            title: "Se necesita una comprobación",
+            message: "Se detectó actividad sospechosa desde su dirección de red. Abra este sitio en un navegador, complete allí la comprobación y vuelva a intentarlo.",
+        },
         captcha_failed: PageText {
             title: "Comprobación no disponible",
             message: "Primero hay que comprobar su acceso, pero el servicio necesario no está disponible en este momento. Vuelva a intentarlo en unos minutos.",

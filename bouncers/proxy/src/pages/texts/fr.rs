@@ -12,6 +12,10 @@ pub(super) const TEXTS: Texts = Texts {
             title: "Un instant, s’il vous plaît",
             message: "Une activité suspecte a été détectée depuis votre adresse réseau. Cette vérification montre que vous n’êtes pas un programme automatique ; vous accéderez ensuite à la page demandée.",
         },
+        captcha_required: PageText {
+            title: "Vérification nécessaire",
+            message: "Une activité suspecte a été détectée depuis votre adresse réseau. Ouvrez ce site dans un navigateur et effectuez-y la vérification, puis réessayez.",
+        },
         captcha_failed: PageText {
             title: "Vérification indisponible",
             message: "Votre accès doit d’abord être vérifié, mais le service nécessaire est injoignable pour le moment. Veuillez réessayer dans quelques minutes.",
