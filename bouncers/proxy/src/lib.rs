@@ -12,6 +12,7 @@ pub mod access_log;
 pub mod captcha;
 pub mod client_address;
 pub mod config;
+mod explain;
 pub mod headers;
 pub mod metrics;
 pub mod pages;

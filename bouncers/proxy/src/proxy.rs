@@ -1,10 +1,11 @@
 //! Implements the reverse proxy as a bouncer program: its name, its flags, and how it is configured and observed.
 
+use std::io;
 use std::time::Duration;
 
 use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{
-    Bouncer, CHECK, Checked, Enforcement, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
+    Bouncer, CHECK, Checked, CommandContext, Enforcement, LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start,
 };
 use palisade_bouncer::settings::read_secret;
 use palisade_bouncer::usage::Meter;
@@ -15,6 +16,7 @@ use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
 
 use crate::config::{Config, ConfigFile, file::PROXY_KEYS};
+use crate::explain::{EXPLAIN, explain};
 use crate::serve::{self, Server, ServerStatus};
 
 const NAME: &str = "palisade-proxy";
@@ -41,7 +43,7 @@ impl Bouncer for Proxy {
             name: NAME,
             about: "Reverse proxy that keeps clients out for which a CrowdSec LAPI has decisions.",
             flags: PROGRAM_FLAGS,
-            commands: &[CHECK, LOOKUP, STATUS],
+            commands: &[CHECK, LOOKUP, STATUS, EXPLAIN],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,
@@ -99,7 +101,11 @@ impl Bouncer for Proxy {
         self.server.meter()
     }
 
-    fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {
-        Effect { denied: None, reason: "each route decides by its own policy".to_owned() }
+    fn effect(&self, subject: &Subject, snapshot: &Snapshot) -> Effect {
+        self.server.effect(subject, snapshot)
+    }
+
+    fn command(context: &CommandContext<'_, Self>) -> anyhow::Result<()> {
+        explain(context, &mut io::stdout())
     }
 }

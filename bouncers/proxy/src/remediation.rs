@@ -24,6 +24,8 @@ use palisade_cache::Policy;
 pub use self::decider::Decider;
 pub use self::outcome::{DecisionInfo, Outcome, PassReason, Remediation, RemediationKind, Unavailable};
 pub use self::rules::ALLOW;
+pub(crate) use self::rules::{Effect, Rules};
+pub(crate) use self::strongest::strongest_of;
 pub use self::throttle::{Throttle, Throttled};
 
 /// The order of remediations in the ledger.

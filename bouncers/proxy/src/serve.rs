@@ -23,4 +23,5 @@ mod tunnel;
 
 pub(crate) use self::server::Server;
 pub use self::server::ServerStatus;
+pub(crate) use self::shared::upstream_line;
 pub(crate) use self::site::check;

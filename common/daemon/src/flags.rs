@@ -84,6 +84,11 @@ impl Typed {
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values.iter().rfind(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
+
+    /// The values of a flag that may be repeated, in order.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Why a command line is not executed. The program prints the text and exits.

@@ -229,7 +229,10 @@ impl LookupAnswer {
             }
             Subject::Named { scope, value } => {
                 let verdict = snapshot.verdict_of(scope, value);
-                (verdict, verdict.into_iter().collect())
+                let mut found: Vec<_> = snapshot.decisions_of(scope, value).collect();
+                // The verdict first; of the others nothing is stronger.
+                found.sort_by_key(|decision| Some(*decision) != verdict);
+                (verdict, found)
             }
         };
         Self {

@@ -94,6 +94,20 @@ impl LocalQuery<'_> {
         }
     }
 
+    /// The status of the running bouncer, or else what its file tells.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn status_answer(&self) -> Result<StatusAnswer, LocalQueryError> {
+        match self.answer(&Request::Status, None)? {
+            Answer::Status(answer) => Ok(answer),
+            Answer::Lookup(_) | Answer::Refused { .. } => Err(LocalQueryError::Strange {
+                socket: self.settings.control_socket().unwrap_or_default(),
+                reason: "it is no status".to_owned(),
+            }),
+        }
+    }
+
     /// Prints the number of decisions, how current they are, and failures.
     ///
     /// # Errors

@@ -45,6 +45,11 @@ impl Decider {
         &self.cache
     }
 
+    /// Whether there is a provider of captchas.
+    pub fn can_captcha(&self) -> bool {
+        self.can_captcha
+    }
+
     /// The databases of countries and systems.
     pub fn geo(&self) -> &Geo {
         &self.geo

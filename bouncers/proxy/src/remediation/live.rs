@@ -255,7 +255,7 @@ fn count(counter: &AtomicU64) {
 }
 
 /// The decision as the rules look at it.
-pub(super) fn view(decision: &DecisionInfo) -> Decision<'_> {
+pub(crate) fn view(decision: &DecisionInfo) -> Decision<'_> {
     Decision {
         scope: &decision.scope,
         target: palisade_cache::Target::Name(&decision.value),

@@ -57,6 +57,8 @@ impl OpenRequests {
     /// Registers a request until the result is dropped.
     pub fn open(self: &Arc<Self>, client: IpAddr, policy: Arc<RemediationPolicy>) -> OpenRequest {
         let shard = fastrand::usize(..SHARDS);
+        // Before the slot can be ended: what ends it changes the number.
+        let epoch = self.epoch.load(Ordering::Acquire);
         let slot = Slot::Open { client, policy, waker: None };
         let mut locked = self.shard(shard);
         let at = match locked.free.pop() {
@@ -70,7 +72,7 @@ impl OpenRequests {
             }
         };
         drop(locked);
-        OpenRequest { requests: Arc::clone(self), shard, at, registered: None, epoch: 0, is_ended: false }
+        OpenRequest { requests: Arc::clone(self), shard, at, registered: None, epoch, is_ended: false }
     }
 
     /// The number of requests in flight.
@@ -134,6 +136,13 @@ impl OpenRequest {
         }
         self.epoch = epoch;
         if self.is_ended || self.register(context.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether a sweep has ended requests since this one was looked at, perhaps this one. Cheap enough for each piece of a
+    /// body.
+    #[inline]
+    pub fn was_swept(&self) -> bool {
+        self.is_ended || self.requests.epoch.load(Ordering::Acquire) != self.epoch
     }
 
     /// Waits until the request is to be ended.

@@ -126,8 +126,9 @@ impl Body for ResponseBody {
             Content::Page(page) => Pin::new(page).poll_frame(context).map_err(|never| match never {}),
             Content::Upstream { body, open } => {
                 let frame = Pin::new(body).poll_frame(context);
-                if frame.is_pending()
-                    && let Some(open) = open
+                // Also while there is always more to send, as in a long download.
+                if let Some(open) = open
+                    && (frame.is_pending() || open.was_swept())
                     && open.poll_ended(context).is_ready()
                 {
                     return Poll::Ready(Some(Err(ClientBanned.into())));

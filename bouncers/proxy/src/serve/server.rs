@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{EnforcementStatus, FirstDecisions, Start};
+use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
 use palisade_daemon::listen::{Connections, Limits, OpenFiles};
 use palisade_stream::CacheHandle;
@@ -22,6 +24,7 @@ use super::shared::Shared;
 use super::site::{Lasting, Site};
 use crate::access_log::AccessLog;
 use crate::config::{Config, LimitsConfig};
+use crate::explain;
 use crate::metrics::{ProxyMetrics, UsageMeter};
 use crate::remediation::Throttle;
 use crate::remediation::open_requests::end_banned;
@@ -145,6 +148,12 @@ impl Server {
 
     pub(crate) fn status(&self) -> watch::Receiver<ServerStatus> {
         self.status.clone()
+    }
+
+    /// The effect of decisions on requests of a subject.
+    pub(crate) fn effect(&self, subject: &Subject, snapshot: &Snapshot) -> Effect {
+        let site = self.shared.site();
+        explain::effect(&site.decider, &site.config.routes, subject, snapshot)
     }
 
     /// Continues with a new configuration; requests that have begun finish with the old one.

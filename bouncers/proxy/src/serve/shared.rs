@@ -47,7 +47,7 @@ impl Shared {
                     server.in_flight(),
                     server.idle_connections()
                 );
-                details.insert(format!("upstream {} {}", pool.config().name, server.name()), text);
+                details.insert(upstream_line(&pool.config().name, server.name()), text);
             }
         }
         for certificate in site.tls.iter().flatten().flat_map(|tls| tls.certificates.status()) {
@@ -58,4 +58,9 @@ impl Shared {
         }
         details
     }
+}
+
+/// The name of the line about an upstream in `status`, which `explain` reads too. Its value begins with `up` or `down`.
+pub(crate) fn upstream_line(pool: &str, url: &str) -> String {
+    format!("upstream {pool} {url}")
 }

@@ -45,7 +45,9 @@ async fn a_request_is_woken_when_it_is_ended_and_others_are_not() {
 async fn one_that_is_ended_before_it_is_polled_knows() {
     let requests = Arc::new(OpenRequests::default());
     let mut request = requests.open(ip("192.0.2.7"), Arc::new(route()));
+    assert!(!request.was_swept());
     requests.end_where(|_, _| true);
+    assert!(request.was_swept());
     timeout(Duration::from_secs(20), request.ended()).await.unwrap();
 }
 
