@@ -51,6 +51,7 @@ mod http_client;
 mod lapi;
 mod log_processor;
 mod lossy_link;
+mod mmdb;
 mod namespaces;
 mod nft;
 mod nft_monitor;
@@ -87,6 +88,7 @@ pub use lapi::{
 };
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
 pub use lossy_link::{LinkConditions, LossyLink};
+pub use mmdb::{Place, write_mmdb};
 pub use namespaces::{enter, enter_with, inside, story, story_within};
 pub use nft::{Element, Ruleset, Set};
 pub use nft_monitor::NftMonitor;

@@ -10,3 +10,4 @@ mod streams;
 mod strictness;
 mod tls;
 mod upstreams;
+mod decisions;
