@@ -48,7 +48,7 @@ impl HttpService for Handler {
         let client = client_address(&site.config.client_address, address, &parts.headers);
         let received = client.peer_is_trusted.then(|| RequestId::received(&parts.headers)).flatten();
         let id = received.unwrap_or_else(RequestId::new);
-        let mut record = Record::begin(&self.shared, &parts, &peer, &id);
+        let mut record = Record::begin(&self.shared, &parts, &peer, client.client, &id);
         let exchange =
             Exchange { shared: &self.shared, site: &site, listener: &listener, peer: &peer, client, id };
         let mut response = match exchange.answer(parts, body, on_upgrade, &mut record).await {

@@ -37,7 +37,13 @@ struct Line {
 
 impl Record {
     /// A request has arrived.
-    pub(crate) fn begin(shared: &Shared, parts: &Parts, peer: &Peer, id: &RequestId) -> Self {
+    pub(crate) fn begin(
+        shared: &Shared,
+        parts: &Parts,
+        peer: &Peer,
+        client: Option<IpAddr>,
+        id: &RequestId,
+    ) -> Self {
         let began = Instant::now();
         let line = shared.access_log.is_on().then(|| {
             let field = |name| parts.headers.get(name).cloned();
@@ -45,7 +51,9 @@ impl Record {
                 || parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
             let entry = AccessEntry {
                 at: SystemTime::now(),
-                client: peer.address.map(|peer| peer.ip()),
+                // Also of a request that is refused before it has a route: a log processor must not take the proxy in
+                // front for the client.
+                client,
                 peer: peer.address,
                 method: parts.method.clone(),
                 host: field(header::HOST).or_else(authority),
