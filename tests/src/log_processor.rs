@@ -74,6 +74,29 @@ impl LogProcessor {
         Ok(processor)
     }
 
+    /// Makes it read the access log of a web server too, with CrowdSec's parser for `nginx` or one of ours, and look for
+    /// scans in it. To be called before it starts.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn watch_web_log(&self, log: &Path, kind: &str, parser: Option<&Path>) -> Outcome {
+        let hub = tools::peers_dir()?.join("root/usr/share/crowdsec/hub");
+        let mut shipped = vec![("parsers/s02-enrich", "http-logs.yaml"), ("scenarios", "http-probing.yaml")];
+        match parser {
+            // A link is taken for a part of the hub, and ignored if it does not lead there.
+            Some(ours) => _ = std::fs::copy(ours, self.folder.join("parsers/s01-parse/ours.yaml"))?,
+            None => shipped.push(("parsers/s01-parse", "nginx-logs.yaml")),
+        }
+        for (stage, file) in shipped {
+            let from = hub.join(stage).join("crowdsecurity").join(file);
+            std::os::unix::fs::symlink(from, self.folder.join(stage).join(file))?;
+        }
+        std::fs::File::options().append(true).create(true).open(log)?;
+        let documents = [(self.log_file(), "syslog"), (log.to_owned(), kind)]
+            .map(|(file, kind)| json!({ "filenames": [file], "labels": { "type": kind } }).to_string());
+        Ok(std::fs::write(self.folder.join("acquis.yaml"), documents.join("\n---\n"))?)
+    }
+
     /// The host it runs on.
     pub fn host(&self) -> &Host {
         &self.host
