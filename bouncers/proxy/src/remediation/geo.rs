@@ -71,3 +71,6 @@ impl Places for Geo {
         self.asn.as_ref()?.autonomous_system(address)
     }
 }
+
+#[cfg(test)]
+mod tests;
