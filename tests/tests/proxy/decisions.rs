@@ -277,6 +277,26 @@ fn in_live_mode_each_client_is_looked_up_and_an_unban_takes_effect(world: &World
     becomes(world, &proxy, "192.0.2.7", 200)
 }
 
+#[test]
+fn usage_is_shown_by_the_admin_tool() -> Outcome {
+    story(|world| {
+        let port = world.router.free_port()?;
+        let served =
+            json!({ "prometheus": { "enabled": true, "listen_addr": "127.0.0.1", "listen_port": port } });
+        let lapi = Lapi::start_with(world, Make::Ours, &served)?;
+        let app = world.application(&world.router)?;
+        let proxy = Proxy::start(world, &behind_visitor(world, &lapi, &app.url())?)?;
+        lapi.ban("192.0.2.7")?;
+        becomes(world, &proxy, "192.0.2.7", 403)?;
+        assert!(proxy.stop()?.success());
+        let shown = lapi.admin(&["metrics", "show", "bouncers", "-o", "json"])?;
+        for part in ["cscli", "processed", "request"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        Ok(())
+    })
+}
+
 /// An application that never ends its responses: a download without end, and a tunnel for upgrades.
 fn endless(host: &Host) -> Outcome<SocketAddr> {
     let listener = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
@@ -325,8 +345,8 @@ fn a_ban_ends_what_its_client_has_open(world: &World, make: Make) -> Outcome {
             let mut stream = TcpStream::connect(proxy.address())?;
             stream.set_read_timeout(Some(default_timeout()))?;
             write!(stream, "GET {path} HTTP/1.1\r\nHost: example.org\r\n{headers}\r\n")?;
-            let mut first = [0; 64];
-            stream.read(&mut first)?;
+            // The response, or tunnel, has begun.
+            stream.read_exact(&mut [0; 12])?;
             Ok::<_, std::io::Error>(stream)
         })
     };
