@@ -189,7 +189,29 @@ impl Exchange<'_> {
         body: &mut ReceivedBody,
         record: &mut Record,
     ) -> Result<(), Early> {
-        let Some(client) = self.client.client else { return Ok(()) };
+        if let Some(client) = self.client.client {
+            self.decide(plan, client, parts, body, record).await?;
+        }
+        if let Some(captcha) = &self.site.captcha {
+            // The decision may have ended while its task was being solved; the application must not see the solution.
+            if captcha::is_reserved(parts.uri.path()) {
+                return Err(Box::new(captcha.handle_lifted(parts, body).await.map(Content::Page)));
+            }
+            // A proof outlives its decision, too.
+            captcha::strip_cookie(&mut parts.headers);
+        }
+        Ok(())
+    }
+
+    /// Looks the client up and does what applies to it.
+    async fn decide(
+        &self,
+        plan: &Plan,
+        client: IpAddr,
+        parts: &Parts,
+        body: &mut ReceivedBody,
+        record: &mut Record,
+    ) -> Result<(), Early> {
         let policy = &plan.route.config.remediation;
         let decider = &self.site.decider;
         let outcome = match policy.mode {
@@ -207,14 +229,6 @@ impl Exchange<'_> {
                 record.remediated(&remediation, false);
                 self.apply(plan, remediation, client, parts, body, record).await?;
             }
-        }
-        if let Some(captcha) = &self.site.captcha {
-            // The decision may have ended while its task was being solved; the application must not see the solution.
-            if captcha::is_reserved(parts.uri.path()) {
-                return Err(Box::new(captcha.handle_lifted(parts, body).await.map(Content::Page)));
-            }
-            // A proof outlives its decision, too.
-            captcha::strip_cookie(&mut parts.headers);
         }
         Ok(())
     }
@@ -249,6 +263,13 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether the client uses HTTPS: on this connection, or as a trusted proxy in front says.
+    fn is_https(&self, parts: &Parts) -> bool {
+        self.peer.info().tls
+            || (self.client.peer_is_trusted
+                && parts.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https"))
+    }
+
     async fn captcha(
         &self,
         plan: &Plan,
@@ -267,7 +288,7 @@ impl Exchange<'_> {
         let request = CaptchaRequest {
             parts,
             body,
-            is_https: self.peer.info().tls,
+            is_https: self.is_https(parts),
             decision: remediation.decision.id.cast_unsigned(),
             open_on_failure: policy.captcha_open_on_failure,
             pages: &self.site.pages,
