@@ -182,6 +182,8 @@ pub(crate) fn may_trail(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Data, trailers, and what follows the body.
@@ -253,5 +255,36 @@ mod tests {
         let mut chunked = Chunked::new();
         assert_eq!(chunked.take(&mut read), Ok(Part::Data(Bytes::from_static(b"hi"))));
         assert!(chunked.take_end(&mut read) && read.is_empty());
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = proptest::sample::select(&[
+            "5",
+            "\r\n",
+            "hello\r\n",
+            "0\r\n",
+            "\r\n\r\n",
+            ";a=b",
+            "\n",
+            "\r",
+            "X: y\r\n",
+            "g",
+            " ",
+            "5\r\nhello\r\n",
+            "\0",
+        ]);
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_body_is_does_not_depend_on_how_it_arrives(bytes in pieces(), step in 1usize..9) {
+            prop_assert_eq!(decode(&bytes, step), decode(&bytes, bytes.len().max(1)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), step in 1usize..9) {
+            let _ = decode(&bytes, step);
+        }
     }
 }

@@ -87,6 +87,8 @@ fn parse(bytes: &Bytes, to_head: bool, mut headers: HeaderMap) -> Result<Head, B
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn take(bytes: &[u8]) -> Result<Option<Head>, BadAnswer> {
@@ -132,5 +134,51 @@ mod tests {
             assert_eq!(take(bytes.as_bytes()).unwrap_err(), reason, "{:?}", &bytes[..bytes.len().min(60)]);
         }
         assert!(take(b"HTT").unwrap().is_none());
+    }
+
+    /// Status, fields and what follows; or the rule that is broken. `None` when the head is not complete.
+    fn outcome(bytes: &[u8], step: usize) -> Result<Option<(u16, String, Vec<u8>)>, BadAnswer> {
+        let (mut scanner, mut read) = (HeadScanner::default(), BytesMut::new());
+        let mut pieces = bytes.chunks(step);
+        while let Some(piece) = pieces.next() {
+            read.extend_from_slice(piece);
+            if let Some(head) = scanner.take_head(&mut read, false, &mut HeaderMap::new())? {
+                pieces.for_each(|piece| read.extend_from_slice(piece));
+                return Ok(Some((head.status.as_u16(), format!("{:?}", head.headers), read.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = proptest::sample::select(&[
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.0 404\r\n",
+            "A: b\r\n",
+            "A : b\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            "Content-Length: 2\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            " c\r\n",
+            "hi",
+            "\0",
+            "Connection: close\r\n",
+            "HTTP/",
+        ]);
+        proptest::collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_head_is_does_not_depend_on_how_it_arrives(bytes in pieces(), step in 1usize..9) {
+            prop_assert_eq!(outcome(&bytes, step), outcome(&bytes, bytes.len().max(1)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), step in 1usize..9) {
+            let _ = outcome(&[b"HTTP/1.1 200\r\n", &bytes[..]].concat(), step);
+        }
     }
 }
