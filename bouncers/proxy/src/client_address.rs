@@ -54,6 +54,10 @@ pub enum Cut {
 }
 
 impl Cut {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Unparsable, Self::TooManyHops, Self::TooLong, Self::Repeated, Self::TooFewHops];
+
     /// Label in logs and metrics.
     pub const fn label(self) -> &'static str {
         match self {

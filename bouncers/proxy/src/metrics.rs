@@ -9,6 +9,7 @@
 //! `docs/proxy-metrics.md`; labels come from the configuration or are bounded in number.
 
 mod collector;
+mod dropped;
 mod durations;
 mod refusals;
 mod remediations;
@@ -25,11 +26,14 @@ use palisade_daemon::listen::ConnectionMetrics;
 use palisade_daemon::metrics::Metrics;
 
 use self::collector::ProxyCollector;
+use self::dropped::DroppedCounters;
 use self::refusals::Refusals;
 pub use self::route::{InFlight, RouteMetrics};
 pub use self::usage::UsageMeter;
 use crate::access_log::AccessLog;
 use crate::captcha::Captcha;
+use crate::client_address::Cut;
+use crate::headers::Dropped;
 use crate::remediation::live::Live;
 use crate::tls::Certificates;
 use crate::upstream::Pools;
@@ -46,6 +50,7 @@ struct Shared {
     /// By name. Those of routes that a reload removed stay, as Prometheus expects of counters.
     routes: Mutex<BTreeMap<Arc<str>, Arc<RouteMetrics>>>,
     refusals: Refusals,
+    dropped: DroppedCounters,
     ended: Arc<AtomicU64>,
     connections: ConnectionMetrics,
     parts: ArcSwap<MeasuredParts>,
@@ -85,6 +90,16 @@ impl ProxyMetrics {
     /// Counts a request that was refused other than by a decision. `reason` is of a fixed set.
     pub fn refused(&self, reason: &'static str) {
         self.0.refusals.count(reason);
+    }
+
+    /// Counts the fields that a request was forwarded without.
+    pub fn dropped_fields(&self, dropped: Dropped) {
+        self.0.dropped.fields(dropped);
+    }
+
+    /// Counts a forwarded header that was read only in part.
+    pub fn address_cut(&self, cut: Cut) {
+        self.0.dropped.cut(cut);
     }
 
     /// Requests and connections that were ended because their client was banned meanwhile.

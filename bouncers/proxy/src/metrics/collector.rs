@@ -30,6 +30,17 @@ impl Collector for ProxyCollector {
             "Requests refused other than by a decision, by reason",
             refusals.into_iter().map(|(reason, count)| ([("reason", reason)], count)),
         )?;
+        encoder.counters(
+            "palisade_proxy_dropped_fields",
+            "Header fields that requests were forwarded without, by reason: forwarded fields of peers that are not \
+             trusted, names with odd characters, fields that only the proxy writes",
+            self.0.0.dropped.read_fields().into_iter().map(|(reason, count)| ([("reason", reason)], count)),
+        )?;
+        encoder.counters(
+            "palisade_proxy_address_headers_cut",
+            "Forwarded headers of trusted peers that were read only in part, by reason",
+            self.0.0.dropped.read_cuts().map(|(reason, count)| ([("reason", reason)], count)),
+        )?;
         let ended = self.0.0.ended.load(Ordering::Relaxed);
         encoder.counter(
             "palisade_proxy_ended_by_ban",

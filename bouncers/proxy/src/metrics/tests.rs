@@ -114,3 +114,14 @@ fn ever_new_origins_are_counted_together() {
     assert!(counts.len() <= 201, "{}", counts.len());
     assert_eq!(counts.iter().map(|count| count.value).sum::<u64>(), 1000);
 }
+
+#[test]
+fn dropped_fields_and_cut_headers_are_counted_by_reason() {
+    let metrics = ProxyMetrics::default();
+    metrics.dropped_fields(Dropped { forwarded: 2, odd_names: 1, own: 0 });
+    metrics.dropped_fields(Dropped { forwarded: 1, ..Dropped::default() });
+    metrics.address_cut(Cut::TooManyHops);
+    assert_eq!(metrics.0.dropped.read_fields(), [("forwarded", 3), ("odd_name", 1), ("own", 0)]);
+    let cuts: Vec<_> = metrics.0.dropped.read_cuts().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(cuts, [("too_many_hops", 1)]);
+}

@@ -46,6 +46,9 @@ impl HttpService for Handler {
         let (parts, body) = request.into_parts();
         let address = peer.address.map(|peer| peer.ip());
         let client = client_address(&site.config.client_address, address, &parts.headers);
+        if let Some(cut) = client.cut {
+            self.shared.metrics.address_cut(cut);
+        }
         let received = client.peer_is_trusted.then(|| RequestId::received(&parts.headers)).flatten();
         let id = received.unwrap_or_else(RequestId::new);
         let mut record = Record::begin(&self.shared, &parts, &peer, client.client, &id);
@@ -316,7 +319,7 @@ impl Exchange<'_> {
         let Parts { method, version, uri, mut headers, .. } = parts;
         let language = Negotiation::of(&headers);
         let peer = self.peer.address.map(|peer| PeerAddressValue::new(peer.ip()));
-        rewrite_request(
+        let dropped = rewrite_request(
             &mut headers,
             &Forwarding {
                 client: &self.client,
@@ -337,6 +340,7 @@ impl Exchange<'_> {
                 },
             },
         );
+        self.shared.metrics.dropped_fields(dropped);
         // The pool makes `:authority` of it where the upstream speaks HTTP/2.
         if !headers.contains_key(header::HOST)
             && let Ok(authority) = HeaderValue::from_str(&plan.authority)
