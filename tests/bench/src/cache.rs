@@ -84,7 +84,7 @@ pub(crate) fn lookup() -> Vec<BenchRow> {
 /// Nanoseconds per query in one pass over all of them: the median of short slices, most of which run undisturbed
 /// on a machine that others use too.
 #[inline]
-fn time(queries: &[IpAddr], ask: impl Fn(IpAddr) -> u64) -> f64 {
+pub(crate) fn time(queries: &[IpAddr], ask: impl Fn(IpAddr) -> u64) -> f64 {
     let slices = queries.chunks_exact(5000).map(|slice| {
         let start = Instant::now();
         black_box(slice.iter().fold(0u64, |sum, ip| sum.wrapping_add(ask(*ip))));

@@ -19,8 +19,6 @@ const UPDATES: usize = 8;
 const APART: Duration = Duration::from_secs(3);
 /// What counts as during an update: from the last byte of the LAPI's response.
 const DURING: f64 = 1.0;
-/// A stock poll interval: the time in which there is one update.
-const INTERVAL: &str = "1 s";
 
 pub(super) fn measure(bench: &Bench<'_>) -> Outcome<Report> {
     let all = decisions::list(sized(DECISIONS) + sized(UPDATE));
@@ -42,7 +40,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Outcome<Report> {
     let before: Vec<f64> = moments.iter().map(|at| p99(at - DURING - 0.2)).collect();
     say(&format!("p99 in us: during {during:.0?}, before {before:.0?}"));
     let figure = format!(
-        "p99 in the {INTERVAL} with an update of {} to {} decisions, at 50 % of the maximum",
+        "p99 in the second of an update of {} to {} decisions, at 50 % of the maximum",
         later.len(),
         at_first.len()
     );
