@@ -8,6 +8,7 @@
 
 mod accept;
 mod activity;
+mod batched_writes;
 mod bind;
 mod connection;
 mod connection_reaper;

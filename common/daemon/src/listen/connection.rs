@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::{CloseSignal, ConnectionActivity},
+    batched_writes::BatchedWrites,
     connection_reaper::ConnectionReaper,
     connections::{Shared, given_up},
     frame_io::GuardedFrames,
@@ -146,8 +147,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H:
                 builder.enable_connect_protocol();
             }
             // Boxed, as it is large and rare: tasks of HTTP/1.1 connections do not reserve its space.
-            Box::pin(drive(builder.serve_connection(TokioIo::new(stream), answering), &activity, &stop))
-                .await;
+            let stream = TokioIo::new(BatchedWrites::new(stream));
+            Box::pin(drive(builder.serve_connection(stream, answering), &activity, &stop)).await;
         }
         Err(_) => {}
     }
