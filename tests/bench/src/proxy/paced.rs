@@ -74,7 +74,8 @@ pub(super) fn run(port: u16, path: &str, rate: f64, length: Duration) -> Outcome
             next -= (1.0 - random.f64()).ln() / rate;
         }
         let late = waiting.len() > idle.len();
-        while let (Some(due), Some(at)) = (waiting.front().copied(), idle.pop()) {
+        while let Some(due) = waiting.front().copied() {
+            let Some(at) = idle.pop() else { break };
             waiting.pop_front();
             // That this program woke up late is not the proxy's fault; that no connection was idle is.
             let since = if late { due } else { begun.elapsed().as_secs_f64() };
@@ -85,7 +86,10 @@ pub(super) fn run(port: u16, path: &str, rate: f64, length: Duration) -> Outcome
             return Ok(Paced { begun, answers });
         }
         if now > length + 30.0 {
-            return Err(Failure::new(format!("{} requests had no response within 30 s", busy.len())));
+            return Err(Failure::new(format!(
+                "{} requests had no response within 30 s",
+                busy.len() + waiting.len()
+            )));
         }
         let pause = if next < length { (next - begun.elapsed().as_secs_f64()).max(0.0) } else { 1.0 };
         wait(&connections, &busy, pause)?;
