@@ -14,7 +14,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
+
+use crate::logs::LogLimit;
 
 use super::{
     connection::{self, Serve},
@@ -38,6 +40,8 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 const EVICTION_TIMEOUT: Duration = Duration::from_millis(200);
 /// At most one log line per kind of failure in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+static NO_HEADER: LogLimit = LogLimit::new("connections without PROXY protocol header");
 
 /// The sockets of a server with one set of options, the default one.
 #[derive(Debug, Default)]
@@ -211,7 +215,11 @@ impl<S: HttpService> AcceptContext<S> {
         match read {
             Ok(header) => Some(header),
             Err(error) => {
-                debug!(%proxy, error = &error as &dyn std::error::Error, "no usable PROXY protocol header");
+                // Also a configuration in which the peer does not send one.
+                if NO_HEADER.allows() {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(%proxy, error, "closed a connection without usable PROXY protocol header");
+                }
                 self.refuse(stream, "proxy_header");
                 None
             }

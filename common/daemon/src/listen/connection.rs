@@ -233,17 +233,16 @@ async fn answer<H: HttpService>(
             requests.service.clone().respond(request).await.map(Either::Left)
         }
     };
-    if let Some((_, report)) = &requests.strict {
-        let status = response.status();
-        let opens_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success());
-        if opens_tunnel && !http2 {
-            open_tunnel(&requests.activity, report)?;
-        } else if let Some(mut refusal) = refuse_body(&requests.activity, number, &unread, report) {
-            if !http2 {
-                refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response = refusal.map(Either::Right);
+    let status = response.status();
+    if !http2 && (status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success())) {
+        open_tunnel(&requests.activity).inspect_err(|_| requests.count("early_tunnel"))?;
+    } else if let Some((_, report)) = &requests.strict
+        && let Some(mut refusal) = refuse_body(&requests.activity, number, &unread, report)
+    {
+        if !http2 {
+            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        response = refusal.map(Either::Right);
     }
     match unread.discard().await {
         Some(rest) if http2 => keep_stream(rest, &requests.reaper.kept_streams),
@@ -258,6 +257,12 @@ async fn answer<H: HttpService>(
 }
 
 impl<H> Requests<H> {
+    fn count(&self, refusal: &'static str) {
+        if let Some((_, report)) = &self.strict {
+            report.metrics.refused(refusal);
+        }
+    }
+
     /// Why a request reaches no handler; `None` if it may.
     fn refuse<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let Some((limits, report)) = &self.strict else { return refusal::refuse(request) };
@@ -287,10 +292,9 @@ fn refuse_body(
     Some(refusal::strictly(status, refusal.reason))
 }
 
-/// A handler opens a tunnel: the bytes that follow are no requests.
-fn open_tunnel(activity: &ConnectionActivity, report: &Report) -> Result<(), EarlyTunnel> {
+/// A handler opens a tunnel: the bytes that follow are neither requests nor responses.
+fn open_tunnel(activity: &ConnectionActivity) -> Result<(), EarlyTunnel> {
     if activity.is_malformed() {
-        report.metrics.refused("early_tunnel");
         return Err(EarlyTunnel);
     }
     activity.tunnel_begins();

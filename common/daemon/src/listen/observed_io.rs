@@ -112,7 +112,7 @@ impl<S> ObservedIo<S> {
     /// Whether these bytes are the parser's response to a head that it cannot parse; a response of ours is then written
     /// in its place. The parser has no other way to set the body.
     fn replaces(&mut self, bytes: &[u8]) -> bool {
-        if self.http2 || self.activity.is_answering() {
+        if self.http2 || self.activity.is_answering() || self.activity.is_tunnel() {
             return false;
         }
         let Some(status) = refusal::parser_status(bytes) else { return false };

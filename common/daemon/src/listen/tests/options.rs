@@ -261,6 +261,12 @@ async fn tunnels_are_counted_outlive_the_idle_timeout_and_end_with_a_ban() {
     let mut open = tunnel(&server).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     echo(&mut open).await;
+    // What looks like a refusal of the parser is content here.
+    let content = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+    open.write_all(content).await.unwrap();
+    let mut echoed = [0; 28];
+    timeout(Duration::from_secs(10), open.read_exact(&mut echoed)).await.unwrap().unwrap();
+    assert_eq!(&echoed, content);
     assert_eq!((server.connections.len(), server.connections.metrics().open.get()), (1, 1));
     assert_eq!(server.connections.close_where(|address| address.to_string() == "192.0.2.1"), 0);
     assert_eq!(server.connections.close_where(|address| address.to_string() == "127.0.0.1"), 1);
