@@ -9,6 +9,7 @@ use palisade_client::{Backoff, Continuation, StreamSink};
 use palisade_go_compat::with_causes;
 use palisade_wire::StreamItem;
 use palisade_wire::follow::{Content, FullReason};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -102,7 +103,7 @@ impl<S: Source> Follower<S> {
                 Ok(answer) => {
                     answered = true;
                     log = FailureLog::default();
-                    self.on_response(&mut schedule, &request, answer)
+                    aside(|| self.on_response(&mut schedule, &request, answer))
                 }
                 Err(fault) if give_up_when_refused && fault.refused && !answered => {
                     refusals += 1;
@@ -187,7 +188,7 @@ impl<S: Source> Follower<S> {
                 biased;
                 () = stop.cancelled() => return false,
                 () = &mut waited => return true,
-                () = sleep(ending) => expire(&mut self.ledger, &self.publisher),
+                () = sleep(ending) => aside(|| expire(&mut self.ledger, &self.publisher)),
             }
         }
     }
@@ -465,6 +466,16 @@ fn until_next_end(ledger: &Ledger) -> Duration {
         // One millisecond more, so that it has ended when the timer fires.
         (end.saturating_duration_since(now()) + Duration::from_millis(1)).min(never)
     })
+}
+
+/// Runs work that may take long without delaying the other tasks of its thread. A change of 50,000 decisions takes some 50 ms,
+/// for which a proxy's requests would wait.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    // Other runtimes have no thread to hand the tasks to.
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 fn expire(ledger: &mut Ledger, publisher: &Publisher) {
