@@ -182,6 +182,8 @@ pub struct PoolConfig {
     pub tls: UpstreamTls,
     /// Announce the client's address in a PROXY protocol header; each connection then serves one client only.
     pub send_proxy_protocol: Option<ProxyProtocolVersion>,
+    /// Send `Forwarded` (RFC 7239) beside the `X-Forwarded-` fields.
+    pub send_forwarded: bool,
     /// Further attempts at another upstream when a request may be repeated.
     pub retries: u8,
     /// What the upstream receives as `Host`.

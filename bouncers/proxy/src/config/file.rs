@@ -57,6 +57,7 @@ pub const PROXY_KEYS: &[&str] = &[
     "upstreams.tls.key",
     "upstreams.tls.insecure_skip_verify",
     "upstreams.proxy_protocol",
+    "upstreams.forwarded",
     "upstreams.retries",
     "upstreams.host",
     "routes.name",
@@ -271,6 +272,8 @@ pub struct UpstreamFile {
     pub tls: Option<UpstreamTlsFile>,
     /// Announce clients by the PROXY protocol, `v1` or `v2`; off by default.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// Send `Forwarded` (RFC 7239) beside the `X-Forwarded-` fields; off by default.
+    pub forwarded: Option<bool>,
     /// Further attempts; 1 by default.
     pub retries: Option<u8>,
     /// `preserve` (default), `upstream`, or the text to send.

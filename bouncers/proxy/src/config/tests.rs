@@ -117,6 +117,7 @@ fn mistakes_name_key_line_and_remedy() {
         ("trusted_proxies: [10.0.0.0/33]", "neither an address nor a prefix"),
         ("client_address_header: \"a b\"", "this is not a header name"),
         ("trusted_hops: 0", "it must be at least 1"),
+        ("trusted_hops: 33", "at most 32"),
         ("routes: [{}]", "name the application"),
         (
             "routes: [{upstream: nowhere}]",

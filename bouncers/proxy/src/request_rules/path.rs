@@ -142,16 +142,14 @@ fn resolve(path: &str) -> Result<(String, Option<String>), Refusal> {
     Ok((resolved, (duplicates && !dots).then(|| path.to_owned())))
 }
 
-/// What upstreams see that take `%2F` and `%5C` for slashes, that remove `;` parameters, or that do both.
+/// What upstreams see that take `%2F` and `%5C` for slashes, that remove `;` parameters, or that do both in either order.
 fn other_readings(path: &str) -> Result<Vec<String>, Refusal> {
     let slashes = decode_slashes(path);
     let parameters = remove_parameters(path);
     let mut readings = Vec::new();
-    if let (Some(slashes), Some(_)) = (&slashes, &parameters)
-        && let Some(both) = remove_parameters(slashes)
-    {
-        readings.push(both);
-    }
+    // In either order: a slash inside a parameter ends it, or goes with it.
+    readings.extend(slashes.as_deref().and_then(remove_parameters));
+    readings.extend(parameters.as_deref().and_then(decode_slashes));
     readings.extend(slashes.into_iter().chain(parameters));
     for reading in &mut readings {
         if reading.split('/').any(|segment| matches!(segment, "." | "..")) {

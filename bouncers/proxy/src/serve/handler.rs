@@ -331,7 +331,7 @@ impl Exchange<'_> {
                     HostHeader::Fixed(host) => Some(host),
                     HostHeader::Preserve | HostHeader::Upstream => None,
                 },
-                write_forwarded: false,
+                write_forwarded: config.send_forwarded,
                 upgrade: plan.upgrade.as_ref().map(PlannedUpgrade::as_upgrade),
                 upstream: match config.protocol {
                     UpstreamProtocol::Http1 => Version::HTTP_11,

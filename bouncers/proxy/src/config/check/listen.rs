@@ -11,6 +11,7 @@ use super::super::{
     ListenerConfig, TlsConfig,
 };
 use super::{Check, MAX_ENTRIES, storage, words};
+use crate::client_address::MAX_HOPS;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Headers that have one address by custom.
@@ -157,9 +158,11 @@ impl Check {
                 AddressSource::List(HeaderName::from_static("x-forwarded-for"))
             }
         };
-        if trusted_hops == Some(0) {
-            self.wrong
-                .add("trusted_hops", "it must be at least 1; remove it when there is no proxy in front");
+        if trusted_hops.is_some_and(|hops| hops == 0 || usize::from(hops) > MAX_HOPS) {
+            let text = format!(
+                "it must be at least 1 and at most {MAX_HOPS}; remove it when there is no proxy in front"
+            );
+            self.wrong.add("trusted_hops", text);
         }
         if trusted_hops.is_some() && trusted_proxies.is_empty() {
             self.notes.push(Note::warn(

@@ -107,6 +107,7 @@ impl Check {
             protocol: if file.proxy_protocol.is_some() { UpstreamProtocol::Http1 } else { protocol },
             tls: self.upstream_tls(&format!("{key}.tls"), file.tls.unwrap_or_default()),
             send_proxy_protocol: file.proxy_protocol,
+            send_forwarded: file.forwarded.unwrap_or(false),
             retries: self.number(format!("{key}.retries"), file.retries, 1, (0, 10)),
             host: self.host(&format!("{key}.host"), file.host),
         }

@@ -143,6 +143,7 @@ pub(super) fn config(servers: &[&Upstream]) -> PoolConfig {
         protocol: UpstreamProtocol::Http1,
         tls: UpstreamTls::default(),
         send_proxy_protocol: None,
+        send_forwarded: false,
         retries: 1,
         host: HostHeader::Preserve,
     }
