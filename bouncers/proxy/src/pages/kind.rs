@@ -28,7 +28,7 @@ pub enum PageKind {
 }
 
 impl PageKind {
-    /// All of them, in the order of [`PageKind::index`].
+    /// All of them, in the order of their positions in tables.
     pub const ALL: [Self; 11] = [
         Self::Ban,
         Self::Captcha,

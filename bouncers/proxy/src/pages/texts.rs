@@ -97,7 +97,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// All of them, in the order of [`Language::index`].
+    /// All of them, in the order of their positions in tables.
     pub const ALL: [Self; 5] = [Self::English, Self::German, Self::French, Self::Spanish, Self::Japanese];
 
     /// Its primary subtag (BCP 47).

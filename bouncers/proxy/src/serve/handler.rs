@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::upgrade::OnUpgrade;
 use palisade_daemon::listen::{HttpService, Peer, ReceivedBody};
 
@@ -249,7 +249,7 @@ impl Exchange<'_> {
         match remediation.kind {
             RemediationKind::Ban if policy.ban_closes => {
                 record.remediated(&remediation, true);
-                Err(Box::new(Response::new(Content::Abort)))
+                Err(abort(policy.ban_status))
             }
             RemediationKind::Ban => {
                 let refused = Refused::Banned { status: policy.ban_status, remediation };
@@ -388,7 +388,7 @@ impl Exchange<'_> {
             },
             () = tunnel::ended(&mut open) => {
                 record.blocked("banned_meanwhile");
-                return Err(Box::new(Response::new(Content::Abort)));
+                return Err(abort(policy.ban_status));
             }
         };
         result.map_err(|refused| {
@@ -421,6 +421,13 @@ impl Exchange<'_> {
         }
         Ok(Response::from_parts(head, Content::Upstream { body, open }))
     }
+}
+
+/// No response. HTTP/2 may send the head before the stream is reset, which must not be a success.
+fn abort(status: StatusCode) -> Early {
+    let mut response = Response::new(Content::Abort);
+    *response.status_mut() = status;
+    Box::new(response)
 }
 
 /// The fields that choose a page's form and language. Kept while the request's fields are the upstream's.

@@ -16,7 +16,7 @@ pub struct ConnectionMetrics {
     pub refused: Family<RefusedLabels, Counter>,
 }
 
-/// Labels of [`ConnectionMetrics::refused`].
+/// Labels of the connections and requests that are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusedLabels {
     /// Why, of a fixed set of values.
