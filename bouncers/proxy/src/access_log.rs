@@ -30,7 +30,7 @@ use palisade_daemon::logs::{EntryLog, LogEntry, Rotation};
 use crate::config::{AccessLogConfig, AccessLogFormat, PeerAddress};
 use crate::remediation::Remediation;
 
-/// The file is rotated as the program's own log is by default. An operator who rotates it otherwise does so earlier, and
+/// The file is rotated as the program's own log is by default. Another rotation has to be earlier, and
 /// sends SIGHUP.
 const ROTATION: Rotation = Rotation { max_bytes: 500 << 20, max_files: 3, max_age_days: 30, compress: true };
 

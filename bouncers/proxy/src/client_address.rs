@@ -25,10 +25,10 @@ pub const MAX_BYTES: usize = 4096;
 /// client.
 pub type Chain = SmallVec<[IpAddr; 3]>;
 
-/// Who sent a request.
+/// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// The address decisions apply to. `None` only for the peer of a unix socket whose header names nobody.
+    /// The address decisions apply to. `None` only for the peer of a unix socket without a usable header.
     pub client: Option<IpAddr>,
     /// Whether the peer's forwarded header is believed.
     pub peer_is_trusted: bool,
@@ -70,7 +70,7 @@ impl Cut {
     }
 }
 
-/// The client's address. `peer` is `None` for a unix socket: its file's permissions say who may connect, so its peers
+/// The client's address. `peer` is `None` for a unix socket: access is limited by its file's permissions, so its peers
 /// are trusted.
 ///
 /// To be called for each request: a connection from a proxy carries requests of many clients.

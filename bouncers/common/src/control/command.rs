@@ -94,7 +94,7 @@ impl LocalQuery<'_> {
         }
     }
 
-    /// The status of the running bouncer, or else what its file tells.
+    /// The status of the running bouncer, or else that of its file.
     ///
     /// # Errors
     /// When there is no answer.

@@ -8,7 +8,7 @@ use super::binding::ClientPrefix;
 /// Solutions of one client in a minute.
 pub(super) const ATTEMPTS_PER_MINUTE: u32 = 20;
 
-/// Counters. Clients that share one share its limit: with a random hash nobody can choose whose.
+/// Counters. Clients with the same counter share its limit; the hash is random, so that collisions cannot be chosen.
 const COUNTERS: usize = 8192;
 
 /// One counter for each client's hash: the minute in the upper half, the count in the lower.

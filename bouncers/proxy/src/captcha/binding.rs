@@ -55,7 +55,7 @@ pub(super) fn without_port(authority: &str) -> &str {
     }
 }
 
-/// Longer hosts are none (RFC 1035); what is cut off is not told apart.
+/// Longer hosts are none (RFC 1035); hosts that differ only beyond that are one.
 const MAX_HOST: usize = 255;
 
 /// A host in lower case, on the stack.

@@ -38,7 +38,7 @@ pub(super) struct Service {
     pub(super) failures: Failures,
 }
 
-/// What a service says about a response.
+/// A service's result for a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is right.

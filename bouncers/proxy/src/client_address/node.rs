@@ -7,7 +7,7 @@ pub(super) fn parse_node(entry: &[u8]) -> Option<IpAddr> {
     parse(std::str::from_utf8(trim(entry)).ok()?, is_port)
 }
 
-/// Parses the address; `port` says what a port looks like.
+/// Parses the address; `port` recognises a port.
 pub(super) fn parse(text: &str, port: fn(&str) -> bool) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;

@@ -140,7 +140,7 @@ pub struct GeoFiles {
 /// Captcha: the provider, and what a solved one is worth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptchaConfig {
-    /// Who sets and checks the task.
+    /// The provider of tasks and of their verification.
     pub provider: CaptchaProvider,
     /// How long a proof is valid.
     pub proof_ttl: Duration,
@@ -154,7 +154,7 @@ pub struct CaptchaConfig {
     pub status: http::StatusCode,
 }
 
-/// Who sets and checks the task.
+/// The provider of tasks and of their verification.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CaptchaProvider {
     /// A task computed by the browser and checked here; no third party.

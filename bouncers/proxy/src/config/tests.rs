@@ -53,6 +53,7 @@ upstreams:
   - name: app
     servers: [{url: http://a, weight: 2}, {url: unix:/run/b.sock}]
     balance: least_connections
+    forwarded: true
 decisions: {exempt: [10.0.0.0/8], log_only: true, max_staleness: 10m, on_failure: closed}
 routes:
   - {upstream: app, hosts: [A.example.org], path_prefix: /api/, max_body: 10MB, decisions: {log_only: false}}
@@ -68,7 +69,7 @@ routes:
     assert!(api.remediation.exempt.contains("10.1.1.1".parse().unwrap()));
     assert_eq!(api.remediation.max_staleness, Some(Duration::from_secs(600)));
     assert_eq!(all.remediation.mode, DecisionMode::Off);
-    assert_eq!(config.pools[0].balance, Balance::LeastConnections);
+    assert_eq!((config.pools[0].balance, config.pools[0].send_forwarded), (Balance::LeastConnections, true));
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(super) fn request(
         let (name, value) = field.split_once(':').ok_or_else(wrong)?;
         let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
         let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
-        // Two `Host` fields are a request of another kind; who types one means this one.
+        // A request has one `Host`: the one on the command line replaces the URL's.
         if name == header::HOST {
             parts.headers.insert(name, value);
         } else {
