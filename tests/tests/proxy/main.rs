@@ -1,5 +1,6 @@
 //! The reverse proxy as built, with real upstreams, clients and LAPIs.
 
+mod access_log;
 mod acme;
 mod basics;
 mod browser;
