@@ -1,6 +1,8 @@
 //! A proxy in front of one application.
 
-use palisade_e2e::{Lapi, Make, Outcome, Proxy, ProxyConfig, World, against_either_lapi, eventually};
+use palisade_e2e::{
+    Ban, Lapi, Make, Outcome, Proxy, ProxyConfig, ScriptedLapi, World, against_either_lapi, eventually, story,
+};
 
 against_either_lapi!(a_banned_visitor_gets_a_page_and_others_the_application);
 
@@ -22,4 +24,23 @@ fn a_banned_visitor_gets_a_page_and_others_the_application(world: &World, make: 
     eventually("the visitor is let back in", || Ok(proxy.get(visitor, "/", &[])?.status == 200))?;
     assert!(proxy.stop()?.success());
     Ok(())
+}
+
+#[test]
+fn a_ban_may_close_the_connection_and_headers_may_show_decisions() -> Outcome {
+    story(|world| {
+        let lapi = ScriptedLapi::start(&world.router)?;
+        lapi.ban(Ban::of(world.visitor.v4().to_string()));
+        lapi.ban(Ban::of(world.neighbour.v4().to_string()).kind("captcha"));
+        let app = world.application(&world.router)?;
+        let config = ProxyConfig::new(world, &lapi.access(), &app.url())?
+            .set("routes.0.decisions.ban_action", "close")
+            .set("debug_headers", true);
+        let proxy = Proxy::start(world, &config)?;
+        assert!(proxy.get(&world.visitor, "/", &[]).is_err(), "the connection ends without a response");
+        let reply = proxy.get(&world.neighbour, "/", &[("Accept", "text/html")])?;
+        assert_eq!(reply.header("x-palisade-remediation"), Some("captcha"));
+        assert!(app.requests().is_empty());
+        Ok(())
+    })
 }
