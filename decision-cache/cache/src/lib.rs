@@ -40,6 +40,7 @@ mod prefix;
 mod ranges;
 mod snapshot;
 mod table;
+mod targets;
 mod time;
 
 pub use batch::{Batch, Lift, Reason};

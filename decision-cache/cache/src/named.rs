@@ -53,6 +53,11 @@ impl Named {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
+    /// Each shard in a fixed order, sorted by scope and value.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<Vec<NamedEntry>>> {
+        self.shards.iter()
+    }
+
     pub(crate) fn get(&self, scope: &str, value: &str) -> Option<&NamedEntry> {
         let shard = &self.shards[shard_of(scope, value)];
         position(shard, scope, value).ok().map(|at| &shard[at])

@@ -218,7 +218,7 @@ impl Snapshot {
         rows.into_iter().map(|row| self.0.table.decision(self.0.table.row(row))).collect()
     }
 
-    fn decisions_over(&self, ip: IpAddr) -> impl Iterator<Item = Decision<'_>> {
+    pub(crate) fn decisions_over(&self, ip: IpAddr) -> impl Iterator<Item = Decision<'_>> {
         self.rows_over(ip).map(|row| self.0.table.decision(self.0.table.row(row)))
     }
 
@@ -259,6 +259,10 @@ impl Snapshot {
 }
 
 impl Inner {
+    pub(crate) fn named(&self) -> &Named {
+        &self.named
+    }
+
     // Always inlined: only in the caller the compiler sees which rows are not used, and leaves them unread.
     #[inline(always)]
     fn find(&self, ip: IpAddr) -> Found {

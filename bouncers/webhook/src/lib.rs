@@ -1,0 +1,16 @@
+//! A bouncer that delivers decisions: to HTTP endpoints as signed messages, to programs, and as lists over HTTP.
+//!
+//! ```text
+//!                                    ┌─ filter, grouping ─► delivery ─► sink ─┬─► http (templates, signatures)
+//! CacheHandle ── changed targets ──► │                        ▲               ├─► program (arguments, standard input)
+//!  (palisade_stream)                 │                        ▼               └─► replace (whole lists: Cloudflare, AWS)
+//!                                    │                      store (what each endpoint has been told, on disk)
+//!                                    └─ mirror ─► lists over HTTP
+//! ```
+//!
+//! Each endpoint is a task of its own: what it has been told is stored, and what it is sent is the difference between that
+//! and the current snapshot. [`Config`](config::Config) is the checked configuration.
+
+pub mod config;
+pub mod event;
+pub mod sink;

@@ -1,0 +1,3 @@
+//! The program `palisade-webhook`.
+
+fn main() {}
