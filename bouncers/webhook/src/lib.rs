@@ -14,3 +14,4 @@
 pub mod config;
 pub mod event;
 pub mod sink;
+pub mod store;
