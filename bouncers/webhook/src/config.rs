@@ -287,6 +287,8 @@ pub struct ReplaceConfig {
     pub interval: Duration,
     /// Most entries sent; those that end last are kept.
     pub max_entries: usize,
+    /// Merge addresses and ranges into as few ranges as possible, without covering more.
+    pub aggregate: bool,
 }
 
 /// A service that takes whole lists.
@@ -300,11 +302,27 @@ pub enum ReplaceService {
         account: String,
         /// The list.
         list: String,
+        /// What becomes of IPv6 prefixes that are longer than /64; `skip` unless the file says otherwise.
+        long_ipv6: LongIpv6,
         /// The endpoint: bearer token, TLS, allowed addresses; its URL is that of the API.
         http: Arc<HttpConfig>,
     },
     /// An AWS WAF (v2) IP set, one for each family.
     AwsWaf(Arc<AwsWafConfig>),
+}
+
+/// What becomes of IPv6 prefixes longer than /64 in a Cloudflare list, such as single addresses. Cloudflare documents
+/// /12 to /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LongIpv6 {
+    /// They are left out and counted.
+    #[default]
+    Skip,
+    /// They are sent as they are: for accounts whose lists take up to /128.
+    Send,
+    /// Their /64 is sent, which blocks more than was decided.
+    Widen,
 }
 
 /// An AWS WAF (v2) IP set.

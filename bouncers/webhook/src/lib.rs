@@ -13,5 +13,6 @@
 
 pub mod config;
 pub mod event;
+pub mod replace;
 pub mod sink;
 pub mod store;
