@@ -29,7 +29,7 @@ use tracing::info;
 pub use self::bouncer::{
     Bouncer, CommandContext, Enforcement, EnforcementStatus, FirstDecisions, InForce, ProgramInfo, Start,
 };
-pub use self::cli::{CHECK, LOOKUP, PROGRAM_FLAGS, STATUS};
+pub use self::cli::{CHECK, DEBUG_FLAG, LOOKUP, PROGRAM_FLAGS, STATUS, TRACE_FLAG};
 pub use self::config::{Checked, Loaded, Note, NoteLevel, Overrides};
 pub use self::load::check;
 

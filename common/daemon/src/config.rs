@@ -9,6 +9,7 @@ mod emit;
 mod expand;
 mod merge;
 mod problems;
+mod rename;
 mod tree;
 mod typed;
 mod unknown;
@@ -24,6 +25,7 @@ use self::{
     compose::{SyntaxError, compose},
     expand::expand_values,
     problems::shown,
+    rename::Renamed,
     tree::{Kind, Node, TextPosition},
 };
 pub use self::{
@@ -107,6 +109,7 @@ pub struct Document {
     local: Option<PathBuf>,
     merged: String,
     root: Node,
+    renamed: Vec<Renamed>,
 }
 
 /// Shows the files, never their contents.
@@ -159,7 +162,7 @@ impl Document {
             place: files.place(error.position),
             what: error.what,
         })?;
-        Ok(Self { path: path.to_owned(), local: local_path, merged, root })
+        Ok(Self { path: path.to_owned(), local: local_path, merged, root, renamed: Vec::new() })
     }
 
     /// The main file.
@@ -227,18 +230,18 @@ impl Document {
 
     /// Whether the file has this key (a dotted path), whatever its value.
     pub fn has(&self, dotted: &str) -> bool {
-        self.root.entry(dotted).is_some()
+        self.root.entry(self.path_in_tree(dotted)).is_some()
     }
 
     /// The file and line a key (a dotted path, `[0]` for list entries) was written in.
     pub fn place_of(&self, dotted: &str) -> Option<SourceLocation> {
-        self.root.find(dotted).map(|(position, _)| self.place(position))
+        self.root.find(self.path_in_tree(dotted)).map(|(position, _)| self.place(position))
     }
 
     /// Adds file, line and value to each problem that names a key.
     pub fn locate(&self, mut problems: Problems) -> Problems {
         for problem in problems.iter_mut() {
-            let found = self.root.find(&problem.key);
+            let found = self.root.find(self.path_in_tree(&problem.key));
             if let Some((position, node)) = found {
                 problem.place.get_or_insert_with(|| self.place(position));
                 if let Kind::Scalar(scalar) = &node.kind
@@ -247,8 +250,16 @@ impl Document {
                     problem.value = Some(shown(&problem.key, &scalar.text));
                 }
             }
+            self.name_as_written(problem);
         }
         problems
+    }
+
+    /// The names (not paths) and values of all keys whose values are secrets, so that they can be hidden.
+    pub fn secrets(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        self.root.secrets(&mut found);
+        found
     }
 
     fn place(&self, position: TextPosition) -> SourceLocation {

@@ -126,6 +126,12 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     /// The constants of the program.
     const INFO: ProgramInfo;
 
+    /// Changes the document before anything is read from it: a program that takes the file of another program makes its
+    /// keys those of this one, with [`Document::with_renamed`].
+    fn translate(document: Document) -> Document {
+        document
+    }
+
     /// Reads and checks the program's own keys. `None` when it has added problems.
     fn read_config(document: &Document, problems: &mut Problems) -> Option<Checked<Self::Config>>;
 

@@ -19,6 +19,12 @@ pub const PROGRAM_FLAGS: &[Flag] = &[
     Flag::switch("strict", "refuse a configuration with unknown keys"),
 ];
 
+/// `-debug`, which some stock programs have instead of `-v`; for a program that replaces one of them.
+pub const DEBUG_FLAG: Flag = Flag::switch("debug", "the same as -v");
+
+/// `-trace`, beside [`DEBUG_FLAG`].
+pub const TRACE_FLAG: Flag = Flag::switch("trace", "log at trace level");
+
 const JSON: &[Flag] = &[Flag::switch("json", "print JSON instead of text")];
 
 /// The command `lookup`.
@@ -88,7 +94,11 @@ impl Invocation {
         let default = typed.command().map(|_| B::INFO.packaged_config);
         let config = typed.value("c").or(default).filter(|path| !path.is_empty());
         let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
-        let overrides = Overrides { verbose: typed.switch("v"), strict: typed.switch("strict") };
+        let overrides = Overrides {
+            verbose: typed.switch("v") || typed.switch(DEBUG_FLAG.name),
+            trace: typed.switch(TRACE_FLAG.name),
+            strict: typed.switch("strict"),
+        };
         Ok(if typed.command().is_some() {
             Self::Command { config, overrides, typed }
         } else if typed.switch("T") {
@@ -124,37 +134,36 @@ pub(super) fn print_error(text: &str) {
 
 /// `-T`: prints the merged file.
 pub(super) fn print_config(config: &Path) -> anyhow::Result<()> {
-    print(&without_key(&Document::load(config)?));
+    print(&without_secrets(&Document::load(config)?));
     Ok(())
 }
 
-/// The merged text without the API key.
-fn without_key(document: &Document) -> String {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Keys {
-        api_key: Option<String>,
-    }
-    let keys: Keys = document.parse().unwrap_or_default();
-    let text = document.merged_text();
-    match keys.api_key {
+/// The merged text without its secrets.
+fn without_secrets(document: &Document) -> String {
+    let mut text = document.merged_text().to_owned();
+    for (key, value) in document.secrets() {
         // The output ends up in tickets. A placeholder or a reference to the environment is no secret, and the
         // package's scripts look for it.
-        Some(key) if !key.is_empty() && !key.starts_with(['$', '<']) => hide(text, &key),
-        _ => text.to_owned(),
+        if !value.is_empty() && !value.starts_with(['$', '<']) {
+            text = hide(&text, key, value);
+        }
     }
+    text
 }
 
-/// Hides the key in the text.
-fn hide(text: &str, key: &str) -> String {
+/// Hides the value of `key` in the text.
+fn hide(text: &str, key: &str, value: &str) -> String {
     // Only in lines that name the key: it may be a word that occurs elsewhere, and those lines must stay as they are.
-    let hidden = |line: &str| match line.find("api_key") {
-        Some(at) => format!("{}{}", &line[..at], line[at..].replace(key, "<hidden>")),
+    let hidden = |line: &str| match line.find(key) {
+        Some(at) => {
+            let (head, tail) = line.split_at(at + key.len());
+            format!("{head}{}", tail.replace(value, "<hidden>"))
+        }
         None => line.to_owned(),
     };
     let shown: String = text.split_inclusive('\n').map(hidden).collect();
     // In none of them (a block scalar, for example): then wherever it is.
-    if shown == text { text.replace(key, "<hidden>") } else { shown }
+    if shown == text { text.replace(value, "<hidden>") } else { shown }
 }
 
 #[cfg(test)]
@@ -174,8 +183,18 @@ mod tests {
             ("api_key: >-\n  mode\n", "api_key: >-\n  <hidden>\n"),
             ("log_dir: /mode\n", "log_dir: /<hidden>\n"),
         ] {
-            assert_eq!(hide(text, "mode"), shown);
+            assert_eq!(hide(text, "api_key", "mode"), shown);
         }
+    }
+
+    #[test]
+    fn every_secret_is_hidden_whatever_its_key() {
+        let text = "lists:\n  - user: a\n    password: b7\n    token: ''\ncrowdsec_config:\n  lapi_key: k3\n  key_path: /k3\nother_key: ${KEY}\n";
+        let document = Document::from_text(Path::new("x.yaml"), text, None, &|_| None).unwrap();
+        assert_eq!(
+            without_secrets(&document),
+            text.replace("password: b7", "password: <hidden>").replace("lapi_key: k3", "lapi_key: <hidden>")
+        );
     }
 
     #[test]
@@ -188,7 +207,7 @@ mod tests {
                 "--c=f.yaml -v --strict",
                 Invocation::Daemon {
                     config: config.clone(),
-                    overrides: Overrides { verbose: true, strict: true },
+                    overrides: Overrides { verbose: true, trace: false, strict: true },
                 },
             ),
             ("-t -c f.yaml", Invocation::Test { config: config.clone(), overrides }),
@@ -196,6 +215,20 @@ mod tests {
             ("-c f.yaml -t -T", Invocation::PrintConfig { config }),
             ("-version", Invocation::Version),
             ("-V", Invocation::Version),
+            (
+                "-c f.yaml -debug",
+                Invocation::Daemon {
+                    config: PathBuf::from("f.yaml"),
+                    overrides: Overrides { verbose: true, ..overrides },
+                },
+            ),
+            (
+                "-c f.yaml -trace",
+                Invocation::Daemon {
+                    config: PathBuf::from("f.yaml"),
+                    overrides: Overrides { trace: true, ..overrides },
+                },
+            ),
         ] {
             assert_eq!(invocation(line), Ok(expected), "{line}");
         }

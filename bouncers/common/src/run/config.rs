@@ -70,6 +70,8 @@ pub struct Loaded<C> {
 pub struct Overrides {
     /// `-v`: log at debug level at least.
     pub verbose: bool,
+    /// `-trace`: log everything.
+    pub trace: bool,
     /// `--strict`: refuse unknown keys.
     pub strict: bool,
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use palisade_daemon::logs::{LOG_KEYS, LogKeys, LogTarget, Logs};
+use palisade_daemon::logs::{LOG_KEYS, LogKeys, LogLevel, LogTarget, Logs};
 use palisade_daemon::metrics::{PROMETHEUS_KEYS, PrometheusKeys};
 use palisade_daemon::{ConfigError, Document, Problem, Problems};
 use serde::Deserialize;
@@ -34,6 +34,7 @@ pub(super) fn load<B: Bouncer>(path: &Path, overrides: Overrides) -> Result<Load
 /// # Errors
 /// All problems at once, with file and line.
 pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loaded<B::Config>, ConfigError> {
+    let document = B::translate(document);
     // Each reader reports to one list, so that the operator sees all problems at once.
     let mut problems = Problems::new();
     let common: Option<CommonKeys> = document.parse_into(&mut problems);
@@ -43,7 +44,10 @@ pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loa
     let logs = logs.map(|keys| keys.check(B::INFO.log_file, overrides.verbose, &mut problems));
     let prometheus = prometheus.and_then(|keys| keys.check(&mut problems));
     match (B::read_config(&document, &mut problems), logs) {
-        (Some(Checked { config, notes: more }), Some(logs)) if problems.is_empty() => {
+        (Some(Checked { config, notes: more }), Some(mut logs)) if problems.is_empty() => {
+            if overrides.trace {
+                logs.level = LogLevel::Trace;
+            }
             notes.extend(more);
             Ok(Loaded { config, logs, prometheus, notes, document })
         }

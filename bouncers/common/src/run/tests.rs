@@ -2,12 +2,25 @@ use std::path::Path;
 
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
-use palisade_daemon::flags::Program;
+use palisade_daemon::flags::{Flag, Program};
+use palisade_daemon::logs::LogLevel;
 use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
 
 use super::*;
 use crate::control::{Effect, Subject};
+
+const FLAGS: &[Flag] = &[
+    PROGRAM_FLAGS[0],
+    PROGRAM_FLAGS[1],
+    PROGRAM_FLAGS[2],
+    PROGRAM_FLAGS[3],
+    PROGRAM_FLAGS[4],
+    PROGRAM_FLAGS[5],
+    PROGRAM_FLAGS[6],
+    DEBUG_FLAG,
+    TRACE_FLAG,
+];
 
 /// A program that only has a configuration.
 #[derive(Debug)]
@@ -21,15 +34,19 @@ impl Bouncer for Sample {
         program: Program {
             name: "palisade-sample",
             about: "Has a configuration.",
-            flags: PROGRAM_FLAGS,
+            flags: FLAGS,
             commands: &[CHECK, LOOKUP, STATUS],
         },
         version: "v0",
         stock_name: "crowdsec-sample-bouncer",
         packaged_config: "/etc/sample.yaml",
         log_file: "sample.log",
-        keys: &["colour"],
+        keys: &["colour", "other.colour"],
     };
+
+    fn translate(document: Document) -> Document {
+        document.with_renamed(&[("other.colour", "colour")])
+    }
 
     fn read_config(document: &Document, problems: &mut Problems) -> Option<Checked<String>> {
         #[derive(serde::Deserialize)]
@@ -62,7 +79,7 @@ impl Bouncer for Sample {
 
 fn loaded(text: &str, strict: bool) -> Result<Loaded<String>, String> {
     let document = Document::from_text(Path::new("/etc/s.yaml"), text, None, &|_| None).unwrap();
-    check::<Sample>(document, Overrides { strict, verbose: false }).map_err(|error| error.to_string())
+    check::<Sample>(document, Overrides { strict, ..Overrides::default() }).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -82,4 +99,23 @@ fn problems_of_all_readers_are_listed_at_once() {
         assert!(error.contains(expected), "{expected} is missing in {error}");
     }
     assert!(loaded("strict: true\ncolour: blue\nsize: 1\n", false).unwrap_err().contains("size"));
+}
+
+#[test]
+fn a_document_is_translated_before_anything_is_read() {
+    let found = loaded("other: {colour: blue}\n", true).unwrap();
+    assert_eq!(found.config, "blue");
+    let error = loaded("other: {colour: red}\n", false).unwrap_err();
+    assert!(error.contains("must not be red (other.colour at /etc/s.yaml:1, now \"red\")"), "{error}");
+}
+
+#[test]
+fn trace_and_debug_raise_the_level() {
+    let level = |overrides| {
+        let document =
+            Document::from_text(Path::new("/etc/s.yaml"), "colour: blue\n", None, &|_| None).unwrap();
+        check::<Sample>(document, overrides).unwrap().logs.level
+    };
+    assert_eq!(level(Overrides { trace: true, ..Overrides::default() }), LogLevel::Trace);
+    assert_eq!(level(Overrides { verbose: true, ..Overrides::default() }), LogLevel::Debug);
 }

@@ -282,7 +282,7 @@ fn unknown_keys_warn_and_are_refused_when_strict() {
         "unknown key `nftables.ipv4.set_only` at /etc/f.yaml:4 has no effect; did you mean `nftables.ipv4.set-only`?"
     );
     assert_eq!(said.len(), 1);
-    let strict = loaded_with(text, None, Overrides { strict: true, verbose: false }).unwrap_err();
+    let strict = loaded_with(text, None, Overrides { strict: true, ..Overrides::default() }).unwrap_err();
     assert_eq!(
         strict,
         "unable to load configuration: unknown key; did you mean `nftables.ipv4.set-only`? \
@@ -330,7 +330,7 @@ fn known_keys() -> Vec<&'static str> {
 
 #[test]
 fn the_reference_file_is_valid_as_shipped_and_with_every_line_in_use() {
-    let strict = Overrides { strict: true, verbose: false };
+    let strict = Overrides { strict: true, ..Overrides::default() };
     loaded_with(REFERENCE, None, strict).unwrap();
     // `# key:` is a line to be used, `## text` is text; lines of the one nested example go with their head.
     let mut uncommented = String::new();

@@ -153,7 +153,7 @@ const REFERENCE: &str = include_str!("../../../../packaging/config/palisade-prox
 fn load_strictly(text: &str) -> palisade_bouncer::run::Loaded<Config> {
     let document =
         Document::from_text(Path::new("/etc/p.yaml"), text, None, &|_| Some("key".to_owned())).unwrap();
-    let strict = palisade_bouncer::run::Overrides { strict: true, verbose: false };
+    let strict = palisade_bouncer::run::Overrides { strict: true, ..Default::default() };
     palisade_bouncer::run::check::<crate::Proxy>(document, strict).unwrap()
 }
 

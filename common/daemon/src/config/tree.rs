@@ -1,5 +1,7 @@
 //! The values of a YAML document as a tree, with their source positions.
 
+use super::problems::is_secret;
+
 /// A position in one of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TextPosition {
@@ -74,6 +76,27 @@ impl Node {
         }
     }
 
+    /// Removes the entry at a dotted path and returns it. The maps around it stay, even if they are empty then.
+    pub(crate) fn take(&mut self, dotted: &str) -> Option<Entry> {
+        let (first, rest) = match dotted.split_once('.') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (dotted, None),
+        };
+        let Kind::Mapping(entries) = &mut self.kind else { return None };
+        let at = entries.iter().position(|entry| entry.key.text == first)?;
+        match rest {
+            Some(rest) => entries[at].value.take(rest),
+            None => Some(entries.remove(at)),
+        }
+    }
+
+    /// Adds an entry to a map.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        if let Kind::Mapping(entries) = &mut self.kind {
+            entries.push(entry);
+        }
+    }
+
     /// The value at a path with list indices like `[0]`, and the position to report for it.
     pub(crate) fn find(&self, path: &str) -> Option<(TextPosition, &Self)> {
         let Some(open) = path.find('[') else {
@@ -103,6 +126,22 @@ impl Node {
                 for entry in entries {
                     change(&mut entry.position);
                     entry.value.for_each_position(change);
+                }
+            }
+        }
+    }
+
+    /// Adds the names and values of all keys whose values are secrets.
+    pub(crate) fn secrets<'n>(&'n self, found: &mut Vec<(&'n str, &'n str)>) {
+        match &self.kind {
+            Kind::Scalar(_) => {}
+            Kind::Sequence(items) => items.iter().for_each(|item| item.secrets(found)),
+            Kind::Mapping(entries) => {
+                for Entry { key, value, .. } in entries {
+                    match &value.kind {
+                        Kind::Scalar(scalar) if is_secret(&key.text) => found.push((&key.text, &scalar.text)),
+                        _ => value.secrets(found),
+                    }
                 }
             }
         }
