@@ -1,6 +1,12 @@
 //! Tests of the store as a whole.
 
 mod basics;
+mod crash;
+mod full;
+mod kill;
+mod memory;
+mod model;
+mod workload;
 
 use std::time::Duration;
 
