@@ -52,12 +52,16 @@ fn a_commit_without_space_leaves_the_previous_state_readable() {
 fn what_fits_into_the_file_is_stored_on_a_full_file_system() {
     let medium = MemoryMedium::default();
     let store = medium.open(StoreLimits::default()).unwrap();
-    let size = medium.disk().bytes.len() as u64;
-    medium.disk().capacity = Some(size);
-    for number in 0..100 {
+    let update = |number: u32| {
         let rows = vec![(value(number % 3), Some(told("a", number.into())))];
-        store.commit(&Commit { told: rows, durable: number % 2 == 0, ..Commit::default() }, NOW).unwrap();
-    }
+        let commit = Commit { told: rows, durable: number.is_multiple_of(2), ..Commit::default() };
+        store.commit(&commit, NOW).unwrap();
+        medium.disk().bytes.len() as u64
+    };
+    // A commit needs pages beside those that it replaces.
+    let size = (0..10).map(update).max().unwrap();
+    medium.disk().capacity = Some(size);
+    (0..500).for_each(|number| assert_eq!(update(number), size));
 }
 
 #[test]
