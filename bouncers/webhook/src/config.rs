@@ -2,6 +2,8 @@
 //!
 //! Nothing here opens a socket or starts a program. Secrets are read from their files when the configuration is checked.
 
+pub mod stock_mirror;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
