@@ -59,7 +59,7 @@ const MAX_UNSYNCED_COMMITS: u32 = 64;
 /// let value = Value::Net("192.0.2.7/32".parse()?);
 ///
 /// // Before a message is sent: what the endpoint holds if it arrives.
-/// let attempted = Some(Attempt { entries: Vec::new(), sequence: 1 });
+/// let attempted = Some(Attempt { entries: Vec::new(), maybe: Vec::new(), sequence: 1 });
 /// let told = vec![(value.clone(), Some(Told { entries: Vec::new(), attempted }))];
 /// store.commit(&Commit { told, durable: true, ..Commit::default() }, Timestamp::from_millis(0))?;
 /// drop(store);

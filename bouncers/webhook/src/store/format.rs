@@ -3,7 +3,7 @@
 //! ```text
 //!   text    2·number of a label, or 2·length + 1 and the bytes
 //!   entry   remediation, origin, scenario, end, LAPI's id
-//!   told    entries, 0 | 1 sequence entries
+//!   told    entries, 0 | 1 sequence, entries, entries it may hold besides
 //!   event   id, value, kind (0 added, 1 changed + old entry, 2…4 lifted, 5 present), entry, time
 //! ```
 //!
@@ -37,6 +37,7 @@ pub(super) fn encode_told(told: &Told, labels: &mut Labels) -> Vec<u8> {
             writer.byte(1);
             writer.number(attempt.sequence);
             write_entries(&mut writer, &attempt.entries, &mut texts);
+            write_entries(&mut writer, &attempt.maybe, &mut texts);
         }
     }
     writer.finish()
@@ -47,7 +48,11 @@ pub(super) fn decode_told(bytes: &[u8], labels: &mut Labels) -> Result<Told, Mal
     let entries = read_entries(&mut reader, labels)?;
     let attempted = match reader.byte()? {
         0 => None,
-        1 => Some(Attempt { sequence: reader.number()?, entries: read_entries(&mut reader, labels)? }),
+        1 => Some(Attempt {
+            sequence: reader.number()?,
+            entries: read_entries(&mut reader, labels)?,
+            maybe: read_entries(&mut reader, labels)?,
+        }),
         _ => return Err(Malformed),
     };
     reader.finish()?;
@@ -75,6 +80,7 @@ pub(super) fn labels_of(told: &[u8], mut used: impl FnMut(u64)) -> Result<(), Ma
     entries(&mut reader)?;
     if reader.byte()? == 1 {
         reader.number()?;
+        entries(&mut reader)?;
         entries(&mut reader)?;
     }
     Ok(())
@@ -120,6 +126,7 @@ pub(super) fn encode_state(state: &EndpointState) -> Vec<u8> {
     writer.number(state.snapshot);
     write_time(&mut writer, state.last_snapshot_at);
     writer.byte(state.initialised.into());
+    writer.byte(state.lost.into());
     match &state.paused {
         None => writer.byte(0),
         Some(paused) => {
@@ -140,6 +147,7 @@ pub(super) fn decode_state(bytes: &[u8]) -> Result<EndpointState, Malformed> {
         snapshot: reader.number()?,
         last_snapshot_at: read_time(&mut reader)?,
         initialised: read_flag(&mut reader)?,
+        lost: read_flag(&mut reader)?,
         paused: match reader.byte()? {
             0 => None,
             kind @ (1 | 2) => Some(PausedState {

@@ -58,6 +58,8 @@ impl Told {
 pub struct Attempt {
     /// What the endpoint holds if it arrived.
     pub entries: Vec<Entry>,
+    /// Entries that the endpoint may hold besides, from earlier attempts that ended without an answer.
+    pub maybe: Vec<Entry>,
     /// What the ids of its events are made with.
     pub sequence: u64,
 }
@@ -126,6 +128,8 @@ pub struct EndpointState {
     pub last_snapshot_at: Option<Timestamp>,
     /// Whether the endpoint has been sent what it is sent first. `false` in a new store.
     pub initialised: bool,
+    /// The endpoint lost what it had been told, and has not been told all of it again.
+    pub lost: bool,
     /// Why it is sent nothing.
     pub paused: Option<PausedState>,
     /// How many events it has accepted.

@@ -36,7 +36,8 @@ fn told(scenario: &str, until: i64) -> Told {
 }
 
 fn attempt(scenario: &str, until: i64, sequence: u64) -> Told {
-    Told { entries: Vec::new(), attempted: Some(Attempt { entries: vec![entry(scenario, until)], sequence }) }
+    let (entries, maybe) = (vec![entry(scenario, until)], vec![entry("crowdsecurity/earlier", until - 1)]);
+    Told { entries: Vec::new(), attempted: Some(Attempt { entries, maybe, sequence }) }
 }
 
 fn event(number: u32, at: i64) -> Event {

@@ -16,6 +16,7 @@ fn everything() -> Commit {
             snapshot: 2,
             last_snapshot_at: Some(NOW),
             initialised: true,
+            lost: true,
             paused: Some(PausedState { reason: "410".into(), since: NOW, gone: true }),
             delivered: 77,
             last_delivery_at: Some(NOW),

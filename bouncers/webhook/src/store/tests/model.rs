@@ -40,10 +40,10 @@ fn tells() -> impl Strategy<Value = (Value, Option<Told>)> {
         (0_u32..12).prop_map(value),
         "[a-c]{0,2}".prop_map(|name| Value::Name { scope: "Country".into(), value: name.as_str().into() }),
     ];
-    let attempted = proptest::option::of((entries(), any::<u64>()));
+    let attempted = proptest::option::of((entries(), entries(), any::<u64>()));
     let told = (entries(), attempted).prop_map(|(entries, attempted)| Told {
         entries,
-        attempted: attempted.map(|(entries, sequence)| Attempt { entries, sequence }),
+        attempted: attempted.map(|(entries, maybe, sequence)| Attempt { entries, maybe, sequence }),
     });
     (value, proptest::option::weighted(0.8, told))
 }
