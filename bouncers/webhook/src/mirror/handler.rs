@@ -109,18 +109,22 @@ impl Shared {
             return text(StatusCode::NOT_FOUND, "no decisions available\n");
         }
         let headers = request.headers();
-        let gzip = !rendered.body.is_empty() && accepts_gzip(headers);
-        let etag = if gzip { &rendered.gzip_etag } else { &rendered.etag };
+        let wants_gzip = !rendered.body.is_empty() && accepts_gzip(headers);
+        let mut etag = if wants_gzip { &rendered.gzip_etag } else { &rendered.etag };
         let mut response = if is_known(headers, &[&rendered.etag, &rendered.gzip_etag]) {
             let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            let body = if gzip { rendered.gzip().await } else { rendered.body.clone() };
+            let gzip = if wants_gzip { rendered.gzip().await } else { None };
+            let is_gzip = gzip.is_some();
+            let body = gzip.unwrap_or_else(|| rendered.body.clone());
             let length = body.len();
             let mut response = with_body(StatusCode::OK, TEXT, body);
-            if gzip {
+            if is_gzip {
                 response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            } else {
+                etag = &rendered.etag;
             }
             if request.method() == Method::HEAD {
                 response.headers_mut().insert(CONTENT_LENGTH, length.into());

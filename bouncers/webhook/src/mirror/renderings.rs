@@ -81,14 +81,13 @@ impl Rendered {
             || self.generation == generation && (format != ListFormat::Mikrotik || age < MAX_AGE_OF_DURATIONS)
     }
 
-    /// The body compressed; compressed once.
-    pub(super) async fn gzip(self: &Arc<Self>) -> Bytes {
+    /// The body compressed; compressed once. `None` when that failed, because the program ends.
+    pub(super) async fn gzip(&self) -> Option<Bytes> {
         let compress = || async {
             let body = self.body.clone();
-            // The text itself when compression fails, which it cannot in memory.
-            spawn_blocking(move || compressed(&body)).await.unwrap_or_default()
+            spawn_blocking(move || compressed(&body)).await.ok().flatten().ok_or(())
         };
-        self.gzip.get_or_init(compress).await.clone()
+        self.gzip.get_or_try_init(compress).await.ok().cloned()
     }
 
     fn bytes(&self) -> usize {
@@ -210,11 +209,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn compressed(body: &[u8]) -> Bytes {
+fn compressed(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    match encoder.write_all(body).and_then(|()| encoder.finish()) {
-        Ok(bytes) => bytes.into(),
-        // Memory does not fail to be written.
-        Err(_) => Bytes::new(),
-    }
+    encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(Bytes::from)
 }

@@ -71,13 +71,17 @@ impl Running {
     }
 
     async fn get(&self, target: &str, headers: &str) -> String {
+        String::from_utf8_lossy(&self.get_bytes(target, headers).await).into_owned()
+    }
+
+    async fn get_bytes(&self, target: &str, headers: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let method = if headers.contains("HEAD") { "HEAD" } else { "GET" };
         let request = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     }
 }
 
@@ -207,4 +211,80 @@ async fn a_reload_moves_the_listener_and_changes_lists() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), shows_change).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_the_same_list_under_another_version() {
+    let (_publisher, cache) = published(&[("192.0.2.1", "ban"), ("::ffff:192.0.2.9", "ban")]);
+    let running = Running::start(cache, vec![list("/plain", ListFormat::PlainText)]).await;
+    let answer = running.get_bytes("/plain", "Accept-Encoding: gzip\r\n").await;
+    let start = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&answer[start..]), &mut text).unwrap();
+    assert_eq!(text, "192.0.2.1\n192.0.2.9\n", "IPv4-mapped addresses are IPv4");
+    let head = String::from_utf8_lossy(&answer[..start]).into_owned();
+    let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    assert!(etag.ends_with("-gzip\"") && head.contains("vary: accept-encoding\r\n"), "{head}");
+    assert!(running.get("/plain", &format!("If-None-Match: {etag}\r\n")).await.starts_with("HTTP/1.1 304"));
+}
+
+#[tokio::test]
+async fn refusals_have_the_words_of_the_stock_program_and_are_not_counted() {
+    let (_publisher, cache) = published(&[("192.0.2.1", "ban")]);
+    let basic = ListAccess::Basic { user: "u".to_owned(), password: palisade_client::Secret::new("p") };
+    let nobody = ListAccess::Addresses(Box::default());
+    let lists = vec![
+        ListConfig { access: basic, ..list("/basic", ListFormat::PlainText) },
+        ListConfig { access: nobody, ..list("/nobody", ListFormat::PlainText) },
+    ];
+    let running = Running::start(cache, lists).await;
+    let asked = running.get("/basic", "").await;
+    assert!(asked.starts_with("HTTP/1.1 401") && body(&asked) == "access denied\n", "{asked}");
+    assert!(asked.contains("www-authenticate: Basic realm=\"crowdsec-blocklist-mirror\"\r\n"), "{asked}");
+    for (path, headers) in
+        [("/basic", "Authorization: Basic dTp4\r\n"), ("/nobody", "X-Forwarded-For: ::1\r\n")]
+    {
+        let refused = running.get(path, headers).await;
+        assert!(refused.starts_with("HTTP/1.1 403") && body(&refused) == "access denied\n", "{refused}");
+    }
+    assert_eq!(body(&running.get("/basic", "Authorization: Basic dTpw\r\n").await), "192.0.2.1\n");
+    let lists = running.mirror.status().lists;
+    assert_eq!((lists["/basic"].requests, lists["/nobody"].requests), (1, 0));
+}
+
+#[tokio::test]
+async fn requests_are_logged_in_combined_form() {
+    let (_publisher, cache) = published(&[("192.0.2.1", "ban")]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let lists = vec![list("/plain", ListFormat::PlainText)];
+    let running = Running::start(cache, lists.clone()).await;
+    let logged =
+        MirrorConfig { access_log: Some(path.clone()), ..(*config(running.port, lists.clone())).clone() };
+    running.mirror.reload(Arc::new(logged)).await.unwrap();
+    running.get("/plain?nosort", "User-Agent: x\"y\r\nReferer: r\r\n").await;
+    let written = async {
+        while !std::fs::read_to_string(&path).unwrap_or_default().contains('\n') {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), written).await.unwrap();
+    let line = std::fs::read_to_string(&path).unwrap();
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    assert!(line.ends_with("] \"GET /plain?nosort HTTP/1.1\" 200 10 \"r\" \"x\\x22y\"\n"), "{line}");
+}
+
+#[tokio::test]
+async fn a_value_removed_and_added_in_one_response_stays_on_the_list() {
+    let mut ledger = ledger([("192.0.2.1".to_owned(), "ban")]);
+    let (publisher, cache) = channel(ledger.snapshot());
+    let running = Running::start(cache, vec![list("/plain", ListFormat::PlainText)]).await;
+    let reason = Reason { remediation: "ban", origin: "cscli", scenario: "test/scan" };
+    let address = palisade_net::parse_prefix("192.0.2.1").unwrap();
+    let mut both = Batch::new();
+    both.lift_net(address, "ban");
+    both.announce_net(address, reason, far(), 2);
+    ledger.apply(Mode::Changes, both);
+    publisher.publish(ledger.snapshot());
+    assert_eq!(body(&running.get("/plain", "").await), "192.0.2.1\n");
 }
