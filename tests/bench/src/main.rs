@@ -13,6 +13,7 @@ mod proxy;
 mod report;
 mod scripted;
 mod stream;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ const BENCHES: &[Bench] = &[
     ("proxy-update", || proxy::bench("proxy-update")),
     ("proxy-memory", || proxy::bench("proxy-memory")),
     ("proxy-check", || proxy::bench("proxy-check")),
+    ("webhook-mirror", webhook::mirror::bench),
 ];
 
 /// A selection of `packet`: runs only when it is named.
@@ -75,6 +77,11 @@ fn main() -> ExitCode {
         && first == "child-packet"
     {
         return if packet::child(name) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let [first, words @ ..] = args.as_slice()
+        && first == "child-webhook"
+    {
+        return if webhook::mirror::child(words) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if let [first, name] = args.as_slice()
         && first == "child-proxy"

@@ -5,7 +5,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The two cores of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cores {
+pub(crate) struct Cores {
     /// The proxy's, alone.
     proxy: usize,
     /// The load generator's, the origin's, the LAPI's and this program's.
@@ -15,7 +15,7 @@ pub(super) struct Cores {
 impl Cores {
     /// The first two cores that this process may use, `None` if there is only one. From now on this thread, and what it
     /// starts, is on the second.
-    pub(super) fn separate() -> Outcome<Option<Self>> {
+    pub(crate) fn separate() -> Outcome<Option<Self>> {
         let allowed = sched_getaffinity(None).doing("reading the cores of this process")?;
         let mut free = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let (Some(proxy), Some(load)) = (free.next(), free.next()) else { return Ok(None) };
@@ -25,7 +25,7 @@ impl Cores {
     }
 
     /// Starts something on the proxy's core: children inherit the cores of the thread that starts them.
-    pub(super) fn on_proxy_core<T>(&self, start: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    pub(crate) fn on_proxy_core<T>(&self, start: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
         pin(self.proxy)?;
         let started = start();
         pin(self.load)?;
@@ -40,7 +40,7 @@ fn pin(core: usize) -> Outcome {
 }
 
 /// Seconds of processor time of a process with all its threads, user and system.
-pub(super) fn processor_seconds(pid: u32) -> Outcome<f64> {
+pub(crate) fn processor_seconds(pid: u32) -> Outcome<f64> {
     times(&format!("/proc/{pid}/stat"), 11)
 }
 

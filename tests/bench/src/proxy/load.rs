@@ -148,7 +148,7 @@ fn url(job: Job<'_>) -> String {
 }
 
 /// Requests, and requests per second.
-fn read_wrk(text: &str) -> Outcome<(f64, f64)> {
+pub(crate) fn read_wrk(text: &str) -> Outcome<(f64, f64)> {
     if text.contains("Socket errors:") || text.contains("Non-2xx") {
         let line = text.lines().find(|line| line.contains("Socket errors:") || line.contains("Non-2xx"));
         return Err(Failure::new(line.unwrap_or_default().trim()));

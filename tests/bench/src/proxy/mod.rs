@@ -11,11 +11,11 @@
 //! docs/benchmarks.md has the method.
 
 mod check;
-mod cores;
+pub(crate) mod cores;
 mod decisions;
 mod front;
 mod latency;
-mod load;
+pub(crate) mod load;
 mod memory;
 mod paced;
 mod peers;

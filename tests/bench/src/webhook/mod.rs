@@ -1,0 +1,3 @@
+//! The webhook bouncer beside its peers.
+
+pub(crate) mod mirror;
