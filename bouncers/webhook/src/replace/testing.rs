@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use palisade_cache::{Batch, Decision, Ledger, Mode, Policy, Reason, Snapshot, Timestamp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use url::Url;
 
 use super::exchange::{Answer, Call, Exchange, failed};
 use super::list::Takes;
+use crate::config::{BodyConfig, HttpConfig, TemplateSource};
 use crate::sink::{Failure, FailureKind};
 
 /// A request as it arrived.
@@ -203,4 +204,22 @@ pub(crate) fn snapshot_of(decisions: &[(&str, &str, i64)]) -> Snapshot {
 
 pub(crate) fn all() -> Takes {
     Arc::new(|_: &Decision<'_>| true)
+}
+
+pub(crate) fn http_config(url: Url) -> Arc<HttpConfig> {
+    Arc::new(HttpConfig {
+        url,
+        method: Method::POST,
+        headers: Vec::new(),
+        body: BodyConfig {
+            template: TemplateSource::Ready("json".to_owned()),
+            content_type: None,
+            options: Default::default(),
+        },
+        auth: Default::default(),
+        tls: Default::default(),
+        allowed_addresses: Default::default(),
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+    })
 }

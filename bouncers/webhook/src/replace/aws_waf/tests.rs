@@ -8,29 +8,12 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::config::{BodyConfig, HttpConfig, TemplateSource};
-use crate::replace::testing::{Act, PlainExchange, Seen, StandIn, all, json as answer, snapshot};
+use crate::replace::testing::{
+    Act, PlainExchange, Seen, StandIn, all, http_config, json as answer, snapshot,
+};
 
 const KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-
-fn http(url: url::Url) -> Arc<HttpConfig> {
-    Arc::new(HttpConfig {
-        url,
-        method: Method::POST,
-        headers: Vec::new(),
-        body: BodyConfig {
-            template: TemplateSource::Ready("json".to_owned()),
-            content_type: None,
-            options: Default::default(),
-        },
-        auth: Default::default(),
-        tls: Default::default(),
-        allowed_addresses: Default::default(),
-        connect_timeout: Duration::from_secs(5),
-        timeout: Duration::from_secs(5),
-    })
-}
 
 fn service(stand_in: &StandIn, token: Option<&str>) -> AwsWaf<PlainExchange> {
     let config = AwsWafConfig {
@@ -41,7 +24,7 @@ fn service(stand_in: &StandIn, token: Option<&str>) -> AwsWaf<PlainExchange> {
         access_key_id: KEY_ID.to_owned(),
         secret_access_key: Secret::new(SECRET),
         session_token: token.map(Secret::new),
-        http: http(stand_in.url.clone()),
+        http: http_config(stand_in.url.clone()),
     };
     AwsWaf { config: Arc::new(config), exchange: PlainExchange::default() }
 }
@@ -349,7 +332,7 @@ fn secrets_are_in_no_error_and_signatures_are_marked_sensitive() {
         access_key_id: KEY_ID.to_owned(),
         secret_access_key: Secret::new(SECRET),
         session_token: Some(Secret::new("line\nbreak")),
-        http: http(call.url.clone()),
+        http: http_config(call.url.clone()),
     };
     let error = sign(&mut call, &config, SystemTime::now()).unwrap_err().to_string();
     assert!(!error.contains("line") && !error.contains(SECRET));
