@@ -7,6 +7,7 @@ pub mod cloudflare;
 pub mod exchange;
 pub mod generic;
 pub mod list;
+pub mod service;
 pub mod status;
 pub mod task;
 
