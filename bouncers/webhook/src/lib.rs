@@ -13,6 +13,7 @@
 
 pub mod config;
 pub mod event;
+pub mod http;
 pub mod mirror;
 pub mod replace;
 pub mod sink;

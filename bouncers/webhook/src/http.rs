@@ -1,0 +1,73 @@
+//! Delivers messages to HTTP endpoints.
+//!
+//! ```text
+//!   sink ── renders, signs, sends, classifies
+//!     ├─ credentials   fixed headers, bearer, basic           (pure)
+//!     ├─ signature     Standard Webhooks, HMAC in a header    (pure)
+//!     ├─ response      what follows from a status             (pure)
+//!     └─ client ── one endpoint, one connection at a time
+//!          ├─ dial ── resolution, connection, TLS
+//!          │    └─ guard   which addresses may be connected to (pure)
+//!          └─ connection ── exchanges on a connection
+//! ```
+
+mod client;
+mod connection;
+mod credentials;
+mod dial;
+pub mod guard;
+mod reason;
+mod response;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transport;
+
+use std::io;
+use std::path::PathBuf;
+
+use http::HeaderName;
+
+pub use self::client::{Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_LIMIT};
+pub use self::connection::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+pub use self::response::MAX_RETRY_AFTER;
+pub use self::signature::{HeaderSigner, SecretError, Signer, public_key};
+
+/// An endpoint's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Its URL, which may be secret and is not shown.
+    #[error("`url` cannot be used: {0}")]
+    Url(&'static str),
+    /// A header.
+    #[error("header {name} cannot be sent: {reason}")]
+    Header {
+        /// The header.
+        name: HeaderName,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A signing secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A file cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file has not what it should have.
+    #[error("{path} cannot be used: {reason}", path = path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// TLS cannot be configured.
+    #[error("TLS cannot be configured; do certificate and key belong together?")]
+    Tls(#[source] rustls::Error),
+}

@@ -1,0 +1,102 @@
+//! Writes what went wrong for the operator: one short line, escaped, without secrets.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::HttpConfig;
+use crate::sink::{Failure, FailureKind};
+
+/// Longest text of a receiver that is shown, in characters.
+const MAX_EXCERPT: usize = 200;
+/// How much of a text is looked at for it, in bytes.
+const MAX_SEARCHED: usize = 4096;
+/// Texts that are sent and shorter than this are not taken for secrets: they could be any word.
+const MIN_SECRET: usize = 6;
+const REDACTED: &str = "[redacted]";
+
+/// A failure before any byte of the message was sent.
+pub(super) fn unsent(kind: FailureKind, reason: String) -> Failure {
+    Failure { kind, perhaps_received: false, reason, retry_after: None }
+}
+
+/// A temporary failure.
+pub(super) fn retry(perhaps_received: bool, reason: String) -> Failure {
+    Failure { kind: FailureKind::Retry, perhaps_received, reason, retry_after: None }
+}
+
+/// A time limit as it is written in configurations.
+pub(super) fn shown(limit: Duration) -> String {
+    if limit.subsec_millis() == 0 {
+        format!("{}s", limit.as_secs())
+    } else {
+        format!("{}ms", limit.as_millis())
+    }
+}
+
+/// Shows what a receiver sent. Receivers that are built for debugging send back what they got, so everything secret that
+/// is sent is taken out.
+pub(super) struct Excerpts {
+    secrets: Vec<Box<str>>,
+}
+
+impl Excerpts {
+    pub(super) fn new(config: &HttpConfig) -> Self {
+        let mut secrets: Vec<Box<str>> = Vec::new();
+        let mut add = |text: &str| {
+            if text.len() >= MIN_SECRET {
+                secrets.push(text.into());
+            }
+        };
+        if let Some(bearer) = &config.auth.bearer {
+            add(bearer.reveal());
+        }
+        if let Some((user, password)) = &config.auth.basic {
+            add(password.reveal());
+            add(&STANDARD.encode(format!("{user}:{}", password.reveal())));
+        }
+        for (_, value) in &config.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            add(&value);
+            // `Splunk TOKEN`: the token may come back alone.
+            value.split(' ').skip(1).for_each(&mut add);
+        }
+        add(config.url.path());
+        config.url.path_segments().into_iter().flatten().for_each(&mut add);
+        if let Some(query) = config.url.query() {
+            add(query);
+            config.url.query_pairs().for_each(|(_, value)| add(&value));
+        }
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { secrets }
+    }
+
+    /// The beginning of a text on one line, in quotes; `None` when there is nothing to show.
+    pub(super) fn of(&self, text: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(&text[..text.len().min(MAX_SEARCHED)]);
+        let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for secret in &self.secrets {
+            if text.contains(&**secret) {
+                text = text.replace(&**secret, REDACTED);
+            }
+        }
+        if text.is_empty() {
+            return None;
+        }
+        let mut shown = String::with_capacity(MAX_EXCERPT + 8);
+        for (position, c) in text.chars().enumerate() {
+            match c {
+                _ if position == MAX_EXCERPT => {
+                    shown.push('…');
+                    break;
+                }
+                '"' => shown.push('\''),
+                ' '..='~' => shown.push(c),
+                c if c.is_alphanumeric() => shown.push(c),
+                c => shown.extend(c.escape_unicode()),
+            }
+        }
+        Some(format!("\"{shown}\""))
+    }
+}
