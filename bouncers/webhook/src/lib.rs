@@ -13,8 +13,9 @@
 
 pub mod config;
 pub mod event;
+pub mod filter;
 pub mod http;
 pub mod mirror;
 pub mod replace;
 pub mod sink;
-pub mod store;
+pub mod templates;
