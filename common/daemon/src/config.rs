@@ -4,6 +4,7 @@
 //! merged into the first key by key, and `$NAME` and `${NAME}` are expanded in values. In addition, mistakes are reported
 //! all at once, with file and line, and messages contain no secrets.
 
+mod bounds;
 mod compose;
 mod emit;
 mod expand;

@@ -14,8 +14,6 @@ use std::time::Duration;
 use palisade_bouncer::run::Note;
 use palisade_client::Secret;
 use palisade_daemon::Problems;
-use palisade_go_compat::GoDuration;
-use palisade_net::{PrefixSet, parse_prefix};
 
 use super::file::{AccessLogFile, GeoFile, LimitsFile, LiveFile, PagesFile, RouteFile};
 use super::{
@@ -83,56 +81,6 @@ struct Check {
 }
 
 impl Check {
-    /// A duration within bounds; `default` when there is none.
-    fn duration(
-        &mut self,
-        key: impl Into<String>,
-        given: Option<GoDuration>,
-        default: Duration,
-        least: Duration,
-    ) -> Duration {
-        let Some(given) = given else { return default };
-        match given.to_std() {
-            Some(given) if given >= least => given,
-            _ => {
-                self.wrong.add(key, format!("it must be a duration of at least {least:?}"));
-                default
-            }
-        }
-    }
-
-    /// A number within bounds; `default` when there is none.
-    fn number<N: PartialOrd + std::fmt::Display + Copy>(
-        &mut self,
-        key: impl Into<String>,
-        given: Option<N>,
-        default: N,
-        (least, most): (N, N),
-    ) -> N {
-        match given {
-            None => default,
-            Some(given) if given >= least && given <= most => given,
-            Some(_) => {
-                self.wrong.add(key, format!("it must be from {least} to {most}"));
-                default
-            }
-        }
-    }
-
-    fn prefixes(&mut self, key: &str, texts: Vec<String>) -> PrefixSet {
-        let mut nets = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
-            match parse_prefix(text.trim()) {
-                Ok(net) => nets.push(net),
-                Err(_) => self.wrong.add(
-                    format!("{key}[{index}]"),
-                    "this is neither an address nor a prefix such as 192.0.2.0/24",
-                ),
-            }
-        }
-        nets.into_iter().collect()
-    }
-
     fn routes(
         &mut self,
         files: Vec<RouteFile>,
@@ -196,13 +144,9 @@ impl Check {
                 Err(_) => self.wrong.add(format!("{key}.methods[{index}]"), "this is not an HTTP method"),
             }
         }
-        let max_body = file.max_body.and_then(|text| {
-            let size = words::size(&text);
-            if size.is_none() {
-                self.wrong.add(format!("{key}.max_body"), "it must be a size such as 500KB, 10MB or 1GB");
-            }
-            size
-        });
+        let max_body = file
+            .max_body
+            .map(|text| self.wrong.size(format!("{key}.max_body"), Some(&text), u64::MAX, (0, u64::MAX)));
         let decisions = file.decisions.unwrap_or_default();
         let policy = self.policy(&format!("{key}.decisions"), decisions, defaults, geo);
         let pool = self.pool_of(key, file.upstream, pools)?;
@@ -224,12 +168,12 @@ impl Check {
     fn live(&mut self, file: LiveFile) -> LiveConfig {
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         LiveConfig {
-            timeout: self.duration("live.timeout", file.timeout, ms(200), ms(1)),
-            hit_ttl: self.duration("live.hit_ttl", file.hit_ttl, s(60), ms(1)),
-            miss_ttl: self.duration("live.miss_ttl", file.miss_ttl, s(10), ms(1)),
-            entries: self.number("live.entries", file.entries, 100_000, (16, 10_000_000)),
-            breaker_failures: self.number("live.breaker_failures", file.breaker_failures, 5, (1, 1000)),
-            breaker_pause: self.duration("live.breaker_pause", file.breaker_pause, s(5), ms(10)),
+            timeout: self.wrong.duration("live.timeout", file.timeout, ms(200), ms(1)),
+            hit_ttl: self.wrong.duration("live.hit_ttl", file.hit_ttl, s(60), ms(1)),
+            miss_ttl: self.wrong.duration("live.miss_ttl", file.miss_ttl, s(10), ms(1)),
+            entries: self.wrong.number("live.entries", file.entries, 100_000, (16, 10_000_000)),
+            breaker_failures: self.wrong.number("live.breaker_failures", file.breaker_failures, 5, (1, 1000)),
+            breaker_pause: self.wrong.duration("live.breaker_pause", file.breaker_pause, s(5), ms(10)),
         }
     }
 
@@ -238,23 +182,33 @@ impl Check {
         LimitsConfig {
             connections: file
                 .connections
-                .map(|given| self.number("limits.connections", Some(given), given, (8, 500_000))),
-            connections_per_address: self.number(
+                .map(|given| self.wrong.number("limits.connections", Some(given), given, (8, 500_000))),
+            connections_per_address: self.wrong.number(
                 "limits.connections_per_address",
                 file.connections_per_address,
                 256,
                 (1, 500_000),
             ),
-            head_bytes: self.number("limits.head_bytes", file.head_bytes, 32 * 1024, (8 * 1024, 64 * 1024)),
-            target_bytes: self.number("limits.target_bytes", file.target_bytes, 8 * 1024, (256, 32 * 1024)),
-            head_timeout: self.duration("limits.head_timeout", file.head_timeout, s(15), ms),
-            body_idle: self.duration("limits.body_idle", file.body_idle, s(30), ms),
-            body_rate: self.number("limits.body_rate", file.body_rate, 500, (0, 1 << 30)),
-            body_grace: self.duration("limits.body_grace", file.body_grace, s(10), ms),
-            keep_alive: self.duration("limits.keep_alive", file.keep_alive, s(60), ms),
-            handshake: self.duration("limits.handshake", file.handshake, s(10), ms),
-            drain: self.duration("limits.drain", file.drain, s(20), Duration::ZERO),
-            write_stalled: self.duration("limits.write_stalled", file.write_stalled, s(60), ms),
+            head_bytes: self.wrong.number(
+                "limits.head_bytes",
+                file.head_bytes,
+                32 * 1024,
+                (8 * 1024, 64 * 1024),
+            ),
+            target_bytes: self.wrong.number(
+                "limits.target_bytes",
+                file.target_bytes,
+                8 * 1024,
+                (256, 32 * 1024),
+            ),
+            head_timeout: self.wrong.duration("limits.head_timeout", file.head_timeout, s(15), ms),
+            body_idle: self.wrong.duration("limits.body_idle", file.body_idle, s(30), ms),
+            body_rate: self.wrong.number("limits.body_rate", file.body_rate, 500, (0, 1 << 30)),
+            body_grace: self.wrong.duration("limits.body_grace", file.body_grace, s(10), ms),
+            keep_alive: self.wrong.duration("limits.keep_alive", file.keep_alive, s(60), ms),
+            handshake: self.wrong.duration("limits.handshake", file.handshake, s(10), ms),
+            drain: self.wrong.duration("limits.drain", file.drain, s(20), Duration::ZERO),
+            write_stalled: self.wrong.duration("limits.write_stalled", file.write_stalled, s(60), ms),
         }
     }
 }

@@ -56,7 +56,8 @@ impl Check {
             );
         }
         let proxy_protocol_from = self
-            .prefixes(&format!("{key}.proxy_protocol_from"), file.proxy_protocol_from.unwrap_or_default());
+            .wrong
+            .prefixes(&format!("{key}.proxy_protocol_from"), &file.proxy_protocol_from.unwrap_or_default());
         let address = address?;
         if matches!(address, ListenAddress::Unix(_)) && tls.is_some() {
             self.wrong.add(format!("{key}.tls"), "a unix socket has no TLS; remove it");
@@ -141,7 +142,7 @@ impl Check {
         form: Option<AddressForm>,
         trusted_hops: Option<u8>,
     ) -> ClientAddressConfig {
-        let trusted_proxies = self.prefixes("trusted_proxies", trusted);
+        let trusted_proxies = self.wrong.prefixes("trusted_proxies", &trusted);
         let header = header.unwrap_or_else(|| "X-Forwarded-For".to_owned());
         let source = match HeaderName::from_bytes(header.as_bytes()) {
             Ok(name) if name == "forwarded" => AddressSource::Forwarded,

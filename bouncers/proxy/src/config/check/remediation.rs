@@ -69,7 +69,7 @@ impl Check {
     ) -> RemediationPolicy {
         let defaults = defaults.clone();
         let exempt = file.exempt.or(defaults.exempt).unwrap_or_default();
-        let exempt = self.prefixes(&format!("{key}.exempt"), exempt);
+        let exempt = self.wrong.prefixes(&format!("{key}.exempt"), &exempt);
         let max_staleness = file.max_staleness.or(defaults.max_staleness);
         let on_failure = file.on_failure.or(defaults.on_failure).unwrap_or(FailurePolicy::Keep);
         let mode = file.mode.or(defaults.mode).unwrap_or(DecisionMode::Stream);
@@ -93,7 +93,7 @@ impl Check {
             on_failure,
             max_staleness: max_staleness.map(|given| {
                 let least = Duration::from_secs(1);
-                self.duration(format!("{key}.max_staleness"), Some(given), least, least)
+                self.wrong.duration(format!("{key}.max_staleness"), Some(given), least, least)
             }),
             on_start: file.on_start.or(defaults.on_start).unwrap_or(StartPolicy::Wait),
             ban_status,
@@ -143,10 +143,11 @@ impl Check {
     }
 
     fn throttle(&mut self, key: &str, file: ThrottleFile) -> ThrottleConfig {
-        let requests = self.number(format!("{key}.requests"), file.requests, 10, (1, 1_000_000));
+        let requests = self.wrong.number(format!("{key}.requests"), file.requests, 10, (1, 1_000_000));
         let least = Duration::from_millis(100);
-        let period = self.duration(format!("{key}.period"), file.period, Duration::from_secs(60), least);
-        let burst = self.number(format!("{key}.burst"), file.burst, 5, (1, 1_000_000));
+        let period =
+            self.wrong.duration(format!("{key}.period"), file.period, Duration::from_secs(60), least);
+        let burst = self.wrong.number(format!("{key}.burst"), file.burst, 5, (1, 1_000_000));
         ThrottleConfig { requests, period, burst }
     }
 
@@ -158,7 +159,8 @@ impl Check {
         let provider = match file.provider.unwrap_or(ProviderName::ProofOfWork) {
             ProviderName::None => return None,
             ProviderName::ProofOfWork => {
-                let difficulty = self.number("captcha.difficulty", file.difficulty, DIFFICULTY, (8, 28));
+                let difficulty =
+                    self.wrong.number("captcha.difficulty", file.difficulty, DIFFICULTY, (8, 28));
                 CaptchaProvider::ProofOfWork { difficulty }
             }
             ProviderName::Hcaptcha => self.service(&HCAPTCHA, &file, read_secret),
@@ -167,7 +169,8 @@ impl Check {
             ProviderName::Custom => self.service(&CUSTOM, &file, read_secret),
         };
         let (hour, ms) = (Duration::from_secs(3600), Duration::from_millis(10));
-        let mut proof_ttl = self.duration("captcha.proof_ttl", file.proof_ttl, hour, Duration::from_secs(10));
+        let mut proof_ttl =
+            self.wrong.duration("captcha.proof_ttl", file.proof_ttl, hour, Duration::from_secs(10));
         if proof_ttl > LONGEST_PROOF {
             self.wrong.add("captcha.proof_ttl", "it must be at most 168h");
             proof_ttl = hour;
@@ -183,14 +186,14 @@ impl Check {
         }
         let bound = file.bound_prefix.unwrap_or_default();
         let bound_prefix = (
-            self.number("captcha.bound_prefix.ipv4", bound.ipv4, 32, (8, 32)),
-            self.number("captcha.bound_prefix.ipv6", bound.ipv6, 64, (16, 128)),
+            self.wrong.number("captcha.bound_prefix.ipv4", bound.ipv4, 32, (8, 32)),
+            self.wrong.number("captcha.bound_prefix.ipv6", bound.ipv6, 64, (16, 128)),
         );
         let status = match file.status {
             None => StatusCode::OK,
             Some(status) => self.status("captcha.status", status, StatusCode::OK),
         };
-        let timeout = self.duration("captcha.timeout", file.timeout, Duration::from_secs(5), ms);
+        let timeout = self.wrong.duration("captcha.timeout", file.timeout, Duration::from_secs(5), ms);
         Some(CaptchaConfig { provider, proof_ttl, signing_keys: keys, timeout, bound_prefix, status })
     }
 

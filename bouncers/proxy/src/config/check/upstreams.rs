@@ -70,10 +70,15 @@ impl Check {
         let servers = self.servers(key, file.servers.unwrap_or_default());
         let s = Duration::from_secs;
         let timeouts = TimeoutsConfig {
-            connect: self.duration(format!("{key}.connect_timeout"), file.connect_timeout, s(5), SHORTEST),
-            head: self.duration(format!("{key}.head_timeout"), file.head_timeout, s(60), SHORTEST),
-            idle: self.duration(format!("{key}.idle_timeout"), file.idle_timeout, s(60), SHORTEST),
-            tunnel_idle: self.duration(
+            connect: self.wrong.duration(
+                format!("{key}.connect_timeout"),
+                file.connect_timeout,
+                s(5),
+                SHORTEST,
+            ),
+            head: self.wrong.duration(format!("{key}.head_timeout"), file.head_timeout, s(60), SHORTEST),
+            idle: self.wrong.duration(format!("{key}.idle_timeout"), file.idle_timeout, s(60), SHORTEST),
+            tunnel_idle: self.wrong.duration(
                 format!("{key}.tunnel_idle_timeout"),
                 file.tunnel_idle_timeout,
                 s(3600),
@@ -95,10 +100,15 @@ impl Check {
                 .health_check
                 .map(|file| self.health_check(&format!("{key}.health_check"), file)),
             max_failures: file.max_failures.unwrap_or(3),
-            failure_pause: self.duration(format!("{key}.failure_pause"), file.failure_pause, s(10), SHORTEST),
+            failure_pause: self.wrong.duration(
+                format!("{key}.failure_pause"),
+                file.failure_pause,
+                s(10),
+                SHORTEST,
+            ),
             timeouts,
-            keep_alive: self.number(format!("{key}.keep_alive"), file.keep_alive, 64, (0, 100_000)),
-            keep_alive_idle: self.duration(
+            keep_alive: self.wrong.number(format!("{key}.keep_alive"), file.keep_alive, 64, (0, 100_000)),
+            keep_alive_idle: self.wrong.duration(
                 format!("{key}.keep_alive_idle"),
                 file.keep_alive_idle,
                 s(60),
@@ -108,7 +118,7 @@ impl Check {
             tls: self.upstream_tls(&format!("{key}.tls"), file.tls.unwrap_or_default()),
             send_proxy_protocol: file.proxy_protocol,
             send_forwarded: file.forwarded.unwrap_or(false),
-            retries: self.number(format!("{key}.retries"), file.retries, 1, (0, 10)),
+            retries: self.wrong.number(format!("{key}.retries"), file.retries, 1, (0, 10)),
             host: self.host(&format!("{key}.host"), file.host),
         }
     }
@@ -123,7 +133,7 @@ impl Check {
         let mut servers = Vec::new();
         for (index, ServerFile { url, weight }) in files.into_iter().enumerate().take(MAX_ENTRIES) {
             let key = format!("{key}.servers[{index}]");
-            let weight = self.number(format!("{key}.weight"), weight, 1, (1, 1000));
+            let weight = self.wrong.number(format!("{key}.weight"), weight, 1, (1, 1000));
             let url = url.unwrap_or_default();
             match words::upstream_url(&url) {
                 Some((tls, address)) => servers.push(ServerConfig { url, tls, address, weight }),
@@ -152,10 +162,15 @@ impl Check {
             path: file.path,
             host: file.host,
             status,
-            interval: self.duration(format!("{key}.interval"), file.interval, s(5), SHORTEST),
-            timeout: self.duration(format!("{key}.timeout"), file.timeout, s(2), SHORTEST),
-            healthy_after: self.number(format!("{key}.healthy_after"), file.healthy_after, 2, (1, 100)),
-            unhealthy_after: self.number(format!("{key}.unhealthy_after"), file.unhealthy_after, 3, (1, 100)),
+            interval: self.wrong.duration(format!("{key}.interval"), file.interval, s(5), SHORTEST),
+            timeout: self.wrong.duration(format!("{key}.timeout"), file.timeout, s(2), SHORTEST),
+            healthy_after: self.wrong.number(format!("{key}.healthy_after"), file.healthy_after, 2, (1, 100)),
+            unhealthy_after: self.wrong.number(
+                format!("{key}.unhealthy_after"),
+                file.unhealthy_after,
+                3,
+                (1, 100),
+            ),
         }
     }
 

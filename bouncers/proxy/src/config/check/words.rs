@@ -34,16 +34,6 @@ pub(super) fn path_prefix(text: &str) -> Option<String> {
     sound.then(|| format!("/{rest}"))
 }
 
-/// Bytes, with `KB`, `MB` or `GB` in powers of 1024.
-pub(super) fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let (number, factor) = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("B", 1)]
-        .into_iter()
-        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))
-        .unwrap_or((text, 1));
-    number.trim_end().parse::<u64>().ok()?.checked_mul(factor)
-}
-
 /// `HOST:PORT`, `unix:/PATH` or `systemd:NAME`.
 pub(super) fn listen_address(text: &str) -> Option<ListenAddress> {
     if let Some(path) = text.strip_prefix("unix:") {
@@ -129,22 +119,6 @@ mod tests {
             ("/a?b", None),
         ] {
             assert_eq!(path_prefix(text).as_deref(), prefix, "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("10", Some(10)),
-            ("1KB", Some(1024)),
-            ("10 MB", Some(10 << 20)),
-            ("2GB", Some(2 << 30)),
-            ("5B", Some(5)),
-            ("", None),
-            ("-1", None),
-            ("99999999999GB", None),
-        ] {
-            assert_eq!(size(text), bytes, "{text}");
         }
     }
 
