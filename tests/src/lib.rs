@@ -71,6 +71,7 @@ pub mod tools;
 mod udp_probe;
 mod veth;
 mod wait;
+mod webhook;
 mod world;
 
 pub use application::Application;
@@ -105,6 +106,7 @@ pub use site::Site;
 pub use tls_visitor::{CurlReply, TlsVisitor, base64_of_first};
 pub use udp_probe::UdpProbe;
 pub use wait::{Holds, default_timeout, eventually, eventually_within, pace, throughout};
+pub use webhook::Webhook;
 pub use world::World;
 
 pub use rustix::process::Signal;

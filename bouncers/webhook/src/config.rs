@@ -2,6 +2,8 @@
 //!
 //! Nothing here opens a socket or starts a program. Secrets are read from their files when the configuration is checked.
 
+mod check;
+pub mod file;
 pub mod stock_mirror;
 
 use std::fmt;
@@ -14,6 +16,8 @@ use palisade_client::Secret;
 use palisade_net::PrefixSet;
 use url::Url;
 
+pub use self::check::{Files, MAX_ENDPOINTS, read_text};
+pub use self::file::{ConfigFile, WEBHOOK_KEYS};
 use crate::event::Grouping;
 
 /// Everything the program is configured with.
@@ -48,6 +52,8 @@ pub struct EndpointConfig {
     pub parallel: usize,
     /// Repeated events on a value within this time after a delivery are held back and sent as one; zero for none.
     pub hold_repeats: Duration,
+    /// Tell everything again when the program starts: the receiver may have lost its state meanwhile.
+    pub replay_at_start: bool,
     /// Keep every event until it is delivered; `None` to send only the difference to the current state.
     pub history: Option<HistoryConfig>,
     /// When failed deliveries are repeated.
@@ -381,7 +387,8 @@ pub struct ListConfig {
 }
 
 /// How a list is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ListFormat {
     /// A value on each line.
     PlainText,
@@ -408,3 +415,6 @@ pub enum ListAccess {
     /// Peers with these addresses.
     Addresses(Box<PrefixSet>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,10 +12,17 @@
 //! and the current snapshot. [`Config`](config::Config) is the checked configuration.
 
 pub mod config;
+pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod http;
 pub mod mirror;
+pub mod program;
 pub mod replace;
 pub mod sink;
+pub mod store;
 pub mod templates;
+pub mod view;
+mod webhook;
+
+pub use self::webhook::{Webhook, WebhookStatus};

@@ -1,3 +1,9 @@
 //! The program `palisade-webhook`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use palisade_webhook::Webhook;
+
+fn main() -> ExitCode {
+    palisade_bouncer::run::<Webhook>(std::env::args().skip(1))
+}

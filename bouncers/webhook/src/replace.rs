@@ -2,7 +2,6 @@
 
 pub mod accepted;
 pub mod aws_waf;
-pub mod circuit;
 pub mod cloudflare;
 pub mod exchange;
 pub mod generic;

@@ -13,28 +13,3 @@ pub(super) fn takes_type(types: &[String], decision: &Decision<'_>) -> bool {
 pub(super) fn without_types(filter: &FilterConfig) -> FilterConfig {
     FilterConfig { types: Vec::new(), ..filter.clone() }
 }
-
-/// Which decisions are taken.
-#[derive(Debug)]
-pub(super) struct Filter(FilterConfig);
-
-impl Filter {
-    pub(super) fn compile(config: &FilterConfig) -> anyhow::Result<Self> {
-        anyhow::ensure!(config.expression.is_none(), "expressions are not supported for lists; remove it");
-        Ok(Self(config.clone()))
-    }
-
-    pub(super) fn matches(&self, decision: &Decision<'_>) -> bool {
-        let Self(FilterConfig { scopes, types, origins, scenarios, not_scenarios, .. }) = self;
-        let one_of = |list: &[String], text: &str| {
-            list.is_empty() || list.iter().any(|it| it.eq_ignore_ascii_case(text))
-        };
-        let scenario = decision.scenario.to_lowercase();
-        let contains = |part: &String| scenario.contains(&part.to_lowercase());
-        one_of(scopes, decision.scope)
-            && one_of(types, decision.remediation)
-            && (one_of(origins, decision.origin) || one_of(origins, &decision.source()))
-            && (scenarios.is_empty() || scenarios.iter().any(contains))
-            && !not_scenarios.iter().any(contains)
-    }
-}

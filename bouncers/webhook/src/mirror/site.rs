@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use prometheus_client::metrics::counter::Counter;
 
 use super::renderings::Renderings;
-use super::selection::{Filter, without_types};
+use super::selection::without_types;
 use crate::config::{ListConfig, MirrorConfig};
+use crate::filter::Filter;
 
 /// The configuration and the lists.
 #[derive(Debug)]

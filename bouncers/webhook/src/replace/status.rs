@@ -2,7 +2,7 @@
 
 use palisade_cache::Timestamp;
 
-use super::circuit::CircuitState;
+use crate::delivery::circuit::CircuitState;
 
 /// The state of one receiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

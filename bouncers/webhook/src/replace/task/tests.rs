@@ -138,6 +138,7 @@ fn endpoint(receiver: Receiver, snapshot_interval: Option<Duration>) -> Endpoint
         batch: BatchConfig { events: 1, bytes: 1000, wait: Duration::ZERO },
         parallel: 1,
         hold_repeats: Duration::ZERO,
+        replay_at_start: false,
         history: None,
         retry: RetryConfig {
             first: Duration::from_secs(1),

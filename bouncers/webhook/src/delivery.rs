@@ -1,0 +1,16 @@
+//! Delivers to each endpoint the difference between what it has been told and what holds, in order for each value.
+//!
+//! ```text
+//!  cache ─► engine: pending ─► window (difference, one commit) ─► shipments ─► sinks
+//!                     ▲ sweep                                        │ outcome
+//!                     └──────────────────── circuit ◄────────────────┘
+//! ```
+
+pub mod circuit;
+pub mod difference;
+pub mod engine;
+pub mod pending;
+mod shipment;
+mod snapshots;
+pub mod status;
+mod sweep;

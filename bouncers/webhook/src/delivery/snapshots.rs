@@ -1,0 +1,27 @@
+//! Follows a snapshot that is sent to an endpoint from its first mark to its last. Pure.
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The first mark is to be sent.
+    Wanted,
+    /// The first mark is under way.
+    Starting,
+    /// The state as of the accepted mark is to be gone through.
+    Accepted,
+    /// Its values are sent.
+    Sweeping,
+    /// All values have been found; the last are under way. With `keep_history`: those up to this number of the queue.
+    Draining(Option<u64>),
+    /// The last mark is under way.
+    Completing,
+}
+
+/// A snapshot under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SnapshotRun {
+    pub(super) number: u64,
+    pub(super) stage: Stage,
+    /// Events accepted as its parts.
+    pub(super) events: u64,
+}

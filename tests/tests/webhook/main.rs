@@ -1,0 +1,3 @@
+//! The webhook bouncer as built, with real LAPIs.
+
+mod mirror;
